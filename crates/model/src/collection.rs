@@ -1,0 +1,115 @@
+//! What a collection is: its name, its vectors, their distances.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of a vector inside a point; the unnamed one is the empty text.
+pub type VectorName = String;
+
+/// How two vectors are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Distance {
+    /// Cosine similarity; vectors are normalised when they are written.
+    Cosine,
+    /// Inner product, larger is nearer.
+    Dot,
+    /// Euclidean distance, smaller is nearer.
+    Euclid,
+    /// Sum of absolute differences, smaller is nearer.
+    Manhattan,
+}
+
+/// Parameters of the graph (Malkov and Yashunin, arXiv 1603.09320): `m` links a node, `ef_construct` the beam when building.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HnswParams {
+    /// Links a node on the upper layers; the lowest has twice as many. 4 to 128.
+    pub m: u16,
+    /// Beam width while building. 8 to 4,096.
+    pub ef_construct: u16,
+}
+
+impl Default for HnswParams {
+    fn default() -> Self {
+        Self { m: 16, ef_construct: 100 }
+    }
+}
+
+/// One vector that every point of a collection may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VectorDef {
+    /// Dimensions, 1 to 65,536.
+    pub dim: u32,
+    /// How two of them are compared.
+    pub distance: Distance,
+    /// Parameters of its graph.
+    pub hnsw: HnswParams,
+}
+
+/// Name of a collection: 1 to 255 bytes without control characters or any of `< > : " / \ | ? *`. Never a file name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CollectionName(Arc<str>);
+
+/// A collection name that breaks the rule of [`CollectionName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CollectionNameError {
+    /// Empty, or longer than 255 bytes.
+    #[error("collection name of {0} bytes: from 1 to 255 are possible")]
+    Length(usize),
+    /// Holds a character that is not allowed.
+    #[error("collection name cannot contain {0:?}")]
+    Character(char),
+}
+
+impl CollectionName {
+    /// # Errors
+    /// When `name` breaks the rule above.
+    pub fn new(name: &str) -> Result<Self, CollectionNameError> {
+        if name.is_empty() || name.len() > 255 {
+            return Err(CollectionNameError::Length(name.len()));
+        }
+        let refused = |c: &char| c.is_control() || "<>:\"/\\|?*".contains(*c);
+        match name.chars().find(refused) {
+            Some(c) => Err(CollectionNameError::Character(c)),
+            None => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CollectionName {
+    type Error = CollectionNameError;
+
+    fn try_from(name: String) -> Result<Self, CollectionNameError> {
+        Self::new(&name)
+    }
+}
+
+impl From<CollectionName> for String {
+    fn from(name: CollectionName) -> String {
+        name.0.as_ref().into()
+    }
+}
+
+impl fmt::Display for CollectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a collection was created with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionDef {
+    /// Its name; free again once the collection is deleted.
+    pub name: CollectionName,
+    /// Its vectors by name; one named with the empty text is the unnamed vector.
+    pub vectors: BTreeMap<VectorName, VectorDef>,
+}

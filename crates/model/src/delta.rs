@@ -1,0 +1,81 @@
+//! Deltas: what one region tells another.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Seq, VectorName};
+
+/// The vectors of one point by name.
+pub type Vectors = BTreeMap<VectorName, Vec<f32>>;
+
+/// What a user attached to a point: the text of one JSON object with sorted keys, checked at the door. Empty means none.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Payload(pub Arc<str>);
+
+impl Payload {
+    /// True when nothing is attached.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One change: what a sequence number counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Puts a point in place of whatever stood under its id.
+    Upsert {
+        /// Where.
+        collection: CollectionUid,
+        /// Which point.
+        point: PointId,
+        /// Normalised already where the distance is Cosine.
+        vectors: Vectors,
+        /// What is attached.
+        payload: Payload,
+    },
+    /// Removes a point; one that is not there is no error.
+    Delete {
+        /// Where.
+        collection: CollectionUid,
+        /// Which point.
+        point: PointId,
+    },
+    /// Defines a collection under its uid.
+    CreateCollection {
+        /// The uid that shard 1 gave it.
+        uid: CollectionUid,
+        /// What it is.
+        def: CollectionDef,
+    },
+    /// Ends a collection; later changes that name the uid do nothing.
+    DropCollection {
+        /// Which.
+        uid: CollectionUid,
+    },
+}
+
+/// One committed change of an origin shard, at its place in that shard's delta log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Where it was accepted.
+    pub origin: OriginShard,
+    /// Incarnation of the origin's log.
+    pub epoch: Epoch,
+    /// Place in the origin's log, without gaps.
+    pub seq: Seq,
+    /// When it was stamped: the merge key, with region, shard and seq behind it.
+    pub committed_at: Hlc,
+    /// The change.
+    pub op: Op,
+}

@@ -1,0 +1,38 @@
+//! The nouns every Meridian crate speaks.
+//!
+//! Owns: ids and names, hash buckets, hybrid logical time, version vectors, deltas, and the verdict on an answer's
+//! freshness. Deliberately does not know: async, encodings, I/O, or who uses it.
+//!
+//! ```text
+//!   PointId ──bucket_of──► Bucket ──BucketTable──► ShardNumber
+//!   Hlc ─┐
+//!   Seq ─┼─► Delta ──applied──► VersionVector
+//!   closed ─► staleness(now) ──RequiredFreshness──► Verdict
+//! ```
+//!
+//! Start reading at [`Delta`], then [`VersionVector`], then [`staleness`].
+
+mod bucket;
+mod collection;
+mod delta;
+mod filter;
+mod freshness;
+mod hlc;
+mod ids;
+mod point;
+mod query;
+mod version_vector;
+
+pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
+pub use collection::{CollectionDef, CollectionName, CollectionNameError, Distance, HnswParams, VectorDef, VectorName};
+pub use delta::{Delta, Op, Payload, Vectors};
+pub use filter::{Condition, Filter, Range, Scalar};
+pub use freshness::{Consistency, RequiredFreshness, Verdict, judge, staleness};
+pub use hlc::{Hlc, WallMillis};
+pub use ids::{
+    ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,
+    ShardNumber, ShardNumberError, TableVersion, Term, WriteId,
+};
+pub use point::{PointId, PointIdError};
+pub use query::{Answer, Fields, Found, Names, Query, Record, Search, Select};
+pub use version_vector::{Position, VersionVector};
