@@ -84,9 +84,11 @@ impl std::str::FromStr for ClusterId {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        uuid::Uuid::parse_str(text)
-            .map(|id| Self(id.as_u128()))
-            .map_err(|_| NameError { kind: "cluster id", name: text.into(), rule: "a UUID" })
+        uuid::Uuid::parse_str(text).map(|id| Self(id.as_u128())).map_err(|_| NameError {
+            kind: "cluster id",
+            name: text.into(),
+            rule: "a UUID",
+        })
     }
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use meridian_model::{
-    Answer, CollectionDef, CollectionName, CollectionUid, Consistency, Payload, PointId, PrimaryTerm, Query, RegionName,
-    RequiredFreshness, ShardNumber, Vectors, VersionVector, WriteId,
+    Answer, CollectionDef, CollectionName, CollectionUid, Consistency, Payload, PointId, PrimaryTerm, Query,
+    RegionName, RequiredFreshness, ShardNumber, Vectors, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
