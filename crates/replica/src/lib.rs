@@ -1,0 +1,1 @@
+//! One replica and its gateway as one machine without I/O.

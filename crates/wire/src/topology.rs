@@ -1,0 +1,180 @@
+//! Calls on the peer port by which the operator (and `meridian demo`) decides who is a replica of what.
+//!
+//! The operator is the only authority on topology: it mints replica ids, founds each group once, and changes members one
+//! voter at a time. Every change carries the membership version that it expects to replace.
+
+use std::time::Duration;
+
+use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Term};
+use serde::{Deserialize, Serialize};
+
+/// What every replica of a shard is born with. Replicas of one group have equal ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Genesis {
+    /// The `VectorCluster` it belongs to.
+    pub cluster: ClusterId,
+    /// The region it stands in.
+    pub region: RegionName,
+    /// Its shard.
+    pub shard: ShardNumber,
+    /// How many shards the region has.
+    pub shards: u16,
+    /// The region that takes writes at first.
+    pub primary: RegionName,
+    /// The term of that.
+    pub primary_term: PrimaryTerm,
+}
+
+/// A replica and where its peer port is reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// How a data directory came to be; kept on the volume, never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// What it is a replica of.
+    pub genesis: Genesis,
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// The voters the group was founded with; empty when this replica joined a group that existed.
+    pub founders: Vec<Member>,
+}
+
+/// A question or an order of the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopologyCall {
+    /// What are you, and how are you?
+    Status,
+    /// Found a group: the same call goes to every founder. Repeating it is harmless; a directory with another identity refuses.
+    Bootstrap(Identity),
+    /// Become an empty replica that waits to be added as a learner. What a damaged or retired replica held is moved aside.
+    Join(Identity),
+    /// Leader only: let a joined replica follow the log without a vote.
+    AddLearner {
+        /// Which, and where.
+        member: Member,
+        /// The membership version to replace.
+        expected: LogIndex,
+    },
+    /// Leader only: give a learner that has caught up a vote.
+    Promote {
+        /// Which.
+        replica: ReplicaId,
+        /// The membership version to replace.
+        expected: LogIndex,
+    },
+    /// Leader only: take a replica out of the group for ever.
+    Remove {
+        /// Which.
+        replica: ReplicaId,
+        /// The membership version to replace.
+        expected: LogIndex,
+    },
+    /// Leader only: hand the leadership to a voter that has caught up.
+    TransferLeader {
+        /// To whom.
+        to: ReplicaId,
+    },
+}
+
+/// What a pod answers to a [`TopologyCall`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopologyAnswer {
+    /// To `Status`.
+    Status(PodStatus),
+    /// Done, or was so already; the membership version that holds now.
+    Done {
+        /// Index of the newest membership change in the log.
+        version: LogIndex,
+    },
+    /// Accepted and under way; ask `Status` for the outcome.
+    Started,
+    /// Ask the leader.
+    NotLeader {
+        /// Believed leader.
+        leader: Option<ReplicaId>,
+    },
+    /// The membership is not the one the call expects.
+    Conflict {
+        /// The membership version that holds now.
+        version: LogIndex,
+    },
+    /// No, and why.
+    Refused(String),
+}
+
+/// What a pod is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PodStatus {
+    /// Its volume is empty: it waits for `Bootstrap` or `Join`.
+    Blank,
+    /// Its log is damaged: it must not vote and waits for `Join` under a new id.
+    Damaged {
+        /// What it was.
+        identity: Identity,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It runs.
+    Running(Box<ReplicaStatus>),
+}
+
+/// What a running replica knows of itself and its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// What it is.
+    pub identity: Identity,
+    /// Its part in the group.
+    pub role: Role,
+    /// Raft term.
+    pub term: Term,
+    /// Believed leader.
+    pub leader: Option<ReplicaId>,
+    /// Those with a vote.
+    pub voters: Vec<Member>,
+    /// Those without.
+    pub learners: Vec<Member>,
+    /// Index of the newest membership change in the log.
+    pub membership_version: LogIndex,
+    /// Newest entry known committed.
+    pub commit: LogIndex,
+    /// Newest entry applied.
+    pub applied: LogIndex,
+    /// As `/readyz` says.
+    pub ready: bool,
+    /// Asked to stop.
+    pub draining: bool,
+    /// Leader only: how far each other replica is.
+    pub followers: Vec<FollowerStatus>,
+    /// Live points of the shard.
+    pub points: u64,
+}
+
+/// How far one replica is, as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowerStatus {
+    /// Which.
+    pub replica: ReplicaId,
+    /// Newest entry known to be on its disk.
+    pub matched: LogIndex,
+    /// Since when nothing was heard of it.
+    pub silent: Duration,
+}
+
+/// A replica's part in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Proposes.
+    Leader,
+    /// Votes and follows.
+    Follower,
+    /// Seeks votes.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+}
