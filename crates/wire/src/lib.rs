@@ -7,4 +7,5 @@
 //! ```
 
 pub mod client;
+pub mod frame;
 pub mod topology;

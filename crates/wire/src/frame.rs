@@ -1,0 +1,457 @@
+//! What pods say to each other: inside a region, and between regions.
+//!
+//! A frame on the wire is a length, a format version and one postcard-encoded message (`FORMAT.md`). Every message is
+//! one-way; a call carries a number, and its answers carry it back. Lost messages are the receiver's and the caller's
+//! business: each call has a deadline, and each is harmless when repeated.
+
+use std::time::Duration;
+
+use meridian_model::{
+    Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, Delta, Hlc, Payload, PointId, Position, Query,
+    RegionName, ReplicaId, Seq, ShardNumber, TableVersion, Term, Vectors, VersionVector, WriteId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::client::{PointOp, Reply, Request};
+use crate::topology::{Member, TopologyAnswer, TopologyCall};
+
+/// Format version that every frame begins with.
+pub const FRAME_VERSION: u8 = 1;
+/// The largest frame that is taken: a client's body limit of 32 MiB as points, and room for names.
+pub const FRAME_BYTES: usize = 64 << 20;
+
+/// One replica in its region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId {
+    /// Its shard.
+    pub shard: ShardNumber,
+    /// Its id.
+    pub replica: ReplicaId,
+}
+
+/// Anything that stands in a frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Frame {
+    /// First on every connection, both ways.
+    Hello(Hello),
+    /// From the other region's side: a fresh number to prove the group key with.
+    Challenge([u8; 32]),
+    /// Proof of the group key, over the connection's own keying material.
+    Proof([u8; 32]),
+    /// Between two replicas of a region.
+    Peer(PeerMessage),
+    /// Between regions.
+    Region(RegionMessage),
+    /// From the operator.
+    Topology(u64, TopologyCall),
+    /// To the operator.
+    TopologyAnswer(u64, TopologyAnswer),
+}
+
+/// Who is calling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The cluster; another one's is refused.
+    pub cluster: ClusterId,
+    /// The region.
+    pub region: RegionName,
+    /// Which replica; absent for the operator, for a pod that is none yet, and between regions.
+    pub node: Option<NodeId>,
+    /// Where the caller's own peer port is, so that it need not be found twice. Empty between regions.
+    pub address: String,
+}
+
+/// Between two replicas of a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// For the consensus library.
+    Raft(Vec<u8>),
+    /// The sender leads its shard.
+    Lead(Lead),
+    /// A question.
+    Call(u64, Call),
+    /// An answer; a tail answers more than once.
+    Answer(u64, CallAnswer),
+}
+
+/// What a leader tells every replica of the region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lead {
+    /// Since which term.
+    pub term: Term,
+    /// The group, so that pods that came later are found.
+    pub members: Vec<Member>,
+}
+
+/// A question between two replicas of a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Call {
+    /// About the shard that the receiver is a replica of.
+    Shard(ShardCall),
+    /// On behalf of another region: the shard's delta log.
+    Tail(TailCall),
+    /// One piece of a snapshot's file.
+    Chunk {
+        /// Which snapshot.
+        snapshot: u64,
+        /// Which of its files.
+        file: String,
+        /// From which byte.
+        offset: u64,
+        /// How many bytes at most.
+        len: u32,
+    },
+    /// The newest snapshot, not older than this.
+    Snapshot {
+        /// Entries that it must hold.
+        at_least: meridian_model::LogIndex,
+    },
+}
+
+/// The answer to a [`Call`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum CallAnswer {
+    /// To `Shard`.
+    Shard(ShardAnswer),
+    /// To `Tail`.
+    Tail(TailAnswer),
+    /// To `Chunk`; `None` when the sender no longer has that snapshot.
+    Chunk(Option<Vec<u8>>),
+    /// To `Snapshot`: its manifest, or nothing yet.
+    Snapshot(Option<Vec<u8>>),
+}
+
+/// A question to a shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ShardCall {
+    /// To the leader: commit these.
+    Write {
+        /// The client's.
+        id: WriteId,
+        /// The table by which the gateway chose this shard.
+        table: TableVersion,
+        /// Where.
+        collection: CollectionName,
+        /// What.
+        ops: Vec<PointOp>,
+    },
+    /// To the leader of shard 1: define a collection.
+    Create {
+        /// The client's.
+        id: WriteId,
+        /// What.
+        def: CollectionDef,
+    },
+    /// To the leader: take over a definition that shard 1 made.
+    Learn {
+        /// What shard 1 calls it.
+        uid: CollectionUid,
+        /// What it is.
+        def: CollectionDef,
+    },
+    /// To the leader: end the collection of this name, if it is not younger than `upto`.
+    Drop {
+        /// The client's.
+        id: WriteId,
+        /// Which.
+        name: CollectionName,
+        /// The youngest that is meant; absent for shard 1, which decides.
+        upto: Option<CollectionUid>,
+    },
+    /// To the leader of shard 1: what stands under this name?
+    Resolve(CollectionName),
+    /// To any replica.
+    Read {
+        /// Where.
+        collection: CollectionName,
+        /// What.
+        query: Query,
+        /// How fresh.
+        demand: ReadDemand,
+    },
+    /// To any replica: all collections.
+    List(ReadDemand),
+    /// To any replica: this shard's part of a collection.
+    Describe(CollectionName, ReadDemand),
+}
+
+/// What a read must reflect.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ReadDemand {
+    /// Every write that the region acknowledged before the call arrived.
+    pub index: bool,
+    /// Every write of any origin stamped up to this.
+    pub safe: Option<Hlc>,
+    /// These positions.
+    pub covers: VersionVector,
+    /// How long to wait until it does. A read without demands never waits.
+    pub wait: Duration,
+}
+
+/// The answer to a [`ShardCall`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ShardAnswer {
+    /// To `Write`, `Learn`: committed; its last sequence, and the positions it brought.
+    Written(Seq, VersionVector),
+    /// To `Create`.
+    Created(CollectionUid, VersionVector),
+    /// To `Create`: one of that name exists.
+    Exists,
+    /// To `Drop`: what was dropped, or the youngest that could have been meant.
+    Dropped {
+        /// Whether there was one.
+        existed: bool,
+        /// For the other shards.
+        upto: CollectionUid,
+        /// The positions it brought.
+        covers: VersionVector,
+    },
+    /// To `Resolve`.
+    Resolved(Option<(CollectionUid, CollectionDef)>),
+    /// To `Read`, `List` and `Describe`.
+    Part(ReadPart),
+    /// No such collection.
+    NoCollection,
+    /// The request is wrong, and how.
+    Wrong(String),
+    /// Ask the leader.
+    NotLeader(Option<ReplicaId>),
+    /// The gateway's table is not this shard's: the bucket is elsewhere.
+    NotOwner(TableVersion),
+    /// Not now.
+    Busy(String),
+    /// The disk is full.
+    Full,
+}
+
+/// One shard's part of a read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadPart {
+    /// What it holds; `None` when the collection is not there.
+    pub body: Option<PartBody>,
+    /// Whether the demand is kept.
+    pub kept: bool,
+    /// Whether it took waiting.
+    pub waited: bool,
+    /// Every write of any origin stamped up to this is reflected; `None` when an origin was never heard of.
+    pub safe: Option<Hlc>,
+    /// What is reflected.
+    pub covers: VersionVector,
+}
+
+/// What one shard holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum PartBody {
+    /// Of a read.
+    Answer(Answer),
+    /// The query does not fit the collection.
+    Wrong(String),
+    /// Of a list.
+    Collections(Vec<CollectionDef>),
+    /// Of a describe.
+    Collection {
+        /// Its uid.
+        uid: CollectionUid,
+        /// What it is.
+        def: CollectionDef,
+        /// Live points.
+        points: u64,
+        /// Vectors in a graph.
+        indexed: u64,
+    },
+}
+
+/// Between regions: any pod takes it and relays to the right shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum RegionMessage {
+    /// A question.
+    Call(u64, RegionCall),
+    /// An answer; a tail answers more than once.
+    Answer(u64, RegionAnswer),
+}
+
+/// A question to another region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum RegionCall {
+    /// A client's request that must be answered there: its one hop is spent.
+    Ask(Request),
+    /// A shard's delta log.
+    Tail(ShardNumber, TailCall),
+}
+
+/// The answer to a [`RegionCall`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum RegionAnswer {
+    /// To `Ask`.
+    Reply(Reply),
+    /// To `Tail`.
+    Tail(TailAnswer),
+}
+
+/// About a shard's delta log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TailCall {
+    /// Send what comes after a position, as it comes, while there is credit.
+    Open {
+        /// The newest position that the caller has.
+        after: Position,
+        /// Bytes of records that may be under way.
+        credit: u64,
+    },
+    /// Under the same number as the open: so many bytes more.
+    Credit(u64),
+    /// Under the same number as the open: no more.
+    Close,
+    /// The live points themselves, for a caller whose position the log no longer holds.
+    Seed {
+        /// Where the first page stood; absent for the first page.
+        at: Option<Position>,
+        /// Where the page before ended.
+        after: Option<(CollectionUid, PointId)>,
+    },
+}
+
+/// The answer to a [`TailCall`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TailAnswer {
+    /// The next records, in order.
+    Records {
+        /// Deltas from the one after the last sent.
+        deltas: Vec<Delta>,
+        /// The newest position, and the closed time that holds with it.
+        at: Position,
+        /// Every later change has a larger stamp.
+        closed: Hlc,
+        /// How many shards the origin region has.
+        origin_shards: u16,
+    },
+    /// The log no longer holds what comes after the position asked for.
+    Gone,
+    /// This pod cannot serve it now: ask again.
+    Unavailable,
+    /// A page of live points.
+    Seed(SeedPage),
+}
+
+/// A page of live points, in the order of collection and id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedPage {
+    /// The position that the whole seed brings the caller to.
+    pub at: Position,
+    /// The closed time at that position.
+    pub closed: Hlc,
+    /// The collections, with the first page.
+    pub collections: Vec<(CollectionUid, CollectionDef)>,
+    /// The points.
+    pub points: Vec<SeedPoint>,
+    /// Where the next page begins; absent after the last.
+    pub next: Option<(CollectionUid, PointId)>,
+    /// How many shards the origin region has.
+    pub origin_shards: u16,
+}
+
+/// One live point with the stamp that put it there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedPoint {
+    /// Where.
+    pub collection: CollectionUid,
+    /// Which.
+    pub point: PointId,
+    /// Its vectors.
+    pub vectors: Vectors,
+    /// What is attached.
+    pub payload: Payload,
+    /// When it was stamped.
+    pub committed_at: Hlc,
+    /// Where in the origin's log.
+    pub position: Position,
+}
+
+/// A frame that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// No bytes.
+    #[error("empty frame")]
+    Empty,
+    /// Of a version that this build does not know.
+    #[error("frame of format version {found}; this build reads version {FRAME_VERSION}")]
+    Version {
+        /// What stood there.
+        found: u8,
+    },
+    /// Not a message.
+    #[error("malformed frame: {0}")]
+    Malformed(String),
+    /// Longer than [`FRAME_BYTES`].
+    #[error("frame of {0} bytes; at most {FRAME_BYTES} are taken")]
+    TooLong(usize),
+}
+
+impl Frame {
+    /// The version and the message; the length is the transport's.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![FRAME_VERSION]).expect("every message can be encoded")
+    }
+
+    /// # Errors
+    /// When the bytes are not one whole frame of a known version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        let (version, body) = bytes.split_first().ok_or(FrameError::Empty)?;
+        if bytes.len() > FRAME_BYTES {
+            return Err(FrameError::TooLong(bytes.len()));
+        }
+        if *version != FRAME_VERSION {
+            return Err(FrameError::Version { found: *version });
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((frame, [])) => Ok(frame),
+            Ok((_, rest)) => Err(FrameError::Malformed(format!("{} bytes too many", rest.len()))),
+            Err(fault) => Err(FrameError::Malformed(fault.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lead() -> Frame {
+        let members = vec![Member { replica: ReplicaId(7), address: "a:8082".into() }];
+        Frame::Peer(PeerMessage::Lead(Lead { term: Term(3), members }))
+    }
+
+    #[test]
+    fn version_one_stays_as_it_is() {
+        let golden = [1, 3, 1, 3, 1, 7, 6, b'a', b':', b'8', b'0', b'8', b'2'];
+        assert_eq!(lead().encode(), golden);
+        assert_eq!(Frame::decode(&golden), Ok(lead()));
+    }
+
+    #[test]
+    fn a_frame_of_another_version_is_refused_by_name() {
+        let mut bytes = lead().encode();
+        bytes[0] = 9;
+        assert_eq!(
+            Frame::decode(&bytes).unwrap_err().to_string(),
+            "frame of format version 9; this build reads version 1"
+        );
+    }
+
+    #[test]
+    fn what_is_too_short_or_too_long_is_refused() {
+        let bytes = lead().encode();
+        for end in 0..bytes.len() {
+            assert!(Frame::decode(&bytes[..end]).is_err());
+        }
+        assert!(Frame::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Frame::decode(&[&[FRAME_VERSION], &bytes[..]].concat());
+        }
+    }
+}
