@@ -1,0 +1,62 @@
+//! Names of conditions and their reasons: defined here, written by the operator, waited for by users.
+
+/// The resource does what its spec says, at this generation.
+pub const READY: &str = "Ready";
+/// The spec can be carried out. While it cannot, the last good state keeps running.
+pub const ACCEPTED: &str = "Accepted";
+/// Every shard has a leader that a majority follows.
+pub const AVAILABLE: &str = "Available";
+/// A change is under way.
+pub const PROGRESSING: &str = "Progressing";
+/// Something is lost or broken that the operator is mending or cannot mend.
+pub const DEGRADED: &str = "Degraded";
+/// What the spec needs of others is there: Secrets, Istio, Strimzi.
+pub const DEPENDENCIES_READY: &str = "DependenciesReady";
+/// A link hears its source.
+pub const CONNECTED: &str = "Connected";
+/// A link's staleness is below its bound.
+pub const WITHIN_BOUND: &str = "WithinBound";
+
+/// Reasons, one list for both resources.
+pub mod reason {
+    /// Nothing is left to do.
+    pub const AS_DECLARED: &str = "AsDeclared";
+    /// The spec holds a value that cannot be carried out.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// Being made for the first time.
+    pub const CREATING: &str = "Creating";
+    /// Replicas are added.
+    pub const SCALING_OUT: &str = "ScalingOut";
+    /// Replicas are removed.
+    pub const SCALING_IN: &str = "ScalingIn";
+    /// Pods are restarted one at a time.
+    pub const ROLLING: &str = "Rolling";
+    /// A replica whose volume is lost or damaged is replaced.
+    pub const REPLACING: &str = "Replacing";
+    /// A shard has no leader that a majority follows.
+    pub const QUORUM_LOST: &str = "QuorumLost";
+    /// Every shard has one.
+    pub const QUORUM_HEALTHY: &str = "QuorumHealthy";
+    /// Volumes are gone that only a human can bring back.
+    pub const VOLUMES_LOST: &str = "VolumesLost";
+    /// A pod is not up yet.
+    pub const WAITING_FOR_PODS: &str = "WaitingForPods";
+    /// A Secret that the spec names is not there.
+    pub const SECRET_MISSING: &str = "SecretMissing";
+    /// Istio is not installed.
+    pub const ISTIO_MISSING: &str = "IstioMissing";
+    /// Strimzi is not installed.
+    pub const STRIMZI_MISSING: &str = "StrimziMissing";
+    /// The cluster that a link names is not there.
+    pub const CLUSTER_MISSING: &str = "ClusterMissing";
+    /// Everything needed is there.
+    pub const ALL_PRESENT: &str = "AllPresent";
+    /// A link was told to pause.
+    pub const PAUSED: &str = "Paused";
+    /// A link follows its source.
+    pub const FOLLOWING: &str = "Following";
+    /// A link does not hear its source.
+    pub const NOT_CONNECTED: &str = "NotConnected";
+    /// Nobody has looked yet.
+    pub const UNKNOWN: &str = "Unknown";
+}

@@ -1,0 +1,92 @@
+//! The regions that hold the same data, and where a region publishes its writes.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::SecretRef;
+
+/// The regions that hold the same data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.regions.exists(r, r.name == self.primaryRegion)")
+        .message("primaryRegion must be one of regions"),
+    validation = Rule::new("size(self.regions) < 2 || has(self.secretRef)")
+        .message("a group of several regions needs secretRef: all its regions must hold the same key"),
+    validation = Rule::new("(has(self.writeMode) ? self.writeMode : 'SingleWriter') == (has(oldSelf.writeMode) ? oldSelf.writeMode : 'SingleWriter')")
+        .message("writeMode cannot be changed")
+)]
+pub struct ReplicationGroup {
+    /// Name of the group, the same in all its regions. Cannot be changed.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("replicationGroup.name cannot be changed"))]
+    pub name: String,
+
+    /// The region that takes writes; the others forward theirs to it. Cannot be changed yet.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("primaryRegion cannot be changed: switchover is not supported yet"))]
+    pub primary_region: String,
+
+    /// Who takes writes. `SingleWriter`: the primary region only. Default `SingleWriter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self != 'MultiWriter'").message("writeMode MultiWriter is not supported yet: use SingleWriter, where other regions forward writes to primaryRegion"))]
+    pub write_mode: Option<WriteMode>,
+
+    /// Secret in this namespace whose key `group-key` (at least 32 bytes) all regions of the group share; they prove
+    /// themselves with it. May be left out while there is one region: the operator then makes `<cluster>-group-key`, to be
+    /// copied to the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+
+    /// All regions of the group, this one included.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub regions: Vec<GroupRegion>,
+}
+
+/// One region of a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupRegion {
+    /// Its name: `spec.region` of the cluster there.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+
+    /// Where the other regions reach it, `host:port`: the Service `<cluster>-region` on port 8082, or what stands before it.
+    #[schemars(length(min = 3, max = 259), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:[0-9]{1,5}$"))]
+    pub endpoint: String,
+}
+
+/// Who takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WriteMode {
+    /// One region at a time; the others forward theirs to it.
+    SingleWriter,
+    /// Every region. Not supported yet.
+    MultiWriter,
+}
+
+/// Where this region publishes its writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeltaLog {
+    /// A Kafka topic.
+    pub kafka: KafkaLog,
+}
+
+/// A Kafka topic with one partition per shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaLog {
+    /// Brokers to start from: `host:port`, several separated by commas.
+    #[schemars(
+        length(min = 3, max = 1024),
+        regex(pattern = r"^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$")
+    )]
+    pub bootstrap_servers: String,
+
+    /// The topic; it is created when it is not there. Default `vector-deltas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub topic: Option<String>,
+}

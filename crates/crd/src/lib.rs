@@ -1,0 +1,46 @@
+//! What users declare: [`VectorCluster`] (one region) and [`ReplicationLink`] (how one region follows another).
+//!
+//! Owns: fields, bounds, defaults, the rules between fields (CEL, checked by the API server), print columns, status and
+//! the names of conditions and their reasons. Deliberately does not know: what the operator makes of them.
+//!
+//! ```text
+//!   examples/*.yaml ──API server: schema + rules──► VectorCluster / ReplicationLink ──► plan::valid
+//!                                                        ▲ status: conditions, operations, ledgers
+//! ```
+//!
+//! Field docs are user documentation: they become the descriptions in `crds/*.yaml`. Start reading at
+//! [`VectorClusterSpec`].
+
+mod cluster;
+pub mod conditions;
+mod group;
+mod link;
+mod settings;
+mod status;
+
+pub use cluster::{VectorCluster, VectorClusterSpec};
+pub use group::{DeltaLog, GroupRegion, KafkaLog, ReplicationGroup, WriteMode};
+pub use link::{
+    ClusterRef, DirectTransport, KafkaTransport, KafkaVia, LinkSource, LinkState, MirrorMaker2, MirrorMaker2Mode,
+    ReplicationLink, ReplicationLinkSpec, ReplicationLinkStatus, Transport,
+};
+pub use settings::{
+    Amounts, Auth, AuthMode, FreshnessSpec, Hnsw, Istio, OnStale, Resources, SecretRef, Storage, Traffic,
+};
+pub use status::{BlockedBy, Operation, ShardStatus, VectorClusterStatus};
+
+/// The API group of both resources.
+pub const GROUP: &str = "meridiandb.io";
+/// The version served and stored.
+pub const VERSION: &str = "v1alpha1";
+
+/// Both definitions as they are installed.
+#[must_use]
+pub fn definitions() -> [k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition; 2]
+{
+    use kube::CustomResourceExt;
+    [VectorCluster::crd(), ReplicationLink::crd()]
+}
+
+#[cfg(test)]
+mod tests;

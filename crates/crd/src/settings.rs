@@ -1,0 +1,157 @@
+//! Volumes, resources, freshness, graph, access and routes of a cluster.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A Secret in the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The volume of each replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// Size of the volume, for example `20Gi`.
+    #[schemars(length(max = 20), regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"))]
+    pub size: String,
+
+    /// Storage class. Default: that of the Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+/// CPU and memory of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What is reserved for the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Amounts>,
+    /// What the pod may not exceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Amounts>,
+}
+
+/// Amounts of CPU and memory, as Kubernetes writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Amounts {
+    /// Cores, for example `2` or `500m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<IntOrString>,
+    /// Bytes, for example `4Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<IntOrString>,
+}
+
+/// What a request gets that does not say how fresh its answer must be.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FreshnessSpec {
+    /// The freshness every read gets that names none, as in `X-Required-Freshness`: `100ms`. Default: a read sees every write
+    /// that its own region acknowledged before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(us|ms|s|m)$"))]
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('10m')").message("freshness.default must be above 0 and at most 10m"))]
+    pub default: Option<String>,
+
+    /// What to do when the region is behind the demand, in the order tried. Default `Wait, Redirect, Serve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("!self.exists(x, x in ['Serve', 'Fail']) || self[size(self) - 1] in ['Serve', 'Fail']").message("freshness.onStale: nothing can follow Serve or Fail"),
+             validation = Rule::new("!('Serve' in self && 'Fail' in self)").message("freshness.onStale: Serve and Fail exclude each other"))]
+    pub on_stale: Option<Vec<OnStale>>,
+
+    /// How long `Wait` may last, at most `30s`. Default `100ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(us|ms|s|m)$"))]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('30s')").message("freshness.maxWait must be at most 30s"))]
+    pub max_wait: Option<String>,
+
+    /// How far the clocks of two machines may stand apart; part of every staleness that is reported. Default `10ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(us|ms|s|m)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('1s')").message("freshness.clockBound must be from 1ms to 1s"))]
+    pub clock_bound: Option<String>,
+}
+
+/// What to do when the region is behind the demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnStale {
+    /// Wait until it is not, if that can succeed within `maxWait`.
+    Wait,
+    /// Ask the primary region.
+    Redirect,
+    /// Serve what is there, marked `Stale-Result: true`.
+    Serve,
+    /// Refuse.
+    Fail,
+}
+
+/// Graph parameters of collections that are created without their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.m) || !has(self.efConstruct) || self.efConstruct >= self.m").message("hnsw.efConstruct must be at least hnsw.m: a beam narrower than the links it must find builds a broken graph"))]
+pub struct Hnsw {
+    /// Links of a node, 4 to 128. Default 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 4, max = 128))]
+    pub m: Option<i32>,
+    /// Width of the beam while building, 8 to 4096. Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8, max = 4096))]
+    pub ef_construct: Option<i32>,
+}
+
+/// Who may use the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.mode == 'ApiKey' || !has(self.secretRef)").message("auth.secretRef has no meaning when auth.mode is Disabled"))]
+pub struct Auth {
+    /// `ApiKey`: every request carries the key. `Disabled`: anyone who reaches the port may do anything.
+    pub mode: AuthMode,
+    /// Secret with the key under `api-key`. Default: one that the operator makes, `<name>-api-key`. Restarts the pods one at
+    /// a time when it is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// How callers prove themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AuthMode {
+    /// By a key in the header `api-key`.
+    ApiKey,
+    /// Not at all.
+    Disabled,
+}
+
+/// Routes of a service mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// A VirtualService and a DestinationRule: requests with `x-region` go to that region, all others to this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub istio: Option<Istio>,
+}
+
+/// Routes of Istio.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Istio {
+    /// Host names that are routed. Default: the cluster-internal name of the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub hosts: Option<Vec<String>>,
+    /// Gateways that let requests in from outside, `namespace/name`; `mesh` stands for the sidecars. Default: `mesh` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub gateways: Option<Vec<String>>,
+}
