@@ -1,0 +1,185 @@
+//! The disk of production: one folder of a file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile, check, split};
+
+/// Zeros written at once when a file is made: large enough for full speed, small enough to stay in cache.
+const ZEROS: &[u8] = &[0; 256 * 1024];
+
+/// Name of the file that one process at a time may hold.
+const LOCK: &str = ".lock";
+
+/// A folder, held by this process alone.
+#[derive(Debug, Clone)]
+pub struct RealDisk(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    root: PathBuf,
+    /// Locked while any clone lives.
+    _lock: File,
+}
+
+/// An open file of a [`RealDisk`].
+#[derive(Debug)]
+pub struct RealFile(File);
+
+impl RealDisk {
+    /// Opens the folder `root`, made if missing, and locks it against other processes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when another process holds it.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        if let Some(above) = root.parent().filter(|above| !above.as_os_str().is_empty()) {
+            File::open(above)?.sync_all()?;
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join(LOCK))?;
+        lock.try_lock().map_err(io::Error::from)?;
+        Ok(Self(Arc::new(Held { root: root.into(), _lock: lock })))
+    }
+
+    /// Where `path` lies in the file system, for code that maps files.
+    ///
+    /// # Errors
+    /// When `path` is not one of a [`Disk`].
+    pub fn locate(&self, path: &str) -> io::Result<PathBuf> {
+        check(path)?;
+        Ok(if path.is_empty() { self.0.root.clone() } else { self.0.root.join(path) })
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn create(&self, path: &str, bytes: u64) -> io::Result<RealFile> {
+        let place = self.locate(path)?;
+        match fs::remove_file(&place) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&place)?;
+        // Written, not only reserved: an fdatasync over reserved blocks must also write that they are now in use.
+        let mut at = 0;
+        while at < bytes {
+            let part = ZEROS.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
+            if let Err(e) = file.write_all_at(&ZEROS[..part], at) {
+                // The first error is the one to tell.
+                let _ = fs::remove_file(&place);
+                return Err(e);
+            }
+            at += part as u64;
+        }
+        Ok(RealFile(file))
+    }
+
+    fn open(&self, path: &str) -> io::Result<RealFile> {
+        OpenOptions::new().read(true).write(true).open(self.locate(path)?).map(RealFile)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        same_folder(from, to)?;
+        fs::rename(self.locate(from)?, self.locate(to)?)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.locate(path)?)
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        match fs::create_dir(self.locate(path)?) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        fs::remove_dir(self.locate(path)?)
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.locate(path)?)? {
+            // Names that are not ours by their letters (`lost+found`) are not listed.
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            if name != LOCK && check(&name).is_ok() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        File::open(self.locate(path)?)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.0.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// A rename over two folders would need two syncs and could end with both names or none.
+pub(crate) fn same_folder(from: &str, to: &str) -> io::Result<()> {
+    if split(from)?.0 == split(to)?.0 {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("rename {from} to {to}: another folder")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_holds_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = RealDisk::open(folder.path()).unwrap();
+        assert_eq!(RealDisk::open(folder.path()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        RealDisk::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn files_live_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        disk.create_dir("d").unwrap();
+        let file = disk.create("d/a", 5000).unwrap();
+        file.write_at(4999, b"xy").unwrap();
+        file.sync_data().unwrap();
+        disk.rename("d/a", "d/b").unwrap();
+        disk.sync_dir("d").unwrap();
+        assert_eq!(disk.open("d/b").unwrap().bytes().unwrap(), 5001);
+        assert_eq!((disk.list("").unwrap(), disk.list("d").unwrap()), (vec!["d".into()], vec!["b".into()]));
+        assert!(disk.rename("d/b", "b").is_err());
+        assert!(disk.open("../x").is_err());
+        assert!(disk.free_bytes().unwrap() > 0);
+        disk.remove("d/b").unwrap();
+        disk.remove_dir("d").unwrap();
+    }
+}

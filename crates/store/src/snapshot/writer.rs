@@ -1,0 +1,116 @@
+//! Writing a snapshot of one's own.
+
+use std::io::{self, Write};
+
+use super::manifest::is_allowed;
+use super::{FileEntry, MANIFEST_FILE, Manifest, Snapshot, SnapshotError, SnapshotId, Snapshots, at};
+use crate::disk::{Disk, DiskFile};
+
+/// Bytes gathered before a write reaches the disk.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// A snapshot being written; it does not exist before [`SnapshotWriter::commit`]. Dropped, it leaves a draft that the
+/// next [`Snapshots::open`] removes.
+pub struct SnapshotWriter<D: Disk> {
+    home: Snapshots<D>,
+    draft: String,
+    manifest: Manifest,
+}
+
+/// One file of it being written.
+pub struct FileWriter<'a, D: Disk> {
+    owner: &'a mut SnapshotWriter<D>,
+    name: String,
+    file: D::File,
+    buffer: Vec<u8>,
+    written: u64,
+    hasher: blake3::Hasher,
+}
+
+impl<D: Disk> SnapshotWriter<D> {
+    pub(super) fn new(home: Snapshots<D>, id: SnapshotId, draft: String) -> Self {
+        Self { home, draft, manifest: Manifest { id, meta: Vec::new(), files: Vec::new() } }
+    }
+
+    /// Adds a file with this content.
+    ///
+    /// # Errors
+    /// When the name is not allowed or taken, or the disk refuses.
+    pub fn add_file(&mut self, name: &str, content: &[u8]) -> Result<(), SnapshotError> {
+        let mut file = self.file(name)?;
+        let path = file.path();
+        file.write_all(content).map_err(at(&path))?;
+        file.finish()
+    }
+
+    /// Adds a file whose content is written piece by piece; [`FileWriter::finish`] ends it.
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::add_file`].
+    pub fn file(&mut self, name: &str) -> Result<FileWriter<'_, D>, SnapshotError> {
+        if !is_allowed(name) || self.manifest.file(name).is_some() {
+            return Err(SnapshotError::Name(name.into()));
+        }
+        let path = format!("{}/{name}", self.draft);
+        let file = self.home.disk.create(&path, 0).map_err(at(&path))?;
+        let name = name.into();
+        Ok(FileWriter { owner: self, name, file, buffer: Vec::new(), written: 0, hasher: blake3::Hasher::new() })
+    }
+
+    /// Makes it a snapshot: durable when this returns, and never half there.
+    ///
+    /// # Errors
+    /// When the disk refuses or the manifest becomes too large.
+    pub fn commit(mut self, meta: Vec<u8>) -> Result<Snapshot<D>, SnapshotError> {
+        self.manifest.meta = meta;
+        let id = self.manifest.id;
+        let path = format!("{}/{MANIFEST_FILE}", self.draft);
+        let bytes = self.manifest.encode().map_err(|source| SnapshotError::Manifest { file: path.clone(), source })?;
+        let write = || {
+            let file = self.home.disk.create(&path, 0)?;
+            file.write_at(0, &bytes)?;
+            file.sync_data()
+        };
+        write().map_err(at(&path))?;
+        self.home.publish(&self.draft, id)?;
+        self.home.snapshot(id)
+    }
+}
+
+impl<D: Disk> FileWriter<'_, D> {
+    /// Makes the file durable and enters it into the manifest.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish(mut self) -> Result<(), SnapshotError> {
+        let path = self.path();
+        self.flush().and_then(|()| self.file.sync_data()).map_err(at(&path))?;
+        let hash = *self.hasher.finalize().as_bytes();
+        self.owner.manifest.files.push(FileEntry { name: self.name, bytes: self.written, hash });
+        Ok(())
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.owner.draft, self.name)
+    }
+}
+
+impl<D: Disk> Write for FileWriter<'_, D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.file.write_at(self.written, &self.buffer)?;
+            self.written += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}

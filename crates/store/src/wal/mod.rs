@@ -1,0 +1,303 @@
+//! The write-ahead log: opaque records in order, durable from [`Wal::commit`] on.
+
+mod error;
+mod frame;
+mod mark;
+mod open;
+mod segment;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+
+use crate::disk::{Disk, DiskFile};
+pub use error::{AppendError, CommitError, OpenError};
+pub use frame::Fault;
+use mark::Mark;
+use segment::{Header, Segment};
+
+/// Place of a record in its log: from 1, without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Default length of a segment file: one costs about as long to make as 100 commits, and holds some 10,000 points.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Least length of a segment file: two copies of the header, and as much again for records.
+pub const MIN_SEGMENT_BYTES: u64 = 2 * segment::DATA_START;
+
+/// Largest record: the largest HTTP body (32 MiB) in a wasteful encoding. A segment must hold it too.
+pub const MAX_RECORD_BYTES: u64 = 48 << 20;
+
+/// Released segment files kept for reuse; more are removed.
+pub const SPARE_SEGMENTS: usize = 2;
+
+/// How a log is laid out, and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalOptions {
+    /// Written into every segment; a log of another owner is refused.
+    pub owner: [u8; 16],
+    /// Length of new segment files; at least [`MIN_SEGMENT_BYTES`]. Those that exist keep theirs.
+    pub segment_bytes: u64,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self { owner: [0; 16], segment_bytes: SEGMENT_BYTES }
+    }
+}
+
+/// What a log held when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Records in order, without gaps; durable by now. The first ones may have been released before.
+    pub records: Vec<(Lsn, Vec<u8>)>,
+    /// Bytes of a torn tail that was cut: records never acknowledged. Zero when the end was clean.
+    pub torn_bytes: u64,
+}
+
+/// Counters and sizes of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WalStats {
+    /// Segments with records still needed, the current one included.
+    pub segments: usize,
+    /// Released segments waiting for reuse.
+    pub spares: usize,
+    /// Length of all segment files.
+    pub disk_bytes: u64,
+    /// Commits that wrote something, since opening.
+    pub commits: u64,
+    /// Records made durable since opening.
+    pub records: u64,
+    /// Bytes of frames written since opening.
+    pub written_bytes: u64,
+}
+
+/// A log of opaque records in preallocated, recycled segment files. Formats: `FORMAT.md`.
+///
+/// After a failed [`Wal::commit`] (other than a full disk) it refuses all work: what lies on the disk is unknown until
+/// it is opened again.
+pub struct Wal<D: Disk> {
+    disk: D,
+    dir: String,
+    options: WalOptions,
+    /// Segments with needed records, oldest first; the last one is written to.
+    live: VecDeque<Segment<D::File>>,
+    /// Released ones. The disk may still call them live, until the next header says otherwise.
+    spare: Vec<Segment<D::File>>,
+    next_slot: u64,
+    /// Where the next frame goes in the current segment.
+    at: u64,
+    next: u64,
+    synced: u64,
+    mark: Mark<D::File>,
+    /// Frames appended and not yet written, and the length of each.
+    buffer: Vec<u8>,
+    frames: VecDeque<usize>,
+    poisoned: bool,
+    stats: WalStats,
+}
+
+impl<D: Disk> Wal<D> {
+    /// Opens the log in the folder `dir`, or starts one there. Nothing is written before all of it was found sound.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] and [`OpenError::Missing`] when records that were once synced are not there or changed:
+    /// the replica must not vote or lead until it is repaired from others.
+    pub fn open(disk: &D, dir: &str, options: WalOptions) -> Result<(Self, Recovered), OpenError> {
+        open::open(disk, dir, options)
+    }
+
+    /// Takes a record in; it is durable after the next [`Wal::commit`]. No I/O.
+    ///
+    /// # Errors
+    /// When the record is too large or the log is poisoned.
+    pub fn append(&mut self, record: &[u8]) -> Result<Lsn, AppendError> {
+        if self.poisoned {
+            return Err(AppendError::Poisoned);
+        }
+        let (bytes, max) = (record.len() as u64, self.max_record_bytes());
+        if bytes > max {
+            return Err(AppendError::TooLarge { bytes, max });
+        }
+        let lsn = self.next;
+        self.frames.push_back(frame::encode(&mut self.buffer, lsn, record));
+        self.next += 1;
+        Ok(Lsn(lsn))
+    }
+
+    /// Makes all appended records durable: one write and one `fdatasync`, more only where a segment ends.
+    ///
+    /// # Errors
+    /// [`CommitError::Full`] keeps what is not yet durable for the next commit, [`Wal::synced`] tells how far it came.
+    /// Any other error poisons the log; whether the records are durable is unknown.
+    pub fn commit(&mut self) -> Result<(), CommitError> {
+        if self.poisoned {
+            return Err(CommitError::Poisoned);
+        }
+        if self.frames.is_empty() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        let done = self.write_out();
+        self.poisoned = matches!(done, Err(CommitError::Disk { .. }));
+        done
+    }
+
+    fn write_out(&mut self) -> Result<(), CommitError> {
+        while !self.frames.is_empty() {
+            let segment = self.live.back().expect("a log has a current segment");
+            let (records, bytes) = self.fitting(segment.header.segment_bytes - self.at);
+            if records == 0 {
+                self.rotate()?;
+                continue;
+            }
+            frame::finish(&mut self.buffer[..bytes], &segment.header.salt(), self.synced);
+            let failed = |source| CommitError::Disk { file: segment.path.clone(), source };
+            segment.file.write_at(self.at, &self.buffer[..bytes]).map_err(failed)?;
+            segment.file.sync_data().map_err(failed)?;
+            self.at += bytes as u64;
+            self.synced += records as u64;
+            self.buffer.drain(..bytes);
+            self.frames.drain(..records);
+            self.stats.records += records as u64;
+            self.stats.written_bytes += bytes as u64;
+        }
+        self.stats.commits += 1;
+        self.mark.write(self.synced).map_err(|source| CommitError::Disk { file: self.mark.path.clone(), source })
+    }
+
+    /// How many of the buffered frames fit into `room` bytes, and their length.
+    fn fitting(&self, room: u64) -> (usize, usize) {
+        let (mut records, mut bytes) = (0, 0);
+        for frame in &self.frames {
+            if (bytes + frame) as u64 > room {
+                break;
+            }
+            records += 1;
+            bytes += frame;
+        }
+        (records, bytes)
+    }
+
+    /// Starts the next segment. All records before it are synced, so its header vouches for them.
+    fn rotate(&mut self) -> Result<(), CommitError> {
+        let current = self.live.back().expect("a log has a current segment");
+        let oldest = self.live.front().map_or(current.header.seq, |segment| segment.header.seq);
+        let header = Header {
+            owner: self.options.owner,
+            seq: current.header.seq + 1,
+            first_lsn: self.synced + 1,
+            oldest_seq: oldest,
+            segment_bytes: self.options.segment_bytes,
+        };
+        self.prepare()?;
+        let usable = |spare: &Segment<D::File>| spare.header.segment_bytes == self.options.segment_bytes;
+        let index = self.spare.iter().position(usable).expect("a spare segment was just prepared");
+        let mut segment = self.spare.swap_remove(index);
+        segment.restart(header).map_err(|source| CommitError::Disk { file: segment.path.clone(), source })?;
+        self.live.push_back(segment);
+        self.at = segment::DATA_START;
+        self.trim()
+    }
+
+    /// Makes sure that a spare segment is at hand, so that a later commit need not make one. For idle moments.
+    ///
+    /// # Errors
+    /// As [`Wal::commit`]; [`CommitError::Full`] does no harm.
+    pub fn prepare(&mut self) -> Result<(), CommitError> {
+        let bytes = self.options.segment_bytes;
+        if self.spare.iter().any(|spare| spare.header.segment_bytes == bytes) {
+            return Ok(());
+        }
+        let path = format!("{}/{}", self.dir, segment::file_name(self.next_slot));
+        match Segment::create(&self.disk, &self.dir, path.clone(), bytes) {
+            Ok(segment) => self.spare.push(segment),
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => return Err(CommitError::Full { needed: bytes }),
+            Err(source) => {
+                self.poisoned = true;
+                return Err(CommitError::Disk { file: path, source });
+            }
+        }
+        self.next_slot += 1;
+        Ok(())
+    }
+
+    /// Removes spares beyond [`SPARE_SEGMENTS`]; the newest header on the disk needs none of them.
+    fn trim(&mut self) -> Result<(), CommitError> {
+        while self.spare.len() > SPARE_SEGMENTS {
+            let odd = |spare: &Segment<D::File>| spare.header.segment_bytes != self.options.segment_bytes;
+            let gone = self.spare.swap_remove(self.spare.iter().position(odd).unwrap_or(0));
+            self.disk.remove(&gone.path).map_err(|source| CommitError::Disk { file: gone.path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Says that records before `before` are no longer needed: whole segments below it are reused. No I/O; a log that
+    /// is opened again may hold them once more.
+    pub fn release(&mut self, before: Lsn) {
+        while self.live.get(1).is_some_and(|second| second.header.first_lsn <= before.0) {
+            self.spare.extend(self.live.pop_front());
+        }
+    }
+
+    /// The place the next appended record gets.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        Lsn(self.next)
+    }
+
+    /// The newest durable record; zero when there is none.
+    #[must_use]
+    pub fn synced(&self) -> Lsn {
+        Lsn(self.synced)
+    }
+
+    /// The oldest record still kept, or the next one when there is none.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        Lsn(self.live.front().map_or(self.next, |segment| segment.header.first_lsn))
+    }
+
+    /// True when a failed commit ended this log's work.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Largest record that [`Wal::append`] takes.
+    #[must_use]
+    pub fn max_record_bytes(&self) -> u64 {
+        MAX_RECORD_BYTES.min(self.options.segment_bytes - segment::DATA_START - frame::HEAD_BYTES as u64)
+    }
+
+    /// Bytes appended and not yet committed.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Counters and sizes.
+    #[must_use]
+    pub fn stats(&self) -> WalStats {
+        let disk_bytes = self.live.iter().chain(&self.spare).map(|segment| segment.header.segment_bytes).sum();
+        WalStats { segments: self.live.len(), spares: self.spare.len(), disk_bytes, ..self.stats }
+    }
+}
+
+impl<D: Disk> fmt::Debug for Wal<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Wal");
+        out.field("dir", &self.dir).field("next", &self.next).field("synced", &self.synced);
+        out.field("poisoned", &self.poisoned).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

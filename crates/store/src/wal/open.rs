@@ -1,0 +1,252 @@
+//! Reading a log back: what was synced must all be there, what was not may be torn.
+
+use std::collections::VecDeque;
+
+use super::frame::{self, Fault};
+use super::mark::{self, Mark};
+use super::segment::{self, DATA_START, Header, Segment};
+use super::{Lsn, MIN_SEGMENT_BYTES, OpenError, Recovered, Wal, WalOptions, WalStats};
+use crate::disk::{Disk, DiskFile};
+use crate::seal::SealError;
+
+const MARK_FILE: &str = "mark";
+
+/// What one pass over the files found, before anything is written.
+struct Found<F> {
+    live: VecDeque<Segment<F>>,
+    spare: Vec<Segment<F>>,
+    /// Never finished when they were made.
+    unfinished: Vec<String>,
+    next_slot: u64,
+}
+
+/// The end of the log in its newest segment.
+struct End {
+    at: usize,
+    next: u64,
+    /// Up to here the log vouches for itself; later frames may only be in the system's memory.
+    synced: u64,
+    /// Where the first frame past `synced` starts.
+    unsynced_at: usize,
+    /// All of the frames past it.
+    unsynced: Vec<u8>,
+    torn_bytes: u64,
+}
+
+pub(super) fn open<D: Disk>(disk: &D, dir: &str, options: WalOptions) -> Result<(Wal<D>, Recovered), OpenError> {
+    let (found, min) = (options.segment_bytes, MIN_SEGMENT_BYTES);
+    if found < min {
+        return Err(OpenError::SegmentBytes { found, min });
+    }
+    let at_dir = |source| OpenError::Disk { file: dir.into(), source };
+    disk.create_dir(dir).map_err(at_dir)?;
+    let mark_path = format!("{dir}/{MARK_FILE}");
+    let marked = mark::read(disk, &mark_path, options.owner)?;
+    let found = find(disk, dir, options.owner)?;
+    let mut recovered = Recovered::default();
+    let end = read_all(&found, dir, marked, &mut recovered)?;
+
+    // All is sound. From here on the disk is written to.
+    let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+    disk.sync_dir(above).map_err(at_dir)?;
+    for path in &found.unfinished {
+        disk.remove(path).map_err(|source| OpenError::Disk { file: path.clone(), source })?;
+    }
+    let mark = Mark::open(disk, mark_path.clone(), options.owner)
+        .map_err(|source| OpenError::Disk { file: mark_path, source })?;
+    disk.sync_dir(dir).map_err(at_dir)?;
+    let mut wal = Wal {
+        disk: disk.clone(),
+        dir: dir.into(),
+        options,
+        live: found.live,
+        spare: found.spare,
+        next_slot: found.next_slot,
+        at: end.at as u64,
+        next: end.next,
+        synced: end.next - 1,
+        mark,
+        buffer: Vec::new(),
+        frames: VecDeque::new(),
+        poisoned: false,
+        stats: WalStats::default(),
+    };
+    recovered.torn_bytes = end.torn_bytes;
+    wal.settle(&end)?;
+    Ok((wal, recovered))
+}
+
+impl<D: Disk> Wal<D> {
+    /// Makes durable what was recovered, and makes sure that nothing behind it can ever be taken for a record.
+    fn settle(&mut self, end: &End) -> Result<(), OpenError> {
+        let failed = |file: &str, source| OpenError::Disk { file: file.into(), source };
+        let Some(last) = self.live.back_mut() else {
+            return self.begin();
+        };
+        // What lies past the mark is written again, not only synced: after a sync that failed, the system may hold pages
+        // that it calls clean and that never reached the disk. Zeros over the torn tail, so that no new frame can end
+        // where an old one begins.
+        let mut tail = end.unsynced.clone();
+        tail.resize(tail.len() + to_usize(end.torn_bytes), 0);
+        last.file.write_at(end.unsynced_at as u64, &tail).map_err(|source| failed(&last.path, source))?;
+        if last.header.first_lsn == self.next {
+            // Its header may be as unsynced as a record.
+            last.restart(last.header).map_err(|source| failed(&last.path, source))?;
+        } else {
+            last.file.sync_data().map_err(|source| failed(&last.path, source))?;
+        }
+        self.mark.write(self.synced).map_err(|source| failed(&self.mark.path, source))
+    }
+
+    /// The first segment of a new log.
+    fn begin(&mut self) -> Result<(), OpenError> {
+        self.prepare().map_err(into_open_error)?;
+        let mut segment = self.spare.pop().expect("a spare segment was just prepared");
+        let header = Header {
+            owner: self.options.owner,
+            seq: 1,
+            first_lsn: 1,
+            oldest_seq: 1,
+            segment_bytes: segment.header.segment_bytes,
+        };
+        segment.restart(header).map_err(|source| OpenError::Disk { file: segment.path.clone(), source })?;
+        self.live.push_back(segment);
+        Ok(())
+    }
+}
+
+fn into_open_error(error: super::CommitError) -> OpenError {
+    use super::CommitError::{Disk, Full, Poisoned};
+    match error {
+        Disk { file, source } => OpenError::Disk { file, source },
+        full @ (Full { .. } | Poisoned) => {
+            let source = std::io::Error::new(std::io::ErrorKind::StorageFull, full);
+            OpenError::Disk { file: "segment".into(), source }
+        }
+    }
+}
+
+/// Sorts the files of the folder by their headers.
+fn find<D: Disk>(disk: &D, dir: &str, owner: [u8; 16]) -> Result<Found<D::File>, OpenError> {
+    let at_dir = |source| OpenError::Disk { file: dir.into(), source };
+    let (mut used, mut spare, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
+    let mut next_slot = 1;
+    for name in disk.list(dir).map_err(at_dir)? {
+        let Some(slot) = segment::slot_of(&name) else { continue };
+        next_slot = next_slot.max(slot + 1);
+        let path = format!("{dir}/{name}");
+        let failed = |source| OpenError::Disk { file: path.clone(), source };
+        let file = disk.open(&path).map_err(failed)?;
+        let bytes = file.bytes().map_err(failed)?;
+        let mut head = vec![0; usize::try_from(bytes.min(DATA_START)).expect("a few KiB")];
+        file.read_at(0, &mut head).map_err(failed)?;
+        match Header::decode(&head) {
+            Ok(Some(header)) if header.owner != owner => {
+                return Err(OpenError::Foreign { file: path, found: header.owner, expected: owner });
+            }
+            Ok(Some(header)) => {
+                if bytes != header.segment_bytes || header.is_absurd() {
+                    let what = format!("in {path} has {bytes} bytes, {} were made", header.segment_bytes);
+                    return Err(OpenError::Missing { dir: dir.into(), seq: header.seq, what });
+                }
+                used.push(Segment { path, file, header });
+            }
+            // A file of zeros that was never finished has some other length; which one, only its maker knew.
+            Ok(None) => unfinished.push(path),
+            Err(SealError::FutureVersion { found, supported }) => {
+                return Err(OpenError::FutureVersion { file: path, found, supported });
+            }
+            Err(source) => return Err(OpenError::Header { segment: path, source }),
+        }
+    }
+    used.sort_by_key(|segment| segment.header.seq);
+    let oldest = used.last().map_or(0, |newest| newest.header.oldest_seq);
+    let first_live = used.partition_point(|segment| segment.header.seq < oldest);
+    let live: VecDeque<_> = used.drain(first_live..).collect();
+    spare.extend(used);
+    for (segment, seq) in live.iter().zip(oldest..) {
+        if segment.header.seq != seq {
+            let what = if segment.header.seq < seq { "is there twice" } else { "is not there" };
+            let seq = seq.min(segment.header.seq);
+            return Err(OpenError::Missing { dir: dir.into(), seq, what: what.into() });
+        }
+    }
+    Ok(Found { live, spare, unfinished, next_slot })
+}
+
+/// Reads all records and finds the end.
+fn read_all<F: DiskFile>(
+    found: &Found<F>,
+    dir: &str,
+    marked: u64,
+    recovered: &mut Recovered,
+) -> Result<End, OpenError> {
+    let mut end = End { at: to_usize(DATA_START), next: 1, synced: 0, unsynced_at: 0, unsynced: vec![], torn_bytes: 0 };
+    if found.live.is_empty() && marked > 0 {
+        let what = format!("is not there, and records up to {marked} were synced");
+        return Err(OpenError::Missing { dir: dir.into(), seq: 1, what });
+    }
+    let mut bytes = Vec::new();
+    for (index, segment) in found.live.iter().enumerate() {
+        let failed = |source| OpenError::Disk { file: segment.path.clone(), source };
+        bytes.resize(to_usize(segment.header.segment_bytes), 0);
+        segment.file.read_at(0, &mut bytes).map_err(failed)?;
+        let first = segment.header.first_lsn;
+        if index > 0 && first != end.next {
+            let what = format!("starts with record {first}, expected {}", end.next);
+            return Err(OpenError::Missing { dir: dir.into(), seq: segment.header.seq, what });
+        }
+        // The next segment began when all before its first record was synced.
+        let vouched = found.live.get(index + 1).map(|next| next.header.first_lsn);
+        read_segment(segment, &bytes, vouched, marked, recovered, &mut end)?;
+    }
+    Ok(end)
+}
+
+/// Reads one segment up to record `until`, or to the end of the log where that is `None`.
+fn read_segment<F>(
+    segment: &Segment<F>,
+    bytes: &[u8],
+    until: Option<u64>,
+    marked: u64,
+    recovered: &mut Recovered,
+    end: &mut End,
+) -> Result<(), OpenError> {
+    let salt = segment.header.salt();
+    let (mut at, mut next) = (to_usize(DATA_START), segment.header.first_lsn);
+    let mut synced = marked.max(until.unwrap_or(segment.header.first_lsn) - 1);
+    let mut starts = Vec::new();
+    let fault = loop {
+        if until == Some(next) {
+            break Fault::End;
+        }
+        match frame::decode(bytes, at, &salt, next) {
+            Ok(frame) => {
+                recovered.records.push((Lsn(frame.lsn), frame.record.to_vec()));
+                synced = synced.max(frame.synced);
+                starts.push((next, at));
+                at += frame.bytes;
+                next += 1;
+            }
+            Err(fault) => break fault,
+        }
+    };
+    *end = End { at, next, synced, unsynced_at: at, unsynced: Vec::new(), torn_bytes: 0 };
+    if until == Some(next) {
+        return Ok(());
+    }
+    let tail = frame::search(bytes, at, &salt, next);
+    end.synced = synced.max(tail.synced);
+    if end.synced >= next {
+        let (segment, offset) = (segment.path.clone(), at as u64);
+        return Err(OpenError::Damaged { segment, offset, lsn: Lsn(next), fault });
+    }
+    end.torn_bytes = tail.bytes;
+    end.unsynced_at = starts.iter().find(|(lsn, _)| *lsn > end.synced).map_or(at, |(_, start)| *start);
+    end.unsynced = bytes[end.unsynced_at..at].to_vec();
+    Ok(())
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("files are shorter than memory is wide")
+}
