@@ -1,0 +1,156 @@
+use crate::codec::{DecodeError, Reader, put_u64};
+use bytes::Bytes;
+use raft::eraftpb;
+
+const VERSION: u8 = 1;
+
+/// One position of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Position, from 1, without gaps.
+    pub index: u64,
+    /// The term whose leader appended it.
+    pub term: u64,
+    /// What it is.
+    pub kind: EntryKind,
+    /// The proposed payload, or the context of a membership change; opaque here.
+    pub payload: Bytes,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// The first entry of a leader's term. It carries nothing, but moves the applied index.
+    TermStart,
+    /// A proposed payload.
+    Payload,
+    /// A change of the group; hand it to [`crate::Raft::apply_membership`] when its turn comes.
+    Membership(Change),
+}
+
+/// One change of the group, of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A new member that replicates and does not vote.
+    AddLearner(u64),
+    /// A learner becomes a voter.
+    Promote(u64),
+    /// A member leaves; its id never returns.
+    Remove(u64),
+}
+
+impl Change {
+    /// The member it is about.
+    pub fn member(self) -> u64 {
+        match self {
+            Self::AddLearner(id) | Self::Promote(id) | Self::Remove(id) => id,
+        }
+    }
+
+    pub(crate) fn to_raft(self) -> eraftpb::ConfChange {
+        let change_type = match self {
+            Self::AddLearner(_) => eraftpb::ConfChangeType::AddLearnerNode,
+            Self::Promote(_) => eraftpb::ConfChangeType::AddNode,
+            Self::Remove(_) => eraftpb::ConfChangeType::RemoveNode,
+        };
+        eraftpb::ConfChange { change_type, node_id: self.member(), ..Default::default() }
+    }
+}
+
+impl Entry {
+    /// The bytes for the write-ahead log, format version first.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32 + self.payload.len());
+        out.push(VERSION);
+        self.put(&mut out);
+        out
+    }
+
+    /// Undoes [`Entry::encode`].
+    ///
+    /// # Errors
+    /// On bytes that `encode` never made, among them those of a later format version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::take(&mut Reader::versioned(bytes, VERSION)?)
+    }
+
+    /// The entry without a version, to its end; the caller knows the length.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let (kind, member) = match self.kind {
+            EntryKind::TermStart => (0, None),
+            EntryKind::Payload => (1, None),
+            EntryKind::Membership(Change::AddLearner(id)) => (2, Some(id)),
+            EntryKind::Membership(Change::Promote(id)) => (3, Some(id)),
+            EntryKind::Membership(Change::Remove(id)) => (4, Some(id)),
+        };
+        out.push(kind);
+        put_u64(out, self.index);
+        put_u64(out, self.term);
+        if let Some(id) = member {
+            put_u64(out, id);
+        }
+        out.extend_from_slice(&self.payload);
+    }
+
+    pub(crate) fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let tag = reader.u8()?;
+        let (index, term) = (reader.u64()?, reader.u64()?);
+        let kind = match tag {
+            0 => EntryKind::TermStart,
+            1 => EntryKind::Payload,
+            2 => EntryKind::Membership(Change::AddLearner(reader.u64()?)),
+            3 => EntryKind::Membership(Change::Promote(reader.u64()?)),
+            4 => EntryKind::Membership(Change::Remove(reader.u64()?)),
+            found => return Err(DecodeError::UnknownTag { what: "entry kind", found }),
+        };
+        let payload = reader.rest();
+        match kind {
+            EntryKind::TermStart if !payload.is_empty() => {
+                return Err(DecodeError::Impossible("a term start with a payload"));
+            }
+            EntryKind::Payload if payload.is_empty() => {
+                return Err(DecodeError::Impossible("a payload entry without a payload"));
+            }
+            EntryKind::Membership(change) if change.member() == 0 => {
+                return Err(DecodeError::Impossible("a change of member 0"));
+            }
+            _ => {}
+        }
+        Ok(Self { index, term, kind, payload })
+    }
+
+    /// For the library a change travels in the context, in our own encoding; its `data` is read only by the leader
+    /// that proposes it.
+    pub(crate) fn into_raft(self) -> eraftpb::Entry {
+        let mut entry = eraftpb::Entry { index: self.index, term: self.term, ..Default::default() };
+        match self.kind {
+            EntryKind::TermStart => {}
+            EntryKind::Payload => entry.data = self.payload,
+            EntryKind::Membership(change) => {
+                entry.entry_type = eraftpb::EntryType::EntryConfChange;
+                entry.context = membership_context(change, &self.payload);
+            }
+        }
+        entry
+    }
+
+    pub(crate) fn from_raft(entry: eraftpb::Entry) -> Self {
+        let (index, term) = (entry.index, entry.term);
+        if entry.entry_type != eraftpb::EntryType::EntryNormal {
+            // The context is an entry of ours with no place yet; give it this one.
+            let inner = Self::take(&mut Reader::versioned(&entry.context, VERSION).expect("proposed by us"))
+                .expect("a membership entry is decoded or proposed by us before the library sees it");
+            return Self { index, term, ..inner };
+        }
+        let kind = if entry.data.is_empty() { EntryKind::TermStart } else { EntryKind::Payload };
+        Self { index, term, kind, payload: entry.data }
+    }
+}
+
+/// What the library carries beside a change: an encoded entry without a place in the log.
+pub(crate) fn membership_context(change: Change, context: &Bytes) -> Bytes {
+    Entry { index: 0, term: 0, kind: EntryKind::Membership(change), payload: context.clone() }.encode().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What this replica knows.
+
+use super::Raft;
+use super::output::Role;
+use crate::entry::Entry;
+use crate::members::Members;
+use raft::{Progress, ProgressState};
+
+/// One replica's view of its group, for status pages and for the operator's decisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This replica.
+    pub id: u64,
+    /// Its term.
+    pub term: u64,
+    /// Its role.
+    pub role: Role,
+    /// The leader it knows.
+    pub leader: Option<u64>,
+    /// The newest index it knows committed.
+    pub commit: u64,
+    /// The newest index applied.
+    pub applied: u64,
+    /// The first index in the log; one more than the last if the log is empty.
+    pub first_index: u64,
+    /// The last index in the log.
+    pub last_index: u64,
+    /// The group.
+    pub members: Members,
+    /// The heir, while leadership is being handed over.
+    pub transferring_to: Option<u64>,
+    /// On the leader: every other member, by id.
+    pub peers: Vec<Peer>,
+}
+
+/// What a leader knows of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The member.
+    pub id: u64,
+    /// Whether it votes.
+    pub voter: bool,
+    /// The last index it is known to have durably.
+    pub matched: u64,
+    /// How entries reach it.
+    pub state: PeerState,
+    /// Whether it was heard from since the last check of the quorum.
+    pub recently_active: bool,
+}
+
+/// How entries reach a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// One message at a time, until the common point is found.
+    Probe,
+    /// Streaming.
+    Replicate,
+    /// A snapshot was offered and is awaited.
+    Snapshot,
+}
+
+/// Entries asked for are no longer in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the log begins at {first_index}")]
+pub struct Compacted {
+    /// The oldest entry left.
+    pub first_index: u64,
+}
+
+impl Raft {
+    /// Everything a status page shows.
+    pub fn status(&self) -> Status {
+        let raft = &self.node.raft;
+        let peers = if self.is_leader() { self.peers() } else { Vec::new() };
+        Status {
+            id: raft.id,
+            term: raft.term,
+            role: raft.state.into(),
+            leader: self.leader(),
+            commit: raft.raft_log.committed,
+            applied: raft.raft_log.applied,
+            first_index: raft.raft_log.first_index(),
+            last_index: raft.raft_log.last_index(),
+            members: self.members(),
+            transferring_to: raft.lead_transferee,
+            peers,
+        }
+    }
+
+    /// Committed entries from `from` on, up to `max_bytes` but at least one if there is one, for whoever tails the log.
+    ///
+    /// # Errors
+    /// If `from` is before the log.
+    pub fn entries(&self, from: u64, max_bytes: u64) -> Result<Vec<Entry>, Compacted> {
+        let log = self.node.store();
+        if from < log.first() {
+            return Err(Compacted { first_index: log.first() });
+        }
+        let end = self.node.raft.raft_log.committed.min(log.last()) + 1;
+        let range = if from < end { log.range(from, end, max_bytes) } else { Vec::new() };
+        Ok(range.into_iter().map(Entry::from_raft).collect())
+    }
+
+    /// The term of a log entry, or of the one just before the log.
+    pub fn term_of(&self, index: u64) -> Option<u64> {
+        self.node.store().term_at(index)
+    }
+
+    /// Whether this replica is a member without a vote.
+    pub fn is_learner(&self) -> bool {
+        self.node.raft.prs().conf().learners().contains(&self.config.id)
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let progress = self.node.raft.prs();
+        let voters = progress.conf().voters();
+        let peer = |(id, progress): (&u64, &Progress)| Peer {
+            id: *id,
+            voter: voters.contains(*id),
+            matched: progress.matched,
+            state: match progress.state {
+                ProgressState::Probe => PeerState::Probe,
+                ProgressState::Replicate => PeerState::Replicate,
+                ProgressState::Snapshot => PeerState::Snapshot,
+            },
+            recently_active: progress.recent_active,
+        };
+        let mut peers: Vec<Peer> = progress.iter().filter(|(id, _)| **id != self.config.id).map(peer).collect();
+        peers.sort_unstable_by_key(|peer| peer.id);
+        peers
+    }
+}

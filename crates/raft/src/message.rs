@@ -1,0 +1,177 @@
+//! The bytes between replicas: decoding proves everything the library would panic over.
+
+use crate::codec::{DecodeError, Reader, put_blob, put_ids, put_len, put_u64};
+use crate::entry::Entry;
+use crate::members::Members;
+use crate::snapshot::Snapshot;
+use bytes::Bytes;
+use raft::eraftpb::{self, Message, MessageType};
+
+const VERSION: u8 = 1;
+
+/// Reads a leader holds unanswered for the whole group; more are refused (about 200 bytes each).
+pub const MAX_READ_CONTEXTS: usize = 4096;
+
+/// Tag bytes of the kinds that travel. Proposals and leader transfers do not: the replica forwards writes itself.
+const KINDS: [(u8, MessageType); 12] = [
+    (1, MessageType::MsgAppend),
+    (2, MessageType::MsgAppendResponse),
+    (3, MessageType::MsgRequestVote),
+    (4, MessageType::MsgRequestVoteResponse),
+    (5, MessageType::MsgRequestPreVote),
+    (6, MessageType::MsgRequestPreVoteResponse),
+    (7, MessageType::MsgHeartbeat),
+    (8, MessageType::MsgHeartbeatResponse),
+    (9, MessageType::MsgSnapshot),
+    (10, MessageType::MsgTimeoutNow),
+    (11, MessageType::MsgReadIndex),
+    (12, MessageType::MsgReadIndexResp),
+];
+
+/// Which read: replica, its incarnation, its own number. Unique in the group, which the library needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadContext {
+    pub(crate) id: u64,
+    pub(crate) incarnation: u64,
+    pub(crate) context: u64,
+}
+
+impl ReadContext {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24);
+        put_u64(&mut out, self.id);
+        put_u64(&mut out, self.incarnation);
+        put_u64(&mut out, self.context);
+        out
+    }
+
+    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut next = || bytes.split_off(..8)?.try_into().ok().map(u64::from_le_bytes);
+        let read = Self { id: next()?, incarnation: next()?, context: next()? };
+        bytes.is_empty().then_some(read)
+    }
+}
+
+/// Encodes a message, or nothing for a kind that never travels.
+pub(crate) fn encode(message: &Message) -> Option<Vec<u8>> {
+    let (tag, _) = KINDS.iter().find(|(_, kind)| *kind == message.msg_type)?;
+    let payload: usize = message.entries.iter().map(|entry| entry.data.len() + entry.context.len() + 40).sum();
+    let mut out = Vec::with_capacity(96 + message.context.len() + payload);
+    out.extend_from_slice(&[VERSION, *tag, u8::from(message.reject)]);
+    for number in [
+        message.to,
+        message.from,
+        message.term,
+        message.log_term,
+        message.index,
+        message.commit,
+        message.commit_term,
+        message.reject_hint,
+    ] {
+        put_u64(&mut out, number);
+    }
+    match message.msg_type {
+        MessageType::MsgAppend => {
+            put_len(&mut out, message.entries.len());
+            for entry in message.entries.iter() {
+                let start = out.len();
+                put_len(&mut out, 0);
+                Entry::from_raft(entry.clone()).put(&mut out);
+                let len = u32::try_from(out.len() - start - 4).expect("proposals are smaller than 4 GiB");
+                out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+            }
+        }
+        MessageType::MsgSnapshot => {
+            let snapshot = Snapshot::from_raft(message.get_snapshot());
+            put_u64(&mut out, snapshot.index);
+            put_u64(&mut out, snapshot.term);
+            put_ids(&mut out, &Vec::from_iter(snapshot.members.voters));
+            put_ids(&mut out, &Vec::from_iter(snapshot.members.learners));
+            put_blob(&mut out, &snapshot.manifest);
+        }
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => put_blob(&mut out, &message.entries.first()?.data),
+        _ => put_blob(&mut out, &message.context),
+    }
+    Some(out)
+}
+
+/// Undoes [`encode`]; what it returns is well formed, not necessarily honest.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
+    let mut reader = Reader::versioned(bytes, VERSION)?;
+    let found = reader.u8()?;
+    let unknown = DecodeError::UnknownTag { what: "message kind", found };
+    let (_, msg_type) = KINDS.iter().find(|(tag, _)| *tag == found).ok_or(unknown)?;
+    let reject = match reader.u8()? {
+        0 => false,
+        1 => true,
+        found => return Err(DecodeError::UnknownTag { what: "rejection", found }),
+    };
+    let mut message = Message {
+        msg_type: *msg_type,
+        reject,
+        to: reader.u64()?,
+        from: reader.u64()?,
+        term: reader.u64()?,
+        log_term: reader.u64()?,
+        index: reader.u64()?,
+        commit: reader.u64()?,
+        commit_term: reader.u64()?,
+        reject_hint: reader.u64()?,
+        ..Default::default()
+    };
+    let timeless = *msg_type == MessageType::MsgReadIndex;
+    if message.from == 0 || (message.term == 0) != timeless {
+        return Err(DecodeError::Impossible("a message without a sender, or with a wrong use of term 0"));
+    }
+    // Every replica may add one to what it is told; no real index or term comes near.
+    let numbers = [message.term, message.log_term, message.index, message.commit, message.reject_hint];
+    if numbers.iter().any(|number| *number >= u64::MAX / 2) {
+        return Err(DecodeError::Impossible("an index or term beyond all use"));
+    }
+    match msg_type {
+        MessageType::MsgAppend => message.entries = entries(&mut reader, &message)?.into(),
+        MessageType::MsgSnapshot => message.snapshot = Some(snapshot(&mut reader, &message)?.to_raft()).into(),
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+            let data = Bytes::copy_from_slice(reader.blob()?);
+            ReadContext::decode(&data).ok_or(DecodeError::Impossible("a read context of another size"))?;
+            message.entries = vec![eraftpb::Entry { data, ..Default::default() }].into();
+        }
+        _ => message.context = Bytes::copy_from_slice(reader.blob()?),
+    }
+    reader.end()?;
+    Ok(message)
+}
+
+fn entries(reader: &mut Reader<'_>, message: &Message) -> Result<Vec<eraftpb::Entry>, DecodeError> {
+    if (message.index == 0) != (message.log_term == 0) {
+        // The library takes term 0 for the term of any place beyond its log, and would append there.
+        return Err(DecodeError::Impossible("an append behind an entry of term 0"));
+    }
+    let mut entries = Vec::new();
+    let mut before = (message.index, message.log_term);
+    for _ in 0..reader.u32()? {
+        let entry = Entry::take(&mut Reader::whole(reader.blob()?))?;
+        if entry.index != before.0 + 1 || entry.term < before.1.max(1) || entry.term > message.term {
+            return Err(DecodeError::Impossible("entries with a gap, or with falling terms"));
+        }
+        before = (entry.index, entry.term);
+        entries.push(entry.into_raft());
+    }
+    Ok(entries)
+}
+
+fn snapshot(reader: &mut Reader<'_>, message: &Message) -> Result<Snapshot, DecodeError> {
+    let (index, term) = (reader.u64()?, reader.u64()?);
+    let members =
+        Members { voters: reader.ids()?.into_iter().collect(), learners: reader.ids()?.into_iter().collect() };
+    let manifest = Bytes::copy_from_slice(reader.blob()?);
+    let possible = (1..u64::MAX / 2).contains(&index) && (1..=message.term).contains(&term) && members.is_possible();
+    if possible {
+        Ok(Snapshot { index, term, members, manifest })
+    } else {
+        Err(DecodeError::Impossible("a snapshot of nothing, or of a group that cannot be"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
