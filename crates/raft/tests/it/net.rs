@@ -89,6 +89,8 @@ pub struct Net {
     pub dropped: usize,
     pub elections: usize,
     pub tune: fn(&mut Config),
+    /// The bug put in on purpose: promises leave before the disk has what they promise.
+    pub hasty: bool,
 }
 
 impl Net {
@@ -109,6 +111,7 @@ impl Net {
             dropped: 0,
             elections: 0,
             tune,
+            hasty: false,
         };
         for id in voters {
             net.start(*id, Restored::bootstrap(voters.iter().copied()));
@@ -148,7 +151,10 @@ impl Net {
 
     /// Obeys outputs as far as no disk is needed.
     pub fn drain(&mut self, id: u64) {
-        while let Some(output) = self.raft(id).output() {
+        while let Some(mut output) = self.raft(id).output() {
+            if self.hasty {
+                output.messages.append(&mut output.messages_after_persist);
+            }
             if let Some(change) = output.role.filter(|change| change.role == Role::Leader) {
                 self.leads(id, change.term);
             }
