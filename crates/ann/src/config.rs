@@ -1,0 +1,75 @@
+//! What an index is, fixed for its life.
+
+/// How two vectors are compared; see [`crate::Hit::distance`] for the unit of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// Cosine similarity. Vectors and queries arrive normalised; this crate does not check it. A zero vector is as far
+    /// from all as a right angle.
+    Cosine,
+    /// Inner product, larger is nearer.
+    Dot,
+    /// Euclidean distance.
+    Euclid,
+    /// Sum of absolute differences.
+    Manhattan,
+}
+
+/// How neighbours are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Every point is compared: exact, and linear in the number of points.
+    Flat,
+    /// A navigable graph (Malkov and Yashunin, arXiv 1603.09320).
+    Hnsw {
+        /// Links of a node on the upper floors; the lowest has twice as many. 2 to 256.
+        m: usize,
+        /// Beam width while building, and of a search that names none. 1 to 65,536.
+        ef_construct: usize,
+    },
+}
+
+/// All that decides how an index behaves, beside the operations it receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// Length of every vector, 1 to 65,536.
+    pub dim: usize,
+    /// How two of them are compared.
+    pub metric: Metric,
+    /// How neighbours are found.
+    pub kind: Kind,
+    /// Decides what is random in the graph. Replicas that shall hold equal graphs share it.
+    pub seed: u64,
+}
+
+/// Why a [`Config`] is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// `dim` is out of its range.
+    #[error("{0} dimensions: from 1 to 65536 are possible")]
+    Dim(usize),
+    /// `m` is out of its range.
+    #[error("m of {0}: from 2 to 256 is possible")]
+    M(usize),
+    /// `ef_construct` is out of its range.
+    #[error("ef_construct of {0}: from 1 to 65536 is possible")]
+    EfConstruct(usize),
+}
+
+impl Config {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// Names the first field that is out of its range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !(1..=65_536).contains(&self.dim) {
+            return Err(ConfigError::Dim(self.dim));
+        }
+        match self.kind {
+            Kind::Hnsw { m, .. } if !(2..=256).contains(&m) => Err(ConfigError::M(m)),
+            Kind::Hnsw { ef_construct, .. } if !(1..=65_536).contains(&ef_construct) => {
+                Err(ConfigError::EfConstruct(ef_construct))
+            }
+            Kind::Hnsw { .. } | Kind::Flat => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Which slots a search may return.
+
+/// A condition on slots with an estimate of how many points meet it. The estimate steers the plan, never the answer.
+pub struct Filter<'a> {
+    rule: Rule<'a>,
+    expected: usize,
+}
+
+enum Rule<'a> {
+    Predicate(&'a dyn Fn(u32) -> bool),
+    /// Ascending, without repetition.
+    Slots(Vec<u32>),
+}
+
+impl<'a> Filter<'a> {
+    /// Slots for which `accepts` holds. `expected`: about how many of the points that is. `accepts` is called for up to
+    /// every point once, and must answer the same each time.
+    pub fn predicate(accepts: &'a dyn Fn(u32) -> bool, expected: usize) -> Self {
+        Self { rule: Rule::Predicate(accepts), expected }
+    }
+
+    /// Exactly these slots, in any order; unknown ones match nothing, repeated ones count once. Cost: one sort, and
+    /// never a look at the other points when they are few.
+    pub fn slots(slots: impl Into<Vec<u32>>) -> Self {
+        let mut slots = slots.into();
+        slots.sort_unstable();
+        slots.dedup();
+        Self { expected: slots.len(), rule: Rule::Slots(slots) }
+    }
+
+    pub(crate) fn accepts(&self, slot: u32) -> bool {
+        match &self.rule {
+            Rule::Predicate(accepts) => accepts(slot),
+            Rule::Slots(slots) => slots.binary_search(&slot).is_ok(),
+        }
+    }
+
+    pub(crate) fn expected(&self) -> usize {
+        self.expected
+    }
+
+    /// The matching slots where they are listed.
+    pub(crate) fn listed(&self) -> Option<&[u32]> {
+        match &self.rule {
+            Rule::Predicate(_) => None,
+            Rule::Slots(slots) => Some(slots),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Exact search: every point is compared.
+
+use crate::filter::Filter;
+use crate::near::{Near, Nearest};
+use crate::points::Points;
+use crate::space::Space;
+
+/// Points without any further structure. Writes are done when they return, so nothing is ever pending.
+pub(crate) struct Flat {
+    pub points: Points,
+}
+
+impl Flat {
+    pub fn new(dim: usize) -> Self {
+        Self { points: Points::new(dim) }
+    }
+
+    pub fn upsert(&mut self, slot: u32, vector: &[f32]) {
+        match self.points.node_of(slot) {
+            Some(node) => self.points.vectors.row_mut(node).copy_from_slice(vector),
+            None => {
+                self.points.claim(slot, vector);
+            }
+        }
+    }
+
+    pub fn delete(&mut self, slot: u32) -> bool {
+        self.points.release(slot).is_some()
+    }
+
+    pub fn search(&self, space: &Space, query: &[f32], k: usize, filter: Option<&Filter<'_>>) -> Vec<Near> {
+        let mut nearest = Nearest::new(k);
+        self.points.scan(space, query, filter, |_| true, &mut nearest);
+        nearest.into_sorted()
+    }
+}

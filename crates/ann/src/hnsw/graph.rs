@@ -1,0 +1,267 @@
+//! Who links to whom.
+
+use crate::memory::Rows;
+use crate::mix::mix;
+use crate::near::Near;
+
+use super::Vectors;
+
+/// Marks the absence of a node.
+pub(crate) const NO_NODE: u32 = u32::MAX;
+
+/// Highest floor; with `m` of 2 one node in 65,536 would stand there.
+pub(crate) const MAX_LEVEL: usize = 16;
+
+/// The links of one node on one upper floor.
+#[derive(Default)]
+struct Floor {
+    out: Vec<u32>,
+    into: Vec<u32>,
+}
+
+/// Directed links between nodes, floor by floor (Malkov and Yashunin, arXiv 1603.09320), with the reverse lists that let a
+/// node leave without a search, and the tree of `tree.rs`.
+pub(crate) struct Graph {
+    pub m: usize,
+    pub ef_construct: usize,
+    pub seed: u64,
+    /// Floor 0, by node: the number of links, then the links, `2 m` at most.
+    base: Rows<u32>,
+    /// Floor 0, by node: who links here, in no particular order.
+    into: Vec<Vec<u32>>,
+    /// By node: floors 1 and up.
+    upper: Vec<Vec<Floor>>,
+    /// By node: when it came, from 1; 0 marks a free node. Never used twice.
+    pub(super) birth: Vec<u64>,
+    /// By node: the older node it hangs on, see `tree.rs`.
+    pub(super) parent: Vec<u32>,
+    /// By node: how many hang on it.
+    pub(super) children: Vec<u16>,
+    /// Births so far.
+    pub births: u64,
+    /// A node of the highest floor, where walks begin.
+    pub entry: Option<u32>,
+}
+
+impl Graph {
+    pub fn new(m: usize, ef_construct: usize, seed: u64) -> Self {
+        Self {
+            m,
+            ef_construct,
+            seed,
+            base: Rows::new(1 + 2 * m),
+            into: Vec::new(),
+            upper: Vec::new(),
+            birth: Vec::new(),
+            parent: Vec::new(),
+            children: Vec::new(),
+            births: 0,
+            entry: None,
+        }
+    }
+
+    /// Nodes, the free ones included.
+    pub fn nodes(&self) -> u32 {
+        self.birth.len() as u32
+    }
+
+    pub fn level(&self, node: u32) -> usize {
+        self.upper[node as usize].len()
+    }
+
+    /// Most links of a node on a floor.
+    pub fn room(&self, floor: usize) -> usize {
+        if floor == 0 { 2 * self.m } else { self.m }
+    }
+
+    #[inline]
+    pub fn links(&self, node: u32, floor: usize) -> &[u32] {
+        if floor == 0 {
+            let row = self.base.row(node);
+            &row[1..=row[0] as usize]
+        } else {
+            &self.upper[node as usize][floor - 1].out
+        }
+    }
+
+    /// Who links to `node`, ascending.
+    pub(super) fn incoming(&self, node: u32, floor: usize) -> Vec<u32> {
+        let mut into =
+            if floor == 0 { &self.into[node as usize] } else { &self.upper[node as usize][floor - 1].into }.clone();
+        into.sort_unstable();
+        into
+    }
+
+    fn incoming_mut(&mut self, node: u32, floor: usize) -> &mut Vec<u32> {
+        if floor == 0 { &mut self.into[node as usize] } else { &mut self.upper[node as usize][floor - 1].into }
+    }
+
+    /// Replaces the links of a node and keeps the reverse lists true.
+    pub(super) fn set_links(&mut self, node: u32, floor: usize, new: &[u32]) {
+        let old = self.links(node, floor).to_vec();
+        for gone in old.iter().filter(|x| !new.contains(x)) {
+            let into = self.incoming_mut(*gone, floor);
+            if let Some(at) = into.iter().position(|x| *x == node) {
+                into.swap_remove(at);
+            }
+        }
+        for come in new.iter().filter(|x| !old.contains(x)) {
+            self.incoming_mut(*come, floor).push(node);
+        }
+        if floor == 0 {
+            let row = self.base.row_mut(node);
+            row[0] = new.len() as u32;
+            row[1..=new.len()].copy_from_slice(new);
+        } else {
+            self.upper[node as usize][floor - 1].out = new.to_vec();
+        }
+    }
+
+    /// Adds links to a node; where there is no room, keeps those of the tree and a diverse choice of the others
+    /// (Alg. 4 without its extensions).
+    pub(super) fn relink(&mut self, node: u32, floor: usize, extra: &[u32], vectors: Vectors<'_>) {
+        let mut list = self.links(node, floor).to_vec();
+        for x in extra {
+            if *x != node && !list.contains(x) {
+                list.push(*x);
+            }
+        }
+        let room = self.room(floor);
+        if list.len() > room {
+            let mut nears: Vec<Near> = list.iter().map(|x| Near::new(vectors.between(node, *x), *x)).collect();
+            nears.sort_unstable();
+            let (mut kept, rest): (Vec<Near>, Vec<Near>) =
+                nears.into_iter().partition(|x| floor == 0 && self.is_tree_link(node, x.id()));
+            choose_diverse(&rest, room, vectors, &mut kept);
+            kept.sort_unstable();
+            list = kept.iter().map(|x| x.id()).collect();
+        }
+        self.set_links(node, floor, &list);
+    }
+
+    /// Makes room for a node of a level drawn from the seed and its birth: each floor holds one in `m` of the one below.
+    pub(super) fn occupy(&mut self, node: u32) -> usize {
+        self.births += 1;
+        let mut draw = mix(self.seed ^ mix(self.births));
+        let mut level = 0;
+        while level < MAX_LEVEL && draw.is_multiple_of(self.m as u64) {
+            level += 1;
+            draw = mix(draw);
+        }
+        let births = self.births;
+        self.place(node, births, level);
+        level
+    }
+
+    /// Puts a node without links in its place; it is a free one, or the next new one.
+    fn place(&mut self, node: u32, birth: u64, level: usize) {
+        if node == self.nodes() {
+            self.base.push(&vec![0; 1 + 2 * self.m]);
+            self.into.push(Vec::new());
+            self.upper.push(Vec::new());
+            self.birth.push(0);
+            self.parent.push(NO_NODE);
+            self.children.push(0);
+        }
+        debug_assert_eq!(self.birth[node as usize], 0, "node {node} was in use");
+        self.birth[node as usize] = birth;
+        self.upper[node as usize].resize_with(level, Floor::default);
+    }
+
+    /// Frees a node that nothing links to any more.
+    pub(super) fn vacate(&mut self, node: u32) {
+        debug_assert!(self.into[node as usize].is_empty() && self.links(node, 0).is_empty());
+        self.birth[node as usize] = 0;
+        self.upper[node as usize] = Vec::new();
+        self.parent[node as usize] = NO_NODE;
+        if self.entry == Some(node) {
+            let in_use = (0..self.nodes()).filter(|node| self.birth[*node as usize] != 0);
+            self.entry = in_use.max_by_key(|node| (self.level(*node), std::cmp::Reverse(*node)));
+        }
+    }
+
+    /// Every node that a walk over floor 0 from the entry reaches, the entry included.
+    pub fn reached(&self) -> Vec<u32> {
+        let mut seen = vec![false; self.nodes() as usize];
+        let mut reached: Vec<u32> = self.entry.into_iter().collect();
+        reached.iter().for_each(|node| seen[*node as usize] = true);
+        let mut next = 0;
+        while let Some(node) = reached.get(next).copied() {
+            next += 1;
+            for x in self.links(node, 0) {
+                if !std::mem::replace(&mut seen[*x as usize], true) {
+                    reached.push(*x);
+                }
+            }
+        }
+        reached
+    }
+
+    pub fn bytes(&self) -> usize {
+        let lists = |lists: &[Vec<u32>]| lists.iter().map(|list| 24 + list.capacity() * 4).sum::<usize>();
+        let floors: usize = self
+            .upper
+            .iter()
+            .map(|f| 24 + f.iter().map(|f| 48 + (f.out.len() + f.into.len()) * 4).sum::<usize>())
+            .sum();
+        self.base.bytes() + lists(&self.into) + floors + self.birth.len() * 14
+    }
+
+    /// Birth and parent of a node, for the snapshot; a birth of 0 marks a free node.
+    pub fn ancestry(&self, node: u32) -> (u64, u32) {
+        (self.birth[node as usize], self.parent[node as usize])
+    }
+
+    /// Adds the next node as a snapshot tells it; [`Self::restore_links`] and [`Self::restored`] follow.
+    pub fn restore_node(&mut self, birth: u64, parent: u32, level: usize) {
+        let node = self.nodes();
+        self.place(node, birth, level);
+        self.parent[node as usize] = parent;
+    }
+
+    /// Sets links as a snapshot tells them; false unless they lead to other nodes of that floor, each once.
+    pub fn restore_links(&mut self, node: u32, floor: usize, links: &[u32]) -> bool {
+        let leads =
+            |x: &u32| *x < self.nodes() && *x != node && self.birth[*x as usize] != 0 && self.level(*x) >= floor;
+        let repeats = links.iter().enumerate().any(|(i, x)| links[..i].contains(x));
+        if links.len() > self.room(floor) || repeats || !links.iter().all(leads) {
+            return false;
+        }
+        self.set_links(node, floor, links);
+        true
+    }
+
+    /// Derives what a snapshot leaves out; false if what it told is not a graph of ours.
+    pub fn restored(&mut self) -> bool {
+        let in_use = || (0..self.nodes()).filter(|node| self.birth[*node as usize] != 0);
+        let highest = in_use().map(|node| self.level(node)).max();
+        let entry_stands = match self.entry {
+            None => highest.is_none(),
+            Some(entry) => {
+                entry < self.nodes() && self.birth[entry as usize] != 0 && Some(self.level(entry)) == highest
+            }
+        };
+        let mut births: Vec<u64> = in_use().map(|node| self.birth[node as usize]).collect();
+        births.sort_unstable();
+        let births_differ = births.windows(2).all(|pair| pair[0] < pair[1]);
+        entry_stands
+            && births_differ
+            && births.last().is_none_or(|last| *last <= self.births)
+            && self.births < u64::MAX / 2
+            && self.restore_tree()
+    }
+}
+
+/// Fills `kept` up to `most` from `sorted` (nearest first) with nodes that are nearer to their origin than to any node
+/// kept (Alg. 4).
+pub(super) fn choose_diverse(sorted: &[Near], most: usize, vectors: Vectors<'_>, kept: &mut Vec<Near>) {
+    for near in sorted {
+        if kept.len() >= most {
+            break;
+        }
+        let row = vectors.row(near.id());
+        if kept.iter().all(|k| vectors.to(row, k.id()) >= near.distance()) {
+            kept.push(*near);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Writes on their way into the graph.
+//!
+//! Operations (an upsert, or a delete that found its point) are numbered from 0. Numbers `256 b .. 256 (b + 1)` are block
+//! `b`. A block is merged only once it is full, and before any later one, by these steps: of each slot the block touches,
+//! its **last** operation there, in the order of the operations. A step sees the graph that the steps before it left, and
+//! nothing of what is still queued: so the graph after step `n` is the same whenever the steps are taken.
+//!
+//! That is why a block keeps its vectors until it is merged, even where a later block has overwritten them, and why
+//! nothing is netted over the border of two blocks.
+
+use std::collections::VecDeque;
+
+use crate::filter::Filter;
+use crate::mix::SlotMap;
+use crate::near::{Near, Nearest};
+use crate::space::Space;
+
+/// Operations in a block.
+pub(crate) const BLOCK: usize = 256;
+
+#[derive(Default)]
+struct Block {
+    /// By operation: the slot, and the place of its vector among `vectors`; none is a delete.
+    ops: Vec<(u32, Option<u32>)>,
+    vectors: Vec<f32>,
+    /// Once full: the operations that are the last of their slot in this block, ascending.
+    net: Vec<u32>,
+}
+
+/// One step of a merge.
+pub(crate) struct Step {
+    pub slot: u32,
+    /// None: the slot is emptied.
+    pub vector: Option<Vec<f32>>,
+    /// Nothing queued later touches the slot.
+    pub is_newest: bool,
+}
+
+pub(crate) struct Queue {
+    dim: usize,
+    /// All full but the last.
+    blocks: VecDeque<Block>,
+    /// Number of the front block.
+    first: u64,
+    /// Steps taken of the front block.
+    done: usize,
+    /// Of each slot that has queued operations, the number of the last.
+    newest: SlotMap<u64>,
+}
+
+impl Queue {
+    pub fn new(dim: usize) -> Self {
+        Self { dim, blocks: VecDeque::new(), first: 0, done: 0, newest: SlotMap::default() }
+    }
+
+    /// Operations queued and not yet merged or passed over.
+    pub fn pending(&self) -> usize {
+        let queued: usize = self.blocks.iter().map(|block| block.ops.len()).sum();
+        queued - self.passed()
+    }
+
+    /// Operations of the front block behind the last step taken.
+    fn passed(&self) -> usize {
+        match (self.blocks.front(), self.done.checked_sub(1)) {
+            (Some(block), Some(last)) => block.net[last] as usize + 1,
+            _ => 0,
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().map(|block| block.vectors.capacity() * 4 + block.ops.capacity() * 12).sum::<usize>()
+            + self.newest.capacity() * 17
+    }
+
+    pub fn push(&mut self, slot: u32, vector: Option<&[f32]>) {
+        if self.blocks.back().is_none_or(|block| block.ops.len() == BLOCK) {
+            self.blocks.push_back(Block::default());
+        }
+        let number = self.first + self.blocks.len() as u64 - 1;
+        let block = self.blocks.back_mut().expect("an open block was just ensured");
+        let row = vector.map(|_| (block.vectors.len() / self.dim) as u32);
+        block.vectors.extend_from_slice(vector.unwrap_or_default());
+        self.newest.insert(slot, number * BLOCK as u64 + block.ops.len() as u64);
+        block.ops.push((slot, row));
+        if block.ops.len() == BLOCK {
+            block.net = net(&block.ops);
+        }
+    }
+
+    /// The next step, if the front block is full.
+    pub fn take(&mut self) -> Option<Step> {
+        let block = self.blocks.front()?;
+        let at = *block.net.get(self.done)?;
+        let (slot, row) = block.ops[at as usize];
+        let vector = row.map(|row| block.vectors[row as usize * self.dim..][..self.dim].to_vec());
+        self.done += 1;
+        let is_newest = self.newest.get(&slot) == Some(&(self.first * BLOCK as u64 + u64::from(at)));
+        if is_newest {
+            self.newest.remove(&slot);
+        }
+        if self.done == block.net.len() {
+            self.blocks.pop_front();
+            self.first += 1;
+            self.done = 0;
+        }
+        Some(Step { slot, vector, is_newest })
+    }
+
+    /// Whether an operation on `slot` is queued.
+    pub fn knows(&self, slot: u32) -> bool {
+        self.newest.contains_key(&slot)
+    }
+
+    /// What the last queued operation made of `slot`: its vector, or nothing (deleted).
+    pub fn newest(&self, slot: u32) -> Option<Option<&[f32]>> {
+        self.newest.get(&slot).map(|number| {
+            let block = &self.blocks[(number / BLOCK as u64 - self.first) as usize];
+            let (_, row) = block.ops[(number % BLOCK as u64) as usize];
+            row.map(|row| &block.vectors[row as usize * self.dim..][..self.dim])
+        })
+    }
+
+    /// Slots whose newest state is a queued vector.
+    pub fn live(&self) -> usize {
+        self.visible().count()
+    }
+
+    /// Slots with their newest vector, where that is queued.
+    fn visible(&self) -> impl Iterator<Item = (u32, &[f32])> {
+        let numbered = self.operations().enumerate();
+        let start = self.first * BLOCK as u64;
+        numbered.filter_map(move |(i, (slot, vector))| {
+            let is_newest = self.newest.get(&slot) == Some(&(start + i as u64));
+            if is_newest { vector.map(|vector| (slot, vector)) } else { None }
+        })
+    }
+
+    /// Compares the query with every visible queued vector.
+    pub fn scan(&self, space: &Space, query: &[f32], filter: Option<&Filter<'_>>, nearest: &mut Nearest) {
+        for (slot, vector) in self.visible() {
+            if filter.is_none_or(|filter| filter.accepts(slot)) {
+                nearest.offer(Near::new(space.distance(query, vector), slot));
+            }
+        }
+    }
+
+    /// Every operation of every block, the merged ones of the front block included.
+    pub fn operations(&self) -> impl Iterator<Item = (u32, Option<&[f32]>)> {
+        self.blocks.iter().flat_map(|block| {
+            let vector = |row: &u32| &block.vectors[*row as usize * self.dim..][..self.dim];
+            block.ops.iter().map(move |(slot, row)| (*slot, row.as_ref().map(vector)))
+        })
+    }
+
+    /// Number of the front block, and steps taken of it.
+    pub fn position(&self) -> (u64, usize) {
+        (self.first, self.done)
+    }
+
+    /// An empty queue at a position; push what [`Self::operations`] told, then call [`Self::pass`].
+    pub fn restore(dim: usize, first: u64) -> Self {
+        Self { first, ..Self::new(dim) }
+    }
+
+    /// Marks `done` steps of the front block as taken; false if it has no more than these.
+    pub fn pass(&mut self, done: usize) -> bool {
+        let steps = self.blocks.front().map_or(0, |block| block.net.len());
+        if done != 0 && done >= steps {
+            return false;
+        }
+        for _ in 0..done {
+            self.take();
+        }
+        true
+    }
+}
+
+/// Which operations are the last of their slot, ascending.
+fn net(ops: &[(u32, Option<u32>)]) -> Vec<u32> {
+    let mut last = SlotMap::default();
+    for (at, (slot, _)) in (0..).zip(ops) {
+        last.insert(*slot, at);
+    }
+    let mut net: Vec<u32> = last.into_values().collect();
+    net.sort_unstable();
+    net
+}

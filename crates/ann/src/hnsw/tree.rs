@@ -1,0 +1,100 @@
+//! Why every point can be reached.
+//!
+//! Pruning by diversity alone leaves nodes that nothing links to. So each node but one (the root) hangs on a **parent**:
+//! a node that is older, whatever happens. The links between a node and its parent exist on floor 0 in both directions
+//! and are never pruned. Parents are older, so there is no circle; so every chain of parents ends at the root; so the
+//! links of the tree alone lead from any node to any other.
+//!
+//! A node carries at most `m` children, so with its parent they take at most `m + 1` of its `2 m` links, and the graph
+//! keeps its choice of the others. The parent is the nearest older node that has room: mostly a link that diversity
+//! would have kept anyway.
+
+use crate::near::Near;
+
+use super::Vectors;
+use super::graph::{Graph, NO_NODE};
+
+impl Graph {
+    pub(super) fn is_tree_link(&self, a: u32, b: u32) -> bool {
+        self.parent[a as usize] == b || self.parent[b as usize] == a
+    }
+
+    pub(super) fn is_older(&self, a: u32, b: u32) -> bool {
+        self.birth[a as usize] < self.birth[b as usize]
+    }
+
+    pub(super) fn has_room(&self, node: u32) -> bool {
+        usize::from(self.children[node as usize]) < self.m
+    }
+
+    /// The nodes that hang on `node`, in the order of its links.
+    pub(super) fn children_of(&self, node: u32) -> Vec<u32> {
+        self.links(node, 0).iter().copied().filter(|x| self.parent[*x as usize] == node).collect()
+    }
+
+    /// Hangs `orphan` on `at` or below it; `at` is older than `orphan`.
+    ///
+    /// Where there is no room it walks down through children that are older than the orphan. Where all are younger, the
+    /// orphan takes the place of the youngest, which becomes the orphan, below the one that took its place. Ends,
+    /// because a walk goes down a tree and orphans grow younger.
+    pub(super) fn adopt(&mut self, mut orphan: u32, mut at: u32, vectors: Vectors<'_>) {
+        loop {
+            debug_assert!(self.is_older(at, orphan), "a parent must be older");
+            if self.has_room(at) {
+                return self.attach(orphan, at, vectors);
+            }
+            let children = self.children_of(at);
+            let older = children.iter().filter(|child| self.is_older(**child, orphan));
+            if let Some(near) = older.map(|child| Near::new(vectors.between(orphan, *child), *child)).min() {
+                at = near.id();
+            } else {
+                let youngest = children.into_iter().max_by_key(|child| self.birth[*child as usize]);
+                let youngest = youngest.expect("a node without room has children");
+                self.detach(youngest);
+                self.attach(orphan, at, vectors);
+                (at, orphan) = (orphan, youngest);
+            }
+        }
+    }
+
+    fn attach(&mut self, child: u32, parent: u32, vectors: Vectors<'_>) {
+        self.parent[child as usize] = parent;
+        self.children[parent as usize] += 1;
+        self.relink(parent, 0, &[child], vectors);
+        self.relink(child, 0, &[parent], vectors);
+    }
+
+    /// Makes a node an orphan; the links stay, as links like others.
+    pub(super) fn detach(&mut self, child: u32) {
+        let parent = std::mem::replace(&mut self.parent[child as usize], NO_NODE);
+        if parent != NO_NODE {
+            self.children[parent as usize] -= 1;
+        }
+    }
+
+    /// Counts the children after a snapshot was read; false if the tree does not hold.
+    pub(super) fn restore_tree(&mut self) -> bool {
+        let mut roots = 0;
+        for node in 0..self.nodes() {
+            if self.birth[node as usize] == 0 {
+                continue;
+            }
+            let parent = self.parent[node as usize];
+            if parent == NO_NODE {
+                roots += 1;
+                continue;
+            }
+            let stands = parent < self.nodes()
+                && self.birth[parent as usize] != 0
+                && self.is_older(parent, node)
+                && self.has_room(parent)
+                && self.links(node, 0).contains(&parent)
+                && self.links(parent, 0).contains(&node);
+            if !stands {
+                return false;
+            }
+            self.children[parent as usize] += 1;
+        }
+        roots == usize::from(self.entry.is_some())
+    }
+}

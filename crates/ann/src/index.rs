@@ -1,0 +1,291 @@
+//! The one door to every kind of index.
+
+use std::io::{self, Read, Write};
+
+use crate::config::{Config, ConfigError, Kind};
+use crate::filter::Filter;
+use crate::flat::Flat;
+use crate::hnsw::{Graph, Hnsw};
+use crate::kernels::{InstructionSet, Unsupported};
+use crate::near::Hit;
+use crate::points::NO_SLOT;
+use crate::snapshot::{self, ReadError};
+use crate::space::Space;
+
+#[cfg(test)]
+mod tests;
+
+/// Points that can be searched by nearness. One writer (`&mut`), any number of readers (`&`).
+pub struct Index {
+    config: Config,
+    space: Space,
+    body: Body,
+}
+
+pub(crate) enum Body {
+    Flat(Flat),
+    Hnsw(Box<Hnsw>),
+}
+
+/// What a search may spend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SearchParams {
+    /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it.
+    pub ef: Option<usize>,
+    /// Compare with every point.
+    pub exact: bool,
+}
+
+/// Why a vector was not taken in. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpsertError {
+    /// The vector has another length than the index.
+    #[error("vector of {found} dimensions, expected {expected}")]
+    Dim {
+        /// The vector's.
+        found: usize,
+        /// The index's.
+        expected: usize,
+    },
+    /// A component is NaN or infinite.
+    #[error("component {at} of the vector is not a finite number")]
+    NotFinite {
+        /// The first such component, from 0.
+        at: usize,
+    },
+    /// This number is reserved.
+    #[error("slot {NO_SLOT} is reserved")]
+    Slot,
+}
+
+/// Why a query was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// The query has another length than the index.
+    #[error("query of {found} dimensions, expected {expected}")]
+    Dim {
+        /// The query's.
+        found: usize,
+        /// The index's.
+        expected: usize,
+    },
+    /// A component is NaN or infinite.
+    #[error("component {at} of the query is not a finite number")]
+    NotFinite {
+        /// The first such component, from 0.
+        at: usize,
+    },
+}
+
+/// Sizes of an index. Bytes are what is set aside, allocator overhead apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Points that a search may return.
+    pub live: usize,
+    /// Points that the graph still holds though they were deleted or replaced.
+    pub tombstones: usize,
+    /// As [`Index::pending`].
+    pub pending: usize,
+    /// Vectors that are merged.
+    pub vector_bytes: usize,
+    /// Links and what belongs to them.
+    pub graph_bytes: usize,
+    /// Queued operations with their vectors.
+    pub queue_bytes: usize,
+    /// Tables between slots and nodes.
+    pub table_bytes: usize,
+}
+
+impl Index {
+    /// An empty index that computes with [`InstructionSet::best`].
+    ///
+    /// # Errors
+    /// See [`Config::check`].
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        let body = match config.kind {
+            Kind::Flat => Body::Flat(Flat::new(config.dim)),
+            Kind::Hnsw { m, ef_construct } => {
+                Body::Hnsw(Box::new(Hnsw::new(config.dim, Graph::new(m, ef_construct, config.seed))))
+            }
+        };
+        Ok(Self::from_parts(config, body))
+    }
+
+    pub(crate) fn from_parts(config: Config, body: Body) -> Self {
+        let best = InstructionSet::best().kernels().expect("the best set is chosen among supported ones");
+        Self { config, space: Space::new(config.metric, &best), body }
+    }
+
+    pub(crate) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Computes with these instructions from now on. Results do not change.
+    ///
+    /// # Errors
+    /// When this machine lacks them.
+    pub fn use_instruction_set(&mut self, set: InstructionSet) -> Result<(), Unsupported> {
+        self.space = Space::new(self.config.metric, &set.kernels()?);
+        Ok(())
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts a vector on a slot, in the place of the one it held. The next search sees it.
+    ///
+    /// `vector.len() == dim`. Any slot but `u32::MAX` will do; memory is taken by point, not by the largest slot. Cost: a
+    /// copy; beyond 8,192 pending operations also two steps of [`Self::merge`].
+    ///
+    /// # Errors
+    /// On another length, on NaN or infinity, on the reserved slot; nothing has changed then.
+    pub fn upsert(&mut self, slot: u32, vector: &[f32]) -> Result<(), UpsertError> {
+        let expected = self.config.dim;
+        if vector.len() != expected {
+            return Err(UpsertError::Dim { found: vector.len(), expected });
+        }
+        if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
+            return Err(UpsertError::NotFinite { at });
+        }
+        if slot == NO_SLOT {
+            return Err(UpsertError::Slot);
+        }
+        match &mut self.body {
+            Body::Flat(flat) => flat.upsert(slot, vector),
+            Body::Hnsw(hnsw) => hnsw.upsert(slot, vector, self.space),
+        }
+        Ok(())
+    }
+
+    /// Takes the point off a slot; false if it held none. No later search returns it, and the slot may be used again at
+    /// once.
+    pub fn delete(&mut self, slot: u32) -> bool {
+        match &mut self.body {
+            Body::Flat(flat) => flat.delete(slot),
+            Body::Hnsw(hnsw) => hnsw.delete(slot, self.space),
+        }
+    }
+
+    /// Operations not yet merged into the graph. Each search scans them, so merge soon. Up to 255 (an open block) stay
+    /// however often [`Self::merge`] is called.
+    pub fn pending(&self) -> usize {
+        match &self.body {
+            Body::Flat(_) => 0,
+            Body::Hnsw(hnsw) => hnsw.queue.pending(),
+        }
+    }
+
+    /// Takes up to `most` steps that move queued operations into the graph, and says how many; fewer than `most` means that
+    /// nothing is left to do. A step is one insert, one removal or both (a replacement). How the steps are spread over
+    /// calls changes no graph.
+    pub fn merge(&mut self, most: usize) -> usize {
+        match &mut self.body {
+            Body::Flat(_) => 0,
+            Body::Hnsw(hnsw) => hnsw.merge(most, self.space),
+        }
+    }
+
+    /// The `k` points nearest to `query` that pass the filter, nearest first, ties by slot.
+    ///
+    /// All of them if there are fewer than `k`; none for `k = 0`, for an empty index and for a filter that matches
+    /// nothing. Exact for Flat, for `exact`, and where few points match; else the graph may miss some in favour of
+    /// others, but returns `k` while `k` match. A zero query under Cosine or Dot is equally far from all: ties by slot.
+    ///
+    /// # Errors
+    /// On another length than `dim`, on NaN or infinity.
+    pub fn search(
+        &self,
+        query: &[f32],
+        k: usize,
+        params: &SearchParams,
+        filter: Option<&Filter<'_>>,
+    ) -> Result<Vec<Hit>, SearchError> {
+        let expected = self.config.dim;
+        if query.len() != expected {
+            return Err(SearchError::Dim { found: query.len(), expected });
+        }
+        if let Some(at) = query.iter().position(|x| !x.is_finite()) {
+            return Err(SearchError::NotFinite { at });
+        }
+        if k == 0 {
+            return Ok(Vec::new());
+        }
+        let found = match &self.body {
+            Body::Flat(flat) => flat.search(&self.space, query, k, filter),
+            Body::Hnsw(hnsw) => {
+                let ef = if params.exact { None } else { Some(params.ef.unwrap_or(hnsw.graph.ef_construct)) };
+                hnsw.search(self.space, query, k, ef, filter)
+            }
+        };
+        Ok(self.space.hits(found))
+    }
+
+    /// The vector that the slot holds, as it was written.
+    pub fn vector(&self, slot: u32) -> Option<&[f32]> {
+        match &self.body {
+            Body::Flat(flat) => flat.points.vector(slot),
+            Body::Hnsw(hnsw) => hnsw.vector(slot),
+        }
+    }
+
+    /// Points that a search may return.
+    pub fn len(&self) -> usize {
+        match &self.body {
+            Body::Flat(flat) => flat.points.len(),
+            Body::Hnsw(hnsw) => hnsw.len(),
+        }
+    }
+
+    /// Whether it holds no point.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sizes. Cost: a look at every node's lists.
+    pub fn stats(&self) -> Stats {
+        let (points, graph_bytes, queue_bytes, tombstones) = match &self.body {
+            Body::Flat(flat) => (&flat.points, 0, 0, 0),
+            Body::Hnsw(hnsw) => (&hnsw.points, hnsw.graph.bytes(), hnsw.queue.bytes(), hnsw.hidden()),
+        };
+        Stats {
+            live: self.len(),
+            tombstones,
+            pending: self.pending(),
+            vector_bytes: points.vectors.bytes(),
+            graph_bytes,
+            queue_bytes,
+            table_bytes: points.table_bytes(),
+        }
+    }
+
+    /// Live points that a search without bounds would find; equals [`Self::len`] unless the graph is broken. Cost: every
+    /// link is followed once.
+    pub fn reachable(&self) -> usize {
+        match &self.body {
+            Body::Flat(flat) => flat.points.len(),
+            Body::Hnsw(hnsw) => hnsw.reachable(),
+        }
+    }
+
+    /// Writes all of it, queued operations included, in the format of `snapshot/FORMAT.md`.
+    ///
+    /// Two indexes that received the same operations and merged all they could write the same bytes.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        snapshot::write(self, out)
+    }
+
+    /// Reads what [`Self::write_to`] wrote, and no byte beyond it. Memory grows with the bytes read, never with what a
+    /// count claims.
+    ///
+    /// # Errors
+    /// When the input fails, is cut off, changed, foreign or of another version.
+    pub fn read_from(input: &mut impl Read) -> Result<Self, ReadError> {
+        snapshot::read(input)
+    }
+}

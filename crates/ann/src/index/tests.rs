@@ -1,0 +1,302 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Metric;
+use crate::testing::{Rng, clustered, normalised};
+
+const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
+
+fn index(dim: usize, metric: Metric, kind: Kind) -> Index {
+    Index::new(Config { dim, metric, kind, seed: 7 }).expect("valid")
+}
+
+const HNSW: Kind = Kind::Hnsw { m: 4, ef_construct: 20 };
+
+fn exact() -> SearchParams {
+    SearchParams { ef: None, exact: true }
+}
+
+/// Distance by its textbook formula.
+fn textbook(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
+    let pairs = || a.iter().zip(b).map(|(x, y)| (f64::from(*x), f64::from(*y)));
+    let distance = match metric {
+        Metric::Cosine | Metric::Dot => 0.0 - pairs().map(|(x, y)| x * y).sum::<f64>(),
+        Metric::Euclid => pairs().map(|(x, y)| (x - y) * (x - y)).sum::<f64>().sqrt(),
+        Metric::Manhattan => pairs().map(|(x, y)| (x - y).abs()).sum(),
+    };
+    distance as f32
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Upsert(u32, [i8; 2]),
+    Delete(u32),
+    Merge(usize),
+    Reopen,
+    Search { query: [i8; 2], k: usize, ef: usize, residue: Option<u32>, expected: usize },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let pair = || [-3i8..=3, -3i8..=3];
+    prop_oneof![
+        60 => (0u32..200, pair()).prop_map(|(slot, v)| Act::Upsert(slot, v)),
+        20 => (0u32..200).prop_map(Act::Delete),
+        5 => (0usize..400).prop_map(Act::Merge),
+        1 => Just(Act::Reopen),
+        5 => (pair(), 0usize..30, 0usize..5, prop::option::of(0u32..5), 0usize..300)
+            .prop_map(|(query, k, ef, residue, expected)| Act::Search { query, k, ef, residue, expected }),
+    ]
+}
+
+/// Small whole numbers: every distance is computed without rounding, and ties abound.
+fn floats(v: [i8; 2]) -> [f32; 2] {
+    v.map(f32::from)
+}
+
+/// Runs `acts` beside a map and compares every answer.
+fn check(metric: Metric, kind: Kind, acts: &[Act]) {
+    let mut subject = index(2, metric, kind);
+    let mut model = BTreeMap::new();
+    for act in acts {
+        match *act {
+            Act::Upsert(slot, v) => {
+                subject.upsert(slot, &floats(v)).expect("valid");
+                model.insert(slot, floats(v));
+            }
+            Act::Delete(slot) => assert_eq!(subject.delete(slot), model.remove(&slot).is_some()),
+            Act::Merge(most) => assert!(subject.merge(most) <= most),
+            Act::Reopen => {
+                let mut bytes = Vec::new();
+                subject.write_to(&mut bytes).expect("memory");
+                subject = Index::read_from(&mut bytes.as_slice()).expect("our own bytes");
+            }
+            Act::Search { query, k, ef, residue, expected } => {
+                let query = floats(query);
+                let accepts = |slot: u32| residue.is_none_or(|r| slot % 5 == r);
+                let mut right: Vec<Hit> = model
+                    .iter()
+                    .filter(|(slot, _)| accepts(**slot))
+                    .map(|(slot, v)| Hit { slot: *slot, distance: textbook(metric, &query, v) })
+                    .collect();
+                right.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
+                let listed = Filter::slots((0..200).filter(|slot| accepts(*slot)).collect::<Vec<_>>());
+                let guessed = Filter::predicate(&accepts, expected);
+                for filter in [&listed, &guessed] {
+                    let found = subject.search(&query, k, &exact(), Some(filter)).expect("valid");
+                    assert_eq!(found, right[..k.min(right.len())], "{metric:?} exact");
+                    let params = SearchParams { ef: Some(ef), exact: false };
+                    let found = subject.search(&query, k, &params, Some(filter)).expect("valid");
+                    assert_eq!(found.len(), k.min(right.len()), "{metric:?}: never short, never too many");
+                    assert!(found.iter().all(|hit| right.contains(hit)), "{metric:?}: {found:?} of {right:?}");
+                    assert!(found.is_sorted_by(|a, b| (a.distance, a.slot) < (b.distance, b.slot)), "{found:?}");
+                }
+            }
+        }
+        assert_eq!(subject.len(), model.len());
+    }
+    assert_eq!(subject.reachable(), model.len());
+    for slot in 0..200 {
+        assert_eq!(subject.vector(slot), model.get(&slot).map(|v| v.as_slice()), "slot {slot}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_are_those_of_a_map(acts in prop::collection::vec(act(), 0..1_500), metric in 1usize..4) {
+        check(METRICS[metric], HNSW, &acts);
+        check(METRICS[metric], Kind::Flat, &acts);
+    }
+}
+
+/// Share of the true ten nearest that are found, over all queries; 1 where there is nothing to find.
+fn recall(subject: &Index, truth: &Index, queries: &[Vec<f32>], ef: usize, filter: Option<&Filter<'_>>) -> f64 {
+    let (mut right, mut all) = (0, 0);
+    for query in queries {
+        let params = SearchParams { ef: Some(ef), exact: false };
+        let found = subject.search(query, 10, &params, filter).expect("valid");
+        let wanted = truth.search(query, 10, &exact(), filter).expect("valid");
+        assert_eq!(found.len(), wanted.len(), "never short");
+        all += wanted.len();
+        right += wanted.iter().filter(|hit| found.iter().any(|f| f.slot == hit.slot)).count();
+    }
+    if all == 0 { 1.0 } else { right as f64 / all as f64 }
+}
+
+fn data(metric: Metric, seed: u64, n: usize) -> Vec<Vec<f32>> {
+    let data = clustered(seed, n, 24, 30);
+    if metric == Metric::Cosine { data.into_iter().map(normalised).collect() } else { data }
+}
+
+fn filled(metric: Metric, kind: Kind, vectors: &[Vec<f32>]) -> Index {
+    let mut index = index(24, metric, kind);
+    for (slot, vector) in (0..).zip(vectors) {
+        index.upsert(slot, vector).expect("valid");
+        index.merge(4);
+    }
+    index
+}
+
+const GOOD: Kind = Kind::Hnsw { m: 12, ef_construct: 60 };
+
+#[test]
+fn the_graph_finds_what_flat_finds() {
+    for (metric, seed) in METRICS.into_iter().zip(100..) {
+        let all = data(metric, seed, 4_050);
+        let (queries, vectors) = all.split_at(50);
+        let subject = filled(metric, GOOD, vectors);
+        let recall = recall(&subject, &filled(metric, Kind::Flat, vectors), queries, 60, None);
+        assert!(recall >= 0.95, "recall {recall} for {metric:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn the_graph_stays_good_while_all_points_are_replaced() {
+    let seed = 11;
+    let all = data(Metric::Euclid, seed, 6_050);
+    let (queries, vectors) = all.split_at(50);
+    let mut subject = filled(Metric::Euclid, GOOD, &vectors[..3_000]);
+    for slot in 0..3_000 {
+        assert!(subject.delete(slot));
+        subject.upsert(slot + 3_000, &vectors[slot as usize + 3_000]).expect("valid");
+        subject.merge(8);
+    }
+    let mut truth = index(24, Metric::Euclid, Kind::Flat);
+    for slot in 3_000..6_000u32 {
+        truth.upsert(slot, &vectors[slot as usize]).expect("valid");
+    }
+    assert_eq!((subject.len(), subject.reachable()), (3_000, 3_000));
+    let recall = recall(&subject, &truth, queries, 60, None);
+    assert!(recall >= 0.95, "recall {recall}, seed {seed}");
+}
+
+#[test]
+fn filters_of_every_width_find_what_flat_finds() {
+    let seed = 12;
+    let all = data(Metric::Euclid, seed, 6_050);
+    let (queries, vectors) = all.split_at(50);
+    let subject = filled(Metric::Euclid, GOOD, vectors);
+    let truth = filled(Metric::Euclid, Kind::Flat, vectors);
+    for share in [1, 2, 3, 10, 100, 1_000, 7_000] {
+        let random = |slot: u32| (slot * 7 + 3).is_multiple_of(share);
+        let on_one_side = |slot: u32| vectors[slot as usize][0] > 1.0;
+        for accepts in [&random as &dyn Fn(u32) -> bool, &on_one_side] {
+            let matching = (0..6_000).filter(|slot| accepts(*slot)).count();
+            // Estimates may be wrong in both directions.
+            for expected in [matching, 0, 6_000, usize::MAX] {
+                let filter = Filter::predicate(accepts, expected);
+                let recall = recall(&subject, &truth, queries, 40, Some(&filter));
+                assert!(
+                    matching == 0 || recall >= 0.9,
+                    "recall {recall}, 1 in {share}, expected {expected}, seed {seed}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_configurations_are_named() {
+    let with = |dim, m, ef_construct| {
+        Index::new(Config { dim, metric: Metric::Dot, kind: Kind::Hnsw { m, ef_construct }, seed: 0 }).err()
+    };
+    assert_eq!(with(0, 16, 100), Some(ConfigError::Dim(0)));
+    assert_eq!(with(65_537, 16, 100), Some(ConfigError::Dim(65_537)));
+    assert_eq!(with(4, 1, 100), Some(ConfigError::M(1)));
+    assert_eq!(with(4, 257, 100), Some(ConfigError::M(257)));
+    assert_eq!(with(4, 16, 0), Some(ConfigError::EfConstruct(0)));
+    assert_eq!(with(65_536, 256, 65_536), None);
+}
+
+#[test]
+fn bad_vectors_are_refused_and_change_nothing() {
+    for kind in [Kind::Flat, HNSW] {
+        let mut subject = index(2, Metric::Euclid, kind);
+        subject.upsert(5, &[1.0, 2.0]).expect("valid");
+        assert_eq!(subject.upsert(5, &[1.0]), Err(UpsertError::Dim { found: 1, expected: 2 }));
+        assert_eq!(subject.upsert(5, &[0.0, f32::NAN]), Err(UpsertError::NotFinite { at: 1 }));
+        assert_eq!(subject.upsert(5, &[f32::INFINITY, 0.0]), Err(UpsertError::NotFinite { at: 0 }));
+        assert_eq!(subject.upsert(u32::MAX, &[0.0, 0.0]), Err(UpsertError::Slot));
+        assert_eq!((subject.len(), subject.vector(5)), (1, Some([1.0, 2.0].as_slice())));
+        let ask = |query: &[f32]| subject.search(query, 1, &SearchParams::default(), None);
+        assert_eq!(ask(&[1.0]), Err(SearchError::Dim { found: 1, expected: 2 }));
+        assert_eq!(ask(&[f32::NAN, 0.0]), Err(SearchError::NotFinite { at: 0 }));
+    }
+}
+
+fn count(subject: &Index, k: usize, filter: Option<&Filter<'_>>) -> Result<usize, SearchError> {
+    subject.search(&[1.0], k, &SearchParams::default(), filter).map(|hits| hits.len())
+}
+
+#[test]
+fn searches_that_can_find_nothing_find_nothing() {
+    for kind in [Kind::Flat, HNSW] {
+        let mut subject = index(1, Metric::Dot, kind);
+        assert_eq!(count(&subject, 5, None), Ok(0), "an empty index");
+        assert!(!subject.delete(1) && subject.is_empty());
+        for slot in 0..600 {
+            subject.upsert(slot, &[slot as f32]).expect("valid");
+        }
+        subject.merge(usize::MAX);
+        assert_eq!(count(&subject, 0, None), Ok(0), "k of 0");
+        assert_eq!(count(&subject, usize::MAX, None), Ok(600), "k beyond all");
+        assert_eq!(count(&subject, 5, Some(&Filter::slots([]))), Ok(0), "an empty filter");
+        assert_eq!(count(&subject, 5, Some(&Filter::slots([900, 7, 7]))), Ok(1), "unknown and repeated slots");
+        assert_eq!(
+            count(&subject, 5, Some(&Filter::predicate(&|_| false, 600))),
+            Ok(0),
+            "a filter that misjudges itself"
+        );
+        let huge = SearchParams { ef: Some(usize::MAX), exact: false };
+        assert_eq!(subject.search(&[1.0], 3, &huge, None).map(|h| h.len()), Ok(3));
+    }
+}
+
+#[test]
+fn zero_vectors_and_overflow_have_defined_distances() {
+    for kind in [Kind::Flat, HNSW] {
+        let mut subject = index(2, Metric::Cosine, kind);
+        subject.upsert(3, &[0.0, 0.0]).expect("valid");
+        subject.upsert(2, &[1.0, 0.0]).expect("valid");
+        let hits = subject.search(&[0.0, 0.0], 9, &SearchParams::default(), None).expect("valid");
+        assert_eq!(hits, [Hit { slot: 2, distance: 0.0 }, Hit { slot: 3, distance: 0.0 }]);
+        let mut subject = index(2, Metric::Dot, kind);
+        subject.upsert(1, &[3e38, 3e38]).expect("valid");
+        let far = subject.search(&[3e38, -3e38], 1, &SearchParams::default(), None).expect("valid");
+        assert_eq!(far, [Hit { slot: 1, distance: f32::INFINITY }]);
+    }
+}
+
+#[test]
+fn thousands_of_equal_points_can_all_be_found() {
+    let mut subject = index(3, Metric::Euclid, HNSW);
+    for slot in 0..3_000 {
+        subject.upsert(slot, &[1.0, 2.0, 3.0]).expect("valid");
+        subject.merge(2);
+    }
+    assert_eq!(subject.reachable(), 3_000);
+    let hits = subject.search(&[1.0, 2.0, 3.0], 50, &SearchParams::default(), None).expect("valid");
+    assert_eq!(hits.len(), 50);
+}
+
+#[test]
+fn a_queue_that_nobody_merges_stays_bounded() {
+    let mut rng = Rng::new(3);
+    let mut subject = index(2, Metric::Euclid, HNSW);
+    for _ in 0..12_000 {
+        subject.upsert(rng.below(500) as u32, &[rng.unit(), rng.unit()]).expect("valid");
+        assert!(subject.pending() <= 8_192 + 256);
+    }
+    subject.merge(usize::MAX);
+    assert!(subject.pending() < 256);
+    assert_eq!((subject.len(), subject.reachable()), (500, 500));
+}
+
+#[test]
+fn readers_may_share_an_index() {
+    fn shareable<T: Send + Sync>() {}
+    shareable::<Index>();
+}

@@ -1,0 +1,140 @@
+//! Distances between two `f32` vectors, one implementation per instruction set.
+//!
+//! [`scalar`] is the definition: 64 lanes (element `i` belongs to lane `i % 64`), fused multiply-add, one fixed tree that
+//! sums the lanes. The twins equal it bit by bit, so a graph built with any of them is the same graph. They are chosen
+//! once per index ([`InstructionSet::best`]); an index keeps plain function pointers.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+use std::sync::OnceLock;
+
+/// Compares two vectors of equal length.
+pub(crate) type Kernel = fn(&[f32], &[f32]) -> f32;
+
+/// The kernels of one instruction set.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    pub dot: Kernel,
+    pub squared_euclid: Kernel,
+    pub manhattan: Kernel,
+}
+
+/// Which instructions compute distances. The results are the same bits, only the speed differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InstructionSet {
+    /// Runs everywhere; defines the result.
+    Scalar,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F.
+    Avx512,
+}
+
+/// This machine lacks the instructions asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this processor does not support {0:?}")]
+pub struct Unsupported(pub InstructionSet);
+
+/// Names the most capable set that may be used (`scalar`, `avx2`, `avx512`), for tests and to rule out a suspect.
+const OVERRIDE: &str = "MERIDIAN_ANN_KERNELS";
+
+impl InstructionSet {
+    /// From the slowest to the fastest.
+    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+
+    /// Whether this machine has it.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// The fastest that this machine has and that the environment variable `MERIDIAN_ANN_KERNELS` (`scalar`, `avx2`,
+    /// `avx512`; read once, other values are ignored) permits.
+    pub fn best() -> Self {
+        static BEST: OnceLock<InstructionSet> = OnceLock::new();
+        *BEST.get_or_init(|| Self::best_up_to(std::env::var(OVERRIDE).ok().as_deref()))
+    }
+
+    fn best_up_to(limit: Option<&str>) -> Self {
+        let limit = match limit {
+            Some("scalar") => Self::Scalar,
+            Some("avx2") => Self::Avx2,
+            _ => Self::Avx512,
+        };
+        let usable = Self::ALL.into_iter().filter(|set| *set <= limit && set.is_supported());
+        usable.max().unwrap_or(Self::Scalar)
+    }
+
+    /// Its kernels, if this machine can run them.
+    pub(crate) fn kernels(self) -> Result<Kernels, Unsupported> {
+        if !self.is_supported() {
+            return Err(Unsupported(self));
+        }
+        Ok(self.kernels_if_supported())
+    }
+
+    /// Call through [`Self::kernels`] only: the pointers are sound where the instructions exist.
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "calls functions compiled for instructions that `kernels` has just detected")]
+    fn kernels_if_supported(self) -> Kernels {
+        match self {
+            Self::Scalar => scalar::KERNELS,
+            Self::Avx2 => Kernels {
+                // SAFETY: `kernels` hands these out only after AVX2 and FMA were detected; so for all three.
+                dot: |a, b| unsafe { avx2::dot(a, b) },
+                // SAFETY: as above.
+                squared_euclid: |a, b| unsafe { avx2::squared_euclid(a, b) },
+                // SAFETY: as above.
+                manhattan: |a, b| unsafe { avx2::manhattan(a, b) },
+            },
+            Self::Avx512 => Kernels {
+                // SAFETY: `kernels` hands these out only after AVX-512 F was detected; so for all three.
+                dot: |a, b| unsafe { avx512::dot(a, b) },
+                // SAFETY: as above.
+                squared_euclid: |a, b| unsafe { avx512::squared_euclid(a, b) },
+                // SAFETY: as above.
+                manhattan: |a, b| unsafe { avx512::manhattan(a, b) },
+            },
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn kernels_if_supported(self) -> Kernels {
+        scalar::KERNELS
+    }
+}
+
+/// Asks for the first bytes of a row ahead of its use; the processor fetches the rest by itself.
+#[inline]
+pub(crate) fn prefetch(row: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        /// `f32` in a cache line.
+        const LINE: usize = 16;
+        /// Lines asked for by row, at most.
+        const LINES: usize = 8;
+        for start in (0..row.len()).step_by(LINE).take(LINES) {
+            #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+            // SAFETY: a prefetch is a hint that cannot fault, and the address lies inside `row` anyway.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(start).cast());
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}

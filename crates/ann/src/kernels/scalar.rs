@@ -1,0 +1,55 @@
+//! The definition of every kernel.
+
+use super::Kernels;
+
+/// Independent sums: four AVX-512 registers, eight AVX2 registers.
+const LANES: usize = 64;
+
+pub(super) const KERNELS: Kernels = Kernels { dot, squared_euclid, manhattan };
+
+/// Inner product.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    fold(a, b, |sum, x, y| x.mul_add(y, sum))
+}
+
+/// Sum of squared differences.
+pub(super) fn squared_euclid(a: &[f32], b: &[f32]) -> f32 {
+    fold(a, b, |sum, x, y| {
+        let difference = x - y;
+        difference.mul_add(difference, sum)
+    })
+}
+
+/// Sum of absolute differences.
+pub(super) fn manhattan(a: &[f32], b: &[f32]) -> f32 {
+    fold(a, b, |sum, x, y| sum + (x - y).abs())
+}
+
+/// Sums element `i` into lane `i % 64`, then the lanes.
+#[inline(always)]
+fn fold(a: &[f32], b: &[f32], step: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    debug_assert_eq!(a.len(), b.len());
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane = step(*lane, *x, *y);
+        }
+    }
+    reduce(&mut lanes)
+}
+
+/// The tree: quarters of 16 lanes as (0 + 1) + (2 + 3), then halves, from 16 lanes down to one.
+///
+/// The last `+ 0.0` turns a negative zero into the positive one. A twin that adds the zeros of a padded register where
+/// this code adds nothing differs in signs of zeros only, and those end here.
+fn reduce(lanes: &mut [f32; LANES]) -> f32 {
+    for i in 0..16 {
+        lanes[i] = (lanes[i] + lanes[i + 16]) + (lanes[i + 32] + lanes[i + 48]);
+    }
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0] + 0.0
+}

@@ -1,0 +1,44 @@
+//! Nearest neighbours among vectors that change all the time.
+//!
+//! Owns: the distances and their kernels, exact search ([`Kind::Flat`]), the graph ([`Kind::Hnsw`]), filtered search,
+//! and the bytes of an index at rest (`snapshot/FORMAT.md`). Deliberately does not know: point ids, payloads, files,
+//! threads, clocks, the network, or who replicates what. It knows slots (`u32`) and vectors.
+//!
+//! ```text
+//!   upsert ─┐                    ┌─► queue (scanned exactly) ─┐
+//!   delete ─┴─► Index ── Hnsw ───┤        merge, by blocks    ├──► search ──► [Hit]
+//!                 │              └─► graph (beam)  ◄──────────┘
+//!                 └───── Flat ─────► points (scanned exactly) ────► search ──► [Hit]
+//! ```
+//!
+//! # What is promised
+//!
+//! - A write is visible to the next search, whatever [`Index::merge`] has done so far.
+//! - The graph is a function of the configuration and of the sequence of upserts and deletes alone: not of when
+//!   [`Index::merge`] was called, with which numbers, nor of the instruction set (see `hnsw/queue.rs`).
+//! - An answer is never short while points that match exist (see `hnsw/tree.rs` for why every point can be reached).
+//! - Bad input is a typed error or a result that the item documents; a damaged snapshot is refused.
+//!
+//! Start reading at [`Index`], then `hnsw/mod.rs`.
+
+mod config;
+mod filter;
+mod flat;
+mod hnsw;
+mod index;
+mod kernels;
+mod memory;
+mod mix;
+mod near;
+mod points;
+mod snapshot;
+mod space;
+#[cfg(test)]
+mod testing;
+
+pub use config::{Config, ConfigError, Kind, Metric};
+pub use filter::Filter;
+pub use index::{Index, SearchError, SearchParams, Stats, UpsertError};
+pub use kernels::{InstructionSet, Unsupported};
+pub use near::Hit;
+pub use snapshot::ReadError;

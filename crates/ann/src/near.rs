@@ -1,0 +1,95 @@
+//! Distances that can be ordered, and the k smallest of many.
+
+use std::collections::BinaryHeap;
+
+/// One point found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// Which point.
+    pub slot: u32,
+    /// Smaller is nearer. Cosine and Dot: the negated inner product, so that no bit of the score is lost. Euclid: the
+    /// distance (not squared). Manhattan: the sum of absolute differences. Where sums overflow `f32`, infinite.
+    pub distance: f32,
+}
+
+/// A distance and whose it is, ordered by distance, then by id. Eight bytes that compare as one integer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Near(u64);
+
+impl Near {
+    /// `distance` is not NaN ([`crate::space::Space`] sees to it).
+    #[inline]
+    pub fn new(distance: f32, id: u32) -> Self {
+        let bits = distance.to_bits();
+        // Flips all bits of negative numbers and the sign of the others: the integers then order as the numbers do.
+        let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000);
+        Self(u64::from(ordered) << 32 | u64::from(id))
+    }
+
+    #[inline]
+    pub fn id(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    pub fn distance(self) -> f32 {
+        let ordered = (self.0 >> 32) as u32;
+        let flip = if ordered >> 31 == 1 { 0x8000_0000 } else { u32::MAX };
+        f32::from_bits(ordered ^ flip)
+    }
+}
+
+/// Keeps the `k` nearest of all it is offered.
+pub(crate) struct Nearest {
+    k: usize,
+    heap: BinaryHeap<Near>,
+}
+
+impl Nearest {
+    pub fn new(k: usize) -> Self {
+        Self { k, heap: BinaryHeap::new() }
+    }
+
+    #[inline]
+    pub fn offer(&mut self, near: Near) {
+        if self.heap.len() < self.k {
+            self.heap.push(near);
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && near < *worst
+        {
+            *worst = near;
+        }
+    }
+
+    /// Nearest first, ties by id.
+    pub fn into_sorted(self) -> Vec<Near> {
+        self.heap.into_sorted_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_order_as_the_distances_do() {
+        let distances = [f32::NEG_INFINITY, -3.4e38, -1.0, -1e-45, 0.0, 1e-45, 0.1, 1.0, 3.4e38, f32::INFINITY];
+        for (i, a) in distances.iter().enumerate() {
+            assert_eq!(Near::new(*a, 7).distance().to_bits(), a.to_bits());
+            assert_eq!(Near::new(*a, 7).id(), 7);
+            for (j, b) in distances.iter().enumerate() {
+                assert_eq!(Near::new(*a, 5).cmp(&Near::new(*b, 5)), i.cmp(&j), "{a} beside {b}");
+            }
+        }
+        assert!(Near::new(1.0, 2) < Near::new(1.0, 3), "ties go to the smaller id");
+    }
+
+    #[test]
+    fn the_k_nearest_are_kept_in_order() {
+        let mut nearest = Nearest::new(3);
+        for (id, distance) in [(9, 2.0), (1, 5.0), (2, 1.0), (3, 2.0), (4, 9.0)] {
+            nearest.offer(Near::new(distance, id));
+        }
+        assert_eq!(nearest.into_sorted().iter().map(|n| n.id()).collect::<Vec<_>>(), [2, 3, 9]);
+    }
+}

@@ -1,0 +1,124 @@
+//! Vectors by node, and which slot each node holds.
+
+use crate::filter::Filter;
+use crate::memory::Rows;
+use crate::mix::SlotMap;
+use crate::near::{Near, Nearest};
+use crate::space::Space;
+
+/// Marks a node that holds no point; therefore no slot may have this number.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+
+/// A dense table of nodes (`0..nodes`), some of them free, each of the others holding the vector of one slot.
+pub(crate) struct Points {
+    pub vectors: Rows<f32>,
+    /// By node; [`NO_SLOT`] where free.
+    slots: Vec<u32>,
+    by_slot: SlotMap<u32>,
+    /// Nodes to be reused, the last one first.
+    free: Vec<u32>,
+}
+
+impl Points {
+    pub fn new(dim: usize) -> Self {
+        Self { vectors: Rows::new(dim), slots: Vec::new(), by_slot: SlotMap::default(), free: Vec::new() }
+    }
+
+    /// Points held.
+    pub fn len(&self) -> usize {
+        self.by_slot.len()
+    }
+
+    /// Nodes, the free ones included.
+    pub fn nodes(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    pub fn node_of(&self, slot: u32) -> Option<u32> {
+        self.by_slot.get(&slot).copied()
+    }
+
+    /// [`NO_SLOT`] if the node is free.
+    #[inline]
+    pub fn slot_of(&self, node: u32) -> u32 {
+        self.slots[node as usize]
+    }
+
+    pub fn vector(&self, slot: u32) -> Option<&[f32]> {
+        self.node_of(slot).map(|node| self.vectors.row(node))
+    }
+
+    pub fn free(&self) -> &[u32] {
+        &self.free
+    }
+
+    /// Puts a slot that holds nothing yet on a node.
+    pub fn claim(&mut self, slot: u32, vector: &[f32]) -> u32 {
+        let node = if let Some(node) = self.free.pop() {
+            self.vectors.row_mut(node).copy_from_slice(vector);
+            self.slots[node as usize] = slot;
+            node
+        } else {
+            self.vectors.push(vector);
+            self.slots.push(slot);
+            self.nodes() - 1
+        };
+        let before = self.by_slot.insert(slot, node);
+        debug_assert_eq!(before, None, "slot {slot} held a node");
+        node
+    }
+
+    /// Frees the node of a slot and returns it.
+    pub fn release(&mut self, slot: u32) -> Option<u32> {
+        let node = self.by_slot.remove(&slot)?;
+        self.slots[node as usize] = NO_SLOT;
+        self.free.push(node);
+        Some(node)
+    }
+
+    /// Compares the query with every node that passes `visible` and the filter.
+    pub fn scan(
+        &self,
+        space: &Space,
+        query: &[f32],
+        filter: Option<&Filter<'_>>,
+        visible: impl Fn(u32) -> bool,
+        nearest: &mut Nearest,
+    ) {
+        let mut compare = |node: u32, slot: u32| {
+            nearest.offer(Near::new(space.distance(query, self.vectors.row(node)), slot));
+        };
+        if let Some(listed) = filter.and_then(Filter::listed) {
+            let held = listed.iter().filter_map(|slot| Some((self.node_of(*slot)?, *slot)));
+            return held.filter(|(node, _)| visible(*node)).for_each(|(node, slot)| compare(node, slot));
+        }
+        for (node, &slot) in (0..).zip(&self.slots) {
+            if slot != NO_SLOT && visible(node) && filter.is_none_or(|filter| filter.accepts(slot)) {
+                compare(node, slot);
+            }
+        }
+    }
+
+    /// Bytes beside the vectors.
+    pub fn table_bytes(&self) -> usize {
+        self.slots.capacity() * 4 + self.by_slot.capacity() * 9 + self.free.capacity() * 4
+    }
+
+    /// Puts back nodes as a snapshot tells them; false if a slot comes twice. Free nodes are told by [`Self::set_free`].
+    pub fn restore(&mut self, slot: u32, vector: &[f32]) -> bool {
+        let node = self.nodes();
+        self.vectors.push(vector);
+        self.slots.push(slot);
+        slot == NO_SLOT || self.by_slot.insert(slot, node).is_none()
+    }
+
+    /// The order in which free nodes are reused; false unless it names each free node once.
+    pub fn set_free(&mut self, free: Vec<u32>) -> bool {
+        let mut sorted = free.clone();
+        sorted.sort_unstable();
+        let actual = (0..self.nodes()).filter(|node| self.slot_of(*node) == NO_SLOT);
+        let complete = actual.eq(sorted.iter().copied());
+        self.free = free;
+        complete
+    }
+}

@@ -1,0 +1,181 @@
+//! Checksummed blocks around a stream of numbers.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use super::{BLOCK_BYTES, MAGIC, ReadError, VERSION};
+
+fn checksum(block: u64, content: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&block.to_le_bytes()), content)
+}
+
+pub(super) struct Sink<'a, W> {
+    out: &'a mut W,
+    content: Vec<u8>,
+    block: u64,
+}
+
+impl<'a, W: Write> Sink<'a, W> {
+    pub fn new(out: &'a mut W) -> io::Result<Self> {
+        out.write_all(&MAGIC)?;
+        out.write_all(&VERSION.to_le_bytes())?;
+        Ok(Self { out, content: Vec::new(), block: 0 })
+    }
+
+    pub fn bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while self.content.len() + bytes.len() >= BLOCK_BYTES {
+            let (now, later) = bytes.split_at(BLOCK_BYTES - self.content.len());
+            self.content.extend_from_slice(now);
+            self.flush()?;
+            bytes = later;
+        }
+        self.content.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    pub fn u8(&mut self, x: u8) -> io::Result<()> {
+        self.bytes(&[x])
+    }
+
+    pub fn u16(&mut self, x: u16) -> io::Result<()> {
+        self.bytes(&x.to_le_bytes())
+    }
+
+    pub fn u32(&mut self, x: u32) -> io::Result<()> {
+        self.bytes(&x.to_le_bytes())
+    }
+
+    pub fn u64(&mut self, x: u64) -> io::Result<()> {
+        self.bytes(&x.to_le_bytes())
+    }
+
+    pub fn vector(&mut self, vector: &[f32]) -> io::Result<()> {
+        vector.iter().try_for_each(|x| self.u32(x.to_bits()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&(self.content.len() as u32).to_le_bytes())?;
+        self.out.write_all(&checksum(self.block, &self.content).to_le_bytes())?;
+        self.out.write_all(&self.content)?;
+        self.content.clear();
+        self.block += 1;
+        Ok(())
+    }
+
+    /// Writes what is left, and the block that ends all.
+    pub fn finish(mut self) -> io::Result<()> {
+        if !self.content.is_empty() {
+            self.flush()?;
+        }
+        self.flush()
+    }
+}
+
+pub(super) struct Source<'a, R> {
+    input: &'a mut R,
+    content: Vec<u8>,
+    at: usize,
+    /// Number of the next block.
+    block: u64,
+}
+
+impl<'a, R: Read> Source<'a, R> {
+    pub fn new(input: &'a mut R) -> Result<Self, ReadError> {
+        let mut source = Self { input, content: Vec::new(), at: 0, block: 0 };
+        let mut magic = [0; 8];
+        source.fill(&mut magic)?;
+        if magic != MAGIC {
+            return Err(ReadError::Foreign { found: magic });
+        }
+        let found = source.header_u32()?;
+        if found != VERSION {
+            return Err(ReadError::Version { found });
+        }
+        Ok(source)
+    }
+
+    fn fill(&mut self, into: &mut [u8]) -> Result<(), ReadError> {
+        let block = self.block;
+        self.input.read_exact(into).map_err(|source| match source.kind() {
+            ErrorKind::UnexpectedEof => ReadError::Truncated { block },
+            _ => ReadError::Io(source),
+        })
+    }
+
+    fn header_u32(&mut self) -> Result<u32, ReadError> {
+        let mut bytes = [0; 4];
+        self.fill(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn next_block(&mut self) -> Result<(), ReadError> {
+        let block = self.block;
+        let bytes = self.header_u32()?;
+        if bytes as usize > BLOCK_BYTES {
+            return Err(ReadError::Oversized { block, bytes });
+        }
+        let expected = self.header_u32()?;
+        let mut content = std::mem::take(&mut self.content);
+        content.resize(bytes as usize, 0);
+        self.fill(&mut content)?;
+        let found = checksum(block, &content);
+        if found != expected {
+            return Err(ReadError::Checksum { block, found, expected });
+        }
+        (self.content, self.at, self.block) = (content, 0, block + 1);
+        Ok(())
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
+        let mut bytes = [0; N];
+        for byte in &mut bytes {
+            if self.at == self.content.len() {
+                self.next_block()?;
+                if self.content.is_empty() {
+                    return Err(self.invalid("it ends before the index does"));
+                }
+            }
+            *byte = self.content[self.at];
+            self.at += 1;
+        }
+        Ok(bytes)
+    }
+
+    pub fn u8(&mut self) -> Result<u8, ReadError> {
+        self.take::<1>().map(|[x]| x)
+    }
+
+    pub fn u16(&mut self) -> Result<u16, ReadError> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    pub fn u32(&mut self) -> Result<u32, ReadError> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    pub fn u64(&mut self) -> Result<u64, ReadError> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    /// Fills `into` with finite numbers.
+    pub fn vector(&mut self, into: &mut [f32]) -> Result<(), ReadError> {
+        for x in into {
+            *x = f32::from_bits(self.u32()?);
+            if !x.is_finite() {
+                return Err(self.invalid("a vector holds what is no finite number"));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn invalid(&self, what: &'static str) -> ReadError {
+        ReadError::Invalid { block: self.block.saturating_sub(1), what }
+    }
+
+    /// Refuses content after the index, and demands the block that ends all.
+    pub fn finish(mut self) -> Result<(), ReadError> {
+        if self.at == self.content.len() {
+            self.next_block()?;
+        }
+        if self.content.is_empty() { Ok(()) } else { Err(self.invalid("it goes on after the index")) }
+    }
+}

@@ -1,0 +1,126 @@
+use std::io::Read;
+
+use crate::config::{Config, Kind, Metric};
+use crate::flat::Flat;
+use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Queue};
+use crate::index::{Body, Index};
+use crate::points::{NO_SLOT, Points};
+
+use super::ReadError;
+use super::blocks::Source;
+
+/// Reads an index. Whatever is counted is taken in one by one, so a false count ends with the input and not with memory.
+pub(crate) fn read(input: &mut impl Read) -> Result<Index, ReadError> {
+    let mut source = Source::new(input)?;
+    let config = config(&mut source)?;
+    let points = points(config.dim, &mut source)?;
+    let body = match config.kind {
+        Kind::Flat => Body::Flat(Flat { points }),
+        Kind::Hnsw { m, ef_construct } => {
+            let graph = graph(Graph::new(m, ef_construct, config.seed), &points, &mut source)?;
+            let queue = queue(config.dim, &mut source)?;
+            Body::Hnsw(Box::new(Hnsw::from_parts(points, graph, queue)))
+        }
+    };
+    source.finish()?;
+    Ok(Index::from_parts(config, body))
+}
+
+fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
+    let dim = source.u32()? as usize;
+    let metric = match source.u8()? {
+        0 => Metric::Cosine,
+        1 => Metric::Dot,
+        2 => Metric::Euclid,
+        3 => Metric::Manhattan,
+        _ => return Err(source.invalid("unknown metric")),
+    };
+    let seed = source.u64()?;
+    let kind = match source.u8()? {
+        0 => Kind::Flat,
+        1 => Kind::Hnsw { m: source.u32()? as usize, ef_construct: source.u32()? as usize },
+        _ => return Err(source.invalid("unknown kind of index")),
+    };
+    let config = Config { dim, metric, kind, seed };
+    config.check().map_err(|_| source.invalid("a parameter is out of its range"))?;
+    Ok(config)
+}
+
+fn points(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
+    let mut points = Points::new(dim);
+    let mut vector = vec![0.0; dim];
+    for _ in 0..source.u32()? {
+        let slot = source.u32()?;
+        source.vector(&mut vector)?;
+        if !points.restore(slot, &vector) {
+            return Err(source.invalid("a slot stands on two nodes"));
+        }
+    }
+    let mut free = Vec::new();
+    for _ in 0..source.u32()? {
+        free.push(source.u32()?);
+    }
+    if points.set_free(free) {
+        Ok(points)
+    } else {
+        Err(source.invalid("the list of free nodes is not that of free nodes"))
+    }
+}
+
+fn graph(mut graph: Graph, points: &Points, source: &mut Source<'_, impl Read>) -> Result<Graph, ReadError> {
+    graph.births = source.u64()?;
+    graph.entry = Some(source.u32()?).filter(|entry| *entry != NO_NODE);
+    for node in 0..points.nodes() {
+        let birth = source.u64()?;
+        if (birth == 0) != (points.slot_of(node) == NO_SLOT) {
+            return Err(source.invalid("a node is free in one table and used in another"));
+        }
+        let (parent, level) = if birth == 0 { (NO_NODE, 0) } else { (source.u32()?, usize::from(source.u8()?)) };
+        if level > MAX_LEVEL {
+            return Err(source.invalid("a node stands too high"));
+        }
+        graph.restore_node(birth, parent, level);
+    }
+    let mut links = Vec::new();
+    for node in 0..points.nodes() {
+        if points.slot_of(node) == NO_SLOT {
+            continue;
+        }
+        for floor in 0..=graph.level(node) {
+            links.clear();
+            for _ in 0..source.u16()? {
+                links.push(source.u32()?);
+            }
+            if !graph.restore_links(node, floor, &links) {
+                return Err(source.invalid("a link leads to nowhere"));
+            }
+        }
+    }
+    if graph.restored() { Ok(graph) } else { Err(source.invalid("entry, births or parents contradict each other")) }
+}
+
+fn queue(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {
+    let first = source.u64()?;
+    let done = usize::from(source.u16()?);
+    // Leaves room to count on: block numbers are multiplied by the length of a block.
+    if first > u64::MAX >> 16 {
+        return Err(source.invalid("a block number beyond all bounds"));
+    }
+    let mut queue = Queue::restore(dim, first);
+    let mut vector = vec![0.0; dim];
+    for _ in 0..source.u32()? {
+        let slot = source.u32()?;
+        if slot == NO_SLOT {
+            return Err(source.invalid("an operation on the reserved slot"));
+        }
+        match source.u8()? {
+            0 => queue.push(slot, None),
+            1 => {
+                source.vector(&mut vector)?;
+                queue.push(slot, Some(&vector));
+            }
+            _ => return Err(source.invalid("unknown kind of operation")),
+        }
+    }
+    if queue.pass(done) { Ok(queue) } else { Err(source.invalid("more steps are taken than the block has")) }
+}

@@ -1,0 +1,132 @@
+use super::*;
+use crate::config::{Config, Kind, Metric};
+use crate::index::{Index, SearchParams};
+use crate::testing::clustered;
+
+fn sample(kind: Kind) -> Index {
+    let mut index = Index::new(Config { dim: 5, metric: Metric::Euclid, kind, seed: 3 }).expect("valid");
+    for (slot, vector) in (0..).zip(clustered(1, 400, 5, 4)) {
+        index.upsert(slot % 370, &vector).expect("valid");
+    }
+    (0..40).for_each(|slot| assert!(index.delete(slot)));
+    index.merge(200);
+    index
+}
+
+fn bytes(index: &Index) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    index.write_to(&mut bytes).expect("memory");
+    bytes
+}
+
+const KINDS: [Kind; 2] = [Kind::Flat, Kind::Hnsw { m: 4, ef_construct: 12 }];
+
+#[test]
+fn an_index_survives_being_written_and_read() {
+    for kind in KINDS {
+        let before = sample(kind);
+        let written = bytes(&before);
+        let mut longer = written.clone();
+        longer.extend_from_slice(b"what follows is not touched");
+        let mut rest = longer.as_slice();
+        let mut after = Index::read_from(&mut rest).expect("our own bytes");
+        assert_eq!(rest, b"what follows is not touched");
+        assert_eq!(bytes(&after), written);
+        assert_eq!((after.len(), after.pending(), after.config()), (before.len(), before.pending(), before.config()));
+        for exact in [true, false] {
+            let ask = |index: &Index| index.search(&[0.5; 5], 20, &SearchParams { ef: Some(20), exact }, None);
+            assert_eq!(ask(&after), ask(&before));
+        }
+        // Goes on as the other would have.
+        let mut before = before;
+        for index in [&mut before, &mut after] {
+            (100..370).for_each(|slot| index.upsert(slot, &[slot as f32; 5]).expect("valid"));
+            index.merge(usize::MAX);
+        }
+        assert_eq!(bytes(&after), bytes(&before));
+    }
+}
+
+#[test]
+fn every_changed_byte_is_refused() {
+    for kind in KINDS {
+        let written = bytes(&sample(kind));
+        for at in 0..written.len() {
+            let mut changed = written.clone();
+            changed[at] ^= 1 << (at % 8);
+            let refused = Index::read_from(&mut changed.as_slice());
+            assert!(refused.is_err(), "{kind:?}, byte {at} of {}", written.len());
+        }
+    }
+}
+
+#[test]
+fn every_cut_is_refused() {
+    for kind in KINDS {
+        let written = bytes(&sample(kind));
+        for end in 0..written.len() {
+            let refused = Index::read_from(&mut &written[..end]);
+            assert!(matches!(refused, Err(ReadError::Truncated { .. })), "{kind:?}, {end} of {}", written.len());
+        }
+    }
+}
+
+#[test]
+fn errors_name_what_they_found() {
+    let written = bytes(&sample(Kind::Flat));
+    let error = |bytes: &[u8]| Index::read_from(&mut &*bytes).err().map(|e| e.to_string()).unwrap_or_default();
+    assert_eq!(error(b"PK-ZIPPED, or so"), "not an index snapshot: it begins with [50, 4b, 2d, 5a, 49, 50, 50, 45]");
+    let mut future = written.clone();
+    future[8] = 2;
+    assert_eq!(error(&future), "index snapshot of format 2, this program reads 1");
+    let mut changed = written.clone();
+    changed[100] ^= 1;
+    assert!(error(&changed).starts_with("index snapshot, block 0: checksum "), "{}", error(&changed));
+    let mut oversized = written;
+    oversized[12..16].fill(0xff);
+    assert_eq!(error(&oversized), "index snapshot, block 0: 4294967295 bytes, at most 1048576 are possible");
+}
+
+/// The same contents with one byte changed and the checksum made right again: what a forger or a bug of ours would make.
+/// Reading may succeed (a vector has changed, say) but never panics, and what is read works.
+#[test]
+fn forged_contents_never_panic() {
+    for kind in KINDS {
+        let written = bytes(&sample(kind));
+        let content = &written[20..written.len() - 8];
+        for at in 0..content.len() {
+            let flip = [0x01, 0x80, 0xff][at % 3];
+            {
+                let mut forged = content.to_vec();
+                forged[at] ^= flip;
+                let mut sealed = Vec::new();
+                let mut sink = blocks::Sink::new(&mut sealed).expect("memory");
+                sink.bytes(&forged).expect("memory");
+                sink.finish().expect("memory");
+                if let Ok(mut index) = Index::read_from(&mut sealed.as_slice()) {
+                    let _ = index.search(&vec![0.1; index.config().dim], 3, &SearchParams::default(), None);
+                    if at % 16 == 0 {
+                        (0..300).for_each(|slot| _ = index.upsert(slot, &vec![0.2; index.config().dim]));
+                        index.merge(usize::MAX);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_that_change_places_are_refused() {
+    let mut index = Index::new(Config { dim: 1_024, metric: Metric::Dot, kind: Kind::Flat, seed: 0 }).expect("valid");
+    for slot in 0..600 {
+        index.upsert(slot, &vec![slot as f32; 1_024]).expect("valid");
+    }
+    let written = bytes(&index);
+    assert_eq!(bytes(&Index::read_from(&mut written.as_slice()).expect("our own bytes")), written);
+    let block = 8 + BLOCK_BYTES;
+    let mut swapped = written.clone();
+    swapped[12..12 + block].copy_from_slice(&written[12 + block..12 + 2 * block]);
+    swapped[12 + block..12 + 2 * block].copy_from_slice(&written[12..12 + block]);
+    let refused = Index::read_from(&mut swapped.as_slice());
+    assert!(matches!(refused, Err(ReadError::Checksum { block: 0, .. })));
+}

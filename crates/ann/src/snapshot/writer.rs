@@ -1,0 +1,94 @@
+use std::io::{self, Write};
+
+use crate::config::{Config, Kind, Metric};
+use crate::hnsw::{Graph, NO_NODE, Queue};
+use crate::index::{Body, Index};
+use crate::points::{NO_SLOT, Points};
+
+use super::blocks::Sink;
+
+/// Writes an index.
+pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
+    let mut sink = Sink::new(out)?;
+    config(index.config(), &mut sink)?;
+    let dim = index.config().dim;
+    match index.body() {
+        Body::Flat(flat) => points(&flat.points, dim, &mut sink)?,
+        Body::Hnsw(hnsw) => {
+            points(&hnsw.points, dim, &mut sink)?;
+            graph(&hnsw.graph, &mut sink)?;
+            queue(&hnsw.queue, &mut sink)?;
+        }
+    }
+    sink.finish()
+}
+
+fn config(config: &Config, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    sink.u32(config.dim as u32)?;
+    sink.u8(match config.metric {
+        Metric::Cosine => 0,
+        Metric::Dot => 1,
+        Metric::Euclid => 2,
+        Metric::Manhattan => 3,
+    })?;
+    sink.u64(config.seed)?;
+    match config.kind {
+        Kind::Flat => sink.u8(0),
+        Kind::Hnsw { m, ef_construct } => {
+            sink.u8(1)?;
+            sink.u32(m as u32)?;
+            sink.u32(ef_construct as u32)
+        }
+    }
+}
+
+fn points(points: &Points, dim: usize, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    sink.u32(points.nodes())?;
+    for node in 0..points.nodes() {
+        let slot = points.slot_of(node);
+        sink.u32(slot)?;
+        // A free node weighs as much as any other, so that no short input can ask for much memory.
+        if slot == NO_SLOT {
+            sink.vector(&vec![0.0; dim])?;
+        } else {
+            sink.vector(points.vectors.row(node))?;
+        }
+    }
+    sink.u32(points.free().len() as u32)?;
+    points.free().iter().try_for_each(|node| sink.u32(*node))
+}
+
+fn graph(graph: &Graph, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    sink.u64(graph.births)?;
+    sink.u32(graph.entry.unwrap_or(NO_NODE))?;
+    let in_use = |node: &u32| graph.ancestry(*node).0 != 0;
+    for node in 0..graph.nodes() {
+        let (birth, parent) = graph.ancestry(node);
+        sink.u64(birth)?;
+        if in_use(&node) {
+            sink.u32(parent)?;
+            sink.u8(graph.level(node) as u8)?;
+        }
+    }
+    for node in (0..graph.nodes()).filter(in_use) {
+        for floor in 0..=graph.level(node) {
+            let links = graph.links(node, floor);
+            sink.u16(links.len() as u16)?;
+            links.iter().try_for_each(|link| sink.u32(*link))?;
+        }
+    }
+    Ok(())
+}
+
+fn queue(queue: &Queue, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    let (first, done) = queue.position();
+    sink.u64(first)?;
+    sink.u16(done as u16)?;
+    sink.u32(queue.operations().count() as u32)?;
+    for (slot, vector) in queue.operations() {
+        sink.u32(slot)?;
+        sink.u8(u8::from(vector.is_some()))?;
+        sink.vector(vector.unwrap_or_default())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! A metric bound to the kernel that computes it.
+
+use crate::config::Metric;
+use crate::kernels::{Kernel, Kernels};
+use crate::near::Hit;
+use crate::near::Near;
+
+/// Distances inside this crate: smaller is nearer, never NaN, never negative zero. Euclid stays squared until it leaves.
+#[derive(Clone, Copy)]
+pub(crate) struct Space {
+    metric: Metric,
+    kernel: Kernel,
+}
+
+impl Space {
+    pub fn new(metric: Metric, kernels: &Kernels) -> Self {
+        let kernel = match metric {
+            Metric::Cosine | Metric::Dot => kernels.dot,
+            Metric::Euclid => kernels.squared_euclid,
+            Metric::Manhattan => kernels.manhattan,
+        };
+        Self { metric, kernel }
+    }
+
+    /// `a.len() == b.len()`.
+    #[inline]
+    pub fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
+        let raw = (self.kernel)(a, b);
+        let distance = match self.metric {
+            Metric::Cosine | Metric::Dot => 0.0 - raw,
+            Metric::Euclid | Metric::Manhattan => raw,
+        };
+        // Only sums that overflowed to both infinities are NaN.
+        if distance.is_nan() { f32::INFINITY } else { distance }
+    }
+
+    /// Hits as users see them, nearest first, ties by slot.
+    pub fn hits(&self, nearest: Vec<Near>) -> Vec<Hit> {
+        let root = |distance: f32| if self.metric == Metric::Euclid { distance.sqrt() } else { distance };
+        let mut hits: Vec<Hit> =
+            nearest.iter().map(|near| Hit { slot: near.id(), distance: root(near.distance()) }).collect();
+        // Two squares may share one root; then the slot decides again.
+        hits.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
+        hits
+    }
+}
