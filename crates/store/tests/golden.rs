@@ -23,9 +23,9 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn content(disk: &SimDisk, path: &str) -> Vec<u8> {
-    let file = disk.open(path).unwrap();
-    let mut bytes = vec![0; file.bytes().unwrap() as usize];
-    file.read_at(0, &mut bytes).unwrap();
+    let file = disk.open(path).expect("a file just written");
+    let mut bytes = vec![0; file.bytes().expect("a file just written") as usize];
+    file.read_at(0, &mut bytes).expect("a file just written");
     bytes
 }
 

@@ -47,6 +47,7 @@ fn a_snapshot_comes_back_from_a_real_file_system() -> io::Result<()> {
 /// Prints figures: `cargo test --release -p meridian-store --test real_disk -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "this measures time")]
 fn commit_latency() {
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let disk = RealDisk::open(folder.path()).unwrap();

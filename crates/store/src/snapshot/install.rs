@@ -214,13 +214,10 @@ impl<D: Disk> Install<D> {
     ///
     /// # Errors
     /// [`InstallError::Missing`] while chunks are missing. [`InstallError::Damaged`] when received content is wrong:
-    /// go on with [`Install::missing`], on the install it hands back.
-    pub fn finish(mut self) -> Result<Snapshot<D>, (Option<Self>, InstallError)> {
-        match self.check().and_then(|()| self.publish().map_err(InstallError::from)) {
-            Ok(snapshot) => Ok(snapshot),
-            Err(e @ (InstallError::Missing(_) | InstallError::Damaged(_))) => Err((Some(self), e)),
-            Err(e) => Err((None, e)),
-        }
+    /// go on with [`Install::missing`]. After any other error, or success, this install is over.
+    pub fn finish(&mut self) -> Result<Snapshot<D>, InstallError> {
+        self.check()?;
+        Ok(self.publish()?)
     }
 
     fn check(&mut self) -> Result<(), InstallError> {

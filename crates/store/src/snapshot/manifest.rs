@@ -116,6 +116,14 @@ impl Manifest {
         if trailing > 0 {
             return Err(ManifestError::Trailing(trailing));
         }
+        let manifest = Self::decode_body(body)?;
+        manifest.check_size(bytes.len())?;
+        Ok(manifest)
+    }
+
+    /// Reads the part inside the envelope, so that a fuzzer gets past the checksum.
+    #[doc(hidden)]
+    pub fn decode_body(body: &[u8]) -> Result<Self, ManifestError> {
         let mut rest = body;
         let id = SnapshotId(u64_at(take(&mut rest, 8, "the id")?, 0));
         let meta_bytes = u32_at(take(&mut rest, 4, "a length")?, 0) as usize;
@@ -131,7 +139,6 @@ impl Manifest {
         }
         let manifest = Self { id, meta, files };
         manifest.check_names()?;
-        manifest.check_size(bytes.len())?;
         Ok(manifest)
     }
 

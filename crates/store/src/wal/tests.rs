@@ -183,7 +183,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_never_comes_back() {
             disk.open(&file).unwrap().write_at(0, &image).unwrap();
             let (mut wal, recovered) = open(&disk);
             let kept = recovered.records.len();
-            assert!(kept >= 4 && kept < 6 || cut >= length - 7, "cut at {cut}: {kept}");
+            assert!((4..6).contains(&kept) || cut >= length - 7, "cut at {cut}: {kept}");
             assert_eq!(recovered.records, all[..kept]);
             let into_frame = (cut - last_batch) % 104;
             // With its number but not its last byte on the disk, a frame is known to be torn.
