@@ -1,0 +1,214 @@
+//! What each kind of entry does. No clock, no randomness, no order of a hash map: replicas must agree.
+
+use meridian_model::{
+    CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, OriginShard, Position, Seq, ShardNumber,
+};
+
+use crate::collection::Collection;
+use crate::outcome::{Applied, CollectionChange, Outcome};
+use crate::state::Dropped;
+use crate::{BEHAVIOUR, Entry, Located, Stamp, State, Topology, Write, WriteResult};
+
+/// Changes that took place, and changes that did nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) applied: u64,
+    pub(crate) idle: u64,
+    pub(crate) collection: Option<CollectionChange>,
+}
+
+impl Tally {
+    pub(crate) fn count(&mut self, took_place: bool) {
+        if took_place {
+            self.applied += 1;
+        } else {
+            self.idle += 1;
+        }
+    }
+}
+
+impl State {
+    /// Applies the committed entry that stands at `index` of the log. Every index is to be passed, in order; one that
+    /// was applied before changes nothing.
+    pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> Applied {
+        let before = self.core.applied;
+        let mut tally = Tally::default();
+        if index <= before {
+            return Applied { outcome: Outcome::Repeated, ops_applied: 0, ops_idle: 0, checksum: None };
+        }
+        let outcome = match entry {
+            Entry::Version(version) if *version > BEHAVIOUR => {
+                let outcome = Outcome::VersionUnknown(*version);
+                return Applied { outcome, ops_applied: 0, ops_idle: 0, checksum: None };
+            }
+            Entry::Version(version) if *version > self.core.behaviour => {
+                self.core.behaviour = *version;
+                Outcome::VersionSwitched(*version)
+            }
+            Entry::Version(_) | Entry::Noop => Outcome::Nothing,
+            Entry::Write(write) => self.write(index, write, &mut tally),
+            Entry::RemoteBatch(batch) => self.merge_batch(batch, &mut tally),
+            Entry::Seed { origin, step } => self.seed(origin, step, &mut tally),
+            Entry::Close { ts } => {
+                self.close(&self.core.me.clone(), *ts);
+                Outcome::Closed(*ts)
+            }
+            Entry::Topology(topology) => self.change_topology(topology),
+            Entry::Checksum { at, hash } => match self.agrees(*at, hash) {
+                Some(false) => Outcome::ChecksumDiffers { at: *at },
+                Some(true) | None => Outcome::ChecksumHeld,
+            },
+        };
+        self.core.applied = index;
+        let checksum = self.take_checksum(before);
+        Applied { outcome, ops_applied: tally.applied, ops_idle: tally.idle, checksum }
+    }
+
+    fn write(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> Outcome {
+        let (id, part) = (write.id, write.part);
+        let (result, repeated) = match self.write_ids.result(id, part) {
+            Some(result) => (result.clone(), true),
+            None if write.table != self.core.table.version => {
+                self.close(&self.core.me.clone(), write.closed);
+                return Outcome::TableChanged { id, part, held: self.core.table.version };
+            }
+            None => (self.write_anew(index, write, tally), false),
+        };
+        // A committed promise holds whatever became of the write that carried it.
+        self.close(&self.core.me.clone(), write.closed);
+        let WriteResult { first, last, hlc, collection } = result;
+        Outcome::Written { id, part, first, last, hlc, repeated, collection }
+    }
+
+    fn write_anew(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> WriteResult {
+        let (first, me, epoch) = (self.core.next_seq, self.core.me.clone(), self.core.epoch);
+        for (i, op) in write.ops.iter().enumerate() {
+            let stamp = Stamp { hlc: write.stamp(i), origin: me.clone(), epoch, seq: self.core.next_seq };
+            self.see(stamp.hlc);
+            self.core.next_seq = stamp.seq.next();
+            self.change(op, stamp, tally);
+        }
+        let last = Seq(self.core.next_seq.0 - 1);
+        if !write.ops.is_empty() {
+            self.core.vv.advance(&me, Position { epoch, seq: last });
+            self.outbox.push(Located { index, first });
+        }
+        let result = WriteResult { first, last, hlc: write.hlc, collection: tally.collection.clone() };
+        self.write_ids.remember(write.id, write.part, result.clone());
+        result
+    }
+
+    /// Applies one change, whoever made it. A change of a dead collection does nothing, here and in every region, for the
+    /// drop stands before it in the same stream. A leader proposes no change of a uid that it does not know yet
+    /// ([`State::check_write`]): here it would do nothing, but not in a region where another stream had told of the uid.
+    pub(crate) fn change(&mut self, op: &Op, stamp: Stamp, tally: &mut Tally) {
+        match op {
+            Op::Upsert { collection, point, vectors, payload } => {
+                let held = self.collections.get_mut(collection).filter(|held| held.fits(vectors));
+                tally.count(held.is_some_and(|held| held.upsert(*point, vectors, payload, stamp)));
+            }
+            Op::Delete { collection, point } => {
+                tally.count(self.collections.get_mut(collection).is_some_and(|held| held.delete(*point, &stamp)));
+            }
+            Op::CreateCollection { uid, def } => {
+                let decides = stamp.origin.shard == ShardNumber::FIRST;
+                tally.collection = Some(self.create(*uid, def, decides));
+            }
+            Op::DropCollection { uid } => {
+                let existed = self.drop_collection(*uid, stamp.origin.shard == ShardNumber::FIRST);
+                tally.collection = Some(CollectionChange::Dropped { existed });
+            }
+        }
+    }
+
+    /// Shard 1 decides on names: in its stream the first one has the name. Streams of other shards tell only of what it
+    /// decided, perhaps late or early: there the newer uid has the name, for shard 1 must have dropped the older one.
+    pub(crate) fn create(&mut self, uid: CollectionUid, def: &CollectionDef, decides: bool) -> CollectionChange {
+        self.core.largest_uid = self.core.largest_uid.max(uid);
+        if let Some(held) = self.collections.get(&uid) {
+            return if held.def() == def { CollectionChange::Known(uid) } else { CollectionChange::Dead(uid) };
+        }
+        if self.core.dropped.contains_key(&uid) {
+            return CollectionChange::Dead(uid);
+        }
+        let named = self.names.get(&def.name).copied();
+        if decides {
+            let undecided = |(_, dropped): &(&CollectionUid, &Dropped)| {
+                !dropped.decided && dropped.name.as_ref() == Some(&def.name)
+            };
+            let earlier = self.core.dropped.range(..uid).find(undecided).map(|(earlier, _)| *earlier);
+            if let Some(by) = named.filter(|named| *named < uid).or(earlier) {
+                self.bury(uid, None, true);
+                return CollectionChange::NameTaken { by };
+            }
+        }
+        let Ok(collection) = Collection::new(uid, def.clone()) else {
+            self.bury(uid, None, decides);
+            return CollectionChange::Dead(uid);
+        };
+        match named {
+            Some(newer) if newer > uid => {
+                self.bury(uid, Some(def.name.clone()), false);
+                return CollectionChange::Dead(uid);
+            }
+            Some(older) => {
+                self.drop_collection(older, false);
+            }
+            None => {}
+        }
+        self.names.insert(def.name.clone(), uid);
+        self.collections.insert(uid, collection);
+        CollectionChange::Created(uid)
+    }
+
+    /// Ends a collection, whether it is here or not; says whether it was. `decides` as for [`State::create`].
+    pub(crate) fn drop_collection(&mut self, uid: CollectionUid, decides: bool) -> bool {
+        self.core.largest_uid = self.core.largest_uid.max(uid);
+        let Some(gone) = self.collections.remove(&uid) else {
+            self.bury(uid, None, decides);
+            return false;
+        };
+        self.names.remove(&gone.def().name);
+        self.bury(uid, Some(gone.def().name.clone()), decides);
+        true
+    }
+
+    fn bury(&mut self, uid: CollectionUid, name: Option<CollectionName>, decided: bool) {
+        let dropped = self.core.dropped.entry(uid).or_insert(Dropped { name: None, decided: false });
+        dropped.decided |= decided;
+        dropped.name = dropped.name.take().or(name);
+    }
+
+    fn change_topology(&mut self, topology: &Topology) -> Outcome {
+        let held = self.core.table.version;
+        let refused = Outcome::TopologyRefused { held };
+        let Topology { expects, table, term, primary } = topology;
+        let (held_term, held_primary) = &self.core.primary;
+        let table_moves = table.version > held || *table == self.core.table;
+        let primary_moves = term > held_term || (term == held_term && primary == held_primary);
+        if *expects != held || !table_moves || !primary_moves || self.core.me.shard.number() > table.shards() {
+            return refused;
+        }
+        self.core.table = table.clone();
+        self.core.primary = (*term, primary.clone());
+        self.core.origin_shards.insert(self.core.me.region.clone(), table.shards());
+        Outcome::TopologyChanged
+    }
+
+    /// Takes note of a closed time, which never goes back.
+    pub(crate) fn close(&mut self, origin: &OriginShard, closed: Hlc) {
+        self.see(closed);
+        match self.core.safe.get_mut(origin) {
+            Some(safe) => *safe = (*safe).max(closed),
+            None => drop(self.core.safe.insert(origin.clone(), closed)),
+        }
+    }
+
+    /// Takes note of a stamp: local ones must be larger from now on.
+    pub(crate) fn see(&mut self, hlc: Hlc) {
+        self.core.last_hlc = self.core.last_hlc.max(hlc);
+    }
+}
+
+#[cfg(test)]
+mod tests;

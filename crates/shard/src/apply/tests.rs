@@ -1,0 +1,193 @@
+use meridian_model::{BucketTable, PrimaryTerm, TableVersion, WriteId};
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixture::{Action, Region, Shard, actions, create, delete, drop_op, region, state, upsert, write};
+
+fn written(applied: &Applied) -> (u64, u64, bool) {
+    let Outcome::Written { first, last, repeated, .. } = applied.outcome else { panic!("{applied:?}") };
+    (first.0, last.0, repeated)
+}
+
+fn became(applied: &Applied) -> CollectionChange {
+    let Outcome::Written { collection: Some(change), .. } = &applied.outcome else { panic!("{applied:?}") };
+    change.clone()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn replicas_that_applied_the_same_log_hold_the_same_state(actions in actions(150)) {
+        let mut region = Region::new("us", 2);
+        region.run(&actions);
+        for shard in &region.shards {
+            let me = shard.state.origin();
+            let mut other = state("us", me.shard.number(), 2);
+            for (i, entry) in shard.log.iter().enumerate() {
+                other.apply(LogIndex(i as u64 + 1), entry);
+                other.merge_index(usize::MAX);
+            }
+            prop_assert_eq!(other.checksum(), shard.state.checksum());
+            prop_assert_eq!(other.digest(), shard.state.digest());
+        }
+    }
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_number_of_shards(actions in actions(150)) {
+        let regions: Vec<_> = [1, 2, 3].into_iter().map(|shards| {
+            let mut region = Region::new("us", shards);
+            region.run(&actions);
+            region
+        }).collect();
+        for other in &regions[1..] {
+            prop_assert_eq!(other.contents(), regions[0].contents());
+            prop_assert_eq!(other.digest(), regions[0].digest());
+        }
+    }
+
+    #[test]
+    fn the_digest_tells_different_contents_apart(actions in actions(60), point in 0u64..24, x: i8) {
+        let mut region = Region::new("us", 1);
+        region.act(&Action::Create { name: 0 });
+        region.run(&actions);
+        let (digest, contents) = (region.digest(), region.contents());
+        region.act(&Action::Upsert { uid: 1, point, x, y: 1 });
+        prop_assert_eq!(region.digest() == digest, region.contents() == contents);
+    }
+}
+
+#[test]
+fn sequences_are_dense_and_count_what_does_nothing() {
+    let mut shard = Shard::new("us", 1, 1);
+    assert_eq!(written(&shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 0, 0)]))), (1, 2, false));
+    let dead = shard.commit(write(2, 20, vec![upsert(7, 1, 0, 0), delete(1, 99), delete(1, 1)]));
+    assert_eq!(written(&dead), (3, 5, false));
+    assert_eq!((dead.ops_applied, dead.ops_idle), (1, 2));
+    assert_eq!(shard.state.next_seq(), Seq(6));
+    assert_eq!(shard.state.vv().position(shard.state.origin()).seq, Seq(5));
+    assert_eq!((shard.state.last_hlc(), shard.state.safe()[shard.state.origin()]), (Hlc(23), Hlc(23)));
+    assert_eq!(shard.state.locate(Seq(4)), Some(Located { index: LogIndex(2), first: Seq(3) }));
+    assert_eq!(shard.state.locate(Seq(6)), None);
+}
+
+#[test]
+fn a_repeat_of_a_write_applies_nothing_and_gets_the_first_result() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
+    shard.commit(write(2, 20, vec![upsert(1, 1, 2, 2)]));
+    let (digest, next) = (shard.state.digest(), shard.state.next_seq());
+    let again = shard.commit(write(1, 30, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
+    assert_eq!((written(&again), again.ops_applied), ((1, 2, true), 0));
+    assert_eq!(became(&again), CollectionChange::Created(CollectionUid(1)));
+    assert_eq!((shard.state.digest(), shard.state.next_seq()), (digest, next));
+    assert_eq!(shard.state.write_result(WriteId(1), 0).unwrap().hlc, Hlc(10));
+    assert_eq!(shard.state.write_result(WriteId(1), 1), None);
+}
+
+#[test]
+fn an_entry_applied_before_changes_nothing() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![create(1, "a")]));
+    let sum = shard.state.checksum();
+    assert_eq!(shard.state.apply(LogIndex(1), &write(5, 50, vec![drop_op(1)])).outcome, Outcome::Repeated);
+    assert_eq!(shard.state.checksum(), sum);
+}
+
+#[test]
+fn the_first_collection_of_a_name_has_it_and_a_dead_uid_stays_dead() {
+    let mut shard = Shard::new("us", 1, 1);
+    let mut next = 0;
+    let mut check = |op: Op, expected: CollectionChange| {
+        next += 1;
+        assert_eq!(became(&shard.commit(write(next.into(), next * 10, vec![op]))), expected, "{next}");
+    };
+    let uid = CollectionUid;
+    check(create(1, "a"), CollectionChange::Created(uid(1)));
+    check(create(1, "a"), CollectionChange::Known(uid(1)));
+    check(create(1, "b"), CollectionChange::Dead(uid(1)));
+    check(create(2, "a"), CollectionChange::NameTaken { by: uid(1) });
+    check(drop_op(1), CollectionChange::Dropped { existed: true });
+    check(drop_op(1), CollectionChange::Dropped { existed: false });
+    check(create(1, "a"), CollectionChange::Dead(uid(1)));
+    check(create(2, "a"), CollectionChange::Dead(uid(2)));
+    check(create(3, "a"), CollectionChange::Created(uid(3)));
+    assert_eq!(shard.state.largest_uid(), uid(3));
+}
+
+#[test]
+fn a_shard_that_learns_gives_the_name_to_the_newer_uid() {
+    let mut shard = Shard::new("us", 2, 2);
+    shard.commit(write(1, 10, vec![create(1, "a")]));
+    let newer = shard.commit(write(2, 20, vec![create(3, "a")]));
+    assert_eq!(became(&newer), CollectionChange::Created(CollectionUid(3)));
+    let late = shard.commit(write(3, 30, vec![create(2, "a")]));
+    assert_eq!(became(&late), CollectionChange::Dead(CollectionUid(2)));
+    assert_eq!(shard.state.collections().map(|held| held.uid().0).collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn a_write_under_another_bucket_table_takes_no_sequence() {
+    let mut shard = Shard::new("us", 1, 1);
+    let mut table = BucketTable::even(1).unwrap();
+    table.version = TableVersion(2);
+    let topology = |expects, term, primary| {
+        let table = table.clone();
+        Entry::Topology(Topology { expects: TableVersion(expects), table, term: PrimaryTerm(term), primary })
+    };
+    let refused = Outcome::TopologyRefused { held: TableVersion(1) };
+    assert_eq!(shard.commit(topology(7, 1, region("us"))).outcome, refused);
+    assert_eq!(shard.commit(topology(1, 1, region("eu"))).outcome, refused);
+    assert_eq!(shard.commit(topology(1, 2, region("eu"))).outcome, Outcome::TopologyChanged);
+    assert_eq!(shard.state.primary(), (PrimaryTerm(2), &region("eu")));
+    let applied = shard.commit(write(1, 10, vec![create(1, "a")]));
+    assert_eq!(applied.outcome, Outcome::TableChanged { id: WriteId(1), part: 0, held: TableVersion(2) });
+    assert_eq!((shard.state.next_seq(), shard.state.write_result(WriteId(1), 0)), (Seq(1), None));
+}
+
+#[test]
+fn closed_times_never_go_back() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(Entry::Close { ts: Hlc(50) });
+    shard.commit(Entry::Close { ts: Hlc(40) });
+    assert_eq!((shard.state.safe()[shard.state.origin()], shard.state.last_hlc()), (Hlc(50), Hlc(50)));
+}
+
+#[test]
+fn a_replica_that_differs_is_told_by_the_checksum() {
+    let (mut shard, mut other) = (Shard::new("us", 1, 1), Shard::new("us", 1, 1));
+    shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
+    other.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 2)]));
+    let mut due = None;
+    for _ in 1..4096 {
+        other.commit(Entry::Noop);
+        due = due.or(shard.commit(Entry::Noop).checksum);
+    }
+    let (at, hash) = due.expect("one is due every 4,096 entries");
+    assert_eq!(at, LogIndex(4096));
+    assert_eq!(shard.commit(Entry::Checksum { at, hash }).outcome, Outcome::ChecksumHeld);
+    assert_eq!(other.commit(Entry::Checksum { at, hash }).outcome, Outcome::ChecksumDiffers { at });
+}
+
+#[test]
+fn an_unknown_behaviour_stops_the_replica_before_the_entry() {
+    let mut shard = Shard::new("us", 1, 1);
+    assert_eq!(shard.commit(Entry::Version(1)).outcome, Outcome::Nothing);
+    assert_eq!(shard.commit(Entry::Version(2)).outcome, Outcome::VersionUnknown(2));
+    assert_eq!(shard.state.applied(), LogIndex(1));
+}
+
+#[test]
+fn a_change_that_does_not_fit_does_nothing() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![create(1, "a")]));
+    let vectors = |vector: Vec<f32>| [(String::new(), vector)].into_iter().collect();
+    let op = |vector| Op::Upsert {
+        collection: CollectionUid(1),
+        point: meridian_model::PointId::Num(1),
+        vectors: vectors(vector),
+        payload: meridian_model::Payload::default(),
+    };
+    let applied = shard.commit(write(2, 20, vec![op(vec![1.0]), op(vec![f32::NAN, 1.0])]));
+    assert_eq!((applied.ops_applied, applied.ops_idle, shard.state.next_seq()), (0, 2, Seq(4)));
+}

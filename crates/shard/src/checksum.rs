@@ -1,0 +1,46 @@
+//! The replica checksum: all of the state in one hash.
+
+use meridian_model::LogIndex;
+
+use crate::State;
+
+/// How many entries lie between two checksums.
+const EVERY: u64 = 4096;
+/// How many of our own checksums are kept for comparison: the leader's entry comes well within the next interval.
+const KEPT: usize = 4;
+
+impl State {
+    /// A hash of all that the replicas of this shard agree on; equal after equal logs. Points enter by sums that are kept
+    /// as they change, so the cost does not grow with their number.
+    #[must_use]
+    pub fn checksum(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&postcard::to_stdvec(&self.core).expect("the core holds nothing that postcard cannot write"));
+        for (uid, collection) in &self.collections {
+            let head = (uid, collection.def(), collection.points());
+            hasher.update(&postcard::to_stdvec(&head).expect("names and numbers"));
+            hasher.update(&collection.digest().to_bytes());
+            hasher.update(&collection.places().to_bytes());
+        }
+        hasher.update(&self.write_ids.digest().to_bytes());
+        *hasher.finalize().as_bytes()
+    }
+
+    /// After every entry: takes the checksum where one is due.
+    pub(crate) fn take_checksum(&mut self, before: LogIndex) -> Option<(LogIndex, [u8; 32])> {
+        if before.0 / EVERY == self.core.applied.0 / EVERY {
+            return None;
+        }
+        let due = (self.core.applied, self.checksum());
+        if self.checksums.len() == KEPT {
+            self.checksums.pop_front();
+        }
+        self.checksums.push_back(due);
+        Some(due)
+    }
+
+    /// Whether `hash` is what our checksum was after `at`; `None` when it is not known any more.
+    pub(crate) fn agrees(&self, at: LogIndex, hash: &[u8; 32]) -> Option<bool> {
+        self.checksums.iter().find(|(index, _)| *index == at).map(|(_, own)| own == hash)
+    }
+}

@@ -1,0 +1,251 @@
+//! The points of one collection that this shard holds.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use meridian_ann::ConfigError;
+use meridian_model::{CollectionDef, CollectionUid, Names, Payload, PointId, VectorDef, VectorName, Vectors};
+use serde_json::Value;
+
+use crate::slots::Slots;
+use crate::vectors::VectorIndex;
+use crate::{Digest, Stamp};
+
+/// The points of one collection that this shard holds.
+pub struct Collection {
+    uid: CollectionUid,
+    def: CollectionDef,
+    pub(crate) points: BTreeMap<PointId, Point>,
+    pub(crate) slots: Slots,
+    pub(crate) vectors: BTreeMap<VectorName, VectorIndex>,
+    digest: Digest,
+    places: Digest,
+}
+
+/// What is known of a point beside its vectors, which stand in the indexes under its slot.
+pub(crate) struct Point {
+    pub(crate) slot: u32,
+    pub(crate) stamp: Stamp,
+    pub(crate) payload: Payload,
+    /// Of all that regions agree on; kept, because an overwritten vector is gone when its part of the sum must go.
+    hash: [u8; 32],
+    parsed: OnceLock<Box<Value>>,
+}
+
+impl Point {
+    /// The payload as a tree, read when a filter asks for it first.
+    pub(crate) fn tree(&self) -> &Value {
+        self.parsed.get_or_init(|| Box::new(crate::payload::tree(&self.payload)))
+    }
+}
+
+impl Collection {
+    /// # Errors
+    /// When a parameter of a vector is out of its range.
+    pub(crate) fn new(uid: CollectionUid, def: CollectionDef) -> Result<Self, ConfigError> {
+        let seeded = def.vectors.iter().enumerate();
+        let index = |(n, (name, def)): (usize, (&VectorName, &VectorDef))| {
+            Ok((name.clone(), VectorIndex::new(*def, seed(uid, n))?))
+        };
+        let vectors = seeded.map(index).collect::<Result<_, _>>()?;
+        Ok(Self::with(uid, def, vectors, Slots::default()))
+    }
+
+    /// Without points, but with the indexes of a snapshot; the points follow by [`Collection::put_back`].
+    pub(crate) fn with(
+        uid: CollectionUid,
+        def: CollectionDef,
+        vectors: BTreeMap<VectorName, VectorIndex>,
+        slots: Slots,
+    ) -> Self {
+        Self { uid, def, points: BTreeMap::new(), slots, vectors, digest: Digest::default(), places: Digest::default() }
+    }
+
+    /// Its uid.
+    #[must_use]
+    pub fn uid(&self) -> CollectionUid {
+        self.uid
+    }
+
+    /// What it was created with.
+    #[must_use]
+    pub fn def(&self) -> &CollectionDef {
+        &self.def
+    }
+
+    /// Live points in this shard.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        self.points.len() as u64
+    }
+
+    /// Vectors that are in a graph already, over all names.
+    #[must_use]
+    pub fn indexed(&self) -> u64 {
+        self.vectors.values().map(VectorIndex::indexed).sum()
+    }
+
+    /// Changes of vectors that wait to be merged into a graph, over all names. A few may wait for more to come.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.vectors.values().map(VectorIndex::pending).sum()
+    }
+
+    /// Sum over its points of what regions agree on.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Sum over its points of what only the replicas of this shard agree on.
+    pub(crate) fn places(&self) -> Digest {
+        self.places
+    }
+
+    /// True when every vector has a name and the length that the definition says, and finite numbers.
+    pub(crate) fn fits(&self, vectors: &Vectors) -> bool {
+        vectors.iter().all(|(name, vector)| {
+            let dim = self.def.vectors.get(name).map(|def| def.dim as usize);
+            dim == Some(vector.len()) && vector.iter().all(|x| x.is_finite())
+        })
+    }
+
+    /// Puts a point in place, unless what stands there has a stamp as large. `vectors` must fit.
+    pub(crate) fn upsert(&mut self, id: PointId, vectors: &Vectors, payload: &Payload, stamp: Stamp) -> bool {
+        let slot = match self.points.get(&id) {
+            Some(held) if held.stamp >= stamp => return false,
+            Some(_) => self.take_out(id).expect("it was just found"),
+            None => self.slots.take(id),
+        };
+        for (name, index) in &mut self.vectors {
+            match vectors.get(name) {
+                Some(vector) => index.upsert(slot, vector),
+                None => index.delete(slot),
+            }
+        }
+        let hash = content_hash(self.uid, id, vectors.iter().map(|(n, v)| (n, v.as_slice())), payload, &stamp);
+        self.put_in(id, Point { slot, stamp, payload: payload.clone(), hash, parsed: OnceLock::new() });
+        true
+    }
+
+    /// Removes a point, unless it has a stamp as large.
+    pub(crate) fn delete(&mut self, id: PointId, stamp: &Stamp) -> bool {
+        match self.points.get(&id) {
+            Some(held) if held.stamp < *stamp => self.remove(id),
+            _ => false,
+        }
+    }
+
+    /// Removes a point whatever its stamp.
+    pub(crate) fn remove(&mut self, id: PointId) -> bool {
+        let Some(slot) = self.take_out(id) else { return false };
+        self.slots.release(slot);
+        self.vectors.values_mut().for_each(|index| index.delete(slot));
+        true
+    }
+
+    /// Puts a point of a snapshot back, whose vectors stand in the indexes; false when its slot is taken.
+    pub(crate) fn put_back(&mut self, id: PointId, slot: u32, stamp: Stamp, payload: Payload) -> bool {
+        if !self.slots.put(slot, id) {
+            return false;
+        }
+        let vectors = self.vectors.iter().filter_map(|(name, index)| Some((name, index.vector(slot)?)));
+        let hash = content_hash(self.uid, id, vectors, &payload, &stamp);
+        self.put_in(id, Point { slot, stamp, payload, hash, parsed: OnceLock::new() });
+        true
+    }
+
+    /// True when every vector in the indexes belongs to a point.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.vectors.values().all(|index| {
+            let held = self.points.values().filter(|point| index.vector(point.slot).is_some()).count();
+            held == index.len()
+        })
+    }
+
+    fn put_in(&mut self, id: PointId, point: Point) {
+        self.digest += Digest::of(point.hash);
+        self.places += self.place(id, &point);
+        self.points.insert(id, point);
+    }
+
+    /// Takes the record out and leaves slot and vectors to the caller.
+    fn take_out(&mut self, id: PointId) -> Option<u32> {
+        let point = self.points.remove(&id)?;
+        self.digest -= Digest::of(point.hash);
+        self.places -= self.place(id, &point);
+        Some(point.slot)
+    }
+
+    fn place(&self, id: PointId, point: &Point) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hash_id(&mut hasher, self.uid, id);
+        hasher.update(&point.slot.to_le_bytes());
+        hasher.update(&point.stamp.origin.shard.number().to_le_bytes());
+        hasher.update(&point.stamp.epoch.0.to_le_bytes());
+        hasher.update(&point.stamp.seq.0.to_le_bytes());
+        Digest::of(*hasher.finalize().as_bytes())
+    }
+
+    /// The vectors of the point in `slot` that `names` selects.
+    pub(crate) fn vectors_of(&self, slot: u32, names: &Names) -> Vectors {
+        let wanted = |name: &VectorName| match names {
+            Names::None => false,
+            Names::All => true,
+            Names::Only(only) => only.contains(name),
+        };
+        let held = self.vectors.iter().filter(|(name, _)| wanted(name));
+        held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.to_vec()))).collect()
+    }
+
+    /// Moves up to `most` waiting vectors into the graphs; says how many.
+    pub(crate) fn merge(&mut self, most: usize) -> usize {
+        let mut done = 0;
+        for index in self.vectors.values_mut() {
+            if done < most {
+                done += index.merge(most - done);
+            }
+        }
+        done
+    }
+}
+
+/// The seed of a graph: it must be the same on every replica, and need not be unpredictable.
+pub(crate) fn seed(uid: CollectionUid, nth_vector: usize) -> u64 {
+    uid.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ nth_vector as u64
+}
+
+fn hash_id(hasher: &mut blake3::Hasher, uid: CollectionUid, id: PointId) {
+    hasher.update(&uid.0.to_le_bytes());
+    match id {
+        PointId::Num(number) => hasher.update(&[0]).update(&number.to_le_bytes()),
+        PointId::Uuid(uuid) => hasher.update(&[1]).update(&uuid.to_be_bytes()),
+    };
+}
+
+/// Every part has a fixed length or is led by its length, so no two points share their bytes.
+fn content_hash<'a>(
+    uid: CollectionUid,
+    id: PointId,
+    vectors: impl Iterator<Item = (&'a VectorName, &'a [f32])>,
+    payload: &Payload,
+    stamp: &Stamp,
+) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let text = |hasher: &mut blake3::Hasher, text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    };
+    hash_id(&mut hasher, uid, id);
+    hasher.update(&stamp.hlc.0.to_le_bytes());
+    text(&mut hasher, stamp.origin.region.as_str());
+    text(&mut hasher, &payload.0);
+    let mut bytes = Vec::new();
+    for (name, vector) in vectors {
+        text(&mut hasher, name);
+        bytes.clear();
+        bytes.extend((vector.len() as u64).to_le_bytes());
+        vector.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,226 @@
+//! What stands in the Raft log.
+//!
+//! ```text
+//!   byte 0      format version, 1
+//!   bytes 1..   postcard of `Entry` (postcard specification, version 1)
+//! ```
+
+use meridian_model::{
+    BucketTable, CollectionDef, CollectionUid, Delta, Epoch, Hlc, LogIndex, Op, OriginShard, Payload, PointId,
+    Position, PrimaryTerm, RegionName, Seq, TableVersion, Vectors, WriteId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Stamp;
+
+/// First byte of every encoded entry.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// One committed entry. New kinds are added at the end: the order is part of the format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// Local changes: they get the next sequences.
+    Write(Write),
+    /// What another region's shard did.
+    RemoteBatch(RemoteBatch),
+    /// A step of loading another region's shard anew, because its log no longer reaches back to where we are.
+    Seed {
+        /// Whose points are loaded.
+        origin: OriginShard,
+        /// The step.
+        step: SeedStep,
+    },
+    /// The leader's promise that every later local change has a larger stamp.
+    Close {
+        /// That stamp.
+        ts: Hlc,
+    },
+    /// Who owns which bucket, and which region is primary.
+    Topology(Topology),
+    /// What the leader's [`crate::State::checksum`] was after `at`. A replica that differs takes itself out of service.
+    Checksum {
+        /// After which entry.
+        at: LogIndex,
+        /// The checksum.
+        hash: [u8; 32],
+    },
+    /// From here on apply behaves as this version says; committed once all members report support.
+    Version(u16),
+    /// Nothing; the first entry of a term.
+    Noop,
+}
+
+/// Local changes of one client's write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Write {
+    /// A repeat of `(id, part)` applies nothing and has the result of the first.
+    pub id: WriteId,
+    /// Which part of the client's write.
+    pub part: u32,
+    /// The bucket table by which the leader found the points to be its own.
+    pub table: TableVersion,
+    /// Checked and normalised.
+    pub ops: Vec<Op>,
+    /// Stamp of the first change; change `i` has `hlc + i`.
+    pub hlc: Hlc,
+    /// Every later local change has a larger stamp than this.
+    pub closed: Hlc,
+}
+
+impl Write {
+    /// Stamp of change `i`.
+    #[must_use]
+    pub fn stamp(&self, i: usize) -> Hlc {
+        Hlc(self.hlc.0.saturating_add(i as u64))
+    }
+}
+
+/// A run of one origin shard's deltas.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RemoteBatch {
+    /// Whose deltas.
+    pub origin: OriginShard,
+    /// Incarnation of its log.
+    pub epoch: Epoch,
+    /// First sequence of the run; `to + 1` when the run is empty and only time is closed.
+    pub from: Seq,
+    /// Last sequence of the run.
+    pub to: Seq,
+    /// Ascending; changes of points that other shards of this region own are left out.
+    pub deltas: Vec<Delta>,
+    /// Every change of the origin shard behind `to` has a larger stamp than this.
+    pub closed: Hlc,
+    /// How many shards the origin region has; 0 when the link does not know.
+    pub origin_shards: u16,
+    /// Where the link reads on after a restart.
+    pub source: SourcePosition,
+}
+
+/// Where a link reads on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourcePosition {
+    /// From the origin itself, behind the version vector.
+    Direct,
+    /// Behind this record.
+    Kafka {
+        /// Partition of the topic.
+        partition: i32,
+        /// Offset in it.
+        offset: i64,
+    },
+}
+
+/// A step of a seed: `Begin`, any number of `Chunk`s, `Commit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum SeedStep {
+    /// Starts, or starts again.
+    Begin {
+        /// Where the origin's log stood before its first chunk was read.
+        at: Position,
+        /// The largest uid the origin had given by then: what it did not send of those is dropped.
+        largest_uid: CollectionUid,
+    },
+    /// Points of the origin, merged by stamp. They may be newer than `Begin::at`.
+    Chunk {
+        /// The origin's live collections.
+        collections: Vec<(CollectionUid, CollectionDef)>,
+        /// Some of its live points.
+        points: Vec<SeedPoint>,
+    },
+    /// Removes what the origin did not send, and moves the version vector to `position`.
+    Commit {
+        /// Not behind `Begin::at`, else a delete between the two would be lost.
+        position: Position,
+        /// Every change of the origin behind `position` has a larger stamp than this.
+        closed: Hlc,
+        /// How many shards the origin region has; 0 when not known.
+        origin_shards: u16,
+    },
+}
+
+/// A point on its way to another region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedPoint {
+    /// Where.
+    pub collection: CollectionUid,
+    /// Which.
+    pub point: PointId,
+    /// Normalised already.
+    pub vectors: Vectors,
+    /// What is attached.
+    pub payload: Payload,
+    /// Who wrote it when.
+    pub stamp: Stamp,
+}
+
+/// Who owns which bucket, and which region is primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// The table version this replaces; another one in place refuses it.
+    pub expects: TableVersion,
+    /// Its version is `expects` when only the primary region changes, else larger.
+    pub table: BucketTable,
+    /// Never smaller than the one in place.
+    pub term: PrimaryTerm,
+    /// Which region takes writes under that term.
+    pub primary: RegionName,
+}
+
+/// Bytes that are no entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Nothing at all.
+    #[error("empty log entry")]
+    Empty,
+    /// Written by a build that knows more than this one.
+    #[error("log entry of format version {0}; this build reads version {FORMAT_VERSION}")]
+    Version(u8),
+    /// Not what postcard writes for an entry.
+    #[error("malformed log entry: {0}")]
+    Malformed(postcard::Error),
+    /// More bytes than the entry has.
+    #[error("{0} bytes after a log entry")]
+    Trailing(usize),
+    /// A bucket table that leaves buckets without an owner.
+    #[error("log entry with a broken bucket table of {0} shards")]
+    BucketTable(u16),
+}
+
+impl Entry {
+    /// The bytes of the log. The proposer encodes once; these bytes are the entry.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![FORMAT_VERSION]).expect("an entry holds nothing that postcard cannot write")
+    }
+
+    /// Undoes [`Entry::encode`]. Memory stays in proportion to `bytes`.
+    ///
+    /// # Errors
+    /// When `bytes` are not exactly one entry of a known format version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (version, body) = bytes.split_first().ok_or(DecodeError::Empty)?;
+        if *version != FORMAT_VERSION {
+            return Err(DecodeError::Version(*version));
+        }
+        let (entry, rest) = postcard::take_from_bytes::<Self>(body).map_err(DecodeError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(DecodeError::Trailing(rest.len()));
+        }
+        match &entry {
+            Self::Topology(topology) if !is_whole(&topology.table) => {
+                Err(DecodeError::BucketTable(topology.table.shards()))
+            }
+            _ => Ok(entry),
+        }
+    }
+}
+
+/// True when every bucket has an owner: all tables are even ones until resharding comes.
+pub(crate) fn is_whole(table: &BucketTable) -> bool {
+    let Ok(mut even) = BucketTable::even(table.shards()) else { return false };
+    even.version = table.version;
+    even == *table
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Small regions for tests: a few shards, their logs, and what happens to them.
+
+use std::collections::BTreeMap;
+
+use meridian_model::{
+    CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, OriginShard, Payload,
+    PointId, PrimaryTerm, RegionName, Seq, ShardNumber, TableVersion, VectorDef, WriteId,
+};
+use proptest::prelude::*;
+
+use crate::{
+    Applied, CollectionChange, Digest, Entry, Identity, Outcome, RemoteBatch, SourcePosition, State, Write, deltas_of,
+};
+
+pub(crate) fn region(name: &str) -> RegionName {
+    RegionName::new(name).unwrap()
+}
+
+pub(crate) fn origin(name: &str, shard: u16) -> OriginShard {
+    OriginShard { region: region(name), shard: ShardNumber::new(shard).unwrap() }
+}
+
+pub(crate) fn state(name: &str, shard: u16, shards: u16) -> State {
+    let shard = ShardNumber::new(shard).unwrap();
+    State::new(Identity { region: region(name), shard, shards, primary: (PrimaryTerm(1), region("us")) }).unwrap()
+}
+
+/// Two dimensions under the unnamed vector, three under `other`.
+pub(crate) fn def(name: &str, distance: Distance) -> CollectionDef {
+    let vector = |dim| VectorDef { dim, distance, hnsw: HnswParams::default() };
+    let vectors = BTreeMap::from([(String::new(), vector(2)), ("other".into(), vector(3))]);
+    CollectionDef { name: CollectionName::new(name).unwrap(), vectors }
+}
+
+pub(crate) fn create(uid: u64, name: &str) -> Op {
+    Op::CreateCollection { uid: CollectionUid(uid), def: def(name, Distance::Euclid) }
+}
+
+pub(crate) fn drop_op(uid: u64) -> Op {
+    Op::DropCollection { uid: CollectionUid(uid) }
+}
+
+pub(crate) fn upsert(uid: u64, point: u64, x: i8, y: i8) -> Op {
+    let mut vectors = BTreeMap::from([(String::new(), vec![f32::from(x), f32::from(y)])]);
+    if x % 2 == 0 {
+        vectors.insert("other".into(), vec![f32::from(y), 1.0, f32::from(x)]);
+    }
+    let payload = Payload(format!(r#"{{"tags":["t{}","all"],"x":{x}}}"#, y.rem_euclid(3)).into());
+    Op::Upsert { collection: CollectionUid(uid), point: PointId::Num(point), vectors, payload }
+}
+
+pub(crate) fn delete(uid: u64, point: u64) -> Op {
+    Op::Delete { collection: CollectionUid(uid), point: PointId::Num(point) }
+}
+
+pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
+    let closed = Hlc(hlc + ops.len() as u64);
+    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), closed })
+}
+
+/// A shard and its log.
+pub(crate) struct Shard {
+    pub(crate) state: State,
+    pub(crate) log: Vec<Entry>,
+}
+
+impl Shard {
+    pub(crate) fn new(name: &str, shard: u16, shards: u16) -> Self {
+        Self { state: state(name, shard, shards), log: Vec::new() }
+    }
+
+    pub(crate) fn commit(&mut self, entry: Entry) -> Applied {
+        let entry = Entry::decode(&entry.encode()).unwrap();
+        self.log.push(entry);
+        self.state.apply(LogIndex(self.log.len() as u64), &self.log[self.log.len() - 1])
+    }
+
+    /// The deltas from `from` on, at most `entries` log entries of them, those of points that `state` owns.
+    pub(crate) fn batch(&self, from: Seq, entries: usize, target: &State) -> RemoteBatch {
+        let (me, epoch) = (self.state.origin(), self.state.epoch());
+        let mut next = from;
+        let mut deltas = Vec::new();
+        let mut closed = Hlc::ZERO;
+        for _ in 0..entries {
+            let Some(located) = self.state.locate(next) else { break };
+            let entry = &self.log[located.index.0 as usize - 1];
+            let Entry::Write(write) = entry else { panic!("{entry:?}") };
+            let all = deltas_of(entry, located.first, me, epoch);
+            let last = all[all.len() - 1].seq;
+            deltas.extend(all.into_iter().filter(|delta| delta.seq >= next));
+            (next, closed) = (last.next(), write.closed);
+        }
+        if self.state.next_seq() == next {
+            closed = self.state.safe().get(me).copied().unwrap_or_default();
+        }
+        deltas.retain(|delta| match &delta.op {
+            Op::Upsert { point, .. } | Op::Delete { point, .. } => target.owns(*point),
+            _ => true,
+        });
+        let (origin, to) = (me.clone(), Seq(next.0 - 1));
+        let source = SourcePosition::Kafka { partition: me.shard.partition(), offset: next.0.cast_signed() };
+        RemoteBatch { origin, epoch, from, to, deltas, closed, origin_shards: self.state.table().shards(), source }
+    }
+}
+
+/// What happens to a region.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Upsert {
+        uid: u64,
+        point: u64,
+        x: i8,
+        y: i8,
+    },
+    Delete {
+        uid: u64,
+        point: u64,
+    },
+    Create {
+        name: u8,
+    },
+    Drop {
+        uid: u64,
+    },
+    Close,
+    /// The last write comes once more.
+    Repeat,
+    Noop,
+}
+
+pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        12 => (1u64..4, 0u64..24, any::<i8>(), any::<i8>())
+            .prop_map(|(uid, point, x, y)| Action::Upsert { uid, point, x, y }),
+        4 => (1u64..4, 0u64..24).prop_map(|(uid, point)| Action::Delete { uid, point }),
+        2 => (0u8..2).prop_map(|name| Action::Create { name }),
+        1 => (1u64..4).prop_map(|uid| Action::Drop { uid }),
+        1 => Just(Action::Close),
+        1 => Just(Action::Repeat),
+        1 => Just(Action::Noop),
+    ];
+    prop::collection::vec(action, 0..most)
+}
+
+/// The shards of one region, fed as a leader would feed them.
+pub(crate) struct Region {
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) hlc: u64,
+}
+
+impl Region {
+    pub(crate) fn new(name: &str, shards: u16) -> Self {
+        Self { shards: (1..=shards).map(|shard| Shard::new(name, shard, shards)).collect(), hlc: 0 }
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.shards.iter().map(|shard| shard.state.digest()).sum()
+    }
+
+    pub(crate) fn run(&mut self, actions: &[Action]) {
+        actions.iter().for_each(|action| self.act(action));
+    }
+
+    pub(crate) fn act(&mut self, action: &Action) {
+        self.hlc += 10;
+        let (hlc, id) = (self.hlc, self.hlc.into());
+        let at = |shards: &[Shard], point| {
+            let table = shards[0].state.table();
+            usize::from(table.shard_of(PointId::Num(point)).number()) - 1
+        };
+        // As a leader, which refuses a uid that it does not know; one that was dropped may be named by a write on its way.
+        let unknown = |shard: &Shard, uid| {
+            shard.state.collection_by_uid(CollectionUid(uid)).is_none() && !shard.state.is_dropped(CollectionUid(uid))
+        };
+        match *action {
+            Action::Upsert { uid, .. } | Action::Delete { uid, .. } if unknown(&self.shards[0], uid) => {}
+            Action::Upsert { uid, point, x, y } => {
+                let shard = at(&self.shards, point);
+                self.shards[shard].commit(write(id, hlc, vec![upsert(uid, point, x, y)]));
+            }
+            Action::Delete { uid, point } => {
+                let shard = at(&self.shards, point);
+                self.shards[shard].commit(write(id, hlc, vec![delete(uid, point)]));
+            }
+            Action::Create { name } => {
+                let uid = self.shards[0].state.largest_uid().0 + 1;
+                self.decide(id, hlc, create(uid, &format!("c{name}")));
+            }
+            Action::Drop { uid } => self.decide(id, hlc, drop_op(uid)),
+            Action::Close => self.shards.iter_mut().for_each(|shard| {
+                shard.commit(Entry::Close { ts: Hlc(hlc) });
+            }),
+            Action::Repeat => self.shards.iter_mut().for_each(|shard| {
+                let last = shard.log.iter().rev().find(|entry| matches!(entry, Entry::Write(_))).cloned();
+                if let Some(entry) = last {
+                    let Outcome::Written { repeated, .. } = shard.commit(entry).outcome else { panic!() };
+                    assert!(repeated);
+                }
+            }),
+            Action::Noop => self.shards.iter_mut().for_each(|shard| {
+                shard.commit(Entry::Noop);
+            }),
+        }
+    }
+
+    /// Shard 1 decides, the others learn what it decided.
+    fn decide(&mut self, id: u128, hlc: u64, op: Op) {
+        let (first, others) = self.shards.split_first_mut().unwrap();
+        let Outcome::Written { collection, .. } = first.commit(write(id, hlc, vec![op.clone()])).outcome else {
+            panic!()
+        };
+        match collection.unwrap() {
+            CollectionChange::NameTaken { .. } | CollectionChange::Dead(_) => {}
+            _ => others.iter_mut().for_each(|shard| {
+                shard.commit(write(id, hlc, vec![op.clone()]));
+            }),
+        }
+    }
+
+    /// Takes in all that is new in `source`, `entries` log entries a batch.
+    pub(crate) fn follow(&mut self, source: &Region, entries: usize) {
+        for target in &mut self.shards {
+            for shard in &source.shards {
+                loop {
+                    let from = target.state.vv().position(shard.state.origin()).seq.next();
+                    let batch = shard.batch(from, entries, &target.state);
+                    let done = batch.to < batch.from;
+                    let outcome = target.commit(Entry::RemoteBatch(batch)).outcome;
+                    assert!(matches!(outcome, Outcome::Merged(_)), "{outcome:?}");
+                    if done {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What users see: the collections of shard 1, and per collection and id the payload.
+    pub(crate) fn contents(&self) -> BTreeMap<(CollectionUid, PointId), String> {
+        let collections = self.shards.iter().flat_map(|shard| shard.state.collections.values());
+        let points = collections.flat_map(|held| {
+            held.points
+                .iter()
+                .map(|(id, point)| ((held.uid(), *id), format!("{:?} {:?}", point.stamp.hlc, point.payload)))
+        });
+        points.collect()
+    }
+
+    pub(crate) fn names(&self) -> Vec<Vec<(String, u64)>> {
+        let names = |shard: &Shard| {
+            shard.state.collections().map(|held| (held.def().name.as_str().to_owned(), held.uid().0)).collect()
+        };
+        self.shards.iter().map(names).collect()
+    }
+}

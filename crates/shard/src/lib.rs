@@ -1,0 +1,61 @@
+//! One replica's state: applies committed entries in order, answers searches.
+//!
+//! Owns: what stands in the Raft log ([`Entry`]), what it does to points, collections, sequences, version vector and
+//! closed times ([`State::apply`]), reads ([`State::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
+//! the snapshot. Deliberately does not know: who committed an entry and how, clocks, files, sockets.
+//!
+//! ```text
+//!   Entry ──apply──► State ──read──► Answer
+//!     │                ├──digest / checksum
+//!     │                ├──snapshot ⇄ restore
+//!     └─deltas_of      └──seed_chunk ──► Entry::Seed of another region
+//! ```
+//!
+//! Every replica of a shard that applied the same entries holds the same state: apply knows no time, no randomness, no
+//! order of a hash map. The graphs of the collections are the exception: they are merged when the shell has time
+//! ([`State::merge_index`]), and a point is found by search whether it stands in the graph already or not.
+//!
+//! Start reading at [`Entry`], then [`State::apply`], then [`State::read`].
+
+mod apply;
+mod check;
+mod checksum;
+mod collection;
+mod deltas;
+mod digest;
+mod entry;
+mod filter;
+mod outbox;
+mod outcome;
+mod payload;
+mod read;
+mod remote;
+mod seed;
+mod slots;
+mod snapshot;
+mod stamp;
+mod state;
+mod vectors;
+mod write_ids;
+
+#[cfg(test)]
+mod fixture;
+
+pub use check::{MAX_PAYLOAD_BYTES, MAX_VECTORS, OpError};
+pub use collection::Collection;
+pub use deltas::deltas_of;
+pub use digest::Digest;
+pub use entry::{
+    DecodeError, Entry, FORMAT_VERSION, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Topology, Write,
+};
+pub use outbox::Located;
+pub use outcome::{Applied, CollectionChange, Merged, Outcome};
+pub use read::ReadError;
+pub use seed::{SeedChunk, SeedCursor};
+pub use snapshot::RestoreError;
+pub use stamp::Stamp;
+pub use state::{Identity, State};
+pub use write_ids::WriteResult;
+
+/// The newest behaviour of [`State::apply`] that this build knows. A log entry [`Entry::Version`] switches to it.
+pub const BEHAVIOUR: u16 = 1;

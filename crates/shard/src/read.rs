@@ -1,0 +1,163 @@
+//! Answers of one shard: the local part of a read that a gateway scatters.
+
+use std::ops::Bound;
+
+use meridian_ann::SearchParams;
+use meridian_model::{
+    Answer, CollectionUid, Distance, Filter, Found, Names, PointId, Query, Record, Search, Select, VectorName,
+};
+
+use crate::collection::Point;
+use crate::filter::{only_ids, passes};
+use crate::vectors::{Passing, nearer, normalise};
+use crate::{Collection, State, payload};
+
+/// How many points are tried to estimate how many pass a filter; the error of a share is below 3 % mostly.
+const SAMPLE: usize = 256;
+
+/// Why a read is refused. The texts on vectors are those that Qdrant's clients know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No collection has that uid here, or not yet.
+    #[error("collection {0} is not known")]
+    UnknownCollection(CollectionUid),
+    /// The collection has no vector of that name.
+    #[error("Not existing vector name error: {0}")]
+    UnknownVector(VectorName),
+    /// A query of another length.
+    #[error("Vector dimension error: expected dim: {expected}, got {found}")]
+    Dimension {
+        /// As the collection says.
+        expected: u32,
+        /// As it came.
+        found: usize,
+    },
+    /// NaN or infinite.
+    #[error("element {0} of the query vector is not a finite number")]
+    NotFinite(usize),
+}
+
+impl State {
+    /// Answers from this shard's points. What a search finds is sorted by score, ties by id, so that a gateway merges the
+    /// answers of all shards by score.
+    ///
+    /// # Errors
+    /// When the query does not fit the collection.
+    pub fn read(&self, collection: CollectionUid, query: &Query) -> Result<Answer, ReadError> {
+        let held = self.collections.get(&collection).ok_or(ReadError::UnknownCollection(collection))?;
+        Ok(match query {
+            Query::Search(search) => Answer::Found(held.search(search)?),
+            Query::Retrieve { ids, select } => Answer::Records(held.retrieve(ids, select)),
+            Query::Scroll { filter, from, limit, select } => {
+                let (records, next) = held.scroll(filter.as_ref(), *from, *limit, select);
+                Answer::Page(records, next)
+            }
+            Query::Count { filter: None } => Answer::Count(held.points()),
+            Query::Count { filter: Some(filter) } => Answer::Count(held.passing(filter, None).count() as u64),
+        })
+    }
+}
+
+impl Collection {
+    fn search(&self, search: &Search) -> Result<Vec<Found>, ReadError> {
+        let Search { vector, using, filter, limit, ef, exact, score_threshold, select } = search;
+        let index = self.vectors.get(using).ok_or_else(|| ReadError::UnknownVector(using.clone()))?;
+        let def = index.def();
+        if vector.len() != def.dim as usize {
+            return Err(ReadError::Dimension { expected: def.dim, found: vector.len() });
+        }
+        if let Some(element) = vector.iter().position(|x| !x.is_finite()) {
+            return Err(ReadError::NotFinite(element));
+        }
+        let mut vector = vector.clone();
+        if def.distance == Distance::Cosine {
+            normalise(&mut vector);
+        }
+        let rule = |slot: u32| match (filter, self.at(slot)) {
+            (Some(filter), Some((id, point))) => passes(filter, id, point),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let passing = filter.as_ref().map(|filter| match only_ids(filter) {
+            Some(_) => Passing::Slots(self.passing(filter, None).map(|(_, point)| point.slot).collect()),
+            None => Passing::Rule(&rule, self.estimate(&rule)),
+        });
+        let limit = (*limit).min(self.points.len());
+        let hits = index.search(&vector, limit, SearchParams { ef: *ef, exact: *exact }, passing);
+        let near_enough = |score: f32| match (score_threshold, def.distance) {
+            (None, _) => true,
+            (Some(threshold), Distance::Cosine | Distance::Dot) => score >= *threshold,
+            (Some(threshold), Distance::Euclid | Distance::Manhattan) => score <= *threshold,
+        };
+        let found = hits.into_iter().filter(|(_, score)| near_enough(*score)).filter_map(|(slot, score)| {
+            let (id, point) = self.at(slot)?;
+            Some((id, point, score))
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort_by(|(a, _, near), (b, _, far)| nearer(def.distance, *near, *far).then(a.cmp(b)));
+        let record = |(id, point, score)| Found { record: self.record(id, point, select), score };
+        Ok(found.into_iter().map(record).collect())
+    }
+
+    fn retrieve(&self, ids: &[PointId], select: &Select) -> Vec<Record> {
+        let held = ids.iter().filter_map(|id| self.points.get(id).map(|point| (*id, point)));
+        held.map(|(id, point)| self.record(id, point, select)).collect()
+    }
+
+    fn scroll(
+        &self,
+        filter: Option<&Filter>,
+        from: Option<PointId>,
+        limit: usize,
+        select: &Select,
+    ) -> (Vec<Record>, Option<PointId>) {
+        let everything = Filter::default();
+        let mut passing = self.passing(filter.unwrap_or(&everything), from);
+        let page = passing.by_ref().take(limit).map(|(id, point)| self.record(id, point, select)).collect();
+        let next = passing.next().map(|(id, _)| id);
+        (page, next)
+    }
+
+    /// The points that pass, by id. Cost: one look-up for each listed id where the filter lists ids, else all points.
+    fn passing<'a>(
+        &'a self,
+        filter: &'a Filter,
+        from: Option<PointId>,
+    ) -> Box<dyn Iterator<Item = (PointId, &'a Point)> + 'a> {
+        let bounds = (from.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
+        let pass = |(id, point): &(PointId, &Point)| passes(filter, *id, point);
+        match only_ids(filter) {
+            Some(ids) => {
+                let listed = ids.range(bounds).filter_map(|id| Some((*id, self.points.get(id)?)));
+                Box::new(listed.filter(pass))
+            }
+            None => Box::new(self.points.range(bounds).map(|(id, point)| (*id, point)).filter(pass)),
+        }
+    }
+
+    /// About how many points pass, judged by places spread evenly: the same answer for the same state.
+    fn estimate(&self, rule: &impl Fn(u32) -> bool) -> usize {
+        let slots = self.slots.len();
+        let stride = slots.div_ceil(SAMPLE).max(1);
+        let tried = slots.div_ceil(stride).max(1);
+        let passed = (0..slots).step_by(stride).filter(|slot| rule(*slot as u32)).count();
+        passed * slots / tried
+    }
+
+    fn at(&self, slot: u32) -> Option<(PointId, &Point)> {
+        let id = self.slots.point(slot)?;
+        Some((id, self.points.get(&id)?))
+    }
+
+    fn record(&self, id: PointId, point: &Point, select: &Select) -> Record {
+        let vectors = match &select.vectors {
+            Names::None => None,
+            names => Some(self.vectors_of(point.slot, names)),
+        };
+        let payload = payload::select(&point.payload, || point.tree().clone(), &select.payload);
+        Record { id, version: point.stamp.seq.0, payload, vectors }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use meridian_model::{Condition, Distance, Fields, Op, Payload, Range, Scalar};
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixture::{Action, Region, Shard, actions, def, upsert, write};
+
+fn search(vector: &[f32], limit: usize) -> Search {
+    Search {
+        vector: vector.to_vec(),
+        using: String::new(),
+        filter: None,
+        limit,
+        ef: None,
+        exact: false,
+        score_threshold: None,
+        select: Select::default(),
+    }
+}
+
+fn filters() -> impl Strategy<Value = Option<Filter>> {
+    let condition = prop_oneof![
+        (0u8..3).prop_map(|t| any_of("tags[]", [Scalar::Text(format!("t{t}"))])),
+        (0u8..3).prop_map(|t| any_of("tags", [Scalar::Text(format!("t{t}")), Scalar::Int(1)])),
+        any::<i8>().prop_map(|x| any_of("x", [Scalar::Int(x.into())])),
+        any::<i8>().prop_map(|x| Condition::Except { key: "x".into(), except: vec![Scalar::Int(x.into())] }),
+        any::<i8>().prop_map(|x| range(f64::from(x))),
+        prop::collection::btree_set((0u64..24).prop_map(PointId::Num), 0..8).prop_map(Condition::HasId),
+    ];
+    let list = || prop::collection::vec(condition.clone(), 0..2);
+    let filter = (list(), list(), list()).prop_map(|(must, should, must_not)| Filter { must, should, must_not });
+    let nested = (filter.clone(), filter.clone()).prop_map(|(mut outer, inner)| {
+        outer.must.push(Condition::Nested(Box::new(inner)));
+        outer
+    });
+    prop::option::of(prop_oneof![filter, nested])
+}
+
+fn any_of(key: &str, any: impl Into<Vec<Scalar>>) -> Condition {
+    Condition::Any { key: key.into(), any: any.into() }
+}
+
+fn range(gte: f64) -> Condition {
+    Condition::Range { key: "x".into(), range: Range { gte: Some(gte), ..Range::default() } }
+}
+
+/// A second opinion: points as `(x, y)`, conditions judged on those.
+fn judged(filter: &Filter, id: PointId, (x, y): (i8, i8)) -> bool {
+    let holds = |condition: &Condition| match condition {
+        Condition::Any { key, any } if key == "x" => any.contains(&Scalar::Int(x.into())),
+        Condition::Any { any, .. } => any.contains(&Scalar::Text(format!("t{}", y.rem_euclid(3)))),
+        Condition::Except { except, .. } => !except.contains(&Scalar::Int(x.into())),
+        Condition::Range { range, .. } => f64::from(x) >= range.gte.unwrap(),
+        Condition::HasId(ids) => ids.contains(&id),
+        Condition::Nested(inner) => judged(inner, id, (x, y)),
+    };
+    let Filter { must, should, must_not } = filter;
+    must.iter().all(holds) && (should.is_empty() || should.iter().any(holds)) && !must_not.iter().any(holds)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn reads_agree_with_a_plain_list(
+        actions in actions(100), filter in filters(), query: (i8, i8), limit in 0usize..8, from in 0u64..24,
+        threshold in prop::option::of(0f32..200.0),
+    ) {
+        let mut region = Region::new("us", 1);
+        region.act(&Action::Create { name: 0 });
+        let mut points = BTreeMap::new();
+        for action in &actions {
+            match action {
+                Action::Upsert { uid: 1, point, x, y } => drop(points.insert(PointId::Num(*point), (*x, *y))),
+                Action::Delete { uid: 1, point } => drop(points.remove(&PointId::Num(*point))),
+                Action::Drop { .. } => continue,
+                _ => {}
+            }
+            region.act(action);
+        }
+        let state = &region.shards[0].state;
+        let read = |query| state.read(CollectionUid(1), &query).unwrap();
+        let pass = |(id, at): &(PointId, (i8, i8))| filter.as_ref().is_none_or(|filter| judged(filter, *id, *at));
+        let passing: Vec<_> = points.into_iter().filter(pass).collect();
+
+        prop_assert_eq!(read(Query::Count { filter: filter.clone() }), Answer::Count(passing.len() as u64));
+
+        let select = Select { payload: Fields::Only(vec!["x".into()]), vectors: Names::Only(vec![String::new()]) };
+        let page = read(Query::Scroll { filter: filter.clone(), from: Some(PointId::Num(from)), limit, select });
+        let Answer::Page(records, next) = page else { panic!() };
+        let mut behind = passing.iter().filter(|(id, _)| *id >= PointId::Num(from));
+        for record in &records {
+            let (id, (x, y)) = behind.next().unwrap();
+            prop_assert_eq!(record.id, *id);
+            prop_assert_eq!(&*record.payload.as_ref().unwrap().0, &format!(r#"{{"x":{x}}}"#));
+            prop_assert_eq!(&record.vectors.as_ref().unwrap()[""], &vec![f32::from(*x), f32::from(*y)]);
+        }
+        prop_assert!(records.len() == limit || next.is_none());
+        prop_assert_eq!(next, behind.next().map(|(id, _)| *id));
+
+        let query = [f32::from(query.0), f32::from(query.1)];
+        let found = read(Query::Search(Search { filter, score_threshold: threshold, ..search(&query, limit) }));
+        let Answer::Found(found) = found else { panic!() };
+        let distance = |(x, y): (i8, i8)| (f32::from(x) - query[0]).hypot(f32::from(y) - query[1]);
+        let mut expected: Vec<_> = passing.iter().map(|(id, at)| (distance(*at), *id)).collect();
+        expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        expected.truncate(limit);
+        expected.retain(|(distance, _)| threshold.is_none_or(|threshold| *distance <= threshold));
+        // Points equally far at the end of the list may stand for each other.
+        prop_assert_eq!(found.len(), expected.len());
+        for (found, (distance, _)) in found.iter().zip(&expected) {
+            prop_assert!((found.score - distance).abs() <= distance * 1e-5, "{} {}", found.score, distance);
+        }
+        prop_assert!(found.is_sorted_by(|a, b| (a.score, a.record.id) < (b.score, b.record.id)));
+        let ids: BTreeSet<_> = found.iter().map(|found| found.record.id).collect();
+        prop_assert!(ids.iter().all(|id| passing.iter().any(|(passing, _)| passing == id)));
+    }
+}
+
+/// One collection of each distance, the same four points in each.
+fn four(distance: Distance) -> Shard {
+    let mut shard = Shard::new("us", 1, 1);
+    let mut ops = vec![Op::CreateCollection { uid: CollectionUid(1), def: def("a", distance) }];
+    ops.extend([(1, 3, 4), (2, 6, 8), (3, -3, -4), (4, 4, -3)].map(|(id, x, y)| upsert(1, id, x, y)));
+    shard.commit(write(1, 10, ops[..1].to_vec()));
+    let mut points = ops.split_off(1);
+    shard.state.check_write(&points).unwrap();
+    shard.state.normalise(&mut points);
+    shard.commit(write(2, 20, points));
+    shard
+}
+
+fn scores(distance: Distance, threshold: Option<f32>) -> Vec<(PointId, f32)> {
+    let shard = four(distance);
+    let query = Query::Search(Search { score_threshold: threshold, ..search(&[3.0, 4.0], 10) });
+    let Answer::Found(found) = shard.state.read(CollectionUid(1), &query).unwrap() else { panic!() };
+    found.into_iter().map(|found| (found.record.id, (found.score * 1000.0).round() / 1000.0)).collect()
+}
+
+#[test]
+fn scores_are_those_that_users_know() {
+    let id = PointId::Num;
+    let cosine = [(id(1), 1.0), (id(2), 1.0), (id(4), 0.0), (id(3), -1.0)];
+    assert_eq!(scores(Distance::Cosine, None), cosine);
+    assert_eq!(scores(Distance::Cosine, Some(0.5)), cosine[..2]);
+    let dot = [(id(2), 50.0), (id(1), 25.0), (id(4), 0.0), (id(3), -25.0)];
+    assert_eq!(scores(Distance::Dot, None), dot);
+    let euclid = [(id(1), 0.0), (id(2), 5.0), (id(4), 7.071), (id(3), 10.0)];
+    assert_eq!(scores(Distance::Euclid, None), euclid);
+    assert_eq!(scores(Distance::Euclid, Some(5.0)), euclid[..2]);
+    let manhattan = [(id(1), 0.0), (id(2), 7.0), (id(4), 8.0), (id(3), 14.0)];
+    assert_eq!(scores(Distance::Manhattan, None), manhattan);
+}
+
+#[test]
+fn a_point_without_a_vector_is_not_found_by_it() {
+    let shard = four(Distance::Euclid);
+    let query = Query::Search(Search { using: "other".into(), ..search(&[0.0, 0.0, 0.0], 10) });
+    let Answer::Found(found) = shard.state.read(CollectionUid(1), &query).unwrap() else { panic!() };
+    let ids: BTreeSet<_> = found.iter().map(|found| found.record.id).collect();
+    assert_eq!(ids, BTreeSet::from([PointId::Num(2), PointId::Num(4)]));
+}
+
+#[test]
+fn retrieve_keeps_the_asked_order_and_tells_the_version() {
+    let shard = four(Distance::Euclid);
+    let ids = [4, 9, 1].map(PointId::Num).to_vec();
+    let query = Query::Retrieve { ids, select: Select::default() };
+    let Answer::Records(records) = shard.state.read(CollectionUid(1), &query).unwrap() else { panic!() };
+    let bare = |id, version| Record { id: PointId::Num(id), version, payload: None, vectors: None };
+    assert_eq!(records, [bare(4, 5), bare(1, 2)]);
+}
+
+#[test]
+fn a_query_that_does_not_fit_is_refused() {
+    let shard = four(Distance::Euclid);
+    let check = |search: Search, expected| {
+        assert_eq!(shard.state.read(CollectionUid(1), &Query::Search(search)), Err(expected));
+    };
+    check(search(&[1.0], 1), ReadError::Dimension { expected: 2, found: 1 });
+    check(search(&[1.0, f32::NAN], 1), ReadError::NotFinite(1));
+    check(Search { using: "x".into(), ..search(&[1.0], 1) }, ReadError::UnknownVector("x".into()));
+    let count = Query::Count { filter: None };
+    assert_eq!(shard.state.read(CollectionUid(9), &count), Err(ReadError::UnknownCollection(CollectionUid(9))));
+}
+
+#[test]
+fn conditions_on_odd_payloads() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![Op::CreateCollection { uid: CollectionUid(1), def: def("a", Distance::Dot) }]));
+    let payload = r#"{"deep":{"list":[{"n":1},{"n":2.5}]},"null":null,"flag":true,"empty":[],"big":9007199254740993}"#;
+    let Op::Upsert { collection, point, vectors, .. } = upsert(1, 1, 1, 1) else { panic!() };
+    let op = Op::Upsert { collection, point, vectors, payload: Payload(payload.into()) };
+    shard.commit(write(2, 20, vec![op]));
+    let check = |condition: Condition, expected| {
+        let filter = Some(Filter { must: vec![condition.clone()], ..Filter::default() });
+        let answer = shard.state.read(CollectionUid(1), &Query::Count { filter }).unwrap();
+        assert_eq!(answer, Answer::Count(expected), "{condition:?}");
+    };
+    let except = |key: &str| Condition::Except { key: key.into(), except: vec![Scalar::Int(1)] };
+    let above = |key: &str, gt| Condition::Range { key: key.into(), range: Range { gt: Some(gt), ..Range::default() } };
+    check(any_of("deep.list[].n", [Scalar::Int(1)]), 1);
+    check(any_of("deep.list.n", [Scalar::Int(1)]), 0);
+    check(above("deep.list[].n", 2.0), 1);
+    check(above("deep.list[].n", 2.5), 0);
+    check(any_of("flag", [Scalar::Bool(true)]), 1);
+    check(any_of("big", [Scalar::Int(9_007_199_254_740_992)]), 0);
+    check(except("null"), 0);
+    check(except("empty"), 0);
+    check(except("nowhere"), 0);
+    check(except("flag"), 1);
+    check(except("deep.list[].n"), 1);
+}

@@ -1,0 +1,174 @@
+//! Loading another region's shard anew, and handing out our own points for that.
+//!
+//! The origin goes on while its chunks are read, so a chunk may be newer than `Begin::at`. That does no harm: points are
+//! merged by stamp, and the deltas behind the committed position, which come after the seed, bring every later delete.
+
+use std::collections::BTreeSet;
+
+use meridian_model::{CollectionDef, CollectionUid, Names, OriginShard, PointId, Position, ShardNumber};
+use serde::{Deserialize, Serialize};
+
+use crate::apply::Tally;
+use crate::outcome::Outcome;
+use crate::{SeedPoint, SeedStep, SourcePosition, State};
+
+/// What a seed that runs has brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seeding {
+    at: Position,
+    largest_uid: CollectionUid,
+    collections: BTreeSet<CollectionUid>,
+    points: BTreeSet<(CollectionUid, PointId)>,
+}
+
+/// Where the next chunk starts: behind this point.
+pub type SeedCursor = (CollectionUid, PointId);
+
+/// Some of a shard's own points, for another region.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeedChunk {
+    /// All live collections.
+    pub collections: Vec<(CollectionUid, CollectionDef)>,
+    /// By collection and id.
+    pub points: Vec<SeedPoint>,
+    /// Where the next chunk starts; `None` when this is the last.
+    pub next: Option<SeedCursor>,
+}
+
+impl State {
+    pub(crate) fn seed(&mut self, origin: &OriginShard, step: &SeedStep, tally: &mut Tally) -> Outcome {
+        if origin.region == self.core.me.region {
+            return Outcome::Malformed { origin: origin.clone(), reason: "its origin is this region" };
+        }
+        if let SeedStep::Begin { at, largest_uid } = step {
+            let (at, largest_uid) = (*at, *largest_uid);
+            let seeding = Seeding { at, largest_uid, collections: BTreeSet::new(), points: BTreeSet::new() };
+            self.core.seeds.insert(origin.clone(), seeding);
+            return Outcome::SeedBegun { origin: origin.clone() };
+        }
+        let Some(seeding) = self.core.seeds.remove(origin) else {
+            return Outcome::SeedRefused { origin: origin.clone() };
+        };
+        match step {
+            SeedStep::Chunk { collections, points } => self.take_chunk(origin, seeding, collections, points, tally),
+            SeedStep::Commit { position, .. } if *position > seeding.at => {
+                let reason = "it ends behind where it began";
+                self.core.seeds.insert(origin.clone(), seeding);
+                Outcome::Malformed { origin: origin.clone(), reason }
+            }
+            SeedStep::Commit { position, closed, origin_shards } => {
+                let removed = self.remove_unseen(origin, &seeding, *position);
+                self.core.vv.advance(origin, *position);
+                self.close(origin, *closed);
+                self.note_shards(&origin.region, *origin_shards);
+                self.core.sources.insert(origin.clone(), SourcePosition::Direct);
+                Outcome::Seeded { origin: origin.clone(), removed }
+            }
+            SeedStep::Begin { .. } => unreachable!("handled above"),
+        }
+    }
+
+    fn take_chunk(
+        &mut self,
+        origin: &OriginShard,
+        mut seeding: Seeding,
+        collections: &[(CollectionUid, CollectionDef)],
+        points: &[SeedPoint],
+        tally: &mut Tally,
+    ) -> Outcome {
+        for (uid, def) in collections {
+            seeding.collections.insert(*uid);
+            // Live at its origin now: what else had its name is older and gone there, or newer.
+            self.create(*uid, def, false);
+        }
+        let before = tally.applied;
+        for SeedPoint { collection, point, vectors, payload, stamp } in points {
+            self.see(stamp.hlc);
+            let held = self.collections.get_mut(collection).filter(|held| held.fits(vectors));
+            let ours = self.core.table.shard_of(*point) == self.core.me.shard && stamp.origin == *origin;
+            let Some(held) = held.filter(|_| ours) else {
+                tally.idle += 1;
+                continue;
+            };
+            let stamp = crate::Stamp { origin: origin.clone(), ..stamp.clone() };
+            tally.count(held.upsert(*point, vectors, payload, stamp));
+            seeding.points.insert((*collection, *point));
+        }
+        self.core.seeds.insert(origin.clone(), seeding);
+        Outcome::SeedMerged { origin: origin.clone(), points: tally.applied - before }
+    }
+
+    fn remove_unseen(&mut self, origin: &OriginShard, seeding: &Seeding, position: Position) -> u64 {
+        if origin.shard == ShardNumber::FIRST {
+            // What shard 1 dropped while we missed its stream. Its list is complete up to the uid it began with.
+            let gone = |uid: &CollectionUid| *uid <= seeding.largest_uid && !seeding.collections.contains(uid);
+            for uid in self.live().into_iter().filter(gone) {
+                self.drop_collection(uid, true);
+            }
+            for (uid, dropped) in self.core.dropped.range_mut(..=seeding.largest_uid) {
+                dropped.decided |= !seeding.collections.contains(uid);
+            }
+        }
+        let mut removed = 0;
+        for (uid, collection) in &mut self.collections {
+            let stale = |(id, point): (&PointId, &crate::collection::Point)| {
+                let missed = point.stamp.origin == *origin && point.stamp.position() <= position;
+                (missed && !seeding.points.contains(&(*uid, *id))).then_some(*id)
+            };
+            let gone: Vec<_> = collection.points.iter().filter_map(stale).collect();
+            removed += gone.len() as u64;
+            for id in gone {
+                collection.remove(id);
+            }
+        }
+        removed
+    }
+
+    /// The next of this shard's own live points behind `after` that are `wanted`, about `budget_bytes` of them and one at
+    /// least. [`SeedStep::Begin`] must have been taken from this state, or an earlier one, before the first chunk.
+    #[must_use]
+    pub fn seed_chunk(
+        &self,
+        after: Option<SeedCursor>,
+        budget_bytes: usize,
+        wanted: impl Fn(PointId) -> bool,
+    ) -> SeedChunk {
+        let collections = self.collections.iter().map(|(uid, held)| (*uid, held.def().clone())).collect();
+        let mut chunk = SeedChunk { collections, points: Vec::new(), next: None };
+        let (mut bytes, mut last) = (0, None);
+        let first = after.map_or(CollectionUid(0), |(uid, _)| uid);
+        for (uid, collection) in self.collections.range(first..) {
+            let behind = |id: &PointId| after.is_none_or(|after| (*uid, *id) > after);
+            let own = collection
+                .points
+                .iter()
+                .filter(|(id, point)| behind(id) && point.stamp.origin == self.core.me && wanted(**id));
+            for (id, point) in own {
+                if bytes >= budget_bytes && last.is_some() {
+                    chunk.next = last;
+                    return chunk;
+                }
+                let vectors = collection.vectors_of(point.slot, &Names::All);
+                bytes += vectors.iter().map(|(name, vector)| name.len() + 4 * vector.len() + 8).sum::<usize>();
+                bytes += point.payload.0.len() + POINT_OVERHEAD_BYTES;
+                last = Some((*uid, *id));
+                let (stamp, payload) = (point.stamp.clone(), point.payload.clone());
+                chunk.points.push(SeedPoint { collection: *uid, point: *id, vectors, payload, stamp });
+            }
+        }
+        chunk
+    }
+
+    /// The first step of a seed of this shard's points, to be taken before the first [`State::seed_chunk`].
+    #[must_use]
+    pub fn seed_begin(&self) -> SeedStep {
+        let at = Position { epoch: self.core.epoch, seq: meridian_model::Seq(self.core.next_seq.0 - 1) };
+        SeedStep::Begin { at, largest_uid: self.core.largest_uid }
+    }
+}
+
+/// What a point costs beside its vectors and payload: id, uid, stamp, lengths.
+const POINT_OVERHEAD_BYTES: usize = 96;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! The state as files, and back.
+//!
+//! ```text
+//!   every file    byte 0             format version, 1
+//!                 bytes 1..n-32      body
+//!                 bytes n-32..n      BLAKE3 of all bytes before
+//!   core          body: postcard of `CoreFile`
+//!   points-<uid>  body: postcard of `PointsFile`, one for each collection
+//!   graph-<uid>-<i>   body: the index of the collection's i-th vector, as `ann` writes it
+//! ```
+
+use std::collections::BTreeMap;
+
+use meridian_model::{CollectionDef, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, Payload, PointId, Seq, WriteId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::collection::seed;
+use crate::entry::is_whole;
+use crate::slots::Slots;
+use crate::state::Core;
+use crate::vectors::VectorIndex;
+use crate::{BEHAVIOUR, Collection, Located, Stamp, State, WriteResult};
+
+const SNAPSHOT_VERSION: u8 = 1;
+const HASH_BYTES: usize = 32;
+
+#[derive(Serialize, Deserialize)]
+struct CoreFile {
+    core: Core,
+    collections: Vec<CollectionUid>,
+    write_ids: Vec<(WriteId, u32, WriteResult)>,
+    outbox: Vec<(LogIndex, Seq)>,
+    checksums: Vec<(LogIndex, [u8; 32])>,
+    /// Of the state as a whole: what comes back must have it too.
+    checksum: [u8; 32],
+}
+
+#[derive(Serialize, Deserialize)]
+struct PointsFile {
+    uid: CollectionUid,
+    def: CollectionDef,
+    /// Each named once; rows point here.
+    origins: Vec<OriginShard>,
+    /// Slots that hold no point; with those of the rows they are all slots from 0 on.
+    free: Vec<u32>,
+    /// By id.
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    id: PointId,
+    slot: u32,
+    hlc: Hlc,
+    origin: u32,
+    epoch: Epoch,
+    seq: Seq,
+    payload: Payload,
+}
+
+/// Why files are no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Not there.
+    #[error("snapshot file {0} is missing")]
+    Missing(String),
+    /// Written by a build that knows more than this one.
+    #[error("snapshot file {file} has format version {version}; this build reads version {SNAPSHOT_VERSION}")]
+    Version {
+        /// Which.
+        file: String,
+        /// Its version.
+        version: u8,
+    },
+    /// Not the bytes that were written.
+    #[error("snapshot file {0} is damaged")]
+    Damaged(String),
+    /// Its hash holds, but not its contents.
+    #[error("snapshot file {file}: {reason}")]
+    Malformed {
+        /// Which.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log had switched to a behaviour that this build does not know.
+    #[error("the snapshot needs behaviour {0}; this build knows up to {BEHAVIOUR}")]
+    Behaviour(u16),
+    /// The files do not belong together.
+    #[error("the restored state has another checksum than the saved one")]
+    Checksum,
+}
+
+const CORE: &str = "core";
+
+fn points_name(uid: CollectionUid) -> String {
+    format!("points-{uid}")
+}
+
+fn graph_name(uid: CollectionUid, nth: usize) -> String {
+    format!("graph-{uid}-{nth}")
+}
+
+impl State {
+    /// All of the state, as files by name. Equal states need not give equal graph files.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(String, Vec<u8>)> {
+        let core = CoreFile {
+            core: self.core.clone(),
+            collections: self.collections.keys().copied().collect(),
+            write_ids: self.write_ids.iter().map(|(id, part, result)| (id, part, result.clone())).collect(),
+            outbox: self.outbox.iter().map(|located| (located.index, located.first)).collect(),
+            checksums: self.checksums.iter().copied().collect(),
+            checksum: self.checksum(),
+        };
+        let mut files = vec![(CORE.into(), seal(&core))];
+        for (uid, collection) in &self.collections {
+            files.push((points_name(*uid), seal(&points_file(collection))));
+            for (nth, index) in collection.vectors.values().enumerate() {
+                let mut bytes = vec![SNAPSHOT_VERSION];
+                index.write(&mut bytes);
+                files.push((graph_name(*uid, nth), close(bytes)));
+            }
+        }
+        files
+    }
+
+    /// Undoes [`State::snapshot`]: the same checksum and digest, the same answers. Memory stays in proportion to the
+    /// files; every vector is hashed once.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or of a future format, or the files do not belong together.
+    pub fn restore(files: &[(String, Vec<u8>)]) -> Result<Self, RestoreError> {
+        let files: BTreeMap<&str, &[u8]> =
+            files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        let saved: CoreFile = read(&files, CORE)?;
+        if saved.core.behaviour > BEHAVIOUR {
+            return Err(RestoreError::Behaviour(saved.core.behaviour));
+        }
+        if !is_whole(&saved.core.table) {
+            return Err(malformed(CORE, "a broken bucket table"));
+        }
+        let mut state = Self::of(saved.core);
+        for uid in saved.collections {
+            let collection = read_collection(&files, uid)?;
+            if state.names.insert(collection.def().name.clone(), uid).is_some() {
+                return Err(malformed(CORE, "two collections of one name"));
+            }
+            state.collections.insert(uid, collection);
+        }
+        for (id, part, result) in saved.write_ids {
+            state.write_ids.remember(id, part, result);
+        }
+        saved.outbox.into_iter().for_each(|(index, first)| state.outbox.push(Located { index, first }));
+        state.checksums = saved.checksums.into();
+        if state.checksum() == saved.checksum { Ok(state) } else { Err(RestoreError::Checksum) }
+    }
+}
+
+fn points_file(collection: &Collection) -> PointsFile {
+    let mut origins = BTreeMap::new();
+    let mut names = Vec::new();
+    let mut number = |origin: &OriginShard| match origins.get(origin) {
+        Some(number) => *number,
+        None => {
+            let next = names.len() as u32;
+            names.push(origin.clone());
+            origins.insert(origin.clone(), next);
+            next
+        }
+    };
+    let row = |(id, point): (&PointId, &crate::collection::Point)| Row {
+        id: *id,
+        slot: point.slot,
+        hlc: point.stamp.hlc,
+        origin: number(&point.stamp.origin),
+        epoch: point.stamp.epoch,
+        seq: point.stamp.seq,
+        payload: point.payload.clone(),
+    };
+    let rows = collection.points.iter().map(row).collect();
+    let free = collection.slots.iter_free().collect();
+    PointsFile { uid: collection.uid(), def: collection.def().clone(), origins: names, free, rows }
+}
+
+fn read_collection(files: &BTreeMap<&str, &[u8]>, uid: CollectionUid) -> Result<Collection, RestoreError> {
+    let name = points_name(uid);
+    let PointsFile { uid: written, def, origins, free, rows } = read(files, &name)?;
+    if written != uid {
+        return Err(malformed(&name, "the points of another collection"));
+    }
+    let mut vectors = BTreeMap::new();
+    for (nth, (vector, def)) in def.vectors.iter().enumerate() {
+        let name = graph_name(uid, nth);
+        let index = VectorIndex::read(*def, seed(uid, nth), open(files, &name)?).map_err(|e| malformed(&name, &e))?;
+        vectors.insert(vector.clone(), index);
+    }
+    // As many slots as the file lists one by one: a hostile number cannot ask for memory.
+    let slots = u32::try_from(rows.len() + free.len()).map_err(|_| malformed(&name, "too many points"))?;
+    let mut collection = Collection::with(uid, def, vectors, Slots::free(slots));
+    for Row { id, slot, hlc, origin, epoch, seq, payload } in rows {
+        let origin = origins.get(origin as usize).ok_or_else(|| malformed(&name, "a point of no origin"))?;
+        let stamp = Stamp { hlc, origin: origin.clone(), epoch, seq };
+        if !collection.put_back(id, slot, stamp, payload) {
+            return Err(malformed(&name, "two points in one place"));
+        }
+    }
+    if collection.is_whole() { Ok(collection) } else { Err(malformed(&name, "vectors without a point")) }
+}
+
+fn seal<T: Serialize>(body: &T) -> Vec<u8> {
+    close(
+        postcard::to_extend(body, vec![SNAPSHOT_VERSION]).expect("the state holds nothing that postcard cannot write"),
+    )
+}
+
+fn close(mut bytes: Vec<u8>) -> Vec<u8> {
+    let hash = blake3::hash(&bytes);
+    bytes.extend(hash.as_bytes());
+    bytes
+}
+
+fn open<'a>(files: &BTreeMap<&str, &'a [u8]>, file: &str) -> Result<&'a [u8], RestoreError> {
+    let bytes = files.get(file).ok_or_else(|| RestoreError::Missing(file.into()))?;
+    let damaged = || RestoreError::Damaged(file.into());
+    let (sealed, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or_else(damaged)?;
+    let (version, body) = sealed.split_first().ok_or_else(damaged)?;
+    // The version first: a future format may be sealed in another way.
+    if *version != SNAPSHOT_VERSION {
+        return Err(RestoreError::Version { file: file.into(), version: *version });
+    }
+    if blake3::hash(sealed).as_bytes() == hash { Ok(body) } else { Err(damaged()) }
+}
+
+fn read<T: DeserializeOwned>(files: &BTreeMap<&str, &[u8]>, file: &str) -> Result<T, RestoreError> {
+    match postcard::take_from_bytes(open(files, file)?) {
+        Ok((body, [])) => Ok(body),
+        Ok(_) => Err(malformed(file, "bytes behind its end")),
+        Err(error) => Err(malformed(file, &error.to_string())),
+    }
+}
+
+fn malformed(file: &str, reason: &str) -> RestoreError {
+    RestoreError::Malformed { file: file.into(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests;

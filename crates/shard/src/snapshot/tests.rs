@@ -1,0 +1,108 @@
+use meridian_model::{Answer, Names, Query, Search, Select};
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixture::{Region, actions};
+
+fn searches(state: &State) -> Vec<Answer> {
+    let search = |using: &str, vector: Vec<f32>, exact| {
+        let select = Select { vectors: Names::All, ..Select::default() };
+        let (using, score_threshold) = (using.into(), None);
+        Query::Search(Search { vector, using, filter: None, limit: 10, ef: Some(16), exact, score_threshold, select })
+    };
+    let queries = [search("", vec![1.0, -3.0], false), search("other", vec![0.0, 2.0, 9.0], true)];
+    let uids = state.collections.keys();
+    uids.flat_map(|uid| queries.iter().map(|query| state.read(*uid, query).unwrap())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_snapshot_at_any_point_then_going_on_is_as_if_nothing_had_been(
+        actions in actions(120),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut region = Region::new("us", 2);
+        let mut follower = Region::new("eu", 1);
+        region.run(&actions);
+        follower.follow(&region, 3);
+        for shard in region.shards.iter().chain(&follower.shards) {
+            let at = at.index(shard.log.len() + 1);
+            let mut moved = crate::fixture::state(
+                shard.state.origin().region.as_str(), shard.state.origin().shard.number(), shard.state.table().shards(),
+            );
+            for (i, entry) in shard.log.iter().enumerate() {
+                if i == at {
+                    let files = moved.snapshot();
+                    let restored = State::restore(&files).unwrap();
+                    prop_assert_eq!(restored.checksum(), moved.checksum());
+                    prop_assert_eq!(restored.digest(), moved.digest());
+                    prop_assert_eq!(searches(&restored), searches(&moved));
+                    prop_assert_eq!(restored.snapshot(), files);
+                    moved = restored;
+                }
+                moved.merge_index(i % 3);
+                moved.apply(LogIndex(i as u64 + 1), entry);
+            }
+            prop_assert_eq!(moved.checksum(), shard.state.checksum());
+            prop_assert_eq!(moved.digest(), shard.state.digest());
+            prop_assert_eq!(searches(&moved), searches(&shard.state));
+            prop_assert_eq!(moved.locate(Seq(1)), shard.state.locate(Seq(1)));
+        }
+    }
+}
+
+fn a_snapshot() -> Vec<(String, Vec<u8>)> {
+    let mut region = Region::new("us", 1);
+    region.act(&crate::fixture::Action::Create { name: 0 });
+    (0..20).for_each(|point| region.act(&crate::fixture::Action::Upsert { uid: 1, point, x: 1, y: point as i8 }));
+    region.shards[0].state.snapshot()
+}
+
+fn refused(files: &[(String, Vec<u8>)]) -> RestoreError {
+    State::restore(files).err().expect("must be refused")
+}
+
+#[test]
+fn a_missing_damaged_or_future_file_is_named() {
+    let whole = a_snapshot();
+    assert!(State::restore(&whole).is_ok());
+    for nth in 0..whole.len() {
+        let name = whole[nth].0.clone();
+        let mut files = whole.clone();
+        files.remove(nth);
+        assert_eq!(refused(&files), RestoreError::Missing(name.clone()));
+        for at in [1, 5, whole[nth].1.len() / 2, whole[nth].1.len() - 1] {
+            let mut files = whole.clone();
+            files[nth].1[at] ^= 1;
+            assert_eq!(refused(&files), RestoreError::Damaged(name.clone()), "{at}");
+        }
+        let mut files = whole.clone();
+        files[nth].1.truncate(7);
+        assert_eq!(refused(&files), RestoreError::Damaged(name.clone()));
+        files[nth].1 = whole[nth].1.clone();
+        files[nth].1[0] = 2;
+        assert_eq!(refused(&files), RestoreError::Version { file: name, version: 2 });
+    }
+}
+
+#[test]
+fn files_of_two_snapshots_do_not_mix() {
+    let mut region = Region::new("us", 1);
+    region.act(&crate::fixture::Action::Create { name: 0 });
+    region.act(&crate::fixture::Action::Upsert { uid: 1, point: 1, x: 1, y: 1 });
+    let mut files = a_snapshot();
+    files[1] = region.shards[0].state.snapshot().swap_remove(1);
+    assert!(matches!(refused(&files), RestoreError::Malformed { .. } | RestoreError::Checksum));
+}
+
+#[test]
+fn a_slot_out_of_proportion_is_refused_before_memory_is_taken() {
+    let mut files = a_snapshot();
+    let sealed = &files[1].1;
+    let mut body: PointsFile = postcard::from_bytes(&sealed[1..sealed.len() - HASH_BYTES]).unwrap();
+    body.rows[0].slot = u32::MAX - 1;
+    files[1].1 = seal(&body);
+    assert!(matches!(refused(&files), RestoreError::Malformed { .. }));
+}

@@ -1,0 +1,263 @@
+//! One replica's state, and what others may ask of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use meridian_model::{
+    BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, PointId,
+    PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::outbox::Outbox;
+use crate::seed::Seeding;
+use crate::write_ids::WriteIds;
+use crate::{BEHAVIOUR, Collection, Digest, Located, SourcePosition, WriteResult};
+
+/// Who a replica is, and what its group was bootstrapped with. The same on all replicas of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its region.
+    pub region: RegionName,
+    /// Its shard.
+    pub shard: ShardNumber,
+    /// How many shards the region has.
+    pub shards: u16,
+    /// Which region takes writes, under which term.
+    pub primary: (PrimaryTerm, RegionName),
+}
+
+/// One replica's state. All of it is in the snapshot, and only [`State::apply`] changes it.
+pub struct State {
+    pub(crate) core: Core,
+    pub(crate) collections: BTreeMap<CollectionUid, Collection>,
+    pub(crate) names: BTreeMap<CollectionName, CollectionUid>,
+    pub(crate) write_ids: WriteIds,
+    pub(crate) outbox: Outbox,
+    /// Checksums of the last places where one was due, oldest first.
+    pub(crate) checksums: VecDeque<(LogIndex, [u8; 32])>,
+}
+
+/// The small part of the state: written whole into the snapshot and the checksum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Core {
+    pub(crate) behaviour: u16,
+    pub(crate) me: OriginShard,
+    pub(crate) applied: LogIndex,
+    pub(crate) table: BucketTable,
+    pub(crate) primary: (PrimaryTerm, RegionName),
+    pub(crate) epoch: Epoch,
+    pub(crate) next_seq: Seq,
+    pub(crate) last_hlc: Hlc,
+    pub(crate) vv: VersionVector,
+    pub(crate) safe: BTreeMap<OriginShard, Hlc>,
+    pub(crate) origin_shards: BTreeMap<RegionName, u16>,
+    pub(crate) sources: BTreeMap<OriginShard, SourcePosition>,
+    pub(crate) largest_uid: CollectionUid,
+    pub(crate) dropped: BTreeMap<CollectionUid, Dropped>,
+    pub(crate) seeds: BTreeMap<OriginShard, Seeding>,
+}
+
+/// A collection that is gone, and must not come back by a record of it that comes late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dropped {
+    /// What it was called, if it ever was here.
+    pub(crate) name: Option<CollectionName>,
+    /// The stream of the shard that decides on collections has told of the drop. Until then a create in that stream
+    /// was decided while this one was there.
+    pub(crate) decided: bool,
+}
+
+impl State {
+    /// The state before the first entry.
+    ///
+    /// # Errors
+    /// When the number of shards is out of bounds.
+    pub fn new(identity: Identity) -> Result<Self, BucketTableError> {
+        let Identity { region, shard, shards, primary } = identity;
+        let table = BucketTable::even(shards)?;
+        if shard.number() > shards {
+            return Err(BucketTableError::ShardCount(shards));
+        }
+        let core = Core {
+            behaviour: BEHAVIOUR,
+            me: OriginShard { region: region.clone(), shard },
+            applied: LogIndex(0),
+            table,
+            primary,
+            epoch: Epoch(1),
+            next_seq: Seq(1),
+            last_hlc: Hlc::ZERO,
+            vv: VersionVector::default(),
+            safe: BTreeMap::new(),
+            origin_shards: BTreeMap::from([(region, shards)]),
+            sources: BTreeMap::new(),
+            largest_uid: CollectionUid(0),
+            dropped: BTreeMap::new(),
+            seeds: BTreeMap::new(),
+        };
+        Ok(Self::of(core))
+    }
+
+    /// A state without collections.
+    pub(crate) fn of(core: Core) -> Self {
+        Self {
+            core,
+            collections: BTreeMap::new(),
+            names: BTreeMap::new(),
+            write_ids: WriteIds::default(),
+            outbox: Outbox::default(),
+            checksums: VecDeque::new(),
+        }
+    }
+
+    /// The shard this is a replica of, as the origin of its deltas.
+    #[must_use]
+    pub fn origin(&self) -> &OriginShard {
+        &self.core.me
+    }
+
+    /// The last entry applied.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.core.applied
+    }
+
+    /// What is applied of each origin shard, this one included.
+    #[must_use]
+    pub fn vv(&self) -> &VersionVector {
+        &self.core.vv
+    }
+
+    /// Per origin shard, the largest closed time whose sequence is applied: every change with a stamp up to it is here.
+    #[must_use]
+    pub fn safe(&self) -> &BTreeMap<OriginShard, Hlc> {
+        &self.core.safe
+    }
+
+    /// The largest stamp seen; the next local one must be larger.
+    #[must_use]
+    pub fn last_hlc(&self) -> Hlc {
+        self.core.last_hlc
+    }
+
+    /// The sequence that the next local change gets.
+    #[must_use]
+    pub fn next_seq(&self) -> Seq {
+        self.core.next_seq
+    }
+
+    /// Incarnation of this shard's own delta log.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.core.epoch
+    }
+
+    /// How many shards a region has, as far as it was heard.
+    #[must_use]
+    pub fn origin_shards(&self, region: &RegionName) -> Option<u16> {
+        self.core.origin_shards.get(region).copied()
+    }
+
+    /// Where the link from `origin` reads on.
+    #[must_use]
+    pub fn source_position(&self, origin: &OriginShard) -> Option<SourcePosition> {
+        self.core.sources.get(origin).copied()
+    }
+
+    /// Who owns which bucket.
+    #[must_use]
+    pub fn table(&self) -> &BucketTable {
+        &self.core.table
+    }
+
+    /// Which region takes writes, under which term.
+    #[must_use]
+    pub fn primary(&self) -> (PrimaryTerm, &RegionName) {
+        (self.core.primary.0, &self.core.primary.1)
+    }
+
+    /// True while points of `origin` are being loaded anew: its own batches are refused.
+    #[must_use]
+    pub fn is_seeding(&self, origin: &OriginShard) -> bool {
+        self.core.seeds.contains_key(origin)
+    }
+
+    /// The collection of that name.
+    #[must_use]
+    pub fn collection(&self, name: &CollectionName) -> Option<&Collection> {
+        self.collections.get(self.names.get(name)?)
+    }
+
+    /// The collection of that uid.
+    #[must_use]
+    pub fn collection_by_uid(&self, uid: CollectionUid) -> Option<&Collection> {
+        self.collections.get(&uid)
+    }
+
+    /// All collections, by uid.
+    pub fn collections(&self) -> impl Iterator<Item = &Collection> {
+        self.collections.values()
+    }
+
+    /// The largest uid heard of; shard 1's leader gives the next one to a new collection.
+    #[must_use]
+    pub fn largest_uid(&self) -> CollectionUid {
+        self.core.largest_uid
+    }
+
+    /// True when the uid was dropped here: what names it does nothing.
+    #[must_use]
+    pub fn is_dropped(&self, uid: CollectionUid) -> bool {
+        self.core.dropped.contains_key(&uid)
+    }
+
+    /// What a recent write got.
+    #[must_use]
+    pub fn write_result(&self, id: WriteId, part: u32) -> Option<&WriteResult> {
+        self.write_ids.result(id, part)
+    }
+
+    /// The log entry that holds the local sequence `seq`; `None` when it is older than what is known, or not given yet.
+    #[must_use]
+    pub fn locate(&self, seq: Seq) -> Option<Located> {
+        if seq >= self.core.next_seq { None } else { self.outbox.locate(seq) }
+    }
+
+    /// Tells that the log does not hold the entries before `index` any more. Changes no answer but [`State::locate`]'s.
+    pub fn forget_log_before(&mut self, index: LogIndex) {
+        self.outbox.forget_before(index);
+    }
+
+    /// Vectors that wait to be merged into a graph; until then they are compared one by one.
+    #[must_use]
+    pub fn pending_index(&self) -> usize {
+        self.collections.values().map(Collection::pending).sum()
+    }
+
+    /// Merges up to about `most` waiting vectors into the graphs, and says how many.
+    pub fn merge_index(&mut self, most: usize) -> usize {
+        let mut done = 0;
+        for collection in self.collections.values_mut() {
+            if done < most {
+                done += collection.merge(most - done);
+            }
+        }
+        done
+    }
+
+    /// The sum over all points of collection, id, vectors, payload, stamp and origin region. The digests of a region's
+    /// shards add up to the region's; equal regions have equal digests whatever their shards.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.collections.values().map(Collection::digest).sum()
+    }
+
+    pub(crate) fn owns(&self, point: PointId) -> bool {
+        self.core.table.shard_of(point) == self.core.me.shard
+    }
+
+    /// The ids of all collections, live ones.
+    pub(crate) fn live(&self) -> BTreeSet<CollectionUid> {
+        self.collections.keys().copied().collect()
+    }
+}

@@ -1,0 +1,133 @@
+//! One named vector of a collection: an index of `ann` under the definition and the scores that users know.
+
+use std::cmp::Ordering;
+
+use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, SearchParams};
+use meridian_model::{Distance, VectorDef};
+
+/// The vectors of one name, by slot. What comes in has the right length and finite numbers: its callers have checked.
+pub(crate) struct VectorIndex {
+    def: VectorDef,
+    index: Index,
+}
+
+/// Which slots a search may return.
+pub(crate) enum Passing<'a> {
+    /// Exactly these.
+    Slots(Vec<u32>),
+    /// Those for which the rule holds, about this many.
+    Rule(&'a dyn Fn(u32) -> bool, usize),
+}
+
+impl VectorIndex {
+    /// # Errors
+    /// When a parameter is out of its range; the leader has checked, but a log may hold anything.
+    pub(crate) fn new(def: VectorDef, seed: u64) -> Result<Self, ConfigError> {
+        Ok(Self { def, index: Index::new(config(&def, seed))? })
+    }
+
+    pub(crate) fn def(&self) -> &VectorDef {
+        &self.def
+    }
+
+    pub(crate) fn upsert(&mut self, slot: u32, vector: &[f32]) {
+        self.index
+            .upsert(slot, vector)
+            .expect("lengths and numbers were checked, and slots stay far below the largest");
+    }
+
+    pub(crate) fn delete(&mut self, slot: u32) {
+        self.index.delete(slot);
+    }
+
+    pub(crate) fn vector(&self, slot: u32) -> Option<&[f32]> {
+        self.index.vector(slot)
+    }
+
+    /// Vectors held.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Vectors that are in the graph already, to within the deletes that wait.
+    pub(crate) fn indexed(&self) -> u64 {
+        self.index.len().saturating_sub(self.index.pending()) as u64
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.index.pending()
+    }
+
+    pub(crate) fn merge(&mut self, most: usize) -> usize {
+        self.index.merge(most)
+    }
+
+    /// The `limit` nearest as (slot, score), nearest first. `query` was checked as vectors are.
+    pub(crate) fn search(
+        &self,
+        query: &[f32],
+        limit: usize,
+        params: SearchParams,
+        passing: Option<Passing<'_>>,
+    ) -> Vec<(u32, f32)> {
+        let filter = passing.map(|passing| match passing {
+            Passing::Slots(slots) => Filter::slots(slots),
+            Passing::Rule(rule, expected) => Filter::predicate(rule, expected),
+        });
+        let hits = self.index.search(query, limit, &params, filter.as_ref()).expect("length and numbers were checked");
+        hits.into_iter().map(|hit| (hit.slot, self.score(hit))).collect()
+    }
+
+    fn score(&self, hit: Hit) -> f32 {
+        match self.def.distance {
+            // Taken from zero, not negated: no score is minus zero.
+            Distance::Cosine | Distance::Dot => 0.0 - hit.distance,
+            Distance::Euclid | Distance::Manhattan => hit.distance,
+        }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.index.write_to(out).expect("memory takes all bytes");
+    }
+
+    /// # Errors
+    /// When the bytes are no index, or that of another definition.
+    pub(crate) fn read(def: VectorDef, seed: u64, mut bytes: &[u8]) -> Result<Self, String> {
+        let index = Index::read_from(&mut bytes).map_err(|error| error.to_string())?;
+        if !bytes.is_empty() {
+            return Err("bytes behind its end".into());
+        }
+        if *index.config() != config(&def, seed) {
+            return Err("the index of another vector".into());
+        }
+        Ok(Self { def, index })
+    }
+}
+
+fn config(def: &VectorDef, seed: u64) -> Config {
+    let metric = match def.distance {
+        Distance::Cosine => Metric::Cosine,
+        Distance::Dot => Metric::Dot,
+        Distance::Euclid => Metric::Euclid,
+        Distance::Manhattan => Metric::Manhattan,
+    };
+    let kind = Kind::Hnsw { m: def.hnsw.m.into(), ef_construct: def.hnsw.ef_construct.into() };
+    Config { dim: def.dim as usize, metric, kind, seed }
+}
+
+/// Order of two scores, the nearer first.
+pub(crate) fn nearer(distance: Distance, a: f32, b: f32) -> Ordering {
+    match distance {
+        Distance::Cosine | Distance::Dot => b.total_cmp(&a),
+        Distance::Euclid | Distance::Manhattan => a.total_cmp(&b),
+    }
+}
+
+/// Scales a vector to length 1; the zero vector stays. The sum runs in order in `f64`, so every machine gets the same
+/// bits.
+pub(crate) fn normalise(vector: &mut [f32]) {
+    let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    }
+}

@@ -1,0 +1,86 @@
+//! Results of recent writes, so that a repeat is answered and not applied again.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use meridian_model::{Hlc, Seq, WriteId};
+use serde::{Deserialize, Serialize};
+
+use crate::{CollectionChange, Digest};
+
+/// How many results are kept. A gateway repeats a write for some seconds; at 10,000 writes a second this lasts 13 s, and
+/// costs about 13 MB.
+const CAPACITY: usize = 131_072;
+
+/// What a write got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteResult {
+    /// Sequence of the first change.
+    pub first: Seq,
+    /// Sequence of the last change; `first - 1` when there are none.
+    pub last: Seq,
+    /// Stamp of the first change.
+    pub hlc: Hlc,
+    /// What became of the write's change of a collection, if it had one.
+    pub collection: Option<CollectionChange>,
+}
+
+/// A bounded map that forgets in the order of the log.
+#[derive(Debug, Default)]
+pub(crate) struct WriteIds {
+    results: BTreeMap<(WriteId, u32), WriteResult>,
+    order: VecDeque<(WriteId, u32)>,
+    digest: Digest,
+}
+
+impl WriteIds {
+    pub(crate) fn result(&self, id: WriteId, part: u32) -> Option<&WriteResult> {
+        self.results.get(&(id, part))
+    }
+
+    /// Remembers the result of a write that is not known yet.
+    pub(crate) fn remember(&mut self, id: WriteId, part: u32, result: WriteResult) {
+        if self.order.len() == CAPACITY {
+            let oldest = self.order.pop_front().expect("the capacity is not 0");
+            if let Some(forgotten) = self.results.remove(&oldest) {
+                self.digest -= hash(oldest, &forgotten);
+            }
+        }
+        self.digest += hash((id, part), &result);
+        self.results.insert((id, part), result);
+        self.order.push_back((id, part));
+    }
+
+    /// Oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (WriteId, u32, &WriteResult)> {
+        self.order.iter().filter_map(|key| Some((key.0, key.1, self.results.get(key)?)))
+    }
+
+    /// Sum over what is remembered.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+fn hash(key: (WriteId, u32), result: &WriteResult) -> Digest {
+    let bytes = postcard::to_stdvec(&(key, result)).expect("numbers only");
+    Digest::of(*blake3::hash(&bytes).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_result_is_forgotten_first() {
+        let mut ids = WriteIds::default();
+        let result = |n: u64| WriteResult { first: Seq(n), last: Seq(n), hlc: Hlc(n), collection: None };
+        for n in 0..=CAPACITY as u64 {
+            ids.remember(WriteId(n.into()), 0, result(n));
+        }
+        assert_eq!(ids.result(WriteId(0), 0), None);
+        assert_eq!(ids.result(WriteId(1), 0), Some(&result(1)));
+        let mut again = WriteIds::default();
+        ids.iter().for_each(|(id, part, result)| again.remember(id, part, result.clone()));
+        assert_eq!(again.digest(), ids.digest());
+    }
+}
