@@ -203,6 +203,24 @@ fn a_tail_torn_at_any_byte_is_cut_and_never_comes_back() {
 }
 
 #[test]
+fn a_torn_record_never_follows_a_new_one() {
+    let disk = SimDisk::new();
+    let (mut wal, _) = open(&disk);
+    // Two frames of 1,024 bytes in one write; the crash keeps only the second.
+    append(&mut wal, 1, 991);
+    append(&mut wal, 1, 991);
+    disk.crash_at(2);
+    wal.commit().unwrap_err();
+    let mut choices = [0, 2, 0, 0, 1, 1].into_iter();
+    disk.crash(&mut |_| choices.next().unwrap());
+    let (mut wal, recovered) = open(&disk);
+    assert_eq!((recovered.records.len(), recovered.torn_bytes), (0, 2048));
+    let new = append(&mut wal, 2, 991);
+    wal.commit().unwrap();
+    assert_eq!(open(&disk).1.records, [new]);
+}
+
+#[test]
 fn frames_of_an_earlier_use_of_a_file_never_come_back() {
     let disk = SimDisk::new();
     let (mut wal, _) = open(&disk);
