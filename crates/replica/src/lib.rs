@@ -1,1 +1,44 @@
-//! One replica and its gateway as one machine without I/O.
+//! One replica of one shard, and its gateway, as one machine without I/O.
+//!
+//! Owns every decision of the data plane: it stamps, proposes, applies, closes time, reads by index, chases other regions'
+//! logs, judges freshness, forwards. Deliberately does not know: sockets, clocks, threads, disks, Kubernetes. Time,
+//! randomness and what arrived come in as [`Event`]s; what is to be done goes out as [`Command`]s. `node` feeds it on real
+//! machines, `sim` on a virtual clock, network and disk.
+//!
+//! ```text
+//!   Client ─► gateway ──ShardCall──► shard_calls ─► raft ─► Persist
+//!     ▲          │ scatter, retry,        reads ─┐    │ committed
+//!     │ Reply    ▼ fall back              ▲      ▼    ▼
+//!     └──────── merge ◄──ReadPart──── freshness  apply ─► State
+//!                                                     │
+//!   other region ◄──tails (serve)─────────────────────┤
+//!   other region ──►links (chase) ─► raft             └─► snapshots
+//! ```
+//!
+//! Start reading at [`Replica::step`], then `gateway`, then `consensus`.
+
+mod consensus;
+mod counters;
+mod drain;
+mod event;
+mod gateway;
+mod links;
+mod log;
+mod nodes;
+mod reads;
+mod replica;
+mod restore;
+mod settings;
+mod shard_calls;
+mod snapshots;
+mod tails;
+mod topology;
+
+pub use counters::Counters;
+pub use event::{Command, Event, Now, Peer, ReadJob, ReadResult, ReadWhat};
+pub use log::{LogRecord, RecordError};
+pub use reads::execute;
+pub use replica::Replica;
+pub use restore::{Found, RestoreError};
+pub use settings::{LinkSettings, Sabotage, Settings};
+pub use snapshots::SnapshotMeta;

@@ -243,7 +243,12 @@ pub struct ReadPart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum PartBody {
     /// Of a read.
-    Answer(Answer),
+    Answer {
+        /// What was found.
+        answer: Answer,
+        /// Of a search: smaller scores are nearer.
+        smallest_first: bool,
+    },
     /// The query does not fit the collection.
     Wrong(String),
     /// Of a list.
@@ -340,7 +345,9 @@ pub struct SeedPage {
     pub at: Position,
     /// The closed time at that position.
     pub closed: Hlc,
-    /// The collections, with the first page.
+    /// The largest uid that the origin had given by then.
+    pub largest_uid: CollectionUid,
+    /// The collections.
     pub collections: Vec<(CollectionUid, CollectionDef)>,
     /// The points.
     pub points: Vec<SeedPoint>,

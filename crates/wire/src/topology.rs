@@ -3,8 +3,6 @@
 //! The operator is the only authority on topology: it mints replica ids, founds each group once, and changes members one
 //! voter at a time. Every change carries the membership version that it expects to replace.
 
-use std::time::Duration;
-
 use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Term};
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +147,8 @@ pub struct ReplicaStatus {
     pub ready: bool,
     /// Asked to stop.
     pub draining: bool,
+    /// Why it must not serve, if so: its log or state cannot be trusted, or it was removed.
+    pub fault: Option<String>,
     /// Leader only: how far each other replica is.
     pub followers: Vec<FollowerStatus>,
     /// Live points of the shard.
@@ -162,8 +162,8 @@ pub struct FollowerStatus {
     pub replica: ReplicaId,
     /// Newest entry known to be on its disk.
     pub matched: LogIndex,
-    /// Since when nothing was heard of it.
-    pub silent: Duration,
+    /// Heard of lately, and following the log rather than waiting for a snapshot.
+    pub active: bool,
 }
 
 /// A replica's part in its group.

@@ -68,6 +68,11 @@ pub struct Compacted {
 }
 
 impl Raft {
+    /// What this replica must remember now: to be written again before the records that hold it are let go.
+    pub fn hard_state(&self) -> crate::HardState {
+        crate::HardState::from_raft(&self.node.raft.hard_state())
+    }
+
     /// Everything a status page shows.
     pub fn status(&self) -> Status {
         let raft = &self.node.raft;

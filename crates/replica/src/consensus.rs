@@ -1,0 +1,309 @@
+//! Driving the consensus library: what it sends, what it persists, what it commits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use meridian_model::{LogIndex, ReplicaId, Term};
+use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as RaftRole, StepError, Stepped};
+use meridian_shard::{Entry, Outcome};
+use meridian_wire::frame::{Lead, NodeId, PeerMessage};
+
+use crate::settings::Sabotage;
+use crate::{Command, LogRecord, Replica};
+
+/// How often a leader tells the region that it leads.
+const LEAD_NOTICE_EVERY: Duration = Duration::from_secs(1);
+
+/// A read that should tell what is committed is asked again after this.
+const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// What this replica has under way with its group.
+#[derive(Debug, Default)]
+pub(crate) struct Consensus {
+    /// Waiting for the disk, oldest first.
+    persisting: VecDeque<Persisting>,
+    /// Where each log entry's record stands in the write-ahead log, once it is there.
+    pub(crate) places: BTreeMap<u64, u64>,
+    /// Set while this replica leads and has applied its own term's first entry: only then may it propose.
+    pub(crate) leading: Option<Term>,
+    /// This replica leads, by the library's word.
+    elected: Option<Term>,
+    /// The commit index learnt after the start is applied.
+    pub(crate) caught_up: bool,
+    last_notice: Duration,
+    /// The read by which this replica learns, after its start, what is committed: its number, when it was asked, and the
+    /// index to reach.
+    probe: Option<(u64, Duration, Option<LogIndex>)>,
+    /// Set while the state is known to differ from the group's: the place where it did, and when a new one was asked for.
+    pub(crate) healing: Option<(LogIndex, Duration)>,
+}
+
+impl Consensus {
+    pub(crate) fn with_places(places: Vec<(u64, u64)>) -> Self {
+        Self { places: places.into_iter().collect(), ..Self::default() }
+    }
+}
+
+#[derive(Debug)]
+struct Persisting {
+    number: u64,
+    /// The library's number; `None` for records of our own.
+    output: Option<u64>,
+    /// Log indexes of the records, by their place in the batch.
+    indexes: Vec<Option<u64>>,
+    /// Sent once the records are on disk.
+    messages: Vec<Envelope>,
+    /// Let go of the log before this index once the records are on disk.
+    release_before: Option<u64>,
+}
+
+impl Replica {
+    pub(crate) fn raft_message(&mut self, from: NodeId, bytes: &[u8]) {
+        if from.shard != self.me().shard || self.out_of_service.is_some() {
+            return;
+        }
+        match self.raft.step(bytes) {
+            Ok(Stepped::Snapshot(snapshot)) => self.snapshot_incoming(from, snapshot),
+            Err(fault @ StepError::LogLost { .. }) => self.leave_service(fault.to_string()),
+            // A message that cannot be read is as good as lost.
+            Ok(Stepped::Done | Stepped::Ignored(_)) | Err(_) => {}
+        }
+    }
+
+    fn send_envelopes(&mut self, envelopes: Vec<Envelope>) {
+        for Envelope { to, message } in envelopes {
+            self.send_replica(ReplicaId(to), PeerMessage::Raft(message));
+        }
+    }
+
+    /// Does everything that the consensus library wants done.
+    pub(crate) fn drive(&mut self) {
+        loop {
+            self.ask_for_read_indexes();
+            let Some(output) = self.raft.output() else { break };
+            self.obey(output);
+        }
+    }
+
+    fn obey(&mut self, output: Output) {
+        self.send_envelopes(output.messages);
+        if let Some(role) = output.role {
+            self.role_changed(role.role, Term(role.term));
+        }
+        let mut indexes: Vec<Option<u64>> = Vec::new();
+        let mut records = Vec::new();
+        records.extend(output.hard_state.map(LogRecord::HardState));
+        records.extend(output.snapshot.map(|base| LogRecord::Base { index: base.index, term: base.term }));
+        indexes.resize(records.len(), None);
+        indexes.extend(output.entries.iter().map(|entry| Some(entry.index)));
+        records.extend(output.entries.into_iter().map(LogRecord::Entry));
+        if records.is_empty() || self.settings.sabotage == Some(Sabotage::AckBeforeFsync) {
+            if !records.is_empty() {
+                self.persist(records, indexes, None, Vec::new(), None);
+            }
+            self.send_envelopes(output.messages_after_persist);
+            self.raft.persisted(output.number);
+        } else {
+            self.persist(records, indexes, Some(output.number), output.messages_after_persist, None);
+        }
+        self.apply(output.committed);
+        for (context, index) in output.reads {
+            self.read_index_answered(context, LogIndex(index));
+        }
+    }
+
+    fn read_index_answered(&mut self, context: u64, index: LogIndex) {
+        match &mut self.consensus.probe {
+            Some((probe, _, wanted)) if *probe == context => *wanted = Some(index),
+            _ => self.read_index_confirmed(context, index),
+        }
+    }
+
+    fn persist(
+        &mut self,
+        records: Vec<LogRecord>,
+        indexes: Vec<Option<u64>>,
+        output: Option<u64>,
+        messages: Vec<Envelope>,
+        release_before: Option<u64>,
+    ) {
+        let number = self.number();
+        let records = records.iter().map(LogRecord::encode).collect();
+        self.consensus.persisting.push_back(Persisting { number, output, indexes, messages, release_before });
+        self.out.push(Command::Persist { number, records });
+    }
+
+    pub(crate) fn persisted(&mut self, number: u64, first: u64) {
+        while let Some(done) = self.consensus.persisting.front() {
+            if done.number > number {
+                break;
+            }
+            let done = self.consensus.persisting.pop_front().expect("there is a front");
+            for (lsn, index) in (first..).zip(&done.indexes) {
+                if let Some(index) = index {
+                    // An entry at an index voids all that stood behind it.
+                    self.consensus.places.split_off(index);
+                    self.consensus.places.insert(*index, lsn);
+                }
+            }
+            self.send_envelopes(done.messages);
+            if let Some(output) = done.output {
+                self.raft.persisted(output);
+            }
+            if let Some(index) = done.release_before {
+                self.release(index);
+            }
+        }
+    }
+
+    fn release(&mut self, before: u64) {
+        self.consensus.places = self.consensus.places.split_off(&before);
+        if let Some((_, lsn)) = self.consensus.places.first_key_value() {
+            self.out.push(Command::Release(*lsn));
+        }
+    }
+
+    /// Lets go of the log before `keep_from`: a base record and the hard state are written again first, so that what is
+    /// let go is never the only copy.
+    pub(crate) fn compact_log(&mut self, keep_from: u64) {
+        if keep_from <= self.raft.status().first_index {
+            return;
+        }
+        let first = self.raft.compact(keep_from);
+        let Some(term) = self.raft.term_of(first - 1) else { return };
+        self.state.write().forget_log_before(LogIndex(first));
+        let records = vec![LogRecord::Base { index: first - 1, term }, LogRecord::HardState(self.raft.hard_state())];
+        self.persist(records, vec![None, None], None, Vec::new(), Some(first));
+    }
+
+    fn role_changed(&mut self, role: RaftRole, term: Term) {
+        let elected = (role == RaftRole::Leader).then_some(term);
+        if elected == self.consensus.elected {
+            return;
+        }
+        if elected.is_some() {
+            self.counters.elections_won += 1;
+        }
+        self.consensus.elected = elected;
+        self.consensus.leading = None;
+        self.stop_leading();
+    }
+
+    /// Only a leader that has applied its own term's first entry knows everything that was ever acknowledged.
+    fn lead(&mut self, term: Term) {
+        self.consensus.leading = Some(term);
+        self.writes.hlc = self.state.read().last_hlc();
+        self.consensus.last_notice = self.now.mono;
+        self.announce();
+        self.start_links();
+    }
+
+    fn stop_leading(&mut self) {
+        self.fail_waiting_writes();
+        self.stop_links();
+        self.fail_topology_waiters();
+    }
+
+    /// Whether this replica may propose.
+    pub(crate) fn is_leading(&self) -> bool {
+        self.consensus.leading.is_some() && self.out_of_service.is_none()
+    }
+
+    pub(crate) fn lead_notice(&self) -> Option<Lead> {
+        let term = self.consensus.leading?;
+        Some(Lead { term, members: self.membership.members().collect() })
+    }
+
+    pub(crate) fn announce(&mut self) {
+        let Some(lead) = self.lead_notice() else { return };
+        let me = self.me();
+        self.nodes.led_by(me, &lead);
+        for node in self.nodes.connected().collect::<Vec<_>>() {
+            self.send(node, PeerMessage::Lead(lead.clone()));
+        }
+    }
+
+    pub(crate) fn tick_consensus(&mut self) {
+        if self.now.mono.saturating_sub(self.consensus.last_notice) >= LEAD_NOTICE_EVERY {
+            self.consensus.last_notice = self.now.mono;
+            self.announce();
+        }
+        if !self.consensus.caught_up && self.is_member() {
+            self.probe();
+        }
+    }
+
+    /// Asks the group what is committed, until what it said is applied.
+    fn probe(&mut self) {
+        let now = self.now.mono;
+        match self.consensus.probe {
+            Some((_, _, Some(index))) => self.consensus.caught_up = self.state.read().applied() >= index,
+            Some((_, asked, None)) if now.saturating_sub(asked) < PROBE_AGAIN_AFTER => {}
+            _ => {
+                let context = self.number();
+                if self.raft.read_index(context).is_ok() {
+                    self.consensus.probe = Some((context, now, None));
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, committed: Vec<RaftEntry>) {
+        if committed.is_empty() {
+            return;
+        }
+        for entry in committed {
+            if self.out_of_service.is_some() {
+                return;
+            }
+            match entry.kind {
+                EntryKind::Membership(_) => self.apply_membership(&entry),
+                EntryKind::TermStart | EntryKind::Payload => self.apply_entry(&entry),
+            }
+            self.counters.entries_applied += 1;
+            self.raft.applied(entry.index);
+            if self.consensus.elected == Some(Term(entry.term)) && self.consensus.leading.is_none() {
+                self.lead(Term(entry.term));
+            }
+        }
+        self.serve_tails();
+        self.recheck_reads();
+    }
+
+    fn apply_entry(&mut self, raw: &RaftEntry) {
+        let index = LogIndex(raw.index);
+        // Committed by a group of which one member does not understand it: only that member must stop.
+        let entry = match decode(raw) {
+            Ok(entry) => entry,
+            Err(fault) => return self.leave_service(format!("log entry {index}: {fault}")),
+        };
+        let applied = self.state.write().apply(index, &entry);
+        if let (Some((at, hash)), true) = (applied.checksum, self.is_leading()) {
+            // Refused only when the leadership is lost, and then the next leader compares.
+            let _ = self.raft.propose(Entry::Checksum { at, hash }.encode());
+        }
+        match applied.outcome {
+            Outcome::VersionUnknown(version) => {
+                self.leave_service(format!("log entry {index} asks for apply version {version}"));
+            }
+            Outcome::ChecksumDiffers { at } => self.heal(at),
+            Outcome::ChecksumHeld => self.counters.checksums_agreed += 1,
+            outcome => self.fulfil(&entry, outcome),
+        }
+    }
+
+    /// Takes this replica out of service for good: what it holds cannot be trusted, or not understood.
+    pub(crate) fn leave_service(&mut self, reason: String) {
+        if self.out_of_service.is_none() {
+            self.out_of_service = Some(reason.clone());
+            self.consensus.leading = None;
+            self.stop_leading();
+            self.out.push(Command::OutOfService(reason));
+        }
+    }
+}
+
+/// The entry that stands in the log; the first of a term carries nothing.
+pub(crate) fn decode(raw: &RaftEntry) -> Result<Entry, meridian_shard::DecodeError> {
+    if raw.kind == EntryKind::Payload { Entry::decode(&raw.payload) } else { Ok(Entry::Noop) }
+}

@@ -1,0 +1,38 @@
+//! What a replica counts: for metrics, and for the simulation to know that it tried what it claims.
+
+use std::collections::BTreeMap;
+
+use meridian_wire::client::Outcome;
+
+/// Counts since the start of the process; they only grow.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Elections won by this replica.
+    pub elections_won: u64,
+    /// Entries applied.
+    pub entries_applied: u64,
+    /// Local changes that got a sequence.
+    pub ops_committed: u64,
+    /// Changes of other regions that were applied.
+    pub ops_merged: u64,
+    /// Writes answered from the map of recent ids.
+    pub writes_repeated: u64,
+    /// Deltas that had been applied before.
+    pub duplicates_dropped: u64,
+    /// Holes in a followed log that were read again.
+    pub gaps_healed: u64,
+    /// Origin shards loaded anew.
+    pub reseeds: u64,
+    /// Snapshots taken.
+    pub snapshots_taken: u64,
+    /// Snapshots of another replica installed.
+    pub snapshots_installed: u64,
+    /// Membership changes applied.
+    pub membership_changes: u64,
+    /// Checksum entries that agreed.
+    pub checksums_agreed: u64,
+    /// Checksum entries that did not.
+    pub checksums_differed: u64,
+    /// How demands for freshness ended, at this gateway.
+    pub outcomes: BTreeMap<Outcome, u64>,
+}

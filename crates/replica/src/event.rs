@@ -1,0 +1,237 @@
+//! What goes into the machine and what comes out.
+
+use std::time::Duration;
+
+use meridian_model::{CollectionName, Hlc, OriginShard, Query, VersionVector, WallMillis};
+use meridian_shard::{SourcePosition, State};
+use meridian_tail::Record;
+use meridian_wire::client::{Reply, Request};
+use meridian_wire::frame::{Hello, NodeId, PartBody, PeerMessage, RegionMessage};
+use meridian_wire::topology::{TopologyAnswer, TopologyCall};
+
+/// The two clocks of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Time since some fixed moment; never goes back.
+    pub mono: Duration,
+    /// Wall clock, as wrong as the machine's.
+    pub wall: WallMillis,
+}
+
+/// Another party.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// A replica of this region.
+    Node(NodeId),
+    /// The one address of another region, whichever pod stands behind it now.
+    Region(meridian_model::RegionName),
+    /// A connection that another region opened.
+    Connection(u64),
+}
+
+/// Something happened.
+pub enum Event {
+    /// Time passed. Comes every 20 ms.
+    Tick {
+        /// Fresh randomness, for election jitter.
+        random: u64,
+    },
+    /// A client asks; the answer carries the ticket.
+    Client {
+        /// The shell's number for it.
+        ticket: u64,
+        /// What it asks.
+        request: Request,
+    },
+    /// A replica of this region is connected, or changed its address.
+    Met(Hello),
+    /// A party is no longer connected. What was under way to it is lost.
+    Lost(Peer),
+    /// From a replica of this region.
+    Peer(NodeId, PeerMessage),
+    /// From another region, or from a connection that it opened.
+    Region(Peer, RegionMessage),
+    /// From the operator.
+    Topology {
+        /// The shell's number for it.
+        ticket: u64,
+        /// What it asks.
+        call: TopologyCall,
+    },
+    /// What [`Command::Persist`] of this number handed over is on disk.
+    Persisted {
+        /// The number.
+        number: u64,
+        /// Log sequence number of its first record; the others follow it.
+        first: u64,
+    },
+    /// A read is done.
+    ReadDone {
+        /// The job's number.
+        job: u64,
+        /// What was read.
+        result: ReadResult,
+    },
+    /// A snapshot is on disk, or could not be written.
+    SnapshotTaken {
+        /// Its number.
+        id: u64,
+        /// Its manifest; `None` when it could not be written.
+        manifest: Option<Vec<u8>>,
+    },
+    /// A piece of a snapshot that another replica asked for.
+    ChunkRead {
+        /// Who asked.
+        to: NodeId,
+        /// Under which number.
+        call: u64,
+        /// The piece; `None` when the snapshot is gone.
+        bytes: Option<Vec<u8>>,
+    },
+    /// The snapshot that is being installed wants this piece next.
+    InstallWants {
+        /// Which file.
+        file: String,
+        /// From which byte.
+        offset: u64,
+        /// How many bytes.
+        len: u32,
+    },
+    /// The snapshot is whole and on disk.
+    Installed {
+        /// Its meta bytes.
+        meta: Vec<u8>,
+        /// What it held.
+        state: Box<State>,
+    },
+    /// The snapshot could not be installed.
+    InstallFailed(String),
+    /// Records of an origin shard's log that a broker brought.
+    Records {
+        /// Whose log.
+        origin: OriginShard,
+        /// In order, each with the place in the source that follows it.
+        records: Vec<(Record, SourcePosition)>,
+        /// How many shards the origin region has.
+        origin_shards: u16,
+    },
+    /// The disk is full, or no longer is.
+    DiskFull(bool),
+    /// The process is asked to stop: hand the leadership over.
+    Drain,
+}
+
+/// Something is to be done.
+#[derive(Debug)]
+pub enum Command {
+    /// Append these records to the log and sync it; then say [`Event::Persisted`]. In the order of their numbers.
+    Persist {
+        /// The number.
+        number: u64,
+        /// Encoded [`crate::LogRecord`]s.
+        records: Vec<Vec<u8>>,
+    },
+    /// What stands before this log sequence number is not needed any more.
+    Release(u64),
+    /// To a replica of this region; may be lost.
+    Send(NodeId, PeerMessage),
+    /// To another region, or on a connection that it opened; may be lost.
+    SendRegion(Peer, RegionMessage),
+    /// A replica of this region stands at this address: keep a connection to it.
+    Dial(NodeId, String),
+    /// The answer to a client.
+    Reply {
+        /// The ticket of the request.
+        ticket: u64,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The answer to the operator.
+    TopologyReply {
+        /// The ticket of the call.
+        ticket: u64,
+        /// The answer.
+        answer: TopologyAnswer,
+    },
+    /// Run [`crate::execute`] on the state, on any thread; then say [`Event::ReadDone`].
+    Read {
+        /// The job's number.
+        job: u64,
+        /// What to read.
+        what: ReadJob,
+    },
+    /// Write a snapshot; then say [`Event::SnapshotTaken`].
+    TakeSnapshot {
+        /// Its number: the index of the newest entry it holds.
+        id: u64,
+        /// Opaque bytes for its manifest.
+        meta: Vec<u8>,
+        /// Its files.
+        files: Vec<(String, Vec<u8>)>,
+    },
+    /// Read a piece of a snapshot of ours; then say [`Event::ChunkRead`].
+    ReadChunk {
+        /// For whom.
+        to: NodeId,
+        /// Under which number.
+        call: u64,
+        /// Which snapshot.
+        snapshot: u64,
+        /// Which file.
+        file: String,
+        /// From which byte.
+        offset: u64,
+        /// How many bytes at most.
+        len: u32,
+    },
+    /// Begin to install the snapshot of this manifest, or go on with it; then say [`Event::InstallWants`] or
+    /// [`Event::Installed`].
+    Install {
+        /// Number it is kept under.
+        id: u64,
+        /// Its manifest.
+        manifest: Vec<u8>,
+    },
+    /// The piece that was wanted.
+    InstallChunk {
+        /// Which file.
+        file: String,
+        /// From which byte.
+        offset: u64,
+        /// The piece.
+        bytes: Vec<u8>,
+    },
+    /// This replica must not serve any more; its log or state cannot be trusted.
+    OutOfService(String),
+    /// The leadership is handed over, or there is none: the process may stop.
+    Drained,
+}
+
+/// A read of the local state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadJob {
+    /// What is read.
+    pub what: ReadWhat,
+}
+
+/// What is read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadWhat {
+    /// Points of a collection.
+    Points(CollectionName, Query),
+    /// The definitions of all collections.
+    List,
+    /// One collection and its counts.
+    Describe(CollectionName),
+}
+
+/// What was read, and what it reflects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadResult {
+    /// `None` when the collection is not there.
+    pub body: Option<PartBody>,
+    /// Positions reflected.
+    pub covers: VersionVector,
+    /// Closed times reflected.
+    pub safe: std::collections::BTreeMap<OriginShard, Hlc>,
+}

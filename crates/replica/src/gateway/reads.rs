@@ -1,0 +1,154 @@
+//! Reads: a demand from the headers, a part from each shard, and what to do when the region is behind.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use meridian_model::{Consistency, Hlc, ShardNumber, VersionVector};
+use meridian_wire::client::{Body, Freshness, OnStale, Outcome, Refusal, Reply, ReplyBody};
+use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
+
+use super::merge::merge;
+use super::writes::unexpected;
+use super::{Asker, Plan, wanted_time};
+use crate::Replica;
+use crate::settings::Sabotage;
+
+/// How a read stands with its demand.
+#[derive(Debug)]
+pub(super) struct ReadPlan {
+    demand: ReadDemand,
+    /// What is still to be tried when the demand is not kept, in this order.
+    fallbacks: VecDeque<OnStale>,
+    max_wait: Duration,
+    /// What the shards said last.
+    parts: Vec<(ShardNumber, ReadPart)>,
+}
+
+impl Replica {
+    pub(super) fn begin_read(&mut self, number: u64) {
+        let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let wish = &ask.request.demand;
+        let consistency = wish.consistency.unwrap_or(match (&wish.freshness, &wish.token) {
+            (Some(_), _) => Consistency::Bounded,
+            (None, Some(_)) => Consistency::Session,
+            (None, None) => Consistency::Bounded,
+        });
+        let strong = consistency == Consistency::Strong || wish.freshness.is_some_and(|wanted| wanted.0.is_zero());
+        if strong && !self.is_primary() {
+            return self.ask_primary(number, None);
+        }
+        let required = wish.freshness.map(|wanted| wanted.0).or(self.settings.default_freshness);
+        let bounded = consistency == Consistency::Bounded && !strong;
+        let clock_bound = self.settings.clock_bound;
+        let safe = required.filter(|_| bounded).map(|required| wanted_time(ask.arrived_wall, required, clock_bound));
+        let covers = wish.token.clone().filter(|_| consistency != Consistency::Eventual).unwrap_or_default();
+        let mut fallbacks: VecDeque<OnStale> = match &wish.on_stale {
+            Some(named) => named.iter().copied().collect(),
+            None => self.settings.on_stale.iter().copied().collect(),
+        };
+        let max_wait = wish.max_wait.unwrap_or(self.settings.max_wait);
+        let first_waits = fallbacks.front() == Some(&OnStale::Wait);
+        if first_waits {
+            fallbacks.pop_front();
+        }
+        let wait = if first_waits { max_wait } else { Duration::ZERO };
+        let index = consistency != Consistency::Eventual;
+        let demand = ReadDemand { index, safe, covers, wait };
+        self.scatter(number, ReadPlan { demand, fallbacks, max_wait, parts: Vec::new() });
+    }
+
+    fn scatter(&mut self, number: u64, plan: ReadPlan) {
+        let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let demand = &plan.demand;
+        let calls = match &ask.request.body {
+            Body::Read { collection, query } => self.to_all(&ShardCall::Read {
+                collection: collection.clone(),
+                query: query.clone(),
+                demand: demand.clone(),
+            }),
+            Body::ListCollections => vec![(ShardNumber::FIRST, false, ShardCall::List(demand.clone()))],
+            Body::DescribeCollection(name) => self.to_all(&ShardCall::Describe(name.clone(), demand.clone())),
+            _ => return,
+        };
+        self.fan_out(number, Plan::Read(plan), calls);
+    }
+
+    fn to_all(&self, call: &ShardCall) -> Vec<(ShardNumber, bool, ShardCall)> {
+        ShardNumber::all(self.identity.genesis.shards).map(|shard| (shard, false, call.clone())).collect()
+    }
+
+    pub(super) fn read_answered(&mut self, number: u64, mut plan: ReadPlan, answers: Vec<(ShardNumber, ShardAnswer)>) {
+        plan.parts = Vec::with_capacity(answers.len());
+        for (shard, answer) in answers {
+            match answer {
+                ShardAnswer::Part(part) => plan.parts.push((shard, part)),
+                other => return self.finish(number, Err(unexpected(shard, &other))),
+            }
+        }
+        if plan.parts.iter().all(|(_, part)| part.kept) {
+            let waited = plan.parts.iter().any(|(_, part)| part.waited);
+            let outcome = if waited { Outcome::Waited } else { Outcome::Fresh };
+            return self.finish_read(number, plan, outcome);
+        }
+        self.fall_back(number, plan);
+    }
+
+    /// The demand is not kept: the next fallback. The list exhausted means `serve`.
+    pub(super) fn fall_back(&mut self, number: u64, mut plan: ReadPlan) {
+        let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let relayed = matches!(ask.asker, Asker::Region(..));
+        match plan.fallbacks.pop_front() {
+            Some(OnStale::Wait) => {
+                plan.demand.wait = plan.max_wait;
+                self.scatter(number, plan);
+            }
+            // The one hop is spent, or there is nowhere to go.
+            Some(OnStale::Redirect) if relayed || self.is_primary() => self.fall_back(number, plan),
+            Some(OnStale::Redirect) => self.ask_primary(number, Some(plan)),
+            Some(OnStale::Fail) => {
+                let staleness = self.age_of(safe_of(&plan.parts));
+                let staleness_ms = u64::try_from(staleness.as_millis()).unwrap_or(u64::MAX);
+                let mut freshness = self.freshness_of(&plan.parts, Outcome::Failed);
+                freshness.staleness = staleness;
+                self.finish_with(number, Reply { body: Err(Refusal::TooStale { staleness_ms }), freshness });
+            }
+            Some(OnStale::Serve) | None => self.finish_read(number, plan, Outcome::Stale),
+        }
+    }
+
+    fn finish_read(&mut self, number: u64, plan: ReadPlan, outcome: Outcome) {
+        let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let freshness = self.freshness_of(&plan.parts, outcome);
+        let replicas = self.settings.replicas;
+        match merge(&ask.request.body, plan.parts, replicas) {
+            Some(body) => self.finish_with(number, Reply { body, freshness }),
+            None => {
+                self.finish_no_collection_with(number, freshness);
+            }
+        }
+    }
+
+    fn freshness_of(&self, parts: &[(ShardNumber, ReadPart)], outcome: Outcome) -> Freshness {
+        let mut token = VersionVector::default();
+        for (_, part) in parts {
+            token.merge(&part.covers);
+        }
+        let staleness = self.age_of(safe_of(parts));
+        let served_region = self.identity.genesis.region.clone();
+        let stale = outcome == Outcome::Stale && self.settings.sabotage != Some(Sabotage::UnmarkedStale);
+        Freshness { staleness, served_region, token, stale, outcome }
+    }
+}
+
+/// Up to when every shard's part is complete.
+fn safe_of(parts: &[(ShardNumber, ReadPart)]) -> Option<Hlc> {
+    parts.iter().map(|(_, part)| part.safe).min().flatten()
+}
+
+/// The definition that any shard knows of the collection in question.
+pub(super) fn bodies(parts: Vec<(ShardNumber, ReadPart)>) -> impl Iterator<Item = PartBody> {
+    parts.into_iter().filter_map(|(_, part)| part.body)
+}
+
+/// What a merge gives.
+pub(super) type Merged = Result<ReplyBody, Refusal>;

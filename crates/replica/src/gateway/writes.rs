@@ -1,0 +1,70 @@
+//! Writes: each point to its shard, acknowledged when all shards committed.
+
+use std::collections::BTreeMap;
+
+use meridian_model::{ShardNumber, VersionVector};
+use meridian_wire::client::{Body, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody};
+use meridian_wire::frame::{ShardAnswer, ShardCall};
+
+use super::Plan;
+use crate::Replica;
+
+impl Replica {
+    pub(super) fn begin_write(&mut self, number: u64) {
+        let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let Body::Write { collection, ops } = &ask.request.body else { return };
+        let state = self.state.read();
+        let (table, version) = (state.table(), state.table().version);
+        let mut parts: BTreeMap<ShardNumber, Vec<PointOp>> = BTreeMap::new();
+        for op in ops {
+            parts.entry(table.shard_of(op.point())).or_default().push(op.clone());
+        }
+        let id = ask.request.id;
+        let calls = parts
+            .into_iter()
+            .map(|(shard, ops)| {
+                (shard, true, ShardCall::Write { id, table: version, collection: collection.clone(), ops })
+            })
+            .collect();
+        drop(state);
+        self.fan_out(number, Plan::Write, calls);
+    }
+
+    pub(super) fn write_answered(&mut self, number: u64, answers: Vec<(ShardNumber, ShardAnswer)>) {
+        let (mut newest, mut covers) = (0, VersionVector::default());
+        for (shard, answer) in answers {
+            let refusal = match answer {
+                ShardAnswer::Written(seq, part) => {
+                    newest = newest.max(seq.0);
+                    covers.merge(&part);
+                    continue;
+                }
+                ShardAnswer::NoCollection => return self.write_without_collection(number),
+                ShardAnswer::Wrong(fault) => Refusal::BadInput(fault),
+                ShardAnswer::Full => Refusal::ReadOnly,
+                ShardAnswer::NotOwner(version) => Refusal::Unavailable {
+                    shards: vec![shard],
+                    reason: format!("the bucket table changed to version {version}"),
+                },
+                other => unexpected(shard, &other),
+            };
+            return self.finish(number, Err(refusal));
+        }
+        self.finish_written(number, ReplyBody::Written(newest), covers);
+    }
+
+    /// Answers a change; what it brought stands in the token.
+    pub(super) fn finish_written(&mut self, number: u64, body: ReplyBody, covers: VersionVector) {
+        let served_region = self.identity.genesis.region.clone();
+        let staleness = self.settings.clock_bound;
+        let freshness = Freshness { staleness, served_region, token: covers, stale: false, outcome: Outcome::Fresh };
+        self.finish_with(number, Reply { body: Ok(body), freshness });
+    }
+}
+
+/// A shard answered something that does not belong to the question: a version of the software that we do not know.
+pub(super) fn unexpected(shard: ShardNumber, answer: &ShardAnswer) -> Refusal {
+    let kind = format!("{answer:?}");
+    let kind = kind.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
+    Refusal::Unavailable { shards: vec![shard], reason: format!("unexpected answer {kind}") }
+}

@@ -1,0 +1,244 @@
+//! Reads of the local state: confirmed by a quorum where asked, parked until fresh enough, judged, answered.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian_model::{Distance, Hlc, LogIndex, OriginShard, Query, VersionVector};
+use meridian_shard::State;
+use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer};
+
+use crate::settings::Sabotage;
+use crate::shard_calls::Requester;
+use crate::{Command, Now, ReadJob, ReadResult, ReadWhat, Replica};
+
+/// Reads that one replica may have under way; more are refused.
+const READS_WAITING: usize = 16_384;
+/// Asked again under a new number when a quorum has not answered in this time: the library drops silently.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(150);
+/// After this the read is given back, so that its gateway can try another replica.
+const INDEX_PATIENCE: Duration = Duration::from_millis(600);
+
+/// One read under way.
+#[derive(Debug)]
+pub(crate) struct ReadCall {
+    from: Requester,
+    what: ReadWhat,
+    demand: ReadDemand,
+    arrived: Duration,
+    waited: bool,
+    /// Own clock when the quorum was asked: every write acknowledged in the region before is reflected.
+    confirmed: Option<Hlc>,
+}
+
+impl ReadCall {
+    pub(crate) fn new(from: Requester, what: ReadWhat, demand: ReadDemand, now: Now) -> Self {
+        Self { from, what, demand, arrived: now.mono, waited: false, confirmed: None }
+    }
+}
+
+/// Where the reads of a replica stand.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    calls: BTreeMap<u64, ReadCall>,
+    /// Wait to be asked about.
+    unasked: Vec<u64>,
+    /// Asked about under a number, when, and for whom.
+    asked: BTreeMap<u64, Asked>,
+    /// Wait until the state reaches an index.
+    applying: BTreeMap<LogIndex, Vec<u64>>,
+    /// Wait until the state is fresh enough.
+    parked: Vec<u64>,
+    /// Handed to the shell; whether the demand is kept.
+    running: BTreeMap<u64, (ReadCall, bool)>,
+    /// The newest confirmed time.
+    confirmed: Option<Hlc>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    at: Now,
+    calls: Vec<u64>,
+}
+
+impl Replica {
+    pub(crate) fn read(&mut self, call: ReadCall) {
+        if self.reads.calls.len() >= READS_WAITING {
+            return self.answer(call.from, ShardAnswer::Busy(format!("{READS_WAITING} reads are under way")));
+        }
+        let number = self.number();
+        let index = call.demand.index && self.settings.sabotage != Some(Sabotage::ReadWithoutIndex);
+        self.reads.calls.insert(number, call);
+        if index {
+            self.reads.unasked.push(number);
+        } else {
+            self.judge_read(number);
+        }
+    }
+
+    /// One question to the quorum serves all reads that came since the last.
+    pub(crate) fn ask_for_read_indexes(&mut self) {
+        if self.reads.unasked.is_empty() || self.out_of_service.is_some() {
+            return;
+        }
+        let context = self.number();
+        if self.raft.read_index(context).is_ok() {
+            let calls = std::mem::take(&mut self.reads.unasked);
+            self.reads.asked.insert(context, Asked { at: self.now, calls });
+        }
+    }
+
+    pub(crate) fn read_index_confirmed(&mut self, context: u64, index: LogIndex) {
+        let Some(asked) = self.reads.asked.remove(&context) else { return };
+        let at = Hlc::at(asked.at.wall);
+        self.reads.confirmed = self.reads.confirmed.max(Some(at));
+        for call in &asked.calls {
+            if let Some(call) = self.reads.calls.get_mut(call) {
+                call.confirmed = Some(at);
+            }
+        }
+        self.reads.applying.entry(index).or_default().extend(asked.calls);
+        self.recheck_reads();
+    }
+
+    /// The state moved on: some reads may be ready.
+    pub(crate) fn recheck_reads(&mut self) {
+        let applied = self.state.read().applied();
+        while let Some(entry) = self.reads.applying.first_entry() {
+            if *entry.key() > applied {
+                break;
+            }
+            for call in entry.remove() {
+                self.judge_read(call);
+            }
+        }
+        for call in std::mem::take(&mut self.reads.parked) {
+            self.judge_read(call);
+        }
+    }
+
+    fn judge_read(&mut self, number: u64) {
+        let Some(call) = self.reads.calls.get(&number) else { return };
+        let state = self.state.read();
+        let safe = self.safe_time(state.safe(), call.confirmed);
+        // What the region itself confirmed by a quorum reflects all it acknowledged, whatever the clocks say.
+        let confirmed = self.is_own_origin_only(&state) && call.confirmed.is_some();
+        let time_kept = call.demand.safe.is_none_or(|wanted| confirmed || safe.is_some_and(|safe| safe >= wanted));
+        let kept = time_kept && self.covers(state.vv(), &call.demand.covers);
+        drop(state);
+        let waited = self.now.mono.saturating_sub(call.arrived);
+        let left = call.demand.wait.saturating_sub(waited);
+        // Safe time moves no faster than time itself once the tail is reached: more than is left cannot be waited for.
+        let needed = match (call.demand.safe, safe) {
+            (Some(wanted), Some(safe)) if !time_kept => wanted.since(safe),
+            (Some(_), None) if !time_kept => Duration::MAX,
+            _ => Duration::ZERO,
+        };
+        if !kept && !left.is_zero() && needed <= left {
+            if let Some(call) = self.reads.calls.get_mut(&number) {
+                call.waited = true;
+            }
+            self.reads.parked.push(number);
+            return;
+        }
+        let Some(call) = self.reads.calls.remove(&number) else { return };
+        let what = ReadJob { what: call.what.clone() };
+        self.reads.running.insert(number, (call, kept));
+        self.out.push(Command::Read { job: number, what });
+    }
+
+    pub(crate) fn read_done(&mut self, job: u64, result: ReadResult) {
+        let Some((call, kept)) = self.reads.running.remove(&job) else { return };
+        let safe = self.safe_time(&result.safe, call.confirmed);
+        let part = ReadPart { body: result.body, kept, waited: call.waited, safe, covers: result.covers };
+        self.answer(call.from, ShardAnswer::Part(part));
+    }
+
+    fn is_own_origin_only(&self, state: &State) -> bool {
+        *state.primary().1 == self.identity.genesis.region
+    }
+
+    /// Up to when every write of every region that may write is known to be here; `None` when one was never heard of.
+    fn safe_time(&self, safe: &BTreeMap<OriginShard, Hlc>, confirmed: Option<Hlc>) -> Option<Hlc> {
+        let state = self.state.read();
+        let region = state.primary().1;
+        if *region == self.identity.genesis.region {
+            // Towards its own region a replica is as fresh as the last quorum it asked.
+            return safe.get(&self.own_origin()).copied().max(confirmed);
+        }
+        let shards = state.origin_shards(region)?;
+        meridian_model::ShardNumber::all(shards)
+            .map(|shard| safe.get(&OriginShard { region: region.clone(), shard }).copied())
+            .min()
+            .flatten()
+    }
+
+    /// Whether the positions that concern this shard are reached: another shard's own log is not its to reach.
+    fn covers(&self, have: &VersionVector, wanted: &VersionVector) -> bool {
+        let region = &self.identity.genesis.region;
+        let own = self.me().shard;
+        wanted
+            .iter()
+            .filter(|(origin, _)| origin.region != *region || origin.shard == own)
+            .all(|(origin, position)| have.position(origin) >= position)
+    }
+
+    pub(crate) fn tick_reads(&mut self) {
+        self.ask_again();
+        self.give_back();
+        self.recheck_reads();
+    }
+
+    fn ask_again(&mut self) {
+        let now = self.now.mono;
+        let late: Vec<u64> = (self.reads.asked.iter())
+            .filter(|(_, asked)| now.saturating_sub(asked.at.mono) >= ASK_AGAIN_AFTER)
+            .map(|(context, _)| *context)
+            .collect();
+        for context in late {
+            if let Some(asked) = self.reads.asked.remove(&context) {
+                self.reads.unasked.extend(asked.calls);
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        let now = self.now.mono;
+        let reads = &mut self.reads;
+        let late = |number: &u64| {
+            let Some(call) = reads.calls.get(number) else { return true };
+            now.saturating_sub(call.arrived) >= INDEX_PATIENCE
+        };
+        let (back, stay): (Vec<u64>, Vec<u64>) = reads.unasked.iter().partition(|number| late(number));
+        reads.unasked = stay;
+        for number in back {
+            if let Some(call) = self.reads.calls.remove(&number) {
+                self.answer(call.from, ShardAnswer::Busy("no quorum of the shard answers".into()));
+            }
+        }
+    }
+}
+
+/// Reads the state: what the shell runs on any thread, under the read lock.
+#[must_use]
+pub fn execute(state: &State, job: &ReadJob) -> ReadResult {
+    let body = match &job.what {
+        ReadWhat::Points(name, query) => state.collection(name).map(|held| match state.read(held.uid(), query) {
+            Ok(answer) => PartBody::Answer { answer, smallest_first: smallest_first(held.def(), query) },
+            Err(fault) => PartBody::Wrong(fault.to_string()),
+        }),
+        ReadWhat::List => Some(PartBody::Collections(state.collections().map(|held| held.def().clone()).collect())),
+        ReadWhat::Describe(name) => state.collection(name).map(|held| PartBody::Collection {
+            uid: held.uid(),
+            def: held.def().clone(),
+            points: held.points(),
+            indexed: held.indexed(),
+        }),
+    };
+    ReadResult { body, covers: state.vv().clone(), safe: state.safe().clone() }
+}
+
+fn smallest_first(def: &meridian_model::CollectionDef, query: &Query) -> bool {
+    let Query::Search(search) = query else { return false };
+    let distance = def.vectors.get(&search.using).map(|vector| vector.distance);
+    matches!(distance, Some(Distance::Euclid | Distance::Manhattan))
+}

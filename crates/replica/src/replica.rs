@@ -1,0 +1,290 @@
+//! The machine itself: its parts, and where each event goes.
+
+use std::sync::Arc;
+
+use meridian_model::{OriginShard, ReplicaId};
+use meridian_raft::Raft;
+use meridian_shard::State;
+use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
+use meridian_wire::topology::{Identity, ReplicaStatus};
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use crate::consensus::Consensus;
+use crate::gateway::Gateway;
+use crate::links::Links;
+use crate::nodes::Nodes;
+use crate::reads::Reads;
+use crate::shard_calls::{Requester, Writes};
+use crate::snapshots::Snapshots;
+use crate::tails::Tails;
+use crate::topology::Membership;
+use crate::{Command, Counters, Event, Now, Peer, Settings};
+
+/// One replica and its gateway.
+///
+/// Events go in one by one through [`Replica::step`], which returns what is to be done, in order. The state is shared with
+/// the threads that read; only the machine changes it.
+pub struct Replica {
+    pub(crate) settings: Settings,
+    pub(crate) identity: Identity,
+    pub(crate) now: Now,
+    pub(crate) raft: Raft,
+    pub(crate) state: Arc<RwLock<State>>,
+    pub(crate) out: Vec<Command>,
+    pub(crate) counters: Counters,
+    pub(crate) nodes: Nodes,
+    pub(crate) consensus: Consensus,
+    pub(crate) membership: Membership,
+    pub(crate) writes: Writes,
+    pub(crate) reads: Reads,
+    pub(crate) gateway: Gateway,
+    pub(crate) links: Links,
+    pub(crate) tails: Tails,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) disk_full: bool,
+    pub(crate) draining: Option<crate::drain::Draining>,
+    /// Why this replica must not serve, if so.
+    pub(crate) out_of_service: Option<String>,
+    next_number: u64,
+}
+
+impl Replica {
+    pub(crate) fn assemble(
+        settings: Settings,
+        identity: Identity,
+        now: Now,
+        raft: Raft,
+        state: State,
+        consensus: Consensus,
+        membership: Membership,
+        snapshots: Snapshots,
+        tails: Tails,
+    ) -> Self {
+        let mut nodes = Nodes::default();
+        let shard = identity.genesis.shard;
+        for member in membership.members() {
+            let node = NodeId { shard, replica: member.replica };
+            nodes.learn(node, member.address.clone());
+        }
+        // Numbers of calls must not repeat those of an earlier life, whose answers may still be under way.
+        let next_number = (now.wall.0 << 20) | (identity.replica.0 & 0xfffff);
+        Self {
+            settings,
+            identity,
+            now,
+            raft,
+            state: Arc::new(RwLock::new(state)),
+            out: Vec::new(),
+            counters: Counters::default(),
+            nodes,
+            consensus,
+            membership,
+            writes: Writes::default(),
+            reads: Reads::default(),
+            gateway: Gateway::default(),
+            links: Links::default(),
+            tails,
+            snapshots,
+            disk_full: false,
+            draining: None,
+            out_of_service: None,
+            next_number,
+        }
+    }
+
+    /// Takes in one event and returns what is to be done, in order.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Command> {
+        // A clock that went back must not take the machine with it.
+        self.now = Now { mono: now.mono.max(self.now.mono), wall: now.wall };
+        self.dispatch(event);
+        self.drive();
+        std::mem::take(&mut self.out)
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Tick { random } => self.tick(random),
+            Event::Client { ticket, request } => self.ask(crate::gateway::Asker::Ticket(ticket), request),
+            Event::Met(hello) => self.met(&hello),
+            Event::Lost(peer) => self.lost(&peer),
+            Event::Peer(from, message) => self.peer_message(from, message),
+            Event::Region(from, message) => self.region_message(from, message),
+            Event::Topology { ticket, call } => self.topology_call(ticket, call),
+            Event::Persisted { number, first } => self.persisted(number, first),
+            Event::ReadDone { job, result } => self.read_done(job, result),
+            Event::SnapshotTaken { id, manifest } => self.snapshot_taken(id, manifest),
+            Event::ChunkRead { to, call, bytes } => {
+                self.send(to, PeerMessage::Answer(call, CallAnswer::Chunk(bytes)));
+            }
+            Event::InstallWants { file, offset, len } => self.install_wants(file, offset, len),
+            Event::Installed { meta, state } => self.installed(&meta, *state),
+            Event::InstallFailed(reason) => self.install_failed(&reason),
+            Event::Records { origin, records, origin_shards } => self.broker_records(&origin, records, origin_shards),
+            Event::DiskFull(full) => self.disk_full = full,
+            Event::Drain => self.drain(),
+        }
+    }
+
+    fn tick(&mut self, random: u64) {
+        self.raft.tick(random);
+        self.tick_consensus();
+        self.tick_writes();
+        self.tick_reads();
+        self.tick_gateway();
+        self.tick_links();
+        self.tick_tails();
+        self.tick_snapshots();
+        self.tick_healing();
+        self.tick_topology();
+        self.tick_drain();
+    }
+
+    fn met(&mut self, hello: &meridian_wire::frame::Hello) {
+        let Some(node) = hello.node else { return };
+        if node == self.me() || hello.cluster != self.identity.genesis.cluster {
+            return;
+        }
+        self.nodes.met(node, hello.address.clone());
+        if let Some(lead) = self.lead_notice() {
+            self.send(node, PeerMessage::Lead(lead));
+        }
+    }
+
+    fn lost(&mut self, peer: &Peer) {
+        if let Peer::Node(node) = peer {
+            self.nodes.lost(*node);
+            if node.shard == self.me().shard {
+                self.raft.report_unreachable(node.replica.0);
+            }
+        }
+        self.gateway_lost(peer);
+        self.links_lost(peer);
+        self.tails_lost(peer);
+    }
+
+    fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::Raft(bytes) => self.raft_message(from, &bytes),
+            PeerMessage::Lead(lead) => {
+                let me = self.me();
+                for (node, address) in self.nodes.led_by(from, &lead) {
+                    if node != me {
+                        self.out.push(Command::Dial(node, address));
+                    }
+                }
+            }
+            PeerMessage::Call(call, body) => match body {
+                Call::Shard(body) => self.shard_call(Requester::Node(from, call), body),
+                Call::Tail(body) => self.tail_call(Requester::Node(from, call), body),
+                Call::Chunk { snapshot, file, offset, len } => {
+                    self.out.push(Command::ReadChunk { to: from, call, snapshot, file, offset, len });
+                }
+                Call::Snapshot { at_least } => self.snapshot_wanted(from, call, at_least),
+            },
+            PeerMessage::Answer(call, answer) => match answer {
+                CallAnswer::Shard(answer) => self.shard_answer(Some(from), call, answer),
+                CallAnswer::Tail(answer) => self.relayed_tail(from, call, answer),
+                CallAnswer::Chunk(bytes) => self.chunk(call, bytes),
+                CallAnswer::Snapshot(manifest) => self.snapshot_offered(from, call, manifest),
+            },
+        }
+    }
+
+    fn region_message(&mut self, from: Peer, message: RegionMessage) {
+        match message {
+            RegionMessage::Call(call, RegionCall::Ask(request)) => {
+                self.ask(crate::gateway::Asker::Region(from, call), request);
+            }
+            RegionMessage::Call(call, RegionCall::Tail(shard, body)) => self.region_tail_call(&from, call, shard, body),
+            RegionMessage::Answer(call, RegionAnswer::Reply(reply)) => self.region_reply(call, reply),
+            RegionMessage::Answer(call, RegionAnswer::Tail(answer)) => self.tail_answer(call, answer),
+        }
+    }
+
+    // --- what every part uses ---
+
+    /// This replica among those of the region.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        NodeId { shard: self.identity.genesis.shard, replica: self.identity.replica }
+    }
+
+    /// What this replica is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The state, to be read by other threads.
+    #[must_use]
+    pub fn shared_state(&self) -> Arc<RwLock<State>> {
+        Arc::clone(&self.state)
+    }
+
+    /// The state, for a short look.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
+    /// What this replica knows of itself and its group.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        self.replica_status()
+    }
+
+    /// Whether requests should come here: the state is loaded, this replica is a member, what was committed when it
+    /// started is applied, and it is not stopping. Losing the leader later changes nothing.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.out_of_service.is_none()
+            && self.consensus.healing.is_none()
+            && self.draining.is_none()
+            && self.consensus.caught_up
+    }
+
+    /// Merges a few waiting vectors into the graphs; true when more wait. Call it when nothing else is to be done.
+    pub fn idle(&mut self) -> bool {
+        const VECTORS_A_TURN: usize = 4;
+        if self.state.read().pending_index() == 0 {
+            return false;
+        }
+        let mut state = self.state.write();
+        state.merge_index(VECTORS_A_TURN);
+        state.pending_index() > 0
+    }
+
+    /// How far the chased origin shards are: origin shard, and the deltas taken in and not applied.
+    pub fn chased(&self) -> Vec<(OriginShard, u64)> {
+        self.links_in_flight()
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, message: PeerMessage) {
+        self.out.push(Command::Send(to, message));
+    }
+
+    pub(crate) fn send_replica(&mut self, to: ReplicaId, message: PeerMessage) {
+        let shard = self.me().shard;
+        self.send(NodeId { shard, replica: to }, message);
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Whether this region takes writes.
+    pub(crate) fn is_primary(&self) -> bool {
+        *self.state.read().primary().1 == self.identity.genesis.region
+    }
+
+    /// This shard as an origin.
+    pub(crate) fn own_origin(&self) -> OriginShard {
+        OriginShard { region: self.identity.genesis.region.clone(), shard: self.me().shard }
+    }
+}

@@ -1,0 +1,200 @@
+//! From what the disk holds to a running machine.
+
+use meridian_model::LogIndex;
+use meridian_raft::{Config, Entry as RaftEntry, HardState, Raft, Restored};
+use meridian_shard::{Entry, State};
+use meridian_wire::topology::Identity;
+
+use crate::consensus::Consensus;
+use crate::snapshots::Snapshots;
+use crate::tails::Tails;
+use crate::topology::Membership;
+use crate::{LogRecord, Now, RecordError, Replica, Settings, SnapshotMeta};
+
+/// What the disk holds.
+#[derive(Default)]
+pub struct Found {
+    /// The records of the write-ahead log in order, each with its log sequence number.
+    pub records: Vec<(u64, Vec<u8>)>,
+    /// The newest whole snapshot: its meta bytes, its manifest, its state.
+    pub snapshot: Option<(Vec<u8>, Vec<u8>, State)>,
+}
+
+/// Why a replica must not start. It never votes again under this id: it is removed, and joins anew under another.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The log is empty although the replica was born with records in it.
+    #[error("the log is empty: it was lost")]
+    LogLost,
+    /// A record cannot be read.
+    #[error("log record {lsn}")]
+    Record {
+        /// Its log sequence number.
+        lsn: u64,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// The snapshot's meta bytes cannot be read.
+    #[error("the snapshot's meta bytes are of an unknown format")]
+    SnapshotMeta,
+    /// The parts contradict each other.
+    #[error("the log contradicts itself")]
+    Log(#[from] meridian_raft::RestoreError),
+    /// The identity names an impossible number of shards.
+    #[error("identity")]
+    Identity(#[from] meridian_model::BucketTableError),
+}
+
+impl Replica {
+    /// The records that a replica's log is born with. They are on disk before its identity is, so that an empty log under
+    /// an identity is known to be a lost one.
+    #[must_use]
+    pub fn birth_records(identity: &Identity) -> Vec<Vec<u8>> {
+        let born = born(identity);
+        let (index, term) = born.snapshot;
+        vec![LogRecord::Base { index, term }.encode(), LogRecord::HardState(born.hard_state).encode()]
+    }
+
+    /// Starts from what the disk holds. `incarnation` differs at every start.
+    ///
+    /// # Errors
+    /// When the log is lost or contradicts itself: the replica must not vote.
+    pub fn restore(
+        settings: Settings,
+        identity: Identity,
+        now: Now,
+        incarnation: u64,
+        found: Found,
+    ) -> Result<Self, RestoreError> {
+        if found.records.is_empty() {
+            return Err(RestoreError::LogLost);
+        }
+        let mut log = Log::read(&identity, &found.records)?;
+        let born_at = born(&identity).snapshot.0;
+        let (state, membership, members, snapshots) = match found.snapshot {
+            Some((meta, manifest, state)) => {
+                let meta = SnapshotMeta::decode(&meta).ok_or(RestoreError::SnapshotMeta)?;
+                log.fit_behind(&meta);
+                let mut membership = Membership::default();
+                membership.replace(&meta);
+                (state, membership, meta.members(), Snapshots::found(meta.index, Some(manifest)))
+            }
+            None => {
+                let mut state = State::new(shard_identity(&identity))?;
+                if born_at > 0 {
+                    state.apply(LogIndex(born_at), &Entry::Noop);
+                }
+                (state, Membership::of(&identity.founders), born(&identity).members, Snapshots::found(0, None))
+            }
+        };
+        let consensus = Consensus::with_places(log.places);
+        let restored = Restored {
+            hard_state: log.hard_state,
+            members: members.clone(),
+            snapshot: log.base,
+            entries: log.entries,
+            applied: state.applied().0,
+        };
+        let config = Config {
+            election_ticks: settings.election_ticks,
+            heartbeat_ticks: settings.heartbeat_ticks,
+            ..Config::new(identity.replica.0, incarnation)
+        };
+        let raft = Raft::new(config, restored)?;
+        let mut replica =
+            Self::assemble(settings, identity, now, raft, state, consensus, membership, snapshots, Tails::default());
+        replica.offer_found_snapshot(members);
+        Ok(replica)
+    }
+}
+
+fn born(identity: &Identity) -> Restored {
+    if identity.founders.is_empty() {
+        Restored::joining()
+    } else {
+        Restored::bootstrap(identity.founders.iter().map(|founder| founder.replica.0))
+    }
+}
+
+fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
+    let genesis = &identity.genesis;
+    meridian_shard::Identity {
+        region: genesis.region.clone(),
+        shard: genesis.shard,
+        shards: genesis.shards,
+        primary: (genesis.primary_term, genesis.primary.clone()),
+    }
+}
+
+/// The log as its records tell it.
+struct Log {
+    hard_state: HardState,
+    base: (u64, u64),
+    entries: Vec<RaftEntry>,
+    places: Vec<(u64, u64)>,
+}
+
+impl Log {
+    fn read(identity: &Identity, records: &[(u64, Vec<u8>)]) -> Result<Self, RestoreError> {
+        let born = born(identity);
+        let mut log =
+            Self { hard_state: born.hard_state, base: born.snapshot, entries: Vec::new(), places: Vec::new() };
+        for (lsn, bytes) in records {
+            match LogRecord::decode(bytes).map_err(|source| RestoreError::Record { lsn: *lsn, source })? {
+                LogRecord::HardState(state) => log.hard_state = state,
+                LogRecord::Base { index, term } => log.rebase(index, term),
+                LogRecord::Entry(entry) => log.append(*lsn, entry),
+            }
+        }
+        Ok(log)
+    }
+
+    fn append(&mut self, lsn: u64, entry: RaftEntry) {
+        // The beginning of what was let go of may stand in a segment that was not.
+        if entry.index <= self.base.0 {
+            return;
+        }
+        if self.entries.first().is_some_and(|first| entry.index <= first.index) {
+            self.entries.clear();
+            self.places.clear();
+        }
+        if let Some(first) = self.entries.first().map(|first| first.index) {
+            let keep = usize::try_from(entry.index - first).expect("a log fits into memory");
+            self.entries.truncate(keep);
+            self.places.truncate(keep);
+        }
+        self.places.push((entry.index, lsn));
+        self.entries.push(entry);
+    }
+
+    /// Entries up to `index` are void; all of them are, if the one at `index` is another one than was meant.
+    fn rebase(&mut self, index: u64, term: u64) {
+        let held = self.entries.iter().find(|entry| entry.index == index).map(|entry| entry.term);
+        if held == Some(term) {
+            self.entries.retain(|entry| entry.index > index);
+            self.places.retain(|(at, _)| *at > index);
+        } else if self.entries.first().is_none_or(|first| first.index <= index) {
+            self.entries.clear();
+            self.places.clear();
+        }
+        self.base = (index, term);
+    }
+
+    /// A snapshot that was installed just before the crash may be ahead of the log, which then is void.
+    fn fit_behind(&mut self, meta: &SnapshotMeta) {
+        // The log as released begins behind its base record, which may stand later in the file than its first entries.
+        let term_at = |index: u64| {
+            let entry = self.entries.iter().find(|entry| entry.index == index).map(|entry| entry.term);
+            entry.or((index == self.base.0).then_some(self.base.1))
+        };
+        if term_at(meta.index) != Some(meta.term) {
+            self.base = (meta.index, meta.term);
+            self.entries.clear();
+            self.places.clear();
+            if self.hard_state.term < meta.term {
+                // No vote of that term can have been given: it would stand in the log.
+                self.hard_state = HardState { term: meta.term, vote: 0, ..self.hard_state };
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a replica is told at its start and keeps to.
+
+use std::time::Duration;
+
+use meridian_model::RegionName;
+use meridian_wire::client::OnStale;
+
+/// What a replica is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether other regions may follow this one: then an idle leader closes time.
+    pub followed: bool,
+    /// How often an idle leader closes time. 25 ms at least.
+    pub close_interval: Duration,
+    /// The other regions that this one follows.
+    pub links: Vec<LinkSettings>,
+    /// Required freshness of a read that says nothing; without it such a read is answered by the region alone.
+    pub default_freshness: Option<Duration>,
+    /// Fallbacks of a read that names none.
+    pub on_stale: Vec<OnStale>,
+    /// How long a read that does not say may wait.
+    pub max_wait: Duration,
+    /// How far the clocks of any two pods of any regions may differ.
+    pub clock_bound: Duration,
+    /// How far the shard's last stamp may lie ahead of the leader's clock before it refuses writes.
+    pub max_drift: Duration,
+    /// Raft ticks without a leader before a follower seeks election.
+    pub election_ticks: usize,
+    /// Raft ticks between two heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Entries applied between two snapshots.
+    pub snapshot_every: u64,
+    /// Entries kept behind a snapshot for slow followers and links.
+    pub log_kept: u64,
+    /// Wished-for voters of each shard, as reported to clients.
+    pub replicas: u16,
+    /// A bug put in on purpose. `None` outside the simulation.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A region that is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// Which.
+    pub source: RegionName,
+    /// Paused links take nothing in; staleness grows.
+    pub paused: bool,
+    /// The records come from Kafka through the shell, not from the region itself.
+    pub kafka: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            followed: false,
+            close_interval: Duration::from_millis(50),
+            links: Vec::new(),
+            default_freshness: None,
+            on_stale: vec![OnStale::Wait, OnStale::Redirect, OnStale::Serve],
+            max_wait: Duration::from_millis(50),
+            clock_bound: Duration::from_millis(10),
+            max_drift: Duration::from_millis(500),
+            election_ticks: 15,
+            heartbeat_ticks: 3,
+            snapshot_every: 20_000,
+            log_kept: 20_000,
+            replicas: 3,
+            sabotage: None,
+        }
+    }
+}
+
+/// Bugs that the simulation must catch: each is an error somebody once made. Nothing outside the tests sets one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Counts itself before its own fsync.
+    AckBeforeFsync,
+    /// Takes a delta again that it has applied.
+    SkipVvCheck,
+    /// Steps over a missing delta.
+    AcceptGap,
+    /// Promises a closed time that later writes undercut.
+    CloseTooHigh,
+    /// Answers a strong read without asking a quorum.
+    ReadWithoutIndex,
+    /// Votes although its log was lost.
+    VoteAfterLogLoss,
+    /// Serves what is too old without saying so.
+    UnmarkedStale,
+    /// Takes a log with a damaged middle for one with a torn end.
+    AcceptLogDamage,
+}

@@ -1,0 +1,316 @@
+//! What a replica answers about its own shard: the leader stamps, proposes and acknowledges; any replica reads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian_model::{
+    CollectionDef, CollectionName, CollectionUid, Hlc, Op, Position, Seq, VersionVector, WallMillis, WriteId,
+};
+use meridian_raft::ProposeError;
+use meridian_shard::{CollectionChange, Entry, Outcome, Write, WriteResult};
+use meridian_wire::client::PointOp;
+use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
+
+use crate::reads::ReadCall;
+use crate::settings::Sabotage;
+use crate::{ReadWhat, Replica};
+
+/// Writes that may wait for their commit at one leader; more are refused until some are done.
+const WRITES_WAITING: usize = 4096;
+/// Part number of definitions that a shard takes over from shard 1.
+const PART_LEARNT: u32 = 1 << 16;
+
+/// Who gets the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requester {
+    /// This replica's own gateway, under this number.
+    Own(u64),
+    /// Another replica.
+    Node(NodeId, u64),
+}
+
+/// The leader's writes under way.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    /// The newest stamp given, committed or not.
+    pub(crate) hlc: Hlc,
+    waiting: BTreeMap<(WriteId, u32), Vec<(Requester, Kind)>>,
+    last_close: Duration,
+}
+
+/// What the requester wants to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Written,
+    Created,
+    Dropped(CollectionUid),
+}
+
+impl Kind {
+    fn answer(self, last: Seq, covers: VersionVector, change: Option<&CollectionChange>) -> ShardAnswer {
+        match (self, change) {
+            (Self::Created, Some(CollectionChange::Created(uid) | CollectionChange::Known(uid))) => {
+                ShardAnswer::Created(*uid, covers)
+            }
+            // Another create of that name came first.
+            (Self::Created, _) => ShardAnswer::Exists,
+            (Self::Dropped(upto), change) => {
+                let existed = !matches!(change, Some(CollectionChange::Dropped { existed: false }));
+                ShardAnswer::Dropped { existed, upto, covers }
+            }
+            (Self::Written, _) => ShardAnswer::Written(last, covers),
+        }
+    }
+}
+
+impl Replica {
+    pub(crate) fn shard_call(&mut self, from: Requester, call: ShardCall) {
+        let fault = match &self.out_of_service {
+            Some(reason) => Some(reason.as_str()),
+            None if self.consensus.healing.is_some() => Some("its state differs from its group's and is fetched anew"),
+            None => None,
+        };
+        if let Some(fault) = fault {
+            let answer = ShardAnswer::Busy(format!("replica {} is out of service: {fault}", self.me().replica));
+            return self.answer(from, answer);
+        }
+        match call {
+            ShardCall::Read { collection, query, demand } => {
+                self.read(ReadCall::new(from, ReadWhat::Points(collection, query), demand, self.now));
+            }
+            ShardCall::List(demand) => self.read(ReadCall::new(from, ReadWhat::List, demand, self.now)),
+            ShardCall::Describe(name, demand) => {
+                self.read(ReadCall::new(from, ReadWhat::Describe(name), demand, self.now));
+            }
+            _ if !self.is_leading() => {
+                let leader = self.raft.status().leader.map(meridian_model::ReplicaId);
+                self.answer(from, ShardAnswer::NotLeader(leader.filter(|id| *id != self.me().replica)));
+            }
+            ShardCall::Resolve(name) => {
+                let found = self.state.read().collection(&name).map(|held| (held.uid(), held.def().clone()));
+                self.answer(from, ShardAnswer::Resolved(found));
+            }
+            ShardCall::Write { id, table, collection, ops } => self.write(from, id, table, &collection, ops),
+            ShardCall::Create { id, def } => self.create(from, id, def),
+            ShardCall::Learn { uid, def } => self.learn(from, uid, def),
+            ShardCall::Drop { id, name, upto } => self.drop_collection(from, id, &name, upto),
+        }
+    }
+
+    pub(crate) fn answer(&mut self, to: Requester, answer: ShardAnswer) {
+        match to {
+            Requester::Own(call) => self.shard_answer(None, call, answer),
+            Requester::Node(node, call) => self.send(node, PeerMessage::Answer(call, CallAnswer::Shard(answer))),
+        }
+    }
+
+    fn write(
+        &mut self,
+        from: Requester,
+        id: WriteId,
+        table: meridian_model::TableVersion,
+        collection: &CollectionName,
+        ops: Vec<PointOp>,
+    ) {
+        let part = u32::from(self.me().shard.number());
+        let state = self.state.read();
+        let refusal = if let Some(done) = state.write_result(id, part) {
+            Some(self.written(done))
+        } else if table != state.table().version {
+            Some(ShardAnswer::NotOwner(state.table().version))
+        } else if ops.iter().any(|op| state.table().shard_of(op.point()) != self.me().shard) {
+            Some(ShardAnswer::NotOwner(state.table().version))
+        } else {
+            None
+        };
+        if let Some(answer) = refusal {
+            drop(state);
+            return self.answer(from, answer);
+        }
+        let Some(uid) = state.collection(collection).map(|held| held.uid()) else {
+            drop(state);
+            return self.answer(from, ShardAnswer::NoCollection);
+        };
+        let mut ops: Vec<Op> = ops.into_iter().map(|op| op_of(uid, op)).collect();
+        let checked = state.check_write(&ops);
+        if checked.is_ok() {
+            state.normalise(&mut ops);
+        }
+        drop(state);
+        match checked {
+            Ok(()) => self.propose_ops(from, Kind::Written, id, part, ops),
+            Err(fault) => self.answer(from, ShardAnswer::Wrong(fault.to_string())),
+        }
+    }
+
+    fn create(&mut self, from: Requester, id: WriteId, def: CollectionDef) {
+        let state = self.state.read();
+        let covers = state.vv().clone();
+        // The answer of a repeated create names the uid that the first one got.
+        let known =
+            state.write_result(id, 0).map(|done| Kind::Created.answer(done.last, covers, done.collection.as_ref()));
+        let taken = state.collection(&def.name).is_some();
+        drop(state);
+        match known {
+            Some(answer) => self.answer(from, answer),
+            None if taken => self.answer(from, ShardAnswer::Exists),
+            None => {
+                let uid = CollectionUid(self.next_stamp().0);
+                self.propose_ops(from, Kind::Created, id, 0, vec![Op::CreateCollection { uid, def }]);
+            }
+        }
+    }
+
+    fn learn(&mut self, from: Requester, uid: CollectionUid, def: CollectionDef) {
+        let state = self.state.read();
+        let known = state.collection_by_uid(uid).is_some() || state.is_dropped(uid);
+        let (last, covers) = (Seq(state.next_seq().0 - 1), state.vv().clone());
+        drop(state);
+        if known {
+            return self.answer(from, ShardAnswer::Written(last, covers));
+        }
+        let id = WriteId(u128::from(uid.0));
+        self.propose_ops(from, Kind::Written, id, PART_LEARNT, vec![Op::CreateCollection { uid, def }]);
+    }
+
+    fn drop_collection(&mut self, from: Requester, id: WriteId, name: &CollectionName, upto: Option<CollectionUid>) {
+        let upto = upto.unwrap_or(CollectionUid(self.next_stamp().0));
+        let state = self.state.read();
+        let repeated = state.write_result(id, 0).is_some();
+        let standing = state.collection(name).map(|held| held.uid()).filter(|uid| *uid <= upto);
+        let covers = state.vv().clone();
+        drop(state);
+        match standing {
+            Some(uid) => self.propose_ops(from, Kind::Dropped(upto), id, 0, vec![Op::DropCollection { uid }]),
+            None => self.answer(from, ShardAnswer::Dropped { existed: repeated, upto, covers }),
+        }
+    }
+
+    fn next_stamp(&self) -> Hlc {
+        self.writes.hlc.max(self.state.read().last_hlc()).tick(self.now.wall)
+    }
+
+    /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
+    fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
+        let waiting = self.writes.waiting.len();
+        if self.disk_full {
+            return self.answer(from, ShardAnswer::Full);
+        }
+        if self.draining.is_some() {
+            return self.answer(from, ShardAnswer::NotLeader(None));
+        }
+        if waiting >= WRITES_WAITING {
+            return self.answer(from, ShardAnswer::Busy(format!("{waiting} writes wait for their commit")));
+        }
+        if let Some(waiters) = self.writes.waiting.get_mut(&(id, part)) {
+            waiters.push((from, kind));
+            return;
+        }
+        let hlc = self.next_stamp();
+        let ahead = hlc.since(Hlc::at(self.now.wall));
+        if ahead > self.settings.max_drift {
+            let text = format!("the shard's newest stamp is {} ms ahead of this clock", ahead.as_millis());
+            return self.answer(from, ShardAnswer::Busy(text));
+        }
+        let last = Hlc(hlc.0 + ops.len() as u64 - 1);
+        let closed = self.promise(last);
+        let table = self.state.read().table().version;
+        let entry = Entry::Write(Write { id, part, table, ops, hlc, closed });
+        match self.raft.propose(entry.encode()) {
+            Ok(_) => {
+                self.writes.hlc = last;
+                self.writes.waiting.insert((id, part), vec![(from, kind)]);
+            }
+            Err(fault) => self.answer(from, refused_proposal(&fault)),
+        }
+    }
+
+    fn promise(&self, last: Hlc) -> Hlc {
+        match self.settings.sabotage {
+            Some(Sabotage::CloseTooHigh) => Hlc::at(WallMillis(last.wall().0 + 400)),
+            _ => last,
+        }
+    }
+
+    /// Tells those who wait for `entry` what became of it.
+    pub(crate) fn fulfil(&mut self, entry: &Entry, outcome: Outcome) {
+        match (entry, &outcome) {
+            (_, Outcome::Written { id, part, first, last, repeated, collection, .. }) => {
+                if *repeated {
+                    self.counters.writes_repeated += 1;
+                } else {
+                    self.counters.ops_committed += last.0 + 1 - first.0;
+                }
+                let covers = self.position_of(*last);
+                for (to, kind) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
+                    self.answer(to, kind.answer(*last, covers.clone(), collection.as_ref()));
+                }
+            }
+            (_, Outcome::TableChanged { id, part, held }) => {
+                for (to, _) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
+                    self.answer(to, ShardAnswer::NotOwner(*held));
+                }
+            }
+            (Entry::RemoteBatch(batch), outcome) => self.batch_applied(&batch.origin, outcome),
+            (Entry::Seed { origin, .. }, outcome) => self.seed_applied(origin, outcome),
+            _ => {}
+        }
+    }
+
+    fn written(&self, done: &WriteResult) -> ShardAnswer {
+        ShardAnswer::Written(done.last, self.position_of(done.last))
+    }
+
+    fn position_of(&self, seq: Seq) -> VersionVector {
+        let epoch = self.state.read().epoch();
+        [(self.own_origin(), Position { epoch, seq })].into_iter().collect()
+    }
+
+    /// A leader that no longer leads cannot say what became of its writes; their gateways ask the next one.
+    pub(crate) fn fail_waiting_writes(&mut self) {
+        for (to, _) in std::mem::take(&mut self.writes.waiting).into_values().flatten() {
+            self.answer(to, ShardAnswer::NotLeader(None));
+        }
+    }
+
+    pub(crate) fn tick_writes(&mut self) {
+        self.close_time();
+    }
+
+    /// Promises, when nothing is written, that nothing was: so that other regions can tell silence from a cut link.
+    fn close_time(&mut self) {
+        let due = self.now.mono.saturating_sub(self.writes.last_close) >= self.settings.close_interval;
+        if !due || !self.settings.followed || !self.is_leading() || !self.is_primary() {
+            return;
+        }
+        self.writes.last_close = self.now.mono;
+        let now = Hlc::at(self.now.wall);
+        if now <= self.writes.hlc || self.disk_full {
+            return;
+        }
+        let ts = self.promise(now);
+        if self.raft.propose(Entry::Close { ts }.encode()).is_ok() {
+            self.writes.hlc = now;
+        }
+    }
+}
+
+fn op_of(collection: CollectionUid, op: PointOp) -> Op {
+    match op {
+        PointOp::Upsert { point, vectors, payload } => Op::Upsert { collection, point, vectors, payload },
+        PointOp::Delete { point } => Op::Delete { collection, point },
+    }
+}
+
+fn refused_proposal(fault: &ProposeError) -> ShardAnswer {
+    match fault {
+        ProposeError::NotLeader { leader } => ShardAnswer::NotLeader(leader.map(meridian_model::ReplicaId)),
+        ProposeError::Size(bytes) => ShardAnswer::Wrong(format!("a write of {bytes} bytes is too large for the log")),
+        other => ShardAnswer::Busy(other.to_string()),
+    }
+}
+
+/// A call to another replica's shard.
+pub(crate) fn shard_message(call: u64, body: ShardCall) -> PeerMessage {
+    PeerMessage::Call(call, Call::Shard(body))
+}

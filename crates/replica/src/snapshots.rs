@@ -1,0 +1,328 @@
+//! Snapshots: taking them, letting go of the log behind them, and installing another replica's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian_model::{LogIndex, ReplicaId};
+use meridian_raft::{Installation, Members, Snapshot};
+use meridian_shard::State;
+use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage};
+use serde::{Deserialize, Serialize};
+
+use crate::{Command, Replica};
+
+/// Format version of [`SnapshotMeta`].
+const META_VERSION: u8 = 1;
+/// A piece that was asked for is asked for again after this.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// An installation that gets no piece for this long is given up; the leader offers again.
+const GIVE_UP: Duration = Duration::from_secs(20);
+
+/// What a snapshot says beside the state: the opaque bytes of its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// Newest entry applied.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// Those with a vote then.
+    pub voters: Vec<u64>,
+    /// Those without.
+    pub learners: Vec<u64>,
+    /// Where each was reached.
+    pub addresses: BTreeMap<ReplicaId, String>,
+    /// Index of the newest membership change.
+    pub membership_version: LogIndex,
+}
+
+impl SnapshotMeta {
+    /// The bytes of the manifest, format version first.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![META_VERSION]).expect("plain values can be encoded")
+    }
+
+    /// Undoes [`SnapshotMeta::encode`]; `None` for anything else, other versions among it.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (&META_VERSION, body) => postcard::from_bytes(body).ok(),
+            _ => None,
+        }
+    }
+
+    /// The group then.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        Members { voters: self.voters.iter().copied().collect(), learners: self.learners.iter().copied().collect() }
+    }
+}
+
+/// Where the snapshots of a replica stand.
+#[derive(Default)]
+pub(crate) struct Snapshots {
+    /// Index of the newest one on disk.
+    pub(crate) newest: u64,
+    /// Its manifest, for a replica that must re-install.
+    manifest: Option<Vec<u8>>,
+    /// Being written: number and group.
+    taking: Option<(u64, Members)>,
+    installing: Option<Installing>,
+    /// Installed on disk, waiting for the consensus library to take it.
+    installed: Option<(Snapshot, SnapshotMeta, State)>,
+    /// Replicas that wait for a snapshot of at least this index.
+    wanted: Vec<(NodeId, u64, LogIndex)>,
+}
+
+struct Installing {
+    from: NodeId,
+    snapshot: Snapshot,
+    call: u64,
+    wants: Option<(String, u64, u32)>,
+    asked: Duration,
+    progressed: Duration,
+}
+
+impl Snapshots {
+    /// With a snapshot found on disk.
+    pub(crate) fn found(newest: u64, manifest: Option<Vec<u8>>) -> Self {
+        Self { newest, manifest, ..Self::default() }
+    }
+}
+
+impl Replica {
+    /// Tells the consensus library of the snapshot that was on disk at the start.
+    pub(crate) fn offer_found_snapshot(&mut self, members: Members) {
+        if let Some(manifest) = self.snapshots.manifest.clone() {
+            // Unknown only when the log begins behind it, and then it could not be offered.
+            let _ = self.raft.snapshot_taken(self.snapshots.newest, members, manifest);
+        }
+    }
+
+    pub(crate) fn tick_snapshots(&mut self) {
+        let applied = self.state.read().applied().0;
+        let due = applied.saturating_sub(self.snapshots.newest) >= self.settings.snapshot_every;
+        let wanted = self.snapshots.wanted.iter().any(|(_, _, at_least)| at_least.0 > self.snapshots.newest);
+        if due || wanted || self.raft.snapshot_wanted() {
+            self.take_snapshot();
+        }
+        self.ask_for_late_chunk();
+        self.accept_installed();
+    }
+
+    fn take_snapshot(&mut self) {
+        if self.snapshots.taking.is_some() || self.disk_full || self.out_of_service.is_some() {
+            return;
+        }
+        let state = self.state.read();
+        let index = state.applied().0;
+        let Some(term) = self.raft.term_of(index) else { return };
+        let members = self.raft.members();
+        if members.voters.is_empty() {
+            return;
+        }
+        let meta = SnapshotMeta {
+            index,
+            term,
+            voters: members.voters.iter().copied().collect(),
+            learners: members.learners.iter().copied().collect(),
+            addresses: self.membership.addresses.clone(),
+            membership_version: self.membership.version,
+        };
+        let files = state.snapshot();
+        drop(state);
+        self.snapshots.taking = Some((index, members));
+        self.out.push(Command::TakeSnapshot { id: index, meta: meta.encode(), files });
+    }
+
+    pub(crate) fn snapshot_taken(&mut self, id: u64, manifest: Option<Vec<u8>>) {
+        let Some((index, members)) = self.snapshots.taking.take_if(|(index, _)| *index == id) else { return };
+        let Some(manifest) = manifest else { return };
+        // Compacted past it while it was written: the next one will do.
+        if self.raft.snapshot_taken(index, members, manifest.clone()).is_err() {
+            return;
+        }
+        self.counters.snapshots_taken += 1;
+        self.snapshots.newest = index;
+        for (node, call, _) in std::mem::take(&mut self.snapshots.wanted) {
+            self.send(node, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest.clone()))));
+        }
+        self.snapshots.manifest = Some(manifest);
+        let keep_from = (index + 1).saturating_sub(self.settings.log_kept);
+        self.compact_log(keep_from);
+    }
+
+    /// A leader says that this replica is too far behind its log.
+    pub(crate) fn snapshot_incoming(&mut self, from: NodeId, snapshot: Snapshot) {
+        if let Some(installing) = &self.snapshots.installing {
+            if installing.snapshot.index >= snapshot.index {
+                return;
+            }
+        }
+        let ready = self.snapshots.installed.as_ref().is_some_and(|(ready, _, _)| ready.index >= snapshot.index);
+        if ready || self.disk_full {
+            return;
+        }
+        let (id, manifest) = (snapshot.index, snapshot.manifest.to_vec());
+        let now = self.now.mono;
+        self.snapshots.installing =
+            Some(Installing { from, snapshot, call: 0, wants: None, asked: now, progressed: now });
+        self.out.push(Command::Install { id, manifest });
+    }
+
+    pub(crate) fn install_wants(&mut self, file: String, offset: u64, len: u32) {
+        let now = self.now.mono;
+        let Some(installing) = self.snapshots.installing.as_mut() else { return };
+        installing.wants = Some((file, offset, len));
+        installing.progressed = now;
+        self.ask_for_chunk();
+    }
+
+    fn ask_for_chunk(&mut self) {
+        let call = self.number();
+        let now = self.now.mono;
+        let Some(installing) = self.snapshots.installing.as_mut() else { return };
+        let Some((file, offset, len)) = installing.wants.clone() else { return };
+        installing.call = call;
+        installing.asked = now;
+        let (to, snapshot) = (installing.from, installing.snapshot.index);
+        self.send(to, PeerMessage::Call(call, Call::Chunk { snapshot, file, offset, len }));
+    }
+
+    fn ask_for_late_chunk(&mut self) {
+        let now = self.now.mono;
+        let Some(installing) = &self.snapshots.installing else { return };
+        if now.saturating_sub(installing.progressed) >= GIVE_UP {
+            self.snapshots.installing = None;
+        } else if installing.wants.is_some() && now.saturating_sub(installing.asked) >= PATIENCE {
+            self.ask_for_chunk();
+        }
+    }
+
+    pub(crate) fn chunk(&mut self, call: u64, bytes: Option<Vec<u8>>) {
+        let Some(installing) = self.snapshots.installing.as_mut().filter(|i| i.call == call) else { return };
+        let Some((file, offset, _)) = installing.wants.take() else { return };
+        match bytes {
+            Some(bytes) => self.out.push(Command::InstallChunk { file, offset, bytes }),
+            // The sender has a newer one by now; its leader offers that.
+            None => self.snapshots.installing = None,
+        }
+    }
+
+    pub(crate) fn installed(&mut self, meta: &[u8], state: State) {
+        let Some(installing) = self.snapshots.installing.take() else { return };
+        let Some(meta) = SnapshotMeta::decode(meta) else { return };
+        let snapshot = Snapshot { index: meta.index, term: meta.term, ..installing.snapshot };
+        self.snapshots.installed = Some((snapshot, meta, state));
+        self.accept_installed();
+    }
+
+    pub(crate) fn install_failed(&mut self, _reason: &str) {
+        // The files did not fit their manifest: they are fetched anew when the leader offers again.
+        self.snapshots.installing = None;
+    }
+
+    fn accept_installed(&mut self) {
+        let Some((snapshot, meta, state)) = self.snapshots.installed.take() else { return };
+        if self.healing() {
+            return self.heal_with(meta, state);
+        }
+        match self.raft.accept_snapshot(&snapshot) {
+            Installation::Accepted => {
+                self.counters.snapshots_installed += 1;
+                self.snapshots.newest = meta.index;
+                self.snapshots.manifest = Some(snapshot.manifest.to_vec());
+                self.membership.replace(&meta);
+                *self.state.write() = state;
+                self.consensus.places.clear();
+            }
+            Installation::Superseded | Installation::NotNamed => {}
+            Installation::NotNow => self.snapshots.installed = Some((snapshot, meta, state)),
+        }
+    }
+
+    // --- a replica whose state differs from its group's re-installs the state, and only the state ---
+
+    fn healing(&self) -> bool {
+        self.consensus.healing.is_some()
+    }
+
+    /// The log is sound and the state is not: fetch the leader's state, and apply the log behind it again.
+    pub(crate) fn heal(&mut self, at: LogIndex) {
+        self.counters.checksums_differed += 1;
+        let now = self.now.mono;
+        self.consensus.healing.get_or_insert((at, now));
+        self.ask_for_state();
+    }
+
+    pub(crate) fn tick_healing(&mut self) {
+        let now = self.now.mono;
+        let idle = self.snapshots.installing.is_none() && self.snapshots.installed.is_none();
+        if let Some((at, asked)) = self.consensus.healing {
+            if idle && now.saturating_sub(asked) >= PATIENCE {
+                self.consensus.healing = Some((at, now));
+                self.ask_for_state();
+            }
+        }
+    }
+
+    fn ask_for_state(&mut self) {
+        let Some((at_least, _)) = self.consensus.healing else { return };
+        let call = self.number();
+        let me = self.me();
+        let Some(leader) = self.raft.status().leader.map(|id| NodeId { replica: ReplicaId(id), ..me }) else { return };
+        if leader == me {
+            // A leader that differs hands over first; its followers agreed with each other.
+            self.hand_over();
+            return;
+        }
+        self.send(leader, PeerMessage::Call(call, Call::Snapshot { at_least }));
+    }
+
+    pub(crate) fn snapshot_wanted(&mut self, from: NodeId, call: u64, at_least: LogIndex) {
+        const WAITING: usize = 64;
+        let manifest = self.snapshots.manifest.clone().filter(|_| self.snapshots.newest >= at_least.0);
+        match manifest {
+            Some(manifest) => self.send(from, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest)))),
+            None if self.snapshots.wanted.len() < WAITING => self.snapshots.wanted.push((from, call, at_least)),
+            None => {}
+        }
+    }
+
+    pub(crate) fn snapshot_offered(&mut self, from: NodeId, _call: u64, manifest: Option<Vec<u8>>) {
+        let (Some((at, _)), Some(manifest)) = (self.consensus.healing, manifest) else { return };
+        if self.snapshots.installing.is_none() {
+            let members = self.raft.members();
+            let snapshot = Snapshot { index: at.0, term: 0, members, manifest: manifest.clone().into() };
+            let now = self.now.mono;
+            self.snapshots.installing =
+                Some(Installing { from, snapshot, call: 0, wants: None, asked: now, progressed: now });
+            self.out.push(Command::Install { id: at.0, manifest });
+        }
+    }
+
+    fn heal_with(&mut self, meta: SnapshotMeta, mut state: State) {
+        // What this replica applied behind the snapshot is applied again, from its own sound log.
+        let applied = self.state.read().applied().0;
+        if meta.index < applied {
+            let Ok(entries) = self.raft.entries(meta.index + 1, u64::MAX) else { return };
+            for raw in entries.iter().filter(|raw| raw.index <= applied) {
+                if let Ok(entry) = crate::consensus::decode(raw) {
+                    state.apply(LogIndex(raw.index), &entry);
+                }
+            }
+        } else if meta.index > applied {
+            // Ahead of what is applied here: come back when this replica is as far.
+            self.snapshots.installed = Some((self.snapshot_of(&meta), meta, state));
+            return;
+        }
+        *self.state.write() = state;
+        self.consensus.healing = None;
+        self.counters.snapshots_installed += 1;
+        self.snapshots.newest = self.snapshots.newest.max(meta.index);
+    }
+
+    fn snapshot_of(&self, meta: &SnapshotMeta) -> Snapshot {
+        Snapshot { index: meta.index, term: meta.term, members: meta.members(), manifest: Vec::new().into() }
+    }
+}

@@ -1,0 +1,382 @@
+//! Serving this shard's delta log to other regions: from the Raft log, which is the outbox, while there is credit.
+//!
+//! Any pod of the region takes the call of another region and relays it to a replica of the right shard; any replica
+//! serves what it has applied.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian_model::{CollectionUid, Delta, Hlc, Op, PointId, Position, Seq, ShardNumber};
+use meridian_shard::{Entry, deltas_of};
+use meridian_wire::frame::{
+    Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionMessage, SeedPage, SeedPoint, TailAnswer, TailCall,
+};
+
+use crate::shard_calls::Requester;
+use crate::{Command, Peer, Replica};
+
+/// Streams that one replica serves; more are told to ask another.
+const STREAMS: usize = 256;
+/// Bytes of records in one message.
+const MESSAGE_BYTES: u64 = 1 << 20;
+/// Bytes of points in one page of a seed.
+const PAGE_BYTES: usize = 1 << 20;
+/// A stream whose reader says nothing for this long is forgotten; a reader gives credit, if only of 0 bytes.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
+/// A promise is repeated this often when nothing changes, so that silence can be told from a cut link.
+const REPEAT_AFTER: Duration = Duration::from_millis(250);
+
+/// Who reads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Reader {
+    /// A replica that relays.
+    Node(NodeId, u64),
+    /// Another region, connected to this pod.
+    Region(Peer, u64),
+}
+
+/// What is served and relayed.
+#[derive(Debug, Default)]
+pub(crate) struct Tails {
+    streams: BTreeMap<Reader, Stream>,
+    /// Number of a relayed call → from where it came.
+    relayed: BTreeMap<u64, Relay>,
+    /// The same, the other way.
+    relays: BTreeMap<(Peer, u64), u64>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// The newest position sent.
+    sent: Position,
+    closed: Hlc,
+    credit: u64,
+    heard: Duration,
+    spoken: Duration,
+}
+
+#[derive(Debug)]
+struct Relay {
+    to: (Peer, u64),
+    shard: ShardNumber,
+    node: NodeId,
+    call: TailCall,
+    /// Replicas whose log does not reach back far enough.
+    gone: Vec<NodeId>,
+    heard: Duration,
+}
+
+impl Replica {
+    /// A call of another region that reached this pod.
+    pub(crate) fn region_tail_call(&mut self, from: &Peer, call: u64, shard: ShardNumber, body: TailCall) {
+        let key = (from.clone(), call);
+        let reader = Reader::Region(from.clone(), call);
+        if let Some(number) = self.tails.relays.get(&key).copied() {
+            return self.relay_on(number, body);
+        }
+        if self.tails.streams.contains_key(&reader) {
+            return self.serve_call(reader, body);
+        }
+        if matches!(body, TailCall::Credit(_) | TailCall::Close) {
+            return;
+        }
+        match self.relay_target(shard, &[]) {
+            None => self.send_tail(&reader, TailAnswer::Unavailable),
+            Some(node) if node == self.me() => self.serve_call(reader, body),
+            Some(node) => self.relay(key, shard, node, body, Vec::new()),
+        }
+    }
+
+    /// The replica to ask: the leader hears of a commit first.
+    fn relay_target(&self, shard: ShardNumber, gone: &[NodeId]) -> Option<NodeId> {
+        let leader = self.nodes.leader(shard).filter(|node| !gone.contains(node));
+        let reachable = |node: &NodeId| *node == self.me() || self.nodes.is_connected(*node);
+        leader.filter(reachable).or_else(|| {
+            let mut replicas = self.nodes.of_shard(shard);
+            if shard == self.me().shard {
+                replicas.push(self.me());
+            }
+            replicas.into_iter().find(|node| reachable(node) && !gone.contains(node))
+        })
+    }
+
+    fn relay(&mut self, to: (Peer, u64), shard: ShardNumber, node: NodeId, call: TailCall, gone: Vec<NodeId>) {
+        let number = self.number();
+        let relay = Relay { to: to.clone(), shard, node, call: call.clone(), gone, heard: self.now.mono };
+        self.tails.relays.insert(to, number);
+        self.tails.relayed.insert(number, relay);
+        self.send(node, PeerMessage::Call(number, Call::Tail(call)));
+    }
+
+    fn relay_on(&mut self, number: u64, body: TailCall) {
+        let Some(relay) = self.tails.relayed.get_mut(&number) else { return };
+        relay.heard = self.now.mono;
+        let node = relay.node;
+        if body == TailCall::Close {
+            self.forget_relay(number);
+        }
+        self.send(node, PeerMessage::Call(number, Call::Tail(body)));
+    }
+
+    fn forget_relay(&mut self, number: u64) -> Option<Relay> {
+        let relay = self.tails.relayed.remove(&number)?;
+        self.tails.relays.remove(&relay.to);
+        Some(relay)
+    }
+
+    /// A replica's answer to what was relayed to it.
+    pub(crate) fn relayed_tail(&mut self, from: NodeId, call: u64, answer: TailAnswer) {
+        let Some(relay) = self.tails.relayed.get_mut(&call).filter(|relay| relay.node == from) else { return };
+        relay.heard = self.now.mono;
+        let to = Reader::Region(relay.to.0.clone(), relay.to.1);
+        match answer {
+            TailAnswer::Records { .. } => {}
+            // Another replica's log may reach further back.
+            TailAnswer::Gone => {
+                let Some(mut relay) = self.forget_relay(call) else { return };
+                relay.gone.push(from);
+                if let Some(node) = self.relay_target(relay.shard, &relay.gone) {
+                    if node == self.me() {
+                        return self.serve_call(to, relay.call);
+                    }
+                    return self.relay(relay.to, relay.shard, node, relay.call, relay.gone);
+                }
+            }
+            TailAnswer::Unavailable | TailAnswer::Seed(_) => drop(self.forget_relay(call)),
+        }
+        self.send_tail(&to, answer);
+    }
+
+    pub(crate) fn tail_call(&mut self, from: Requester, body: TailCall) {
+        if let Requester::Node(node, call) = from {
+            self.serve_call(Reader::Node(node, call), body);
+        }
+    }
+
+    fn serve_call(&mut self, reader: Reader, body: TailCall) {
+        let now = self.now.mono;
+        match body {
+            TailCall::Open { after, credit } => self.open_tail(reader, after, credit),
+            TailCall::Credit(bytes) => {
+                if let Some(stream) = self.tails.streams.get_mut(&reader) {
+                    stream.credit = stream.credit.saturating_add(bytes);
+                    stream.heard = now;
+                    self.serve(&reader);
+                }
+            }
+            TailCall::Close => drop(self.tails.streams.remove(&reader)),
+            TailCall::Seed { at, after } => self.serve_seed(&reader, at, after),
+        }
+    }
+
+    fn open_tail(&mut self, reader: Reader, after: Position, credit: u64) {
+        if self.out_of_service.is_some() || self.tails.streams.len() >= STREAMS || !self.consensus.caught_up {
+            return self.send_tail(&reader, TailAnswer::Unavailable);
+        }
+        let now = self.now.mono;
+        let state = self.state.read();
+        let (epoch, newest) = (state.epoch(), Seq(state.next_seq().0 - 1));
+        // Never heard of means: from the first delta of the first incarnation.
+        let sent = if after.epoch.0 == 0 { Position { epoch, seq: Seq(0) } } else { after };
+        let reachable = sent.epoch == epoch && (sent.seq >= newest || self.held(&state, sent.seq.next()));
+        // Ahead of what this replica has applied: it is the slow one, not the reader.
+        let behind = sent.epoch == epoch && sent.seq > newest;
+        drop(state);
+        if behind {
+            return self.send_tail(&reader, TailAnswer::Unavailable);
+        }
+        if !reachable {
+            return self.send_tail(&reader, TailAnswer::Gone);
+        }
+        let stream = Stream { sent, closed: Hlc::ZERO, credit, heard: now, spoken: Duration::ZERO };
+        self.tails.streams.insert(reader.clone(), stream);
+        self.serve(&reader);
+    }
+
+    /// Whether the log still holds the entry of this sequence.
+    fn held(&self, state: &meridian_shard::State, seq: Seq) -> bool {
+        let first = self.raft.status().first_index;
+        state.locate(seq).is_some_and(|located| located.index.0 >= first && located.first <= seq)
+    }
+
+    /// The state moved on: the streams may have something to say.
+    pub(crate) fn serve_tails(&mut self) {
+        let readers: Vec<Reader> = self.tails.streams.keys().cloned().collect();
+        for reader in readers {
+            self.serve(&reader);
+        }
+    }
+
+    fn serve(&mut self, reader: &Reader) {
+        loop {
+            let Some(stream) = self.tails.streams.get(reader) else { return };
+            let (sent, credit, told) = (stream.sent, stream.credit, stream.closed);
+            let repeat = self.now.mono.saturating_sub(stream.spoken) >= REPEAT_AFTER;
+            let state = self.state.read();
+            let at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
+            let closed = state.safe().get(&self.own_origin()).copied().unwrap_or_default();
+            let origin_shards = self.identity.genesis.shards;
+            if sent == at {
+                drop(state);
+                if closed > told || repeat {
+                    self.say(
+                        reader,
+                        TailAnswer::Records { deltas: Vec::new(), at, closed, origin_shards },
+                        at,
+                        closed,
+                        0,
+                    );
+                }
+                return;
+            }
+            if credit == 0 {
+                return;
+            }
+            let held = self.held(&state, sent.seq.next());
+            let deltas = if held { self.deltas_after(&state, sent.seq, credit.min(MESSAGE_BYTES)) } else { Vec::new() };
+            drop(state);
+            let Some(last) = deltas.last() else {
+                self.tails.streams.remove(reader);
+                return self.send_tail(reader, TailAnswer::Gone);
+            };
+            let upto = Position { epoch: last.epoch, seq: last.seq };
+            // With the last delta goes the promise; before it, a delta promises no more than its own stamp.
+            let closed = if upto == at { closed } else { last.committed_at };
+            let bytes: u64 = deltas.iter().map(size_of).sum();
+            self.say(reader, TailAnswer::Records { deltas, at: upto, closed, origin_shards }, upto, closed, bytes);
+        }
+    }
+
+    fn say(&mut self, reader: &Reader, answer: TailAnswer, sent: Position, closed: Hlc, bytes: u64) {
+        let now = self.now.mono;
+        if let Some(stream) = self.tails.streams.get_mut(reader) {
+            stream.sent = sent;
+            stream.closed = closed;
+            stream.credit = stream.credit.saturating_sub(bytes);
+            stream.spoken = now;
+        }
+        self.send_tail(reader, answer);
+    }
+
+    /// The deltas behind `sent` from the log: at least one, about `budget` bytes.
+    fn deltas_after(&self, state: &meridian_shard::State, sent: Seq, budget: u64) -> Vec<Delta> {
+        let origin = self.own_origin();
+        let (mut deltas, mut bytes, mut next) = (Vec::new(), 0, sent.next());
+        while next < state.next_seq() && (bytes < budget || deltas.is_empty()) {
+            let Some(located) = state.locate(next) else { break };
+            let Some(entry) = self.logged(located.index.0) else { break };
+            for delta in deltas_of(&entry, located.first, &origin, state.epoch()) {
+                if delta.seq == next {
+                    bytes += size_of(&delta);
+                    next = next.next();
+                    deltas.push(delta);
+                }
+            }
+            if deltas.last().is_none_or(|delta| delta.seq.next() != next) {
+                break;
+            }
+        }
+        deltas
+    }
+
+    fn logged(&self, index: u64) -> Option<Entry> {
+        let entries = self.raft.entries(index, 1).ok()?;
+        crate::consensus::decode(entries.first()?).ok()
+    }
+
+    fn serve_seed(&mut self, reader: &Reader, at: Option<Position>, after: Option<(CollectionUid, PointId)>) {
+        let state = self.state.read();
+        let now_at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
+        // A later page must not come from a replica that is behind the first one.
+        let unable = self.out_of_service.is_some()
+            || !self.consensus.caught_up
+            || at.is_some_and(|at| at > now_at || at.epoch != now_at.epoch)
+            || (at.is_none() && !self.is_leading());
+        if unable {
+            drop(state);
+            return self.send_tail(reader, TailAnswer::Unavailable);
+        }
+        let chunk = state.seed_chunk(after, PAGE_BYTES, |_| true);
+        let points = (chunk.points.into_iter())
+            .map(|point| SeedPoint {
+                collection: point.collection,
+                point: point.point,
+                vectors: point.vectors,
+                payload: point.payload,
+                committed_at: point.stamp.hlc,
+                position: Position { epoch: point.stamp.epoch, seq: point.stamp.seq },
+            })
+            .collect();
+        let page = SeedPage {
+            at: at.unwrap_or(now_at),
+            // What is closed now is closed at the first page's position only if nothing came since.
+            closed: if at.is_none() {
+                state.safe().get(&self.own_origin()).copied().unwrap_or_default()
+            } else {
+                Hlc::ZERO
+            },
+            largest_uid: state.largest_uid(),
+            collections: chunk.collections,
+            points,
+            next: chunk.next,
+            origin_shards: self.identity.genesis.shards,
+        };
+        drop(state);
+        self.send_tail(reader, TailAnswer::Seed(page));
+    }
+
+    fn send_tail(&mut self, to: &Reader, answer: TailAnswer) {
+        match to {
+            Reader::Node(node, call) => self.send(*node, PeerMessage::Answer(*call, CallAnswer::Tail(answer))),
+            Reader::Region(peer, call) => {
+                let message = RegionMessage::Answer(*call, RegionAnswer::Tail(answer));
+                self.out.push(Command::SendRegion(peer.clone(), message));
+            }
+        }
+    }
+
+    pub(crate) fn tails_lost(&mut self, peer: &Peer) {
+        self.tails.streams.retain(|reader, _| match (reader, peer) {
+            (Reader::Node(node, _), Peer::Node(lost)) => node != lost,
+            (Reader::Region(from, _), lost) => from != lost,
+            _ => true,
+        });
+        let concerned: Vec<u64> = (self.tails.relayed.iter())
+            .filter(|(_, relay)| relay.to.0 == *peer || Peer::Node(relay.node) == *peer)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in concerned {
+            let Some(relay) = self.forget_relay(number) else { continue };
+            if relay.to.0 == *peer {
+                self.send(relay.node, PeerMessage::Call(number, Call::Tail(TailCall::Close)));
+            } else {
+                self.send_tail(&Reader::Region(relay.to.0, relay.to.1), TailAnswer::Unavailable);
+            }
+        }
+    }
+
+    pub(crate) fn tick_tails(&mut self) {
+        let now = self.now.mono;
+        let forget = |heard: Duration| now.saturating_sub(heard) >= FORGET_AFTER;
+        self.tails.streams.retain(|_, stream| !forget(stream.heard));
+        let silent: Vec<u64> =
+            self.tails.relayed.iter().filter(|(_, relay)| forget(relay.heard)).map(|(number, _)| *number).collect();
+        for number in silent {
+            drop(self.forget_relay(number));
+        }
+        self.serve_tails();
+    }
+}
+
+/// About how many bytes a delta takes on the way.
+pub(crate) fn size_of(delta: &Delta) -> u64 {
+    const HEAD: usize = 64;
+    let body = match &delta.op {
+        Op::Upsert { vectors, payload, .. } => {
+            vectors.iter().map(|(name, vector)| name.len() + 4 * vector.len() + 8).sum::<usize>() + payload.0.len()
+        }
+        Op::CreateCollection { def, .. } => 64 * def.vectors.len(),
+        Op::Delete { .. } | Op::DropCollection { .. } => 0,
+    };
+    (HEAD + body) as u64
+}

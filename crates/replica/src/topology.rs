@@ -1,0 +1,207 @@
+//! Who belongs to the group: the operator's calls, committed in the log, one voter at a time, learners first.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian_model::{LogIndex, ReplicaId, Term};
+use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Role as RaftRole};
+use meridian_shard::Entry;
+use meridian_wire::topology::{FollowerStatus, Member, PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
+
+use crate::{Command, Replica, SnapshotMeta};
+
+/// A learner may be this many entries behind and still be promoted.
+const CAUGHT_UP_WITHIN: u64 = 1_000;
+/// A topology call that is not committed in this time is given up; the operator looks and asks again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who belongs to the group, as far as the log is applied.
+#[derive(Debug, Default)]
+pub(crate) struct Membership {
+    pub(crate) addresses: BTreeMap<ReplicaId, String>,
+    pub(crate) version: LogIndex,
+    /// Calls that wait for their change, by its place in the log.
+    waiting: BTreeMap<u64, (u64, Duration)>,
+}
+
+impl Membership {
+    pub(crate) fn of(founders: &[Member]) -> Self {
+        let addresses = founders.iter().map(|member| (member.replica, member.address.clone())).collect();
+        Self { addresses, version: LogIndex(1), waiting: BTreeMap::new() }
+    }
+
+    pub(crate) fn replace(&mut self, meta: &SnapshotMeta) {
+        self.addresses = meta.addresses.clone();
+        self.version = meta.membership_version;
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
+        self.addresses.iter().map(|(replica, address)| Member { replica: *replica, address: address.clone() })
+    }
+}
+
+impl Replica {
+    pub(crate) fn is_member(&self) -> bool {
+        self.raft.members().contains(self.me().replica.0)
+    }
+
+    pub(crate) fn topology_call(&mut self, ticket: u64, call: TopologyCall) {
+        let answer = match call {
+            TopologyCall::Status => Some(TopologyAnswer::Status(PodStatus::Running(Box::new(self.replica_status())))),
+            TopologyCall::Bootstrap(identity) | TopologyCall::Join(identity) if identity == self.identity => {
+                Some(TopologyAnswer::Done { version: self.membership.version })
+            }
+            TopologyCall::Bootstrap(_) | TopologyCall::Join(_) => Some(TopologyAnswer::Refused(format!(
+                "this is replica {} of shard {} in cluster {} already",
+                self.identity.replica, self.identity.genesis.shard, self.identity.genesis.cluster
+            ))),
+            _ if !self.is_leading() => {
+                let leader = self.raft.status().leader.map(ReplicaId).filter(|id| *id != self.me().replica);
+                Some(TopologyAnswer::NotLeader { leader })
+            }
+            TopologyCall::AddLearner { member, expected } => {
+                let there = self.raft.members().contains(member.replica.0);
+                let context = postcard::to_stdvec(&member).expect("a member can be encoded");
+                self.change(ticket, Change::AddLearner(member.replica.0), expected, there, context)
+            }
+            TopologyCall::Promote { replica, expected } => self.promote(ticket, replica, expected),
+            TopologyCall::Remove { replica, expected } => {
+                let gone = !self.raft.members().contains(replica.0);
+                self.change(ticket, Change::Remove(replica.0), expected, gone, Vec::new())
+            }
+            TopologyCall::TransferLeader { to } => Some(match self.raft.transfer_leader(to.0) {
+                Ok(()) => TopologyAnswer::Started,
+                Err(fault) => TopologyAnswer::Refused(fault.to_string()),
+            }),
+        };
+        if let Some(answer) = answer {
+            self.out.push(Command::TopologyReply { ticket, answer });
+        }
+    }
+
+    fn promote(&mut self, ticket: u64, replica: ReplicaId, expected: LogIndex) -> Option<TopologyAnswer> {
+        let voter = self.raft.members().voters.contains(&replica.0);
+        let status = self.raft.status();
+        let behind = (status.peers.iter().find(|peer| peer.id == replica.0))
+            .map(|peer| status.last_index.saturating_sub(peer.matched));
+        match behind {
+            Some(behind) if !voter && behind > CAUGHT_UP_WITHIN => {
+                Some(TopologyAnswer::Refused(format!("replica {replica} is {behind} entries behind")))
+            }
+            _ => self.change(ticket, Change::Promote(replica.0), expected, voter, Vec::new()),
+        }
+    }
+
+    fn change(
+        &mut self,
+        ticket: u64,
+        change: Change,
+        expected: LogIndex,
+        done_already: bool,
+        context: Vec<u8>,
+    ) -> Option<TopologyAnswer> {
+        let version = self.membership.version;
+        if done_already {
+            return Some(TopologyAnswer::Done { version });
+        }
+        if version != expected {
+            return Some(TopologyAnswer::Conflict { version });
+        }
+        match self.raft.change_members(change, context) {
+            Ok(proposed) => {
+                self.membership.waiting.insert(proposed.index, (ticket, self.now.mono));
+                None
+            }
+            Err(ChangeError::Propose(ProposeError::NotLeader { leader })) => {
+                Some(TopologyAnswer::NotLeader { leader: leader.map(ReplicaId) })
+            }
+            Err(fault) => Some(TopologyAnswer::Refused(fault.to_string())),
+        }
+    }
+
+    pub(crate) fn apply_membership(&mut self, entry: &RaftEntry) {
+        let index = LogIndex(entry.index);
+        if let Err(fault) = self.raft.apply_membership(entry) {
+            return self.leave_service(format!("membership entry {index}: {fault}"));
+        }
+        self.state.write().apply(index, &Entry::Noop);
+        self.counters.membership_changes += 1;
+        self.membership.version = index;
+        if let Ok(member) = postcard::from_bytes::<Member>(&entry.payload) {
+            let node = meridian_wire::frame::NodeId { replica: member.replica, ..self.me() };
+            if node != self.me() {
+                self.out.push(Command::Dial(node, member.address.clone()));
+            }
+            self.membership.addresses.insert(member.replica, member.address);
+        }
+        if let meridian_raft::EntryKind::Membership(Change::Remove(id)) = entry.kind {
+            self.membership.addresses.remove(&ReplicaId(id));
+            self.nodes.forget(meridian_wire::frame::NodeId { replica: ReplicaId(id), ..self.me() });
+            if id == self.me().replica.0 {
+                self.leave_service("removed from its group".into());
+            }
+        }
+        if let Some((ticket, _)) = self.membership.waiting.remove(&entry.index) {
+            let answer = TopologyAnswer::Done { version: index };
+            self.out.push(Command::TopologyReply { ticket, answer });
+        }
+        self.announce();
+    }
+
+    pub(crate) fn fail_topology_waiters(&mut self) {
+        for (ticket, _) in std::mem::take(&mut self.membership.waiting).into_values() {
+            let answer = TopologyAnswer::NotLeader { leader: None };
+            self.out.push(Command::TopologyReply { ticket, answer });
+        }
+    }
+
+    pub(crate) fn tick_topology(&mut self) {
+        let now = self.now.mono;
+        let late = |at: &Duration| now.saturating_sub(*at) >= PATIENCE;
+        let (late, stay) = std::mem::take(&mut self.membership.waiting).into_iter().partition(|(_, (_, at))| late(at));
+        self.membership.waiting = stay;
+        let late: BTreeMap<u64, (u64, Duration)> = late;
+        for (ticket, _) in late.into_values() {
+            let answer = TopologyAnswer::Refused("not committed in time; look at the status".into());
+            self.out.push(Command::TopologyReply { ticket, answer });
+        }
+    }
+
+    pub(crate) fn replica_status(&self) -> ReplicaStatus {
+        let status = self.raft.status();
+        let state = self.state.read();
+        let of = |ids: &std::collections::BTreeSet<u64>| -> Vec<Member> {
+            let address = |id: &ReplicaId| self.membership.addresses.get(id).cloned().unwrap_or_default();
+            ids.iter().map(|id| ReplicaId(*id)).map(|replica| Member { replica, address: address(&replica) }).collect()
+        };
+        let role = match status.role {
+            RaftRole::Leader => Role::Leader,
+            RaftRole::Candidate | RaftRole::PreCandidate => Role::Candidate,
+            RaftRole::Follower if self.raft.is_learner() || !self.is_member() => Role::Learner,
+            RaftRole::Follower => Role::Follower,
+        };
+        let followers = (status.peers.iter())
+            .map(|peer| FollowerStatus {
+                replica: ReplicaId(peer.id),
+                matched: LogIndex(peer.matched),
+                active: peer.recently_active && peer.state != PeerState::Snapshot,
+            })
+            .collect();
+        ReplicaStatus {
+            identity: self.identity.clone(),
+            role,
+            term: Term(status.term),
+            leader: status.leader.map(ReplicaId),
+            voters: of(&status.members.voters),
+            learners: of(&status.members.learners),
+            membership_version: self.membership.version,
+            commit: LogIndex(status.commit),
+            applied: state.applied(),
+            ready: self.is_ready(),
+            draining: self.draining.is_some(),
+            fault: self.out_of_service.clone(),
+            followers,
+            points: state.collections().map(|collection| collection.points()).sum(),
+        }
+    }
+}
