@@ -14,7 +14,7 @@ enum Rule<'a> {
 
 impl<'a> Filter<'a> {
     /// Slots for which `accepts` holds. `expected`: about how many of the points that is. `accepts` is called for up to
-    /// every point once, and must answer the same each time.
+    /// every point, for some twice, and must answer the same each time.
     pub fn predicate(accepts: &'a dyn Fn(u32) -> bool, expected: usize) -> Self {
         Self { rule: Rule::Predicate(accepts), expected }
     }

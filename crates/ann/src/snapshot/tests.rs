@@ -130,3 +130,16 @@ fn blocks_that_change_places_are_refused() {
     let refused = Index::read_from(&mut swapped.as_slice());
     assert!(matches!(refused, Err(ReadError::Checksum { block: 0, .. })));
 }
+
+/// An index of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by the first version of this format: slot
+/// `i` at `(i, 0)`, every tenth deleted, 256 operations merged.
+const GOLDEN: &[u8] = include_bytes!("golden-v1.bin");
+
+#[test]
+fn the_first_version_is_read_for_ever() {
+    let index = Index::read_from(&mut &*GOLDEN).expect("version 1");
+    assert_eq!((index.len(), index.reachable(), index.pending()), (252, 252, 52));
+    let hits = index.search(&[101.2, 0.0], 2, &SearchParams { ef: Some(1), exact: false }, None).expect("valid");
+    assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
+    assert_eq!(bytes(&index), GOLDEN);
+}
