@@ -33,6 +33,7 @@ mod shard_calls;
 mod snapshots;
 mod tails;
 mod topology;
+pub mod volume;
 
 pub use counters::Counters;
 pub use event::{Command, Event, Now, Peer, ReadJob, ReadResult, ReadWhat};

@@ -18,6 +18,8 @@ pub struct Found {
     pub records: Vec<(u64, Vec<u8>)>,
     /// The newest whole snapshot: its meta bytes, its manifest, its state.
     pub snapshot: Option<(Vec<u8>, Vec<u8>, State)>,
+    /// Bytes of a torn tail that was cut: records that nobody was told of.
+    pub torn_bytes: u64,
 }
 
 /// Why a replica must not start. It never votes again under this id: it is removed, and joins anew under another.

@@ -1,0 +1,286 @@
+//! A replica's folder: its identity, its log, its snapshots. Obeys the disk commands of the machine on any [`Disk`].
+//!
+//! ```text
+//!   identity      what the folder is a replica of; written last at birth, never changed
+//!   log/          the write-ahead log
+//!   snapshots/    snapshots, and one being installed
+//! ```
+//! A folder belongs to one identity for ever; a replica that must join anew has its old folder moved aside first.
+
+use meridian_shard::State;
+use meridian_store::{
+    AtomicError, CommitError, Disk, Install, InstallError, Lsn, OpenError, SnapshotError, SnapshotId, Snapshots, Wal,
+    WalOptions, read_atomic, write_atomic,
+};
+use meridian_wire::topology::Identity;
+
+use crate::{Command, Event, Found, Replica};
+
+const IDENTITY: &str = "identity";
+const IDENTITY_VERSION: u32 = 1;
+const LOG: &str = "log";
+const SNAPSHOTS: &str = "snapshots";
+
+/// Why a replica's folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// The identity cannot be read or written.
+    #[error("identity")]
+    Identity(#[from] AtomicError),
+    /// The identity is no identity.
+    #[error("the identity cannot be decoded")]
+    IdentityMalformed,
+    /// It is another replica's folder.
+    #[error("the folder belongs to replica {found} of shard {shard} in cluster {cluster}")]
+    Foreign {
+        /// Its replica.
+        found: meridian_model::ReplicaId,
+        /// Its shard.
+        shard: meridian_model::ShardNumber,
+        /// Its cluster.
+        cluster: meridian_model::ClusterId,
+    },
+    /// The log is damaged, or another's.
+    #[error("log")]
+    Log(#[from] OpenError),
+    /// The log cannot be written.
+    #[error("log")]
+    Commit(#[from] CommitError),
+    /// The snapshots cannot be read.
+    #[error("snapshots")]
+    Snapshots(#[from] SnapshotError),
+    /// The newest snapshot is damaged, and the log may no longer reach back to an older one.
+    #[error("snapshot {0} is damaged")]
+    SnapshotDamaged(u64),
+    /// The state in a snapshot cannot be read.
+    #[error("snapshot {id}")]
+    State {
+        /// Which.
+        id: u64,
+        /// What is wrong.
+        source: meridian_shard::RestoreError,
+    },
+}
+
+impl VolumeError {
+    /// Whether what is on the disk is lost or wrong, so that the replica must join anew, rather than the disk refusing just
+    /// now.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Log(fault) => !matches!(fault, OpenError::Disk { .. } | OpenError::FutureVersion { .. }),
+            Self::Identity(fault) => matches!(fault, AtomicError::Content { .. }),
+            Self::SnapshotDamaged(_) | Self::State { .. } | Self::IdentityMalformed => true,
+            Self::Foreign { .. } | Self::Commit(_) | Self::Snapshots(_) => false,
+        }
+    }
+}
+
+/// What the folder is a replica of; `None` for an empty folder.
+///
+/// # Errors
+/// When the identity is there and cannot be read.
+pub fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeError> {
+    match read_atomic(disk, IDENTITY, IDENTITY_VERSION)? {
+        None => Ok(None),
+        Some((_, bytes)) => postcard::from_bytes(&bytes).map(Some).map_err(|_| VolumeError::IdentityMalformed),
+    }
+}
+
+/// Makes an empty folder the replica's: the log with its birth records first, the identity last, so that an identity
+/// without a log is known to have lost it. Repeating it with the same identity changes nothing.
+///
+/// # Errors
+/// When the folder is another replica's, or the disk refuses.
+pub fn give_birth(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> Result<(), VolumeError> {
+    if let Some(found) = identity_of(disk)? {
+        return if found == *identity { Ok(()) } else { Err(foreign(&found)) };
+    }
+    let (mut wal, recovered) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
+    if recovered.records.is_empty() {
+        for record in Replica::birth_records(identity) {
+            wal.append(&record).expect("birth records are small, and the log is fresh");
+        }
+        wal.commit()?;
+    }
+    let bytes = postcard::to_stdvec(identity).expect("an identity can be encoded");
+    write_atomic(disk, IDENTITY, IDENTITY_VERSION, &bytes)?;
+    Ok(())
+}
+
+fn foreign(found: &Identity) -> VolumeError {
+    let (shard, cluster) = (found.genesis.shard, found.genesis.cluster);
+    VolumeError::Foreign { found: found.replica, shard, cluster }
+}
+
+fn options(identity: &Identity, segment_bytes: u64) -> WalOptions {
+    let mut owner = [0; 16];
+    owner[..8].copy_from_slice(&identity.replica.0.to_le_bytes());
+    owner[8..10].copy_from_slice(&identity.genesis.shard.number().to_le_bytes());
+    WalOptions { owner, segment_bytes }
+}
+
+/// The log of a replica: commits are grouped.
+pub struct LogVolume<D: Disk>(Wal<D>);
+
+/// The snapshots of a replica.
+pub struct SnapshotVolume<D: Disk> {
+    snapshots: Snapshots<D>,
+    installing: Option<Install<D>>,
+}
+
+/// Opens the folder of `identity`: its two halves, and what they held.
+///
+/// # Errors
+/// When anything in it is damaged, another's, or of a future format.
+pub fn open<D: Disk>(
+    disk: &D,
+    identity: &Identity,
+    segment_bytes: u64,
+) -> Result<(LogVolume<D>, SnapshotVolume<D>, Found), VolumeError> {
+    let (wal, recovered) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
+    let snapshots = Snapshots::open(disk, SNAPSHOTS)?;
+    let newest = snapshots.newest()?;
+    if let Some((id, _)) = newest.refused.first() {
+        return Err(VolumeError::SnapshotDamaged(id.0));
+    }
+    let snapshot = match newest.snapshot {
+        None => None,
+        Some(snapshot) => {
+            let manifest = snapshot.manifest().encode().map_err(|_| VolumeError::SnapshotDamaged(snapshot.id().0))?;
+            Some((snapshot.meta().to_vec(), manifest, load(&snapshot)?))
+        }
+    };
+    let records = recovered.records.into_iter().map(|(lsn, bytes)| (lsn.0, bytes)).collect();
+    let found = Found { records, snapshot, torn_bytes: recovered.torn_bytes };
+    Ok((LogVolume(wal), SnapshotVolume { snapshots, installing: None }, found))
+}
+
+fn load<D: Disk>(snapshot: &meridian_store::Snapshot<D>) -> Result<State, VolumeError> {
+    let mut files = Vec::with_capacity(snapshot.manifest().files.len());
+    for entry in &snapshot.manifest().files {
+        files.push((entry.name.clone(), snapshot.read(&entry.name)?));
+    }
+    State::restore(&files).map_err(|source| VolumeError::State { id: snapshot.id().0, source })
+}
+
+impl<D: Disk> LogVolume<D> {
+    /// Makes all these batches durable by one commit; the events say so. A full disk is no error: the batches stay, and the
+    /// commit is to be tried again with none.
+    ///
+    /// # Errors
+    /// When what is on the disk is unknown now: the replica must stop, and recover from the disk.
+    pub fn persist(&mut self, batches: &[(u64, Vec<Vec<u8>>)]) -> Result<Vec<Event>, CommitError> {
+        let mut events = Vec::with_capacity(batches.len());
+        for (number, records) in batches {
+            let first = self.0.next_lsn().0;
+            for record in records {
+                self.0.append(record).map_err(|fault| CommitError::Disk {
+                    file: LOG.into(),
+                    source: std::io::Error::other(fault.to_string()),
+                })?;
+            }
+            events.push(Event::Persisted { number: *number, first });
+        }
+        self.0.commit().map(|()| events)
+    }
+
+    /// Lets go of what stands before `lsn`.
+    pub fn release(&mut self, lsn: u64) {
+        self.0.release(Lsn(lsn));
+    }
+
+    /// Makes a spare segment, when nothing else is to be done.
+    ///
+    /// # Errors
+    /// As [`LogVolume::persist`].
+    pub fn prepare(&mut self) -> Result<(), CommitError> {
+        self.0.prepare()
+    }
+}
+
+impl<D: Disk> SnapshotVolume<D> {
+    /// Obeys a command about snapshots; any other one is handed back.
+    ///
+    /// # Errors
+    /// The command, if it is not about snapshots.
+    pub fn obey(&mut self, command: Command) -> Result<Option<Event>, Command> {
+        Ok(match command {
+            Command::TakeSnapshot { id, meta, files } => {
+                let manifest = self.take(id, meta, &files).ok();
+                Some(Event::SnapshotTaken { id, manifest })
+            }
+            Command::ReadChunk { to, call, snapshot, file, offset, len } => {
+                let read = |held: meridian_store::Snapshot<D>| held.read_chunk(&file, offset, u64::from(len));
+                let bytes = self.snapshots.snapshot(SnapshotId(snapshot)).and_then(read).ok();
+                Some(Event::ChunkRead { to, call, bytes })
+            }
+            Command::Install { manifest, .. } => Some(self.install(&manifest)),
+            Command::InstallChunk { file, offset, bytes } => self.install_chunk(&file, offset, &bytes),
+            other => return Err(other),
+        })
+    }
+
+    fn take(&self, id: u64, meta: Vec<u8>, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, SnapshotError> {
+        let mut writer = self.snapshots.write(SnapshotId(id))?;
+        for (name, bytes) in files {
+            writer.add_file(name, bytes)?;
+        }
+        let snapshot = writer.commit(meta)?;
+        self.snapshots.remove_older(SnapshotId(id))?;
+        snapshot.manifest().encode().map_err(|_| SnapshotError::Name("manifest".into()))
+    }
+
+    fn install(&mut self, manifest: &[u8]) -> Event {
+        match self.snapshots.install(manifest) {
+            Ok(install) => {
+                self.installing = Some(install);
+                self.next_wanted()
+            }
+            // Installed before a crash, and not taken yet by the machine.
+            Err(InstallError::Exists(id)) => match self.snapshots.snapshot(id) {
+                Ok(snapshot) => installed(&snapshot),
+                Err(fault) => Event::InstallFailed(fault.to_string()),
+            },
+            Err(fault) => Event::InstallFailed(fault.to_string()),
+        }
+    }
+
+    fn install_chunk(&mut self, file: &str, offset: u64, bytes: &[u8]) -> Option<Event> {
+        let install = self.installing.as_mut()?;
+        match install.write_chunk(file, offset, bytes) {
+            Ok(()) => Some(self.next_wanted()),
+            Err(fault) => {
+                self.installing = None;
+                Some(Event::InstallFailed(fault.to_string()))
+            }
+        }
+    }
+
+    fn next_wanted(&mut self) -> Event {
+        let Some(install) = self.installing.as_mut() else {
+            return Event::InstallFailed("no snapshot is being installed".into());
+        };
+        if let Some(chunk) = install.missing(1).into_iter().next() {
+            let len = u32::try_from(chunk.bytes).expect("a chunk is a mebibyte at most");
+            return Event::InstallWants { file: chunk.file, offset: chunk.offset, len };
+        }
+        let finished = install.finish();
+        self.installing = None;
+        match finished {
+            Ok(snapshot) => {
+                // Older ones that stay cost only space.
+                let _ = self.snapshots.remove_older(snapshot.id());
+                installed(&snapshot)
+            }
+            Err(fault) => Event::InstallFailed(fault.to_string()),
+        }
+    }
+}
+
+fn installed<D: Disk>(snapshot: &meridian_store::Snapshot<D>) -> Event {
+    match load(snapshot) {
+        Ok(state) => Event::Installed { meta: snapshot.meta().to_vec(), state: Box::new(state) },
+        Err(fault) => Event::InstallFailed(fault.to_string()),
+    }
+}
