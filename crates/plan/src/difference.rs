@@ -1,0 +1,141 @@
+//! Whether what stands is what is wanted: a turn with nothing to do writes nothing.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::names::APPLIED_ANNOTATION;
+use crate::render::{Object, ObjectRef};
+
+/// True when `live` was last applied from this very object and still shows every field of it.
+///
+/// The hash notices fields that are wanted no longer, the comparison notices edits by others.
+#[must_use]
+pub fn is_applied(live: &Value, wanted: &Object) -> bool {
+    let hash = |object: &Value| object["metadata"]["annotations"][APPLIED_ANNOTATION].as_str().map(ToOwned::to_owned);
+    hash(live) == hash(wanted.as_json()) && shows(live, wanted.as_json())
+}
+
+/// Every field of `wanted` stands in `live` with an equal value. The API server adds fields to objects, also inside lists, and
+/// rewrites quantities.
+fn shows(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| match live.get(key) {
+                Some(live) => shows(live, wanted),
+                // What is empty is often left out when it is stored.
+                None => is_empty(wanted),
+            })
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| shows(live, wanted))
+        }
+        (Value::String(live), Value::String(wanted)) => {
+            live == wanted || quantity(live).is_some_and(|q| Some(q) == quantity(wanted))
+        }
+        _ => live == wanted,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+/// A quantity of Kubernetes in thousandths, for comparison only.
+fn quantity(text: &str) -> Option<u128> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let thousandths: u128 = format!("{part:0<3}").get(..3)?.parse().ok()?;
+    let value = whole.parse::<u128>().ok()?.checked_mul(1000)?.checked_add(thousandths)?;
+    let factor = match suffix {
+        "m" => return (thousandths == 0).then_some(value / 1000),
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "P" => 1_000_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "Pi" => 1_u128 << 50,
+        _ => return None,
+    };
+    value.checked_mul(factor)
+}
+
+/// Of the objects of ours that stand, those that are wanted no longer. StatefulSets are never among them: pods leave one at a
+/// time. A ConfigMap stays while a pod still mounts it.
+#[must_use]
+pub fn to_prune(standing: &[ObjectRef], wanted: &[Object], mounted: &BTreeSet<String>) -> Vec<ObjectRef> {
+    let wanted: BTreeSet<ObjectRef> = wanted.iter().map(Object::reference).collect();
+    standing
+        .iter()
+        .filter(|object| !wanted.contains(object))
+        .filter(|object| object.kind != "StatefulSet" && object.kind != "Secret")
+        .filter(|object| object.kind != "ConfigMap" || !mounted.contains(&object.name))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_server_adds_or_rewrites_is_no_difference() {
+        let wanted = json!({"a": {"cpu": "0.5", "mem": "1024Mi"}, "list": [{"x": 1}], "none": {}});
+        let live = json!({"a": {"cpu": "500m", "mem": "1Gi", "more": 1}, "list": [{"x": 1, "y": 2}], "status": {}});
+        assert!(shows(&live, &wanted));
+    }
+
+    #[test]
+    fn an_edit_is_a_difference() {
+        let wanted = json!({"a": {"cpu": "1"}, "list": [1, 2]});
+        for live in [
+            json!({"a": {"cpu": "2"}, "list": [1, 2]}),
+            json!({"a": {}, "list": [1, 2]}),
+            json!({"a": {"cpu": "1"}, "list": [1]}),
+        ] {
+            assert!(!shows(&live, &wanted), "{live}");
+        }
+    }
+
+    #[test]
+    fn quantities_compare_by_value() {
+        for (a, b) in [("1", "1000m"), ("1Gi", "1024Mi"), ("1.5", "1500m"), ("2k", "2000")] {
+            assert_eq!(quantity(a), quantity(b), "{a} {b}");
+        }
+        assert_eq!(quantity("node.yaml"), None);
+    }
+
+    #[test]
+    fn a_field_that_is_wanted_no_longer_is_applied_away() {
+        let with = Object::from_json_for_tests(json!({"metadata": {"name": "a"}, "spec": {"x": 1, "y": 2}}));
+        let without = Object::from_json_for_tests(json!({"metadata": {"name": "a"}, "spec": {"x": 1}}));
+        assert!(is_applied(with.as_json(), &with));
+        assert!(!is_applied(with.as_json(), &without));
+    }
+
+    #[test]
+    fn stateful_sets_secrets_and_mounted_files_are_never_pruned() {
+        let object =
+            |kind: &str, name: &str| ObjectRef { api_version: "v1".into(), kind: kind.into(), name: name.into() };
+        let standing = [
+            object("StatefulSet", "a"),
+            object("Secret", "a"),
+            object("ConfigMap", "old"),
+            object("ConfigMap", "older"),
+        ];
+        let mounted = BTreeSet::from(["old".to_owned()]);
+        assert_eq!(to_prune(&standing, &[], &mounted), [object("ConfigMap", "older")]);
+    }
+}

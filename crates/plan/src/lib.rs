@@ -1,0 +1,28 @@
+//! What the operator decides, as functions of values.
+//!
+//! Owns: parsed specs ([`ValidCluster`]), the next move ([`next_step`]), every object ([`render`]), what is reported
+//! ([`report`]). Deliberately does not know: the API server, sockets, clocks, randomness: they come in as arguments.
+//!
+//! ```text
+//!   VectorCluster + links ──parse──► ValidCluster ─┬─► next_step(Observed) ──► Step { ledgers, replicas, act, operations }
+//!                                                  ├─► render(Step) ──► objects, applied server-side
+//!                                                  └─► report(Observed, Step) ──► status
+//! ```
+//!
+//! Start reading at [`next_step`], then `step/shard.rs`.
+
+pub mod difference;
+pub mod names;
+mod observed;
+pub mod render;
+pub mod report;
+mod step;
+mod valid;
+
+pub use observed::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen};
+pub use render::{OfflineError, render_offline};
+pub use step::{Act, Step, next_step};
+pub use valid::{ApiKey, Kafka, MirrorMaker, Refusal, Settings, ValidCluster, ValidGroup, ValidIstio, ValidLink};
+
+#[cfg(test)]
+mod fixtures;

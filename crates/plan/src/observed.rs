@@ -1,0 +1,137 @@
+//! What a turn sees: of the API server, and of the pods themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meridian_crd::ShardStatus;
+use meridian_model::{ReplicaId, ShardNumber};
+use meridian_wire::topology::PodStatus;
+
+/// Everything a turn decides on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// Every shard of the spec, also when nothing of it is there.
+    pub shards: BTreeMap<ShardNumber, ShardSeen>,
+    /// Which Secrets are there.
+    pub secrets: Secrets,
+    /// Which optional APIs are there.
+    pub apis: Apis,
+}
+
+/// Which Secrets are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// That with the API key.
+    pub api_key: bool,
+    /// That with the group key.
+    pub group_key: bool,
+    /// That with the certificate authority.
+    pub peer_ca: bool,
+    /// That with the pods' certificate.
+    pub peer_tls: bool,
+}
+
+/// Which optional APIs are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Apis {
+    /// `networking.istio.io/v1`.
+    pub istio: bool,
+    /// `kafka.strimzi.io/v1`.
+    pub strimzi: bool,
+}
+
+/// What is seen of one shard.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ShardSeen {
+    /// Its StatefulSet.
+    pub stateful_set: Option<StatefulSetSeen>,
+    /// Its pods, by ordinal.
+    pub pods: BTreeMap<u16, PodSeen>,
+    /// Ordinals that have a volume, with or without a pod.
+    pub volumes: BTreeSet<u16>,
+    /// What the operator remembers.
+    pub ledger: Ledger,
+}
+
+/// A StatefulSet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatefulSetSeen {
+    /// `spec.replicas`.
+    pub replicas: u16,
+    /// Its controller has seen its newest generation, so what it says of revisions holds.
+    pub settled: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodSeen {
+    /// Its uid: what is done to it is done to no other of the same name.
+    pub uid: String,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// The kubelet holds it ready.
+    pub ready: bool,
+    /// It runs an older revision than the StatefulSet wants.
+    pub outdated: bool,
+    /// What it says of itself; none when it cannot be reached.
+    pub answer: Option<PodStatus>,
+}
+
+/// What the operator remembers of one shard, kept in `status.shards`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// The group was founded.
+    pub founded: bool,
+    /// Ids of the founders by ordinal, while the group is being founded.
+    pub founding: Vec<ReplicaId>,
+    /// The smallest id never given out.
+    pub next: ReplicaId,
+    /// An id that a pod was told and that is not in the group yet.
+    pub joining: Option<ReplicaId>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { founded: false, founding: Vec::new(), next: ReplicaId(1), joining: None }
+    }
+}
+
+impl Ledger {
+    /// Gives out an id that never was.
+    pub fn mint(&mut self) -> ReplicaId {
+        let minted = self.next;
+        self.next = minted.next();
+        minted
+    }
+
+    /// An id that is in use is never given out again.
+    pub fn heard_of(&mut self, replica: ReplicaId) {
+        self.next = self.next.max(replica.next());
+    }
+
+    /// As it stands in `status`.
+    #[must_use]
+    pub fn to_status(&self, shard: ShardNumber) -> ShardStatus {
+        let number = |id: &ReplicaId| i64::try_from(id.0).unwrap_or(i64::MAX);
+        ShardStatus {
+            shard: shard.number().into(),
+            founded: self.founded,
+            founding: self.founding.iter().map(number).collect(),
+            next_replica: number(&self.next),
+            joining: self.joining.as_ref().map(number),
+        }
+    }
+
+    /// From `status`. Numbers that cannot be ids count as none.
+    #[must_use]
+    pub fn from_status(status: &ShardStatus) -> Self {
+        let id = |number: i64| ReplicaId(u64::try_from(number).unwrap_or(0));
+        Self {
+            founded: status.founded,
+            founding: status.founding.iter().copied().map(id).collect(),
+            next: id(status.next_replica).max(ReplicaId(1)),
+            joining: status.joining.map(id),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Every object, one file per kind. Builders are functions of parsed specs and cannot fail.
+
+mod config;
+mod config_map;
+mod istio;
+mod mirror_maker;
+mod network_policy;
+mod object;
+mod offline;
+mod pod;
+mod pod_disruption_budget;
+mod secrets;
+mod service;
+mod stateful_set;
+mod strimzi;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use meridian_model::ShardNumber;
+
+pub use mirror_maker::properties;
+pub use object::{Object, ObjectRef};
+pub use offline::{OfflineError, render_offline};
+pub use secrets::{Certificates, Material, secrets};
+
+use crate::{Apis, Step, ValidCluster, ValidLink};
+
+/// All objects of a cluster, Secrets aside: what shall stand after this turn. Routes only where their API is there.
+#[must_use]
+pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
+    let mut objects = vec![
+        Object::new(service::public(cluster)),
+        Object::new(service::peers(cluster)),
+        Object::new(network_policy::ingress(cluster)),
+    ];
+    objects.extend(cluster.group.is_some().then(|| Object::new(service::region(cluster))));
+    for shard in ShardNumber::all(cluster.shards) {
+        let config = config_map::node(cluster, shard);
+        let replicas = step.replicas.get(&shard).copied().unwrap_or(cluster.replicas);
+        objects.push(Object::new(pod_disruption_budget::shard(cluster, shard)));
+        objects.push(Object::new(stateful_set::shard(cluster, shard, replicas, config_map::name(&config))));
+        objects.push(Object::new(config));
+    }
+    if let Some(istio) = cluster.istio.as_ref().filter(|_| apis.istio) {
+        objects.push(Object::from_json(istio::virtual_service(cluster, istio)));
+        objects.push(Object::from_json(istio::destination_rule(cluster)));
+    }
+    for link in &cluster.links {
+        if let Some(selector) = metadata_of_link(cluster, link) {
+            objects.extend(mirror_maker::objects(cluster, link, &selector, apis));
+        }
+    }
+    objects
+}
+
+/// The step that a cluster has offline: everything as declared.
+fn as_declared(cluster: &ValidCluster) -> Step {
+    let replicas = ShardNumber::all(cluster.shards).map(|shard| (shard, cluster.replicas)).collect();
+    Step { ledgers: Default::default(), replicas, act: None, operations: Vec::new() }
+}
+
+/// Metadata of an object of the cluster: deleted with it.
+fn metadata(cluster: &ValidCluster, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(cluster.namespace.clone()),
+        labels: Some(cluster.labels()),
+        owner_references: cluster.owner.clone().map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Metadata of an object of a link: deleted with the link. None for a link that runs nothing here.
+fn metadata_of_link(cluster: &ValidCluster, link: &ValidLink) -> Option<ObjectMeta> {
+    link.mirror.as_ref()?;
+    let mut meta = metadata(cluster, link.name.clone());
+    meta.owner_references = link.owner.clone().map(|owner| vec![owner]);
+    meta.labels.get_or_insert_default().insert(crate::names::LINK_LABEL.into(), link.name.clone());
+    Some(meta)
+}
+
+/// The first 10 hexadecimal digits of a content's hash: enough to tell the few versions of one object apart.
+fn content_hash(content: &str) -> String {
+    blake3::hash(content.as_bytes()).to_hex()[..10].to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! The configuration that a node reads at start: only what a restart needs, and nothing that changes with the replicas.
+
+use meridian_crd::KafkaVia;
+use meridian_model::{ReplicaId, ShardNumber};
+use meridian_wire::config::{
+    Auth, DeltaLog, FORMAT, InitialReplica, KafkaSink, KafkaVia as Via, Limits, Link, LinkState, NodeConfig, Peer,
+    Ports, RaftTiming, ReplicationGroup, Tls, Transport,
+};
+
+use super::pod::paths;
+use crate::{ValidCluster, ValidLink};
+
+/// Pods of a shard that are asked first, whether there are so many or not: were it the number of replicas, every change of it
+/// would restart all pods.
+const FIRST_ASKED: u16 = 3;
+
+/// The configuration of a shard's nodes.
+pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
+    let peers = ShardNumber::all(cluster.shards)
+        .flat_map(|shard| (0..FIRST_ASKED).map(move |ordinal| (shard, ordinal)))
+        .map(|(shard, ordinal)| Peer {
+            shard,
+            replica: ReplicaId(u64::from(ordinal) + 1),
+            address: cluster.peer_address(shard, ordinal),
+        })
+        .collect();
+    let publishes = cluster.kafka.is_some() || cluster.group.is_some();
+    let sink = |kafka: &crate::Kafka| KafkaSink {
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        topic: kafka.topic.clone(),
+    };
+    NodeConfig {
+        format: FORMAT,
+        cluster: cluster.name.clone(),
+        cluster_id: cluster.id,
+        region: cluster.region.clone(),
+        shard,
+        shards: cluster.shards,
+        initial_replicas: vec![InitialReplica { id: ReplicaId(1), host: cluster.pod_name(shard, 0) }],
+        peers,
+        ports: Ports::default(),
+        data_dir: paths::DATA.into(),
+        limits: Limits::default(),
+        tls: Tls { ca: paths::TLS_CA.into(), cert: paths::TLS_CERT.into(), key: paths::TLS_KEY.into() },
+        auth: match &cluster.api_key {
+            Some(_) => Auth::ApiKeyFile(paths::API_KEY.into()),
+            None => Auth::Disabled,
+        },
+        replication_group: cluster.group.as_ref().map(|group| ReplicationGroup {
+            name: group.name.clone(),
+            primary_region: group.primary.clone(),
+            key_file: paths::GROUP_KEY.into(),
+            regions: group.regions.clone(),
+        }),
+        delta_log: publishes.then(|| DeltaLog { kafka: cluster.kafka.as_ref().map(sink), ..DeltaLog::default() }),
+        freshness: cluster.freshness.clone(),
+        hnsw: cluster.hnsw,
+        links: cluster.links.iter().map(link).collect(),
+        raft: RaftTiming::default(),
+    }
+}
+
+fn link(link: &ValidLink) -> Link {
+    let via = |via: KafkaVia| match via {
+        KafkaVia::Remote => Via::Remote,
+        KafkaVia::Mirror => Via::Mirror,
+    };
+    let read = |kafka: &crate::Kafka, from: KafkaVia| Transport::Kafka {
+        via: via(from),
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        topic: kafka.topic.clone(),
+    };
+    let transport = match (&link.mirror, &link.kafka) {
+        (Some(mirror), _) => read(&mirror.copy, KafkaVia::Mirror),
+        (None, Some(kafka)) => read(kafka, KafkaVia::Remote),
+        (None, None) => Transport::Direct,
+    };
+    let state = if link.running { LinkState::Running } else { LinkState::Paused };
+    Link { source: link.source.clone(), transport, state }
+}

@@ -1,0 +1,169 @@
+//! MirrorMaker 2: what flows from where to where, and the properties file that says so.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, EnvVar, PodSpec, PodTemplateSpec, Volume};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use meridian_crd::MirrorMaker2Mode;
+use meridian_model::RegionName;
+
+use super::{Object, config_map, pod, strimzi};
+use crate::{Apis, ValidCluster, ValidLink};
+
+/// Tasks that copy; more than there are partitions stay idle.
+pub(super) const TASKS: u32 = 4;
+/// The properties file in its ConfigMap.
+const FILE: &str = "mm2.properties";
+/// Where it is mounted.
+const FOLDER: &str = "/etc/mirror-maker";
+
+/// One topic's way from one region to another.
+pub(super) struct Flow<'a> {
+    pub source: &'a RegionName,
+    pub target: &'a RegionName,
+    pub from: &'a str,
+    pub to: &'a str,
+    pub topic: &'a str,
+    pub running: bool,
+    pub group_id: String,
+}
+
+fn flow<'a>(cluster: &'a ValidCluster, link: &'a ValidLink) -> Option<(MirrorMaker2Mode, Flow<'a>)> {
+    let (mirror, kafka) = (link.mirror.as_ref()?, link.kafka.as_ref()?);
+    let flow = Flow {
+        source: &link.source,
+        target: &cluster.region,
+        from: &kafka.bootstrap_servers,
+        to: &mirror.copy.bootstrap_servers,
+        topic: &kafka.topic,
+        running: link.running,
+        group_id: format!("meridian-{}-{}-{}", cluster.namespace, cluster.name, link.name),
+    };
+    Some((mirror.mode, flow))
+}
+
+/// What runs MirrorMaker 2 for a link; nothing when it reads directly, or someone else runs it.
+pub(super) fn objects(cluster: &ValidCluster, link: &ValidLink, meta: &ObjectMeta, apis: Apis) -> Vec<Object> {
+    match flow(cluster, link) {
+        Some((MirrorMaker2Mode::Strimzi, flow)) if apis.strimzi => {
+            vec![Object::from_json(strimzi::kafka_mirror_maker2(meta, &flow))]
+        }
+        Some((MirrorMaker2Mode::Deployment, flow)) => {
+            let named = ObjectMeta { name: Some(format!("{}-mm2", link.name)), ..meta.clone() };
+            let config = config_map::named_by_content(named.clone(), FILE, text(&flow));
+            let deployment = deployment(cluster, &flow, named, config_map::name(&config));
+            vec![Object::new(deployment), Object::new(config)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The properties file of a link whose topic is mirrored, whoever runs it.
+#[must_use]
+pub fn properties(cluster: &ValidCluster, link: &ValidLink) -> Option<String> {
+    flow(cluster, link).map(|(_, flow)| text(&flow))
+}
+
+/// `connect-mirror-maker` reads this. In dedicated mode `exactly.once.support` must be left out (the checkpoint connector cannot
+/// prove it) and so must `emit.offset-syncs.enabled`; `-1` asks for the broker's own replication factor.
+fn text(flow: &Flow<'_>) -> String {
+    let Flow { source, target, from, to, topic, .. } = flow;
+    format!(
+        "clusters = {source}, {target}
+{source}.bootstrap.servers = {from}
+{target}.bootstrap.servers = {to}
+{source}->{target}.enabled = true
+{source}->{target}.topics = {topic}
+{target}->{source}.enabled = false
+emit.heartbeats.enabled = false
+{source}.exactly.once.source.support = enabled
+{target}.exactly.once.source.support = enabled
+dedicated.mode.enable.internal.rest = true
+listeners = http://127.0.0.1:8083
+consumer.isolation.level = read_committed
+{source}.consumer.isolation.level = read_committed
+{source}.consumer.fetch.max.wait.ms = 20
+consumer.poll.timeout.ms = 20
+{target}.producer.acks = all
+{target}.producer.linger.ms = 0
+producer.override.acks = all
+producer.override.linger.ms = 0
+producer.override.max.request.size = 8388608
+replication.policy.class = org.apache.kafka.connect.mirror.DefaultReplicationPolicy
+replication.policy.separator = .
+replication.factor = -1
+offset-syncs.topic.replication.factor = -1
+checkpoints.topic.replication.factor = -1
+heartbeats.topic.replication.factor = -1
+offset.storage.replication.factor = -1
+status.storage.replication.factor = -1
+config.storage.replication.factor = -1
+offset-syncs.topic.location = target
+refresh.topics.interval.seconds = 5
+sync.topic.acls.enabled = false
+scheduled.rebalance.max.delay.ms = 10000
+tasks.max = {TASKS}
+"
+    )
+}
+
+/// One worker; two would fence each other while one is being replaced. A paused link runs none.
+fn deployment(cluster: &ValidCluster, flow: &Flow<'_>, meta: ObjectMeta, config: String) -> Deployment {
+    let selector = BTreeMap::from([
+        ("app.kubernetes.io/name".to_owned(), "meridian-mirror-maker".to_owned()),
+        (
+            crate::names::LINK_LABEL.to_owned(),
+            meta.labels.as_ref().and_then(|l| l.get(crate::names::LINK_LABEL)).cloned().unwrap_or_default(),
+        ),
+    ]);
+    let scratch = |name: &str| Volume {
+        name: name.into(),
+        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity("256Mi".into())), medium: None }),
+        ..Volume::default()
+    };
+    let container = Container {
+        name: "mirror-maker".into(),
+        image: Some(cluster.kafka_image.clone()),
+        image_pull_policy: Some("IfNotPresent".into()),
+        command: Some(vec![
+            "/opt/kafka/bin/connect-mirror-maker.sh".into(),
+            format!("{FOLDER}/{FILE}"),
+            "--clusters".into(),
+            flow.target.to_string(),
+        ]),
+        env: Some(vec![
+            EnvVar { name: "KAFKA_HEAP_OPTS".into(), value: Some("-Xms256m -Xmx512m".into()), value_from: None },
+            EnvVar { name: "LOG_DIR".into(), value: Some("/tmp/logs".into()), value_from: None },
+        ]),
+        security_context: Some(pod::confined()),
+        volume_mounts: Some(vec![pod::mount("config", FOLDER), {
+            let mut tmp = pod::mount("tmp", "/tmp");
+            tmp.read_only = None;
+            tmp
+        }]),
+        ..Container::default()
+    };
+    Deployment {
+        metadata: meta,
+        spec: Some(DeploymentSpec {
+            replicas: Some(i32::from(flow.running)),
+            strategy: Some(DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None }),
+            selector: LabelSelector { match_labels: Some(selector.clone()), ..LabelSelector::default() },
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(selector), ..ObjectMeta::default() }),
+                spec: Some(PodSpec {
+                    automount_service_account_token: Some(false),
+                    enable_service_links: Some(false),
+                    security_context: Some(pod::restricted()),
+                    containers: vec![container],
+                    volumes: Some(vec![pod::config_volume("config", config), scratch("tmp")]),
+                    ..PodSpec::default()
+                }),
+            },
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    }
+}

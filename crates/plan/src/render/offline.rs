@@ -1,0 +1,97 @@
+//! `meridian render`: the objects of a file of resources, without a Kubernetes.
+
+use meridian_crd::{ReplicationLink, VectorCluster};
+use meridian_model::ClusterId;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{as_declared, cluster};
+use crate::{Apis, Refusal, Settings, ValidCluster, ValidLink};
+
+/// Why a file was not rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// Not YAML.
+    #[error("read yaml: {0}")]
+    Syntax(String),
+    /// A document that is neither of our resources as their schema has them.
+    #[error("document {at}: {fault}")]
+    Document {
+        /// Which, from 1.
+        at: usize,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A resource that would be refused.
+    #[error("{resource}")]
+    Refused {
+        /// Its kind and name.
+        resource: String,
+        /// Why.
+        source: Refusal,
+    },
+    /// A link to a cluster that is not in the file.
+    #[error("ReplicationLink {link}: its cluster {cluster} is not in the file")]
+    NoCluster {
+        /// The link.
+        link: String,
+        /// The cluster.
+        cluster: String,
+    },
+}
+
+/// The objects that the operator would apply for the resources in `text`, as YAML documents. Secrets are left out; other kinds
+/// in the file are passed over. Optional APIs count as present. The cluster id, which volumes decide, is all zeros.
+///
+/// # Errors
+/// When a resource cannot be read or would be refused.
+pub fn render_offline(text: &str, settings: &Settings) -> Result<String, OfflineError> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| OfflineError::Syntax(error.to_string()))?;
+    let (clusters, links): (Vec<VectorCluster>, Vec<ReplicationLink>) =
+        (of_kind(&documents, "VectorCluster")?, of_kind(&documents, "ReplicationLink")?);
+    let mut out = String::new();
+    for resource in &clusters {
+        let here: Vec<ReplicationLink> =
+            links.iter().filter(|link| link.metadata.namespace == resource.metadata.namespace).cloned().collect();
+        let refused = |kind: &str, name: &Option<String>, source| OfflineError::Refused {
+            resource: format!("{kind} {}", name.as_deref().unwrap_or_default()),
+            source,
+        };
+        let valid = ValidCluster::parse(resource, &here, ClusterId(0), settings)
+            .map_err(|source| refused("VectorCluster", &resource.metadata.name, source))?;
+        for link in here.iter().filter(|link| link.spec.cluster_ref.name == valid.name) {
+            ValidLink::parse(link, &valid).map_err(|source| refused("ReplicationLink", &link.metadata.name, source))?;
+        }
+        for object in cluster(&valid, &as_declared(&valid), Apis { istio: true, strimzi: true }) {
+            let yaml = serde_saphyr::to_string(object.as_json()).expect("objects always have a YAML form");
+            out.push_str("---\n");
+            out.push_str(&yaml);
+        }
+    }
+    let known = |link: &&ReplicationLink| {
+        clusters.iter().any(|cluster| {
+            cluster.metadata.namespace == link.metadata.namespace
+                && cluster.metadata.name.as_deref() == Some(&link.spec.cluster_ref.name)
+        })
+    };
+    match links.iter().find(|link| !known(link)) {
+        Some(link) => Err(OfflineError::NoCluster {
+            link: link.metadata.name.clone().unwrap_or_default(),
+            cluster: link.spec.cluster_ref.name.clone(),
+        }),
+        None => Ok(out),
+    }
+}
+
+fn of_kind<T: for<'de> Deserialize<'de>>(documents: &[Value], kind: &str) -> Result<Vec<T>, OfflineError> {
+    let ours = documents.iter().zip(1..).filter(|(document, _)| {
+        let group = document["apiVersion"].as_str().and_then(|version| version.split('/').next());
+        group == Some(meridian_crd::GROUP) && document["kind"] == kind
+    });
+    ours.map(|(document, at)| {
+        serde_json::from_value(document.clone())
+            .map_err(|fault| OfflineError::Document { at, fault: fault.to_string() })
+    })
+    .collect()
+}

@@ -1,0 +1,145 @@
+//! Whole rendered objects. Each case is one field away from a named fixture.
+
+use meridian_wire::config::NodeConfig;
+use serde_json::Value;
+
+use super::{Certificates, Material, Object, cluster as render, properties, render_offline, secrets};
+use crate::fixtures::{ALONE, GROUPED, MIRRORED, valid};
+use crate::{Apis, Secrets, Settings, ValidCluster};
+
+const ALL: Apis = Apis { istio: true, strimzi: true };
+
+fn objects(cluster: &ValidCluster, apis: Apis) -> Vec<Object> {
+    render(cluster, &super::as_declared(cluster), apis)
+}
+
+/// The objects of these kinds.
+fn of(objects: &[Object], kinds: &[&str]) -> Vec<Value> {
+    let named = |object: &&Object| kinds.contains(&object.reference().kind.as_str());
+    objects.iter().filter(named).map(|object| object.as_json().clone()).collect()
+}
+
+#[test]
+fn a_cluster_that_stands_alone() {
+    insta::assert_yaml_snapshot!(of(
+        &objects(&valid(ALONE, &[]), ALL),
+        &["Service", "NetworkPolicy", "PodDisruptionBudget"]
+    ));
+}
+
+#[test]
+fn the_stateful_set_of_a_shard() {
+    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[]), ALL), &["StatefulSet"]));
+}
+
+#[test]
+fn the_configuration_of_a_shard() {
+    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["ConfigMap"]));
+}
+
+#[test]
+fn the_routes_of_a_group() {
+    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[]), ALL), &["VirtualService", "DestinationRule"]));
+}
+
+#[test]
+fn mirror_maker_by_strimzi() {
+    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["KafkaMirrorMaker2"]));
+}
+
+#[test]
+fn mirror_maker_by_deployment() {
+    let link = MIRRORED.replace("mode: Strimzi", "mode: Deployment");
+    let objects = objects(&valid(GROUPED, &[&link]), ALL);
+    let mirror: Vec<_> = of(&objects, &["Deployment", "ConfigMap"])
+        .into_iter()
+        .filter(|object| object["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("from-us-east")))
+        .collect();
+    insta::assert_yaml_snapshot!(mirror);
+}
+
+#[test]
+fn every_rendered_configuration_is_one_that_nodes_accept() {
+    let direct = MIRRORED
+        .replace("{kafka: {via: Mirror, bootstrapServers: 'kafka.us-east:9092'}}", "{direct: {}}")
+        .replace("mirrorMaker2: {mode: Strimzi, bootstrapServers: 'kafka.eu-west:9092'}", "state: Paused");
+    for cluster in [valid(ALONE, &[]), valid(GROUPED, &[]), valid(GROUPED, &[MIRRORED]), valid(GROUPED, &[&direct])] {
+        for map in of(&objects(&cluster, ALL), &["ConfigMap"]) {
+            let text = map["data"]["node.yaml"].as_str().unwrap();
+            let config = NodeConfig::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert_eq!(config.render(), text);
+        }
+    }
+}
+
+#[test]
+fn the_number_of_replicas_restarts_nothing() {
+    let three = valid(ALONE, &[]);
+    let five = ValidCluster { replicas: 5, ..three.clone() };
+    let template = |cluster: &ValidCluster| of(&objects(cluster, ALL), &["StatefulSet"])[0]["spec"]["template"].clone();
+    assert_eq!(template(&three), template(&five));
+}
+
+#[test]
+fn a_changed_setting_names_another_file() {
+    let one = valid(GROUPED, &[]);
+    let other = valid(&GROUPED.replace("m: 32", "m: 24"), &[]);
+    let file = |cluster: &ValidCluster| of(&objects(cluster, ALL), &["ConfigMap"])[0]["metadata"]["name"].clone();
+    assert_ne!(file(&one), file(&other));
+}
+
+#[test]
+fn what_is_not_installed_is_not_rendered() {
+    let objects = objects(&valid(GROUPED, &[MIRRORED]), Apis::default());
+    assert_eq!(of(&objects, &["VirtualService", "DestinationRule", "KafkaMirrorMaker2"]), Vec::<Value>::new());
+}
+
+#[test]
+fn rendering_is_deterministic() {
+    let cluster = valid(GROUPED, &[MIRRORED]);
+    assert_eq!(objects(&cluster, ALL), objects(&cluster, ALL));
+}
+
+#[test]
+fn properties_leave_out_what_dedicated_mode_refuses() {
+    let cluster = valid(GROUPED, &[MIRRORED]);
+    let text = properties(&cluster, &cluster.links[0]).unwrap();
+    assert!(!text.contains("exactly.once.support") && !text.contains("emit.offset-syncs"));
+    assert!(text.contains("us-east->eu-west.topics = vector-deltas"));
+}
+
+fn material() -> Material {
+    let pem = |name: &str| format!("-----{name}-----");
+    let certificates = Certificates { ca: pem("ca"), ca_key: pem("ca key"), cert: pem("cert"), key: pem("key") };
+    Material { api_key: [7; 32], group_key: [9; 32], certificates }
+}
+
+#[test]
+fn secrets_are_made_once_and_keys_outlive_the_cluster() {
+    let cluster = valid(ALONE, &[]);
+    let made = secrets(&cluster, Secrets::default(), &material());
+    let names: Vec<String> = made.iter().map(|object| object.reference().name).collect();
+    assert_eq!(names, ["vector-search-api-key", "vector-search-peer-ca", "vector-search-peer-tls"]);
+    assert!(made[0].as_json()["metadata"]["ownerReferences"].is_null());
+    assert!(made[1].as_json()["metadata"]["ownerReferences"].is_array());
+    let all = Secrets { api_key: true, group_key: true, peer_ca: true, peer_tls: true };
+    assert_eq!(secrets(&cluster, all, &material()), []);
+}
+
+#[test]
+fn secrets_that_the_user_named_are_never_made() {
+    let made = secrets(&valid(GROUPED, &[]), Secrets::default(), &material());
+    assert!(made.iter().all(|object| object.reference().name.starts_with("vector-search-peer-")), "{made:?}");
+}
+
+#[test]
+fn offline_prints_no_secret_and_refuses_what_the_operator_would() {
+    let text = format!("{GROUPED}---{MIRRORED}");
+    let out = render_offline(&text, &Settings::default()).unwrap();
+    assert!(
+        out.contains("kind: StatefulSet") && out.contains("kind: KafkaMirrorMaker2") && !out.contains("kind: Secret")
+    );
+    let wrong = text.replace("source: {region: us-east}", "source: {region: mars}");
+    assert!(render_offline(&wrong, &Settings::default()).unwrap_err().to_string().contains("from-us-east"));
+    assert!(render_offline(MIRRORED, &Settings::default()).unwrap_err().to_string().contains("is not in the file"));
+}

@@ -1,0 +1,282 @@
+//! What is said in `status`: only what was observed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use meridian_crd::conditions::{self as c, reason};
+use meridian_crd::{MirrorMaker2Mode, Operation, ReplicationLink, ReplicationLinkStatus, VectorClusterStatus};
+use meridian_model::ShardNumber;
+use meridian_wire::topology::PodStatus;
+
+use crate::step::Group;
+use crate::{Apis, Observed, Refusal, Step, ValidCluster, ValidLink};
+
+/// A condition's new state.
+struct Finding(&'static str, Option<bool>, &'static str, String);
+
+/// The status of a cluster that was seen like this and does that. `changed`: this turn wrote objects, so what was observed is
+/// older than what stands, and nothing is claimed to be done.
+#[must_use]
+pub fn cluster(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    step: &Step,
+    changed: bool,
+    old: &VectorClusterStatus,
+    now: &Time,
+) -> VectorClusterStatus {
+    let mut status = intent(cluster, step, old);
+    let wanted = usize::from(cluster.shards) * usize::from(cluster.replicas);
+    let ready: usize = observed.shards.values().map(ready_pods).sum();
+    status.ready = Some(format!("{}/{wanted}", ready.min(wanted)));
+    let leaderless: Vec<String> = ShardNumber::all(cluster.shards)
+        .filter(|shard| observed.shards.get(shard).is_none_or(|seen| Group::of(cluster, *shard, seen).is_none()))
+        .map(|shard| cluster.shard_name(shard))
+        .collect();
+    let missing = missing(cluster, observed);
+    let busy = changed || step.act.is_some() || !step.operations.is_empty();
+    let lost = step.operations.iter().find(|operation| operation.kind == "Replace");
+    let available = leaderless.is_empty();
+    let done = !busy && available && ready >= wanted && missing.is_none();
+    let (why, message) = summary(step, &leaderless, ready, wanted, missing.as_ref());
+    let findings = [
+        Finding(c::ACCEPTED, Some(true), reason::AS_DECLARED, "the spec can be carried out".into()),
+        match &missing {
+            None => {
+                Finding(c::DEPENDENCIES_READY, Some(true), reason::ALL_PRESENT, "everything needed is there".into())
+            }
+            Some((why, message)) => Finding(c::DEPENDENCIES_READY, Some(false), why, message.clone()),
+        },
+        if available {
+            Finding(c::AVAILABLE, Some(true), reason::QUORUM_HEALTHY, "every shard has a leader and a majority".into())
+        } else {
+            Finding(c::AVAILABLE, Some(false), reason::QUORUM_LOST, format!("no quorum in {}", leaderless.join(", ")))
+        },
+        match lost {
+            Some(operation) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
+            None => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
+        },
+        Finding(c::PROGRESSING, Some(!done), if done { reason::AS_DECLARED } else { why }, message.clone()),
+        Finding(c::READY, Some(done), if done { reason::AS_DECLARED } else { why }, message),
+    ];
+    status.observed_generation = Some(cluster.generation);
+    status.conditions = merged(&old.conditions, findings, cluster.generation, now);
+    status
+}
+
+/// The status that is written before the act: what will be done, and which ids it takes.
+#[must_use]
+pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) -> VectorClusterStatus {
+    VectorClusterStatus {
+        cluster_id: Some(cluster.id.to_string()),
+        operations: step.operations.clone(),
+        shards: step.ledgers.iter().map(|(shard, ledger)| ledger.to_status(*shard)).collect(),
+        ..old.clone()
+    }
+}
+
+/// The status of a cluster whose spec was refused: the last good state keeps running, and its ledgers stay.
+#[must_use]
+pub fn refused(generation: i64, refusal: &Refusal, old: &VectorClusterStatus, now: &Time) -> VectorClusterStatus {
+    let message = refusal.to_string();
+    let findings = [
+        Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, message.clone()),
+        Finding(c::READY, Some(false), reason::INVALID_SPEC, message),
+    ];
+    VectorClusterStatus {
+        observed_generation: Some(generation),
+        conditions: merged(&old.conditions, findings, generation, now),
+        ..old.clone()
+    }
+}
+
+/// What a link's cluster is, as far as its status needs it.
+pub enum LinkSeen<'a> {
+    /// Its cluster is not there.
+    NoCluster,
+    /// Its cluster's own spec was refused.
+    ClusterRefused,
+    /// It cannot be carried out.
+    Refused(Refusal),
+    /// It can.
+    Valid {
+        /// The link.
+        link: &'a ValidLink,
+        /// Its cluster.
+        cluster: &'a ValidCluster,
+        /// Which optional APIs are there.
+        apis: Apis,
+        /// What the pods know of it: whether the source is heard, and whether staleness is within bounds; none when no pod says.
+        heard: Option<(bool, bool)>,
+    },
+}
+
+/// The status of a link.
+#[must_use]
+pub fn link(resource: &ReplicationLink, seen: &LinkSeen<'_>, now: &Time) -> ReplicationLinkStatus {
+    let generation = resource.metadata.generation.unwrap_or_default();
+    let old = resource.status.clone().unwrap_or_default();
+    let name = &resource.spec.cluster_ref.name;
+    let unknown = |why: &'static str, message: String| {
+        vec![
+            Finding(c::CONNECTED, None, why, message.clone()),
+            Finding(c::WITHIN_BOUND, None, why, message.clone()),
+            Finding(c::READY, Some(false), why, message),
+        ]
+    };
+    let accepted = Finding(c::ACCEPTED, Some(true), reason::AS_DECLARED, "the spec can be carried out".into());
+    let mut findings = match seen {
+        LinkSeen::NoCluster => unknown(reason::CLUSTER_MISSING, format!("VectorCluster {name} is not there")),
+        LinkSeen::ClusterRefused => {
+            unknown(reason::CLUSTER_MISSING, format!("the spec of VectorCluster {name} was refused"))
+        }
+        LinkSeen::Refused(refusal) => {
+            let mut findings = unknown(reason::INVALID_SPEC, refusal.to_string());
+            findings.push(Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, refusal.to_string()));
+            findings
+        }
+        LinkSeen::Valid { link, cluster, .. } if link.is_superseded(cluster) => {
+            let message = format!("an older link of {name} follows {} already", link.source);
+            let mut findings = unknown(reason::INVALID_SPEC, message.clone());
+            findings.push(Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, message));
+            findings
+        }
+        LinkSeen::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi => {
+            let mut findings = unknown(reason::STRIMZI_MISSING, "kafka.strimzi.io/v1 is not installed".into());
+            findings.push(accepted);
+            findings
+        }
+        LinkSeen::Valid { link, .. } if !link.running => {
+            let mut findings = unknown(reason::PAUSED, "the link was told to pause".into());
+            findings.push(accepted);
+            findings
+        }
+        LinkSeen::Valid { heard: None, .. } => {
+            let mut findings = unknown(reason::UNKNOWN, "no pod has said yet".into());
+            findings.push(accepted);
+            findings
+        }
+        LinkSeen::Valid { link, heard: Some((connected, within)), .. } => {
+            let (why, message) = match (*connected, *within) {
+                (true, true) => (reason::FOLLOWING, format!("{} is followed", link.source)),
+                (true, false) => (reason::FOLLOWING, format!("{} is followed and not caught up", link.source)),
+                (false, _) => (reason::NOT_CONNECTED, format!("{} is not heard", link.source)),
+            };
+            vec![
+                accepted,
+                Finding(c::CONNECTED, Some(*connected), why, message.clone()),
+                Finding(c::WITHIN_BOUND, Some(*within), why, message.clone()),
+                Finding(c::READY, Some(*connected), why, message),
+            ]
+        }
+    };
+    let strimzi_missing = matches!(seen, LinkSeen::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi);
+    findings.push(if strimzi_missing {
+        Finding(
+            c::DEPENDENCIES_READY,
+            Some(false),
+            reason::STRIMZI_MISSING,
+            "kafka.strimzi.io/v1 is not installed".into(),
+        )
+    } else {
+        Finding(c::DEPENDENCIES_READY, Some(true), reason::ALL_PRESENT, "everything needed is there".into())
+    });
+    let conditions = merged(&old.conditions, findings, generation, now);
+    ReplicationLinkStatus { observed_generation: Some(generation), conditions }
+}
+
+fn needs_strimzi(link: &ValidLink) -> bool {
+    link.mirror.as_ref().is_some_and(|mirror| mirror.mode == MirrorMaker2Mode::Strimzi)
+}
+
+fn ready_pods(seen: &crate::ShardSeen) -> usize {
+    let ready = |pod: &&crate::PodSeen| match &pod.answer {
+        Some(PodStatus::Running(status)) => status.ready && !status.draining && !pod.deleting,
+        _ => false,
+    };
+    seen.pods.values().filter(ready).count()
+}
+
+/// The first thing that is needed of others and not there.
+fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(&'static str, String)> {
+    let secret = |name: &str, key: &str| {
+        Some((reason::SECRET_MISSING, format!("Secret {name} is not there, or lacks the key {key}")))
+    };
+    if let Some(key) = cluster.api_key.as_ref().filter(|key| !key.secret_is_ours && !observed.secrets.api_key) {
+        return secret(&key.secret, "api-key");
+    }
+    if let Some(group) = cluster.group.as_ref().filter(|group| !group.secret_is_ours && !observed.secrets.group_key) {
+        return secret(&group.secret, "group-key");
+    }
+    (cluster.istio.is_some() && !observed.apis.istio)
+        .then(|| (reason::ISTIO_MISSING, "networking.istio.io/v1 is not installed; there are no routes".into()))
+}
+
+/// Reason and message of what keeps the cluster from being ready, the gravest first.
+fn summary(
+    step: &Step,
+    leaderless: &[String],
+    ready: usize,
+    wanted: usize,
+    missing: Option<&(&'static str, String)>,
+) -> (&'static str, String) {
+    if let Some(operation) = step.operations.first() {
+        let why = match operation.kind.as_str() {
+            "Create" => reason::CREATING,
+            "ScaleOut" => reason::SCALING_OUT,
+            "ScaleIn" => reason::SCALING_IN,
+            "Roll" => reason::ROLLING,
+            "Replace" => reason::REPLACING,
+            "Elect" => reason::QUORUM_LOST,
+            _ => reason::WAITING_FOR_PODS,
+        };
+        return (why, told(operation));
+    }
+    if let Some((why, message)) = missing {
+        return (why, message.clone());
+    }
+    if !leaderless.is_empty() {
+        return (reason::QUORUM_LOST, format!("no quorum in {}", leaderless.join(", ")));
+    }
+    let message = format!("{ready} of {wanted} replicas are ready");
+    (if ready < wanted { reason::WAITING_FOR_PODS } else { reason::CREATING }, message)
+}
+
+fn told(operation: &Operation) -> String {
+    match &operation.blocked_by {
+        Some(blocked) => {
+            format!("{} {}: waits for {}: {}", operation.kind, operation.target, blocked.predicate, blocked.message)
+        }
+        None => format!("{} {}", operation.kind, operation.target),
+    }
+}
+
+/// Conditions in the order of their names; the time of one moves only when its status does.
+fn merged(
+    old: &[Condition],
+    findings: impl IntoIterator<Item = Finding>,
+    generation: i64,
+    now: &Time,
+) -> Vec<Condition> {
+    let mut conditions = old.to_vec();
+    for Finding(type_, holds, why, message) in findings {
+        let status = match holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let before = conditions.iter().position(|condition| condition.type_ == type_).map(|at| conditions.remove(at));
+        let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time);
+        conditions.push(Condition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: why.into(),
+            message,
+            observed_generation: Some(generation),
+            last_transition_time: since.unwrap_or_else(|| now.clone()),
+        });
+    }
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    conditions
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use meridian_crd::VectorClusterStatus;
+
+use super::{LinkSeen, cluster, link, refused};
+use crate::fixtures::{self, ALONE, GROUPED, MIRRORED, valid};
+use crate::{Apis, Observed, Refusal, ValidLink, next_step};
+
+fn at(seconds: i64) -> Time {
+    Time(k8s_openapi::jiff::Timestamp::from_second(seconds).unwrap())
+}
+
+fn state<'a>(status: &'a VectorClusterStatus, type_: &str) -> (&'a str, &'a str) {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+    (&condition.status, &condition.reason)
+}
+
+#[test]
+fn a_cluster_of_which_nothing_is_there_claims_nothing() {
+    let valid = valid(ALONE, &[]);
+    let observed = Observed::default();
+    let status =
+        cluster(&valid, &observed, &next_step(&valid, &observed), true, &VectorClusterStatus::default(), &at(1));
+    assert_eq!(status.ready.as_deref(), Some("0/6"));
+    assert_eq!(state(&status, "Ready"), ("False", "Creating"));
+    assert_eq!(state(&status, "Available"), ("False", "QuorumLost"));
+    assert_eq!(state(&status, "Accepted"), ("True", "AsDeclared"));
+}
+
+#[test]
+fn the_time_of_a_condition_moves_only_with_its_status() {
+    let valid = valid(ALONE, &[]);
+    let observed = Observed::default();
+    let step = next_step(&valid, &observed);
+    let first = cluster(&valid, &observed, &step, true, &VectorClusterStatus::default(), &at(1));
+    assert_eq!(cluster(&valid, &observed, &step, true, &first, &at(2)), first);
+}
+
+#[test]
+fn a_secret_that_is_missing_is_named() {
+    let valid = valid(GROUPED, &[]);
+    let observed = Observed::default();
+    let status =
+        cluster(&valid, &observed, &next_step(&valid, &observed), false, &VectorClusterStatus::default(), &at(1));
+    assert_eq!(state(&status, "DependenciesReady"), ("False", "SecretMissing"));
+}
+
+#[test]
+fn a_refused_spec_keeps_the_ledgers() {
+    let valid = valid(ALONE, &[]);
+    let observed = Observed::default();
+    let before =
+        cluster(&valid, &observed, &next_step(&valid, &observed), false, &VectorClusterStatus::default(), &at(1));
+    let refusal = Refusal { field: "spec.region", fault: "no".into() };
+    let after = refused(7, &refusal, &before, &at(2));
+    assert_eq!((&after.shards, after.observed_generation), (&before.shards, Some(7)));
+    assert_eq!(state(&after, "Ready"), ("False", "InvalidSpec"));
+}
+
+#[test]
+fn a_link_says_what_it_waits_for() {
+    let resource = fixtures::link(MIRRORED);
+    let cluster = valid(GROUPED, &[MIRRORED]);
+    let parsed = ValidLink::parse(&resource, &cluster).unwrap();
+    let seen = |strimzi, heard| LinkSeen::Valid {
+        link: &parsed,
+        cluster: &cluster,
+        apis: Apis { istio: false, strimzi },
+        heard,
+    };
+    let ready = |seen: &LinkSeen<'_>| {
+        let status = link(&resource, seen, &at(1));
+        status.conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| (c.status, c.reason)).unwrap()
+    };
+    let said = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+    assert_eq!(ready(&LinkSeen::NoCluster), said("False", "ClusterMissing"));
+    assert_eq!(ready(&seen(false, None)), said("False", "StrimziMissing"));
+    assert_eq!(ready(&seen(true, None)), said("False", "Unknown"));
+    assert_eq!(ready(&seen(true, Some((false, false)))), said("False", "NotConnected"));
+    assert_eq!(ready(&seen(true, Some((true, true)))), said("True", "Following"));
+}

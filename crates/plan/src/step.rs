@@ -1,0 +1,88 @@
+//! The next move: what is seen goes in, one [`Step`] comes out.
+//!
+//! ```text
+//!   found ──► grow (join, learner, promote) ◄──► shrink (transfer, remove, then one pod less)
+//!                     │ replace (lost or damaged volume: remove, join under a new id)
+//!                     └──► roll (evict followers, transfer, evict the old leader)
+//! ```
+//!
+//! Every turn derives everything from what it sees, so a crash anywhere costs one turn. What must be remembered (ids that
+//! were given out) is in the [`Ledger`], which is written before the act.
+
+mod act;
+mod group;
+mod roll;
+mod shard;
+
+use std::collections::BTreeMap;
+
+use meridian_crd::{BlockedBy, Operation};
+use meridian_model::ShardNumber;
+
+pub use act::Act;
+pub(crate) use group::Group;
+
+use crate::{Ledger, Observed, ShardSeen, ValidCluster};
+
+/// One move.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// What must be remembered before the act.
+    pub ledgers: BTreeMap<ShardNumber, Ledger>,
+    /// `spec.replicas` of each shard's StatefulSet.
+    pub replicas: BTreeMap<ShardNumber, u16>,
+    /// The one thing to do after the objects are applied.
+    pub act: Option<Act>,
+    /// What is under way, and what it waits for.
+    pub operations: Vec<Operation>,
+}
+
+/// What one shard would do if it were alone.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Move {
+    ledger: Ledger,
+    replicas: u16,
+    act: Option<Act>,
+    operation: Option<Operation>,
+}
+
+/// The next move of a cluster: at most one act, the first shard's that has one.
+///
+/// Membership is mended before pods are restarted, and pods are restarted only one at a time in the whole cluster.
+#[must_use]
+pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
+    let nothing = ShardSeen::default();
+    let seen: Vec<(ShardNumber, &ShardSeen)> = ShardNumber::all(cluster.shards)
+        .map(|shard| (shard, observed.shards.get(&shard).unwrap_or(&nothing)))
+        .collect();
+    let mut step = Step { ledgers: BTreeMap::new(), replicas: BTreeMap::new(), act: None, operations: Vec::new() };
+    for (shard, seen) in &seen {
+        let wanted = shard::next_move(cluster, *shard, seen);
+        step.replicas.insert(*shard, wanted.replicas);
+        step.operations.extend(wanted.operation);
+        // A ledger speaks of the act that it precedes: of the shards whose turn it is not, only facts are kept.
+        let turn = step.act.is_none() || wanted.act.is_none();
+        step.ledgers.insert(*shard, if turn { wanted.ledger } else { seen.ledger.clone() });
+        step.act = step.act.or(wanted.act);
+    }
+    if step.act.is_none() {
+        let (act, operations) = roll::next(cluster, &seen);
+        step.act = act;
+        step.operations.extend(operations);
+    }
+    step
+}
+
+/// Something under way that moves.
+fn moving(kind: &str, target: String) -> Operation {
+    Operation { kind: kind.into(), target, blocked_by: None }
+}
+
+/// Something under way that waits for `predicate`.
+fn waiting(kind: &str, target: String, predicate: &str, message: impl Into<String>) -> Operation {
+    let blocked_by = Some(BlockedBy { predicate: predicate.into(), message: message.into() });
+    Operation { kind: kind.into(), target, blocked_by }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What can be done to pods and groups.
+
+use meridian_model::{LogIndex, ReplicaId, ShardNumber};
+use meridian_wire::topology::{Identity, Member, TopologyCall};
+
+/// One act on the data plane, or one eviction. Each is harmless when repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Tell these pods that they found a group.
+    Found {
+        /// Which shard.
+        shard: ShardNumber,
+        /// Ordinal and identity of each.
+        pods: Vec<(u16, Identity)>,
+    },
+    /// Tell a pod to become an empty replica; what it held is moved aside.
+    Join {
+        /// Which shard.
+        shard: ShardNumber,
+        /// Which pod.
+        ordinal: u16,
+        /// What it becomes.
+        identity: Identity,
+    },
+    /// Tell the leader to let a joined replica follow.
+    AddLearner {
+        /// Which shard.
+        shard: ShardNumber,
+        /// The leader's pod.
+        leader: u16,
+        /// Who joins.
+        member: Member,
+        /// The membership to replace.
+        expected: LogIndex,
+    },
+    /// Tell the leader to give a learner a vote.
+    Promote {
+        /// Which shard.
+        shard: ShardNumber,
+        /// The leader's pod.
+        leader: u16,
+        /// Which learner.
+        replica: ReplicaId,
+        /// The membership to replace.
+        expected: LogIndex,
+    },
+    /// Tell the leader to take a replica out for ever.
+    Remove {
+        /// Which shard.
+        shard: ShardNumber,
+        /// The leader's pod.
+        leader: u16,
+        /// Which replica.
+        replica: ReplicaId,
+        /// The membership to replace.
+        expected: LogIndex,
+    },
+    /// Tell the leader to hand over.
+    TransferLeader {
+        /// Which shard.
+        shard: ShardNumber,
+        /// The leader's pod.
+        leader: u16,
+        /// To whom.
+        to: ReplicaId,
+    },
+    /// Ask the API server to evict a pod.
+    Evict {
+        /// Which shard.
+        shard: ShardNumber,
+        /// Which pod.
+        ordinal: u16,
+        /// That pod and no later one of its name.
+        uid: String,
+    },
+}
+
+impl Act {
+    /// Name of the variant, for events and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Found { .. } => "Found",
+            Self::Join { .. } => "Join",
+            Self::AddLearner { .. } => "AddLearner",
+            Self::Promote { .. } => "Promote",
+            Self::Remove { .. } => "Remove",
+            Self::TransferLeader { .. } => "TransferLeader",
+            Self::Evict { .. } => "Evict",
+        }
+    }
+
+    /// The calls that carry it out, each with the pod it goes to; none for an eviction.
+    #[must_use]
+    pub fn calls(&self) -> Vec<(ShardNumber, u16, TopologyCall)> {
+        match self.clone() {
+            Self::Found { shard, pods } => {
+                pods.into_iter().map(|(pod, identity)| (shard, pod, TopologyCall::Bootstrap(identity))).collect()
+            }
+            Self::Join { shard, ordinal, identity } => vec![(shard, ordinal, TopologyCall::Join(identity))],
+            Self::AddLearner { shard, leader, member, expected } => {
+                vec![(shard, leader, TopologyCall::AddLearner { member, expected })]
+            }
+            Self::Promote { shard, leader, replica, expected } => {
+                vec![(shard, leader, TopologyCall::Promote { replica, expected })]
+            }
+            Self::Remove { shard, leader, replica, expected } => {
+                vec![(shard, leader, TopologyCall::Remove { replica, expected })]
+            }
+            Self::TransferLeader { shard, leader, to } => vec![(shard, leader, TopologyCall::TransferLeader { to })],
+            Self::Evict { .. } => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! One shard's group as its leader describes it, checked against what the others say.
+
+use std::collections::BTreeMap;
+
+use meridian_model::{ReplicaId, ShardNumber};
+use meridian_wire::topology::{PodStatus, ReplicaStatus, Role};
+
+use crate::{PodSeen, ShardSeen, ValidCluster};
+
+/// Entries that a replica may be behind and still count as a sound copy: what a busy leader sends in about a second.
+const SOUND_LAG: u64 = 4096;
+/// Entries that a learner may be behind when it is given a vote: few, so that the next commit does not wait for it.
+const PROMOTE_LAG: u64 = 64;
+/// Silence after which a replica does not count: several heartbeats, and longer than an observation takes.
+
+/// A group with a leader that a majority of its voters follows.
+pub(crate) struct Group<'a> {
+    /// The leader's pod.
+    pub leader: u16,
+    /// What the leader says.
+    pub status: &'a ReplicaStatus,
+    /// Ordinal of every voter; none for an address that is no pod's.
+    pub voters: BTreeMap<ReplicaId, Option<u16>>,
+    /// Ordinal of every learner.
+    pub learners: BTreeMap<ReplicaId, Option<u16>>,
+    pods: &'a BTreeMap<u16, PodSeen>,
+}
+
+/// A running replica, if the pod is one.
+pub(crate) fn running(pod: &PodSeen) -> Option<&ReplicaStatus> {
+    match &pod.answer {
+        Some(PodStatus::Running(status)) => Some(status),
+        _ => None,
+    }
+}
+
+impl<'a> Group<'a> {
+    /// The group of a shard; none while no leader of the newest term is followed by a majority of voters.
+    pub fn of(cluster: &ValidCluster, shard: ShardNumber, seen: &'a ShardSeen) -> Option<Self> {
+        let replicas = || seen.pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, running(pod)?)));
+        let newest = replicas().map(|(_, status)| status.term).max()?;
+        let (leader, status) = replicas().find(|(_, status)| status.role == Role::Leader && status.term == newest)?;
+        let places = |members: &[meridian_wire::topology::Member]| {
+            members.iter().map(|m| (m.replica, cluster.ordinal_of(shard, &m.address))).collect()
+        };
+        let group = Self {
+            leader,
+            status,
+            voters: places(&status.voters),
+            learners: places(&status.learners),
+            pods: &seen.pods,
+        };
+        let follows = |replica: &ReplicaId| {
+            let status = group.pod_of(*replica).and_then(running);
+            status.is_some_and(|s| s.term == newest && s.leader == Some(group.status.identity.replica))
+        };
+        (group.voters.keys().filter(|voter| follows(voter)).count() >= group.majority()).then_some(group)
+    }
+
+    /// Votes that decide.
+    pub fn majority(&self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+
+    /// The pod in which a member lives now: at its address, and saying so itself.
+    pub fn pod_of(&self, replica: ReplicaId) -> Option<&'a PodSeen> {
+        let ordinal = self.voters.get(&replica).or_else(|| self.learners.get(&replica)).copied().flatten()?;
+        let pod = self.pods.get(&ordinal)?;
+        running(pod).is_some_and(|status| status.identity.replica == replica).then_some(pod)
+    }
+
+    /// The member whose address is a pod's.
+    pub fn member_at(&self, ordinal: u16) -> Option<ReplicaId> {
+        let at = |members: &BTreeMap<ReplicaId, Option<u16>>| {
+            members.iter().find(|(_, place)| **place == Some(ordinal)).map(|(replica, _)| *replica)
+        };
+        at(&self.voters).or_else(|| at(&self.learners))
+    }
+
+    /// A member's volume is lost, damaged or another's: its pod answers and is not that member.
+    pub fn is_lost(&self, replica: ReplicaId) -> bool {
+        let place = self.voters.get(&replica).or_else(|| self.learners.get(&replica)).copied().flatten();
+        let answered = |ordinal| self.pods.get(&ordinal).is_some_and(|pod| pod.answer.is_some() && !pod.deleting);
+        place.is_some_and(answered) && self.pod_of(replica).is_none()
+    }
+
+    /// A voter that can take over at once: up, in service, heard by the leader, with nearly all of the log on disk.
+    pub fn is_sound(&self, replica: ReplicaId) -> bool {
+        self.voters.contains_key(&replica) && self.is_up(replica) && self.is_within(replica, SOUND_LAG)
+    }
+
+    /// A learner that can be given a vote.
+    pub fn can_vote(&self, learner: ReplicaId) -> bool {
+        self.learners.contains_key(&learner)
+            && self.pod_of(learner).is_some_and(|pod| !pod.deleting)
+            && self.is_within(learner, PROMOTE_LAG)
+    }
+
+    fn is_up(&self, replica: ReplicaId) -> bool {
+        self.pod_of(replica).is_some_and(|pod| {
+            let serves = running(pod).is_some_and(|status| status.ready && !status.draining && status.fault.is_none());
+            serves && !pod.deleting
+        })
+    }
+
+    fn is_within(&self, replica: ReplicaId, lag: u64) -> bool {
+        if replica == self.status.identity.replica {
+            return true;
+        }
+        let follower = self.status.followers.iter().find(|follower| follower.replica == replica);
+        follower.is_some_and(|f| f.active && self.status.commit.0.saturating_sub(f.matched.0) <= lag)
+    }
+
+    /// The quorum holds while `away` is down for a while.
+    pub fn survives_absence(&self, away: ReplicaId) -> bool {
+        let left = self.voters.keys().filter(|voter| **voter != away && self.is_sound(**voter)).count();
+        left >= self.majority()
+    }
+
+    /// The quorum holds, before and after, when `gone` is taken out of the group.
+    pub fn survives_removal(&self, gone: ReplicaId) -> bool {
+        if !self.voters.contains_key(&gone) {
+            return true;
+        }
+        let sound = self.voters.keys().filter(|voter| self.is_sound(**voter)).count();
+        let left = self.voters.keys().filter(|voter| **voter != gone && self.is_sound(**voter)).count();
+        let after = self.voters.len() - 1;
+        after > 0 && sound >= self.majority() && left > after / 2
+    }
+
+    /// Who should lead instead: a sound voter that `prefers`, the one with the most on its disk, then the lowest id.
+    pub fn successor(&self, prefers: impl Fn(u16) -> bool) -> Option<ReplicaId> {
+        let matched = |replica: ReplicaId| {
+            self.status.followers.iter().find(|f| f.replica == replica).map_or(0, |follower| follower.matched.0)
+        };
+        self.voters
+            .iter()
+            .filter(|(voter, _)| **voter != self.status.identity.replica && self.is_sound(**voter))
+            .filter(|(_, ordinal)| ordinal.is_some_and(&prefers))
+            .map(|(voter, _)| *voter)
+            .max_by_key(|voter| (matched(*voter), std::cmp::Reverse(*voter)))
+    }
+}

@@ -1,0 +1,99 @@
+//! Restarting pods that run an older revision: one at a time in the whole cluster, the leader last.
+
+use meridian_crd::Operation;
+use meridian_model::ShardNumber;
+
+use super::group::running;
+use super::{Act, Group, moving, waiting};
+use crate::{PodSeen, ShardSeen, ValidCluster};
+
+/// A pod that serves as it should.
+fn is_whole(group: Option<&Group<'_>>, pod: &PodSeen) -> bool {
+    group.zip(running(pod)).is_some_and(|(group, status)| group.is_sound(status.identity.replica))
+}
+
+/// The next restart, and what is under way in each shard that has one to come.
+pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)]) -> (Option<Act>, Vec<Operation>) {
+    let groups: Vec<_> = seen.iter().map(|(shard, seen)| (*shard, *seen, Group::of(cluster, *shard, seen))).collect();
+    let wanted = 0..cluster.replicas;
+    let limping = groups.iter().find_map(|(shard, seen, group)| {
+        let whole = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| is_whole(group.as_ref(), pod));
+        wanted.clone().find(|ordinal| !whole(ordinal)).map(|ordinal| cluster.pod_name(*shard, ordinal))
+    });
+    let mut act = None;
+    let mut operations = Vec::new();
+    for (shard, seen, group) in &groups {
+        let settled = seen.stateful_set.is_some_and(|set| set.settled && !set.deleting);
+        if !settled || !seen.pods.values().any(|pod| pod.outdated) {
+            continue;
+        }
+        let turn =
+            if act.is_none() { restart(cluster, *shard, seen, group.as_ref(), limping.as_deref()) } else { None };
+        let operation = match turn {
+            Some(Ok((wanted, operation))) => {
+                act = Some(wanted);
+                operation
+            }
+            Some(Err(operation)) => operation,
+            None => waiting("Roll", cluster.shard_name(*shard), "OneAtATime", "another pod is being restarted"),
+        };
+        operations.push(operation);
+    }
+    (act, operations)
+}
+
+/// The restart that this shard needs next, or why not now.
+fn restart(
+    cluster: &ValidCluster,
+    shard: ShardNumber,
+    seen: &ShardSeen,
+    group: Option<&Group<'_>>,
+    limping: Option<&str>,
+) -> Option<Result<(Act, Operation), Operation>> {
+    let outdated = || seen.pods.iter().rev().filter(|(_, pod)| pod.outdated);
+    let evict = |ordinal: u16, pod: &PodSeen| {
+        let operation = moving("Roll", cluster.pod_name(shard, ordinal));
+        Some(Ok((Act::Evict { shard, ordinal, uid: pod.uid.clone() }, operation)))
+    };
+    let wait = |ordinal: u16, predicate: &str, message: String| {
+        Some(Err(waiting("Roll", cluster.pod_name(shard, ordinal), predicate, message)))
+    };
+    // A pod that is down already costs nothing: restarting it is how a bad revision is taken back.
+    if let Some((ordinal, pod)) = outdated().find(|(_, pod)| !is_whole(group, pod) && !pod.deleting) {
+        let harmless = match (group, running(pod)) {
+            (Some(group), Some(status)) => group.survives_absence(status.identity.replica),
+            (Some(_), None) => true,
+            // Without a leader nobody can say who is needed: only a pod that neither we nor the kubelet find up is restarted.
+            (None, _) => pod.answer.is_none() && !pod.ready,
+        };
+        if harmless {
+            return evict(*ordinal, pod);
+        }
+        return wait(*ordinal, "QuorumSurvives", "its shard has no quorum without it".into());
+    }
+    let (first, _) = outdated().next()?;
+    let Some(group) = group else {
+        return wait(*first, "QuorumPresent", "its shard has no leader that a majority follows".into());
+    };
+    if let Some(limping) = limping {
+        return wait(*first, "AllReplicasCaughtUp", format!("{limping} is not back in service yet"));
+    }
+    let alone = cluster.replicas == 1 && group.voters.len() == 1;
+    let leads = |ordinal: &u16| *ordinal == group.leader;
+    if let Some((ordinal, pod)) = outdated().find(|(ordinal, _)| !leads(ordinal) || alone) {
+        let replica = running(pod)?.identity.replica;
+        // One replica alone cannot be restarted without a pause; who asked for one accepted it.
+        if alone || group.survives_absence(replica) {
+            return evict(*ordinal, pod);
+        }
+        return wait(*ordinal, "QuorumSurvives", format!("without replica {replica} the quorum would not hold"));
+    }
+    let up_to_date = |ordinal: u16| seen.pods.get(&ordinal).is_some_and(|pod| !pod.outdated);
+    match group.successor(up_to_date) {
+        Some(to) => {
+            let operation = moving("Roll", cluster.pod_name(shard, group.leader));
+            Some(Ok((Act::TransferLeader { shard, leader: group.leader, to }, operation)))
+        }
+        None => wait(group.leader, "SuccessorCaughtUp", "no restarted voter has caught up with the leader".into()),
+    }
+}

@@ -1,0 +1,267 @@
+//! One shard's members: founded once, grown, shrunk and mended one at a time.
+
+use meridian_model::{ReplicaId, ShardNumber};
+use meridian_wire::topology::{Identity, Member, PodStatus};
+
+use super::group::running;
+use super::{Act, Group, Move, moving, waiting};
+use crate::{Ledger, ShardSeen, ValidCluster};
+
+/// What this shard would do next.
+pub(super) fn next_move(cluster: &ValidCluster, shard: ShardNumber, seen: &ShardSeen) -> Move {
+    let group = Group::of(cluster, shard, seen);
+    let turn = Turn { cluster, shard, seen, ledger: facts(seen, group.as_ref()) };
+    let replicas = turn.pods_needed(group.as_ref());
+    let idle = |turn: Turn<'_>, operation| Move { ledger: turn.ledger, replicas, act: None, operation };
+    let name = cluster.shard_name(shard);
+    match seen.stateful_set {
+        Some(set) if set.deleting => {
+            let operation =
+                waiting("Create", name, "OldStatefulSetGone", "the StatefulSet of that name is being deleted");
+            return idle(turn, Some(operation));
+        }
+        None => return idle(turn, Some(moving("Create", name))),
+        Some(_) => {}
+    }
+    if !turn.ledger.founded {
+        return turn.found(replicas);
+    }
+    match group {
+        Some(group) => turn.mend(&group, replicas),
+        None => {
+            let operation = turn.leaderless();
+            idle(turn, Some(operation))
+        }
+    }
+}
+
+/// The ledger with what can be read off the volumes: they outlive the resource and its status.
+fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
+    let mut ledger = seen.ledger.clone();
+    let mut founders_up = 0;
+    for pod in seen.pods.values() {
+        let identity = match &pod.answer {
+            Some(PodStatus::Running(status)) => {
+                let known = status.voters.iter().chain(&status.learners);
+                known.for_each(|member| ledger.heard_of(member.replica));
+                &status.identity
+            }
+            Some(PodStatus::Damaged { identity, .. }) => identity,
+            Some(PodStatus::Blank) | None => continue,
+        };
+        ledger.heard_of(identity.replica);
+        if ledger.founding.contains(&identity.replica) {
+            founders_up += 1;
+        } else if Some(identity.replica) != ledger.joining {
+            ledger.founded = true; // a volume from before: this group exists
+        }
+    }
+    // A founder that once had a log and is blank now has lost its volume; telling it to found again would let it vote twice.
+    let lost_one = group.is_some_and(|group| {
+        let founder = |replica: &ReplicaId| ledger.founding.contains(replica);
+        group.status.followers.iter().any(|f| founder(&f.replica) && f.matched.0 > 0 && group.is_lost(f.replica))
+    });
+    if ledger.founded || lost_one || (!ledger.founding.is_empty() && founders_up == ledger.founding.len()) {
+        ledger.founded = true;
+        ledger.founding.clear();
+    }
+    let joined = |group: &Group<'_>| {
+        ledger.joining.is_some_and(|j| group.voters.contains_key(&j) || group.learners.contains_key(&j))
+    };
+    if group.is_some_and(joined) {
+        ledger.joining = None;
+    }
+    ledger
+}
+
+struct Turn<'a> {
+    cluster: &'a ValidCluster,
+    shard: ShardNumber,
+    seen: &'a ShardSeen,
+    ledger: Ledger,
+}
+
+impl Turn<'_> {
+    /// How many pods the StatefulSet shall have: enough for every member, and one less at most than it has now.
+    fn pods_needed(&self, group: Option<&Group<'_>>) -> u16 {
+        let mut needed = self.cluster.replicas;
+        // Whoever is named as a member by anyone may hold the only copy of something: its pod must be able to run.
+        for status in self.seen.pods.values().filter_map(running) {
+            let named = match group {
+                Some(group) => &group.status.voters,
+                None => &status.voters,
+            };
+            let learners = group.map_or(&status.learners, |group| &group.status.learners);
+            let ordinals = named.iter().chain(learners).filter_map(|m| self.cluster.ordinal_of(self.shard, &m.address));
+            needed = ordinals.fold(needed, |needed, ordinal| needed.max(ordinal + 1));
+        }
+        if !self.ledger.founded {
+            // Before a group is founded every volume there is gets asked whether one was.
+            let volumes = self.seen.volumes.last().map_or(0, |ordinal| ordinal + 1);
+            let founders = u16::try_from(self.ledger.founding.len()).unwrap_or(u16::MAX);
+            needed = needed.max(volumes).max(founders);
+        }
+        match self.seen.stateful_set {
+            Some(set) if set.deleting => set.replicas,
+            // Pods go one at a time, and only when the cluster's view of them is current.
+            Some(set) if needed < set.replicas => {
+                let knows = self.ledger.founded
+                    && group.is_some()
+                    && set.settled
+                    && self.seen.pods.len() <= usize::from(set.replicas);
+                if knows { set.replicas - 1 } else { set.replicas }
+            }
+            _ => needed,
+        }
+    }
+
+    fn found(mut self, replicas: u16) -> Move {
+        let name = self.cluster.shard_name(self.shard);
+        let still = |turn: Self, predicate: &str, message: String| Move {
+            operation: Some(waiting("Create", name.clone(), predicate, message)),
+            ledger: turn.ledger,
+            replicas,
+            act: None,
+        };
+        let asked = replicas.max(self.seen.pods.keys().last().map_or(0, |ordinal| ordinal + 1));
+        let silent = (0..asked).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none() || pod.deleting));
+        if let Some(ordinal) = silent {
+            let pod = self.cluster.pod_name(self.shard, ordinal);
+            return still(self, "AllPodsAnswer", format!("{pod} does not answer yet"));
+        }
+        if self.ledger.founding.is_empty() {
+            self.ledger.founding = (0..self.cluster.replicas).map(|_| self.ledger.mint()).collect();
+        }
+        let members: Vec<(u16, Member)> = (0..)
+            .zip(&self.ledger.founding)
+            .map(|(ordinal, replica)| {
+                (ordinal, Member { replica: *replica, address: self.cluster.peer_address(self.shard, ordinal) })
+            })
+            .collect();
+        let founders: Vec<Member> = members.iter().map(|(_, member)| member.clone()).collect();
+        let is_blank = |ordinal: u16| self.seen.pods.get(&ordinal).is_some_and(|p| p.answer == Some(PodStatus::Blank));
+        let genesis = self.cluster.genesis(self.shard);
+        let pods: Vec<(u16, Identity)> = members
+            .iter()
+            .filter(|(ordinal, _)| is_blank(*ordinal))
+            .map(|(ordinal, member)| {
+                let identity =
+                    Identity { genesis: genesis.clone(), replica: member.replica, founders: founders.clone() };
+                (*ordinal, identity)
+            })
+            .collect();
+        let operation = Some(moving("Create", name));
+        let act = (!pods.is_empty()).then_some(Act::Found { shard: self.shard, pods });
+        Move { ledger: self.ledger, replicas, act, operation }
+    }
+
+    /// Why there is no leader that a majority follows.
+    fn leaderless(&self) -> meridian_crd::Operation {
+        let name = self.cluster.shard_name(self.shard);
+        let answers: Vec<&PodStatus> = self.seen.pods.values().filter_map(|pod| pod.answer.as_ref()).collect();
+        let gone = |answer: &&PodStatus| !matches!(answer, PodStatus::Running(_));
+        if answers.len() >= usize::from(self.cluster.replicas) && answers.iter().all(gone) {
+            let message = "the group was founded and every volume is blank or damaged: bring a volume back, or delete the cluster \
+                           and its volumes to begin anew";
+            return waiting("Replace", name, "AVolumeIsBack", message);
+        }
+        let message = format!("{} of {} pods answer and none leads a majority", answers.len(), self.cluster.replicas);
+        waiting("Elect", name, "QuorumPresent", message)
+    }
+
+    /// Brings the members in line: what is lost is replaced, what is missing added, what is too much removed.
+    fn mend(mut self, group: &Group<'_>, replicas: u16) -> Move {
+        let (act, operation) = match self.mending(group) {
+            Some((act, operation)) => (act, Some(operation)),
+            None => (None, self.settling(replicas)),
+        };
+        Move { ledger: self.ledger, replicas, act, operation }
+    }
+
+    fn mending(&mut self, group: &Group<'_>) -> Option<(Option<Act>, meridian_crd::Operation)> {
+        let (cluster, shard, leader) = (self.cluster, self.shard, group.leader);
+        let expected = group.status.membership_version;
+        let members = || group.learners.iter().chain(&group.voters);
+        // 1. A member whose volume is lost or damaged leaves; its pod comes back under a new id below.
+        if let Some((replica, ordinal)) = members().find(|(replica, _)| group.is_lost(**replica)) {
+            let target = cluster.pod_name(shard, ordinal.unwrap_or_default());
+            if !group.survives_removal(*replica) {
+                let message = format!("replica {replica} lost its volume, and without it the quorum would not hold");
+                return Some((None, waiting("Replace", target, "QuorumSurvives", message)));
+            }
+            return Some((Some(Act::Remove { shard, leader, replica: *replica, expected }), moving("Replace", target)));
+        }
+        // 2. A learner gets its vote before the next comes.
+        if let Some((replica, place)) =
+            group.learners.iter().find(|(_, place)| place.is_some_and(|o| o < cluster.replicas))
+        {
+            let target = cluster.pod_name(shard, place.unwrap_or_default());
+            if !group.can_vote(*replica) {
+                let message = format!("replica {replica} is still copying what the leader has");
+                return Some((None, waiting("ScaleOut", target, "LearnerCaughtUp", message)));
+            }
+            return Some((
+                Some(Act::Promote { shard, leader, replica: *replica, expected }),
+                moving("ScaleOut", target),
+            ));
+        }
+        // 3. A pod that is no member joins under an id that never was.
+        for ordinal in (0..cluster.replicas).filter(|ordinal| group.member_at(*ordinal).is_none()) {
+            let target = cluster.pod_name(shard, ordinal);
+            let Some(pod) = self.seen.pods.get(&ordinal).filter(|pod| !pod.deleting) else { continue };
+            let Some(answer) = &pod.answer else { continue };
+            if let PodStatus::Running(status) = answer {
+                let own = status.identity.replica;
+                if self.ledger.joining == Some(own) {
+                    let member = Member { replica: own, address: cluster.peer_address(shard, ordinal) };
+                    return Some((
+                        Some(Act::AddLearner { shard, leader, member, expected }),
+                        moving("ScaleOut", target),
+                    ));
+                }
+                // It may know a newer membership than this leader, one in which it counts.
+                if status.term > group.status.term || status.membership_version > expected {
+                    return Some((
+                        None,
+                        waiting("ScaleOut", target, "LeaderIsCurrent", "the pod knows a newer membership"),
+                    ));
+                }
+            }
+            let replica = self.ledger.mint();
+            self.ledger.joining = Some(replica);
+            let identity = Identity { genesis: cluster.genesis(shard), replica, founders: Vec::new() };
+            return Some((Some(Act::Join { shard, ordinal, identity }), moving("ScaleOut", target)));
+        }
+        // 4. A member too many leaves, the highest ordinal first, and never while it leads.
+        let too_many = members().filter(|(_, place)| place.is_none_or(|ordinal| ordinal >= cluster.replicas));
+        let (replica, place) = too_many.max_by_key(|(_, place)| place.unwrap_or(u16::MAX))?;
+        let target = place.map_or_else(|| format!("replica {replica}"), |ordinal| cluster.pod_name(shard, ordinal));
+        if !group.survives_removal(*replica) {
+            let message = format!("without replica {replica} the quorum would not hold");
+            return Some((None, waiting("ScaleIn", target, "QuorumSurvives", message)));
+        }
+        if *replica != group.status.identity.replica {
+            return Some((Some(Act::Remove { shard, leader, replica: *replica, expected }), moving("ScaleIn", target)));
+        }
+        match group.successor(|ordinal| ordinal < cluster.replicas) {
+            Some(to) => Some((Some(Act::TransferLeader { shard, leader, to }), moving("ScaleIn", target))),
+            None => Some((
+                None,
+                waiting("ScaleIn", target, "SuccessorCaughtUp", "no other voter has caught up with the leader"),
+            )),
+        }
+    }
+
+    /// Nothing to change in the group; pods may still be coming or going.
+    fn settling(&self, replicas: u16) -> Option<meridian_crd::Operation> {
+        let set = self.seen.stateful_set?;
+        let name = self.cluster.shard_name(self.shard);
+        if replicas < set.replicas || set.replicas > self.cluster.replicas {
+            return Some(moving("ScaleIn", name));
+        }
+        let missing =
+            (0..self.cluster.replicas).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none()))?;
+        let pod = self.cluster.pod_name(self.shard, missing);
+        Some(waiting("Start", pod.clone(), "AllPodsAnswer", format!("{pod} does not answer")))
+    }
+}

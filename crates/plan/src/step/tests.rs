@@ -1,0 +1,282 @@
+//! The step machine against a small region that obeys: pods, volumes, a StatefulSet controller and groups, with a crash,
+//! a lost volume or a dead pod wherever a seed puts one.
+
+mod region;
+
+use std::collections::BTreeSet;
+
+use meridian_model::{ReplicaId, ShardNumber};
+use proptest::prelude::*;
+
+use super::{Act, next_step};
+use crate::Ledger;
+use crate::ValidCluster;
+use crate::fixtures::{ALONE, valid};
+use region::{Fault, Region};
+
+/// Turns after which a region must have come to rest: each pod of the largest fixture may need a dozen.
+const TURNS: usize = 200;
+
+fn cluster(shards: u16, replicas: u16) -> ValidCluster {
+    ValidCluster { shards, replicas, ..valid(ALONE, &[]) }
+}
+
+/// One shard with `replicas` replicas, at rest.
+fn at_rest(replicas: u16) -> (ValidCluster, Region) {
+    let cluster = cluster(1, replicas);
+    let mut region = Region::default();
+    settle(&cluster, &mut region);
+    (cluster, region)
+}
+
+/// Turns until nothing is left to do; the acts that it took.
+fn settle(cluster: &ValidCluster, region: &mut Region) -> Vec<Act> {
+    let mut acts = Vec::new();
+    for _ in 0..TURNS {
+        match region.turn(cluster, None) {
+            Some(act) => acts.push(act),
+            None if region.is_at_rest(cluster) => return acts,
+            None => {}
+        }
+    }
+    panic!("no rest after {TURNS} turns: {:?}", next_step(cluster, &region.observe(cluster)));
+}
+
+fn names(acts: &[Act]) -> Vec<&'static str> {
+    acts.iter().map(Act::name).collect()
+}
+
+fn shard() -> ShardNumber {
+    ShardNumber::FIRST
+}
+
+#[test]
+fn a_new_cluster_is_founded_once_by_all_its_pods() {
+    let cluster = cluster(2, 3);
+    let mut region = Region::default();
+    let acts = settle(&cluster, &mut region);
+    assert_eq!(names(&acts), ["Found", "Found"]);
+    assert_eq!(region.voters(shard()), [1, 2, 3]);
+}
+
+#[test]
+fn nothing_is_founded_until_every_pod_has_answered_blank() {
+    let cluster = cluster(1, 3);
+    let mut region = Region::default();
+    region.turn(&cluster, None);
+    region.tick(&cluster);
+    region.silence(shard(), 2, 1);
+    let step = next_step(&cluster, &region.observe(&cluster));
+    assert_eq!(step.act, None);
+    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("AllPodsAnswer"));
+}
+
+#[test]
+fn replicas_grow_one_learner_at_a_time_and_nothing_restarts() {
+    let (_, mut region) = at_rest(3);
+    let acts = settle(&cluster(1, 5), &mut region);
+    assert_eq!(names(&acts), ["Join", "AddLearner", "Promote", "Join", "AddLearner", "Promote"]);
+    assert_eq!(region.voters(shard()), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn replicas_shrink_by_voter_first_then_by_pod() {
+    let (_, mut region) = at_rest(5);
+    let small = cluster(1, 3);
+    let mut seen = Vec::new();
+    for _ in 0..TURNS {
+        let act = region.turn(&small, None);
+        seen.push((act.as_ref().map(Act::name), region.replicas(shard()), region.voters(shard()).len()));
+        if region.is_at_rest(&small) {
+            break;
+        }
+    }
+    for pair in seen.windows(2) {
+        assert!(pair[0].1 - pair[1].1 <= 1, "more than one pod at a time: {seen:?}");
+    }
+    assert!(seen.iter().all(|(_, pods, voters)| usize::from(*pods) >= *voters), "{seen:?}");
+    assert_eq!(region.voters(shard()), [1, 2, 3]);
+}
+
+#[test]
+fn a_leader_that_must_leave_hands_over_first() {
+    let (_, mut region) = at_rest(3);
+    region.lead(shard(), 3);
+    let acts = settle(&cluster(1, 1), &mut region);
+    assert_eq!(names(&acts)[..2], ["TransferLeader", "Remove"]);
+    assert_eq!(region.voters(shard()).len(), 1);
+}
+
+#[test]
+fn a_pod_that_comes_back_from_an_earlier_life_gets_a_new_id() {
+    let (large, mut region) = at_rest(5);
+    settle(&cluster(1, 3), &mut region);
+    settle(&large, &mut region);
+    assert_eq!(region.voters(shard()), [1, 2, 3, 6, 7]);
+}
+
+#[test]
+fn a_lost_volume_is_replaced_under_a_new_id() {
+    let (cluster, mut region) = at_rest(3);
+    region.fault(Fault::LoseVolume(shard(), 1));
+    let acts = settle(&cluster, &mut region);
+    assert_eq!(names(&acts), ["Remove", "Join", "AddLearner", "Promote"]);
+    assert_eq!(region.voters(shard()), [1, 3, 4]);
+}
+
+#[test]
+fn a_damaged_log_is_replaced_under_a_new_id() {
+    let (cluster, mut region) = at_rest(3);
+    region.fault(Fault::Damage(shard(), 0));
+    settle(&cluster, &mut region);
+    assert_eq!(region.voters(shard()), [2, 3, 4]);
+}
+
+#[test]
+fn a_rolling_change_restarts_the_leader_last_and_after_a_transfer() {
+    let (cluster, mut region) = at_rest(3);
+    region.lead(shard(), 3);
+    region.revise();
+    let acts = settle(&cluster, &mut region);
+    assert_eq!(names(&acts), ["Evict", "Evict", "TransferLeader", "Evict"]);
+    let evicted: Vec<u16> = acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Evict { ordinal, .. } => Some(*ordinal),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(evicted, [1, 0, 2]);
+}
+
+#[test]
+fn one_replica_alone_is_restarted_all_the_same() {
+    let (cluster, mut region) = at_rest(1);
+    region.revise();
+    assert_eq!(names(&settle(&cluster, &mut region)), ["Evict"]);
+}
+
+#[test]
+fn no_pod_is_restarted_while_another_anywhere_is_down() {
+    let cluster = cluster(2, 3);
+    let mut region = Region::default();
+    settle(&cluster, &mut region);
+    region.revise();
+    region.renew(shard(), 0); // it has the new revision and does not come up
+    region.silence(shard(), 0, usize::MAX);
+    for _ in 0..20 {
+        assert_eq!(region.turn(&cluster, None), None);
+    }
+    let step = next_step(&cluster, &region.observe(&cluster));
+    assert!(
+        step.operations.iter().any(|o| o.blocked_by.as_ref().is_some_and(|b| b.predicate == "AllReplicasCaughtUp")),
+        "{step:?}"
+    );
+}
+
+#[test]
+fn a_bad_revision_that_took_one_pod_down_is_taken_back() {
+    let (cluster, mut region) = at_rest(3);
+    region.silence(shard(), 2, usize::MAX);
+    region.revise();
+    let act = next_step(&cluster, &region.observe(&cluster)).act;
+    assert!(matches!(act, Some(Act::Evict { ordinal: 2, .. })), "{act:?}");
+}
+
+#[test]
+fn all_volumes_lost_is_said_and_nothing_is_founded_again() {
+    let (cluster, mut region) = at_rest(3);
+    for ordinal in 0..3 {
+        region.fault(Fault::LoseVolume(shard(), ordinal));
+    }
+    region.tick(&cluster);
+    let step = next_step(&cluster, &region.observe(&cluster));
+    assert_eq!(step.act, None);
+    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("AVolumeIsBack"));
+}
+
+#[test]
+fn a_resource_applied_again_finds_its_groups_on_the_volumes() {
+    let (cluster, mut region) = at_rest(3);
+    region.delete();
+    let acts = settle(&cluster, &mut region);
+    assert_eq!(acts, []);
+    assert_eq!(region.voters(shard()), [1, 2, 3]);
+}
+
+#[test]
+fn a_resource_applied_again_with_fewer_replicas_asks_every_volume_first() {
+    let (_, mut region) = at_rest(5);
+    region.delete();
+    settle(&cluster(1, 3), &mut region);
+    assert_eq!(region.voters(shard()), [1, 2, 3]);
+    assert_eq!(region.founded_times(), 1);
+}
+
+#[test]
+fn a_founder_that_lost_its_volume_half_way_does_not_found_again() {
+    let cluster = cluster(1, 3);
+    let mut region = Region::default();
+    while !matches!(region.turn(&cluster, None), Some(Act::Found { .. })) {}
+    region.fault(Fault::LoseVolume(shard(), 2));
+    settle(&cluster, &mut region);
+    assert_eq!(region.voters(shard()), [1, 2, 4]);
+}
+
+#[test]
+fn a_ledger_survives_its_status() {
+    let ledger =
+        Ledger { founded: false, founding: vec![ReplicaId(1)], next: ReplicaId(9), joining: Some(ReplicaId(8)) };
+    assert_eq!(Ledger::from_status(&ledger.to_status(shard())), ledger);
+}
+
+fn faults() -> impl Strategy<Value = Vec<(usize, Fault)>> {
+    let shard = (1u16..3).prop_map(|n| ShardNumber::new(n).unwrap());
+    let fault = prop_oneof![
+        (shard.clone(), 0u16..5).prop_map(|(s, o)| Fault::LoseVolume(s, o)),
+        (shard.clone(), 0u16..5).prop_map(|(s, o)| Fault::Damage(s, o)),
+        (shard, 0u16..5, 1usize..6).prop_map(|(s, o, turns)| Fault::Silence(s, o, turns)),
+        Just(Fault::Revise),
+        Just(Fault::CrashBeforeAct),
+        Just(Fault::CrashHalfWay),
+        Just(Fault::ForgetStatus),
+        prop_oneof![Just(1u16), Just(3), Just(5)].prop_map(Fault::Scale),
+    ];
+    prop::collection::vec((0usize..60, fault), 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever happens and wherever the operator dies: no act of ours takes a quorum, no id is given out twice, no group is
+    /// founded twice, and in the end the region stands as declared. (Volumes are lost only where the group outlives it.)
+    #[test]
+    fn the_quorum_survives_and_the_region_converges(faults in faults()) {
+        let mut wanted = cluster(2, 3);
+        let mut region = Region::default();
+        for turn in 0..60 {
+            let mut crash = None;
+            for (_, fault) in faults.iter().filter(|(at, _)| *at == turn) {
+                match fault {
+                    Fault::Scale(replicas) => wanted.replicas = *replicas,
+                    Fault::CrashBeforeAct | Fault::CrashHalfWay => crash = Some(*fault),
+                    fault => region.fault_if_survivable(*fault),
+                }
+            }
+            region.turn(&wanted, crash);
+        }
+        region.heal();
+        settle(&wanted, &mut region);
+        for shard in ShardNumber::all(2) {
+            prop_assert_eq!(region.voters(shard).len(), usize::from(wanted.replicas));
+            prop_assert_eq!(region.replicas(shard), wanted.replicas);
+        }
+        prop_assert_eq!(region.founded_times(), 2);
+        let ids = region.ids_given();
+        prop_assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len(), "an id was given out twice: {:?}", ids);
+        // At rest, nothing is proposed and no ledger moves.
+        let step = next_step(&wanted, &region.observe(&wanted));
+        prop_assert_eq!(&step.act, &None);
+        prop_assert_eq!(&step.operations, &[]);
+    }
+}

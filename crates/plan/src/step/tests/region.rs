@@ -1,0 +1,388 @@
+//! A region that obeys at once and checks every act before it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use meridian_model::{LogIndex, ReplicaId, ShardNumber, Term};
+use meridian_wire::topology::{FollowerStatus, Identity, Member, PodStatus, ReplicaStatus, Role};
+
+use super::super::{Act, next_step};
+use crate::{Ledger, Observed, PodSeen, ShardSeen, StatefulSetSeen, ValidCluster};
+
+/// What can go wrong, or be asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    LoseVolume(ShardNumber, u16),
+    Damage(ShardNumber, u16),
+    Silence(ShardNumber, u16, usize),
+    Revise,
+    Scale(u16),
+    CrashBeforeAct,
+    CrashHalfWay,
+    ForgetStatus,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Volume {
+    identity: Option<Identity>,
+    damaged: bool,
+    caught_up: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Pod {
+    uid: u64,
+    revision: u64,
+    silent: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    set: Option<(u16, u64)>,
+    pods: BTreeMap<u16, Pod>,
+    volumes: BTreeMap<u16, Volume>,
+    voters: BTreeMap<ReplicaId, Member>,
+    learners: BTreeMap<ReplicaId, Member>,
+    version: u64,
+    term: u64,
+    leader: Option<ReplicaId>,
+    ledger: Ledger,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Region {
+    shards: BTreeMap<ShardNumber, Shard>,
+    revision: u64,
+    uids: u64,
+    founded: Vec<ShardNumber>,
+    ids: Vec<(ShardNumber, ReplicaId)>,
+}
+
+impl Shard {
+    fn place(&self, replica: ReplicaId) -> Option<u16> {
+        let holds = |volume: &Volume| volume.identity.as_ref().is_some_and(|i| i.replica == replica) && !volume.damaged;
+        self.volumes.iter().find(|(_, volume)| holds(volume)).map(|(ordinal, _)| *ordinal)
+    }
+
+    fn is_up(&self, replica: ReplicaId) -> bool {
+        let pod = self.place(replica).and_then(|ordinal| self.pods.get(&ordinal));
+        pod.is_some_and(|pod| pod.silent == 0)
+    }
+
+    fn has_quorum_without(&self, away: Option<ReplicaId>) -> bool {
+        let up = self.voters.keys().filter(|voter| Some(**voter) != away && self.is_up(**voter)).count();
+        up > self.voters.len() / 2
+    }
+
+    fn elect(&mut self) {
+        if self.leader.is_some_and(|leader| self.voters.contains_key(&leader) && self.is_up(leader))
+            && self.has_quorum_without(None)
+        {
+            return;
+        }
+        self.leader = None;
+        if !self.voters.is_empty() && self.has_quorum_without(None) {
+            self.leader = self.voters.keys().copied().find(|voter| self.is_up(*voter));
+            self.term += 1;
+        }
+    }
+
+    fn status(&self, identity: &Identity) -> ReplicaStatus {
+        let replica = identity.replica;
+        let leads = self.leader == Some(replica);
+        let member = self.voters.contains_key(&replica) || self.learners.contains_key(&replica);
+        let followers =
+            self.voters.keys().chain(self.learners.keys()).filter(|other| **other != replica).map(|other| {
+                let caught_up = self.place(*other).is_some_and(|o| self.volumes[&o].caught_up);
+                FollowerStatus {
+                    replica: *other,
+                    matched: LogIndex(if caught_up { 10_000 } else { 1 }),
+                    active: self.is_up(*other),
+                }
+            });
+        ReplicaStatus {
+            identity: identity.clone(),
+            role: match () {
+                () if leads => Role::Leader,
+                () if self.learners.contains_key(&replica) || !member => Role::Learner,
+                () => Role::Follower,
+            },
+            term: Term(if member { self.term } else { 0 }),
+            leader: self.leader.filter(|_| member),
+            voters: if member { self.voters.values().cloned().collect() } else { Vec::new() },
+            learners: if member { self.learners.values().cloned().collect() } else { Vec::new() },
+            membership_version: LogIndex(if member { self.version } else { 0 }),
+            commit: LogIndex(if member { 10_000 } else { 0 }),
+            applied: LogIndex(if member { 10_000 } else { 0 }),
+            ready: member && self.leader.is_some(),
+            draining: false,
+            followers: if leads { followers.collect() } else { Vec::new() },
+            points: 0,
+            fault: None,
+        }
+    }
+}
+
+impl Region {
+    pub fn observe(&self, cluster: &ValidCluster) -> Observed {
+        let see = |shard: &Shard| ShardSeen {
+            stateful_set: shard.set.map(|(replicas, _)| StatefulSetSeen { replicas, settled: true, deleting: false }),
+            pods: shard
+                .pods
+                .iter()
+                .map(|(ordinal, pod)| {
+                    let volume = &shard.volumes[ordinal];
+                    let answer = match &volume.identity {
+                        None => PodStatus::Blank,
+                        Some(identity) if volume.damaged => {
+                            PodStatus::Damaged { identity: identity.clone(), reason: "checksum".into() }
+                        }
+                        Some(identity) => PodStatus::Running(Box::new(shard.status(identity))),
+                    };
+                    let seen = PodSeen {
+                        uid: pod.uid.to_string(),
+                        deleting: false,
+                        ready: pod.silent == 0,
+                        outdated: shard.set.is_some_and(|(_, revision)| pod.revision != revision),
+                        answer: (pod.silent == 0).then_some(answer),
+                    };
+                    (*ordinal, seen)
+                })
+                .collect(),
+            volumes: shard.volumes.keys().copied().collect(),
+            ledger: shard.ledger.clone(),
+        };
+        let shards = ShardNumber::all(cluster.shards)
+            .map(|shard| (shard, self.shards.get(&shard).map(see).unwrap_or_default()))
+            .collect();
+        Observed { shards, ..Observed::default() }
+    }
+
+    /// One turn of the operator, then one of the world. Returns the act that was carried out.
+    pub fn turn(&mut self, cluster: &ValidCluster, crash: Option<Fault>) -> Option<Act> {
+        self.elect();
+        let step = next_step(cluster, &self.observe(cluster));
+        for (number, ledger) in step.ledgers {
+            let shard = self.shards.entry(number).or_default();
+            assert!(ledger.next >= shard.ledger.next, "the high-water mark went back");
+            shard.ledger = ledger;
+        }
+        for (number, replicas) in step.replicas {
+            let shard = self.shards.entry(number).or_default();
+            for ordinal in replicas..shard.set.map_or(0, |(replicas, _)| replicas) {
+                let place = cluster.peer_address(number, ordinal);
+                assert!(shard.voters.values().all(|member| member.address != place), "a voter's pod was scaled away");
+            }
+            shard.set = Some((replicas, self.revision));
+        }
+        let act = step.act.filter(|_| !matches!(crash, Some(Fault::CrashBeforeAct)));
+        if let Some(act) = &act {
+            self.obey(act, matches!(crash, Some(Fault::CrashHalfWay)));
+        }
+        self.tick(cluster);
+        act
+    }
+
+    /// The world moves on: pods come and go as StatefulSets say, learners catch up, leaders are elected.
+    pub fn tick(&mut self, _cluster: &ValidCluster) {
+        for shard in self.shards.values_mut() {
+            let Some((replicas, revision)) = shard.set else { continue };
+            shard.pods.retain(|ordinal, _| *ordinal < replicas);
+            for ordinal in 0..replicas {
+                shard.volumes.entry(ordinal).or_default();
+                shard.pods.entry(ordinal).or_insert_with(|| {
+                    self.uids += 1;
+                    Pod { uid: self.uids, revision, silent: 1 }
+                });
+            }
+            for (ordinal, pod) in &mut shard.pods {
+                pod.silent = if pod.silent == usize::MAX { pod.silent } else { pod.silent.saturating_sub(1) };
+                let identity = shard.volumes[ordinal].identity.as_ref();
+                let follows = identity
+                    .is_some_and(|i| shard.voters.contains_key(&i.replica) || shard.learners.contains_key(&i.replica));
+                if follows && pod.silent == 0 {
+                    shard.volumes.get_mut(ordinal).unwrap().caught_up = true;
+                }
+            }
+        }
+        self.elect();
+    }
+
+    fn elect(&mut self) {
+        self.shards.values_mut().for_each(Shard::elect);
+    }
+
+    fn obey(&mut self, act: &Act, half: bool) {
+        match act {
+            Act::Found { shard: number, pods } => {
+                let shard = self.shards.get_mut(number).unwrap();
+                let told = if half { pods.len().div_ceil(2) } else { pods.len() };
+                if shard.voters.is_empty() {
+                    self.founded.push(*number);
+                    self.ids.extend(pods[0].1.founders.iter().map(|member| (*number, member.replica)));
+                    shard.voters = pods[0].1.founders.iter().map(|m| (m.replica, m.clone())).collect();
+                    shard.version = 1;
+                }
+                for (ordinal, identity) in &pods[..told] {
+                    let volume = shard.volumes.get_mut(ordinal).unwrap();
+                    assert!(volume.identity.is_none(), "only blank volumes are founded on");
+                    *volume = Volume { identity: Some(identity.clone()), damaged: false, caught_up: true };
+                }
+            }
+            Act::Join { shard: number, ordinal, identity } => {
+                let shard = self.shards.get_mut(number).unwrap();
+                self.ids.push((*number, identity.replica));
+                let volume = shard.volumes.get_mut(ordinal).unwrap();
+                if let Some(old) = volume.identity.as_ref().filter(|_| !volume.damaged) {
+                    assert!(!shard.voters.contains_key(&old.replica), "a voter was told to forget what it holds");
+                }
+                *volume = Volume { identity: Some(identity.clone()), damaged: false, caught_up: false };
+            }
+            Act::AddLearner { shard, member, expected, .. } => {
+                let shard = self.shards.get_mut(shard).unwrap();
+                assert_eq!(expected.0, shard.version);
+                shard.version += 1;
+                shard.learners.insert(member.replica, member.clone());
+            }
+            Act::Promote { shard, replica, expected, .. } => {
+                let shard = self.shards.get_mut(shard).unwrap();
+                assert_eq!(expected.0, shard.version);
+                let place = shard.place(*replica).unwrap();
+                assert!(shard.volumes[&place].caught_up, "a learner that is behind got a vote");
+                shard.version += 1;
+                let member = shard.learners.remove(replica).unwrap();
+                shard.voters.insert(*replica, member);
+            }
+            Act::Remove { shard, replica, expected, .. } => {
+                let shard = self.shards.get_mut(shard).unwrap();
+                assert_eq!(expected.0, shard.version);
+                assert_ne!(shard.leader, Some(*replica), "the leader was removed");
+                shard.version += 1;
+                shard.learners.remove(replica);
+                shard.voters.remove(replica);
+                assert!(shard.has_quorum_without(None), "a removal took the quorum");
+            }
+            Act::TransferLeader { shard, to, .. } => {
+                let shard = self.shards.get_mut(shard).unwrap();
+                assert!(shard.voters.contains_key(to) && shard.is_up(*to));
+                shard.leader = Some(*to);
+                shard.term += 1;
+            }
+            Act::Evict { shard, ordinal, uid } => {
+                let shard = self.shards.get_mut(shard).unwrap();
+                assert_eq!(shard.pods[ordinal].uid.to_string(), *uid);
+                let away = shard.volumes[ordinal].identity.as_ref().map(|identity| identity.replica);
+                let was_up = shard.pods[ordinal].silent == 0;
+                let holds = shard.has_quorum_without(away);
+                assert!(holds || !was_up || shard.voters.len() == 1, "an eviction took the quorum");
+                shard.pods.remove(ordinal);
+            }
+        }
+    }
+
+    pub fn fault(&mut self, fault: Fault) {
+        match fault {
+            Fault::LoseVolume(shard, ordinal) => {
+                if let Some(volume) = self.shards.get_mut(&shard).and_then(|shard| shard.volumes.get_mut(&ordinal)) {
+                    *volume = Volume::default();
+                }
+            }
+            Fault::Damage(shard, ordinal) => {
+                if let Some(volume) = self.shards.get_mut(&shard).and_then(|shard| shard.volumes.get_mut(&ordinal)) {
+                    volume.damaged = volume.identity.is_some();
+                }
+            }
+            Fault::Silence(shard, ordinal, turns) => self.silence(shard, ordinal, turns),
+            Fault::Revise => self.revise(),
+            Fault::ForgetStatus => self.shards.values_mut().for_each(|shard| {
+                // What is given out and nowhere to be seen is forgotten with the status; a new resource starts above what it sees.
+                if shard.ledger.founded && shard.ledger.joining.is_none() {
+                    let seen = shard.voters.keys().chain(shard.learners.keys()).copied();
+                    let volumes = shard.volumes.values().filter_map(|volume| Some(volume.identity.as_ref()?.replica));
+                    if seen.chain(volumes).max().map(ReplicaId::next) == Some(shard.ledger.next) {
+                        shard.ledger = Ledger::default();
+                    }
+                }
+            }),
+            Fault::Scale(_) | Fault::CrashBeforeAct | Fault::CrashHalfWay => {}
+        }
+        self.elect();
+    }
+
+    /// A fault that the promise covers: a majority of voters keeps its volumes, and has caught up.
+    pub fn fault_if_survivable(&mut self, fault: Fault) {
+        if let Fault::LoseVolume(number, ordinal) | Fault::Damage(number, ordinal) = fault {
+            let Some(shard) = self.shards.get(&number) else { return };
+            let left = shard.voters.keys().filter_map(|voter| shard.place(*voter)).filter(|o| *o != ordinal).count();
+            let founding = !shard.ledger.founded;
+            if founding || left <= shard.voters.len() / 2 {
+                return;
+            }
+        }
+        self.fault(fault);
+    }
+
+    pub fn heal(&mut self) {
+        for pod in self.shards.values_mut().flat_map(|shard| shard.pods.values_mut()) {
+            pod.silent = 0;
+        }
+    }
+
+    pub fn silence(&mut self, shard: ShardNumber, ordinal: u16, turns: usize) {
+        if let Some(pod) = self.shards.get_mut(&shard).and_then(|shard| shard.pods.get_mut(&ordinal)) {
+            pod.silent = turns;
+        }
+        self.elect();
+    }
+
+    /// The template changes.
+    pub fn revise(&mut self) {
+        self.revision += 1;
+        for shard in self.shards.values_mut() {
+            shard.set = shard.set.map(|(replicas, _)| (replicas, self.revision));
+        }
+    }
+
+    /// A pod has been restarted with the newest template.
+    pub fn renew(&mut self, shard: ShardNumber, ordinal: u16) {
+        self.shards.get_mut(&shard).unwrap().pods.get_mut(&ordinal).unwrap().revision = self.revision;
+    }
+
+    pub fn lead(&mut self, shard: ShardNumber, replica: u64) {
+        let shard = self.shards.get_mut(&shard).unwrap();
+        shard.leader = Some(ReplicaId(replica));
+        shard.term += 1;
+    }
+
+    /// The resource is deleted: all goes but the volumes.
+    pub fn delete(&mut self) {
+        for shard in self.shards.values_mut() {
+            shard.set = None;
+            shard.pods.clear();
+            shard.ledger = Ledger::default();
+        }
+        self.elect();
+    }
+
+    pub fn is_at_rest(&self, cluster: &ValidCluster) -> bool {
+        let step = next_step(cluster, &self.observe(cluster));
+        step.act.is_none() && step.operations.is_empty()
+    }
+
+    pub fn voters(&self, shard: ShardNumber) -> Vec<u64> {
+        self.shards[&shard].voters.keys().map(|replica| replica.0).collect()
+    }
+
+    pub fn replicas(&self, shard: ShardNumber) -> u16 {
+        self.shards[&shard].set.map_or(0, |(replicas, _)| replicas)
+    }
+
+    pub fn founded_times(&self) -> usize {
+        assert_eq!(self.founded.len(), self.founded.iter().collect::<BTreeSet<_>>().len(), "a group was founded twice");
+        self.founded.len()
+    }
+
+    pub fn ids_given(&self) -> Vec<(ShardNumber, ReplicaId)> {
+        self.ids.clone()
+    }
+}

@@ -1,0 +1,327 @@
+//! Specs behind the door: what is here needs no further check, and rendering it cannot fail.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Resource;
+use meridian_crd::{self as crd, AuthMode, Resources, VectorCluster, VectorClusterSpec};
+use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
+use meridian_wire::client::OnStale;
+use meridian_wire::config::{FreshnessDefaults, HnswDefaults, RegionEndpoint};
+use meridian_wire::topology::Genesis;
+
+mod link;
+pub use link::{Kafka, MirrorMaker, ValidLink};
+
+/// What the operator was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Image of the data plane where the spec names none.
+    pub node_image: String,
+    /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
+    pub kafka_image: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node_image: concat!("ghcr.io/meridiandb/meridian-node:", env!("CARGO_PKG_VERSION")).into(),
+            kafka_image: "docker.io/apache/kafka:4.1.1".into(),
+        }
+    }
+}
+
+/// A spec that cannot be carried out, in a sentence for the user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {fault}")]
+pub struct Refusal {
+    /// Path of the field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
+/// A cluster as it shall be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidCluster {
+    /// Its name: a DNS label of at most 40 bytes.
+    pub name: String,
+    /// Where it lives.
+    pub namespace: String,
+    /// Its owner reference; absent offline.
+    pub owner: Option<OwnerReference>,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// What its volumes bear.
+    pub id: ClusterId,
+    /// Its region.
+    pub region: RegionName,
+    /// How many shards.
+    pub shards: u16,
+    /// How many replicas of each.
+    pub replicas: u16,
+    /// Image of the data plane.
+    pub image: String,
+    /// Image that runs MirrorMaker 2 in a Deployment.
+    pub kafka_image: String,
+    /// Size of a volume.
+    pub volume_size: String,
+    /// Class of a volume.
+    pub storage_class: Option<String>,
+    /// CPU and memory of a pod.
+    pub resources: ResourceRequirements,
+    /// The regions that hold the same data.
+    pub group: Option<ValidGroup>,
+    /// Where writes are published.
+    pub kafka: Option<Kafka>,
+    /// Defaults of reads.
+    pub freshness: FreshnessDefaults,
+    /// Defaults of collections.
+    pub hnsw: HnswDefaults,
+    /// The API key; none when access is open.
+    pub api_key: Option<ApiKey>,
+    /// Routes of the mesh.
+    pub istio: Option<ValidIstio>,
+    /// What is followed, by source region.
+    pub links: Vec<ValidLink>,
+}
+
+/// The regions that hold the same data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidGroup {
+    /// Its name.
+    pub name: String,
+    /// The region that takes writes.
+    pub primary: RegionName,
+    /// Secret with the group key.
+    pub secret: String,
+    /// The operator makes that Secret when it is not there.
+    pub secret_is_ours: bool,
+    /// All regions.
+    pub regions: Vec<RegionEndpoint>,
+}
+
+/// Where the API key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Secret with the key.
+    pub secret: String,
+    /// The operator makes that Secret when it is not there.
+    pub secret_is_ours: bool,
+}
+
+/// Routes of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidIstio {
+    /// Hosts that are routed.
+    pub hosts: Vec<String>,
+    /// Gateways, `mesh` for the sidecars.
+    pub gateways: Vec<String>,
+}
+
+impl ValidCluster {
+    /// Parses a cluster and the links that feed it. Links that cannot be carried out are left out; [`ValidLink::parse`]
+    /// says why.
+    ///
+    /// `id` is what the volumes bear; a cluster that has none takes its resource's uid.
+    ///
+    /// # Errors
+    /// When the spec cannot be carried out.
+    pub fn parse(
+        cluster: &VectorCluster,
+        links: &[crd::ReplicationLink],
+        id: ClusterId,
+        settings: &Settings,
+    ) -> Result<Self, Refusal> {
+        let spec = &cluster.spec;
+        let name = cluster.metadata.name.clone().unwrap_or_default();
+        let region = region("spec.region", &spec.region)?;
+        let mut valid = Self {
+            namespace: cluster.metadata.namespace.clone().unwrap_or_else(|| "default".into()),
+            owner: cluster.controller_owner_ref(&()),
+            generation: cluster.metadata.generation.unwrap_or_default(),
+            id,
+            shards: count("spec.shards", spec.shards, 256)?,
+            replicas: count("spec.replicasPerShard", spec.replicas_per_shard, 5)?,
+            image: spec.image.clone().unwrap_or_else(|| settings.node_image.clone()),
+            kafka_image: settings.kafka_image.clone(),
+            volume_size: spec.storage.size.clone(),
+            storage_class: spec.storage.storage_class_name.clone(),
+            resources: resources(spec.resources.as_ref()),
+            group: group(&name, &region, spec)?,
+            kafka: spec
+                .delta_log
+                .as_ref()
+                .map(|log| Kafka::new(&log.kafka.bootstrap_servers, log.kafka.topic.as_deref())),
+            freshness: freshness(spec)?,
+            hnsw: hnsw(spec)?,
+            api_key: api_key(&name, spec),
+            istio: None,
+            links: Vec::new(),
+            region,
+            name,
+        };
+        if valid.replicas % 2 == 0 {
+            return refuse("spec.replicasPerShard", "must be 1, 3 or 5");
+        }
+        if valid.name.is_empty() || valid.name.len() > 40 || RegionName::new(&valid.name).is_err() {
+            return refuse("metadata.name", "must be a lower-case DNS label of at most 40 characters");
+        }
+        valid.istio = spec.traffic.as_ref().and_then(|traffic| traffic.istio.as_ref()).map(|istio| ValidIstio {
+            hosts: istio.hosts.clone().unwrap_or_else(|| vec![valid.service_host()]),
+            gateways: istio.gateways.clone().unwrap_or_else(|| vec!["mesh".into()]),
+        });
+        valid.links = link::accepted(&valid, links);
+        Ok(valid)
+    }
+
+    /// The region that takes writes at first.
+    #[must_use]
+    pub fn primary(&self) -> &RegionName {
+        self.group.as_ref().map_or(&self.region, |group| &group.primary)
+    }
+
+    /// What every replica of a shard is born with.
+    #[must_use]
+    pub fn genesis(&self, shard: ShardNumber) -> Genesis {
+        Genesis {
+            cluster: self.id,
+            region: self.region.clone(),
+            shard,
+            shards: self.shards,
+            primary: self.primary().clone(),
+            primary_term: PrimaryTerm(1),
+        }
+    }
+}
+
+fn refuse<T>(field: &'static str, fault: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { field, fault: fault.into() })
+}
+
+fn region(field: &'static str, name: &str) -> Result<RegionName, Refusal> {
+    RegionName::new(name).map_err(|error| Refusal { field, fault: error.to_string() })
+}
+
+fn count(field: &'static str, number: i32, most: u16) -> Result<u16, Refusal> {
+    match u16::try_from(number) {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => refuse(field, format!("{number}: from 1 to {most} are possible")),
+    }
+}
+
+fn resources(resources: Option<&Resources>) -> ResourceRequirements {
+    let quantity = |amount: &IntOrString| match amount {
+        IntOrString::Int(number) => Quantity(number.to_string()),
+        IntOrString::String(text) => Quantity(text.clone()),
+    };
+    let amounts = |amounts: &crd::Amounts| {
+        [("cpu", &amounts.cpu), ("memory", &amounts.memory)]
+            .into_iter()
+            .filter_map(|(name, amount)| Some((name.to_owned(), quantity(amount.as_ref()?))))
+            .collect()
+    };
+    ResourceRequirements {
+        requests: resources.and_then(|r| r.requests.as_ref()).map(amounts),
+        limits: resources.and_then(|r| r.limits.as_ref()).map(amounts),
+        claims: None,
+    }
+}
+
+fn group(cluster: &str, own: &RegionName, spec: &VectorClusterSpec) -> Result<Option<ValidGroup>, Refusal> {
+    let Some(group) = &spec.replication_group else { return Ok(None) };
+    if group.write_mode == Some(crd::WriteMode::MultiWriter) {
+        return refuse("spec.replicationGroup.writeMode", "MultiWriter is not supported yet");
+    }
+    let mut seen = BTreeSet::new();
+    let mut regions = Vec::new();
+    for member in &group.regions {
+        let name = region("spec.replicationGroup.regions", &member.name)?;
+        if !seen.insert(name.clone()) {
+            return refuse("spec.replicationGroup.regions", format!("{name} stands twice"));
+        }
+        regions.push(RegionEndpoint { name, endpoint: member.endpoint.clone() });
+    }
+    let primary = region("spec.replicationGroup.primaryRegion", &group.primary_region)?;
+    for (field, name) in [("spec.replicationGroup.primaryRegion", &primary), ("spec.region", own)] {
+        if !seen.contains(name) {
+            return refuse(field, format!("{name} is not among replicationGroup.regions"));
+        }
+    }
+    Ok(Some(ValidGroup {
+        name: group.name.clone(),
+        primary,
+        secret: group.secret_ref.as_ref().map_or_else(|| format!("{cluster}-group-key"), |secret| secret.name.clone()),
+        secret_is_ours: group.secret_ref.is_none(),
+        regions,
+    }))
+}
+
+fn api_key(cluster: &str, spec: &VectorClusterSpec) -> Option<ApiKey> {
+    let ours = ApiKey { secret: format!("{cluster}-api-key"), secret_is_ours: true };
+    match &spec.auth {
+        Some(auth) if auth.mode == AuthMode::Disabled => None,
+        Some(crd::Auth { secret_ref: Some(secret), .. }) => {
+            Some(ApiKey { secret: secret.name.clone(), secret_is_ours: false })
+        }
+        _ => Some(ours),
+    }
+}
+
+fn freshness(spec: &VectorClusterSpec) -> Result<FreshnessDefaults, Refusal> {
+    let mut valid = FreshnessDefaults::default();
+    let Some(freshness) = &spec.freshness else { return Ok(valid) };
+    if let Some(text) = &freshness.default {
+        valid.default_ms = Some(millis("spec.freshness.default", text)?);
+    }
+    if let Some(text) = &freshness.max_wait {
+        valid.max_wait_ms = millis("spec.freshness.maxWait", text)?;
+    }
+    if let Some(text) = &freshness.clock_bound {
+        valid.clock_bound_ms = millis("spec.freshness.clockBound", text)?;
+    }
+    if let Some(fallbacks) = &freshness.on_stale {
+        let fallback = |fallback: &crd::OnStale| match fallback {
+            crd::OnStale::Wait => OnStale::Wait,
+            crd::OnStale::Redirect => OnStale::Redirect,
+            crd::OnStale::Serve => OnStale::Serve,
+            crd::OnStale::Fail => OnStale::Fail,
+        };
+        valid.on_stale = fallbacks.iter().map(fallback).collect();
+    }
+    Ok(valid)
+}
+
+/// A duration as the schema writes it; parts of a millisecond count as one, so that no demand becomes weaker than zero.
+fn millis(field: &'static str, text: &str) -> Result<u64, Refusal> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let duration = number.parse::<u64>().ok().and_then(|number| match unit {
+        "us" => Some(Duration::from_micros(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        _ => None,
+    });
+    let millis = duration.and_then(|duration| u64::try_from(duration.as_micros().div_ceil(1000)).ok());
+    millis.ok_or_else(|| Refusal { field, fault: format!("{text:?} is no duration such as 100ms or 2s") })
+}
+
+fn hnsw(spec: &VectorClusterSpec) -> Result<HnswDefaults, Refusal> {
+    let mut valid = HnswDefaults::default();
+    let Some(hnsw) = &spec.hnsw else { return Ok(valid) };
+    if let Some(m) = hnsw.m {
+        valid.m = count("spec.hnsw.m", m, 128)?;
+    }
+    if let Some(ef_construct) = hnsw.ef_construct {
+        valid.ef_construct = count("spec.hnsw.efConstruct", ef_construct, 4096)?;
+    }
+    Ok(valid)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! A link behind the door.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use meridian_crd::{KafkaVia, LinkState, MirrorMaker2Mode, ReplicationLink};
+use meridian_model::RegionName;
+
+use super::{Refusal, ValidCluster, refuse, region};
+
+/// The topic where none is named.
+const DEFAULT_TOPIC: &str = "vector-deltas";
+
+/// A topic and where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kafka {
+    /// `host:port`, several with commas between.
+    pub bootstrap_servers: String,
+    /// The topic.
+    pub topic: String,
+}
+
+impl Kafka {
+    pub(super) fn new(bootstrap_servers: &str, topic: Option<&str>) -> Self {
+        Self { bootstrap_servers: bootstrap_servers.into(), topic: topic.unwrap_or(DEFAULT_TOPIC).into() }
+    }
+}
+
+/// A link that can be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidLink {
+    /// Its name.
+    pub name: String,
+    /// Its owner reference; absent offline.
+    pub owner: Option<OwnerReference>,
+    /// What is followed.
+    pub source: RegionName,
+    /// It is followed now.
+    pub running: bool,
+    /// The source region's topic; none when the source's own log is streamed.
+    pub kafka: Option<Kafka>,
+    /// Who copies that topic to this region; none when it is read where it lies.
+    pub mirror: Option<MirrorMaker>,
+}
+
+/// Who copies the source region's topic, and to where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorMaker {
+    /// Who runs it.
+    pub mode: MirrorMaker2Mode,
+    /// The copy, as the data plane reads it.
+    pub copy: Kafka,
+}
+
+impl ValidLink {
+    /// Parses a link of `cluster`.
+    ///
+    /// # Errors
+    /// When it cannot be carried out.
+    pub fn parse(link: &ReplicationLink, cluster: &ValidCluster) -> Result<Self, Refusal> {
+        let spec = &link.spec;
+        let source = region("spec.source.region", &spec.source.region)?;
+        if source == cluster.region {
+            return refuse("spec.source.region", "a region does not follow itself");
+        }
+        let known = cluster.group.as_ref().is_some_and(|group| group.regions.iter().any(|r| r.name == source));
+        if !known {
+            return refuse(
+                "spec.source.region",
+                format!("{source} is not in replicationGroup.regions of {}", cluster.name),
+            );
+        }
+        let kafka = spec.transport.kafka.as_ref().map(|k| Kafka::new(&k.bootstrap_servers, k.topic.as_deref()));
+        let via_mirror = spec.transport.kafka.as_ref().is_some_and(|kafka| kafka.via == KafkaVia::Mirror);
+        let mirror = match (&spec.mirror_maker2, &kafka) {
+            (Some(mirror), Some(kafka)) if via_mirror => Some(MirrorMaker {
+                mode: mirror.mode,
+                copy: Kafka {
+                    bootstrap_servers: mirror.bootstrap_servers.clone(),
+                    // MirrorMaker 2 puts the source's alias in front; the alias is the region.
+                    topic: format!("{source}.{}", kafka.topic),
+                },
+            }),
+            (None, _) if !via_mirror => None,
+            _ => return refuse("spec.mirrorMaker2", "goes with transport.kafka.via Mirror: set both or neither"),
+        };
+        if kafka.is_some() == spec.transport.direct.is_some() {
+            return refuse("spec.transport", "must be exactly one of direct and kafka");
+        }
+        Ok(Self {
+            name: link.metadata.name.clone().unwrap_or_default(),
+            owner: link.controller_owner_ref(&()),
+            source,
+            running: spec.state == LinkState::Running,
+            kafka,
+            mirror,
+        })
+    }
+
+    /// Of several links with one source the oldest counts; this one is not it.
+    #[must_use]
+    pub fn is_superseded(&self, cluster: &ValidCluster) -> bool {
+        cluster.links.iter().any(|other| other.source == self.source && other.name != self.name)
+    }
+}
+
+/// The links of `cluster` that can be carried out, one for each source, in the order of the sources.
+pub(super) fn accepted(cluster: &ValidCluster, links: &[ReplicationLink]) -> Vec<ValidLink> {
+    let mut links: Vec<&ReplicationLink> = links
+        .iter()
+        .filter(|link| link.spec.cluster_ref.name == cluster.name && link.metadata.deletion_timestamp.is_none())
+        .collect();
+    links.sort_by_key(|link| (link.metadata.creation_timestamp.clone(), link.metadata.name.clone()));
+    let mut accepted: Vec<ValidLink> = Vec::new();
+    for valid in links.into_iter().filter_map(|link| ValidLink::parse(link, cluster).ok()) {
+        if accepted.iter().all(|other| other.source != valid.source) {
+            accepted.push(valid);
+        }
+    }
+    accepted.sort_by(|a, b| a.source.cmp(&b.source));
+    accepted
+}

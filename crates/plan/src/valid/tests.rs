@@ -1,0 +1,70 @@
+use meridian_wire::client::OnStale;
+
+use super::{Settings, ValidCluster, ValidLink, millis};
+use crate::fixtures::{ALONE, GROUPED, MIRRORED, id, link, resource, valid};
+
+fn check(yaml: &str, from: &str, to: &str, field: &str) {
+    let changed = yaml.replace(from, to);
+    assert_ne!(changed, yaml, "{from:?} does not occur");
+    let refusal = ValidCluster::parse(&resource(&changed), &[], id(), &Settings::default()).unwrap_err();
+    assert_eq!(refusal.field, field, "{refusal}");
+}
+
+#[test]
+fn what_the_schema_lets_through_by_mistake_is_refused_here() {
+    check(ALONE, "region: us-east", "region: US", "spec.region");
+    check(ALONE, "shards: 2", "shards: 0", "spec.shards");
+    check(ALONE, "replicasPerShard: 3", "replicasPerShard: 4", "spec.replicasPerShard");
+    check(GROUPED, "primaryRegion: us-east", "primaryRegion: mars", "spec.replicationGroup.primaryRegion");
+    check(GROUPED, "region: eu-west", "region: mars", "spec.region");
+    check(GROUPED, "name: search\n", "name: search\n    writeMode: MultiWriter\n", "spec.replicationGroup.writeMode");
+    check(GROUPED, "maxWait: 2s", "maxWait: 2h", "spec.freshness.maxWait");
+    check(GROUPED, "- {name: eu-west,", "- {name: us-east,", "spec.replicationGroup.regions");
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let cluster = valid(ALONE, &[]);
+    assert_eq!(cluster.freshness.on_stale, [OnStale::Wait, OnStale::Redirect, OnStale::Serve]);
+    assert_eq!(cluster.api_key.as_ref().map(|key| key.secret.as_str()), Some("vector-search-api-key"));
+    assert_eq!(cluster.primary().as_str(), "us-east");
+}
+
+#[test]
+fn durations_are_read_and_round_up() {
+    for (text, expected) in [("100ms", 100), ("2s", 2000), ("1m", 60_000), ("1us", 1), ("1001us", 2)] {
+        assert_eq!(millis("f", text), Ok(expected), "{text}");
+    }
+    for bad in ["", "s", "1", "1h", "-1s", "18446744073709551615m"] {
+        assert!(millis("f", bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn addresses_lead_back_to_pods() {
+    let cluster = valid(ALONE, &[]);
+    let shard = meridian_model::ShardNumber::FIRST;
+    assert_eq!(cluster.ordinal_of(shard, &cluster.peer_address(shard, 4)), Some(4));
+    for other in ["vector-search-s1-x.y:8082", "vector-search-s12-0.a:8082", "", "vector-search-s1-0"] {
+        assert_eq!(cluster.ordinal_of(shard, other), None, "{other}");
+    }
+}
+
+#[test]
+fn a_link_is_refused_with_the_field_that_is_wrong() {
+    let cluster = valid(GROUPED, &[]);
+    let refused =
+        |from: &str, to: &str| ValidLink::parse(&link(&MIRRORED.replace(from, to)), &cluster).unwrap_err().field;
+    assert_eq!(refused("region: us-east", "region: mars"), "spec.source.region");
+    assert_eq!(refused("region: us-east", "region: eu-west"), "spec.source.region");
+    assert_eq!(refused("via: Mirror", "via: Remote"), "spec.mirrorMaker2");
+}
+
+#[test]
+fn of_two_links_with_one_source_the_older_counts() {
+    let newer = MIRRORED.replace("generation: 1}", "creationTimestamp: '2026-01-02T00:00:00Z'}");
+    let older = newer.replace("2026-01-02", "2026-01-01").replace("from-us-east", "older");
+    let cluster = valid(GROUPED, &[&newer, &older]);
+    assert_eq!(cluster.links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(), ["older"]);
+    assert!(ValidLink::parse(&link(&newer), &cluster).unwrap().is_superseded(&cluster));
+}
