@@ -1,6 +1,7 @@
 //! The points of one collection that this shard holds.
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::sync::OnceLock;
 
 use meridian_ann::ConfigError;
@@ -15,8 +16,9 @@ use crate::{Digest, Stamp};
 pub struct Collection {
     uid: CollectionUid,
     def: CollectionDef,
-    pub(crate) points: BTreeMap<PointId, Point>,
-    pub(crate) slots: Slots,
+    /// The slot of each point, by id.
+    ids: BTreeMap<PointId, u32>,
+    pub(crate) slots: Slots<Point>,
     pub(crate) vectors: BTreeMap<VectorName, VectorIndex>,
     digest: Digest,
     places: Digest,
@@ -24,6 +26,7 @@ pub struct Collection {
 
 /// What is known of a point beside its vectors, which stand in the indexes under its slot.
 pub(crate) struct Point {
+    pub(crate) id: PointId,
     pub(crate) slot: u32,
     pub(crate) stamp: Stamp,
     pub(crate) payload: Payload,
@@ -48,7 +51,7 @@ impl Collection {
             Ok((name.clone(), VectorIndex::new(*def, seed(uid, n))?))
         };
         let vectors = seeded.map(index).collect::<Result<_, _>>()?;
-        Ok(Self::with(uid, def, vectors, Slots::default()))
+        Ok(Self::with(uid, def, vectors, Slots::free(0)))
     }
 
     /// Without points, but with the indexes of a snapshot; the points follow by [`Collection::put_back`].
@@ -56,9 +59,9 @@ impl Collection {
         uid: CollectionUid,
         def: CollectionDef,
         vectors: BTreeMap<VectorName, VectorIndex>,
-        slots: Slots,
+        slots: Slots<Point>,
     ) -> Self {
-        Self { uid, def, points: BTreeMap::new(), slots, vectors, digest: Digest::default(), places: Digest::default() }
+        Self { uid, def, ids: BTreeMap::new(), slots, vectors, digest: Digest::default(), places: Digest::default() }
     }
 
     /// Its uid.
@@ -76,7 +79,7 @@ impl Collection {
     /// Live points in this shard.
     #[must_use]
     pub fn points(&self) -> u64 {
-        self.points.len() as u64
+        self.ids.len() as u64
     }
 
     /// Vectors that are in a graph already, over all names.
@@ -102,6 +105,16 @@ impl Collection {
         self.places
     }
 
+    /// The point of that id.
+    pub(crate) fn point(&self, id: PointId) -> Option<&Point> {
+        self.slots.at(*self.ids.get(&id)?)
+    }
+
+    /// Points by id.
+    pub(crate) fn range(&self, ids: impl RangeBounds<PointId>) -> impl Iterator<Item = &Point> {
+        self.ids.range(ids).map(|(_, slot)| self.slots.at(*slot).expect("an id names a slot that is taken"))
+    }
+
     /// True when every vector has a name and the length that the definition says, and finite numbers.
     pub(crate) fn fits(&self, vectors: &Vectors) -> bool {
         vectors.iter().all(|(name, vector)| {
@@ -112,10 +125,10 @@ impl Collection {
 
     /// Puts a point in place, unless what stands there has a stamp as large. `vectors` must fit.
     pub(crate) fn upsert(&mut self, id: PointId, vectors: &Vectors, payload: &Payload, stamp: Stamp) -> bool {
-        let slot = match self.points.get(&id) {
+        let slot = match self.point(id) {
             Some(held) if held.stamp >= stamp => return false,
             Some(_) => self.take_out(id).expect("it was just found"),
-            None => self.slots.take(id),
+            None => self.slots.next(),
         };
         for (name, index) in &mut self.vectors {
             match vectors.get(name) {
@@ -124,13 +137,12 @@ impl Collection {
             }
         }
         let hash = content_hash(self.uid, id, vectors.iter().map(|(n, v)| (n, v.as_slice())), payload, &stamp);
-        self.put_in(id, Point { slot, stamp, payload: payload.clone(), hash, parsed: OnceLock::new() });
-        true
+        self.put_in(Point { id, slot, stamp, payload: payload.clone(), hash, parsed: OnceLock::new() })
     }
 
     /// Removes a point, unless it has a stamp as large.
     pub(crate) fn delete(&mut self, id: PointId, stamp: &Stamp) -> bool {
-        match self.points.get(&id) {
+        match self.point(id) {
             Some(held) if held.stamp < *stamp => self.remove(id),
             _ => false,
         }
@@ -139,47 +151,48 @@ impl Collection {
     /// Removes a point whatever its stamp.
     pub(crate) fn remove(&mut self, id: PointId) -> bool {
         let Some(slot) = self.take_out(id) else { return false };
-        self.slots.release(slot);
         self.vectors.values_mut().for_each(|index| index.delete(slot));
         true
     }
 
-    /// Puts a point of a snapshot back, whose vectors stand in the indexes; false when its slot is taken.
+    /// Puts a point of a snapshot back, whose vectors stand in the indexes; false when its id or slot is taken.
     pub(crate) fn put_back(&mut self, id: PointId, slot: u32, stamp: Stamp, payload: Payload) -> bool {
-        if !self.slots.put(slot, id) {
-            return false;
-        }
         let vectors = self.vectors.iter().filter_map(|(name, index)| Some((name, index.vector(slot)?)));
         let hash = content_hash(self.uid, id, vectors, &payload, &stamp);
-        self.put_in(id, Point { slot, stamp, payload, hash, parsed: OnceLock::new() });
-        true
+        self.put_in(Point { id, slot, stamp, payload, hash, parsed: OnceLock::new() })
     }
 
     /// True when every vector in the indexes belongs to a point.
     pub(crate) fn is_whole(&self) -> bool {
         self.vectors.values().all(|index| {
-            let held = self.points.values().filter(|point| index.vector(point.slot).is_some()).count();
+            let held = self.range(..).filter(|point| index.vector(point.slot).is_some()).count();
             held == index.len()
         })
     }
 
-    fn put_in(&mut self, id: PointId, point: Point) {
-        self.digest += Digest::of(point.hash);
-        self.places += self.place(id, &point);
-        self.points.insert(id, point);
+    /// False when the id or the slot is taken.
+    fn put_in(&mut self, point: Point) -> bool {
+        let (id, slot, hash, place) = (point.id, point.slot, point.hash, self.place(&point));
+        let fits = !self.ids.contains_key(&id) && self.slots.put(slot, point);
+        if fits {
+            self.ids.insert(id, slot);
+            self.digest += Digest::of(hash);
+            self.places += place;
+        }
+        fits
     }
 
-    /// Takes the record out and leaves slot and vectors to the caller.
+    /// Takes the record out and leaves the vectors to the caller.
     fn take_out(&mut self, id: PointId) -> Option<u32> {
-        let point = self.points.remove(&id)?;
+        let point = self.slots.take(self.ids.remove(&id)?)?;
         self.digest -= Digest::of(point.hash);
-        self.places -= self.place(id, &point);
+        self.places -= self.place(&point);
         Some(point.slot)
     }
 
-    fn place(&self, id: PointId, point: &Point) -> Digest {
+    fn place(&self, point: &Point) -> Digest {
         let mut hasher = blake3::Hasher::new();
-        hash_id(&mut hasher, self.uid, id);
+        hash_id(&mut hasher, self.uid, point.id);
         hasher.update(&point.slot.to_le_bytes());
         hasher.update(&point.stamp.origin.shard.number().to_le_bytes());
         hasher.update(&point.stamp.epoch.0.to_le_bytes());

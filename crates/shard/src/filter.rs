@@ -9,8 +9,8 @@ use crate::collection::Point;
 use crate::payload::any_at;
 
 /// True when the point passes.
-pub(crate) fn passes(filter: &Filter, id: PointId, point: &Point) -> bool {
-    let holds = |condition: &Condition| holds(condition, id, point);
+pub(crate) fn passes(filter: &Filter, point: &Point) -> bool {
+    let holds = |condition: &Condition| holds(condition, point);
     filter.must.iter().all(holds)
         && (filter.should.is_empty() || filter.should.iter().any(holds))
         && !filter.must_not.iter().any(holds)
@@ -26,7 +26,7 @@ pub(crate) fn only_ids(filter: &Filter) -> Option<&BTreeSet<PointId>> {
     lists.min_by_key(|ids| ids.len())
 }
 
-fn holds(condition: &Condition, id: PointId, point: &Point) -> bool {
+fn holds(condition: &Condition, point: &Point) -> bool {
     match condition {
         Condition::Any { key, any } => at(point, key, |value| any.iter().any(|scalar| equals(value, scalar))),
         Condition::Except { key, except } => {
@@ -35,8 +35,8 @@ fn holds(condition: &Condition, id: PointId, point: &Point) -> bool {
         Condition::Range { key, range } => {
             at(point, key, |value| value.as_f64().is_some_and(|number| range.contains(number)))
         }
-        Condition::HasId(ids) => ids.contains(&id),
-        Condition::Nested(filter) => passes(filter, id, point),
+        Condition::HasId(ids) => ids.contains(&point.id),
+        Condition::Nested(filter) => passes(filter, point),
     }
 }
 

@@ -239,9 +239,7 @@ impl Region {
     pub(crate) fn contents(&self) -> BTreeMap<(CollectionUid, PointId), String> {
         let collections = self.shards.iter().flat_map(|shard| shard.state.collections.values());
         let points = collections.flat_map(|held| {
-            held.points
-                .iter()
-                .map(|(id, point)| ((held.uid(), *id), format!("{:?} {:?}", point.stamp.hlc, point.payload)))
+            held.range(..).map(|point| ((held.uid(), point.id), format!("{:?} {:?}", point.stamp.hlc, point.payload)))
         });
         points.collect()
     }

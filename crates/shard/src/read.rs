@@ -73,16 +73,16 @@ impl Collection {
         if def.distance == Distance::Cosine {
             normalise(&mut vector);
         }
-        let rule = |slot: u32| match (filter, self.at(slot)) {
-            (Some(filter), Some((id, point))) => passes(filter, id, point),
+        let rule = |slot: u32| match (filter, self.slots.at(slot)) {
+            (Some(filter), Some(point)) => passes(filter, point),
             (None, Some(_)) => true,
             (_, None) => false,
         };
         let passing = filter.as_ref().map(|filter| match only_ids(filter) {
-            Some(_) => Passing::Slots(self.passing(filter, None).map(|(_, point)| point.slot).collect()),
+            Some(_) => Passing::Slots(self.passing(filter, None).map(|point| point.slot).collect()),
             None => Passing::Rule(&rule, self.estimate(&rule)),
         });
-        let limit = (*limit).min(self.points.len());
+        let limit = (*limit).min(self.points() as usize);
         let hits = index.search(&vector, limit, SearchParams { ef: *ef, exact: *exact }, passing);
         let near_enough = |score: f32| match (score_threshold, def.distance) {
             (None, _) => true,
@@ -90,18 +90,17 @@ impl Collection {
             (Some(threshold), Distance::Euclid | Distance::Manhattan) => score <= *threshold,
         };
         let found = hits.into_iter().filter(|(_, score)| near_enough(*score)).filter_map(|(slot, score)| {
-            let (id, point) = self.at(slot)?;
-            Some((id, point, score))
+            let point = self.slots.at(slot)?;
+            Some((point, score))
         });
         let mut found: Vec<_> = found.collect();
-        found.sort_by(|(a, _, near), (b, _, far)| nearer(def.distance, *near, *far).then(a.cmp(b)));
-        let record = |(id, point, score)| Found { record: self.record(id, point, select), score };
+        found.sort_by(|(a, near), (b, far)| nearer(def.distance, *near, *far).then(a.id.cmp(&b.id)));
+        let record = |(point, score)| Found { record: self.record(point, select), score };
         Ok(found.into_iter().map(record).collect())
     }
 
     fn retrieve(&self, ids: &[PointId], select: &Select) -> Vec<Record> {
-        let held = ids.iter().filter_map(|id| self.points.get(id).map(|point| (*id, point)));
-        held.map(|(id, point)| self.record(id, point, select)).collect()
+        ids.iter().filter_map(|id| self.point(*id)).map(|point| self.record(point, select)).collect()
     }
 
     fn scroll(
@@ -113,25 +112,21 @@ impl Collection {
     ) -> (Vec<Record>, Option<PointId>) {
         let everything = Filter::default();
         let mut passing = self.passing(filter.unwrap_or(&everything), from);
-        let page = passing.by_ref().take(limit).map(|(id, point)| self.record(id, point, select)).collect();
-        let next = passing.next().map(|(id, _)| id);
+        let page = passing.by_ref().take(limit).map(|point| self.record(point, select)).collect();
+        let next = passing.next().map(|point| point.id);
         (page, next)
     }
 
     /// The points that pass, by id. Cost: one look-up for each listed id where the filter lists ids, else all points.
-    fn passing<'a>(
-        &'a self,
-        filter: &'a Filter,
-        from: Option<PointId>,
-    ) -> Box<dyn Iterator<Item = (PointId, &'a Point)> + 'a> {
+    fn passing<'a>(&'a self, filter: &'a Filter, from: Option<PointId>) -> Box<dyn Iterator<Item = &'a Point> + 'a> {
         let bounds = (from.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
-        let pass = |(id, point): &(PointId, &Point)| passes(filter, *id, point);
+        let pass = |point: &&Point| passes(filter, point);
         match only_ids(filter) {
             Some(ids) => {
-                let listed = ids.range(bounds).filter_map(|id| Some((*id, self.points.get(id)?)));
+                let listed = ids.range(bounds).filter_map(|id| self.point(*id));
                 Box::new(listed.filter(pass))
             }
-            None => Box::new(self.points.range(bounds).map(|(id, point)| (*id, point)).filter(pass)),
+            None => Box::new(self.range(bounds).filter(pass)),
         }
     }
 
@@ -144,18 +139,13 @@ impl Collection {
         passed * slots / tried
     }
 
-    fn at(&self, slot: u32) -> Option<(PointId, &Point)> {
-        let id = self.slots.point(slot)?;
-        Some((id, self.points.get(&id)?))
-    }
-
-    fn record(&self, id: PointId, point: &Point, select: &Select) -> Record {
+    fn record(&self, point: &Point, select: &Select) -> Record {
         let vectors = match &select.vectors {
             Names::None => None,
             names => Some(self.vectors_of(point.slot, names)),
         };
         let payload = payload::select(&point.payload, || point.tree().clone(), &select.payload);
-        Record { id, version: point.stamp.seq.0, payload, vectors }
+        Record { id: point.id, version: point.stamp.seq.0, payload, vectors }
     }
 }
 

@@ -4,6 +4,7 @@
 //! merged by stamp, and the deltas behind the committed position, which come after the seed, bring every later delete.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use meridian_model::{CollectionDef, CollectionUid, Names, OriginShard, PointId, Position, ShardNumber};
 use serde::{Deserialize, Serialize};
@@ -111,11 +112,11 @@ impl State {
         }
         let mut removed = 0;
         for (uid, collection) in &mut self.collections {
-            let stale = |(id, point): (&PointId, &crate::collection::Point)| {
+            let stale = |point: &&crate::collection::Point| {
                 let missed = point.stamp.origin == *origin && point.stamp.position() <= position;
-                (missed && !seeding.points.contains(&(*uid, *id))).then_some(*id)
+                missed && !seeding.points.contains(&(*uid, point.id))
             };
-            let gone: Vec<_> = collection.points.iter().filter_map(stale).collect();
+            let gone: Vec<_> = collection.range(..).filter(stale).map(|point| point.id).collect();
             removed += gone.len() as u64;
             for id in gone {
                 collection.remove(id);
@@ -138,12 +139,13 @@ impl State {
         let (mut bytes, mut last) = (0, None);
         let first = after.map_or(CollectionUid(0), |(uid, _)| uid);
         for (uid, collection) in self.collections.range(first..) {
-            let behind = |id: &PointId| after.is_none_or(|after| (*uid, *id) > after);
-            let own = collection
-                .points
-                .iter()
-                .filter(|(id, point)| behind(id) && point.stamp.origin == self.core.me && wanted(**id));
-            for (id, point) in own {
+            // In the collection of the cursor, what lies behind its point; in later ones, all.
+            let behind = match after {
+                Some((at, point)) if at == *uid => Bound::Excluded(point),
+                _ => Bound::Unbounded,
+            };
+            let points = collection.range((behind, Bound::Unbounded));
+            for point in points.filter(|point| point.stamp.origin == self.core.me && wanted(point.id)) {
                 if bytes >= budget_bytes && last.is_some() {
                     chunk.next = last;
                     return chunk;
@@ -151,9 +153,9 @@ impl State {
                 let vectors = collection.vectors_of(point.slot, &Names::All);
                 bytes += vectors.iter().map(|(name, vector)| name.len() + 4 * vector.len() + 8).sum::<usize>();
                 bytes += point.payload.0.len() + POINT_OVERHEAD_BYTES;
-                last = Some((*uid, *id));
+                last = Some((*uid, point.id));
                 let (stamp, payload) = (point.stamp.clone(), point.payload.clone());
-                chunk.points.push(SeedPoint { collection: *uid, point: *id, vectors, payload, stamp });
+                chunk.points.push(SeedPoint { collection: *uid, point: point.id, vectors, payload, stamp });
             }
         }
         chunk

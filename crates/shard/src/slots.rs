@@ -1,55 +1,59 @@
-//! Which slot holds which point.
+//! Which slot holds what.
 
 use std::collections::BTreeSet;
 
-use meridian_model::PointId;
-
 /// Dense places of one collection's points, shared by all its vectors. The smallest free place is taken first, so the
 /// places follow from the log and from which are taken alone.
-#[derive(Debug, Default)]
-pub(crate) struct Slots {
-    points: Vec<Option<PointId>>,
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    held: Vec<Option<T>>,
     free: BTreeSet<u32>,
 }
 
-impl Slots {
-    pub(crate) fn take(&mut self, point: PointId) -> u32 {
-        if let Some(slot) = self.free.pop_first() {
-            self.points[slot as usize] = Some(point);
-            return slot;
-        }
-        let slot = u32::try_from(self.points.len()).expect("a shard holds fewer than 2^32 points");
-        self.points.push(Some(point));
-        slot
-    }
-
+impl<T> Slots<T> {
     /// So many slots, all of them free.
     pub(crate) fn free(len: u32) -> Self {
-        Self { points: vec![None; len as usize], free: (0..len).collect() }
+        Self { held: (0..len).map(|_| None).collect(), free: (0..len).collect() }
     }
 
-    /// Marks a free slot as taken by `point`, as a snapshot says; false when it is not free.
-    pub(crate) fn put(&mut self, slot: u32, point: PointId) -> bool {
-        self.free.remove(&slot) && self.points[slot as usize].replace(point).is_none()
+    /// The slot that the next newcomer gets.
+    pub(crate) fn next(&self) -> u32 {
+        let behind = || u32::try_from(self.held.len()).expect("a shard holds fewer than 2^32 points");
+        self.free.first().copied().unwrap_or_else(behind)
     }
 
-    pub(crate) fn release(&mut self, slot: u32) {
-        if self.points[slot as usize].take().is_some() {
-            self.free.insert(slot);
+    /// Fills `slot`, which is free or [`Slots::next`]; false when it is neither.
+    pub(crate) fn put(&mut self, slot: u32, what: T) -> bool {
+        if slot as usize == self.held.len() && self.free.is_empty() {
+            self.held.push(Some(what));
+            return true;
         }
+        let free = self.free.remove(&slot);
+        if free {
+            self.held[slot as usize] = Some(what);
+        }
+        free
     }
 
-    pub(crate) fn point(&self, slot: u32) -> Option<PointId> {
-        self.points.get(slot as usize).copied().flatten()
+    /// Empties `slot`.
+    pub(crate) fn take(&mut self, slot: u32) -> Option<T> {
+        let what = self.held.get_mut(slot as usize)?.take()?;
+        self.free.insert(slot);
+        Some(what)
+    }
+
+    #[inline]
+    pub(crate) fn at(&self, slot: u32) -> Option<&T> {
+        self.held.get(slot as usize)?.as_ref()
     }
 
     pub(crate) fn iter_free(&self) -> impl Iterator<Item = u32> {
         self.free.iter().copied()
     }
 
-    /// Every slot below this may be taken.
+    /// Every slot below this may be filled.
     pub(crate) fn len(&self) -> usize {
-        self.points.len()
+        self.held.len()
     }
 }
 
@@ -58,26 +62,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_free_slot_is_taken_first() {
-        let mut slots = Slots::default();
-        let taken: Vec<_> = (0..4).map(|n| slots.take(PointId::Num(n))).collect();
-        assert_eq!(taken, [0, 1, 2, 3]);
-        slots.release(2);
-        slots.release(0);
-        assert_eq!(slots.point(0), None);
-        assert_eq!(slots.take(PointId::Num(9)), 0);
-        assert_eq!(slots.point(0), Some(PointId::Num(9)));
+    fn the_smallest_free_slot_is_next() {
+        let mut slots = Slots::free(0);
+        let add = |slots: &mut Slots<u8>, what| {
+            let slot = slots.next();
+            assert!(slots.put(slot, what));
+            slot
+        };
+        assert_eq!([0, 1, 2, 3].map(|what| add(&mut slots, what)), [0, 1, 2, 3]);
+        assert_eq!((slots.take(2), slots.take(0), slots.take(0)), (Some(2), Some(0), None));
+        assert_eq!(slots.at(0), None);
+        assert_eq!(add(&mut slots, 9), 0);
+        assert_eq!(slots.at(0), Some(&9));
+        assert_eq!([add(&mut slots, 7), add(&mut slots, 8)], [2, 4]);
     }
 
     #[test]
-    fn places_put_back_from_a_snapshot_leave_the_same_ones_free() {
+    fn what_is_put_back_from_a_snapshot_leaves_the_same_slots_free() {
         let mut slots = Slots::free(4);
-        assert!(slots.put(3, PointId::Num(3)));
-        assert!(slots.put(1, PointId::Num(1)));
-        assert!(!slots.put(1, PointId::Num(4)));
-        assert!(!slots.put(4, PointId::Num(4)));
-        assert_eq!(slots.take(PointId::Num(0)), 0);
-        assert_eq!(slots.take(PointId::Num(2)), 2);
-        assert_eq!(slots.take(PointId::Num(5)), 4);
+        assert!(slots.put(3, 'c') && slots.put(1, 'a'));
+        assert!(!slots.put(1, 'x') && !slots.put(4, 'x'));
+        assert_eq!(slots.iter_free().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!((slots.next(), slots.len()), (0, 4));
     }
 }

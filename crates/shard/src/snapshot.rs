@@ -170,8 +170,8 @@ fn points_file(collection: &Collection) -> PointsFile {
             next
         }
     };
-    let row = |(id, point): (&PointId, &crate::collection::Point)| Row {
-        id: *id,
+    let row = |point: &crate::collection::Point| Row {
+        id: point.id,
         slot: point.slot,
         hlc: point.stamp.hlc,
         origin: number(&point.stamp.origin),
@@ -179,7 +179,7 @@ fn points_file(collection: &Collection) -> PointsFile {
         seq: point.stamp.seq,
         payload: point.payload.clone(),
     };
-    let rows = collection.points.iter().map(row).collect();
+    let rows = collection.range(..).map(row).collect();
     let free = collection.slots.iter_free().collect();
     PointsFile { uid: collection.uid(), def: collection.def().clone(), origins: names, free, rows }
 }
