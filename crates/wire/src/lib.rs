@@ -7,5 +7,8 @@
 //! ```
 
 pub mod client;
+pub mod config;
 pub mod frame;
+pub mod freshness;
+pub mod http;
 pub mod topology;

@@ -1,0 +1,270 @@
+//! The node's configuration file: YAML (so JSON too), written by the operator's ConfigMap and by `meridian demo`, read by
+//! the node at start. It holds what a restart needs and nothing that moves: members, the bucket table and the primary
+//! region in force travel by calls on the peer port.
+//!
+//! ```text
+//!   text ──format known?──► keys and bounds (by serde: line, key) ──► rules between keys ──► NodeConfig
+//! ```
+//!
+//! Every key that is absent has the default stated at its field. Unknown keys are refused. Start at [`NodeConfig`].
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use meridian_model::{ClusterId, RegionName, ReplicaId, ShardNumber};
+use serde::{Deserialize, Serialize};
+
+mod bounds;
+mod limits;
+mod regions;
+mod rules;
+
+pub use limits::Limits;
+pub use regions::{
+    DeltaLog, FreshnessDefaults, HnswDefaults, KafkaSink, KafkaVia, Link, LinkState, RegionEndpoint, ReplicationGroup,
+    Transport,
+};
+
+use bounds::between;
+
+/// The format that this version writes and reads.
+pub const FORMAT: u32 = 1;
+/// Longest file that is read.
+pub const FILE_BYTES: usize = 4 << 20;
+
+/// What a node needs to know to start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Format of the file: [`FORMAT`].
+    pub format: u32,
+    /// Name of the cluster, for logs and metrics.
+    pub cluster: String,
+    /// Identity of the cluster, a UUID; data of another cluster is refused.
+    #[serde(with = "cluster_id")]
+    pub cluster_id: ClusterId,
+    /// The region of this node.
+    pub region: RegionName,
+    /// The shard of which this node is a replica.
+    pub shard: ShardNumber,
+    /// Shards of the region.
+    #[serde(deserialize_with = "between::<_, u16, 1, 1024>")]
+    pub shards: u16,
+    /// The replicas with which this shard's group is bootstrapped, once in its life. A node finds itself by its host
+    /// name; one whose name is not here joins when the operator adds it.
+    pub initial_replicas: Vec<InitialReplica>,
+    /// Where the replicas of all shards were when the file was written: whom to ask first.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
+    /// Where to listen.
+    #[serde(default)]
+    pub ports: Ports,
+    /// The folder that holds the write-ahead log and the snapshots.
+    pub data_dir: PathBuf,
+    /// Bounds on what clients may send.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Certificates of the peer port.
+    pub tls: Tls,
+    /// Who may use the HTTP API. There is no default: running without keys has to be written out.
+    pub auth: Auth,
+    /// The regions that replicate each other; absent in a cluster that stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_group: Option<ReplicationGroup>,
+    /// What other regions may read from this one; absent when nothing is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta_log: Option<DeltaLog>,
+    /// What a read gets that asks for nothing.
+    #[serde(default)]
+    pub freshness: FreshnessDefaults,
+    /// Graph parameters of collections that name none.
+    #[serde(default)]
+    pub hnsw: HnswDefaults,
+    /// The regions that this one follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+    /// Timing of the consensus.
+    #[serde(default)]
+    pub raft: RaftTiming,
+}
+
+/// One replica of the bootstrap group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitialReplica {
+    /// Its id.
+    pub id: ReplicaId,
+    /// Host name of its node.
+    pub host: String,
+}
+
+/// Where one replica listens for peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its shard.
+    pub shard: ShardNumber,
+    /// Its id.
+    pub replica: ReplicaId,
+    /// `host:port` of its peer port.
+    pub address: String,
+}
+
+/// Addresses to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ports {
+    /// Address of all three. Default `0.0.0.0`.
+    pub listen: IpAddr,
+    /// Public HTTP API. Default 8080.
+    pub api: u16,
+    /// Metrics and probes. Default 8081.
+    pub admin: u16,
+    /// Peers, always mutual TLS. Default 8082.
+    pub peer: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED), api: 8080, admin: 8081, peer: 8082 }
+    }
+}
+
+/// PEM files of the peer port's mutual TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The cluster's certificate authority.
+    pub ca: PathBuf,
+    /// This node's certificate.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Who may use the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// `auth: disabled`: everyone who reaches the port.
+    Disabled,
+    /// `auth: {api_key_file: <path>}`: who knows one of the keys in the file, one a line.
+    ApiKeyFile(PathBuf),
+}
+
+/// Timing of the consensus. An election starts after `election_ticks` to twice as many ticks without a leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RaftTiming {
+    /// Milliseconds a tick. Default 50.
+    #[serde(deserialize_with = "between::<_, u64, 5, 1000>")]
+    pub tick_ms: u64,
+    /// Ticks between heartbeats. Default 2.
+    #[serde(deserialize_with = "between::<_, u32, 1, 1000>")]
+    pub heartbeat_ticks: u32,
+    /// Ticks without a leader before an election. Default 10.
+    #[serde(deserialize_with = "between::<_, u32, 2, 10000>")]
+    pub election_ticks: u32,
+}
+
+impl Default for RaftTiming {
+    fn default() -> Self {
+        Self { tick_ms: 50, heartbeat_ticks: 2, election_ticks: 10 }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Longer than [`FILE_BYTES`].
+    #[error("a configuration of {0} bytes: at most {FILE_BYTES} are read")]
+    TooLong(usize),
+    /// A later version wrote it.
+    #[error("format {0} is not known to this version; format {FORMAT} is")]
+    Format(u64),
+    /// Not YAML, an unknown or missing key, or a value that its key cannot have.
+    #[error("line {line}: {message}{}", if text.is_empty() { String::new() } else { format!(" (at `{text}`)") })]
+    Syntax {
+        /// Line, from 1; 0 when the fault has no place.
+        line: u64,
+        /// What stands there, cut to 80 characters.
+        text: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Keys that contradict each other.
+    #[error("{key}: {fault}")]
+    Rule {
+        /// Path of the key, dots between names.
+        key: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+}
+
+/// The one key that every format has.
+#[derive(Deserialize)]
+struct Head {
+    format: u64,
+}
+
+impl NodeConfig {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// Names the key, and the line where the fault has one.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        if text.len() > FILE_BYTES {
+            return Err(ConfigError::TooLong(text.len()));
+        }
+        let head: Head = read(text)?;
+        if head.format != u64::from(FORMAT) {
+            return Err(ConfigError::Format(head.format));
+        }
+        let config: Self = read(text)?;
+        rules::check(&config)?;
+        Ok(config)
+    }
+
+    /// The text that [`NodeConfig::parse`] reads back; equal configurations give equal texts.
+    ///
+    /// # Panics
+    /// When a path is not UTF-8; those that come from a parsed text are.
+    #[must_use]
+    pub fn render(&self) -> String {
+        serde_saphyr::to_string(self).expect("plain values and UTF-8 paths always have a YAML form")
+    }
+
+    /// The replica id that `host` has in the bootstrap group, if it is in it.
+    #[must_use]
+    pub fn initial_replica(&self, host: &str) -> Option<ReplicaId> {
+        self.initial_replicas.iter().find(|replica| replica.host == host).map(|replica| replica.id)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let line = error.location().map_or(0, |location| location.line());
+        let at =
+            usize::try_from(line).ok().and_then(|line| line.checked_sub(1)).and_then(|line| text.lines().nth(line));
+        let cut = |line: &str| line.trim().chars().take(80).collect();
+        ConfigError::Syntax { line, text: at.map(cut).unwrap_or_default(), message: error.to_string() }
+    })
+}
+
+mod cluster_id {
+    use meridian_model::ClusterId;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(id: &ClusterId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClusterId, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

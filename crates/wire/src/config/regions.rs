@@ -1,0 +1,192 @@
+//! What concerns other regions: the group, what is published, what is followed, how fresh answers are.
+
+use std::path::PathBuf;
+
+use meridian_model::{HnswParams, RegionName};
+use serde::{Deserialize, Serialize};
+
+use super::bounds::{between, maybe_between};
+use crate::client::OnStale;
+
+/// The regions that replicate each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicationGroup {
+    /// Its name, the same in all regions.
+    pub name: String,
+    /// The region that is primary when the group begins.
+    pub primary_region: RegionName,
+    /// File with the key that all regions of the group hold.
+    pub key_file: PathBuf,
+    /// All regions, this one included.
+    pub regions: Vec<RegionEndpoint>,
+}
+
+/// One region of a group and its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionEndpoint {
+    /// The region.
+    pub name: RegionName,
+    /// `host:port` of its peer port; any pod behind it relays to the right shard.
+    pub endpoint: String,
+}
+
+/// What other regions may read from this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeltaLog {
+    /// Milliseconds after which an idle leader closes time. Default 50, at least 25.
+    #[serde(deserialize_with = "between::<_, u64, 25, 60000>")]
+    pub close_interval_ms: u64,
+    /// The broker that deltas are published to; absent when regions read directly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaSink>,
+}
+
+impl Default for DeltaLog {
+    fn default() -> Self {
+        Self { close_interval_ms: 50, kafka: None }
+    }
+}
+
+/// Where deltas are published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSink {
+    /// `host:port`, several with commas between.
+    pub bootstrap_servers: String,
+    /// Default `vector-deltas`.
+    #[serde(default = "default_topic")]
+    pub topic: String,
+}
+
+fn default_topic() -> String {
+    "vector-deltas".into()
+}
+
+/// What a read gets that asks for nothing, and how far clocks may be off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FreshnessDefaults {
+    /// Milliseconds that every answer keeps unless the request says otherwise; absent: no demand on other regions.
+    #[serde(deserialize_with = "maybe_between::<_, 0, 86400000>", skip_serializing_if = "Option::is_none")]
+    pub default_ms: Option<u64>,
+    /// Fallbacks in order. Default wait, redirect, serve.
+    #[serde(with = "on_stale")]
+    pub on_stale: Vec<OnStale>,
+    /// Milliseconds that a wait may last. Default 500.
+    #[serde(deserialize_with = "between::<_, u64, 0, 600000>")]
+    pub max_wait_ms: u64,
+    /// Milliseconds that the clocks of two regions may differ by. Default 10.
+    #[serde(deserialize_with = "between::<_, u64, 0, 60000>")]
+    pub clock_bound_ms: u64,
+    /// Milliseconds that the newest stamp may lie ahead of the clock before a leader refuses writes. Default 500.
+    #[serde(deserialize_with = "between::<_, u64, 1, 600000>")]
+    pub max_drift_ms: u64,
+}
+
+impl Default for FreshnessDefaults {
+    fn default() -> Self {
+        Self {
+            default_ms: None,
+            on_stale: vec![OnStale::Wait, OnStale::Redirect, OnStale::Serve],
+            max_wait_ms: 500,
+            clock_bound_ms: 10,
+            max_drift_ms: 500,
+        }
+    }
+}
+
+/// Graph parameters of collections that name none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HnswDefaults {
+    /// Links a node. Default 16.
+    #[serde(deserialize_with = "between::<_, u16, 4, 128>")]
+    pub m: u16,
+    /// Beam width while building. Default 100.
+    #[serde(deserialize_with = "between::<_, u16, 8, 4096>")]
+    pub ef_construct: u16,
+}
+
+impl Default for HnswDefaults {
+    fn default() -> Self {
+        let HnswParams { m, ef_construct } = HnswParams::default();
+        Self { m, ef_construct }
+    }
+}
+
+impl From<HnswDefaults> for HnswParams {
+    fn from(HnswDefaults { m, ef_construct }: HnswDefaults) -> Self {
+        Self { m, ef_construct }
+    }
+}
+
+/// One region that this one follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Which region.
+    pub source: RegionName,
+    /// How its deltas come. Default `direct`.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Whether they are followed. Default `running`.
+    #[serde(default)]
+    pub state: LinkState,
+}
+
+/// How deltas come.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Transport {
+    /// Streamed from the source's own log.
+    #[default]
+    Direct,
+    /// Read from a broker.
+    Kafka {
+        /// Which one.
+        via: KafkaVia,
+        /// `host:port`, several with commas between.
+        bootstrap_servers: String,
+        /// The topic as that broker names it; MirrorMaker 2 puts the source cluster's alias in front.
+        topic: String,
+    },
+}
+
+/// Which broker is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaVia {
+    /// The source region's.
+    Remote,
+    /// The own region's, to which MirrorMaker 2 copies.
+    Mirror,
+}
+
+/// Whether a link is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Yes.
+    #[default]
+    Running,
+    /// Not now; the position is kept.
+    Paused,
+}
+
+mod on_stale {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::client::OnStale;
+    use crate::freshness::{on_stale_text, parse_on_stale};
+
+    pub fn serialize<S: Serializer>(fallbacks: &[OnStale], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(fallbacks.iter().copied().map(on_stale_text))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OnStale>, D::Error> {
+        parse_on_stale(&Vec::<String>::deserialize(deserializer)?.join(",")).map_err(D::Error::custom)
+    }
+}

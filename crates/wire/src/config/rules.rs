@@ -1,0 +1,139 @@
+//! Rules between the keys of a configuration.
+
+use std::collections::BTreeSet;
+
+use meridian_model::ReplicaId;
+
+use super::{Auth, ConfigError, NodeConfig, ReplicationGroup, Transport};
+
+/// Names, hosts and endpoints are no longer than a DNS name.
+const NAME_BYTES: usize = 253;
+
+pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
+    name("cluster", &config.cluster)?;
+    rule(config.shard.number() <= config.shards, "shard", || {
+        format!("{} does not exist, there are {} shards", config.shard, config.shards)
+    })?;
+    replicas(config)?;
+    ports(config)?;
+    rule(!config.data_dir.as_os_str().is_empty(), "data_dir", || "empty".into())?;
+    let tls = [("tls.ca", &config.tls.ca), ("tls.cert", &config.tls.cert), ("tls.key", &config.tls.key)];
+    for (key, path) in tls {
+        rule(!path.as_os_str().is_empty(), key, || "empty".into())?;
+    }
+    if let Auth::ApiKeyFile(path) = &config.auth {
+        rule(!path.as_os_str().is_empty(), "auth.api_key_file", || "empty".into())?;
+    }
+    rule(config.raft.heartbeat_ticks < config.raft.election_ticks, "raft.heartbeat_ticks", || {
+        format!("{} is not below election_ticks {}", config.raft.heartbeat_ticks, config.raft.election_ticks)
+    })?;
+    rule(config.limits.body_bytes <= config.limits.bodies_bytes, "limits.body_bytes", || {
+        format!("{} is above bodies_bytes {}", config.limits.body_bytes, config.limits.bodies_bytes)
+    })?;
+    if let Some(group) = &config.replication_group {
+        regions(config, group)?;
+    }
+    if let Some(kafka) = config.delta_log.as_ref().and_then(|log| log.kafka.as_ref()) {
+        addresses("delta_log.kafka.bootstrap_servers", &kafka.bootstrap_servers)?;
+        topic("delta_log.kafka.topic", &kafka.topic)?;
+    }
+    links(config)
+}
+
+fn replicas(config: &NodeConfig) -> Result<(), ConfigError> {
+    let (mut ids, mut hosts) = (BTreeSet::new(), BTreeSet::new());
+    for (at, replica) in config.initial_replicas.iter().enumerate() {
+        let key = format!("initial_replicas[{at}]");
+        name(&format!("{key}.host"), &replica.host)?;
+        rule(replica.id != ReplicaId(0), &key, || "replica ids count from 1".into())?;
+        rule(ids.insert(replica.id), &key, || format!("id {} stands twice", replica.id))?;
+        rule(hosts.insert(&replica.host), &key, || format!("host {} stands twice", replica.host))?;
+    }
+    rule(!ids.is_empty(), "initial_replicas", || "empty".into())?;
+    let mut seen = BTreeSet::new();
+    for (at, peer) in config.peers.iter().enumerate() {
+        let key = format!("peers[{at}]");
+        addresses(&format!("{key}.address"), &peer.address)?;
+        rule(peer.replica != ReplicaId(0), &key, || "replica ids count from 1".into())?;
+        rule(peer.shard.number() <= config.shards, &key, || format!("shard {} does not exist", peer.shard))?;
+        rule(seen.insert((peer.shard, peer.replica)), &key, || {
+            format!("replica {} of shard {} stands twice", peer.replica, peer.shard)
+        })?;
+    }
+    Ok(())
+}
+
+fn ports(config: &NodeConfig) -> Result<(), ConfigError> {
+    let ports = &config.ports;
+    let mut seen = BTreeSet::new();
+    for (key, port) in [("ports.api", ports.api), ("ports.admin", ports.admin), ("ports.peer", ports.peer)] {
+        rule(port != 0, key, || "0 is no port".into())?;
+        rule(seen.insert(port), key, || format!("{port} is taken by another key"))?;
+    }
+    Ok(())
+}
+
+fn regions(config: &NodeConfig, group: &ReplicationGroup) -> Result<(), ConfigError> {
+    name("replication_group.name", &group.name)?;
+    let mut seen = BTreeSet::new();
+    for (at, region) in group.regions.iter().enumerate() {
+        let key = format!("replication_group.regions[{at}]");
+        addresses(&format!("{key}.endpoint"), &region.endpoint)?;
+        rule(seen.insert(&region.name), &key, || format!("region {} stands twice", region.name))?;
+    }
+    for (key, region) in [("region", &config.region), ("replication_group.primary_region", &group.primary_region)] {
+        rule(seen.contains(region), key, || format!("{region} is not among replication_group.regions"))?;
+    }
+    rule(!group.key_file.as_os_str().is_empty(), "replication_group.key_file", || "empty".into())
+}
+
+fn links(config: &NodeConfig) -> Result<(), ConfigError> {
+    let mut seen = BTreeSet::new();
+    for (at, link) in config.links.iter().enumerate() {
+        let key = format!("links[{at}]");
+        let source = &link.source;
+        rule(*source != config.region, &key, || "a region does not follow itself".into())?;
+        rule(seen.insert(source), &key, || format!("source {source} stands twice"))?;
+        let known =
+            config.replication_group.as_ref().is_some_and(|group| group.regions.iter().any(|r| r.name == *source));
+        rule(known, &key, || format!("source {source} is not among replication_group.regions"))?;
+        if let Transport::Kafka { bootstrap_servers, topic: named, .. } = &link.transport {
+            addresses(&format!("{key}.transport.kafka.bootstrap_servers"), bootstrap_servers)?;
+            topic(&format!("{key}.transport.kafka.topic"), named)?;
+        }
+    }
+    Ok(())
+}
+
+fn rule(holds: bool, key: &str, fault: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Rule { key: key.into(), fault: fault() }) }
+}
+
+fn name(key: &str, text: &str) -> Result<(), ConfigError> {
+    let fine =
+        !text.is_empty() && text.len() <= NAME_BYTES && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    rule(fine, key, || format!("{text:?} is no name: 1 to {NAME_BYTES} bytes without spaces"))
+}
+
+/// One or several `host:port`, commas between; an IPv6 host stands in brackets.
+fn addresses(key: &str, text: &str) -> Result<(), ConfigError> {
+    for address in text.split(',').map(str::trim) {
+        let fine = address.rsplit_once(':').is_some_and(|(host, port)| {
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            let host_fine = match bare {
+                Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+                None => host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+            };
+            !host.is_empty() && host.len() <= NAME_BYTES && host_fine && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        rule(fine, key, || format!("{address:?} is no host:port"))?;
+    }
+    Ok(())
+}
+
+/// Kafka's own rule for topic names.
+fn topic(key: &str, text: &str) -> Result<(), ConfigError> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let fine = (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != "..";
+    rule(fine, key, || format!("{text:?} is no topic: 1 to 249 of letters, digits, '.', '_', '-'"))
+}

@@ -1,0 +1,196 @@
+//! Filters: `must`, `should`, `must_not` with match, range, has_id and filters inside.
+
+use meridian_model::{Condition, Filter, Range, Scalar};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::Fault;
+use super::id::Id;
+use super::json::refuse;
+use super::select::OneOrMany;
+use crate::config::Limits;
+
+/// Longest path into a payload, in bytes.
+const KEY_BYTES: usize = 1_024;
+
+/// A filter as it stands in JSON.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct FilterBody {
+    must: Option<OneOrMany<ConditionBody>>,
+    should: Option<OneOrMany<ConditionBody>>,
+    must_not: Option<OneOrMany<ConditionBody>>,
+    min_should: Option<IgnoredAny>,
+}
+
+/// All that may stand in a condition; which fields do says which kind it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConditionBody {
+    key: Option<String>,
+    r#match: Option<MatchBody>,
+    range: Option<RangeBody>,
+    geo_bounding_box: Option<IgnoredAny>,
+    geo_radius: Option<IgnoredAny>,
+    geo_polygon: Option<IgnoredAny>,
+    values_count: Option<IgnoredAny>,
+    is_empty: Option<IgnoredAny>,
+    is_null: Option<IgnoredAny>,
+    has_id: Option<Vec<Id>>,
+    has_vector: Option<IgnoredAny>,
+    nested: Option<IgnoredAny>,
+    must: Option<OneOrMany<ConditionBody>>,
+    should: Option<OneOrMany<ConditionBody>>,
+    must_not: Option<OneOrMany<ConditionBody>>,
+    min_should: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MatchBody {
+    value: Option<Value>,
+    any: Option<Vec<Value>>,
+    except: Option<Vec<Value>>,
+    text: Option<IgnoredAny>,
+    text_any: Option<IgnoredAny>,
+    phrase: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RangeBody {
+    lt: Option<Value>,
+    lte: Option<Value>,
+    gt: Option<Value>,
+    gte: Option<Value>,
+}
+
+/// What is left of the bounds while a filter is converted.
+struct Budget<'a> {
+    limits: &'a Limits,
+    conditions: usize,
+    values: usize,
+}
+
+/// Converts a filter.
+pub fn filter(body: FilterBody, limits: &Limits) -> Result<Filter, Fault> {
+    let mut budget = Budget { limits, conditions: limits.filter_conditions, values: limits.batch_points };
+    budget.filter(body, 1)
+}
+
+impl Budget<'_> {
+    fn filter(&mut self, body: FilterBody, depth: usize) -> Result<Filter, Fault> {
+        if depth > self.limits.filter_depth {
+            return Err(Fault::input(format!("filter: filters are nested deeper than {}", self.limits.filter_depth)));
+        }
+        refuse(body.min_should.as_ref(), "filter: min_should is not supported")?;
+        let mut all = |conditions: Option<OneOrMany<ConditionBody>>| {
+            conditions
+                .unwrap_or_default()
+                .0
+                .into_iter()
+                .map(|body| self.condition(body, depth))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Filter { must: all(body.must)?, should: all(body.should)?, must_not: all(body.must_not)? })
+    }
+
+    fn condition(&mut self, body: ConditionBody, depth: usize) -> Result<Condition, Fault> {
+        let most = self.limits.filter_conditions;
+        self.conditions = self
+            .conditions
+            .checked_sub(1)
+            .ok_or_else(|| Fault::input(format!("filter: more than {most} conditions")))?;
+        refuse(body.geo_bounding_box.as_ref(), "filter: geo_bounding_box is not supported")?;
+        refuse(body.geo_radius.as_ref(), "filter: geo_radius is not supported")?;
+        refuse(body.geo_polygon.as_ref(), "filter: geo_polygon is not supported")?;
+        refuse(body.values_count.as_ref(), "filter: values_count is not supported")?;
+        refuse(body.is_empty.as_ref(), "filter: is_empty is not supported")?;
+        refuse(body.is_null.as_ref(), "filter: is_null is not supported")?;
+        refuse(body.has_vector.as_ref(), "filter: has_vector is not supported")?;
+        refuse(body.nested.as_ref(), "filter: nested is not supported; a key may reach into lists with name[]")?;
+        let ConditionBody { key, r#match, range, has_id, must, should, must_not, min_should, .. } = body;
+        let inner = must.is_some() || should.is_some() || must_not.is_some() || min_should.is_some();
+        match (key, r#match, range, has_id, inner) {
+            (Some(key), Some(wanted), None, None, false) => self.matching(checked(key)?, wanted),
+            (Some(key), None, Some(range), None, false) => {
+                Ok(Condition::Range { key: checked(key)?, range: range.convert()? })
+            }
+            (None, None, None, Some(ids), false) => {
+                self.spend(ids.len())?;
+                Ok(Condition::HasId(ids.into_iter().map(|id| id.0).collect()))
+            }
+            (None, None, None, None, true) => {
+                let body = FilterBody { must, should, must_not, min_should };
+                self.filter(body, depth + 1).map(Box::new).map(Condition::Nested)
+            }
+            _ => Err(Fault::input(
+                "filter: a condition is either key with match or range, or has_id, or a filter with must, should, must_not",
+            )),
+        }
+    }
+
+    fn matching(&mut self, key: String, wanted: MatchBody) -> Result<Condition, Fault> {
+        refuse(wanted.text.as_ref(), "filter: match.text is not supported")?;
+        refuse(wanted.text_any.as_ref(), "filter: match.text_any is not supported")?;
+        refuse(wanted.phrase.as_ref(), "filter: match.phrase is not supported")?;
+        match (wanted.value, wanted.any, wanted.except) {
+            (Some(value), None, None) => Ok(Condition::Any { key, any: vec![scalar(value)?] }),
+            (None, Some(any), None) => Ok(Condition::Any { key, any: self.scalars(any)? }),
+            (None, None, Some(except)) => Ok(Condition::Except { key, except: self.scalars(except)? }),
+            _ => Err(Fault::input("filter: match holds one of value, any, except")),
+        }
+    }
+
+    fn scalars(&mut self, values: Vec<Value>) -> Result<Vec<Scalar>, Fault> {
+        self.spend(values.len())?;
+        values.into_iter().map(scalar).collect()
+    }
+
+    fn spend(&mut self, values: usize) -> Result<(), Fault> {
+        let most = self.limits.batch_points;
+        self.values = self
+            .values
+            .checked_sub(values)
+            .ok_or_else(|| Fault::input(format!("filter: more than {most} values and ids")))?;
+        Ok(())
+    }
+}
+
+fn checked(key: String) -> Result<String, Fault> {
+    if key.is_empty() || key.len() > KEY_BYTES {
+        return Err(Fault::input(format!("filter: a key of {} bytes, from 1 to {KEY_BYTES} are possible", key.len())));
+    }
+    Ok(key)
+}
+
+fn scalar(value: Value) -> Result<Scalar, Fault> {
+    match value {
+        Value::String(text) => Ok(Scalar::Text(text)),
+        Value::Bool(truth) => Ok(Scalar::Bool(truth)),
+        Value::Number(number) => number.as_i64().map(Scalar::Int).ok_or_else(|| {
+            Fault::input(format!("filter: match on {number}: only texts, booleans and 64-bit integers can be matched"))
+        }),
+        _ => Err(Fault::input("filter: match: only texts, booleans and 64-bit integers can be matched")),
+    }
+}
+
+impl RangeBody {
+    fn convert(self) -> Result<Range, Fault> {
+        let bound = |name: &str, value: Option<Value>| match value {
+            None => Ok(None),
+            Some(Value::Number(number)) => Ok(number.as_f64()),
+            Some(Value::String(_)) => {
+                Err(Fault::unsupported(format!("filter: range.{name}: ranges of dates are not supported")))
+            }
+            Some(_) => Err(Fault::input(format!("filter: range.{name} is no number"))),
+        };
+        Ok(Range {
+            lt: bound("lt", self.lt)?,
+            lte: bound("lte", self.lte)?,
+            gt: bound("gt", self.gt)?,
+            gte: bound("gte", self.gte)?,
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! From bytes to serde types, with bounds, and payloads in their one form.
+
+use std::fmt::Display;
+
+use meridian_model::Payload;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Map, Value};
+
+use super::Fault;
+use crate::config::Limits;
+
+/// Stands in front of a message of a `Deserialize` of ours that means "not supported" rather than "wrong". A control
+/// character, so no field name can be mistaken for it without an escape.
+const MARK: char = '\u{1}';
+
+/// What a list of lists meets where a number is expected.
+pub const EXPECTED_NUMBER: &str = "a finite number (\u{1}lists of lists, that is multivectors, are not supported)";
+
+/// An error of a `Deserialize` that means "not supported".
+pub fn unsupported<E: serde::de::Error>(message: impl Display) -> E {
+    E::custom(format_args!("{MARK}{message}"))
+}
+
+/// Reads a body.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, Fault> {
+    check_depth(bytes, limits.json_depth)?;
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = error.to_string();
+        match message.split_once(MARK) {
+            Some(("", sentence)) => Fault::Unsupported(sentence.into()),
+            Some(("invalid type: sequence, expected a finite number (", _)) => {
+                Fault::Unsupported(message.replace(MARK, ""))
+            }
+            Some(_) => Fault::Format(message.replace(MARK, "")),
+            None => Fault::Format(message),
+        }
+    })
+}
+
+/// Refuses lists and objects inside each other beyond `most`, before anything is built. Text that is no JSON passes: the
+/// parser will say what is wrong with it.
+fn check_depth(bytes: &[u8], most: usize) -> Result<(), Fault> {
+    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > most {
+                    return Err(Fault::Format(format!("lists and objects are nested deeper than {most}")));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The one text of an object: keys sorted by their bytes, no spaces. Whole numbers of 64 bits and doubles keep their
+/// value. The empty object is the empty payload.
+pub fn payload(object: Option<Map<String, Value>>) -> Payload {
+    let Some(object) = object.filter(|object| !object.is_empty()) else { return Payload::default() };
+    let mut text = String::new();
+    write_object(&object, &mut text);
+    Payload(text.into())
+}
+
+fn write_object(object: &Map<String, Value>, out: &mut String) {
+    // Sorted here: whether `Map` sorts depends on a feature that any crate of the build may switch.
+    let mut entries: Vec<_> = object.iter().collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    out.push('{');
+    for (at, (key, value)) in entries.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(&Value::from(key.as_str()).to_string());
+        out.push(':');
+        write_value(value, out);
+    }
+    out.push('}');
+}
+
+fn write_value(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(object) => write_object(object, out),
+        Value::Array(values) => {
+            out.push('[');
+            for (at, value) in values.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write_value(value, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// Refuses a field that is there, with a sentence behind its name.
+pub fn refuse(field: Option<&IgnoredAny>, sentence: &'static str) -> Result<(), Fault> {
+    field.map_or(Ok(()), |_| Err(Fault::unsupported(sentence)))
+}
+
+/// Refuses a field whose value is other than what is so anyway.
+pub fn only<T: PartialEq + Display>(name: &str, found: Option<T>, so: T, why: &str) -> Result<(), Fault> {
+    match found {
+        Some(found) if found != so => {
+            Err(Fault::unsupported(format!("{name}: {found} cannot be had, it is always {so}: {why}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,232 @@
+//! Bodies about points: upsert, delete, retrieve, scroll, count.
+
+use meridian_model::{Fields, Filter, PointId, Query, Vectors};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+use super::Fault;
+use super::filter::{FilterBody, filter};
+use super::id::{Id, ids};
+use super::json::{only, parse, payload, refuse};
+use super::select::{WithPayload, WithVector, select};
+use super::vector::{Columns, PointVectors};
+use crate::client::PointOp;
+use crate::config::Limits;
+
+/// Points of a page when the request does not say.
+const LIMIT: usize = 10;
+
+pub(super) const SHARD_KEY: &str = "shard_key: points are spread by the hash of their id, there are no shard keys";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpsertBody {
+    points: Option<Vec<PointBody>>,
+    batch: Option<BatchBody>,
+    shard_key: Option<IgnoredAny>,
+    update_filter: Option<IgnoredAny>,
+    update_mode: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PointBody {
+    id: Id,
+    vector: PointVectors,
+    payload: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchBody {
+    ids: Vec<Id>,
+    vectors: Columns,
+    payloads: Option<Vec<Option<Map<String, Value>>>>,
+}
+
+/// Reads the body of an upsert, as a list of points or in columns.
+///
+/// # Errors
+/// When it is malformed, empty, too long, or asks for what is not supported.
+pub fn upsert(body: &[u8], limits: &Limits) -> Result<Vec<PointOp>, Fault> {
+    let body: UpsertBody = parse(body, limits)?;
+    refuse(body.shard_key.as_ref(), SHARD_KEY)?;
+    refuse(body.update_filter.as_ref(), "update_filter: conditional writes are not supported")?;
+    only("update_mode", body.update_mode.as_deref(), "upsert", "conditional writes are not supported")?;
+    let ops = match (body.points, body.batch) {
+        (Some(points), None) => points.into_iter().map(PointBody::convert).collect(),
+        (None, Some(batch)) => batch.convert()?,
+        _ => return Err(Fault::input("an upsert holds either points or batch")),
+    };
+    within("points", ops.len(), limits)?;
+    Ok(ops)
+}
+
+fn within(what: &str, count: usize, limits: &Limits) -> Result<(), Fault> {
+    match count {
+        0 => Err(Fault::input(format!("{what}: at least one is needed"))),
+        count if count > limits.batch_points => {
+            Err(Fault::input(format!("{what}: {count} in one request, up to {} are possible", limits.batch_points)))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl PointBody {
+    fn convert(self) -> PointOp {
+        PointOp::Upsert { point: self.id.0, vectors: self.vector.0, payload: payload(self.payload) }
+    }
+}
+
+impl BatchBody {
+    fn convert(self) -> Result<Vec<PointOp>, Fault> {
+        let count = self.ids.len();
+        let long = |what: &str, found: usize| {
+            if found == count {
+                Ok(())
+            } else {
+                Err(Fault::input(format!("batch.{what}: {found} of them for {count} ids")))
+            }
+        };
+        let mut points = vec![Vectors::new(); count];
+        let columns = match self.vectors {
+            Columns::Unnamed(rows) => vec![(String::new(), rows)],
+            Columns::Named(columns) => columns.into_iter().collect(),
+        };
+        for (name, rows) in columns {
+            long("vectors", rows.len())?;
+            for (vectors, row) in points.iter_mut().zip(rows) {
+                vectors.insert(name.clone(), row.0);
+            }
+        }
+        let payloads = self.payloads.unwrap_or_else(|| vec![None; count]);
+        long("payloads", payloads.len())?;
+        let rows = self.ids.into_iter().zip(points).zip(payloads);
+        Ok(rows
+            .map(|((id, vectors), object)| PointOp::Upsert { point: id.0, vectors, payload: payload(object) })
+            .collect())
+    }
+}
+
+/// Which points a delete is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deletion {
+    /// These.
+    Ids(Vec<PointId>),
+    /// All that pass.
+    Filter(Filter),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteBody {
+    points: Option<Vec<Id>>,
+    filter: Option<FilterBody>,
+    shard_key: Option<IgnoredAny>,
+}
+
+/// Reads the body of a delete.
+///
+/// # Errors
+/// When it is malformed, empty, too long, or asks for what is not supported.
+pub fn delete(body: &[u8], limits: &Limits) -> Result<Deletion, Fault> {
+    let body: DeleteBody = parse(body, limits)?;
+    refuse(body.shard_key.as_ref(), SHARD_KEY)?;
+    match (body.points, body.filter) {
+        (Some(points), None) => {
+            within("points", points.len(), limits)?;
+            Ok(Deletion::Ids(ids(points)))
+        }
+        (None, Some(body)) => filter(body, limits).map(Deletion::Filter),
+        _ => Err(Fault::input("a delete holds either points or filter")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetrieveBody {
+    ids: Vec<Id>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    shard_key: Option<IgnoredAny>,
+}
+
+/// Reads the body of a retrieve; payloads come unless it says otherwise.
+///
+/// # Errors
+/// When it is malformed, too long, or asks for what is not supported.
+pub fn retrieve(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
+    let body: RetrieveBody = parse(body, limits)?;
+    refuse(body.shard_key.as_ref(), SHARD_KEY)?;
+    if !body.ids.is_empty() {
+        within("ids", body.ids.len(), limits)?;
+    }
+    let select = select(body.with_payload, body.with_vector, Fields::All);
+    Ok(Query::Retrieve { ids: ids(body.ids), select })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScrollBody {
+    offset: Option<Id>,
+    limit: Option<usize>,
+    filter: Option<FilterBody>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    order_by: Option<IgnoredAny>,
+    shard_key: Option<IgnoredAny>,
+}
+
+/// Reads the body of a scroll; payloads come unless it says otherwise.
+///
+/// # Errors
+/// When it is malformed, its limit is impossible, or it asks for what is not supported.
+pub fn scroll(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
+    let body: ScrollBody = parse(body, limits)?;
+    refuse(body.shard_key.as_ref(), SHARD_KEY)?;
+    refuse(body.order_by.as_ref(), "order_by: points come in the order of their ids only")?;
+    Ok(Query::Scroll {
+        filter: body.filter.map(|body| filter(body, limits)).transpose()?,
+        from: body.offset.map(|id| id.0),
+        limit: limit(body.limit, 0, limits)?,
+        select: select(body.with_payload, body.with_vector, Fields::All),
+    })
+}
+
+/// The points that are asked for, with those that are skipped.
+pub(super) fn limit(limit: Option<usize>, skip: usize, limits: &Limits) -> Result<usize, Fault> {
+    let limit = limit.unwrap_or(LIMIT);
+    let most = limits.result_points;
+    if limit == 0 {
+        return Err(Fault::input("limit: 0, at least 1 is possible"));
+    }
+    match limit.checked_add(skip) {
+        Some(all) if all <= most => Ok(all),
+        _ => {
+            Err(Fault::input(format!("limit: {limit} points after {skip} skipped, up to {most} are possible together")))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CountBody {
+    filter: Option<FilterBody>,
+    /// A count is exact whether it is asked to be or not.
+    #[serde(rename = "exact")]
+    _exact: Option<bool>,
+    shard_key: Option<IgnoredAny>,
+}
+
+/// Reads the body of a count.
+///
+/// # Errors
+/// When it is malformed, or asks for what is not supported.
+pub fn count(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
+    let body: CountBody = parse(body, limits)?;
+    refuse(body.shard_key.as_ref(), SHARD_KEY)?;
+    Ok(Query::Count { filter: body.filter.map(|body| filter(body, limits)).transpose()? })
+}

@@ -1,0 +1,239 @@
+//! Bodies of searches: `points/query`, its batch, and the older `points/search`.
+
+use meridian_model::{Condition, Fields, Filter, PointId, Query, Search, Select, VectorName};
+use serde::Deserialize;
+use serde::de::{Error, IgnoredAny};
+
+use super::Fault;
+use super::filter::{FilterBody, filter};
+use super::json::{only, parse, refuse};
+use super::points::{SHARD_KEY, limit};
+use super::select::{WithPayload, WithVector, select};
+use super::vector::{Dense, Near};
+use crate::config::Limits;
+
+/// A search as a client states it. Its query may name a point, whose vector has to be read first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    /// What is looked for.
+    pub target: Target,
+    /// The search; its vector is empty until [`Ask::search`] puts it in.
+    search: Search,
+    /// How many of the nearest are skipped.
+    pub skip: usize,
+}
+
+/// What a search looks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// The points nearest to this vector.
+    Vector(Vec<f32>),
+    /// The points nearest to this one, itself left out.
+    Point(PointId),
+    /// Any points, in the order of their ids.
+    Any,
+}
+
+impl Ask {
+    /// The vector name that is compared.
+    #[must_use]
+    pub fn using(&self) -> &VectorName {
+        &self.search.using
+    }
+
+    /// The search near `vector`. The point that gave the vector, if one did, is left out of the answer.
+    #[must_use]
+    pub fn search(&self, vector: Vec<f32>) -> Query {
+        let mut search = Search { vector, ..self.search.clone() };
+        if let Target::Point(point) = self.target {
+            let inner = search.filter.take().map(Box::new).map(Condition::Nested);
+            search.filter = Some(Filter {
+                must: inner.into_iter().collect(),
+                should: Vec::new(),
+                must_not: vec![Condition::HasId([point].into())],
+            });
+        }
+        Query::Search(search)
+    }
+
+    /// The points in the order of their ids, for a query that is near to nothing.
+    #[must_use]
+    pub fn scroll(&self) -> Query {
+        let Search { filter, limit, select, .. } = self.search.clone();
+        Query::Scroll { filter, from: None, limit, select }
+    }
+
+    /// The read of the vector of `point`.
+    #[must_use]
+    pub fn vector_of(&self, point: PointId) -> Query {
+        let vectors = meridian_model::Names::Only(vec![self.using().clone()]);
+        Query::Retrieve { ids: vec![point], select: Select { payload: Fields::None, vectors } }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryBody {
+    query: Option<Near>,
+    using: Option<VectorName>,
+    filter: Option<FilterBody>,
+    params: Option<ParamsBody>,
+    #[serde(default, deserialize_with = "finite")]
+    score_threshold: Option<f32>,
+    limit: Option<usize>,
+    offset: Option<usize>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    prefetch: Option<PrefetchBody>,
+    lookup_from: Option<IgnoredAny>,
+    shard_key: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PrefetchBody {
+    Many(Vec<IgnoredAny>),
+    One(IgnoredAny),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ParamsBody {
+    hnsw_ef: Option<usize>,
+    exact: Option<bool>,
+    quantization: Option<IgnoredAny>,
+    indexed_only: Option<bool>,
+    acorn: Option<IgnoredAny>,
+}
+
+fn finite<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
+    match Option::<f32>::deserialize(deserializer)? {
+        Some(number) if !number.is_finite() => Err(D::Error::custom("score_threshold is beyond a 32-bit float")),
+        other => Ok(other),
+    }
+}
+
+/// Reads the body of a query.
+///
+/// # Errors
+/// When it is malformed, its bounds are impossible, or it asks for what is not supported.
+pub fn query(body: &[u8], limits: &Limits) -> Result<Ask, Fault> {
+    parse::<QueryBody>(body, limits)?.convert(limits)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchBody {
+    searches: Vec<QueryBody>,
+}
+
+/// Reads the body of a batch of queries.
+///
+/// # Errors
+/// As [`query`], and when there are too many.
+pub fn query_batch(body: &[u8], limits: &Limits) -> Result<Vec<Ask>, Fault> {
+    let searches = parse::<BatchBody>(body, limits)?.searches;
+    if searches.len() > limits.batch_searches {
+        let most = limits.batch_searches;
+        return Err(Fault::input(format!("searches: {} in one request, up to {most} are possible", searches.len())));
+    }
+    searches.into_iter().map(|body| body.convert(limits)).collect()
+}
+
+impl QueryBody {
+    fn convert(self, limits: &Limits) -> Result<Ask, Fault> {
+        refuse(self.shard_key.as_ref(), SHARD_KEY)?;
+        refuse(self.lookup_from.as_ref(), "lookup_from: vectors cannot be taken from another collection")?;
+        match &self.prefetch {
+            Some(PrefetchBody::Many(none)) if none.is_empty() => {}
+            None => {}
+            Some(_) => return Err(Fault::unsupported("prefetch: queries of several stages are not supported")),
+        }
+        let target = match self.query {
+            Some(Near::Vector(vector)) => Target::Vector(vector),
+            Some(Near::Point(id)) => Target::Point(id.0),
+            None if self.using.is_some() || self.score_threshold.is_some() => {
+                return Err(Fault::input("query: using and score_threshold need a query"));
+            }
+            None => Target::Any,
+        };
+        let params = self.params.unwrap_or_default();
+        refuse(params.quantization.as_ref(), "params.quantization: quantization cannot be chosen yet")?;
+        refuse(params.acorn.as_ref(), "params.acorn: the planner decides by itself how to filter")?;
+        only("params.indexed_only", params.indexed_only, false, "committed points are searchable at once")?;
+        if let Some(ef) = params.hnsw_ef.filter(|ef| !(1..=limits.search_ef).contains(ef)) {
+            return Err(Fault::input(format!("params.hnsw_ef: {ef}, from 1 to {} are possible", limits.search_ef)));
+        }
+        let skip = self.offset.unwrap_or(0);
+        let search = Search {
+            vector: Vec::new(),
+            using: self.using.unwrap_or_default(),
+            filter: self.filter.map(|body| filter(body, limits)).transpose()?,
+            limit: limit(self.limit, skip, limits)?,
+            ef: params.hnsw_ef,
+            exact: params.exact.unwrap_or(false),
+            score_threshold: self.score_threshold,
+            select: select(self.with_payload, self.with_vector, Fields::None),
+        };
+        Ok(Ask { target, search, skip })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LegacyBody {
+    vector: LegacyVector,
+    filter: Option<FilterBody>,
+    params: Option<ParamsBody>,
+    #[serde(default, deserialize_with = "finite")]
+    score_threshold: Option<f32>,
+    #[serde(alias = "top")]
+    limit: usize,
+    offset: Option<usize>,
+    with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    shard_key: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum LegacyVector {
+    Plain(Dense),
+    Named(NamedBody),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedBody {
+    name: VectorName,
+    vector: Dense,
+}
+
+/// Reads the body of the older `points/search`.
+///
+/// # Errors
+/// As [`query`].
+pub fn legacy_search(body: &[u8], limits: &Limits) -> Result<Ask, Fault> {
+    let body: LegacyBody = parse(body, limits)?;
+    let (vector, using) = match body.vector {
+        LegacyVector::Plain(Dense(vector)) => (vector, None),
+        LegacyVector::Named(named) => (named.vector.0, Some(named.name)),
+    };
+    let body = QueryBody {
+        query: Some(Near::Vector(vector)),
+        using,
+        filter: body.filter,
+        params: body.params,
+        score_threshold: body.score_threshold,
+        limit: Some(body.limit),
+        offset: body.offset,
+        with_payload: body.with_payload,
+        with_vector: body.with_vector,
+        prefetch: None,
+        lookup_from: None,
+        shard_key: body.shard_key,
+    };
+    body.convert(limits)
+}

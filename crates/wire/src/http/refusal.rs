@@ -1,0 +1,46 @@
+//! How a refusal looks to a client: status code, text, when to come back.
+
+use crate::client::Refusal;
+
+/// Seconds after which an overloaded or lagging cluster may be asked again.
+const RETRY_AFTER_S: u64 = 1;
+
+/// The status code of a refusal.
+#[must_use]
+pub fn status_of(refusal: &Refusal) -> u16 {
+    match refusal {
+        Refusal::BadInput(_) => 400,
+        Refusal::NotFound(_) => 404,
+        Refusal::Timeout(_) => 408,
+        Refusal::AlreadyExists(_) => 409,
+        Refusal::Misdirected { .. } => 421,
+        Refusal::Overloaded(_) => 429,
+        Refusal::Unavailable { .. } | Refusal::TooStale { .. } => 503,
+        Refusal::ReadOnly => 507,
+    }
+}
+
+/// The text of a refusal, with the prefix by which clients tell kinds apart.
+#[must_use]
+pub fn message_of(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::BadInput(_) | Refusal::AlreadyExists(_) => format!("Wrong input: {refusal}"),
+        Refusal::NotFound(_) => format!("Not found: {refusal}"),
+        Refusal::Timeout(_) => format!("Timeout: {refusal}"),
+        Refusal::Overloaded(_) => format!("Rate limit: {refusal}"),
+        Refusal::Unavailable { .. } | Refusal::TooStale { .. } => format!("Service unavailable: {refusal}"),
+        Refusal::ReadOnly => format!("Insufficient storage: {refusal}"),
+        Refusal::Misdirected { .. } => refusal.to_string(),
+    }
+}
+
+/// The seconds for `Retry-After`, where repeating the same request may help.
+#[must_use]
+pub fn retry_after_s(refusal: &Refusal) -> Option<u64> {
+    match refusal {
+        Refusal::Overloaded(_) | Refusal::Unavailable { .. } | Refusal::TooStale { .. } | Refusal::ReadOnly => {
+            Some(RETRY_AFTER_S)
+        }
+        _ => None,
+    }
+}

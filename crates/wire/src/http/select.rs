@@ -1,0 +1,114 @@
+//! `with_payload` and `with_vector`.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use meridian_model::{Fields, Names, Select, VectorName};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// `with_payload`: true, false, a list of keys, `{include: […]}` or `{exclude: […]}`.
+#[derive(Debug)]
+pub struct WithPayload(Fields);
+
+/// `with_vector`: true, false, or a list of names.
+#[derive(Debug)]
+pub struct WithVector(Names);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum IncludeOrExclude {
+    Include(Vec<String>),
+    Exclude(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for WithPayload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, a list of keys, {\"include\": […]} or {\"exclude\": […]}")
+            }
+
+            fn visit_bool<E: Error>(self, all: bool) -> Result<Fields, E> {
+                Ok(if all { Fields::All } else { Fields::None })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Fields, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(Fields::Only)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields, A::Error> {
+                Ok(match IncludeOrExclude::deserialize(MapAccessDeserializer::new(map))? {
+                    IncludeOrExclude::Include(keys) => Fields::Only(keys),
+                    IncludeOrExclude::Exclude(keys) => Fields::Without(keys),
+                })
+            }
+        }
+        deserializer.deserialize_any(Any).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for WithVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a list of vector names")
+            }
+
+            fn visit_bool<E: Error>(self, all: bool) -> Result<Names, E> {
+                Ok(if all { Names::All } else { Names::None })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Names, A::Error> {
+                Vec::<VectorName>::deserialize(SeqAccessDeserializer::new(list)).map(Names::Only)
+            }
+        }
+        deserializer.deserialize_any(Any).map(Self)
+    }
+}
+
+/// What to return; `payload` says what an absent `with_payload` means, which differs between requests.
+pub fn select(with_payload: Option<WithPayload>, with_vector: Option<WithVector>, payload: Fields) -> Select {
+    Select {
+        payload: with_payload.map_or(payload, |with| with.0),
+        vectors: with_vector.map_or(Names::None, |with| with.0),
+    }
+}
+
+/// A list, or one element that stands for a list of one.
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Any<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object or a list of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(list))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
+            }
+        }
+        deserializer.deserialize_any(Any(PhantomData)).map(Self)
+    }
+}
