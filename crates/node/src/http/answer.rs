@@ -1,0 +1,135 @@
+//! From replies to responses: status, envelope, headers.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use meridian_wire::client::{Freshness, Refusal};
+use meridian_wire::freshness::{
+    STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS, encode_token, staleness_text,
+};
+use meridian_wire::http::{Fault, error, message_of, retry_after_s, status_of};
+
+use super::Api;
+use super::trace::{TRACEPARENT, continued};
+
+/// When a request came, kept with it for the `time` of its answer.
+#[derive(Clone, Copy)]
+pub struct Started(pub Instant);
+
+/// The trace context of a request, ours already.
+#[derive(Clone)]
+pub struct Trace(pub String);
+
+/// A JSON response.
+pub fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(body)).into_response()
+}
+
+/// An error that needed nobody's answer.
+pub fn refuse(status: StatusCode, message: &str) -> Response {
+    json(status, error(message, Duration::ZERO))
+}
+
+/// A body that was refused at the door.
+pub fn faulty(fault: &Fault) -> Response {
+    refuse(code(fault.status()), &fault.to_string())
+}
+
+/// A refusal of the gateway.
+pub fn refused(refusal: &Refusal, freshness: &Freshness, time: Duration) -> Response {
+    let mut response = json(code(status_of(refusal)), error(&message_of(refusal), time));
+    if let Some(seconds) = retry_after_s(refusal) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    told(response, freshness)
+}
+
+/// An answer with its freshness.
+pub fn fine(rendered: Result<Vec<u8>, serde_json::Error>, freshness: &Freshness) -> Response {
+    let response = match rendered {
+        Ok(body) => json(StatusCode::OK, body),
+        Err(fault) => {
+            tracing::error!(%fault, "a stored payload cannot be rendered");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "Service internal error: a stored payload is no JSON")
+        }
+    };
+    told(response, freshness)
+}
+
+/// A reply of another kind than was asked for: a fault of ours.
+pub fn unexpected() -> Response {
+    tracing::error!("the gateway gave a reply of another kind than was asked for");
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "Service internal error: a reply of another kind than was asked for")
+}
+
+fn code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn told(mut response: Response, freshness: &Freshness) -> Response {
+    let headers = response.headers_mut();
+    let mut put = |name: &'static str, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    put(X_STALENESS_MS, &staleness_text(freshness.staleness));
+    put(X_SERVED_REGION, freshness.served_region.as_str());
+    match encode_token(&freshness.token) {
+        Ok(token) => put(X_CONSISTENCY_TOKEN, &token),
+        Err(fault) => tracing::warn!(%fault, "an answer goes out without a token"),
+    }
+    if freshness.stale {
+        put(STALE_RESULT, "true");
+    }
+    response
+}
+
+/// Around every request: its start, its trace, its metrics, and the headers that even an error at the door carries.
+pub async fn finish(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let from = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let trace = continued(from, (rand::random(), rand::random()));
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    request.extensions_mut().insert(Started(started));
+    request.extensions_mut().insert(Trace(trace.clone()));
+    let mut response = next.run(request).await;
+    api.0.metrics.http_request(&route, &method, response.status().as_u16(), started.elapsed());
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&trace) {
+        headers.insert(HeaderName::from_static(TRACEPARENT), value);
+    }
+    if let Ok(region) = HeaderValue::from_str(api.0.config.region.as_str()) {
+        headers.entry(X_SERVED_REGION).or_insert(region);
+    }
+    response
+}
+
+/// A path that no route has. Parts of Qdrant's interface that we do not have say so.
+pub async fn unknown_path(request: Request) -> Response {
+    let path = request.uri().path();
+    let theirs = ["/collections/", "/aliases", "/snapshots", "/cluster", "/telemetry", "/locks", "/issues"];
+    if theirs.iter().any(|prefix| path.starts_with(prefix)) {
+        let known = path.rsplit('/').next().filter(|last| last.bytes().all(|b| b.is_ascii_graphic())).unwrap_or("this");
+        let last: String = known.chars().take(64).collect();
+        return refuse(
+            StatusCode::NOT_IMPLEMENTED,
+            &format!("Not supported: the operation {last:?} does not exist here"),
+        );
+    }
+    refuse(StatusCode::NOT_FOUND, "Not found: no such path")
+}
+
+/// A known path with another method. Under `/collections/` that is a part of Qdrant's interface that we do not have:
+/// the last word of its operations stands where a point id may stand.
+pub async fn wrong_method(request: Request) -> Response {
+    if request.uri().path().starts_with("/collections/") {
+        return unknown_path(request).await;
+    }
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "Wrong input: this path does not know the method")
+}

@@ -1,0 +1,141 @@
+//! The public HTTP API: parse, ask the gateway, render. Decides nothing itself.
+//!
+//! ```text
+//!   socket ──server: connections, head──► auth ──► body: size, pace──► wire::http ──► Gateway::ask ──► Reply ──► render
+//! ```
+//!
+//! Start at [`Api`]. Two requests take several asks: a delete by filter and a query near a point (`steps`).
+
+mod answer;
+mod auth;
+mod body;
+mod collections;
+mod native;
+mod points;
+mod queries;
+pub mod server;
+mod steps;
+mod trace;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post, put};
+use futures::future::BoxFuture;
+use meridian_model::RegionName;
+use meridian_wire::client::{Reply, Request};
+use meridian_wire::config::Limits;
+use meridian_wire::http::Shape;
+use tokio::sync::Semaphore;
+
+pub(crate) use native::probe;
+
+pub use auth::{ApiKeys, ApiKeysError};
+
+use crate::metrics::Metrics;
+
+/// Takes requests of clients wherever they have to go.
+pub trait Gateway: Send + Sync {
+    /// Answers one request; never later than its timeout.
+    fn ask(&self, request: Request) -> BoxFuture<'static, Reply>;
+}
+
+/// Tells what the native API and the probes show.
+pub trait Reporter: Send + Sync {
+    /// Of `GET /api/v1/cluster`.
+    fn cluster(&self) -> serde_json::Value;
+    /// Of `GET /api/v1/consistency`.
+    fn consistency(&self) -> serde_json::Value;
+    /// Of `GET /api/v1/links`.
+    fn links(&self) -> serde_json::Value;
+    /// Whether the process does its work; an `Err` says what is broken, and asks for a restart.
+    fn live(&self) -> Result<(), String>;
+    /// Whether requests should come here; an `Err` says what is waited for.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// What the API needs to know.
+pub struct Config {
+    /// The region of this node.
+    pub region: RegionName,
+    /// Bounds on what clients may send.
+    pub limits: Limits,
+    /// What the cluster has.
+    pub shape: Shape,
+    /// Who may ask; `None` lets everyone.
+    pub keys: Option<Arc<ApiKeys>>,
+    /// Build commit, for `GET /`.
+    pub commit: String,
+}
+
+/// The state that all handlers share.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    gateway: Arc<dyn Gateway>,
+    reporter: Arc<dyn Reporter>,
+    metrics: Arc<Metrics>,
+    /// Bytes of request bodies that may still be held, in units of [`body::UNIT`].
+    bodies: Semaphore,
+}
+
+impl Api {
+    /// An API in front of `gateway`.
+    #[must_use]
+    pub fn new(config: Config, gateway: Arc<dyn Gateway>, reporter: Arc<dyn Reporter>, metrics: Arc<Metrics>) -> Self {
+        let bodies = Semaphore::new(config.limits.bodies_bytes / body::UNIT);
+        Self(Arc::new(Inner { config, gateway, reporter, metrics, bodies }))
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.config.limits
+    }
+
+    /// The time a request gets: what it names, within what the node allows.
+    fn timeout(&self, named: Option<Duration>) -> Duration {
+        let most = self.limits().request_timeout();
+        named.map_or(most, |named| named.min(most))
+    }
+
+    /// All routes. Whatever is not a probe needs a key, unknown paths included.
+    pub fn router(self) -> Router {
+        let point = "/collections/{name}/points";
+        let closed = Router::new()
+            .route("/", get(collections::version))
+            .route("/collections", get(collections::list))
+            .route(
+                "/collections/{name}",
+                get(collections::describe)
+                    .put(collections::create)
+                    .delete(collections::remove)
+                    .patch(collections::update),
+            )
+            .route("/collections/{name}/exists", get(collections::exists))
+            .route(point, put(points::upsert).post(points::retrieve))
+            .route(&format!("{point}/delete"), post(points::delete))
+            .route(&format!("{point}/scroll"), post(points::scroll))
+            .route(&format!("{point}/count"), post(points::count))
+            .route(&format!("{point}/query"), post(queries::query))
+            .route(&format!("{point}/query/batch"), post(queries::batch))
+            .route(&format!("{point}/search"), post(queries::search))
+            .route(&format!("{point}/{{id}}"), get(points::one))
+            .route("/api/v1/cluster", get(native::cluster))
+            .route("/api/v1/consistency", get(native::consistency))
+            .route("/api/v1/links", get(native::links))
+            .route("/api/v1/reindex", post(native::reindex))
+            .fallback(answer::unknown_path)
+            .method_not_allowed_fallback(answer::wrong_method)
+            .layer(axum::middleware::from_fn_with_state(self.clone(), auth::check));
+        let open = Router::new()
+            .route("/healthz", get(native::live))
+            .route("/livez", get(native::live))
+            .route("/readyz", get(native::ready));
+        closed.merge(open).layer(axum::middleware::from_fn_with_state(self.clone(), answer::finish)).with_state(self)
+    }
+}

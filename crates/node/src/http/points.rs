@@ -1,0 +1,79 @@
+//! `/collections/{name}/points`, all but searches.
+
+use axum::response::Response;
+use http::StatusCode;
+use meridian_model::{Answer, Fields, Names, PointId, Query, Select};
+use meridian_wire::client::{PointOp, Refusal};
+use meridian_wire::http::{self as bodies, Deletion};
+
+use super::answer::{faulty, fine, refuse, refused, unexpected};
+use super::body::Unread;
+use super::steps::Call;
+
+pub async fn upsert(call: Call, unread: Unread) -> Result<Response, Response> {
+    let name = call.collection()?;
+    let body = unread.read(&call.api).await?;
+    let ops = bodies::upsert(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let (seq, freshness) = call.write(name, ops).await?;
+    Ok(fine(bodies::updated(seq, call.time()), &freshness))
+}
+
+pub async fn delete(call: Call, unread: Unread) -> Result<Response, Response> {
+    let name = call.collection()?;
+    let body = unread.read(&call.api).await?;
+    let (seq, freshness) = match bodies::delete(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))? {
+        Deletion::Ids(ids) => {
+            let ops = ids.into_iter().map(|point| PointOp::Delete { point }).collect();
+            call.write(name, ops).await?
+        }
+        Deletion::Filter(filter) => call.delete_by_filter(name, filter).await?,
+    };
+    Ok(fine(bodies::updated(seq, call.time()), &freshness))
+}
+
+pub async fn retrieve(call: Call, unread: Unread) -> Result<Response, Response> {
+    let name = call.collection()?;
+    let body = unread.read(&call.api).await?;
+    let query = bodies::retrieve(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    match call.read(name, query).await? {
+        (Answer::Records(records), freshness) => Ok(fine(bodies::records(&records, call.time()), &freshness)),
+        _ => Err(unexpected()),
+    }
+}
+
+pub async fn one(call: Call) -> Result<Response, Response> {
+    let name = call.collection()?;
+    let id: PointId =
+        call.param("id").parse().map_err(|fault| refuse(StatusCode::BAD_REQUEST, &format!("Wrong input: {fault}")))?;
+    let select = Select { payload: Fields::All, vectors: Names::All };
+    match call.read(name, Query::Retrieve { ids: vec![id], select }).await? {
+        (Answer::Records(records), freshness) => match records.first() {
+            Some(record) => Ok(fine(bodies::record(record, call.time()), &freshness)),
+            None => {
+                let missing = Refusal::NotFound(format!("Point with id {id} does not exist!"));
+                Err(refused(&missing, &freshness, call.time()))
+            }
+        },
+        _ => Err(unexpected()),
+    }
+}
+
+pub async fn scroll(call: Call, unread: Unread) -> Result<Response, Response> {
+    let name = call.collection()?;
+    let body = unread.read(&call.api).await?;
+    let query = bodies::scroll(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    match call.read(name, query).await? {
+        (Answer::Page(page, next), freshness) => Ok(fine(bodies::scrolled(&page, next, call.time()), &freshness)),
+        _ => Err(unexpected()),
+    }
+}
+
+pub async fn count(call: Call, unread: Unread) -> Result<Response, Response> {
+    let name = call.collection()?;
+    let body = unread.read(&call.api).await?;
+    let query = bodies::count(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    match call.read(name, query).await? {
+        (Answer::Count(count), freshness) => Ok(fine(bodies::counted(count, call.time()), &freshness)),
+        _ => Err(unexpected()),
+    }
+}

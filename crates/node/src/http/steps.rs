@@ -1,0 +1,250 @@
+//! One call of a client: what it demands, and the asks that answer it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use axum::extract::{FromRequestParts, Path, Query as QueryString};
+use axum::response::Response;
+use http::StatusCode;
+use http::request::Parts;
+use meridian_model::{Answer, CollectionName, Consistency, Filter, Found, PointId, Query, Select, WriteId};
+use meridian_wire::client::{Body, Demand, Freshness, PointOp, Refusal, Reply, ReplyBody, Request};
+use meridian_wire::freshness;
+use meridian_wire::http::{Ask, Target};
+
+use super::Api;
+use super::answer::{Started, Trace, refuse, refused, unexpected};
+
+/// Points that a delete by filter removes in one write.
+const DELETE_PAGE: usize = 1_000;
+/// How much longer than its timeout a request waits for a gateway that should have answered by then.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// One call, its headers and query parameters understood.
+pub struct Call {
+    pub api: Api,
+    pub demand: Demand,
+    started: Instant,
+    timeout: Duration,
+    trace: String,
+    params: HashMap<String, String>,
+}
+
+impl FromRequestParts<Api> for Call {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
+        let bad = |message: String| refuse(StatusCode::BAD_REQUEST, &format!("Wrong input: {message}"));
+        let Path(params) = Path::<HashMap<String, String>>::from_request_parts(parts, api)
+            .await
+            .map_err(|rejection| bad(format!("path: {}", rejection.body_text())))?;
+        let QueryString(query) = QueryString::<Vec<(String, String)>>::from_request_parts(parts, api)
+            .await
+            .map_err(|rejection| bad(format!("query parameters: {}", rejection.body_text())))?;
+        let named = query_parameters(&query).map_err(bad)?;
+        let values = |name| parts.headers.get_all(name).iter().map(|value| value.as_bytes());
+        let demand = freshness::demand(values).map_err(|fault| bad(fault.to_string()))?;
+        let started = parts.extensions.get::<Started>().map_or_else(Instant::now, |started| started.0);
+        let trace = parts.extensions.get::<Trace>().map(|trace| trace.0.clone()).unwrap_or_default();
+        Ok(Self { api: api.clone(), demand, started, timeout: api.timeout(named), trace, params })
+    }
+}
+
+/// Checks the query parameters and gives the timeout. `wait`, `ordering` and `consistency` ask for no more than what is
+/// always so: a write is complete when it is answered, one leader orders it, a read sees all acknowledged writes.
+fn query_parameters(query: &[(String, String)]) -> Result<Option<Duration>, String> {
+    let mut timeout = None;
+    for (name, value) in query {
+        let fine = match name.as_str() {
+            "wait" => matches!(value.as_str(), "true" | "false"),
+            "ordering" => matches!(value.as_str(), "weak" | "medium" | "strong"),
+            "consistency" => {
+                matches!(value.as_str(), "majority" | "quorum" | "all") || value.parse().is_ok_and(|n: u64| n > 0)
+            }
+            "timeout" => {
+                timeout = value.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+                timeout.is_some()
+            }
+            _ => return Err(format!("unknown query parameter {name:?}")),
+        };
+        if !fine {
+            return Err(format!("query parameter {name}: {value:?} is not possible"));
+        }
+    }
+    Ok(timeout)
+}
+
+impl Call {
+    /// Time since the request came.
+    pub fn time(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The text under a name of the path.
+    pub fn param(&self, name: &str) -> &str {
+        self.params.get(name).map_or("", String::as_str)
+    }
+
+    /// The collection that the path names.
+    ///
+    /// # Errors
+    /// The answer to give when it is no name.
+    pub fn collection(&self) -> Result<CollectionName, Response> {
+        CollectionName::new(self.param("name"))
+            .map_err(|fault| refuse(StatusCode::BAD_REQUEST, &format!("Wrong input: {fault}")))
+    }
+
+    /// Asks the gateway under the client's demand.
+    ///
+    /// # Errors
+    /// The answer to give for a refusal.
+    pub async fn ask(&self, body: Body) -> Result<(ReplyBody, Freshness), Response> {
+        self.ask_with(body, self.demand.clone()).await
+    }
+
+    async fn ask_with(&self, body: Body, demand: Demand) -> Result<(ReplyBody, Freshness), Response> {
+        let left = self.timeout.saturating_sub(self.time());
+        let request =
+            Request { id: WriteId(rand::random()), body, demand, traceparent: Some(self.trace.clone()), timeout: left };
+        let reply = tokio::time::timeout(left + GRACE, self.api.0.gateway.ask(request)).await;
+        let Ok(Reply { body, freshness }) = reply else {
+            let refusal = Refusal::Timeout(self.timeout);
+            return Err(refuse(StatusCode::REQUEST_TIMEOUT, &meridian_wire::http::message_of(&refusal)));
+        };
+        self.api.0.metrics.freshness_outcome(freshness.outcome);
+        match body {
+            Ok(body) => Ok((body, freshness)),
+            Err(refusal) => Err(refused(&refusal, &freshness, self.time())),
+        }
+    }
+
+    /// Reads from a collection under the client's demand.
+    ///
+    /// # Errors
+    /// The answer to give for a refusal.
+    pub async fn read(&self, collection: CollectionName, query: Query) -> Result<(Answer, Freshness), Response> {
+        self.read_with(collection, query, self.demand.clone()).await
+    }
+
+    async fn read_with(
+        &self,
+        collection: CollectionName,
+        query: Query,
+        demand: Demand,
+    ) -> Result<(Answer, Freshness), Response> {
+        match self.ask_with(Body::Read { collection, query }, demand).await? {
+            (ReplyBody::Answer(answer), freshness) => Ok((answer, freshness)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Writes to a collection; gives the sequence.
+    ///
+    /// # Errors
+    /// The answer to give for a refusal.
+    pub async fn write(&self, collection: CollectionName, ops: Vec<PointOp>) -> Result<(u64, Freshness), Response> {
+        match self.ask(Body::Write { collection, ops }).await? {
+            (ReplyBody::Written(seq), freshness) => Ok((seq, freshness)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Removes the points that pass `filter`, page by page. It reads where it writes, at the primary region, so every
+    /// point that was acknowledged before the call and passes is removed; what is refused midway leaves earlier pages
+    /// removed, and repeating the call completes it.
+    ///
+    /// # Errors
+    /// The answer to give for a refusal.
+    pub async fn delete_by_filter(
+        &self,
+        collection: CollectionName,
+        filter: Filter,
+    ) -> Result<(u64, Freshness), Response> {
+        let strong = Demand { consistency: Some(Consistency::Strong), ..Demand::default() };
+        let mut from = None;
+        let mut written = 0;
+        loop {
+            let page =
+                Query::Scroll { filter: Some(filter.clone()), from, limit: DELETE_PAGE, select: Select::default() };
+            let (answer, mut freshness) = self.read_with(collection.clone(), page, strong.clone()).await?;
+            let Answer::Page(records, next) = answer else { return Err(unexpected()) };
+            if !records.is_empty() {
+                let ops = records.iter().map(|record| PointOp::Delete { point: record.id }).collect();
+                let (seq, after) = self.write(collection.clone(), ops).await?;
+                written = written.max(seq);
+                freshness = join(freshness, after);
+            }
+            // A page that does not move on would be asked for for ever.
+            match next {
+                Some(next) if from.is_none_or(|from| next > from) => from = Some(next),
+                _ => return Ok((written, freshness)),
+            }
+        }
+    }
+
+    /// Runs one search; the points it skips are gone from the answer.
+    ///
+    /// # Errors
+    /// The answer to give for a refusal.
+    pub async fn search(&self, collection: CollectionName, ask: &Ask) -> Result<(Vec<Found>, Freshness), Response> {
+        let (mut found, freshness) = match &ask.target {
+            Target::Vector(vector) => self.nearest(collection, ask, vector.clone()).await?,
+            Target::Point(point) => {
+                let (vector, before) = self.vector_of(collection.clone(), ask, *point).await?;
+                let (found, after) = self.nearest(collection, ask, vector).await?;
+                (found, join(before, after))
+            }
+            Target::Any => match self.read(collection, ask.scroll()).await? {
+                (Answer::Page(records, _), freshness) => {
+                    (records.into_iter().map(|record| Found { record, score: 0.0 }).collect(), freshness)
+                }
+                _ => return Err(unexpected()),
+            },
+        };
+        found.drain(..ask.skip.min(found.len()));
+        Ok((found, freshness))
+    }
+
+    async fn nearest(
+        &self,
+        collection: CollectionName,
+        ask: &Ask,
+        vector: Vec<f32>,
+    ) -> Result<(Vec<Found>, Freshness), Response> {
+        match self.read(collection, ask.search(vector)).await? {
+            (Answer::Found(found), freshness) => Ok((found, freshness)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn vector_of(
+        &self,
+        collection: CollectionName,
+        ask: &Ask,
+        point: PointId,
+    ) -> Result<(Vec<f32>, Freshness), Response> {
+        let (answer, freshness) = self.read(collection, ask.vector_of(point)).await?;
+        let Answer::Records(records) = answer else { return Err(unexpected()) };
+        let missing = |what: String| Err(refused(&Refusal::NotFound(what), &freshness, self.time()));
+        let Some(record) = records.into_iter().next() else {
+            return missing(format!("No point with id {point} found"));
+        };
+        match record.vectors.and_then(|mut vectors| vectors.remove(ask.using())) {
+            Some(vector) => Ok((vector, freshness)),
+            None => missing(format!("Point {point} has no vector {:?}", ask.using())),
+        }
+    }
+}
+
+/// What is true of an answer that needed two reads: the worse of everything, the positions of both.
+pub fn join(before: Freshness, after: Freshness) -> Freshness {
+    let mut token = before.token;
+    token.merge(&after.token);
+    Freshness {
+        staleness: before.staleness.max(after.staleness),
+        served_region: after.served_region,
+        token,
+        stale: before.stale || after.stale,
+        outcome: before.outcome.max(after.outcome),
+    }
+}

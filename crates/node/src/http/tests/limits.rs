@@ -1,0 +1,136 @@
+//! What a client cannot do: send too much, too slowly, or stay for ever.
+
+use std::time::Duration;
+
+use meridian_wire::config::Limits;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::fake::{KEY, Server};
+use super::holds;
+
+const COUNT: &str = "/collections/c/points/count";
+
+/// Sends bytes, then reads until the server closes.
+async fn spoken(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset ends the connection as well as a close does.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn head(extra: &str) -> String {
+    format!("POST {COUNT} HTTP/1.1\r\nhost: x\r\napi-key: {KEY}\r\ncontent-type: application/json\r\n{extra}\r\n")
+}
+
+#[tokio::test]
+async fn a_body_too_large_is_cut_with_413() {
+    let server = Server::with(Limits { body_bytes: 2_000, ..Limits::default() }).await;
+    let large = vec![b' '; 2_001];
+    let sent =
+        server.raw(Method::POST, COUNT).header("content-type", "application/json").body(large).send().await.unwrap();
+    assert_eq!(sent.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let chunked = format!(
+        "{}bb8\r\n{}\r\n0\r\n\r\n",
+        head("transfer-encoding: chunked\r\nconnection: close\r\n"),
+        " ".repeat(3_000)
+    );
+    assert!(spoken(&server, chunked.as_bytes()).await.starts_with("HTTP/1.1 413"), "without a content-length too");
+    assert!(!server.gateway.asked());
+}
+
+#[tokio::test]
+async fn all_bodies_together_are_bounded() {
+    let server = Server::with(Limits { body_bytes: 4_096, bodies_bytes: 2_048, ..Limits::default() }).await;
+    let sent = server
+        .raw(Method::POST, COUNT)
+        .header("content-type", "application/json")
+        .body(vec![b' '; 4_000])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!((sent.status(), &sent.headers()["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()));
+    // What the refused one held is free again.
+    let small = server.call(Method::POST, COUNT, json!({})).await;
+    holds(&small, 404, "doesn't exist");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_cut() {
+    let server = Server::with(Limits { body_idle_ms: 50, ..Limits::default() }).await;
+    let answer = spoken(&server, head("content-length: 10\r\nconnection: close\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_or_silent_head_is_cut() {
+    let server = Server::with(Limits { head_timeout_ms: 50, ..Limits::default() }).await;
+    spoken(&server, b"GET / HTTP/1.1\r\nhost: x\r\n").await;
+    spoken(&server, b"").await;
+}
+
+#[tokio::test]
+async fn a_large_head_is_refused() {
+    let server = Server::start().await;
+    let answer = spoken(&server, head(&format!("x-long: {}\r\n", "x".repeat(20_000))).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let many = "x: y\r\n".repeat(200);
+    let answer = spoken(&server, head(&many).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn bodies_of_other_types_are_refused() {
+    let server = Server::start().await;
+    let form = server.raw(Method::POST, COUNT).body("{}").send().await.unwrap();
+    assert_eq!(form.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let zipped =
+        server.raw(Method::POST, COUNT).header("content-encoding", "gzip").json(&json!({})).send().await.unwrap();
+    assert_eq!(zipped.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_for_a_place() {
+    let server = Server::with(Limits { connections: 1, head_timeout_ms: 100, ..Limits::default() }).await;
+    let _silent = TcpStream::connect(server.address).await.unwrap();
+    // Answered once the silent one is cut.
+    assert_eq!(server.bare(Method::GET, "/livez").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_never_answers_is_not_waited_for() {
+    let server = Server::with(Limits { request_timeout_ms: 50, ..Limits::default() }).await;
+    server.gateway.be_stuck();
+    holds(&server.call(Method::GET, "/collections", serde_json::Value::Null).await, 408, "no answer within 50ms");
+}
+
+#[tokio::test]
+async fn stopping_finishes_open_requests_and_takes_no_more() {
+    let server = Server::with(Limits { request_timeout_ms: 300, ..Limits::default() }).await;
+    server.gateway.be_stuck();
+    let open = tokio::spawn(server.raw(Method::GET, "/collections").send());
+    while !server.gateway.asked() {
+        tokio::task::yield_now().await;
+    }
+    server.stop.cancel();
+    assert_eq!(open.await.unwrap().unwrap().status(), 408, "the open request got its answer");
+    tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_drain_ends_when_its_time_is_over() {
+    let server = Server::with(Limits { drain_ms: 20, ..Limits::default() }).await;
+    server.gateway.be_stuck();
+    let open = tokio::spawn(server.raw(Method::GET, "/collections").send());
+    while !server.gateway.asked() {
+        tokio::task::yield_now().await;
+    }
+    server.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
+    assert!(open.await.unwrap().is_err());
+}

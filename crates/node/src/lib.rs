@@ -1,0 +1,12 @@
+//! The node: everything around the replica machine that touches the world. Owns sockets, the HTTP API, metrics. Takes
+//! no decisions: what a request means is in `wire`, what happens to it in `replica`.
+//!
+//! ```text
+//!   :8080 http ──client::Request──► Gateway          :8081 admin ──► metrics, Reporter
+//! ```
+//!
+//! Start reading at [`http::Api`].
+
+pub mod admin;
+pub mod http;
+pub mod metrics;

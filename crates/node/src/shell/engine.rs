@@ -1,0 +1,308 @@
+//! The thread that drives the machine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use meridian_model::WallMillis;
+use meridian_replica::volume::{LogVolume, SnapshotVolume};
+use meridian_replica::{Command, Event, Now, Replica};
+use meridian_store::RealDisk;
+use meridian_wire::client::{Freshness, Outcome, Refusal, Reply, Request};
+use meridian_wire::topology::{TopologyAnswer, TopologyCall};
+use rand::Rng;
+use tokio::sync::oneshot;
+
+use super::log_thread::{self, LogJob};
+use super::report::{Observed, observe};
+use super::search_threads::SearchThreads;
+use super::snapshot_thread;
+use crate::metrics::{Metrics, SearchLabels};
+use crate::peer::Hub;
+
+/// Events that wait for the machine; beyond it clients are told to slow down and peers' messages are lost.
+const INBOX: usize = 1 << 16;
+/// How often metrics and reports are brought up to date.
+const OBSERVE_EVERY: Duration = Duration::from_millis(100);
+
+/// What reaches the engine thread.
+pub(super) enum Message {
+    Event(Event),
+    Ask(Request, oneshot::Sender<Reply>),
+    Topology(TopologyCall, oneshot::Sender<TopologyAnswer>),
+    Stop,
+}
+
+/// The way to the engine thread.
+#[derive(Clone)]
+pub(super) struct Inbox(SyncSender<Message>);
+
+impl Inbox {
+    /// An event that must not be lost; blocks while the inbox is full.
+    pub(super) fn must(&self, event: Event) {
+        // The engine is gone only when the process ends.
+        let _ = self.0.send(Message::Event(event));
+    }
+
+    fn may(&self, message: Message) -> Result<(), Message> {
+        self.0.try_send(message).map_err(|fault| match fault {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+}
+
+/// The way to a running replica.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: Inbox,
+    observed: Arc<parking_lot::RwLock<Observed>>,
+}
+
+impl Handle {
+    /// Something came from the network: it may be lost when the machine is behind.
+    pub fn event(&self, event: Event) {
+        if self.inbox.may(Message::Event(event)).is_err() {
+            tracing::debug!("the inbox is full; an event from the network is dropped");
+        }
+    }
+
+    /// Something that must not be lost.
+    pub fn must(&self, event: Event) {
+        self.inbox.must(event);
+    }
+
+    /// Asks the operator's question.
+    pub fn topology(&self, call: TopologyCall) -> BoxFuture<'static, TopologyAnswer> {
+        let (sender, answer) = oneshot::channel();
+        let sent = self.inbox.may(Message::Topology(call, sender));
+        async move {
+            let gone = || TopologyAnswer::Refused("the replica is busy or stopping".into());
+            if sent.is_err() { gone() } else { answer.await.unwrap_or_else(|_| gone()) }
+        }
+        .boxed()
+    }
+
+    /// What was last seen of the replica.
+    pub(super) fn observed(&self) -> Observed {
+        self.observed.read().clone()
+    }
+
+    /// Ends the engine thread.
+    pub fn stop(&self) {
+        let _ = self.inbox.0.send(Message::Stop);
+    }
+
+    /// Answers one request of a client.
+    pub fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
+        let (sender, answer) = oneshot::channel();
+        let timeout = request.timeout;
+        let region = self.observed.read().region();
+        let sent = self.inbox.may(Message::Ask(request, sender));
+        async move {
+            let refuse = |refusal| Reply { body: Err(refusal), freshness: unknown(region.clone()) };
+            if sent.is_err() {
+                return refuse(Refusal::Overloaded("too many events wait at this pod".into()));
+            }
+            // The machine answers in time; this holds if it does not.
+            match tokio::time::timeout(timeout + Duration::from_secs(1), answer).await {
+                Ok(Ok(reply)) => reply,
+                Ok(Err(_)) => refuse(Refusal::Unavailable { shards: Vec::new(), reason: "the pod is stopping".into() }),
+                Err(_) => refuse(Refusal::Timeout(timeout)),
+            }
+        }
+        .boxed()
+    }
+}
+
+fn unknown(served_region: meridian_model::RegionName) -> Freshness {
+    Freshness {
+        staleness: Duration::MAX,
+        served_region,
+        token: meridian_model::VersionVector::default(),
+        stale: false,
+        outcome: Outcome::Failed,
+    }
+}
+
+/// What the engine thread works with.
+pub struct Engine {
+    /// The folder, for its free space.
+    pub disk: RealDisk,
+    /// The log.
+    pub log: LogVolume<RealDisk>,
+    /// The snapshots.
+    pub snapshots: SnapshotVolume<RealDisk>,
+    /// The machine.
+    pub replica: Replica,
+    /// Whom it can speak to.
+    pub hub: Hub,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+    /// Length of a tick.
+    pub tick: Duration,
+    /// Threads that read.
+    pub search_threads: usize,
+    /// Told once the leadership is handed over after [`Event::Drain`].
+    pub drained: oneshot::Sender<()>,
+}
+
+impl Engine {
+    /// Starts all threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(self) -> std::io::Result<Handle> {
+        let (sender, messages) = sync_channel(INBOX);
+        let inbox = Inbox(sender);
+        let observed = Arc::new(parking_lot::RwLock::new(observe(&self.replica)));
+        let handle = Handle { inbox: inbox.clone(), observed: Arc::clone(&observed) };
+        let (log_jobs, log_queue) = channel();
+        let (snapshot_jobs, snapshot_queue) = channel();
+        let genesis = self.replica.identity().genesis.clone();
+        let labels = SearchLabels {
+            region: genesis.region.to_string(),
+            shard: u32::from(genesis.shard.number()),
+            collection: String::new(),
+        };
+        let state = self.replica.shared_state();
+        let searches = SearchThreads::start(self.search_threads, &state, &inbox, &self.metrics, &labels)?;
+        let (disk, log, metrics, log_inbox) = (self.disk, self.log, Arc::clone(&self.metrics), inbox.clone());
+        std::thread::Builder::new().name("log".into()).spawn(move || {
+            if let Err(fault) = log_thread::run(&disk, log, &log_queue, &log_inbox, &metrics) {
+                // What is on the disk is unknown now: only a restart from the disk can tell.
+                tracing::error!(fault = %anyhow::Error::new(fault), "the log cannot be written; the process ends");
+                std::process::exit(70);
+            }
+        })?;
+        let (snapshots, snapshot_inbox) = (self.snapshots, inbox);
+        std::thread::Builder::new()
+            .name("snapshots".into())
+            .spawn(move || snapshot_thread::run(snapshots, &snapshot_queue, &snapshot_inbox))?;
+        let mut turn = Turn {
+            replica: self.replica,
+            hub: self.hub,
+            metrics: self.metrics,
+            log: log_jobs,
+            snapshots: snapshot_jobs,
+            searches,
+            observed,
+            replies: HashMap::new(),
+            answers: HashMap::new(),
+            ticket: 0,
+            drained: Some(self.drained),
+            begun: Instant::now(),
+        };
+        let tick = self.tick;
+        std::thread::Builder::new().name("engine".into()).spawn(move || turn.run(&messages, tick))?;
+        Ok(handle)
+    }
+}
+
+/// The engine thread's own.
+struct Turn {
+    replica: Replica,
+    hub: Hub,
+    metrics: Arc<Metrics>,
+    log: Sender<LogJob>,
+    snapshots: Sender<Command>,
+    searches: SearchThreads,
+    observed: Arc<parking_lot::RwLock<Observed>>,
+    replies: HashMap<u64, oneshot::Sender<Reply>>,
+    answers: HashMap<u64, oneshot::Sender<TopologyAnswer>>,
+    ticket: u64,
+    drained: Option<oneshot::Sender<()>>,
+    begun: Instant,
+}
+
+impl Turn {
+    fn run(&mut self, messages: &Receiver<Message>, tick: Duration) {
+        let mut random = rand::rng();
+        let mut next_tick = Instant::now();
+        let mut next_look = Instant::now();
+        let mut idle_work = true;
+        loop {
+            let now = Instant::now();
+            if now >= next_tick {
+                next_tick = (next_tick + tick).max(now);
+                self.step(Event::Tick { random: random.random() });
+                if now >= next_look {
+                    next_look = now + OBSERVE_EVERY;
+                    *self.observed.write() = observe(&self.replica);
+                    self.observed.read().count(&self.metrics);
+                }
+            }
+            // Graph work is done only when nothing waits.
+            let wait = if idle_work { Duration::ZERO } else { next_tick.saturating_duration_since(Instant::now()) };
+            match messages.recv_timeout(wait) {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(message) => {
+                    self.take(message);
+                    idle_work = true;
+                }
+                Err(RecvTimeoutError::Timeout) => idle_work = self.replica.idle(),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => self.step(event),
+            Message::Ask(request, sender) => {
+                self.ticket += 1;
+                self.replies.insert(self.ticket, sender);
+                self.step(Event::Client { ticket: self.ticket, request });
+            }
+            Message::Topology(call, sender) => {
+                self.ticket += 1;
+                self.answers.insert(self.ticket, sender);
+                self.step(Event::Topology { ticket: self.ticket, call });
+            }
+            Message::Stop => {}
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = WallMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        for command in self.replica.step(Now { mono: self.begun.elapsed(), wall }, event) {
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            // The log thread ends only with the process.
+            Command::Persist { number, records } => drop(self.log.send(LogJob::Persist { number, records })),
+            Command::Release(lsn) => drop(self.log.send(LogJob::Release(lsn))),
+            Command::Send(to, message) => self.hub.send(to, message),
+            Command::SendRegion(to, message) => self.hub.send_region(&to, message),
+            Command::Dial(_, address) => self.hub.dial(&address),
+            Command::Reply { ticket, reply } => {
+                self.metrics.freshness_outcome(reply.freshness.outcome);
+                if let Some(sender) = self.replies.remove(&ticket) {
+                    // A client that left needs no answer.
+                    let _ = sender.send(reply);
+                }
+            }
+            Command::TopologyReply { ticket, answer } => {
+                if let Some(sender) = self.answers.remove(&ticket) {
+                    let _ = sender.send(answer);
+                }
+            }
+            Command::Read { job, what } => self.searches.read(job, what),
+            command @ (Command::TakeSnapshot { .. }
+            | Command::ReadChunk { .. }
+            | Command::Install { .. }
+            | Command::InstallChunk { .. }) => drop(self.snapshots.send(command)),
+            Command::OutOfService(reason) => tracing::error!(%reason, "this replica is out of service"),
+            Command::Drained => {
+                if let Some(drained) = self.drained.take() {
+                    let _ = drained.send(());
+                }
+            }
+        }
+    }
+}

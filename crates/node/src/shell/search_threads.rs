@@ -1,0 +1,70 @@
+//! The threads that read: one query a thread, under the state's read lock.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use meridian_model::Query;
+use meridian_replica::{Event, ReadJob, ReadWhat, execute};
+use meridian_shard::State;
+use parking_lot::{Mutex, RwLock};
+
+use super::engine::Inbox;
+use crate::metrics::{Metrics, SearchLabels};
+
+/// A read, when it was queued, and its number.
+type Job = (u64, ReadJob, Instant);
+
+/// A pool of reading threads; it ends when this is dropped.
+pub(super) struct SearchThreads {
+    jobs: Sender<Job>,
+    metrics: Arc<Metrics>,
+}
+
+impl SearchThreads {
+    /// Starts `threads` threads over `state`. How many reads wait is bounded by the machine.
+    pub(super) fn start(
+        threads: usize,
+        state: &Arc<RwLock<State>>,
+        inbox: &Inbox,
+        metrics: &Arc<Metrics>,
+        labels: &SearchLabels,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for number in 0..threads.max(1) {
+            let (queue, state, inbox) = (Arc::clone(&queue), Arc::clone(state), inbox.clone());
+            let (metrics, labels) = (Arc::clone(metrics), labels.clone());
+            std::thread::Builder::new()
+                .name(format!("search-{number}"))
+                .spawn(move || work(&queue, &state, &inbox, &metrics, &labels))?;
+        }
+        Ok(Self { jobs, metrics: Arc::clone(metrics) })
+    }
+
+    pub(super) fn read(&self, job: u64, what: ReadJob) {
+        self.metrics.search_queue.inc();
+        // The threads live as long as this sender.
+        let _ = self.jobs.send((job, what, Instant::now()));
+    }
+}
+
+fn work(
+    queue: &Mutex<Receiver<Job>>,
+    state: &RwLock<State>,
+    inbox: &Inbox,
+    metrics: &Metrics,
+    labels: &SearchLabels,
+) {
+    loop {
+        let next = queue.lock().recv();
+        let Ok((job, what, queued)) = next else { return };
+        metrics.search_queue.dec();
+        let result = execute(&state.read(), &what);
+        if let ReadWhat::Points(collection, Query::Search(_)) = &what.what {
+            let labels = SearchLabels { collection: collection.to_string(), ..labels.clone() };
+            metrics.search_latency.get_or_create(&labels).observe(queued.elapsed().as_secs_f64());
+        }
+        inbox.must(Event::ReadDone { job, result });
+    }
+}
