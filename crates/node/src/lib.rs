@@ -2,7 +2,8 @@
 //! no decisions: what a request means is in `wire`, what happens to it in `replica`.
 //!
 //! ```text
-//!   :8080 http ──client::Request──► Gateway          :8081 admin ──► metrics, Reporter
+//!   :8080 http ──client::Request──► shell (Gateway) ──► the machine on its thread, disk and search threads
+//!   :8082 peer ──frames───────────► shell                :8081 admin ──► metrics, Reporter
 //! ```
 //!
 //! Start reading at [`http::Api`].
@@ -10,3 +11,5 @@
 pub mod admin;
 pub mod http;
 pub mod metrics;
+pub mod peer;
+pub mod shell;

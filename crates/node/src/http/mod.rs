@@ -6,6 +6,8 @@
 //!
 //! Start at [`Api`]. Two requests take several asks: a delete by filter and a query near a point (`steps`).
 
+#![expect(clippy::result_large_err, reason = "an error here is the response itself, moved once a request")]
+
 mod answer;
 mod auth;
 mod body;

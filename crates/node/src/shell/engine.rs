@@ -117,7 +117,7 @@ impl Handle {
     }
 }
 
-fn unknown(served_region: meridian_model::RegionName) -> Freshness {
+pub(super) fn unknown(served_region: meridian_model::RegionName) -> Freshness {
     Freshness {
         staleness: Duration::MAX,
         served_region,

@@ -33,7 +33,6 @@ pub(super) fn run(
     metrics: &Arc<Metrics>,
 ) -> Result<(), CommitError> {
     let mut full = false;
-    let mut waiting = Vec::new();
     loop {
         let mut batches = Vec::new();
         let mut release = None;
@@ -46,35 +45,31 @@ pub(super) fn run(
             sort(job, &mut batches, &mut release);
         }
         let begun = Instant::now();
-        let some = !batches.is_empty() || !waiting.is_empty();
+        let mut refused = false;
         match log.persist(&batches) {
             Ok(events) => {
-                if some {
+                if !events.is_empty() {
                     metrics.wal_sync.observe(begun.elapsed().as_secs_f64());
                 }
-                waiting.extend(events);
-                for event in waiting.drain(..) {
-                    inbox.must(event);
-                }
+                events.into_iter().for_each(|event| inbox.must(event));
             }
-            // The records stay in the log's buffer: they are committed when there is space again.
-            Err(CommitError::Full { .. }) => {
-                for (number, _) in &batches {
-                    tracing::warn!(number, "the disk is full; records wait");
-                }
-                return Err(CommitError::Full { file: "log".into() });
+            Err(fault @ CommitError::Full { .. }) => {
+                tracing::warn!(%fault, "the disk is full; records wait");
+                refused = true;
             }
             Err(fault) => return Err(fault),
         }
         if let Some(lsn) = release {
             log.release(lsn);
         }
-        if !some {
-            log.prepare()?;
-            let now_full = disk.free_bytes().is_ok_and(|free| free < LEAST_FREE);
+        if batches.is_empty() || refused {
+            let now_full = refused || disk.free_bytes().is_ok_and(|free| free < LEAST_FREE);
             if now_full != full {
                 full = now_full;
                 inbox.must(Event::DiskFull(full));
+            }
+            if !full {
+                log.prepare()?;
             }
         }
     }

@@ -1,0 +1,148 @@
+//! The node: one pod's process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use meridian_node::http::{Api, ApiKeys, Config, server};
+use meridian_node::metrics::Metrics;
+use meridian_node::peer::{self, GroupKey, Hub, tls::PeerTls};
+use meridian_node::shell::{NodeReporter, Supervisor};
+use meridian_node::{admin, http};
+use meridian_wire::config::{Auth, NodeConfig, Transport};
+use meridian_wire::frame::Hello;
+use meridian_wire::http::Shape;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// One replica of one shard of a Meridian cluster, and a gateway to all of it.
+#[derive(Parser)]
+#[command(name = "meridian-node", version)]
+struct Args {
+    /// The configuration file.
+    #[arg(long, env = "MERIDIAN_CONFIG")]
+    config: PathBuf,
+    /// Where the other replicas reach this node's peer port: `host:port`, a name that stands in its certificate.
+    #[arg(long, env = "MERIDIAN_ADVERTISE")]
+    advertise: String,
+    /// Threads that search. Default: as many as the machine has processors.
+    #[arg(long, env = "MERIDIAN_SEARCH_THREADS")]
+    search_threads: Option<usize>,
+    /// Write log lines as JSON.
+    #[arg(long, env = "MERIDIAN_LOG_JSON")]
+    log_json: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if args.log_json {
+        subscriber.json().init();
+    } else {
+        subscriber.init();
+    }
+    let text = std::fs::read_to_string(&args.config)
+        .with_context(|| format!("read configuration {}", args.config.display()))?;
+    let config =
+        NodeConfig::parse(&text).with_context(|| format!("configuration {}", args.config.display()))?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(args, config))
+}
+
+async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let threads = match args.search_threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism()?.get(),
+    };
+    let supervisor = Supervisor::new(config.clone(), Arc::clone(&metrics), threads);
+    let stop = CancellationToken::new();
+
+    let tls = PeerTls::from_files(&config.tls.ca, &config.tls.cert, &config.tls.key).context("TLS of the peer port")?;
+    let group_key = match &config.replication_group {
+        Some(group) => Some(GroupKey::from_file(&group.key_file)?),
+        None => None,
+    };
+    let hello = Hello {
+        cluster: config.cluster_id,
+        region: config.region.clone(),
+        node: None,
+        address: args.advertise.clone(),
+    };
+    let deliver = supervisor.clone();
+    let hub = Hub::new(tls, group_key, hello, stop.clone(), move |incoming| deliver.deliver(incoming));
+
+    let at = |port| SocketAddr::new(config.ports.listen, port);
+    let listen = async |port| TcpListener::bind(at(port)).await.with_context(|| format!("listen on {}", at(port)));
+    let (api, admin_port, peers) =
+        (listen(config.ports.api).await?, listen(config.ports.admin).await?, listen(config.ports.peer).await?);
+
+    supervisor.begin(hub.clone())?;
+    for region in config.replication_group.iter().flat_map(|group| &group.regions) {
+        if region.name != config.region {
+            hub.dial_region(region.name.clone(), region.endpoint.clone());
+        }
+    }
+    let topology = supervisor.clone();
+    tokio::spawn(peer::serve(hub, peers, Arc::new(move |call| topology.topology(call))));
+
+    let keys = match &config.auth {
+        Auth::Disabled => {
+            tracing::warn!("the HTTP API asks for no key: the configuration says `auth: disabled`");
+            None
+        }
+        Auth::ApiKeyFile(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("read API keys {}", path.display()))?;
+            Some(Arc::new(ApiKeys::parse(&text)?))
+        }
+    };
+    let links = (config.links.iter())
+        .map(|link| {
+            let transport = match &link.transport {
+                Transport::Direct => "direct".to_owned(),
+                Transport::Kafka { topic, .. } => format!("kafka {topic}"),
+            };
+            (link.source.clone(), transport)
+        })
+        .collect();
+    let clock_bound = Duration::from_millis(config.freshness.clock_bound_ms);
+    let reporter: Arc<dyn http::Reporter> =
+        Arc::new(NodeReporter { handle: supervisor.handle(), links, clock_bound });
+    let shape = Shape::from(&config);
+    let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
+    let settings = Config { region: config.region.clone(), limits: config.limits.clone(), shape, keys, commit };
+    let router =
+        Api::new(settings, Arc::new(supervisor.clone()), Arc::clone(&reporter), Arc::clone(&metrics)).router();
+    let admin_router = admin::router(Arc::clone(&metrics), reporter);
+
+    let api_stop = stop.child_token();
+    let serve = |listener, router, stop| {
+        let (limits, metrics) = (config.limits.clone(), Arc::clone(&metrics));
+        tokio::spawn(async move { server::serve(listener, router, &limits, metrics, stop).await })
+    };
+    let served = serve(api, router, api_stop.clone());
+    serve(admin_port, admin_router, stop.child_token());
+    tracing::info!(region = %config.region, shard = %config.shard, advertise = %args.advertise, "node listens");
+
+    signalled().await?;
+    tracing::info!("asked to stop: handing over the leadership");
+    supervisor.drain().await;
+    api_stop.cancel();
+    served.await.context("end of the HTTP API")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn signalled() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

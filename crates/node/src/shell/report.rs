@@ -1,0 +1,200 @@
+//! What the node tells of itself: metrics, probes, and the native API. Looked at now and then, so that no reader ever waits
+//! for the machine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use meridian_model::{Hlc, OriginShard, RegionName, WallMillis};
+use meridian_replica::{Counters, Replica};
+use meridian_wire::topology::{ReplicaStatus, Role};
+use parking_lot::RwLock;
+use serde_json::{Value, json};
+
+use super::engine::Handle;
+use crate::http::Reporter;
+use crate::metrics::{Metrics, OriginLabels};
+
+/// What was last seen of the replica.
+#[derive(Debug, Clone)]
+pub(super) struct Observed {
+    status: ReplicaStatus,
+    counters: Counters,
+    vv: Vec<(OriginShard, meridian_model::Position)>,
+    safe: BTreeMap<OriginShard, Hlc>,
+    primary: RegionName,
+    digest: String,
+    chased: Vec<(OriginShard, u64)>,
+    /// Counters already told to the metrics.
+    pending_index: usize,
+}
+
+impl Observed {
+    pub(super) fn region(&self) -> RegionName {
+        self.status.identity.genesis.region.clone()
+    }
+
+    pub(super) fn status(&self) -> &ReplicaStatus {
+        &self.status
+    }
+
+    /// Brings the gauges up to date, and the counters by what came since.
+    pub(super) fn count(&self, metrics: &Metrics) {
+        let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        metrics.raft_term.set(int(self.status.term.0));
+        metrics.raft_commit_index.set(int(self.status.commit.0));
+        metrics.raft_applied_index.set(int(self.status.applied.0));
+        metrics.raft_leader.set(i64::from(self.status.role == Role::Leader));
+        metrics.apply_queue.set(int(self.status.commit.0.saturating_sub(self.status.applied.0)));
+        let elections = metrics.raft_elections.get();
+        metrics.raft_elections.inc_by(self.counters.elections_won.saturating_sub(elections));
+        let now = Hlc::at(wall());
+        for (origin, safe) in &self.safe {
+            let labels =
+                OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
+            metrics.replication_lag.get_or_create(&labels).set(now.since(*safe).as_secs_f64());
+        }
+        for (origin, _) in &self.chased {
+            let labels =
+                OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
+            let counter = |family: &prometheus_client::metrics::family::Family<OriginLabels, _>, total: u64| {
+                let counter: prometheus_client::metrics::counter::Counter = family.get_or_create(&labels).clone();
+                counter.inc_by(total.saturating_sub(counter.get()));
+            };
+            counter(&metrics.link_duplicates, self.counters.duplicates_dropped);
+            counter(&metrics.link_gaps, self.counters.gaps_healed);
+            counter(&metrics.link_reseeds, self.counters.reseeds);
+        }
+    }
+}
+
+/// Looks at the replica.
+pub(super) fn observe(replica: &Replica) -> Observed {
+    let status = replica.status();
+    let state = replica.state();
+    Observed {
+        status,
+        counters: replica.counters().clone(),
+        vv: state.vv().iter().map(|(origin, position)| (origin.clone(), position)).collect(),
+        safe: state.safe().clone(),
+        primary: state.primary().1.clone(),
+        digest: state.digest().to_string(),
+        chased: replica.chased(),
+        pending_index: state.pending_index(),
+    }
+}
+
+fn wall() -> WallMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Tells of the node, whether it is a replica already or not.
+pub struct NodeReporter {
+    /// The replica, once there is one.
+    pub handle: Arc<RwLock<Option<Handle>>>,
+    /// Regions that are followed, with their transport.
+    pub links: Vec<(RegionName, String)>,
+    /// How far clocks may differ.
+    pub clock_bound: Duration,
+}
+
+impl NodeReporter {
+    fn observed(&self) -> Option<Observed> {
+        self.handle.read().as_ref().map(Handle::observed)
+    }
+}
+
+impl Reporter for NodeReporter {
+    fn cluster(&self) -> Value {
+        let Some(seen) = self.observed() else { return json!({"state": "blank"}) };
+        let status = &seen.status;
+        let member = |m: &meridian_wire::topology::Member| json!({"replica": m.replica.0, "address": m.address});
+        json!({
+            "cluster_id": status.identity.genesis.cluster.to_string(),
+            "region": status.identity.genesis.region.as_str(),
+            "primary_region": seen.primary.as_str(),
+            "shard": status.identity.genesis.shard.number(),
+            "shards": status.identity.genesis.shards,
+            "replica": status.identity.replica.0,
+            "role": format!("{:?}", status.role).to_lowercase(),
+            "leader": status.leader.map(|leader| leader.0),
+            "term": status.term.0,
+            "voters": status.voters.iter().map(member).collect::<Vec<_>>(),
+            "learners": status.learners.iter().map(member).collect::<Vec<_>>(),
+            "membership_version": status.membership_version.0,
+            "commit_index": status.commit.0,
+            "applied_index": status.applied.0,
+            "points": status.points,
+            "ready": status.ready,
+            "fault": status.fault,
+            "pending_index": seen.pending_index,
+            "digest": seen.digest,
+        })
+    }
+
+    fn consistency(&self) -> Value {
+        let Some(seen) = self.observed() else { return json!({"state": "blank"}) };
+        let now = Hlc::at(wall());
+        let origins: Vec<Value> = (seen.vv.iter())
+            .map(|(origin, position)| {
+                let safe = seen.safe.get(origin);
+                let staleness = safe.map(|safe| (now.since(*safe) + self.clock_bound).as_millis());
+                json!({
+                    "region": origin.region.as_str(),
+                    "shard": origin.shard.number(),
+                    "epoch": position.epoch.0,
+                    "seq": position.seq.0,
+                    "safe_ms": safe.map(|safe| safe.wall().0),
+                    "staleness_ms": staleness.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+                })
+            })
+            .collect();
+        let counters = &seen.counters;
+        json!({
+            "region": seen.region().as_str(),
+            "primary_region": seen.primary.as_str(),
+            "clock_bound_ms": u64::try_from(self.clock_bound.as_millis()).unwrap_or(u64::MAX),
+            "origins": origins,
+            "digest": seen.digest,
+            "ops_committed": counters.ops_committed,
+            "ops_merged": counters.ops_merged,
+            "writes_repeated": counters.writes_repeated,
+            "duplicates_dropped": counters.duplicates_dropped,
+        })
+    }
+
+    fn links(&self) -> Value {
+        let Some(seen) = self.observed() else { return json!({"state": "blank"}) };
+        let links: Vec<Value> = (self.links.iter())
+            .map(|(source, transport)| {
+                let shards: Vec<Value> = (seen.chased.iter())
+                    .filter(|(origin, _)| origin.region == *source)
+                    .map(|(origin, in_flight)| json!({"shard": origin.shard.number(), "in_flight": in_flight}))
+                    .collect();
+                json!({"source": source.as_str(), "transport": transport, "shards": shards})
+            })
+            .collect();
+        json!({
+            "links": links,
+            "gaps_healed": seen.counters.gaps_healed,
+            "reseeds": seen.counters.reseeds,
+        })
+    }
+
+    fn live(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let Some(seen) = self.observed() else {
+            return Err("not a replica yet: waiting to be bootstrapped or to join".into());
+        };
+        match (&seen.status.fault, seen.status.ready) {
+            (Some(fault), _) => Err(format!("out of service: {fault}")),
+            (None, true) => Ok(()),
+            (None, false) if seen.status.draining => Err("stopping".into()),
+            (None, false) => Err("catching up with the group".into()),
+        }
+    }
+}

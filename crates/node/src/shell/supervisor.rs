@@ -1,0 +1,363 @@
+//! From an empty folder to a running replica, and from a damaged one to a new beginning: what the operator's calls meet when
+//! there is no machine yet.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use meridian_model::WallMillis;
+use meridian_replica::volume::{self, VolumeError};
+use meridian_replica::{Event, LinkSettings, Now, Peer, Replica, RestoreError, Settings};
+use meridian_store::{RealDisk, SEGMENT_BYTES};
+use meridian_wire::client::{Reply, Request};
+use meridian_wire::config::{LinkState, NodeConfig, Transport};
+use meridian_wire::frame::NodeId;
+use meridian_wire::topology::{Identity, PodStatus, TopologyAnswer, TopologyCall};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use super::engine::{Engine, Handle};
+use crate::metrics::Metrics;
+use crate::peer::{Hub, Incoming};
+
+/// The replica's folder below the data directory. One that is given up is renamed, so that nothing is destroyed.
+const FOLDER: &str = "replica";
+
+/// Why a replica could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The data directory cannot be used.
+    #[error("data directory {path}")]
+    Folder {
+        /// Which.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The replica's folder cannot be opened.
+    #[error("replica folder")]
+    Volume(#[from] VolumeError),
+    /// What is in it must not run.
+    #[error("replica folder")]
+    Restore(#[from] RestoreError),
+    /// It belongs to something else than the configuration says.
+    #[error("the folder belongs to {found}; the configuration says {wanted}")]
+    Foreign {
+        /// What is there.
+        found: String,
+        /// What should be.
+        wanted: String,
+    },
+}
+
+/// What this pod is just now.
+enum Pod {
+    Blank,
+    Damaged { identity: Identity, reason: String },
+    Running,
+}
+
+/// Starts the replica when it may, and answers for it while it may not.
+#[derive(Clone)]
+pub struct Supervisor(Arc<Inner>);
+
+struct Inner {
+    config: NodeConfig,
+    metrics: Arc<Metrics>,
+    search_threads: usize,
+    handle: Arc<RwLock<Option<Handle>>>,
+    hub: Mutex<Option<Hub>>,
+    pod: Mutex<Pod>,
+    drained: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Supervisor {
+    /// For the node of this configuration.
+    #[must_use]
+    pub fn new(config: NodeConfig, metrics: Arc<Metrics>, search_threads: usize) -> Self {
+        let (handle, hub, drained) = (Arc::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { config, metrics, search_threads, handle, hub, pod: Mutex::new(Pod::Blank), drained }))
+    }
+
+    /// The running replica, once there is one.
+    #[must_use]
+    pub fn handle(&self) -> Arc<RwLock<Option<Handle>>> {
+        Arc::clone(&self.0.handle)
+    }
+
+    /// What the hub delivers goes to the machine.
+    pub fn deliver(&self, incoming: Incoming) {
+        let Some(handle) = self.0.handle.read().clone() else { return };
+        match incoming {
+            // Knowing who is there must not get lost; there are few of these.
+            Incoming::Met(hello) => handle.must(Event::Met(hello)),
+            Incoming::Lost(peer @ Peer::Node(_)) => handle.must(Event::Lost(peer)),
+            Incoming::Lost(peer) => handle.must(Event::Lost(peer)),
+            Incoming::Peer(node, message) => handle.event(Event::Peer(node, message)),
+            Incoming::Region(peer, message) => handle.event(Event::Region(peer, message)),
+        }
+    }
+
+    /// Runs what the folder holds, if it is sound; an empty folder waits for the operator.
+    ///
+    /// # Errors
+    /// When the folder is another's, of a future format, or the disk refuses. Damage is no error: it is reported, and a new
+    /// beginning awaited.
+    pub fn begin(&self, hub: Hub) -> Result<(), SupervisorError> {
+        *self.0.hub.lock() = Some(hub);
+        let disk = self.disk()?;
+        match volume::identity_of(&disk) {
+            Ok(None) => Ok(()),
+            Ok(Some(identity)) => self.run(disk, identity),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.config.data_dir.join(FOLDER)
+    }
+
+    fn disk(&self) -> Result<RealDisk, SupervisorError> {
+        let path = self.folder();
+        let folder = |source| SupervisorError::Folder { path: path.display().to_string(), source };
+        std::fs::create_dir_all(&path).map_err(folder)?;
+        RealDisk::open(&path).map_err(folder)
+    }
+
+    fn run(&self, disk: RealDisk, identity: Identity) -> Result<(), SupervisorError> {
+        self.check(&identity)?;
+        let opened = volume::open(&disk, &identity, SEGMENT_BYTES).map_err(SupervisorError::from).and_then(
+            |(log, snapshots, found)| {
+                if found.torn_bytes > 0 {
+                    tracing::warn!(bytes = found.torn_bytes, "the log had a torn end; nobody was told of what was cut");
+                }
+                let (now, incarnation) = clocks();
+                let replica = Replica::restore(self.settings(), identity.clone(), now, incarnation, found)?;
+                Ok((log, snapshots, replica))
+            },
+        );
+        let (log, snapshots, replica) = match opened {
+            Ok(parts) => parts,
+            Err(fault) if is_damage(&fault) => {
+                let reason = format!("{:#}", anyhow::Error::new(fault));
+                tracing::error!(%reason, "this replica must not vote; waiting to join anew");
+                *self.0.pod.lock() = Pod::Damaged { identity, reason };
+                return Ok(());
+            }
+            Err(fault) => return Err(fault),
+        };
+        let hub = self.0.hub.lock().clone().expect("the hub is there before the replica");
+        let (drained, receiver) = oneshot::channel();
+        let node = NodeId { shard: identity.genesis.shard, replica: identity.replica };
+        let engine = Engine {
+            disk,
+            log,
+            snapshots,
+            replica,
+            hub: hub.clone(),
+            metrics: Arc::clone(&self.0.metrics),
+            tick: Duration::from_millis(self.0.config.raft.tick_ms),
+            search_threads: self.0.search_threads,
+            drained,
+        };
+        let handle = engine
+            .start()
+            .map_err(|source| SupervisorError::Folder { path: self.folder().display().to_string(), source })?;
+        *self.0.drained.lock() = Some(receiver);
+        *self.0.handle.write() = Some(handle);
+        *self.0.pod.lock() = Pod::Running;
+        hub.become_node(Some(node));
+        for peer in self.0.config.peers.iter() {
+            hub.dial(&peer.address);
+        }
+        for member in &identity.founders {
+            hub.dial(&member.address);
+        }
+        tracing::info!(shard = %node.shard, replica = %node.replica, "replica runs");
+        Ok(())
+    }
+
+    fn check(&self, identity: &Identity) -> Result<(), SupervisorError> {
+        let config = &self.0.config;
+        let genesis = &identity.genesis;
+        let right = genesis.cluster == config.cluster_id
+            && genesis.region == config.region
+            && genesis.shard == config.shard
+            && genesis.shards == config.shards;
+        let name = |cluster: &dyn std::fmt::Display, region: &str, shard: u16, shards: u16| {
+            format!("cluster {cluster}, region {region}, shard {shard} of {shards}")
+        };
+        if right {
+            return Ok(());
+        }
+        Err(SupervisorError::Foreign {
+            found: name(&genesis.cluster, genesis.region.as_str(), genesis.shard.number(), genesis.shards),
+            wanted: name(&config.cluster_id, config.region.as_str(), config.shard.number(), config.shards),
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        let config = &self.0.config;
+        let links = (config.links.iter())
+            .map(|link| LinkSettings {
+                source: link.source.clone(),
+                paused: link.state == LinkState::Paused,
+                kafka: matches!(link.transport, Transport::Kafka { .. }),
+            })
+            .collect();
+        let millis = Duration::from_millis;
+        Settings {
+            followed: config.replication_group.is_some() || config.delta_log.is_some(),
+            close_interval: millis(config.delta_log.clone().unwrap_or_default().close_interval_ms),
+            links,
+            default_freshness: config.freshness.default_ms.map(millis),
+            on_stale: config.freshness.on_stale.clone(),
+            max_wait: millis(config.freshness.max_wait_ms),
+            clock_bound: millis(config.freshness.clock_bound_ms),
+            max_drift: millis(config.freshness.max_drift_ms),
+            election_ticks: config.raft.election_ticks as usize,
+            heartbeat_ticks: config.raft.heartbeat_ticks as usize,
+            replicas: u16::try_from(config.initial_replicas.len()).unwrap_or(u16::MAX),
+            ..Settings::default()
+        }
+    }
+
+    /// Answers the operator.
+    pub fn topology(&self, call: TopologyCall) -> BoxFuture<'static, TopologyAnswer> {
+        let birth = matches!(call, TopologyCall::Bootstrap(_) | TopologyCall::Join(_));
+        let running = self.0.handle.read().clone();
+        if let Some(handle) = running {
+            let gone = handle.observed().status().fault.is_some();
+            let identity = handle.observed().status().identity.clone();
+            match &call {
+                // A replica that was removed, or whose log was lost, begins anew in a new process: its threads hold the folder.
+                TopologyCall::Join(wanted) if gone && wanted.replica != identity.replica => {
+                    let answer = self.retire(&identity);
+                    return async move { answer }.boxed();
+                }
+                _ => return handle.topology(call),
+            }
+        }
+        let answer = match (&*self.0.pod.lock(), &call) {
+            (Pod::Blank, TopologyCall::Status) => Some(TopologyAnswer::Status(PodStatus::Blank)),
+            (Pod::Damaged { identity, reason }, TopologyCall::Status) => {
+                let (identity, reason) = (identity.clone(), reason.clone());
+                Some(TopologyAnswer::Status(PodStatus::Damaged { identity, reason }))
+            }
+            (Pod::Damaged { identity, .. }, TopologyCall::Join(wanted)) if wanted.replica == identity.replica => {
+                Some(TopologyAnswer::Refused("a damaged replica joins under a new id".into()))
+            }
+            (Pod::Damaged { .. }, TopologyCall::Bootstrap(_)) => {
+                Some(TopologyAnswer::Refused("a damaged replica cannot found a group".into()))
+            }
+            _ if birth => None,
+            _ => Some(TopologyAnswer::Refused("not a replica yet".into())),
+        };
+        let answer = answer.unwrap_or_else(|| self.give_birth(call));
+        async move { answer }.boxed()
+    }
+
+    fn give_birth(&self, call: TopologyCall) -> TopologyAnswer {
+        let (TopologyCall::Bootstrap(identity) | TopologyCall::Join(identity)) = call else {
+            return TopologyAnswer::Refused("not a replica yet".into());
+        };
+        let damaged = match &*self.0.pod.lock() {
+            Pod::Damaged { identity, .. } => Some(identity.clone()),
+            _ => None,
+        };
+        let born = || -> Result<(), SupervisorError> {
+            self.check(&identity)?;
+            if let Some(old) = damaged {
+                self.move_aside(&old)?;
+            }
+            let disk = self.disk()?;
+            volume::give_birth(&disk, &identity, SEGMENT_BYTES)?;
+            self.run(disk, identity.clone())
+        };
+        match born() {
+            Ok(()) => TopologyAnswer::Done { version: meridian_model::LogIndex(u64::from(!identity.founders.is_empty())) },
+            Err(fault) => TopologyAnswer::Refused(format!("{:#}", anyhow::Error::new(fault))),
+        }
+    }
+
+    /// Moves the folder of a replica that is over aside, and ends the process: the next one finds an empty folder.
+    fn retire(&self, identity: &Identity) -> TopologyAnswer {
+        match self.move_aside(identity) {
+            Ok(()) => {
+                tracing::warn!(replica = %identity.replica, "this replica is over; the process ends to begin anew");
+                tokio::spawn(async {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    std::process::exit(75);
+                });
+                TopologyAnswer::Started
+            }
+            Err(fault) => TopologyAnswer::Refused(format!("{:#}", anyhow::Error::new(fault))),
+        }
+    }
+
+    fn move_aside(&self, identity: &Identity) -> Result<(), SupervisorError> {
+        let from = self.folder();
+        let to = self.0.config.data_dir.join(format!("retired-{}", identity.replica));
+        let folder = |source| SupervisorError::Folder { path: from.display().to_string(), source };
+        // Of several that are over, only the newest is kept: a volume must not fill up with them.
+        for old in retired(&self.0.config.data_dir).map_err(folder)? {
+            std::fs::remove_dir_all(old).map_err(folder)?;
+        }
+        std::fs::rename(&from, to).map_err(folder)
+    }
+
+    /// Hands the leadership over; resolves when that is done, or cannot be.
+    pub async fn drain(&self) {
+        let handle = self.0.handle.read().clone();
+        let receiver = self.0.drained.lock().take();
+        if let (Some(handle), Some(receiver)) = (handle, receiver) {
+            handle.must(Event::Drain);
+            // The machine gives up by itself after a few seconds.
+            let _ = tokio::time::timeout(Duration::from_secs(10), receiver).await;
+        }
+    }
+}
+
+impl crate::http::Gateway for Supervisor {
+    fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
+        match self.0.handle.read().as_ref() {
+            Some(handle) => handle.ask(request),
+            None => {
+                let region = self.0.config.region.clone();
+                let reason = "this pod is not a replica yet".into();
+                let body = Err(meridian_wire::client::Refusal::Unavailable { shards: Vec::new(), reason });
+                let freshness = super::engine::unknown(region);
+                async move { Reply { body, freshness } }.boxed()
+            }
+        }
+    }
+}
+
+fn is_damage(fault: &SupervisorError) -> bool {
+    match fault {
+        SupervisorError::Volume(fault) => fault.is_damage(),
+        SupervisorError::Restore(_) => true,
+        SupervisorError::Folder { .. } | SupervisorError::Foreign { .. } => false,
+    }
+}
+
+fn retired(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(data_dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("retired-") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn clocks() -> (Now, u64) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = WallMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let incarnation = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) ^ u64::from(std::process::id());
+    (Now { mono: Duration::ZERO, wall }, incarnation)
+}
