@@ -9,9 +9,10 @@ use anyhow::Context;
 use clap::Parser;
 use meridian_node::http::{Api, ApiKeys, Config, server};
 use meridian_node::metrics::Metrics;
-use meridian_node::peer::{self, GroupKey, Hub, tls::PeerTls};
+use meridian_node::peer::{self, Hub};
 use meridian_node::shell::{NodeReporter, Supervisor};
 use meridian_node::{admin, http};
+use meridian_peer::{GroupKey, PeerTls};
 use meridian_wire::config::{Auth, NodeConfig, Transport};
 use meridian_wire::frame::Hello;
 use meridian_wire::http::Shape;
@@ -48,8 +49,7 @@ fn main() -> anyhow::Result<()> {
     }
     let text = std::fs::read_to_string(&args.config)
         .with_context(|| format!("read configuration {}", args.config.display()))?;
-    let config =
-        NodeConfig::parse(&text).with_context(|| format!("configuration {}", args.config.display()))?;
+    let config = NodeConfig::parse(&text).with_context(|| format!("configuration {}", args.config.display()))?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(args, config))
 }
 
@@ -110,13 +110,11 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
         })
         .collect();
     let clock_bound = Duration::from_millis(config.freshness.clock_bound_ms);
-    let reporter: Arc<dyn http::Reporter> =
-        Arc::new(NodeReporter { handle: supervisor.handle(), links, clock_bound });
+    let reporter: Arc<dyn http::Reporter> = Arc::new(NodeReporter { handle: supervisor.handle(), links, clock_bound });
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
     let settings = Config { region: config.region.clone(), limits: config.limits.clone(), shape, keys, commit };
-    let router =
-        Api::new(settings, Arc::new(supervisor.clone()), Arc::clone(&reporter), Arc::clone(&metrics)).router();
+    let router = Api::new(settings, Arc::new(supervisor.clone()), Arc::clone(&reporter), Arc::clone(&metrics)).router();
     let admin_router = admin::router(Arc::clone(&metrics), reporter);
 
     let api_stop = stop.child_token();

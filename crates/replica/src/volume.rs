@@ -121,7 +121,11 @@ fn options(identity: &Identity, segment_bytes: u64) -> WalOptions {
 }
 
 /// The log of a replica: commits are grouped.
-pub struct LogVolume<D: Disk>(Wal<D>);
+pub struct LogVolume<D: Disk> {
+    wal: Wal<D>,
+    /// Appended, and not durable because the disk was full.
+    waiting: Vec<Event>,
+}
 
 /// The snapshots of a replica.
 pub struct SnapshotVolume<D: Disk> {
@@ -153,7 +157,7 @@ pub fn open<D: Disk>(
     };
     let records = recovered.records.into_iter().map(|(lsn, bytes)| (lsn.0, bytes)).collect();
     let found = Found { records, snapshot, torn_bytes: recovered.torn_bytes };
-    Ok((LogVolume(wal), SnapshotVolume { snapshots, installing: None }, found))
+    Ok((LogVolume { wal, waiting: Vec::new() }, SnapshotVolume { snapshots, installing: None }, found))
 }
 
 fn load<D: Disk>(snapshot: &meridian_store::Snapshot<D>) -> Result<State, VolumeError> {
@@ -165,29 +169,30 @@ fn load<D: Disk>(snapshot: &meridian_store::Snapshot<D>) -> Result<State, Volume
 }
 
 impl<D: Disk> LogVolume<D> {
-    /// Makes all these batches durable by one commit; the events say so. A full disk is no error: the batches stay, and the
-    /// commit is to be tried again with none.
+    /// Makes all these batches durable by one commit; the events say so. When the disk is full the batches stay, and are
+    /// made durable by a later call, also one without batches.
     ///
     /// # Errors
-    /// When what is on the disk is unknown now: the replica must stop, and recover from the disk.
+    /// [`CommitError::Full`] when the disk is full. After any other, what is on the disk is unknown: the replica must stop,
+    /// and recover from the disk.
     pub fn persist(&mut self, batches: &[(u64, Vec<Vec<u8>>)]) -> Result<Vec<Event>, CommitError> {
-        let mut events = Vec::with_capacity(batches.len());
         for (number, records) in batches {
-            let first = self.0.next_lsn().0;
+            let first = self.wal.next_lsn().0;
             for record in records {
-                self.0.append(record).map_err(|fault| CommitError::Disk {
+                self.wal.append(record).map_err(|fault| CommitError::Disk {
                     file: LOG.into(),
                     source: std::io::Error::other(fault.to_string()),
                 })?;
             }
-            events.push(Event::Persisted { number: *number, first });
+            self.waiting.push(Event::Persisted { number: *number, first });
         }
-        self.0.commit().map(|()| events)
+        self.wal.commit()?;
+        Ok(std::mem::take(&mut self.waiting))
     }
 
     /// Lets go of what stands before `lsn`.
     pub fn release(&mut self, lsn: u64) {
-        self.0.release(Lsn(lsn));
+        self.wal.release(Lsn(lsn));
     }
 
     /// Makes a spare segment, when nothing else is to be done.
@@ -195,7 +200,7 @@ impl<D: Disk> LogVolume<D> {
     /// # Errors
     /// As [`LogVolume::persist`].
     pub fn prepare(&mut self) -> Result<(), CommitError> {
-        self.0.prepare()
+        self.wal.prepare()
     }
 }
 

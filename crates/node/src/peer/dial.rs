@@ -1,23 +1,15 @@
 //! Connections that this node opens, and opens again.
 
-use std::io;
 use std::time::Duration;
 
 use meridian_model::RegionName;
+use meridian_peer::{ConnectionError, Side, greet, open, queue};
 use meridian_replica::Peer;
 use meridian_wire::frame::{Frame, Hello};
-use meridian_wire::topology::{TopologyAnswer, TopologyCall};
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::connection::{Connection, ConnectionError, queue};
-use super::group_key::Side;
+use super::GREETING;
 use super::hub::{Hub, Incoming};
-use super::tls::PeerTls;
 
-/// From the first byte to the end of the greeting.
-const GREETING: Duration = Duration::from_secs(5);
 /// Before a failed connection is tried again: doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
@@ -50,19 +42,6 @@ where
     }
 }
 
-async fn open(connector: &TlsConnector, address: &str) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name")))?;
-    let connect = async {
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        connector.connect(name, tcp).await
-    };
-    let stream = tokio::time::timeout(GREETING, connect).await.map_err(|_| ConnectionError::TimedOut)??;
-    Ok(Connection::new(stream))
-}
-
 async fn replica(hub: &Hub, address: &str) -> Result<(), ConnectionError> {
     let mut connection = open(&hub.inner().tls.region, address).await?;
     let own = hub.inner().hello.lock().clone();
@@ -90,7 +69,8 @@ async fn region(hub: &Hub, name: &RegionName, endpoint: &str) -> Result<(), Conn
     let mut connection = open(&hub.inner().tls.group, endpoint).await?;
     let own = hub.inner().hello.lock().clone();
     let greeting = async {
-        let proof = key.proof(connection.stream().get_ref().1, Side::Dialler).ok_or(ConnectionError::Unexpected("TLS"))?;
+        let proof =
+            key.proof(connection.stream().get_ref().1, Side::Dialler).ok_or(ConnectionError::Unexpected("TLS"))?;
         connection.write(&Frame::Hello(Hello { node: None, address: String::new(), ..own })).await?;
         connection.write(&Frame::Proof(proof)).await?;
         let Frame::Hello(hello) = connection.read().await? else {
@@ -119,36 +99,4 @@ async fn region(hub: &Hub, name: &RegionName, endpoint: &str) -> Result<(), Conn
         .await;
     hub.region_down(name);
     ended
-}
-
-async fn greet(connection: &mut Connection<TlsStream<TcpStream>>, own: Hello) -> Result<Hello, ConnectionError> {
-    connection.write(&Frame::Hello(own)).await?;
-    match connection.read().await? {
-        Frame::Hello(hello) => Ok(hello),
-        _ => Err(ConnectionError::Unexpected("a hello")),
-    }
-}
-
-/// One topology call to the pod at `address`, as the operator makes it.
-///
-/// # Errors
-/// When the pod cannot be reached, is another cluster's, or does not answer in time.
-pub async fn call_topology(
-    tls: &PeerTls,
-    own: &Hello,
-    address: &str,
-    call: TopologyCall,
-    patience: Duration,
-) -> Result<TopologyAnswer, ConnectionError> {
-    let exchange = async {
-        let mut connection = open(&tls.region, address).await?;
-        greet(&mut connection, own.clone()).await?;
-        connection.write(&Frame::Topology(1, call)).await?;
-        loop {
-            if let Frame::TopologyAnswer(1, answer) = connection.read().await? {
-                return Ok(answer);
-            }
-        }
-    };
-    tokio::time::timeout(patience, exchange).await.map_err(|_| ConnectionError::TimedOut)?
 }

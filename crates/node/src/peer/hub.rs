@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_model::RegionName;
+use meridian_peer::{GroupKey, PeerTls, Sender};
 use meridian_replica::Peer;
 use meridian_wire::frame::{Frame, Hello, NodeId, PeerMessage, RegionMessage};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Sender;
 use super::dial;
-use super::group_key::GroupKey;
-use super::tls::PeerTls;
 
 /// What comes from the peer port for the machine.
 #[derive(Debug)]

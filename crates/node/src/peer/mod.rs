@@ -10,14 +10,13 @@
 //! needs no agreement on whose connection counts. Every queue is bounded; what does not fit is dropped, as by a network.
 
 mod accept;
-mod connection;
 mod dial;
-mod group_key;
 mod hub;
-pub mod tls;
+
+use std::time::Duration;
 
 pub use accept::{Inbound, serve};
-pub use connection::{Connection, ConnectionError, Sender};
-pub use dial::call_topology;
-pub use group_key::{GroupKey, GroupKeyError};
 pub use hub::{Hub, Incoming};
+
+/// From the first byte to the end of the greeting.
+const GREETING: Duration = Duration::from_secs(5);

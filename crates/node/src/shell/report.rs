@@ -9,6 +9,7 @@ use meridian_model::{Hlc, OriginShard, RegionName, WallMillis};
 use meridian_replica::{Counters, Replica};
 use meridian_wire::topology::{ReplicaStatus, Role};
 use parking_lot::RwLock;
+use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::{Value, json};
 
 use super::engine::Handle;
@@ -50,15 +51,13 @@ impl Observed {
         metrics.raft_elections.inc_by(self.counters.elections_won.saturating_sub(elections));
         let now = Hlc::at(wall());
         for (origin, safe) in &self.safe {
-            let labels =
-                OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
+            let labels = OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
             metrics.replication_lag.get_or_create(&labels).set(now.since(*safe).as_secs_f64());
         }
         for (origin, _) in &self.chased {
-            let labels =
-                OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
-            let counter = |family: &prometheus_client::metrics::family::Family<OriginLabels, _>, total: u64| {
-                let counter: prometheus_client::metrics::counter::Counter = family.get_or_create(&labels).clone();
+            let labels = OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
+            let counter = |family: &Family<OriginLabels, Counter>, total: u64| {
+                let counter = family.get_or_create(&labels);
                 counter.inc_by(total.saturating_sub(counter.get()));
             };
             counter(&metrics.link_duplicates, self.counters.duplicates_dropped);

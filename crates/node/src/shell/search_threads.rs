@@ -49,13 +49,7 @@ impl SearchThreads {
     }
 }
 
-fn work(
-    queue: &Mutex<Receiver<Job>>,
-    state: &RwLock<State>,
-    inbox: &Inbox,
-    metrics: &Metrics,
-    labels: &SearchLabels,
-) {
+fn work(queue: &Mutex<Receiver<Job>>, state: &RwLock<State>, inbox: &Inbox, metrics: &Metrics, labels: &SearchLabels) {
     loop {
         let next = queue.lock().recv();
         let Ok((job, what, queued)) = next else { return };

@@ -278,7 +278,9 @@ impl Supervisor {
             self.run(disk, identity.clone())
         };
         match born() {
-            Ok(()) => TopologyAnswer::Done { version: meridian_model::LogIndex(u64::from(!identity.founders.is_empty())) },
+            Ok(()) => {
+                TopologyAnswer::Done { version: meridian_model::LogIndex(u64::from(!identity.founders.is_empty())) }
+            }
             Err(fault) => TopologyAnswer::Refused(format!("{:#}", anyhow::Error::new(fault))),
         }
     }

@@ -51,8 +51,8 @@ impl PeerTls {
             let pem = |source| TlsError::Pem { file: path.display().to_string(), source };
             CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<_, _>>().map_err(pem)
         };
-        let private =
-            PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem { file: key.display().to_string(), source })?;
+        let private = PrivateKeyDer::from_pem_file(key)
+            .map_err(|source| TlsError::Pem { file: key.display().to_string(), source })?;
         Self::new(certs(ca)?, certs(cert)?, private)
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use meridian_wire::frame::{FRAME_BYTES, Frame, FrameError};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -67,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// # Errors
     /// When the connection is gone.
     pub async fn write(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
-        Ok(self.framed.send(frame.encode().into()).await?)
+        Ok(self.framed.send(Bytes::from(frame.encode())).await?)
     }
 
     /// Reads one frame.
@@ -87,9 +88,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (mut out, mut incoming) = self.framed.split();
         let write = async {
             while let Some(frame) = queue.recv().await {
-                out.feed(frame.encode().into()).await?;
+                out.feed(Bytes::from(frame.encode())).await?;
                 while let Ok(frame) = queue.try_recv() {
-                    out.feed(frame.encode().into()).await?;
+                    out.feed(Bytes::from(frame.encode())).await?;
                 }
                 out.flush().await?;
             }
@@ -109,7 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 /// A queue for [`Connection::run`].
-pub(crate) fn queue() -> (Sender, mpsc::Receiver<Frame>) {
+#[must_use]
+pub fn queue() -> (Sender, mpsc::Receiver<Frame>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     (Sender(sender), receiver)
 }

@@ -39,8 +39,10 @@ pub enum GroupKeyError {
 
 /// Who proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
+    /// The one who opened the connection.
     Dialler,
+    /// The one who accepted it.
     Acceptor,
 }
 
@@ -60,13 +62,15 @@ impl GroupKey {
     }
 
     /// What `side` says to prove that it holds the key.
-    pub(crate) fn proof<D>(&self, connection: &ConnectionCommon<D>, side: Side) -> Option<[u8; 32]> {
+    #[must_use]
+    pub fn proof<D>(&self, connection: &ConnectionCommon<D>, side: Side) -> Option<[u8; 32]> {
         let tag = hmac::sign(&self.0, &message(connection, side)?);
         tag.as_ref().try_into().ok()
     }
 
     /// Whether `proof` is what `side` says when it holds the key. In constant time.
-    pub(crate) fn holds<D>(&self, connection: &ConnectionCommon<D>, side: Side, proof: &[u8; 32]) -> bool {
+    #[must_use]
+    pub fn holds<D>(&self, connection: &ConnectionCommon<D>, side: Side, proof: &[u8; 32]) -> bool {
         message(connection, side).is_some_and(|message| hmac::verify(&self.0, &message, proof).is_ok())
     }
 }

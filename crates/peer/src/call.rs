@@ -1,0 +1,71 @@
+//! Connections to the peer port, and the operator's call over one.
+
+use std::io;
+use std::time::Duration;
+
+use meridian_wire::frame::{Frame, Hello};
+use meridian_wire::topology::{TopologyAnswer, TopologyCall};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{Connection, ConnectionError, PeerTls};
+
+/// From the first byte to the end of the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Opens a connection to `address` (`host:port`; the host is what the certificate must name).
+///
+/// # Errors
+/// When it cannot be reached in time, or TLS refuses it.
+pub async fn open(
+    connector: &TlsConnector,
+    address: &str,
+) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name")))?;
+    let connect = async {
+        let tcp = TcpStream::connect(address).await?;
+        tcp.set_nodelay(true)?;
+        connector.connect(name, tcp).await
+    };
+    let stream = tokio::time::timeout(HANDSHAKE, connect).await.map_err(|_| ConnectionError::TimedOut)??;
+    Ok(Connection::new(stream))
+}
+
+/// Says who is calling, and hears who answers.
+///
+/// # Errors
+/// When the connection ends, or something else is said.
+pub async fn greet(connection: &mut Connection<TlsStream<TcpStream>>, own: Hello) -> Result<Hello, ConnectionError> {
+    connection.write(&Frame::Hello(own)).await?;
+    match connection.read().await? {
+        Frame::Hello(hello) => Ok(hello),
+        _ => Err(ConnectionError::Unexpected("a hello")),
+    }
+}
+
+/// One topology call to the pod at `address`, as the operator makes it.
+///
+/// # Errors
+/// When the pod cannot be reached, is another cluster's, or does not answer in time.
+pub async fn call_topology(
+    tls: &PeerTls,
+    own: &Hello,
+    address: &str,
+    call: TopologyCall,
+    patience: Duration,
+) -> Result<TopologyAnswer, ConnectionError> {
+    let exchange = async {
+        let mut connection = open(&tls.region, address).await?;
+        greet(&mut connection, own.clone()).await?;
+        connection.write(&Frame::Topology(1, call)).await?;
+        loop {
+            if let Frame::TopologyAnswer(1, answer) = connection.read().await? {
+                return Ok(answer);
+            }
+        }
+    };
+    tokio::time::timeout(patience, exchange).await.map_err(|_| ConnectionError::TimedOut)?
+}

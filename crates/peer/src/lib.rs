@@ -1,0 +1,24 @@
+//! The transport of the peer port, for those who answer there and those who call.
+//!
+//! Owns: TLS in both directions, the proof of the group key between regions, frames over a connection, and one call of the
+//! operator. Deliberately does not know: what the frames say, who keeps which connection.
+//!
+//! ```text
+//!   PeerTls ──open, greet──► Connection ──read, write, run──► Frame
+//!   GroupKey ──proof over the connection's keying material──► another region
+//! ```
+//!
+//! Start reading at [`Connection`], then [`PeerTls`].
+
+mod call;
+mod connection;
+mod group_key;
+mod tls;
+
+pub use call::{call_topology, greet, open};
+pub use connection::{Connection, ConnectionError, Sender, queue};
+pub use group_key::{GroupKey, GroupKeyError, Side};
+pub use tls::{PeerTls, TlsError};
+
+#[cfg(test)]
+mod tests;
