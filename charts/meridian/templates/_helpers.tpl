@@ -1,0 +1,73 @@
+{{/* Name of everything of this release: it fits in a label. */}}
+{{- define "meridian.name" -}}
+{{- default .Release.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}-operator
+{{- end }}
+
+{{/* Name of what has no namespace: two releases of one name in two namespaces do not meet. */}}
+{{- define "meridian.clusterName" -}}
+{{ .Release.Namespace }}-{{ include "meridian.name" . }}
+{{- end }}
+
+{{- define "meridian.selector" -}}
+app.kubernetes.io/name: meridian-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "meridian.labels" -}}
+{{ include "meridian.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: meridian
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* What the operator may do in a namespace that it watches. No wildcards, no list of Secrets, no exec, no deletion of data. */}}
+{{- define "meridian.rules" -}}
+- apiGroups: [meridiandb.io]
+  resources: [vectorclusters, replicationlinks]
+  verbs: [get, list, watch]
+- apiGroups: [meridiandb.io]
+  resources: [vectorclusters/status, replicationlinks/status]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- if .Values.istio.enabled }}
+- apiGroups: [networking.istio.io]
+  resources: [virtualservices, destinationrules]
+  verbs: [list, create, patch, delete]
+{{- end }}
+{{- if .Values.strimzi.enabled }}
+- apiGroups: [kafka.strimzi.io]
+  resources: [kafkamirrormaker2s]
+  verbs: [list, create, patch, delete]
+{{- end }}
+{{- end }}

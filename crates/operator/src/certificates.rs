@@ -1,0 +1,57 @@
+//! The cluster's own certificate authority: made once, then only signs.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use meridian_plan::ValidCluster;
+use meridian_plan::render::Certificates;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The name that every certificate of a cluster bears beside its own, so that one of another cluster is told apart.
+fn cluster_name(cluster: &ValidCluster) -> String {
+    format!("{}.meridian", cluster.id)
+}
+
+/// A new authority, and the certificate of all pods: they share one, for every name below the headless Service.
+pub fn make(cluster: &ValidCluster) -> anyhow::Result<Certificates> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, format!("meridian {}", cluster.id));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca_key = KeyPair::generate()?;
+    let ca = params.self_signed(&ca_key)?.pem();
+    let ca_key_text = ca_key.serialize_pem();
+    let issuer = Issuer::from_ca_cert_pem(&ca, ca_key)?;
+    let (cert, key) = leaf(&issuer, vec![format!("*.{}", cluster.peers_domain()), cluster_name(cluster)])?;
+    Ok(Certificates { ca, ca_key: ca_key_text, cert, key })
+}
+
+fn leaf(issuer: &Issuer<'_, KeyPair>, names: Vec<String>) -> anyhow::Result<(String, String)> {
+    let mut params = CertificateParams::new(names)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    Ok((params.signed_by(&key, issuer)?.pem(), key.serialize_pem()))
+}
+
+/// What the operator shows to pods and demands of them. Its certificate lives as long as this value.
+pub fn client(cluster: &ValidCluster, ca: &str, ca_key: &str) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let issuer =
+        Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key).context("read ca.key")?).context("read ca.crt")?;
+    let (cert, key) = leaf(&issuer, vec![format!("operator.{}", cluster_name(cluster)), cluster_name(cluster)])?;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).context("read ca.crt")?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_slice(cert.as_bytes())?],
+            PrivateKeyDer::from_pem_slice(key.as_bytes())?,
+        )?;
+    Ok(Arc::new(config))
+}

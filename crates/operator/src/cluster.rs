@@ -1,0 +1,149 @@
+//! One turn for one cluster.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use meridian_crd::{ReplicationLink, VectorCluster};
+use meridian_plan::names::CLUSTER_LABEL;
+use meridian_plan::{Step, ValidCluster, next_step, render, report as said};
+
+use crate::context::Context;
+use crate::observe::{Sight, ground, observe};
+use crate::{act, apply, report};
+
+/// Between turns while something moves.
+const MOVING: Duration = Duration::from_millis(300);
+/// Between turns while something is waited for that no watch tells: pods that catch up.
+const WAITING: Duration = Duration::from_secs(1);
+/// Between turns at rest: how long a lost volume or a leaderless shard may go unnoticed.
+const RESTING: Duration = Duration::from_secs(15);
+
+/// A turn that failed; it is repeated after a growing wait.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct TurnError(#[from] pub anyhow::Error);
+
+/// An API in one namespace, or in all.
+pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Runs turns until the process is told to stop.
+pub async fn run(context: Arc<Context>, namespace: Option<String>) {
+    let (client, namespace) = (&context.client, namespace.as_deref());
+    let ours = || watcher::Config::default().labels(CLUSTER_LABEL);
+    let of_label = |labels: &dyn Fn(&str) -> Option<String>, namespace: Option<String>| {
+        Some(ObjectRef::new(&labels(CLUSTER_LABEL)?).within(&namespace?))
+    };
+    let of_pod = move |pod: Pod| of_label(&|key| pod.labels().get(key).cloned(), pod.namespace());
+    let of_link = |link: ReplicationLink| Some(ObjectRef::new(&link.spec.cluster_ref.name).within(&link.namespace()?));
+    Controller::new(api::<VectorCluster>(client, namespace), watcher::Config::default())
+        .owns(api::<StatefulSet>(client, namespace), ours())
+        .owns(api::<Service>(client, namespace), ours())
+        .owns(api::<ConfigMap>(client, namespace), ours())
+        .owns(api::<PodDisruptionBudget>(client, namespace), ours())
+        .owns(api::<NetworkPolicy>(client, namespace), ours())
+        .owns(api::<Deployment>(client, namespace), ours())
+        .watches(api::<Pod>(client, namespace), ours(), of_pod)
+        .watches(api::<ReplicationLink>(client, namespace), watcher::Config::default(), of_link)
+        .shutdown_on_signal()
+        .run(reconcile, after_failure, context.clone())
+        .for_each(|_| async {})
+        .await;
+}
+
+fn after_failure(cluster: Arc<VectorCluster>, error: &TurnError, context: Arc<Context>) -> Action {
+    let name = format!("VectorCluster/{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
+    tracing::warn!(cluster = name, error = format!("{:#}", error.0), "turn failed");
+    Action::requeue(context.failed(&name))
+}
+
+async fn reconcile(cluster: Arc<VectorCluster>, context: Arc<Context>) -> Result<Action, TurnError> {
+    let began = Instant::now();
+    let ended = turn(&cluster, &context).await;
+    context.metrics.turned("VectorCluster", ended.is_ok(), began.elapsed());
+    if ended.is_ok() {
+        let name = format!("VectorCluster/{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
+        context.succeeded(&name);
+    }
+    Ok(ended?)
+}
+
+/// One turn. Only the calls that take the context touch the API server or the pods.
+async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Action> {
+    let namespace = cached.namespace().unwrap_or_default();
+    let resources: Api<VectorCluster> = Api::namespaced(context.client.clone(), &namespace);
+    // The watch may lag behind our own writes and behind the user's; a turn begins with what is.
+    let Some(mut resource) = resources.get_opt(&cached.name_any()).await? else { return Ok(Action::await_change()) };
+    if resource.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change()); // owned objects go with it, volumes and keys stay
+    }
+    let old = resource.status.clone().unwrap_or_default();
+    let ground = ground(&context.client, &resource).await?;
+    let cluster = match ValidCluster::parse(&resource, &ground.links, ground.id, &context.settings) {
+        Ok(cluster) => cluster,
+        // A refused spec is not a failure to retry: say so, and wait for an edit.
+        Err(refusal) => {
+            let status = said::refused(resource.metadata.generation.unwrap_or_default(), &refusal, &old, &now());
+            if resource.status.as_ref() != Some(&status) {
+                report::event(context, &resource, true, "InvalidSpec", refusal.to_string()).await;
+            }
+            report::cluster(context, &mut resource, status).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let sight = observe(context, &resource, &cluster, &ground).await?;
+    let step = next_step(&cluster, &sight.observed);
+    if step.act.is_some()
+        || step
+            .ledgers
+            .iter()
+            .any(|(shard, ledger)| sight.observed.shards.get(shard).is_none_or(|seen| seen.ledger != *ledger))
+    {
+        let intent = said::intent(&cluster, &step, &old);
+        report::cluster(context, &mut resource, intent).await?; // written before the act, so a crash resumes it
+    }
+    let made = apply::make_secrets(context, &cluster, &sight).await?;
+    let wanted = render::cluster(&cluster, &step, sight.observed.apis);
+    let changed = apply::apply(context, &cluster, &sight, &wanted).await? || made;
+    // What was just written may change what the act would be: look again first.
+    if let Some(move_) = step.act.as_ref().filter(|_| !changed) {
+        act::act(context, &cluster, &sight, move_).await?;
+        let note = step.operations.iter().find(|o| o.blocked_by.is_none()).map(|o| format!("{} {}", o.kind, o.target));
+        report::event(context, &resource, false, move_.name(), note.unwrap_or_default()).await;
+    }
+    let status = said::cluster(&cluster, &sight.observed, &step, changed, &old, &now());
+    report::cluster(context, &mut resource, status).await?;
+    Ok(Action::requeue(pace(&step, &sight, changed)))
+}
+
+fn pace(step: &Step, sight: &Sight, changed: bool) -> Duration {
+    let all_answer = sight.observed.shards.values().flat_map(|seen| seen.pods.values()).all(|pod| pod.answer.is_some());
+    match () {
+        () if changed || step.act.is_some() => MOVING,
+        () if !step.operations.is_empty() || !all_answer => WAITING,
+        () => RESTING,
+    }
+}
+
+/// The time that conditions bear: whole seconds, as the API server keeps them.
+pub fn now() -> Time {
+    Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_else(|_| Timestamp::now()))
+}

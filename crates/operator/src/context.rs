@@ -1,0 +1,50 @@
+//! What every turn uses.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use meridian_plan::names::FIELD_MANAGER;
+use meridian_plan::{Apis, Settings};
+
+use crate::metrics::Metrics;
+
+/// The first wait after a failure; it doubles with each further one.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// The longest wait after a failure: what a fixed dependency may go unnoticed.
+const BACKOFF_LAST: Duration = Duration::from_secs(60);
+
+/// What every turn uses.
+pub struct Context {
+    pub client: Client,
+    pub settings: Settings,
+    /// Optional APIs whose resources may be written.
+    pub apis: Apis,
+    pub recorder: Recorder,
+    pub metrics: Metrics,
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    pub fn new(client: Client, settings: Settings, apis: Apis) -> Self {
+        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: std::env::var("POD_NAME").ok() };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, settings, apis, recorder, metrics: Metrics::default(), failures: Mutex::default() }
+    }
+
+    /// How long to wait after one more failure of this object.
+    pub fn failed(&self, object: &str) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let count = failures.entry(object.to_owned()).or_default();
+        let wait = BACKOFF_FIRST.saturating_mul(1 << (*count).min(16)).min(BACKOFF_LAST);
+        *count += 1;
+        wait
+    }
+
+    /// A turn of this object went well.
+    pub fn succeeded(&self, object: &str) {
+        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(object);
+    }
+}

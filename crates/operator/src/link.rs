@@ -1,0 +1,97 @@
+//! One turn for one link: only its status. What it needs is applied with its cluster.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::runtime::controller::Action;
+use kube::runtime::{Controller, watcher};
+use kube::{Api, ResourceExt};
+use meridian_crd::{ReplicationLink, VectorCluster};
+use meridian_model::ClusterId;
+use meridian_plan::names::CLUSTER_LABEL;
+use meridian_plan::report::{self as said, LinkSeen};
+use meridian_plan::{ValidCluster, ValidLink};
+
+use crate::cluster::{TurnError, api, now};
+use crate::context::Context;
+use crate::{kinds, report, scrape};
+
+/// Between turns.
+const PACE: Duration = Duration::from_secs(5);
+/// Lag from which a source counts as not heard: many closed times and a re-connect are missing.
+const SILENCE_SECONDS: f64 = 10.0;
+/// Lag up to which a link counts as within its bound: well above what a busy link shows, so that the condition does not flap.
+const BOUND_SECONDS: f64 = 1.0;
+
+/// Runs turns until the process is told to stop.
+pub async fn run(context: Arc<Context>, namespace: Option<String>) {
+    let (client, namespace) = (&context.client, namespace.as_deref());
+    Controller::new(api::<ReplicationLink>(client, namespace), watcher::Config::default())
+        .shutdown_on_signal()
+        .run(reconcile, after_failure, context.clone())
+        .for_each(|_| async {})
+        .await;
+}
+
+fn name(link: &ReplicationLink) -> String {
+    format!("ReplicationLink/{}/{}", link.namespace().unwrap_or_default(), link.name_any())
+}
+
+fn after_failure(link: Arc<ReplicationLink>, error: &TurnError, context: Arc<Context>) -> Action {
+    tracing::warn!(link = name(&link), error = format!("{:#}", error.0), "turn failed");
+    Action::requeue(context.failed(&name(&link)))
+}
+
+async fn reconcile(link: Arc<ReplicationLink>, context: Arc<Context>) -> Result<Action, TurnError> {
+    let began = Instant::now();
+    let ended = turn(&link, &context).await;
+    context.metrics.turned("ReplicationLink", ended.is_ok(), began.elapsed());
+    if ended.is_ok() {
+        context.succeeded(&name(&link));
+    }
+    Ok(ended?)
+}
+
+async fn turn(cached: &ReplicationLink, context: &Context) -> anyhow::Result<Action> {
+    let namespace = cached.namespace().unwrap_or_default();
+    let client = &context.client;
+    let links: Api<ReplicationLink> = Api::namespaced(client.clone(), &namespace);
+    let Some(mut resource) = links.get_opt(&cached.name_any()).await? else { return Ok(Action::await_change()) };
+    if resource.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let clusters: Api<VectorCluster> = Api::namespaced(client.clone(), &namespace);
+    let Some(owner) = clusters.get_opt(&resource.spec.cluster_ref.name).await? else {
+        let status = said::link(&resource, &LinkSeen::NoCluster, &now());
+        report::link(context, &mut resource, status).await?;
+        return Ok(Action::requeue(PACE));
+    };
+    let all = links.list(&ListParams::default()).await?.items;
+    let status = match ValidCluster::parse(&owner, &all, ClusterId(0), &context.settings) {
+        Err(_) => said::link(&resource, &LinkSeen::ClusterRefused, &now()),
+        Ok(cluster) => match ValidLink::parse(&resource, &cluster) {
+            Err(refusal) => said::link(&resource, &LinkSeen::Refused(refusal), &now()),
+            Ok(link) => {
+                let apis = kinds::served(client, context.apis).await?;
+                let heard = if link.running { heard(context, &cluster, &link).await? } else { None };
+                said::link(&resource, &LinkSeen::Valid { link: &link, cluster: &cluster, apis, heard }, &now())
+            }
+        },
+    };
+    report::link(context, &mut resource, status).await?;
+    Ok(Action::requeue(PACE))
+}
+
+/// Whether the source is heard, and whether staleness is within bounds, as the pod that is worst off says.
+async fn heard(context: &Context, cluster: &ValidCluster, link: &ValidLink) -> kube::Result<Option<(bool, bool)>> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &cluster.namespace);
+    let of_cluster = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", cluster.name));
+    let addresses = pods.list(&of_cluster).await?.items.into_iter().filter_map(|pod| pod.status?.pod_ip?.parse().ok());
+    let lags = join_all(addresses.map(|address| scrape::lag(address, link.source.as_str()))).await;
+    let worst = lags.into_iter().flatten().reduce(f64::max);
+    Ok(worst.map(|lag| (lag < SILENCE_SECONDS, lag < BOUND_SECONDS)))
+}

@@ -1,0 +1,112 @@
+//! The operator: watches, observes, applies, acts, reports. What to do, the crate `plan` decides.
+//!
+//! ```text
+//!   reconcile (cluster.rs):  observe ──► ValidCluster::parse ──► next_step ──► report::intent ──► apply ──► act ──► report
+//! ```
+//!
+//! One turn derives everything from what it reads, by quorum reads of the API server and calls to the pods, so a crash
+//! anywhere costs one turn. Start reading at `cluster.rs`.
+
+mod act;
+mod apply;
+mod certificates;
+mod cluster;
+mod context;
+mod kinds;
+mod link;
+mod metrics;
+mod observe;
+mod peers;
+mod report;
+mod scrape;
+mod serve;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use meridian_plan::{Apis, Settings};
+use tracing_subscriber::EnvFilter;
+
+use crate::context::Context;
+
+/// Runs vector-search clusters declared as `VectorCluster` and `ReplicationLink`.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Namespaces to watch, separated by commas. All, if none is given.
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+    /// Image of the data plane where a cluster names none.
+    #[arg(long, env = "NODE_IMAGE")]
+    node_image: Option<String>,
+    /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
+    #[arg(long, env = "KAFKA_IMAGE")]
+    kafka_image: Option<String>,
+    /// Optional APIs whose resources may be written where they are installed: `istio`, `strimzi`.
+    #[arg(long, env = "OPTIONAL_APIS", value_delimiter = ',')]
+    optional_apis: Vec<String>,
+    /// Where metrics and health are served.
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
+    admin_address: SocketAddr,
+    /// Write the log as JSON.
+    #[arg(long, env = "LOG_JSON")]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What else the binary does.
+#[derive(Subcommand)]
+enum Command {
+    /// Asks a running operator for its health and its counts; `helm test` runs it.
+    Check {
+        /// `host:port` of its admin port.
+        #[arg(long)]
+        address: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    if arguments.log_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    if let Some(Command::Check { address }) = arguments.command {
+        return scrape::check(&address).await;
+    }
+    // The process has one user of TLS beside the API client; a provider installed before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
+    let defaults = Settings::default();
+    let settings = Settings {
+        node_image: arguments.node_image.unwrap_or(defaults.node_image),
+        kafka_image: arguments.kafka_image.unwrap_or(defaults.kafka_image),
+    };
+    let client = kube::Client::try_default().await.context("connect to the api server")?;
+    let may = |api: &str| arguments.optional_apis.iter().any(|named| named == api);
+    let apis = Apis { istio: may("istio"), strimzi: may("strimzi") };
+    let context = Arc::new(Context::new(client, settings, apis));
+    let namespaces: Vec<Option<String>> = match arguments.watch_namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().filter(|name| !name.is_empty()).cloned().map(Some).collect(),
+    };
+    let served = tokio::spawn(serve::run(arguments.admin_address, context.clone()));
+    let mut controllers = tokio::task::JoinSet::new();
+    for namespace in namespaces {
+        tracing::info!(namespace = namespace.as_deref().unwrap_or("all"), "watching");
+        controllers.spawn(cluster::run(context.clone(), namespace.clone()));
+        controllers.spawn(link::run(context.clone(), namespace));
+    }
+    tokio::select! {
+        ended = served => ended.context("admin server")?.context("admin server"),
+        // Controllers end on SIGTERM or SIGINT only.
+        () = async { while controllers.join_next().await.is_some() {} } => Ok(()),
+    }
+}

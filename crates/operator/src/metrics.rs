@@ -1,0 +1,62 @@
+//! What the operator counts.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Edges of the duration of a turn, in seconds: from a glance at a resting cluster to a pod that does not answer.
+const EDGES: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Turn {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    name: String,
+}
+
+/// What the operator counts.
+pub struct Metrics {
+    pub registry: Registry,
+    turns: Family<Turn, Counter<u64, AtomicU64>>,
+    seconds: Histogram,
+    acts: Family<Named, Counter<u64, AtomicU64>>,
+    writes: Family<Named, Counter<u64, AtomicU64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("meridian_operator");
+        let metrics = (Family::default(), Histogram::new(EDGES), Family::default(), Family::default());
+        let (turns, seconds, acts, writes) = metrics;
+        registry.register("turns", "Turns by kind of resource and how they ended", turns.clone());
+        registry.register("turn_seconds", "Duration of a turn", seconds.clone());
+        registry.register("acts", "Acts on pods and groups", acts.clone());
+        registry.register("writes", "Writes to the API server by kind of object", writes.clone());
+        Self { registry, turns, seconds, acts, writes }
+    }
+}
+
+impl Metrics {
+    pub fn turned(&self, kind: &'static str, well: bool, took: Duration) {
+        let outcome = if well { "ok" } else { "failed" };
+        self.turns.get_or_create(&Turn { kind, outcome }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    pub fn acted(&self, name: &str) {
+        self.acts.get_or_create(&Named { name: name.into() }).inc();
+    }
+
+    pub fn wrote(&self, kind: &str) {
+        self.writes.get_or_create(&Named { name: kind.into() }).inc();
+    }
+}

@@ -1,0 +1,217 @@
+//! What a turn sees. Every read of the API server is a quorum read, so a turn sees its predecessor's writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::{Client, ResourceExt};
+use meridian_crd::{ReplicationLink, VectorCluster};
+use meridian_model::{ClusterId, ShardNumber};
+use meridian_plan::names::{CLUSTER_ID_LABEL, CLUSTER_LABEL, SHARD_LABEL};
+use meridian_plan::render::ObjectRef;
+use meridian_plan::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen, ValidCluster};
+use meridian_wire::topology::{TopologyAnswer, TopologyCall};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::peers::Peers;
+use crate::{certificates, kinds};
+
+/// What is read before the spec is parsed.
+pub struct Ground {
+    pub links: Vec<ReplicationLink>,
+    pub volumes: Vec<PersistentVolumeClaim>,
+    /// What the volumes bear; the resource's uid when there are none.
+    pub id: ClusterId,
+}
+
+/// What a turn sees.
+pub struct Sight {
+    pub observed: Observed,
+    /// Objects of ours that stand.
+    pub standing: BTreeMap<ObjectRef, Value>,
+    /// ConfigMaps that pods mount.
+    pub mounted: BTreeSet<String>,
+    /// Addresses of pods.
+    pub addresses: BTreeMap<(ShardNumber, u16), IpAddr>,
+    /// The way to the pods; none while there is no certificate authority.
+    pub peers: Option<Peers>,
+}
+
+fn of_cluster(name: &str) -> ListParams {
+    ListParams::default().labels(&format!("{CLUSTER_LABEL}={name}"))
+}
+
+/// Reads what parsing needs.
+pub async fn ground(client: &Client, cluster: &VectorCluster) -> kube::Result<Ground> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let links =
+        Api::<ReplicationLink>::namespaced(client.clone(), &namespace).list(&ListParams::default()).await?.items;
+    let volumes =
+        Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace).list(&of_cluster(&name)).await?.items;
+    let borne = volumes.iter().find_map(|volume| volume.labels().get(CLUSTER_ID_LABEL)?.parse().ok());
+    let own = cluster.uid().and_then(|uid| uid.parse().ok());
+    // Every object of an API server has a uid, and every uid is a UUID.
+    let id = borne.or(own).unwrap_or(ClusterId(0));
+    Ok(Ground { links, volumes, id })
+}
+
+/// Sees a cluster.
+pub async fn observe(
+    context: &Context,
+    resource: &VectorCluster,
+    cluster: &ValidCluster,
+    ground: &Ground,
+) -> anyhow::Result<Sight> {
+    let client = &context.client;
+    let apis = kinds::served(client, context.apis).await?;
+    let standing = standing(client, cluster, apis).await?;
+    let (secrets, peers) = secrets(client, cluster).await?;
+    let pods = Api::<Pod>::namespaced(client.clone(), &cluster.namespace).list(&of_cluster(&cluster.name)).await?.items;
+    let mut sight = Sight {
+        observed: Observed { secrets, apis, ..Observed::default() },
+        standing,
+        mounted: mounted(&pods),
+        addresses: BTreeMap::new(),
+        peers,
+    };
+    let ledgers = resource.status.as_ref().map(|status| status.shards.as_slice()).unwrap_or_default();
+    let mut revisions = BTreeMap::new();
+    for shard in ShardNumber::all(cluster.shards) {
+        let ledger = ledgers.iter().find(|ledger| ledger.shard == i32::from(shard.number()));
+        let mut seen =
+            ShardSeen { ledger: ledger.map(Ledger::from_status).unwrap_or_default(), ..ShardSeen::default() };
+        if let Some((set, revision)) = stateful_set(&sight.standing, &cluster.shard_name(shard))? {
+            seen.stateful_set = Some(set);
+            revisions.insert(shard, revision);
+        }
+        let prefix = format!("data-{}-", cluster.shard_name(shard));
+        seen.volumes = ground.volumes.iter().filter_map(|v| v.name_any().strip_prefix(&prefix)?.parse().ok()).collect();
+        sight.observed.shards.insert(shard, seen);
+    }
+    for pod in &pods {
+        let Some((shard, ordinal)) = place(cluster, pod) else { continue };
+        let Some(seen) = sight.observed.shards.get_mut(&shard) else { continue };
+        let settled = seen.stateful_set.is_some_and(|set| set.settled);
+        let own = pod.labels().get("controller-revision-hash");
+        let wanted = revisions.get(&shard).and_then(Option::as_ref);
+        let ready = pod.status.as_ref().and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+        let seen_pod = PodSeen {
+            uid: pod.uid().unwrap_or_default(),
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            ready: ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            outdated: settled && wanted.is_some() && own != wanted,
+            answer: None,
+        };
+        seen.pods.insert(ordinal, seen_pod);
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
+        if let Some(address) = address.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
+            sight.addresses.insert((shard, ordinal), address);
+        }
+    }
+    ask(cluster, &mut sight).await;
+    Ok(sight)
+}
+
+/// Asks every pod at once how it is.
+async fn ask(cluster: &ValidCluster, sight: &mut Sight) {
+    let Some(peers) = &sight.peers else { return };
+    let calls = sight.addresses.iter().map(|((shard, ordinal), address)| async move {
+        let host = host(cluster, *shard, *ordinal);
+        (*shard, *ordinal, peers.call(*address, &host, TopologyCall::Status).await)
+    });
+    for (shard, ordinal, answer) in join_all(calls).await {
+        let pod = sight.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
+        match (answer, pod) {
+            (Ok(TopologyAnswer::Status(status)), Some(pod)) => pod.answer = Some(status),
+            (Ok(other), Some(_)) => {
+                tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status")
+            }
+            (Err(error), _) => {
+                tracing::debug!(%shard, ordinal, error = &error as &dyn std::error::Error, "a pod did not answer");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The DNS name of a pod, which its certificate bears.
+pub fn host(cluster: &ValidCluster, shard: ShardNumber, ordinal: u16) -> String {
+    format!("{}.{}", cluster.pod_name(shard, ordinal), cluster.peers_domain())
+}
+
+fn place(cluster: &ValidCluster, pod: &Pod) -> Option<(ShardNumber, u16)> {
+    let shard = ShardNumber::new(pod.labels().get(SHARD_LABEL)?.parse().ok()?).ok()?;
+    let ordinal = pod.name_any().strip_prefix(&format!("{}-", cluster.shard_name(shard)))?.parse().ok()?;
+    Some((shard, ordinal))
+}
+
+fn mounted(pods: &[Pod]) -> BTreeSet<String> {
+    let volumes = pods.iter().filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
+    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone())).collect()
+}
+
+async fn standing(client: &Client, cluster: &ValidCluster, apis: Apis) -> kube::Result<BTreeMap<ObjectRef, Value>> {
+    let labels = of_cluster(&cluster.name);
+    let mut standing = BTreeMap::new();
+    for resource in kinds::standing(apis) {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &cluster.namespace, &resource);
+        for object in api.list(&labels).await? {
+            let reference = ObjectRef {
+                api_version: resource.api_version.clone(),
+                kind: resource.kind.clone(),
+                name: object.name_any(),
+            };
+            standing.insert(reference, serde_json::to_value(&object).map_err(kube::Error::SerdeError)?);
+        }
+    }
+    Ok(standing)
+}
+
+/// The StatefulSet of that name, and the revision that its pods shall have.
+fn stateful_set(
+    standing: &BTreeMap<ObjectRef, Value>,
+    name: &str,
+) -> anyhow::Result<Option<(StatefulSetSeen, Option<String>)>> {
+    let reference = ObjectRef { api_version: "apps/v1".into(), kind: "StatefulSet".into(), name: name.into() };
+    let Some(value) = standing.get(&reference) else { return Ok(None) };
+    let mut value = value.clone();
+    value["apiVersion"] = "apps/v1".into();
+    value["kind"] = "StatefulSet".into();
+    let set: StatefulSet = serde_json::from_value(value)?;
+    let status = set.status.as_ref();
+    let seen = StatefulSetSeen {
+        replicas: set.spec.as_ref().and_then(|spec| u16::try_from(spec.replicas?).ok()).unwrap_or(1),
+        settled: status.and_then(|status| status.observed_generation) == set.metadata.generation,
+        deleting: set.metadata.deletion_timestamp.is_some(),
+    };
+    Ok(Some((seen, status.and_then(|status| status.update_revision.clone()))))
+}
+
+/// Which Secrets are there, and the way to the pods that they open.
+async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<(Secrets, Option<Peers>)> {
+    let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace);
+    let holds = |secret: &Option<Secret>, key: &str| text(secret.as_ref(), key).is_some();
+    let mut present = Secrets::default();
+    if let Some(key) = &cluster.api_key {
+        present.api_key = holds(&api.get_opt(&key.secret).await?, "api-key");
+    }
+    if let Some(group) = &cluster.group {
+        present.group_key = holds(&api.get_opt(&group.secret).await?, "group-key");
+    }
+    let ca = api.get_opt(&cluster.peer_ca_name()).await?;
+    present.peer_ca = holds(&ca, "ca.crt") && holds(&ca, "ca.key");
+    present.peer_tls = holds(&api.get_opt(&cluster.peer_tls_name()).await?, "tls.crt");
+    let (Some(cert), Some(key)) = (text(ca.as_ref(), "ca.crt"), text(ca.as_ref(), "ca.key")) else {
+        return Ok((present, None));
+    };
+    let tls = certificates::client(cluster, &cert, &key)?;
+    Ok((present, Some(Peers { tls, cluster: cluster.id, region: cluster.region.clone() })))
+}
+
+fn text(secret: Option<&Secret>, key: &str) -> Option<String> {
+    String::from_utf8(secret?.data.as_ref()?.get(key)?.0.clone()).ok()
+}

@@ -1,0 +1,24 @@
+//! Every example is one that the operator accepts.
+
+use std::fs;
+use std::path::Path;
+
+use meridian_plan::{Settings, render_offline};
+
+#[test]
+fn every_example_renders() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut rendered = 0;
+    for example in fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+        for file in fs::read_dir(example.path()).unwrap() {
+            let path = file.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let out = render_offline(&text, &Settings::default()).unwrap_or_else(|error| {
+                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                panic!("{}: {error}: {source}", path.display())
+            });
+            rendered += usize::from(out.contains("kind: StatefulSet"));
+        }
+    }
+    assert!(rendered >= 8, "only {rendered} files hold a cluster");
+}

@@ -1,0 +1,121 @@
+//! The rooms have walls: a crate of ours uses only what its row allows, as the picture in STYLE.md section 2 draws it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Who may use whom, packages without `meridian-`, exactly as the picture has it. `model` is open to all but those that use no
+/// crate of ours.
+const EDGES: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("ann", &[]),
+    ("raft", &[]),
+    ("store", &[]),
+    ("crd", &[]),
+    ("tail", &["model"]),
+    ("wire", &["model"]),
+    ("shard", &["model", "ann", "store"]),
+    ("replica", &["model", "shard", "raft", "tail", "wire"]),
+    ("node", &["model", "replica", "wire", "store"]),
+    ("plan", &["model", "crd", "wire"]),
+    ("operator", &["model", "plan", "crd", "wire"]),
+    ("cli", &["model", "plan", "crd", "wire", "ann"]),
+    ("sim", &["model", "replica", "store"]),
+    ("xtask", &["crd", "plan"]),
+];
+
+/// Edges that the picture lacks, each with its reason.
+const BESIDE: &[(&str, &str, &str)] = &[
+    (
+        "replica",
+        "store",
+        "a replica's folder is laid out on any `Disk`, so that `sim` crashes the very code that `node` runs",
+    ),
+    ("node", "shard", "search threads read a shard's state beside the machine"),
+    ("sim", "shard", "the oracles compare whole states"),
+    ("sim", "raft", "faults are aimed at messages of the consensus"),
+    ("sim", "wire", "clients of the simulation speak the requests of real ones"),
+];
+
+/// Crates of others that a pure crate must never see: runtimes, sockets, the API server.
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("model", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
+    ("ann", &["tokio", "kube", "axum", "hyper", "rdkafka", "serde_json"]),
+    ("raft", &["tokio", "kube", "axum", "hyper", "rdkafka"]),
+    ("tail", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
+    ("store", &["tokio", "kube", "axum", "hyper", "rdkafka"]),
+    ("shard", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
+    ("replica", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
+    ("plan", &["tokio", "axum", "hyper", "rdkafka", "rand", "futures"]),
+    ("crd", &["tokio", "axum", "hyper", "rdkafka", "rand"]),
+];
+
+/// What each package of the workspace uses outside its tests.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let manifest = meridian_xtask::root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let used = |package: &cargo_metadata::Package| {
+        let normal = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
+        normal.map(|dependency| dependency.name.clone()).collect()
+    };
+    metadata.packages.iter().map(|package| (package.name.to_string(), used(package))).collect()
+}
+
+fn short(package: &str) -> Option<&str> {
+    package.strip_prefix("meridian-")
+}
+
+fn beside(owner: &str, used: &str) -> bool {
+    BESIDE.iter().any(|(by, of, _)| (*by, *of) == (owner, used))
+}
+
+#[test]
+fn no_crate_uses_what_it_may_not() {
+    let mut faults = Vec::new();
+    for (package, used) in uses() {
+        let name = short(&package).unwrap_or(&package).to_owned();
+        let Some((_, allowed)) = EDGES.iter().find(|(owner, _)| *owner == name) else {
+            faults.push(format!("{package} has no row"));
+            continue;
+        };
+        let ours = used.iter().filter_map(|other| short(other));
+        faults.extend(
+            ours.filter(|other| !allowed.contains(other) && !beside(&name, other))
+                .map(|other| format!("{name} uses {other}")),
+        );
+    }
+    assert!(faults.is_empty(), "forbidden edges: {faults:?}");
+}
+
+#[test]
+fn pure_crates_stay_pure() {
+    let uses = uses();
+    let mut faults = Vec::new();
+    for (name, forbidden) in FORBIDDEN {
+        let used = uses.get(&format!("meridian-{name}"));
+        faults.extend(
+            used.into_iter()
+                .flatten()
+                .filter(|other| forbidden.contains(&other.as_str()))
+                .map(|o| format!("{name} uses {o}")),
+        );
+    }
+    assert!(faults.is_empty(), "forbidden edges: {faults:?}");
+}
+
+#[test]
+fn the_rows_have_no_cycle() {
+    let mut left: BTreeMap<&str, BTreeSet<&str>> =
+        EDGES.iter().map(|(owner, used)| (*owner, used.iter().copied().collect())).collect();
+    for (owner, used, _) in BESIDE {
+        left.entry(owner).or_default().insert(used);
+    }
+    while !left.is_empty() {
+        let free: Vec<&str> = left.iter().filter(|(_, used)| used.is_empty()).map(|(owner, _)| *owner).collect();
+        assert!(!free.is_empty(), "a cycle among {:?}", left.keys());
+        for owner in free {
+            left.remove(owner);
+            left.values_mut().for_each(|used| drop(used.remove(owner)));
+        }
+    }
+}
