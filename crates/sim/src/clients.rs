@@ -1,0 +1,486 @@
+//! The clients: what they ask, of whom, what they do when nobody answers, and what they remember.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use meridian_model::{
+    Answer, CollectionDef, CollectionName, Condition, Consistency, Distance, Fields, Filter, HnswParams, Names,
+    OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Search, Select, ShardNumber, VectorDef, Vectors,
+    VersionVector, WriteId,
+};
+use meridian_replica::Event;
+use meridian_wire::client::{Body, Demand, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
+
+use crate::clock::{MILLI, Micros, SECOND};
+use crate::history::{ReadRecord, Seen, WriteRecord};
+use crate::world::{CLOCK_BOUND, What, World};
+
+/// The collection that is checked.
+pub const MAIN: &str = "main";
+/// One that comes and goes.
+const SIDE: &str = "side";
+/// Points that all clients fight for.
+pub const POINTS: u64 = 40;
+const CLIENTS: usize = 24;
+/// Times that a write is tried before its client gives up.
+const TRIES: u32 = 8;
+/// After the last fault, the region is expected to know that it is fresh.
+const SETTLED: Micros = 3 * SECOND;
+/// A demand that a settled region must meet: closed time, the way, and a busy disk.
+const EASY_MS: u64 = 250;
+
+struct Client {
+    region: usize,
+    turn: u64,
+    token: VersionVector,
+    asking: Option<Asking>,
+}
+
+/// A request under way.
+struct Asking {
+    request: Request,
+    ticket: u64,
+    tries: u32,
+    invoked: Micros,
+    gateway_region: usize,
+    /// Its place in the history, if it writes the checked collection.
+    write: Option<usize>,
+    freshness: Option<Duration>,
+    /// By true time, the answer need not be marked stale.
+    could_be_unmarked: bool,
+}
+
+/// All clients.
+pub struct Clients {
+    all: Vec<Client>,
+    tickets: BTreeMap<u64, usize>,
+    next_ticket: u64,
+    next_value: u64,
+    /// Operations begun.
+    pub begun: u64,
+    ready: bool,
+}
+
+impl Clients {
+    pub fn new() -> Self {
+        Self { all: Vec::new(), tickets: BTreeMap::new(), next_ticket: 1, next_value: 1, begun: 0, ready: false }
+    }
+
+    /// Whether nobody waits for an answer.
+    pub fn are_idle(&self) -> bool {
+        self.all.iter().all(|client| client.asking.is_none())
+    }
+}
+
+pub fn name(name: &str) -> CollectionName {
+    CollectionName::new(name).expect("a good name")
+}
+
+fn definition(collection: &str) -> CollectionDef {
+    let hnsw = HnswParams { m: 4, ef_construct: 16 };
+    let vector = VectorDef { dim: 4, distance: Distance::Euclid, hnsw };
+    CollectionDef { name: name(collection), vectors: [(String::new(), vector)].into_iter().collect() }
+}
+
+fn all_of_it() -> Select {
+    Select { payload: Fields::All, vectors: Names::None }
+}
+
+fn only(point: PointId) -> Option<Filter> {
+    let must = vec![Condition::HasId(BTreeSet::from([point]))];
+    Some(Filter { must, ..Filter::default() })
+}
+
+impl World {
+    pub fn start_clients(&mut self) {
+        for client in 0..CLIENTS {
+            let region = client % 2;
+            self.clients.all.push(Client { region, turn: 0, token: VersionVector::default(), asking: None });
+            let at = self.rng.between(300, 900) * MILLI;
+            self.queue.push(at, What::Client { client, turn: 0 });
+        }
+    }
+
+    /// A client's time has come: to ask something, to ask again, or to give up.
+    pub fn client_wakes(&mut self, client: usize, turn: u64) {
+        if self.clients.all[client].turn != turn {
+            return;
+        }
+        if self.clients.all[client].asking.is_some() {
+            return self.ask_again(client, true);
+        }
+        if self.calm {
+            return;
+        }
+        self.begin(client);
+    }
+
+    fn wake_in(&mut self, client: usize, after: Micros) {
+        let held = &mut self.clients.all[client];
+        held.turn += 1;
+        let turn = held.turn;
+        self.queue.push(self.now + after, What::Client { client, turn });
+    }
+
+    fn begin(&mut self, client: usize) {
+        let id = WriteId((u128::from(self.rng.next()) << 64) | u128::from(self.rng.next()));
+        let timeout = Duration::from_millis(self.rng.between(400, 2500));
+        let mut demand = Demand::default();
+        let body = if self.clients.ready {
+            self.compose(client, &mut demand)
+        } else if client == 0 {
+            Body::CreateCollection(definition(MAIN))
+        } else {
+            return self.wake_in(client, 100 * MILLI);
+        };
+        let freshness = demand.freshness.map(|wanted| wanted.0);
+        let write = self.remember_write(client, id, &body);
+        self.clients.begun += 1;
+        let gateway_region = self.clients.all[client].region;
+        let request = Request { id, body, demand, traceparent: None, timeout };
+        let asking = Asking {
+            request,
+            ticket: 0,
+            tries: 0,
+            invoked: self.now,
+            gateway_region,
+            write,
+            freshness,
+            could_be_unmarked: false,
+        };
+        self.clients.all[client].asking = Some(asking);
+        self.submit(client);
+    }
+
+    fn remember_write(&mut self, client: usize, id: WriteId, body: &Body) -> Option<usize> {
+        let Body::Write { collection, ops } = body else { return None };
+        if collection.as_str() != MAIN {
+            return None;
+        }
+        let change = |op: &PointOp| match op {
+            PointOp::Upsert { point, payload, .. } => (*point, crate::ledger::value_of(&payload.0)),
+            PointOp::Delete { point } => (*point, None),
+        };
+        let changes = ops.iter().map(change).collect();
+        self.history.writes.push(WriteRecord { client, id, changes, invoked: self.now, acked: None });
+        Some(self.history.writes.len() - 1)
+    }
+
+    fn compose(&mut self, client: usize, demand: &mut Demand) -> Body {
+        match self.rng.below(1000) {
+            0..=4 => return Body::CreateCollection(definition(SIDE)),
+            5..=8 => return Body::DropCollection(name(SIDE)),
+            9..=12 => return Body::ListCollections,
+            13..=16 => return Body::DescribeCollection(name(MAIN)),
+            17..=30 => {
+                let ops = self.changes(1, 0);
+                return Body::Write { collection: name(SIDE), ops };
+            }
+            31..=380 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 0) },
+            381..=420 => return Body::Write { collection: name(MAIN), ops: self.changes(3, 200) },
+            421..=490 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 1000) },
+            491..=590 => demand.consistency = Some(Consistency::Strong),
+            591..=730 => {}
+            731..=880 => {
+                let millis = *self.rng.pick(&[20, 50, 100, 150, 250, 500, 1000]).expect("not empty");
+                demand.freshness = Some(RequiredFreshness(Duration::from_millis(millis)));
+                use OnStale::{Fail, Redirect, Serve, Wait};
+                demand.on_stale = match self.rng.below(7) {
+                    0 => Some(vec![Serve]),
+                    1 => Some(vec![Wait, Serve]),
+                    2 => Some(vec![Redirect, Serve]),
+                    3 => Some(vec![Wait, Redirect, Serve]),
+                    4 => Some(vec![Wait, Fail]),
+                    5 => Some(vec![Fail]),
+                    _ => None,
+                };
+                demand.max_wait = self.rng.per_mille(500).then(|| Duration::from_millis(self.rng.between(5, 300)));
+            }
+            881..=950 => {
+                demand.consistency = Some(Consistency::Session);
+                demand.token = Some(self.clients.all[client].token.clone());
+            }
+            _ => demand.consistency = Some(Consistency::Eventual),
+        }
+        Body::Read { collection: name(MAIN), query: self.query() }
+    }
+
+    fn changes(&mut self, most: u64, deletes: u64) -> Vec<PointOp> {
+        let mut points = BTreeSet::new();
+        for _ in 0..self.rng.between(1, most) {
+            points.insert(self.rng.below(POINTS));
+        }
+        let mut ops = Vec::new();
+        for point in points {
+            let point = PointId::Num(point);
+            if self.rng.per_mille(deletes) {
+                ops.push(PointOp::Delete { point });
+                continue;
+            }
+            let value = self.clients.next_value;
+            self.clients.next_value += 1;
+            let vector = (0..4).map(|_| self.rng.below(1000) as f32 / 100.0).collect();
+            let vectors: Vectors = [(String::new(), vector)].into_iter().collect();
+            ops.push(PointOp::Upsert { point, vectors, payload: Payload(format!("{{\"n\":{value}}}").into()) });
+        }
+        ops
+    }
+
+    fn query(&mut self) -> Query {
+        let point = PointId::Num(self.rng.below(POINTS));
+        match self.rng.below(100) {
+            0..=54 => {
+                let mut ids = BTreeSet::from([point]);
+                for _ in 0..self.rng.below(3) {
+                    ids.insert(PointId::Num(self.rng.below(POINTS)));
+                }
+                Query::Retrieve { ids: ids.into_iter().collect(), select: all_of_it() }
+            }
+            55..=64 => Query::Count { filter: only(point) },
+            65..=89 => {
+                let one = self.rng.per_mille(700);
+                Query::Search(Search {
+                    vector: vec![5.0, 5.0, 5.0, 5.0],
+                    using: String::new(),
+                    filter: if one { only(point) } else { None },
+                    limit: if one { 1 } else { 5 },
+                    ef: None,
+                    exact: self.rng.per_mille(700),
+                    score_threshold: None,
+                    select: all_of_it(),
+                })
+            }
+            _ => Query::Scroll { filter: None, from: None, limit: 100, select: all_of_it() },
+        }
+    }
+
+    /// Hands the request of a client to some gateway.
+    fn submit(&mut self, client: usize) {
+        let region = self.clients.all[client].region;
+        // Some go elsewhere when their region does not answer.
+        let elsewhere = self.clients.all[client].asking.as_ref().is_some_and(|a| a.tries > 2 && a.write.is_some());
+        let region = if elsewhere && self.rng.per_mille(500) { 1 - region } else { region };
+        let up: Vec<usize> =
+            (0..self.pods.len()).filter(|pod| self.pods[*pod].region == region && self.pods[*pod].is_up()).collect();
+        let Some(pod) = self.rng.pick(&up).copied() else {
+            if let Some(asking) = &mut self.clients.all[client].asking {
+                asking.tries += 1;
+            }
+            return self.wake_in(client, 100 * MILLI);
+        };
+        let could = self.could_be_unmarked(client, region);
+        let ticket = self.clients.next_ticket;
+        self.clients.next_ticket += 1;
+        self.clients.tickets.insert(ticket, client);
+        let Some(asking) = &mut self.clients.all[client].asking else { return };
+        asking.tries += 1;
+        asking.ticket = ticket;
+        asking.gateway_region = region;
+        asking.could_be_unmarked = could;
+        let request = asking.request.clone();
+        let patience = u64::try_from(request.timeout.as_micros()).unwrap_or_default() + 300 * MILLI;
+        let life = self.pods[pod].life;
+        self.queue.push(self.now, What::Hand { pod, life, event: Event::Client { ticket, request } });
+        self.wake_in(client, patience);
+    }
+
+    /// No answer, or one that says to ask again.
+    fn ask_again(&mut self, client: usize, silent: bool) {
+        let held = &mut self.clients.all[client];
+        let Some(asking) = &held.asking else { return };
+        self.clients.tickets.remove(&asking.ticket);
+        let writes =
+            !matches!(asking.request.body, Body::Read { .. } | Body::ListCollections | Body::DescribeCollection(_));
+        if writes && (asking.tries < TRIES || !self.clients.ready) {
+            if silent {
+                return self.submit(client);
+            }
+            let after = self.rng.between(20, 300) * MILLI;
+            if let Some(asking) = &mut self.clients.all[client].asking {
+                asking.ticket = 0;
+            }
+            return self.wake_in(client, after);
+        }
+        self.done(client);
+    }
+
+    fn done(&mut self, client: usize) {
+        if let Some(asking) = self.clients.all[client].asking.take() {
+            self.clients.tickets.remove(&asking.ticket);
+        }
+        let after = self.rng.between(10, 180) * MILLI;
+        self.wake_in(client, after);
+    }
+
+    pub fn client_hears(&mut self, ticket: u64, reply: Reply) {
+        let Some(client) = self.clients.tickets.remove(&ticket) else { return };
+        let Some(asking) = self.clients.all[client].asking.as_ref().filter(|asking| asking.ticket == ticket) else {
+            return;
+        };
+        let body = match reply.body {
+            Ok(body) => body,
+            Err(refusal) => return self.refused(client, &refusal),
+        };
+        match reply.freshness.outcome {
+            Outcome::Fresh => self.counts.fresh += 1,
+            Outcome::Waited => self.counts.waited += 1,
+            Outcome::Redirected => self.counts.redirected += 1,
+            Outcome::Stale => self.counts.stale += 1,
+            Outcome::Failed => self.counts.failed += 1,
+        }
+        let write = asking.write;
+        self.clients.all[client].token.merge(&reply.freshness.token);
+        match body {
+            ReplyBody::Written(_) => {
+                self.counts.writes_acknowledged += 1;
+                if let Some(write) = write {
+                    self.history.writes[write].acked = Some(self.now);
+                }
+            }
+            ReplyBody::Done(_) => self.clients.ready = true,
+            ReplyBody::Answer(answer) => {
+                self.counts.reads_answered += 1;
+                let served = self.regions.iter().position(|region| *region == reply.freshness.served_region);
+                let redirected = reply.freshness.outcome == Outcome::Redirected;
+                self.remember_read(client, &answer, served, reply.freshness.stale, redirected);
+            }
+            ReplyBody::Collections(_) | ReplyBody::Collection(_) => {}
+        }
+        self.done(client);
+    }
+
+    fn refused(&mut self, client: usize, refusal: &Refusal) {
+        let Some(asking) = &self.clients.all[client].asking else { return };
+        let again = match refusal {
+            Refusal::Unavailable { .. } | Refusal::Overloaded(_) | Refusal::Timeout(_) | Refusal::ReadOnly => true,
+            Refusal::TooStale { .. } => {
+                self.counts.failed += 1;
+                if asking.could_be_unmarked {
+                    self.counts.could_be_unmarked += 1;
+                }
+                false
+            }
+            // The region may not have heard of the collection yet, or it is gone.
+            Refusal::NotFound(_) | Refusal::AlreadyExists(_) => {
+                if matches!(&asking.request.body, Body::CreateCollection(def) if def.name.as_str() == MAIN) {
+                    self.clients.ready = true;
+                }
+                false
+            }
+            Refusal::BadInput(_) | Refusal::Misdirected { .. } => {
+                let text = format!("a sound request was refused: {refusal}: {:?}", asking.request.body);
+                self.violation(text);
+                false
+            }
+        };
+        if again { self.ask_again(client, false) } else { self.done(client) }
+    }
+
+    fn remember_read(&mut self, client: usize, answer: &Answer, served: Option<usize>, stale: bool, redirected: bool) {
+        let Some(asking) = &self.clients.all[client].asking else { return };
+        let Body::Read { query, .. } = &asking.request.body else { return };
+        let demand = &asking.request.demand;
+        if asking.could_be_unmarked {
+            self.counts.could_be_unmarked += 1;
+            self.counts.were_unmarked += u64::from(!stale);
+        }
+        let eventual = demand.consistency == Some(Consistency::Eventual);
+        let about = format!(
+            "read {query:?} by {client}, {demand:?}, stale {stale}, redirected {redirected}, served by {served:?}"
+        );
+        let fresh_to = asking
+            .freshness
+            .filter(|_| !stale)
+            .map(|freshness| asking.invoked.saturating_sub(u64::try_from(freshness.as_micros()).unwrap_or(u64::MAX)));
+        let record = ReadRecord {
+            client,
+            invoked: asking.invoked,
+            returned: self.now,
+            seen: seen(query, answer),
+            linear: !eventual && !stale && served == Some(self.primary),
+            region: served.filter(|region| !eventual && !redirected && *region != self.primary),
+            fresh_to,
+            session: demand.token.is_some() && !stale,
+            about,
+        };
+        self.history.reads.push(record);
+    }
+
+    /// Whether the region of a gateway knows enough, by true time, that its answer need not be marked: either all has been
+    /// well for a while, or each of its replicas holds a change of each origin shard that was made after the moment asked
+    /// for, by any clock.
+    fn could_be_unmarked(&self, client: usize, region: usize) -> bool {
+        let Some(asking) = &self.clients.all[client].asking else { return false };
+        let Some(freshness) = asking.freshness.filter(|_| region != self.primary && self.keeps_clock_bound()) else {
+            return false;
+        };
+        let freshness = u64::try_from(freshness.as_micros()).unwrap_or(u64::MAX);
+        let settled = self.now >= self.faults.last + SETTLED && freshness >= EASY_MS * MILLI;
+        if settled && self.links.iter().all(|link| !link.paused) && !self.links.is_empty() {
+            return true;
+        }
+        let bound = u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default();
+        let moment = (asking.invoked + 2 * bound + 2 * MILLI).saturating_sub(freshness);
+        if moment >= self.now {
+            return false;
+        }
+        let replicas = (0..self.pods.len()).filter(|pod| self.pods[*pod].region == region && self.pods[*pod].is_up());
+        let mut any = false;
+        for pod in replicas {
+            let Some(process) = &self.pods[pod].process else { continue };
+            any = true;
+            let state = process.replica.state();
+            for shard in ShardNumber::all(self.shards[self.primary]) {
+                let origin = OriginShard { region: self.regions[self.primary].clone(), shard };
+                let seq = state.vv().position(&origin).seq.0;
+                let proposed = self.ledger.proposed_at((self.primary, shard), seq);
+                if proposed.is_none_or(|proposed| proposed <= moment) {
+                    return false;
+                }
+            }
+        }
+        any
+    }
+
+    /// Whether no two clocks ever differed by more than the machines are told.
+    pub fn keeps_clock_bound(&self) -> bool {
+        self.clock_excess() == 0
+    }
+
+    /// By how much clocks differed more than the machines are told.
+    pub fn clock_excess(&self) -> Micros {
+        let spread = u64::try_from(self.clock_errors.1 - self.clock_errors.0).unwrap_or_default();
+        spread.saturating_sub(u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default())
+    }
+}
+
+/// What an answer says of each point it speaks of.
+fn seen(query: &Query, answer: &Answer) -> Vec<(PointId, Seen)> {
+    let of = |record: &Record| (record.id, Seen::of(record.payload.as_ref().map(|payload| &*payload.0)));
+    let mut seen: BTreeMap<PointId, Seen> = match answer {
+        Answer::Records(records) | Answer::Page(records, _) => records.iter().map(of).collect(),
+        Answer::Found(found) => found.iter().map(|found| of(&found.record)).collect(),
+        Answer::Count(_) => BTreeMap::new(),
+    };
+    let has = |filter: &Option<Filter>| match filter.as_ref().and_then(|filter| filter.must.first()) {
+        Some(Condition::HasId(ids)) => ids.iter().copied().collect(),
+        _ => Vec::new(),
+    };
+    let asked: Vec<PointId> = match query {
+        Query::Retrieve { ids, .. } => ids.clone(),
+        Query::Scroll { .. } => (0..POINTS).map(PointId::Num).collect(),
+        // An exact search among one point finds it; among all, only what is found is known.
+        Query::Search(search) => has(&search.filter),
+        Query::Count { filter } => {
+            let asked: Vec<PointId> = has(filter);
+            if let (Answer::Count(1), Some(point)) = (answer, asked.first()) {
+                seen.insert(*point, Seen::Present);
+            }
+            asked
+        }
+    };
+    for point in asked {
+        seen.entry(point).or_insert(Seen::Absent);
+    }
+    seen.into_iter().collect()
+}

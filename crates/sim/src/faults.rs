@@ -1,0 +1,350 @@
+//! What goes wrong, and when it ends.
+
+use meridian_replica::{Event, LinkSettings};
+use meridian_store::{Disk, DiskFile};
+use meridian_wire::topology::TopologyCall;
+
+use crate::clock::{MILLI, Micros, SECOND};
+use crate::network::{FAIR, Weather};
+use crate::world::{What, World};
+use crate::{Sabotage, clock::Clock};
+
+/// The end of a fault.
+#[derive(Debug, Clone)]
+pub enum Healing {
+    /// Frames go through again.
+    Unblock(Vec<(usize, usize)>),
+    /// Likewise between regions.
+    Uncut(Vec<(usize, usize)>),
+    /// The disk is as fast as before.
+    FastDisk(usize),
+    /// There is space again.
+    Space(usize),
+    /// The network is fair.
+    Fair,
+    /// The link is as the operator wants it.
+    Links,
+    /// A drained pod stops.
+    Stop { pod: usize, life: u64, start_at: Micros },
+    /// The clock is right.
+    RightClock(usize),
+}
+
+/// What a seed does to a run.
+pub struct Faults {
+    /// Clocks may leave their bound.
+    wild_clocks: bool,
+    /// The last moment at which something was wrong, as far as is known.
+    pub last: Micros,
+}
+
+impl Faults {
+    pub fn new(seed: u64) -> Self {
+        Self { wild_clocks: seed % 4 == 3, last: 0 }
+    }
+}
+
+const KINDS: u64 = 26;
+
+impl World {
+    /// Does the next fault, and plans the one after it.
+    pub fn next_fault(&mut self) {
+        if self.calm {
+            return;
+        }
+        let kind = match self.plan.sabotage {
+            // Where a bug needs a rare fault, that fault comes more often.
+            Some(Sabotage::VoteAfterLogLoss) if self.rng.per_mille(400) => 12,
+            Some(Sabotage::AcceptLogDamage) if self.rng.per_mille(400) => 13,
+            Some(Sabotage::AckBeforeFsync) if self.rng.per_mille(300) => 3,
+            _ => self.rng.below(KINDS),
+        };
+        let lasting = self.fault(kind);
+        self.trace(0xfa17 ^ (kind << 16));
+        if let Some(lasting) = lasting {
+            self.counts.faults += 1;
+            self.faults.last = self.faults.last.max(self.now + lasting);
+        }
+        let next = self.now + self.rng.between(150, 800) * MILLI;
+        self.queue.push(next, What::Fault);
+    }
+
+    fn up(&self) -> Vec<usize> {
+        (0..self.pods.len()).filter(|pod| self.pods[*pod].is_up()).collect()
+    }
+
+    fn any_up(&mut self) -> Option<usize> {
+        let up = self.up();
+        // Leaders are where it hurts.
+        if self.rng.per_mille(400) {
+            let groups = self.groups();
+            let group = *self.rng.pick(&groups)?;
+            if let Some((pod, _)) = self.leader(group) {
+                return Some(pod);
+            }
+        }
+        self.rng.pick(&up).copied()
+    }
+
+    fn any_group(&mut self) -> (usize, meridian_model::ShardNumber) {
+        let groups = self.groups();
+        groups[self.rng.index(groups.len())]
+    }
+
+    /// Does one fault; how long it lasts, or nothing if it could not be done.
+    fn fault(&mut self, kind: u64) -> Option<Micros> {
+        self.log(|| format!("fault {kind}"));
+        match kind {
+            0 => {
+                let pod = self.any_up()?;
+                let after = self.rng.between(100, 2500) * MILLI;
+                self.stop(pod, true, Some(after));
+                Some(after)
+            }
+            1 => {
+                let pod = self.any_up()?;
+                let after = self.rng.between(10, 1000) * MILLI;
+                self.stop(pod, false, Some(after));
+                Some(after)
+            }
+            // A crash at some write, fsync or rename to come.
+            2 | 24 | 25 => {
+                let pod = self.any_up()?;
+                let operations = self.rng.between(1, 60);
+                self.pods[pod].disk.crash_at(operations);
+                Some(2 * SECOND)
+            }
+            // The power of a whole shard fails at once.
+            3 => {
+                let group = self.any_group();
+                for pod in self.pods_of(group) {
+                    if self.pods[pod].is_up() {
+                        let after = self.rng.between(50, 1200) * MILLI;
+                        self.stop(pod, true, Some(after));
+                    }
+                }
+                Some(2 * SECOND)
+            }
+            4..=6 => self.partition(kind),
+            7 => self.cut_regions(),
+            8 => {
+                let open = self.network.open();
+                let connection = *self.rng.pick(&open)?;
+                self.break_connection(connection);
+                Some(100 * MILLI)
+            }
+            9 => {
+                let pod = self.any_up()?;
+                self.pods[pod].sync_us = self.rng.between(2, 80) * MILLI;
+                let lasting = self.rng.between(300, 3000) * MILLI;
+                self.queue.push(self.now + lasting, What::Heal(Healing::FastDisk(pod)));
+                Some(lasting)
+            }
+            10 => {
+                let pod = self.any_up()?;
+                let lasting = self.rng.between(50, 2500) * MILLI;
+                self.pods[pod].paused_until = self.now + lasting;
+                Some(lasting)
+            }
+            11 => self.jump_clock(),
+            12 => self.lose_volume(),
+            13 => self.flip_byte(),
+            14 => {
+                let pod = self.any_up()?;
+                let used: u64 = self.pods[pod].disk.files().iter().map(|(_, bytes)| bytes).sum();
+                let room = self.rng.below(40_000);
+                self.pods[pod].disk.limit(used + room);
+                let lasting = self.rng.between(500, 4000) * MILLI;
+                self.queue.push(self.now + lasting, What::Heal(Healing::Space(pod)));
+                Some(lasting)
+            }
+            15 | 16 => {
+                let group = self.any_group();
+                self.is_whole(group).then(|| self.scale(group))?;
+                Some(SECOND)
+            }
+            17 => {
+                let group = self.any_group();
+                let (pod, status) = self.leader(group)?;
+                let to = self.rng.pick(&status.voters)?.replica;
+                let event = Event::Topology { ticket: 0, call: TopologyCall::TransferLeader { to } };
+                let life = self.pods[pod].life;
+                self.queue.push(self.now + 1, What::Hand { pod, life, event });
+                Some(SECOND)
+            }
+            18 => {
+                let pod = self.any_up()?;
+                let life = self.pods[pod].life;
+                self.queue.push(self.now + 1, What::Hand { pod, life, event: Event::Drain });
+                Some(SECOND)
+            }
+            19..=21 => self.pause_link(kind == 21),
+            22 => {
+                let pod = self.any_up()?;
+                self.pods[pod].disk.fail_next(1, std::io::ErrorKind::Other);
+                Some(SECOND)
+            }
+            _ => {
+                let rng = &mut self.rng;
+                self.network.weather = Weather { lost: rng.below(60), doubled: rng.below(60), late: rng.below(60) };
+                let lasting = self.rng.between(300, 3000) * MILLI;
+                self.queue.push(self.now + lasting, What::Heal(Healing::Fair));
+                Some(lasting)
+            }
+        }
+    }
+
+    /// A pod and the others of its region do not hear each other, or one side does not hear the other.
+    fn partition(&mut self, kind: u64) -> Option<Micros> {
+        let pod = self.any_up()?;
+        let region = self.pods[pod].region;
+        let others: Vec<usize> =
+            (0..self.pods.len()).filter(|other| *other != pod && self.pods[*other].region == region).collect();
+        let out = others.iter().map(|other| (pod, *other));
+        let back = others.iter().map(|other| (*other, pod));
+        let ways: Vec<(usize, usize)> = match (kind, self.rng.below(2)) {
+            (4 | 5, _) => out.chain(back).collect(),
+            (_, 0) => out.collect(),
+            _ => back.collect(),
+        };
+        for (from, to) in &ways {
+            self.network.block(*from, *to, true);
+        }
+        // Some networks swallow, others refuse.
+        if self.rng.per_mille(500) {
+            for (from, to) in &ways {
+                self.break_peers(*from, *to);
+            }
+        }
+        let lasting = self.rng.between(100, 3000) * MILLI;
+        self.queue.push(self.now + lasting, What::Heal(Healing::Unblock(ways)));
+        Some(lasting)
+    }
+
+    fn cut_regions(&mut self) -> Option<Micros> {
+        let ways = match self.rng.below(4) {
+            0 => vec![(0, 1)],
+            1 => vec![(1, 0)],
+            _ => vec![(0, 1), (1, 0)],
+        };
+        for (from, to) in &ways {
+            self.network.cut(*from, *to, true);
+        }
+        if self.rng.per_mille(500) {
+            for connection in self.network.open() {
+                self.break_connection(connection);
+            }
+        }
+        let lasting = self.rng.between(200, 4000) * MILLI;
+        self.queue.push(self.now + lasting, What::Heal(Healing::Uncut(ways)));
+        Some(lasting)
+    }
+
+    fn jump_clock(&mut self) -> Option<Micros> {
+        let pod = self.any_up()?;
+        let spread = if self.faults.wild_clocks { 700_000 } else { 4_500 };
+        let error = i64::try_from(self.rng.between(0, 2 * spread)).ok()? - i64::try_from(spread).ok()?;
+        let now = self.now;
+        self.pods[pod].clock.jump(now, error);
+        if self.faults.wild_clocks {
+            let lasting = self.rng.between(500, 3000) * MILLI;
+            self.queue.push(now + lasting, What::Heal(Healing::RightClock(pod)));
+            return Some(lasting);
+        }
+        Some(100 * MILLI)
+    }
+
+    /// A pod whose group can do without its disk.
+    fn spare(&mut self) -> Option<usize> {
+        let group = self.any_group();
+        if !self.is_whole(group) {
+            return None;
+        }
+        let pods: Vec<usize> = self.pods_of(group).into_iter().filter(|pod| self.pods[*pod].is_up()).collect();
+        self.rng.pick(&pods).copied()
+    }
+
+    fn lose_volume(&mut self) -> Option<Micros> {
+        let pod = self.spare()?;
+        let after = self.rng.between(20, 800) * MILLI;
+        self.stop(pod, true, Some(after));
+        self.pods[pod].disk.wipe();
+        self.pods[pod].tampered = true;
+        Some(3 * SECOND)
+    }
+
+    /// A byte of a record that was synced a while ago, and that later ones vouch for.
+    fn flip_byte(&mut self) -> Option<Micros> {
+        let pod = self.spare()?;
+        let recent = &self.pods[pod].recent;
+        let upto = recent.len().checked_sub(60)?;
+        let record = recent.get(self.rng.index(upto))?.clone();
+        let after = self.rng.between(20, 800) * MILLI;
+        self.stop(pod, false, Some(after));
+        let disk = self.pods[pod].disk.clone();
+        for (path, bytes) in
+            disk.files().into_iter().filter(|(path, _)| path.starts_with("log/seg") || path.starts_with("log/"))
+        {
+            let mut content = vec![0; usize::try_from(bytes).ok()?];
+            let read = disk.open(&path).and_then(|file| file.read_at(0, &mut content));
+            let found = content.windows(record.len()).position(|window| window == record.as_slice());
+            if let (Ok(()), Some(at)) = (read, found) {
+                let offset = at as u64 + self.rng.below(record.len() as u64);
+                disk.flip(&path, offset, 1 << self.rng.below(8)).ok()?;
+                self.pods[pod].tampered = true;
+                return Some(3 * SECOND);
+            }
+        }
+        None
+    }
+
+    /// The link is paused, or deleted, and comes back.
+    fn pause_link(&mut self, delete: bool) -> Option<Micros> {
+        let source = self.regions[self.primary].clone();
+        let links = if delete { Vec::new() } else { vec![LinkSettings { source, paused: true, kafka: false }] };
+        self.set_links(links);
+        let lasting = self.rng.between(300, 4500) * MILLI;
+        self.queue.push(self.now + lasting, What::Heal(Healing::Links));
+        Some(lasting)
+    }
+
+    pub fn heal(&mut self, healing: Healing) {
+        match healing {
+            Healing::Unblock(ways) => ways.into_iter().for_each(|(from, to)| self.network.block(from, to, false)),
+            Healing::Uncut(ways) => ways.into_iter().for_each(|(from, to)| self.network.cut(from, to, false)),
+            Healing::FastDisk(pod) => self.pods[pod].sync_us = 150,
+            Healing::Space(pod) => self.pods[pod].disk.limit(u64::MAX),
+            Healing::Fair => self.network.weather = FAIR,
+            Healing::Links => {
+                let source = self.regions[self.primary].clone();
+                self.set_links(vec![LinkSettings { source, paused: false, kafka: false }]);
+            }
+            Healing::Stop { pod, life, start_at } => {
+                if self.pods[pod].life == life {
+                    let after = start_at.saturating_sub(self.now);
+                    self.stop(pod, false, Some(after));
+                }
+            }
+            Healing::RightClock(pod) => self.pods[pod].clock = Clock::new(0, 0),
+        }
+    }
+
+    /// All faults end.
+    pub fn calm_down(&mut self) {
+        self.log(|| "calm".into());
+        self.calm = true;
+        self.network.clear();
+        self.heal(Healing::Links);
+        for pod in 0..self.pods.len() {
+            self.heal(Healing::FastDisk(pod));
+            self.heal(Healing::Space(pod));
+            if self.faults.wild_clocks {
+                self.heal(Healing::RightClock(pod));
+            }
+            self.pods[pod].paused_until = 0;
+            if !self.pods[pod].is_up() {
+                self.start_at(pod, self.now + MILLI);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! When faults have stopped: are the regions equal, and does everything add up?
+
+use std::collections::BTreeMap;
+
+use meridian_model::{Answer, Fields, Names, OriginShard, PointId, Query, Select, ShardNumber};
+use meridian_replica::{ReadJob, ReadWhat, execute};
+use meridian_shard::Digest;
+use meridian_wire::frame::PartBody;
+
+use crate::clients::{MAIN, POINTS, name};
+use crate::ledger::value_of;
+use crate::world::World;
+
+impl World {
+    /// Whether everybody has everything.
+    pub fn is_quiet(&self) -> bool {
+        self.clients.are_idle() && self.unequal().is_none()
+    }
+
+    /// What is not equal yet.
+    pub fn unequal(&self) -> Option<String> {
+        for group in self.groups() {
+            if !self.is_whole(group) {
+                return Some(format!("{group:?} is not whole"));
+            }
+            let committed = self.ledger.sequences(group);
+            for pod in self.pods_of(group).into_iter().filter(|pod| self.pods[*pod].wanted) {
+                let Some(process) = &self.pods[pod].process else { return Some(format!("pod {pod} is down")) };
+                let state = process.replica.state();
+                let own = state.next_seq().0 - 1;
+                if own != committed {
+                    return Some(format!("pod {pod}: {own} of {committed} own changes"));
+                }
+                if group.0 == self.primary {
+                    continue;
+                }
+                for shard in ShardNumber::all(self.shards[self.primary]) {
+                    let origin = OriginShard { region: self.regions[self.primary].clone(), shard };
+                    let (have, all) =
+                        (state.vv().position(&origin).seq.0, self.ledger.sequences((self.primary, shard)));
+                    if have != all {
+                        return Some(format!("pod {pod}: {have} of {all} changes of {origin}"));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Everything that can only be judged at the end.
+    pub fn check_finally(&mut self) {
+        let mut digests: Vec<Vec<Digest>> = Vec::new();
+        for region in 0..self.regions.len() {
+            let mut of_region: Vec<Digest> = Vec::new();
+            for shard in ShardNumber::all(self.shards[region]) {
+                let mut of_shard: Vec<Digest> = Vec::new();
+                for pod in self.pods_of((region, shard)) {
+                    let Some(process) = self.pods[pod].process.as_ref().filter(|_| self.pods[pod].wanted) else {
+                        continue;
+                    };
+                    of_shard.push(process.replica.state().digest());
+                }
+                if of_shard.iter().any(|digest| *digest != of_shard[0]) {
+                    self.violation(format!("the replicas of shard {shard} of region {region} differ"));
+                    return;
+                }
+                of_region.push(of_shard[0]);
+            }
+            digests.push(of_region);
+        }
+        let sums: Vec<Digest> = digests.iter().map(|shards| shards.iter().copied().sum()).collect();
+        if sums[0] != sums[1] {
+            self.violation("the regions differ".into());
+        }
+        self.check_contents();
+        let Some(main) = self.ledger.created(MAIN) else {
+            return self.violation("the collection was never created".into());
+        };
+        let excess = self.clock_excess();
+        for read in &mut self.history.reads {
+            // Clocks further apart than the machines are told make answers staler by as much.
+            read.fresh_to = read.fresh_to.map(|moment| moment.saturating_sub(excess));
+        }
+        let faults = self.history.check(&self.ledger, main);
+        for fault in faults.into_iter().take(5) {
+            self.violation(fault);
+        }
+    }
+
+    /// Every replica holds the newest change of each of its points, and nothing else.
+    fn check_contents(&mut self) {
+        let Some(main) = self.ledger.created(MAIN) else { return };
+        let mut newest: BTreeMap<PointId, u64> = BTreeMap::new();
+        for ((collection, point), changes) in self.ledger.points() {
+            if let (true, Some(value)) = (*collection == main, changes.last().and_then(|change| change.value)) {
+                newest.insert(*point, value);
+            }
+        }
+        let ids: Vec<PointId> = (0..POINTS).map(PointId::Num).collect();
+        let select = Select { payload: Fields::All, vectors: Names::None };
+        let what = ReadWhat::Points(name(MAIN), Query::Retrieve { ids, select });
+        let mut faults = Vec::new();
+        for (number, pod) in self.pods.iter().enumerate() {
+            let Some(process) = pod.process.as_ref().filter(|_| pod.wanted) else { continue };
+            let state = process.replica.state();
+            let result = execute(&state, &ReadJob { what: what.clone() });
+            let Some(PartBody::Answer { answer: Answer::Records(records), .. }) = result.body else {
+                faults.push(format!("pod {number} does not know the collection"));
+                continue;
+            };
+            let held: BTreeMap<PointId, u64> = (records.iter())
+                .filter_map(|record| Some((record.id, value_of(&record.payload.as_ref()?.0)?)))
+                .collect();
+            let expected: BTreeMap<PointId, u64> = (newest.iter())
+                .filter(|(point, _)| state.table().shard_of(**point) == pod.shard)
+                .map(|(point, value)| (*point, *value))
+                .collect();
+            if held != expected {
+                let odd: Vec<_> = (0..POINTS)
+                    .map(PointId::Num)
+                    .filter(|point| held.get(point) != expected.get(point))
+                    .map(|point| (point, held.get(&point), expected.get(&point)))
+                    .collect();
+                faults.push(format!("pod {number} holds other values than were committed last: {odd:?}"));
+            }
+        }
+        faults.into_iter().take(3).for_each(|fault| self.violation(fault));
+    }
+}

@@ -1,0 +1,51 @@
+//! Many replicas in two regions, in one thread, on a virtual clock, network and disk; and what must hold of them.
+//!
+//! Owns: the faults, the clients, the operator's part, and the oracles. It drives [`meridian_replica::Replica`] itself on
+//! [`meridian_store::SimDisk`] and decides nothing that the machine decides. One seed decides all: equal runs are equal.
+//!
+//! ```text
+//!   Rng ──► faults, clients, operator ──► World ──events──► Replica ×9
+//!                                          │  ◄──commands──    │
+//!                                          ├─ history ◄─ replies
+//!                                          └─ ledger  ◄─ committed log entries
+//!                                   check: history against ledger, region against region
+//! ```
+//!
+//! Start reading at [`run`], then `world`, then `history`.
+
+mod clients;
+mod clock;
+mod faults;
+mod final_check;
+mod history;
+mod ledger;
+mod network;
+mod operator;
+mod pod;
+mod queue;
+mod report;
+mod rng;
+mod world;
+
+pub use meridian_replica::Sabotage;
+pub use report::{Counts, Report};
+
+/// What a run is like, beside its seed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plan {
+    /// A bug put in on purpose.
+    pub sabotage: Option<Sabotage>,
+    /// Prints what happens.
+    pub verbose: bool,
+}
+
+/// Runs one seed to its end, or to the first thing that must not happen.
+#[must_use]
+pub fn run(seed: u64, plan: Plan) -> Report {
+    let ran = std::panic::catch_unwind(|| world::World::new(seed, plan).run());
+    ran.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+        Report { seed, counts: Counts::default(), trace: 0, faults: vec![format!("panic: {said}")] }
+    })
+}

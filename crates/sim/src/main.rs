@@ -1,0 +1,106 @@
+//! `meridian-sim --seeds A..B`: runs seeds, says what they did, and how to run a failing one again.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Parser;
+use meridian_sim::{Counts, Plan, Report, Sabotage, run};
+
+/// Simulates regions of replicas under faults.
+#[derive(Parser)]
+struct Args {
+    /// Seeds: one, or a range `A..B` without its end.
+    #[arg(long, env = "SEEDS", default_value = "0..300")]
+    seeds: String,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+    /// Puts a bug in on purpose, by its name.
+    #[arg(long)]
+    sabotage: Option<String>,
+    /// Prints what happens.
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let (from, to) = range(&args.seeds)?;
+    let sabotage = args.sabotage.as_deref().map(sabotage).transpose()?;
+    let plan = Plan { sabotage, verbose: args.verbose };
+    let began = Instant::now();
+    let next = AtomicU64::new(from);
+    let (tell, hear) = mpsc::channel::<Report>();
+    let mut total = Counts::default();
+    let (mut done, mut failed) = (0, Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.max(1) {
+            let (tell, next) = (tell.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to || tell.send(run(seed, plan)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(tell);
+        for report in hear {
+            done += 1;
+            total.add(&report.counts);
+            if !report.faults.is_empty() {
+                println!("seed {} failed:", report.seed);
+                report.faults.iter().for_each(|fault| println!("  {fault}"));
+                println!("  again: {}", report.replay());
+                failed.push(report.seed);
+            }
+            if to - from == 1 {
+                println!("seed {}: trace {:016x}", report.seed, report.trace);
+            }
+            if done % 25 == 0 {
+                let minutes = began.elapsed().as_secs_f64() / 60.0;
+                println!(
+                    "{done} of {} seeds, {:.0} a minute, {} failed",
+                    to - from,
+                    done as f64 / minutes,
+                    failed.len()
+                );
+            }
+        }
+    });
+    println!("{total}");
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    println!("sim: seeds={done} failed={} seeds_a_minute={:.0}", failed.len(), done as f64 / minutes);
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn range(text: &str) -> anyhow::Result<(u64, u64)> {
+    let number = |text: &str| text.trim().parse::<u64>().with_context(|| format!("{text:?} is no seed"));
+    match text.split_once("..") {
+        Some((from, to)) => Ok((number(from)?, number(to)?)),
+        None => number(text).map(|seed| (seed, seed + 1)),
+    }
+}
+
+fn sabotage(name: &str) -> anyhow::Result<Sabotage> {
+    use Sabotage::{
+        AcceptGap, AcceptLogDamage, AckBeforeFsync, CloseTooHigh, ReadWithoutIndex, SkipVvCheck, UnmarkedStale,
+        VoteAfterLogLoss,
+    };
+    let all = [
+        AckBeforeFsync,
+        SkipVvCheck,
+        AcceptGap,
+        CloseTooHigh,
+        ReadWithoutIndex,
+        VoteAfterLogLoss,
+        UnmarkedStale,
+        AcceptLogDamage,
+    ];
+    let found = all.into_iter().find(|bug| format!("{bug:?}") == name);
+    found.with_context(|| format!("{name:?} is none of {all:?}"))
+}

@@ -1,0 +1,120 @@
+//! A pod: a disk, a clock, and a process that may or may not run on them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use meridian_model::ShardNumber;
+use meridian_raft::Entry as RaftEntry;
+use meridian_replica::volume::{LogVolume, SnapshotVolume};
+use meridian_replica::{LogRecord, Replica};
+use meridian_store::SimDisk;
+use meridian_wire::frame::NodeId;
+use meridian_wire::topology::Identity;
+
+use crate::clock::{Clock, Micros};
+use crate::ledger::Group;
+
+/// Where a pod stands.
+pub struct Pod {
+    /// Its region, by number.
+    pub region: usize,
+    /// Its shard.
+    pub shard: ShardNumber,
+    /// Where its peer port is.
+    pub address: String,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Its clocks.
+    pub clock: Clock,
+    /// What the operator last made it.
+    pub identity: Option<Identity>,
+    /// Grows with every start and stop, so that what was meant for an earlier process finds nobody.
+    pub life: u64,
+    /// What runs.
+    pub process: Option<Process>,
+    /// Whether the operator wants it.
+    pub wanted: bool,
+    /// Its log is known damaged or lost: it waits for a new identity.
+    pub damaged: bool,
+    /// A fault took or changed what it had synced since it was born.
+    pub tampered: bool,
+    /// It will start again by itself.
+    pub starting: bool,
+    /// Stopped, as by SIGSTOP, until then.
+    pub paused_until: Micros,
+    /// What a sync takes at least, in microseconds.
+    pub sync_us: Micros,
+    /// Records written lately, for a byte of them to be flipped.
+    pub recent: VecDeque<Vec<u8>>,
+}
+
+/// A running process.
+pub struct Process {
+    /// The machine.
+    pub replica: Replica,
+    /// Its log.
+    pub log: LogVolume<SimDisk>,
+    /// Its snapshots.
+    pub snapshots: SnapshotVolume<SimDisk>,
+    /// Waiting for the disk.
+    pub queue: Vec<(u64, Vec<Vec<u8>>)>,
+    /// The disk is at work.
+    pub syncing: bool,
+    /// It was told that its disk is full.
+    pub full: bool,
+    /// Its log, as it told the disk.
+    pub entries: BTreeMap<u64, RaftEntry>,
+    /// The newest entry that the ledger heard of from it.
+    pub applied: u64,
+    /// Connection to another region that it opened.
+    pub region_connection: Option<u64>,
+}
+
+impl Pod {
+    /// The group it belongs to.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        (self.region, self.shard)
+    }
+
+    /// The replica that it is, if it is one.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        self.identity.as_ref().map(|identity| NodeId { shard: self.shard, replica: identity.replica })
+    }
+
+    /// Whether a process runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+}
+
+impl Process {
+    /// Takes note of what the machine hands to the disk; the entries among it.
+    pub fn note(&mut self, records: &[Vec<u8>]) -> Vec<RaftEntry> {
+        let mut noted = Vec::new();
+        for record in records {
+            match LogRecord::decode(record) {
+                Ok(LogRecord::Entry(entry)) => {
+                    self.entries.split_off(&entry.index);
+                    self.entries.insert(entry.index, entry.clone());
+                    noted.push(entry);
+                }
+                Ok(LogRecord::Base { index, .. }) => self.entries = self.entries.split_off(&(index + 1)),
+                Ok(LogRecord::HardState(_)) | Err(_) => {}
+            }
+        }
+        noted
+    }
+
+    /// The entries applied since the last call, as far as they stand in its log.
+    pub fn newly_applied(&mut self) -> Vec<RaftEntry> {
+        let applied = self.replica.state().applied().0;
+        if applied <= self.applied {
+            return Vec::new();
+        }
+        let new = self.entries.range(self.applied + 1..=applied).map(|(_, entry)| entry.clone()).collect();
+        self.applied = applied;
+        new
+    }
+}

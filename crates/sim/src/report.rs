@@ -1,0 +1,135 @@
+//! What a run did and found.
+
+use std::fmt;
+
+/// What happened in a run, counted, so that it is known to have tried what it claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named for what it counts")]
+pub struct Counts {
+    pub operations: u64,
+    pub writes_acknowledged: u64,
+    pub reads_answered: u64,
+    pub faults: u64,
+    pub elections: u64,
+    pub crashes: u64,
+    pub torn_tails: u64,
+    pub damaged_logs: u64,
+    pub snapshots_taken: u64,
+    pub snapshot_installs: u64,
+    pub membership_changes: u64,
+    pub writes_repeated: u64,
+    pub duplicates_dropped: u64,
+    pub gaps_healed: u64,
+    pub reseeds: u64,
+    pub fresh: u64,
+    pub waited: u64,
+    pub redirected: u64,
+    pub stale: u64,
+    pub failed: u64,
+    pub disks_filled: u64,
+    pub could_be_unmarked: u64,
+    pub were_unmarked: u64,
+    pub simulated_ms: u64,
+    pub events: u64,
+}
+
+macro_rules! all {
+    ($self:ident, $f:expr) => {{
+        let mut f = $f;
+        f("operations", $self.operations);
+        f("writes acknowledged", $self.writes_acknowledged);
+        f("reads answered", $self.reads_answered);
+        f("faults", $self.faults);
+        f("elections", $self.elections);
+        f("crashes", $self.crashes);
+        f("torn tails", $self.torn_tails);
+        f("damaged logs", $self.damaged_logs);
+        f("snapshots taken", $self.snapshots_taken);
+        f("snapshot installs", $self.snapshot_installs);
+        f("membership changes", $self.membership_changes);
+        f("writes repeated", $self.writes_repeated);
+        f("duplicates dropped", $self.duplicates_dropped);
+        f("gaps healed", $self.gaps_healed);
+        f("re-seeds", $self.reseeds);
+        f("answers fresh", $self.fresh);
+        f("answers waited", $self.waited);
+        f("answers redirected", $self.redirected);
+        f("answers stale", $self.stale);
+        f("answers failed", $self.failed);
+        f("disks filled", $self.disks_filled);
+        f("could be unmarked", $self.could_be_unmarked);
+        f("were unmarked", $self.were_unmarked);
+        f("simulated ms", $self.simulated_ms);
+        f("events", $self.events);
+    }};
+}
+
+impl Counts {
+    /// Each with its name.
+    #[must_use]
+    pub fn all(&self) -> Vec<(&'static str, u64)> {
+        let mut out = Vec::new();
+        all!(self, |name, count| out.push((name, count)));
+        out
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |a: &mut u64, b: u64| *a += b;
+        sum(&mut self.operations, other.operations);
+        sum(&mut self.writes_acknowledged, other.writes_acknowledged);
+        sum(&mut self.reads_answered, other.reads_answered);
+        sum(&mut self.faults, other.faults);
+        sum(&mut self.elections, other.elections);
+        sum(&mut self.crashes, other.crashes);
+        sum(&mut self.torn_tails, other.torn_tails);
+        sum(&mut self.damaged_logs, other.damaged_logs);
+        sum(&mut self.snapshots_taken, other.snapshots_taken);
+        sum(&mut self.snapshot_installs, other.snapshot_installs);
+        sum(&mut self.membership_changes, other.membership_changes);
+        sum(&mut self.writes_repeated, other.writes_repeated);
+        sum(&mut self.duplicates_dropped, other.duplicates_dropped);
+        sum(&mut self.gaps_healed, other.gaps_healed);
+        sum(&mut self.reseeds, other.reseeds);
+        sum(&mut self.fresh, other.fresh);
+        sum(&mut self.waited, other.waited);
+        sum(&mut self.redirected, other.redirected);
+        sum(&mut self.stale, other.stale);
+        sum(&mut self.failed, other.failed);
+        sum(&mut self.disks_filled, other.disks_filled);
+        sum(&mut self.could_be_unmarked, other.could_be_unmarked);
+        sum(&mut self.were_unmarked, other.were_unmarked);
+        sum(&mut self.simulated_ms, other.simulated_ms);
+        sum(&mut self.events, other.events);
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, count)) in self.all().into_iter().enumerate() {
+            write!(f, "{}{name} {count}", if i == 0 { "" } else { " · " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a run of one seed did and found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What happened.
+    pub counts: Counts,
+    /// A hash of all that happened, in order: equal runs have equal ones.
+    pub trace: u64,
+    /// What must not have happened.
+    pub faults: Vec<String>,
+}
+
+impl Report {
+    /// The one line that runs the seed again.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        format!("make sim SEEDS={}", self.seed)
+    }
+}
