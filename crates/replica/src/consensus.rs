@@ -97,12 +97,20 @@ impl Replica {
         indexes.resize(records.len(), None);
         indexes.extend(output.entries.iter().map(|entry| Some(entry.index)));
         records.extend(output.entries.into_iter().map(LogRecord::Entry));
-        if records.is_empty() || self.settings.sabotage == Some(Sabotage::AckBeforeFsync) {
+        let early = self.settings.sabotage == Some(Sabotage::AckBeforeFsync);
+        if early || (records.is_empty() && self.consensus.persisting.is_empty()) {
             if !records.is_empty() {
                 self.persist(records, indexes, None, Vec::new(), None);
             }
             self.send_envelopes(output.messages_after_persist);
             self.raft.persisted(output.number);
+        } else if records.is_empty() {
+            // Nothing to write, but what it says may rest on what is still being written: an append that came twice is
+            // acknowledged only once its first copy is on disk.
+            let number = self.consensus.persisting.back().map_or(0, |last| last.number);
+            let (output, messages) = (Some(output.number), output.messages_after_persist);
+            let behind = Persisting { number, output, indexes: Vec::new(), messages, release_before: None };
+            self.consensus.persisting.push_back(behind);
         } else {
             self.persist(records, indexes, Some(output.number), output.messages_after_persist, None);
         }

@@ -88,7 +88,13 @@ impl World {
             if up <= left / 2 {
                 return;
             }
-            TopologyCall::Remove { replica, expected }
+            // A leader hands over before it goes.
+            match voters.iter().find(|id| is_wanted(id)) {
+                Some(to) if self.pods[pod].node().is_some_and(|node| node.replica == replica) => {
+                    TopologyCall::TransferLeader { to: *to }
+                }
+                _ => TopologyCall::Remove { replica, expected },
+            }
         } else if let Some(replica) = learners.iter().next() {
             TopologyCall::Promote { replica: *replica, expected }
         } else if let Some((new, replica)) = wanted.iter().find(|(_, id)| !voters.contains(id)) {

@@ -374,7 +374,8 @@ impl World {
                 self.send(pod, to, message);
             }
             Command::SendRegion(to, message) => self.send_region(pod, &to, message),
-            Command::Dial(..) | Command::TopologyReply { .. } => {}
+            Command::Dial(..) => {}
+            Command::TopologyReply { answer, .. } => self.log(|| format!("pod {pod} to the operator: {answer:?}")),
             Command::Reply { ticket, reply } => self.client_hears(ticket, reply),
             Command::Read { job, what } => {
                 let at = self.now + self.rng.between(20, 400);
