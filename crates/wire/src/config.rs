@@ -156,20 +156,20 @@ pub enum Auth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftTiming {
-    /// Milliseconds a tick. Default 50.
+    /// Milliseconds a tick. Default 20.
     #[serde(deserialize_with = "between::<_, u64, 5, 1000>")]
     pub tick_ms: u64,
-    /// Ticks between heartbeats. Default 2.
+    /// Ticks between heartbeats. Default 5.
     #[serde(deserialize_with = "between::<_, u32, 1, 1000>")]
     pub heartbeat_ticks: u32,
-    /// Ticks without a leader before an election. Default 10.
+    /// Ticks without a leader before an election. Default 40.
     #[serde(deserialize_with = "between::<_, u32, 2, 10000>")]
     pub election_ticks: u32,
 }
 
 impl Default for RaftTiming {
     fn default() -> Self {
-        Self { tick_ms: 50, heartbeat_ticks: 2, election_ticks: 10 }
+        Self { tick_ms: 20, heartbeat_ticks: 5, election_ticks: 40 }
     }
 }
 

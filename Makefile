@@ -1,0 +1,62 @@
+# What the project is kept with. `make demo` and `make test` need nothing prepared; `make help` lists the rest.
+
+CACHE := $(or $(MERIDIAN_CACHE),$(HOME)/.cache/meridian)
+export MERIDIAN_CACHE := $(CACHE)
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
+BIN := $(CARGO_TARGET_DIR)/release
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check fix generate unit sim test-processes test-bed bed-up bed-down deny fuzz-build
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: ## Install what the machine lacks (apt as root or with sudo; otherwise say what is missing)
+	@scripts/setup
+
+build: setup ## Release binaries of node and command line
+	cargo build --release --locked -p meridian-node -p meridian-cli
+
+demo: build ## Two regions on this machine: real words, a cut link, a killed leader (N=, DATA=file.npy)
+	@scripts/fetch-data.sh
+	$(BIN)/meridian demo $(if $(N),--n $(N)) $(if $(DATA),--data $(DATA))
+
+test: setup unit sim-tests test-processes ## Everything CI runs
+	@echo "make test: all suites passed"
+
+unit: setup ## Unit, property, snapshot and format tests, and the tidy test
+	cargo test --locked --workspace --exclude meridian-sim
+
+.PHONY: sim-tests
+sim-tests: setup ## 300 seeds of the simulation, and the bugs put in on purpose
+	cargo test --locked --release -p meridian-sim
+
+sim: setup ## More seeds: SEEDS=1..1000, or one of them again: SEEDS=17
+	SEEDS=$(SEEDS) cargo run --locked --release -p meridian-sim
+
+test-processes: build ## Real processes: official client, kill -9, SIGSTOP
+	@tests/processes/run
+
+test-bed: ## The real Kubernetes and Kafka of the test bed, checked by themselves
+	tests/bed/up && tests/bed/check && tests/bed/down
+
+bed-up: ## A real Kubernetes in a network namespace of its own
+	tests/bed/up
+
+bed-down: ## Its end
+	tests/bed/down
+
+check: ## Before every commit: format, lints, unit tests, docs; changes nothing
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --exclude meridian-sim
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+fix: ## Format
+	cargo fmt
+
+generate: ## Write the generated files
+	cargo run --locked -p meridian-xtask -- generate
+
+deny: ## Licences, sources and duplicates of the dependencies (needs cargo-deny)
+	cargo deny --offline check bans licenses sources
