@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use meridian_plan::names::FIELD_MANAGER;
 use meridian_plan::render::{Material, Object, ObjectRef, secrets};
 use meridian_plan::{ValidCluster, difference};
@@ -47,11 +47,7 @@ pub async fn make_secrets(context: &Context, cluster: &ValidCluster, sight: &Sig
     Ok(true)
 }
 
-fn at(
-    context: &Context,
-    cluster: &ValidCluster,
-    object: &ObjectRef,
-) -> (Option<kube::Api<kube::api::DynamicObject>>, String) {
+fn at(context: &Context, cluster: &ValidCluster, object: &ObjectRef) -> (Option<kube::Api<DynamicObject>>, String) {
     (kinds::api(&context.client, &cluster.namespace, object), object.name.clone())
 }
 
@@ -64,14 +60,31 @@ pub async fn apply(context: &Context, cluster: &ValidCluster, sight: &Sight, wan
             continue;
         }
         let (Some(api), name) = at(context, cluster, &reference) else { continue };
-        let applied =
-            api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object.as_json())).await?;
+        let applied = put(&api, &name, object, sight.standing.contains_key(&reference)).await?;
         context.metrics.wrote(&reference.kind);
         let before = sight.standing.get(&reference).and_then(|live| live["metadata"]["resourceVersion"].as_str());
         changed |= applied.metadata.resource_version.as_deref() != before;
         tracing::info!(kind = reference.kind, name, "applied");
     }
     Ok(prune(context, cluster, &sight.standing, wanted, sight).await? || changed)
+}
+
+/// Applies one object. Items that someone else put into a keyed list (a port, say) are not ours to apply away: where they
+/// remain, or stand in the way, our lists replace the whole.
+async fn put(api: &kube::Api<DynamicObject>, name: &str, object: &Object, stands: bool) -> kube::Result<DynamicObject> {
+    let patch = PatchParams::apply(FIELD_MANAGER);
+    let applied = api.patch(name, &patch.clone().force(), &Patch::Apply(object.as_json())).await;
+    let in_the_way = match &applied {
+        Ok(applied) => {
+            !difference::is_applied(&serde_json::to_value(applied).map_err(kube::Error::SerdeError)?, object)
+        }
+        Err(kube::Error::Api(status)) => status.code == 422,
+        Err(_) => false,
+    };
+    if !(stands && in_the_way) {
+        return applied;
+    }
+    api.patch(name, &patch, &Patch::Merge(object.as_json())).await
 }
 
 async fn prune(

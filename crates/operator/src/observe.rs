@@ -165,7 +165,11 @@ async fn standing(client: &Client, cluster: &ValidCluster, apis: Apis) -> kube::
                 kind: resource.kind.clone(),
                 name: object.name_any(),
             };
-            standing.insert(reference, serde_json::to_value(&object).map_err(kube::Error::SerdeError)?);
+            let mut value = serde_json::to_value(&object).map_err(kube::Error::SerdeError)?;
+            // Items of a list come without these two.
+            value["apiVersion"] = resource.api_version.as_str().into();
+            value["kind"] = resource.kind.as_str().into();
+            standing.insert(reference, value);
         }
     }
     Ok(standing)
@@ -178,10 +182,7 @@ fn stateful_set(
 ) -> anyhow::Result<Option<(StatefulSetSeen, Option<String>)>> {
     let reference = ObjectRef { api_version: "apps/v1".into(), kind: "StatefulSet".into(), name: name.into() };
     let Some(value) = standing.get(&reference) else { return Ok(None) };
-    let mut value = value.clone();
-    value["apiVersion"] = "apps/v1".into();
-    value["kind"] = "StatefulSet".into();
-    let set: StatefulSet = serde_json::from_value(value)?;
+    let set: StatefulSet = serde_json::from_value(value.clone())?;
     let status = set.status.as_ref();
     let seen = StatefulSetSeen {
         replicas: set.spec.as_ref().and_then(|spec| u16::try_from(spec.replicas?).ok()).unwrap_or(1),

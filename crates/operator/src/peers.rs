@@ -1,7 +1,7 @@
 //! Calls to pods on the peer port: mutual TLS, one connection and one question each.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,12 +51,14 @@ pub struct Peers {
 impl Peers {
     /// Puts one question to the pod `host` at `address`.
     pub async fn call(&self, address: IpAddr, host: &str, call: TopologyCall) -> Result<TopologyAnswer, CallError> {
-        tokio::time::timeout(CALL_TIMEOUT, self.exchange(address, host, call)).await.map_err(|_| CallError::Timeout)?
+        tokio::time::timeout(CALL_TIMEOUT, self.exchange((address, PEER_PORT).into(), host, call))
+            .await
+            .map_err(|_| CallError::Timeout)?
     }
 
-    async fn exchange(&self, address: IpAddr, host: &str, call: TopologyCall) -> Result<TopologyAnswer, CallError> {
+    async fn exchange(&self, address: SocketAddr, host: &str, call: TopologyCall) -> Result<TopologyAnswer, CallError> {
         let name = ServerName::try_from(host.to_owned())?;
-        let stream = TcpStream::connect((address, PEER_PORT)).await.map_err(CallError::Connect)?;
+        let stream = TcpStream::connect(address).await.map_err(CallError::Connect)?;
         stream.set_nodelay(true)?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES).new_codec();
@@ -74,3 +76,6 @@ impl Peers {
         Err(CallError::Ended)
     }
 }
+
+#[cfg(test)]
+mod tests;
