@@ -92,11 +92,14 @@ impl Replica {
         }
         let mut indexes: Vec<Option<u64>> = Vec::new();
         let mut records = Vec::new();
-        records.extend(output.hard_state.map(LogRecord::HardState));
+        // The hard state comes last: torn off, it takes nothing with it, while a commit index before its entries would
+        // make a torn end look like a lost log.
         records.extend(output.snapshot.map(|base| LogRecord::Base { index: base.index, term: base.term }));
         indexes.resize(records.len(), None);
         indexes.extend(output.entries.iter().map(|entry| Some(entry.index)));
         records.extend(output.entries.into_iter().map(LogRecord::Entry));
+        records.extend(output.hard_state.map(LogRecord::HardState));
+        indexes.resize(records.len(), None);
         let early = self.settings.sabotage == Some(Sabotage::AckBeforeFsync);
         if early || (records.is_empty() && self.consensus.persisting.is_empty()) {
             if !records.is_empty() {

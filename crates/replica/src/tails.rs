@@ -61,8 +61,10 @@ struct Relay {
     shard: ShardNumber,
     node: NodeId,
     call: TailCall,
-    /// Replicas whose log does not reach back far enough.
-    gone: Vec<NodeId>,
+    /// Replicas that could not serve it.
+    tried: Vec<NodeId>,
+    /// One of them might later.
+    unavailable: bool,
     heard: Duration,
 }
 
@@ -80,11 +82,31 @@ impl Replica {
         if matches!(body, TailCall::Credit(_) | TailCall::Close) {
             return;
         }
-        match self.relay_target(shard, &[]) {
-            None => self.send_tail(&reader, TailAnswer::Unavailable),
-            Some(node) if node == self.me() => self.serve_call(reader, body),
-            Some(node) => self.relay(key, shard, node, body, Vec::new()),
+        self.ask_replicas(key, shard, body, Vec::new(), false);
+    }
+
+    /// Asks one replica of the shard after the other, this one in its turn, until one can serve: some are behind, some
+    /// have let go of the log, and one that was removed may not know it. Only when the log of none reaches back far enough
+    /// is it gone.
+    fn ask_replicas(
+        &mut self,
+        to: (Peer, u64),
+        shard: ShardNumber,
+        call: TailCall,
+        mut tried: Vec<NodeId>,
+        mut unavailable: bool,
+    ) {
+        let reader = Reader::Region(to.0.clone(), to.1);
+        while let Some(node) = self.relay_target(shard, &tried) {
+            if node != self.me() {
+                return self.relay(to, shard, node, call, tried, unavailable);
+            }
+            let Some(refusal) = self.try_serve(&reader, &call) else { return };
+            unavailable |= refusal != TailAnswer::Gone;
+            tried.push(node);
         }
+        let answer = if unavailable || tried.is_empty() { TailAnswer::Unavailable } else { TailAnswer::Gone };
+        self.send_tail(&reader, answer);
     }
 
     /// The replica to ask: the leader hears of a commit first.
@@ -100,9 +122,18 @@ impl Replica {
         })
     }
 
-    fn relay(&mut self, to: (Peer, u64), shard: ShardNumber, node: NodeId, call: TailCall, gone: Vec<NodeId>) {
+    fn relay(
+        &mut self,
+        to: (Peer, u64),
+        shard: ShardNumber,
+        node: NodeId,
+        call: TailCall,
+        tried: Vec<NodeId>,
+        unavailable: bool,
+    ) {
         let number = self.number();
-        let relay = Relay { to: to.clone(), shard, node, call: call.clone(), gone, heard: self.now.mono };
+        let relay =
+            Relay { to: to.clone(), shard, node, call: call.clone(), tried, unavailable, heard: self.now.mono };
         self.tails.relays.insert(to, number);
         self.tails.relayed.insert(number, relay);
         self.send(node, PeerMessage::Call(number, Call::Tail(call)));
@@ -131,18 +162,14 @@ impl Replica {
         let to = Reader::Region(relay.to.0.clone(), relay.to.1);
         match answer {
             TailAnswer::Records { .. } => {}
-            // Another replica's log may reach further back.
-            TailAnswer::Gone => {
+            // Another replica's log may reach further back, or be further on.
+            TailAnswer::Gone | TailAnswer::Unavailable => {
                 let Some(mut relay) = self.forget_relay(call) else { return };
-                relay.gone.push(from);
-                if let Some(node) = self.relay_target(relay.shard, &relay.gone) {
-                    if node == self.me() {
-                        return self.serve_call(to, relay.call);
-                    }
-                    return self.relay(relay.to, relay.shard, node, relay.call, relay.gone);
-                }
+                relay.tried.push(from);
+                let unavailable = relay.unavailable || answer != TailAnswer::Gone;
+                return self.ask_replicas(relay.to, relay.shard, relay.call, relay.tried, unavailable);
             }
-            TailAnswer::Unavailable | TailAnswer::Seed(_) => drop(self.forget_relay(call)),
+            TailAnswer::Seed(_) => drop(self.forget_relay(call)),
         }
         self.send_tail(&to, answer);
     }
@@ -156,7 +183,11 @@ impl Replica {
     fn serve_call(&mut self, reader: Reader, body: TailCall) {
         let now = self.now.mono;
         match body {
-            TailCall::Open { after, credit } => self.open_tail(reader, after, credit),
+            TailCall::Open { .. } | TailCall::Seed { .. } => {
+                if let Some(refusal) = self.try_serve(&reader, &body) {
+                    self.send_tail(&reader, refusal);
+                }
+            }
             TailCall::Credit(bytes) => {
                 if let Some(stream) = self.tails.streams.get_mut(&reader) {
                     stream.credit = stream.credit.saturating_add(bytes);
@@ -165,13 +196,21 @@ impl Replica {
                 }
             }
             TailCall::Close => drop(self.tails.streams.remove(&reader)),
-            TailCall::Seed { at, after } => self.serve_seed(&reader, at, after),
         }
     }
 
-    fn open_tail(&mut self, reader: Reader, after: Position, credit: u64) {
+    /// Serves a call that begins something, or says why this replica cannot.
+    fn try_serve(&mut self, reader: &Reader, body: &TailCall) -> Option<TailAnswer> {
+        match body {
+            TailCall::Open { after, credit } => self.open_tail(reader, *after, *credit),
+            TailCall::Seed { at, after } => self.serve_seed(reader, *at, *after),
+            TailCall::Credit(_) | TailCall::Close => None,
+        }
+    }
+
+    fn open_tail(&mut self, reader: &Reader, after: Position, credit: u64) -> Option<TailAnswer> {
         if self.out_of_service.is_some() || self.tails.streams.len() >= STREAMS || !self.consensus.caught_up {
-            return self.send_tail(&reader, TailAnswer::Unavailable);
+            return Some(TailAnswer::Unavailable);
         }
         let now = self.now.mono;
         let state = self.state.read();
@@ -183,14 +222,15 @@ impl Replica {
         let behind = sent.epoch == epoch && sent.seq > newest;
         drop(state);
         if behind {
-            return self.send_tail(&reader, TailAnswer::Unavailable);
+            return Some(TailAnswer::Unavailable);
         }
         if !reachable {
-            return self.send_tail(&reader, TailAnswer::Gone);
+            return Some(TailAnswer::Gone);
         }
         let stream = Stream { sent, closed: Hlc::ZERO, credit, heard: now, spoken: Duration::ZERO };
         self.tails.streams.insert(reader.clone(), stream);
-        self.serve(&reader);
+        self.serve(reader);
+        None
     }
 
     /// Whether the log still holds the entry of this sequence.
@@ -284,7 +324,12 @@ impl Replica {
         crate::consensus::decode(entries.first()?).ok()
     }
 
-    fn serve_seed(&mut self, reader: &Reader, at: Option<Position>, after: Option<(CollectionUid, PointId)>) {
+    fn serve_seed(
+        &mut self,
+        reader: &Reader,
+        at: Option<Position>,
+        after: Option<(CollectionUid, PointId)>,
+    ) -> Option<TailAnswer> {
         let state = self.state.read();
         let now_at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
         // A later page must not come from a replica that is behind the first one.
@@ -293,8 +338,7 @@ impl Replica {
             || at.is_some_and(|at| at > now_at || at.epoch != now_at.epoch)
             || (at.is_none() && !self.is_leading());
         if unable {
-            drop(state);
-            return self.send_tail(reader, TailAnswer::Unavailable);
+            return Some(TailAnswer::Unavailable);
         }
         let chunk = state.seed_chunk(after, PAGE_BYTES, |_| true);
         let points = (chunk.points.into_iter())
@@ -323,6 +367,7 @@ impl Replica {
         };
         drop(state);
         self.send_tail(reader, TailAnswer::Seed(page));
+        None
     }
 
     fn send_tail(&mut self, to: &Reader, answer: TailAnswer) {

@@ -82,13 +82,23 @@ impl Replica {
     fn promote(&mut self, ticket: u64, replica: ReplicaId, expected: LogIndex) -> Option<TopologyAnswer> {
         let voter = self.raft.members().voters.contains(&replica.0);
         let status = self.raft.status();
-        let behind = (status.peers.iter().find(|peer| peer.id == replica.0))
-            .map(|peer| status.last_index.saturating_sub(peer.matched));
-        match behind {
-            Some(behind) if !voter && behind > CAUGHT_UP_WITHIN => {
-                Some(TopologyAnswer::Refused(format!("replica {replica} is {behind} entries behind")))
+        let learner = status.peers.iter().find(|peer| peer.id == replica.0);
+        let refusal = learner.filter(|_| !voter).and_then(|peer| {
+            let behind = status.last_index.saturating_sub(peer.matched);
+            // One that holds nothing yet would count for the quorum and could not vote.
+            if peer.state != PeerState::Replicate || peer.matched < status.first_index.saturating_sub(1) {
+                Some(format!("replica {replica} does not follow the log yet"))
+            } else if !peer.recently_active {
+                Some(format!("replica {replica} is silent"))
+            } else if behind > CAUGHT_UP_WITHIN {
+                Some(format!("replica {replica} is {behind} entries behind"))
+            } else {
+                None
             }
-            _ => self.change(ticket, Change::Promote(replica.0), expected, voter, Vec::new()),
+        });
+        match refusal {
+            Some(refusal) => Some(TopologyAnswer::Refused(refusal)),
+            None => self.change(ticket, Change::Promote(replica.0), expected, voter, Vec::new()),
         }
     }
 

@@ -17,6 +17,28 @@ impl World {
         self.clients.are_idle() && self.unequal().is_none()
     }
 
+    /// All pods, for people.
+    pub fn describe(&self) -> String {
+        let mut out = String::new();
+        for (number, pod) in self.pods.iter().enumerate() {
+            let (wanted, damaged, tampered, starting) = (pod.wanted, pod.damaged, pod.tampered, pod.starting);
+            out += &format!("\n  pod {number} {:?} wanted {wanted} damaged {damaged} tampered {tampered}", pod.group());
+            out += &format!(" starting {starting} {:?}", pod.node());
+            if let Some(process) = &pod.process {
+                let status = process.replica.status();
+                let ids = |members: &[meridian_wire::topology::Member]| {
+                    members.iter().map(|member| member.replica.0).collect::<Vec<_>>()
+                };
+                let (voters, learners) = (ids(&status.voters), ids(&status.learners));
+                out += &format!(" {:?} term {} voters {voters:?} learners {learners:?}", status.role, status.term);
+                out += &format!(" commit {} applied {} leader {:?}", status.commit, status.applied, status.leader);
+                out += &format!(" fault {:?} {:?} syncing {}", status.fault, status.followers, process.syncing);
+                out += &format!(" chased {:?} vv {:?}", process.replica.chased(), process.replica.state().vv());
+            }
+        }
+        out
+    }
+
     /// What is not equal yet.
     pub fn unequal(&self) -> Option<String> {
         for group in self.groups() {

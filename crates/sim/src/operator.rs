@@ -81,6 +81,13 @@ impl World {
             .collect();
         let is_wanted = |replica: &ReplicaId| wanted.iter().any(|(_, id)| id == replica);
         let up = voters.iter().filter(|id| wanted.iter().any(|(pod, w)| w == *id && self.pods[*pod].is_up())).count();
+        for pod in self.pods_of(group) {
+            let replica = self.pods[pod].node().map(|node| node.replica);
+            let member = replica.is_some_and(|id| voters.contains(&id) || learners.contains(&id));
+            if !self.pods[pod].wanted && !member && self.pods[pod].is_up() && self.rng.per_mille(300) {
+                self.stop(pod, false, None);
+            }
+        }
         let surplus = voters.iter().chain(&learners).find(|id| !is_wanted(id)).copied();
         let call = if let Some(replica) = surplus {
             let left = voters.len() - usize::from(voters.contains(&replica));

@@ -263,6 +263,7 @@ impl World {
                 }
                 Some(since) if self.now >= since + CALM => {
                     let why = self.unequal().unwrap_or_default();
+                    self.log(|| self.describe());
                     self.violation(format!("not quiet {} s after the last fault: {why}", CALM / SECOND));
                 }
                 Some(_) if self.is_quiet() => break,
