@@ -1,0 +1,13 @@
+//! The command line: clusters of real processes on one machine, and what can be shown with them.
+//!
+//! Owns: how a cluster is laid out on a laptop ([`local`]). Deliberately does not know: how anything is decided; it configures
+//! nodes, makes the operator's calls on their peer ports, and otherwise is a client of the HTTP API.
+//!
+//! ```text
+//!   local::Layout ──write──► configurations, keys, certificates
+//!        └──────────start──► local::Running: node processes, restarted when they die; regions joined by links that can be cut
+//! ```
+//!
+//! Start reading at [`local::Running::start`].
+
+pub mod local;

@@ -1,0 +1,99 @@
+//! `meridian local`.
+
+use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::layout::{Layout, RegionSpec};
+use super::running::{Options, Running};
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder for everything: data, configurations, keys, logs. One that was used before is started again.
+    #[arg(long)]
+    dir: PathBuf,
+    /// A region as NAME:SHARDSxREPLICAS; the first is primary, the others follow it.
+    #[arg(long = "region", default_value = "us-east:1x3")]
+    regions: Vec<RegionSpec>,
+    /// The key that lets clients in, in every region. Default: a random one for each.
+    #[arg(long, env = "MERIDIAN_API_KEY")]
+    api_key: Option<String>,
+    /// Leave nodes that die dead.
+    #[arg(long)]
+    no_restart: bool,
+}
+
+/// Runs regions until a signal comes or stdin ends. Prints one JSON line when all are ready, and one for each restart.
+///
+/// # Errors
+/// When the regions cannot be started.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut layout = Layout::open(&args.dir, &args.regions, &mut rand::rng())?;
+    if let Some(key) = args.api_key {
+        layout.regions.iter_mut().for_each(|region| region.api_key.clone_from(&key));
+    }
+    let mut signals = Signals::new()?;
+    let options = Options { binary: None, restart: !args.no_restart };
+    let mut running = Running::start(layout, &options, signals.stopped()).await?;
+    let mut stdin = stdin_ended();
+    let mut told = print(&running.report());
+    while told.is_ok() {
+        tokio::select! {
+            () = signals.stopped() => break,
+            _ = &mut stdin => break,
+            restart = running.restarted() => told = print(&json!({"restarted": restart})),
+        }
+    }
+    running.stop().await;
+    told
+}
+
+fn print(line: &Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("stdout")
+}
+
+/// SIGTERM and SIGINT.
+pub struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+impl Signals {
+    /// From now on these signals are ours.
+    ///
+    /// # Errors
+    /// When they cannot be caught.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    /// Resolves when one came.
+    pub async fn stopped(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// Resolves when whoever started us through a pipe has closed it. A terminal, a file or `/dev/null` says nothing.
+fn stdin_ended() -> oneshot::Receiver<()> {
+    let (ended, seen) = oneshot::channel();
+    let piped = std::fs::metadata("/dev/stdin").is_ok_and(|stdin| {
+        let kind = stdin.file_type();
+        kind.is_fifo() || kind.is_socket()
+    });
+    // A thread of its own, which the end of the process ends: a read of stdin cannot be cancelled.
+    std::thread::spawn(move || {
+        if piped && std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok() {
+            let _ = ended.send(());
+        } else {
+            std::mem::forget(ended);
+        }
+    });
+    seen
+}

@@ -1,0 +1,130 @@
+//! The files of a layout: authorities, certificates, keys, configurations.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use meridian_wire::config::{
+    Auth, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, Link, LinkState, NodeConfig, Peer,
+    Ports, RaftTiming, RegionEndpoint, ReplicationGroup, Tls, Transport,
+};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use super::layout::{Layout, NodeLayout, RegionLayout};
+
+/// Names that the certificates of all nodes hold.
+const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
+
+/// The folder of a region.
+pub fn region_dir(layout: &Layout, region: &RegionLayout) -> PathBuf {
+    layout.dir.join(region.name.as_str())
+}
+
+/// The configuration file of a node.
+pub fn config_path(layout: &Layout, region: &RegionLayout, node: &NodeLayout) -> PathBuf {
+    region_dir(layout, region).join(format!("{}.yaml", region.node_name(node)))
+}
+
+/// The certificates with which topology calls are made in a region.
+pub fn operator_tls(layout: &Layout, region: &RegionLayout) -> Tls {
+    tls(&region_dir(layout, region), "operator")
+}
+
+fn tls(dir: &Path, name: &str) -> Tls {
+    Tls { ca: dir.join("ca.crt"), cert: dir.join(format!("{name}.crt")), key: dir.join(format!("{name}.key")) }
+}
+
+/// Writes what is not there yet; configurations always, certificates and keys once.
+pub fn write(layout: &Layout) -> anyhow::Result<()> {
+    let group_key = layout.dir.join("group.key");
+    if !group_key.exists() {
+        secret(&group_key, &format!("{:032x}{:032x}\n", rand::random::<u128>(), rand::random::<u128>()))?;
+    }
+    for region in &layout.regions {
+        let dir = region_dir(layout, region);
+        std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        secret(&dir.join("api.key"), &format!("{}\n", region.api_key))?;
+        let names: Vec<String> = region.nodes.iter().map(|node| region.node_name(node)).collect();
+        if !dir.join("ca.crt").exists() {
+            certificates(&dir, &names).with_context(|| format!("certificates of {}", region.name))?;
+        }
+        for node in &region.nodes {
+            let path = config_path(layout, region, node);
+            let config = config(layout, region, node, &group_key);
+            std::fs::write(&path, config.render()).with_context(|| format!("write {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+/// One authority, and a certificate of it for each node and for the operator. The authority is written last: it says that
+/// the others are there. Its key is forgotten.
+fn certificates(dir: &Path, nodes: &[String]) -> anyhow::Result<()> {
+    let authority_key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "meridian local authority");
+    let authority = params.self_signed(&authority_key)?.pem();
+    let issuer = Issuer::new(params, authority_key);
+    for name in nodes.iter().map(String::as_str).chain(["operator"]) {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(NAMES.map(String::from))?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        let paths = tls(dir, name);
+        std::fs::write(&paths.cert, params.signed_by(&key, &issuer)?.pem())?;
+        secret(&paths.key, &key.serialize_pem())?;
+    }
+    std::fs::write(dir.join("ca.crt"), authority)?;
+    Ok(())
+}
+
+fn config(layout: &Layout, region: &RegionLayout, node: &NodeLayout, group_key: &Path) -> NodeConfig {
+    let dir = region_dir(layout, region);
+    let name = region.node_name(node);
+    let primary = &layout.primary().name;
+    let initial = region.nodes.iter().filter(|other| other.shard == node.shard);
+    let group = (layout.regions.len() > 1).then(|| ReplicationGroup {
+        name: "local".into(),
+        primary_region: primary.clone(),
+        key_file: group_key.into(),
+        regions: (layout.regions.iter())
+            .map(|r| RegionEndpoint { name: r.name.clone(), endpoint: format!("127.0.0.1:{}", r.endpoint) })
+            .collect(),
+    });
+    let link = Link { source: primary.clone(), transport: Transport::Direct, state: LinkState::Running };
+    NodeConfig {
+        format: FORMAT,
+        cluster: region.name.to_string(),
+        cluster_id: region.cluster_id.0,
+        region: region.name.clone(),
+        shard: node.shard,
+        shards: region.shards,
+        initial_replicas: initial
+            .map(|other| InitialReplica { id: other.replica, host: region.node_name(other) })
+            .collect(),
+        peers: (region.nodes.iter())
+            .map(|other| Peer { shard: other.shard, replica: other.replica, address: other.peer_address() })
+            .collect(),
+        ports: Ports { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), api: node.api, admin: node.admin, peer: node.peer },
+        data_dir: dir.join(&name),
+        limits: Limits::default(),
+        tls: tls(&dir, &name),
+        auth: Auth::ApiKeyFile(dir.join("api.key")),
+        delta_log: group.is_some().then(DeltaLog::default),
+        replication_group: group,
+        freshness: FreshnessDefaults::default(),
+        hnsw: HnswDefaults::default(),
+        links: if region.name == *primary { Vec::new() } else { vec![link] },
+        raft: RaftTiming::default(),
+    }
+}

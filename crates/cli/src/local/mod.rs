@@ -1,0 +1,25 @@
+//! Regions as processes on this machine: every listener on the loopback address, every byte below one folder.
+//!
+//! ```text
+//!   RegionSpec ──► Layout (ports, ids, keys; kept in <dir>/layout.json) ──► files ──► process ──► bootstrap ──► ready
+//!                                            region ◄── Link (can be cut) ──► region
+//! ```
+//!
+//! Start at [`Running`].
+
+mod bootstrap;
+mod command;
+mod files;
+mod layout;
+mod link;
+mod process;
+mod running;
+
+pub use command::{Args, run};
+pub use layout::{Layout, LayoutError, NodeLayout, RegionLayout, RegionSpec, RegionSpecError};
+pub use link::Link;
+pub use process::{Restart, send_signal};
+pub use running::{Options, Running};
+
+#[cfg(test)]
+mod tests;
