@@ -90,7 +90,7 @@ async fn collections_come_and_go() {
     }
     holds(&server.call(Method::GET, "/collections/c", Value::Null).await, 404, "Not found: Collection `c`");
     let (_, body) = server.call(Method::GET, "/", Value::Null).await;
-    assert_eq!((&body["version"], &body["commit"]), (&json!("1.18.0"), &json!("abc")));
+    assert_eq!((&body["version"], &body["commit"]), (&json!("1.20.0"), &json!("abc")));
 }
 
 #[tokio::test]

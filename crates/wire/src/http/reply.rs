@@ -16,7 +16,7 @@ use super::id::Id;
 use crate::client::CollectionReport;
 
 /// The version of Qdrant's interface that is spoken. Its clients compare major and minor with their own.
-const QDRANT_VERSION: &str = "1.18.0";
+const QDRANT_VERSION: &str = "1.20.0";
 
 #[derive(Serialize)]
 struct Envelope<T> {
