@@ -165,7 +165,7 @@ impl ValidCluster {
             region,
             name,
         };
-        if valid.replicas % 2 == 0 {
+        if valid.replicas.is_multiple_of(2) {
             return refuse("spec.replicasPerShard", "must be 1, 3 or 5");
         }
         if valid.name.is_empty() || valid.name.len() > 40 || RegionName::new(&valid.name).is_err() {

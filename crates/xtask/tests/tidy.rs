@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("crd", &[]),
     ("tail", &["model"]),
+    ("peer", &["model", "wire"]),
     ("wire", &["model"]),
     ("shard", &["model", "ann", "store"]),
     ("replica", &["model", "shard", "raft", "tail", "wire"]),
@@ -31,6 +32,9 @@ const BESIDE: &[(&str, &str, &str)] = &[
         "store",
         "a replica's folder is laid out on any `Disk`, so that `sim` crashes the very code that `node` runs",
     ),
+    ("node", "peer", "the transport of the peer port: it answers there"),
+    ("cli", "peer", "the transport of the peer port: the demo calls there as the operator does"),
+    ("operator", "peer", "the transport of the peer port: it calls there"),
     ("node", "shard", "search threads read a shard's state beside the machine"),
     ("sim", "shard", "the oracles compare whole states"),
     ("sim", "raft", "faults are aimed at messages of the consensus"),
@@ -53,7 +57,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 /// What each package of the workspace uses outside its tests.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let manifest = meridian_xtask::root().join("Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let metadata =
+        MetadataCommand::new().manifest_path(manifest).no_deps().exec().expect("the workspace has a manifest");
     let used = |package: &cargo_metadata::Package| {
         let normal = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
         normal.map(|dependency| dependency.name.clone()).collect()
@@ -115,7 +120,7 @@ fn the_rows_have_no_cycle() {
         assert!(!free.is_empty(), "a cycle among {:?}", left.keys());
         for owner in free {
             left.remove(owner);
-            left.values_mut().for_each(|used| drop(used.remove(owner)));
+            left.values_mut().for_each(|used| used.retain(|other| *other != owner));
         }
     }
 }

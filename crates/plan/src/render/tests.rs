@@ -13,6 +13,35 @@ fn objects(cluster: &ValidCluster, apis: Apis) -> Vec<Object> {
     render(cluster, &super::as_declared(cluster), apis)
 }
 
+/// The objects of these kinds, for a snapshot: without hashes, and of the node's configuration only what is decided here.
+fn shown(objects: &[Object], kinds: &[&str]) -> Vec<Value> {
+    let mut shown = of(objects, kinds);
+    for object in &mut shown {
+        if let Some(text) = object["data"]["node.yaml"].as_str() {
+            let mut config: serde_json::Map<String, Value> = serde_saphyr::from_str(text).unwrap();
+            config.retain(|key, _| key != "limits" && key != "raft");
+            object["data"]["node.yaml"] = config.into();
+        }
+        without_hashes(object);
+    }
+    shown
+}
+
+/// Ten hexadecimal digits at the end of a name, or alone, are a content's hash.
+fn without_hashes(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(without_hashes),
+        Value::Array(list) => list.iter_mut().for_each(without_hashes),
+        Value::String(text) => {
+            let tail = text.rsplit('-').next().unwrap_or_default();
+            if tail.len() == 10 && tail.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                *text = format!("{}<hash>", &text[..text.len() - 10]);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The objects of these kinds.
 fn of(objects: &[Object], kinds: &[&str]) -> Vec<Value> {
     let named = |object: &&Object| kinds.contains(&object.reference().kind.as_str());
@@ -21,7 +50,7 @@ fn of(objects: &[Object], kinds: &[&str]) -> Vec<Value> {
 
 #[test]
 fn a_cluster_that_stands_alone() {
-    insta::assert_yaml_snapshot!(of(
+    insta::assert_yaml_snapshot!(shown(
         &objects(&valid(ALONE, &[]), ALL),
         &["Service", "NetworkPolicy", "PodDisruptionBudget"]
     ));
@@ -29,29 +58,29 @@ fn a_cluster_that_stands_alone() {
 
 #[test]
 fn the_stateful_set_of_a_shard() {
-    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[]), ALL), &["StatefulSet"]));
+    insta::assert_yaml_snapshot!(shown(&objects(&valid(GROUPED, &[]), ALL), &["StatefulSet"]));
 }
 
 #[test]
 fn the_configuration_of_a_shard() {
-    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["ConfigMap"]));
+    insta::assert_yaml_snapshot!(shown(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["ConfigMap"]));
 }
 
 #[test]
 fn the_routes_of_a_group() {
-    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[]), ALL), &["VirtualService", "DestinationRule"]));
+    insta::assert_yaml_snapshot!(shown(&objects(&valid(GROUPED, &[]), ALL), &["VirtualService", "DestinationRule"]));
 }
 
 #[test]
 fn mirror_maker_by_strimzi() {
-    insta::assert_yaml_snapshot!(of(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["KafkaMirrorMaker2"]));
+    insta::assert_yaml_snapshot!(shown(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["KafkaMirrorMaker2"]));
 }
 
 #[test]
 fn mirror_maker_by_deployment() {
     let link = MIRRORED.replace("mode: Strimzi", "mode: Deployment");
     let objects = objects(&valid(GROUPED, &[&link]), ALL);
-    let mirror: Vec<_> = of(&objects, &["Deployment", "ConfigMap"])
+    let mirror: Vec<_> = shown(&objects, &["Deployment", "ConfigMap"])
         .into_iter()
         .filter(|object| object["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("from-us-east")))
         .collect();

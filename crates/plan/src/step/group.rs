@@ -11,7 +11,6 @@ use crate::{PodSeen, ShardSeen, ValidCluster};
 const SOUND_LAG: u64 = 4096;
 /// Entries that a learner may be behind when it is given a vote: few, so that the next commit does not wait for it.
 const PROMOTE_LAG: u64 = 64;
-/// Silence after which a replica does not count: several heartbeats, and longer than an observation takes.
 
 /// A group with a leader that a majority of its voters follows.
 pub(crate) struct Group<'a> {

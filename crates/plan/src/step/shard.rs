@@ -38,6 +38,11 @@ pub(super) fn next_move(cluster: &ValidCluster, shard: ShardNumber, seen: &Shard
 /// The ledger with what can be read off the volumes: they outlive the resource and its status.
 fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
     let mut ledger = seen.ledger.clone();
+    // Without memory the ids that were given out are known only when every volume has been asked, those of removed replicas
+    // included: an id that one of them bears must not be given to another.
+    let remembers = ledger.founded || !ledger.founding.is_empty();
+    let answers = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| pod.answer.is_some() && !pod.deleting);
+    let all_asked = seen.volumes.iter().chain(seen.pods.keys()).all(answers);
     let mut founders_up = 0;
     for pod in seen.pods.values() {
         let identity = match &pod.answer {
@@ -52,7 +57,7 @@ fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
         ledger.heard_of(identity.replica);
         if ledger.founding.contains(&identity.replica) {
             founders_up += 1;
-        } else if Some(identity.replica) != ledger.joining {
+        } else if Some(identity.replica) != ledger.joining && (remembers || all_asked) {
             ledger.founded = true; // a volume from before: this group exists
         }
     }

@@ -214,6 +214,17 @@ fn a_resource_applied_again_with_fewer_replicas_asks_every_volume_first() {
 }
 
 #[test]
+fn an_id_that_only_a_volume_kept_from_before_bears_is_not_given_out_again() {
+    let (_, mut region) = at_rest(5);
+    let three = cluster(1, 3);
+    settle(&three, &mut region);
+    region.delete();
+    region.fault(Fault::LoseVolume(shard(), 0));
+    settle(&three, &mut region);
+    assert_eq!(region.voters(shard()), [2, 3, 6]);
+}
+
+#[test]
 fn a_founder_that_lost_its_volume_half_way_does_not_found_again() {
     let cluster = cluster(1, 3);
     let mut region = Region::default();
