@@ -130,7 +130,7 @@ impl Replica {
         }
     }
 
-    fn persist(
+    pub(crate) fn persist(
         &mut self,
         records: Vec<LogRecord>,
         indexes: Vec<Option<u64>>,

@@ -216,6 +216,7 @@ pub struct ReadJob {
 
 /// What is read.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum ReadWhat {
     /// Points of a collection.
     Points(CollectionName, Query),

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{CollectionUid, Hlc, OriginShard, PointId, Position, RegionName, ShardNumber};
+use meridian_model::{CollectionUid, Hlc, OriginShard, PointId, Position, RegionName, Seq, ShardNumber};
 use meridian_shard::{Entry, Outcome, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Stamp};
 use meridian_tail::{Batch, Chaser, Record, Taken};
 use meridian_wire::frame::{RegionCall, RegionMessage, SeedPage, TailAnswer, TailCall};
@@ -250,12 +250,14 @@ impl Replica {
         let mut hole = false;
         for (record, source) in records {
             let bytes = size_of(&record);
+            let is_delta = matches!(record, Record::Delta { .. });
             if sabotage == Some(Sabotage::AcceptGap) {
                 link.chaser.skip_to(&record);
             }
             match link.chaser.take(record) {
                 Taken::Accepted => link.taken_bytes += bytes,
-                Taken::Duplicate => self.counters.duplicates_dropped += 1,
+                // A promise that says nothing new is no duplicate.
+                Taken::Duplicate => self.counters.duplicates_dropped += u64::from(is_delta),
                 Taken::Gap { .. } | Taken::NewEpoch { .. } => {
                     hole = true;
                     break;
@@ -291,7 +293,11 @@ impl Replica {
             if link.chaser.next_stamp().is_some_and(|stamp| stamp.0 > newest_allowed) {
                 return;
             }
-            let Some(batch) = link.chaser.batch(BATCH_DELTAS) else { return };
+            let Some(mut batch) = link.chaser.batch(BATCH_DELTAS) else { return };
+            if self.settings.sabotage == Some(Sabotage::AcceptGap) {
+                // The lie that the shard's own check believes.
+                batch.from = Seq(1);
+            }
             let end = Position { epoch: batch.epoch, seq: batch.to };
             let entry = Entry::RemoteBatch(batch_entry(origin, batch, link.origin_shards, link.source, |point| {
                 table.shard_of(point) == own

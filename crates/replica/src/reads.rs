@@ -122,7 +122,10 @@ impl Replica {
         let safe = self.safe_time(state.safe(), call.confirmed);
         // What the region itself confirmed by a quorum reflects all it acknowledged, whatever the clocks say.
         let confirmed = self.is_own_origin_only(&state) && call.confirmed.is_some();
-        let time_kept = call.demand.safe.is_none_or(|wanted| confirmed || safe.is_some_and(|safe| safe >= wanted));
+        // A promise from further ahead than clocks can differ proves that they do: it says nothing about age.
+        let ahead = |safe: Hlc| safe.since(Hlc::at(self.now.wall)) > self.settings.clock_bound;
+        let reached = |wanted: Hlc| safe.is_some_and(|safe| safe >= wanted && !ahead(safe));
+        let time_kept = call.demand.safe.is_none_or(|wanted| confirmed || reached(wanted));
         let kept = time_kept && self.covers(state.vv(), &call.demand.covers);
         drop(state);
         let waited = self.now.mono.saturating_sub(call.arrived);

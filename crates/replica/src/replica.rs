@@ -48,18 +48,18 @@ pub struct Replica {
     next_number: u64,
 }
 
+/// What a replica is assembled from at its start.
+pub(crate) struct Parts {
+    pub(crate) raft: Raft,
+    pub(crate) state: State,
+    pub(crate) consensus: Consensus,
+    pub(crate) membership: Membership,
+    pub(crate) snapshots: Snapshots,
+}
+
 impl Replica {
-    pub(crate) fn assemble(
-        settings: Settings,
-        identity: Identity,
-        now: Now,
-        raft: Raft,
-        state: State,
-        consensus: Consensus,
-        membership: Membership,
-        snapshots: Snapshots,
-        tails: Tails,
-    ) -> Self {
+    pub(crate) fn assemble(settings: Settings, identity: Identity, now: Now, parts: Parts) -> Self {
+        let Parts { raft, state, consensus, membership, snapshots } = parts;
         let mut nodes = Nodes::default();
         let shard = identity.genesis.shard;
         for member in membership.members() {
@@ -83,7 +83,7 @@ impl Replica {
             reads: Reads::default(),
             gateway: Gateway::default(),
             links: Links::default(),
-            tails,
+            tails: Tails::default(),
             snapshots,
             disk_full: false,
             draining: None,
@@ -287,4 +287,12 @@ impl Replica {
     pub(crate) fn own_origin(&self) -> OriginShard {
         OriginShard { region: self.identity.genesis.region.clone(), shard: self.me().shard }
     }
+}
+
+/// A state as this replica is to hold it.
+pub(crate) fn prepared(settings: &Settings, mut state: State) -> State {
+    if settings.sabotage == Some(crate::Sabotage::SkipVvCheck) {
+        state.skip_vv_check();
+    }
+    state
 }

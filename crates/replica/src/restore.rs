@@ -6,8 +6,8 @@ use meridian_shard::{Entry, State};
 use meridian_wire::topology::Identity;
 
 use crate::consensus::Consensus;
+use crate::replica::Parts;
 use crate::snapshots::Snapshots;
-use crate::tails::Tails;
 use crate::topology::Membership;
 use crate::{LogRecord, Now, RecordError, Replica, Settings, SnapshotMeta};
 
@@ -73,10 +73,11 @@ impl Replica {
         }
         let mut log = Log::read(&identity, &found.records)?;
         let born_at = born(&identity).snapshot.0;
+        let mut voided = false;
         let (state, membership, members, snapshots) = match found.snapshot {
             Some((meta, manifest, state)) => {
                 let meta = SnapshotMeta::decode(&meta).ok_or(RestoreError::SnapshotMeta)?;
-                log.fit_behind(&meta);
+                voided = log.fit_behind(&meta);
                 let mut membership = Membership::default();
                 membership.replace(&meta);
                 (state, membership, meta.members(), Snapshots::found(meta.index, Some(manifest)))
@@ -90,6 +91,7 @@ impl Replica {
             }
         };
         let consensus = Consensus::with_places(log.places);
+        let base = LogRecord::Base { index: log.base.0, term: log.base.1 };
         let restored = Restored {
             hard_state: log.hard_state,
             members: members.clone(),
@@ -104,8 +106,13 @@ impl Replica {
         };
         let raft = Raft::new(config, restored)?;
         let mut replica =
-            Self::assemble(settings, identity, now, raft, state, consensus, membership, snapshots, Tails::default());
+            Self::assemble(settings, identity, now, Parts { raft, state, consensus, membership, snapshots });
         replica.offer_found_snapshot(members);
+        if voided {
+            // Before any entry that follows the snapshot: without it those would look like the end of a log with a hole.
+            let records = vec![base, LogRecord::HardState(replica.raft.hard_state())];
+            replica.persist(records, vec![None, None], None, Vec::new(), None);
+        }
         Ok(replica)
     }
 }
@@ -182,14 +189,15 @@ impl Log {
         self.base = (index, term);
     }
 
-    /// A snapshot that was installed just before the crash may be ahead of the log, which then is void.
-    fn fit_behind(&mut self, meta: &SnapshotMeta) {
+    /// A snapshot that was installed just before the crash may be ahead of the log, which then is void. Says whether so.
+    fn fit_behind(&mut self, meta: &SnapshotMeta) -> bool {
         // The log as released begins behind its base record, which may stand later in the file than its first entries.
         let term_at = |index: u64| {
             let entry = self.entries.iter().find(|entry| entry.index == index).map(|entry| entry.term);
             entry.or((index == self.base.0).then_some(self.base.1))
         };
-        if term_at(meta.index) != Some(meta.term) {
+        let void = term_at(meta.index) != Some(meta.term);
+        if void {
             self.base = (meta.index, meta.term);
             self.entries.clear();
             self.places.clear();
@@ -198,5 +206,6 @@ impl Log {
                 self.hard_state = HardState { term: meta.term, vote: 0, ..self.hard_state };
             }
         }
+        void
     }
 }

@@ -116,9 +116,9 @@ impl Replica {
         let state = self.state.read();
         let refusal = if let Some(done) = state.write_result(id, part) {
             Some(self.written(done))
-        } else if table != state.table().version {
-            Some(ShardAnswer::NotOwner(state.table().version))
-        } else if ops.iter().any(|op| state.table().shard_of(op.point()) != self.me().shard) {
+        } else if table != state.table().version
+            || ops.iter().any(|op| state.table().shard_of(op.point()) != self.me().shard)
+        {
             Some(ShardAnswer::NotOwner(state.table().version))
         } else {
             None

@@ -154,10 +154,8 @@ impl Replica {
 
     /// A leader says that this replica is too far behind its log.
     pub(crate) fn snapshot_incoming(&mut self, from: NodeId, snapshot: Snapshot) {
-        if let Some(installing) = &self.snapshots.installing {
-            if installing.snapshot.index >= snapshot.index {
-                return;
-            }
+        if self.snapshots.installing.as_ref().is_some_and(|installing| installing.snapshot.index >= snapshot.index) {
+            return;
         }
         let ready = self.snapshots.installed.as_ref().is_some_and(|(ready, _, _)| ready.index >= snapshot.index);
         if ready || self.disk_full {
@@ -233,7 +231,7 @@ impl Replica {
                 self.snapshots.newest = meta.index;
                 self.snapshots.manifest = Some(snapshot.manifest.to_vec());
                 self.membership.replace(&meta);
-                *self.state.write() = state;
+                *self.state.write() = crate::replica::prepared(&self.settings, state);
                 self.consensus.places.clear();
             }
             Installation::Superseded | Installation::NotNamed => {}
@@ -258,11 +256,10 @@ impl Replica {
     pub(crate) fn tick_healing(&mut self) {
         let now = self.now.mono;
         let idle = self.snapshots.installing.is_none() && self.snapshots.installed.is_none();
-        if let Some((at, asked)) = self.consensus.healing {
-            if idle && now.saturating_sub(asked) >= PATIENCE {
-                self.consensus.healing = Some((at, now));
-                self.ask_for_state();
-            }
+        let Some((at, asked)) = self.consensus.healing else { return };
+        if idle && now.saturating_sub(asked) >= PATIENCE {
+            self.consensus.healing = Some((at, now));
+            self.ask_for_state();
         }
     }
 
@@ -316,7 +313,7 @@ impl Replica {
             self.snapshots.installed = Some((self.snapshot_of(&meta), meta, state));
             return;
         }
-        *self.state.write() = state;
+        *self.state.write() = crate::replica::prepared(&self.settings, state);
         self.consensus.healing = None;
         self.counters.snapshots_installed += 1;
         self.snapshots.newest = self.snapshots.newest.max(meta.index);

@@ -132,8 +132,7 @@ impl Replica {
         unavailable: bool,
     ) {
         let number = self.number();
-        let relay =
-            Relay { to: to.clone(), shard, node, call: call.clone(), tried, unavailable, heard: self.now.mono };
+        let relay = Relay { to: to.clone(), shard, node, call: call.clone(), tried, unavailable, heard: self.now.mono };
         self.tails.relays.insert(to, number);
         self.tails.relayed.insert(number, relay);
         self.send(node, PeerMessage::Call(number, Call::Tail(call)));

@@ -209,7 +209,7 @@ impl<D: Disk> SnapshotVolume<D> {
     ///
     /// # Errors
     /// The command, if it is not about snapshots.
-    pub fn obey(&mut self, command: Command) -> Result<Option<Event>, Command> {
+    pub fn obey(&mut self, command: Command) -> Result<Option<Event>, Box<Command>> {
         Ok(match command {
             Command::TakeSnapshot { id, meta, files } => {
                 let manifest = self.take(id, meta, &files).ok();
@@ -222,7 +222,7 @@ impl<D: Disk> SnapshotVolume<D> {
             }
             Command::Install { manifest, .. } => Some(self.install(&manifest)),
             Command::InstallChunk { file, offset, bytes } => self.install_chunk(&file, offset, &bytes),
-            other => return Err(other),
+            other => return Err(Box::new(other)),
         })
     }
 

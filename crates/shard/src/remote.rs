@@ -26,6 +26,7 @@ impl State {
         if batch.from > known.next() {
             return Outcome::GapRefused { origin, wanted: Position { epoch: batch.epoch, seq: known.next() } };
         }
+        let known = if self.skips_vv_check { Seq(batch.from.0 - 1) } else { known };
         for delta in batch.deltas.iter().filter(|delta| delta.seq > known) {
             self.see(delta.committed_at);
             let elsewhere = match &delta.op {
@@ -39,7 +40,8 @@ impl State {
                 self.change(&delta.op, Stamp { origin: origin.clone(), ..Stamp::of(delta) }, tally);
             }
         }
-        let position = Position { epoch: batch.epoch, seq: known.max(batch.to) };
+        let newest = if batch.epoch > held.epoch { known } else { held.seq };
+        let position = Position { epoch: batch.epoch, seq: newest.max(batch.to) };
         let news = position > held || self.core.safe.get(&origin).is_none_or(|safe| batch.closed > *safe);
         self.core.vv.advance(&origin, position);
         self.close(&origin, batch.closed);

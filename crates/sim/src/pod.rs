@@ -65,6 +65,8 @@ pub struct Process {
     pub entries: BTreeMap<u64, RaftEntry>,
     /// The newest entry that the ledger heard of from it.
     pub applied: u64,
+    /// Deltas that it counted as merged, remote positions summed up, and snapshots installed, at the last look.
+    pub merged: (u64, u64, u64),
     /// Connection to another region that it opened.
     pub region_connection: Option<u64>,
 }
@@ -105,6 +107,17 @@ impl Process {
             }
         }
         noted
+    }
+
+    /// Deltas merged, remote positions summed up, snapshots installed.
+    #[must_use]
+    pub fn merged_now(&self) -> (u64, u64, u64) {
+        let state = self.replica.state();
+        let own = state.origin();
+        let remote = state.vv().iter().filter(|(origin, _)| origin.region != own.region);
+        let positions = remote.map(|(_, position)| position.seq.0).sum();
+        let counters = self.replica.counters();
+        (counters.ops_merged, positions, counters.snapshots_installed)
     }
 
     /// The entries applied since the last call, as far as they stand in its log.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use meridian_replica::{Command, Event, LinkSettings, Peer, ReadJob, Replica, Settings, execute, volume};
+use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
 use meridian_wire::frame::PeerMessage;
 use meridian_wire::topology::{Genesis, Identity, Member};
@@ -354,7 +355,19 @@ impl World {
     fn account(&mut self, pod: usize) {
         let group = self.pods[pod].group();
         let Some(process) = &mut self.pods[pod].process else { return };
-        for entry in process.newly_applied() {
+        let entries = process.newly_applied();
+        if entries.is_empty() {
+            return;
+        }
+        // Each delta once: what is merged moves the version vector by as much, but for a seed or a snapshot.
+        let (before, now) = (process.merged, process.merged_now());
+        process.merged = now;
+        let doubled = (now.0 - before.0) != now.1.saturating_sub(before.1) && now.2 == before.2;
+        let seeds = |entry: &meridian_raft::Entry| matches!(Entry::decode(&entry.payload), Ok(Entry::Seed { .. }));
+        if doubled && !entries.iter().any(seeds) {
+            self.violation(format!("pod {pod} merged deltas otherwise than once: {before:?} became {now:?}"));
+        }
+        for entry in entries {
             self.ledger.applied(group, &entry);
         }
     }
@@ -590,8 +603,10 @@ impl World {
             full: false,
             entries: BTreeMap::new(),
             applied,
+            merged: (0, 0, 0),
             region_connection: None,
         };
+        process.merged = process.merged_now();
         process.note(&records);
         self.pods[pod].life += 1;
         self.pods[pod].process = Some(process);

@@ -101,7 +101,7 @@ fn page(answers: Vec<Answer>, limit: usize) -> Answer {
             };
         }
     }
-    all.sort_by(|a: &Record, b: &Record| a.id.cmp(&b.id));
+    all.sort_by_key(|record: &Record| record.id);
     if all.len() > limit {
         let first_left_out = all[limit].id;
         next = Some(next.map_or(first_left_out, |next| next.min(first_left_out)));

@@ -421,10 +421,8 @@ impl Replica {
 fn choose(me: NodeId, shard: ShardNumber, leg: &Leg, leader: Option<NodeId>, replicas: &[NodeId]) -> Option<NodeId> {
     // Every third attempt goes round, in case what is believed of the leader is wrong.
     let guess = leg.attempt % 3 != 2;
-    if leg.leader && guess {
-        if let Some(leader) = leader {
-            return Some(leader);
-        }
+    if let (true, Some(leader)) = (leg.leader && guess, leader) {
+        return Some(leader);
     }
     if me.shard == shard && leg.attempt == 0 {
         return Some(me);
