@@ -43,8 +43,12 @@ where
 }
 
 async fn replica(hub: &Hub, address: &str) -> Result<(), ConnectionError> {
-    let mut connection = open(&hub.inner().tls.region, address).await?;
     let own = hub.inner().hello.lock().clone();
+    if own.node.is_none() {
+        // What is said on a connection is heard as of who greeted on it.
+        return Err(ConnectionError::Refused("this node is not a replica yet".into()));
+    }
+    let mut connection = open(&hub.inner().tls.region, address).await?;
     let hello = tokio::time::timeout(GREETING, greet(&mut connection, own.clone()))
         .await
         .map_err(|_| ConnectionError::TimedOut)??;
