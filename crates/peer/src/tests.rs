@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
-use crate::{Connection, GroupKey, PeerTls, Side, call_topology, open};
+use crate::{Connection, ConnectionError, GroupKey, PeerTls, Side, call_topology, open};
 
 /// A certificate authority, and the TLS of somebody it vouches for.
 struct Authority(Issuer<'static, KeyPair>, CertificateDer<'static>);
@@ -50,13 +50,17 @@ async fn answer_once(tls: PeerTls) -> String {
     address
 }
 
+async fn ask_status(authority: &Authority, address: &str) -> Result<TopologyAnswer, ConnectionError> {
+    let patience = Duration::from_secs(10);
+    call_topology(&authority.tls("operator"), &hello(), address, TopologyCall::Status, patience).await
+}
+
 #[tokio::test]
 async fn a_call_is_answered_by_a_pod_of_the_same_authority() {
     let authority = Authority::new();
     let address = answer_once(authority.tls("127.0.0.1")).await;
-    let answer =
-        call_topology(&authority.tls("operator"), &hello(), &address, TopologyCall::Status, Duration::from_secs(10));
-    assert_eq!(answer.await.unwrap(), TopologyAnswer::Status(PodStatus::Blank));
+    let answer = ask_status(&authority, &address).await.unwrap();
+    assert_eq!(answer, TopologyAnswer::Status(PodStatus::Blank));
 }
 
 #[tokio::test]
@@ -64,9 +68,7 @@ async fn a_pod_of_another_authority_or_name_is_not_spoken_to() {
     let authority = Authority::new();
     for tls in [Authority::new().tls("127.0.0.1"), authority.tls("10.0.0.1")] {
         let address = answer_once(tls).await;
-        let patience = Duration::from_secs(10);
-        let answer = call_topology(&authority.tls("operator"), &hello(), &address, TopologyCall::Status, patience);
-        assert!(answer.await.is_err());
+        assert!(ask_status(&authority, &address).await.is_err());
     }
 }
 

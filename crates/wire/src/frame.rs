@@ -83,6 +83,7 @@ pub struct Lead {
 
 /// A question between two replicas of a region.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum Call {
     /// About the shard that the receiver is a replica of.
     Shard(ShardCall),
@@ -121,6 +122,7 @@ pub enum CallAnswer {
 
 /// A question to a shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum ShardCall {
     /// To the leader: commit these.
     Write {
@@ -266,6 +268,7 @@ pub enum PartBody {
 
 /// Between regions: any pod takes it and relays to the right shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum RegionMessage {
     /// A question.
     Call(u64, RegionCall),
@@ -275,6 +278,7 @@ pub enum RegionMessage {
 
 /// A question to another region.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum RegionCall {
     /// A client's request that must be answered there: its one hop is spent.
     Ask(Request),

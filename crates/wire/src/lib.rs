@@ -11,4 +11,5 @@ pub mod config;
 pub mod frame;
 pub mod freshness;
 pub mod http;
+pub mod record;
 pub mod topology;

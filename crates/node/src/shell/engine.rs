@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
@@ -47,10 +47,9 @@ impl Inbox {
         let _ = self.0.send(Message::Event(event));
     }
 
-    fn may(&self, message: Message) -> Result<(), Message> {
-        self.0.try_send(message).map_err(|fault| match fault {
-            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
-        })
+    /// A message that may be lost: false when the inbox is full.
+    fn may(&self, message: Message) -> bool {
+        self.0.try_send(message).is_ok()
     }
 }
 
@@ -64,7 +63,7 @@ pub struct Handle {
 impl Handle {
     /// Something came from the network: it may be lost when the machine is behind.
     pub fn event(&self, event: Event) {
-        if self.inbox.may(Message::Event(event)).is_err() {
+        if !self.inbox.may(Message::Event(event)) {
             tracing::debug!("the inbox is full; an event from the network is dropped");
         }
     }
@@ -80,7 +79,7 @@ impl Handle {
         let sent = self.inbox.may(Message::Topology(call, sender));
         async move {
             let gone = || TopologyAnswer::Refused("the replica is busy or stopping".into());
-            if sent.is_err() { gone() } else { answer.await.unwrap_or_else(|_| gone()) }
+            if sent { answer.await.unwrap_or_else(|_| gone()) } else { gone() }
         }
         .boxed()
     }
@@ -103,7 +102,7 @@ impl Handle {
         let sent = self.inbox.may(Message::Ask(request, sender));
         async move {
             let refuse = |refusal| Reply { body: Err(refusal), freshness: unknown(region.clone()) };
-            if sent.is_err() {
+            if !sent {
                 return refuse(Refusal::Overloaded("too many events wait at this pod".into()));
             }
             // The machine answers in time; this holds if it does not.

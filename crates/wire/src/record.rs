@@ -1,0 +1,306 @@
+//! A delta as a Kafka record: headers that carry its place and time, a value in JSON that anybody can read.
+//!
+//! ```text
+//!   headers  kind       delta | close | collection
+//!            schema     1
+//!            origin     region            shard   number, from 1       shards  how many the region has
+//!            epoch      number            seq     number               (of a close: the newest change at that time)
+//!            hlc        number            closed  number               (all numbers in decimal)
+//!   value    delta       {"id": 7 | "<uuid>", "op": "upsert" | "delete", "ts": seconds, "collection": "<uid>",
+//!                         "embedding": [...]  and "vectors": {name: [...]}, "payload": {...}}
+//!            collection  {"op": "create" | "drop", "ts": seconds, "collection": "<uid>", "name": ..., "vectors": {name: {...}}}
+//!            close       {"ts": seconds}
+//! ```
+//! `embedding` is the unnamed vector. Numbers of vectors are the shortest decimals that give the same f32 back. Unknown
+//! headers are left to others (tracing puts some there); an unknown schema or key of the value is refused by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meridian_model::{
+    CollectionDef, CollectionName, CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position,
+    RegionName, Seq, ShardNumber, VectorDef, VectorName, Vectors,
+};
+use serde::{Deserialize, Serialize};
+
+/// The schema that this version writes and reads.
+pub const SCHEMA: u32 = 1;
+/// Longest value that is read: the largest point of a body of 32 MiB.
+pub const VALUE_BYTES: usize = 32 << 20;
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Whose log.
+    pub origin: OriginShard,
+    /// How many shards the origin region has.
+    pub origin_shards: u16,
+    /// Every later change of this origin shard has a larger stamp.
+    pub closed: Hlc,
+    /// A change, or none.
+    pub body: Body,
+}
+
+/// A change, or the promise that there was none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// One change.
+    Delta(Delta),
+    /// Only the closed time; the position is the newest change at that time.
+    Close(Position),
+}
+
+/// A record on the way: headers by name, and the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// In the order written.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+    /// JSON.
+    pub value: Vec<u8>,
+}
+
+/// A record that cannot be read: poison, which stops the link of its origin shard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// A header is missing.
+    #[error("header {0} is missing")]
+    Missing(&'static str),
+    /// A header does not hold what it should.
+    #[error("header {name}: {value:?} is not {wanted}")]
+    Header {
+        /// Which.
+        name: &'static str,
+        /// What stands there, cut short.
+        value: String,
+        /// What should.
+        wanted: &'static str,
+    },
+    /// Written by a later version.
+    #[error("schema {0} is not known to this version; schema {SCHEMA} is")]
+    Schema(String),
+    /// Too long.
+    #[error("a value of {0} bytes; at most {VALUE_BYTES} are read")]
+    TooLong(usize),
+    /// The value is not what the kind asks for.
+    #[error("value: {0}")]
+    Value(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeltaValue {
+    id: Id,
+    op: PointOp,
+    ts: f64,
+    collection: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    embedding: Option<Vec<f32>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    vectors: BTreeMap<VectorName, Vec<f32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Num(u64),
+    Text(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PointOp {
+    Upsert,
+    Delete,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
+enum CollectionValue {
+    Create { ts: f64, collection: String, name: CollectionName, vectors: BTreeMap<VectorName, VectorDef> },
+    Drop { ts: f64, collection: String },
+}
+
+#[derive(Serialize)]
+struct CloseValue {
+    ts: f64,
+}
+
+impl Record {
+    /// The headers and the value.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        let (kind, position, hlc, value) = match &self.body {
+            Body::Close(at) => ("close", *at, self.closed, json(&CloseValue { ts: seconds(self.closed) })),
+            Body::Delta(delta) => {
+                let (kind, value) = encode_op(&delta.op, seconds(delta.committed_at));
+                (kind, Position { epoch: delta.epoch, seq: delta.seq }, delta.committed_at, value)
+            }
+        };
+        let text = |number: u64| number.to_string().into_bytes();
+        let headers = vec![
+            ("kind", kind.as_bytes().to_vec()),
+            ("schema", text(SCHEMA.into())),
+            ("origin", self.origin.region.as_str().as_bytes().to_vec()),
+            ("shard", text(self.origin.shard.number().into())),
+            ("shards", text(self.origin_shards.into())),
+            ("epoch", text(position.epoch.0.into())),
+            ("seq", text(position.seq.0)),
+            ("hlc", text(hlc.0)),
+            ("closed", text(self.closed.0)),
+        ];
+        Encoded { headers, value }
+    }
+
+    /// Reads a record; `header` gives the value of a header by name.
+    ///
+    /// # Errors
+    /// When it is not a whole record of a known schema: poison.
+    pub fn decode<'a>(header: impl Fn(&str) -> Option<&'a [u8]>, value: &[u8]) -> Result<Self, RecordError> {
+        if value.len() > VALUE_BYTES {
+            return Err(RecordError::TooLong(value.len()));
+        }
+        let headers = Headers(&header);
+        let schema = headers.text("schema")?;
+        if schema != SCHEMA.to_string() {
+            return Err(RecordError::Schema(cut(schema)));
+        }
+        let origin = OriginShard {
+            region: headers.parse("origin", "a region", |text| RegionName::new(text).ok())?,
+            shard: headers.parse("shard", "a shard number", |t| ShardNumber::new(t.parse().ok()?).ok())?,
+        };
+        let origin_shards = headers.parse("shards", "a number of shards", |text| {
+            text.parse().ok().filter(|count| (1..=ShardNumber::MAX).contains(count))
+        })?;
+        let epoch = Epoch(headers.parse("epoch", "a number", |text| text.parse().ok())?);
+        let seq = Seq(headers.number("seq")?);
+        let committed_at = Hlc(headers.number("hlc")?);
+        let closed = Hlc(headers.number("closed")?);
+        let op = match headers.text("kind")? {
+            "close" => None,
+            "delta" => Some(decode_point(value)?),
+            "collection" => Some(decode_collection(value)?),
+            other => return Err(fault("kind", other, "delta, close or collection")),
+        };
+        let body = match op {
+            None => Body::Close(Position { epoch, seq }),
+            Some(op) => Body::Delta(Delta { origin: origin.clone(), epoch, seq, committed_at, op }),
+        };
+        Ok(Self { origin, origin_shards, closed, body })
+    }
+}
+
+struct Headers<'f, F>(&'f F);
+
+impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Headers<'_, F> {
+    fn text(&self, name: &'static str) -> Result<&'a str, RecordError> {
+        let bytes = (self.0)(name).ok_or(RecordError::Missing(name))?;
+        std::str::from_utf8(bytes).map_err(|_| fault(name, &String::from_utf8_lossy(bytes), "text"))
+    }
+
+    fn parse<T>(
+        &self,
+        name: &'static str,
+        wanted: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, RecordError> {
+        let text = self.text(name)?;
+        read(text).ok_or_else(|| fault(name, text, wanted))
+    }
+
+    fn number(&self, name: &'static str) -> Result<u64, RecordError> {
+        self.parse(name, "a number", |text| text.parse().ok())
+    }
+}
+
+fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
+    let uid = |uid: &CollectionUid| uid.to_string();
+    let id = |point: &PointId| match point {
+        PointId::Num(number) => Id::Num(*number),
+        PointId::Uuid(_) => Id::Text(point.to_string()),
+    };
+    match op {
+        Op::Upsert { collection, point, vectors, payload } => {
+            let mut vectors = vectors.clone();
+            let embedding = vectors.remove("");
+            // What stands in a log was checked at the door.
+            let payload = (!payload.is_empty()).then(|| serde_json::from_str(&payload.0).unwrap_or_default());
+            let (id, collection) = (id(point), uid(collection));
+            ("delta", json(&DeltaValue { id, op: PointOp::Upsert, ts, collection, embedding, vectors, payload }))
+        }
+        Op::Delete { collection, point } => {
+            let (id, collection, vectors) = (id(point), uid(collection), BTreeMap::new());
+            let value = DeltaValue { id, op: PointOp::Delete, ts, collection, embedding: None, vectors, payload: None };
+            ("delta", json(&value))
+        }
+        Op::CreateCollection { uid: collection, def } => {
+            let (name, vectors) = (def.name.clone(), def.vectors.clone());
+            ("collection", json(&CollectionValue::Create { ts, collection: uid(collection), name, vectors }))
+        }
+        Op::DropCollection { uid: collection } => {
+            ("collection", json(&CollectionValue::Drop { ts, collection: uid(collection) }))
+        }
+    }
+}
+
+fn decode_point(value: &[u8]) -> Result<Op, RecordError> {
+    let DeltaValue { id, op, collection, embedding, vectors, payload, .. } = parse(value)?;
+    let point = match id {
+        Id::Num(number) => PointId::Num(number),
+        Id::Text(text) => match text.parse() {
+            Ok(point @ PointId::Uuid(_)) => point,
+            _ => return Err(RecordError::Value(format!("id {:?} is no UUID", cut(&text)))),
+        },
+    };
+    let collection = uid_of(&collection)?;
+    match op {
+        PointOp::Delete => Ok(Op::Delete { collection, point }),
+        PointOp::Upsert => {
+            let mut vectors: Vectors = vectors;
+            if let Some(embedding) = embedding {
+                vectors.insert(VectorName::new(), embedding);
+            }
+            let payload = payload
+                .map_or_else(Payload::default, |map| Payload(Arc::from(serde_json::Value::Object(map).to_string())));
+            Ok(Op::Upsert { collection, point, vectors, payload })
+        }
+    }
+}
+
+fn decode_collection(value: &[u8]) -> Result<Op, RecordError> {
+    Ok(match parse(value)? {
+        CollectionValue::Create { collection, name, vectors, .. } => {
+            Op::CreateCollection { uid: uid_of(&collection)?, def: CollectionDef { name, vectors } }
+        }
+        CollectionValue::Drop { collection, .. } => Op::DropCollection { uid: uid_of(&collection)? },
+    })
+}
+
+fn uid_of(text: &str) -> Result<CollectionUid, RecordError> {
+    text.parse().map(CollectionUid).map_err(|_| RecordError::Value(format!("collection {:?} is no uid", cut(text))))
+}
+
+fn parse<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, RecordError> {
+    serde_json::from_slice(value).map_err(|fault| RecordError::Value(fault.to_string()))
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("finite numbers and text keys can always be written as JSON")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of this age of the world fit into 53 bits")]
+fn seconds(hlc: Hlc) -> f64 {
+    hlc.wall().0 as f64 / 1000.0
+}
+
+fn fault(name: &'static str, value: &str, wanted: &'static str) -> RecordError {
+    RecordError::Header { name, value: cut(value), wanted }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests;
