@@ -32,8 +32,6 @@ pub struct Settings {
     pub snapshot_every: u64,
     /// Entries kept behind a snapshot for slow followers and links.
     pub log_kept: u64,
-    /// Wished-for voters of each shard, as reported to clients.
-    pub replicas: u16,
     /// A bug put in on purpose. `None` outside the simulation.
     pub sabotage: Option<Sabotage>,
 }
@@ -64,7 +62,6 @@ impl Default for Settings {
             heartbeat_ticks: 3,
             snapshot_every: 20_000,
             log_kept: 20_000,
-            replicas: 3,
             sabotage: None,
         }
     }

@@ -173,17 +173,32 @@ impl Replica {
         self.propose_ops(from, Kind::Written, id, PART_LEARNT, vec![Op::CreateCollection { uid, def }]);
     }
 
+    /// Shard 1 decides which collection is meant, so that every repeat and every other shard means the same one, and not
+    /// one that was created meanwhile. The other shards bury it even if they never had it: its definition may still be on
+    /// its way to them.
     fn drop_collection(&mut self, from: Requester, id: WriteId, name: &CollectionName, upto: Option<CollectionUid>) {
-        let upto = upto.unwrap_or(CollectionUid(self.next_stamp().0));
         let state = self.state.read();
-        let repeated = state.write_result(id, 0).is_some();
-        let standing = state.collection(name).map(|held| held.uid()).filter(|uid| *uid <= upto);
+        let done = state.write_result(id, 0).map(|done| done.collection.clone());
+        let standing = state.collection(name).map(|held| held.uid());
         let covers = state.vv().clone();
+        let (gone, upto) = match (upto, &done) {
+            // What a repeat means was dropped by its first copy: the newest one then.
+            (None, Some(_)) => (Vec::new(), state.newest_dropped(name)),
+            (None, None) => (Vec::from_iter(standing), standing.or_else(|| state.newest_dropped(name))),
+            (Some(upto), _) => {
+                let older = standing.filter(|uid| *uid < upto);
+                let meant = Some(upto).filter(|uid| *uid > CollectionUid(0) && !state.is_dropped(*uid));
+                (older.into_iter().chain(meant).collect(), Some(upto))
+            }
+        };
         drop(state);
-        match standing {
-            Some(uid) => self.propose_ops(from, Kind::Dropped(upto), id, 0, vec![Op::DropCollection { uid }]),
-            None => self.answer(from, ShardAnswer::Dropped { existed: repeated, upto, covers }),
+        let upto = upto.unwrap_or(CollectionUid(0));
+        if gone.is_empty() || done.is_some() {
+            let existed = matches!(done, Some(Some(CollectionChange::Dropped { existed: true })));
+            return self.answer(from, ShardAnswer::Dropped { existed, upto, covers });
         }
+        let ops = gone.into_iter().map(|uid| Op::DropCollection { uid }).collect();
+        self.propose_ops(from, Kind::Dropped(upto), id, 0, ops);
     }
 
     fn next_stamp(&self) -> Hlc {

@@ -220,6 +220,13 @@ impl State {
         self.core.dropped.contains_key(&uid)
     }
 
+    /// The newest collection of that name that was here and was dropped.
+    #[must_use]
+    pub fn newest_dropped(&self, name: &CollectionName) -> Option<CollectionUid> {
+        let named = |(_, dropped): &(&CollectionUid, &Dropped)| dropped.name.as_ref() == Some(name);
+        self.core.dropped.iter().rev().find(named).map(|(uid, _)| *uid)
+    }
+
     /// What a recent write got.
     #[must_use]
     pub fn write_result(&self, id: WriteId, part: u32) -> Option<&WriteResult> {

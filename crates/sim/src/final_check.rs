@@ -92,7 +92,15 @@ impl World {
         }
         let sums: Vec<Digest> = digests.iter().map(|shards| shards.iter().copied().sum()).collect();
         if sums[0] != sums[1] {
-            self.violation("the regions differ".into());
+            let mut held = String::new();
+            for (number, pod) in self.pods.iter().enumerate() {
+                let Some(process) = pod.process.as_ref().filter(|_| pod.wanted) else { continue };
+                let state = process.replica.state();
+                let of = |c: &meridian_shard::Collection| (c.def().name.to_string(), c.uid().0, c.points(), c.digest());
+                let collections: Vec<_> = state.collections().map(of).collect();
+                held += &format!("; pod {number} {:?}: {collections:?}", pod.group());
+            }
+            self.violation(format!("the regions differ{held}"));
         }
         self.check_contents();
         let Some(main) = self.ledger.created(MAIN) else {

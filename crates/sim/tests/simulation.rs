@@ -1,0 +1,115 @@
+//! Seeds hold, equal seeds run equally, and the net has no holes: bugs put in on purpose are caught.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use meridian_sim::{Counts, Plan, Report, Sabotage, run};
+
+/// Seeds that a bug may take to be caught.
+const PATIENCE: u64 = 400;
+
+/// How many seeds the default run takes.
+fn seeds() -> u64 {
+    std::env::var("MERIDIAN_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
+/// Runs seeds on two threads.
+fn run_all(seeds: u64) -> Vec<Report> {
+    let next = AtomicU64::new(0);
+    let reports = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let report = run(seed, Plan::default());
+                    reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+                }
+            });
+        }
+    });
+    reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn seeds_hold() {
+    let reports = run_all(seeds());
+    let mut total = Counts::default();
+    let mut failures = String::new();
+    for report in &reports {
+        total.add(&report.counts);
+        if !report.faults.is_empty() {
+            failures += &format!("\nseed {}, again by `{}`: {:#?}", report.seed, report.replay(), report.faults);
+        }
+        assert!(report.counts.operations >= 2_000 || !report.faults.is_empty(), "{}", report.replay());
+        assert!(report.counts.faults >= 20 || !report.faults.is_empty(), "{}", report.replay());
+    }
+    println!("sim: seeds {} · {total}", reports.len());
+    assert!(failures.is_empty(), "{failures}");
+    // Fewer seeds need not have met everything.
+    if reports.len() >= 100 {
+        let missing: Vec<_> = total.all().into_iter().filter(|(_, count)| *count == 0).collect();
+        assert!(missing.is_empty(), "never happened: {missing:?}");
+        let (could, were) = (total.could_be_unmarked, total.were_unmarked);
+        assert!(were * 100 >= could * 95, "{were} of {could} answers that could be unmarked are");
+    }
+}
+
+#[test]
+fn equal_seeds_run_equally() {
+    for seed in [2, 7] {
+        let (one, other) = (run(seed, Plan::default()), run(seed, Plan::default()));
+        assert_eq!(one, other);
+        assert_ne!(one.trace, run(seed + 1, Plan::default()).trace);
+    }
+}
+
+fn check_caught(sabotage: Sabotage) {
+    let plan = Plan { sabotage: Some(sabotage), ..Plan::default() };
+    let caught = (0..PATIENCE).map(|seed| run(seed, plan)).find(|report| !report.faults.is_empty());
+    let report = caught.unwrap_or_else(|| panic!("{sabotage:?} passed {PATIENCE} seeds"));
+    println!("{sabotage:?} is caught by seed {}: {}", report.seed, report.faults[0]);
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_caught() {
+    check_caught(Sabotage::AckBeforeFsync);
+}
+
+#[test]
+fn a_skipped_version_vector_check_is_caught() {
+    check_caught(Sabotage::SkipVvCheck);
+}
+
+#[test]
+fn an_accepted_gap_is_caught() {
+    check_caught(Sabotage::AcceptGap);
+}
+
+#[test]
+fn time_closed_too_high_is_caught() {
+    check_caught(Sabotage::CloseTooHigh);
+}
+
+#[test]
+fn a_strong_read_without_a_quorum_is_caught() {
+    check_caught(Sabotage::ReadWithoutIndex);
+}
+
+#[test]
+fn a_vote_after_a_lost_log_is_caught() {
+    check_caught(Sabotage::VoteAfterLogLoss);
+}
+
+#[test]
+fn an_unmarked_stale_answer_is_caught() {
+    check_caught(Sabotage::UnmarkedStale);
+}
+
+#[test]
+fn an_accepted_checksum_error_is_caught() {
+    check_caught(Sabotage::AcceptLogDamage);
+}
