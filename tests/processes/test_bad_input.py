@@ -1,0 +1,216 @@
+"""What clients and operators get wrong: each fault is named, nothing is lost, nothing stops."""
+
+import json
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from regions import BIN, client, until
+
+COLLECTION = "/collections/kept"
+POINTS = f"{COLLECTION}/points"
+KEPT = 20
+REFUSED_S = 30  # a node that must not start says so at once; this is for a loaded machine
+
+
+@pytest.fixture(scope="module")
+def nodes(one_region):
+    nodes = one_region.nodes
+    assert nodes[0].put(COLLECTION, {"vectors": {"size": 3, "distance": "Dot"}}).status_code == 200
+    points = [{"id": n, "vector": [n, 1, 2], "payload": {"n": n}} for n in range(KEPT)]
+    assert nodes[1].put(POINTS, {"points": points}).status_code == 200
+    return nodes
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_lost_and_nothing_stops(nodes):
+    before = [node.pid for node in nodes]
+    yield
+    for node in nodes:
+        assert node.post(f"{POINTS}/count", {}).json()["result"]["count"] == KEPT
+    assert [node.pid for node in nodes] == before
+    assert nodes[0].put(POINTS, {"points": [{"id": 0, "vector": [0, 1, 2], "payload": {"n": 0}}]}).status_code == 200
+
+
+def raw(node, method, path, body, **headers):
+    return node.http.request(method, path, content=body, headers={"content-type": "application/json", **headers})
+
+
+def point(vector, id="1", payload="{}"):
+    return f'{{"points": [{{"id": {id}, "vector": {vector}, "payload": {payload}}}]}}'
+
+
+BODIES = {
+    "broken": ('{"points": [', "Format error"),
+    "no json": ("hello", "Format error"),
+    "empty": ("", "Format error"),
+    "two values": (point("[1,2,3]") + "{}", "Format error"),
+    "no utf-8": (b'{"points": "\xff\xfe"}', "Format error"),
+    "unknown field": ('{"point": []}', "point"),
+    "deep lists": ("[" * 100_000 + "]" * 100_000, "nested deeper"),
+    "deep payload": (point("[1,2,3]", payload='{"a":' * 200 + "1" + "}" * 200), "nested deeper"),
+    "NaN": (point("[NaN, 1, 2]"), "Format error"),
+    "infinity": (point("[Infinity, 1, 2]"), "Format error"),
+    "1e999": (point("[1e999, 1, 2]"), "Format error"),
+    "beyond a float of 32 bits": (point("[1e39, 1, 2]"), "finite"),
+    "a text for a number": (point('["1", 1, 2]'), "Format error"),
+    "too short": (point("[1, 2]"), "dimension"),
+    "too long": (point("[1, 2, 3, 4]"), "dimension"),
+    "no vector": ('{"points": [{"id": 1}]}', "vector"),
+    "unknown vector": (point('{"body": [1, 2, 3]}'), "body"),
+    "a negative id": (point("[1,2,3]", id="-1"), "id"),
+    "a text that is no uuid": (point("[1,2,3]", id='"abc"'), "abc"),
+    "nothing": ('{"points": []}', "at least one"),
+    "too many": (json.dumps({"points": [{"id": n, "vector": [1, 2, 3]} for n in range(10_001)]}), "10001"),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_a_body_that_is_wrong_is_refused_with_its_fault(nodes, case):
+    body, says = BODIES[case]
+    for node in nodes:
+        answer = raw(node, "PUT", POINTS, body)
+        assert answer.status_code == 400, answer.text
+        assert says in answer.json()["status"]["error"]
+
+
+QUERIES = {
+    "a limit beyond the most": ({"query": [1, 2, 3], "limit": 10_001}, "limit"),
+    "a limit of nothing": ({"query": [1, 2, 3], "limit": 0}, "limit"),
+    "a wrong dimension": ({"query": [1, 2]}, "dimension"),
+    "an unknown vector": ({"query": [1, 2, 3], "using": "body"}, "body"),
+    "a filter that is none": ({"query": [1, 2, 3], "filter": {"must": [{"key": "n"}]}}, "filter"),
+    "too many conditions": (
+        {"query": [1, 2, 3], "filter": {"must": [{"key": "n", "match": {"value": 1}}] * 1_001}},
+        "conditions",
+    ),
+    "an unknown field": ({"query": [1, 2, 3], "colour": "blue"}, "colour"),
+}
+
+
+@pytest.mark.parametrize("case", QUERIES)
+def test_a_query_that_is_wrong_is_refused_with_its_fault(nodes, case):
+    body, says = QUERIES[case]
+    answer = nodes[1].post(f"{POINTS}/query", body)
+    assert answer.status_code == 400
+    assert says in answer.json()["status"]["error"]
+
+
+def test_a_body_beyond_the_most_is_refused_whether_it_tells_its_length_or_not(nodes):
+    large = b" " * (33 << 20)
+    pieces = (large[at : at + (1 << 20)] for at in range(0, len(large), 1 << 20))
+    for body in (large, pieces):
+        answer = raw(nodes[0], "PUT", POINTS, body)
+        assert answer.status_code == 413
+        assert "larger than 33554432 bytes" in answer.json()["status"]["error"]
+
+
+def test_an_unknown_collection_is_named(nodes):
+    for method, path in [("PUT", "points"), ("POST", "points/count"), ("POST", "points/scroll")]:
+        body = point("[1,2,3]") if method == "PUT" else "{}"
+        answer = raw(nodes[2], method, f"/collections/nowhere/{path}", body)
+        assert answer.status_code == 404
+        assert "Collection `nowhere` doesn't exist!" in answer.json()["status"]["error"]
+
+
+@pytest.mark.parametrize("name", ["..%2F..%2Fetc", "a%2Fb", "%00", "a" * 300, "%2E%2E"])
+def test_a_name_never_becomes_a_path(nodes, name):
+    answer = nodes[0].put(f"/collections/{name}", {"vectors": {"size": 3, "distance": "Dot"}})
+    assert answer.status_code == 400, answer.text
+
+
+def test_without_the_key_nothing_is_told(nodes):
+    for key, says in (("wrong-key", "Invalid API key"), ("", "Invalid API key"), (None, "Must provide an API key")):
+        with client(nodes[0].api) as stranger:
+            del stranger.headers["api-key"]
+            if key is not None:
+                stranger.headers["api-key"] = key
+            for path in ("/", "/collections", COLLECTION, "/api/v1/cluster", "/nowhere"):
+                answer = stranger.get(path)
+                assert answer.status_code == 401
+                assert says in answer.json()["status"]["error"]
+            assert stranger.put("/collections/stolen", json={"vectors": {"size": 3, "distance": "Dot"}}).status_code == 401
+            assert stranger.get("/livez").status_code == 200
+
+
+def test_the_peer_port_speaks_to_nobody_without_a_certificate(nodes):
+    host, port = nodes[0].peer.split(":")
+    for said in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 4096, b"\x16\x03\x01\xff\xff" + b"a" * 100):
+        with socket.create_connection((host, int(port)), timeout=20) as stranger:
+            stranger.sendall(said)
+            try:
+                while stranger.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+    until(nodes[0].is_ready, 5, "the node goes on")
+
+
+def start(config):
+    """Starts a node that must refuse; gives what it said."""
+    done = subprocess.run(
+        [BIN / "meridian-node", "--config", config, "--advertise", "127.0.0.1:1"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=REFUSED_S,
+    )
+    assert done.returncode != 0, done.stderr
+    return done.stderr
+
+
+def changed(node, tmp_path, change):
+    """A copy of a node's configuration after `change`, on free ports and in a folder of its own."""
+    config = tmp_path / "node.yaml"
+    config.write_text(change(node.config.read_text()))
+    return config
+
+
+def line_of(config, text):
+    return next(n for n, line in enumerate(config.read_text().splitlines(), 1) if text in line)
+
+
+def test_an_unknown_key_in_the_configuration_is_named_with_its_line(nodes, tmp_path):
+    config = changed(nodes[0], tmp_path, lambda text: text.replace("ports:\n", "ports:\n  colour: 8080\n"))
+    said = start(config)
+    assert "colour" in said
+    assert f"line {line_of(config, 'colour')}" in said
+
+
+def test_a_value_out_of_bounds_is_named_with_its_line(nodes, tmp_path):
+    config = changed(nodes[0], tmp_path, lambda text: text.replace("tick_ms: 20", "tick_ms: 0"))
+    said = start(config)
+    assert "tick_ms" in said
+    assert f"line {line_of(config, 'tick_ms')}" in said
+
+
+def test_a_configuration_of_a_later_format_is_refused_by_its_format(nodes, tmp_path):
+    said = start(changed(nodes[0], tmp_path, lambda text: text.replace("format: 1", "format: 2")))
+    assert "format 2 is not known to this version; format 1 is" in said
+
+
+@pytest.mark.parametrize("text", ["", "{", "- a\n- b\n", "format: one\n", "\0"])
+def test_a_file_that_is_no_configuration_is_refused(nodes, tmp_path, text):
+    config = changed(nodes[0], tmp_path, lambda _: text)
+    assert str(config) in start(config)
+
+
+def test_a_folder_of_another_cluster_or_shard_is_refused(nodes, tmp_path):
+    """The folder of a running replica is copied, so that its own lock is not what refuses."""
+    copied = tmp_path / "data"
+    shutil.copytree(nodes[0].config.with_suffix(""), copied)
+    (copied / "replica" / ".lock").unlink()
+
+    def elsewhere(text, **other):
+        lines = [f"data_dir: {copied}" if line.startswith("data_dir:") else line for line in text.splitlines()]
+        free = {"api": 0, "admin": 0, "peer": 0}
+        lines = [f"  {key}: 0" if (key := line.strip().split(":")[0]) in free else line for line in lines]
+        lines = [f"{key}: {other[key]}" if (key := line.split(":")[0]) in other else line for line in lines]
+        return "\n".join(lines)
+
+    cluster = "00000000-0000-0000-0000-000000000001"
+    for other in ({"cluster_id": cluster}, {"region": "eu-west"}):
+        said = start(changed(nodes[0], tmp_path, lambda text: elsewhere(text, **other)))
+        assert "us-east, shard 1 of 1" in said, said
+        assert next(iter(other.values())) in said, said
+    before = sorted(path.name for path in (copied / "replica").iterdir() if path.name != ".lock")
+    assert before == ["identity", "log", "snapshots"]

@@ -1,0 +1,223 @@
+"""What an answer promises of its age, by the headers, between two real regions."""
+
+import signal
+import time
+
+import pytest
+
+from regions import until
+
+COLLECTION = "/collections/fresh"
+POINTS = f"{COLLECTION}/points"
+ALWAYS = ("x-staleness-ms", "x-served-region", "x-consistency-token")
+
+
+@pytest.fixture(scope="module")
+def regions(two_regions):
+    """Nodes of us-east, nodes of eu-west, and a collection with one point that both know."""
+    east, west = two_regions.region("us-east"), two_regions.region("eu-west")
+    fine(east[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}}))
+    fine(write(east[0], 1, 0))
+    for node in west:
+        until(lambda: read(node, 1).status_code == 200 and value(read(node, 1)) == 0, 20, "eu-west follows")
+    return east, west
+
+
+def write(node, point, number):
+    body = {"points": [{"id": point, "vector": [1, 2, 3, number], "payload": {"number": number}}]}
+    return node.put(POINTS, body)
+
+
+def read(node, point, **headers):
+    """Header names are written with underscores here."""
+    return node.post(POINTS, {"ids": [point]}, headers=named(headers))
+
+
+def named(headers):
+    return {name.replace("_", "-"): text for name, text in headers.items()}
+
+
+def fine(response):
+    assert response.status_code == 200, response.text
+    return response
+
+
+def value(response):
+    """The number that was read; nothing when the point was not there."""
+    records = fine(response).json()["result"]
+    return records[0]["payload"]["number"] if records else None
+
+
+def staleness(response):
+    return int(response.headers["x-staleness-ms"])
+
+
+def test_every_answer_says_how_fresh_it_is(regions):
+    for node in (*regions[0], *regions[1]):
+        answers = [
+            read(node, 1),
+            write(node, 2, 0),
+            node.post(f"{POINTS}/query", {"query": [1, 2, 3, 4]}),
+            node.post(f"{POINTS}/query/batch", {"searches": [{"query": [1, 2, 3, 4]}, {"query": 1}]}),
+            node.post(f"{POINTS}/query/batch", {"searches": []}),
+            node.post(f"{POINTS}/scroll", {}),
+            node.post(f"{POINTS}/count", {}),
+            node.post(f"{POINTS}/delete", {"points": [2]}),
+            node.get(f"{POINTS}/1"),
+            node.get("/collections"),
+            node.get(COLLECTION),
+            node.get(f"{COLLECTION}/exists"),
+        ]
+        for answer in answers:
+            fine(answer)
+            assert all(answer.headers.get(name) for name in ALWAYS), (answer.request.url, answer.headers)
+            assert staleness(answer) >= 10  # the clock bound: no clock is better
+        for refusal in (node.get("/collections/nowhere"), node.get(f"{POINTS}/55"), node.get("/nowhere")):
+            assert refusal.status_code == 404
+            assert refusal.headers["x-served-region"] in ("us-east", "eu-west")
+
+
+def test_a_read_that_asks_for_nothing_is_answered_by_its_own_region(regions):
+    for nodes, name in zip(regions, ("us-east", "eu-west")):
+        for node in nodes:
+            answer = fine(read(node, 1))
+            assert answer.headers["x-served-region"] == name
+            assert "stale-result" not in answer.headers
+
+
+def test_a_region_sees_its_own_writes_at_once(regions):
+    for n in range(30):
+        fine(write(regions[0][n % 3], 3, n))
+        assert value(read(regions[0][(n + 1) % 3], 3)) == n
+
+
+def test_an_idle_region_keeps_a_demand_of_200_ms(regions):
+    def kept():
+        begun = time.monotonic()
+        answer = fine(read(regions[1][0], 1, x_required_freshness="200ms"))
+        took = (time.monotonic() - begun) * 1000
+        own = answer.headers["x-served-region"] == "eu-west" and "stale-result" not in answer.headers
+        # What is unmarked is kept; the age is counted to the answer, the demand from the question.
+        assert not own or staleness(answer) <= 200 + took + 1, answer.headers
+        return own
+
+    # A machine under load may be late now and then, and then says so; it is not late for ever.
+    until(lambda: all(kept() for _ in range(10)), 20, "ten demands in a row kept by eu-west itself")
+
+
+def test_an_age_of_nothing_is_kept_by_the_primary_region(regions):
+    for n in range(20):
+        fine(write(regions[0][n % 3], 4, n))
+        answer = read(regions[1][n % 3], 4, x_required_freshness="0ms")
+        assert value(answer) == n
+        assert answer.headers["x-served-region"] == "us-east"
+
+
+def test_a_strong_read_sees_every_write_wherever_it_is_asked(regions):
+    for n in range(20):
+        fine(write(regions[n % 2][n % 3], 5, n))
+        answer = read(regions[1][(n + 1) % 3], 5, x_consistency="strong")
+        assert value(answer) == n
+        assert answer.headers["x-served-region"] == "us-east"
+
+
+def test_an_eventual_read_is_answered_where_it_is_asked(regions):
+    for node in regions[1]:
+        answer = fine(read(node, 1, x_consistency="eventual"))
+        assert answer.headers["x-served-region"] == "eu-west"
+
+
+def test_a_token_brings_ones_own_write_along(regions):
+    served = set()
+    for n in range(40):
+        token = fine(write(regions[n % 2][n % 3], 6, n)).headers["x-consistency-token"]
+        consistency = {"x_consistency": "session"} if n % 4 < 2 else {}
+        answer = read(regions[1][(n + 1) % 3], 6, x_consistency_token=token, **consistency)
+        assert value(answer) == n
+        assert "stale-result" not in answer.headers
+        served.add(answer.headers["x-served-region"])
+    assert "eu-west" in served, "every read was sent to the primary region"
+
+
+def test_reads_with_tokens_never_go_back(regions):
+    token, last = None, -1
+    for n in range(40):
+        fine(write(regions[0][n % 3], 7, n))
+        headers = {"x_consistency_token": token} if token else {}
+        answer = read(regions[n % 2][(n // 2) % 3], 7, **headers)
+        now = value(answer)
+        now = -1 if now is None else now
+        assert now >= last, f"{now} after {last}"
+        token, last = answer.headers["x-consistency-token"], now
+
+
+def test_a_write_is_forwarded_to_the_primary_region(regions):
+    for n in range(10):
+        answer = fine(write(regions[1][n % 3], 8, n))
+        assert answer.headers["x-served-region"] == "us-east"
+        assert value(read(regions[0][n % 3], 8)) == n
+
+
+def test_definitions_are_forwarded_too(regions):
+    east, west = regions
+    assert fine(west[0].put("/collections/made-in-west", {"vectors": {"size": 2, "distance": "Dot"}})).json()["result"]
+    assert fine(east[1].get("/collections/made-in-west/exists")).json()["result"]["exists"]
+    fine(west[1].http.delete("/collections/made-in-west"))
+    assert not fine(east[2].get("/collections/made-in-west/exists")).json()["result"]["exists"]
+
+
+BAD = {
+    "200": ("x_required_freshness", "X-Required-Freshness"),
+    "-5ms": ("x_required_freshness", "X-Required-Freshness"),
+    "1.5s": ("x_required_freshness", "X-Required-Freshness"),
+    "200 ms": ("x_required_freshness", "X-Required-Freshness"),
+    "2000000s": ("x_required_freshness", "X-Required-Freshness"),
+    "200ms; on-stale=panic": ("x_required_freshness", "on-stale"),
+    "200ms; on-stale=serve,wait": ("x_required_freshness", "on-stale"),
+    "200ms; max-wait=soon": ("x_required_freshness", "max-wait"),
+    "200ms; colour=blue": ("x_required_freshness", "colour"),
+    "fresh": ("x_consistency", "X-Consistency"),
+    "STRONG": ("x_consistency", "X-Consistency"),
+    "???": ("x_consistency_token", "X-Consistency-Token"),
+    "AAAA": ("x_consistency_token", "X-Consistency-Token"),
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_header_that_says_nothing_possible_is_refused_by_name(regions, text):
+    name, says = BAD[text]
+    for nodes in regions:
+        answer = read(nodes[0], 1, **{name: text})
+        assert answer.status_code == 400
+        assert says in answer.json()["status"]["error"]
+
+
+def test_a_silent_primary_region_shows_in_every_promise(regions):
+    """Silence counts: nothing is known to be missing, and nothing may be promised."""
+    east, west = regions
+    stopped = [pid for node in east if (pid := node.signal(signal.SIGSTOP))]
+    assert len(stopped) == 3
+    try:
+        until(lambda: staleness(fine(read(west[0], 1, x_consistency="eventual"))) > 500, 20, "the silence shows")
+        served = fine(read(west[1], 1, x_required_freshness="200ms; on-stale=serve"))
+        assert served.headers["stale-result"] == "true"
+        assert staleness(served) > 200
+        failed = read(west[2], 1, x_required_freshness="200ms; on-stale=wait,fail; max-wait=100ms")
+        assert failed.status_code == 503
+        assert "behind" in failed.json()["status"]["error"]
+        assert failed.headers["retry-after"]
+        # The primary region does not answer either: the last resort of the default is to serve, and to say so.
+        answer = fine(read(west[0], 1, x_required_freshness="200ms"))
+        assert answer.headers["stale-result"] == "true"
+        # Without a demand the region's own word is enough.
+        assert "stale-result" not in fine(read(west[1], 1)).headers
+    finally:
+        for node in east:
+            node.signal(signal.SIGCONT)
+
+    def fresh_again():
+        answer = read(west[0], 1, x_required_freshness="500ms; on-stale=serve")
+        return answer.status_code == 200 and "stale-result" not in answer.headers
+
+    until(fresh_again, 30, "eu-west is fresh again")
+    until(lambda: write(west[0], 9, 1).status_code == 200, 30, "writes pass again")
