@@ -17,7 +17,8 @@ from regions import client
 
 COLLECTION = "/collections/chaos"
 POINTS = f"{COLLECTION}/points"
-POINTS_A_WRITER = 150
+WRITERS = 8
+POINTS_A_WRITER = 100
 DELETES = 0.2
 CHECKS = 0.25  # share of the writes that are read back
 TRY_S = 2  # an attempt at a stopped process costs this
@@ -49,7 +50,7 @@ class Client(threading.Thread):
                 http.close()
 
     def ask(self, node, method, path, body, **headers):
-        """The response, or nothing when none came; `None, False` when the request certainly did not arrive."""
+        """The response, if one came, and whether the request may have arrived."""
         headers = {name.replace("_", "-"): text for name, text in headers.items()}
         url = f"{path}?timeout={TRY_S}"
         try:
@@ -170,7 +171,7 @@ class Load:
     """All clients of one run."""
 
     def __init__(self, nodes, seed):
-        self.writers = [Writer(number, nodes, seed) for number in range(4)]
+        self.writers = [Writer(number, nodes, seed) for number in range(WRITERS)]
         points = list(chain.from_iterable(writer.points for writer in self.writers))
         by_region = defaultdict(list)
         for node in nodes:

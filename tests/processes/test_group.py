@@ -139,7 +139,7 @@ def test_a_leader_that_is_asked_to_stop_hands_over_and_ends_well(group):
         group.wait_ready(leads)
 
 
-def test_a_node_that_is_stopping_says_so_and_answers_what_it_began(group):
+def test_a_follower_that_is_asked_to_stop_ends_well_with_clients_connected(group):
     node = next(node for node in group.nodes if not node.leads())
     with httpx.Client(base_url=node.api, headers=dict(node.http.headers), trust_env=False) as client:
         assert client.get("/readyz").status_code == 200
