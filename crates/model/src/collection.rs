@@ -48,7 +48,8 @@ pub struct VectorDef {
     pub hnsw: HnswParams,
 }
 
-/// Name of a collection: 1 to 255 bytes without control characters or any of `< > : " / \ | ? *`. Never a file name.
+/// Name of a collection: 1 to 255 bytes without control characters or any of `< > : " / \ | ? *`, and neither `.` nor
+/// `..`, which clients and proxies take for a way through a path. Never a file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CollectionName(Arc<str>);
@@ -62,6 +63,9 @@ pub enum CollectionNameError {
     /// Holds a character that is not allowed.
     #[error("collection name cannot contain {0:?}")]
     Character(char),
+    /// A way through a path.
+    #[error("collection name cannot be {0:?}")]
+    Dots(String),
 }
 
 impl CollectionName {
@@ -70,6 +74,9 @@ impl CollectionName {
     pub fn new(name: &str) -> Result<Self, CollectionNameError> {
         if name.is_empty() || name.len() > 255 {
             return Err(CollectionNameError::Length(name.len()));
+        }
+        if matches!(name, "." | "..") {
+            return Err(CollectionNameError::Dots(name.into()));
         }
         let refused = |c: &char| c.is_control() || "<>:\"/\\|?*".contains(*c);
         match name.chars().find(refused) {
@@ -112,4 +119,19 @@ pub struct CollectionDef {
     pub name: CollectionName,
     /// Its vectors by name; one named with the empty text is the unnamed vector.
     pub vectors: BTreeMap<VectorName, VectorDef>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_never_a_path() {
+        for name in ["", ".", "..", "a/b", "a\\b", "a\0", "a:b", "?", &"a".repeat(256)] {
+            assert!(CollectionName::new(name).is_err(), "{name:?}");
+        }
+        for name in ["a", "...", "a.b", "\u{fc}n\u{ef}", &"a".repeat(255)] {
+            assert!(CollectionName::new(name).is_ok(), "{name:?}");
+        }
+    }
 }

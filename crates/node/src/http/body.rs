@@ -13,8 +13,10 @@ use super::answer::refuse;
 /// What the budget for all bodies counts in.
 pub const UNIT: usize = 1024;
 
-/// How long the rest of a refused body is read, so that the client reads the refusal rather than a reset.
-const DISCARD: Duration = Duration::from_secs(2);
+/// How long, and up to how many times the most bytes of a body, the rest of a refused one is read: a connection that is
+/// closed with bytes unread is reset, and then the client reads no refusal.
+const DISCARD: Duration = Duration::from_secs(5);
+const DISCARD_BODIES: usize = 4;
 
 /// The whole body of a request. Its share of the budget is held until it is dropped.
 pub struct Whole<'a> {
@@ -51,7 +53,7 @@ impl Unread {
             Err(refused) => refused,
         };
         if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            self.discard(api.limits().body_bytes).await;
+            self.discard(api.limits().body_bytes.saturating_mul(DISCARD_BODIES)).await;
         }
         Err(refused)
     }

@@ -44,6 +44,15 @@ async fn a_body_too_large_is_cut_with_413() {
 }
 
 #[tokio::test]
+async fn the_refusal_of_a_body_much_too_large_is_read_by_who_sends_all_of_it_first() {
+    // More than the buffers between hold, so that the server has to read it for the client to get to reading.
+    let server = Server::with(Limits { body_bytes: 4 << 20, ..Limits::default() }).await;
+    let large = " ".repeat(15 << 20);
+    let whole = format!("{}{large}", head(&format!("content-length: {}\r\nconnection: close\r\n", large.len())));
+    assert!(spoken(&server, whole.as_bytes()).await.starts_with("HTTP/1.1 413"));
+}
+
+#[tokio::test]
 async fn all_bodies_together_are_bounded() {
     let server = Server::with(Limits { body_bytes: 4_096, bodies_bytes: 2_048, ..Limits::default() }).await;
     let sent = server
