@@ -114,7 +114,9 @@ impl Replica {
     ) {
         let part = u32::from(self.me().shard.number());
         let state = self.state.read();
+        let mut repeated = false;
         let refusal = if let Some(done) = state.write_result(id, part) {
+            repeated = true;
             Some(self.written(done))
         } else if table != state.table().version
             || ops.iter().any(|op| state.table().shard_of(op.point()) != self.me().shard)
@@ -125,6 +127,7 @@ impl Replica {
         };
         if let Some(answer) = refusal {
             drop(state);
+            self.counters.writes_repeated += u64::from(repeated);
             return self.answer(from, answer);
         }
         let Some(uid) = state.collection(collection).map(|held| held.uid()) else {

@@ -289,3 +289,6 @@ fn installed<D: Disk>(snapshot: &meridian_store::Snapshot<D>) -> Event {
         Err(fault) => Event::InstallFailed(fault.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
