@@ -1,7 +1,7 @@
 //! `meridian`: Meridian on the command line.
 
 use clap::{Parser, Subcommand};
-use meridian_cli::local;
+use meridian_cli::{demo, local, status};
 
 /// Meridian on the command line.
 #[derive(Parser)]
@@ -15,6 +15,10 @@ struct Args {
 enum Command {
     /// Runs regions as processes on this machine until it is told to stop.
     Local(local::Args),
+    /// Shows two regions at work on this machine, and checks what they promise.
+    Demo(demo::Args),
+    /// Tells what a node says of itself.
+    Status(status::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -22,6 +26,8 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match args.command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::Status(args) => status::run(args).await,
             Command::Local(args) => local::run(args).await,
         }
     })

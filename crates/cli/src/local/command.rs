@@ -41,12 +41,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let options = Options { binary: None, restart: !args.no_restart };
     let mut running = Running::start(layout, &options, signals.stopped()).await?;
-    let mut stdin = stdin_ended();
+    let mut stdin = std::pin::pin!(stdin_ended());
     let mut told = print(&running.report());
     while told.is_ok() {
         tokio::select! {
             () = signals.stopped() => break,
-            _ = &mut stdin => break,
+            () = &mut stdin => break,
             restart = running.restarted() => told = print(&json!({"restarted": restart})),
         }
     }
@@ -81,19 +81,23 @@ impl Signals {
 }
 
 /// Resolves when whoever started us through a pipe has closed it. A terminal, a file or `/dev/null` says nothing.
-fn stdin_ended() -> oneshot::Receiver<()> {
-    let (ended, seen) = oneshot::channel();
+fn stdin_ended() -> impl Future<Output = ()> {
     let piped = std::fs::metadata("/dev/stdin").is_ok_and(|stdin| {
         let kind = stdin.file_type();
         kind.is_fifo() || kind.is_socket()
     });
-    // A thread of its own, which the end of the process ends: a read of stdin cannot be cancelled.
-    std::thread::spawn(move || {
-        if piped && std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok() {
-            let _ = ended.send(());
-        } else {
-            std::mem::forget(ended);
+    let (ended, seen) = oneshot::channel();
+    if piped {
+        // A thread of its own, which the end of the process ends: a read of stdin cannot be cancelled.
+        std::thread::spawn(move || {
+            if std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok() {
+                let _ = ended.send(());
+            }
+        });
+    }
+    async move {
+        if seen.await.is_err() {
+            std::future::pending().await
         }
-    });
-    seen
+    }
 }

@@ -15,7 +15,7 @@ mod link;
 mod process;
 mod running;
 
-pub use command::{Args, run};
+pub use command::{Args, Signals, run};
 pub use layout::{Layout, LayoutError, NodeLayout, RegionLayout, RegionSpec, RegionSpecError};
 pub use link::Link;
 pub use process::{Restart, send_signal};

@@ -1,0 +1,116 @@
+//! `meridian demo`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::audit::{Audit, audit};
+use super::freshness::freshness;
+use super::load::load;
+use super::numbers::{grouped, ms};
+use super::search::search;
+use super::stage::{Stage, heading};
+use super::storm::storm;
+use super::visible::visible;
+use crate::local::{Layout, Options, RegionSpec, Running, Signals};
+use crate::vectors;
+
+/// The regions of the demo; the first is primary.
+const REGIONS: [&str; 2] = ["us-east:1x3", "eu-west:1x3"];
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many vectors.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    n: u32,
+    /// A NumPy file of 32-bit floats in rows, in place of the words.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Keep configurations, logs and data in this folder. Default: a folder that is removed at the end.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// What the last line tells.
+struct Verdict {
+    audit: Audit,
+    visible_p50: Duration,
+    paused: Duration,
+    search_p99: Duration,
+}
+
+/// Runs the demo and prints its verdict.
+///
+/// # Errors
+/// When a promise was not kept, or the demo could not be shown. Everything it started is stopped.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let begun = Instant::now();
+    match show(args, &mut signals).await {
+        Ok(Verdict { audit, visible_p50, paused, search_p99 }) => {
+            heading(&format!("Done in {:.0} s", begun.elapsed().as_secs_f64()));
+            let word = if audit.is_fine() { "ok" } else { "failed" };
+            println!(
+                "demo: {word} acknowledged={} lost={} doubled={} digests={} visible_p50_ms={} paused_ms={} search_p99_ms={}",
+                audit.acknowledged,
+                audit.lost,
+                audit.doubled,
+                if audit.digests_equal { "equal" } else { "different" },
+                ms(visible_p50),
+                paused.as_millis(),
+                ms(search_p99),
+            );
+            anyhow::ensure!(audit.is_fine(), "a promise was not kept");
+            Ok(())
+        }
+        Err(fault) => {
+            println!("demo: failed {fault:#}");
+            Err(fault)
+        }
+    }
+}
+
+async fn show(args: Args, signals: &mut Signals) -> anyhow::Result<Verdict> {
+    println!("Meridian: two regions on this machine, one follows the other. Ctrl-C stops everything.");
+    let data = args.data.clone();
+    let count = args.n as usize;
+    let words = tokio::task::spawn_blocking(move || vectors::open(data.as_deref(), count)).await??;
+    anyhow::ensure!(words.len() >= 1_000, "{} vectors are too few to show anything; 1,000 are the least", words.len());
+    let (dir, _removed_at_the_end) = match args.dir {
+        Some(dir) => (dir, None),
+        None => {
+            let dir = tempfile::Builder::new().prefix("meridian-demo-").tempdir()?;
+            (dir.path().to_owned(), Some(dir))
+        }
+    };
+    heading("Start");
+    let begun = Instant::now();
+    let specs = REGIONS.map(|spec| spec.parse::<RegionSpec>().expect("these are regions"));
+    let layout = Layout::open(&dir, &specs, &mut rand::rng())?;
+    let running = Running::start(layout, &Options { binary: None, restart: true }, signals.stopped()).await?;
+    let stage = Stage::new(running, words)?;
+    println!(
+        "   {} and {}: three replicas each, mutual TLS, ready in {:.1} s. {} is primary.",
+        stage.name(0),
+        stage.name(1),
+        begun.elapsed().as_secs_f64(),
+        stage.name(0)
+    );
+    println!("   {} real vectors wait to be loaded.", grouped(stage.words.len()));
+    let shown = tokio::select! {
+        shown = scenes(&stage) => shown,
+        () = signals.stopped() => Err(anyhow::anyhow!("stopped by a signal")),
+    };
+    stage.running.stop().await;
+    shown
+}
+
+async fn scenes(stage: &Stage) -> anyhow::Result<Verdict> {
+    load(stage).await?;
+    let search_p99 = search(stage).await?;
+    let visible_p50 = visible(stage).await?;
+    freshness(stage).await?;
+    let paused = storm(stage).await?;
+    let audit = audit(stage).await?;
+    Ok(Verdict { audit, visible_p50, paused, search_p99 })
+}

@@ -1,0 +1,24 @@
+//! `meridian demo`: two regions on this machine, and everything that is promised shown on real words, with a verdict.
+//!
+//! ```text
+//!   start ─► load ─► nearest ─► lag ─► freshness: link up, cut, healed ─► kill leaders under load ─► audit ─► one line
+//!                      every write goes through the Ledger ────────────────────────────────────────────┘
+//! ```
+//!
+//! Start at [`run`].
+
+mod audit;
+mod command;
+mod freshness;
+mod ledger;
+mod load;
+mod numbers;
+mod search;
+mod stage;
+mod storm;
+mod visible;
+
+pub use command::{Args, run};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::ledger::{Findings, Ledger, Op, Outcome};
+use super::numbers::{grouped, ms, quantile};
+use super::stage::outcome;
+use crate::client::AskError;
+
+/// Writes point 1: `u` upsert, `d` delete acknowledged; `U`, `D` with unknown outcome; `r` an upsert that was refused.
+fn ledger(history: &str) -> Ledger {
+    let ledger = Ledger::default();
+    for step in history.chars() {
+        let op = ledger.begin(1, step.eq_ignore_ascii_case(&'d')).unwrap();
+        let outcome = match step {
+            'u' | 'd' => Outcome::Acknowledged,
+            'r' => Outcome::Refused,
+            _ => Outcome::Unknown,
+        };
+        ledger.end(1, op, outcome);
+    }
+    ledger
+}
+
+#[track_caller]
+fn check(history: &str, held: Option<u64>, lost: usize, resolved: usize) {
+    let held: BTreeMap<u64, u64> = held.map(|counter| (1, counter)).into_iter().collect();
+    assert_eq!(ledger(history).audit(&held), Findings { lost, resolved }, "{history}");
+}
+
+#[test]
+fn the_last_acknowledged_write_must_stand() {
+    check("uuu", Some(3), 0, 0);
+    check("uuu", Some(2), 1, 0);
+    check("uuu", Some(1), 2, 0);
+    check("uuu", None, 3, 0);
+    check("uru", Some(2), 0, 0);
+    check("uuu", Some(9), 1, 0);
+}
+
+#[test]
+fn a_deleted_point_must_be_gone() {
+    check("uud", None, 0, 0);
+    check("uud", Some(2), 1, 0);
+    check("uudu", Some(4), 0, 0);
+    check("uudu", None, 1, 0);
+}
+
+#[test]
+fn an_unknown_outcome_may_be_either_but_hides_no_loss() {
+    check("uU", Some(2), 0, 1);
+    check("uU", Some(1), 0, 0);
+    check("uuU", Some(1), 1, 0);
+    check("uD", None, 0, 1);
+    check("uD", Some(1), 0, 0);
+    check("U", None, 0, 0);
+    check("U", Some(1), 0, 1);
+}
+
+#[test]
+fn a_point_of_unknown_state_is_not_written_again() {
+    let ledger = ledger("uU");
+    assert_eq!(ledger.begin(1, false), None);
+    assert_eq!((ledger.acknowledged(), ledger.unknown()), (1, 1));
+    assert_eq!(ledger.begin(2, true), None, "a point that does not stand is not deleted");
+    assert_eq!(ledger.begin(2, false), Some(Op { counter: 1, delete: false }));
+    assert_eq!(ledger.begin(2, false), None, "one write at a time");
+}
+
+#[test]
+fn only_a_200_acknowledges_and_only_what_was_surely_not_done_is_refused() {
+    assert_eq!(outcome(&Ok(200)), Outcome::Acknowledged);
+    for unknown in [408, 500, 503, 504] {
+        assert_eq!(outcome(&Ok(unknown)), Outcome::Unknown);
+    }
+    for refused in [400, 404, 421, 429] {
+        assert_eq!(outcome(&Ok(refused)), Outcome::Refused);
+    }
+    assert_eq!(outcome(&Err(AskError::NotSent)), Outcome::Refused);
+}
+
+#[test]
+fn numbers_are_written_for_people() {
+    assert_eq!([0, 12, 999, 1000, 20_000, 1_234_567].map(grouped), ["0", "12", "999", "1,000", "20,000", "1,234,567"]);
+    assert_eq!(ms(Duration::from_micros(12_340)), "12.3");
+    let mut times: Vec<Duration> = (0..=100).rev().map(Duration::from_millis).collect();
+    assert_eq!(quantile(&mut times, 0.99), Duration::from_millis(99));
+    assert_eq!(quantile(&mut [], 0.5), Duration::ZERO);
+}
