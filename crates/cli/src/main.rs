@@ -1,5 +1,7 @@
 //! `meridian`: Meridian on the command line.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use meridian_cli::{demo, local, status};
 
@@ -21,8 +23,17 @@ enum Command {
     Status(status::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match begin(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("meridian: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match args.command {
