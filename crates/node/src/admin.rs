@@ -46,6 +46,10 @@ mod tests {
             serde_json::Value::Null
         }
 
+        fn voters(&self) -> Option<u16> {
+            None
+        }
+
         fn consistency(&self) -> serde_json::Value {
             serde_json::Value::Null
         }

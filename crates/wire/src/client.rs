@@ -145,7 +145,7 @@ pub struct CollectionReport {
     pub indexed: u64,
     /// Shards of the region.
     pub shards: u16,
-    /// Voters of each shard, wished for.
+    /// Voters of each shard.
     pub replicas: u16,
 }
 

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use meridian_wire::client::{Body, ReplyBody};
-use meridian_wire::http as bodies;
+use meridian_wire::http::{self as bodies, Shape};
 
 use super::Api;
 use super::answer::{faulty, fine, json, refuse, unexpected};
@@ -44,7 +44,9 @@ pub async fn create(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
     let config = &call.api.0.config;
-    let def = bodies::create_collection(name, &body.bytes, &config.shape, &config.limits).map_err(|f| faulty(&f))?;
+    let voters = call.api.0.reporter.voters();
+    let shape = Shape { replicas: voters.unwrap_or(config.shape.replicas), ..config.shape };
+    let def = bodies::create_collection(name, &body.bytes, &shape, &config.limits).map_err(|f| faulty(&f))?;
     match call.ask(Body::CreateCollection(def)).await? {
         (ReplyBody::Done(done), freshness) => Ok(fine(bodies::done(done, call.time()), &freshness)),
         _ => Err(unexpected()),

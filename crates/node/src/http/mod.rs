@@ -54,6 +54,8 @@ pub trait Reporter: Send + Sync {
     fn consistency(&self) -> serde_json::Value;
     /// Of `GET /api/v1/links`.
     fn links(&self) -> serde_json::Value;
+    /// How many replicas of the own shard have a vote; `None` while that is not known.
+    fn voters(&self) -> Option<u16>;
     /// Whether the process does its work; an `Err` says what is broken, and asks for a restart.
     fn live(&self) -> Result<(), String>;
     /// Whether requests should come here; an `Err` says what is waited for.

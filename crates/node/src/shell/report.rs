@@ -185,6 +185,10 @@ impl Reporter for NodeReporter {
         Ok(())
     }
 
+    fn voters(&self) -> Option<u16> {
+        u16::try_from(self.observed()?.status.voters.len()).ok().filter(|voters| *voters > 0)
+    }
+
     fn ready(&self) -> Result<(), String> {
         let Some(seen) = self.observed() else {
             return Err("not a replica yet: waiting to be bootstrapped or to join".into());

@@ -220,7 +220,6 @@ impl Supervisor {
             max_drift: millis(config.freshness.max_drift_ms),
             election_ticks: config.raft.election_ticks as usize,
             heartbeat_ticks: config.raft.heartbeat_ticks as usize,
-            replicas: u16::try_from(config.initial_replicas.len()).unwrap_or(u16::MAX),
             ..Settings::default()
         }
     }

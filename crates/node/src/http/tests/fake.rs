@@ -184,6 +184,10 @@ impl Reporter for Report {
         json!({"of": "cluster"})
     }
 
+    fn voters(&self) -> Option<u16> {
+        Some(3)
+    }
+
     fn consistency(&self) -> Value {
         json!({"of": "consistency"})
     }
