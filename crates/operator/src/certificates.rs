@@ -10,6 +10,7 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsConnector;
 
 /// The name that every certificate of a cluster bears beside its own, so that one of another cluster is told apart.
 fn cluster_name(cluster: &ValidCluster) -> String {
@@ -39,7 +40,7 @@ fn leaf(issuer: &Issuer<'_, KeyPair>, names: Vec<String>) -> anyhow::Result<(Str
 }
 
 /// What the operator shows to pods and demands of them. Its certificate lives as long as this value.
-pub fn client(cluster: &ValidCluster, ca: &str, ca_key: &str) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+pub fn client(cluster: &ValidCluster, ca: &str, ca_key: &str) -> anyhow::Result<TlsConnector> {
     let issuer =
         Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key).context("read ca.key")?).context("read ca.crt")?;
     let (cert, key) = leaf(&issuer, vec![format!("operator.{}", cluster_name(cluster)), cluster_name(cluster)])?;
@@ -53,5 +54,5 @@ pub fn client(cluster: &ValidCluster, ca: &str, ca_key: &str) -> anyhow::Result<
             vec![CertificateDer::from_pem_slice(cert.as_bytes())?],
             PrivateKeyDer::from_pem_slice(key.as_bytes())?,
         )?;
-    Ok(Arc::new(config))
+    Ok(TlsConnector::from(Arc::new(config)))
 }

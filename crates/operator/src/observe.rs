@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod, Secret};
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use meridian_crd::{ReplicationLink, VectorCluster};
@@ -105,6 +105,7 @@ pub async fn observe(
             ready: ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
             outdated: settled && wanted.is_some() && own != wanted,
             answer: None,
+            trouble: trouble(pod),
         };
         seen.pods.insert(ordinal, seen_pod);
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
@@ -114,6 +115,27 @@ pub async fn observe(
     }
     ask(cluster, &mut sight).await;
     Ok(sight)
+}
+
+/// Why a pod does not run; nothing of one that runs, or that only has not begun to.
+fn trouble(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    if let Some(condition) = unscheduled {
+        return condition.message.clone();
+    }
+    let container = status.container_statuses.iter().flatten().find(|container| !container.ready)?;
+    let last = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref()?.message.as_deref().map(last_line);
+    // What a process said when it ended says more than that the kubelet waits before it starts it again.
+    let words = last(&container.state).or_else(|| last(&container.last_state));
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref()?.reason.clone());
+    words.or(waiting.filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing"))
+}
+
+/// The last line that says something, cut to a length that a status can bear.
+fn last_line(text: &str) -> String {
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    line.trim().chars().take(300).collect()
 }
 
 /// Asks every pod at once how it is.
@@ -210,7 +232,7 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<(Sec
         return Ok((present, None));
     };
     let tls = certificates::client(cluster, &cert, &key)?;
-    Ok((present, Some(Peers { tls, cluster: cluster.id, region: cluster.region.clone() })))
+    Ok((present, Some(Peers::new(tls, cluster.id, cluster.region.clone()))))
 }
 
 fn text(secret: Option<&Secret>, key: &str) -> Option<String> {

@@ -1,12 +1,13 @@
 //! Connections to the peer port, and the operator's call over one.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use meridian_wire::frame::{Frame, Hello};
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{Connection, ConnectionError, PeerTls};
@@ -23,7 +24,19 @@ pub async fn open(
     address: &str,
 ) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+    open_at(connector, address, host.trim_matches(['[', ']'])).await
+}
+
+/// Opens a connection to `address`, whose certificate must name `host`.
+///
+/// # Errors
+/// When it cannot be reached in time, or TLS refuses it.
+pub async fn open_at(
+    connector: &TlsConnector,
+    address: impl ToSocketAddrs,
+    host: &str,
+) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
+    let name = ServerName::try_from(host.to_owned())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name")))?;
     let connect = async {
         let tcp = TcpStream::connect(address).await?;
@@ -57,9 +70,37 @@ pub async fn call_topology(
     call: TopologyCall,
     patience: Duration,
 ) -> Result<TopologyAnswer, ConnectionError> {
+    exchange(open(&tls.region, address), own, call, patience).await
+}
+
+/// As [`call_topology`], to a pod whose address is known and whose certificate must name `host`: an operator need not be
+/// able to resolve the names of pods, nor wait until they are published.
+///
+/// # Errors
+/// When the pod cannot be reached, is another cluster's, or does not answer in time.
+pub async fn call_topology_at(
+    connector: &TlsConnector,
+    own: &Hello,
+    address: SocketAddr,
+    host: &str,
+    call: TopologyCall,
+    patience: Duration,
+) -> Result<TopologyAnswer, ConnectionError> {
+    exchange(open_at(connector, address, host), own, call, patience).await
+}
+
+async fn exchange(
+    open: impl Future<Output = Result<Connection<TlsStream<TcpStream>>, ConnectionError>>,
+    own: &Hello,
+    call: TopologyCall,
+    patience: Duration,
+) -> Result<TopologyAnswer, ConnectionError> {
     let exchange = async {
-        let mut connection = open(&tls.region, address).await?;
-        greet(&mut connection, own.clone()).await?;
+        let mut connection = open.await?;
+        let hello = greet(&mut connection, own.clone()).await?;
+        if hello.cluster != own.cluster {
+            return Err(ConnectionError::Refused(format!("the pod belongs to cluster {}", hello.cluster)));
+        }
         connection.write(&Frame::Topology(1, call)).await?;
         loop {
             if let Frame::TopologyAnswer(1, answer) = connection.read().await? {

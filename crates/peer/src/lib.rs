@@ -15,7 +15,7 @@ mod connection;
 mod group_key;
 mod tls;
 
-pub use call::{call_topology, greet, open};
+pub use call::{call_topology, call_topology_at, greet, open, open_at};
 pub use connection::{Connection, ConnectionError, Sender, queue};
 pub use group_key::{GroupKey, GroupKeyError, Side};
 pub use tls::{PeerTls, TlsError};

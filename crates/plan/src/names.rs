@@ -82,7 +82,13 @@ impl ValidCluster {
     /// Where the peer port of a pod is reached.
     #[must_use]
     pub fn peer_address(&self, shard: ShardNumber, ordinal: u16) -> String {
-        format!("{}.{}:{PEER_PORT}", self.pod_name(shard, ordinal), self.peers_domain())
+        self.peer_address_of(&self.pod_name(shard, ordinal))
+    }
+
+    /// Where the peer port of the pod of this name is reached.
+    #[must_use]
+    pub fn peer_address_of(&self, pod: &str) -> String {
+        format!("{pod}.{}:{PEER_PORT}", self.peers_domain())
     }
 
     /// The ordinal of the pod that an address of this shard names; none for an address of another shape.

@@ -76,6 +76,8 @@ pub struct PodSeen {
     pub outdated: bool,
     /// What it says of itself; none when it cannot be reached.
     pub answer: Option<PodStatus>,
+    /// Why it does not run, as the kubelet or the scheduler says: an image that is not there, the last words of a process.
+    pub trouble: Option<String>,
 }
 
 /// What the operator remembers of one shard, kept in `status.shards`.

@@ -1,10 +1,13 @@
 //! A pod of our own on loopback: certificates, frames and answers as a real one would have them.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use meridian_crd::VectorCluster;
 use meridian_model::ShardNumber;
+use meridian_peer::Connection;
 use meridian_plan::{Settings, ValidCluster};
+use meridian_wire::frame::Frame;
 use meridian_wire::topology::PodStatus;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -42,29 +45,26 @@ async fn pod(listener: TcpListener, made: meridian_plan::render::Certificates, c
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let Ok(stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
-    let mut framed = Framed::new(stream, LengthDelimitedCodec::new());
-    let Some(Ok(hello)) = framed.next().await else { return };
-    assert!(matches!(Frame::decode(&hello).unwrap(), Frame::Hello(Hello { node: None, .. })));
+    let mut connection = Connection::new(stream);
+    let Ok(hello) = connection.read().await else { return };
+    assert!(matches!(hello, Frame::Hello(Hello { node: None, .. })));
     let hello = Hello { cluster, region: RegionName::new("r").unwrap(), node: None, address: String::new() };
-    framed.send(Bytes::from(Frame::Hello(hello).encode())).await.unwrap();
-    let call = framed.next().await.unwrap().unwrap();
-    let Frame::Topology(number, TopologyCall::Status) = Frame::decode(&call).unwrap() else {
-        panic!("not a status call")
-    };
+    connection.write(&Frame::Hello(hello)).await.unwrap();
+    // The caller may hang up at our name.
+    let Ok(Frame::Topology(number, TopologyCall::Status)) = connection.read().await else { return };
     let answer = Frame::TopologyAnswer(number, TopologyAnswer::Status(PodStatus::Blank));
-    // The caller may have hung up at our name.
-    let _ = framed.send(Bytes::from(answer.encode())).await;
+    connection.write(&answer).await.unwrap();
 }
 
 /// Calls a pod of cluster `of` whose authority is `signed` by the caller's own or by another one.
-async fn call(of: u128, own_authority: bool) -> Result<TopologyAnswer, CallError> {
+async fn call(of: u128, own_authority: bool) -> Result<TopologyAnswer, ConnectionError> {
     let cluster = cluster(7);
     let made = certificates::make(&cluster).unwrap();
     let shown = if own_authority { made.clone() } else { certificates::make(&cluster).unwrap() };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let tls = certificates::client(&cluster, &made.ca, &made.ca_key).unwrap();
-    let peers = Peers { tls, cluster: cluster.id, region: cluster.region.clone() };
+    let peers = Peers::new(tls, cluster.id, cluster.region.clone());
     let served = tokio::spawn(pod(listener, shown, ClusterId(of)));
     let host = observe::host(&cluster, ShardNumber::FIRST, 2);
     let answer = peers.exchange((Ipv4Addr::LOCALHOST, port).into(), &host, TopologyCall::Status).await;
@@ -80,10 +80,10 @@ async fn a_pod_of_the_cluster_answers() {
 
 #[tokio::test]
 async fn a_pod_of_another_cluster_is_not_believed() {
-    assert!(matches!(call(8, true).await, Err(CallError::Stranger(ClusterId(8)))));
+    assert!(matches!(call(8, true).await, Err(ConnectionError::Refused(_))));
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_refused() {
-    assert!(matches!(call(7, false).await, Err(CallError::Exchange(_))));
+    assert!(matches!(call(7, false).await, Err(ConnectionError::Io(_))));
 }

@@ -1,9 +1,9 @@
 //! The pod of one replica, under Pod Security `restricted`.
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, PodAffinityTerm,
-    PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -119,9 +119,12 @@ fn node(cluster: &ValidCluster, mounts: Vec<VolumeMount>) -> Container {
         image: Some(cluster.image.clone()),
         image_pull_policy: Some("IfNotPresent".into()),
         args: Some(vec!["--config".into(), paths::CONFIG.into()]),
+        env: Some(own_address(cluster)),
         ports: Some(vec![port("http", API_PORT), port("admin", ADMIN_PORT), port("peers", PEER_PORT)]),
         resources: Some(cluster.resources.clone()),
         security_context: Some(confined()),
+        // Why a node refuses to start, its last line says; the operator shows it in the cluster's status.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(mounts),
         // A large volume takes its time to load: liveness counts only after the process has answered once.
         startup_probe: Some(probe("/livez", 2, 300)),
@@ -129,6 +132,20 @@ fn node(cluster: &ValidCluster, mounts: Vec<VolumeMount>) -> Container {
         readiness_probe: Some(probe("/readyz", 2, 2)),
         ..Container::default()
     }
+}
+
+/// What a pod tells its peers of where it is: the address by which the operator makes it a member.
+fn own_address(cluster: &ValidCluster) -> Vec<EnvVar> {
+    let field = ObjectFieldSelector { field_path: "metadata.name".into(), ..ObjectFieldSelector::default() };
+    let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
+    vec![
+        EnvVar { name: "POD_NAME".into(), value_from: Some(source), ..EnvVar::default() },
+        EnvVar {
+            name: "MERIDIAN_ADVERTISE".into(),
+            value: Some(cluster.peer_address_of("$(POD_NAME)")),
+            ..EnvVar::default()
+        },
+    ]
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

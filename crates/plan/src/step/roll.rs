@@ -18,7 +18,11 @@ pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)]) -
     let wanted = 0..cluster.replicas;
     let limping = groups.iter().find_map(|(shard, seen, group)| {
         let whole = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| is_whole(group.as_ref(), pod));
-        wanted.clone().find(|ordinal| !whole(ordinal)).map(|ordinal| cluster.pod_name(*shard, ordinal))
+        wanted.clone().find(|ordinal| !whole(ordinal)).map(|ordinal| {
+            let trouble = seen.pods.get(&ordinal).and_then(|pod| pod.trouble.as_ref());
+            let trouble = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
+            format!("{} is not back in service yet{trouble}", cluster.pod_name(*shard, ordinal))
+        })
     });
     let mut act = None;
     let mut operations = Vec::new();
@@ -76,7 +80,7 @@ fn restart(
         return wait(*first, "QuorumPresent", "its shard has no leader that a majority follows".into());
     };
     if let Some(limping) = limping {
-        return wait(*first, "AllReplicasCaughtUp", format!("{limping} is not back in service yet"));
+        return wait(*first, "AllReplicasCaughtUp", limping.into());
     }
     let alone = cluster.replicas == 1 && group.voters.len() == 1;
     let leads = |ordinal: &u16| *ordinal == group.leader;

@@ -132,7 +132,8 @@ impl Turn<'_> {
         let silent = (0..asked).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none() || pod.deleting));
         if let Some(ordinal) = silent {
             let pod = self.cluster.pod_name(self.shard, ordinal);
-            return still(self, "AllPodsAnswer", format!("{pod} does not answer yet"));
+            let message = format!("{pod} does not answer yet{}", self.trouble(ordinal));
+            return still(self, "AllPodsAnswer", message);
         }
         if self.ledger.founding.is_empty() {
             self.ledger.founding = (0..self.cluster.replicas).map(|_| self.ledger.mint()).collect();
@@ -267,6 +268,13 @@ impl Turn<'_> {
         let missing =
             (0..self.cluster.replicas).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none()))?;
         let pod = self.cluster.pod_name(self.shard, missing);
-        Some(waiting("Start", pod.clone(), "AllPodsAnswer", format!("{pod} does not answer")))
+        let message = format!("{pod} does not answer{}", self.trouble(missing));
+        Some(waiting("Start", pod, "AllPodsAnswer", message))
+    }
+
+    /// Why a pod does not run, where it is known, to be put behind a sentence.
+    fn trouble(&self, ordinal: u16) -> String {
+        let trouble = self.seen.pods.get(&ordinal).and_then(|pod| pod.trouble.as_ref());
+        trouble.map_or_else(String::new, |trouble| format!(": {trouble}"))
     }
 }

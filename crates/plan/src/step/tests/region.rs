@@ -145,6 +145,7 @@ impl Region {
                         ready: pod.silent == 0,
                         outdated: shard.set.is_some_and(|(_, revision)| pod.revision != revision),
                         answer: (pod.silent == 0).then_some(answer),
+                        trouble: None,
                     };
                     (*ordinal, seen)
                 })

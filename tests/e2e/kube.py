@@ -1,0 +1,173 @@
+"""The bed's Kubernetes, and the regions in it: asked by kubectl and over HTTP, changed by kubectl only."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(os.environ["ROOT"])
+BED = Path(os.environ["BED"])
+CLUSTER = "vector-search"
+CONTAINERD = "/run/meridian-bed/containerd.sock"
+
+
+class Failed(Exception):
+    """A command that ended badly; says what it wrote."""
+
+
+def run(*command, stdin=None, check=True, timeout=120):
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
+    if check and done.returncode != 0:
+        raise Failed(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.stdout.strip()}")
+    return done
+
+
+def kubectl(*arguments, **options):
+    return run("kubectl", *arguments, **options).stdout
+
+
+def get(kind, name, namespace):
+    return json.loads(kubectl("-n", namespace, "get", kind, name, "-o", "json"))
+
+
+def apply(*objects):
+    """Applies objects as a user does."""
+    items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+    return kubectl("apply", "-f", "-", stdin=json.dumps(items))
+
+
+def patch(kind, name, namespace, change):
+    return kubectl("-n", namespace, "patch", kind, name, "--type=merge", "-p", json.dumps(change))
+
+
+def until(check, within, what):
+    """Asks until `check` gives something true, and gives that; fails with `what` when `within` seconds are over."""
+    end = time.monotonic() + within
+    while True:
+        try:
+            found, fault = check(), None
+        except (Failed, httpx.HTTPError, KeyError, IndexError) as error:
+            found, fault = None, error
+        if found:
+            return found
+        if time.monotonic() > end:
+            said = what() if callable(what) else what
+            raise AssertionError(f"not within {within} s: {said}" + (f" ({fault})" if fault else ""))
+        time.sleep(0.2)
+
+
+def condition(resource, kind):
+    """One condition, if it speaks of the spec as it is now."""
+    status = resource.get("status", {})
+    if status.get("observedGeneration") != resource["metadata"]["generation"]:
+        return {}
+    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+
+
+class Region:
+    """One region: a namespace with the cluster `vector-search` in it."""
+
+    def __init__(self, name, shards):
+        self.name, self.shards = name, shards
+        self._key = self._address = None
+
+    def cluster(self):
+        return get("vectorcluster", CLUSTER, self.name)
+
+    def patch(self, **spec):
+        patch("vectorcluster", CLUSTER, self.name, {"spec": spec})
+
+    def told(self):
+        """What the operator says it waits for."""
+        resource = self.cluster()
+        return json.dumps(resource.get("status", {}).get("operations", [])) + condition(resource, "Ready").get("message", "")
+
+    def is_ready(self):
+        return condition(self.cluster(), "Ready").get("status") == "True"
+
+    def wait_ready(self, within):
+        until(self.is_ready, within, lambda: f"{self.name} is not Ready: {self.told()}")
+
+    def key(self):
+        if self._key is None:
+            secret = get("secret", f"{CLUSTER}-api-key", self.name)
+            self._key = base64.b64decode(secret["data"]["api-key"]).decode()
+        return self._key
+
+    def url(self):
+        """The public Service."""
+        if self._address is None:
+            self._address = get("service", CLUSTER, self.name)["spec"]["clusterIP"]
+        return f"http://{self._address}:8080"
+
+    def forget_address(self):
+        self._address = None
+
+    def http(self, **options):
+        return httpx.Client(base_url=self.url(), headers={"api-key": self.key()}, trust_env=False, **options)
+
+    def pods(self):
+        """The replicas' pods by name."""
+        items = json.loads(kubectl("-n", self.name, "get", "pods", "-l", f"meridiandb.io/cluster={CLUSTER}", "-o", "json"))
+        return {pod["metadata"]["name"]: pod for pod in items["items"]}
+
+    def ask(self, pod, path):
+        """What one pod says of itself; nothing when it does not answer."""
+        address = pod.get("status", {}).get("podIP")
+        if not address:
+            return {}
+        try:
+            return httpx.get(f"http://{address}:8080{path}", headers={"api-key": self.key()}, timeout=2, trust_env=False).json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+
+    def leaders(self):
+        """The pod that leads, for each shard that has one."""
+        found = {}
+        for name, pod in self.pods().items():
+            said = self.ask(pod, "/api/v1/cluster")
+            if said.get("role") == "leader":
+                found[said["shard"]] = name
+        return found
+
+    def leader(self, shard):
+        return until(lambda: self.leaders().get(shard), 60, f"shard {shard} of {self.name} has no leader")
+
+    def digests(self):
+        """The state's digest of each replica that answers, by shard."""
+        found = {}
+        for pod in self.pods().values():
+            said = self.ask(pod, "/api/v1/consistency")
+            if "digest" in said:
+                found.setdefault(pod["metadata"]["labels"]["meridiandb.io/shard"], []).append(said["digest"])
+        return found
+
+    def kill_process(self, pod):
+        """SIGKILL to the pod's own process."""
+        statuses = self.pods()[pod]["status"]["containerStatuses"]
+        container = statuses[0]["containerID"].removeprefix("containerd://")
+        tasks = run("ctr", "--address", CONTAINERD, "--namespace", "k8s.io", "tasks", "ls").stdout
+        pid = next(int(line.split()[1]) for line in tasks.splitlines() if line.startswith(container))
+        os.kill(pid, signal.SIGKILL)
+        return statuses[0]["restartCount"]
+
+    def kill_operator(self):
+        """Its pod goes without a word."""
+        kubectl("-n", self.name, "delete", "pod", "-l", "app.kubernetes.io/name=meridian-operator", "--force", "--grace-period=0", "--wait=false")
+
+
+def audited(verbs=("create", "update", "patch", "delete")):
+    """Writes that the API server answered."""
+    with open(os.environ["MERIDIAN_BED_AUDIT_LOG"]) as log:
+        for line in log:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # the last line, half written
+            if event.get("verb") in verbs:
+                yield event

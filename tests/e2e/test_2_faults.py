@@ -1,0 +1,153 @@
+"""Under load: processes and pods killed, replicas out and in, a volume lost, a setting rolled, all of it taken away and back."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+import kube
+from conftest import EU, US
+from kube import CLUSTER, ROOT, kubectl, until
+from load import Load
+from test_1_create import COLLECTION
+
+HEAL_S = 180
+
+
+@pytest.fixture(scope="module")
+def load(words):
+    load = Load(COLLECTION, US, (US, EU), words)
+    load.start()
+    yield load
+    load.stop()
+
+
+@pytest.fixture(autouse=True)
+def counted(load):
+    """What the load saw during each test, and that every read was answered."""
+    yield
+    print(f"\n  {load.said()}")
+    unread, load.unread, load.slowest_read, load.longest_pause = load.unread, [], 0.0, 0.0
+    assert not unread, unread[:3]
+
+
+def all_ready():
+    for region in (US, EU):
+        region.wait_ready(HEAL_S)
+
+
+def each_leader():
+    """Shards in turn, five of them."""
+    return itertools.islice(itertools.cycle([(US, 1), (US, 2), (EU, 1)]), 5)
+
+
+def test_the_processes_of_five_leaders_are_killed(load):
+    for region, shard in each_leader():
+        pod = region.leader(shard)
+        restarts = region.kill_process(pod)
+        until(
+            lambda: region.pods()[pod]["status"]["containerStatuses"][0]["restartCount"] > restarts, HEAL_S,
+            f"the kubelet did not restart {pod}",
+        )  # fmt: skip
+        until(lambda: region.leaders().get(shard), HEAL_S, f"shard {shard} of {region.name} has no leader")
+        until(lambda: is_pod_ready(region, pod), HEAL_S, f"{pod} is not ready again")
+    all_ready()
+
+
+def is_pod_ready(region, name):
+    conditions = region.pods().get(name, {}).get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def test_the_pods_of_five_leaders_are_deleted(load):
+    for region, shard in each_leader():
+        pod = region.leader(shard)
+        uid = region.pods()[pod]["metadata"]["uid"]
+        kubectl("-n", region.name, "delete", "pod", pod, "--wait=false")
+        until(lambda: region.pods().get(pod, {}).get("metadata", {}).get("uid", uid) != uid, HEAL_S, f"{pod} did not go")
+        until(lambda: is_pod_ready(region, pod), HEAL_S, f"{pod} is not ready again")
+    all_ready()
+
+
+@pytest.fixture
+def operators_die():
+    """The operators' pods are killed again and again."""
+    stop = threading.Event()
+
+    def kill():
+        while not stop.wait(4):
+            US.kill_operator()
+            EU.kill_operator()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    yield stop.set
+    stop.set()
+    thread.join()
+
+
+def replicas(region):
+    voters = [len(region.ask(pod, "/api/v1/cluster").get("voters", [])) for pod in region.pods().values()]
+    return voters
+
+
+def scale(count):
+    US.patch(replicasPerShard=count)
+    began = time.monotonic()
+    US.wait_ready(HEAL_S * 2)
+    until(lambda: len(US.pods()) == 2 * count, 30, lambda: f"pods are {sorted(US.pods())}")
+    until(lambda: set(replicas(US)) == {count}, 30, lambda: f"voters are {replicas(US)}")
+    print(f"\n  {count} replicas after {time.monotonic() - began:.0f} s")
+
+
+def test_replicas_go_out_and_in_and_out(load, operators_die):
+    scale(5)
+    scale(3)
+    operators_die()
+    scale(5)
+
+
+def test_a_lost_volume_is_replaced(load):
+    pod = f"{CLUSTER}-s1-0"
+    before = US.ask(US.pods()[pod], "/api/v1/cluster")["replica"]
+    kubectl("-n", US.name, "delete", "pvc", f"data-{pod}", "--wait=false")
+    kubectl("-n", US.name, "delete", "pod", pod, "--wait=false")
+    until(lambda: US.ask(US.pods()[pod], "/api/v1/cluster").get("replica", before) != before, HEAL_S, f"{pod} is no new replica: {US.told()}")
+    all_ready()
+
+
+def test_a_changed_setting_rolls_leader_last(load, operators_die):
+    uids = {name: pod["metadata"]["uid"] for name, pod in US.pods().items()}
+    US.patch(hnsw={"m": 24})
+    time.sleep(1)
+    operators_die()
+    fresh = lambda: all(pod["metadata"]["uid"] != uids[name] for name, pod in US.pods().items())
+    until(fresh, HEAL_S * 3, lambda: f"not all pods are new: {US.told()}")
+    all_ready()
+
+
+def test_what_is_deleted_and_applied_again_is_there_again(load):
+    load.stop()
+    for region in (US, EU):
+        kubectl("-n", region.name, "delete", "vectorcluster", CLUSTER, "--wait=true", "--cascade=foreground")
+        until(lambda: not region.pods(), HEAL_S, lambda: f"pods stay: {sorted(region.pods())}")
+    kubectl("apply", "-f", ROOT / "examples/two-regions-direct")
+    for region in (US, EU):
+        region.forget_address()
+    all_ready()
+    load.start()
+
+
+def test_nothing_is_lost(load, words):
+    time.sleep(3)
+    load.stop()
+    for region in (US, EU):
+        until(lambda: not load.lost(region), 30, lambda: f"lost in {region.name}: {list(load.lost(region).items())[:5]}")
+        with region.http(timeout=30) as client:
+            answer = client.post(f"/collections/{COLLECTION}/points/count", json={"filter": {"must": [{"key": "n", "range": {"gte": 0}}]}})
+            live = answer.json()["result"]["count"]
+        print(f"\n  {region.name}: {live} points, none lost")
+        assert live >= len(words)
+    alike = lambda: len({digest for shard in EU.digests().values() for digest in shard}) == 1
+    until(alike, 60, lambda: f"digests of eu-west differ: {EU.digests()}")

@@ -1,0 +1,101 @@
+"""At rest nothing is written; what others break is mended; what cannot be is refused; nobody meddles next door."""
+
+import time
+
+import pytest
+
+import kube
+from conftest import EU, US
+from kube import CLUSTER, ROOT, Failed, audited, kubectl, until
+
+BAD = [
+    ("an even number of replicas", {"replicasPerShard": 4}, "replicasPerShard must be 1, 3 or 5"),
+    ("another region", {"region": "mars"}, "region cannot be changed"),
+    ("other shards", {"shards": 3}, "shards cannot be changed"),
+    ("another volume", {"storage": {"size": "20Gi"}}, "storage cannot be changed"),
+    ("another primary", {"replicationGroup": {"primaryRegion": "eu-west"}}, "primaryRegion cannot be changed"),
+    ("a primary that is no region", {"replicationGroup": {"primaryRegion": "mars"}}, "primaryRegion must be one of regions"),
+    ("many writers", {"replicationGroup": {"writeMode": "MultiWriter"}}, "MultiWriter is not supported yet"),
+    ("no group", {"replicationGroup": None}, "replicationGroup cannot be removed"),
+    ("a group without a key", {"replicationGroup": {"secretRef": None}}, "needs secretRef"),
+    ("a narrow beam", {"hnsw": {"m": 32, "efConstruct": 16}}, "hnsw.efConstruct must be at least hnsw.m"),
+    ("two last words", {"freshness": {"onStale": ["Serve", "Wait"]}}, "nothing can follow Serve or Fail"),
+    ("a key for nobody", {"auth": {"mode": "Disabled", "secretRef": {"name": "x"}}}, "auth.secretRef has no meaning"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "sentence"), BAD, ids=[name for name, _, _ in BAD])
+def test_a_bad_spec_is_refused_with_our_sentence(name, change, sentence):
+    with pytest.raises(Failed) as refused:
+        US.patch(**change)
+    assert sentence in str(refused.value)
+
+
+def ours(since, verbs=("create", "update", "patch", "delete")):
+    """Writes of the operators since then; Leases aside."""
+    for event in audited(verbs):
+        if event["user"]["username"].endswith(":meridian-operator") and event["requestReceivedTimestamp"] >= since:
+            yield event
+
+
+def stamp():
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "."
+
+
+def what(event):
+    target = event["objectRef"]
+    return f"{event['verb']} {target.get('namespace')}/{target['resource']}/{target.get('name')}"
+
+
+def test_at_rest_nothing_is_written():
+    for region in (US, EU):
+        region.wait_ready(180)
+    time.sleep(3)  # the last event is on its way
+    since = stamp()
+    time.sleep(60)
+    assert [what(event) for event in ours(since)] == []
+
+
+def test_a_foreign_edit_is_put_back_once():
+    since = stamp()
+    selector = lambda: kube.get("service", CLUSTER, US.name)["spec"]["selector"]
+    before = selector()
+    kube.patch("service", CLUSTER, US.name, {"spec": {"selector": {"app.kubernetes.io/name": "stranger"}}})
+    until(lambda: selector() == before, 30, lambda: f"the selector stays {selector()}")
+    time.sleep(5)
+    written = [what(event) for event in ours(since) if event["objectRef"]["resource"] != "events"]
+    assert written == [f"patch {US.name}/services/{CLUSTER}"]
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir()))
+def test_an_applied_example_shows_no_difference(example):
+    """Each is applied to the real API server; what the operator and the server add is no difference to Git."""
+    apart = f"example-{example}"
+    for space in {"us-east", "eu-west", "argocd"}:
+        kubectl("create", "namespace", f"{space}-{apart}", check=False)
+    text = "\n---\n".join(path.read_text() for path in sorted((ROOT / "examples" / example).glob("*.yaml")))
+    for space in ("us-east", "eu-west", "argocd"):
+        text = text.replace(f"namespace: {space}\n", f"namespace: {space}-{apart}\n")
+    kubectl("apply", "-f", "-", stdin=text)
+    shown = kube.run("kubectl", "diff", "-f", "-", stdin=text, check=False)
+    assert (shown.returncode, shown.stdout) == (0, ""), shown.stdout + shown.stderr
+
+
+def test_the_regions_own_example_shows_no_difference():
+    kubectl("apply", "-f", ROOT / "examples/two-regions-direct")
+    for region in (US, EU):
+        region.wait_ready(600)
+    shown = kube.run("kubectl", "diff", "-f", str(ROOT / "examples/two-regions-direct"), check=False)
+    assert (shown.returncode, shown.stdout) == (0, ""), shown.stdout + shown.stderr
+
+
+def test_no_operator_touches_the_others_namespace():
+    astray = []
+    for event in ours("0"):
+        home = event["user"]["username"].split(":")[2]
+        if event["objectRef"].get("namespace") != home:
+            astray.append(what(event))
+    assert astray == []
+    forbidden = [what(event) for event in audited() if event.get("responseStatus", {}).get("code") == 403
+                 and event["user"]["username"].endswith(":meridian-operator")]  # fmt: skip
+    assert forbidden == []
