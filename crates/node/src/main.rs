@@ -50,7 +50,20 @@ fn main() -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.config)
         .with_context(|| format!("read configuration {}", args.config.display()))?;
     let config = NodeConfig::parse(&text).with_context(|| format!("configuration {}", args.config.display()))?;
+    refuse_kafka(&config)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(args, config))
+}
+
+/// The configuration knows Kafka already, this node does not: better no node than one that follows nothing.
+fn refuse_kafka(config: &NodeConfig) -> anyhow::Result<()> {
+    let link = config.links.iter().find(|link| matches!(link.transport, Transport::Kafka { .. }));
+    if let Some(link) = link {
+        anyhow::bail!("links: {} asks for transport kafka, which this version does not have; use direct", link.source);
+    }
+    if config.delta_log.as_ref().is_some_and(|log| log.kafka.is_some()) {
+        anyhow::bail!("delta_log.kafka: this version does not publish to Kafka; other regions follow directly");
+    }
+    Ok(())
 }
 
 async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
@@ -102,11 +115,11 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     };
     let links = (config.links.iter())
         .map(|link| {
-            let transport = match &link.transport {
-                Transport::Direct => "direct".to_owned(),
-                Transport::Kafka { topic, .. } => format!("kafka {topic}"),
+            let transport = match link.transport {
+                Transport::Direct => "direct",
+                Transport::Kafka { .. } => "kafka",
             };
-            (link.source.clone(), transport)
+            (link.source.clone(), transport.to_owned())
         })
         .collect();
     let clock_bound = Duration::from_millis(config.freshness.clock_bound_ms);
