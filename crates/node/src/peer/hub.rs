@@ -9,6 +9,7 @@ use meridian_peer::{GroupKey, PeerTls, Sender};
 use meridian_replica::Peer;
 use meridian_wire::frame::{Frame, Hello, NodeId, PeerMessage, RegionMessage};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::dial;
@@ -41,10 +42,13 @@ pub(super) struct Inner {
     connections: Mutex<HashMap<u64, Sender>>,
     dialled: Mutex<HashSet<String>>,
     next: AtomicU64,
+    /// Members are met by the machine's own thread, which is none of the runtime's.
+    runtime: Handle,
 }
 
 impl Hub {
-    /// A hub that introduces itself as `hello` and hands what comes to `deliver`, which must not block.
+    /// A hub that introduces itself as `hello` and hands what comes to `deliver`, which must not block. Its connections live
+    /// on the runtime it is made on.
     pub fn new(
         tls: PeerTls,
         group_key: Option<GroupKey>,
@@ -63,6 +67,7 @@ impl Hub {
             connections: Mutex::default(),
             dialled: Mutex::default(),
             next: AtomicU64::new(1),
+            runtime: Handle::current(),
         }))
     }
 
@@ -79,13 +84,13 @@ impl Hub {
     pub fn dial(&self, address: &str) {
         let own = self.0.hello.lock().address == address;
         if !own && self.0.dialled.lock().insert(address.to_owned()) {
-            tokio::spawn(dial::keep_replica(self.clone(), address.to_owned()));
+            self.0.runtime.spawn(dial::keep_replica(self.clone(), address.to_owned()));
         }
     }
 
     /// Keeps a connection to whichever pod answers at the region's address.
     pub fn dial_region(&self, region: RegionName, endpoint: String) {
-        tokio::spawn(dial::keep_region(self.clone(), region, endpoint));
+        self.0.runtime.spawn(dial::keep_region(self.clone(), region, endpoint));
     }
 
     /// Says something to a replica of the region; lost when it is not connected.

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::log_thread::{self, LogJob};
 use super::report::{Observed, observe};
 use super::search_threads::SearchThreads;
-use super::snapshot_thread;
+use super::{snapshot_thread, thread};
 use crate::metrics::{Metrics, SearchLabels};
 use crate::peer::Hub;
 
@@ -169,7 +169,7 @@ impl Engine {
         let state = self.replica.shared_state();
         let searches = SearchThreads::start(self.search_threads, &state, &inbox, &self.metrics, &labels)?;
         let (disk, log, metrics, log_inbox) = (self.disk, self.log, Arc::clone(&self.metrics), inbox.clone());
-        std::thread::Builder::new().name("log".into()).spawn(move || {
+        thread("log", move || {
             if let Err(fault) = log_thread::run(&disk, log, &log_queue, &log_inbox, &metrics) {
                 // What is on the disk is unknown now: only a restart from the disk can tell.
                 tracing::error!(fault = %anyhow::Error::new(fault), "the log cannot be written; the process ends");
@@ -177,9 +177,7 @@ impl Engine {
             }
         })?;
         let (snapshots, snapshot_inbox) = (self.snapshots, inbox);
-        std::thread::Builder::new()
-            .name("snapshots".into())
-            .spawn(move || snapshot_thread::run(snapshots, &snapshot_queue, &snapshot_inbox))?;
+        thread("snapshots", move || snapshot_thread::run(snapshots, &snapshot_queue, &snapshot_inbox))?;
         let mut turn = Turn {
             replica: self.replica,
             hub: self.hub,
@@ -195,7 +193,7 @@ impl Engine {
             begun: Instant::now(),
         };
         let tick = self.tick;
-        std::thread::Builder::new().name("engine".into()).spawn(move || turn.run(&messages, tick))?;
+        thread("engine", move || turn.run(&messages, tick))?;
         Ok(handle)
     }
 }

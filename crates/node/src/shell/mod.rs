@@ -19,3 +19,21 @@ mod supervisor;
 pub use engine::{Engine, Handle};
 pub use report::NodeReporter;
 pub use supervisor::{Supervisor, SupervisorError};
+
+/// Starts a thread without which a replica is none. A panic in it is a broken invariant: the process ends, instead of living
+/// on with a machine that stands still, and what comes after it starts from the disk.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    struct EndWithPanic;
+    impl Drop for EndWithPanic {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                std::process::abort();
+            }
+        }
+    }
+    let guarded = move || {
+        let _guard = EndWithPanic;
+        work();
+    };
+    std::thread::Builder::new().name(name.into()).spawn(guarded).map(drop)
+}

@@ -10,6 +10,7 @@ use meridian_shard::State;
 use parking_lot::{Mutex, RwLock};
 
 use super::engine::Inbox;
+use super::thread;
 use crate::metrics::{Metrics, SearchLabels};
 
 /// A read, when it was queued, and its number.
@@ -35,9 +36,7 @@ impl SearchThreads {
         for number in 0..threads.max(1) {
             let (queue, state, inbox) = (Arc::clone(&queue), Arc::clone(state), inbox.clone());
             let (metrics, labels) = (Arc::clone(metrics), labels.clone());
-            std::thread::Builder::new()
-                .name(format!("search-{number}"))
-                .spawn(move || work(&queue, &state, &inbox, &metrics, &labels))?;
+            thread(&format!("search-{number}"), move || work(&queue, &state, &inbox, &metrics, &labels))?;
         }
         Ok(Self { jobs, metrics: Arc::clone(metrics) })
     }
