@@ -229,10 +229,14 @@ impl Supervisor {
         let birth = matches!(call, TopologyCall::Bootstrap(_) | TopologyCall::Join(_));
         let running = self.0.handle.read().clone();
         if let Some(handle) = running {
-            let gone = handle.observed().status().fault.is_some();
-            let identity = handle.observed().status().identity.clone();
+            let observed = handle.observed();
+            let status = observed.status();
+            // One that was removed while it was away cannot know, and one that joined and was never added has nothing: neither
+            // hears a leader. Who does is a member, and stays what it is whatever it is told.
+            let gone = status.fault.is_some() || status.leader.is_none();
+            let identity = status.identity.clone();
             match &call {
-                // A replica that was removed, or whose log was lost, begins anew in a new process: its threads hold the folder.
+                // A replica that is over begins anew in a new process: its threads hold the folder.
                 TopologyCall::Join(wanted) if gone && wanted.replica != identity.replica => {
                     let answer = self.retire(&identity);
                     return async move { answer }.boxed();

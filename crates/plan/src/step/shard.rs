@@ -5,7 +5,7 @@ use meridian_wire::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
 use super::{Act, Group, Move, moving, waiting};
-use crate::{Ledger, ShardSeen, ValidCluster};
+use crate::{Ledger, PodSeen, ShardSeen, ValidCluster};
 
 /// What this shard would do next.
 pub(super) fn next_move(cluster: &ValidCluster, shard: ShardNumber, seen: &ShardSeen) -> Move {
@@ -212,7 +212,19 @@ impl Turn<'_> {
             ));
         }
         // 3. A pod that is no member joins under an id that never was.
-        for ordinal in (0..cluster.replicas).filter(|ordinal| group.member_at(*ordinal).is_none()) {
+        let outside = || (0..cluster.replicas).filter(|ordinal| group.member_at(*ordinal).is_none());
+        let told = |pod: &PodSeen| running(pod).is_some_and(|s| Some(s.identity.replica) == self.ledger.joining);
+        let told = outside().find(|ordinal| self.seen.pods.get(ordinal).is_some_and(told));
+        if told.is_none() && self.ledger.joining.is_some() {
+            // Whoever was told that id may only be silent: were another id given out, nobody would know what to do with it.
+            let silent = |ordinal: &u16| self.seen.pods.get(ordinal).is_some_and(|pod| pod.answer.is_none());
+            if let Some(ordinal) = outside().find(silent) {
+                let target = cluster.pod_name(shard, ordinal);
+                let message = format!("{target} does not answer{}", self.trouble(ordinal));
+                return Some((None, waiting("ScaleOut", target, "JoinerAnswers", message)));
+            }
+        }
+        for ordinal in told.into_iter().chain(outside().filter(|ordinal| Some(*ordinal) != told)) {
             let target = cluster.pod_name(shard, ordinal);
             let Some(pod) = self.seen.pods.get(&ordinal).filter(|pod| !pod.deleting) else { continue };
             let Some(answer) = &pod.answer else { continue };

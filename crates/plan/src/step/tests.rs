@@ -116,6 +116,18 @@ fn a_pod_that_comes_back_from_an_earlier_life_gets_a_new_id() {
 }
 
 #[test]
+fn a_pod_that_was_told_its_id_and_falls_silent_keeps_it() {
+    let (_, mut region) = at_rest(3);
+    let large = cluster(1, 5);
+    while region.turn(&large, None).is_none_or(|act| act.name() != "Join") {
+        region.tick(&large);
+    }
+    region.silence(shard(), 3, 2);
+    settle(&large, &mut region);
+    assert_eq!(region.voters(shard()), [1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn a_lost_volume_is_replaced_under_a_new_id() {
     let (cluster, mut region) = at_rest(3);
     region.fault(Fault::LoseVolume(shard(), 1));
