@@ -50,8 +50,6 @@ pub(crate) struct Reads {
     parked: Vec<u64>,
     /// Handed to the shell; whether the demand is kept.
     running: BTreeMap<u64, (ReadCall, bool)>,
-    /// The newest confirmed time.
-    confirmed: Option<Hlc>,
 }
 
 #[derive(Debug)]
@@ -90,7 +88,6 @@ impl Replica {
     pub(crate) fn read_index_confirmed(&mut self, context: u64, index: LogIndex) {
         let Some(asked) = self.reads.asked.remove(&context) else { return };
         let at = Hlc::at(asked.at.wall);
-        self.reads.confirmed = self.reads.confirmed.max(Some(at));
         for call in &asked.calls {
             if let Some(call) = self.reads.calls.get_mut(call) {
                 call.confirmed = Some(at);
@@ -119,7 +116,7 @@ impl Replica {
     fn judge_read(&mut self, number: u64) {
         let Some(call) = self.reads.calls.get(&number) else { return };
         let state = self.state.read();
-        let safe = self.safe_time(state.safe(), call.confirmed);
+        let safe = self.safe_time(&state, state.safe(), call.confirmed);
         // What the region itself confirmed by a quorum reflects all it acknowledged, whatever the clocks say.
         let confirmed = self.is_own_origin_only(&state) && call.confirmed.is_some();
         // A promise from further ahead than clocks can differ proves that they do: it says nothing about age.
@@ -151,7 +148,7 @@ impl Replica {
 
     pub(crate) fn read_done(&mut self, job: u64, result: ReadResult) {
         let Some((call, kept)) = self.reads.running.remove(&job) else { return };
-        let safe = self.safe_time(&result.safe, call.confirmed);
+        let safe = self.safe_time(&self.state.read(), &result.safe, call.confirmed);
         let part = ReadPart { body: result.body, kept, waited: call.waited, safe, covers: result.covers };
         self.answer(call.from, ShardAnswer::Part(part));
     }
@@ -161,13 +158,12 @@ impl Replica {
     }
 
     /// Up to when every write of every region that may write is known to be here; `None` when one was never heard of.
-    fn safe_time(&self, safe: &BTreeMap<OriginShard, Hlc>, confirmed: Option<Hlc>) -> Option<Hlc> {
-        let state = self.state.read();
-        let region = state.primary().1;
-        if *region == self.identity.genesis.region {
+    fn safe_time(&self, state: &State, safe: &BTreeMap<OriginShard, Hlc>, confirmed: Option<Hlc>) -> Option<Hlc> {
+        if self.is_own_origin_only(state) {
             // Towards its own region a replica is as fresh as the last quorum it asked.
             return safe.get(&self.own_origin()).copied().max(confirmed);
         }
+        let region = state.primary().1;
         let shards = state.origin_shards(region)?;
         meridian_model::ShardNumber::all(shards)
             .map(|shard| safe.get(&OriginShard { region: region.clone(), shard }).copied())

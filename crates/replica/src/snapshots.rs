@@ -161,6 +161,10 @@ impl Replica {
         if ready || self.disk_full {
             return;
         }
+        self.begin_install(from, snapshot);
+    }
+
+    fn begin_install(&mut self, from: NodeId, snapshot: Snapshot) {
         let (id, manifest) = (snapshot.index, snapshot.manifest.to_vec());
         let now = self.now.mono;
         self.snapshots.installing =
@@ -290,11 +294,8 @@ impl Replica {
         let (Some((at, _)), Some(manifest)) = (self.consensus.healing, manifest) else { return };
         if self.snapshots.installing.is_none() {
             let members = self.raft.members();
-            let snapshot = Snapshot { index: at.0, term: 0, members, manifest: manifest.clone().into() };
-            let now = self.now.mono;
-            self.snapshots.installing =
-                Some(Installing { from, snapshot, call: 0, wants: None, asked: now, progressed: now });
-            self.out.push(Command::Install { id: at.0, manifest });
+            let snapshot = Snapshot { index: at.0, term: 0, members, manifest: manifest.into() };
+            self.begin_install(from, snapshot);
         }
     }
 
