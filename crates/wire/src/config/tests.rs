@@ -109,7 +109,7 @@ fn keys_that_contradict_each_other_are_named() {
     refused(&LEAST.replace("shard: 1\n", "shard: 3\n"), &["shard: 3 does not exist"]);
     refused(&LEAST.replace("id: 1", "id: 0"), &["initial_replicas[0]", "count from 1"]);
     refused(&LEAST.replace("shards: 2", "shards: 2\nports: {api: 8082}"), &["ports.peer", "8082"]);
-    refused(&LEAST.replace("shards: 2", "shards: 2\nraft: {heartbeat_ticks: 10}"), &["raft.heartbeat_ticks"]);
+    refused(&LEAST.replace("shards: 2", "shards: 2\nraft: {heartbeat_ticks: 40}"), &["raft.heartbeat_ticks"]);
     refused(&full().replace("primary_region: us-east", "primary_region: ap"), &["primary_region", "ap"]);
     refused(&full().replace("source: eu-west", "source: us-east"), &["links[0]", "follow itself"]);
     refused(&full().replace("source: eu-west", "source: ap"), &["links[0]", "ap"]);
