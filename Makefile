@@ -13,6 +13,7 @@ help: ## This list
 
 setup: ## Install what the machine lacks (apt as root or with sudo; otherwise say what is missing)
 	@scripts/setup
+	@scripts/own-cache
 
 build: setup ## Release binaries of node and command line
 	cargo build --release --locked -p meridian-node -p meridian-cli
@@ -46,7 +47,7 @@ bed-up: ## A real Kubernetes in a network namespace of its own
 bed-down: ## Its end
 	tests/bed/down
 
-check: ## Before every commit: format, lints, unit tests, docs; changes nothing
+check: setup ## Before every commit: format, lints, unit tests, docs; changes nothing
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --exclude meridian-sim
