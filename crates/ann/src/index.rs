@@ -178,6 +178,14 @@ impl Index {
         }
     }
 
+    /// Whether [`Self::merge`] would do anything.
+    pub fn can_merge(&self) -> bool {
+        match &self.body {
+            Body::Flat(_) => false,
+            Body::Hnsw(hnsw) => hnsw.queue.has_steps(),
+        }
+    }
+
     /// Takes up to `most` steps that move queued operations into the graph, and says how many; fewer than `most` means that
     /// nothing is left to do. A step is one insert, one removal or both (a replacement). How the steps are spread over
     /// calls changes no graph.

@@ -248,15 +248,15 @@ impl Replica {
             && self.consensus.caught_up
     }
 
-    /// Merges a few waiting vectors into the graphs; true when more wait. Call it when nothing else is to be done.
+    /// Merges a few waiting vectors into the graphs; true when more can be. Call it when nothing else is to be done.
     pub fn idle(&mut self) -> bool {
         const VECTORS_A_TURN: usize = 4;
-        if self.state.read().pending_index() == 0 {
+        if !self.state.read().can_merge_index() {
             return false;
         }
         let mut state = self.state.write();
         state.merge_index(VECTORS_A_TURN);
-        state.pending_index() > 0
+        state.can_merge_index()
     }
 
     /// How far the chased origin shards are: origin shard, and the deltas taken in and not applied.

@@ -211,6 +211,11 @@ impl Collection {
         held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.to_vec()))).collect()
     }
 
+    /// Whether [`Self::merge`] would do anything.
+    pub(crate) fn can_merge(&self) -> bool {
+        self.vectors.values().any(|index| index.can_merge())
+    }
+
     /// Moves up to `most` waiting vectors into the graphs; says how many.
     pub(crate) fn merge(&mut self, most: usize) -> usize {
         let mut done = 0;

@@ -250,6 +250,11 @@ impl State {
         self.collections.values().map(Collection::pending).sum()
     }
 
+    /// Whether [`Self::merge_index`] would do anything: up to 255 vectors of each index wait for their block to be full.
+    pub fn can_merge_index(&self) -> bool {
+        self.collections.values().any(Collection::can_merge)
+    }
+
     /// Merges up to about `most` waiting vectors into the graphs, and says how many.
     pub fn merge_index(&mut self, most: usize) -> usize {
         let mut done = 0;

@@ -58,6 +58,10 @@ impl VectorIndex {
         self.index.pending()
     }
 
+    pub(crate) fn can_merge(&self) -> bool {
+        self.index.can_merge()
+    }
+
     pub(crate) fn merge(&mut self, most: usize) -> usize {
         self.index.merge(most)
     }

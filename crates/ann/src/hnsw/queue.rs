@@ -59,6 +59,11 @@ impl Queue {
         queued - self.passed()
     }
 
+    /// Whether [`Queue::take`] has a step to give: the front block is full.
+    pub fn has_steps(&self) -> bool {
+        self.blocks.front().is_some_and(|block| !block.net.is_empty())
+    }
+
     /// Operations of the front block behind the last step taken.
     fn passed(&self) -> usize {
         match (self.blocks.front(), self.done.checked_sub(1)) {
