@@ -22,6 +22,11 @@ demo: build ## Two regions on this machine: real words, a cut link, a killed lea
 	@scripts/fetch-data.sh
 	$(BIN)/meridian demo $(if $(N),--n $(N)) $(if $(DATA),--data $(DATA))
 
+.PHONY: bench
+bench: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60")
+	@scripts/fetch-data.sh
+	$(BIN)/meridian bench $(ARGS)
+
 test: setup unit sim-tests test-processes ## Everything CI runs
 	@echo "make test: all suites passed"
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use meridian_cli::{demo, local, status};
+use meridian_cli::{bench, demo, local, status};
 
 /// Meridian on the command line.
 #[derive(Parser)]
@@ -19,6 +19,8 @@ enum Command {
     Local(local::Args),
     /// Shows two regions at work on this machine, and checks what they promise.
     Demo(demo::Args),
+    /// Measures two regions on this machine under a load of a fixed rate.
+    Bench(bench::Args),
     /// Tells what a node says of itself.
     Status(status::Args),
 }
@@ -38,6 +40,7 @@ fn begin(args: Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         match args.command {
             Command::Demo(args) => demo::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Local(args) => local::run(args).await,
         }

@@ -6,16 +6,13 @@ use std::time::{Duration, Instant};
 use super::audit::{Audit, audit};
 use super::freshness::freshness;
 use super::load::load;
-use super::numbers::{grouped, ms};
+use super::numbers::ms;
+use super::play::{Setting, play};
 use super::search::search;
 use super::stage::{Stage, heading};
 use super::storm::storm;
 use super::visible::visible;
-use crate::local::{Layout, Options, RegionSpec, Running, Signals};
-use crate::vectors;
-
-/// The regions of the demo; the first is primary.
-const REGIONS: [&str; 2] = ["us-east:1x3", "eu-west:1x3"];
+use crate::local::Signals;
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -72,37 +69,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn show(args: Args, signals: &mut Signals) -> anyhow::Result<Verdict> {
     println!("Meridian: two regions on this machine, one follows the other. Ctrl-C stops everything.");
-    let data = args.data.clone();
-    let count = args.n as usize;
-    let words = tokio::task::spawn_blocking(move || vectors::open(data.as_deref(), count)).await??;
-    anyhow::ensure!(words.len() >= 1_000, "{} vectors are too few to show anything; 1,000 are the least", words.len());
-    let (dir, _removed_at_the_end) = match args.dir {
-        Some(dir) => (dir, None),
-        None => {
-            let dir = tempfile::Builder::new().prefix("meridian-demo-").tempdir()?;
-            (dir.path().to_owned(), Some(dir))
-        }
-    };
-    heading("Start");
-    let begun = Instant::now();
-    let specs = REGIONS.map(|spec| spec.parse::<RegionSpec>().expect("these are regions"));
-    let layout = Layout::open(&dir, &specs, &mut rand::rng())?;
-    let running = Running::start(layout, &Options { binary: None, restart: true }, signals.stopped()).await?;
-    let stage = Stage::new(running, words)?;
-    println!(
-        "   {} and {}: three replicas each, mutual TLS, ready in {:.1} s. {} is primary.",
-        stage.name(0),
-        stage.name(1),
-        begun.elapsed().as_secs_f64(),
-        stage.name(0)
-    );
-    println!("   {} real vectors wait to be loaded.", grouped(stage.words.len()));
-    let shown = tokio::select! {
-        shown = scenes(&stage) => shown,
-        () = signals.stopped() => Err(anyhow::anyhow!("stopped by a signal")),
-    };
-    stage.running.stop().await;
-    shown
+    let setting = Setting { count: args.n as usize, data: args.data, dir: args.dir };
+    play(setting, signals, scenes).await
 }
 
 async fn scenes(stage: &Stage) -> anyhow::Result<Verdict> {

@@ -13,12 +13,19 @@ mod freshness;
 mod ledger;
 mod load;
 mod numbers;
+mod play;
 mod search;
 mod stage;
 mod storm;
 mod visible;
 
 pub use command::{Args, run};
+pub(crate) use load::load;
+pub(crate) use numbers::{ms, quantile};
+pub(crate) use play::{Setting, play};
+pub(crate) use stage::{Stage, heading};
+pub(crate) use storm::longest_pause;
+pub(crate) use visible::counter;
 
 #[cfg(test)]
 mod tests;

@@ -45,12 +45,7 @@ pub async fn storm(stage: &Stage) -> anyhow::Result<Duration> {
     let killed = killed?;
     let mut times: Vec<Instant> = acknowledged.into_iter().flatten().collect();
     times.sort_unstable();
-    // From the last acknowledgement before the kill, or the kill itself, to the next one.
-    let pause = |from: Instant| {
-        let window = times.windows(2).filter(|pair| pair[1] > from && pair[0] < from + AFTER);
-        window.map(|pair| pair[1] - pair[0]).max().unwrap_or(took)
-    };
-    let paused = pause(killed[0]);
+    let paused = longest_pause(&times, killed[0], AFTER).unwrap_or(took);
     let count = stage.ledger.acknowledged() - before;
     println!(
         "   {} writes acknowledged in {:.1} s; {} of unknown outcome, each read back below.",
@@ -64,6 +59,12 @@ pub async fn storm(stage: &Stage) -> anyhow::Result<Duration> {
         "no write was acknowledged after the kill"
     );
     Ok(paused)
+}
+
+/// The longest time between two acknowledgements, `times` in order, in a window behind `from`.
+pub fn longest_pause(times: &[Instant], from: Instant, window: Duration) -> Option<Duration> {
+    let inside = times.windows(2).filter(|pair| pair[1] > from && pair[0] < from + window);
+    inside.map(|pair| pair[1] - pair[0]).max()
 }
 
 async fn kill(stage: &Stage) -> anyhow::Result<Vec<Instant>> {

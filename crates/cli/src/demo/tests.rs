@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::ledger::{Findings, Ledger, Op, Outcome};
 use super::numbers::{grouped, ms, quantile};
 use super::stage::outcome;
+use super::storm::longest_pause;
 use crate::client::AskError;
 
 /// Writes point 1: `u` upsert, `d` delete acknowledged; `U`, `D` with unknown outcome; `r` an upsert that was refused.
@@ -85,4 +86,16 @@ fn numbers_are_written_for_people() {
     let mut times: Vec<Duration> = (0..=100).rev().map(Duration::from_millis).collect();
     assert_eq!(quantile(&mut times, 0.99), Duration::from_millis(99));
     assert_eq!(quantile(&mut [], 0.5), Duration::ZERO);
+}
+
+#[test]
+fn a_pause_is_looked_for_behind_the_kill_only() {
+    let start = std::time::Instant::now();
+    let at = |ms: u64| start + Duration::from_millis(ms);
+    let times: Vec<_> = [0, 900, 1000, 1300, 1400, 9000, 9900].map(at).into();
+    let longest = |kill, window| longest_pause(&times, at(kill), Duration::from_millis(window));
+    assert_eq!(longest(1050, 300), Some(Duration::from_millis(300)), "the kill came in the middle of it");
+    assert_eq!(longest(1350, 200), Some(Duration::from_millis(7600)), "it began in the window and lasted beyond");
+    assert_eq!(longest(0, 500), Some(Duration::from_millis(900)), "the longest after it is outside");
+    assert_eq!(longest(9950, 100), None, "nothing was acknowledged any more");
 }

@@ -1,0 +1,69 @@
+//! Two regions raised, played on, and stopped, whatever happens in between.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::numbers::grouped;
+use super::stage::{Stage, heading};
+use crate::local::{Layout, Options, RegionSpec, Running, Signals};
+use crate::vectors;
+
+/// The regions; the first is primary.
+const REGIONS: [&str; 2] = ["us-east:1x3", "eu-west:1x3"];
+/// Fewer vectors show nothing.
+const LEAST: usize = 1_000;
+
+/// What is played on.
+pub struct Setting {
+    /// How many vectors.
+    pub count: usize,
+    /// Where from; absent: the words.
+    pub data: Option<PathBuf>,
+    /// Where configurations, logs and data stay; absent: a folder that is removed at the end.
+    pub dir: Option<PathBuf>,
+}
+
+/// Starts both regions, runs `scenes`, stops everything: also on a signal, and when a scene fails.
+///
+/// # Errors
+/// When the data cannot be read, the regions do not start, or a scene fails.
+pub async fn play<T>(
+    setting: Setting,
+    signals: &mut Signals,
+    scenes: impl AsyncFnOnce(&Stage) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let Setting { count, data, dir } = setting;
+    let words = tokio::task::spawn_blocking(move || vectors::open(data.as_deref(), count)).await??;
+    anyhow::ensure!(
+        words.len() >= LEAST,
+        "{} vectors are too few to show anything; {LEAST} are the least",
+        words.len()
+    );
+    let (dir, _removed_at_the_end) = match dir {
+        Some(dir) => (dir, None),
+        None => {
+            let dir = tempfile::Builder::new().prefix("meridian-").tempdir()?;
+            (dir.path().to_owned(), Some(dir))
+        }
+    };
+    heading("Start");
+    let begun = Instant::now();
+    let specs = REGIONS.map(|spec| spec.parse::<RegionSpec>().expect("these are regions"));
+    let layout = Layout::open(&dir, &specs, &mut rand::rng())?;
+    let running = Running::start(layout, &Options { binary: None, restart: true }, signals.stopped()).await?;
+    let stage = Stage::new(running, words)?;
+    println!(
+        "   {} and {}: three replicas each, mutual TLS, ready in {:.1} s. {} is primary.",
+        stage.name(0),
+        stage.name(1),
+        begun.elapsed().as_secs_f64(),
+        stage.name(0)
+    );
+    println!("   {} real vectors wait to be loaded.", grouped(stage.words.len()));
+    let played = tokio::select! {
+        played = scenes(&stage) => played,
+        () = signals.stopped() => Err(anyhow::anyhow!("stopped by a signal")),
+    };
+    stage.running.stop().await;
+    played
+}
