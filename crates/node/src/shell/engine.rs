@@ -227,8 +227,10 @@ impl Turn {
                 self.step(Event::Tick { random: random.random() });
                 if now >= next_look {
                     next_look = now + OBSERVE_EVERY;
-                    *self.observed.write() = observe(&self.replica);
-                    self.observed.read().count(&self.metrics);
+                    let seen = observe(&self.replica);
+                    seen.count(&self.metrics);
+                    let before = std::mem::replace(&mut *self.observed.write(), seen);
+                    self.observed.read().tell_of_leadership(&before);
                 }
             }
             // Graph work is done only when nothing waits.

@@ -39,6 +39,15 @@ impl Observed {
         &self.status
     }
 
+    /// A change of the leader is what people look for first in the log.
+    pub(super) fn tell_of_leadership(&self, before: &Self) {
+        let (now, then) = (&self.status, &before.status);
+        if (now.leader, now.role) != (then.leader, then.role) {
+            let (shard, leader) = (now.identity.genesis.shard, now.leader.map(|leader| leader.0));
+            tracing::info!(%shard, term = now.term.0, role = ?now.role, leader, applied = now.applied.0, "leadership");
+        }
+    }
+
     /// Brings the gauges up to date, and the counters by what came since.
     pub(super) fn count(&self, metrics: &Metrics) {
         let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
