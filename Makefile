@@ -25,7 +25,11 @@ demo: build ## Two regions on this machine: real words, a cut link, a killed lea
 .PHONY: bench
 bench: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60")
 	@scripts/fetch-data.sh
-	$(BIN)/meridian bench $(ARGS)
+	$(BIN)/meridian bench regions $(ARGS)
+
+.PHONY: bench-index
+bench-index: build ## The index beside hnswlib on the same vectors, one thread each (DATA=file.npy)
+	@tests/figures/index $(BIN)/meridian $(DATA)
 
 test: setup unit sim-tests test-processes ## Everything CI runs
 	@echo "make test: all suites passed"

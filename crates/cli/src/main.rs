@@ -19,8 +19,9 @@ enum Command {
     Local(local::Args),
     /// Shows two regions at work on this machine, and checks what they promise.
     Demo(demo::Args),
-    /// Measures two regions on this machine under a load of a fixed rate.
-    Bench(bench::Args),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Tells what a node says of itself.
     Status(status::Args),
 }
@@ -40,7 +41,7 @@ fn begin(args: Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         match args.command {
             Command::Demo(args) => demo::run(args).await,
-            Command::Bench(args) => bench::run(args).await,
+            Command::Bench(bench) => bench::run(bench).await,
             Command::Status(args) => status::run(args).await,
             Command::Local(args) => local::run(args).await,
         }

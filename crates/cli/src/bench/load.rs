@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Args;
+use super::regions::Args;
 use crate::client::{Ask, Region};
 use crate::demo::{Stage, counter};
 

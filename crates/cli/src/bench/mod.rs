@@ -1,82 +1,30 @@
-//! `meridian bench`: two regions on this machine under a load of a fixed rate, and how long things take.
+//! `meridian bench`: figures, each measured from outside as a user meets it.
 //!
-//! ```text
-//!   start ─► load ─► recall ─► writes and searches at their rates ─► the same while leaders are killed ─► one line
-//! ```
-//! The load is open: each request has its time, and what it takes is counted from then, so that a server that stalls cannot
-//! hide it by being asked less ("coordinated omission"). Start at [`run`].
+//! [`regions`] is a whole service under load; [`index`] is the index alone, to be compared with other libraries on the same
+//! vectors.
 
+mod index;
 mod load;
 mod pause;
 mod recall;
-
-use std::path::PathBuf;
-use std::time::Duration;
-
-use crate::demo::{Setting, Stage, heading, load as fill, ms, play, quantile};
-use crate::local::Signals;
+mod regions;
 
 /// What to measure.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {
-    /// How many vectors are there before it begins.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
-    n: u32,
-    /// A NumPy file of 32-bit floats in rows, in place of the words.
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Keep configurations, logs and data in this folder. Default: a folder that is removed at the end.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Writes a second, to the primary region.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    writes: u32,
-    /// Searches a second, half of them in each region.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    queries: u32,
-    /// Seconds of undisturbed load.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
-    seconds: u32,
-    /// How many leaders are killed after it.
-    #[arg(long, default_value_t = 3)]
-    kills: u32,
+#[derive(Debug, clap::Subcommand)]
+pub enum Bench {
+    /// Two regions on this machine under a load of a fixed rate.
+    Regions(regions::Args),
+    /// The index alone: time to build, recall and searches a second of one thread.
+    Index(index::Args),
 }
 
 /// Measures, and prints one line at the end.
 ///
 /// # Errors
-/// When the regions do not start, or a request fails while nothing is killed.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
-    let setting = Setting { count: args.n as usize, data: args.data.clone(), dir: args.dir.clone() };
-    let line = play(setting, &mut signals, async |stage: &Stage| scenes(stage, &args).await).await?;
-    println!("\n{line}");
-    Ok(())
-}
-
-async fn scenes(stage: &Stage, args: &Args) -> anyhow::Result<String> {
-    fill(stage).await?;
-    let recall = recall::recall(stage).await?;
-    heading("A fixed rate");
-    let mut seen = load::run(stage, args, Duration::from_secs(args.seconds.into())).await?;
-    let line = format!(
-        "bench: n={} dim={} writes_per_s={} queries_per_s={} ack_p50_ms={} ack_p99_ms={} search_p50_ms={} search_p99_ms={} \
-         visible_p50_ms={} visible_p99_ms={} recall_at_10={recall:.4}",
-        stage.words.len(),
-        stage.words.dim,
-        args.writes,
-        args.queries,
-        ms(quantile(&mut seen.acknowledged, 0.5)),
-        ms(quantile(&mut seen.acknowledged, 0.99)),
-        ms(quantile(&mut seen.searched, 0.5)),
-        ms(quantile(&mut seen.searched, 0.99)),
-        ms(quantile(&mut seen.visible, 0.5)),
-        ms(quantile(&mut seen.visible, 0.99)),
-    );
-    println!("   {}", line.trim_start_matches("bench: "));
-    let paused = pause::pauses(stage, args).await?;
-    Ok(match paused.iter().max() {
-        Some(longest) => format!("{line} paused_max_ms={}", longest.as_millis()),
-        None => line,
-    })
+/// When it cannot be measured.
+pub async fn run(bench: Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Regions(args) => regions::run(args).await,
+        Bench::Index(args) => tokio::task::spawn_blocking(move || index::run(&args)).await?,
+    }
 }

@@ -8,7 +8,8 @@ use futures::future::join_all;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::{Args, load};
+use super::load;
+use super::regions::Args;
 use crate::demo::{Stage, heading, longest_pause};
 use crate::local::send_signal;
 
