@@ -34,8 +34,6 @@ pub(crate) struct Consensus {
     /// The read by which this replica learns, after its start, what is committed: its number, when it was asked, and the
     /// index to reach.
     probe: Option<(u64, Duration, Option<LogIndex>)>,
-    /// Set while the state is known to differ from the group's: the place where it did, and when a new one was asked for.
-    pub(crate) healing: Option<(LogIndex, Duration)>,
 }
 
 impl Consensus {
@@ -204,12 +202,19 @@ impl Replica {
     fn lead(&mut self, term: Term) {
         self.consensus.leading = Some(term);
         self.writes.hlc = self.state.read().last_hlc();
-        self.consensus.last_notice = self.now.mono;
-        self.announce();
-        self.start_links();
+        self.begin_to_lead();
     }
 
-    fn stop_leading(&mut self) {
+    /// Also when a leader is back in service.
+    pub(crate) fn begin_to_lead(&mut self) {
+        if self.is_leading() {
+            self.consensus.last_notice = self.now.mono;
+            self.announce();
+            self.start_links();
+        }
+    }
+
+    pub(crate) fn stop_leading(&mut self) {
         self.fail_waiting_writes();
         self.stop_links();
         self.fail_topology_waiters();
@@ -217,11 +222,11 @@ impl Replica {
 
     /// Whether this replica may propose.
     pub(crate) fn is_leading(&self) -> bool {
-        self.consensus.leading.is_some() && self.out_of_service.is_none()
+        self.consensus.leading.is_some() && self.out_of_service.is_none() && !self.is_in_doubt()
     }
 
     pub(crate) fn lead_notice(&self) -> Option<Lead> {
-        let term = self.consensus.leading?;
+        let term = self.consensus.leading.filter(|_| self.is_leading())?;
         Some(Lead { term, members: self.membership.members().collect() })
     }
 
@@ -297,8 +302,7 @@ impl Replica {
             Outcome::VersionUnknown(version) => {
                 self.leave_service(format!("log entry {index} asks for apply version {version}"));
             }
-            Outcome::ChecksumDiffers { at } => self.heal(at),
-            Outcome::ChecksumHeld => self.counters.checksums_agreed += 1,
+            Outcome::ChecksumDiffers { .. } | Outcome::ChecksumHeld => self.checksum_heard(&entry),
             outcome => self.fulfil(&entry, outcome),
         }
     }

@@ -33,6 +33,10 @@ pub struct Counters {
     pub checksums_agreed: u64,
     /// Checksum entries that did not.
     pub checksums_differed: u64,
+    /// Times that this replica was found sound after all, by most of its group.
+    pub vindications: u64,
+    /// Times that it was not, and its state was replaced.
+    pub heals: u64,
     /// How demands for freshness ended, at this gateway.
     pub outcomes: BTreeMap<Outcome, u64>,
 }

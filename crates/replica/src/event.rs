@@ -158,7 +158,7 @@ pub enum Command {
         /// The job's number.
         job: u64,
         /// What to read.
-        what: ReadJob,
+        what: ReadWhat,
     },
     /// Write a snapshot; then say [`Event::SnapshotTaken`].
     TakeSnapshot {
@@ -208,13 +208,6 @@ pub enum Command {
 }
 
 /// A read of the local state.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReadJob {
-    /// What is read.
-    pub what: ReadWhat,
-}
-
-/// What is read.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum ReadWhat {

@@ -22,6 +22,7 @@ mod counters;
 mod drain;
 mod event;
 mod gateway;
+mod healing;
 mod links;
 mod log;
 mod nodes;
@@ -36,7 +37,7 @@ mod topology;
 pub mod volume;
 
 pub use counters::Counters;
-pub use event::{Command, Event, Now, Peer, ReadJob, ReadResult, ReadWhat};
+pub use event::{Command, Event, Now, Peer, ReadResult, ReadWhat};
 pub use log::{LogRecord, RecordError};
 pub use reads::execute;
 pub use replica::Replica;

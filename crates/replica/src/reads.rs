@@ -9,7 +9,7 @@ use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer};
 
 use crate::settings::Sabotage;
 use crate::shard_calls::Requester;
-use crate::{Command, Now, ReadJob, ReadResult, ReadWhat, Replica};
+use crate::{Command, Now, ReadResult, ReadWhat, Replica};
 
 /// Reads that one replica may have under way; more are refused.
 const READS_WAITING: usize = 16_384;
@@ -141,7 +141,7 @@ impl Replica {
             return;
         }
         let Some(call) = self.reads.calls.remove(&number) else { return };
-        let what = ReadJob { what: call.what.clone() };
+        let what = call.what.clone();
         self.reads.running.insert(number, (call, kept));
         self.out.push(Command::Read { job: number, what });
     }
@@ -179,6 +179,14 @@ impl Replica {
             .iter()
             .filter(|(origin, _)| origin.region != *region || origin.shard == own)
             .all(|(origin, position)| have.position(origin) >= position)
+    }
+
+    /// Gives back all reads under way, also those that are done: what they read cannot be trusted.
+    pub(crate) fn fail_reads(&mut self, why: &str) {
+        let Reads { calls, running, .. } = std::mem::take(&mut self.reads);
+        for call in calls.into_values().chain(running.into_values().map(|(call, _)| call)) {
+            self.answer(call.from, ShardAnswer::Busy(why.into()));
+        }
     }
 
     pub(crate) fn tick_reads(&mut self) {
@@ -219,8 +227,8 @@ impl Replica {
 
 /// Reads the state: what the shell runs on any thread, under the read lock.
 #[must_use]
-pub fn execute(state: &State, job: &ReadJob) -> ReadResult {
-    let body = match &job.what {
+pub fn execute(state: &State, what: &ReadWhat) -> ReadResult {
+    let body = match what {
         ReadWhat::Points(name, query) => state.collection(name).map(|held| match state.read(held.uid(), query) {
             Ok(answer) => PartBody::Answer { answer, smallest_first: smallest_first(held.def(), query) },
             Err(fault) => PartBody::Wrong(fault.to_string()),

@@ -11,6 +11,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::consensus::Consensus;
 use crate::gateway::Gateway;
+use crate::healing::Healing;
 use crate::links::Links;
 use crate::nodes::Nodes;
 use crate::reads::Reads;
@@ -41,6 +42,7 @@ pub struct Replica {
     pub(crate) links: Links,
     pub(crate) tails: Tails,
     pub(crate) snapshots: Snapshots,
+    pub(crate) healing: Healing,
     pub(crate) disk_full: bool,
     pub(crate) draining: Option<crate::drain::Draining>,
     /// Why this replica must not serve, if so.
@@ -68,6 +70,7 @@ impl Replica {
         }
         // Numbers of calls must not repeat those of an earlier life, whose answers may still be under way.
         let next_number = (now.wall.0 << 20) | (identity.replica.0 & 0xfffff);
+        let state = prepared(&settings, state);
         Self {
             settings,
             identity,
@@ -85,6 +88,7 @@ impl Replica {
             links: Links::default(),
             tails: Tails::default(),
             snapshots,
+            healing: Healing::default(),
             disk_full: false,
             draining: None,
             out_of_service: None,
@@ -180,12 +184,14 @@ impl Replica {
                     self.out.push(Command::ReadChunk { to: from, call, snapshot, file, offset, len });
                 }
                 Call::Snapshot { at_least } => self.snapshot_wanted(from, call, at_least),
+                Call::Compare { at, hash } => self.compare_asked(from, call, at, hash),
             },
             PeerMessage::Answer(call, answer) => match answer {
                 CallAnswer::Shard(answer) => self.shard_answer(Some(from), call, answer),
                 CallAnswer::Tail(answer) => self.relayed_tail(from, call, answer),
                 CallAnswer::Chunk(bytes) => self.chunk(call, bytes),
-                CallAnswer::Snapshot(manifest) => self.snapshot_offered(from, call, manifest),
+                CallAnswer::Snapshot(manifest) => self.state_offered(from, manifest),
+                CallAnswer::Compared(at, hash) => self.compared(from, at, hash),
             },
         }
     }
@@ -242,10 +248,7 @@ impl Replica {
     /// started is applied, and it is not stopping. Losing the leader later changes nothing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.out_of_service.is_none()
-            && self.consensus.healing.is_none()
-            && self.draining.is_none()
-            && self.consensus.caught_up
+        self.out_of_service.is_none() && !self.is_in_doubt() && self.draining.is_none() && self.consensus.caught_up
     }
 
     /// Merges a few waiting vectors into the graphs; true when more can be. Call it when nothing else is to be done.
@@ -257,6 +260,12 @@ impl Replica {
         let mut state = self.state.write();
         state.merge_index(VECTORS_A_TURN);
         state.can_merge_index()
+    }
+
+    /// See [`State::diverge`].
+    #[doc(hidden)]
+    pub fn diverge(&mut self, payload: &meridian_model::Payload) {
+        self.state.write().diverge(payload);
     }
 
     /// How far the chased origin shards are: origin shard, and the deltas taken in and not applied.
@@ -291,6 +300,7 @@ impl Replica {
 
 /// A state as this replica is to hold it.
 pub(crate) fn prepared(settings: &Settings, mut state: State) -> State {
+    state.checksum_every(settings.checksum_every);
     if settings.sabotage == Some(crate::Sabotage::SkipVvCheck) {
         state.skip_vv_check();
     }

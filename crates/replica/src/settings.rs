@@ -1,5 +1,6 @@
 //! What a replica is told at its start and keeps to.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use meridian_model::RegionName;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub snapshot_every: u64,
     /// Entries kept behind a snapshot for slow followers and links.
     pub log_kept: u64,
+    /// Entries between two comparisons of the replicas' states. The same at all replicas of a shard.
+    pub checksum_every: NonZeroU64,
     /// A bug put in on purpose. `None` outside the simulation.
     pub sabotage: Option<Sabotage>,
 }
@@ -62,6 +65,7 @@ impl Default for Settings {
             heartbeat_ticks: 3,
             snapshot_every: 20_000,
             log_kept: 20_000,
+            checksum_every: NonZeroU64::new(4_096).expect("is not zero"),
             sabotage: None,
         }
     }
@@ -86,4 +90,21 @@ pub enum Sabotage {
     UnmarkedStale,
     /// Takes a log with a damaged middle for one with a torn end.
     AcceptLogDamage,
+    /// Goes on serving although its state is known to differ from its group's.
+    ServeDivergence,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::AckBeforeFsync,
+        Self::SkipVvCheck,
+        Self::AcceptGap,
+        Self::CloseTooHigh,
+        Self::ReadWithoutIndex,
+        Self::VoteAfterLogLoss,
+        Self::UnmarkedStale,
+        Self::AcceptLogDamage,
+        Self::ServeDivergence,
+    ];
 }

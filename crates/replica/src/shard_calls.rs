@@ -67,7 +67,7 @@ impl Replica {
     pub(crate) fn shard_call(&mut self, from: Requester, call: ShardCall) {
         let fault = match &self.out_of_service {
             Some(reason) => Some(reason.as_str()),
-            None if self.consensus.healing.is_some() => Some("its state differs from its group's and is fetched anew"),
+            None if self.is_in_doubt() => Some(crate::healing::DOUBT),
             None => None,
         };
         if let Some(fault) = fault {
@@ -75,6 +75,10 @@ impl Replica {
             return self.answer(from, answer);
         }
         match call {
+            ShardCall::Read { .. } | ShardCall::List(_) | ShardCall::Describe(..) if !self.consensus.caught_up => {
+                // What it holds may be older than what was acknowledged, or known to be wrong by what it has yet to apply.
+                self.answer(from, ShardAnswer::Busy(format!("replica {} is catching up", self.me().replica)));
+            }
             ShardCall::Read { collection, query, demand } => {
                 self.read(ReadCall::new(from, ReadWhat::Points(collection, query), demand, self.now));
             }

@@ -64,12 +64,12 @@ pub(crate) struct Snapshots {
     /// Index of the newest one on disk.
     pub(crate) newest: u64,
     /// Its manifest, for a replica that must re-install.
-    manifest: Option<Vec<u8>>,
+    pub(crate) manifest: Option<Vec<u8>>,
     /// Being written: number and group.
     taking: Option<(u64, Members)>,
     installing: Option<Installing>,
-    /// Installed on disk, waiting for the consensus library to take it.
-    installed: Option<(Snapshot, SnapshotMeta, State)>,
+    /// Installed on disk, waiting for the consensus library to take it, or for this replica to be as far.
+    pub(crate) installed: Option<(Snapshot, SnapshotMeta, State)>,
     /// Replicas that wait for a snapshot of at least this index.
     wanted: Vec<(NodeId, u64, LogIndex)>,
 }
@@ -88,6 +88,16 @@ impl Snapshots {
     pub(crate) fn found(newest: u64, manifest: Option<Vec<u8>>) -> Self {
         Self { newest, manifest, ..Self::default() }
     }
+
+    /// Whether another replica's snapshot is on its way.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.installing.is_some() || self.installed.is_some()
+    }
+
+    /// The newest number that a snapshot of ours has, or will have.
+    pub(crate) fn newest_number(&self) -> u64 {
+        self.taking.as_ref().map_or(0, |(number, _)| *number).max(self.newest)
+    }
 }
 
 impl Replica {
@@ -102,7 +112,7 @@ impl Replica {
     pub(crate) fn tick_snapshots(&mut self) {
         let applied = self.state.read().applied().0;
         let due = applied.saturating_sub(self.snapshots.newest) >= self.settings.snapshot_every;
-        let wanted = self.snapshots.wanted.iter().any(|(_, _, at_least)| at_least.0 > self.snapshots.newest);
+        let wanted = self.snapshots.wanted.iter().any(|(_, _, at_least)| at_least.0 <= applied);
         if due || wanted || self.raft.snapshot_wanted() {
             self.take_snapshot();
         }
@@ -111,7 +121,7 @@ impl Replica {
     }
 
     fn take_snapshot(&mut self) {
-        if self.snapshots.taking.is_some() || self.disk_full || self.out_of_service.is_some() {
+        if self.snapshots.taking.is_some() || self.disk_full || !self.is_trusted() {
             return;
         }
         let state = self.state.read();
@@ -138,13 +148,22 @@ impl Replica {
     pub(crate) fn snapshot_taken(&mut self, id: u64, manifest: Option<Vec<u8>>) {
         let Some((index, members)) = self.snapshots.taking.take_if(|(index, _)| *index == id) else { return };
         let Some(manifest) = manifest else { return };
+        if self.is_in_doubt() {
+            // On disk it is followed by a sound one; nobody else is to have it.
+            self.snapshots.newest = index;
+            self.snapshots.manifest = None;
+            return;
+        }
         // Compacted past it while it was written: the next one will do.
         if self.raft.snapshot_taken(index, members, manifest.clone()).is_err() {
             return;
         }
         self.counters.snapshots_taken += 1;
         self.snapshots.newest = index;
-        for (node, call, _) in std::mem::take(&mut self.snapshots.wanted) {
+        let wanted = std::mem::take(&mut self.snapshots.wanted);
+        let (served, waiting): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, _, at_least)| at_least.0 <= index);
+        self.snapshots.wanted = waiting;
+        for (node, call, _) in served {
             self.send(node, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest.clone()))));
         }
         self.snapshots.manifest = Some(manifest);
@@ -164,7 +183,7 @@ impl Replica {
         self.begin_install(from, snapshot);
     }
 
-    fn begin_install(&mut self, from: NodeId, snapshot: Snapshot) {
+    pub(crate) fn begin_install(&mut self, from: NodeId, snapshot: Snapshot) {
         let (id, manifest) = (snapshot.index, snapshot.manifest.to_vec());
         let now = self.now.mono;
         self.snapshots.installing =
@@ -214,7 +233,7 @@ impl Replica {
     pub(crate) fn installed(&mut self, meta: &[u8], state: State) {
         let Some(installing) = self.snapshots.installing.take() else { return };
         let Some(meta) = SnapshotMeta::decode(meta) else { return };
-        let snapshot = Snapshot { index: meta.index, term: meta.term, ..installing.snapshot };
+        let snapshot = Snapshot { index: meta.index, term: meta.term, members: meta.members(), ..installing.snapshot };
         self.snapshots.installed = Some((snapshot, meta, state));
         self.accept_installed();
     }
@@ -224,10 +243,10 @@ impl Replica {
         self.snapshots.installing = None;
     }
 
-    fn accept_installed(&mut self) {
+    pub(crate) fn accept_installed(&mut self) {
         let Some((snapshot, meta, state)) = self.snapshots.installed.take() else { return };
-        if self.healing() {
-            return self.heal_with(meta, state);
+        if self.is_in_doubt() && meta.index <= self.state.read().applied().0 {
+            return self.heal_with(&snapshot, &meta, state);
         }
         match self.raft.accept_snapshot(&snapshot) {
             Installation::Accepted => {
@@ -237,90 +256,24 @@ impl Replica {
                 self.membership.replace(&meta);
                 *self.state.write() = crate::replica::prepared(&self.settings, state);
                 self.consensus.places.clear();
+                self.replaced();
             }
+            // The log holds what the snapshot does, but it is not applied yet.
+            Installation::Superseded if self.is_in_doubt() => self.snapshots.installed = Some((snapshot, meta, state)),
             Installation::Superseded | Installation::NotNamed => {}
             Installation::NotNow => self.snapshots.installed = Some((snapshot, meta, state)),
         }
     }
 
-    // --- a replica whose state differs from its group's re-installs the state, and only the state ---
-
-    fn healing(&self) -> bool {
-        self.consensus.healing.is_some()
-    }
-
-    /// The log is sound and the state is not: fetch the leader's state, and apply the log behind it again.
-    pub(crate) fn heal(&mut self, at: LogIndex) {
-        self.counters.checksums_differed += 1;
-        let now = self.now.mono;
-        self.consensus.healing.get_or_insert((at, now));
-        self.ask_for_state();
-    }
-
-    pub(crate) fn tick_healing(&mut self) {
-        let now = self.now.mono;
-        let idle = self.snapshots.installing.is_none() && self.snapshots.installed.is_none();
-        let Some((at, asked)) = self.consensus.healing else { return };
-        if idle && now.saturating_sub(asked) >= PATIENCE {
-            self.consensus.healing = Some((at, now));
-            self.ask_for_state();
-        }
-    }
-
-    fn ask_for_state(&mut self) {
-        let Some((at_least, _)) = self.consensus.healing else { return };
-        let call = self.number();
-        let me = self.me();
-        let Some(leader) = self.raft.status().leader.map(|id| NodeId { replica: ReplicaId(id), ..me }) else { return };
-        if leader == me {
-            // A leader that differs hands over first; its followers agreed with each other.
-            self.hand_over();
-            return;
-        }
-        self.send(leader, PeerMessage::Call(call, Call::Snapshot { at_least }));
-    }
-
     pub(crate) fn snapshot_wanted(&mut self, from: NodeId, call: u64, at_least: LogIndex) {
         const WAITING: usize = 64;
         let manifest = self.snapshots.manifest.clone().filter(|_| self.snapshots.newest >= at_least.0);
+        self.snapshots.wanted.retain(|(node, _, _)| *node != from);
         match manifest {
+            _ if !self.is_trusted() => {}
             Some(manifest) => self.send(from, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest)))),
             None if self.snapshots.wanted.len() < WAITING => self.snapshots.wanted.push((from, call, at_least)),
             None => {}
         }
-    }
-
-    pub(crate) fn snapshot_offered(&mut self, from: NodeId, _call: u64, manifest: Option<Vec<u8>>) {
-        let (Some((at, _)), Some(manifest)) = (self.consensus.healing, manifest) else { return };
-        if self.snapshots.installing.is_none() {
-            let members = self.raft.members();
-            let snapshot = Snapshot { index: at.0, term: 0, members, manifest: manifest.into() };
-            self.begin_install(from, snapshot);
-        }
-    }
-
-    fn heal_with(&mut self, meta: SnapshotMeta, mut state: State) {
-        // What this replica applied behind the snapshot is applied again, from its own sound log.
-        let applied = self.state.read().applied().0;
-        if meta.index < applied {
-            let Ok(entries) = self.raft.entries(meta.index + 1, u64::MAX) else { return };
-            for raw in entries.iter().filter(|raw| raw.index <= applied) {
-                if let Ok(entry) = crate::consensus::decode(raw) {
-                    state.apply(LogIndex(raw.index), &entry);
-                }
-            }
-        } else if meta.index > applied {
-            // Ahead of what is applied here: come back when this replica is as far.
-            self.snapshots.installed = Some((self.snapshot_of(&meta), meta, state));
-            return;
-        }
-        *self.state.write() = crate::replica::prepared(&self.settings, state);
-        self.consensus.healing = None;
-        self.counters.snapshots_installed += 1;
-        self.snapshots.newest = self.snapshots.newest.max(meta.index);
-    }
-
-    fn snapshot_of(&self, meta: &SnapshotMeta) -> Snapshot {
-        Snapshot { index: meta.index, term: meta.term, members: meta.members(), manifest: Vec::new().into() }
     }
 }

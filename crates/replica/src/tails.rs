@@ -208,7 +208,7 @@ impl Replica {
     }
 
     fn open_tail(&mut self, reader: &Reader, after: Position, credit: u64) -> Option<TailAnswer> {
-        if self.out_of_service.is_some() || self.tails.streams.len() >= STREAMS || !self.consensus.caught_up {
+        if !self.is_trusted() || self.tails.streams.len() >= STREAMS || !self.consensus.caught_up {
             return Some(TailAnswer::Unavailable);
         }
         let now = self.now.mono;
@@ -332,7 +332,7 @@ impl Replica {
         let state = self.state.read();
         let now_at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
         // A later page must not come from a replica that is behind the first one.
-        let unable = self.out_of_service.is_some()
+        let unable = !self.is_trusted()
             || !self.consensus.caught_up
             || at.is_some_and(|at| at > now_at || at.epoch != now_at.epoch)
             || (at.is_none() && !self.is_leading());
@@ -396,6 +396,13 @@ impl Replica {
             } else {
                 self.send_tail(&Reader::Region(relay.to.0, relay.to.1), TailAnswer::Unavailable);
             }
+        }
+    }
+
+    /// Ends what this replica serves itself; the readers find another.
+    pub(crate) fn close_tails(&mut self) {
+        for reader in std::mem::take(&mut self.tails.streams).into_keys() {
+            self.send_tail(&reader, TailAnswer::Unavailable);
         }
     }
 

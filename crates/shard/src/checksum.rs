@@ -1,11 +1,13 @@
 //! The replica checksum: all of the state in one hash.
 
+use std::num::NonZeroU64;
+
 use meridian_model::LogIndex;
 
 use crate::State;
 
-/// How many entries lie between two checksums.
-const EVERY: u64 = 4096;
+/// How many entries lie between two checksums, unless [`State::checksum_every`] says otherwise.
+pub(crate) const EVERY: u64 = 4096;
 /// How many of our own checksums are kept for comparison: the leader's entry comes well within the next interval.
 const KEPT: usize = 4;
 
@@ -28,7 +30,7 @@ impl State {
 
     /// After every entry: takes the checksum where one is due.
     pub(crate) fn take_checksum(&mut self, before: LogIndex) -> Option<(LogIndex, [u8; 32])> {
-        if before.0 / EVERY == self.core.applied.0 / EVERY {
+        if before.0 / self.checksum_every == self.core.applied.0 / self.checksum_every {
             return None;
         }
         let due = (self.core.applied, self.checksum());
@@ -41,6 +43,17 @@ impl State {
 
     /// Whether `hash` is what our checksum was after `at`; `None` when it is not known any more.
     pub(crate) fn agrees(&self, at: LogIndex, hash: &[u8; 32]) -> Option<bool> {
-        self.checksums.iter().find(|(index, _)| *index == at).map(|(_, own)| own == hash)
+        self.checksum_at(at).map(|own| own == *hash)
+    }
+
+    /// What the checksum was after `at`; `None` when none was due there, or it is not known any more.
+    #[must_use]
+    pub fn checksum_at(&self, at: LogIndex) -> Option<[u8; 32]> {
+        self.checksums.iter().find(|(index, _)| *index == at).map(|(_, own)| *own)
+    }
+
+    /// Takes a checksum every so many entries. All replicas of a shard must do so after the same ones.
+    pub fn checksum_every(&mut self, entries: NonZeroU64) {
+        self.checksum_every = entries.get();
     }
 }

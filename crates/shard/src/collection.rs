@@ -155,6 +155,15 @@ impl Collection {
         true
     }
 
+    /// See [`crate::State::diverge`].
+    pub(crate) fn diverge(&mut self, payload: &Payload) {
+        let held: Vec<_> = self.range(..).map(|point| (point.id, point.slot, point.stamp.clone())).collect();
+        for (id, slot, stamp) in held {
+            self.take_out(id);
+            self.put_back(id, slot, stamp, payload.clone());
+        }
+    }
+
     /// Puts a point of a snapshot back, whose vectors stand in the indexes; false when its id or slot is taken.
     pub(crate) fn put_back(&mut self, id: PointId, slot: u32, stamp: Stamp, payload: Payload) -> bool {
         let vectors = self.vectors.iter().filter_map(|(name, index)| Some((name, index.vector(slot)?)));

@@ -35,6 +35,8 @@ pub struct State {
     pub(crate) outbox: Outbox,
     /// Checksums of the last places where one was due, oldest first.
     pub(crate) checksums: VecDeque<(LogIndex, [u8; 32])>,
+    /// How many entries lie between two checksums.
+    pub(crate) checksum_every: u64,
     /// See [`State::skip_vv_check`].
     pub(crate) skips_vv_check: bool,
 }
@@ -109,6 +111,7 @@ impl State {
             write_ids: WriteIds::default(),
             outbox: Outbox::default(),
             checksums: VecDeque::new(),
+            checksum_every: crate::checksum::EVERY,
             skips_vv_check: false,
         }
     }
@@ -189,6 +192,19 @@ impl State {
     #[doc(hidden)]
     pub fn skip_vv_check(&mut self) {
         self.skips_vv_check = true;
+    }
+
+    /// Gives all points this payload, as if apply had: a replica that differs from its group, made on purpose by the
+    /// simulation.
+    #[doc(hidden)]
+    pub fn diverge(&mut self, payload: &meridian_model::Payload) {
+        self.collections.values_mut().for_each(|collection| collection.diverge(payload));
+    }
+
+    /// All payloads, for the simulation to look at.
+    #[doc(hidden)]
+    pub fn payloads(&self) -> impl Iterator<Item = &str> {
+        self.collections.values().flat_map(|collection| collection.range(..).map(|point| &*point.payload.0))
     }
 
     /// The collection of that name.

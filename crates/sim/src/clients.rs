@@ -12,6 +12,7 @@ use meridian_replica::Event;
 use meridian_wire::client::{Body, Demand, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
 
 use crate::clock::{MILLI, Micros, SECOND};
+use crate::divergence::Divergences;
 use crate::history::{ReadRecord, Seen, WriteRecord};
 use crate::world::{CLOCK_BOUND, What, World};
 
@@ -394,18 +395,27 @@ impl World {
             .freshness
             .filter(|_| !stale)
             .map(|freshness| asking.invoked.saturating_sub(u64::try_from(freshness.as_micros()).unwrap_or(u64::MAX)));
+        let mut seen = seen(query, answer);
+        let values: Vec<u64> = (seen.iter())
+            .filter_map(|(_, seen)| if let Seen::Value(value) = seen { Some(*value) } else { None })
+            .filter(|value| Divergences::made(*value))
+            .collect();
+        seen.retain(|(_, seen)| !matches!(seen, Seen::Value(value) if Divergences::made(*value)));
+        let invoked = asking.invoked;
         let record = ReadRecord {
             client,
-            invoked: asking.invoked,
+            invoked,
             returned: self.now,
-            seen: seen(query, answer),
+            seen,
             linear: !eventual && !stale && served == Some(self.primary),
             region: served.filter(|region| !eventual && !redirected && *region != self.primary),
             fresh_to,
             session: demand.token.is_some() && !stale,
             about,
         };
+        let about = record.about.clone();
         self.history.reads.push(record);
+        values.into_iter().for_each(|value| self.saw_wrong_value(value, invoked, &about));
     }
 
     /// Whether the region of a gateway knows enough, by true time, that its answer need not be marked: either all has been

@@ -28,6 +28,8 @@ pub enum Healing {
     Stop { pod: usize, life: u64, start_at: Micros },
     /// The clock is right.
     RightClock(usize),
+    /// No end, but a beginning that waits for its moment.
+    Diverge { pod: usize, looks: u32 },
 }
 
 /// What a seed does to a run.
@@ -44,7 +46,10 @@ impl Faults {
     }
 }
 
-const KINDS: u64 = 26;
+const KINDS: u64 = 28;
+
+/// A replica's state becomes another than its group's.
+const DIVERGENCE: u64 = 26;
 
 impl World {
     /// Does the next fault, and plans the one after it.
@@ -57,6 +62,7 @@ impl World {
             Some(Sabotage::VoteAfterLogLoss) if self.rng.per_mille(400) => 12,
             Some(Sabotage::AcceptLogDamage) if self.rng.per_mille(400) => 13,
             Some(Sabotage::AckBeforeFsync) if self.rng.per_mille(300) => 3,
+            Some(Sabotage::ServeDivergence) if self.rng.per_mille(400) => DIVERGENCE,
             _ => self.rng.below(KINDS),
         };
         let lasting = self.fault(kind);
@@ -160,7 +166,7 @@ impl World {
             }
             15 | 16 => {
                 let group = self.any_group();
-                self.is_whole(group).then(|| self.scale(group))?;
+                (self.is_whole(group) && self.agrees(group)).then(|| self.scale(group))?;
                 Some(SECOND)
             }
             17 => {
@@ -184,6 +190,7 @@ impl World {
                 self.pods[pod].disk.fail_next(1, std::io::ErrorKind::Other);
                 Some(SECOND)
             }
+            DIVERGENCE => self.plan_divergence(),
             _ => {
                 let rng = &mut self.rng;
                 self.network.weather = Weather { lost: rng.below(60), doubled: rng.below(60), late: rng.below(60) };
@@ -255,9 +262,9 @@ impl World {
     }
 
     /// A pod whose group can do without its disk.
-    fn spare(&mut self) -> Option<usize> {
+    pub fn spare(&mut self) -> Option<usize> {
         let group = self.any_group();
-        if !self.is_whole(group) {
+        if !self.is_whole(group) || !self.agrees(group) {
             return None;
         }
         let pods: Vec<usize> = self.pods_of(group).into_iter().filter(|pod| self.pods[*pod].is_up()).collect();
@@ -326,6 +333,7 @@ impl World {
                 }
             }
             Healing::RightClock(pod) => self.pods[pod].clock = Clock::new(0, 0),
+            Healing::Diverge { pod, looks } => self.diverge(pod, looks),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{Answer, Fields, Names, OriginShard, PointId, Query, Select, ShardNumber};
-use meridian_replica::{ReadJob, ReadWhat, execute};
+use meridian_replica::{ReadWhat, execute};
 use meridian_shard::Digest;
 use meridian_wire::frame::PartBody;
 
@@ -48,6 +48,12 @@ impl World {
             let committed = self.ledger.sequences(group);
             for pod in self.pods_of(group).into_iter().filter(|pod| self.pods[*pod].wanted) {
                 let Some(process) = &self.pods[pod].process else { return Some(format!("pod {pod} is down")) };
+                if !process.replica.is_ready() {
+                    return Some(format!("pod {pod} is not ready"));
+                }
+                if let Some(values) = self.divergences.held_by(&process.replica) {
+                    return Some(format!("pod {pod} still holds {values:?}, which nobody wrote"));
+                }
                 let state = process.replica.state();
                 let own = state.next_seq().0 - 1;
                 if own != committed {
@@ -133,7 +139,7 @@ impl World {
         for (number, pod) in self.pods.iter().enumerate() {
             let Some(process) = pod.process.as_ref().filter(|_| pod.wanted) else { continue };
             let state = process.replica.state();
-            let result = execute(&state, &ReadJob { what: what.clone() });
+            let result = execute(&state, &what);
             let Some(PartBody::Answer { answer: Answer::Records(records), .. }) = result.body else {
                 faults.push(format!("pod {number} does not know the collection"));
                 continue;

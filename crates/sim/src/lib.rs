@@ -15,6 +15,7 @@
 
 mod clients;
 mod clock;
+mod divergence;
 mod faults;
 mod final_check;
 mod history;

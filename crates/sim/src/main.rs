@@ -87,20 +87,6 @@ fn range(text: &str) -> anyhow::Result<(u64, u64)> {
 }
 
 fn sabotage(name: &str) -> anyhow::Result<Sabotage> {
-    use Sabotage::{
-        AcceptGap, AcceptLogDamage, AckBeforeFsync, CloseTooHigh, ReadWithoutIndex, SkipVvCheck, UnmarkedStale,
-        VoteAfterLogLoss,
-    };
-    let all = [
-        AckBeforeFsync,
-        SkipVvCheck,
-        AcceptGap,
-        CloseTooHigh,
-        ReadWithoutIndex,
-        VoteAfterLogLoss,
-        UnmarkedStale,
-        AcceptLogDamage,
-    ];
-    let found = all.into_iter().find(|bug| format!("{bug:?}") == name);
-    found.with_context(|| format!("{name:?} is none of {all:?}"))
+    let found = Sabotage::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    found.with_context(|| format!("{name:?} is none of {:?}", Sabotage::ALL))
 }

@@ -21,6 +21,11 @@ pub struct Counts {
     pub duplicates_dropped: u64,
     pub gaps_healed: u64,
     pub reseeds: u64,
+    pub divergences: u64,
+    pub divergences_noticed: u64,
+    pub vindications: u64,
+    pub heals: u64,
+    pub wrong_reads: u64,
     pub fresh: u64,
     pub waited: u64,
     pub redirected: u64,
@@ -51,6 +56,11 @@ macro_rules! all {
         f("duplicates dropped", $self.duplicates_dropped);
         f("gaps healed", $self.gaps_healed);
         f("re-seeds", $self.reseeds);
+        f("divergences", $self.divergences);
+        f("divergences noticed", $self.divergences_noticed);
+        f("vindications", $self.vindications);
+        f("heals", $self.heals);
+        f("wrong reads before that", $self.wrong_reads);
         f("answers fresh", $self.fresh);
         f("answers waited", $self.waited);
         f("answers redirected", $self.redirected);
@@ -91,6 +101,11 @@ impl Counts {
         sum(&mut self.duplicates_dropped, other.duplicates_dropped);
         sum(&mut self.gaps_healed, other.gaps_healed);
         sum(&mut self.reseeds, other.reseeds);
+        sum(&mut self.divergences, other.divergences);
+        sum(&mut self.divergences_noticed, other.divergences_noticed);
+        sum(&mut self.vindications, other.vindications);
+        sum(&mut self.heals, other.heals);
+        sum(&mut self.wrong_reads, other.wrong_reads);
         sum(&mut self.fresh, other.fresh);
         sum(&mut self.waited, other.waited);
         sum(&mut self.redirected, other.redirected);

@@ -113,3 +113,8 @@ fn an_unmarked_stale_answer_is_caught() {
 fn an_accepted_checksum_error_is_caught() {
     check_caught(Sabotage::AcceptLogDamage);
 }
+
+#[test]
+fn a_replica_that_serves_what_it_knows_to_be_wrong_is_caught() {
+    check_caught(Sabotage::ServeDivergence);
+}

@@ -105,6 +105,13 @@ pub enum Call {
         /// Entries that it must hold.
         at_least: meridian_model::LogIndex,
     },
+    /// What was your replica checksum here? This was the sender's, and the log names another.
+    Compare {
+        /// After which entry.
+        at: meridian_model::LogIndex,
+        /// The sender's.
+        hash: [u8; 32],
+    },
 }
 
 /// The answer to a [`Call`].
@@ -118,6 +125,8 @@ pub enum CallAnswer {
     Chunk(Option<Vec<u8>>),
     /// To `Snapshot`: its manifest, or nothing yet.
     Snapshot(Option<Vec<u8>>),
+    /// To `Compare`: where, and what it was; `None` when it is not known, or not any more.
+    Compared(meridian_model::LogIndex, Option<[u8; 32]>),
 }
 
 /// A question to a shard.

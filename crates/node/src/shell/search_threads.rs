@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use meridian_model::Query;
-use meridian_replica::{Event, ReadJob, ReadWhat, execute};
+use meridian_replica::{Event, ReadWhat, execute};
 use meridian_shard::State;
 use parking_lot::{Mutex, RwLock};
 
@@ -14,7 +14,7 @@ use super::thread;
 use crate::metrics::{Metrics, SearchLabels};
 
 /// A read, when it was queued, and its number.
-type Job = (u64, ReadJob, Instant);
+type Job = (u64, ReadWhat, Instant);
 
 /// A pool of reading threads; it ends when this is dropped.
 pub(super) struct SearchThreads {
@@ -41,7 +41,7 @@ impl SearchThreads {
         Ok(Self { jobs, metrics: Arc::clone(metrics) })
     }
 
-    pub(super) fn read(&self, job: u64, what: ReadJob) {
+    pub(super) fn read(&self, job: u64, what: ReadWhat) {
         self.metrics.search_queue.inc();
         // The threads live as long as this sender.
         let _ = self.jobs.send((job, what, Instant::now()));
@@ -54,7 +54,7 @@ fn work(queue: &Mutex<Receiver<Job>>, state: &RwLock<State>, inbox: &Inbox, metr
         let Ok((job, what, queued)) = next else { return };
         metrics.search_queue.dec();
         let result = execute(&state.read(), &what);
-        if let ReadWhat::Points(collection, Query::Search(_)) = &what.what {
+        if let ReadWhat::Points(collection, Query::Search(_)) = &what {
             let labels = SearchLabels { collection: collection.to_string(), ..labels.clone() };
             metrics.search_latency.get_or_create(&labels).observe(queued.elapsed().as_secs_f64());
         }
