@@ -37,6 +37,8 @@ pub struct Counters {
     pub vindications: u64,
     /// Times that it was not, and its state was replaced.
     pub heals: u64,
+    /// Collections created or dropped here because shard 1 had, and no gateway told.
+    pub collections_mended: u64,
     /// How demands for freshness ended, at this gateway.
     pub outcomes: BTreeMap<Outcome, u64>,
 }

@@ -27,6 +27,7 @@ mod links;
 mod log;
 mod nodes;
 mod reads;
+mod reconcile;
 mod replica;
 mod restore;
 mod settings;

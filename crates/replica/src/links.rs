@@ -122,7 +122,7 @@ impl Replica {
         }
         let state = self.state.read();
         let claimed = state.safe().get(&origin).copied().unwrap_or_default();
-        let chaser = Chaser::new(origin.clone(), state.vv().position(&origin), claimed);
+        let chaser = Chaser::new(origin.clone(), state.tail_position(&origin), claimed);
         let source = state.source_position(&origin).unwrap_or(SourcePosition::Direct);
         drop(state);
         let phase = Phase::Closed { again_at: self.now.mono };
@@ -178,7 +178,7 @@ impl Replica {
         link.taken_bytes = 0;
         let state = self.state.read();
         let claimed = state.safe().get(origin).copied().unwrap_or_default();
-        link.chaser.rewind(state.vv().position(origin), claimed);
+        link.chaser.rewind(state.tail_position(origin), claimed);
         drop(state);
         let after = link.chaser.taken();
         link.phase = Phase::Streaming { call, heard: now, spoken: now };
@@ -329,6 +329,13 @@ impl Replica {
                 }
                 self.propose_batches(origin);
             }
+            // Begun by an earlier leader, and nobody goes on with it.
+            Outcome::SeedRunning { .. } => {
+                let seeds = |link: &Link| matches!(link.phase, Phase::Seeding(_));
+                if !self.links.links.get(origin).is_some_and(seeds) {
+                    self.begin_seed(origin);
+                }
+            }
             _ => {
                 self.counters.gaps_healed += 1;
                 self.close_link(origin);
@@ -382,7 +389,7 @@ impl Replica {
             let begin = SeedStep::Begin { at: page.at, largest_uid: page.largest_uid };
             self.propose_seed(origin, begin);
         }
-        self.propose_seed(origin, SeedStep::Chunk { collections: page.collections, points });
+        self.propose_seed(origin, SeedStep::Chunk { collections: page.collections, points, read_at: page.read_at });
     }
 
     fn propose_seed(&mut self, origin: &OriginShard, step: SeedStep) {

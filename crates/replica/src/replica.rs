@@ -1,6 +1,7 @@
 //! The machine itself: its parts, and where each event goes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use meridian_model::{OriginShard, ReplicaId};
 use meridian_raft::Raft;
@@ -43,6 +44,8 @@ pub struct Replica {
     pub(crate) tails: Tails,
     pub(crate) snapshots: Snapshots,
     pub(crate) healing: Healing,
+    /// When shard 1 was last asked which collections there are.
+    pub(crate) reconciled: Duration,
     pub(crate) disk_full: bool,
     pub(crate) draining: Option<crate::drain::Draining>,
     /// Why this replica must not serve, if so.
@@ -89,6 +92,7 @@ impl Replica {
             tails: Tails::default(),
             snapshots,
             healing: Healing::default(),
+            reconciled: now.mono,
             disk_full: false,
             draining: None,
             out_of_service: None,

@@ -35,6 +35,10 @@ pub struct Settings {
     pub log_kept: u64,
     /// Entries between two comparisons of the replicas' states. The same at all replicas of a shard.
     pub checksum_every: NonZeroU64,
+    /// About how many bytes of points go to another region in one piece, when it is loaded anew.
+    pub seed_page_bytes: usize,
+    /// How often a shard asks shard 1 which collections there are, to end what a dead gateway began.
+    pub reconcile_every: Duration,
     /// A bug put in on purpose. `None` outside the simulation.
     pub sabotage: Option<Sabotage>,
 }
@@ -65,6 +69,8 @@ impl Default for Settings {
             heartbeat_ticks: 3,
             snapshot_every: 20_000,
             log_kept: 20_000,
+            seed_page_bytes: 1 << 20,
+            reconcile_every: Duration::from_secs(5),
             checksum_every: NonZeroU64::new(4_096).expect("is not zero"),
             sabotage: None,
         }

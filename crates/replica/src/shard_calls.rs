@@ -40,7 +40,7 @@ pub(crate) struct Writes {
 
 /// What the requester wants to hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Written,
     Created,
     Dropped(CollectionUid),
@@ -93,6 +93,13 @@ impl Replica {
             ShardCall::Resolve(name) => {
                 let found = self.state.read().collection(&name).map(|held| (held.uid(), held.def().clone()));
                 self.answer(from, ShardAnswer::Resolved(found));
+            }
+            ShardCall::Definitions => {
+                let state = self.state.read();
+                let standing = state.collections().map(|held| (held.uid(), held.def().clone())).collect();
+                let largest = state.largest_uid();
+                drop(state);
+                self.answer(from, ShardAnswer::Definitions { largest, standing });
             }
             ShardCall::Write { id, table, collection, ops } => self.write(from, id, table, &collection, ops),
             ShardCall::Create { id, def } => self.create(from, id, def),
@@ -168,7 +175,7 @@ impl Replica {
         }
     }
 
-    fn learn(&mut self, from: Requester, uid: CollectionUid, def: CollectionDef) {
+    pub(crate) fn learn(&mut self, from: Requester, uid: CollectionUid, def: CollectionDef) {
         let state = self.state.read();
         let known = state.collection_by_uid(uid).is_some() || state.is_dropped(uid);
         let (last, covers) = (Seq(state.next_seq().0 - 1), state.vv().clone());
@@ -213,7 +220,7 @@ impl Replica {
     }
 
     /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
-    fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
+    pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
         let waiting = self.writes.waiting.len();
         if self.disk_full {
             return self.answer(from, ShardAnswer::Full);
@@ -297,6 +304,7 @@ impl Replica {
 
     pub(crate) fn tick_writes(&mut self) {
         self.close_time();
+        self.reconcile_collections();
     }
 
     /// Promises, when nothing is written, that nothing was: so that other regions can tell silence from a cut link.

@@ -20,7 +20,6 @@ const STREAMS: usize = 256;
 /// Bytes of records in one message.
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// Bytes of points in one page of a seed.
-const PAGE_BYTES: usize = 1 << 20;
 /// A stream whose reader says nothing for this long is forgotten; a reader gives credit, if only of 0 bytes.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
 /// A promise is repeated this often when nothing changes, so that silence can be told from a cut link.
@@ -339,7 +338,7 @@ impl Replica {
         if unable {
             return Some(TailAnswer::Unavailable);
         }
-        let chunk = state.seed_chunk(after, PAGE_BYTES, |_| true);
+        let chunk = state.seed_chunk(after, self.settings.seed_page_bytes, |_| true);
         let points = (chunk.points.into_iter())
             .map(|point| SeedPoint {
                 collection: point.collection,
@@ -352,6 +351,7 @@ impl Replica {
             .collect();
         let page = SeedPage {
             at: at.unwrap_or(now_at),
+            read_at: now_at,
             // What is closed now is closed at the first page's position only if nothing came since.
             closed: if at.is_none() {
                 state.safe().get(&self.own_origin()).copied().unwrap_or_default()

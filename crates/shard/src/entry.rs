@@ -126,8 +126,11 @@ pub enum SeedStep {
         collections: Vec<(CollectionUid, CollectionDef)>,
         /// Some of its live points.
         points: Vec<SeedPoint>,
+        /// Where the origin's log stood when they were read.
+        read_at: Position,
     },
-    /// Removes what the origin did not send, and moves the version vector to `position`.
+    /// All chunks are there. What the origin did not send is removed, and the version vector moves, once the deltas up to
+    /// the newest `read_at` are applied too: at once when there are none.
     Commit {
         /// Not behind `Begin::at`, else a delete between the two would be lost.
         position: Position,

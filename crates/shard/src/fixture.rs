@@ -222,7 +222,7 @@ impl Region {
         for target in &mut self.shards {
             for shard in &source.shards {
                 loop {
-                    let from = target.state.vv().position(shard.state.origin()).seq.next();
+                    let from = target.state.tail_position(shard.state.origin()).seq.next();
                     let batch = shard.batch(from, entries, &target.state);
                     let done = batch.to < batch.from;
                     let outcome = target.commit(Entry::RemoteBatch(batch)).outcome;

@@ -14,10 +14,10 @@ impl State {
         if let Err(reason) = self.consistent(batch) {
             return Outcome::Malformed { origin, reason };
         }
-        if self.core.seeds.contains_key(&origin) {
+        if self.is_seeding(&origin) {
             return Outcome::SeedRunning { origin };
         }
-        let held = self.core.vv.position(&origin);
+        let held = self.tail_position(&origin);
         if batch.epoch < held.epoch {
             return Outcome::EpochRefused { origin, held };
         }
@@ -43,8 +43,12 @@ impl State {
         let newest = if batch.epoch > held.epoch { known } else { held.seq };
         let position = Position { epoch: batch.epoch, seq: newest.max(batch.to) };
         let news = position > held || self.core.safe.get(&origin).is_none_or(|safe| batch.closed > *safe);
-        self.core.vv.advance(&origin, position);
-        self.close(&origin, batch.closed);
+        if self.advance_seed(&origin, position, batch.closed) {
+            self.see(batch.closed);
+        } else {
+            self.core.vv.advance(&origin, position);
+            self.close(&origin, batch.closed);
+        }
         self.note_shards(&origin.region, batch.origin_shards);
         if news {
             // A repeat read from further back must not set the link back.

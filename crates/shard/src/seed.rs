@@ -1,12 +1,18 @@
 //! Loading another region's shard anew, and handing out our own points for that.
 //!
-//! The origin goes on while its chunks are read, so a chunk may be newer than `Begin::at`. That does no harm: points are
-//! merged by stamp, and the deltas behind the committed position, which come after the seed, bring every later delete.
+//! The origin goes on while its chunks are read, so a chunk may be newer than `Begin::at`: it holds what was written since,
+//! and lacks what was deleted since. Points are merged by stamp, so the first does no harm. For the second nothing is
+//! removed, and no position or closed time is claimed, before the deltas up to the newest chunk are applied as well: else a
+//! point overwritten and then deleted meanwhile would go with the commit, come back by the first delta and go again.
+//!
+//! ```text
+//!   Begin(at) ─► Chunk… ─► Commit(at) ─► RemoteBatch… up to the newest chunk ─► removed, vv and closed time move
+//! ```
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use meridian_model::{CollectionDef, CollectionUid, Names, OriginShard, PointId, Position, ShardNumber};
+use meridian_model::{CollectionDef, CollectionUid, Hlc, Names, OriginShard, PointId, Position, ShardNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::apply::Tally;
@@ -20,6 +26,18 @@ pub(crate) struct Seeding {
     largest_uid: CollectionUid,
     collections: BTreeSet<CollectionUid>,
     points: BTreeSet<(CollectionUid, PointId)>,
+    /// Where the origin stood at the newest chunk.
+    upto: Position,
+    /// All chunks are there, and the deltas up to here.
+    following: Option<Position>,
+    /// Every change of the origin behind `following` has a larger stamp than this.
+    closed: Hlc,
+}
+
+impl Seeding {
+    pub(crate) fn takes_chunks(&self) -> bool {
+        self.following.is_none()
+    }
 }
 
 /// Where the next chunk starts: behind this point.
@@ -43,30 +61,68 @@ impl State {
         }
         if let SeedStep::Begin { at, largest_uid } = step {
             let (at, largest_uid) = (*at, *largest_uid);
-            let seeding = Seeding { at, largest_uid, collections: BTreeSet::new(), points: BTreeSet::new() };
-            self.core.seeds.insert(origin.clone(), seeding);
+            // From a replica that is behind what is known here: its deleted points would come back for good.
+            if at < self.core.vv.position(origin) {
+                return Outcome::SeedRefused { origin: origin.clone() };
+            }
+            let (collections, points) = (BTreeSet::new(), BTreeSet::new());
+            let begun = Seeding { at, largest_uid, collections, points, upto: at, following: None, closed: Hlc::ZERO };
+            self.core.seeds.insert(origin.clone(), begun);
             return Outcome::SeedBegun { origin: origin.clone() };
         }
-        let Some(seeding) = self.core.seeds.remove(origin) else {
+        if !self.is_seeding(origin) {
             return Outcome::SeedRefused { origin: origin.clone() };
-        };
+        }
+        let mut seeding = self.core.seeds.remove(origin).expect("it is being seeded");
         match step {
-            SeedStep::Chunk { collections, points } => self.take_chunk(origin, seeding, collections, points, tally),
-            SeedStep::Commit { position, .. } if *position > seeding.at => {
-                let reason = "it ends behind where it began";
+            SeedStep::Chunk { collections, points, read_at } => {
+                seeding.upto = seeding.upto.max(*read_at);
+                self.take_chunk(origin, seeding, collections, points, tally)
+            }
+            SeedStep::Commit { position, .. } if *position != seeding.at => {
+                let reason = "it ends elsewhere than it began";
                 self.core.seeds.insert(origin.clone(), seeding);
                 Outcome::Malformed { origin: origin.clone(), reason }
             }
             SeedStep::Commit { position, closed, origin_shards } => {
-                let removed = self.remove_unseen(origin, &seeding, *position);
-                self.core.vv.advance(origin, *position);
-                self.close(origin, *closed);
                 self.note_shards(&origin.region, *origin_shards);
                 self.core.sources.insert(origin.clone(), SourcePosition::Direct);
+                (seeding.following, seeding.closed) = (Some(*position), *closed);
+                self.drop_unlisted(origin, &seeding);
+                let removed = self.follow_seed(origin, seeding);
                 Outcome::Seeded { origin: origin.clone(), removed }
             }
             SeedStep::Begin { .. } => unreachable!("handled above"),
         }
+    }
+
+    /// Where the deltas of `origin` are wanted from: behind what is applied of them, be it visible or not.
+    #[must_use]
+    pub fn tail_position(&self, origin: &OriginShard) -> Position {
+        let following = self.core.seeds.get(origin).and_then(|seeding| seeding.following);
+        following.unwrap_or_else(|| self.core.vv.position(origin))
+    }
+
+    /// Deltas behind the chunks of a seed were applied; says whether there is such a seed.
+    pub(crate) fn advance_seed(&mut self, origin: &OriginShard, position: Position, closed: Hlc) -> bool {
+        let Some(mut seeding) = self.core.seeds.remove(origin) else { return false };
+        seeding.following = Some(position);
+        seeding.closed = seeding.closed.max(closed);
+        self.follow_seed(origin, seeding);
+        true
+    }
+
+    /// Ends the seed if the deltas up to its newest chunk are applied; says how many points went.
+    fn follow_seed(&mut self, origin: &OriginShard, seeding: Seeding) -> u64 {
+        let reached = seeding.following.filter(|position| *position >= seeding.upto);
+        let Some(position) = reached else {
+            self.core.seeds.insert(origin.clone(), seeding);
+            return 0;
+        };
+        let removed = self.remove_unseen(origin, &seeding);
+        self.core.vv.advance(origin, position);
+        self.close(origin, seeding.closed);
+        removed
     }
 
     fn take_chunk(
@@ -99,7 +155,9 @@ impl State {
         Outcome::SeedMerged { origin: origin.clone(), points: tally.applied - before }
     }
 
-    fn remove_unseen(&mut self, origin: &OriginShard, seeding: &Seeding, position: Position) -> u64 {
+    /// Ends the collections that were gone where the seed began. Before the deltas behind it: one of them may give the name
+    /// to another.
+    fn drop_unlisted(&mut self, origin: &OriginShard, seeding: &Seeding) {
         if origin.shard == ShardNumber::FIRST {
             // What shard 1 dropped while we missed its stream. Its list is complete up to the uid it began with.
             let gone = |uid: &CollectionUid| *uid <= seeding.largest_uid && !seeding.collections.contains(uid);
@@ -110,10 +168,13 @@ impl State {
                 dropped.decided |= !seeding.collections.contains(uid);
             }
         }
+    }
+
+    fn remove_unseen(&mut self, origin: &OriginShard, seeding: &Seeding) -> u64 {
         let mut removed = 0;
         for (uid, collection) in &mut self.collections {
             let stale = |point: &&crate::collection::Point| {
-                let missed = point.stamp.origin == *origin && point.stamp.position() <= position;
+                let missed = point.stamp.origin == *origin && point.stamp.position() <= seeding.at;
                 missed && !seeding.points.contains(&(*uid, point.id))
             };
             let gone: Vec<_> = collection.range(..).filter(stale).map(|point| point.id).collect();

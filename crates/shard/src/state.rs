@@ -182,10 +182,10 @@ impl State {
         (self.core.primary.0, &self.core.primary.1)
     }
 
-    /// True while points of `origin` are being loaded anew: its own batches are refused.
+    /// True while chunks of `origin` are being loaded: its own batches are refused.
     #[must_use]
     pub fn is_seeding(&self, origin: &OriginShard) -> bool {
-        self.core.seeds.contains_key(origin)
+        self.core.seeds.get(origin).is_some_and(Seeding::takes_chunks)
     }
 
     /// Applies deltas again that were applied before: a bug, put in on purpose by the simulation.

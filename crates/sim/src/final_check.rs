@@ -72,6 +72,21 @@ impl World {
                 }
             }
         }
+        self.half_defined()
+    }
+
+    /// Shards of one region that hold other collections than shard 1.
+    fn half_defined(&self) -> Option<String> {
+        for region in 0..self.regions.len() {
+            let mut first = None;
+            for (number, pod) in self.pods.iter().enumerate().filter(|(_, pod)| pod.region == region && pod.wanted) {
+                let Some(process) = &pod.process else { continue };
+                let held: Vec<u64> = process.replica.state().collections().map(|held| held.uid().0).collect();
+                if *first.get_or_insert_with(|| held.clone()) != held {
+                    return Some(format!("pod {number} holds the collections {held:?}, others {first:?}"));
+                }
+            }
+        }
         None
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_model::ShardNumber;
+use meridian_model::{OriginShard, ShardNumber};
 use meridian_raft::Entry as RaftEntry;
 use meridian_replica::volume::{LogVolume, SnapshotVolume};
 use meridian_replica::{LogRecord, Replica};
@@ -12,6 +12,9 @@ use meridian_wire::topology::Identity;
 
 use crate::clock::{Clock, Micros};
 use crate::ledger::Group;
+
+/// Shards of a region here, at most.
+const MOST_SHARDS: u16 = 2;
 
 /// Where a pod stands.
 pub struct Pod {
@@ -113,9 +116,13 @@ impl Process {
     #[must_use]
     pub fn merged_now(&self) -> (u64, u64, u64) {
         let state = self.replica.state();
-        let own = state.origin();
-        let remote = state.vv().iter().filter(|(origin, _)| origin.region != own.region);
-        let positions = remote.map(|(_, position)| position.seq.0).sum();
+        // Also what is taken in behind a seed and not told of yet.
+        let (own, primary) = (&state.origin().region, state.primary().1);
+        let positions = (ShardNumber::all(MOST_SHARDS))
+            .map(|shard| OriginShard { region: primary.clone(), shard })
+            .filter(|origin| origin.region != *own)
+            .map(|origin| state.tail_position(&origin).seq.0)
+            .sum();
         let counters = self.replica.counters();
         (counters.ops_merged, positions, counters.snapshots_installed)
     }

@@ -21,6 +21,7 @@ pub struct Counts {
     pub duplicates_dropped: u64,
     pub gaps_healed: u64,
     pub reseeds: u64,
+    pub collections_mended: u64,
     pub divergences: u64,
     pub divergences_noticed: u64,
     pub vindications: u64,
@@ -56,6 +57,7 @@ macro_rules! all {
         f("duplicates dropped", $self.duplicates_dropped);
         f("gaps healed", $self.gaps_healed);
         f("re-seeds", $self.reseeds);
+        f("collections mended", $self.collections_mended);
         f("divergences", $self.divergences);
         f("divergences noticed", $self.divergences_noticed);
         f("vindications", $self.vindications);
@@ -101,6 +103,7 @@ impl Counts {
         sum(&mut self.duplicates_dropped, other.duplicates_dropped);
         sum(&mut self.gaps_healed, other.gaps_healed);
         sum(&mut self.reseeds, other.reseeds);
+        sum(&mut self.collections_mended, other.collections_mended);
         sum(&mut self.divergences, other.divergences);
         sum(&mut self.divergences_noticed, other.divergences_noticed);
         sum(&mut self.vindications, other.vindications);

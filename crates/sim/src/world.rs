@@ -229,6 +229,9 @@ impl World {
             snapshot_every: 150,
             log_kept: 60,
             checksum_every: CHECKSUM_EVERY,
+            // A few points: loading a shard anew takes several pages, and clients go on meanwhile.
+            seed_page_bytes: 1_000,
+            reconcile_every: Duration::from_secs(1),
             sabotage: self.plan.sabotage,
             ..Settings::default()
         }
@@ -528,6 +531,7 @@ impl World {
         counts.divergences_noticed += counters.checksums_differed;
         counts.vindications += counters.vindications;
         counts.heals += counters.heals;
+        counts.collections_mended += counters.collections_mended;
         if counters.checksums_differed > 0 && !self.divergences.touched(self.pods[pod].group()) {
             self.violations.push(format!("pod {pod}: states of one group differ"));
         }

@@ -182,6 +182,8 @@ pub enum ShardCall {
     List(ReadDemand),
     /// To any replica: this shard's part of a collection.
     Describe(CollectionName, ReadDemand),
+    /// To the leader of shard 1: what collections are there?
+    Definitions,
 }
 
 /// What a read must reflect.
@@ -231,6 +233,14 @@ pub enum ShardAnswer {
     Busy(String),
     /// The disk is full.
     Full,
+    /// To `Definitions`: every collection that stands, and the largest uid given. One of up to that which is not among
+    /// them was dropped.
+    Definitions {
+        /// The largest uid.
+        largest: CollectionUid,
+        /// The collections.
+        standing: Vec<(CollectionUid, CollectionDef)>,
+    },
 }
 
 /// One shard's part of a read.
@@ -356,6 +366,8 @@ pub struct SeedPage {
     pub at: Position,
     /// The closed time at that position.
     pub closed: Hlc,
+    /// The position at which this page was read, not behind `at`.
+    pub read_at: Position,
     /// The largest uid that the origin had given by then.
     pub largest_uid: CollectionUid,
     /// The collections.

@@ -187,6 +187,9 @@ impl Replica {
     }
 
     pub(crate) fn shard_answer(&mut self, from: Option<NodeId>, call: u64, answer: ShardAnswer) {
+        if let ShardAnswer::Definitions { largest, standing } = answer {
+            return self.definitions_heard(largest, standing);
+        }
         let Some((number, shard)) = self.gateway.calls.remove(&call) else { return };
         let now = self.now.mono;
         let Some(leg) = self.gateway.asks.get_mut(&number).and_then(|ask| ask.fan.get_mut(&shard)) else { return };

@@ -26,7 +26,7 @@ fn entries() -> Vec<Entry> {
             source: SourcePosition::Kafka { partition: 1, offset: 1234 },
         }),
         seed(SeedStep::Begin { at, largest_uid: CollectionUid(1) }),
-        seed(SeedStep::Chunk { collections: vec![(uid, def)], points: vec![point] }),
+        seed(SeedStep::Chunk { collections: vec![(uid, def)], points: vec![point], read_at: at }),
         seed(SeedStep::Commit { position: at, closed: Hlc(75), origin_shards: 2 }),
         Entry::Close { ts: Hlc(80) },
         Entry::Topology(Topology {

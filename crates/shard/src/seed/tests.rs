@@ -9,6 +9,10 @@ fn commit(target: &mut Shard, origin: &OriginShard, step: SeedStep) -> Outcome {
     target.commit(Entry::Seed { origin: origin.clone(), step }).outcome
 }
 
+fn stands_at(shard: &Shard) -> Position {
+    Position { epoch: shard.state.epoch(), seq: Seq(shard.state.next_seq().0 - 1) }
+}
+
 /// Seeds `target` from shard `nth` of `source`, which goes on by `meanwhile` after each chunk.
 fn seed(target: &mut Shard, source: &mut Region, nth: usize, budget: usize, meanwhile: &mut Vec<Action>) {
     let from = source.shards[nth].state.origin().clone();
@@ -20,7 +24,8 @@ fn seed(target: &mut Shard, source: &mut Region, nth: usize, budget: usize, mean
     loop {
         let wanted = |point| target.state.owns(point);
         let SeedChunk { collections, points, next: after } = source.shards[nth].state.seed_chunk(next, budget, wanted);
-        let outcome = commit(target, &from, SeedStep::Chunk { collections, points });
+        let read_at = stands_at(&source.shards[nth]);
+        let outcome = commit(target, &from, SeedStep::Chunk { collections, points, read_at });
         assert!(matches!(outcome, Outcome::SeedMerged { .. }));
         if let Some(action) = meanwhile.pop() {
             source.act(&action);
@@ -85,7 +90,8 @@ fn a_seed_begun_again_forgets_what_it_had_seen() {
     let begin = source.shards[0].state.seed_begin();
     let chunk = source.shards[0].state.seed_chunk(None, 1 << 20, |_| true);
     commit(&mut target, &us, begin);
-    commit(&mut target, &us, SeedStep::Chunk { collections: chunk.collections, points: chunk.points });
+    let read_at = stands_at(&source.shards[0]);
+    commit(&mut target, &us, SeedStep::Chunk { collections: chunk.collections, points: chunk.points, read_at });
     assert!(target.state.is_seeding(&us));
     source.act(&Action::Delete { uid: 1, point: 1 });
     seed(&mut target, &mut source, 0, 1, &mut Vec::new());
@@ -94,12 +100,76 @@ fn a_seed_begun_again_forgets_what_it_had_seen() {
     assert_eq!(target.state.collections().map(crate::Collection::points).sum::<u64>(), 0);
 }
 
+/// The payload's `x` of the point, if it is there.
+fn seen(target: &Shard, point: u64) -> Option<String> {
+    let held = target.state.collections().next()?.point(meridian_model::PointId::Num(point))?;
+    Some(held.payload.0.to_string())
+}
+
+#[test]
+fn what_was_overwritten_and_deleted_between_two_pages_does_not_come_back() {
+    let us = origin("us", 1);
+    let (mut source, mut target) = (Region::new("us", 1), Region::new("eu", 1));
+    source.act(&Action::Create { name: 0 });
+    (0..4).for_each(|point| source.act(&Action::Upsert { uid: 1, point, x: 1, y: 1 }));
+    target.follow(&source, 9);
+    // Deleted before the seed begins: only the seed can tell, and it tells at its end.
+    source.act(&Action::Delete { uid: 1, point: 0 });
+    let (source, target) = (&mut source, &mut target.shards[0]);
+    let (begin, begun_at) = (source.shards[0].state.seed_begin(), stands_at(&source.shards[0]));
+    let before = target.state.vv().position(&us);
+    commit(target, &us, begin);
+    let page = |source: &Region, after| source.shards[0].state.seed_chunk(after, 1, |_| true);
+    let first = page(source, None);
+    // Meanwhile point 3 is overwritten, then deleted: the last page lacks it.
+    source.act(&Action::Upsert { uid: 1, point: 3, x: 9, y: 9 });
+    source.act(&Action::Delete { uid: 1, point: 3 });
+    let mut chunk = Some((first, begun_at));
+    while let Some((SeedChunk { collections, points, next }, read_at)) = chunk {
+        commit(target, &us, SeedStep::Chunk { collections, points, read_at });
+        chunk = next.map(|next| (page(source, Some(next)), stands_at(&source.shards[0])));
+    }
+    let closed = Hlc(u64::MAX >> 1);
+    let end = SeedStep::Commit { position: begun_at, closed, origin_shards: 1 };
+    assert_eq!(commit(target, &us, end), Outcome::Seeded { origin: us.clone(), removed: 0 });
+    // Nothing is claimed and nothing removed before the deltas up to the last page are here.
+    assert_eq!(target.state.vv().position(&us), before);
+    assert!(target.state.safe()[&us] < closed);
+    assert!(!target.state.is_seeding(&us));
+    assert!(seen(target, 0).is_some() && seen(target, 3).unwrap().contains("\"x\":1}"));
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        let from = target.state.tail_position(&us).seq.next();
+        let batch = source.shards[0].batch(from, 1, &target.state);
+        assert!(matches!(target.commit(Entry::RemoteBatch(batch)).outcome, Outcome::Merged(_)));
+        states.push(seen(target, 3).is_some());
+    }
+    assert_eq!(states, [true, false], "overwritten, then deleted, and not the other way round");
+    assert_eq!(seen(target, 0), None);
+    assert_eq!(target.state.vv().position(&us), stands_at(&source.shards[0]));
+    assert_eq!(target.state.safe()[&us], closed);
+    assert_eq!(target.state.digest(), source.digest());
+}
+
+#[test]
+fn a_seed_from_a_replica_that_is_behind_is_refused() {
+    let us = origin("us", 1);
+    let (mut source, mut target) = (Region::new("us", 1), Region::new("eu", 1));
+    source.act(&Action::Create { name: 0 });
+    source.act(&Action::Upsert { uid: 1, point: 1, x: 1, y: 1 });
+    let old = source.shards[0].state.seed_begin();
+    source.act(&Action::Delete { uid: 1, point: 1 });
+    target.follow(&source, 9);
+    let outcome = commit(&mut target.shards[0], &us, old);
+    assert!(matches!(outcome, Outcome::SeedRefused { .. }), "its deleted point would stay for ever");
+}
+
 #[test]
 fn steps_out_of_place_are_refused() {
     let us = origin("us", 1);
     let mut target = Shard::new("eu", 1, 1);
     let at = |seq| Position { epoch: meridian_model::Epoch(1), seq: Seq(seq) };
-    let chunk = SeedStep::Chunk { collections: Vec::new(), points: Vec::new() };
+    let chunk = SeedStep::Chunk { collections: Vec::new(), points: Vec::new(), read_at: at(5) };
     let end = |seq| SeedStep::Commit { position: at(seq), closed: Hlc(9), origin_shards: 1 };
     let begin = SeedStep::Begin { at: at(5), largest_uid: CollectionUid(0) };
     assert!(matches!(commit(&mut target, &us, chunk), Outcome::SeedRefused { .. }));
