@@ -82,6 +82,8 @@ pub struct Metrics {
     pub http_connections: Gauge,
     /// Searches that wait for a thread.
     pub search_queue: Gauge,
+    /// Reads that panicked: each is a fault of ours, and only its own request fails.
+    pub search_panics: Counter,
     /// Committed entries that wait to be applied.
     pub apply_queue: Gauge,
     /// Time of one `fdatasync` of the write-ahead log.
@@ -138,6 +140,7 @@ impl Metrics {
             http_latency: Family::new_with_constructor(search_histogram),
             http_connections: Gauge::default(),
             search_queue: Gauge::default(),
+            search_panics: Counter::default(),
             apply_queue: Gauge::default(),
             wal_sync: Histogram::new(SYNC_EDGES),
             wal_bytes: Gauge::default(),
@@ -185,6 +188,7 @@ impl Metrics {
         to.register_with_unit("meridian_http_request_latency", "Time of a request", s(), self.http_latency.clone());
         to.register("meridian_http_connections", "Open connections", self.http_connections.clone());
         to.register("meridian_search_queue", "Searches that wait for a thread", self.search_queue.clone());
+        to.register("meridian_search_panics", "Reads that met a fault of ours", self.search_panics.clone());
         to.register("meridian_apply_queue", "Committed entries that wait to be applied", self.apply_queue.clone());
         to.register_with_unit("meridian_wal_sync", "Time of one fdatasync", s(), self.wal_sync.clone());
         to.register_with_unit("meridian_wal", "Write-ahead log on disk", Unit::Bytes, self.wal_bytes.clone());

@@ -371,7 +371,7 @@ impl World {
                 }
                 false
             }
-            Refusal::BadInput(_) | Refusal::Misdirected { .. } => {
+            Refusal::BadInput(_) | Refusal::Misdirected { .. } | Refusal::Internal(_) => {
                 let text = format!("a sound request was refused: {refusal}: {:?}", asking.request.body);
                 self.violation(text);
                 false

@@ -222,4 +222,7 @@ pub enum Refusal {
     /// The answer did not come in time; whether a write took place is unknown (408).
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// A fault of ours that this very request meets (500).
+    #[error("{0}")]
+    Internal(String),
 }

@@ -283,6 +283,8 @@ pub enum PartBody {
         /// Vectors in a graph.
         indexed: u64,
     },
+    /// The read met a fault of ours.
+    Failed(String),
 }
 
 /// Between regions: any pod takes it and relays to the right shard.

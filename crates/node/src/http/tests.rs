@@ -137,6 +137,7 @@ async fn each_refusal_has_its_status() {
         (Refusal::Overloaded("queue".into()), 429, "queue", true),
         (Refusal::Unavailable { shards: vec![shard], reason: "no leader".into() }, 503, "no leader", true),
         (Refusal::TooStale { staleness_ms: 900 }, 503, "900 ms behind", true),
+        (Refusal::Internal("the search failed".into()), 500, "the search failed", false),
         (Refusal::ReadOnly, 507, "disk is full", true),
     ];
     for (refusal, status, says, retry) in cases {

@@ -1,12 +1,15 @@
 //! The threads that read: one query a thread, under the state's read lock.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use meridian_model::Query;
-use meridian_replica::{Event, ReadWhat, execute};
+use meridian_model::{Query, VersionVector};
+use meridian_replica::{Event, ReadResult, ReadWhat, execute};
 use meridian_shard::State;
+use meridian_wire::frame::PartBody;
 use parking_lot::{Mutex, RwLock};
 
 use super::engine::Inbox;
@@ -53,11 +56,46 @@ fn work(queue: &Mutex<Receiver<Job>>, state: &RwLock<State>, inbox: &Inbox, metr
         let next = queue.lock().recv();
         let Ok((job, what, queued)) = next else { return };
         metrics.search_queue.dec();
-        let result = execute(&state.read(), &what);
+        let result = caught(metrics, || execute(&state.read(), &what));
         if let ReadWhat::Points(collection, Query::Search(_)) = &what {
             let labels = SearchLabels { collection: collection.to_string(), ..labels.clone() };
             metrics.search_latency.get_or_create(&labels).observe(queued.elapsed().as_secs_f64());
         }
         inbox.must(Event::ReadDone { job, result });
+    }
+}
+
+/// Reads, and answers for a read that panics: it only looks at the state, so nothing is left half done, and the query that
+/// met the fault must not take the replica with it. A panic of any thread that changes something ends the process.
+fn caught(metrics: &Metrics, read: impl FnOnce() -> ReadResult) -> ReadResult {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+        tracing::error!(said, "a read panicked");
+        metrics.search_panics.inc();
+        let body = Some(PartBody::Failed("the search met a fault of this software; it was logged".into()));
+        ReadResult { body, covers: VersionVector::default(), safe: BTreeMap::new() }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_panics_fails_alone_and_is_counted() {
+        let metrics = Metrics::new();
+        let state = RwLock::new(7);
+        let result = caught(&metrics, || {
+            let held = state.read();
+            panic!("slot {held} is not taken")
+        });
+        assert!(matches!(result.body, Some(PartBody::Failed(_))));
+        assert_eq!(metrics.search_panics.get(), 1);
+        // The state can still be changed: the lock went with the read.
+        *state.write() += 1;
+        let whole = ReadResult { body: None, covers: VersionVector::default(), safe: BTreeMap::new() };
+        assert_eq!(caught(&metrics, || whole.clone()), whole);
+        assert_eq!(metrics.search_panics.get(), 1);
     }
 }

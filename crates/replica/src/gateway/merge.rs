@@ -12,6 +12,13 @@ use super::reads::{Merged, bodies};
 /// Merges the parts of a read; `None` when no shard knows the collection.
 pub(super) fn merge(body: &Body, parts: Vec<(ShardNumber, ReadPart)>, replicas: u16) -> Option<Merged> {
     let shards = u16::try_from(parts.len()).expect("at most 1,024 shards");
+    let failed = |(_, part): &(ShardNumber, ReadPart)| match &part.body {
+        Some(PartBody::Failed(fault)) => Some(fault.clone()),
+        _ => None,
+    };
+    if let Some(fault) = parts.iter().find_map(failed) {
+        return Some(Err(Refusal::Internal(fault)));
+    }
     match body {
         Body::Read { query, .. } => merge_answers(query, parts),
         Body::ListCollections => {
@@ -49,7 +56,7 @@ fn merge_answers(query: &Query, parts: Vec<(ShardNumber, ReadPart)>) -> Option<M
                 answers.push(answer);
             }
             PartBody::Wrong(fault) => return Some(Err(Refusal::BadInput(fault))),
-            PartBody::Collections(_) | PartBody::Collection { .. } => {}
+            PartBody::Collections(_) | PartBody::Collection { .. } | PartBody::Failed(_) => {}
         }
     }
     if answers.is_empty() {
