@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Seq, VectorName};
+use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Seq, Traceparent, VectorName};
 
 /// The vectors of one point by name.
 pub type Vectors = BTreeMap<VectorName, Vec<f32>>;
@@ -78,4 +78,6 @@ pub struct Delta {
     pub committed_at: Hlc,
     /// The change.
     pub op: Op,
+    /// The request that it goes back to. Nothing that is stored depends on it.
+    pub trace: Option<Traceparent>,
 }

@@ -21,6 +21,7 @@ mod hlc;
 mod ids;
 mod point;
 mod query;
+mod trace;
 mod version_vector;
 
 pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
@@ -35,4 +36,5 @@ pub use ids::{
 };
 pub use point::{PointId, PointIdError};
 pub use query::{Answer, Fields, Found, Names, Query, Record, Search, Select};
+pub use trace::{Traceparent, TraceparentError};
 pub use version_vector::{Position, VersionVector};

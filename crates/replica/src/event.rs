@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{CollectionName, Hlc, OriginShard, Query, VersionVector, WallMillis};
+use meridian_model::{CollectionName, Hlc, OriginShard, Query, Seq, Traceparent, VersionVector, WallMillis};
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
 use meridian_wire::client::{Reply, Request};
@@ -201,10 +201,25 @@ pub enum Command {
         /// The piece.
         bytes: Vec<u8>,
     },
+    /// Changes of another region were applied here that go back to requests with a trace: tell where they got to.
+    Traced(Vec<Traced>),
     /// This replica must not serve any more; its log or state cannot be trusted.
     OutOfService(String),
     /// The leadership is handed over, or there is none: the process may stop.
     Drained,
+}
+
+/// A change of another region that was applied, and the request that it goes back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traced {
+    /// The request.
+    pub trace: Traceparent,
+    /// Whose log.
+    pub origin: OriginShard,
+    /// Where in it.
+    pub seq: Seq,
+    /// When the origin stamped it.
+    pub committed_at: Hlc,
 }
 
 /// A read of the local state.

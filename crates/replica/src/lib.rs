@@ -38,7 +38,7 @@ mod topology;
 pub mod volume;
 
 pub use counters::Counters;
-pub use event::{Command, Event, Now, Peer, ReadResult, ReadWhat};
+pub use event::{Command, Event, Now, Peer, ReadResult, ReadWhat, Traced};
 pub use log::{LogRecord, RecordError};
 pub use reads::execute;
 pub use replica::Replica;

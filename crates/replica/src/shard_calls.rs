@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Hlc, Op, Position, Seq, VersionVector, WallMillis, WriteId,
+    CollectionDef, CollectionName, CollectionUid, Hlc, Op, Position, Seq, Traceparent, VersionVector, WallMillis,
+    WriteId,
 };
 use meridian_raft::ProposeError;
-use meridian_shard::{CollectionChange, Entry, Outcome, Write, WriteResult};
+use meridian_shard::{CollectionChange, Entry, Outcome, RemoteBatch, Write, WriteResult};
 use meridian_wire::client::PointOp;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 
 use crate::reads::ReadCall;
 use crate::settings::Sabotage;
-use crate::{ReadWhat, Replica};
+use crate::{Command, ReadWhat, Replica, Traced};
 
 /// Writes that may wait for their commit at one leader; more are refused until some are done.
 const WRITES_WAITING: usize = 4096;
@@ -101,7 +102,9 @@ impl Replica {
                 drop(state);
                 self.answer(from, ShardAnswer::Definitions { largest, standing });
             }
-            ShardCall::Write { id, table, collection, ops } => self.write(from, id, table, &collection, ops),
+            ShardCall::Write { id, table, collection, ops, trace } => {
+                self.write(from, (id, trace), table, &collection, ops);
+            }
             ShardCall::Create { id, def } => self.create(from, id, def),
             ShardCall::Learn { uid, def } => self.learn(from, uid, def),
             ShardCall::Drop { id, name, upto } => self.drop_collection(from, id, &name, upto),
@@ -118,7 +121,7 @@ impl Replica {
     fn write(
         &mut self,
         from: Requester,
-        id: WriteId,
+        (id, trace): (WriteId, Option<Traceparent>),
         table: meridian_model::TableVersion,
         collection: &CollectionName,
         ops: Vec<PointOp>,
@@ -152,7 +155,7 @@ impl Replica {
         }
         drop(state);
         match checked {
-            Ok(()) => self.propose_ops(from, Kind::Written, id, part, ops),
+            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), ops, trace),
             Err(fault) => self.answer(from, ShardAnswer::Wrong(fault.to_string())),
         }
     }
@@ -219,8 +222,19 @@ impl Replica {
         self.writes.hlc.max(self.state.read().last_hlc()).tick(self.now.wall)
     }
 
-    /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
     pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
+        self.propose_traced(from, kind, (id, part), ops, None);
+    }
+
+    /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
+    fn propose_traced(
+        &mut self,
+        from: Requester,
+        kind: Kind,
+        (id, part): (WriteId, u32),
+        ops: Vec<Op>,
+        trace: Option<Traceparent>,
+    ) {
         let waiting = self.writes.waiting.len();
         if self.disk_full {
             return self.answer(from, ShardAnswer::Full);
@@ -244,7 +258,7 @@ impl Replica {
         let last = Hlc(hlc.0 + ops.len() as u64 - 1);
         let closed = self.promise(last);
         let table = self.state.read().table().version;
-        let entry = Entry::Write(Write { id, part, table, ops, hlc, closed });
+        let entry = Entry::Write(Write { id, part, table, ops, hlc, closed, trace });
         match self.raft.propose(entry.encode()) {
             Ok(_) => {
                 self.writes.hlc = last;
@@ -280,9 +294,28 @@ impl Replica {
                     self.answer(to, ShardAnswer::NotOwner(*held));
                 }
             }
-            (Entry::RemoteBatch(batch), outcome) => self.batch_applied(&batch.origin, outcome),
+            (Entry::RemoteBatch(batch), outcome) => {
+                self.trace_merged(batch, outcome);
+                self.batch_applied(&batch.origin, outcome);
+            }
             (Entry::Seed { origin, .. }, outcome) => self.seed_applied(origin, outcome),
             _ => {}
+        }
+    }
+
+    /// Says which requests of another region took effect here; one replica of the shard says it.
+    fn trace_merged(&mut self, batch: &RemoteBatch, outcome: &Outcome) {
+        let Outcome::Merged(merged) = outcome else { return };
+        let known = merged.position.seq.0.saturating_sub(merged.advanced);
+        let new = batch.deltas.iter().filter(|delta| delta.seq.0 > known);
+        let traced: Vec<Traced> = new
+            .filter_map(|delta| {
+                let (trace, committed_at) = (delta.trace?, delta.committed_at);
+                Some(Traced { trace, origin: batch.origin.clone(), seq: delta.seq, committed_at })
+            })
+            .collect();
+        if self.is_leading() && !traced.is_empty() {
+            self.out.push(Command::Traced(traced));
         }
     }
 

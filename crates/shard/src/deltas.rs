@@ -17,6 +17,7 @@ pub fn deltas_of(entry: &Entry, first: Seq, origin: &OriginShard, epoch: Epoch) 
         seq: Seq(first.0 + i as u64),
         committed_at: write.stamp(i),
         op: op.clone(),
+        trace: write.trace,
     };
     write.ops.iter().enumerate().map(delta).collect()
 }

@@ -7,7 +7,7 @@
 
 use meridian_model::{
     BucketTable, CollectionDef, CollectionUid, Delta, Epoch, Hlc, LogIndex, Op, OriginShard, Payload, PointId,
-    Position, PrimaryTerm, RegionName, Seq, TableVersion, Vectors, WriteId,
+    Position, PrimaryTerm, RegionName, Seq, TableVersion, Traceparent, Vectors, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,8 @@ pub struct Write {
     pub hlc: Hlc,
     /// Every later local change has a larger stamp than this.
     pub closed: Hlc,
+    /// The request that it goes back to. Nothing that is stored depends on it.
+    pub trace: Option<Traceparent>,
 }
 
 impl Write {

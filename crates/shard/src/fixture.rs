@@ -55,7 +55,7 @@ pub(crate) fn delete(uid: u64, point: u64) -> Op {
 
 pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
     let closed = Hlc(hlc + ops.len() as u64);
-    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), closed })
+    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), closed, trace: None })
 }
 
 /// A shard and its log.

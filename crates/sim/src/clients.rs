@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use meridian_model::{
     Answer, CollectionDef, CollectionName, Condition, Consistency, Distance, Fields, Filter, HnswParams, Names,
-    OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Search, Select, ShardNumber, VectorDef, Vectors,
-    VersionVector, WriteId,
+    OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Search, Select, ShardNumber, Traceparent,
+    VectorDef, Vectors, VersionVector, WriteId,
 };
 use meridian_replica::Event;
 use meridian_wire::client::{Body, Demand, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
@@ -138,7 +138,8 @@ impl World {
         let write = self.remember_write(client, id, &body);
         self.clients.begun += 1;
         let gateway_region = self.clients.all[client].region;
-        let request = Request { id, body, demand, traceparent: None, timeout };
+        let trace = Traceparent { trace: id.0 | 1, span: 1 + client as u64, flags: 1 };
+        let request = Request { id, body, demand, traceparent: Some(trace.to_string()), timeout };
         let asking = Asking {
             request,
             ticket: 0,

@@ -22,6 +22,7 @@ pub struct Counts {
     pub gaps_healed: u64,
     pub reseeds: u64,
     pub collections_mended: u64,
+    pub traces_followed: u64,
     pub divergences: u64,
     pub divergences_noticed: u64,
     pub vindications: u64,
@@ -58,6 +59,7 @@ macro_rules! all {
         f("gaps healed", $self.gaps_healed);
         f("re-seeds", $self.reseeds);
         f("collections mended", $self.collections_mended);
+        f("traces followed", $self.traces_followed);
         f("divergences", $self.divergences);
         f("divergences noticed", $self.divergences_noticed);
         f("vindications", $self.vindications);
@@ -104,6 +106,7 @@ impl Counts {
         sum(&mut self.gaps_healed, other.gaps_healed);
         sum(&mut self.reseeds, other.reseeds);
         sum(&mut self.collections_mended, other.collections_mended);
+        sum(&mut self.traces_followed, other.traces_followed);
         sum(&mut self.divergences, other.divergences);
         sum(&mut self.divergences_noticed, other.divergences_noticed);
         sum(&mut self.vindications, other.vindications);

@@ -400,6 +400,7 @@ impl World {
             }
             Command::SendRegion(to, message) => self.send_region(pod, &to, message),
             Command::Dial(..) => {}
+            Command::Traced(traced) => self.counts.traces_followed += traced.len() as u64,
             Command::TopologyReply { answer, .. } => self.log(|| format!("pod {pod} to the operator: {answer:?}")),
             Command::Reply { ticket, reply } => self.client_hears(ticket, reply),
             Command::Read { job, what } => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meridian_model::{
     Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, Delta, Hlc, Payload, PointId, Position, Query,
-    RegionName, ReplicaId, Seq, ShardNumber, TableVersion, Term, Vectors, VersionVector, WriteId,
+    RegionName, ReplicaId, Seq, ShardNumber, TableVersion, Term, Traceparent, Vectors, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +143,8 @@ pub enum ShardCall {
         collection: CollectionName,
         /// What.
         ops: Vec<PointOp>,
+        /// The request that it goes back to.
+        trace: Option<Traceparent>,
     },
     /// To the leader of shard 1: define a collection.
     Create {

@@ -6,6 +6,7 @@
 //!            origin     region            shard   number, from 1       shards  how many the region has
 //!            epoch      number            seq     number               (of a close: the newest change at that time)
 //!            hlc        number            closed  number               (all numbers in decimal)
+//!            traceparent  of a delta, and only if the request had one: W3C trace context
 //!   value    delta       {"id": 7 | "<uuid>", "op": "upsert" | "delete", "ts": seconds, "collection": "<uid>",
 //!                         "embedding": [...]  and "vectors": {name: [...]}, "payload": {...}}
 //!            collection  {"op": "create" | "drop", "ts": seconds, "collection": "<uid>", "name": ..., "vectors": {name: {...}}}
@@ -25,6 +26,8 @@ use serde::{Deserialize, Serialize};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: u32 = 1;
+/// The header of the trace that a change belongs to; it may be missing.
+pub const TRACEPARENT: &str = "traceparent";
 /// Longest value that is read: the largest point of a body of 32 MiB.
 pub const VALUE_BYTES: usize = 32 << 20;
 
@@ -139,7 +142,7 @@ impl Record {
             }
         };
         let text = |number: u64| number.to_string().into_bytes();
-        let headers = vec![
+        let mut headers = vec![
             ("kind", kind.as_bytes().to_vec()),
             ("schema", text(SCHEMA.into())),
             ("origin", self.origin.region.as_str().as_bytes().to_vec()),
@@ -150,6 +153,9 @@ impl Record {
             ("hlc", text(hlc.0)),
             ("closed", text(self.closed.0)),
         ];
+        if let Body::Delta(Delta { trace: Some(trace), .. }) = &self.body {
+            headers.push((TRACEPARENT, trace.to_string().into_bytes()));
+        }
         Encoded { headers, value }
     }
 
@@ -185,7 +191,11 @@ impl Record {
         };
         let body = match op {
             None => Body::Close(Position { epoch, seq }),
-            Some(op) => Body::Delta(Delta { origin: origin.clone(), epoch, seq, committed_at, op }),
+            Some(op) => {
+                // One that cannot be read is none: what others put into a record must not stop it.
+                let trace = header(TRACEPARENT).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok());
+                Body::Delta(Delta { origin: origin.clone(), epoch, seq, committed_at, op, trace })
+            }
         };
         Ok(Self { origin, origin_shards, closed, body })
     }

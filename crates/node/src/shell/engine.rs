@@ -279,6 +279,7 @@ impl Turn {
             Command::Send(to, message) => self.hub.send(to, message),
             Command::SendRegion(to, message) => self.hub.send_region(&to, message),
             Command::Dial(_, address) => self.hub.dial(&address),
+            Command::Traced(traced) => traced.iter().for_each(tell_of),
             Command::Reply { ticket, reply } => {
                 self.metrics.freshness_outcome(reply.freshness.outcome);
                 if let Some(sender) = self.replies.remove(&ticket) {
@@ -303,5 +304,20 @@ impl Turn {
                 }
             }
         }
+    }
+}
+
+/// The end of a request's way, under its own trace: written in one region, applied in this one.
+fn tell_of(traced: &meridian_replica::Traced) {
+    let meridian_replica::Traced { trace, origin, seq, committed_at } = traced;
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = WallMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+    let delay_ms = wall.0.saturating_sub(committed_at.wall().0);
+    let (trace_id, parent_id) = (format!("{:032x}", trace.trace), format!("{:016x}", trace.span));
+    let (region, shard, seq) = (origin.region.as_str(), origin.shard.number(), seq.0);
+    if trace.is_sampled() {
+        tracing::info!(trace_id, parent_id, region, shard, seq, delay_ms, "remote apply");
+    } else {
+        tracing::debug!(trace_id, parent_id, region, shard, seq, delay_ms, "remote apply");
     }
 }

@@ -20,10 +20,11 @@ impl Replica {
             parts.entry(table.shard_of(op.point())).or_default().push(op.clone());
         }
         let id = ask.request.id;
+        let trace = ask.request.traceparent.as_deref().and_then(|text| text.parse().ok());
         let calls = parts
             .into_iter()
             .map(|(shard, ops)| {
-                (shard, true, ShardCall::Write { id, table: version, collection: collection.clone(), ops })
+                (shard, true, ShardCall::Write { id, table: version, collection: collection.clone(), ops, trace })
             })
             .collect();
         drop(state);

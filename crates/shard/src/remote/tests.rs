@@ -74,7 +74,7 @@ fn batch(from: u64, ops: Vec<Op>) -> RemoteBatch {
     let to = from + ops.len() as u64 - 1;
     let delta = |(seq, op): (u64, Op)| {
         let (origin, seq, committed_at) = (origin.clone(), Seq(seq), Hlc(seq * 10));
-        meridian_model::Delta { origin, epoch, seq, committed_at, op }
+        meridian_model::Delta { origin, epoch, seq, committed_at, op, trace: None }
     };
     let deltas = (from..).zip(ops).map(delta).collect();
     let source = SourcePosition::Kafka { partition: 0, offset: from.cast_signed() };

@@ -9,7 +9,7 @@ fn origin() -> OriginShard {
 fn delta(epoch: u32, seq: u64) -> Record {
     let op = Op::Delete { collection: CollectionUid(1), point: PointId::Num(seq) };
     let committed_at = Hlc(1000 * u64::from(epoch) + seq);
-    let delta = Delta { origin: origin(), epoch: Epoch(epoch), seq: Seq(seq), committed_at, op };
+    let delta = Delta { origin: origin(), epoch: Epoch(epoch), seq: Seq(seq), committed_at, op, trace: None };
     Record::Delta { delta, closed: committed_at }
 }
 

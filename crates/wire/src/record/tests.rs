@@ -5,7 +5,8 @@ use proptest::prelude::*;
 fn record(op: Op) -> Record {
     let origin = OriginShard { region: RegionName::new("us-east").unwrap(), shard: ShardNumber::new(2).unwrap() };
     let committed_at = Hlc(1_700_000_000_123 << 16 | 7);
-    let delta = Delta { origin: origin.clone(), epoch: Epoch(1), seq: Seq(42), committed_at, op };
+    let trace = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap());
+    let delta = Delta { origin: origin.clone(), epoch: Epoch(1), seq: Seq(42), committed_at, op, trace };
     Record { origin, origin_shards: 2, closed: Hlc(committed_at.0 + 1), body: Body::Delta(delta) }
 }
 
