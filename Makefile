@@ -68,5 +68,8 @@ fix: ## Format
 generate: ## Write the generated files
 	cargo run --locked -p meridian-xtask -- generate
 
+fuzz-build: setup ## Whether the fuzz targets build; `cargo +nightly fuzz run <one>` in fuzz/ runs one
+	cd fuzz && cargo check --locked
+
 deny: ## Licences, sources and duplicates of the dependencies (needs cargo-deny)
 	cargo deny --offline check bans licenses sources

@@ -1,0 +1,29 @@
+//! No bytes break the reader of index snapshots: they are refused, or give an index that can be searched.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use meridian_ann::{Config, Index, Kind, Metric, SearchParams};
+
+fuzz_target!(|input: (bool, bool, u16, u8, &[u8])| {
+    let (over_sound, graph, offset, points, bytes) = input;
+    let mut image = bytes.to_vec();
+    if over_sound {
+        let kind = if graph { Kind::Hnsw { m: 4, ef_construct: 8 } } else { Kind::Flat };
+        let config = Config { dim: 3, metric: Metric::Euclid, kind, seed: 7 };
+        let mut index = Index::new(config).expect("good parameters");
+        for slot in 0..u32::from(points % 40) {
+            index.upsert(slot, &[slot as f32, 1.0, -1.0]).expect("three numbers");
+        }
+        while index.merge(64) > 0 {}
+        image.clear();
+        index.write_to(&mut image).expect("a vector takes all");
+        let offset = usize::from(offset) % image.len();
+        for (place, byte) in image[offset..].iter_mut().zip(bytes) {
+            *place ^= byte;
+        }
+    }
+    if let Ok(index) = Index::read_from(&mut image.as_slice()) {
+        let query = vec![0.5; index.config().dim];
+        let _ = index.search(&query, 3, &SearchParams::default(), None);
+    }
+});
