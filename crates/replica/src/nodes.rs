@@ -21,6 +21,10 @@ impl Nodes {
         }
     }
 
+    pub(crate) fn heard(&mut self, node: NodeId) {
+        self.connected.insert(node);
+    }
+
     pub(crate) fn learn(&mut self, node: NodeId, address: String) {
         self.addresses.insert(node, address);
     }

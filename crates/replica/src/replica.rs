@@ -171,6 +171,8 @@ impl Replica {
     }
 
     fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
+        // Who speaks is there, whatever was heard of its coming: one that met us while it was nobody yet is met once only.
+        self.nodes.heard(from);
         match message {
             PeerMessage::Raft(bytes) => self.raft_message(from, &bytes),
             PeerMessage::Lead(lead) => {

@@ -19,7 +19,6 @@ use crate::{Command, Peer, Replica};
 const STREAMS: usize = 256;
 /// Bytes of records in one message.
 const MESSAGE_BYTES: u64 = 1 << 20;
-/// Bytes of points in one page of a seed.
 /// A stream whose reader says nothing for this long is forgotten; a reader gives credit, if only of 0 bytes.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
 /// A promise is repeated this often when nothing changes, so that silence can be told from a cut link.
