@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
 BIN := $(CARGO_TARGET_DIR)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check fix generate unit sim test-processes test-bed bed-up bed-down deny fuzz-build
+.PHONY: help setup build demo test check fix generate unit sim test-processes test-e2e test-bed bed-up bed-down deny fuzz-build
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -31,8 +31,8 @@ bench: build ## Two regions at 200 writes and 200 searches a second: how long ev
 bench-index: build ## The index beside hnswlib on the same vectors, one thread each (DATA=file.npy)
 	@tests/figures/index $(BIN)/meridian $(DATA)
 
-test: setup unit sim-tests test-processes ## Everything CI runs
-	@echo "make test: all suites passed"
+test: setup $(if $(filter no,$(E2E)),,e2e-preflight) unit sim-tests test-processes $(if $(filter no,$(E2E)),,test-e2e) ## Everything CI runs (E2E=no leaves out what needs root)
+	@echo "make test: all suites passed$(if $(filter no,$(E2E)),; NOT run: the end-to-end tests on Kubernetes (E2E=no))"
 
 unit: setup ## Unit, property, snapshot and format tests, and the tidy test
 	cargo test --locked --workspace --exclude meridian-sim
@@ -46,6 +46,14 @@ sim: setup ## More seeds: SEEDS=1..1000, or one of them again: SEEDS=17
 
 test-processes: build ## Real processes: official client, kill -9, SIGSTOP
 	@tests/processes/run
+
+.PHONY: e2e-preflight
+e2e-preflight:
+	@tests/e2e/preflight
+
+test-e2e: setup e2e-preflight ## End to end on a real Kubernetes (root; compiles it on first use): TESTS="-k words", KEEP=1
+	cargo build --release --locked -p meridian-node -p meridian-operator -p meridian-cli
+	@tests/e2e/run $(TESTS)
 
 test-bed: ## The real Kubernetes and Kafka of the test bed, checked by themselves
 	tests/bed/up && tests/bed/check && tests/bed/down

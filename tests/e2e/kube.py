@@ -162,7 +162,7 @@ class Region:
 
 
 def audited(verbs=("create", "update", "patch", "delete")):
-    """Writes that the API server answered."""
+    """Writes that the API server answered, whoever made them; of the operators also what they read."""
     with open(os.environ["MERIDIAN_BED_AUDIT_LOG"]) as log:
         for line in log:
             try:

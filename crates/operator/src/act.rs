@@ -38,7 +38,9 @@ async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) 
     let preconditions = Preconditions { uid: Some(uid.into()), resource_version: None };
     let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     let evict = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
-    match Api::<Pod>::namespaced(context.client.clone(), &cluster.namespace).evict(pod, &evict).await {
+    let answer = Api::<Pod>::namespaced(context.client.clone(), &cluster.namespace).evict(pod, &evict).await;
+    context.metrics.wrote("Eviction");
+    match answer {
         Ok(_) => tracing::info!(cluster = cluster.name, pod, "evicted"),
         // 429: a budget says not now; 404 and 409: that pod is gone already.
         Err(kube::Error::Api(status)) if [404, 409, 429].contains(&status.code) => {

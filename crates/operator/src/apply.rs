@@ -24,17 +24,22 @@ pub async fn make_secrets(context: &Context, cluster: &ValidCluster, sight: &Sig
     if !wanted {
         return Ok(false);
     }
-    let mut material = Material { api_key: [0; 32], group_key: [0; 32], certificates: certificates::make(cluster)? };
+    // Under the authority that stands, so that a life that ended between the two is taken up where it ended.
+    let certificates = match &sight.authority {
+        Some(authority) => certificates::sign(cluster, authority.clone())?,
+        None => certificates::make(cluster)?,
+    };
+    let mut material = Material { api_key: [0; 32], group_key: [0; 32], certificates };
     rand::rng().fill_bytes(&mut material.api_key);
     rand::rng().fill_bytes(&mut material.group_key);
     for secret in secrets(cluster, present, &material) {
         let patch = PatchParams::apply(FIELD_MANAGER);
         let owned = !secret.as_json()["metadata"]["ownerReferences"].is_null();
         let (Some(api), name) = at(context, cluster, &secret.reference()) else { continue };
-        context.metrics.wrote("Secret");
         if owned {
-            // Authority and certificate belong together: what is left of an older pair is overwritten.
+            // What is left of an older authority is overwritten.
             api.patch(&name, &patch.force(), &Patch::Apply(secret.as_json())).await?;
+            context.metrics.wrote("Secret");
             continue;
         }
         let object = serde_json::from_value(secret.as_json().clone())?;
@@ -43,6 +48,7 @@ pub async fn make_secrets(context: &Context, cluster: &ValidCluster, sight: &Sig
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             made => drop(made?),
         }
+        context.metrics.wrote("Secret");
     }
     Ok(true)
 }
@@ -60,8 +66,7 @@ pub async fn apply(context: &Context, cluster: &ValidCluster, sight: &Sight, wan
             continue;
         }
         let (Some(api), name) = at(context, cluster, &reference) else { continue };
-        let applied = put(&api, &name, object, sight.standing.contains_key(&reference)).await?;
-        context.metrics.wrote(&reference.kind);
+        let applied = put(context, &api, &name, object, sight.standing.contains_key(&reference)).await?;
         let before = sight.standing.get(&reference).and_then(|live| live["metadata"]["resourceVersion"].as_str());
         changed |= applied.metadata.resource_version.as_deref() != before;
         tracing::info!(kind = reference.kind, name, "applied");
@@ -71,9 +76,17 @@ pub async fn apply(context: &Context, cluster: &ValidCluster, sight: &Sight, wan
 
 /// Applies one object. Items that someone else put into a keyed list (a port, say) are not ours to apply away: where they
 /// remain, or stand in the way, our lists replace the whole.
-async fn put(api: &kube::Api<DynamicObject>, name: &str, object: &Object, stands: bool) -> kube::Result<DynamicObject> {
+async fn put(
+    context: &Context,
+    api: &kube::Api<DynamicObject>,
+    name: &str,
+    object: &Object,
+    stands: bool,
+) -> kube::Result<DynamicObject> {
     let patch = PatchParams::apply(FIELD_MANAGER);
+    let kind = &object.reference().kind;
     let applied = api.patch(name, &patch.clone().force(), &Patch::Apply(object.as_json())).await;
+    context.metrics.wrote(kind);
     let in_the_way = match &applied {
         Ok(applied) => {
             !difference::is_applied(&serde_json::to_value(applied).map_err(kube::Error::SerdeError)?, object)
@@ -84,7 +97,9 @@ async fn put(api: &kube::Api<DynamicObject>, name: &str, object: &Object, stands
     if !(stands && in_the_way) {
         return applied;
     }
-    api.patch(name, &patch, &Patch::Merge(object.as_json())).await
+    let merged = api.patch(name, &patch, &Patch::Merge(object.as_json())).await;
+    context.metrics.wrote(kind);
+    merged
 }
 
 async fn prune(

@@ -26,9 +26,28 @@ pub fn make(cluster: &ValidCluster) -> anyhow::Result<Certificates> {
     let ca_key = KeyPair::generate()?;
     let ca = params.self_signed(&ca_key)?.pem();
     let ca_key_text = ca_key.serialize_pem();
-    let issuer = Issuer::from_ca_cert_pem(&ca, ca_key)?;
-    let (cert, key) = leaf(&issuer, vec![format!("*.{}", cluster.peers_domain()), cluster_name(cluster)])?;
-    Ok(Certificates { ca, ca_key: ca_key_text, cert, key })
+    sign(cluster, Authority { cert: ca, key: ca_key_text })
+}
+
+/// The authority as it stands in its Secret, PEM.
+#[derive(Clone)]
+pub struct Authority {
+    pub cert: String,
+    pub key: String,
+}
+
+impl Authority {
+    fn issuer(&self) -> anyhow::Result<Issuer<'static, KeyPair>> {
+        let key = KeyPair::from_pem(&self.key).context("read ca.key")?;
+        Issuer::from_ca_cert_pem(&self.cert, key).context("read ca.crt")
+    }
+}
+
+/// A new certificate of all pods under an authority that stands.
+pub fn sign(cluster: &ValidCluster, authority: Authority) -> anyhow::Result<Certificates> {
+    let names = vec![format!("*.{}", cluster.peers_domain()), cluster_name(cluster)];
+    let (cert, key) = leaf(&authority.issuer()?, names)?;
+    Ok(Certificates { ca: authority.cert, ca_key: authority.key, cert, key })
 }
 
 fn leaf(issuer: &Issuer<'_, KeyPair>, names: Vec<String>) -> anyhow::Result<(String, String)> {
@@ -40,12 +59,11 @@ fn leaf(issuer: &Issuer<'_, KeyPair>, names: Vec<String>) -> anyhow::Result<(Str
 }
 
 /// What the operator shows to pods and demands of them. Its certificate lives as long as this value.
-pub fn client(cluster: &ValidCluster, ca: &str, ca_key: &str) -> anyhow::Result<TlsConnector> {
-    let issuer =
-        Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key).context("read ca.key")?).context("read ca.crt")?;
-    let (cert, key) = leaf(&issuer, vec![format!("operator.{}", cluster_name(cluster)), cluster_name(cluster)])?;
+pub fn client(cluster: &ValidCluster, authority: &Authority) -> anyhow::Result<TlsConnector> {
+    let names = vec![format!("operator.{}", cluster_name(cluster)), cluster_name(cluster)];
+    let (cert, key) = leaf(&authority.issuer()?, names)?;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).context("read ca.crt")?)?;
+    roots.add(CertificateDer::from_pem_slice(authority.cert.as_bytes()).context("read ca.crt")?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?

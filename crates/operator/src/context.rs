@@ -28,10 +28,10 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(client: Client, settings: Settings, apis: Apis) -> Self {
+    pub fn new(client: Client, settings: Settings, apis: Apis, metrics: Metrics) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: std::env::var("POD_NAME").ok() };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, settings, apis, recorder, metrics: Metrics::default(), failures: Mutex::default() }
+        Self { client, settings, apis, recorder, metrics, failures: Mutex::default() }
     }
 
     /// How long to wait after one more failure of this object.

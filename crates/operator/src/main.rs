@@ -30,6 +30,7 @@ use meridian_plan::{Apis, Settings};
 use tracing_subscriber::EnvFilter;
 
 use crate::context::Context;
+use crate::metrics::Metrics;
 
 /// Runs vector-search clusters declared as `VectorCluster` and `ReplicationLink`.
 #[derive(Parser)]
@@ -50,6 +51,9 @@ struct Arguments {
     /// Where metrics and health are served.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     admin_address: SocketAddr,
+    /// For tests: end, as if killed, right after that many writes to the API server.
+    #[arg(long, env = "MERIDIAN_EXIT_AFTER_WRITES", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+    exit_after_writes: Option<u64>,
     /// Write the log as JSON.
     #[arg(long, env = "LOG_JSON")]
     log_json: bool,
@@ -92,7 +96,8 @@ async fn main() -> anyhow::Result<()> {
     let client = kube::Client::try_default().await.context("connect to the api server")?;
     let may = |api: &str| arguments.optional_apis.iter().any(|named| named == api);
     let apis = Apis { istio: may("istio"), strimzi: may("strimzi") };
-    let context = Arc::new(Context::new(client, settings, apis));
+    let metrics = Metrics::default().end_after(arguments.exit_after_writes);
+    let context = Arc::new(Context::new(client, settings, apis, metrics));
     let namespaces: Vec<Option<String>> = match arguments.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().filter(|name| !name.is_empty()).cloned().map(Some).collect(),

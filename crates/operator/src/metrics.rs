@@ -1,6 +1,6 @@
 //! What the operator counts.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -30,6 +30,8 @@ pub struct Metrics {
     seconds: Histogram,
     acts: Family<Named, Counter<u64, AtomicU64>>,
     writes: Family<Named, Counter<u64, AtomicU64>>,
+    /// Writes that may still be made before the process ends; see [`Metrics::end_after`].
+    left: Option<AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -41,7 +43,7 @@ impl Default for Metrics {
         registry.register("turn_seconds", "Duration of a turn", seconds.clone());
         registry.register("acts", "Acts on pods and groups", acts.clone());
         registry.register("writes", "Writes to the API server by kind of object", writes.clone());
-        Self { registry, turns, seconds, acts, writes }
+        Self { registry, turns, seconds, acts, writes, left: None }
     }
 }
 
@@ -56,7 +58,18 @@ impl Metrics {
         self.acts.get_or_create(&Named { name: name.into() }).inc();
     }
 
+    /// For tests: the process ends right after that many writes, without a word, as if it had been killed there.
+    pub fn end_after(mut self, writes: Option<u64>) -> Self {
+        self.left = writes.map(AtomicU64::new);
+        self
+    }
+
+    /// Counts a write that the API server has answered.
     pub fn wrote(&self, kind: &str) {
         self.writes.get_or_create(&Named { name: kind.into() }).inc();
+        let last = |left: &AtomicU64| left.fetch_sub(1, Ordering::SeqCst) <= 1;
+        if self.left.as_ref().is_some_and(last) {
+            std::process::exit(137);
+        }
     }
 }

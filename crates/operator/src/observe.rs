@@ -16,6 +16,7 @@ use meridian_plan::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, Statefu
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 use serde_json::Value;
 
+use crate::certificates::Authority;
 use crate::context::Context;
 use crate::peers::Peers;
 use crate::{certificates, kinds};
@@ -39,6 +40,8 @@ pub struct Sight {
     pub addresses: BTreeMap<(ShardNumber, u16), IpAddr>,
     /// The way to the pods; none while there is no certificate authority.
     pub peers: Option<Peers>,
+    /// The certificate authority, while there is one.
+    pub authority: Option<Authority>,
 }
 
 fn of_cluster(name: &str) -> ListParams {
@@ -69,7 +72,8 @@ pub async fn observe(
     let client = &context.client;
     let apis = kinds::served(client, context.apis).await?;
     let standing = standing(client, cluster, apis).await?;
-    let (secrets, peers) = secrets(client, cluster).await?;
+    let (secrets, opened) = secrets(client, cluster).await?;
+    let (authority, peers) = opened.unzip();
     let pods = Api::<Pod>::namespaced(client.clone(), &cluster.namespace).list(&of_cluster(&cluster.name)).await?.items;
     let mut sight = Sight {
         observed: Observed { secrets, apis, ..Observed::default() },
@@ -77,6 +81,7 @@ pub async fn observe(
         mounted: mounted(&pods),
         addresses: BTreeMap::new(),
         peers,
+        authority,
     };
     let ledgers = resource.status.as_ref().map(|status| status.shards.as_slice()).unwrap_or_default();
     let mut revisions = BTreeMap::new();
@@ -215,7 +220,7 @@ fn stateful_set(
 }
 
 /// Which Secrets are there, and the way to the pods that they open.
-async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<(Secrets, Option<Peers>)> {
+async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<(Secrets, Option<(Authority, Peers)>)> {
     let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace);
     let holds = |secret: &Option<Secret>, key: &str| text(secret.as_ref(), key).is_some();
     let mut present = Secrets::default();
@@ -226,13 +231,15 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<(Sec
         present.group_key = holds(&api.get_opt(&group.secret).await?, "group-key");
     }
     let ca = api.get_opt(&cluster.peer_ca_name()).await?;
-    present.peer_ca = holds(&ca, "ca.crt") && holds(&ca, "ca.key");
-    present.peer_tls = holds(&api.get_opt(&cluster.peer_tls_name()).await?, "tls.crt");
     let (Some(cert), Some(key)) = (text(ca.as_ref(), "ca.crt"), text(ca.as_ref(), "ca.key")) else {
         return Ok((present, None));
     };
-    let tls = certificates::client(cluster, &cert, &key)?;
-    Ok((present, Some(Peers::new(tls, cluster.id, cluster.region.clone()))))
+    let tls = api.get_opt(&cluster.peer_tls_name()).await?;
+    present.peer_ca = true;
+    present.peer_tls = holds(&tls, "tls.crt") && text(tls.as_ref(), "ca.crt").as_ref() == Some(&cert);
+    let authority = Authority { cert, key };
+    let peers = Peers::new(certificates::client(cluster, &authority)?, cluster.id, cluster.region.clone());
+    Ok((present, Some((authority, peers))))
 }
 
 fn text(secret: Option<&Secret>, key: &str) -> Option<String> {

@@ -26,7 +26,7 @@ pub struct Secrets {
     pub group_key: bool,
     /// That with the certificate authority.
     pub peer_ca: bool,
-    /// That with the pods' certificate.
+    /// That with the pods' certificate, signed by the authority that stands.
     pub peer_tls: bool,
 }
 

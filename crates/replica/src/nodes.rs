@@ -11,6 +11,8 @@ pub(crate) struct Nodes {
     addresses: BTreeMap<NodeId, String>,
     connected: BTreeSet<NodeId>,
     leaders: BTreeMap<ShardNumber, (Term, ReplicaId)>,
+    /// As each shard's leader said last.
+    members: BTreeMap<ShardNumber, BTreeSet<ReplicaId>>,
 }
 
 impl Nodes {
@@ -47,6 +49,9 @@ impl Nodes {
         let known = self.leaders.get(&leader.shard).map(|(term, _)| *term);
         if known.is_none_or(|term| term <= lead.term) {
             self.leaders.insert(leader.shard, (lead.term, leader.replica));
+            let members: BTreeSet<ReplicaId> = lead.members.iter().map(|member| member.replica).collect();
+            self.addresses.retain(|node, _| node.shard != leader.shard || members.contains(&node.replica));
+            self.members.insert(leader.shard, members);
         }
         let mut new = Vec::new();
         for member in &lead.members {
@@ -73,16 +78,59 @@ impl Nodes {
         Some(NodeId { shard, replica: *replica })
     }
 
-    /// The replicas of a shard, those that are connected first.
+    /// The replicas of a shard that can be asked: the members that are connected; while there are none, whoever is known. One
+    /// that was removed, or has not been added yet, would only cost the time that it takes to find that out.
     pub(crate) fn of_shard(&self, shard: ShardNumber) -> Vec<NodeId> {
         let of_shard = |node: &&NodeId| node.shard == shard;
-        let connected = self.connected.iter().filter(of_shard).copied();
-        let others = self.addresses.keys().filter(of_shard).filter(|node| !self.connected.contains(node)).copied();
-        connected.chain(others).collect()
+        let members = self.members.get(&shard);
+        let is_member = |node: &&NodeId| members.is_none_or(|members| members.contains(&node.replica));
+        let can_be_asked: Vec<NodeId> = self.connected.iter().filter(of_shard).filter(is_member).copied().collect();
+        if can_be_asked.is_empty() {
+            return self.connected.iter().chain(self.addresses.keys()).filter(of_shard).copied().collect();
+        }
+        can_be_asked
     }
 
     /// Everybody who is connected.
     pub(crate) fn connected(&self) -> impl Iterator<Item = NodeId> {
         self.connected.iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meridian_wire::topology::Member;
+
+    fn node(replica: u64) -> NodeId {
+        NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(replica) }
+    }
+
+    fn lead(term: u64, members: &[u64]) -> Lead {
+        let member = |id: &u64| Member { replica: ReplicaId(*id), address: format!("pod-{id}:8082") };
+        Lead { term: Term(term), members: members.iter().map(member).collect() }
+    }
+
+    fn asked(nodes: &Nodes) -> Vec<u64> {
+        nodes.of_shard(ShardNumber::FIRST).iter().map(|node| node.replica.0).collect()
+    }
+
+    #[test]
+    fn who_was_removed_or_is_not_connected_is_not_asked() {
+        let mut nodes = Nodes::default();
+        nodes.led_by(node(1), &lead(2, &[1, 2, 3, 4]));
+        assert_eq!(asked(&nodes), [1, 2, 3, 4], "nobody is connected: anyone may be");
+        for id in [1, 2, 4, 5] {
+            nodes.met(node(id), format!("pod-{id}:8082"));
+        }
+        assert_eq!(asked(&nodes), [1, 2, 4], "5 waits to be added");
+        nodes.led_by(node(1), &lead(2, &[1, 2, 3]));
+        assert_eq!(asked(&nodes), [1, 2]);
+        nodes.led_by(node(4), &lead(1, &[4]));
+        assert_eq!(asked(&nodes), [1, 2], "an old leader is not believed");
+        for id in [1, 2] {
+            nodes.lost(node(id));
+        }
+        assert!(!asked(&nodes).is_empty());
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use meridian_model::{LogIndex, ReplicaId, Term};
 use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Role as RaftRole};
 use meridian_shard::Entry;
-use meridian_wire::topology::{FollowerStatus, Member, PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
+use meridian_wire::topology::{
+    FollowerStatus, Identity, Member, MembersAt, PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall,
+};
 
 use crate::{Command, Replica, SnapshotMeta};
 
@@ -20,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Membership {
     pub(crate) addresses: BTreeMap<ReplicaId, String>,
     pub(crate) version: LogIndex,
+    /// This replica was taken out for ever, as it has itself applied.
+    pub(crate) removed: bool,
     /// Calls that wait for their change, by its place in the log.
     waiting: BTreeMap<u64, (u64, Duration)>,
 }
@@ -27,7 +31,7 @@ pub(crate) struct Membership {
 impl Membership {
     pub(crate) fn of(founders: &[Member]) -> Self {
         let addresses = founders.iter().map(|member| (member.replica, member.address.clone())).collect();
-        Self { addresses, version: LogIndex(1), waiting: BTreeMap::new() }
+        Self { addresses, version: LogIndex(1), ..Self::default() }
     }
 
     pub(crate) fn replace(&mut self, meta: &SnapshotMeta) {
@@ -48,13 +52,11 @@ impl Replica {
     pub(crate) fn topology_call(&mut self, ticket: u64, call: TopologyCall) {
         let answer = match call {
             TopologyCall::Status => Some(TopologyAnswer::Status(PodStatus::Running(Box::new(self.replica_status())))),
-            TopologyCall::Bootstrap(identity) | TopologyCall::Join(identity) if identity == self.identity => {
+            TopologyCall::Bootstrap(identity) | TopologyCall::Join { identity, .. } if identity == self.identity => {
                 Some(TopologyAnswer::Done { version: self.membership.version })
             }
-            TopologyCall::Bootstrap(_) | TopologyCall::Join(_) => Some(TopologyAnswer::Refused(format!(
-                "this is replica {} of shard {} in cluster {} already",
-                self.identity.replica, self.identity.genesis.shard, self.identity.genesis.cluster
-            ))),
+            TopologyCall::Bootstrap(_) => Some(TopologyAnswer::Refused(self.who())),
+            TopologyCall::Join { identity, group } => Some(self.give_up(&identity, &group)),
             _ if !self.is_leading() => {
                 let leader = self.raft.status().leader.map(ReplicaId).filter(|id| *id != self.me().replica);
                 Some(TopologyAnswer::NotLeader { leader })
@@ -77,6 +79,32 @@ impl Replica {
         if let Some(answer) = answer {
             self.out.push(Command::TopologyReply { ticket, answer });
         }
+    }
+
+    fn who(&self) -> String {
+        let Identity { replica, genesis, .. } = &self.identity;
+        format!("this is replica {replica} of shard {} in cluster {} already", genesis.shard, genesis.cluster)
+    }
+
+    /// Ends this replica for good, so that its pod can become `wanted`, if it is certain that nobody needs what it holds. Not
+    /// to hear a leader proves nothing: so it is for every member of a group that has lost its quorum.
+    fn give_up(&mut self, wanted: &Identity, group: &MembersAt) -> TopologyAnswer {
+        let last = LogIndex(self.raft.status().last_index);
+        let own = self.identity.replica;
+        if wanted.replica <= own || wanted.genesis != self.identity.genesis || !wanted.founders.is_empty() {
+            return TopologyAnswer::Refused(self.who());
+        }
+        if !self.membership.removed && !group.can_do_without(own, last) {
+            let why = if group.members.contains(&own) { "it is a member" } else { "that is not agreed on yet" };
+            return TopologyAnswer::Refused(format!(
+                "{}, with a log up to {last}; the group shown is of {}: {why}",
+                self.who(),
+                group.applied
+            ));
+        }
+        // From here on it neither votes nor takes anything in: what was judged stays true.
+        self.leave_service(format!("given up to become replica {}", wanted.replica));
+        TopologyAnswer::Started
     }
 
     fn promote(&mut self, ticket: u64, replica: ReplicaId, expected: LogIndex) -> Option<TopologyAnswer> {
@@ -148,6 +176,7 @@ impl Replica {
             self.membership.addresses.remove(&ReplicaId(id));
             self.nodes.forget(meridian_wire::frame::NodeId { replica: ReplicaId(id), ..self.me() });
             if id == self.me().replica.0 {
+                self.membership.removed = true;
                 self.leave_service("removed from its group".into());
             }
         }
@@ -215,3 +244,6 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,8 +50,14 @@ pub enum TopologyCall {
     Status,
     /// Found a group: the same call goes to every founder. Repeating it is harmless; a directory with another identity refuses.
     Bootstrap(Identity),
-    /// Become an empty replica that waits to be added as a learner. What a damaged or retired replica held is moved aside.
-    Join(Identity),
+    /// Become an empty replica that waits to be added as a learner. What a damaged or removed replica held is moved aside; a
+    /// running one gives itself up only when `group` proves that nothing it holds is needed.
+    Join {
+        /// What to become.
+        identity: Identity,
+        /// The group that it shall join.
+        group: MembersAt,
+    },
     /// Leader only: let a joined replica follow the log without a vote.
     AddLearner {
         /// Which, and where.
@@ -78,6 +84,25 @@ pub enum TopologyCall {
         /// To whom.
         to: ReplicaId,
     },
+}
+
+/// Who belongs to a group once its log is applied up to `applied`: final, for what is applied is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersAt {
+    /// Newest entry that the member who tells this has applied.
+    pub applied: LogIndex,
+    /// Voters and learners.
+    pub members: Vec<ReplicaId>,
+}
+
+impl MembersAt {
+    /// Whether a replica whose log ends at `last` may be given up: it is no member, and its log ends within what the members
+    /// agreed on without it. A majority of them holds all of that; and were it a member by a later entry that counts on it,
+    /// its log would reach that far.
+    #[must_use]
+    pub fn can_do_without(&self, replica: ReplicaId, last: LogIndex) -> bool {
+        !self.members.contains(&replica) && last <= self.applied
+    }
 }
 
 /// What a pod answers to a [`TopologyCall`].
@@ -155,6 +180,15 @@ pub struct ReplicaStatus {
     pub points: u64,
 }
 
+impl ReplicaStatus {
+    /// The group's members as this replica has applied them.
+    #[must_use]
+    pub fn members_at(&self) -> MembersAt {
+        let members = self.voters.iter().chain(&self.learners).map(|member| member.replica).collect();
+        MembersAt { applied: self.applied, members }
+    }
+}
+
 /// How far one replica is, as its leader sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FollowerStatus {
@@ -177,4 +211,17 @@ pub enum Role {
     Candidate,
     /// Follows without a vote.
     Learner,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_can_be_done_without_only_when_its_log_ends_within_what_others_agreed_on() {
+        let group = MembersAt { applied: LogIndex(100), members: vec![ReplicaId(1), ReplicaId(2), ReplicaId(4)] };
+        for (replica, last, can) in [(3, 100, true), (3, 0, true), (3, 101, false), (2, 100, false), (2, 0, false)] {
+            assert_eq!(group.can_do_without(ReplicaId(replica), LogIndex(last)), can, "replica {replica} up to {last}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use rand::Rng;
 use tokio::sync::oneshot;
 
 use super::log_thread::{self, LogJob};
+use super::pulse::Pulse;
 use super::report::{Observed, observe};
 use super::search_threads::SearchThreads;
 use super::{snapshot_thread, thread};
@@ -58,9 +59,15 @@ impl Inbox {
 pub struct Handle {
     inbox: Inbox,
     observed: Arc<parking_lot::RwLock<Observed>>,
+    pulse: Arc<Pulse>,
 }
 
 impl Handle {
+    /// How long ago the engine thread last came round.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.pulse.age()
+    }
+
     /// Something came from the network: it may be lost when the machine is behind.
     pub fn event(&self, event: Event) {
         if !self.inbox.may(Message::Event(event)) {
@@ -157,7 +164,8 @@ impl Engine {
         let (sender, messages) = sync_channel(INBOX);
         let inbox = Inbox(sender);
         let observed = Arc::new(parking_lot::RwLock::new(observe(&self.replica)));
-        let handle = Handle { inbox: inbox.clone(), observed: Arc::clone(&observed) };
+        let pulse = Arc::new(Pulse::new());
+        let handle = Handle { inbox: inbox.clone(), observed: Arc::clone(&observed), pulse: Arc::clone(&pulse) };
         let (log_jobs, log_queue) = channel();
         let (snapshot_jobs, snapshot_queue) = channel();
         let genesis = self.replica.identity().genesis.clone();
@@ -191,6 +199,7 @@ impl Engine {
             ticket: 0,
             drained: Some(self.drained),
             begun: Instant::now(),
+            pulse,
         };
         let tick = self.tick;
         thread("engine", move || turn.run(&messages, tick))?;
@@ -212,6 +221,7 @@ struct Turn {
     ticket: u64,
     drained: Option<oneshot::Sender<()>>,
     begun: Instant,
+    pulse: Arc<Pulse>,
 }
 
 impl Turn {
@@ -223,6 +233,7 @@ impl Turn {
         loop {
             let now = Instant::now();
             if now >= next_tick {
+                self.pulse.beat();
                 next_tick = (next_tick + tick).max(now);
                 self.step(Event::Tick { random: random.random() });
                 if now >= next_look {

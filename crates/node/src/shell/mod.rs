@@ -11,7 +11,9 @@
 
 mod engine;
 mod log_thread;
+mod pulse;
 mod report;
+mod retired;
 mod search_threads;
 mod snapshot_thread;
 mod supervisor;

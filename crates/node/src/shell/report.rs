@@ -13,8 +13,13 @@ use prometheus_client::metrics::{counter::Counter, family::Family};
 use serde_json::{Value, json};
 
 use super::engine::Handle;
+use super::pulse;
 use crate::http::Reporter;
 use crate::metrics::{Metrics, OriginLabels};
+
+/// An engine thread that has not come round for this long does not live. Far above any step that it takes: a restart costs more
+/// than a pause.
+const STANDS_STILL: Duration = Duration::from_secs(20);
 
 /// What was last seen of the replica.
 #[derive(Debug, Clone)]
@@ -191,7 +196,8 @@ impl Reporter for NodeReporter {
     }
 
     fn live(&self) -> Result<(), String> {
-        Ok(())
+        // A pod that waits to become a replica lives as long as it answers.
+        self.handle.read().as_ref().map_or(Ok(()), |handle| pulse::judge(handle.silent_for(), STANDS_STILL))
     }
 
     fn voters(&self) -> Option<u16> {

@@ -2,29 +2,32 @@
 //! there is no machine yet.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use meridian_model::WallMillis;
+use meridian_model::{ReplicaId, WallMillis};
 use meridian_replica::volume::{self, VolumeError};
 use meridian_replica::{Event, LinkSettings, Now, Peer, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
 use meridian_wire::client::{Reply, Request};
 use meridian_wire::config::{LinkState, NodeConfig, Transport};
 use meridian_wire::frame::NodeId;
-use meridian_wire::topology::{Identity, PodStatus, TopologyAnswer, TopologyCall};
+use meridian_wire::topology::{Identity, MembersAt, PodStatus, TopologyAnswer, TopologyCall};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::engine::{Engine, Handle};
+use super::retired;
 use crate::metrics::Metrics;
 use crate::peer::{Hub, Incoming};
 
 /// The replica's folder below the data directory. One that is given up is renamed, so that nothing is destroyed.
 const FOLDER: &str = "replica";
+/// How often a new replica is looked at until it has caught up.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a replica could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +170,9 @@ impl Supervisor {
             .start()
             .map_err(|source| SupervisorError::Folder { path: self.folder().display().to_string(), source })?;
         *self.0.drained.lock() = Some(receiver);
-        *self.0.handle.write() = Some(handle);
+        *self.0.handle.write() = Some(handle.clone());
         *self.0.pod.lock() = Pod::Running;
+        tokio::spawn(self.clone().forget_retired(handle));
         hub.become_node(Some(node));
         for peer in self.0.config.peers.iter() {
             hub.dial(&peer.address);
@@ -226,31 +230,23 @@ impl Supervisor {
 
     /// Answers the operator.
     pub fn topology(&self, call: TopologyCall) -> BoxFuture<'static, TopologyAnswer> {
-        let birth = matches!(call, TopologyCall::Bootstrap(_) | TopologyCall::Join(_));
         let running = self.0.handle.read().clone();
         if let Some(handle) = running {
-            let observed = handle.observed();
-            let status = observed.status();
-            // One that was removed while it was away cannot know, and one that joined and was never added has nothing: neither
-            // hears a leader. Who does is a member, and stays what it is whatever it is told.
-            let gone = status.fault.is_some() || status.leader.is_none();
-            let identity = status.identity.clone();
-            match &call {
-                // A replica that is over begins anew in a new process: its threads hold the folder.
-                TopologyCall::Join(wanted) if gone && wanted.replica != identity.replica => {
-                    let answer = self.retire(&identity);
-                    return async move { answer }.boxed();
-                }
-                _ => return handle.topology(call),
-            }
+            return match call {
+                TopologyCall::Join { identity, group } => self.clone().begin_anew(handle, identity, group).boxed(),
+                call => handle.topology(call),
+            };
         }
+        let birth = matches!(call, TopologyCall::Bootstrap(_) | TopologyCall::Join { .. });
         let answer = match (&*self.0.pod.lock(), &call) {
             (Pod::Blank, TopologyCall::Status) => Some(TopologyAnswer::Status(PodStatus::Blank)),
             (Pod::Damaged { identity, reason }, TopologyCall::Status) => {
                 let (identity, reason) = (identity.clone(), reason.clone());
                 Some(TopologyAnswer::Status(PodStatus::Damaged { identity, reason }))
             }
-            (Pod::Damaged { identity, .. }, TopologyCall::Join(wanted)) if wanted.replica == identity.replica => {
+            (Pod::Damaged { identity, .. }, TopologyCall::Join { identity: wanted, .. })
+                if wanted.replica == identity.replica =>
+            {
                 Some(TopologyAnswer::Refused("a damaged replica joins under a new id".into()))
             }
             (Pod::Damaged { .. }, TopologyCall::Bootstrap(_)) => {
@@ -263,8 +259,17 @@ impl Supervisor {
         async move { answer }.boxed()
     }
 
+    /// The machine says whether it may be given up. If so a new process begins with an empty folder: this one's threads hold it.
+    async fn begin_anew(self, handle: Handle, wanted: Identity, group: MembersAt) -> TopologyAnswer {
+        let own = handle.observed().status().identity.replica;
+        match handle.topology(TopologyCall::Join { identity: wanted, group }).await {
+            TopologyAnswer::Started => self.retire(own),
+            answer => answer,
+        }
+    }
+
     fn give_birth(&self, call: TopologyCall) -> TopologyAnswer {
-        let (TopologyCall::Bootstrap(identity) | TopologyCall::Join(identity)) = call else {
+        let (TopologyCall::Bootstrap(identity) | TopologyCall::Join { identity, .. }) = call else {
             return TopologyAnswer::Refused("not a replica yet".into());
         };
         let damaged = match &*self.0.pod.lock() {
@@ -274,7 +279,9 @@ impl Supervisor {
         let born = || -> Result<(), SupervisorError> {
             self.check(&identity)?;
             if let Some(old) = damaged {
-                self.move_aside(&old)?;
+                let path = self.folder();
+                retired::move_aside(&self.0.config.data_dir, FOLDER, old.replica)
+                    .map_err(|source| SupervisorError::Folder { path: path.display().to_string(), source })?;
             }
             let disk = self.disk()?;
             volume::give_birth(&disk, &identity, SEGMENT_BYTES)?;
@@ -289,29 +296,35 @@ impl Supervisor {
     }
 
     /// Moves the folder of a replica that is over aside, and ends the process: the next one finds an empty folder.
-    fn retire(&self, identity: &Identity) -> TopologyAnswer {
-        match self.move_aside(identity) {
+    fn retire(&self, replica: ReplicaId) -> TopologyAnswer {
+        match retired::move_aside(&self.0.config.data_dir, FOLDER, replica) {
             Ok(()) => {
-                tracing::warn!(replica = %identity.replica, "this replica is over; the process ends to begin anew");
+                tracing::warn!(%replica, "this replica is over; the process ends to begin anew");
                 tokio::spawn(async {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     std::process::exit(75);
                 });
                 TopologyAnswer::Started
             }
-            Err(fault) => TopologyAnswer::Refused(format!("{:#}", anyhow::Error::new(fault))),
+            Err(fault) => TopologyAnswer::Refused(format!("move the old replica aside: {fault}")),
         }
     }
 
-    fn move_aside(&self, identity: &Identity) -> Result<(), SupervisorError> {
-        let from = self.folder();
-        let to = self.0.config.data_dir.join(format!("retired-{}", identity.replica));
-        let folder = |source| SupervisorError::Folder { path: from.display().to_string(), source };
-        // Of several that are over, only the newest is kept: a volume must not fill up with them.
-        for old in retired(&self.0.config.data_dir).map_err(folder)? {
-            std::fs::remove_dir_all(old).map_err(folder)?;
+    /// Once this replica has a vote and serves, a majority holds all that earlier ones in this pod held.
+    async fn forget_retired(self, handle: Handle) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            let observed = handle.observed();
+            let status = observed.status();
+            let own = status.identity.replica;
+            if status.ready && status.voters.iter().any(|member| member.replica == own) {
+                if let Err(fault) = retired::keep_newest(&self.0.config.data_dir) {
+                    tracing::warn!(%fault, "old replicas stay on the volume");
+                }
+                return;
+            }
         }
-        std::fs::rename(&from, to).map_err(folder)
     }
 
     /// Hands the leadership over; resolves when that is done, or cannot be.
@@ -347,17 +360,6 @@ fn is_damage(fault: &SupervisorError) -> bool {
         SupervisorError::Restore(_) => true,
         SupervisorError::Folder { .. } | SupervisorError::Foreign { .. } => false,
     }
-}
-
-fn retired(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(data_dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("retired-") {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
 }
 
 fn clocks() -> (Now, u64) {

@@ -63,7 +63,7 @@ async fn call(of: u128, own_authority: bool) -> Result<TopologyAnswer, Connectio
     let shown = if own_authority { made.clone() } else { certificates::make(&cluster).unwrap() };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tls = certificates::client(&cluster, &made.ca, &made.ca_key).unwrap();
+    let tls = certificates::client(&cluster, &certificates::Authority { cert: made.ca, key: made.ca_key }).unwrap();
     let peers = Peers::new(tls, cluster.id, cluster.region.clone());
     let served = tokio::spawn(pod(listener, shown, ClusterId(of)));
     let host = observe::host(&cluster, ShardNumber::FIRST, 2);

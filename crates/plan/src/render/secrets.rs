@@ -35,7 +35,7 @@ pub struct Certificates {
 /// The Secrets that are wanted and not there. They are created, never applied: what is there stays.
 ///
 /// Keys outlive the cluster, as volumes do, so that clients find the same key when it is applied again; certificates do not.
-/// Authority and certificate come together: one without the other proves nothing.
+/// A certificate comes with its authority, and a new one comes under the authority that stands; `material` holds that one's.
 #[must_use]
 pub fn secrets(cluster: &ValidCluster, present: Secrets, material: &Material) -> Vec<Object> {
     let mut objects = Vec::new();
@@ -43,9 +43,11 @@ pub fn secrets(cluster: &ValidCluster, present: Secrets, material: &Material) ->
     objects.extend(api_key.map(|key| kept(cluster, &key.secret, "api-key", &material.api_key)));
     let group = cluster.group.as_ref().filter(|group| group.secret_is_ours && !present.group_key);
     objects.extend(group.map(|group| kept(cluster, &group.secret, "group-key", &material.group_key)));
-    if !present.peer_ca || !present.peer_tls {
-        let Certificates { ca, ca_key, cert, key } = &material.certificates;
+    let Certificates { ca, ca_key, cert, key } = &material.certificates;
+    if !present.peer_ca {
         objects.push(owned(cluster, cluster.peer_ca_name(), &[("ca.crt", ca), ("ca.key", ca_key)]));
+    }
+    if !present.peer_ca || !present.peer_tls {
         objects.push(owned(cluster, cluster.peer_tls_name(), &[("ca.crt", ca), ("tls.crt", cert), ("tls.key", key)]));
     }
     objects

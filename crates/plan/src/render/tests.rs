@@ -156,6 +156,14 @@ fn secrets_are_made_once_and_keys_outlive_the_cluster() {
 }
 
 #[test]
+fn an_authority_that_stands_is_never_made_again_for_want_of_a_certificate() {
+    let half = Secrets { api_key: true, group_key: true, peer_ca: true, peer_tls: false };
+    let made = secrets(&valid(ALONE, &[]), half, &material());
+    let names: Vec<String> = made.iter().map(|object| object.reference().name).collect();
+    assert_eq!(names, ["vector-search-peer-tls"]);
+}
+
+#[test]
 fn secrets_that_the_user_named_are_never_made() {
     let made = secrets(&valid(GROUPED, &[]), Secrets::default(), &material());
     assert!(made.iter().all(|object| object.reference().name.starts_with("vector-search-peer-")), "{made:?}");

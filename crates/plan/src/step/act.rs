@@ -1,7 +1,7 @@
 //! What can be done to pods and groups.
 
 use meridian_model::{LogIndex, ReplicaId, ShardNumber};
-use meridian_wire::topology::{Identity, Member, TopologyCall};
+use meridian_wire::topology::{Identity, Member, MembersAt, TopologyCall};
 
 /// One act on the data plane, or one eviction. Each is harmless when repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Act {
         ordinal: u16,
         /// What it becomes.
         identity: Identity,
+        /// The group that it joins, and that proves to it that what it holds is over.
+        group: MembersAt,
     },
     /// Tell the leader to let a joined replica follow.
     AddLearner {
@@ -97,7 +99,9 @@ impl Act {
             Self::Found { shard, pods } => {
                 pods.into_iter().map(|(pod, identity)| (shard, pod, TopologyCall::Bootstrap(identity))).collect()
             }
-            Self::Join { shard, ordinal, identity } => vec![(shard, ordinal, TopologyCall::Join(identity))],
+            Self::Join { shard, ordinal, identity, group } => {
+                vec![(shard, ordinal, TopologyCall::Join { identity, group })]
+            }
             Self::AddLearner { shard, leader, member, expected } => {
                 vec![(shard, leader, TopologyCall::AddLearner { member, expected })]
             }

@@ -248,7 +248,10 @@ impl Turn<'_> {
             let replica = self.ledger.mint();
             self.ledger.joining = Some(replica);
             let identity = Identity { genesis: cluster.genesis(shard), replica, founders: Vec::new() };
-            return Some((Some(Act::Join { shard, ordinal, identity }), moving("ScaleOut", target)));
+            return Some((
+                Some(Act::Join { shard, ordinal, identity, group: group.status.members_at() }),
+                moving("ScaleOut", target),
+            ));
         }
         // 4. A member too many leaves, the highest ordinal first, and never while it leads.
         let too_many = members().filter(|(_, place)| place.is_none_or(|ordinal| ordinal >= cluster.replicas));

@@ -230,12 +230,13 @@ impl Region {
                     *volume = Volume { identity: Some(identity.clone()), damaged: false, caught_up: true };
                 }
             }
-            Act::Join { shard: number, ordinal, identity } => {
+            Act::Join { shard: number, ordinal, identity, group } => {
                 let shard = self.shards.get_mut(number).unwrap();
                 self.ids.push((*number, identity.replica));
                 let volume = shard.volumes.get_mut(ordinal).unwrap();
                 if let Some(old) = volume.identity.as_ref().filter(|_| !volume.damaged) {
                     assert!(!shard.voters.contains_key(&old.replica), "a voter was told to forget what it holds");
+                    assert!(group.can_do_without(old.replica, LogIndex(0)), "told to give up without a proof");
                 }
                 *volume = Volume { identity: Some(identity.clone()), damaged: false, caught_up: false };
             }
