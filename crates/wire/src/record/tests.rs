@@ -32,7 +32,8 @@ fn schema_one_stays_as_it_is() {
         encoded.headers.iter().map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value))).collect();
     assert_eq!(
         headers.join(" "),
-        "kind=delta schema=1 origin=us-east shard=2 shards=2 epoch=1 seq=42 hlc=111411200008060935 closed=111411200008060936"
+        "kind=delta schema=1 origin=us-east shard=2 shards=2 epoch=1 seq=42 hlc=111411200008060935 \
+         closed=111411200008060936 traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     );
 }
 
