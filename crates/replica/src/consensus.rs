@@ -211,10 +211,12 @@ impl Replica {
             self.consensus.last_notice = self.now.mono;
             self.announce();
             self.start_links();
+            self.out.push(Command::Leads(true));
         }
     }
 
     pub(crate) fn stop_leading(&mut self) {
+        self.out.push(Command::Leads(false));
         self.fail_waiting_writes();
         self.stop_links();
         self.fail_topology_waiters();

@@ -21,6 +21,10 @@ pub struct Counters {
     pub duplicates_dropped: u64,
     /// Holes in a followed log that were read again.
     pub gaps_healed: u64,
+    /// Times the origin was asked for what a broker lacked.
+    pub detours: u64,
+    /// Records of followed logs that could not be taken.
+    pub poisons_met: u64,
     /// Origin shards loaded anew.
     pub reseeds: u64,
     /// Snapshots taken.

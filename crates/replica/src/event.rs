@@ -106,14 +106,21 @@ pub enum Event {
     },
     /// The snapshot could not be installed.
     InstallFailed(String),
-    /// Records of an origin shard's log that a broker brought.
+    /// Records that a broker holds of a log that is followed.
     Records {
-        /// Whose log.
-        origin: OriginShard,
-        /// In order, each with the place in the source that follows it.
+        /// The number of [`Command::Follow`].
+        call: u64,
+        /// In order, each with its place.
         records: Vec<(Record, SourcePosition)>,
         /// How many shards the origin region has.
         origin_shards: u16,
+    },
+    /// A record that is none of the log that is followed, or cannot be read; what follows it is read on.
+    Poison {
+        /// The number of [`Command::Follow`].
+        call: u64,
+        /// What is wrong with it.
+        poison: Poison,
     },
     /// The disk is full, or no longer is.
     DiskFull(bool),
@@ -203,6 +210,39 @@ pub enum Command {
     },
     /// Changes of another region were applied here that go back to requests with a trace: tell where they got to.
     Traced(Vec<Traced>),
+    /// This replica leads its shard now, or does not any more: the leader publishes the shard's delta log where it is to be
+    /// published, reading it as another region does.
+    Leads(bool),
+    /// Read an origin shard's records from the broker; then say [`Event::Records`] and [`Event::Poison`] under this number.
+    Follow {
+        /// The number.
+        call: u64,
+        /// Whose records.
+        origin: OriginShard,
+        /// From the one behind this place; from the oldest when it is none of a broker, or gone.
+        after: SourcePosition,
+        /// How many bytes, counted by [`crate::record_bytes`], may be handed over.
+        credit: u64,
+    },
+    /// So many bytes more.
+    FollowCredit {
+        /// The number of [`Command::Follow`].
+        call: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// No more.
+    Unfollow {
+        /// The number of [`Command::Follow`].
+        call: u64,
+    },
+    /// A record of an origin shard's log could not be taken, and an operator should look at it.
+    Poisoned {
+        /// Whose log.
+        origin: OriginShard,
+        /// What and where.
+        poison: Poison,
+    },
     /// This replica must not serve any more; its log or state cannot be trusted.
     OutOfService(String),
     /// The leadership is handed over, or there is none: the process may stop.
@@ -220,6 +260,34 @@ pub struct Traced {
     pub seq: Seq,
     /// When the origin stamped it.
     pub committed_at: Hlc,
+}
+
+/// A record of a followed log that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poison {
+    /// Where it stands.
+    pub at: SourcePosition,
+    /// The sequence that it claims, if it can be told.
+    pub seq: Option<Seq>,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
+/// How an origin shard is followed just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Whose log.
+    pub origin: OriginShard,
+    /// Deltas taken in and not applied.
+    pub in_flight: u64,
+    /// What is done: `closed`, `streaming` from the origin, `reading` from a broker, `seeding`.
+    pub phase: &'static str,
+    /// How long nothing was heard; `None` while nothing is read.
+    pub silent: Option<Duration>,
+    /// The origin is read because the broker lacks something.
+    pub detour: bool,
+    /// The newest record that could not be taken since this replica leads.
+    pub poison: Option<Poison>,
 }
 
 /// A read of the local state.

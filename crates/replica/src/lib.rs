@@ -38,8 +38,10 @@ mod topology;
 pub mod volume;
 
 pub use counters::Counters;
-pub use event::{Command, Event, Now, Peer, ReadResult, ReadWhat, Traced};
+pub use event::{Command, Event, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};
+pub use links::record_bytes;
 pub use log::{LogRecord, RecordError};
+pub use meridian_tail::Record;
 pub use reads::execute;
 pub use replica::Replica;
 pub use restore::{Found, RestoreError};

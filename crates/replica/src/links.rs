@@ -6,17 +6,24 @@
 //!      │               ▼ gone at every replica
 //!      └──────────── seeding: page ──► Seed{Begin, Chunk, Commit} proposed ──applied──► next page
 //! ```
+//! Records come from the origin itself, or through the shell from a broker; what a broker cannot give (`broker`) comes from
+//! the origin too.
 
-use std::collections::BTreeMap;
+mod broker;
+mod seeding;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use meridian_model::{CollectionUid, Hlc, OriginShard, PointId, Position, RegionName, Seq, ShardNumber};
-use meridian_shard::{Entry, Outcome, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Stamp};
+use meridian_model::{Delta, Hlc, OriginShard, PointId, Position, RegionName, Seq, ShardNumber};
+use meridian_shard::{Entry, Outcome, RemoteBatch, SourcePosition};
 use meridian_tail::{Batch, Chaser, Record, Taken};
-use meridian_wire::frame::{RegionCall, RegionMessage, SeedPage, TailAnswer, TailCall};
+use meridian_wire::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
 
+use self::broker::Detour;
+use self::seeding::Seeding;
 use crate::settings::Sabotage;
-use crate::{Command, Peer, Replica};
+use crate::{Command, LinkStatus, Peer, Poison, Replica};
 
 /// Bytes of records that may be under way to one chaser.
 const CREDIT_BYTES: u64 = 8 << 20;
@@ -30,6 +37,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Before a failed open or seed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Before the origin is asked again for a delta that it sent and that cannot be taken.
+const POISON_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// All origin shards that are chased.
 #[derive(Debug, Default)]
@@ -45,14 +54,22 @@ struct Link {
     chaser: Chaser,
     phase: Phase,
     origin_shards: u16,
-    /// Source position behind what is taken in; moves with the batches.
+    /// Source position behind what stands in batches.
     source: SourcePosition,
+    /// Source positions behind what is taken in and not in a batch yet.
+    sources: VecDeque<(Position, SourcePosition)>,
     /// Ends of the batches proposed and not applied, with the bytes they give back.
     under_way: Vec<(Position, u64)>,
     /// Bytes taken in and not in a batch yet.
     taken_bytes: u64,
     /// The records come from a broker.
     broker: bool,
+    /// Where a gap was met last, while reading from a broker.
+    gap: Option<Seq>,
+    /// The origin itself is read, because the broker lacks something.
+    detour: Option<Detour>,
+    /// The newest record that could not be taken.
+    poison: Option<Poison>,
 }
 
 #[derive(Debug)]
@@ -60,29 +77,18 @@ enum Phase {
     /// Opened at this time.
     Closed { again_at: Duration },
     /// Under this number; something was heard at this time.
-    Streaming { call: u64, heard: Duration, spoken: Duration },
+    Streaming { call: u64, heard: Duration, spoken: Duration, path: Path },
     /// Reading pages.
     Seeding(Seeding),
 }
 
-#[derive(Debug)]
-struct Seeding {
-    call: u64,
-    asked: Duration,
-    /// Where the first page stood, and the closed time that holds there.
-    at: Option<Position>,
-    closed: Hlc,
-    after: Option<(CollectionUid, PointId)>,
-    /// Proposed: ask for the next page, or end, when it is applied.
-    proposed: Option<Proposed>,
-}
-
-#[derive(Debug)]
-struct Proposed {
-    origin_shards: u16,
-    next: Option<(CollectionUid, PointId)>,
-    committing: bool,
-    at_tick: Duration,
+/// Where a stream comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// The origin.
+    Direct,
+    /// A broker, through the shell.
+    Broker,
 }
 
 impl Replica {
@@ -100,8 +106,8 @@ impl Replica {
     }
 
     pub(crate) fn stop_links(&mut self) {
-        for (number, origin) in std::mem::take(&mut self.links.calls) {
-            self.tail_message(&origin, number, TailCall::Close);
+        for origin in self.links.links.keys().cloned().collect::<Vec<_>>() {
+            self.close_link(&origin);
         }
         self.links.links.clear();
     }
@@ -123,10 +129,20 @@ impl Replica {
         let state = self.state.read();
         let claimed = state.safe().get(&origin).copied().unwrap_or_default();
         let chaser = Chaser::new(origin.clone(), state.tail_position(&origin), claimed);
-        let source = state.source_position(&origin).unwrap_or(SourcePosition::Direct);
         drop(state);
-        let phase = Phase::Closed { again_at: self.now.mono };
-        let link = Link { chaser, phase, origin_shards, source, under_way: Vec::new(), taken_bytes: 0, broker };
+        let link = Link {
+            chaser,
+            phase: Phase::Closed { again_at: self.now.mono },
+            origin_shards,
+            source: SourcePosition::Direct,
+            sources: VecDeque::new(),
+            under_way: Vec::new(),
+            taken_bytes: 0,
+            broker,
+            gap: None,
+            detour: None,
+            poison: None,
+        };
         self.links.links.insert(origin, link);
     }
 
@@ -145,9 +161,10 @@ impl Replica {
             let Some(link) = self.links.links.get(&origin) else { continue };
             let stuck = |at: Duration| now.saturating_sub(at) >= SILENCE;
             match &link.phase {
-                Phase::Closed { again_at } if *again_at <= now && !link.broker => self.open_stream(&origin),
-                Phase::Streaming { heard, .. } if stuck(*heard) && !link.broker => self.close_link(&origin),
-                Phase::Streaming { spoken, .. } if now.saturating_sub(*spoken) >= KEEP_ALIVE => {
+                Phase::Closed { again_at } if *again_at <= now => self.open_stream(&origin),
+                // Only the origin itself repeats its promise while nothing changes.
+                Phase::Streaming { heard, path: Path::Direct, .. } if stuck(*heard) => self.close_link(&origin),
+                Phase::Streaming { spoken, path: Path::Direct, .. } if now.saturating_sub(*spoken) >= KEEP_ALIVE => {
                     self.give_credit(&origin, 0);
                 }
                 Phase::Seeding(Seeding { proposed: None, asked, .. }) if stuck(*asked) => self.ask_for_page(&origin),
@@ -162,12 +179,15 @@ impl Replica {
 
     fn give_credit(&mut self, origin: &OriginShard, bytes: u64) {
         let now = self.now.mono;
-        let Some(Link { phase: Phase::Streaming { call, spoken, .. }, .. }) = self.links.links.get_mut(origin) else {
+        let Some(Link { phase: Phase::Streaming { call, spoken, path, .. }, .. }) = self.links.links.get_mut(origin)
+        else {
             return;
         };
         *spoken = now;
-        let call = *call;
-        self.tail_message(origin, call, TailCall::Credit(bytes));
+        match (*call, *path) {
+            (call, Path::Direct) => self.tail_message(origin, call, TailCall::Credit(bytes)),
+            (call, Path::Broker) => self.out.push(Command::FollowCredit { call, bytes }),
+        }
     }
 
     fn open_stream(&mut self, origin: &OriginShard) {
@@ -175,33 +195,57 @@ impl Replica {
         let now = self.now.mono;
         let Some(link) = self.links.links.get_mut(origin) else { return };
         link.under_way.clear();
+        link.sources.clear();
         link.taken_bytes = 0;
         let state = self.state.read();
         let claimed = state.safe().get(origin).copied().unwrap_or_default();
-        link.chaser.rewind(state.tail_position(origin), claimed);
+        let applied = state.tail_position(origin);
+        link.chaser.rewind(applied, claimed);
+        if link.broker {
+            link.end_detour(applied, state.source_position(origin));
+        }
         drop(state);
-        let after = link.chaser.taken();
-        link.phase = Phase::Streaming { call, heard: now, spoken: now };
+        let path = if link.broker && link.detour.is_none() { Path::Broker } else { Path::Direct };
+        let source = link.source;
+        link.phase = Phase::Streaming { call, heard: now, spoken: now, path };
         self.links.calls.insert(call, origin.clone());
-        self.tail_message(origin, call, TailCall::Open { after, credit: CREDIT_BYTES });
+        match path {
+            Path::Direct => self.tail_message(origin, call, TailCall::Open { after: applied, credit: CREDIT_BYTES }),
+            Path::Broker => {
+                let origin = origin.clone();
+                self.out.push(Command::Follow { call, origin, after: source, credit: CREDIT_BYTES });
+            }
+        }
     }
 
     /// Ends the stream; it is opened again soon, behind what is applied then.
     fn close_link(&mut self, origin: &OriginShard) {
-        let again_at = self.now.mono + RETRY_AFTER;
+        self.close_link_for(origin, RETRY_AFTER);
+    }
+
+    fn close_link_for(&mut self, origin: &OriginShard, wait: Duration) {
+        let again_at = self.now.mono + wait;
         let Some(link) = self.links.links.get_mut(origin) else { return };
         let phase = std::mem::replace(&mut link.phase, Phase::Closed { again_at });
-        let call = match phase {
-            Phase::Streaming { call, .. } | Phase::Seeding(Seeding { call, .. }) => call,
+        let (call, path) = match phase {
+            Phase::Streaming { call, path, .. } => (call, path),
+            Phase::Seeding(Seeding { call, .. }) => (call, Path::Direct),
             Phase::Closed { .. } => return,
         };
         self.links.calls.remove(&call);
-        self.tail_message(origin, call, TailCall::Close);
+        match path {
+            Path::Direct => self.tail_message(origin, call, TailCall::Close),
+            Path::Broker => self.out.push(Command::Unfollow { call }),
+        }
     }
 
     pub(crate) fn links_lost(&mut self, peer: &Peer) {
         let Peer::Region(region) = peer else { return };
-        let lost: Vec<OriginShard> = self.links.links.keys().filter(|o| o.region == *region).cloned().collect();
+        let direct = |link: &Link| !matches!(link.phase, Phase::Streaming { path: Path::Broker, .. });
+        let lost: Vec<OriginShard> = (self.links.links.iter())
+            .filter(|(origin, link)| origin.region == *region && direct(link))
+            .map(|(origin, _)| origin.clone())
+            .collect();
         for origin in lost {
             self.close_link(&origin);
         }
@@ -211,6 +255,7 @@ impl Replica {
         let Some(origin) = self.links.calls.get(&call).cloned() else { return };
         match answer {
             TailAnswer::Records { deltas, at, closed, origin_shards } => {
+                let newest = deltas.is_empty();
                 let mut records: Vec<(Record, SourcePosition)> = Vec::with_capacity(deltas.len() + 1);
                 for delta in deltas {
                     // Later changes of this shard have larger stamps, so each delta closes its own.
@@ -219,6 +264,9 @@ impl Replica {
                 }
                 records.push((Record::Close { at, closed }, SourcePosition::Direct));
                 self.take_records(&origin, records, origin_shards);
+                if newest {
+                    self.origin_has_no_more(&origin, at);
+                }
             }
             TailAnswer::Gone => self.begin_seed(&origin),
             TailAnswer::Unavailable => self.close_link(&origin),
@@ -226,50 +274,91 @@ impl Replica {
         }
     }
 
-    pub(crate) fn broker_records(
-        &mut self,
-        origin: &OriginShard,
-        records: Vec<(Record, SourcePosition)>,
-        origin_shards: u16,
-    ) {
-        let broker = self.links.links.get(origin).is_some_and(|link| link.broker);
-        if broker && self.is_leading() {
-            self.take_records(origin, records, origin_shards);
-        }
-    }
-
     fn take_records(&mut self, origin: &OriginShard, records: Vec<(Record, SourcePosition)>, origin_shards: u16) {
         self.learn_origin_shards(&origin.region, origin_shards);
         let now = self.now.mono;
         let sabotage = self.settings.sabotage;
+        let newest_allowed = self.newest_allowed();
         let Some(link) = self.links.links.get_mut(origin) else { return };
-        if let Phase::Streaming { heard, .. } = &mut link.phase {
+        let mut path = Path::Direct;
+        if let Phase::Streaming { heard, path: from, .. } = &mut link.phase {
             *heard = now;
+            path = *from;
         }
         link.origin_shards = link.origin_shards.max(origin_shards);
-        let mut hole = false;
+        let state = self.state.read();
+        let (mut hole, mut poison, mut unused) = (None, None, 0);
         for (record, source) in records {
-            let bytes = size_of(&record);
-            let is_delta = matches!(record, Record::Delta { .. });
+            let bytes = record_bytes(&record);
             if sabotage == Some(Sabotage::AcceptGap) {
                 link.chaser.skip_to(&record);
             }
+            let delta = match &record {
+                Record::Delta { delta, .. } => Some(delta),
+                Record::Close { .. } => None,
+            };
+            let (is_delta, before) = (delta.is_some(), position_before(&record));
+            let new = |delta: &&Delta| Position { epoch: delta.epoch, seq: delta.seq } > link.chaser.taken();
+            let fault = match &record {
+                // Whoever writes to a broker could promise anything; the origin would not, by a clock like ours.
+                Record::Close { closed, .. } if path == Path::Broker && closed.0 > newest_allowed => {
+                    Some("its promise is of a time that this clock is far from".to_owned())
+                }
+                _ => (delta.filter(new))
+                    .and_then(|delta| state.check_remote(std::slice::from_ref(delta)).err())
+                    .map(|(_, fault)| fault.to_string()),
+            };
+            if let Some(fault) = fault {
+                unused += bytes;
+                poison = Some(Poison { at: source, seq: Some(position_of(&record).seq), fault });
+                match path {
+                    // What follows it shows the gap.
+                    Path::Broker => continue,
+                    Path::Direct => break,
+                }
+            }
             match link.chaser.take(record) {
-                Taken::Accepted => link.taken_bytes += bytes,
-                // A promise that says nothing new is no duplicate.
-                Taken::Duplicate => self.counters.duplicates_dropped += u64::from(is_delta),
+                Taken::Accepted => {
+                    link.taken_bytes += bytes;
+                    if path == Path::Broker {
+                        link.sources.push_back((link.chaser.taken(), source));
+                    }
+                }
+                Taken::Duplicate => {
+                    unused += bytes;
+                    // A promise that says nothing new is no duplicate.
+                    self.counters.duplicates_dropped += u64::from(is_delta);
+                }
                 Taken::Gap { .. } | Taken::NewEpoch { .. } => {
-                    hole = true;
+                    hole = Some((before, source));
                     break;
                 }
             }
-            link.source = source;
         }
-        if hole {
+        drop(state);
+        if unused > 0 {
+            self.give_credit(origin, unused);
+        }
+        let poisoned = poison.is_some();
+        if let Some(poison) = poison {
+            self.note_poison(origin, poison);
+        }
+        // What was taken in before must not wait for what is missing.
+        self.propose_batches(origin);
+        if let Some((before, source)) = hole {
             self.counters.gaps_healed += 1;
             self.close_link(origin);
+            if path == Path::Broker {
+                self.broker_gap(origin, before, source);
+            }
+        } else if poisoned && path == Path::Direct {
+            self.close_link_for(origin, POISON_RETRY_AFTER);
         }
-        self.propose_batches(origin);
+    }
+
+    /// The largest stamp that is believed.
+    fn newest_allowed(&self) -> u64 {
+        Hlc::at(self.now.wall).0.saturating_add(millis(self.settings.max_drift) << 16)
     }
 
     fn learn_origin_shards(&mut self, region: &RegionName, origin_shards: u16) {
@@ -282,7 +371,7 @@ impl Replica {
     fn propose_batches(&mut self, origin: &OriginShard) {
         let table = self.state.read().table().clone();
         let own = self.me().shard;
-        let newest_allowed = Hlc::at(self.now.wall).0.saturating_add(millis(self.settings.max_drift) << 16);
+        let newest_allowed = self.newest_allowed();
         let disk_full = self.disk_full;
         let Some(link) = self.links.links.get_mut(origin) else { return };
         if matches!(link.phase, Phase::Seeding(_)) {
@@ -299,6 +388,9 @@ impl Replica {
                 batch.from = Seq(1);
             }
             let end = Position { epoch: batch.epoch, seq: batch.to };
+            while let Some((_, source)) = link.sources.pop_front_if(|(at, _)| *at <= end) {
+                link.source = source;
+            }
             let entry = Entry::RemoteBatch(batch_entry(origin, batch, link.origin_shards, link.source, |point| {
                 table.shard_of(point) == own
             }));
@@ -327,6 +419,9 @@ impl Replica {
                 if credit > 0 {
                     self.give_credit(origin, credit);
                 }
+                if self.is_past_detour(origin) {
+                    return self.close_link(origin);
+                }
                 self.propose_batches(origin);
             }
             // Begun by an earlier leader, and nobody goes on with it.
@@ -343,88 +438,24 @@ impl Replica {
         }
     }
 
-    /// The log of the origin no longer reaches back to where this shard is.
-    fn begin_seed(&mut self, origin: &OriginShard) {
-        self.close_link(origin);
-        self.counters.reseeds += 1;
-        let asked = self.now.mono;
-        let Some(link) = self.links.links.get_mut(origin) else { return };
-        link.phase =
-            Phase::Seeding(Seeding { call: 0, asked, at: None, closed: Hlc::ZERO, after: None, proposed: None });
-        self.ask_for_page(origin);
-    }
-
-    fn ask_for_page(&mut self, origin: &OriginShard) {
-        let call = self.number();
-        let now = self.now.mono;
-        let Some(Link { phase: Phase::Seeding(seeding), .. }) = self.links.links.get_mut(origin) else { return };
-        self.links.calls.remove(&seeding.call);
-        seeding.call = call;
-        seeding.asked = now;
-        seeding.proposed = None;
-        let body = TailCall::Seed { at: seeding.at, after: seeding.after };
-        self.links.calls.insert(call, origin.clone());
-        self.tail_message(origin, call, body);
-    }
-
-    fn seed_page(&mut self, origin: &OriginShard, page: SeedPage) {
-        let (table, own) = (self.state.read().table().clone(), self.me().shard);
-        let now = self.now.mono;
-        let Some(Link { phase: Phase::Seeding(seeding), .. }) = self.links.links.get_mut(origin) else { return };
-        if seeding.proposed.is_some() {
-            return;
-        }
-        let first = seeding.at.is_none();
-        if first {
-            seeding.at = Some(page.at);
-            seeding.closed = page.closed;
-        }
-        let proposed = Proposed { origin_shards: page.origin_shards, next: page.next, committing: false, at_tick: now };
-        seeding.proposed = Some(proposed);
-        let points = (page.points.into_iter())
-            .filter(|point| table.shard_of(point.point) == own)
-            .map(|point| seed_point(origin, point))
-            .collect();
-        if first {
-            let begin = SeedStep::Begin { at: page.at, largest_uid: page.largest_uid };
-            self.propose_seed(origin, begin);
-        }
-        self.propose_seed(origin, SeedStep::Chunk { collections: page.collections, points, read_at: page.read_at });
-    }
-
-    fn propose_seed(&mut self, origin: &OriginShard, step: SeedStep) {
-        let entry = Entry::Seed { origin: origin.clone(), step };
-        if self.raft.propose(entry.encode()).is_err() {
-            self.close_link(origin);
-        }
-    }
-
-    /// A step of a seed was applied or refused.
-    pub(crate) fn seed_applied(&mut self, origin: &OriginShard, outcome: &Outcome) {
-        let now = self.now.mono;
-        let Some(Link { phase: Phase::Seeding(seeding), .. }) = self.links.links.get_mut(origin) else { return };
-        match outcome {
-            Outcome::SeedBegun { .. } => {}
-            Outcome::SeedMerged { .. } => {
-                let (Some(at), Some(proposed)) = (seeding.at, seeding.proposed.as_mut()) else { return };
-                if proposed.next.is_some() {
-                    seeding.after = proposed.next;
-                    return self.ask_for_page(origin);
-                }
-                if !proposed.committing {
-                    proposed.committing = true;
-                    proposed.at_tick = now;
-                    let (closed, origin_shards) = (seeding.closed, proposed.origin_shards);
-                    self.propose_seed(origin, SeedStep::Commit { position: at, closed, origin_shards });
-                }
-            }
-            Outcome::Seeded { .. } => self.close_link(origin),
-            _ => self.begin_seed(origin),
-        }
-    }
-
-    pub(crate) fn links_in_flight(&self) -> Vec<(OriginShard, u64)> {
-        self.links.links.iter().map(|(origin, link)| (origin.clone(), link.chaser.in_flight())).collect()
+    pub(crate) fn link_statuses(&self) -> Vec<LinkStatus> {
+        let status = |(origin, link): (&OriginShard, &Link)| LinkStatus {
+            origin: origin.clone(),
+            in_flight: link.chaser.in_flight(),
+            phase: match &link.phase {
+                Phase::Closed { .. } => "closed",
+                Phase::Streaming { path: Path::Direct, .. } => "streaming",
+                Phase::Streaming { path: Path::Broker, .. } => "reading",
+                Phase::Seeding(_) => "seeding",
+            },
+            silent: match &link.phase {
+                Phase::Streaming { heard, .. } => Some(self.now.mono.saturating_sub(*heard)),
+                Phase::Closed { .. } | Phase::Seeding(_) => None,
+            },
+            detour: link.detour.is_some(),
+            poison: link.poison.clone(),
+        };
+        self.links.links.iter().map(status).collect()
     }
 }
 
@@ -445,14 +476,26 @@ fn batch_entry(
     RemoteBatch { origin: origin.clone(), epoch, from, to, deltas, closed, origin_shards, source }
 }
 
-fn seed_point(origin: &OriginShard, point: meridian_wire::frame::SeedPoint) -> SeedPoint {
-    let Position { epoch, seq } = point.position;
-    let stamp = Stamp { hlc: point.committed_at, origin: origin.clone(), epoch, seq };
-    let meridian_wire::frame::SeedPoint { collection, point, vectors, payload, .. } = point;
-    SeedPoint { collection, point, vectors, payload, stamp }
+/// Where a record stands in the log.
+fn position_of(record: &Record) -> Position {
+    match record {
+        Record::Delta { delta, .. } => Position { epoch: delta.epoch, seq: delta.seq },
+        Record::Close { at, .. } => *at,
+    }
 }
 
-fn size_of(record: &Record) -> u64 {
+/// The position behind which a record can be taken.
+fn position_before(record: &Record) -> Position {
+    let Position { epoch, seq } = position_of(record);
+    match record {
+        Record::Delta { .. } => Position { epoch, seq: Seq(seq.0.saturating_sub(1)) },
+        Record::Close { .. } => Position { epoch, seq },
+    }
+}
+
+/// What a record takes of the credit of [`Command::Follow`].
+#[must_use]
+pub fn record_bytes(record: &Record) -> u64 {
     match record {
         Record::Delta { delta, .. } => crate::tails::size_of(delta),
         Record::Close { .. } => 0,

@@ -127,7 +127,8 @@ impl Replica {
             Event::InstallWants { file, offset, len } => self.install_wants(file, offset, len),
             Event::Installed { meta, state } => self.installed(&meta, *state),
             Event::InstallFailed(reason) => self.install_failed(&reason),
-            Event::Records { origin, records, origin_shards } => self.broker_records(&origin, records, origin_shards),
+            Event::Records { call, records, origin_shards } => self.broker_records(call, records, origin_shards),
+            Event::Poison { call, poison } => self.broker_poison(call, poison),
             Event::DiskFull(full) => self.disk_full = full,
             Event::Drain => self.drain(),
         }
@@ -274,9 +275,10 @@ impl Replica {
         self.state.write().diverge(payload);
     }
 
-    /// How far the chased origin shards are: origin shard, and the deltas taken in and not applied.
-    pub fn chased(&self) -> Vec<(OriginShard, u64)> {
-        self.links_in_flight()
+    /// How the origin shards are followed; empty unless this replica leads.
+    #[must_use]
+    pub fn chased(&self) -> Vec<crate::LinkStatus> {
+        self.link_statuses()
     }
 
     pub(crate) fn send(&mut self, to: NodeId, message: PeerMessage) {

@@ -30,6 +30,8 @@ pub enum Healing {
     RightClock(usize),
     /// No end, but a beginning that waits for its moment.
     Diverge { pod: usize, looks: u32 },
+    /// The broker is back.
+    Broker,
 }
 
 /// What a seed does to a run.
@@ -50,6 +52,8 @@ const KINDS: u64 = 28;
 
 /// A replica's state becomes another than its group's.
 const DIVERGENCE: u64 = 26;
+/// Those of a seed with a broker, behind the others.
+const BROKER_KINDS: u64 = 6;
 
 impl World {
     /// Does the next fault, and plans the one after it.
@@ -63,7 +67,7 @@ impl World {
             Some(Sabotage::AcceptLogDamage) if self.rng.per_mille(400) => 13,
             Some(Sabotage::AckBeforeFsync) if self.rng.per_mille(300) => 3,
             Some(Sabotage::ServeDivergence) if self.rng.per_mille(400) => DIVERGENCE,
-            _ => self.rng.below(KINDS),
+            _ => self.rng.below(if self.broker.used { KINDS + BROKER_KINDS } else { KINDS }),
         };
         let lasting = self.fault(kind);
         self.trace(0xfa17 ^ (kind << 16));
@@ -191,6 +195,7 @@ impl World {
                 Some(SECOND)
             }
             DIVERGENCE => self.plan_divergence(),
+            KINDS.. => self.break_broker((kind - KINDS) % 4),
             _ => {
                 let rng = &mut self.rng;
                 self.network.weather = Weather { lost: rng.below(60), doubled: rng.below(60), late: rng.below(60) };
@@ -308,7 +313,8 @@ impl World {
     /// The link is paused, or deleted, and comes back.
     fn pause_link(&mut self, delete: bool) -> Option<Micros> {
         let source = self.regions[self.primary].clone();
-        let links = if delete { Vec::new() } else { vec![LinkSettings { source, paused: true, kafka: false }] };
+        let links =
+            if delete { Vec::new() } else { vec![LinkSettings { source, paused: true, kafka: self.broker.used }] };
         self.set_links(links);
         let lasting = self.rng.between(300, 4500) * MILLI;
         self.queue.push(self.now + lasting, What::Heal(Healing::Links));
@@ -324,7 +330,7 @@ impl World {
             Healing::Fair => self.network.weather = FAIR,
             Healing::Links => {
                 let source = self.regions[self.primary].clone();
-                self.set_links(vec![LinkSettings { source, paused: false, kafka: false }]);
+                self.set_links(vec![LinkSettings { source, paused: false, kafka: self.broker.used }]);
             }
             Healing::Stop { pod, life, start_at } => {
                 if self.pods[pod].life == life {
@@ -334,6 +340,7 @@ impl World {
             }
             Healing::RightClock(pod) => self.pods[pod].clock = Clock::new(0, 0),
             Healing::Diverge { pod, looks } => self.diverge(pod, looks),
+            Healing::Broker => self.heal_broker(),
         }
     }
 
@@ -343,6 +350,7 @@ impl World {
         self.calm = true;
         self.network.clear();
         self.heal(Healing::Links);
+        self.heal_broker();
         for pod in 0..self.pods.len() {
             self.heal(Healing::FastDisk(pod));
             self.heal(Healing::Space(pod));

@@ -13,6 +13,7 @@
 //!
 //! Start reading at [`run`], then `world`, then `history`.
 
+mod broker;
 mod clients;
 mod clock;
 mod divergence;

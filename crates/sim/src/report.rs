@@ -28,6 +28,12 @@ pub struct Counts {
     pub vindications: u64,
     pub heals: u64,
     pub wrong_reads: u64,
+    pub detours: u64,
+    pub poisons_met: u64,
+    pub broker_outages: u64,
+    pub offsets_gone: u64,
+    pub published_again: u64,
+    pub publishing_skipped: u64,
     pub fresh: u64,
     pub waited: u64,
     pub redirected: u64,
@@ -65,6 +71,12 @@ macro_rules! all {
         f("vindications", $self.vindications);
         f("heals", $self.heals);
         f("wrong reads before that", $self.wrong_reads);
+        f("detours", $self.detours);
+        f("poisons met", $self.poisons_met);
+        f("broker outages", $self.broker_outages);
+        f("offsets gone", $self.offsets_gone);
+        f("published again", $self.published_again);
+        f("publishing skipped", $self.publishing_skipped);
         f("answers fresh", $self.fresh);
         f("answers waited", $self.waited);
         f("answers redirected", $self.redirected);
@@ -112,6 +124,12 @@ impl Counts {
         sum(&mut self.vindications, other.vindications);
         sum(&mut self.heals, other.heals);
         sum(&mut self.wrong_reads, other.wrong_reads);
+        sum(&mut self.detours, other.detours);
+        sum(&mut self.poisons_met, other.poisons_met);
+        sum(&mut self.broker_outages, other.broker_outages);
+        sum(&mut self.offsets_gone, other.offsets_gone);
+        sum(&mut self.published_again, other.published_again);
+        sum(&mut self.publishing_skipped, other.publishing_skipped);
         sum(&mut self.fresh, other.fresh);
         sum(&mut self.waited, other.waited);
         sum(&mut self.redirected, other.redirected);

@@ -11,6 +11,7 @@ use meridian_store::{CommitError, SimDisk};
 use meridian_wire::frame::PeerMessage;
 use meridian_wire::topology::{Genesis, Identity, Member};
 
+use crate::broker::{AtBroker, Broker};
 use crate::clients::Clients;
 use crate::clock::{Clock, MILLI, Micros, SECOND};
 use crate::divergence::Divergences;
@@ -65,6 +66,8 @@ pub enum What {
     Start { pod: usize },
     /// The operator and the invariants take a look.
     Look,
+    /// Something happens at the broker.
+    Broker(AtBroker),
     /// The next fault.
     Fault,
     /// A fault ends.
@@ -87,6 +90,7 @@ pub struct World {
     /// What the following region follows just now.
     pub links: Vec<LinkSettings>,
     pub network: Network,
+    pub broker: Broker,
     pub clients: Clients,
     pub history: History,
     pub ledger: Ledger,
@@ -108,13 +112,16 @@ impl World {
         let mut rng = Rng::new(seed);
         let regions = ["us-east", "eu-west"].map(|name| RegionName::new(name).expect("a good name")).to_vec();
         let primary = usize::try_from(seed % 2).unwrap_or_default();
-        let links = vec![LinkSettings { source: regions[primary].clone(), paused: false, kafka: false }];
+        // One seed in three has a broker between the regions.
+        let kafka = seed % 3 == 1;
+        let links = vec![LinkSettings { source: regions[primary].clone(), paused: false, kafka }];
         let mut world = Self {
             seed,
             plan,
             now: 0,
             queue: Queue::new(),
             network: Network::new(&mut rng),
+            broker: Broker::new(kafka),
             rng,
             pods: Vec::new(),
             regions,
@@ -310,6 +317,7 @@ impl World {
             | What::Snapshot { pod, .. } => Some(*pod),
             What::Frame { to, .. } => Some(*to),
             What::RegionFrame { connection, to_dialer, .. } => self.network.end(*connection, *to_dialer),
+            What::Broker(what) => what.pod(),
             _ => None,
         };
         if let Some(until) = busy.map(|pod| self.pods[pod].paused_until).filter(|until| *until > self.now) {
@@ -341,6 +349,7 @@ impl World {
                 self.queue.push(self.now + LOOK, What::Look);
                 self.look();
             }
+            What::Broker(what) => self.at_broker(what),
             What::Fault => self.next_fault(),
             What::Heal(healing) => self.heal(healing),
             What::Client { client, turn } => self.client_wakes(client, turn),
@@ -398,7 +407,11 @@ impl World {
                 }
                 self.send(pod, to, message);
             }
-            Command::SendRegion(to, message) => self.send_region(pod, &to, message),
+            Command::SendRegion(to, message) => {
+                if !self.broker_hears(pod, &to, &message) {
+                    self.send_region(pod, &to, message);
+                }
+            }
             Command::Dial(..) => {}
             Command::Traced(traced) => self.counts.traces_followed += traced.len() as u64,
             Command::TopologyReply { answer, .. } => self.log(|| format!("pod {pod} to the operator: {answer:?}")),
@@ -414,6 +427,11 @@ impl World {
                 let at = self.now + self.rng.between(MILLI, 8 * MILLI);
                 self.queue.push(at, What::Snapshot { pod, life, command });
             }
+            Command::Leads(leads) => self.broker_leads(pod, leads),
+            Command::Follow { call, origin, after, credit } => self.broker_follow(pod, call, origin, after, credit),
+            Command::FollowCredit { call, bytes } => self.broker_credit(pod, call, bytes),
+            Command::Unfollow { call } => self.broker_unfollow(pod, call),
+            Command::Poisoned { origin, poison } => self.log(|| format!("pod {pod}: {origin}: {poison:?}")),
             Command::OutOfService(reason) => self.out_of_service(pod, &reason),
             Command::Drained => {
                 let at = self.now + self.rng.between(100, 500) * MILLI;
@@ -529,6 +547,8 @@ impl World {
         counts.duplicates_dropped += counters.duplicates_dropped;
         counts.gaps_healed += counters.gaps_healed;
         counts.reseeds += counters.reseeds;
+        counts.detours += counters.detours;
+        counts.poisons_met += counters.poisons_met;
         counts.divergences_noticed += counters.checksums_differed;
         counts.vindications += counters.vindications;
         counts.heals += counters.heals;

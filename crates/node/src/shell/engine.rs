@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::WallMillis;
 use meridian_replica::volume::{LogVolume, SnapshotVolume};
-use meridian_replica::{Command, Event, Now, Replica};
+use meridian_replica::{Command, Event, Now, Poison, Replica};
 use meridian_store::RealDisk;
 use meridian_wire::client::{Freshness, Outcome, Refusal, Reply, Request};
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
@@ -308,6 +308,12 @@ impl Turn {
             | Command::ReadChunk { .. }
             | Command::Install { .. }
             | Command::InstallChunk { .. }) => drop(self.snapshots.send(command)),
+            // A configuration that asks for a broker is refused at the start, so there is nobody to tell.
+            Command::Leads(_) | Command::Follow { .. } | Command::FollowCredit { .. } | Command::Unfollow { .. } => {}
+            Command::Poisoned { origin, poison } => {
+                let Poison { at, seq, fault } = poison;
+                tracing::error!(%origin, ?at, ?seq, fault, "a record of a followed log cannot be taken");
+            }
             Command::OutOfService(reason) => tracing::error!(%reason, "this replica is out of service"),
             Command::Drained => {
                 if let Some(drained) = self.drained.take() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meridian_model::{Hlc, OriginShard, RegionName, WallMillis};
-use meridian_replica::{Counters, Replica};
+use meridian_replica::{Counters, LinkStatus, Replica};
 use meridian_wire::topology::{ReplicaStatus, Role};
 use parking_lot::RwLock;
 use prometheus_client::metrics::{counter::Counter, family::Family};
@@ -30,7 +30,7 @@ pub(super) struct Observed {
     safe: BTreeMap<OriginShard, Hlc>,
     primary: RegionName,
     digest: String,
-    chased: Vec<(OriginShard, u64)>,
+    chased: Vec<LinkStatus>,
     /// Counters already told to the metrics.
     pending_index: usize,
 }
@@ -68,8 +68,8 @@ impl Observed {
             let labels = OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
             metrics.replication_lag.get_or_create(&labels).set(now.since(*safe).as_secs_f64());
         }
-        for (origin, _) in &self.chased {
-            let labels = OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
+        for link in &self.chased {
+            let labels = OriginLabels::from(&link.origin);
             let counter = |family: &Family<OriginLabels, Counter>, total: u64| {
                 let counter = family.get_or_create(&labels);
                 counter.inc_by(total.saturating_sub(counter.get()));
@@ -182,8 +182,15 @@ impl Reporter for NodeReporter {
         let links: Vec<Value> = (self.links.iter())
             .map(|(source, transport)| {
                 let shards: Vec<Value> = (seen.chased.iter())
-                    .filter(|(origin, _)| origin.region == *source)
-                    .map(|(origin, in_flight)| json!({"shard": origin.shard.number(), "in_flight": in_flight}))
+                    .filter(|link| link.origin.region == *source)
+                    .map(|link| {
+                        json!({
+                            "shard": link.origin.shard.number(),
+                            "in_flight": link.in_flight,
+                            "phase": link.phase,
+                            "poison": link.poison.as_ref().map(|poison| poison.fault.as_str()),
+                        })
+                    })
                     .collect();
                 json!({"source": source.as_str(), "transport": transport, "shards": shards})
             })

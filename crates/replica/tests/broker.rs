@@ -1,0 +1,271 @@
+//! What a leader does with what a broker brings, and does not bring: one replica that is a group of its own, and a shell that
+//! obeys at once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use meridian_model::{
+    ClusterId, CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position, PrimaryTerm, RegionName,
+    ReplicaId, Seq, ShardNumber, Vectors, WallMillis,
+};
+use meridian_replica::volume::{self, LogVolume};
+use meridian_replica::{Command, Event, LinkSettings, Now, Peer, Poison, Record, Replica, Settings, record_bytes};
+use meridian_shard::SourcePosition;
+use meridian_store::SimDisk;
+use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
+use meridian_wire::topology::{Genesis, Identity, Member};
+
+const SEGMENT_BYTES: u64 = 1 << 20;
+
+fn region(name: &str) -> RegionName {
+    RegionName::new(name).unwrap()
+}
+
+fn origin() -> OriginShard {
+    OriginShard { region: region("us-east"), shard: ShardNumber::FIRST }
+}
+
+fn at(offset: i64) -> SourcePosition {
+    SourcePosition::Kafka { partition: 0, offset }
+}
+
+/// A change of another region: it deletes a point of a collection that nobody knows, so only its place counts.
+fn delta(seq: u64) -> Delta {
+    let op = Op::Delete { collection: CollectionUid(9), point: PointId::Num(seq) };
+    Delta { origin: origin(), epoch: Epoch(1), seq: Seq(seq), committed_at: Hlc(seq), op, trace: None }
+}
+
+fn record(seq: u64) -> Record {
+    Record::Delta { delta: delta(seq), closed: Hlc(seq) }
+}
+
+struct Shell {
+    replica: Replica,
+    log: LogVolume<SimDisk>,
+    now: Now,
+    /// What was commanded beside the disk's work, oldest first.
+    seen: Vec<Command>,
+}
+
+impl Shell {
+    /// A leader that follows us-east through a broker.
+    fn new() -> Self {
+        let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
+        let genesis = Genesis {
+            cluster: ClusterId(1),
+            region: region("eu-west"),
+            shard: ShardNumber::FIRST,
+            shards: 1,
+            primary: region("us-east"),
+            primary_term: PrimaryTerm(1),
+        };
+        let identity = Identity { genesis, replica: ReplicaId(1), founders };
+        let disk = SimDisk::new();
+        volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
+        let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
+        let links = vec![LinkSettings { source: region("us-east"), paused: false, kafka: true }];
+        let now = Now { mono: Duration::ZERO, wall: WallMillis(1_000_000) };
+        let replica = Replica::restore(Settings { links, ..Settings::default() }, identity, now, 7, found).unwrap();
+        let mut shell = Self { replica, log, now, seen: Vec::new() };
+        shell.ticks(100);
+        shell
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for command in self.replica.step(self.now, event) {
+                match command {
+                    Command::Persist { number, records } => {
+                        let done = self.log.persist(&[(number, records)]).unwrap();
+                        events.splice(0..0, done.into_iter().rev());
+                    }
+                    other => self.seen.push(other),
+                }
+            }
+        }
+    }
+
+    fn ticks(&mut self, count: u64) {
+        for random in 0..count {
+            self.now.mono += Duration::from_millis(20);
+            self.now.wall = WallMillis(self.now.wall.0 + 20);
+            self.step(Event::Tick { random });
+        }
+    }
+
+    /// The newest order to read the broker: its number, and behind which place.
+    fn follow(&mut self) -> (u64, SourcePosition) {
+        self.ticks(5);
+        let follow = |command: &Command| match command {
+            Command::Follow { call, after, .. } => Some((*call, *after)),
+            _ => None,
+        };
+        self.seen.iter().rev().find_map(follow).unwrap()
+    }
+
+    /// The newest question to the origin: its number, and behind which position.
+    fn opened(&mut self) -> (u64, Position) {
+        self.ticks(5);
+        let open = |command: &Command| match command {
+            Command::SendRegion(_, RegionMessage::Call(call, RegionCall::Tail(_, TailCall::Open { after, .. }))) => {
+                Some((*call, *after))
+            }
+            _ => None,
+        };
+        self.seen.iter().rev().find_map(open).unwrap()
+    }
+
+    fn records(&mut self, call: u64, records: Vec<(Record, SourcePosition)>) {
+        self.step(Event::Records { call, records, origin_shards: 1 });
+        self.ticks(1);
+    }
+
+    /// The origin itself answers.
+    fn answer(&mut self, call: u64, deltas: Vec<Delta>, newest: u64) {
+        let at = Position { epoch: Epoch(1), seq: Seq(newest) };
+        let answer = TailAnswer::Records { deltas, at, closed: Hlc(1_000), origin_shards: 1 };
+        let message = RegionMessage::Answer(call, RegionAnswer::Tail(answer));
+        self.step(Event::Region(Peer::Region(region("us-east")), message));
+        self.ticks(1);
+    }
+
+    fn applied(&self) -> u64 {
+        self.replica.state().vv().position(&origin()).seq.0
+    }
+
+    fn is_on_detour(&self) -> bool {
+        self.replica.chased()[0].detour
+    }
+
+    fn poison(&self) -> Option<Poison> {
+        self.replica.chased().into_iter().find_map(|link| link.poison)
+    }
+
+    fn credit(&self) -> u64 {
+        let given = |command: &Command| match command {
+            Command::FollowCredit { bytes, .. } => *bytes,
+            _ => 0,
+        };
+        self.seen.iter().map(given).sum()
+    }
+}
+
+#[test]
+fn records_of_a_broker_are_applied_and_their_place_with_them() {
+    let mut shell = Shell::new();
+    let (call, after) = shell.follow();
+    assert_eq!(after, SourcePosition::Direct);
+    shell.records(call, (1..=300).zip(5..).map(|(seq, offset)| (record(seq), at(offset))).collect());
+    assert_eq!(shell.applied(), 300);
+    assert_eq!(shell.replica.state().source_position(&origin()), Some(at(304)));
+    assert_eq!(shell.credit(), (1..=300).map(|seq| record_bytes(&record(seq))).sum::<u64>());
+}
+
+#[test]
+fn what_comes_twice_gives_its_credit_back() {
+    let mut shell = Shell::new();
+    let (call, _) = shell.follow();
+    shell.records(call, vec![(record(1), at(0))]);
+    let before = shell.credit();
+    shell.records(call, vec![(record(1), at(1))]);
+    assert_eq!((shell.applied(), shell.credit() - before), (1, record_bytes(&record(1))));
+    assert_eq!(shell.replica.counters().duplicates_dropped, 1);
+}
+
+#[test]
+fn a_gap_is_read_again_then_asked_of_the_origin_and_the_broker_read_on() {
+    let mut shell = Shell::new();
+    let (call, _) = shell.follow();
+    shell.records(call, vec![(record(1), at(0)), (record(4), at(1))]);
+    let (again, after) = shell.follow();
+    assert_ne!(again, call);
+    assert_eq!(after, at(0), "read again behind what is applied");
+    shell.records(again, vec![(record(4), at(1))]);
+    let (direct, behind) = shell.opened();
+    assert_eq!(behind, Position { epoch: Epoch(1), seq: Seq(1) });
+    assert!(shell.is_on_detour());
+    shell.answer(direct, vec![delta(2), delta(3)], 3);
+    assert_eq!(shell.applied(), 3);
+    let (back, after) = shell.follow();
+    assert!(back > direct);
+    assert_eq!(after, at(0), "the record that showed the gap is read once more");
+    shell.records(back, vec![(record(4), at(1))]);
+    assert_eq!((shell.applied(), shell.is_on_detour()), (4, false));
+}
+
+#[test]
+fn while_the_origin_is_away_the_link_stands_and_tries() {
+    let mut shell = Shell::new();
+    for _ in 0..2 {
+        let (call, _) = shell.follow();
+        shell.records(call, vec![(record(3), at(0))]);
+    }
+    let (first, _) = shell.opened();
+    shell.ticks(200);
+    let (later, _) = shell.opened();
+    assert!(later > first, "it tries again");
+    assert_eq!((shell.applied(), shell.is_on_detour()), (0, true));
+}
+
+#[test]
+fn a_record_that_says_nothing_is_told_and_stepped_over() {
+    let mut shell = Shell::new();
+    let (call, _) = shell.follow();
+    shell.records(call, vec![(record(1), at(0))]);
+    let poison = Poison { at: at(1), seq: None, fault: "junk".into() };
+    shell.step(Event::Poison { call, poison: poison.clone() });
+    shell.records(call, vec![(record(2), at(2))]);
+    assert_eq!((shell.applied(), shell.poison()), (2, Some(poison)));
+    assert!(shell.seen.iter().any(|command| matches!(command, Command::Poisoned { .. })));
+}
+
+#[test]
+fn a_delta_that_no_door_lets_through_is_poison_and_comes_from_the_origin() {
+    let mut shell = Shell::new();
+    let (collection, point) = (CollectionUid(9), PointId::Num(1));
+    let op = Op::Upsert { collection, point, vectors: Vectors::new(), payload: Payload("no object".into()) };
+    let bad = Record::Delta { delta: Delta { op, ..delta(1) }, closed: Hlc(1) };
+    for _ in 0..2 {
+        let (call, _) = shell.follow();
+        shell.records(call, vec![(bad.clone(), at(0)), (record(2), at(1))]);
+    }
+    let poison = shell.poison().unwrap();
+    assert_eq!((poison.at, poison.seq), (at(0), Some(Seq(1))));
+    let (direct, _) = shell.opened();
+    shell.answer(direct, vec![delta(1)], 1);
+    let (call, after) = shell.follow();
+    assert_eq!(after, at(0));
+    shell.records(call, vec![(record(2), at(1))]);
+    assert_eq!(shell.applied(), 2);
+}
+
+#[test]
+fn a_record_that_claims_what_the_origin_never_said_is_left_behind() {
+    let mut shell = Shell::new();
+    for _ in 0..2 {
+        let (call, _) = shell.follow();
+        shell.records(call, vec![(record(1), at(0)), (record(500), at(1))]);
+    }
+    let (direct, _) = shell.opened();
+    shell.answer(direct, Vec::new(), 1);
+    let poison = shell.poison().unwrap();
+    assert_eq!((poison.at, poison.seq), (at(1), Some(Seq(500))));
+    assert!(poison.fault.contains("the origin has no more than 1"), "{}", poison.fault);
+    let (call, after) = shell.follow();
+    assert_eq!(after, at(1), "behind the record that lied");
+    shell.records(call, vec![(record(2), at(2))]);
+    assert_eq!(shell.applied(), 2);
+}
+
+#[test]
+fn a_promise_of_a_far_time_is_not_believed() {
+    let mut shell = Shell::new();
+    let (call, _) = shell.follow();
+    let lie = Record::Close { at: Position::default(), closed: Hlc(u64::MAX - 1) };
+    shell.records(call, vec![(lie, at(0)), (record(1), at(1))]);
+    assert_eq!(shell.applied(), 1);
+    assert!(shell.replica.state().safe().get(&origin()).is_none_or(|safe| *safe < Hlc(u64::MAX / 2)));
+    assert!(shell.poison().unwrap().fault.contains("promise"));
+}
