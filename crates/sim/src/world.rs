@@ -328,10 +328,10 @@ impl World {
                 self.queue.push(self.now + TICK, What::Tick { pod, life });
                 let random = self.rng.next();
                 self.step(pod, Event::Tick { random });
-                if self.rng.per_mille(200) {
-                    if let Some(process) = &mut self.pods[pod].process {
-                        process.replica.idle();
-                    }
+                if self.rng.per_mille(200)
+                    && let Some(process) = &mut self.pods[pod].process
+                {
+                    process.replica.idle();
                 }
             }
             What::Hand { pod, life, event } if self.pods[pod].life == life => self.step(pod, event),
@@ -496,11 +496,13 @@ impl World {
                     self.step(pod, event);
                 }
                 let same = self.pods[pod].life == life;
-                if let Some(process) = &mut self.pods[pod].process {
-                    if same && !process.queue.is_empty() && !process.syncing {
-                        process.syncing = true;
-                        self.queue.push(self.now + self.rng.between(sync_us, 3 * sync_us), What::Sync { pod, life });
-                    }
+                if let Some(process) = &mut self.pods[pod].process
+                    && same
+                    && !process.queue.is_empty()
+                    && !process.syncing
+                {
+                    process.syncing = true;
+                    self.queue.push(self.now + self.rng.between(sync_us, 3 * sync_us), What::Sync { pod, life });
                 }
             }
             Err(CommitError::Full { .. }) => {
