@@ -1,4 +1,4 @@
-"""The operator dies after each of its own writes while it creates."""
+"""The operator dies after each of its own writes: while it creates, scales, rolls, and while optional objects come and go."""
 
 import json
 import os
@@ -41,30 +41,31 @@ def rights(tmp_path_factory):
 
 
 class Mortal:
-    """An operator that ends right after its first write, and is started again, until what is asked for stands."""
+    """An operator that ends right after its first write, the next one after its second, the next after its third, and so on
+    in `turns`, until what is asked for stands. (Always after the first, it would die between each intent and its act.)"""
 
     def __init__(self, kubeconfig):
         self.kubeconfig, self.log = kubeconfig, ""
 
-    def start(self):
+    def start(self, writes):
         environment = {
-            **os.environ, "KUBECONFIG": str(self.kubeconfig), "MERIDIAN_EXIT_AFTER_WRITES": "1",
+            **os.environ, "KUBECONFIG": str(self.kubeconfig), "MERIDIAN_EXIT_AFTER_WRITES": str(writes),
             "WATCH_NAMESPACES": TINY.name, "ADMIN_ADDRESS": "127.0.0.1:18081", "OPTIONAL_APIS": "istio,strimzi",
             "NODE_IMAGE": "docker.io/meridian/node:e2e",
         }  # fmt: skip
         log = open(self.kubeconfig.parent / "operator.log", "ab")
         return subprocess.Popen([os.environ["OPERATOR"]], env=environment, stdout=log, stderr=log)
 
-    def until(self, done, within, what):
-        """How many lives it took, each of one write."""
+    def until(self, done, within, what, turns=3):
+        """How many lives it took."""
         lives, end = 0, time.monotonic() + within
         while True:
-            process, born = self.start(), time.monotonic()
+            process, born = self.start(1 + lives % turns), time.monotonic()
             try:
                 while process.poll() is None:
                     if time.monotonic() - born > QUIET_S and done():
                         return lives
-                    assert time.monotonic() < end, f"not within {within} s, {lives} writes: {what}: {TINY.told()}\n{self.tail()}"
+                    assert time.monotonic() < end, f"not within {within} s, {lives} lives: {what}: {TINY.told()}\n{self.tail()}"
                     time.sleep(0.1)
             finally:
                 process.kill()
@@ -95,7 +96,7 @@ def test_it_creates(operator):
     began = time.monotonic()
     resource = {"apiVersion": "meridiandb.io/v1alpha1", "kind": "VectorCluster", "metadata": {"name": CLUSTER, "namespace": TINY.name}}
     kube.apply({**resource, "spec": SPEC})
-    lives = operator.until(lambda: stands(1), 180, "create")
+    lives = operator.until(lambda: stands(1), 180, "create", turns=1)
     told(lives, began, "create")
     assert lives > 10
     with TINY.http(timeout=10) as client:
@@ -104,3 +105,81 @@ def test_it_creates(operator):
         assert made.status_code == 200, made.text
         points = [{"id": n, "vector": [n, 1, 2, 3]} for n in range(100)]
         assert client.put("/collections/few/points?wait=true", json={"points": points}).status_code == 200
+
+
+def count():
+    """The points, once a pod that the Service leads to answers."""
+    with TINY.http(timeout=10) as client:
+        ask = lambda: client.post("/collections/few/points/count", json={})
+        until(lambda: ask().status_code == 200, 20, "nobody counts")
+        return ask().json()["result"]["count"]
+
+
+def test_it_scales(operator):
+    began = time.monotonic()
+    TINY.patch(replicasPerShard=3)
+    told(operator.until(lambda: stands(3), 240, "scale out"), began, "scale out")
+    assert count() == 100
+
+
+def test_it_rolls(operator):
+    began = time.monotonic()
+    uids = {pod["metadata"]["uid"] for pod in TINY.pods().values()}
+    TINY.patch(hnsw={"m": 24})
+    fresh = lambda: stands(3) and not uids & {pod["metadata"]["uid"] for pod in TINY.pods().values()}
+    told(operator.until(fresh, 240, "roll"), began, "roll")
+    assert count() == 100
+
+
+def link(mode):
+    kafka = {"via": "Mirror", "bootstrapServers": "kafka.far.svc.cluster.local:9092", "topic": "vector-deltas"}
+    return {
+        "apiVersion": "meridiandb.io/v1alpha1", "kind": "ReplicationLink", "metadata": {"name": "from-far", "namespace": TINY.name},
+        "spec": {
+            "clusterRef": {"name": CLUSTER}, "source": {"region": "far"}, "transport": {"kafka": kafka}, "state": "Running",
+            "mirrorMaker2": {"mode": mode, "bootstrapServers": "kafka.tiny.svc.cluster.local:9092"},
+        },
+    }  # fmt: skip
+
+
+def names(*kinds):
+    found = kubectl("-n", TINY.name, "get", ",".join(kinds), "-l", f"meridiandb.io/cluster={CLUSTER}", "-o", "name")
+    return sorted(line.split(".")[0] for line in found.split())
+
+
+OPTIONAL = ("kafkamirrormaker2s", "virtualservices", "destinationrules", "deployments")
+
+
+def test_optional_objects_come_and_go(operator):
+    began = time.monotonic()
+    TINY.patch(traffic={"istio": {"hosts": ["search.example.com"]}})
+    kube.apply(link("Strimzi"))
+    come = lambda: names(*OPTIONAL) == ["destinationrule", "kafkamirrormaker2", "virtualservice"]
+    lives = operator.until(come, 60, lambda: names(*OPTIONAL))
+    TINY.patch(traffic=None)
+    kube.apply(link("Deployment"))
+    lives += operator.until(lambda: names(*OPTIONAL) == ["deployment"], 60, "mesh and Strimzi objects go, a Deployment comes")
+    kube.apply(link("Strimzi"))
+    lives += operator.until(lambda: names(*OPTIONAL) == ["kafkamirrormaker2"], 60, "the Deployment goes, Strimzi's object comes")
+    kubectl("-n", TINY.name, "delete", "replicationlink", "from-far")
+    lives += operator.until(lambda: names(*OPTIONAL) == [], 60, "Strimzi's object goes")
+    told(lives, began, "optional objects")
+
+
+def test_what_an_older_release_left_is_removed(operator):
+    labels = {"meridiandb.io/cluster": CLUSTER}
+    meta = {"name": "left", "namespace": TINY.name, "labels": labels}
+    kube.apply(
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 1}]}},
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"no": "pod"}}}},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": {"podSelector": {"matchLabels": {"no": "pod"}}}},
+    )  # fmt: skip
+    left = lambda: [n for n in names("services", "poddisruptionbudgets", "networkpolicies") if n.endswith("/left")]
+    operator.until(lambda: not left(), 60, left)
+
+
+def test_it_comes_to_rest_and_goes(operator):
+    operator.until(lambda: stands(3), 240, "all that came and went, rolled through")
+    assert count() == 100
+    kubectl("-n", TINY.name, "delete", "vectorcluster", CLUSTER, "--cascade=foreground", "--timeout=60s")
+    until(lambda: not TINY.pods(), 60, "pods stay")

@@ -105,6 +105,22 @@ def test_no_operator_touches_the_others_namespace():
     assert astray == []
 
 
-def test_nothing_was_refused_to_an_operator():
-    refused = [what(event) for event in ours("0", ANY) if event.get("responseStatus", {}).get("code") == 403]
+def test_every_right_is_used_and_none_is_missing():
+    """So that dropping any one makes a test fail: what needed it was refused, and that shows here."""
+    used, refused = set(), []
+    for event in ours("0", ANY):
+        target, code = event["objectRef"], event.get("responseStatus", {}).get("code", 200)
+        if code == 403:
+            refused.append(what(event))
+        if code >= 400:
+            continue
+        resource = "/".join(part for part in (target["resource"], target.get("subresource")) if part)
+        verbs = {event["verb"], "create"} if (event["verb"], code) == ("patch", 201) else {event["verb"]}
+        used |= {(target.get("apiGroup", ""), resource, verb) for verb in verbs}
     assert refused == []
+    granted = set()
+    for rule in kube.get("role", f"{US.name}-meridian-operator", US.name)["rules"]:
+        granted |= {(g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
+    assert len(granted) > 40
+    never = sorted(granted - used)
+    assert not never, never
