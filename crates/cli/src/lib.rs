@@ -1,6 +1,6 @@
 //! The command line: clusters of real processes on one machine, and what can be shown with them.
 //!
-//! Owns: how a cluster is laid out on a laptop ([`local`]), the demo ([`demo`]), figures at a fixed rate ([`bench`]). Deliberately does not know: how anything is decided; it configures
+//! Owns: how a cluster is laid out on a laptop ([`local`]), the demo ([`demo`]), figures at a fixed rate ([`mod@bench`]). Deliberately does not know: how anything is decided; it configures
 //! nodes, makes the operator's calls on their peer ports, and otherwise is a client of the HTTP API.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! `meridian bench`: figures, each measured from outside as a user meets it.
 //!
-//! [`regions`] is a whole service under load; [`index`] is the index alone, to be compared with other libraries on the same
+//! `regions` is a whole service under load; `index` is the index alone, to be compared with other libraries on the same
 //! vectors.
 
 mod index;
