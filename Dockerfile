@@ -3,8 +3,6 @@
 #   docker build --target node     -t registry.example.com/meridian-node:0.1.0 .
 #   docker build --target operator -t registry.example.com/meridian-operator:0.1.0 .
 FROM rust:1.95-bookworm AS build
-# cmake builds librdkafka.
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \

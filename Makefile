@@ -50,6 +50,10 @@ sim: setup ## More seeds: SEEDS=1..1000, or one of them again: SEEDS=17
 test-processes: build ## Real processes: official client, kill -9, SIGSTOP
 	@tests/processes/run
 
+.PHONY: test-kafka
+test-kafka: build ## Real processes through a real broker, each killed under load (JDK 17 and Maven): TESTS="-k load"
+	@tests/kafka_link/run $(TESTS)
+
 .PHONY: e2e-preflight
 e2e-preflight:
 	@tests/e2e/preflight

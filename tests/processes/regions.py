@@ -99,12 +99,14 @@ def command_line(pid):
 class Local:
     """What one `meridian local` runs. Its end, and the end of this process, is the end of all nodes: it watches its stdin."""
 
-    def __init__(self, folder, *regions, restart=True):
+    def __init__(self, folder, *regions, restart=True, brokers=None):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         command = [BIN / "meridian", "local", "--dir", folder, "--api-key", KEY]
         for region in regions:
             command += ["--region", region]
+        for region, address in (brokers or {}).items():
+            command += ["--kafka", f"{region}={address}"]
         if not restart:
             command += ["--no-restart"]
         self.log = (folder / "local.log").open("a")

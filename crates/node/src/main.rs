@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use meridian_node::http::{Api, ApiKeys, Config, server};
+use meridian_node::kafka::Plan;
 use meridian_node::metrics::Metrics;
 use meridian_node::peer::{self, Hub};
 use meridian_node::shell::{NodeReporter, Supervisor};
 use meridian_node::{admin, http};
 use meridian_peer::{GroupKey, PeerTls};
-use meridian_wire::config::{Auth, NodeConfig, Transport};
+use meridian_wire::config::{Auth, NodeConfig};
 use meridian_wire::frame::Hello;
 use meridian_wire::http::Shape;
 use tokio::net::TcpListener;
@@ -50,20 +51,7 @@ fn main() -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.config)
         .with_context(|| format!("read configuration {}", args.config.display()))?;
     let config = NodeConfig::parse(&text).with_context(|| format!("configuration {}", args.config.display()))?;
-    refuse_kafka(&config)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(args, config))
-}
-
-/// The configuration knows Kafka already, this node does not: better no node than one that follows nothing.
-fn refuse_kafka(config: &NodeConfig) -> anyhow::Result<()> {
-    let link = config.links.iter().find(|link| matches!(link.transport, Transport::Kafka { .. }));
-    if let Some(link) = link {
-        anyhow::bail!("links: {} asks for transport kafka, which this version does not have; use direct", link.source);
-    }
-    if config.delta_log.as_ref().is_some_and(|log| log.kafka.is_some()) {
-        anyhow::bail!("delta_log.kafka: this version does not publish to Kafka; other regions follow directly");
-    }
-    Ok(())
 }
 
 async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
@@ -113,17 +101,10 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
             Some(Arc::new(ApiKeys::parse(&text)?))
         }
     };
-    let links = (config.links.iter())
-        .map(|link| {
-            let transport = match link.transport {
-                Transport::Direct => "direct",
-                Transport::Kafka { .. } => "kafka",
-            };
-            (link.source.clone(), transport.to_owned())
-        })
-        .collect();
+    let links = config.links.iter().map(|link| link.source.clone()).collect();
     let clock_bound = Duration::from_millis(config.freshness.clock_bound_ms);
-    let reporter: Arc<dyn http::Reporter> = Arc::new(NodeReporter { handle: supervisor.handle(), links, clock_bound });
+    let reporter: Arc<dyn http::Reporter> =
+        Arc::new(NodeReporter { handle: supervisor.handle(), links, kafka: Plan::of(&config), clock_bound });
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
     let settings = Config { region: config.region.clone(), limits: config.limits.clone(), shape, keys, commit };

@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use meridian_model::OriginShard;
+use meridian_replica::Poison;
+use meridian_shard::SourcePosition;
 use meridian_wire::client::Outcome;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -44,6 +46,34 @@ pub struct OriginLabels {
 impl From<&OriginShard> for OriginLabels {
     fn from(from: &OriginShard) -> Self {
         Self { origin: from.region.to_string(), shard: from.shard.number().into() }
+    }
+}
+
+/// Labels of the newest record of a followed log that could not be taken; one for each origin shard at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PoisonLabels {
+    /// Region that accepted the writes.
+    pub origin: String,
+    /// Its shard.
+    pub shard: u32,
+    /// Partition of the topic; -1 where no broker is between.
+    pub partition: i64,
+    /// Offset in it; -1 where no broker is between.
+    pub offset: i64,
+    /// The sequence it claims; `unknown` when that cannot be told.
+    pub seq: String,
+}
+
+impl PoisonLabels {
+    /// Of a record of `origin`.
+    #[must_use]
+    pub fn of(origin: &OriginShard, poison: &Poison) -> Self {
+        let (partition, offset) = match poison.at {
+            SourcePosition::Kafka { partition, offset } => (partition.into(), offset),
+            SourcePosition::Direct => (-1, -1),
+        };
+        let seq = poison.seq.map_or_else(|| "unknown".into(), |seq| seq.to_string());
+        Self { origin: origin.region.to_string(), shard: origin.shard.number().into(), partition, offset, seq }
     }
 }
 
@@ -110,6 +140,14 @@ pub struct Metrics {
     pub link_reseeds: Family<OriginLabels, Counter>,
     /// 1 while the link follows.
     pub link_connected: Family<OriginLabels, Gauge>,
+    /// Records of followed logs that could not be taken.
+    pub link_poisons: Family<OriginLabels, Counter>,
+    /// 1 for the newest of them.
+    pub link_poison: Family<PoisonLabels, Gauge>,
+    /// Newest sequence of this shard that the broker has confirmed.
+    pub delta_log_published: Gauge,
+    /// 1 while this shard's log is published to a broker.
+    pub delta_log_connected: Gauge,
 }
 
 fn search_histogram() -> Histogram {
@@ -154,6 +192,10 @@ impl Metrics {
             link_gaps: Family::default(),
             link_reseeds: Family::default(),
             link_connected: Family::default(),
+            link_poisons: Family::default(),
+            link_poison: Family::default(),
+            delta_log_published: Gauge::default(),
+            delta_log_connected: Gauge::default(),
         };
         all.register();
         // Every outcome is there from the start, so that a rate over one that has not happened yet is zero, not absent.
@@ -202,6 +244,10 @@ impl Metrics {
         to.register("meridian_link_gaps", "Gaps found and read again", self.link_gaps.clone());
         to.register("meridian_link_reseeds", "States taken whole", self.link_reseeds.clone());
         to.register("meridian_link_connected", "1 while the link follows", self.link_connected.clone());
+        to.register("meridian_link_poisons", "Records that could not be taken", self.link_poisons.clone());
+        to.register("meridian_link_poison", "The newest of them", self.link_poison.clone());
+        to.register("meridian_delta_log_published", "Newest sequence at the broker", self.delta_log_published.clone());
+        to.register("meridian_delta_log_connected", "1 while deltas are published", self.delta_log_connected.clone());
     }
 
     /// Counts how one demand ended.

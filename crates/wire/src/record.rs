@@ -31,6 +31,10 @@ pub const TRACEPARENT: &str = "traceparent";
 /// Longest value that is read: the largest point of a body of 32 MiB.
 pub const VALUE_BYTES: usize = 32 << 20;
 
+/// Longest record, headers included, that is published: what the topic must take, and MirrorMaker 2 with it. A longer delta
+/// goes to other regions directly.
+pub const RECORD_BYTES: usize = 8 << 20;
+
 /// What a record says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {

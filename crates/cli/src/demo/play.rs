@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::numbers::grouped;
 use super::stage::{Stage, heading};
-use crate::local::{Layout, Options, RegionSpec, Running, Signals};
+use crate::local::{Brokers, Layout, Options, RegionSpec, Running, Signals};
 use crate::vectors;
 
 /// The regions; the first is primary.
@@ -50,7 +50,8 @@ pub async fn play<T>(
     let begun = Instant::now();
     let specs = REGIONS.map(|spec| spec.parse::<RegionSpec>().expect("these are regions"));
     let layout = Layout::open(&dir, &specs, &mut rand::rng())?;
-    let running = Running::start(layout, &Options { binary: None, restart: true }, signals.stopped()).await?;
+    let options = Options { binary: None, restart: true, brokers: Brokers::default() };
+    let running = Running::start(layout, &options, signals.stopped()).await?;
     let stage = Stage::new(running, words)?;
     println!(
         "   {} and {}: three replicas each, mutual TLS, ready in {:.1} s. {} is primary.",

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::brokers::BrokerSpec;
 use super::layout::{Layout, RegionSpec};
 use super::running::{Options, Running};
 
@@ -21,6 +22,10 @@ pub struct Args {
     /// A region as NAME:SHARDSxREPLICAS; the first is primary, the others follow it.
     #[arg(long = "region", default_value = "us-east:1x3")]
     regions: Vec<RegionSpec>,
+    /// The broker beside a region as REGION=HOST:PORT. The primary region publishes to its own; another reads it, or its own
+    /// broker, to which somebody runs MirrorMaker 2.
+    #[arg(long = "kafka")]
+    kafka: Vec<BrokerSpec>,
     /// The key that lets clients in, in every region. Default: a random one for each.
     #[arg(long, env = "MERIDIAN_API_KEY")]
     api_key: Option<String>,
@@ -39,7 +44,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         layout.regions.iter_mut().for_each(|region| region.api_key.clone_from(&key));
     }
     let mut signals = Signals::new()?;
-    let options = Options { binary: None, restart: !args.no_restart };
+    let options = Options { binary: None, restart: !args.no_restart, brokers: args.kafka.into_iter().collect() };
     let mut running = Running::start(layout, &options, signals.stopped()).await?;
     let mut stdin = std::pin::pin!(stdin_ended());
     let mut told = print(&running.report());

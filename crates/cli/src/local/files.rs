@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use meridian_wire::config::{
     Auth, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, Link, LinkState, NodeConfig, Peer,
-    Ports, RaftTiming, RegionEndpoint, ReplicationGroup, Tls, Transport,
+    Ports, RaftTiming, RegionEndpoint, ReplicationGroup, Tls,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
+use super::brokers::Brokers;
 use super::layout::{Layout, NodeLayout, RegionLayout};
 
 /// Names that the certificates of all nodes hold.
@@ -38,7 +39,7 @@ fn tls(dir: &Path, name: &str) -> Tls {
 }
 
 /// Writes what is not there yet; configurations always, certificates and keys once.
-pub fn write(layout: &Layout) -> anyhow::Result<()> {
+pub fn write(layout: &Layout, brokers: &Brokers) -> anyhow::Result<()> {
     let group_key = layout.dir.join("group.key");
     if !group_key.exists() {
         secret(&group_key, &format!("{:032x}{:032x}\n", rand::random::<u128>(), rand::random::<u128>()))?;
@@ -53,7 +54,7 @@ pub fn write(layout: &Layout) -> anyhow::Result<()> {
         }
         for node in &region.nodes {
             let path = config_path(layout, region, node);
-            let config = config(layout, region, node, &group_key);
+            let config = config(layout, brokers, region, node, &group_key);
             std::fs::write(&path, config.render()).with_context(|| format!("write {}", path.display()))?;
         }
     }
@@ -88,7 +89,13 @@ fn certificates(dir: &Path, nodes: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(layout: &Layout, region: &RegionLayout, node: &NodeLayout, group_key: &Path) -> NodeConfig {
+fn config(
+    layout: &Layout,
+    brokers: &Brokers,
+    region: &RegionLayout,
+    node: &NodeLayout,
+    group_key: &Path,
+) -> NodeConfig {
     let dir = region_dir(layout, region);
     let name = region.node_name(node);
     let primary = &layout.primary().name;
@@ -101,7 +108,12 @@ fn config(layout: &Layout, region: &RegionLayout, node: &NodeLayout, group_key: 
             .map(|r| RegionEndpoint { name: r.name.clone(), endpoint: format!("127.0.0.1:{}", r.endpoint) })
             .collect(),
     });
-    let link = Link { source: primary.clone(), transport: Transport::Direct, state: LinkState::Running };
+    let link = Link {
+        source: primary.clone(),
+        transport: brokers.transport(primary, &region.name),
+        state: LinkState::Running,
+    };
+    let sink = brokers.sink(primary).filter(|_| region.name == *primary);
     NodeConfig {
         format: FORMAT,
         cluster: region.name.to_string(),
@@ -120,7 +132,7 @@ fn config(layout: &Layout, region: &RegionLayout, node: &NodeLayout, group_key: 
         limits: Limits::default(),
         tls: tls(&dir, &name),
         auth: Auth::ApiKeyFile(dir.join("api.key")),
-        delta_log: group.is_some().then(DeltaLog::default),
+        delta_log: group.is_some().then(|| DeltaLog { kafka: sink, ..DeltaLog::default() }),
         replication_group: group,
         freshness: FreshnessDefaults::default(),
         hnsw: HnswDefaults::default(),

@@ -8,6 +8,7 @@
 //! Start at [`Running`].
 
 mod bootstrap;
+mod brokers;
 mod command;
 mod files;
 mod layout;
@@ -15,6 +16,7 @@ mod link;
 mod process;
 mod running;
 
+pub use brokers::{BrokerSpec, BrokerSpecError, Brokers};
 pub use command::{Args, Signals, run};
 pub use layout::{Layout, LayoutError, NodeLayout, RegionLayout, RegionSpec, RegionSpecError};
 pub use link::Link;

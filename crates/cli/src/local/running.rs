@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bootstrap::{Caller, bootstrap};
+use super::brokers::Brokers;
 use super::files;
 use super::layout::{Layout, NodeLayout, RegionLayout};
 use super::link::Link;
@@ -28,6 +29,8 @@ pub struct Options {
     pub binary: Option<PathBuf>,
     /// Whether nodes that die are started again.
     pub restart: bool,
+    /// Brokers beside the regions.
+    pub brokers: Brokers,
 }
 
 /// Regions that run as processes.
@@ -48,7 +51,7 @@ impl Running {
     /// # Errors
     /// When a process cannot be started, or the regions are not ready within a minute; names the node and its log.
     pub async fn start(layout: Layout, options: &Options, abort: impl Future<Output = ()>) -> anyhow::Result<Self> {
-        files::write(&layout)?;
+        files::write(&layout, &options.brokers)?;
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
             None => node_binary()?,

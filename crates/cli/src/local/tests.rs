@@ -58,7 +58,7 @@ fn two_regions_of_one_name_are_refused() {
 fn every_file_that_a_configuration_names_is_there_and_can_be_used() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::open(dir.path(), &[spec("us-east:2x3"), spec("eu-west:1x3")], &mut random()).unwrap();
-    files::write(&layout).unwrap();
+    files::write(&layout, &Brokers::default()).unwrap();
     for region in &layout.regions {
         for node in &region.nodes {
             let text = std::fs::read_to_string(files::config_path(&layout, region, node)).unwrap();
@@ -72,7 +72,7 @@ fn every_file_that_a_configuration_names_is_there_and_can_be_used() {
         }
     }
     let ca = std::fs::read(dir.path().join("us-east/ca.crt")).unwrap();
-    files::write(&layout).unwrap();
+    files::write(&layout, &Brokers::default()).unwrap();
     assert_eq!(std::fs::read(dir.path().join("us-east/ca.crt")).unwrap(), ca, "certificates are made once");
 }
 

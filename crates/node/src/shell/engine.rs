@@ -12,6 +12,7 @@ use meridian_replica::volume::{LogVolume, SnapshotVolume};
 use meridian_replica::{Command, Event, Now, Poison, Replica};
 use meridian_store::RealDisk;
 use meridian_wire::client::{Freshness, Outcome, Refusal, Reply, Request};
+use meridian_wire::frame::{RegionAnswer, RegionMessage};
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 use rand::Rng;
 use tokio::sync::oneshot;
@@ -21,7 +22,8 @@ use super::pulse::Pulse;
 use super::report::{Observed, observe};
 use super::search_threads::SearchThreads;
 use super::{snapshot_thread, thread};
-use crate::metrics::{Metrics, SearchLabels};
+use crate::kafka;
+use crate::metrics::{Metrics, OriginLabels, SearchLabels};
 use crate::peer::Hub;
 
 /// Events that wait for the machine; beyond it clients are told to slow down and peers' messages are lost.
@@ -60,6 +62,7 @@ pub struct Handle {
     inbox: Inbox,
     observed: Arc<parking_lot::RwLock<Observed>>,
     pulse: Arc<Pulse>,
+    kafka: Arc<kafka::Status>,
 }
 
 impl Handle {
@@ -94,6 +97,11 @@ impl Handle {
     /// What was last seen of the replica.
     pub(super) fn observed(&self) -> Observed {
         self.observed.read().clone()
+    }
+
+    /// What the threads that speak with brokers say.
+    pub(super) fn kafka(&self) -> &kafka::Status {
+        &self.kafka
     }
 
     /// Ends the engine thread.
@@ -151,6 +159,8 @@ pub struct Engine {
     pub tick: Duration,
     /// Threads that read.
     pub search_threads: usize,
+    /// Which brokers are written and read.
+    pub kafka: kafka::Plan,
     /// Told once the leadership is handed over after [`Event::Drain`].
     pub drained: oneshot::Sender<()>,
 }
@@ -165,7 +175,14 @@ impl Engine {
         let inbox = Inbox(sender);
         let observed = Arc::new(parking_lot::RwLock::new(observe(&self.replica)));
         let pulse = Arc::new(Pulse::new());
-        let handle = Handle { inbox: inbox.clone(), observed: Arc::clone(&observed), pulse: Arc::clone(&pulse) };
+        let status = Arc::<kafka::Status>::default();
+        let handle = Handle {
+            inbox: inbox.clone(),
+            observed: Arc::clone(&observed),
+            pulse: Arc::clone(&pulse),
+            kafka: Arc::clone(&status),
+        };
+        let kafka = kafka::Room::start(&self.kafka, &handle, Arc::clone(&status))?;
         let (log_jobs, log_queue) = channel();
         let (snapshot_jobs, snapshot_queue) = channel();
         let genesis = self.replica.identity().genesis.clone();
@@ -193,6 +210,8 @@ impl Engine {
             log: log_jobs,
             snapshots: snapshot_jobs,
             searches,
+            kafka,
+            kafka_status: status,
             observed,
             replies: HashMap::new(),
             answers: HashMap::new(),
@@ -215,6 +234,8 @@ struct Turn {
     log: Sender<LogJob>,
     snapshots: Sender<Command>,
     searches: SearchThreads,
+    kafka: kafka::Room,
+    kafka_status: Arc<kafka::Status>,
     observed: Arc<parking_lot::RwLock<Observed>>,
     replies: HashMap<u64, oneshot::Sender<Reply>>,
     answers: HashMap<u64, oneshot::Sender<TopologyAnswer>>,
@@ -239,7 +260,7 @@ impl Turn {
                 if now >= next_look {
                     next_look = now + OBSERVE_EVERY;
                     let seen = observe(&self.replica);
-                    seen.count(&self.metrics);
+                    seen.count(&self.metrics, &self.kafka_status);
                     let before = std::mem::replace(&mut *self.observed.write(), seen);
                     self.observed.read().tell_of_leadership(&before);
                 }
@@ -288,6 +309,11 @@ impl Turn {
             Command::Persist { number, records } => drop(self.log.send(LogJob::Persist { number, records })),
             Command::Release(lsn) => drop(self.log.send(LogJob::Release(lsn))),
             Command::Send(to, message) => self.hub.send(to, message),
+            Command::SendRegion(kafka::PUBLISHER, message) => {
+                if let RegionMessage::Answer(call, RegionAnswer::Tail(answer)) = message {
+                    self.kafka.tail(call, answer);
+                }
+            }
             Command::SendRegion(to, message) => self.hub.send_region(&to, message),
             Command::Dial(_, address) => self.hub.dial(&address),
             Command::Traced(traced) => traced.iter().for_each(tell_of),
@@ -308,9 +334,12 @@ impl Turn {
             | Command::ReadChunk { .. }
             | Command::Install { .. }
             | Command::InstallChunk { .. }) => drop(self.snapshots.send(command)),
-            // A configuration that asks for a broker is refused at the start, so there is nobody to tell.
-            Command::Leads(_) | Command::Follow { .. } | Command::FollowCredit { .. } | Command::Unfollow { .. } => {}
+            Command::Leads(leads) => self.kafka.leads(leads),
+            Command::Follow { call, origin, after, credit } => self.kafka.follow(call, origin, after, credit),
+            Command::FollowCredit { call, bytes } => self.kafka.credit(call, bytes),
+            Command::Unfollow { call } => self.kafka.unfollow(call),
             Command::Poisoned { origin, poison } => {
+                self.metrics.link_poisons.get_or_create(&OriginLabels::from(&origin)).inc();
                 let Poison { at, seq, fault } = poison;
                 tracing::error!(%origin, ?at, ?seq, fault, "a record of a followed log cannot be taken");
             }

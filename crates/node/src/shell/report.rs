@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meridian_model::{Hlc, OriginShard, RegionName, WallMillis};
-use meridian_replica::{Counters, LinkStatus, Replica};
+use meridian_replica::{Counters, LinkStatus, Poison, Replica};
+use meridian_shard::SourcePosition;
 use meridian_wire::topology::{ReplicaStatus, Role};
 use parking_lot::RwLock;
 use prometheus_client::metrics::{counter::Counter, family::Family};
@@ -15,7 +16,11 @@ use serde_json::{Value, json};
 use super::engine::Handle;
 use super::pulse;
 use crate::http::Reporter;
-use crate::metrics::{Metrics, OriginLabels};
+use crate::kafka;
+use crate::metrics::{Metrics, OriginLabels, PoisonLabels};
+
+/// A source that closes time every 50 ms counts as not heard after this.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// An engine thread that has not come round for this long does not live. Far above any step that it takes: a restart costs more
 /// than a pause.
@@ -31,7 +36,6 @@ pub(super) struct Observed {
     primary: RegionName,
     digest: String,
     chased: Vec<LinkStatus>,
-    /// Counters already told to the metrics.
     pending_index: usize,
 }
 
@@ -54,7 +58,7 @@ impl Observed {
     }
 
     /// Brings the gauges up to date, and the counters by what came since.
-    pub(super) fn count(&self, metrics: &Metrics) {
+    pub(super) fn count(&self, metrics: &Metrics, kafka: &kafka::Status) {
         let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         metrics.raft_term.set(int(self.status.term.0));
         metrics.raft_commit_index.set(int(self.status.commit.0));
@@ -65,9 +69,11 @@ impl Observed {
         metrics.raft_elections.inc_by(self.counters.elections_won.saturating_sub(elections));
         let now = Hlc::at(wall());
         for (origin, safe) in &self.safe {
-            let labels = OriginLabels { origin: origin.region.to_string(), shard: u32::from(origin.shard.number()) };
+            let labels = OriginLabels::from(origin);
             metrics.replication_lag.get_or_create(&labels).set(now.since(*safe).as_secs_f64());
         }
+        metrics.link_connected.clear();
+        metrics.link_poison.clear();
         for link in &self.chased {
             let labels = OriginLabels::from(&link.origin);
             let counter = |family: &Family<OriginLabels, Counter>, total: u64| {
@@ -77,7 +83,13 @@ impl Observed {
             counter(&metrics.link_duplicates, self.counters.duplicates_dropped);
             counter(&metrics.link_gaps, self.counters.gaps_healed);
             counter(&metrics.link_reseeds, self.counters.reseeds);
+            metrics.link_connected.get_or_create(&labels).set(i64::from(fault(link, kafka).is_none()));
+            if let Some(poison) = &link.poison {
+                metrics.link_poison.get_or_create(&PoisonLabels::of(&link.origin, poison)).set(1);
+            }
         }
+        metrics.delta_log_published.set(int(kafka.published().map_or(0, |at| at.seq.0)));
+        metrics.delta_log_connected.set(i64::from(kafka.published().is_some() && kafka.publishing().is_none()));
     }
 }
 
@@ -102,12 +114,39 @@ fn wall() -> WallMillis {
     WallMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Why an origin shard is not followed just now, if so.
+fn fault(link: &LinkStatus, kafka: &kafka::Status) -> Option<String> {
+    if let Some(fault) = kafka.following(&link.origin) {
+        return Some(fault);
+    }
+    match link.silent {
+        Some(silent) if silent < SILENT => None,
+        Some(silent) => Some(format!("nothing heard for {} ms", silent.as_millis())),
+        None if link.phase == "seeding" => None,
+        None => Some("not connected".into()),
+    }
+}
+
+/// A record that could not be taken, and where an operator finds it.
+fn poison_text(poison: &Poison, topic: Option<&str>) -> String {
+    let place = match (poison.at, topic) {
+        (SourcePosition::Kafka { partition, offset }, Some(topic)) => {
+            format!("topic {topic}, partition {partition}, offset {offset}, ")
+        }
+        _ => String::new(),
+    };
+    let seq = poison.seq.map_or_else(|| "unknown".to_owned(), |seq| seq.to_string());
+    format!("{place}sequence {seq}: {}", poison.fault)
+}
+
 /// Tells of the node, whether it is a replica already or not.
 pub struct NodeReporter {
     /// The replica, once there is one.
     pub handle: Arc<RwLock<Option<Handle>>>,
-    /// Regions that are followed, with their transport.
-    pub links: Vec<(RegionName, String)>,
+    /// Regions that are followed.
+    pub links: Vec<RegionName>,
+    /// Which brokers are written and read.
+    pub kafka: kafka::Plan,
     /// How far clocks may differ.
     pub clock_bound: Duration,
 }
@@ -178,9 +217,12 @@ impl Reporter for NodeReporter {
     }
 
     fn links(&self) -> Value {
-        let Some(seen) = self.observed() else { return json!({"state": "blank"}) };
+        let handle = self.handle.read().clone();
+        let Some(handle) = handle else { return json!({"state": "blank"}) };
+        let (seen, kafka) = (handle.observed(), handle.kafka());
         let links: Vec<Value> = (self.links.iter())
-            .map(|(source, transport)| {
+            .map(|source| {
+                let topic = self.kafka.sources.get(source).map(|source| source.topic.as_str());
                 let shards: Vec<Value> = (seen.chased.iter())
                     .filter(|link| link.origin.region == *source)
                     .map(|link| {
@@ -188,17 +230,30 @@ impl Reporter for NodeReporter {
                             "shard": link.origin.shard.number(),
                             "in_flight": link.in_flight,
                             "phase": link.phase,
-                            "poison": link.poison.as_ref().map(|poison| poison.fault.as_str()),
+                            "detour": link.detour,
+                            "fault": fault(link, kafka),
+                            "poison": link.poison.as_ref().map(|poison| poison_text(poison, topic)),
                         })
                     })
                     .collect();
-                json!({"source": source.as_str(), "transport": transport, "shards": shards})
+                let transport = if topic.is_some() { "kafka" } else { "direct" };
+                json!({"source": source.as_str(), "transport": transport, "topic": topic, "shards": shards})
             })
             .collect();
+        let delta_log = self.kafka.sink.as_ref().map(|sink| {
+            json!({
+                "topic": sink.topic,
+                "published_seq": kafka.published().map(|at| at.seq.0),
+                "fault": kafka.publishing(),
+            })
+        });
         json!({
             "links": links,
+            "delta_log": delta_log,
             "gaps_healed": seen.counters.gaps_healed,
             "reseeds": seen.counters.reseeds,
+            "detours": seen.counters.detours,
+            "poisons_met": seen.counters.poisons_met,
         })
     }
 

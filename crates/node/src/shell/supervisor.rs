@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::engine::{Engine, Handle};
 use super::retired;
+use crate::kafka;
 use crate::metrics::Metrics;
 use crate::peer::{Hub, Incoming};
 
@@ -164,6 +165,7 @@ impl Supervisor {
             metrics: Arc::clone(&self.0.metrics),
             tick: Duration::from_millis(self.0.config.raft.tick_ms),
             search_threads: self.0.search_threads,
+            kafka: kafka::Plan::of(&self.0.config),
             drained,
         };
         let handle = engine

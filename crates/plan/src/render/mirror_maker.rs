@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use meridian_crd::MirrorMaker2Mode;
 use meridian_model::RegionName;
+use meridian_wire::record::RECORD_BYTES;
 
 use super::{Object, config_map, pod, strimzi};
 use crate::{Apis, ValidCluster, ValidLink};
@@ -90,7 +91,7 @@ consumer.poll.timeout.ms = 20
 {target}.producer.linger.ms = 0
 producer.override.acks = all
 producer.override.linger.ms = 0
-producer.override.max.request.size = 8388608
+producer.override.max.request.size = {RECORD_BYTES}
 replication.policy.class = org.apache.kafka.connect.mirror.DefaultReplicationPolicy
 replication.policy.separator = .
 replication.factor = -1

@@ -1,0 +1,118 @@
+//! Between what the tail says and what a broker holds.
+
+use meridian_model::{Delta, Hlc, OriginShard, Position, Seq};
+use meridian_replica::{Poison, Record as Taken};
+use meridian_shard::SourcePosition;
+use meridian_wire::record::{Body, Record};
+
+/// The records of one answer of the tail: its deltas, of which the last carries the promise; the promise alone where there is
+/// no delta.
+pub(super) fn to_publish(
+    origin: &OriginShard,
+    deltas: Vec<Delta>,
+    at: Position,
+    closed: Hlc,
+    origin_shards: u16,
+) -> Vec<Record> {
+    let record = |closed, body| Record { origin: origin.clone(), origin_shards, closed, body };
+    if deltas.is_empty() {
+        return vec![record(closed, Body::Close(at))];
+    }
+    let last = deltas.len() - 1;
+    (deltas.into_iter().enumerate())
+        .map(|(i, delta)| {
+            // Later changes of this shard have larger stamps, so each delta closes its own.
+            let closed = if i == last { closed } else { delta.committed_at };
+            record(closed, Body::Delta(delta))
+        })
+        .collect()
+}
+
+/// Where a record of a log stands in it.
+pub(super) fn position(record: &Record) -> Position {
+    match &record.body {
+        Body::Delta(delta) => Position { epoch: delta.epoch, seq: delta.seq },
+        Body::Close(at) => *at,
+    }
+}
+
+/// A record as the machine takes it, with the number of shards that its origin has; or what is wrong with it.
+pub(super) fn to_take<'a>(
+    origin: &OriginShard,
+    partitions: usize,
+    at: SourcePosition,
+    header: impl Fn(&str) -> Option<&'a [u8]>,
+    value: &[u8],
+) -> Result<(Taken, u16), Poison> {
+    let claimed = header("seq").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).map(Seq);
+    let poison = |fault: String| Poison { at, seq: claimed, fault };
+    let record = Record::decode(header, value).map_err(|fault| poison(fault.to_string()))?;
+    if record.origin != *origin {
+        return Err(poison(format!("a record of {}, here stands the log of {origin}", record.origin)));
+    }
+    if usize::from(record.origin_shards) > partitions {
+        return Err(poison(format!(
+            "{} shards are claimed, the topic has {partitions} partitions",
+            record.origin_shards
+        )));
+    }
+    let (closed, shards) = (record.closed, record.origin_shards);
+    Ok(match record.body {
+        Body::Delta(delta) => (Taken::Delta { delta, closed }, shards),
+        Body::Close(at) => (Taken::Close { at, closed }, shards),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meridian_model::{CollectionUid, Epoch, Op, PointId, RegionName, ShardNumber};
+
+    fn origin(shard: u16) -> OriginShard {
+        OriginShard { region: RegionName::new("us-east").unwrap(), shard: ShardNumber::new(shard).unwrap() }
+    }
+
+    fn delta(seq: u64) -> Delta {
+        let op = Op::Delete { collection: CollectionUid(1), point: PointId::Num(seq) };
+        Delta { origin: origin(1), epoch: Epoch(1), seq: Seq(seq), committed_at: Hlc(100 + seq), op, trace: None }
+    }
+
+    fn take(record: &Record, partitions: usize) -> Result<(Taken, u16), Poison> {
+        let encoded = record.encode();
+        let header = |name: &str| encoded.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_slice());
+        to_take(&origin(1), partitions, SourcePosition::Kafka { partition: 0, offset: 9 }, header, &encoded.value)
+    }
+
+    #[test]
+    fn what_is_published_is_taken_as_the_tail_said_it() {
+        let at = Position { epoch: Epoch(1), seq: Seq(3) };
+        let records = to_publish(&origin(1), (1..=3).map(delta).collect(), at, Hlc(500), 2);
+        let taken: Vec<_> = records.iter().map(|record| take(record, 2).unwrap()).collect();
+        let closed = [Hlc(101), Hlc(102), Hlc(500)];
+        for (seq, (record, closed)) in (1..).zip(taken.into_iter().zip(closed)) {
+            assert_eq!(record, (Taken::Delta { delta: delta(seq), closed }, 2));
+        }
+        assert_eq!(position(&records[2]), at);
+        let [close] = &to_publish(&origin(1), Vec::new(), at, Hlc(600), 2)[..] else { panic!("one record") };
+        assert_eq!(take(close, 2).unwrap(), (Taken::Close { at, closed: Hlc(600) }, 2));
+    }
+
+    #[test]
+    fn a_record_of_another_log_is_poison_and_says_which() {
+        let at = Position { epoch: Epoch(1), seq: Seq(7) };
+        let [mut record] = to_publish(&origin(2), Vec::new(), at, Hlc(5), 2).try_into().unwrap();
+        let poison = take(&record, 2).unwrap_err();
+        assert_eq!((poison.seq, poison.fault.contains("us-east/2")), (Some(Seq(7)), true), "{}", poison.fault);
+        record.origin = origin(1);
+        assert!(take(&record, 2).is_ok());
+        record.origin_shards = 1000;
+        assert!(take(&record, 2).unwrap_err().fault.contains("1000 shards are claimed"));
+    }
+
+    #[test]
+    fn a_bare_record_of_somebody_else_is_poison() {
+        let at = SourcePosition::Kafka { partition: 0, offset: 3 };
+        let poison = to_take(&origin(1), 1, at, |_| None, br#"{"id":1}"#).unwrap_err();
+        assert_eq!(poison, Poison { at, seq: None, fault: "header schema is missing".into() });
+    }
+}

@@ -1,0 +1,172 @@
+"""eu-west reads the broker of us-east: what is there, what is missing there, and what should not be there."""
+
+import signal
+
+import pytest
+
+from kafka import TOPIC, Broker
+from regions import Local, leader, until
+
+COLLECTION = "/collections/kafka"
+POINTS = f"{COLLECTION}/points"
+WITHIN_S = 60
+DELETE = '{"id":1,"op":"delete","ts":1,"collection":"1"}'
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    with Broker(tmp_path_factory.mktemp("broker"), "us-east") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def regions(broker, tmp_path_factory):
+    """Two shards in us-east, so that one can go on while the other is in trouble; one in eu-west."""
+    folder = tmp_path_factory.mktemp("regions")
+    with Local(folder, "us-east:2x1", "eu-west:1x1", brokers={"us-east": broker.address}) as local:
+        east, west = local.region("us-east"), local.region("eu-west")
+        made = east[0].put(COLLECTION, {"vectors": {"size": 2, "distance": "Dot"}})
+        assert made.status_code == 200, made.text
+        until(lambda: west[0].get(COLLECTION).status_code == 200, WITHIN_S, lambda: links(west[0]))
+        yield east, west[0]
+
+
+def links(node):
+    return node.get("/api/v1/links").json()
+
+
+def origin(west, shard):
+    """How eu-west follows one shard of us-east."""
+    [link] = links(west)["links"]
+    return next((found for found in link["shards"] if found["shard"] == shard), {})
+
+
+def digest(nodes):
+    """The digests of a region's shards add up to the region's."""
+    return sum(int.from_bytes(bytes.fromhex(node.cluster()["digest"]), "little") for node in nodes) % 2**256
+
+
+def published(east, shard):
+    node = next(node for node in east if node.cluster().get("shard") == shard)
+    return links(node)["delta_log"]["published_seq"]
+
+
+def applied(west, shard):
+    origins = west.consistency().get("origins", [])
+    return next((o["seq"] for o in origins if (o["region"], o["shard"]) == ("us-east", shard)), 0)
+
+
+def write(east, first, count=20):
+    body = {"points": [{"id": n, "vector": [n, 1]} for n in range(first, first + count)]}
+    answer = east[0].put(POINTS, body)
+    assert answer.status_code == 200, answer.text
+
+
+def holds(west, first, count=20):
+    answer = west.post(POINTS, {"ids": list(range(first, first + count))})
+    return answer.status_code == 200 and len(answer.json()["result"]) == count
+
+
+def arrives(east, west, first):
+    write(east, first)
+    until(lambda: holds(west, first), WITHIN_S, lambda: f"points from {first} on: {links(west)}")
+    until(lambda: digest(east) == digest([west]), WITHIN_S, lambda: f"equal digests: {links(west)}")
+
+
+def forged(seq, kind="close", shard=1, closed=1, value="{}"):
+    """A record with headers like ours."""
+    headers = {"kind": kind, "schema": 1, "origin": "us-east", "shard": shard, "shards": 2, "epoch": 1}
+    headers |= {"seq": seq, "hlc": closed, "closed": closed}
+    return ",".join(f"{name}={text}" for name, text in headers.items()) + "\t" + value
+
+
+def test_what_is_written_is_read_from_the_broker(regions, broker):
+    east, west = regions
+    arrives(east, west, 1_000)
+    told = links(west)
+    assert (told["links"][0]["transport"], told["links"][0]["topic"]) == ("kafka", TOPIC)
+    assert told["detours"] == 0 and told["reseeds"] == 0, told
+    for shard in (1, 2):
+        until(lambda: origin(west, shard)["phase"] == "reading", WITHIN_S, lambda: links(west))
+    for node in east:
+        assert links(node)["delta_log"]["fault"] is None
+    described = broker.topic("describe", TOPIC)
+    assert "PartitionCount: 2" in described and "max.message.bytes=8388608" in described, described
+
+
+@pytest.mark.parametrize("record", ['\t{"id": 1, "embedding": [1, 2]}', "kind=delta,schema=9\t{}"])
+def test_a_record_that_says_nothing_is_named_and_stepped_over(regions, broker, record):
+    east, west = regions
+    before = origin(west, 1).get("poison")
+    broker.topic("put", TOPIC, 0, lines=[record])
+    until(lambda: origin(west, 1).get("poison") not in (None, before), WITHIN_S, lambda: links(west))
+    poison = origin(west, 1)["poison"]
+    assert f"topic {TOPIC}, partition 0, offset " in poison and "sequence unknown" in poison, poison
+    assert ("header schema" in poison) or ("schema 9" in poison), poison
+    assert origin(west, 2)["poison"] is None, "the other shard has nothing to do with it"
+    metrics = west.http.get(f"{west.admin}/metrics").text
+    assert 'meridian_link_poison{origin="us-east",shard="1",partition="0",offset="' in metrics
+    arrives(east, west, 2_000 if "schema" in record else 3_000)
+
+
+def test_a_delta_that_cannot_be_taken_comes_from_the_origin(regions, broker):
+    """The record claims the next sequence; what really has it comes behind, and the topic is not believed."""
+    east, west = regions
+    seq = applied(west, 1) + 1
+    uid = next(iter(broker.topic("read", TOPIC).split('"collection":"')[1:])).split('"')[0]
+    value = f'{{"id":1,"op":"upsert","ts":1,"collection":"{uid}","embedding":[1,2,3]}}'
+    broker.topic("put", TOPIC, 0, lines=[forged(seq, kind="delta", value=value)])
+    until(lambda: f"sequence {seq}: " in str(origin(west, 1).get("poison")), WITHIN_S, lambda: links(west))
+    assert "dimension" in origin(west, 1)["poison"]
+    arrives(east, west, 4_000)
+
+
+def test_a_record_from_the_future_sends_the_link_to_the_origin_and_back(regions, broker):
+    east, west = regions
+    before = links(west)["detours"]
+    broker.topic("put", TOPIC, 0, lines=[forged(1_000_000, kind="delta", value=DELETE)])
+    until(lambda: links(west)["detours"] > before, WITHIN_S, lambda: links(west))
+    until(lambda: "the origin has no more" in str(origin(west, 1).get("poison")), WITHIN_S, lambda: links(west))
+    arrives(east, west, 5_000)
+    until(lambda: origin(west, 1)["phase"] == "reading", WITHIN_S, lambda: links(west))
+
+
+def test_a_record_from_the_future_does_not_stop_the_next_leader(regions, broker):
+    """The leader is killed as soon as the record stands there, so its successor finds it among the newest."""
+    east, west = regions
+    node = next(node for node in east if node.cluster().get("shard") == 1)
+    pid = node.signal(signal.SIGSTOP)
+    broker.topic("put", TOPIC, 0, lines=[forged(2_000_000, kind="delta", value=DELETE)])
+    node.signal(signal.SIGKILL)
+    until(lambda: node.pid not in (None, pid) and node.is_ready(), WITHIN_S, "it is started again")
+    arrives(east, west, 5_500)
+
+
+def test_what_the_topic_lost_comes_from_the_origin(regions, broker):
+    """Retention took what eu-west had not read."""
+    east, west = regions
+    detours = links(west)["detours"]
+    west.signal(signal.SIGSTOP)
+    try:
+        write(east, 6_000)
+        newest = {shard: east[0].consistency() and applied(next(n for n in east if n.cluster()["shard"] == shard), shard)
+                  for shard in (1, 2)}
+        until(lambda: all(published(east, shard) >= newest[shard] for shard in (1, 2)), WITHIN_S, "all is published")
+        broker.topic("truncate", TOPIC)
+    finally:
+        west.signal(signal.SIGCONT)
+    until(lambda: holds(west, 6_000), WITHIN_S, lambda: links(west))
+    arrives(east, west, 7_000)
+    assert links(west)["detours"] > detours, links(west)
+
+
+def test_a_killed_broker_loses_nothing(regions, broker):
+    east, west = regions
+    broker.kill()
+    write(east, 8_000)
+    until(lambda: "broker" in str(origin(west, 1).get("fault")), WITHIN_S, lambda: links(west))
+    until(lambda: links(leader(east[:1]))["delta_log"]["fault"], WITHIN_S, "the publisher says so")
+    broker.start()
+    until(lambda: holds(west, 8_000), WITHIN_S, lambda: links(west))
+    arrives(east, west, 9_000)
+    until(lambda: links(leader(east[:1]))["delta_log"]["fault"] is None, WITHIN_S, "it is published again")
