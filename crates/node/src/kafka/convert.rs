@@ -102,7 +102,7 @@ mod tests {
         let at = Position { epoch: Epoch(1), seq: Seq(7) };
         let [mut record] = to_publish(&origin(2), Vec::new(), at, Hlc(5), 2).try_into().unwrap();
         let poison = take(&record, 2).unwrap_err();
-        assert_eq!((poison.seq, poison.fault.contains("us-east/2")), (Some(Seq(7)), true), "{}", poison.fault);
+        assert_eq!((poison.seq, poison.fault.contains("us-east/s2")), (Some(Seq(7)), true), "{}", poison.fault);
         record.origin = origin(1);
         assert!(take(&record, 2).is_ok());
         record.origin_shards = 1000;
