@@ -31,7 +31,7 @@ bench: build ## Two regions at 200 writes and 200 searches a second: how long ev
 bench-index: build ## The index beside hnswlib on the same vectors, one thread each (DATA=file.npy)
 	@tests/figures/index $(BIN)/meridian $(DATA)
 
-test: setup unit sim-tests test-processes test-kafka ## Everything CI runs (E2E=no leaves out what needs root)
+test: setup unit sim-tests test-processes ## Everything CI runs (E2E=no leaves out what needs root)
 	@if [ "$(E2E)" = no ]; then why="E2E=no"; elif ! why=$$(tests/e2e/preflight 2>&1); then :; else why=; fi; \
 	if [ -z "$$why" ]; then $(MAKE) --no-print-directory test-e2e; fi && \
 	if [ -z "$$why" ]; then echo "make test: all suites passed"; \

@@ -1,13 +1,18 @@
-"""Real brokers, by the scripts of tests/kafka."""
+"""Real brokers and a real MirrorMaker 2, by the scripts of tests/kafka."""
 
+import json
 import os
 import random
+import re
 import socket
 import subprocess
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parent.parent / "kafka"
 TOPIC = "vector-deltas"
+# What the operator renders for a link from us-east to eu-west; a test of `plan` keeps this file what it renders.
+RENDERED = Path(__file__).parents[2] / "crates/plan/src/render/snapshots/meridian_plan__render__tests__mirror_maker_by_deployment.snap"
+MIRROR_REST = 8083  # the rendered properties name this port, as the operator's pod has it to itself
 
 
 def script(name, *arguments, **options):
@@ -55,6 +60,34 @@ class Broker:
     def topic(self, action, topic, *arguments, lines=None):
         text = "".join(f"{line}\n" for line in lines) if lines is not None else None
         return script("topic", action, self.address, topic, *arguments, input=text).stdout
+
+
+class Mirror:
+    """MirrorMaker 2 with the properties that the operator renders, the brokers' addresses apart."""
+
+    def __init__(self, folder, **brokers):
+        assert is_free(MIRROR_REST), f"port {MIRROR_REST} is taken"
+        [text] = re.findall(r'^    mm2\.properties: (".*")$', RENDERED.read_text(), re.MULTILINE)
+        text = json.loads(text)
+        for region, address in brokers.items():
+            key = f"{region.replace('_', '-')}.bootstrap.servers"
+            text, found = re.subn(rf"(?m)^{re.escape(key)} = .*$", f"{key} = {address}", text)
+            assert found == 1, f"{key} stands {found} times in {RENDERED}"
+        self.properties = folder / "mm2.properties"
+        self.properties.write_text(text)
+        self.start()
+
+    def start(self):
+        script("mm2", "start", self.properties)
+
+    def kill(self):
+        script("mm2", "kill", self.properties)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        script("mm2", "stop", self.properties)
 
 
 assert os.environ.get("BIN"), "run this by tests/kafka_link/run"

@@ -1,13 +1,14 @@
-"""Under load through the broker of us-east: the broker and each region's leader are killed, nothing is lost or doubled."""
+"""Under load through the broker of us-east, and through the copy that MirrorMaker 2 makes: the broker, each region's leader and the
+mirror are killed, nothing is lost or doubled."""
 
 import itertools
 
-from kafka import Broker
+from kafka import Broker, Mirror
 from load import COLLECTION, Load
 from regions import Local, leader, until
 from test_chaos import ACKNOWLEDGED, ROUND_S, advanced, applied, is_quiet, lost_at, strike, the_net_holds, told
 
-WITHIN_S = 60
+WITHIN_S = 120  # a mirror that was killed is waited for by its group
 SEED = "kafka"
 
 
@@ -17,7 +18,15 @@ def test_nothing_is_lost_and_nothing_doubled_through_a_broker(tmp_path, capsys):
             survive(local, broker, capsys)
 
 
-def survive(local, broker, capsys):
+def test_nothing_is_lost_and_nothing_doubled_through_a_mirror(tmp_path, capsys):
+    with Broker(tmp_path / "here", "us-east") as here, Broker(tmp_path / "there", "eu-west") as there:
+        by = {"us-east": here.address, "eu-west": there.address}
+        with Local(tmp_path / "regions", "us-east:1x3", "eu-west:1x3", brokers=by) as local:
+            with Mirror(tmp_path, us_east=here.address, eu_west=there.address) as mirror:
+                survive(local, here, capsys, mirror)
+
+
+def survive(local, broker, capsys, mirror=None):
     nodes = local.nodes
     made = nodes[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Euclid"}})
     assert made.status_code == 200, made.text
@@ -44,6 +53,10 @@ def survive(local, broker, capsys):
         for region in ("us-east", "eu-west"):
             strike("kill", leader(local.region(region)), load)
             goes_on(f"the leader of {region} was killed")
+        if mirror:
+            mirror.kill()
+            mirror.start()
+            goes_on("the mirror was killed")
     assert not load.faults(), "\n".join(load.faults())
     until(lambda: is_quiet(nodes), WITHIN_S, lambda: f"equal digests: {[told(node) for node in nodes]}")
     acknowledged = sorted(itertools.chain.from_iterable(writer.sequences for writer in load.writers))
