@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Seq, Traceparent, VectorName};
+use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Position, Seq, Traceparent, VectorName};
 
 /// The vectors of one point by name.
 pub type Vectors = BTreeMap<VectorName, Vec<f32>>;
@@ -80,4 +80,12 @@ pub struct Delta {
     pub op: Op,
     /// The request that it goes back to. Nothing that is stored depends on it.
     pub trace: Option<Traceparent>,
+}
+
+impl Delta {
+    /// Its place in the origin's log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.seq }
+    }
 }

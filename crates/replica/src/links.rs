@@ -297,8 +297,8 @@ impl Replica {
                 Record::Delta { delta, .. } => Some(delta),
                 Record::Close { .. } => None,
             };
-            let (is_delta, before) = (delta.is_some(), position_before(&record));
-            let new = |delta: &&Delta| Position { epoch: delta.epoch, seq: delta.seq } > link.chaser.taken();
+            let (is_delta, before) = (delta.is_some(), record.before());
+            let new = |delta: &&Delta| delta.position() > link.chaser.taken();
             let fault = match &record {
                 // Whoever writes to a broker could promise anything; the origin would not, by a clock like ours.
                 Record::Close { closed, .. } if path == Path::Broker && closed.0 > newest_allowed => {
@@ -310,7 +310,7 @@ impl Replica {
             };
             if let Some(fault) = fault {
                 unused += bytes;
-                poison = Some(Poison { at: source, seq: Some(position_of(&record).seq), fault });
+                poison = Some(Poison { at: source, seq: Some(record.position().seq), fault });
                 match path {
                     // What follows it shows the gap.
                     Path::Broker => continue,
@@ -474,23 +474,6 @@ fn batch_entry(
     });
     let Batch { epoch, from, to, closed, .. } = batch;
     RemoteBatch { origin: origin.clone(), epoch, from, to, deltas, closed, origin_shards, source }
-}
-
-/// Where a record stands in the log.
-fn position_of(record: &Record) -> Position {
-    match record {
-        Record::Delta { delta, .. } => Position { epoch: delta.epoch, seq: delta.seq },
-        Record::Close { at, .. } => *at,
-    }
-}
-
-/// The position behind which a record can be taken.
-fn position_before(record: &Record) -> Position {
-    let Position { epoch, seq } = position_of(record);
-    match record {
-        Record::Delta { .. } => Position { epoch, seq: Seq(seq.0.saturating_sub(1)) },
-        Record::Close { .. } => Position { epoch, seq },
-    }
 }
 
 /// What a record takes of the credit of [`Command::Follow`].

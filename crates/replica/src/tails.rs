@@ -276,7 +276,7 @@ impl Replica {
                 self.tails.streams.remove(reader);
                 return self.send_tail(reader, TailAnswer::Gone);
             };
-            let upto = Position { epoch: last.epoch, seq: last.seq };
+            let upto = last.position();
             // With the last delta goes the promise; before it, a delta promises no more than its own stamp.
             let closed = if upto == at { closed } else { last.committed_at };
             let bytes: u64 = deltas.iter().map(size_of).sum();

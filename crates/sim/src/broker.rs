@@ -50,7 +50,7 @@ impl Partition {
     /// The newest position among what is still there.
     fn read_back(&self) -> Position {
         let positions = self.records.iter().filter_map(|stored| match stored {
-            Stored::Record(record, _) if !self.is_forged(record) => Some(position(record)),
+            Stored::Record(record, _) if !self.is_forged(record) => Some(record.position()),
             Stored::Record(..) | Stored::Junk => None,
         });
         positions.max().unwrap_or_default()
@@ -58,7 +58,7 @@ impl Partition {
 
     /// Whether somebody else wrote it: nothing of ours is newer than the newest.
     fn is_forged(&self, record: &Record) -> bool {
-        position(record) > self.newest
+        record.position() > self.newest
     }
 }
 
@@ -110,13 +110,6 @@ impl AtBroker {
             // It has left the pod.
             Self::Append { .. } => None,
         }
-    }
-}
-
-fn position(record: &Record) -> Position {
-    match record {
-        Record::Delta { delta, .. } => Position { epoch: delta.epoch, seq: delta.seq },
-        Record::Close { at, .. } => *at,
     }
 }
 
@@ -243,7 +236,7 @@ impl World {
         let mut bytes = 0;
         for (record, shards) in records {
             bytes += record_bytes(&record);
-            let at = position(&record);
+            let at = record.position();
             let delta = matches!(record, Record::Delta { .. });
             self.counts.published_again += u64::from(delta && at <= partition.newest);
             partition.newest = partition.newest.max(at);
@@ -293,7 +286,7 @@ impl World {
             self.counts.offsets_gone += 1;
         }
         let (mut events, mut records, mut shards) = (Vec::new(), Vec::new(), 0);
-        let number = i32::from(follower.origin.shard.number()) - 1;
+        let number = follower.origin.shard.partition();
         while follower.offset < high && records.len() < BATCH && follower.credit > 0 {
             let at = SourcePosition::Kafka { partition: number, offset: follower.offset };
             let stored = &partition.records[usize::try_from(follower.offset - partition.low).unwrap_or_default()];

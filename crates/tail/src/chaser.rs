@@ -24,6 +24,26 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// Where it stands in the log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self {
+            Self::Delta { delta, .. } => delta.position(),
+            Self::Close { at, .. } => *at,
+        }
+    }
+
+    /// The position behind which it can be taken.
+    #[must_use]
+    pub fn before(&self) -> Position {
+        match self {
+            Self::Delta { delta, .. } => Position { epoch: delta.epoch, seq: Seq(delta.seq.0.saturating_sub(1)) },
+            Self::Close { at, .. } => *at,
+        }
+    }
+}
+
 /// What became of a [`Record`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
@@ -117,7 +137,7 @@ impl Chaser {
     }
 
     fn take_delta(&mut self, delta: Delta, closed: Hlc) -> Taken {
-        let at = Position { epoch: delta.epoch, seq: delta.seq };
+        let at = delta.position();
         if at <= self.taken {
             return Taken::Duplicate;
         }
@@ -188,9 +208,8 @@ impl Chaser {
     /// Takes the position just before `record` for taken, whatever is missing: a bug, put in on purpose by the simulation.
     #[doc(hidden)]
     pub fn skip_to(&mut self, record: &Record) {
-        if let Record::Delta { delta, .. } = record {
-            let before = Position { epoch: delta.epoch, seq: Seq(delta.seq.0.saturating_sub(1)) };
-            self.taken = self.taken.max(before);
+        if let Record::Delta { .. } = record {
+            self.taken = self.taken.max(record.before());
         }
     }
 

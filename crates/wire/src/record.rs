@@ -135,16 +135,26 @@ struct CloseValue {
 }
 
 impl Record {
+    /// Where it stands in the log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match &self.body {
+            Body::Delta(delta) => delta.position(),
+            Body::Close(at) => *at,
+        }
+    }
+
     /// The headers and the value.
     #[must_use]
     pub fn encode(&self) -> Encoded {
-        let (kind, position, hlc, value) = match &self.body {
-            Body::Close(at) => ("close", *at, self.closed, json(&CloseValue { ts: seconds(self.closed) })),
+        let (kind, hlc, value) = match &self.body {
+            Body::Close(_) => ("close", self.closed, json(&CloseValue { ts: seconds(self.closed) })),
             Body::Delta(delta) => {
                 let (kind, value) = encode_op(&delta.op, seconds(delta.committed_at));
-                (kind, Position { epoch: delta.epoch, seq: delta.seq }, delta.committed_at, value)
+                (kind, delta.committed_at, value)
             }
         };
+        let position = self.position();
         let text = |number: u64| number.to_string().into_bytes();
         let mut headers = vec![
             ("kind", kind.as_bytes().to_vec()),

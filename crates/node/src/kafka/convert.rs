@@ -28,14 +28,6 @@ pub(super) fn to_publish(
         .collect()
 }
 
-/// Where a record of a log stands in it.
-pub(super) fn position(record: &Record) -> Position {
-    match &record.body {
-        Body::Delta(delta) => Position { epoch: delta.epoch, seq: delta.seq },
-        Body::Close(at) => *at,
-    }
-}
-
 /// A record as the machine takes it, with the number of shards that its origin has; or what is wrong with it.
 pub(super) fn to_take<'a>(
     origin: &OriginShard,
@@ -92,7 +84,7 @@ mod tests {
         for (seq, (record, closed)) in (1..).zip(taken.into_iter().zip(closed)) {
             assert_eq!(record, (Taken::Delta { delta: delta(seq), closed }, 2));
         }
-        assert_eq!(position(&records[2]), at);
+        assert_eq!(records[2].position(), at);
         let [close] = &to_publish(&origin(1), Vec::new(), at, Hlc(600), 2)[..] else { panic!("one record") };
         assert_eq!(take(close, 2).unwrap(), (Taken::Close { at, closed: Hlc(600) }, 2));
     }

@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{ANSWER_WITHIN, Ear, RETRY_FIRST, RETRY_MOST, reader};
 use super::newest::header;
-use super::{Source, Status, convert, partition_of, topic};
+use super::{Source, Status, convert, topic};
 use crate::shell::Handle;
 
 /// How long one look at the broker or at the orders lasts.
@@ -82,7 +82,7 @@ impl Follower {
 
     fn read(&mut self, orders: &Receiver<Order>, status: &Status) -> anyhow::Result<Ended> {
         let Source { bootstrap_servers, topic } = &self.source.clone();
-        let partition = partition_of(self.origin.shard);
+        let partition = self.origin.shard.partition();
         let partitions = topic::partitions(&self.source)?.unwrap_or(0);
         if usize::from(self.origin.shard.number()) > partitions {
             bail!("topic {topic} has no partition {partition} at {bootstrap_servers}");

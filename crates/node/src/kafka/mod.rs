@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use meridian_model::{OriginShard, RegionName, ShardNumber};
+use meridian_model::{OriginShard, RegionName};
 use meridian_replica::Peer;
 use meridian_shard::SourcePosition;
 use meridian_wire::config::{NodeConfig, Transport};
@@ -117,6 +117,12 @@ impl Room {
         Ok(Self { handle, sources, status, publisher, followers: HashMap::new() })
     }
 
+    /// What its threads say of themselves.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
     /// This replica leads its shard, or does not any more.
     pub fn leads(&self, leads: bool) {
         self.order(publish::Order::Leads(leads));
@@ -159,9 +165,4 @@ impl Room {
     pub fn unfollow(&mut self, call: u64) {
         self.followers.remove(&call);
     }
-}
-
-/// The partition that holds a shard's log.
-fn partition_of(shard: ShardNumber) -> i32 {
-    i32::from(shard.number()) - 1
 }

@@ -11,8 +11,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::Source;
 use super::client::{ANSWER_WITHIN, reader};
-use super::{Source, convert, partition_of};
 
 /// Records read back at first; each time nothing of ours is among them, more.
 const READ_BACK: i64 = 64;
@@ -27,7 +27,7 @@ pub(super) fn published(
     most: Option<Position>,
 ) -> anyhow::Result<Option<Position>> {
     let consumer = reader(&source.bootstrap_servers)?;
-    let partition = partition_of(origin.shard);
+    let partition = origin.shard.partition();
     let (low, high) = consumer.fetch_watermarks(&source.topic, partition, ANSWER_WITHIN)?;
     let mut window = READ_BACK;
     loop {
@@ -61,7 +61,7 @@ pub(super) fn published(
 fn position_in(message: &BorrowedMessage<'_>, origin: &OriginShard) -> Option<Position> {
     let value = message.payload().unwrap_or_default();
     let record = Record::decode(|name| header(message, name), value).ok()?;
-    (record.origin == *origin).then(|| convert::position(&record))
+    (record.origin == *origin).then(|| record.position())
 }
 
 /// The value of a header.

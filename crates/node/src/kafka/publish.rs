@@ -21,7 +21,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::client::{Ear, RETRY_FIRST, RETRY_MOST, writer};
-use super::{PUBLISHER, Source, Status, convert, newest, partition_of, topic};
+use super::{PUBLISHER, Source, Status, convert, newest, topic};
 use crate::shell::Handle;
 
 /// Bytes of deltas that may be on their way to the broker.
@@ -240,7 +240,7 @@ impl Publisher {
 
     fn publish(&self, producer: &BaseProducer<Delivery>, record: &Record) -> anyhow::Result<()> {
         let delivery = producer.context();
-        let position = convert::position(record);
+        let position = record.position();
         let bytes = match &record.body {
             Body::Delta(delta) => {
                 let (delta, closed) = (delta.clone(), record.closed);
@@ -264,7 +264,7 @@ impl Publisher {
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
         let mut send =
             BaseRecord::<(), [u8], Box<Sent>>::with_opaque_to(&self.sink.topic, Box::new(Sent { bytes, position }))
-                .partition(partition_of(self.own.shard))
+                .partition(self.own.shard.partition())
                 .headers(headers)
                 .payload(&encoded.value);
         loop {

@@ -182,7 +182,7 @@ impl Engine {
             pulse: Arc::clone(&pulse),
             kafka: Arc::clone(&status),
         };
-        let kafka = kafka::Room::start(&self.kafka, &handle, Arc::clone(&status))?;
+        let kafka = kafka::Room::start(&self.kafka, &handle, status)?;
         let (log_jobs, log_queue) = channel();
         let (snapshot_jobs, snapshot_queue) = channel();
         let genesis = self.replica.identity().genesis.clone();
@@ -211,7 +211,6 @@ impl Engine {
             snapshots: snapshot_jobs,
             searches,
             kafka,
-            kafka_status: status,
             observed,
             replies: HashMap::new(),
             answers: HashMap::new(),
@@ -235,7 +234,6 @@ struct Turn {
     snapshots: Sender<Command>,
     searches: SearchThreads,
     kafka: kafka::Room,
-    kafka_status: Arc<kafka::Status>,
     observed: Arc<parking_lot::RwLock<Observed>>,
     replies: HashMap<u64, oneshot::Sender<Reply>>,
     answers: HashMap<u64, oneshot::Sender<TopologyAnswer>>,
@@ -260,7 +258,7 @@ impl Turn {
                 if now >= next_look {
                     next_look = now + OBSERVE_EVERY;
                     let seen = observe(&self.replica);
-                    seen.count(&self.metrics, &self.kafka_status);
+                    seen.count(&self.metrics, self.kafka.status());
                     let before = std::mem::replace(&mut *self.observed.write(), seen);
                     self.observed.read().tell_of_leadership(&before);
                 }
