@@ -5,22 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures::future::join_all;
-use rustix::process::Signal;
 use tokio::time::sleep;
 
 use super::load;
 use super::regions::Args;
-use crate::demo::{Stage, heading, longest_pause};
-use crate::local::send_signal;
+use crate::demo::{AFTER, KilledLeader, Stage, heading, longest_pause};
 
 /// Writers at once; each writes again as soon as it has an answer, or this long after a refusal.
 const WRITERS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(10);
-/// Load before each kill and after it.
+/// Load before each kill.
 const CALM: Duration = Duration::from_secs(2);
-const AFTER: Duration = Duration::from_secs(6);
-/// For a killed node to follow again.
-const BACK: Duration = Duration::from_secs(20);
 /// Ids above those of the other load.
 const FIRST: u64 = 1_000_000;
 
@@ -65,16 +60,9 @@ async fn kill(stage: &Stage, kills: u32) -> anyhow::Result<Vec<Instant>> {
     let mut killed = Vec::new();
     for _ in 0..kills {
         sleep(CALM).await;
-        let leader = stage.running.leader(0, Stage::shard()).await?;
-        let pid = stage.running.pid(0, leader).context("the leader is not running")?;
-        killed.push(Instant::now());
-        send_signal(pid, Signal::KILL)?;
-        sleep(AFTER).await;
-        let back = async || {
-            let running = stage.running.pid(0, leader).is_some_and(|now| now != pid);
-            Ok(running && stage.running.leader(0, Stage::shard()).await.is_ok())
-        };
-        Stage::until("the killed node", BACK, back).await?;
+        let leader = KilledLeader::of(stage, 0).await?;
+        killed.push(leader.at);
+        leader.comes_back(stage).await?;
     }
     Ok(killed)
 }

@@ -6,7 +6,6 @@
 //! The load is open: each request has its time, and what it takes is counted from then, so that a server that stalls cannot
 //! hide it by being asked less ("coordinated omission"). Start at [`run`].
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{load, pause, recall};
@@ -16,15 +15,8 @@ use crate::local::Signals;
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// How many vectors are there before it begins.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
-    n: u32,
-    /// A NumPy file of 32-bit floats in rows, in place of the words.
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Keep configurations, logs and data in this folder. Default: a folder that is removed at the end.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    setting: Setting,
     /// Writes a second, to the primary region.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub writes: u32,
@@ -45,8 +37,7 @@ pub struct Args {
 /// When the regions do not start, or a request fails while nothing is killed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let setting = Setting { count: args.n as usize, data: args.data.clone(), dir: args.dir.clone() };
-    let line = play(setting, &mut signals, async |stage: &Stage| scenes(stage, &args).await).await?;
+    let line = play(args.setting.clone(), &mut signals, async |stage: &Stage| scenes(stage, &args).await).await?;
     println!("\n{line}");
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `meridian demo`.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::audit::{Audit, audit};
@@ -17,15 +16,8 @@ use crate::local::Signals;
 /// What to show.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many vectors.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
-    n: u32,
-    /// A NumPy file of 32-bit floats in rows, in place of the words.
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Keep configurations, logs and data in this folder. Default: a folder that is removed at the end.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    setting: Setting,
 }
 
 /// What the last line tells.
@@ -69,8 +61,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn show(args: Args, signals: &mut Signals) -> anyhow::Result<Verdict> {
     println!("Meridian: two regions on this machine, one follows the other. Ctrl-C stops everything.");
-    let setting = Setting { count: args.n as usize, data: args.data, dir: args.dir };
-    play(setting, signals, scenes).await
+    play(args.setting, signals, scenes).await
 }
 
 async fn scenes(stage: &Stage) -> anyhow::Result<Verdict> {

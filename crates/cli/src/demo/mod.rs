@@ -24,7 +24,7 @@ pub(crate) use load::load;
 pub(crate) use numbers::{ms, quantile};
 pub(crate) use play::{Setting, play};
 pub(crate) use stage::{Stage, heading};
-pub(crate) use storm::longest_pause;
+pub(crate) use storm::{AFTER, KilledLeader, longest_pause};
 pub(crate) use visible::counter;
 
 #[cfg(test)]

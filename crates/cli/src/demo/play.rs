@@ -14,13 +14,17 @@ const REGIONS: [&str; 2] = ["us-east:1x3", "eu-west:1x3"];
 const LEAST: usize = 1_000;
 
 /// What is played on.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Setting {
     /// How many vectors.
-    pub count: usize,
-    /// Where from; absent: the words.
-    pub data: Option<PathBuf>,
-    /// Where configurations, logs and data stay; absent: a folder that is removed at the end.
-    pub dir: Option<PathBuf>,
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    n: u32,
+    /// A NumPy file of 32-bit floats in rows, in place of the words.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Keep configurations, logs and data in this folder. Default: a folder that is removed at the end.
+    #[arg(long)]
+    dir: Option<PathBuf>,
 }
 
 /// Starts both regions, runs `scenes`, stops everything: also on a signal, and when a scene fails.
@@ -32,8 +36,8 @@ pub async fn play<T>(
     signals: &mut Signals,
     scenes: impl AsyncFnOnce(&Stage) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let Setting { count, data, dir } = setting;
-    let words = tokio::task::spawn_blocking(move || vectors::open(data.as_deref(), count)).await??;
+    let Setting { n, data, dir } = setting;
+    let words = tokio::task::spawn_blocking(move || vectors::open(data.as_deref(), n as usize)).await??;
     anyhow::ensure!(
         words.len() >= LEAST,
         "{} vectors are too few to show anything; {LEAST} are the least",

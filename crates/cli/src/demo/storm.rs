@@ -19,9 +19,10 @@ use crate::local::send_signal;
 const WRITERS: usize = 8;
 /// Points of a writer: loaded ones, which are overwritten and deleted, and as many new ones.
 const POINTS: u64 = 60;
-/// Load before the first kill, and after each.
+/// Load before the first kill.
 const CALM: Duration = Duration::from_secs(3);
-const AFTER: Duration = Duration::from_secs(6);
+/// Load after each: a pause is looked for in it.
+pub const AFTER: Duration = Duration::from_secs(6);
 /// After a write that was refused.
 const PAUSE: Duration = Duration::from_millis(10);
 /// For a killed node to lead or follow again.
@@ -71,20 +72,49 @@ async fn kill(stage: &Stage) -> anyhow::Result<Vec<Instant>> {
     let mut killed = Vec::new();
     sleep(CALM).await;
     for region in 0..2 {
-        let leader = stage.running.leader(region, Stage::shard()).await?;
-        let pid = stage.running.pid(region, leader).context("the leader is not running")?;
-        killed.push(Instant::now());
-        send_signal(pid, Signal::KILL)?;
+        let leader = KilledLeader::of(stage, region).await?;
         let layout = &stage.running.layout().regions[region];
-        println!("   kill -9 {} (process {pid}), which led {}.", layout.node_name(&layout.nodes[leader]), layout.name);
-        sleep(AFTER).await;
-        let back = async || {
-            Ok(stage.running.leader(region, Stage::shard()).await.is_ok()
-                && stage.running.pid(region, leader).is_some())
-        };
-        Stage::until("a leader and the killed node", BACK, back).await?;
+        let (name, pid) = (layout.node_name(&layout.nodes[leader.node]), leader.pid);
+        println!("   kill -9 {name} (process {pid}), which led {}.", layout.name);
+        killed.push(leader.at);
+        leader.comes_back(stage).await?;
     }
     Ok(killed)
+}
+
+/// A leader that was killed.
+pub struct KilledLeader {
+    pub at: Instant,
+    region: usize,
+    node: usize,
+    pid: u32,
+}
+
+impl KilledLeader {
+    /// Kills the leader of a region.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn of(stage: &Stage, region: usize) -> anyhow::Result<Self> {
+        let node = stage.running.leader(region, Stage::shard()).await?;
+        let pid = stage.running.pid(region, node).context("the leader is not running")?;
+        let at = Instant::now();
+        send_signal(pid, Signal::KILL)?;
+        Ok(Self { at, region, node, pid })
+    }
+
+    /// Lets the load go on for [`AFTER`], then waits until there is a leader and the killed node runs again.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn comes_back(&self, stage: &Stage) -> anyhow::Result<()> {
+        sleep(AFTER).await;
+        let back = async || {
+            let again = stage.running.pid(self.region, self.node).is_some_and(|now| now != self.pid);
+            Ok(again && stage.running.leader(self.region, Stage::shard()).await.is_ok())
+        };
+        Stage::until("a leader and the killed node", BACK, back).await.map(drop)
+    }
 }
 
 /// Writes until told to stop; returns when each write was acknowledged.
