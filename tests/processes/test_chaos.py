@@ -35,27 +35,41 @@ def test_no_promise_is_broken_by_kill_9_and_sigstop(two_regions, capsys):
     assert not load.faults(), "\n".join(load.faults())
 
     until(lambda: is_quiet(nodes), QUIET_S, lambda: f"equal digests: {[told(node) for node in nodes]}")
-    acknowledged = sorted(itertools.chain.from_iterable(writer.sequences for writer in load.writers))
-    unknown = sum(writer.unknown for writer in load.writers)
-    committed = applied(nodes[0]) - definitions
-    lost = [fault for node in (nodes[0], nodes[-1]) for fault in lost_at(node, load)]
-
+    books = Books(nodes, load, definitions)
     with capsys.disabled():
         print(
-            f"\nchaos: rounds={ROUNDS} seed={SEED} acknowledged={len(acknowledged)} unknown={unknown}"
-            f" committed={committed} lost={len(lost)} checked={sum(writer.checked for writer in load.writers)}"
+            f"\nchaos: rounds={ROUNDS} seed={SEED} {books} checked={sum(writer.checked for writer in load.writers)}"
             f" reads={sum(reader.done for reader in load.readers)}"
             f" read_tries_most={max(reader.most_tries for reader in load.readers)}"
             f" read_longest_ms={max(reader.longest for reader in load.readers) * 1000:.0f}"
             f" write_longest_ms={max(writer.longest_pause for writer in load.writers) * 1000:.0f}"
         )
-    assert not lost, "\n".join(lost)
-    assert len(set(acknowledged)) == len(acknowledged), "two changes were acknowledged under one sequence"
-    for writer in load.writers:
-        assert writer.sequences == sorted(writer.sequences), f"{writer.name}: later changes have smaller sequences"
-    # Each acknowledged change was committed once; beyond those there are only attempts that were not answered.
-    assert len(acknowledged) <= committed <= len(acknowledged) + unknown
+    books.balance()
     the_net_holds(nodes, load)
+
+
+class Books:
+    """What the writers of a load that has ended were told, against what both regions hold."""
+
+    def __init__(self, nodes, load, definitions):
+        self.writers = load.writers
+        self.acknowledged = sorted(itertools.chain.from_iterable(writer.sequences for writer in load.writers))
+        self.unknown = sum(writer.unknown for writer in load.writers)
+        self.committed = applied(nodes[0]) - definitions
+        self.lost = [fault for node in (nodes[0], nodes[-1]) for fault in lost_at(node, load)]
+
+    def __str__(self):
+        return f"acknowledged={len(self.acknowledged)} unknown={self.unknown} committed={self.committed} lost={len(self.lost)}"
+
+    def balance(self):
+        """Nothing is lost and nothing doubled."""
+        acknowledged = self.acknowledged
+        assert not self.lost, "\n".join(self.lost)
+        assert len(set(acknowledged)) == len(acknowledged), "two changes were acknowledged under one sequence"
+        for writer in self.writers:
+            assert writer.sequences == sorted(writer.sequences), f"{writer.name}: later changes have smaller sequences"
+        # Each acknowledged change was committed once; beyond those there are only attempts that were not answered.
+        assert len(acknowledged) <= self.committed <= len(acknowledged) + self.unknown
 
 
 def the_net_holds(nodes, load):
