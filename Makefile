@@ -18,14 +18,19 @@ setup: ## Install what the machine lacks (apt as root or with sudo; otherwise sa
 build: setup ## Release binaries of node and command line
 	cargo build --release --locked -p meridian-node -p meridian-cli
 
-demo: build ## Two regions on this machine: real words, a cut link, a killed leader (N=, DATA=file.npy)
+# `TRANSPORT=kafka`: through two real brokers and MirrorMaker 2.
+TRANSPORT ?= direct
+THROUGH := $(if $(filter kafka,$(TRANSPORT)),scripts/with-kafka)
+$(if $(filter-out direct kafka,$(TRANSPORT)),$(error TRANSPORT is $(TRANSPORT): it can be direct or kafka))
+
+demo: build ## Two regions on this machine: real words, a cut link, a killed leader (N=, DATA=file.npy, TRANSPORT=kafka)
 	@scripts/fetch-data.sh
-	$(BIN)/meridian demo $(if $(N),--n $(N)) $(if $(DATA),--data $(DATA))
+	$(THROUGH) $(BIN)/meridian demo $(if $(N),--n $(N)) $(if $(DATA),--data $(DATA))
 
 .PHONY: bench
-bench: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60")
+bench: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60", TRANSPORT=kafka)
 	@scripts/fetch-data.sh
-	$(BIN)/meridian bench regions $(ARGS)
+	$(THROUGH) $(BIN)/meridian bench regions $(ARGS)
 
 .PHONY: bench-index
 bench-index: build ## The index beside hnswlib on the same vectors, one thread each (DATA=file.npy)

@@ -6,7 +6,7 @@ import pytest
 
 import kube
 from conftest import EU, US
-from kube import CLUSTER, ROOT, Failed, audited, kubectl, until
+from kube import CLUSTER, ROOT, Failed, audited, condition, kubectl, until
 
 BAD = [
     ("an even number of replicas", {"replicasPerShard": 4}, "replicasPerShard must be 1, 3 or 5"),
@@ -29,6 +29,18 @@ def test_a_bad_spec_is_refused_with_our_sentence(name, change, sentence):
     with pytest.raises(Failed) as refused:
         US.patch(**change)
     assert sentence in str(refused.value)
+
+
+def test_a_link_pauses_and_goes_on_without_a_restart():
+    pods = lambda: kubectl("-n", EU.name, "get", "pods", "-l", f"meridiandb.io/cluster={CLUSTER}", "-o", "jsonpath={.items[*].metadata.uid}")
+    ready = lambda: condition(kube.get("replicationlink", "from-us-east", EU.name), "Ready")
+    before = pods()
+    assert before
+    for state, reason in (("Paused", "Paused"), ("Running", "Following")):
+        kube.patch("replicationlink", "from-us-east", EU.name, {"spec": {"state": state}})
+        until(lambda: ready().get("reason") == reason, 60, lambda: f"the link is {state}: {ready()}")  # noqa: B023
+        EU.wait_ready(60)
+        assert pods() == before
 
 
 def ours(since, verbs=("create", "update", "patch", "delete")):

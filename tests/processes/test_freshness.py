@@ -221,3 +221,22 @@ def test_a_silent_primary_region_shows_in_every_promise(regions):
 
     until(fresh_again, 30, "eu-west is fresh again")
     until(lambda: write(west[0], 9, 1).status_code == 200, 30, "writes pass again")
+
+
+def test_what_is_promised_to_monitoring_is_counted(regions):
+    """Deltas and their delay at each replica that follows, and each request once."""
+    east, west = regions
+    fine(write(east[0], 900, 7))
+    until(lambda: value(read(west[0], 900)) == 7, 20, "eu-west follows")
+    for node in west:
+        until(lambda: metric(node, 'replication_delay_seconds_count{origin="us-east",shard="1"}') > 0, 20, "a delay")  # noqa: B023
+        assert metric(node, 'meridian_link_applied_total{origin="us-east",shard="1"}') > 0
+        assert metric(node, "meridian_wal_bytes") > 0
+    before = metric(west[0], 'freshness_outcome_total{outcome="fresh"}')
+    fine(read(west[0], 900))
+    assert metric(west[0], 'freshness_outcome_total{outcome="fresh"}') == before + 1
+
+
+def metric(node, name):
+    lines = node.http.get(f"{node.admin}/metrics").text.splitlines()
+    return next((float(line.removeprefix(name)) for line in lines if line.startswith(f"{name} ")), 0)

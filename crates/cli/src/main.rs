@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use meridian_cli::{bench, demo, local, status};
+use meridian_cli::{bench, demo, local, render, status};
 
 /// Meridian on the command line.
 #[derive(Parser)]
@@ -22,6 +22,8 @@ enum Command {
     /// Measures.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Prints the objects that the operator would apply for files of resources, without a Kubernetes.
+    Render(render::Args),
     /// Tells what a node says of itself.
     Status(status::Args),
 }
@@ -44,6 +46,7 @@ fn begin(args: Args) -> anyhow::Result<()> {
             Command::Bench(bench) => bench::run(bench).await,
             Command::Status(args) => status::run(args).await,
             Command::Local(args) => local::run(args).await,
+            Command::Render(args) => render::run(&args),
         }
     })
 }

@@ -33,6 +33,8 @@ pub mod reason {
     pub const ROLLING: &str = "Rolling";
     /// A replica whose volume is lost or damaged is replaced.
     pub const REPLACING: &str = "Replacing";
+    /// Links are told to the shards.
+    pub const LINKING: &str = "Linking";
     /// A shard has no leader that a majority follows.
     pub const QUORUM_LOST: &str = "QuorumLost";
     /// Every shard has one.
@@ -55,6 +57,10 @@ pub mod reason {
     pub const PAUSED: &str = "Paused";
     /// A link follows its source.
     pub const FOLLOWING: &str = "Following";
+    /// A record of the followed log could not be taken in the last ten minutes; what it hid is fetched another way.
+    pub const POISON_RECORD: &str = "PoisonRecord";
+    /// Every record of the followed log could be taken.
+    pub const ALL_TAKEN: &str = "AllTaken";
     /// A link does not hear its source.
     pub const NOT_CONNECTED: &str = "NotConnected";
     /// Nobody has looked yet.

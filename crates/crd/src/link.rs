@@ -47,8 +47,8 @@ pub struct ReplicationLinkSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("source cannot be changed: delete the link and create another"))]
     pub source: LinkSource,
 
-    /// How the deltas travel: exactly one of `direct` and `kafka`. A change restarts the pods one at a time and re-reads from
-    /// where the shard stands.
+    /// How the deltas travel: exactly one of `direct` and `kafka`. A change restarts nothing: what follows is read
+    /// the new way, from where the shard stands.
     pub transport: Transport,
 
     /// Who runs MirrorMaker 2; with `transport.kafka.via: Mirror` only.
@@ -170,7 +170,7 @@ pub struct ReplicationLinkStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Accepted`, `DependenciesReady`, `Connected`, `WithinBound`.
+    /// `Ready`, `Accepted`, `DependenciesReady`, `Connected`, `WithinBound`, `Degraded`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -19,6 +19,7 @@ mod filter;
 mod freshness;
 mod hlc;
 mod ids;
+mod link;
 mod point;
 mod query;
 mod trace;
@@ -34,6 +35,7 @@ pub use ids::{
     ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,
     ShardNumber, ShardNumberError, TableVersion, Term, WriteId,
 };
+pub use link::{Link, Topic, Transport};
 pub use point::{PointId, PointIdError};
 pub use query::{Answer, Fields, Found, Names, Query, Record, Search, Select};
 pub use trace::{Traceparent, TraceparentError};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use meridian_model::OriginShard;
+use meridian_model::{Hlc, OriginShard};
 use meridian_replica::Poison;
 use meridian_shard::SourcePosition;
 use meridian_wire::client::Outcome;
@@ -133,11 +133,11 @@ pub struct Metrics {
     /// Deltas applied, of each origin.
     pub link_applied: Family<OriginLabels, Counter>,
     /// Deltas dropped because they were applied already.
-    pub link_duplicates: Family<OriginLabels, Counter>,
+    pub link_duplicates: Counter,
     /// Gaps found and read again.
-    pub link_gaps: Family<OriginLabels, Counter>,
+    pub link_gaps: Counter,
     /// Times a state was taken whole because the log no longer reached back.
-    pub link_reseeds: Family<OriginLabels, Counter>,
+    pub link_reseeds: Counter,
     /// 1 while the link follows.
     pub link_connected: Family<OriginLabels, Gauge>,
     /// Records of followed logs that could not be taken.
@@ -188,9 +188,9 @@ impl Metrics {
             raft_leader: Gauge::default(),
             raft_elections: Counter::default(),
             link_applied: Family::default(),
-            link_duplicates: Family::default(),
-            link_gaps: Family::default(),
-            link_reseeds: Family::default(),
+            link_duplicates: Counter::default(),
+            link_gaps: Counter::default(),
+            link_reseeds: Counter::default(),
             link_connected: Family::default(),
             link_poisons: Family::default(),
             link_poison: Family::default(),
@@ -250,9 +250,19 @@ impl Metrics {
         to.register("meridian_delta_log_connected", "1 while deltas are published", self.delta_log_connected.clone());
     }
 
-    /// Counts how one demand ended.
-    pub fn freshness_outcome(&self, outcome: Outcome) {
-        self.freshness_outcomes.get_or_create(&OutcomeLabels { outcome: outcome_name(outcome) }).inc();
+    /// Deltas of `origin`, stamped at these times, are applied here at `now`.
+    pub fn merged(&self, origin: &OriginShard, committed_at: &[Hlc], now: Hlc) {
+        let labels = OriginLabels::from(origin);
+        self.link_applied.get_or_create(&labels).inc_by(committed_at.len() as u64);
+        let delay = self.replication_delay.get_or_create(&labels);
+        committed_at.iter().for_each(|at| delay.observe(now.since(*at).as_secs_f64()));
+    }
+
+    /// Counts how one demand ended; the name that it is counted under.
+    pub fn freshness_outcome(&self, outcome: Outcome) -> &'static str {
+        let outcome = outcome_name(outcome);
+        self.freshness_outcomes.get_or_create(&OutcomeLabels { outcome }).inc();
+        outcome
     }
 
     /// Counts one request. `route` is a pattern of the router, so there are as many as it has.

@@ -11,13 +11,14 @@ use kube::runtime::controller::Action;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, ResourceExt};
 use meridian_crd::{ReplicationLink, VectorCluster};
-use meridian_model::ClusterId;
 use meridian_plan::names::CLUSTER_LABEL;
 use meridian_plan::report::{self as said, LinkSeen};
 use meridian_plan::{ValidCluster, ValidLink};
+use meridian_wire::topology::ReplicaStatus;
 
 use crate::cluster::{TurnError, api, now};
 use crate::context::Context;
+use crate::observe::{ground, replicas};
 use crate::{kinds, report, scrape};
 
 /// Between turns.
@@ -70,20 +71,33 @@ async fn turn(cached: &ReplicationLink, context: &Context) -> anyhow::Result<Act
         report::link(context, &mut resource, status).await?;
         return Ok(Action::requeue(PACE));
     };
-    let all = links.list(&ListParams::default()).await?.items;
-    let status = match ValidCluster::parse(&owner, &all, ClusterId(0), &context.settings) {
+    let ground = ground(client, &owner).await?;
+    let status = match ValidCluster::parse(&owner, &ground.links, ground.id, &context.settings) {
         Err(_) => said::link(&resource, &LinkSeen::ClusterRefused, &now()),
         Ok(cluster) => match ValidLink::parse(&resource, &cluster) {
             Err(refusal) => said::link(&resource, &LinkSeen::Refused(refusal), &now()),
             Ok(link) => {
                 let apis = kinds::served(client, context.apis).await?;
                 let heard = if link.running { heard(context, &cluster, &link).await? } else { None };
-                said::link(&resource, &LinkSeen::Valid { link: &link, cluster: &cluster, apis, heard }, &now())
+                let poisons = poisons(context, &cluster, &link).await?;
+                let seen = LinkSeen::Valid { link: &link, cluster: &cluster, apis, heard, poisons };
+                said::link(&resource, &seen, &now())
             }
         },
     };
     report::link(context, &mut resource, status).await?;
     Ok(Action::requeue(PACE))
+}
+
+/// Records of the source's log that could not be taken, as the leaders of the shards say.
+async fn poisons(context: &Context, cluster: &ValidCluster, link: &ValidLink) -> anyhow::Result<Vec<String>> {
+    let replicas = replicas(context, cluster).await?;
+    let of_link = |status: &ReplicaStatus| -> Vec<String> {
+        let shard = status.identity.genesis.shard;
+        let poisons = status.poisons.iter().filter(|poison| poison.origin.region == link.source);
+        poisons.map(|poison| format!("shard {shard} follows {}: {}", poison.origin, poison.fault)).collect()
+    };
+    Ok(replicas.iter().flat_map(of_link).collect())
 }
 
 /// Whether the source is heard, and whether staleness is within bounds, as the pod that is worst off says.

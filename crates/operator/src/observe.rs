@@ -13,7 +13,7 @@ use meridian_model::{ClusterId, ShardNumber};
 use meridian_plan::names::{CLUSTER_ID_LABEL, CLUSTER_LABEL, SHARD_LABEL};
 use meridian_plan::render::ObjectRef;
 use meridian_plan::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen, ValidCluster};
-use meridian_wire::topology::{TopologyAnswer, TopologyCall};
+use meridian_wire::topology::{PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
 use serde_json::Value;
 
 use crate::certificates::Authority;
@@ -113,13 +113,41 @@ pub async fn observe(
             trouble: trouble(pod),
         };
         seen.pods.insert(ordinal, seen_pod);
-        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
-        if let Some(address) = address.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
-            sight.addresses.insert((shard, ordinal), address);
+    }
+    sight.addresses = addresses(cluster, &pods);
+    if let Some(peers) = &sight.peers {
+        for (shard, ordinal, status) in statuses(cluster, peers, &sight.addresses).await {
+            let pod = sight.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
+            if let Some(pod) = pod {
+                pod.answer = Some(status);
+            }
         }
     }
-    ask(cluster, &mut sight).await;
     Ok(sight)
+}
+
+/// What the replicas of a cluster say of themselves; those that run and answer.
+pub async fn replicas(context: &Context, cluster: &ValidCluster) -> anyhow::Result<Vec<ReplicaStatus>> {
+    let (_, opened) = secrets(&context.client, cluster).await?;
+    let Some((_, peers)) = opened else { return Ok(Vec::new()) };
+    let pods = Api::<Pod>::namespaced(context.client.clone(), &cluster.namespace);
+    let pods = pods.list(&of_cluster(&cluster.name)).await?.items;
+    let answers = statuses(cluster, &peers, &addresses(cluster, &pods)).await;
+    let running = answers.into_iter().filter_map(|(_, _, status)| match status {
+        PodStatus::Running(status) => Some(*status),
+        PodStatus::Blank | PodStatus::Damaged { .. } => None,
+    });
+    Ok(running.collect())
+}
+
+/// Where the pods of a cluster are reached, those apart that are going.
+fn addresses(cluster: &ValidCluster, pods: &[Pod]) -> BTreeMap<(ShardNumber, u16), IpAddr> {
+    let address = |pod: &Pod| {
+        let stays = pod.metadata.deletion_timestamp.is_none();
+        let address = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok();
+        Some((place(cluster, pod)?, address.filter(|_| stays)?))
+    };
+    pods.iter().filter_map(address).collect()
 }
 
 /// Why a pod does not run; nothing of one that runs, or that only has not begun to.
@@ -143,26 +171,27 @@ fn last_line(text: &str) -> String {
     line.trim().chars().take(300).collect()
 }
 
-/// Asks every pod at once how it is.
-async fn ask(cluster: &ValidCluster, sight: &mut Sight) {
-    let Some(peers) = &sight.peers else { return };
-    let calls = sight.addresses.iter().map(|((shard, ordinal), address)| async move {
+/// Asks every pod at once how it is; those that answer.
+async fn statuses(
+    cluster: &ValidCluster,
+    peers: &Peers,
+    addresses: &BTreeMap<(ShardNumber, u16), IpAddr>,
+) -> Vec<(ShardNumber, u16, PodStatus)> {
+    let calls = addresses.iter().map(|((shard, ordinal), address)| async move {
         let host = host(cluster, *shard, *ordinal);
         (*shard, *ordinal, peers.call(*address, &host, TopologyCall::Status).await)
     });
+    let mut statuses = Vec::new();
     for (shard, ordinal, answer) in join_all(calls).await {
-        let pod = sight.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
-        match (answer, pod) {
-            (Ok(TopologyAnswer::Status(status)), Some(pod)) => pod.answer = Some(status),
-            (Ok(other), Some(_)) => {
-                tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status")
-            }
-            (Err(error), _) => {
+        match answer {
+            Ok(TopologyAnswer::Status(status)) => statuses.push((shard, ordinal, status)),
+            Ok(other) => tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status"),
+            Err(error) => {
                 tracing::debug!(%shard, ordinal, error = &error as &dyn std::error::Error, "a pod did not answer");
             }
-            _ => {}
         }
     }
+    statuses
 }
 
 /// The DNS name of a pod, which its certificate bears.

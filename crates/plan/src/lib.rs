@@ -20,7 +20,7 @@ mod step;
 mod valid;
 
 pub use observed::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen};
-pub use render::{OfflineError, render_offline};
+pub use render::{OfflineError, mirror_maker_offline, render_offline};
 pub use step::{Act, Step, next_step};
 pub use valid::{ApiKey, Kafka, MirrorMaker, Refusal, Settings, ValidCluster, ValidGroup, ValidIstio, ValidLink};
 

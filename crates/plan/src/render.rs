@@ -19,7 +19,7 @@ use meridian_model::ShardNumber;
 
 pub use mirror_maker::properties;
 pub use object::{Object, ObjectRef};
-pub use offline::{OfflineError, render_offline};
+pub use offline::{OfflineError, mirror_maker_offline, render_offline};
 pub use secrets::{Certificates, Material, secrets};
 
 use crate::{Apis, Step, ValidCluster, ValidLink};

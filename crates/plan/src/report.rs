@@ -106,6 +106,8 @@ pub enum LinkSeen<'a> {
         apis: Apis,
         /// What the pods know of it: whether the source is heard, and whether staleness is within bounds; none when no pod says.
         heard: Option<(bool, bool)>,
+        /// Records of the source's log that could not be taken, as the leaders say.
+        poisons: Vec<String>,
     },
 }
 
@@ -179,8 +181,19 @@ pub fn link(resource: &ReplicationLink, seen: &LinkSeen<'_>, now: &Time) -> Repl
     } else {
         Finding(c::DEPENDENCIES_READY, Some(true), reason::ALL_PRESENT, "everything needed is there".into())
     });
+    findings.push(match seen {
+        LinkSeen::Valid { poisons, .. } if !poisons.is_empty() => {
+            Finding(c::DEGRADED, Some(true), reason::POISON_RECORD, cut(&poisons.join("; ")))
+        }
+        _ => Finding(c::DEGRADED, Some(false), reason::ALL_TAKEN, "every record could be taken".into()),
+    });
     let conditions = merged(&old.conditions, findings, generation, now);
     ReplicationLinkStatus { observed_generation: Some(generation), conditions }
+}
+
+/// What a condition's message can bear, and more than anyone reads.
+fn cut(text: &str) -> String {
+    text.chars().take(1_000).collect()
 }
 
 fn needs_strimzi(link: &ValidLink) -> bool {
@@ -226,6 +239,7 @@ fn summary(
             "Roll" => reason::ROLLING,
             "Replace" => reason::REPLACING,
             "Elect" => reason::QUORUM_LOST,
+            "SetLinks" => reason::LINKING,
             _ => reason::WAITING_FOR_PODS,
         };
         return (why, told(operation));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{CollectionName, Hlc, OriginShard, Query, Seq, Traceparent, VersionVector, WallMillis};
+use meridian_model::{CollectionName, Hlc, OriginShard, Query, Seq, Topic, Traceparent, VersionVector, WallMillis};
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
 use meridian_wire::client::{Reply, Request};
@@ -208,6 +208,13 @@ pub enum Command {
         /// The piece.
         bytes: Vec<u8>,
     },
+    /// Changes of another region were applied here, at this replica.
+    Merged {
+        /// Whose.
+        origin: OriginShard,
+        /// When the origin stamped each.
+        committed_at: Vec<Hlc>,
+    },
     /// Changes of another region were applied here that go back to requests with a trace: tell where they got to.
     Traced(Vec<Traced>),
     /// This replica leads its shard now, or does not any more: the leader publishes the shard's delta log where it is to be
@@ -219,6 +226,8 @@ pub enum Command {
         call: u64,
         /// Whose records.
         origin: OriginShard,
+        /// Where they are.
+        topic: Topic,
         /// From the one behind this place; from the oldest when it is none of a broker, or gone.
         after: SourcePosition,
         /// How many bytes, counted by [`crate::record_bytes`], may be handed over.
@@ -271,6 +280,21 @@ pub struct Poison {
     pub seq: Option<Seq>,
     /// What is wrong with it.
     pub fault: String,
+}
+
+impl Poison {
+    /// What a person needs to find it; `topic` is the one that is read.
+    #[must_use]
+    pub fn describe(&self, topic: Option<&Topic>) -> String {
+        let place = match (self.at, topic) {
+            (SourcePosition::Kafka { partition, offset }, Some(Topic { name, .. })) => {
+                format!("topic {name}, partition {partition}, offset {offset}, ")
+            }
+            _ => String::new(),
+        };
+        let seq = self.seq.map_or_else(|| "unknown".to_owned(), |seq| seq.to_string());
+        format!("{place}sequence {seq}: {}", self.fault)
+    }
 }
 
 /// How an origin shard is followed just now.

@@ -45,5 +45,5 @@ pub use meridian_tail::Record;
 pub use reads::execute;
 pub use replica::Replica;
 pub use restore::{Found, RestoreError};
-pub use settings::{LinkSettings, Sabotage, Settings};
+pub use settings::{Sabotage, Settings};
 pub use snapshots::SnapshotMeta;

@@ -15,10 +15,11 @@ mod seeding;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use meridian_model::{Delta, Hlc, OriginShard, PointId, Position, RegionName, Seq, ShardNumber};
+use meridian_model::{Delta, Hlc, OriginShard, PointId, Position, RegionName, Seq, ShardNumber, Topic};
 use meridian_shard::{Entry, Outcome, RemoteBatch, SourcePosition};
 use meridian_tail::{Batch, Chaser, Record, Taken};
 use meridian_wire::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
+use meridian_wire::topology::PoisonSeen;
 
 use self::broker::Detour;
 use self::seeding::Seeding;
@@ -39,6 +40,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// Before the origin is asked again for a delta that it sent and that cannot be taken.
 const POISON_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// For so long the operator hears of a record that could not be taken: what it hid is read elsewhere by then.
+const POISON_TOLD_FOR: Duration = Duration::from_secs(600);
 
 /// All origin shards that are chased.
 #[derive(Debug, Default)]
@@ -62,14 +66,14 @@ struct Link {
     under_way: Vec<(Position, u64)>,
     /// Bytes taken in and not in a batch yet.
     taken_bytes: u64,
-    /// The records come from a broker.
-    broker: bool,
+    /// The records come from here, through the shell; none when they come from the origin.
+    topic: Option<Topic>,
     /// Where a gap was met last, while reading from a broker.
     gap: Option<Seq>,
     /// The origin itself is read, because the broker lacks something.
     detour: Option<Detour>,
-    /// The newest record that could not be taken.
-    poison: Option<Poison>,
+    /// The newest record that could not be taken, and when it was met.
+    poison: Option<(Duration, Poison)>,
 }
 
 #[derive(Debug)]
@@ -95,12 +99,11 @@ impl Replica {
     /// A leader begins to chase: from what the state has, whoever led before.
     pub(crate) fn start_links(&mut self) {
         self.stop_links();
-        for link in self.settings.links.clone() {
-            if !link.paused && link.source != self.identity.genesis.region {
-                let known = self.state.read().origin_shards(&link.source).unwrap_or(1);
-                for shard in ShardNumber::all(known) {
-                    self.open_link(OriginShard { region: link.source.clone(), shard }, known, link.kafka);
-                }
+        let links = self.state.read().links().to_vec();
+        for link in links.into_iter().filter(|link| !link.paused) {
+            let known = self.state.read().origin_shards(&link.source).unwrap_or(1);
+            for shard in ShardNumber::all(known) {
+                self.open_link(OriginShard { region: link.source.clone(), shard }, known, link.topic());
             }
         }
     }
@@ -112,17 +115,7 @@ impl Replica {
         self.links.links.clear();
     }
 
-    /// Changes what is followed; a leader acts at once.
-    pub fn set_links(&mut self, links: Vec<crate::LinkSettings>) {
-        if self.settings.links != links {
-            self.settings.links = links;
-            if self.is_leading() {
-                self.start_links();
-            }
-        }
-    }
-
-    fn open_link(&mut self, origin: OriginShard, origin_shards: u16, broker: bool) {
+    fn open_link(&mut self, origin: OriginShard, origin_shards: u16, topic: Option<&Topic>) {
         if self.links.links.contains_key(&origin) {
             return;
         }
@@ -138,7 +131,7 @@ impl Replica {
             sources: VecDeque::new(),
             under_way: Vec::new(),
             taken_bytes: 0,
-            broker,
+            topic: topic.cloned(),
             gap: None,
             detour: None,
             poison: None,
@@ -201,19 +194,19 @@ impl Replica {
         let claimed = state.safe().get(origin).copied().unwrap_or_default();
         let applied = state.tail_position(origin);
         link.chaser.rewind(applied, claimed);
-        if link.broker {
+        if link.topic.is_some() {
             link.end_detour(applied, state.source_position(origin));
         }
         drop(state);
-        let path = if link.broker && link.detour.is_none() { Path::Broker } else { Path::Direct };
-        let source = link.source;
+        let topic = link.topic.clone().filter(|_| link.detour.is_none());
+        let path = if topic.is_some() { Path::Broker } else { Path::Direct };
+        let (after, credit) = (link.source, CREDIT_BYTES);
         link.phase = Phase::Streaming { call, heard: now, spoken: now, path };
         self.links.calls.insert(call, origin.clone());
-        match path {
-            Path::Direct => self.tail_message(origin, call, TailCall::Open { after: applied, credit: CREDIT_BYTES }),
-            Path::Broker => {
-                let origin = origin.clone();
-                self.out.push(Command::Follow { call, origin, after: source, credit: CREDIT_BYTES });
+        match topic {
+            None => self.tail_message(origin, call, TailCall::Open { after: applied, credit }),
+            Some(topic) => {
+                self.out.push(Command::Follow { call, origin: origin.clone(), topic, after, credit });
             }
         }
     }
@@ -362,9 +355,11 @@ impl Replica {
     }
 
     fn learn_origin_shards(&mut self, region: &RegionName, origin_shards: u16) {
-        let broker = self.settings.links.iter().any(|link| link.source == *region && link.kafka);
+        let state = self.state.read();
+        let topic = state.links().iter().find(|link| link.source == *region).and_then(|link| link.topic().cloned());
+        drop(state);
         for shard in ShardNumber::all(origin_shards) {
-            self.open_link(OriginShard { region: region.clone(), shard }, origin_shards, broker);
+            self.open_link(OriginShard { region: region.clone(), shard }, origin_shards, topic.as_ref());
         }
     }
 
@@ -438,6 +433,16 @@ impl Replica {
         }
     }
 
+    /// The newest record of each origin shard that could not be taken, unless that was long ago.
+    pub(crate) fn poisons(&self) -> Vec<PoisonSeen> {
+        let poison = |(origin, link): (&OriginShard, &Link)| {
+            let (met, poison) = link.poison.as_ref()?;
+            let fault = poison.describe(link.topic.as_ref());
+            (self.now.mono.saturating_sub(*met) < POISON_TOLD_FOR).then(|| PoisonSeen { origin: origin.clone(), fault })
+        };
+        self.links.links.iter().filter_map(poison).collect()
+    }
+
     pub(crate) fn link_statuses(&self) -> Vec<LinkStatus> {
         let status = |(origin, link): (&OriginShard, &Link)| LinkStatus {
             origin: origin.clone(),
@@ -453,7 +458,7 @@ impl Replica {
                 Phase::Closed { .. } | Phase::Seeding(_) => None,
             },
             detour: link.detour.is_some(),
-            poison: link.poison.clone(),
+            poison: link.poison.as_ref().map(|(_, poison)| poison.clone()),
         };
         self.links.links.iter().map(status).collect()
     }

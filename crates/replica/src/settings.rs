@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use meridian_model::RegionName;
 use meridian_wire::client::OnStale;
 
 /// What a replica is told at its start.
@@ -13,8 +12,6 @@ pub struct Settings {
     pub followed: bool,
     /// How often an idle leader closes time. 25 ms at least.
     pub close_interval: Duration,
-    /// The other regions that this one follows.
-    pub links: Vec<LinkSettings>,
     /// Required freshness of a read that says nothing; without it such a read is answered by the region alone.
     pub default_freshness: Option<Duration>,
     /// Fallbacks of a read that names none.
@@ -43,23 +40,11 @@ pub struct Settings {
     pub sabotage: Option<Sabotage>,
 }
 
-/// A region that is followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkSettings {
-    /// Which.
-    pub source: RegionName,
-    /// Paused links take nothing in; staleness grows.
-    pub paused: bool,
-    /// The records come from Kafka through the shell, not from the region itself.
-    pub kafka: bool,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
             followed: false,
             close_interval: Duration::from_millis(50),
-            links: Vec::new(),
             default_freshness: None,
             on_stale: vec![OnStale::Wait, OnStale::Redirect, OnStale::Serve],
             max_wait: Duration::from_millis(50),

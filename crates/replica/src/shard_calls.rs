@@ -295,19 +295,24 @@ impl Replica {
                 }
             }
             (Entry::RemoteBatch(batch), outcome) => {
-                self.trace_merged(batch, outcome);
+                self.tell_merged(batch, outcome);
                 self.batch_applied(&batch.origin, outcome);
             }
             (Entry::Seed { origin, .. }, outcome) => self.seed_applied(origin, outcome),
+            (Entry::Links(_), outcome) => self.links_applied(outcome),
             _ => {}
         }
     }
 
-    /// Says which requests of another region took effect here; one replica of the shard says it.
-    fn trace_merged(&mut self, batch: &RemoteBatch, outcome: &Outcome) {
+    /// Says what of another region took effect here; which requests it goes back to, one replica of the shard says.
+    fn tell_merged(&mut self, batch: &RemoteBatch, outcome: &Outcome) {
         let Outcome::Merged(merged) = outcome else { return };
         let known = merged.position.seq.0.saturating_sub(merged.advanced);
         let new = batch.deltas.iter().filter(|delta| delta.seq.0 > known);
+        let committed_at: Vec<Hlc> = new.clone().map(|delta| delta.committed_at).collect();
+        if !committed_at.is_empty() {
+            self.out.push(Command::Merged { origin: batch.origin.clone(), committed_at });
+        }
         let traced: Vec<Traced> = new
             .filter_map(|delta| {
                 let (trace, committed_at) = (delta.trace?, delta.committed_at);

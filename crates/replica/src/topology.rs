@@ -1,13 +1,15 @@
-//! Who belongs to the group: the operator's calls, committed in the log, one voter at a time, learners first.
+//! The operator's calls, committed in the log: who belongs to the group, one voter at a time, learners first; and whom it
+//! follows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{LogIndex, ReplicaId, Term};
+use meridian_model::{Link, LogIndex, ReplicaId, Term};
 use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Role as RaftRole};
-use meridian_shard::Entry;
+use meridian_shard::{Entry, Links, Outcome};
 use meridian_wire::topology::{
     FollowerStatus, Identity, Member, MembersAt, PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall,
+    check_links,
 };
 
 use crate::{Command, Replica, SnapshotMeta};
@@ -75,6 +77,7 @@ impl Replica {
                 Ok(()) => TopologyAnswer::Started,
                 Err(fault) => TopologyAnswer::Refused(fault.to_string()),
             }),
+            TopologyCall::SetLinks { links, expected } => self.set_links(ticket, links, expected),
         };
         if let Some(answer) = answer {
             self.out.push(Command::TopologyReply { ticket, answer });
@@ -154,6 +157,50 @@ impl Replica {
                 Some(TopologyAnswer::NotLeader { leader: leader.map(ReplicaId) })
             }
             Err(fault) => Some(TopologyAnswer::Refused(fault.to_string())),
+        }
+    }
+
+    /// Proposes which regions are followed; what they are is checked here, at the door.
+    fn set_links(&mut self, ticket: u64, links: Vec<Link>, expected: LogIndex) -> Option<TopologyAnswer> {
+        if let Err(fault) = check_links(&self.identity.genesis.region, &links) {
+            return Some(TopologyAnswer::Refused(fault.to_string()));
+        }
+        let state = self.state.read();
+        let (version, same) = (state.links_version(), state.links() == links.as_slice());
+        drop(state);
+        if same {
+            return Some(TopologyAnswer::Done { version });
+        }
+        if version != expected {
+            return Some(TopologyAnswer::Conflict { version });
+        }
+        match self.raft.propose(Entry::Links(Links { expects: expected, links }).encode()) {
+            Ok(proposed) => {
+                self.membership.waiting.insert(proposed.index, (ticket, self.now.mono));
+                None
+            }
+            Err(ProposeError::NotLeader { leader }) => {
+                Some(TopologyAnswer::NotLeader { leader: leader.map(ReplicaId) })
+            }
+            Err(fault) => Some(TopologyAnswer::Refused(fault.to_string())),
+        }
+    }
+
+    /// The links changed, or another call was faster; a leader follows the new ones at once.
+    pub(crate) fn links_applied(&mut self, outcome: &Outcome) {
+        let (at, version) = {
+            let state = self.state.read();
+            (state.applied(), state.links_version())
+        };
+        let answer = match outcome {
+            Outcome::LinksChanged => TopologyAnswer::Done { version },
+            _ => TopologyAnswer::Conflict { version },
+        };
+        if let Some((ticket, _)) = self.membership.waiting.remove(&at.0) {
+            self.out.push(Command::TopologyReply { ticket, answer });
+        }
+        if *outcome == Outcome::LinksChanged && self.is_leading() {
+            self.start_links();
         }
     }
 
@@ -241,6 +288,9 @@ impl Replica {
             fault: self.out_of_service.clone(),
             followers,
             points: state.collections().map(|collection| collection.points()).sum(),
+            links: state.links().to_vec(),
+            links_version: state.links_version(),
+            poisons: self.poisons(),
         }
     }
 }

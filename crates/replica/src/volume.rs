@@ -190,6 +190,12 @@ impl<D: Disk> LogVolume<D> {
         Ok(std::mem::take(&mut self.waiting))
     }
 
+    /// Length of the log's files.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.wal.stats().disk_bytes
+    }
+
     /// Lets go of what stands before `lsn`.
     pub fn release(&mut self, lsn: u64) {
         self.wal.release(Lsn(lsn));

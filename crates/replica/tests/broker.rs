@@ -6,15 +6,15 @@
 use std::time::Duration;
 
 use meridian_model::{
-    ClusterId, CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position, PrimaryTerm, RegionName,
-    ReplicaId, Seq, ShardNumber, Vectors, WallMillis,
+    ClusterId, CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId, Position,
+    PrimaryTerm, RegionName, ReplicaId, Seq, ShardNumber, Topic, Transport, Vectors, WallMillis,
 };
 use meridian_replica::volume::{self, LogVolume};
-use meridian_replica::{Command, Event, LinkSettings, Now, Peer, Poison, Record, Replica, Settings, record_bytes};
+use meridian_replica::{Command, Event, Now, Peer, Poison, Record, Replica, Settings, record_bytes};
 use meridian_shard::SourcePosition;
 use meridian_store::SimDisk;
 use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
-use meridian_wire::topology::{Genesis, Identity, Member};
+use meridian_wire::topology::{Genesis, Identity, Member, TopologyAnswer, TopologyCall};
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 
@@ -24,6 +24,14 @@ fn region(name: &str) -> RegionName {
 
 fn origin() -> OriginShard {
     OriginShard { region: region("us-east"), shard: ShardNumber::FIRST }
+}
+
+fn topic() -> Topic {
+    Topic { bootstrap_servers: "broker:9092".into(), name: "us-east.vector-deltas".into() }
+}
+
+fn link(paused: bool) -> Link {
+    Link { source: region("us-east"), transport: Transport::Kafka(topic()), paused }
 }
 
 fn at(offset: i64) -> SourcePosition {
@@ -64,12 +72,30 @@ impl Shell {
         let disk = SimDisk::new();
         volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let links = vec![LinkSettings { source: region("us-east"), paused: false, kafka: true }];
         let now = Now { mono: Duration::ZERO, wall: WallMillis(1_000_000) };
-        let replica = Replica::restore(Settings { links, ..Settings::default() }, identity, now, 7, found).unwrap();
+        let replica = Replica::restore(Settings::default(), identity, now, 7, found).unwrap();
         let mut shell = Self { replica, log, now, seen: Vec::new() };
         shell.ticks(100);
+        assert_eq!(
+            shell.set_links(vec![link(false)], 0),
+            TopologyAnswer::Done { version: LogIndex(shell.links_version()) }
+        );
+        shell.ticks(5);
         shell
+    }
+
+    fn set_links(&mut self, links: Vec<Link>, expected: u64) -> TopologyAnswer {
+        let call = TopologyCall::SetLinks { links, expected: LogIndex(expected) };
+        self.step(Event::Topology { ticket: 1, call });
+        let answer = |command: &Command| match command {
+            Command::TopologyReply { answer, .. } => Some(answer.clone()),
+            _ => None,
+        };
+        self.seen.iter().rev().find_map(answer).unwrap()
+    }
+
+    fn links_version(&self) -> u64 {
+        self.replica.status().links_version.0
     }
 
     fn step(&mut self, event: Event) {
@@ -268,4 +294,42 @@ fn a_promise_of_a_far_time_is_not_believed() {
     assert_eq!(shell.applied(), 1);
     assert!(shell.replica.state().safe().get(&origin()).is_none_or(|safe| *safe < Hlc(u64::MAX / 2)));
     assert!(shell.poison().unwrap().fault.contains("promise"));
+}
+
+#[test]
+fn links_change_in_the_log_and_are_followed_at_once() {
+    let mut shell = Shell::new();
+    let (call, _) = shell.follow();
+    shell.records(call, vec![(record(1), at(0))]);
+    let version = shell.links_version();
+    assert_eq!(shell.set_links(vec![link(true)], 0), TopologyAnswer::Conflict { version: LogIndex(version) });
+    assert_eq!(shell.set_links(vec![link(false)], 0), TopologyAnswer::Done { version: LogIndex(version) }, "as it is");
+    let own = Link { source: region("eu-west"), ..link(false) };
+    let refused = TopologyAnswer::Refused("links[0]: a region does not follow itself".into());
+    assert_eq!(shell.set_links(vec![own], version), refused);
+    let TopologyAnswer::Done { version } = shell.set_links(vec![link(true)], version) else { panic!("not paused") };
+    assert!(shell.seen.iter().any(|command| matches!(command, Command::Unfollow { call: ended } if *ended == call)));
+    shell.records(call, vec![(record(2), at(1))]);
+    assert_eq!((shell.applied(), shell.replica.chased()), (1, Vec::new()), "a paused link takes nothing in");
+    assert!(matches!(shell.set_links(vec![link(false)], version.0), TopologyAnswer::Done { .. }));
+    let (again, after) = shell.follow();
+    assert!(again > call);
+    assert_eq!(after, at(0), "from where the shard stands");
+    shell.records(again, vec![(record(2), at(1))]);
+    assert_eq!(shell.applied(), 2);
+}
+
+#[test]
+fn the_operator_hears_of_poison_for_a_while() {
+    let mut shell = Shell::new();
+    let (call, _) = shell.follow();
+    shell.step(Event::Poison { call, poison: Poison { at: at(7), seq: None, fault: "junk".into() } });
+    let told = |shell: &Shell| {
+        shell.replica.status().poisons.into_iter().map(|poison| (poison.origin, poison.fault)).collect::<Vec<_>>()
+    };
+    let text = "topic us-east.vector-deltas, partition 0, offset 7, sequence unknown: junk";
+    assert_eq!(told(&shell), [(origin(), text.to_owned())]);
+    shell.ticks(31_000);
+    assert_eq!(told(&shell), []);
+    assert!(shell.poison().is_some(), "the newest one is still shown where people look for it");
 }

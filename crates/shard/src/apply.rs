@@ -7,7 +7,7 @@ use meridian_model::{
 use crate::collection::Collection;
 use crate::outcome::{Applied, CollectionChange, Outcome};
 use crate::state::Dropped;
-use crate::{BEHAVIOUR, Entry, Located, Stamp, State, Topology, Write, WriteResult};
+use crate::{BEHAVIOUR, Entry, Links, Located, Stamp, State, Topology, Write, WriteResult};
 
 /// Changes that took place, and changes that did nothing.
 #[derive(Debug, Default)]
@@ -54,6 +54,7 @@ impl State {
                 Outcome::Closed(*ts)
             }
             Entry::Topology(topology) => self.change_topology(topology),
+            Entry::Links(links) => self.change_links(index, links),
             Entry::Checksum { at, hash } => match self.agrees(*at, hash) {
                 Some(false) => Outcome::ChecksumDiffers { at: *at },
                 Some(true) | None => Outcome::ChecksumHeld,
@@ -193,6 +194,15 @@ impl State {
         self.core.primary = (*term, primary.clone());
         self.core.origin_shards.insert(self.core.me.region.clone(), table.shards());
         Outcome::TopologyChanged
+    }
+
+    fn change_links(&mut self, index: LogIndex, links: &Links) -> Outcome {
+        if links.expects != self.core.links_version {
+            return Outcome::LinksRefused { held: self.core.links_version };
+        }
+        self.core.links = links.links.clone();
+        self.core.links_version = index;
+        Outcome::LinksChanged
     }
 
     /// Takes note of a closed time, which never goes back.

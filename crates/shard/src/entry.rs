@@ -6,7 +6,7 @@
 //! ```
 
 use meridian_model::{
-    BucketTable, CollectionDef, CollectionUid, Delta, Epoch, Hlc, LogIndex, Op, OriginShard, Payload, PointId,
+    BucketTable, CollectionDef, CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId,
     Position, PrimaryTerm, RegionName, Seq, TableVersion, Traceparent, Vectors, WriteId,
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ pub enum Entry {
     Version(u16),
     /// Nothing; the first entry of a term.
     Noop,
+    /// Which regions are followed, and how.
+    Links(Links),
 }
 
 /// Local changes of one client's write.
@@ -169,6 +171,15 @@ pub struct Topology {
     pub term: PrimaryTerm,
     /// Which region takes writes under that term.
     pub primary: RegionName,
+}
+
+/// Which regions are followed, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    /// The entry that set those which these replace, 0 for none; another one in place refuses it.
+    pub expects: LogIndex,
+    /// One for each source.
+    pub links: Vec<Link>,
 }
 
 /// Bytes that are no entry.

@@ -46,7 +46,7 @@ pub use collection::Collection;
 pub use deltas::deltas_of;
 pub use digest::Digest;
 pub use entry::{
-    DecodeError, Entry, FORMAT_VERSION, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Topology, Write,
+    DecodeError, Entry, FORMAT_VERSION, Links, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Topology, Write,
 };
 pub use outbox::Located;
 pub use outcome::{Applied, CollectionChange, Merged, Outcome};

@@ -106,6 +106,13 @@ pub enum Outcome {
         /// The table version in place.
         held: TableVersion,
     },
+    /// The links are in place.
+    LinksChanged,
+    /// The links in place are not the expected ones; nothing changed.
+    LinksRefused {
+        /// The entry that set those in place.
+        held: LogIndex,
+    },
     /// The checksum is ours too, or ours of that place is not known any more.
     ChecksumHeld,
     /// This replica's state differs from the leader's: it must take itself out of service and re-install.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use meridian_model::{
-    BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, PointId,
+    BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, Link, LogIndex, OriginShard, PointId,
     PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub(crate) struct Core {
     pub(crate) largest_uid: CollectionUid,
     pub(crate) dropped: BTreeMap<CollectionUid, Dropped>,
     pub(crate) seeds: BTreeMap<OriginShard, Seeding>,
+    pub(crate) links: Vec<Link>,
+    /// The entry that set them.
+    pub(crate) links_version: LogIndex,
 }
 
 /// A collection that is gone, and must not come back by a record of it that comes late.
@@ -98,6 +101,8 @@ impl State {
             largest_uid: CollectionUid(0),
             dropped: BTreeMap::new(),
             seeds: BTreeMap::new(),
+            links: Vec::new(),
+            links_version: LogIndex(0),
         };
         Ok(Self::of(core))
     }
@@ -180,6 +185,18 @@ impl State {
     #[must_use]
     pub fn primary(&self) -> (PrimaryTerm, &RegionName) {
         (self.core.primary.0, &self.core.primary.1)
+    }
+
+    /// Which regions are followed, and how.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.core.links
+    }
+
+    /// The entry that set [`State::links`]; 0 when none did.
+    #[must_use]
+    pub fn links_version(&self) -> LogIndex {
+        self.core.links_version
     }
 
     /// True while chunks of `origin` are being loaded: its own batches are refused.

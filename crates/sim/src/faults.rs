@@ -1,6 +1,6 @@
 //! What goes wrong, and when it ends.
 
-use meridian_replica::{Event, LinkSettings};
+use meridian_replica::Event;
 use meridian_store::{Disk, DiskFile};
 use meridian_wire::topology::TopologyCall;
 
@@ -312,10 +312,7 @@ impl World {
 
     /// The link is paused, or deleted, and comes back.
     fn pause_link(&mut self, delete: bool) -> Option<Micros> {
-        let source = self.regions[self.primary].clone();
-        let links =
-            if delete { Vec::new() } else { vec![LinkSettings { source, paused: true, kafka: self.broker.used }] };
-        self.set_links(links);
+        self.links = if delete { Vec::new() } else { vec![self.link(true)] };
         let lasting = self.rng.between(300, 4500) * MILLI;
         self.queue.push(self.now + lasting, What::Heal(Healing::Links));
         Some(lasting)
@@ -328,10 +325,7 @@ impl World {
             Healing::FastDisk(pod) => self.pods[pod].sync_us = 150,
             Healing::Space(pod) => self.pods[pod].disk.limit(u64::MAX),
             Healing::Fair => self.network.weather = FAIR,
-            Healing::Links => {
-                let source = self.regions[self.primary].clone();
-                self.set_links(vec![LinkSettings { source, paused: false, kafka: self.broker.used }]);
-            }
+            Healing::Links => self.links = vec![self.link(false)],
             Healing::Stop { pod, life, start_at } => {
                 if self.pods[pod].life == life {
                     let after = start_at.saturating_sub(self.now);

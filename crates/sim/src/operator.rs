@@ -72,6 +72,11 @@ impl World {
             }
         }
         let Some((pod, status)) = self.leader(group) else { return };
+        let links = if group.0 == self.primary { Vec::new() } else { self.links.clone() };
+        if status.links != links {
+            let call = TopologyCall::SetLinks { links, expected: status.links_version };
+            return self.call(pod, call);
+        }
         let expected = status.membership_version;
         let ids = |members: &[Member]| members.iter().map(|member| member.replica).collect::<BTreeSet<_>>();
         let (voters, learners) = (ids(&status.voters), ids(&status.learners));
@@ -113,6 +118,10 @@ impl World {
         } else {
             return;
         };
+        self.call(pod, call);
+    }
+
+    fn call(&mut self, pod: usize, call: TopologyCall) {
         self.log(|| format!("operator to pod {pod}: {call:?}"));
         let life = self.pods[pod].life;
         self.queue.push(self.now + MILLI, What::Hand { pod, life, event: Event::Topology { ticket: 0, call } });

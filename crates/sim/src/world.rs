@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
-use meridian_replica::{Command, Event, LinkSettings, Peer, ReadWhat, Replica, Settings, execute, volume};
+use meridian_model::{ClusterId, Link, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Topic, Transport};
+use meridian_replica::{Command, Event, Peer, ReadWhat, Replica, Settings, execute, volume};
 use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
 use meridian_wire::frame::PeerMessage;
@@ -88,7 +88,7 @@ pub struct World {
     pub shards: Vec<u16>,
     pub primary: usize,
     /// What the following region follows just now.
-    pub links: Vec<LinkSettings>,
+    pub links: Vec<Link>,
     pub network: Network,
     pub broker: Broker,
     pub clients: Clients,
@@ -114,7 +114,6 @@ impl World {
         let primary = usize::try_from(seed % 2).unwrap_or_default();
         // One seed in three has a broker between the regions.
         let kafka = seed % 3 == 1;
-        let links = vec![LinkSettings { source: regions[primary].clone(), paused: false, kafka }];
         let mut world = Self {
             seed,
             plan,
@@ -127,7 +126,7 @@ impl World {
             regions,
             shards: vec![1, 2],
             primary,
-            links,
+            links: Vec::new(),
             clients: Clients::new(),
             history: History::default(),
             ledger: Ledger::default(),
@@ -143,6 +142,7 @@ impl World {
             incarnations: 0,
         };
         world.found();
+        world.links = vec![world.link(false)];
         world
     }
 
@@ -231,7 +231,6 @@ impl World {
     pub fn settings(&self, region: usize) -> Settings {
         Settings {
             followed: region == self.primary,
-            links: if region == self.primary { Vec::new() } else { self.links.clone() },
             clock_bound: CLOCK_BOUND,
             snapshot_every: 150,
             log_kept: 60,
@@ -413,6 +412,7 @@ impl World {
                 }
             }
             Command::Dial(..) => {}
+            Command::Merged { .. } => {}
             Command::Traced(traced) => self.counts.traces_followed += traced.len() as u64,
             Command::TopologyReply { answer, .. } => self.log(|| format!("pod {pod} to the operator: {answer:?}")),
             Command::Reply { ticket, reply } => self.client_hears(ticket, reply),
@@ -428,7 +428,7 @@ impl World {
                 self.queue.push(at, What::Snapshot { pod, life, command });
             }
             Command::Leads(leads) => self.broker_leads(pod, leads),
-            Command::Follow { call, origin, after, credit } => self.broker_follow(pod, call, origin, after, credit),
+            Command::Follow { call, origin, after, credit, .. } => self.broker_follow(pod, call, origin, after, credit),
             Command::FollowCredit { call, bytes } => self.broker_credit(pod, call, bytes),
             Command::Unfollow { call } => self.broker_unfollow(pod, call),
             Command::Poisoned { origin, poison } => self.log(|| format!("pod {pod}: {origin}: {poison:?}")),
@@ -678,17 +678,11 @@ impl World {
         written.is_ok() && disk.remove("log/mark").and_then(|()| disk.sync_dir("log")).is_ok()
     }
 
-    /// Who follows whom changed.
-    pub fn set_links(&mut self, links: Vec<LinkSettings>) {
-        self.links = links;
-        for pod in 0..self.pods.len() {
-            if self.pods[pod].region != self.primary {
-                let links = self.links.clone();
-                if let Some(process) = &mut self.pods[pod].process {
-                    process.replica.set_links(links);
-                }
-            }
-        }
+    /// How the primary region is followed.
+    pub fn link(&self, paused: bool) -> Link {
+        let topic = || Topic { bootstrap_servers: "broker:9092".into(), name: "vector-deltas".into() };
+        let transport = if self.broker.used { Transport::Kafka(topic()) } else { Transport::Direct };
+        Link { source: self.regions[self.primary].clone(), transport, paused }
     }
 
     /// The party at the other end as a machine of `region` calls it.

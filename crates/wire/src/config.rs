@@ -1,6 +1,6 @@
 //! The node's configuration file: YAML (so JSON too), written by the operator's ConfigMap and by `meridian demo`, read by
-//! the node at start. It holds what a restart needs and nothing that moves: members, the bucket table and the primary
-//! region in force travel by calls on the peer port.
+//! the node at start. It holds what a restart needs and nothing that moves: members, the bucket table, the primary
+//! region in force and the links travel by calls on the peer port.
 //!
 //! ```text
 //!   text ──format known?──► keys and bounds (by serde: line, key) ──► rules between keys ──► NodeConfig
@@ -20,12 +20,10 @@ mod regions;
 mod rules;
 
 pub use limits::Limits;
-pub use regions::{
-    DeltaLog, FreshnessDefaults, HnswDefaults, KafkaSink, KafkaVia, Link, LinkState, RegionEndpoint, ReplicationGroup,
-    Transport,
-};
+pub use regions::{DeltaLog, FreshnessDefaults, HnswDefaults, KafkaSink, RegionEndpoint, ReplicationGroup};
 
 use bounds::between;
+pub(crate) use rules::{addresses, topic};
 
 /// The format that this version writes and reads.
 pub const FORMAT: u32 = 1;
@@ -80,9 +78,6 @@ pub struct NodeConfig {
     /// Graph parameters of collections that name none.
     #[serde(default)]
     pub hnsw: HnswDefaults,
-    /// The regions that this one follows.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub links: Vec<Link>,
     /// Timing of the consensus.
     #[serde(default)]
     pub raft: RaftTiming,

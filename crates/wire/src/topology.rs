@@ -3,8 +3,17 @@
 //! The operator is the only authority on topology: it mints replica ids, founds each group once, and changes members one
 //! voter at a time. Every change carries the membership version that it expects to replace.
 
-use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Term};
+use std::collections::BTreeSet;
+
+use meridian_model::{
+    ClusterId, Link, LogIndex, OriginShard, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Term, Topic,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::config::{ConfigError, addresses, topic};
+
+/// Links that one region may have.
+pub const LINKS: usize = 64;
 
 /// What every replica of a shard is born with. Replicas of one group have equal ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +93,39 @@ pub enum TopologyCall {
         /// To whom.
         to: ReplicaId,
     },
+    /// Leader only: follow these regions from now on, and no others. Nothing restarts; what was received stays.
+    SetLinks {
+        /// One for each source; see [`check_links`].
+        links: Vec<Link>,
+        /// The version of the links to replace.
+        expected: LogIndex,
+    },
+}
+
+/// Whether `region` can follow these: a source once, never itself, and topics at addresses.
+///
+/// # Errors
+/// Names the link and what is wrong with it.
+pub fn check_links(region: &RegionName, links: &[Link]) -> Result<(), ConfigError> {
+    let refuse = |key: String, fault: String| Err(ConfigError::Rule { key, fault });
+    if links.len() > LINKS {
+        return refuse("links".into(), format!("{} of them: at most {LINKS} can be followed", links.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for (at, link) in links.iter().enumerate() {
+        let (key, source) = (format!("links[{at}]"), &link.source);
+        if source == region {
+            return refuse(key, "a region does not follow itself".into());
+        }
+        if !seen.insert(source) {
+            return refuse(key, format!("source {source} stands twice"));
+        }
+        if let Some(Topic { bootstrap_servers, name }) = link.topic() {
+            addresses(&format!("{key}.transport.kafka.bootstrap_servers"), bootstrap_servers)?;
+            topic(&format!("{key}.transport.kafka.name"), name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Who belongs to a group once its log is applied up to `applied`: final, for what is applied is committed.
@@ -110,9 +152,9 @@ impl MembersAt {
 pub enum TopologyAnswer {
     /// To `Status`.
     Status(PodStatus),
-    /// Done, or was so already; the membership version that holds now.
+    /// Done, or was so already; the version of members or links that holds now.
     Done {
-        /// Index of the newest membership change in the log.
+        /// Index of the newest change of its kind in the log.
         version: LogIndex,
     },
     /// Accepted and under way; ask `Status` for the outcome.
@@ -122,9 +164,9 @@ pub enum TopologyAnswer {
         /// Believed leader.
         leader: Option<ReplicaId>,
     },
-    /// The membership is not the one the call expects.
+    /// Members or links are not those that the call expects.
     Conflict {
-        /// The membership version that holds now.
+        /// Their version that holds now.
         version: LogIndex,
     },
     /// No, and why.
@@ -178,6 +220,21 @@ pub struct ReplicaStatus {
     pub followers: Vec<FollowerStatus>,
     /// Live points of the shard.
     pub points: u64,
+    /// The regions that are followed, and how.
+    pub links: Vec<Link>,
+    /// Index of the newest change of the links in the log; 0 when there was none.
+    pub links_version: LogIndex,
+    /// Leader only: records of followed logs that could not be taken, the newest of each origin shard.
+    pub poisons: Vec<PoisonSeen>,
+}
+
+/// A record of a followed log that could not be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoisonSeen {
+    /// Whose log.
+    pub origin: OriginShard,
+    /// Topic, partition and offset where they are known, the sequence, and what is wrong.
+    pub fault: String,
 }
 
 impl ReplicaStatus {
@@ -215,7 +272,32 @@ pub enum Role {
 
 #[cfg(test)]
 mod tests {
+    use meridian_model::Transport;
+
     use super::*;
+
+    #[test]
+    fn links_that_cannot_be_followed_are_refused_by_name() {
+        let region = |name: &str| RegionName::new(name).unwrap();
+        let direct = |source: &str| Link { source: region(source), transport: Transport::Direct, paused: false };
+        let kafka = |servers: &str, name: &str| {
+            let topic = Topic { bootstrap_servers: servers.into(), name: name.into() };
+            Link { transport: Transport::Kafka(topic), ..direct("us-east") }
+        };
+        let check = |links: &[Link], says: &str| {
+            let told = check_links(&region("eu-west"), links).map_err(|fault| fault.to_string()).err();
+            assert_eq!(told.as_deref(), (!says.is_empty()).then_some(says));
+        };
+        check(&[], "");
+        check(&[kafka("a:9092,[::1]:9092", "us-east.vector-deltas"), direct("ap")], "");
+        check(&[direct("ap"), direct("eu-west")], "links[1]: a region does not follow itself");
+        check(&[direct("ap"), direct("ap")], "links[1]: source ap stands twice");
+        check(&[kafka("a", "t")], "links[0].transport.kafka.bootstrap_servers: \"a\" is no host:port");
+        let topic = "\"a/b\" is no topic: 1 to 249 of letters, digits, '.', '_', '-'";
+        check(&[kafka("a:1", "a/b")], &format!("links[0].transport.kafka.name: {topic}"));
+        let many: Vec<Link> = (0..=LINKS).map(|at| direct(&format!("r{at}"))).collect();
+        check(&many, "links: 65 of them: at most 64 can be followed");
+    }
 
     #[test]
     fn a_replica_can_be_done_without_only_when_its_log_ends_within_what_others_agreed_on() {

@@ -1,17 +1,23 @@
 //! Two regions raised, played on, and stopped, whatever happens in between.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
 
 use super::numbers::grouped;
 use super::stage::{Stage, heading};
-use crate::local::{Brokers, Layout, Options, RegionSpec, Running, Signals};
+use crate::client::Ask;
+use crate::local::{BrokerSpec, Brokers, Layout, Options, RegionSpec, Running, Signals, WireSpec};
 use crate::vectors;
 
 /// The regions; the first is primary.
 const REGIONS: [&str; 2] = ["us-east:1x3", "eu-west:1x3"];
 /// Fewer vectors show nothing.
 const LEAST: usize = 1_000;
+/// For MirrorMaker 2 to bring the first record.
+const MIRRORED: Duration = Duration::from_secs(120);
 
 /// What is played on.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,6 +31,13 @@ pub struct Setting {
     /// Keep configurations, logs and data in this folder. Default: a folder that is removed at the end.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// The broker beside a region as REGION=HOST:PORT, with MirrorMaker 2 between them: the regions follow each other through
+    /// them. `TRANSPORT=kafka make demo` starts all three.
+    #[arg(long = "kafka")]
+    kafka: Vec<BrokerSpec>,
+    /// A way into a region as REGION=FROM:TO, two ports of this machine: cut and healed with the region.
+    #[arg(long = "wire")]
+    wires: Vec<WireSpec>,
 }
 
 /// Starts both regions, runs `scenes`, stops everything: also on a signal, and when a scene fails.
@@ -36,7 +49,7 @@ pub async fn play<T>(
     signals: &mut Signals,
     scenes: impl AsyncFnOnce(&Stage) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let Setting { n, data, dir } = setting;
+    let Setting { n, data, dir, kafka, wires } = setting;
     let words = tokio::task::spawn_blocking(move || vectors::open(data.as_deref(), n as usize)).await??;
     anyhow::ensure!(
         words.len() >= LEAST,
@@ -54,7 +67,9 @@ pub async fn play<T>(
     let begun = Instant::now();
     let specs = REGIONS.map(|spec| spec.parse::<RegionSpec>().expect("these are regions"));
     let layout = Layout::open(&dir, &specs, &mut rand::rng())?;
-    let options = Options { binary: None, restart: true, brokers: Brokers::default() };
+    let brokers: Brokers = kafka.into_iter().collect();
+    let through_kafka = !brokers.is_empty();
+    let options = Options { binary: None, restart: true, brokers, wires };
     let running = Running::start(layout, &options, signals.stopped()).await?;
     let stage = Stage::new(running, words)?;
     println!(
@@ -65,10 +80,33 @@ pub async fn play<T>(
         stage.name(0)
     );
     println!("   {} real vectors wait to be loaded.", grouped(stage.words.len()));
+    let scenes = async {
+        if through_kafka {
+            mirrored(&stage).await?;
+        }
+        scenes(&stage).await
+    };
     let played = tokio::select! {
-        played = scenes(&stage) => played,
+        played = scenes => played,
         () = signals.stopped() => Err(anyhow::anyhow!("stopped by a signal")),
     };
     stage.running.stop().await;
     played
+}
+
+/// Waits until the other region reads what MirrorMaker 2 brings.
+async fn mirrored(stage: &Stage) -> anyhow::Result<()> {
+    println!("   They follow each other through Kafka; waiting for the topic that MirrorMaker 2 copies.");
+    let reads = async || {
+        let leader = stage.running.leader(1, Stage::shard()).await?;
+        let told = stage.other.ask_one(leader, Ask::get("/api/v1/links")).await?.fine()?.body;
+        let link = told.pointer("/links/0/shards/0").context("nothing is followed")?;
+        if let Some(fault) = link.get("fault").and_then(Value::as_str) {
+            bail!("{fault}");
+        }
+        Ok(link.get("phase").and_then(Value::as_str) == Some("reading"))
+    };
+    let took = Stage::until("MirrorMaker 2", MIRRORED, reads).await?;
+    println!("   {} reads it after {:.1} s.", stage.name(1), took.as_secs_f64());
+    Ok(())
 }

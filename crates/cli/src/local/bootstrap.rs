@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use meridian_model::RegionName;
+use meridian_model::{Link, RegionName, ShardNumber};
 use meridian_peer::{PeerTls, call_topology};
 use meridian_wire::frame::Hello;
-use meridian_wire::topology::{PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
+use meridian_wire::topology::{PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
 use tokio::time::{Instant, sleep};
 
+use super::brokers::Brokers;
 use super::files;
 use super::layout::{Layout, NodeLayout, RegionLayout};
 
@@ -61,13 +62,44 @@ impl Caller {
             other => bail!("{other:?}"),
         }
     }
+
+    /// The node that leads a shard, by its place in the region, and what it says of itself.
+    ///
+    /// # Errors
+    /// When no node says that it leads.
+    pub async fn leader(&self, region: &RegionLayout, shard: ShardNumber) -> anyhow::Result<(usize, ReplicaStatus)> {
+        for (at, node) in region.nodes.iter().enumerate().filter(|(_, node)| node.shard == shard) {
+            if let Ok(status) = self.status(node).await
+                && status.role == Role::Leader
+            {
+                return Ok((at, status));
+            }
+        }
+        bail!("no leader in shard {shard} of {}", region.name)
+    }
+
+    /// Tells a shard whom to follow, unless it does.
+    async fn set_links(&self, region: &RegionLayout, shard: ShardNumber, links: &[Link]) -> anyhow::Result<()> {
+        let (leader, status) = self.leader(region, shard).await?;
+        let call = TopologyCall::SetLinks { links: links.to_vec(), expected: status.links_version };
+        match self.call(&region.nodes[leader], call).await? {
+            TopologyAnswer::Done { .. } => Ok(()),
+            other => bail!("{other:?}"),
+        }
+    }
 }
 
-/// Founds all groups of a region, and waits until every replica is ready and follows a leader.
+/// Founds all groups of a region, waits until every replica is ready and follows a leader, and tells the leaders whom to
+/// follow.
 ///
 /// # Errors
 /// When that is not so at `until`; says what was last seen.
-pub async fn bootstrap(layout: &Layout, region: &RegionLayout, until: Instant) -> anyhow::Result<()> {
+pub async fn bootstrap(
+    layout: &Layout,
+    region: &RegionLayout,
+    brokers: &Brokers,
+    until: Instant,
+) -> anyhow::Result<()> {
     let caller = Caller::new(layout, region)?;
     let primary = &layout.primary().name;
     for node in &region.nodes {
@@ -86,6 +118,11 @@ pub async fn bootstrap(layout: &Layout, region: &RegionLayout, until: Instant) -
     for node in &region.nodes {
         let name = region.node_name(node);
         patiently(until, || ready(node)).await.with_context(|| format!("wait for {name}"))?;
+    }
+    let links = brokers.links(primary, &region.name);
+    for shard in ShardNumber::all(region.shards) {
+        let told = patiently(until, || caller.set_links(region, shard, &links)).await;
+        told.with_context(|| format!("tell shard {shard} of {} whom to follow", region.name))?;
     }
     Ok(())
 }

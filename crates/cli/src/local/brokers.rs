@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use meridian_model::{NameError, RegionName};
-use meridian_wire::config::{KafkaSink, KafkaVia, Transport};
+use meridian_model::{Link, NameError, RegionName, Topic, Transport};
+use meridian_wire::config::KafkaSink;
 
 /// The topic of the region that publishes.
 const TOPIC: &str = "vector-deltas";
@@ -18,12 +18,26 @@ pub struct BrokerSpec {
     pub bootstrap_servers: String,
 }
 
-/// Why a text is no [`BrokerSpec`].
+/// `REGION=FROM:TO`: connections to the port FROM are passed to the port TO, until the region is cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireSpec {
+    /// The region.
+    pub region: RegionName,
+    /// Where the wire is entered.
+    pub from: u16,
+    /// Where it ends.
+    pub to: u16,
+}
+
+/// Why a text is no [`BrokerSpec`] or [`WireSpec`].
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerSpecError {
     /// Not of that form.
     #[error("{0:?} is not REGION=HOST:PORT, as in us-east=127.0.0.1:9092")]
     Form(String),
+    /// Not of that form.
+    #[error("{0:?} is not REGION=FROM:TO, as in us-east=19092:9092")]
+    Wire(String),
     /// The name is none.
     #[error("region name")]
     Name(#[from] NameError),
@@ -35,6 +49,20 @@ impl FromStr for BrokerSpec {
     fn from_str(text: &str) -> Result<Self, BrokerSpecError> {
         let (region, servers) = text.split_once('=').ok_or_else(|| BrokerSpecError::Form(text.into()))?;
         Ok(Self { region: RegionName::new(region)?, bootstrap_servers: servers.into() })
+    }
+}
+
+impl FromStr for WireSpec {
+    type Err = BrokerSpecError;
+
+    fn from_str(text: &str) -> Result<Self, BrokerSpecError> {
+        let parts = || {
+            let (region, ports) = text.split_once('=')?;
+            let (from, to) = ports.split_once(':')?;
+            Some((region, from.parse().ok()?, to.parse().ok()?))
+        };
+        let (region, from, to) = parts().ok_or_else(|| BrokerSpecError::Wire(text.into()))?;
+        Ok(Self { region: RegionName::new(region)?, from, to })
     }
 }
 
@@ -50,23 +78,29 @@ impl FromIterator<BrokerSpec> for Brokers {
 }
 
 impl Brokers {
+    /// Regions follow each other directly.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Where `primary` publishes.
     pub(super) fn sink(&self, primary: &RegionName) -> Option<KafkaSink> {
         let bootstrap_servers = self.0.get(primary)?.clone();
         Some(KafkaSink { bootstrap_servers, topic: TOPIC.into() })
     }
 
-    /// How `region` reads `primary`.
-    pub(super) fn transport(&self, primary: &RegionName, region: &RegionName) -> Transport {
-        match (self.0.get(primary), self.0.get(region)) {
-            (None, _) => Transport::Direct,
-            (Some(remote), None) => {
-                Transport::Kafka { via: KafkaVia::Remote, bootstrap_servers: remote.clone(), topic: TOPIC.into() }
-            }
-            (Some(_), Some(own)) => {
-                let topic = format!("{primary}.{TOPIC}");
-                Transport::Kafka { via: KafkaVia::Mirror, bootstrap_servers: own.clone(), topic }
-            }
+    /// How `region` follows `primary`; nobody follows itself.
+    pub(super) fn links(&self, primary: &RegionName, region: &RegionName) -> Vec<Link> {
+        if region == primary {
+            return Vec::new();
         }
+        let topic = |servers: &String, name| Topic { bootstrap_servers: servers.clone(), name };
+        let transport = match (self.0.get(primary), self.0.get(region)) {
+            (None, _) => Transport::Direct,
+            (Some(remote), None) => Transport::Kafka(topic(remote, TOPIC.into())),
+            (Some(_), Some(own)) => Transport::Kafka(topic(own, format!("{primary}.{TOPIC}"))),
+        };
+        vec![Link { source: primary.clone(), transport, paused: false }]
     }
 }

@@ -44,7 +44,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         layout.regions.iter_mut().for_each(|region| region.api_key.clone_from(&key));
     }
     let mut signals = Signals::new()?;
-    let options = Options { binary: None, restart: !args.no_restart, brokers: args.kafka.into_iter().collect() };
+    let options = Options {
+        binary: None,
+        restart: !args.no_restart,
+        brokers: args.kafka.into_iter().collect(),
+        wires: Vec::new(),
+    };
     let mut running = Running::start(layout, &options, signals.stopped()).await?;
     let mut stdin = std::pin::pin!(stdin_ended());
     let mut told = print(&running.report());

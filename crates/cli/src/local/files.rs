@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use meridian_wire::config::{
-    Auth, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, Link, LinkState, NodeConfig, Peer,
-    Ports, RaftTiming, RegionEndpoint, ReplicationGroup, Tls,
+    Auth, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, NodeConfig, Peer, Ports,
+    RaftTiming, RegionEndpoint, ReplicationGroup, Tls,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -108,11 +108,6 @@ fn config(
             .map(|r| RegionEndpoint { name: r.name.clone(), endpoint: format!("127.0.0.1:{}", r.endpoint) })
             .collect(),
     });
-    let link = Link {
-        source: primary.clone(),
-        transport: brokers.transport(primary, &region.name),
-        state: LinkState::Running,
-    };
     let sink = brokers.sink(primary).filter(|_| region.name == *primary);
     NodeConfig {
         format: FORMAT,
@@ -136,7 +131,6 @@ fn config(
         replication_group: group,
         freshness: FreshnessDefaults::default(),
         hnsw: HnswDefaults::default(),
-        links: if region.name == *primary { Vec::new() } else { vec![link] },
         raft: RaftTiming::default(),
     }
 }

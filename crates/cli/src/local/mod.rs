@@ -16,7 +16,7 @@ mod link;
 mod process;
 mod running;
 
-pub use brokers::{BrokerSpec, BrokerSpecError, Brokers};
+pub use brokers::{BrokerSpec, BrokerSpecError, Brokers, WireSpec};
 pub use command::{Args, Signals, run};
 pub use layout::{Layout, LayoutError, NodeLayout, RegionLayout, RegionSpec, RegionSpecError};
 pub use link::Link;

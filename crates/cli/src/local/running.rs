@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bootstrap::{Caller, bootstrap};
-use super::brokers::Brokers;
+use super::brokers::{Brokers, WireSpec};
 use super::files;
 use super::layout::{Layout, NodeLayout, RegionLayout};
 use super::link::Link;
@@ -31,6 +31,8 @@ pub struct Options {
     pub restart: bool,
     /// Brokers beside the regions.
     pub brokers: Brokers,
+    /// Further ways into regions that are cut with them.
+    pub wires: Vec<WireSpec>,
 }
 
 /// Regions that run as processes.
@@ -38,7 +40,8 @@ pub struct Running {
     layout: Layout,
     /// In the order of the layout: region, then node.
     pids: Vec<Vec<PidNow>>,
-    links: Vec<Link>,
+    /// The ways into each region from outside.
+    links: Vec<(RegionName, Link)>,
     tasks: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     restarts: mpsc::UnboundedReceiver<Restart>,
@@ -60,7 +63,7 @@ impl Running {
         let (told, restarts) = mpsc::unbounded_channel();
         let mut running = Self { layout, pids: Vec::new(), links: Vec::new(), tasks: Vec::new(), stop, restarts };
         let begun = tokio::select! {
-            begun = running.begin(binary, options.restart, told) => begun,
+            begun = running.begin(binary, options, told) => begun,
             () = abort => Err(anyhow::anyhow!("stopped while starting")),
         };
         match begun {
@@ -75,12 +78,15 @@ impl Running {
     async fn begin(
         &mut self,
         binary: PathBuf,
-        restart: bool,
+        options: &Options,
         told: mpsc::UnboundedSender<Restart>,
     ) -> anyhow::Result<()> {
+        for WireSpec { region, from, to } in &options.wires {
+            self.links.push((region.clone(), Link::listen(*from, vec![*to], self.stop.clone()).await?));
+        }
         for region in &self.layout.regions {
             let peers = region.nodes.iter().map(|node| node.peer).collect();
-            self.links.push(Link::listen(region.endpoint, peers, self.stop.clone()).await?);
+            self.links.push((region.name.clone(), Link::listen(region.endpoint, peers, self.stop.clone()).await?));
             let mut pids = Vec::new();
             for node in &region.nodes {
                 let program = Program {
@@ -91,7 +97,7 @@ impl Running {
                     region: region.name.clone(),
                     shard: node.shard,
                     replica: node.replica,
-                    restart,
+                    restart: options.restart,
                 };
                 let (pid, task) = program.start(told.clone(), self.stop.clone())?;
                 pids.push(pid);
@@ -100,7 +106,10 @@ impl Running {
             self.pids.push(pids);
         }
         let until = Instant::now() + READY;
-        let regions = self.layout.regions.iter().map(|region| bootstrap(&self.layout, region, until));
+        let regions = self.layout.regions.iter().map(|region| {
+            let brokers = &options.brokers;
+            bootstrap(&self.layout, region, brokers, until)
+        });
         let ready = try_join_all(regions).await;
         ready.map(drop).with_context(|| format!("logs are in {}", self.layout.dir.display()))
     }
@@ -125,17 +134,16 @@ impl Running {
 
     /// Cuts a region off from all others.
     pub fn cut(&self, region: &RegionName) {
-        self.link(region).inspect(|link| link.cut());
+        self.links_of(region).for_each(Link::cut);
     }
 
     /// Ends [`Running::cut`].
     pub fn heal(&self, region: &RegionName) {
-        self.link(region).inspect(|link| link.heal());
+        self.links_of(region).for_each(Link::heal);
     }
 
-    fn link(&self, region: &RegionName) -> Option<&Link> {
-        let at = self.layout.regions.iter().position(|r| r.name == *region)?;
-        self.links.get(at)
+    fn links_of(&self, region: &RegionName) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter(move |(to, _)| to == region).map(|(_, link)| link)
     }
 
     /// The node that leads a shard, by its place in the region.
@@ -144,15 +152,8 @@ impl Running {
     /// When no node says that it leads.
     pub async fn leader(&self, region: usize, shard: meridian_model::ShardNumber) -> anyhow::Result<usize> {
         let region = self.layout.regions.get(region).context("no such region")?;
-        let caller = Caller::new(&self.layout, region)?;
-        for (at, node) in region.nodes.iter().enumerate().filter(|(_, node)| node.shard == shard) {
-            if let Ok(status) = caller.status(node).await
-                && status.role == meridian_wire::topology::Role::Leader
-            {
-                return Ok(at);
-            }
-        }
-        anyhow::bail!("no leader in shard {shard} of {}", region.name)
+        let (leader, _) = Caller::new(&self.layout, region)?.leader(region, shard).await?;
+        Ok(leader)
     }
 
     /// The next node that was started again; pending while none is.

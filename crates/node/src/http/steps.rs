@@ -11,6 +11,7 @@ use meridian_model::{Answer, CollectionName, Consistency, Filter, Found, PointId
 use meridian_wire::client::{Body, Demand, Freshness, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::freshness;
 use meridian_wire::http::{Ask, Target};
+use tracing::Instrument;
 
 use super::Api;
 use super::answer::{Started, Trace, refuse, refused, unexpected};
@@ -106,12 +107,23 @@ impl Call {
         let left = self.timeout.saturating_sub(self.time());
         let request =
             Request { id: WriteId(rand::random()), body, demand, traceparent: Some(self.trace.clone()), timeout: left };
-        let reply = tokio::time::timeout(left + GRACE, self.api.0.gateway.ask(request)).await;
+        let span = tracing::info_span!(
+            "ask",
+            traceparent = self.trace,
+            required_freshness_ms =
+                request.demand.freshness.map(|required| u64::try_from(required.0.as_millis()).unwrap_or(u64::MAX)),
+            freshness_outcome = tracing::field::Empty,
+            staleness_ms = tracing::field::Empty,
+        );
+        let reply = tokio::time::timeout(left + GRACE, self.api.0.gateway.ask(request)).instrument(span.clone()).await;
         let Ok(Reply { body, freshness }) = reply else {
             let refusal = Refusal::Timeout(self.timeout);
             return Err(refuse(StatusCode::REQUEST_TIMEOUT, &meridian_wire::http::message_of(&refusal)));
         };
-        self.api.0.metrics.freshness_outcome(freshness.outcome);
+        let outcome = self.api.0.metrics.freshness_outcome(freshness.outcome);
+        span.record("freshness_outcome", outcome);
+        span.record("staleness_ms", u64::try_from(freshness.staleness.as_millis()).unwrap_or(u64::MAX));
+        span.in_scope(|| tracing::debug!("answered"));
         match body {
             Ok(body) => Ok((body, freshness)),
             Err(refusal) => Err(refused(&refusal, &freshness, self.time())),

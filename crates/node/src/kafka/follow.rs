@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use meridian_model::OriginShard;
+use meridian_model::{OriginShard, Topic};
 use meridian_replica::{Event, Record, record_bytes};
 use meridian_shard::SourcePosition;
 use rdkafka::Message;
@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::client::{ANSWER_WITHIN, Ear, RETRY_FIRST, RETRY_MOST, reader};
 use super::newest::header;
-use super::{Source, Status, convert, topic};
+use super::{Status, convert, topic};
 use crate::shell::Handle;
 
 /// How long one look at the broker or at the orders lasts.
@@ -34,7 +34,7 @@ pub(super) enum Order {
 /// Reads one origin shard.
 pub(super) struct Follower {
     call: u64,
-    source: Source,
+    source: Topic,
     origin: OriginShard,
     /// The last record handed over.
     after: SourcePosition,
@@ -48,7 +48,7 @@ struct Ended;
 impl Follower {
     pub(super) fn new(
         call: u64,
-        source: Source,
+        source: Topic,
         origin: OriginShard,
         after: SourcePosition,
         credit: u64,
@@ -81,7 +81,7 @@ impl Follower {
     }
 
     fn read(&mut self, orders: &Receiver<Order>, status: &Status) -> anyhow::Result<Ended> {
-        let Source { bootstrap_servers, topic } = &self.source.clone();
+        let Topic { bootstrap_servers, name: topic } = &self.source.clone();
         let partition = self.origin.shard.partition();
         let partitions = topic::partitions(&self.source)?.unwrap_or(0);
         if usize::from(self.origin.shard.number()) > partitions {
@@ -144,7 +144,7 @@ impl Follower {
         match next(self.after) {
             Some(offset) if (low..=high).contains(&offset) => offset,
             Some(offset) => {
-                let topic = &self.source.topic;
+                let topic = &self.source.name;
                 tracing::warn!(origin = %self.origin, topic, offset, low, high, "offset is gone; read from the oldest");
                 low
             }

@@ -23,14 +23,14 @@ mod publish;
 mod status;
 mod topic;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use meridian_model::{OriginShard, RegionName};
+use meridian_model::{OriginShard, Topic};
 use meridian_replica::Peer;
 use meridian_shard::SourcePosition;
-use meridian_wire::config::{NodeConfig, Transport};
+use meridian_wire::config::NodeConfig;
 use meridian_wire::frame::TailAnswer;
 
 use crate::shell::Handle;
@@ -40,15 +40,6 @@ pub use status::Status;
 /// The number under which the publisher reads the tail; connections of other regions count up from 1.
 pub const PUBLISHER: Peer = Peer::Connection(u64::MAX);
 
-/// A topic at a broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// `host:port`, several with commas between.
-    pub bootstrap_servers: String,
-    /// The topic.
-    pub topic: String,
-}
-
 /// What the configuration says of brokers.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -57,33 +48,19 @@ pub struct Plan {
     /// Shards of this region.
     pub shards: u16,
     /// Where deltas are published.
-    pub sink: Option<Source>,
-    /// Where regions are read.
-    pub sources: BTreeMap<RegionName, Source>,
+    pub sink: Option<Topic>,
 }
 
 impl Plan {
     /// What `config` says.
     #[must_use]
     pub fn of(config: &NodeConfig) -> Self {
-        let sink = config
-            .delta_log
-            .as_ref()
-            .and_then(|log| log.kafka.as_ref())
-            .map(|kafka| Source { bootstrap_servers: kafka.bootstrap_servers.clone(), topic: kafka.topic.clone() });
-        let source = |transport: &Transport| match transport {
-            Transport::Kafka { bootstrap_servers, topic, .. } => {
-                Some(Source { bootstrap_servers: bootstrap_servers.clone(), topic: topic.clone() })
-            }
-            Transport::Direct => None,
-        };
+        let sink = config.delta_log.as_ref().and_then(|log| log.kafka.as_ref());
         Self {
             own: OriginShard { region: config.region.clone(), shard: config.shard },
             shards: config.shards,
-            sink,
-            sources: (config.links.iter())
-                .filter_map(|link| Some((link.source.clone(), source(&link.transport)?)))
-                .collect(),
+            sink: sink
+                .map(|kafka| Topic { bootstrap_servers: kafka.bootstrap_servers.clone(), name: kafka.topic.clone() }),
         }
     }
 }
@@ -91,7 +68,6 @@ impl Plan {
 /// The threads that speak with brokers, as the engine thread sees them.
 pub struct Room {
     handle: Handle,
-    sources: BTreeMap<RegionName, Source>,
     status: Arc<Status>,
     publisher: Option<Sender<publish::Order>>,
     followers: HashMap<u64, Sender<follow::Order>>,
@@ -113,8 +89,7 @@ impl Room {
                 Some(sender)
             }
         };
-        let (handle, sources) = (handle.clone(), plan.sources.clone());
-        Ok(Self { handle, sources, status, publisher, followers: HashMap::new() })
+        Ok(Self { handle: handle.clone(), status, publisher, followers: HashMap::new() })
     }
 
     /// What its threads say of themselves.
@@ -141,11 +116,10 @@ impl Room {
     }
 
     /// Begins to read an origin shard.
-    pub fn follow(&mut self, call: u64, origin: OriginShard, after: SourcePosition, credit: u64) {
-        let Some(source) = self.sources.get(&origin.region).cloned() else { return };
+    pub fn follow(&mut self, call: u64, origin: OriginShard, topic: Topic, after: SourcePosition, credit: u64) {
         let (sender, orders) = channel();
         let name = format!("kafka-{}-{}", origin.region, origin.shard);
-        let follower = follow::Follower::new(call, source, origin, after, credit, self.handle.clone());
+        let follower = follow::Follower::new(call, topic, origin, after, credit, self.handle.clone());
         let status = Arc::clone(&self.status);
         match std::thread::Builder::new().name(name).spawn(move || follower.run(&orders, &status)) {
             Ok(_) => drop(self.followers.insert(call, sender)),

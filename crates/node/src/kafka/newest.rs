@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use meridian_model::{OriginShard, Position};
+use meridian_model::{OriginShard, Position, Topic};
 use meridian_wire::record::Record;
 use rdkafka::Message;
 use rdkafka::consumer::Consumer;
@@ -11,7 +11,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::Source;
 use super::client::{ANSWER_WITHIN, reader};
 
 /// Records read back at first; each time nothing of ours is among them, more.
@@ -22,18 +21,18 @@ const MORE: i64 = 16;
 /// The newest position that the partition of `origin` holds; `None` when it holds nothing of it. What claims to be behind
 /// `most` is not believed.
 pub(super) fn published(
-    source: &Source,
+    source: &Topic,
     origin: &OriginShard,
     most: Option<Position>,
 ) -> anyhow::Result<Option<Position>> {
     let consumer = reader(&source.bootstrap_servers)?;
     let partition = origin.shard.partition();
-    let (low, high) = consumer.fetch_watermarks(&source.topic, partition, ANSWER_WITHIN)?;
+    let (low, high) = consumer.fetch_watermarks(&source.name, partition, ANSWER_WITHIN)?;
     let mut window = READ_BACK;
     loop {
         let start = low.max(high.saturating_sub(window));
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&source.topic, partition, Offset::Offset(start))?;
+        list.add_partition_offset(&source.name, partition, Offset::Offset(start))?;
         consumer.assign(&list)?;
         let (mut newest, mut heard) = (None, Instant::now());
         loop {

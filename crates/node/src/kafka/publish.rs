@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use meridian_model::{OriginShard, Position};
+use meridian_model::{OriginShard, Position, Topic};
 use meridian_replica::{Event, record_bytes};
 use meridian_wire::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_wire::record::{Body, RECORD_BYTES, Record};
@@ -21,7 +21,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::client::{Ear, RETRY_FIRST, RETRY_MOST, writer};
-use super::{PUBLISHER, Source, Status, convert, newest, topic};
+use super::{PUBLISHER, Status, convert, newest, topic};
 use crate::shell::Handle;
 
 /// Bytes of deltas that may be on their way to the broker.
@@ -52,7 +52,7 @@ pub(super) enum Order {
 
 /// Publishes one shard's log.
 pub(super) struct Publisher {
-    sink: Source,
+    sink: Topic,
     own: OriginShard,
     shards: u16,
     handle: Handle,
@@ -71,7 +71,7 @@ enum End {
 }
 
 impl Publisher {
-    pub(super) fn new(sink: Source, own: OriginShard, shards: u16, handle: Handle, status: Arc<Status>) -> Self {
+    pub(super) fn new(sink: Topic, own: OriginShard, shards: u16, handle: Handle, status: Arc<Status>) -> Self {
         Self { sink, own, shards, handle, status, call: 0 }
     }
 
@@ -136,7 +136,7 @@ impl Publisher {
         let published = newest::published(&self.sink, &self.own, None)?;
         let producer: BaseProducer<Delivery> =
             writer(&self.sink.bootstrap_servers).create_with_context(Delivery::default())?;
-        tracing::info!(topic = self.sink.topic, after = ?published, "publishing deltas to Kafka");
+        tracing::info!(topic = self.sink.name, after = ?published, "publishing deltas to Kafka");
         self.status.set_publishing(None);
         self.status.set_published(published);
         // Nothing of ours yet: from the first delta.
@@ -263,7 +263,7 @@ impl Publisher {
         let headers = (encoded.headers.iter())
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
         let mut send =
-            BaseRecord::<(), [u8], Box<Sent>>::with_opaque_to(&self.sink.topic, Box::new(Sent { bytes, position }))
+            BaseRecord::<(), [u8], Box<Sent>>::with_opaque_to(&self.sink.name, Box::new(Sent { bytes, position }))
                 .partition(self.own.shard.partition())
                 .headers(headers)
                 .payload(&encoded.value);

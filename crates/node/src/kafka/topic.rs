@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use futures::executor::block_on;
+use meridian_model::Topic;
 use meridian_wire::record::RECORD_BYTES;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::Source;
 use super::client::{ANSWER_WITHIN, reader, writer};
 
 /// Between two looks for a topic that was just made.
@@ -20,8 +20,8 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const AS_THE_BROKER_SAYS: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
 /// Makes sure that the topic can hold the logs of `shards` shards.
-pub(super) fn ensure_ready(sink: &Source, shards: u16) -> anyhow::Result<()> {
-    let Source { bootstrap_servers, topic } = sink;
+pub(super) fn ensure_ready(sink: &Topic, shards: u16) -> anyhow::Result<()> {
+    let Topic { bootstrap_servers, name: topic } = sink;
     let admin: AdminClient<DefaultClientContext> = writer(bootstrap_servers).create()?;
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_WITHIN)).request_timeout(Some(ANSWER_WITHIN));
     let partitions = match partitions(sink)? {
@@ -47,12 +47,12 @@ pub(super) fn ensure_ready(sink: &Source, shards: u16) -> anyhow::Result<()> {
 }
 
 async fn make(
-    sink: &Source,
+    sink: &Topic,
     shards: u16,
     admin: &AdminClient<DefaultClientContext>,
     options: &AdminOptions,
 ) -> anyhow::Result<()> {
-    let (topic, bytes) = (&sink.topic, RECORD_BYTES.to_string());
+    let (topic, bytes) = (&sink.name, RECORD_BYTES.to_string());
     let new = NewTopic::new(topic, i32::from(shards), AS_THE_BROKER_SAYS)
         .set("cleanup.policy", "delete")
         .set("max.message.bytes", &bytes);
@@ -68,13 +68,13 @@ async fn make(
 }
 
 /// A topic that was just made is not known to every broker at once.
-fn await_made(sink: &Source) -> anyhow::Result<usize> {
+fn await_made(sink: &Topic) -> anyhow::Result<usize> {
     let until = Instant::now() + ANSWER_WITHIN;
     loop {
         match partitions(sink)? {
             Some(partitions) => return Ok(partitions),
             None if Instant::now() < until => std::thread::sleep(LOOK_AGAIN_AFTER),
-            None => bail!("topic {} was made and is not there", sink.topic),
+            None => bail!("topic {} was made and is not there", sink.name),
         }
     }
 }
@@ -97,21 +97,21 @@ fn check(topic: &str, settings: &BTreeMap<String, String>) -> anyhow::Result<()>
 }
 
 /// How many partitions the topic has; `None` when it is not there.
-pub(super) fn partitions(source: &Source) -> anyhow::Result<Option<usize>> {
+pub(super) fn partitions(source: &Topic) -> anyhow::Result<Option<usize>> {
     // A reader never makes a topic by asking for it.
     let reader = reader(&source.bootstrap_servers)?;
-    let metadata = match reader.fetch_metadata(Some(&source.topic), ANSWER_WITHIN) {
+    let metadata = match reader.fetch_metadata(Some(&source.name), ANSWER_WITHIN) {
         Ok(metadata) => metadata,
         Err(fault) => {
             let heard = reader.context().heard().unwrap_or_else(|| fault.to_string());
             bail!("broker {} does not answer: {heard}", source.bootstrap_servers);
         }
     };
-    let Some(found) = metadata.topics().iter().find(|found| found.name() == source.topic) else { return Ok(None) };
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == source.name) else { return Ok(None) };
     match found.error().map(RDKafkaErrorCode::from) {
         None => Ok(Some(found.partitions().len())),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-        Some(fault) => bail!("topic {}: {fault}", source.topic),
+        Some(fault) => bail!("topic {}: {fault}", source.name),
     }
 }
 

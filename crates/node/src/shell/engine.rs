@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use meridian_model::WallMillis;
+use meridian_model::Hlc;
 use meridian_replica::volume::{LogVolume, SnapshotVolume};
 use meridian_replica::{Command, Event, Now, Poison, Replica};
 use meridian_store::RealDisk;
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::log_thread::{self, LogJob};
 use super::pulse::Pulse;
-use super::report::{Observed, observe};
+use super::report::{Observed, observe, wall};
 use super::search_threads::SearchThreads;
 use super::{snapshot_thread, thread};
 use crate::kafka;
@@ -294,9 +294,7 @@ impl Turn {
     }
 
     fn step(&mut self, event: Event) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = WallMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        for command in self.replica.step(Now { mono: self.begun.elapsed(), wall }, event) {
+        for command in self.replica.step(Now { mono: self.begun.elapsed(), wall: wall() }, event) {
             self.obey(command);
         }
     }
@@ -314,9 +312,9 @@ impl Turn {
             }
             Command::SendRegion(to, message) => self.hub.send_region(&to, message),
             Command::Dial(_, address) => self.hub.dial(&address),
+            Command::Merged { origin, committed_at } => self.metrics.merged(&origin, &committed_at, Hlc::at(wall())),
             Command::Traced(traced) => traced.iter().for_each(tell_of),
             Command::Reply { ticket, reply } => {
-                self.metrics.freshness_outcome(reply.freshness.outcome);
                 if let Some(sender) = self.replies.remove(&ticket) {
                     // A client that left needs no answer.
                     let _ = sender.send(reply);
@@ -333,7 +331,9 @@ impl Turn {
             | Command::Install { .. }
             | Command::InstallChunk { .. }) => drop(self.snapshots.send(command)),
             Command::Leads(leads) => self.kafka.leads(leads),
-            Command::Follow { call, origin, after, credit } => self.kafka.follow(call, origin, after, credit),
+            Command::Follow { call, origin, topic, after, credit } => {
+                self.kafka.follow(call, origin, topic, after, credit);
+            }
             Command::FollowCredit { call, bytes } => self.kafka.credit(call, bytes),
             Command::Unfollow { call } => self.kafka.unfollow(call),
             Command::Poisoned { origin, poison } => {
@@ -354,9 +354,7 @@ impl Turn {
 /// The end of a request's way, under its own trace: written in one region, applied in this one.
 fn tell_of(traced: &meridian_replica::Traced) {
     let meridian_replica::Traced { trace, origin, seq, committed_at } = traced;
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall = WallMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-    let delay_ms = wall.0.saturating_sub(committed_at.wall().0);
+    let delay_ms = wall().0.saturating_sub(committed_at.wall().0);
     let (trace_id, parent_id) = (format!("{:032x}", trace.trace), format!("{:016x}", trace.span));
     let (region, shard, seq) = (origin.region.as_str(), origin.shard.number(), seq.0);
     if trace.is_sampled() {

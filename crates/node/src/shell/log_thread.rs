@@ -62,6 +62,7 @@ pub(super) fn run(
         if let Some(lsn) = release {
             log.release(lsn);
         }
+        metrics.wal_bytes.set(i64::try_from(log.disk_bytes()).unwrap_or(i64::MAX));
         if batches.is_empty() || refused {
             let now_full = refused || disk.free_bytes().is_ok_and(|free| free < LEAST_FREE);
             if now_full != full {

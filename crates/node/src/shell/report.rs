@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meridian_model::{Hlc, OriginShard, RegionName, WallMillis};
-use meridian_replica::{Counters, LinkStatus, Poison, Replica};
-use meridian_shard::SourcePosition;
+use meridian_replica::{Counters, LinkStatus, Replica};
 use meridian_wire::topology::{ReplicaStatus, Role};
 use parking_lot::RwLock;
-use prometheus_client::metrics::{counter::Counter, family::Family};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
 use super::engine::Handle;
@@ -65,8 +64,6 @@ impl Observed {
         metrics.raft_applied_index.set(int(self.status.applied.0));
         metrics.raft_leader.set(i64::from(self.status.role == Role::Leader));
         metrics.apply_queue.set(int(self.status.commit.0.saturating_sub(self.status.applied.0)));
-        let elections = metrics.raft_elections.get();
-        metrics.raft_elections.inc_by(self.counters.elections_won.saturating_sub(elections));
         let now = Hlc::at(wall());
         for (origin, safe) in &self.safe {
             let labels = OriginLabels::from(origin);
@@ -74,15 +71,15 @@ impl Observed {
         }
         metrics.link_connected.clear();
         metrics.link_poison.clear();
+        let counter = |counter: &Counter, total: u64| {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        };
+        counter(&metrics.raft_elections, self.counters.elections_won);
+        counter(&metrics.link_duplicates, self.counters.duplicates_dropped);
+        counter(&metrics.link_gaps, self.counters.gaps_healed);
+        counter(&metrics.link_reseeds, self.counters.reseeds);
         for link in &self.chased {
             let labels = OriginLabels::from(&link.origin);
-            let counter = |family: &Family<OriginLabels, Counter>, total: u64| {
-                let counter = family.get_or_create(&labels);
-                counter.inc_by(total.saturating_sub(counter.get()));
-            };
-            counter(&metrics.link_duplicates, self.counters.duplicates_dropped);
-            counter(&metrics.link_gaps, self.counters.gaps_healed);
-            counter(&metrics.link_reseeds, self.counters.reseeds);
             metrics.link_connected.get_or_create(&labels).set(i64::from(fault(link, kafka).is_none()));
             if let Some(poison) = &link.poison {
                 metrics.link_poison.get_or_create(&PoisonLabels::of(&link.origin, poison)).set(1);
@@ -109,7 +106,8 @@ pub(super) fn observe(replica: &Replica) -> Observed {
     }
 }
 
-fn wall() -> WallMillis {
+/// The wall clock of this machine.
+pub(super) fn wall() -> WallMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
@@ -127,25 +125,11 @@ fn fault(link: &LinkStatus, kafka: &kafka::Status) -> Option<String> {
     }
 }
 
-/// A record that could not be taken, and where an operator finds it.
-fn poison_text(poison: &Poison, topic: Option<&str>) -> String {
-    let place = match (poison.at, topic) {
-        (SourcePosition::Kafka { partition, offset }, Some(topic)) => {
-            format!("topic {topic}, partition {partition}, offset {offset}, ")
-        }
-        _ => String::new(),
-    };
-    let seq = poison.seq.map_or_else(|| "unknown".to_owned(), |seq| seq.to_string());
-    format!("{place}sequence {seq}: {}", poison.fault)
-}
-
 /// Tells of the node, whether it is a replica already or not.
 pub struct NodeReporter {
     /// The replica, once there is one.
     pub handle: Arc<RwLock<Option<Handle>>>,
-    /// Regions that are followed.
-    pub links: Vec<RegionName>,
-    /// Which brokers are written and read.
+    /// Which broker is written.
     pub kafka: kafka::Plan,
     /// How far clocks may differ.
     pub clock_bound: Duration,
@@ -220,9 +204,9 @@ impl Reporter for NodeReporter {
         let handle = self.handle.read().clone();
         let Some(handle) = handle else { return json!({"state": "blank"}) };
         let (seen, kafka) = (handle.observed(), handle.kafka());
-        let links: Vec<Value> = (self.links.iter())
-            .map(|source| {
-                let topic = self.kafka.sources.get(source).map(|source| source.topic.as_str());
+        let links: Vec<Value> = (seen.status.links.iter())
+            .map(|link| {
+                let (source, topic) = (&link.source, link.topic());
                 let shards: Vec<Value> = (seen.chased.iter())
                     .filter(|link| link.origin.region == *source)
                     .map(|link| {
@@ -232,17 +216,22 @@ impl Reporter for NodeReporter {
                             "phase": link.phase,
                             "detour": link.detour,
                             "fault": fault(link, kafka),
-                            "poison": link.poison.as_ref().map(|poison| poison_text(poison, topic)),
+                            "poison": link.poison.as_ref().map(|poison| poison.describe(topic)),
                         })
                     })
                     .collect();
-                let transport = if topic.is_some() { "kafka" } else { "direct" };
-                json!({"source": source.as_str(), "transport": transport, "topic": topic, "shards": shards})
+                json!({
+                    "source": source.as_str(),
+                    "transport": if topic.is_some() { "kafka" } else { "direct" },
+                    "topic": topic.map(|topic| topic.name.as_str()),
+                    "paused": link.paused,
+                    "shards": shards,
+                })
             })
             .collect();
         let delta_log = self.kafka.sink.as_ref().map(|sink| {
             json!({
-                "topic": sink.topic,
+                "topic": sink.name,
                 "published_seq": kafka.published().map(|at| at.seq.0),
                 "fault": kafka.publishing(),
             })

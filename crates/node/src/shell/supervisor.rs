@@ -10,10 +10,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::{ReplicaId, WallMillis};
 use meridian_replica::volume::{self, VolumeError};
-use meridian_replica::{Event, LinkSettings, Now, Peer, Replica, RestoreError, Settings};
+use meridian_replica::{Event, Now, Peer, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
 use meridian_wire::client::{Reply, Request};
-use meridian_wire::config::{LinkState, NodeConfig, Transport};
+use meridian_wire::config::NodeConfig;
 use meridian_wire::frame::NodeId;
 use meridian_wire::topology::{Identity, MembersAt, PodStatus, TopologyAnswer, TopologyCall};
 use parking_lot::{Mutex, RwLock};
@@ -207,18 +207,10 @@ impl Supervisor {
 
     fn settings(&self) -> Settings {
         let config = &self.0.config;
-        let links = (config.links.iter())
-            .map(|link| LinkSettings {
-                source: link.source.clone(),
-                paused: link.state == LinkState::Paused,
-                kafka: matches!(link.transport, Transport::Kafka { .. }),
-            })
-            .collect();
         let millis = Duration::from_millis;
         Settings {
             followed: config.replication_group.is_some() || config.delta_log.is_some(),
             close_interval: millis(config.delta_log.clone().unwrap_or_default().close_interval_ms),
-            links,
             default_freshness: config.freshness.default_ms.map(millis),
             on_stale: config.freshness.on_stale.clone(),
             max_wait: millis(config.freshness.max_wait_ms),

@@ -1,14 +1,13 @@
 //! The configuration that a node reads at start: only what a restart needs, and nothing that changes with the replicas.
 
-use meridian_crd::KafkaVia;
 use meridian_model::{ReplicaId, ShardNumber};
 use meridian_wire::config::{
-    Auth, DeltaLog, FORMAT, InitialReplica, KafkaSink, KafkaVia as Via, Limits, Link, LinkState, NodeConfig, Peer,
-    Ports, RaftTiming, ReplicationGroup, Tls, Transport,
+    Auth, DeltaLog, FORMAT, InitialReplica, KafkaSink, Limits, NodeConfig, Peer, Ports, RaftTiming, ReplicationGroup,
+    Tls,
 };
 
 use super::pod::paths;
-use crate::{ValidCluster, ValidLink};
+use crate::ValidCluster;
 
 /// Pods of a shard that are asked first, whether there are so many or not: were it the number of replicas, every change of it
 /// would restart all pods.
@@ -55,26 +54,6 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
         delta_log: publishes.then(|| DeltaLog { kafka: cluster.kafka.as_ref().map(sink), ..DeltaLog::default() }),
         freshness: cluster.freshness.clone(),
         hnsw: cluster.hnsw,
-        links: cluster.links.iter().map(link).collect(),
         raft: RaftTiming::default(),
     }
-}
-
-fn link(link: &ValidLink) -> Link {
-    let via = |via: KafkaVia| match via {
-        KafkaVia::Remote => Via::Remote,
-        KafkaVia::Mirror => Via::Mirror,
-    };
-    let read = |kafka: &crate::Kafka, from: KafkaVia| Transport::Kafka {
-        via: via(from),
-        bootstrap_servers: kafka.bootstrap_servers.clone(),
-        topic: kafka.topic.clone(),
-    };
-    let transport = match (&link.mirror, &link.kafka) {
-        (Some(mirror), _) => read(&mirror.copy, KafkaVia::Mirror),
-        (None, Some(kafka)) => read(kafka, KafkaVia::Remote),
-        (None, None) => Transport::Direct,
-    };
-    let state = if link.running { LinkState::Running } else { LinkState::Paused };
-    Link { source: link.source.clone(), transport, state }
 }

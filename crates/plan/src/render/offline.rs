@@ -5,7 +5,7 @@ use meridian_model::ClusterId;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{as_declared, cluster};
+use super::{as_declared, cluster, properties};
 use crate::{Apis, Refusal, Settings, ValidCluster, ValidLink};
 
 /// Why a file was not rendered.
@@ -38,6 +38,12 @@ pub enum OfflineError {
         /// The cluster.
         cluster: String,
     },
+    /// None of our resources at all.
+    #[error("there is no VectorCluster in the file")]
+    Nothing,
+    /// MirrorMaker 2 has nothing to do.
+    #[error("no ReplicationLink in the file has a topic that is mirrored (transport.kafka.via: Mirror)")]
+    NoMirror,
 }
 
 /// The objects that the operator would apply for the resources in `text`, as YAML documents. Secrets are left out; other kinds
@@ -46,28 +52,52 @@ pub enum OfflineError {
 /// # Errors
 /// When a resource cannot be read or would be refused.
 pub fn render_offline(text: &str, settings: &Settings) -> Result<String, OfflineError> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error| OfflineError::Syntax(error.to_string()))?;
-    let (clusters, links): (Vec<VectorCluster>, Vec<ReplicationLink>) =
-        (of_kind(&documents, "VectorCluster")?, of_kind(&documents, "ReplicationLink")?);
     let mut out = String::new();
-    for resource in &clusters {
-        let here: Vec<ReplicationLink> =
-            links.iter().filter(|link| link.metadata.namespace == resource.metadata.namespace).cloned().collect();
-        let refused = |kind: &str, name: &Option<String>, source| OfflineError::Refused {
-            resource: format!("{kind} {}", name.as_deref().unwrap_or_default()),
-            source,
-        };
-        let valid = ValidCluster::parse(resource, &here, ClusterId(0), settings)
-            .map_err(|source| refused("VectorCluster", &resource.metadata.name, source))?;
-        for link in here.iter().filter(|link| link.spec.cluster_ref.name == valid.name) {
-            ValidLink::parse(link, &valid).map_err(|source| refused("ReplicationLink", &link.metadata.name, source))?;
-        }
+    for valid in parse(text, settings)? {
         for object in cluster(&valid, &as_declared(&valid), Apis { istio: true, strimzi: true }) {
             let yaml = serde_saphyr::to_string(object.as_json()).expect("objects always have a YAML form");
             out.push_str("---\n");
             out.push_str(&yaml);
         }
+    }
+    Ok(out)
+}
+
+/// The properties of MirrorMaker 2 for each link in `text` whose topic is mirrored, whoever runs it: for `mode: External`.
+///
+/// # Errors
+/// As [`render_offline`], and when no topic is mirrored.
+pub fn mirror_maker_offline(text: &str, settings: &Settings) -> Result<String, OfflineError> {
+    let mut out = String::new();
+    for valid in parse(text, settings)? {
+        for link in &valid.links {
+            if let Some(properties) = properties(&valid, link) {
+                out.push_str(&format!("# ReplicationLink {}/{}\n{properties}", valid.namespace, link.name));
+            }
+        }
+    }
+    if out.is_empty() { Err(OfflineError::NoMirror) } else { Ok(out) }
+}
+
+fn parse(text: &str, settings: &Settings) -> Result<Vec<ValidCluster>, OfflineError> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| OfflineError::Syntax(error.to_string()))?;
+    let (clusters, links): (Vec<VectorCluster>, Vec<ReplicationLink>) =
+        (of_kind(&documents, "VectorCluster")?, of_kind(&documents, "ReplicationLink")?);
+    let refused = |kind: &str, name: &Option<String>, source| OfflineError::Refused {
+        resource: format!("{kind} {}", name.as_deref().unwrap_or_default()),
+        source,
+    };
+    let mut parsed = Vec::new();
+    for resource in &clusters {
+        let here: Vec<ReplicationLink> =
+            links.iter().filter(|link| link.metadata.namespace == resource.metadata.namespace).cloned().collect();
+        let valid = ValidCluster::parse(resource, &here, ClusterId(0), settings)
+            .map_err(|source| refused("VectorCluster", &resource.metadata.name, source))?;
+        for link in here.iter().filter(|link| link.spec.cluster_ref.name == valid.name) {
+            ValidLink::parse(link, &valid).map_err(|source| refused("ReplicationLink", &link.metadata.name, source))?;
+        }
+        parsed.push(valid);
     }
     let known = |link: &&ReplicationLink| {
         clusters.iter().any(|cluster| {
@@ -80,7 +110,8 @@ pub fn render_offline(text: &str, settings: &Settings) -> Result<String, Offline
             link: link.metadata.name.clone().unwrap_or_default(),
             cluster: link.spec.cluster_ref.name.clone(),
         }),
-        None => Ok(out),
+        None if parsed.is_empty() => Err(OfflineError::Nothing),
+        None => Ok(parsed),
     }
 }
 

@@ -3,7 +3,9 @@
 use meridian_wire::config::NodeConfig;
 use serde_json::Value;
 
-use super::{Certificates, Material, Object, cluster as render, properties, render_offline, secrets};
+use super::{
+    Certificates, Material, Object, cluster as render, mirror_maker_offline, properties, render_offline, secrets,
+};
 use crate::fixtures::{ALONE, GROUPED, MIRRORED, valid};
 use crate::{Apis, Secrets, Settings, ValidCluster};
 
@@ -179,4 +181,19 @@ fn offline_prints_no_secret_and_refuses_what_the_operator_would() {
     let wrong = text.replace("source: {region: us-east}", "source: {region: mars}");
     assert!(render_offline(&wrong, &Settings::default()).unwrap_err().to_string().contains("from-us-east"));
     assert!(render_offline(MIRRORED, &Settings::default()).unwrap_err().to_string().contains("is not in the file"));
+    let empty = render_offline("kind: Service\n", &Settings::default()).unwrap_err().to_string();
+    assert_eq!(empty, "there is no VectorCluster in the file");
+}
+
+#[test]
+fn offline_prints_the_properties_of_mirror_maker_2_whoever_runs_it() {
+    for mode in ["Strimzi", "Deployment", "External"] {
+        let text = format!("{GROUPED}---{}", MIRRORED.replace("Strimzi", mode));
+        let out = mirror_maker_offline(&text, &Settings::default()).unwrap();
+        let cluster = valid(GROUPED, &[MIRRORED]);
+        let wanted = properties(&cluster, &cluster.links[0]).unwrap();
+        assert_eq!(out, format!("# ReplicationLink eu-west/from-us-east\n{wanted}"));
+    }
+    let none = mirror_maker_offline(GROUPED, &Settings::default()).unwrap_err().to_string();
+    assert!(none.contains("mirrored"), "{none}");
 }

@@ -61,12 +61,14 @@ fn a_link_says_what_it_waits_for() {
     let resource = fixtures::link(MIRRORED);
     let cluster = valid(GROUPED, &[MIRRORED]);
     let parsed = ValidLink::parse(&resource, &cluster).unwrap();
-    let seen = |strimzi, heard| LinkSeen::Valid {
+    let told = |strimzi, heard, poisons| LinkSeen::Valid {
         link: &parsed,
         cluster: &cluster,
         apis: Apis { istio: false, strimzi },
         heard,
+        poisons,
     };
+    let seen = |strimzi, heard| told(strimzi, heard, Vec::new());
     let ready = |seen: &LinkSeen<'_>| {
         let status = link(&resource, seen, &at(1));
         status.conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| (c.status, c.reason)).unwrap()
@@ -77,4 +79,14 @@ fn a_link_says_what_it_waits_for() {
     assert_eq!(ready(&seen(true, None)), said("False", "Unknown"));
     assert_eq!(ready(&seen(true, Some((false, false)))), said("False", "NotConnected"));
     assert_eq!(ready(&seen(true, Some((true, true)))), said("True", "Following"));
+    let degraded = |poisons| {
+        let status = link(&resource, &told(true, Some((true, true)), poisons), &at(1));
+        status.conditions.into_iter().find(|c| c.type_ == "Degraded").map(|c| (c.status, c.reason, c.message)).unwrap()
+    };
+    let none = ("False".into(), "AllTaken".into(), "every record could be taken".into());
+    assert_eq!(degraded(Vec::new()), none);
+    let faults = vec!["topic t, partition 0, offset 7, sequence 9: bad".to_owned(), "another".to_owned()];
+    let (status, reason, message) = degraded(faults);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "PoisonRecord"));
+    assert_eq!(message, "topic t, partition 0, offset 7, sequence 9: bad; another");
 }

@@ -1,6 +1,6 @@
 //! What can be done to pods and groups.
 
-use meridian_model::{LogIndex, ReplicaId, ShardNumber};
+use meridian_model::{Link, LogIndex, ReplicaId, ShardNumber};
 use meridian_wire::topology::{Identity, Member, MembersAt, TopologyCall};
 
 /// One act on the data plane, or one eviction. Each is harmless when repeated.
@@ -66,6 +66,17 @@ pub enum Act {
         /// To whom.
         to: ReplicaId,
     },
+    /// Tell the leader which regions are followed from now on.
+    SetLinks {
+        /// Which shard.
+        shard: ShardNumber,
+        /// The leader's pod.
+        leader: u16,
+        /// All of them.
+        links: Vec<Link>,
+        /// The version of the links to replace.
+        expected: LogIndex,
+    },
     /// Ask the API server to evict a pod.
     Evict {
         /// Which shard.
@@ -88,6 +99,7 @@ impl Act {
             Self::Promote { .. } => "Promote",
             Self::Remove { .. } => "Remove",
             Self::TransferLeader { .. } => "TransferLeader",
+            Self::SetLinks { .. } => "SetLinks",
             Self::Evict { .. } => "Evict",
         }
     }
@@ -112,6 +124,9 @@ impl Act {
                 vec![(shard, leader, TopologyCall::Remove { replica, expected })]
             }
             Self::TransferLeader { shard, leader, to } => vec![(shard, leader, TopologyCall::TransferLeader { to })],
+            Self::SetLinks { shard, leader, links, expected } => {
+                vec![(shard, leader, TopologyCall::SetLinks { links, expected })]
+            }
             Self::Evict { .. } => Vec::new(),
         }
     }

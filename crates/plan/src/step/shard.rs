@@ -1,11 +1,11 @@
 //! One shard's members: founded once, grown, shrunk and mended one at a time.
 
-use meridian_model::{ReplicaId, ShardNumber};
+use meridian_model::{Link, ReplicaId, ShardNumber};
 use meridian_wire::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
 use super::{Act, Group, Move, moving, waiting};
-use crate::{Ledger, PodSeen, ShardSeen, ValidCluster};
+use crate::{Ledger, PodSeen, ShardSeen, ValidCluster, ValidLink};
 
 /// What this shard would do next.
 pub(super) fn next_move(cluster: &ValidCluster, shard: ShardNumber, seen: &ShardSeen) -> Move {
@@ -186,6 +186,13 @@ impl Turn<'_> {
 
     fn mending(&mut self, group: &Group<'_>) -> Option<(Option<Act>, meridian_crd::Operation)> {
         let (cluster, shard, leader) = (self.cluster, self.shard, group.leader);
+        // 0. Who is followed: no pod restarts for it, and it must not wait for what is being mended.
+        let links: Vec<Link> = cluster.links.iter().map(ValidLink::order).collect();
+        if group.status.links != links {
+            let expected = group.status.links_version;
+            let act = Act::SetLinks { shard, leader, links, expected };
+            return Some((Some(act), moving("SetLinks", cluster.shard_name(shard))));
+        }
         let expected = group.status.membership_version;
         let members = || group.learners.iter().chain(&group.voters);
         // 1. A member whose volume is lost or damaged leaves; its pod comes back under a new id below.

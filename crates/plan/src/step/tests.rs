@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::{Act, next_step};
 use crate::Ledger;
 use crate::ValidCluster;
-use crate::fixtures::{ALONE, valid};
+use crate::fixtures::{ALONE, GROUPED, MIRRORED, valid};
 use region::{Fault, Region};
 
 /// Turns after which a region must have come to rest: each pod of the largest fixture may need a dozen.
@@ -159,6 +159,32 @@ fn a_rolling_change_restarts_the_leader_last_and_after_a_transfer() {
         })
         .collect();
     assert_eq!(evicted, [1, 0, 2]);
+}
+
+#[test]
+fn a_link_comes_pauses_and_goes_without_a_restart() {
+    let at = |links: &[&str]| ValidCluster { shards: 2, ..valid(GROUPED, links) };
+    let mut region = Region::default();
+    settle(&at(&[]), &mut region);
+    let paused = format!("{MIRRORED}  state: Paused\n");
+    for links in [&[MIRRORED][..], &[&paused], &[]] {
+        let acts = settle(&at(links), &mut region);
+        assert_eq!(names(&acts), ["SetLinks", "SetLinks"], "one for each shard: {links:?}");
+        for number in ShardNumber::all(2) {
+            let told: Vec<bool> = region.links(number).iter().map(|link| link.paused).collect();
+            assert_eq!(told, links.iter().map(|link| **link == *paused).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn a_link_is_paused_while_a_replica_is_lost() {
+    let wanted = valid(GROUPED, &[MIRRORED]);
+    let mut region = Region::default();
+    settle(&wanted, &mut region);
+    region.silence(shard(), 2, usize::MAX);
+    let paused = valid(GROUPED, &[&format!("{MIRRORED}  state: Paused\n")]);
+    assert_eq!(region.turn(&paused, None).map(|act| act.name()), Some("SetLinks"));
 }
 
 #[test]

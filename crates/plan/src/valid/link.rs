@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use meridian_crd::{KafkaVia, LinkState, MirrorMaker2Mode, ReplicationLink};
-use meridian_model::RegionName;
+use meridian_model::{Link, RegionName, Topic, Transport};
 
 use super::{Refusal, ValidCluster, refuse, region};
 
@@ -94,6 +94,20 @@ impl ValidLink {
             kafka,
             mirror,
         })
+    }
+
+    /// What the data plane is told.
+    #[must_use]
+    pub fn order(&self) -> Link {
+        let topic =
+            |kafka: &Kafka| Topic { bootstrap_servers: kafka.bootstrap_servers.clone(), name: kafka.topic.clone() };
+        // The copy, where there is one.
+        let read = self.mirror.as_ref().map(|mirror| &mirror.copy).or(self.kafka.as_ref());
+        Link {
+            source: self.source.clone(),
+            transport: read.map_or(Transport::Direct, |kafka| Transport::Kafka(topic(kafka))),
+            paused: !self.running,
+        }
     }
 
     /// Of several links with one source the oldest counts; this one is not it.

@@ -57,7 +57,7 @@ impl Replica {
     pub(super) fn note_poison(&mut self, origin: &OriginShard, poison: Poison) {
         self.counters.poisons_met += 1;
         if let Some(link) = self.links.links.get_mut(origin) {
-            link.poison = Some(poison.clone());
+            link.poison = Some((self.now.mono, poison.clone()));
             self.out.push(Command::Poisoned { origin: origin.clone(), poison });
         }
     }

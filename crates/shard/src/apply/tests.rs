@@ -1,4 +1,4 @@
-use meridian_model::{BucketTable, PrimaryTerm, TableVersion, WriteId};
+use meridian_model::{BucketTable, Link, PrimaryTerm, TableVersion, Transport, WriteId};
 use proptest::prelude::*;
 
 use super::*;
@@ -55,6 +55,23 @@ proptest! {
         region.act(&Action::Upsert { uid: 1, point, x, y: 1 });
         prop_assert_eq!(region.digest() == digest, region.contents() == contents);
     }
+}
+
+#[test]
+fn links_replace_those_they_expect_and_no_others() {
+    let mut shard = Shard::new("eu", 1, 1);
+    let link = |paused| Link { source: region("us"), transport: Transport::Direct, paused };
+    let mut set = |expects, links: Vec<Link>| {
+        let before = shard.state.checksum();
+        let applied = shard.commit(Entry::Links(Links { expects: LogIndex(expects), links }));
+        assert_ne!(shard.state.checksum(), before);
+        (applied.outcome, shard.state.links().to_vec(), shard.state.links_version().0)
+    };
+    assert_eq!(set(0, vec![link(false)]), (Outcome::LinksChanged, vec![link(false)], 1));
+    assert_eq!(set(0, vec![]), (Outcome::LinksRefused { held: LogIndex(1) }, vec![link(false)], 1));
+    assert_eq!(set(1, vec![link(true)]), (Outcome::LinksChanged, vec![link(true)], 3));
+    let restored = State::restore(&shard.state.snapshot()).unwrap();
+    assert_eq!((restored.links(), restored.links_version()), ([link(true)].as_slice(), LogIndex(3)));
 }
 
 #[test]

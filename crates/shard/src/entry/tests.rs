@@ -1,4 +1,4 @@
-use meridian_model::ShardNumber;
+use meridian_model::{ShardNumber, Topic, Transport};
 use proptest::prelude::*;
 
 use super::*;
@@ -40,6 +40,17 @@ fn entries() -> Vec<Entry> {
         Entry::Checksum { at: LogIndex(4096), hash: [7; 32] },
         Entry::Version(1),
         Entry::Noop,
+        Entry::Links(Links {
+            expects: LogIndex(3),
+            links: vec![
+                Link { source: region("us"), transport: Transport::Direct, paused: true },
+                Link {
+                    source: region("ap"),
+                    transport: Transport::Kafka(Topic { bootstrap_servers: "a:9092".into(), name: "ap.deltas".into() }),
+                    paused: false,
+                },
+            ],
+        }),
     ]
 }
 
@@ -94,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_is_an_error_or_another_entry(nth in 0usize..10, bit in any::<prop::sample::Index>()) {
+    fn a_flipped_bit_is_an_error_or_another_entry(nth in 0usize..11, bit in any::<prop::sample::Index>()) {
         let entry = entries().swap_remove(nth);
         let mut bytes = entry.encode();
         let bit = bit.index(bytes.len() * 8);

@@ -1,4 +1,4 @@
-//! What concerns other regions: the group, what is published, what is followed, how fresh answers are.
+//! What concerns other regions: the group, what is published, how fresh answers are.
 
 use std::path::PathBuf;
 
@@ -121,59 +121,6 @@ impl From<HnswDefaults> for HnswParams {
     fn from(HnswDefaults { m, ef_construct }: HnswDefaults) -> Self {
         Self { m, ef_construct }
     }
-}
-
-/// One region that this one follows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Link {
-    /// Which region.
-    pub source: RegionName,
-    /// How its deltas come. Default `direct`.
-    #[serde(default)]
-    pub transport: Transport,
-    /// Whether they are followed. Default `running`.
-    #[serde(default)]
-    pub state: LinkState,
-}
-
-/// How deltas come.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Transport {
-    /// Streamed from the source's own log.
-    #[default]
-    Direct,
-    /// Read from a broker.
-    Kafka {
-        /// Which one.
-        via: KafkaVia,
-        /// `host:port`, several with commas between.
-        bootstrap_servers: String,
-        /// The topic as that broker names it; MirrorMaker 2 puts the source cluster's alias in front.
-        topic: String,
-    },
-}
-
-/// Which broker is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KafkaVia {
-    /// The source region's.
-    Remote,
-    /// The own region's, to which MirrorMaker 2 copies.
-    Mirror,
-}
-
-/// Whether a link is followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LinkState {
-    /// Yes.
-    #[default]
-    Running,
-    /// Not now; the position is kept.
-    Paused,
 }
 
 mod on_stale {

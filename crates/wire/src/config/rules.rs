@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use meridian_model::ReplicaId;
 
-use super::{Auth, ConfigError, NodeConfig, ReplicationGroup, Transport};
+use super::{Auth, ConfigError, NodeConfig, ReplicationGroup};
 
 /// Names, hosts and endpoints are no longer than a DNS name.
 const NAME_BYTES: usize = 253;
+/// Several addresses together.
+const ADDRESSES_BYTES: usize = 4096;
 
 pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     name("cluster", &config.cluster)?;
@@ -37,7 +39,7 @@ pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
         addresses("delta_log.kafka.bootstrap_servers", &kafka.bootstrap_servers)?;
         topic("delta_log.kafka.topic", &kafka.topic)?;
     }
-    links(config)
+    Ok(())
 }
 
 fn replicas(config: &NodeConfig) -> Result<(), ConfigError> {
@@ -87,24 +89,6 @@ fn regions(config: &NodeConfig, group: &ReplicationGroup) -> Result<(), ConfigEr
     rule(!group.key_file.as_os_str().is_empty(), "replication_group.key_file", || "empty".into())
 }
 
-fn links(config: &NodeConfig) -> Result<(), ConfigError> {
-    let mut seen = BTreeSet::new();
-    for (at, link) in config.links.iter().enumerate() {
-        let key = format!("links[{at}]");
-        let source = &link.source;
-        rule(*source != config.region, &key, || "a region does not follow itself".into())?;
-        rule(seen.insert(source), &key, || format!("source {source} stands twice"))?;
-        let known =
-            config.replication_group.as_ref().is_some_and(|group| group.regions.iter().any(|r| r.name == *source));
-        rule(known, &key, || format!("source {source} is not among replication_group.regions"))?;
-        if let Transport::Kafka { bootstrap_servers, topic: named, .. } = &link.transport {
-            addresses(&format!("{key}.transport.kafka.bootstrap_servers"), bootstrap_servers)?;
-            topic(&format!("{key}.transport.kafka.topic"), named)?;
-        }
-    }
-    Ok(())
-}
-
 fn rule(holds: bool, key: &str, fault: impl FnOnce() -> String) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError::Rule { key: key.into(), fault: fault() }) }
 }
@@ -116,7 +100,8 @@ fn name(key: &str, text: &str) -> Result<(), ConfigError> {
 }
 
 /// One or several `host:port`, commas between; an IPv6 host stands in brackets.
-fn addresses(key: &str, text: &str) -> Result<(), ConfigError> {
+pub(crate) fn addresses(key: &str, text: &str) -> Result<(), ConfigError> {
+    rule(text.len() <= ADDRESSES_BYTES, key, || format!("{} bytes: at most {ADDRESSES_BYTES}", text.len()))?;
     for address in text.split(',').map(str::trim) {
         let fine = address.rsplit_once(':').is_some_and(|(host, port)| {
             let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -132,7 +117,7 @@ fn addresses(key: &str, text: &str) -> Result<(), ConfigError> {
 }
 
 /// Kafka's own rule for topic names.
-fn topic(key: &str, text: &str) -> Result<(), ConfigError> {
+pub(crate) fn topic(key: &str, text: &str) -> Result<(), ConfigError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     let fine = (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != "..";
     rule(fine, key, || format!("{text:?} is no topic: 1 to 249 of letters, digits, '.', '_', '-'"))

@@ -31,11 +31,6 @@ delta_log:
   close_interval_ms: 25
   kafka: {bootstrap_servers: 'a:9092,b:9092'}
 freshness: {default_ms: 100, on_stale: [wait, fail]}
-links:
-  - source: eu-west
-    transport:
-      kafka: {via: mirror, bootstrap_servers: 'a:9092', topic: eu.vector-deltas}
-    state: paused
 ";
 
 fn full() -> String {
@@ -69,7 +64,6 @@ fn what_is_absent_has_its_default() {
 fn every_key_is_read_and_written_back() {
     let config = NodeConfig::parse(&full()).unwrap();
     assert_eq!(config.auth, Auth::ApiKeyFile("/keys/api".into()));
-    assert_eq!(config.links[0].state, LinkState::Paused);
     assert_eq!(config.delta_log.as_ref().unwrap().kafka.as_ref().unwrap().topic, "vector-deltas");
     assert_eq!(NodeConfig::parse(&config.render()).unwrap(), config);
     let json = serde_json::to_string(&config).unwrap();
@@ -111,11 +105,9 @@ fn keys_that_contradict_each_other_are_named() {
     refused(&LEAST.replace("shards: 2", "shards: 2\nports: {api: 8082}"), &["ports.peer", "8082"]);
     refused(&LEAST.replace("shards: 2", "shards: 2\nraft: {heartbeat_ticks: 40}"), &["raft.heartbeat_ticks"]);
     refused(&full().replace("primary_region: us-east", "primary_region: ap"), &["primary_region", "ap"]);
-    refused(&full().replace("source: eu-west", "source: us-east"), &["links[0]", "follow itself"]);
-    refused(&full().replace("source: eu-west", "source: ap"), &["links[0]", "ap"]);
     refused(&full().replace("'us:8082'", "us"), &["regions[0].endpoint", "\"us\" is no host:port"]);
     refused(&full().replace("'[::1]:8082'", "'[x]:8082'"), &["regions[1].endpoint"]);
-    refused(&full().replace("eu.vector-deltas", "eu/deltas"), &["links[0].transport.kafka.topic"]);
+    refused(&full().replace("'a:9092,b:9092'", "'a:9092', topic: eu/deltas"), &["delta_log.kafka.topic"]);
     refused(&full().replace("replica: 4", "replica: 0"), &["peers[0]"]);
 }
 

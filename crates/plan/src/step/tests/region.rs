@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{LogIndex, ReplicaId, ShardNumber, Term};
+use meridian_model::{Link, LogIndex, ReplicaId, ShardNumber, Term};
 use meridian_wire::topology::{FollowerStatus, Identity, Member, PodStatus, ReplicaStatus, Role};
 
 use super::super::{Act, next_step};
@@ -46,6 +46,8 @@ struct Shard {
     term: u64,
     leader: Option<ReplicaId>,
     ledger: Ledger,
+    links: Vec<Link>,
+    links_version: u64,
 }
 
 /// All of it.
@@ -119,6 +121,9 @@ impl Shard {
             followers: if leads { followers.collect() } else { Vec::new() },
             points: 0,
             fault: None,
+            links: self.links.clone(),
+            links_version: LogIndex(self.links_version),
+            poisons: Vec::new(),
         }
     }
 }
@@ -270,6 +275,12 @@ impl Region {
                 shard.leader = Some(*to);
                 shard.term += 1;
             }
+            Act::SetLinks { shard, links, expected, .. } => {
+                let shard = self.shards.get_mut(shard).unwrap();
+                assert_eq!(expected.0, shard.links_version);
+                shard.links_version += 1;
+                shard.links.clone_from(links);
+            }
             Act::Evict { shard, ordinal, uid } => {
                 let shard = self.shards.get_mut(shard).unwrap();
                 assert_eq!(shard.pods[ordinal].uid.to_string(), *uid);
@@ -373,6 +384,10 @@ impl Region {
 
     pub fn voters(&self, shard: ShardNumber) -> Vec<u64> {
         self.shards[&shard].voters.keys().map(|replica| replica.0).collect()
+    }
+
+    pub fn links(&self, shard: ShardNumber) -> &[Link] {
+        &self.shards[&shard].links
     }
 
     pub fn replicas(&self, shard: ShardNumber) -> u16 {

@@ -1,0 +1,63 @@
+//! `meridian render`: for previews in Git, and for whoever runs MirrorMaker 2 by himself.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use meridian_plan::{Settings, mirror_maker_offline, render_offline};
+
+/// Longest input that is read.
+const INPUT_BYTES: u64 = 64 << 20;
+
+/// What to render.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Files of VectorClusters and ReplicationLinks, `-` for standard input; read as if they were one. Other kinds in them are
+    /// passed over.
+    #[arg(short, long = "filename", required = true)]
+    filenames: Vec<PathBuf>,
+    /// Print the properties file of MirrorMaker 2 for each link whose topic is mirrored, in place of the objects.
+    #[arg(long)]
+    mirror_maker2: bool,
+    /// Image of the data plane where the spec names none. Default: that of this version.
+    #[arg(long)]
+    node_image: Option<String>,
+    /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
+    #[arg(long)]
+    kafka_image: Option<String>,
+}
+
+/// Prints YAML documents, or properties. Secrets are left out: they are random and made once.
+///
+/// # Errors
+/// When a file cannot be read, or a resource in it would be refused; names the resource and the field.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for filename in &args.filenames {
+        text.push_str(&read(filename).with_context(|| format!("read {}", filename.display()))?);
+        text.push_str("\n---\n");
+    }
+    let default = Settings::default();
+    let settings = Settings {
+        node_image: args.node_image.clone().unwrap_or(default.node_image),
+        kafka_image: args.kafka_image.clone().unwrap_or(default.kafka_image),
+    };
+    let render = if args.mirror_maker2 { mirror_maker_offline } else { render_offline };
+    let out = render(&text, &settings)?;
+    match std::io::stdout().lock().write_all(out.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("stdout"),
+    }
+}
+
+fn read(filename: &Path) -> anyhow::Result<String> {
+    let input: Box<dyn Read> = match filename.to_str() {
+        Some("-") => Box::new(std::io::stdin().lock()),
+        _ => Box::new(std::fs::File::open(filename)?),
+    };
+    let mut text = String::new();
+    input.take(INPUT_BYTES).read_to_string(&mut text)?;
+    anyhow::ensure!((text.len() as u64) < INPUT_BYTES, "longer than {INPUT_BYTES} bytes");
+    Ok(text)
+}
