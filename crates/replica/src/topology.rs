@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{Link, LogIndex, ReplicaId, Term};
-use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Role as RaftRole};
+use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Proposed, Role as RaftRole};
 use meridian_shard::{Entry, Links, Outcome};
 use meridian_wire::topology::{
     FollowerStatus, Identity, Member, MembersAt, PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall,
@@ -148,7 +148,13 @@ impl Replica {
         if version != expected {
             return Some(TopologyAnswer::Conflict { version });
         }
-        match self.raft.change_members(change, context) {
+        let proposed = self.raft.change_members(change, context);
+        self.wait_for(ticket, proposed)
+    }
+
+    /// The call is answered when what it proposed is applied; at once when it could not be proposed.
+    fn wait_for(&mut self, ticket: u64, proposed: Result<Proposed, ChangeError>) -> Option<TopologyAnswer> {
+        match proposed {
             Ok(proposed) => {
                 self.membership.waiting.insert(proposed.index, (ticket, self.now.mono));
                 None
@@ -174,16 +180,8 @@ impl Replica {
         if version != expected {
             return Some(TopologyAnswer::Conflict { version });
         }
-        match self.raft.propose(Entry::Links(Links { expects: expected, links }).encode()) {
-            Ok(proposed) => {
-                self.membership.waiting.insert(proposed.index, (ticket, self.now.mono));
-                None
-            }
-            Err(ProposeError::NotLeader { leader }) => {
-                Some(TopologyAnswer::NotLeader { leader: leader.map(ReplicaId) })
-            }
-            Err(fault) => Some(TopologyAnswer::Refused(fault.to_string())),
-        }
+        let proposed = self.raft.propose(Entry::Links(Links { expects: expected, links }).encode());
+        self.wait_for(ticket, proposed.map_err(ChangeError::Propose))
     }
 
     /// The links changed, or another call was faster; a leader follows the new ones at once.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use meridian_model::{ReplicaId, WallMillis};
+use meridian_model::ReplicaId;
 use meridian_replica::volume::{self, VolumeError};
 use meridian_replica::{Event, Now, Peer, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
@@ -20,6 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::engine::{Engine, Handle};
+use super::report::wall;
 use super::retired;
 use crate::kafka;
 use crate::metrics::Metrics;
@@ -358,7 +359,6 @@ fn is_damage(fault: &SupervisorError) -> bool {
 
 fn clocks() -> (Now, u64) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall = WallMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
     let incarnation = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) ^ u64::from(std::process::id());
-    (Now { mono: Duration::ZERO, wall }, incarnation)
+    (Now { mono: Duration::ZERO, wall: wall() }, incarnation)
 }
