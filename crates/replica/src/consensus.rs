@@ -175,7 +175,7 @@ impl Replica {
     /// Lets go of the log before `keep_from`: a base record and the hard state are written again first, so that what is
     /// let go is never the only copy.
     pub(crate) fn compact_log(&mut self, keep_from: u64) {
-        if keep_from <= self.raft.status().first_index {
+        if keep_from <= self.raft.status().first_index || self.is_disputed() {
             return;
         }
         let first = self.raft.compact(keep_from);

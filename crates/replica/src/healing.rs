@@ -26,6 +26,8 @@ use crate::{Replica, SnapshotMeta};
 
 /// Without an answer in this time the others are asked again.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// A difference counts as open for this long after it was last heard of.
+const DISPUTE: Duration = Duration::from_secs(2);
 /// What clients are told meanwhile.
 pub(crate) const DOUBT: &str = "its state differs from its group's";
 
@@ -37,6 +39,8 @@ pub(crate) struct Healing {
     doubt: Option<Doubt>,
     /// Other replicas' newest checksums that differ from ours.
     differing: BTreeMap<ReplicaId, (LogIndex, Hash)>,
+    /// When one of them last said so; one that is in doubt repeats it.
+    disputed: Option<Duration>,
 }
 
 /// This replica differs from somebody, and serves nothing until it is known who is right.
@@ -70,6 +74,13 @@ impl Replica {
     /// Whether others may rely on what this replica holds.
     pub(crate) fn is_trusted(&self) -> bool {
         self.out_of_service.is_none() && !self.is_in_doubt()
+    }
+
+    /// Whether it is open who of the group is right. The log is kept meanwhile: a replica that lags would else be sent a state
+    /// that may be wrong, in place of the entries by which it finds out for itself, and its vote would count for that state.
+    pub(crate) fn is_disputed(&self) -> bool {
+        let said = |at: Duration| self.now.mono.saturating_sub(at) < DISPUTE;
+        self.healing.doubt.is_some() || self.healing.disputed.is_some_and(said)
     }
 
     /// A checksum entry was applied.
@@ -137,6 +148,7 @@ impl Replica {
                 let voters = self.raft.members().voters;
                 self.healing.differing.retain(|replica, _| voters.contains(&replica.0));
                 self.healing.differing.insert(from.replica, (at, hash));
+                self.healing.disputed = Some(self.now.mono);
                 let same = self.healing.differing.values().filter(|said| **said == (at, hash)).count();
                 // One that differs may be wrong itself; most of the group is not.
                 if self.healing.doubt.is_none() && same > voters.len() / 2 {

@@ -69,7 +69,7 @@ impl World {
         }
         // Pages of a seed are another region's to trust, and no checksum is between them.
         let hands_out = group.0 == self.primary && self.leader(group).is_some_and(|(leader, _)| leader == pod);
-        let alone = self.agrees(group) && self.is_level(group);
+        let alone = self.agrees(group);
         let Some(process) = &mut self.pods[pod].process else { return };
         let applied = process.replica.state().applied().0;
         let soon = applied % CHECKSUM_EVERY >= CHECKSUM_EVERY.get() - AHEAD;
@@ -82,16 +82,6 @@ impl World {
         self.divergences.0.push(Divergence { pod, group, told: None });
         self.counts.divergences += 1;
         self.log(|| format!("pod {pod} diverges by {value}, applied {applied}"));
-    }
-
-    /// Whether every replica of the group is up and close behind the first: one that falls far back is sent the leader's state
-    /// and takes it for granted, as one that joins does.
-    fn is_level(&self, group: Group) -> bool {
-        let wanted = self.pods_of(group).into_iter().filter(|pod| self.pods[*pod].wanted);
-        let applied: Option<Vec<u64>> =
-            wanted.map(|pod| Some(self.pods[pod].process.as_ref()?.replica.state().applied().0)).collect();
-        let most = applied.as_ref().and_then(|applied| applied.iter().max().copied()).unwrap_or_default();
-        applied.is_some_and(|applied| applied.iter().all(|at| most - at <= AHEAD))
     }
 
     /// Whether no replica of the group holds what nobody wrote. If one does, the group cannot spare another: who joins takes
