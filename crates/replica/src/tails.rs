@@ -63,6 +63,8 @@ struct Relay {
     tried: Vec<NodeId>,
     /// One of them might later.
     unavailable: bool,
+    /// It has served something: silence may only mean that the reader gives no credit. Before, the call may be lost.
+    answered: bool,
     heard: Duration,
 }
 
@@ -130,7 +132,16 @@ impl Replica {
         unavailable: bool,
     ) {
         let number = self.number();
-        let relay = Relay { to: to.clone(), shard, node, call: call.clone(), tried, unavailable, heard: self.now.mono };
+        let relay = Relay {
+            to: to.clone(),
+            shard,
+            node,
+            call: call.clone(),
+            tried,
+            unavailable,
+            answered: false,
+            heard: self.now.mono,
+        };
         self.tails.relays.insert(to, number);
         self.tails.relayed.insert(number, relay);
         self.send(node, PeerMessage::Call(number, Call::Tail(call)));
@@ -138,7 +149,9 @@ impl Replica {
 
     fn relay_on(&mut self, number: u64, body: TailCall) {
         let Some(relay) = self.tails.relayed.get_mut(&number) else { return };
-        relay.heard = self.now.mono;
+        if relay.answered {
+            relay.heard = self.now.mono;
+        }
         let node = relay.node;
         if body == TailCall::Close {
             self.forget_relay(number);
@@ -156,6 +169,7 @@ impl Replica {
     pub(crate) fn relayed_tail(&mut self, from: NodeId, call: u64, answer: TailAnswer) {
         let Some(relay) = self.tails.relayed.get_mut(&call).filter(|relay| relay.node == from) else { return };
         relay.heard = self.now.mono;
+        relay.answered = true;
         let to = Reader::Region(relay.to.0.clone(), relay.to.1);
         match answer {
             TailAnswer::Records { .. } => {}
@@ -412,7 +426,10 @@ impl Replica {
         let silent: Vec<u64> =
             self.tails.relayed.iter().filter(|(_, relay)| forget(relay.heard)).map(|(number, _)| *number).collect();
         for number in silent {
-            drop(self.forget_relay(number));
+            if let Some(relay) = self.forget_relay(number) {
+                // Who waits without a time limit of its own must ask again.
+                self.send_tail(&Reader::Region(relay.to.0, relay.to.1), TailAnswer::Unavailable);
+            }
         }
         self.serve_tails();
     }
