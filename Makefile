@@ -36,7 +36,7 @@ bench: build ## Two regions at 200 writes and 200 searches a second: how long ev
 bench-index: build ## The index beside hnswlib on the same vectors, one thread each (DATA=file.npy)
 	@tests/figures/index $(BIN)/meridian $(DATA)
 
-test: setup unit sim-tests test-processes ## Everything CI runs (E2E=no leaves out what needs root)
+test: setup unit sim-tests test-processes test-kafka ## Everything CI runs (E2E=no leaves out what needs root)
 	@if [ "$(E2E)" = no ]; then echo "make test: all suites that ran passed. NOT RUN: end to end on Kubernetes: E2E=no"; \
 	elif why=$$(tests/e2e/preflight 2>&1); then $(MAKE) --no-print-directory test-e2e && echo "make test: all suites passed"; \
 	else echo "make test: all suites that ran passed. NOT RUN: end to end on Kubernetes: $$why"; fi

@@ -1,18 +1,14 @@
 """Real brokers and a real MirrorMaker 2, by the scripts of tests/kafka."""
 
-import json
 import os
 import random
-import re
+import signal
 import socket
 import subprocess
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parent.parent / "kafka"
 TOPIC = "vector-deltas"
-# What the operator renders for a link from us-east to eu-west; a test of `plan` keeps this file what it renders.
-RENDERED = Path(__file__).parents[2] / "crates/plan/src/render/snapshots/meridian_plan__render__tests__mirror_maker_by_deployment.snap"
-MIRROR_REST = 8083  # the rendered properties name this port, as the operator's pod has it to itself
 
 
 def script(name, *arguments, **options):
@@ -63,30 +59,31 @@ class Broker:
 
 
 class Mirror:
-    """MirrorMaker 2 with the properties that the operator renders, the brokers' addresses apart."""
+    """MirrorMaker 2 with the properties that the operator renders; started again when a task failed for good, as its pod would be."""
 
-    def __init__(self, folder, **brokers):
-        assert is_free(MIRROR_REST), f"port {MIRROR_REST} is taken"
-        [text] = re.findall(r'^    mm2\.properties: (".*")$', RENDERED.read_text(), re.MULTILINE)
-        text = json.loads(text)
-        for region, address in brokers.items():
-            key = f"{region.replace('_', '-')}.bootstrap.servers"
-            text, found = re.subn(rf"(?m)^{re.escape(key)} = .*$", f"{key} = {address}", text)
-            assert found == 1, f"{key} stands {found} times in {RENDERED}"
+    def __init__(self, folder, source, target):
         self.properties = folder / "mm2.properties"
-        self.properties.write_text(text)
+        script("mm2", "render", self.properties, f"{os.environ['BIN']}/meridian", source.address, target.address, two_free_ports())
         self.start()
 
     def start(self):
         script("mm2", "start", self.properties)
+        self.watch = subprocess.Popen([SCRIPTS / "mm2", "watch", self.properties], start_new_session=True)
 
     def kill(self):
+        self.rest()
         script("mm2", "kill", self.properties)
+
+    def rest(self):
+        """Watches it no more."""
+        os.killpg(self.watch.pid, signal.SIGTERM)
+        self.watch.wait()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.rest()
         script("mm2", "stop", self.properties)
 
 

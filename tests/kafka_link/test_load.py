@@ -20,7 +20,7 @@ def test_nothing_is_lost_and_nothing_doubled_through_a_mirror(tmp_path, capsys):
     with Broker(tmp_path / "here", "us-east") as here, Broker(tmp_path / "there", "eu-west") as there:
         by = {"us-east": here.address, "eu-west": there.address}
         with Local(tmp_path / "regions", "us-east:1x3", "eu-west:1x3", brokers=by) as local:
-            with Mirror(tmp_path, us_east=here.address, eu_west=there.address) as mirror:
+            with Mirror(tmp_path, here, there) as mirror:
                 survive(local, here, capsys, mirror)
 
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
-use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, EnvVar, PodSpec, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, EnvVar, ExecAction, PodSpec, PodTemplateSpec, Probe, Volume,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use meridian_crd::MirrorMaker2Mode;
@@ -19,6 +21,12 @@ pub(super) const TASKS: u32 = 4;
 const FILE: &str = "mm2.properties";
 /// Where it is mounted.
 const FOLDER: &str = "/etc/mirror-maker";
+/// Starts MirrorMaker 2 by the file that follows for the cluster that follows. What a former container of the pod told is
+/// forgotten, or the probe would read it again.
+const START: &str = "rm -rf /tmp/logs && exec /opt/kafka/bin/connect-mirror-maker.sh \"$0\" --clusters \"$1\"";
+/// Fails when a task has failed for good: the worker tells so in its log (`connect-log4j2.yaml` of the image) and goes on
+/// without the task, and its dedicated mode has no interface that would tell or mend it.
+const PROBE: &str = "! grep -qs 'will not recover until manually restarted' /tmp/logs/connect.log*";
 
 /// One topic's way from one region to another.
 pub(super) struct Flow<'a> {
@@ -129,11 +137,20 @@ fn deployment(cluster: &ValidCluster, flow: &Flow<'_>, meta: ObjectMeta, config:
         image: Some(cluster.kafka_image.clone()),
         image_pull_policy: Some("IfNotPresent".into()),
         command: Some(vec![
-            "/opt/kafka/bin/connect-mirror-maker.sh".into(),
+            "/bin/sh".into(),
+            "-c".into(),
+            START.into(),
             format!("{FOLDER}/{FILE}"),
-            "--clusters".into(),
             flow.target.to_string(),
         ]),
+        liveness_probe: Some(Probe {
+            exec: Some(ExecAction { command: Some(vec!["/bin/sh".into(), "-c".into(), PROBE.into()]) }),
+            initial_delay_seconds: Some(30),
+            period_seconds: Some(10),
+            timeout_seconds: Some(5),
+            failure_threshold: Some(1),
+            ..Probe::default()
+        }),
         env: Some(vec![
             EnvVar { name: "KAFKA_HEAP_OPTS".into(), value: Some("-Xms256m -Xmx512m".into()), value_from: None },
             EnvVar { name: "LOG_DIR".into(), value: Some("/tmp/logs".into()), value_from: None },
