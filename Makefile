@@ -18,6 +18,11 @@ setup: ## Install what the machine lacks (apt as root or with sudo; otherwise sa
 build: setup ## Release binaries of node and command line
 	cargo build --release --locked -p meridian-node -p meridian-cli
 
+# What the suites run. All by one command: each choice of packages is a choice of features, and compiles what they share anew.
+.PHONY: build-all
+build-all: setup
+	cargo build --release --locked -p meridian-node -p meridian-operator -p meridian-cli
+
 # `TRANSPORT=kafka`: through two real brokers and MirrorMaker 2.
 TRANSPORT ?= direct
 THROUGH := $(if $(filter kafka,$(TRANSPORT)),scripts/with-kafka)
@@ -51,19 +56,18 @@ sim-tests: setup ## 300 seeds of the simulation, and the bugs put in on purpose
 sim: setup ## More seeds: SEEDS=1..1000, or one of them again: SEEDS=17
 	SEEDS=$(SEEDS) cargo run --locked --release -p meridian-sim
 
-test-processes: build ## Real processes: official client, kill -9, SIGSTOP
+test-processes: build-all ## Real processes: official client, kill -9, SIGSTOP
 	@tests/processes/run
 
 .PHONY: test-kafka
-test-kafka: build ## Real processes through a real broker, each killed under load (JDK 17 and Maven): TESTS="-k load"
+test-kafka: build-all ## Real processes through a real broker, each killed under load, and MirrorMaker 2: TESTS="-k load"
 	@tests/kafka_link/run $(TESTS)
 
 .PHONY: e2e-preflight
 e2e-preflight:
 	@tests/e2e/preflight
 
-test-e2e: setup e2e-preflight ## End to end on a real Kubernetes (root; compiles it on first use): TESTS="-k words", KEEP=1
-	cargo build --release --locked -p meridian-node -p meridian-operator -p meridian-cli
+test-e2e: e2e-preflight build-all ## End to end on a real Kubernetes (root; compiles it on first use): TESTS="-k words", KEEP=1
 	@tests/e2e/run $(TESTS)
 
 test-bed: ## The real Kubernetes and Kafka of the test bed, checked by themselves

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-
 use super::numbers::grouped;
 use super::stage::{Stage, heading};
 use crate::local::{BrokerSpec, Brokers, Layout, Options, RegionSpec, Running, Signals, WireSpec};
