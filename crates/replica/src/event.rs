@@ -336,3 +336,14 @@ pub struct ReadResult {
     /// Closed times reflected.
     pub safe: std::collections::BTreeMap<OriginShard, Hlc>,
 }
+
+/// Vectors that still wait to be merged into a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backlog {
+    /// None that could be merged now.
+    None,
+    /// Some.
+    Short,
+    /// So many that searches, which scan them, take notice.
+    Long,
+}

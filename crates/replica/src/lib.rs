@@ -38,7 +38,7 @@ mod topology;
 pub mod volume;
 
 pub use counters::Counters;
-pub use event::{Command, Event, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};
+pub use event::{Backlog, Command, Event, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};
 pub use links::record_bytes;
 pub use log::{LogRecord, RecordError};
 pub use meridian_tail::Record;

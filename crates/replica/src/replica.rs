@@ -20,7 +20,7 @@ use crate::shard_calls::{Requester, Writes};
 use crate::snapshots::Snapshots;
 use crate::tails::Tails;
 use crate::topology::Membership;
-use crate::{Command, Counters, Event, Now, Peer, Settings};
+use crate::{Backlog, Command, Counters, Event, Now, Peer, Settings};
 
 /// One replica and its gateway.
 ///
@@ -258,15 +258,20 @@ impl Replica {
         self.out_of_service.is_none() && !self.is_in_doubt() && self.draining.is_none() && self.consensus.caught_up
     }
 
-    /// Merges a few waiting vectors into the graphs; true when more can be. Call it when nothing else is to be done.
-    pub fn idle(&mut self) -> bool {
-        const VECTORS_A_TURN: usize = 4;
+    /// Merges one waiting vector into its graph. Call it when nothing else is to be done.
+    pub fn idle(&mut self) -> Backlog {
+        /// Vectors that wait, from which on they are worth more than the moments of others.
+        const MANY: usize = 1024;
         if !self.state.read().can_merge_index() {
-            return false;
+            return Backlog::None;
         }
         let mut state = self.state.write();
-        state.merge_index(VECTORS_A_TURN);
-        state.can_merge_index()
+        state.merge_index(1);
+        match state.pending_index() {
+            MANY.. => Backlog::Long,
+            _ if state.can_merge_index() => Backlog::Short,
+            _ => Backlog::None,
+        }
     }
 
     /// See [`State::diverge`].

@@ -330,7 +330,9 @@ impl World {
                 if self.rng.per_mille(200)
                     && let Some(process) = &mut self.pods[pod].process
                 {
-                    process.replica.idle();
+                    for _ in 0..4 {
+                        process.replica.idle();
+                    }
                 }
             }
             What::Hand { pod, life, event } if self.pods[pod].life == life => self.step(pod, event),

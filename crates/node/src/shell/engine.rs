@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::Hlc;
 use meridian_replica::volume::{LogVolume, SnapshotVolume};
-use meridian_replica::{Command, Event, Now, Poison, Replica};
+use meridian_replica::{Backlog, Command, Event, Now, Poison, Replica};
 use meridian_store::RealDisk;
 use meridian_wire::client::{Freshness, Outcome, Refusal, Reply, Request};
 use meridian_wire::frame::{RegionAnswer, RegionMessage};
@@ -225,6 +225,9 @@ impl Engine {
     }
 }
 
+/// Times as long as a piece of graph work took, the engine leaves the processor to others.
+const SHARE_OF_OTHERS: u32 = 3;
+
 /// The engine thread's own.
 struct Turn {
     replica: Replica,
@@ -248,7 +251,7 @@ impl Turn {
         let mut random = rand::rng();
         let mut next_tick = Instant::now();
         let mut next_look = Instant::now();
-        let mut idle_work = true;
+        let mut next_work = Some(Instant::now());
         loop {
             let now = Instant::now();
             if now >= next_tick {
@@ -264,15 +267,33 @@ impl Turn {
                 }
             }
             // Graph work is done only when nothing waits.
-            let wait = if idle_work { Duration::ZERO } else { next_tick.saturating_duration_since(Instant::now()) };
-            match messages.recv_timeout(wait) {
+            let wake = next_work.map_or(next_tick, |work| work.min(next_tick));
+            match messages.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(message) => {
                     self.take(message);
-                    idle_work = true;
+                    next_work.get_or_insert_with(Instant::now);
                 }
-                Err(RecvTimeoutError::Timeout) => idle_work = self.replica.idle(),
+                Err(RecvTimeoutError::Timeout) if next_work.is_some_and(|work| Instant::now() >= work) => {
+                    next_work = self.idle();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
+        }
+    }
+
+    /// Does a piece of graph work; returns when to do the next one, if there is more.
+    ///
+    /// The replicas of a shard fill their blocks at the same moment. Where they share a machine, all would take its
+    /// processors at once and requests would wait behind them.
+    fn idle(&mut self) -> Option<Instant> {
+        let begun = Instant::now();
+        let backlog = self.replica.idle();
+        let now = Instant::now();
+        match backlog {
+            Backlog::None => None,
+            Backlog::Short => Some(now + (now - begun) * SHARE_OF_OTHERS),
+            Backlog::Long => Some(now),
         }
     }
 
