@@ -41,7 +41,7 @@ bench: build ## Two regions at 200 writes and 200 searches a second: how long ev
 bench-index: build ## The index beside hnswlib on the same vectors, one thread each (DATA=file.npy)
 	@tests/figures/index $(BIN)/meridian $(DATA)
 
-test: setup unit sim-tests test-processes test-kafka ## Everything CI runs (E2E=no leaves out what needs root)
+test: setup deny unit sim-tests test-processes test-kafka ## Everything CI runs (E2E=no leaves out what needs root)
 	@if [ "$(E2E)" = no ]; then echo "make test: all suites that ran passed. NOT RUN: end to end on Kubernetes: E2E=no"; \
 	elif why=$$(tests/e2e/preflight 2>&1); then $(MAKE) --no-print-directory test-e2e && echo "make test: all suites passed"; \
 	else echo "make test: all suites that ran passed. NOT RUN: end to end on Kubernetes: $$why"; fi
@@ -94,5 +94,7 @@ generate: ## Write the generated files
 fuzz-build: setup ## Whether the fuzz targets build; `cargo +nightly fuzz run <one>` in fuzz/ runs one
 	cd fuzz && cargo check --locked
 
-deny: ## Licences, sources and duplicates of the dependencies (needs cargo-deny)
-	cargo deny --offline check bans licenses sources
+DENY := 0.20.2
+deny: setup ## Licences, sources and wildcards of the dependencies (compiles cargo-deny on first use)
+	@[ -x $(CACHE)/bin/cargo-deny ] || env -u CARGO_TARGET_DIR cargo install --quiet --locked --version $(DENY) --root $(CACHE) cargo-deny
+	PATH=$(CACHE)/bin:$$PATH cargo deny --locked check bans licenses sources
