@@ -91,8 +91,15 @@ fix: ## Format
 generate: ## Write the generated files
 	cargo run --locked -p meridian-xtask -- generate
 
-fuzz-build: setup ## Whether the fuzz targets build; `cargo +nightly fuzz run <one>` in fuzz/ runs one
+fuzz-build: setup ## Whether the fuzz targets build, with any compiler
 	cd fuzz && cargo check --locked
+
+FUZZ := 0.13.2
+.PHONY: fuzz
+fuzz: setup ## Every parser for FOR=60 seconds (needs nightly Rust; compiles cargo-fuzz on first use)
+	@[ -x $(CACHE)/bin/cargo-fuzz ] || env -u CARGO_TARGET_DIR cargo install --quiet --locked --version $(FUZZ) --root $(CACHE) cargo-fuzz
+	cd fuzz && export PATH=$(CACHE)/bin:$$PATH && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(or $(FOR),60) -rss_limit_mb=4096 -timeout=10 || exit 1; done
 
 DENY := 0.20.2
 deny: setup ## Licences, sources and wildcards of the dependencies (compiles cargo-deny on first use)
