@@ -26,6 +26,13 @@ pub enum Kind {
         /// Beam width while building, and of a search that names none. 1 to 65,536.
         ef_construct: usize,
     },
+    /// Inverted lists with product codes of 4 bits, the best compared again exactly (Jégou, Douze, Schmid, IEEE TPAMI 2011).
+    IvfPq {
+        /// How many lists, 1 to 65,536; `4 √n` for `n` points when absent.
+        nlist: Option<usize>,
+        /// Codes of a vector, 1 to `dim`; one for two numbers when absent.
+        subquantizers: Option<usize>,
+    },
 }
 
 /// All that decides how an index behaves, beside the operations it receives.
@@ -53,9 +60,23 @@ pub enum ConfigError {
     /// `ef_construct` is out of its range.
     #[error("ef_construct of {0}: from 1 to 65536 is possible")]
     EfConstruct(usize),
+    /// `nlist` is out of its range.
+    #[error("nlist of {0}: from 1 to 65536 is possible")]
+    Nlist(usize),
+    /// `subquantizers` is out of its range.
+    #[error("{0} subquantizers: from 1 to the number of dimensions are possible")]
+    Subquantizers(usize),
 }
 
 impl Config {
+    /// Codes of a vector of an IVF-PQ index.
+    pub(crate) fn subquantizers(&self) -> usize {
+        match self.kind {
+            Kind::IvfPq { subquantizers: Some(parts), .. } => parts,
+            _ => self.dim.div_ceil(2),
+        }
+    }
+
     /// Checks every range.
     ///
     /// # Errors
@@ -69,7 +90,11 @@ impl Config {
             Kind::Hnsw { ef_construct, .. } if !(1..=65_536).contains(&ef_construct) => {
                 Err(ConfigError::EfConstruct(ef_construct))
             }
-            Kind::Hnsw { .. } | Kind::Flat => Ok(()),
+            Kind::IvfPq { nlist: Some(nlist), .. } if !(1..=65_536).contains(&nlist) => Err(ConfigError::Nlist(nlist)),
+            Kind::IvfPq { subquantizers: Some(parts), .. } if !(1..=self.dim).contains(&parts) => {
+                Err(ConfigError::Subquantizers(parts))
+            }
+            Kind::Hnsw { .. } | Kind::IvfPq { .. } | Kind::Flat => Ok(()),
         }
     }
 }

@@ -5,10 +5,12 @@ use std::io::{self, Read, Write};
 use crate::config::{Config, ConfigError, Kind};
 use crate::filter::Filter;
 use crate::flat::Flat;
-use crate::hnsw::{Graph, Hnsw};
+use crate::hnsw::Graph;
+use crate::ivf::Ivf;
 use crate::kernels::{InstructionSet, Unsupported};
 use crate::near::Hit;
 use crate::points::NO_SLOT;
+use crate::queued::Queued;
 use crate::snapshot::{self, ReadError};
 use crate::space::Space;
 
@@ -24,7 +26,8 @@ pub struct Index {
 
 pub(crate) enum Body {
     Flat(Flat),
-    Hnsw(Box<Hnsw>),
+    Hnsw(Box<Queued<Graph>>),
+    IvfPq(Box<Queued<Ivf>>),
 }
 
 /// What a search may spend.
@@ -32,6 +35,10 @@ pub(crate) enum Body {
 pub struct SearchParams {
     /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it.
     pub ef: Option<usize>,
+    /// IVF-PQ: lists that are looked at; `2 √nlist` when absent. More find more and take longer.
+    pub nprobe: Option<usize>,
+    /// IVF-PQ: points that are compared exactly after their codes were; `6 k + 100` when absent, `k` at least.
+    pub rerank: Option<usize>,
     /// Compare with every point.
     pub exact: bool,
 }
@@ -88,7 +95,7 @@ pub struct Stats {
     pub pending: usize,
     /// Vectors that are merged.
     pub vector_bytes: usize,
-    /// Links and what belongs to them.
+    /// Links, or lists with their codes, and what belongs to them.
     pub graph_bytes: usize,
     /// Queued operations with their vectors.
     pub queue_bytes: usize,
@@ -106,7 +113,11 @@ impl Index {
         let body = match config.kind {
             Kind::Flat => Body::Flat(Flat::new(config.dim)),
             Kind::Hnsw { m, ef_construct } => {
-                Body::Hnsw(Box::new(Hnsw::new(config.dim, Graph::new(m, ef_construct, config.seed))))
+                Body::Hnsw(Box::new(Queued::new(config.dim, Graph::new(m, ef_construct, config.seed))))
+            }
+            Kind::IvfPq { nlist, .. } => {
+                let ivf = Ivf::from_parts(nlist, config.subquantizers(), None);
+                Body::IvfPq(Box::new(Queued::new(config.dim, ivf)))
             }
         };
         Ok(Self::from_parts(config, body))
@@ -156,6 +167,7 @@ impl Index {
         match &mut self.body {
             Body::Flat(flat) => flat.upsert(slot, vector),
             Body::Hnsw(hnsw) => hnsw.upsert(slot, vector, self.space),
+            Body::IvfPq(ivf) => ivf.upsert(slot, vector, self.space),
         }
         Ok(())
     }
@@ -166,6 +178,7 @@ impl Index {
         match &mut self.body {
             Body::Flat(flat) => flat.delete(slot),
             Body::Hnsw(hnsw) => hnsw.delete(slot, self.space),
+            Body::IvfPq(ivf) => ivf.delete(slot, self.space),
         }
     }
 
@@ -175,6 +188,7 @@ impl Index {
         match &self.body {
             Body::Flat(_) => 0,
             Body::Hnsw(hnsw) => hnsw.queue.pending(),
+            Body::IvfPq(ivf) => ivf.queue.pending(),
         }
     }
 
@@ -182,7 +196,8 @@ impl Index {
     pub fn can_merge(&self) -> bool {
         match &self.body {
             Body::Flat(_) => false,
-            Body::Hnsw(hnsw) => hnsw.queue.has_steps(),
+            Body::Hnsw(hnsw) => hnsw.can_merge(),
+            Body::IvfPq(ivf) => ivf.can_merge(),
         }
     }
 
@@ -193,6 +208,7 @@ impl Index {
         match &mut self.body {
             Body::Flat(_) => 0,
             Body::Hnsw(hnsw) => hnsw.merge(most, self.space),
+            Body::IvfPq(ivf) => ivf.merge(most, self.space),
         }
     }
 
@@ -223,10 +239,8 @@ impl Index {
         }
         let found = match &self.body {
             Body::Flat(flat) => flat.search(&self.space, query, k, filter),
-            Body::Hnsw(hnsw) => {
-                let ef = if params.exact { None } else { Some(params.ef.unwrap_or(hnsw.graph.ef_construct)) };
-                hnsw.search(self.space, query, k, ef, filter)
-            }
+            Body::Hnsw(hnsw) => hnsw.search(self.space, query, k, params, filter),
+            Body::IvfPq(ivf) => ivf.search(self.space, query, k, params, filter),
         };
         Ok(self.space.hits(found))
     }
@@ -236,6 +250,7 @@ impl Index {
         match &self.body {
             Body::Flat(flat) => flat.points.vector(slot),
             Body::Hnsw(hnsw) => hnsw.vector(slot),
+            Body::IvfPq(ivf) => ivf.vector(slot),
         }
     }
 
@@ -244,6 +259,7 @@ impl Index {
         match &self.body {
             Body::Flat(flat) => flat.points.len(),
             Body::Hnsw(hnsw) => hnsw.len(),
+            Body::IvfPq(ivf) => ivf.len(),
         }
     }
 
@@ -256,7 +272,8 @@ impl Index {
     pub fn stats(&self) -> Stats {
         let (points, graph_bytes, queue_bytes, tombstones) = match &self.body {
             Body::Flat(flat) => (&flat.points, 0, 0, 0),
-            Body::Hnsw(hnsw) => (&hnsw.points, hnsw.graph.bytes(), hnsw.queue.bytes(), hnsw.hidden()),
+            Body::Hnsw(hnsw) => (&hnsw.points, hnsw.structure.bytes(), hnsw.queue.bytes(), hnsw.hidden()),
+            Body::IvfPq(ivf) => (&ivf.points, ivf.structure.bytes(), ivf.queue.bytes(), ivf.hidden()),
         };
         Stats {
             live: self.len(),
@@ -275,6 +292,7 @@ impl Index {
         match &self.body {
             Body::Flat(flat) => flat.points.len(),
             Body::Hnsw(hnsw) => hnsw.reachable(),
+            Body::IvfPq(ivf) => ivf.reachable(),
         }
     }
 

@@ -1,36 +1,40 @@
 //! Nearest neighbours among vectors that change all the time.
 //!
-//! Owns: the distances and their kernels, exact search ([`Kind::Flat`]), the graph ([`Kind::Hnsw`]), filtered search,
-//! and the bytes of an index at rest (`snapshot/FORMAT.md`). Deliberately does not know: point ids, payloads, files,
-//! threads, clocks, the network, or who replicates what. It knows slots (`u32`) and vectors.
+//! Owns: the distances and their kernels, exact search ([`Kind::Flat`]), the graph ([`Kind::Hnsw`]), inverted lists with
+//! product codes ([`Kind::IvfPq`]), filtered search, and the bytes of an index at rest (`snapshot/FORMAT.md`). Deliberately
+//! does not know: point ids, payloads, files, threads, clocks, the network, or who replicates what. It knows slots (`u32`)
+//! and vectors.
 //!
 //! ```text
-//!   upsert ─┐                    ┌─► queue (scanned exactly) ─┐
-//!   delete ─┴─► Index ── Hnsw ───┤        merge, by blocks    ├──► search ──► [Hit]
-//!                 │              └─► graph (beam)  ◄──────────┘
-//!                 └───── Flat ─────► points (scanned exactly) ────► search ──► [Hit]
+//!   upsert ─┐                      ┌─► queue (scanned exactly) ───┐
+//!   delete ─┴─► Index ── Queued ───┤        merge, by blocks      ├──► search ──► [Hit]
+//!                 │                └─► Graph (beam) or Ivf (lists)┘
+//!                 └───── Flat ───────► points (scanned exactly) ──────► search ──► [Hit]
 //! ```
 //!
 //! # What is promised
 //!
 //! - A write is visible to the next search, whatever [`Index::merge`] has done so far.
-//! - The graph is a function of the configuration and of the sequence of upserts and deletes alone: not of when
-//!   [`Index::merge`] was called, with which numbers, nor of the instruction set (see `hnsw/queue.rs`).
+//! - Graph and lists are a function of the configuration and of the sequence of upserts and deletes alone: not of when
+//!   [`Index::merge`] was called, with which numbers, nor of the instruction set (see `queue.rs`).
 //! - An answer is never short while points that match exist (see `hnsw/tree.rs` for why every point can be reached).
 //! - Bad input is a typed error or a result that the item documents; a damaged snapshot is refused.
 //!
-//! Start reading at [`Index`], then `hnsw/mod.rs`.
+//! Start reading at [`Index`], then `queued.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
 mod config;
 mod filter;
 mod flat;
 mod hnsw;
 mod index;
+mod ivf;
 mod kernels;
 mod memory;
 mod mix;
 mod near;
 mod points;
+mod queue;
+mod queued;
 mod snapshot;
 mod space;
 #[cfg(test)]

@@ -19,6 +19,11 @@ impl<T: Copy> Rows<T> {
         Self { width, shift: rows.ilog2(), chunks: Vec::new(), len: 0 }
     }
 
+    /// Values in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Bytes set aside for rows.
     pub fn bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<T>()).sum()

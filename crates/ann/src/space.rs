@@ -10,6 +10,7 @@ use crate::near::Near;
 pub(crate) struct Space {
     metric: Metric,
     kernel: Kernel,
+    kernels: Kernels,
 }
 
 impl Space {
@@ -19,7 +20,15 @@ impl Space {
             Metric::Euclid => kernels.squared_euclid,
             Metric::Manhattan => kernels.manhattan,
         };
-        Self { metric, kernel }
+        Self { metric, kernel, kernels: *kernels }
+    }
+
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
     }
 
     /// `a.len() == b.len()`.

@@ -83,7 +83,8 @@ impl Collection {
             None => Passing::Rule(&rule, self.estimate(&rule)),
         });
         let limit = (*limit).min(self.points() as usize);
-        let hits = index.search(&vector, limit, SearchParams { ef: *ef, exact: *exact }, passing);
+        let hits =
+            index.search(&vector, limit, SearchParams { ef: *ef, exact: *exact, ..SearchParams::default() }, passing);
         let near_enough = |score: f32| match (score_threshold, def.distance) {
             (None, _) => true,
             (Some(threshold), Distance::Cosine | Distance::Dot) => score >= *threshold,

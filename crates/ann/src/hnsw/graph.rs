@@ -5,6 +5,7 @@ use crate::mix::mix;
 use crate::near::Near;
 
 use super::Vectors;
+use super::beam::Scratch;
 
 /// Marks the absence of a node.
 pub(crate) const NO_NODE: u32 = u32::MAX;
@@ -41,6 +42,8 @@ pub(crate) struct Graph {
     pub births: u64,
     /// A node of the highest floor, where walks begin.
     pub entry: Option<u32>,
+    /// Memory that building works in.
+    pub(super) scratch: Scratch,
 }
 
 impl Graph {
@@ -57,6 +60,7 @@ impl Graph {
             children: Vec::new(),
             births: 0,
             entry: None,
+            scratch: Scratch::default(),
         }
     }
 

@@ -3,12 +3,12 @@
 use crate::near::Near;
 
 use super::Vectors;
-use super::beam::{Scratch, Walk};
+use super::beam::Walk;
 use super::graph::{Graph, choose_diverse};
 
 impl Graph {
     /// Links a new node (Alg. 1). Its vector is in its row already; `node` is free, or the next new one.
-    pub fn insert(&mut self, node: u32, vectors: Vectors<'_>, scratch: &mut Scratch) {
+    pub fn link_in(&mut self, node: u32, vectors: Vectors<'_>) {
         let level = self.occupy(node);
         let Some(entry) = self.entry else {
             self.entry = Some(node);
@@ -21,12 +21,14 @@ impl Graph {
             nearest = self.descend(query, nearest, floor, vectors);
         }
         let mut from = vec![nearest];
+        let mut scratch = std::mem::take(&mut self.scratch);
         for floor in (0..=level.min(top)).rev() {
             let walk = Walk { floor, ef: self.ef_construct, budget: usize::MAX };
-            let found = self.beam(query, &from, walk, |_| true, vectors, scratch);
+            let found = self.beam(query, &from, walk, |_| true, vectors, &mut scratch);
             from = found.expect("the budget is without limit");
             self.link(node, floor, &from, vectors);
         }
+        self.scratch = scratch;
         if level > top {
             self.entry = Some(node);
         }

@@ -11,7 +11,7 @@ const REPLACEMENTS: usize = 3;
 impl Graph {
     /// Takes a node out at once: nothing links to it afterwards, those that did are offered the nearest of its links in
     /// exchange, and those that hung on it hang on others. Its vector must still be in its row.
-    pub fn remove(&mut self, node: u32, vectors: Vectors<'_>) {
+    pub fn take_out(&mut self, node: u32, vectors: Vectors<'_>) {
         let mut orphans = self.children_of(node);
         orphans.sort_unstable_by_key(|orphan| self.birth[*orphan as usize]);
         orphans.iter().for_each(|orphan| self.detach(*orphan));

@@ -2,13 +2,15 @@ use super::graph::NO_NODE;
 use super::*;
 use crate::config::Metric;
 use crate::kernels::InstructionSet;
+use crate::queue::{BLOCK, Queue};
+use crate::queued::Queued;
 use crate::testing::{Rng, clustered};
 use crate::{Config, Index, Kind};
 
-impl Hnsw {
+impl Queued<Graph> {
     /// Everything that must hold of a graph at any time.
     fn check(&self) {
-        let graph = &self.graph;
+        let graph = &self.structure;
         let used: Vec<u32> = (0..graph.nodes()).filter(|node| graph.ancestry(*node).0 != 0).collect();
         assert_eq!(used.len(), self.points.len());
         let mut reached = graph.reached();
@@ -53,7 +55,7 @@ fn space() -> Space {
 /// Churns with `m` small, so that links are scarce and the tree has to work.
 fn churn(seed: u64, vectors: &[Vec<f32>], keep: f32) {
     let mut rng = Rng::new(seed);
-    let mut subject = Hnsw::new(vectors[0].len(), Graph::new(2 + rng.below(4), 10, seed));
+    let mut subject = Queued::new(vectors[0].len(), Graph::new(2 + rng.below(4), 10, seed));
     for round in 0..6_000 {
         let slot = rng.below(400) as u32;
         if rng.unit() < keep {
@@ -100,15 +102,15 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
                 vector[slot] = 1.0;
             }
             let node = points.claim(slot as u32, &vector);
-            graph.insert(node, Vectors { rows: &points.vectors, space: space() }, &mut Scratch::default());
+            graph.link_in(node, Vectors { rows: &points.vectors, space: space() });
         }
         // Oldest first, youngest first, and from the middle.
         let order: Vec<u32> = (0..dim as u32 / 2).chain((dim as u32 / 2 + 5..dim as u32).rev()).collect();
-        let mut subject = Hnsw::from_parts(points, graph, Queue::new(dim));
+        let mut subject = Queued::from_parts(points, graph, Queue::new(dim));
         subject.check();
         for slot in order {
             let node = subject.points.node_of(slot).expect("held");
-            subject.graph.remove(node, Vectors { rows: &subject.points.vectors, space: space() });
+            subject.structure.take_out(node, Vectors { rows: &subject.points.vectors, space: space() });
             subject.points.release(slot);
             subject.check();
         }

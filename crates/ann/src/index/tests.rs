@@ -14,8 +14,10 @@ fn index(dim: usize, metric: Metric, kind: Kind) -> Index {
 
 const HNSW: Kind = Kind::Hnsw { m: 4, ef_construct: 20 };
 
+const IVF: Kind = Kind::IvfPq { nlist: Some(4), subquantizers: None };
+
 fn exact() -> SearchParams {
-    SearchParams { ef: None, exact: true }
+    SearchParams { exact: true, ..SearchParams::default() }
 }
 
 /// Distance by its textbook formula.
@@ -91,7 +93,7 @@ fn check(metric: Metric, kind: Kind, acts: &[Act]) {
                 for filter in [&listed, &guessed] {
                     let found = subject.search(&query, k, &exact(), Some(filter)).expect("valid");
                     assert_eq!(found, right[..k.min(right.len())], "{metric:?} exact");
-                    let params = SearchParams { ef: Some(ef), exact: false };
+                    let params = SearchParams { ef: Some(ef), ..SearchParams::default() };
                     let found = subject.search(&query, k, &params, Some(filter)).expect("valid");
                     assert_eq!(found.len(), k.min(right.len()), "{metric:?}: never short, never too many");
                     assert!(found.iter().all(|hit| right.contains(hit)), "{metric:?}: {found:?} of {right:?}");
@@ -113,6 +115,7 @@ proptest! {
     #[test]
     fn answers_are_those_of_a_map(acts in prop::collection::vec(act(), 0..1_500), metric in 1usize..4) {
         check(METRICS[metric], HNSW, &acts);
+        check(METRICS[metric], IVF, &acts);
         check(METRICS[metric], Kind::Flat, &acts);
     }
 }
@@ -121,7 +124,7 @@ proptest! {
 fn recall(subject: &Index, truth: &Index, queries: &[Vec<f32>], ef: usize, filter: Option<&Filter<'_>>) -> f64 {
     let (mut right, mut all) = (0, 0);
     for query in queries {
-        let params = SearchParams { ef: Some(ef), exact: false };
+        let params = SearchParams { ef: Some(ef), nprobe: Some(ef), ..SearchParams::default() };
         let found = subject.search(query, 10, &params, filter).expect("valid");
         let wanted = truth.search(query, 10, &exact(), filter).expect("valid");
         assert_eq!(found.len(), wanted.len(), "never short");
@@ -147,23 +150,32 @@ fn filled(metric: Metric, kind: Kind, vectors: &[Vec<f32>]) -> Index {
 
 const GOOD: Kind = Kind::Hnsw { m: 12, ef_construct: 60 };
 
+const LISTS: Kind = Kind::IvfPq { nlist: None, subquantizers: None };
+
 #[test]
-fn the_graph_finds_what_flat_finds() {
+fn graph_and_lists_find_what_flat_finds() {
     for (metric, seed) in METRICS.into_iter().zip(100..) {
-        let all = data(metric, seed, 4_050);
+        let all = data(metric, seed, 5_050);
         let (queries, vectors) = all.split_at(50);
-        let subject = filled(metric, GOOD, vectors);
-        let recall = recall(&subject, &filled(metric, Kind::Flat, vectors), queries, 60, None);
-        assert!(recall >= 0.95, "recall {recall} for {metric:?}, seed {seed}");
+        let truth = filled(metric, Kind::Flat, vectors);
+        for kind in [GOOD, LISTS] {
+            let recall = recall(&filled(metric, kind, vectors), &truth, queries, 60, None);
+            assert!(recall >= 0.95, "recall {recall} for {kind:?}, {metric:?}, seed {seed}");
+        }
     }
 }
 
 #[test]
-fn the_graph_stays_good_while_all_points_are_replaced() {
-    let seed = 11;
+fn graph_and_lists_stay_good_while_all_points_are_replaced() {
+    for kind in [GOOD, LISTS] {
+        replace_all(kind, 11);
+    }
+}
+
+fn replace_all(kind: Kind, seed: u64) {
     let all = data(Metric::Euclid, seed, 6_050);
     let (queries, vectors) = all.split_at(50);
-    let mut subject = filled(Metric::Euclid, GOOD, &vectors[..3_000]);
+    let mut subject = filled(Metric::Euclid, kind, &vectors[..3_000]);
     for slot in 0..3_000 {
         assert!(subject.delete(slot));
         subject.upsert(slot + 3_000, &vectors[slot as usize + 3_000]).expect("valid");
@@ -175,15 +187,20 @@ fn the_graph_stays_good_while_all_points_are_replaced() {
     }
     assert_eq!((subject.len(), subject.reachable()), (3_000, 3_000));
     let recall = recall(&subject, &truth, queries, 60, None);
-    assert!(recall >= 0.95, "recall {recall}, seed {seed}");
+    assert!(recall >= 0.95, "recall {recall} for {kind:?}, seed {seed}");
 }
 
 #[test]
 fn filters_of_every_width_find_what_flat_finds() {
-    let seed = 12;
+    for kind in [GOOD, LISTS] {
+        filter(kind, 12);
+    }
+}
+
+fn filter(kind: Kind, seed: u64) {
     let all = data(Metric::Euclid, seed, 6_050);
     let (queries, vectors) = all.split_at(50);
-    let subject = filled(Metric::Euclid, GOOD, vectors);
+    let subject = filled(Metric::Euclid, kind, vectors);
     let truth = filled(Metric::Euclid, Kind::Flat, vectors);
     for share in [1, 2, 3, 10, 100, 1_000, 7_000] {
         let random = |slot: u32| (slot * 7 + 3).is_multiple_of(share);
@@ -196,7 +213,7 @@ fn filters_of_every_width_find_what_flat_finds() {
                 let recall = recall(&subject, &truth, queries, 40, Some(&filter));
                 assert!(
                     matching == 0 || recall >= 0.9,
-                    "recall {recall}, 1 in {share}, expected {expected}, seed {seed}"
+                    "recall {recall} for {kind:?}, 1 in {share}, expected {expected}, seed {seed}"
                 );
             }
         }
@@ -214,11 +231,19 @@ fn bad_configurations_are_named() {
     assert_eq!(with(4, 257, 100), Some(ConfigError::M(257)));
     assert_eq!(with(4, 16, 0), Some(ConfigError::EfConstruct(0)));
     assert_eq!(with(65_536, 256, 65_536), None);
+    let with = |nlist, subquantizers| {
+        Index::new(Config { dim: 4, metric: Metric::Dot, kind: Kind::IvfPq { nlist, subquantizers }, seed: 0 }).err()
+    };
+    assert_eq!(with(Some(0), None), Some(ConfigError::Nlist(0)));
+    assert_eq!(with(Some(65_537), None), Some(ConfigError::Nlist(65_537)));
+    assert_eq!(with(None, Some(0)), Some(ConfigError::Subquantizers(0)));
+    assert_eq!(with(None, Some(5)), Some(ConfigError::Subquantizers(5)));
+    assert_eq!(with(Some(65_536), Some(4)), None);
 }
 
 #[test]
 fn bad_vectors_are_refused_and_change_nothing() {
-    for kind in [Kind::Flat, HNSW] {
+    for kind in [Kind::Flat, HNSW, IVF] {
         let mut subject = index(2, Metric::Euclid, kind);
         subject.upsert(5, &[1.0, 2.0]).expect("valid");
         assert_eq!(subject.upsert(5, &[1.0]), Err(UpsertError::Dim { found: 1, expected: 2 }));
@@ -238,7 +263,7 @@ fn count(subject: &Index, k: usize, filter: Option<&Filter<'_>>) -> Result<usize
 
 #[test]
 fn searches_that_can_find_nothing_find_nothing() {
-    for kind in [Kind::Flat, HNSW] {
+    for kind in [Kind::Flat, HNSW, IVF] {
         let mut subject = index(1, Metric::Dot, kind);
         assert_eq!(count(&subject, 5, None), Ok(0), "an empty index");
         assert!(!subject.delete(1) && subject.is_empty());
@@ -255,14 +280,14 @@ fn searches_that_can_find_nothing_find_nothing() {
             Ok(0),
             "a filter that misjudges itself"
         );
-        let huge = SearchParams { ef: Some(usize::MAX), exact: false };
+        let huge = SearchParams { ef: Some(usize::MAX), ..SearchParams::default() };
         assert_eq!(subject.search(&[1.0], 3, &huge, None).map(|h| h.len()), Ok(3));
     }
 }
 
 #[test]
 fn zero_vectors_and_overflow_have_defined_distances() {
-    for kind in [Kind::Flat, HNSW] {
+    for kind in [Kind::Flat, HNSW, IVF] {
         let mut subject = index(2, Metric::Cosine, kind);
         subject.upsert(3, &[0.0, 0.0]).expect("valid");
         subject.upsert(2, &[1.0, 0.0]).expect("valid");
@@ -277,20 +302,28 @@ fn zero_vectors_and_overflow_have_defined_distances() {
 
 #[test]
 fn thousands_of_equal_points_can_all_be_found() {
-    let mut subject = index(3, Metric::Euclid, HNSW);
-    for slot in 0..3_000 {
-        subject.upsert(slot, &[1.0, 2.0, 3.0]).expect("valid");
-        subject.merge(2);
+    for kind in [HNSW, IVF, LISTS] {
+        let mut subject = index(3, Metric::Euclid, kind);
+        for slot in 0..3_000 {
+            subject.upsert(slot, &[1.0, 2.0, 3.0]).expect("valid");
+            subject.merge(2);
+        }
+        assert_eq!(subject.reachable(), 3_000);
+        let hits = subject.search(&[1.0, 2.0, 3.0], 50, &SearchParams::default(), None).expect("valid");
+        assert_eq!(hits.len(), 50);
     }
-    assert_eq!(subject.reachable(), 3_000);
-    let hits = subject.search(&[1.0, 2.0, 3.0], 50, &SearchParams::default(), None).expect("valid");
-    assert_eq!(hits.len(), 50);
 }
 
 #[test]
 fn a_queue_that_nobody_merges_stays_bounded() {
+    for kind in [HNSW, IVF] {
+        leave_alone(kind);
+    }
+}
+
+fn leave_alone(kind: Kind) {
     let mut rng = Rng::new(3);
-    let mut subject = index(2, Metric::Euclid, HNSW);
+    let mut subject = index(2, Metric::Euclid, kind);
     for _ in 0..12_000 {
         subject.upsert(rng.below(500) as u32, &[rng.unit(), rng.unit()]).expect("valid");
         assert!(subject.pending() <= 8_192 + 256);

@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod columns;
+pub(crate) mod fast_scan;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ pub(crate) struct Kernels {
     pub dot: Kernel,
     pub squared_euclid: Kernel,
     pub manhattan: Kernel,
+    pub columns: columns::Columns,
+    pub fast_scan: fast_scan::FastScan,
 }
 
 /// Which instructions compute distances. The results are the same bits, only the speed differs.
@@ -32,7 +36,7 @@ pub enum InstructionSet {
     Scalar,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with AVX-512 F.
+    /// x86-64 with AVX-512 F and BW.
     Avx512,
 }
 
@@ -55,7 +59,9 @@ impl InstructionSet {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            Self::Avx512 => {
+                Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,
         }
@@ -93,20 +99,28 @@ impl InstructionSet {
         match self {
             Self::Scalar => scalar::KERNELS,
             Self::Avx2 => Kernels {
-                // SAFETY: `kernels` hands these out only after AVX2 and FMA were detected; so for all three.
+                // SAFETY: `kernels` hands these out only after AVX2 and FMA were detected; so for all.
                 dot: |a, b| unsafe { avx2::dot(a, b) },
                 // SAFETY: as above.
                 squared_euclid: |a, b| unsafe { avx2::squared_euclid(a, b) },
                 // SAFETY: as above.
                 manhattan: |a, b| unsafe { avx2::manhattan(a, b) },
+                // SAFETY: as above.
+                columns: |vector, columns, out| unsafe { columns::x86::avx2(vector, columns, out) },
+                // SAFETY: as above.
+                fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::avx2(block, table, limit, sums) },
             },
             Self::Avx512 => Kernels {
-                // SAFETY: `kernels` hands these out only after AVX-512 F was detected; so for all three.
+                // SAFETY: `kernels` hands these out only after AVX-512 F was detected; so for all.
                 dot: |a, b| unsafe { avx512::dot(a, b) },
                 // SAFETY: as above.
                 squared_euclid: |a, b| unsafe { avx512::squared_euclid(a, b) },
                 // SAFETY: as above.
                 manhattan: |a, b| unsafe { avx512::manhattan(a, b) },
+                // SAFETY: as above.
+                columns: |vector, columns, out| unsafe { columns::x86::avx512(vector, columns, out) },
+                // SAFETY: as above, and AVX-512 BW.
+                fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::avx512(block, table, limit, sums) },
             },
         }
     }
@@ -119,19 +133,19 @@ impl InstructionSet {
 
 /// Asks for the first bytes of a row ahead of its use; the processor fetches the rest by itself.
 #[inline]
-pub(crate) fn prefetch(row: &[f32]) {
+pub(crate) fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        /// `f32` in a cache line.
-        const LINE: usize = 16;
+        /// Bytes of a cache line.
+        const LINE: usize = 64;
         /// Lines asked for by row, at most.
         const LINES: usize = 8;
-        for start in (0..row.len()).step_by(LINE).take(LINES) {
+        for start in (0..size_of_val(row)).step_by(LINE).take(LINES) {
             #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
             // SAFETY: a prefetch is a hint that cannot fault, and the address lies inside `row` anyway.
             unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(start).cast());
+                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().cast::<i8>().wrapping_add(start));
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The definition of every kernel.
 
-use super::Kernels;
+use super::{Kernels, columns, fast_scan};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
 const LANES: usize = 64;
 
-pub(super) const KERNELS: Kernels = Kernels { dot, squared_euclid, manhattan };
+pub(super) const KERNELS: Kernels =
+    Kernels { dot, squared_euclid, manhattan, columns: columns::scalar, fast_scan: fast_scan::scalar };
 
 /// Inner product.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {

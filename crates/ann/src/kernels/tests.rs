@@ -61,3 +61,52 @@ fn the_environment_may_rule_out_the_faster_sets() {
     assert_eq!(InstructionSet::best_up_to(None), InstructionSet::best_up_to(Some("nonsense")));
     assert!(InstructionSet::best().is_supported());
 }
+
+#[test]
+fn twins_sum_the_same_bytes() {
+    use fast_scan::{BLOCK_POINTS, LANE, PADDED};
+    for groups in 0..70 {
+        let mut rng = Rng::new(groups as u64);
+        let len = groups * LANE * PADDED;
+        let block: Vec<u8> = (0..len).map(|_| rng.below(256) as u8).collect();
+        // The largest numbers whose sum still fits.
+        let most = 255.min(65_535 / (groups * PADDED).max(1));
+        let table: Vec<u8> = (0..len).map(|_| (most - rng.below(1 + most / 4)) as u8).collect();
+        let mut expected = [0; BLOCK_POINTS];
+        for (i, sum) in expected.iter_mut().enumerate() {
+            for (codes, table) in block.chunks(LANE).zip(table.chunks(LANE)) {
+                *sum += u16::from(table[usize::from(codes[i % LANE] >> (4 * (i / LANE)) & 15)]);
+            }
+        }
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
+            for limit in [0, expected[3], expected[30], 32_768, u16::MAX] {
+                let mut found = [7; BLOCK_POINTS];
+                let met = (set.kernels().expect("supported").fast_scan)(&block, &table, limit, &mut found);
+                assert_eq!(found, expected, "{set:?}, {groups} groups");
+                let within = |i: &usize| expected[*i] <= limit;
+                assert_eq!(met, (0..32).filter(within).map(|i| 1 << i).sum(), "{set:?}, {groups} groups, {limit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn twins_multiply_columns_alike() {
+    use columns::ROWS;
+    for (dim, groups) in [(1, 1), (2, 3), (7, 4), (64, 5), (100, 9), (383, 2), (5, 0)] {
+        let mut rng = Rng::new(dim as u64);
+        let vector: Vec<f32> = (0..dim).map(|_| rng.normal()).collect();
+        let rows: Vec<f32> = (0..dim * groups * ROWS).map(|_| rng.normal()).collect();
+        let mut expected = vec![0.0; groups * ROWS];
+        for (row, sum) in expected.iter_mut().enumerate() {
+            for (i, x) in vector.iter().enumerate() {
+                *sum = x.mul_add(rows[(row / ROWS * dim + i) * ROWS + row % ROWS], *sum);
+            }
+        }
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
+            let mut found = vec![9.0; groups * ROWS];
+            (set.kernels().expect("supported").columns)(&vector, &rows, &mut found);
+            assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{set:?}, {dim} x {groups}");
+        }
+    }
+}

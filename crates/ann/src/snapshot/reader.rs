@@ -2,9 +2,14 @@ use std::io::Read;
 
 use crate::config::{Config, Kind, Metric};
 use crate::flat::Flat;
-use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Queue};
+use crate::hnsw::{Graph, MAX_LEVEL, NO_NODE};
 use crate::index::{Body, Index};
+use crate::ivf::{Coarse, Codebook, Ivf, Lists};
+use crate::kernels::InstructionSet;
 use crate::points::{NO_SLOT, Points};
+use crate::queue::Queue;
+use crate::queued::Queued;
+use crate::space::Space;
 
 use super::ReadError;
 use super::blocks::Source;
@@ -19,7 +24,13 @@ pub(crate) fn read(input: &mut impl Read) -> Result<Index, ReadError> {
         Kind::Hnsw { m, ef_construct } => {
             let graph = graph(Graph::new(m, ef_construct, config.seed), &points, &mut source)?;
             let queue = queue(config.dim, &mut source)?;
-            Body::Hnsw(Box::new(Hnsw::from_parts(points, graph, queue)))
+            Body::Hnsw(Box::new(Queued::from_parts(points, graph, queue)))
+        }
+        Kind::IvfPq { nlist, .. } => {
+            let parts = config.subquantizers();
+            let lists = lists(&config, parts, &points, &mut source)?;
+            let queue = queue(config.dim, &mut source)?;
+            Body::IvfPq(Box::new(Queued::from_parts(points, Ivf::from_parts(nlist, parts, lists), queue)))
         }
     };
     source.finish()?;
@@ -39,6 +50,10 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
     let kind = match source.u8()? {
         0 => Kind::Flat,
         1 => Kind::Hnsw { m: source.u32()? as usize, ef_construct: source.u32()? as usize },
+        2 => {
+            let or_absent = |number: u32| Some(number as usize).filter(|number| *number != 0);
+            Kind::IvfPq { nlist: or_absent(source.u32()?), subquantizers: or_absent(source.u32()?) }
+        }
         _ => return Err(source.invalid("unknown kind of index")),
     };
     let config = Config { dim, metric, kind, seed };
@@ -97,6 +112,45 @@ fn graph(mut graph: Graph, points: &Points, source: &mut Source<'_, impl Read>) 
         }
     }
     if graph.restored() { Ok(graph) } else { Err(source.invalid("entry, births or parents contradict each other")) }
+}
+
+fn lists(
+    config: &Config,
+    parts: usize,
+    points: &Points,
+    source: &mut Source<'_, impl Read>,
+) -> Result<Option<Lists>, ReadError> {
+    let count = source.u32()? as usize;
+    if count == 0 {
+        return Ok(None);
+    }
+    let trained_for = source.u32()? as usize;
+    let mut rows = Vec::new();
+    let mut row = vec![0.0; config.dim];
+    for _ in 0..count {
+        source.vector(&mut row)?;
+        rows.extend_from_slice(&row);
+    }
+    let mut codebook = Codebook::new(config.dim, parts);
+    source.vector(codebook.values_mut())?;
+    let space = Space::new(config.metric, &InstructionSet::Scalar.kernels().expect("runs everywhere"));
+    let mut lists = Lists::new(trained_for, Coarse::new(config.dim, rows, space.kernels()), codebook);
+    let mut codes = Vec::new();
+    for list in 0..count {
+        for _ in 0..source.u32()? {
+            let node = source.u32()?;
+            codes.clear();
+            for part in (0..parts).step_by(2) {
+                let two = source.u8()?;
+                codes.extend([two & 15, two >> 4].into_iter().take(parts - part));
+            }
+            if node >= points.nodes() || points.slot_of(node) == NO_SLOT || lists.holds(node) {
+                return Err(source.invalid("a node on a list is free or on two lists"));
+            }
+            lists.file(node, list, &codes, space);
+        }
+    }
+    if lists.nodes().count() == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
 }
 
 fn queue(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {

@@ -19,7 +19,8 @@ fn bytes(index: &Index) -> Vec<u8> {
     bytes
 }
 
-const KINDS: [Kind; 2] = [Kind::Flat, Kind::Hnsw { m: 4, ef_construct: 12 }];
+const KINDS: [Kind; 3] =
+    [Kind::Flat, Kind::Hnsw { m: 4, ef_construct: 12 }, Kind::IvfPq { nlist: Some(5), subquantizers: Some(3) }];
 
 #[test]
 fn an_index_survives_being_written_and_read() {
@@ -34,7 +35,9 @@ fn an_index_survives_being_written_and_read() {
         assert_eq!(bytes(&after), written);
         assert_eq!((after.len(), after.pending(), after.config()), (before.len(), before.pending(), before.config()));
         for exact in [true, false] {
-            let ask = |index: &Index| index.search(&[0.5; 5], 20, &SearchParams { ef: Some(20), exact }, None);
+            let ask = |index: &Index| {
+                index.search(&[0.5; 5], 20, &SearchParams { ef: Some(20), exact, ..SearchParams::default() }, None)
+            };
             assert_eq!(ask(&after), ask(&before));
         }
         // Goes on as the other would have.
@@ -139,7 +142,8 @@ const GOLDEN: &[u8] = include_bytes!("golden-v1.bin");
 fn the_first_version_is_read_for_ever() {
     let index = Index::read_from(&mut &*GOLDEN).expect("version 1");
     assert_eq!((index.len(), index.reachable(), index.pending()), (252, 252, 52));
-    let hits = index.search(&[101.2, 0.0], 2, &SearchParams { ef: Some(1), exact: false }, None).expect("valid");
+    let hits =
+        index.search(&[101.2, 0.0], 2, &SearchParams { ef: Some(1), ..SearchParams::default() }, None).expect("valid");
     assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
     assert_eq!(bytes(&index), GOLDEN);
 }

@@ -1,9 +1,11 @@
 use std::io::{self, Write};
 
 use crate::config::{Config, Kind, Metric};
-use crate::hnsw::{Graph, NO_NODE, Queue};
+use crate::hnsw::{Graph, NO_NODE};
 use crate::index::{Body, Index};
+use crate::ivf::Lists;
 use crate::points::{NO_SLOT, Points};
+use crate::queue::Queue;
 
 use super::blocks::Sink;
 
@@ -16,8 +18,13 @@ pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
         Body::Flat(flat) => points(&flat.points, dim, &mut sink)?,
         Body::Hnsw(hnsw) => {
             points(&hnsw.points, dim, &mut sink)?;
-            graph(&hnsw.graph, &mut sink)?;
+            graph(&hnsw.structure, &mut sink)?;
             queue(&hnsw.queue, &mut sink)?;
+        }
+        Body::IvfPq(ivf) => {
+            points(&ivf.points, dim, &mut sink)?;
+            lists(ivf.structure.lists(), &mut sink)?;
+            queue(&ivf.queue, &mut sink)?;
         }
     }
     sink.finish()
@@ -38,6 +45,11 @@ fn config(config: &Config, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
             sink.u8(1)?;
             sink.u32(m as u32)?;
             sink.u32(ef_construct as u32)
+        }
+        Kind::IvfPq { nlist, subquantizers } => {
+            sink.u8(2)?;
+            sink.u32(nlist.unwrap_or(0) as u32)?;
+            sink.u32(subquantizers.unwrap_or(0) as u32)
         }
     }
 }
@@ -75,6 +87,26 @@ fn graph(graph: &Graph, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
             let links = graph.links(node, floor);
             sink.u16(links.len() as u16)?;
             links.iter().try_for_each(|link| sink.u32(*link))?;
+        }
+    }
+    Ok(())
+}
+
+fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    let Some(lists) = lists else { return sink.u32(0) };
+    sink.u32(lists.coarse.len() as u32)?;
+    sink.u32(lists.trained_for as u32)?;
+    sink.vector(lists.coarse.rows())?;
+    sink.vector(lists.codebook.values())?;
+    let (parts, padded) = (lists.codebook.parts(), lists.codebook.padded());
+    for list in &lists.lists {
+        sink.u32(list.len() as u32)?;
+        for (at, node) in list.nodes().iter().enumerate() {
+            sink.u32(*node)?;
+            for part in (0..parts).step_by(2) {
+                let second = if part + 1 < parts { list.code(at, part + 1, padded) } else { 0 };
+                sink.u8(list.code(at, part, padded) | second << 4)?;
+            }
         }
     }
     Ok(())

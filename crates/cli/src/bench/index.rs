@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         for (query, truth) in queries.iter().zip(&truth) {
             found += neighbours(&hnsw, query, Some(*ef))?.intersection(truth).count();
         }
-        let params = SearchParams { ef: Some(*ef), exact: false };
+        let params = SearchParams { ef: Some(*ef), ..SearchParams::default() };
         let (begun, mut asked) = (Instant::now(), 0_u32);
         while begun.elapsed() < TIMED {
             for query in &queries {
@@ -107,7 +107,7 @@ fn fill(config: Config, vectors: &Vectors, held: usize) -> anyhow::Result<Index>
 
 /// With beam width `ef`, or exactly.
 fn neighbours(index: &Index, query: &[f32], ef: Option<usize>) -> anyhow::Result<BTreeSet<u32>> {
-    let params = SearchParams { ef, exact: ef.is_none() };
+    let params = SearchParams { ef, exact: ef.is_none(), ..SearchParams::default() };
     Ok(index.search(query, NEIGHBOURS, &params, None)?.into_iter().map(|hit| hit.slot).collect())
 }
 

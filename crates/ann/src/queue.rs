@@ -1,9 +1,9 @@
-//! Writes on their way into the graph.
+//! Writes on their way into a structure, such as the graph.
 //!
 //! Operations (an upsert, or a delete that found its point) are numbered from 0. Numbers `256 b .. 256 (b + 1)` are block
 //! `b`. A block is merged only once it is full, and before any later one, by these steps: of each slot the block touches,
-//! its **last** operation there, in the order of the operations. A step sees the graph that the steps before it left, and
-//! nothing of what is still queued: so the graph after step `n` is the same whenever the steps are taken.
+//! its **last** operation there, in the order of the operations. A step sees the structure that the steps before it left, and
+//! nothing of what is still queued: so what step `n` leaves is the same whenever the steps are taken.
 //!
 //! That is why a block keeps its vectors until it is merged, even where a later block has overwritten them, and why
 //! nothing is netted over the border of two blocks.

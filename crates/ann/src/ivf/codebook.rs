@@ -1,0 +1,153 @@
+//! Product codes of 4 bits (Jégou, Douze, Schmid, IEEE TPAMI 2011): a vector is cut into parts, and each part is replaced by
+//! the nearest of 16 that were learnt.
+
+use crate::config::Metric;
+use crate::kernels::fast_scan::{LANE, PADDED};
+
+/// Values of a code.
+pub(crate) const VALUES: usize = 16;
+
+/// What the codes stand for.
+pub(crate) struct Codebook {
+    dim: usize,
+    parts: usize,
+    /// By part: `length x VALUES`, number by number.
+    values: Vec<f32>,
+}
+
+/// Where part `part` of `parts` begins; the first parts are longer by one where they do not come out even.
+fn start(dim: usize, parts: usize, part: usize) -> usize {
+    let (short, longer) = (dim / parts, dim % parts);
+    part * short + part.min(longer)
+}
+
+impl Codebook {
+    /// A codebook of zeros. `1 <= parts <= dim`.
+    pub fn new(dim: usize, parts: usize) -> Self {
+        Self { dim, parts, values: vec![0.0; dim * VALUES] }
+    }
+
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// The numbers of a part.
+    pub fn range(&self, part: usize) -> std::ops::Range<usize> {
+        start(self.dim, self.parts, part)..start(self.dim, self.parts, part + 1)
+    }
+
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// Bytes that a block and a table take.
+    pub fn padded(&self) -> usize {
+        self.parts.div_ceil(PADDED) * PADDED * LANE
+    }
+
+    /// Number `i` of the vector as each of the 16 codes of its part says it.
+    fn column(&self, i: usize) -> &[f32; VALUES] {
+        self.values[i * VALUES..].first_chunk().expect("a column for each number")
+    }
+
+    /// The nearest code of each part.
+    pub fn encode(&self, vector: &[f32], codes: &mut Vec<u8>) {
+        codes.clear();
+        codes.extend((0..self.parts).map(|part| least(&self.errors(part, vector))));
+    }
+
+    /// By code: the squared error of a part.
+    fn errors(&self, part: usize, vector: &[f32]) -> [f32; VALUES] {
+        let mut errors = [0.0; VALUES];
+        for i in self.range(part) {
+            for (error, value) in errors.iter_mut().zip(self.column(i)) {
+                let difference = vector[i] - value;
+                *error += difference * difference;
+            }
+        }
+        errors
+    }
+
+    /// Codes for inner products (Guo et al., arXiv 1908.10396, Theorem 3.2): an error along the point's own direction moves
+    /// its score with those queries that it matters to, so it weighs `weight` times as much as one across it.
+    ///
+    /// `vector` is what is encoded, `direction` the point itself at length 1. Found by going through the parts until no
+    /// code changes, as in section 4.2 there.
+    pub fn encode_along(&self, vector: &[f32], direction: &[f32], weight: f32, codes: &mut Vec<u8>) {
+        /// Rounds after which hardly any code changes.
+        const ROUNDS: usize = 4;
+        self.encode(vector, codes);
+        let mut parts = Vec::with_capacity(self.parts);
+        let mut along = 0.0;
+        for (part, code) in codes.iter().enumerate() {
+            let mut shares = [0.0; VALUES];
+            for i in self.range(part) {
+                for (share, value) in shares.iter_mut().zip(self.column(i)) {
+                    *share += (vector[i] - value) * direction[i];
+                }
+            }
+            along += shares[usize::from(*code)];
+            parts.push((self.errors(part, vector), shares));
+        }
+        for _ in 0..ROUNDS {
+            let mut changed = false;
+            for ((errors, shares), code) in parts.iter().zip(codes.iter_mut()) {
+                let others = along - shares[usize::from(*code)];
+                let mut losses = [0.0; VALUES];
+                for ((loss, error), share) in losses.iter_mut().zip(errors).zip(shares) {
+                    let along = others + share;
+                    *loss = error + (weight - 1.0) * along * along;
+                }
+                let best = least(&losses);
+                changed |= best != *code;
+                *code = best;
+                along = others + shares[usize::from(best)];
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+
+    /// The vector that the codes stand for.
+    pub fn decode(&self, codes: &[u8], vector: &mut Vec<f32>) {
+        vector.clear();
+        for (part, code) in codes.iter().enumerate() {
+            vector.extend(self.range(part).map(|i| self.column(i)[usize::from(*code)]));
+        }
+    }
+
+    /// What each code adds to the distance of a query.
+    pub fn distances(&self, query: &[f32], metric: Metric, out: &mut Vec<[f32; VALUES]>) {
+        out.clear();
+        for part in 0..self.parts {
+            let mut sums = [0.0; VALUES];
+            for i in self.range(part) {
+                let (x, column) = (query[i], self.column(i));
+                for (sum, value) in sums.iter_mut().zip(column) {
+                    *sum += match metric {
+                        Metric::Cosine | Metric::Dot => -x * value,
+                        Metric::Euclid => -2.0 * x * value,
+                        Metric::Manhattan => (x - value).abs(),
+                    };
+                }
+            }
+            out.push(sums);
+        }
+    }
+}
+
+/// Which of them is least, ties by number.
+pub(super) fn least(distances: &[f32; VALUES]) -> u8 {
+    let mut best = 0;
+    for (code, distance) in distances.iter().enumerate() {
+        if *distance < distances[best] {
+            best = code;
+        }
+    }
+    best as u8
+}

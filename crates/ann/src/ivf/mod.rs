@@ -1,0 +1,126 @@
+//! Inverted lists with product codes of 4 bits, and exact distances for the best of them.
+//!
+//! - `coarse`: the centroids of the lists; `list`, `lists`: who is filed where, and by which codes;
+//! - `codebook`: what codes stand for; `table`: what they are worth to one query;
+//! - `training`: how centroids and codebook are learnt; `search`: what a query does with all of it.
+//!
+//! Lists are learnt anew when there are twice as many points as the last time. Until they are first learnt, searches compare
+//! with every point.
+
+mod coarse;
+mod codebook;
+mod list;
+mod lists;
+mod search;
+mod table;
+#[cfg(test)]
+mod tests;
+mod training;
+
+use crate::near::Near;
+use crate::points::Points;
+use crate::queued::{Ask, Structure, Vectors};
+use crate::space::Space;
+
+pub(crate) use coarse::Coarse;
+pub(crate) use codebook::Codebook;
+pub(crate) use lists::Lists;
+use training::Training;
+
+/// Points from which on lists are worth learning: comparing with fewer takes less than a tenth of a millisecond.
+const FEWEST: usize = 2_048;
+
+/// Points of a list, below which it is not worth having.
+const FEWEST_A_LIST: usize = 16;
+
+/// Codes that are looked at in the time of one exact distance, about: what the plan weighs against a scan.
+const CODES_A_DISTANCE: usize = 8;
+
+/// The lists, and what is being learnt for the next ones.
+pub(crate) struct Ivf {
+    nlist: Option<usize>,
+    parts: usize,
+    lists: Option<Box<Lists>>,
+    training: Option<Box<Training>>,
+}
+
+impl Ivf {
+    /// `nlist`: how many lists, by the number of points when absent; `parts`: how many codes a vector has.
+    pub fn from_parts(nlist: Option<usize>, parts: usize, lists: Option<Lists>) -> Self {
+        Self { nlist, parts, lists: lists.map(Box::new), training: None }
+    }
+
+    pub fn lists(&self) -> Option<&Lists> {
+        self.lists.as_deref()
+    }
+
+    /// How many lists `points` points are filed on.
+    fn lists_for(&self, points: usize) -> usize {
+        self.nlist.unwrap_or_else(|| 4 * points.isqrt()).clamp(1, points.div_ceil(FEWEST_A_LIST))
+    }
+
+    fn is_due(&self, points: &Points) -> bool {
+        let first = self.nlist.map_or(FEWEST, |nlist| FEWEST.min(nlist * FEWEST_A_LIST));
+        points.len() >= self.lists.as_ref().map_or(first, |lists| 2 * lists.trained_for)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.lists.as_ref().map_or(0, |lists| lists.bytes())
+    }
+}
+
+impl Structure for Ivf {
+    fn insert(&mut self, node: u32, vectors: Vectors<'_>) {
+        if let Some(lists) = &mut self.lists {
+            lists.insert(node, vectors.row(node), vectors.space);
+        }
+    }
+
+    fn remove(&mut self, node: u32, _: Vectors<'_>) {
+        if let Some(lists) = &mut self.lists {
+            lists.remove(node);
+        }
+    }
+
+    fn has_work(&self, points: &Points) -> bool {
+        self.training.is_some() || self.is_due(points)
+    }
+
+    fn work(&mut self, points: &Points, space: Space) {
+        let training = self
+            .training
+            .take()
+            .unwrap_or_else(|| Box::new(Training::new(points, self.lists_for(points.len()), self.parts, space)));
+        match training.step(points, space) {
+            Ok(lists) => self.lists = Some(Box::new(lists)),
+            Err(training) => self.training = Some(training),
+        }
+    }
+
+    fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
+        let lists = self.lists.as_ref()?;
+        let nlist = lists.coarse.len();
+        let nprobe = ask.params.nprobe.unwrap_or(2 * nlist.isqrt()).clamp(1, nlist);
+        let rerank = ask
+            .params
+            .rerank
+            .unwrap_or(ask.k.saturating_mul(6).saturating_add(100))
+            .clamp(ask.k, ask.points.max(ask.k));
+        // The nearest that match lie further apart the fewer they are.
+        let share = ask.matching as f32 / ask.points as f32;
+        let nprobe = ((nprobe as f32 / share.sqrt()) as usize).clamp(nprobe, nlist);
+        if ask.matching <= rerank.saturating_add(nprobe * ask.points / nlist / CODES_A_DISTANCE) {
+            return None;
+        }
+        // Where fewer match than was thought, the lists looked at held few of them.
+        let least = if ask.is_filtered { rerank } else { ask.k };
+        Some(lists.search(ask.query, nprobe, rerank, least, accepts, vectors))
+    }
+
+    fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {
+        match &self.lists {
+            Some(lists) => lists.nodes().filter(|node| is_live(*node)).count(),
+            None => (0..points.nodes()).filter(|node| is_live(*node)).count(),
+        }
+    }
+}

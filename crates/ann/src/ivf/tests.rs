@@ -1,0 +1,125 @@
+use super::*;
+use crate::config::Metric;
+use crate::kernels::InstructionSet;
+use crate::testing::{Rng, clustered, normalised};
+
+fn vector(rng: &mut Rng, dim: usize) -> Vec<f32> {
+    (0..dim).map(|_| rng.normal()).collect()
+}
+
+#[test]
+fn a_list_gives_back_the_codes_it_was_given() {
+    let (parts, padded) = (7, 8 * 16);
+    let mut rng = Rng::new(1);
+    let mut list = list::List::default();
+    let mut model: Vec<(u32, Vec<u8>)> = Vec::new();
+    for node in 0..3_000 {
+        if rng.below(3) > 0 || model.is_empty() {
+            let codes: Vec<u8> = (0..parts).map(|_| rng.below(16) as u8).collect();
+            assert_eq!(list.push(node, &codes, Some(node as f32), padded), model.len());
+            model.push((node, codes));
+        } else {
+            let at = rng.below(model.len());
+            let moved = list.swap_remove(at, parts, padded);
+            model.swap_remove(at);
+            assert_eq!(moved, model.get(at).map(|(node, _)| *node));
+        }
+        assert_eq!(list.len(), model.len());
+        assert_eq!(list.blocks(padded).count(), model.len().div_ceil(32));
+    }
+    for (at, (node, codes)) in model.iter().enumerate() {
+        assert_eq!((list.nodes()[at], list.bias(at)), (*node, *node as f32));
+        assert_eq!((0..parts).map(|part| list.code(at, part, padded)).collect::<Vec<_>>(), *codes);
+        assert!(list.least_bias(at / 32) <= *node as f32);
+    }
+}
+
+/// What the table says of a code is the distance to what the code stands for, up to the rounding of bytes.
+#[test]
+fn tables_measure_the_distance_to_decoded_vectors() {
+    let dim = 21;
+    let mut rng = Rng::new(2);
+    let mut codebook = Codebook::new(dim, 6);
+    codebook.values_mut().iter_mut().for_each(|x| *x = rng.normal());
+    for metric in [Metric::Dot, Metric::Euclid, Metric::Manhattan] {
+        for _ in 0..200 {
+            let (query, other) = (vector(&mut rng, dim), vector(&mut rng, dim));
+            let (mut codes, mut decoded) = (Vec::new(), Vec::new());
+            codebook.encode(&other, &mut codes);
+            codebook.decode(&codes, &mut decoded);
+            let pairs = || query.iter().zip(&decoded);
+            let right: f32 = match metric {
+                Metric::Euclid => pairs().map(|(q, x)| -2.0 * q * x).sum(),
+                Metric::Manhattan => pairs().map(|(q, x)| (q - x).abs()).sum(),
+                Metric::Dot | Metric::Cosine => pairs().map(|(q, x)| -q * x).sum(),
+            };
+            let table = table::Table::new(&codebook, &query, metric);
+            let byte = |(part, code): (usize, &u8)| f32::from(table.bytes[part * 16 + usize::from(*code)]);
+            let told = table.least + table.step * codes.iter().enumerate().map(byte).sum::<f32>();
+            let rounding = table.step * codes.len() as f32;
+            assert!((told - right).abs() <= rounding, "{metric:?}: {told} beside {right}, step {}", table.step);
+        }
+    }
+}
+
+/// No other code of any one part has a smaller weighted error: where the search for codes ends.
+#[test]
+fn codes_for_inner_products_are_a_local_optimum() {
+    let (dim, weight) = (16, 5.0);
+    let mut rng = Rng::new(3);
+    let mut codebook = Codebook::new(dim, 8);
+    codebook.values_mut().iter_mut().for_each(|x| *x = rng.normal());
+    let loss = |codes: &[u8], vector: &[f32], direction: &[f32]| {
+        let mut decoded = Vec::new();
+        codebook.decode(codes, &mut decoded);
+        let error: Vec<f32> = vector.iter().zip(&decoded).map(|(x, y)| x - y).collect();
+        let along: f32 = error.iter().zip(direction).map(|(e, d)| e * d).sum();
+        error.iter().map(|e| e * e).sum::<f32>() + (weight - 1.0) * along * along
+    };
+    let (mut better, mut stuck) = (0, 0);
+    for _ in 0..100 {
+        let x = vector(&mut rng, dim);
+        let direction = normalised(x.clone());
+        let (mut plain, mut codes) = (Vec::new(), Vec::new());
+        codebook.encode(&x, &mut plain);
+        codebook.encode_along(&x, &direction, weight, &mut codes);
+        let reached = loss(&codes, &x, &direction);
+        assert!(reached <= loss(&plain, &x, &direction) * 1.0001);
+        better += usize::from(reached < loss(&plain, &x, &direction));
+        let neighbours = (0..codes.len()).flat_map(|part| (0..16).map(move |code| (part, code)));
+        let improves = |(part, code): (usize, u8)| {
+            let mut other = codes.clone();
+            other[part] = code;
+            loss(&other, &x, &direction) < reached * 0.9999
+        };
+        stuck += usize::from(!neighbours.into_iter().any(improves));
+    }
+    assert!(better > 80 && stuck > 90, "{better} better than without weight, {stuck} at their optimum, of 100");
+}
+
+/// Lists learnt and filled with each instruction set, in one go or a step at a time, are the same bytes.
+#[test]
+fn lists_do_not_depend_on_the_instruction_set_nor_on_when_work_is_done() {
+    let vectors = clustered(4, 1_500, 11, 9);
+    let made = |set: InstructionSet, metric, most: usize| {
+        let kind = crate::Kind::IvfPq { nlist: Some(30), subquantizers: None };
+        let mut index = crate::Index::new(crate::Config { dim: 11, metric, kind, seed: 1 }).expect("valid");
+        index.use_instruction_set(set).expect("supported");
+        for (slot, vector) in (0..).zip(&vectors) {
+            index.upsert(slot % 1_100, vector).expect("valid");
+            index.merge(most);
+        }
+        index.merge(usize::MAX);
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).expect("memory");
+        bytes
+    };
+    for metric in [Metric::Cosine, Metric::Euclid, Metric::Manhattan] {
+        let expected = made(InstructionSet::Scalar, metric, 0);
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
+            for most in [1, 7, 10_000] {
+                assert!(made(set, metric, most) == expected, "{set:?}, {metric:?}, {most} steps a time");
+            }
+        }
+    }
+}
