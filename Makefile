@@ -38,7 +38,7 @@ bench: build ## Two regions at 200 writes and 200 searches a second: how long ev
 	$(THROUGH) $(BIN)/meridian bench regions $(ARGS)
 
 .PHONY: bench-index
-bench-index: build ## The index beside hnswlib on the same vectors, one thread each (DATA=file.npy)
+bench-index: build ## The graph beside hnswlib on the same vectors, one thread each (DATA=file.npy)
 	@tests/figures/index $(BIN)/meridian $(DATA)
 
 test: setup deny unit sim-tests test-processes test-kafka ## Everything CI runs (E2E=no leaves out what needs root)

@@ -1,9 +1,9 @@
 //! `meridian bench`: figures, each measured from outside as a user meets it.
 //!
-//! `regions` is a whole service under load; `index` is the index alone, to be compared with other libraries on the same
+//! `regions` is a whole service under load; `ann` is the search engine alone, to be compared with other libraries on the same
 //! vectors.
 
-mod index;
+mod ann;
 mod load;
 mod pause;
 mod recall;
@@ -14,8 +14,8 @@ mod regions;
 pub enum Bench {
     /// Two regions on this machine under a load of a fixed rate.
     Regions(regions::Args),
-    /// The index alone: time to build, recall and searches a second of one thread.
-    Index(index::Args),
+    /// The search engine alone: recall and searches a second of an index over a file of vectors.
+    Ann(ann::Args),
 }
 
 /// Measures, and prints one line at the end.
@@ -25,6 +25,6 @@ pub enum Bench {
 pub async fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Regions(args) => regions::run(args).await,
-        Bench::Index(args) => tokio::task::spawn_blocking(move || index::run(&args)).await?,
+        Bench::Ann(args) => tokio::task::spawn_blocking(move || ann::run(&args)).await?,
     }
 }

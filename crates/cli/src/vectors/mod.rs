@@ -1,9 +1,11 @@
 //! Vectors for demos and tests: NumPy files, and real words.
 
 mod npy;
+mod rows;
 mod words;
 
-pub use npy::{NpyError, read_npy, write_npy};
+pub use npy::{NpyError, parse_npy, read_npy, write_npy};
+pub use rows::{Rows, RowsError, read_bin, read_neighbours, read_vecs, read_vectors};
 pub use words::open;
 
 /// Vectors in a row, and what each is called.

@@ -35,7 +35,14 @@ pub enum NpyError {
 /// # Errors
 /// When the file cannot be read, or holds something else.
 pub fn read_npy(path: &Path, most: usize) -> Result<(usize, Vec<f32>), NpyError> {
-    let mut file = BufReader::new(File::open(path)?);
+    parse_npy(BufReader::new(File::open(path)?), most)
+}
+
+/// As [`read_npy`], from any input. Memory grows with what is read, never with what is claimed.
+///
+/// # Errors
+/// When the input fails, is cut off, or holds something else.
+pub fn parse_npy(mut file: impl Read, most: usize) -> Result<(usize, Vec<f32>), NpyError> {
     let mut magic = [0; 8];
     file.read_exact(&mut magic).map_err(|_| NpyError::Magic)?;
     if !magic.starts_with(MAGIC) {
@@ -51,9 +58,12 @@ pub fn read_npy(path: &Path, most: usize) -> Result<(usize, Vec<f32>), NpyError>
     file.read_exact(&mut header)?;
     let header = String::from_utf8_lossy(&header).trim().to_owned();
     let (rows, dim) = shape(&header).ok_or_else(|| NpyError::Kind(header.clone()))?;
-    let count = rows.min(most).checked_mul(dim).filter(|count| *count <= NUMBERS);
-    let mut bytes = vec![0; count.ok_or(NpyError::Kind(header))? * 4];
-    file.read_exact(&mut bytes)?;
+    let count = rows.min(most).checked_mul(dim).filter(|count| *count <= NUMBERS).ok_or(NpyError::Kind(header))?;
+    let mut bytes = Vec::new();
+    file.take(count as u64 * 4).read_to_end(&mut bytes)?;
+    if bytes.len() < count * 4 {
+        return Err(NpyError::Io(io::ErrorKind::UnexpectedEof.into()));
+    }
     let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     Ok((dim, bytes.chunks_exact(4).map(number).collect()))
 }

@@ -47,3 +47,40 @@ fn words_are_the_first_hundred_numbers_of_each_value() {
     assert!(parse(&br#"{"vectors":{"a":[1,2]}}"#[..]).unwrap_err().to_string().contains("length 2"));
     assert!(parse(&br#"{"words":[]}"#[..]).unwrap_err().to_string().contains("vectors"));
 }
+
+fn bytes(numbers: &[u32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+fn vecs(numbers: &[u32], most: usize) -> Result<Rows<u32>, String> {
+    read_vecs(&mut bytes(numbers).as_slice(), most, u32::from_le_bytes).map_err(|error| error.to_string())
+}
+
+fn bin(numbers: &[u32], most: usize) -> Result<Rows<u32>, String> {
+    read_bin(&mut bytes(numbers).as_slice(), most, u32::from_le_bytes).map_err(|error| error.to_string())
+}
+
+#[test]
+fn rows_of_the_benchmarks_formats_are_read() {
+    let rows = Rows { dim: 2, numbers: vec![7, 8, 9, 10] };
+    assert_eq!(vecs(&[2, 7, 8, 2, 9, 10], 9), Ok(rows.clone()));
+    assert_eq!(bin(&[2, 2, 7, 8, 9, 10], 9), Ok(rows.clone()));
+    assert_eq!((rows.len(), rows.row(1)), (2, [9, 10].as_slice()));
+    for read in [vecs(&[2, 7, 8, 2, 9, 10], 1), bin(&[2, 2, 7, 8, 9, 10], 1)] {
+        assert_eq!(read, Ok(Rows { dim: 2, numbers: vec![7, 8] }), "only as far as asked");
+    }
+    assert!(vecs(&[], 9).unwrap().is_empty());
+}
+
+#[test]
+fn rows_that_cannot_be_are_refused_by_number() {
+    assert_eq!(vecs(&[2, 7, 8, 3, 9], 9).unwrap_err(), "row 1 has 3 numbers, the first has 2");
+    assert_eq!(vecs(&[2, 7, 8, 2, 9], 9).unwrap_err(), "ends inside row 1");
+    assert_eq!(bin(&[2, 2, 7, 8, 9], 9).unwrap_err(), "ends inside row 1");
+    assert_eq!(bin(&[u32::MAX, 1 << 20, 7], 9).unwrap_err(), "ends inside row 0", "nothing is believed");
+    assert!(vecs(&[0, 7], 9).unwrap_err().starts_with("row 0 claims 0 numbers"));
+    assert!(vecs(&[u32::MAX, 7], 9).unwrap_err().starts_with("row 0 claims -1 numbers"));
+    let named = |name: &str| read_vectors(std::path::Path::new(name), 1).unwrap_err().to_string();
+    assert_eq!(named("x.csv"), "expected a name that ends in one of .npy, .fvecs, .fbin");
+    assert_eq!(named("/nowhere/x.fvecs"), "read");
+}

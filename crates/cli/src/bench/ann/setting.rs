@@ -1,0 +1,111 @@
+//! Parameters of an index, and of a search in it.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use meridian_ann::{Index, Kind, SearchParams};
+
+/// Kinds of index that can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum IndexKind {
+    /// Every vector is compared.
+    Flat,
+    /// The navigable graph.
+    Hnsw,
+    /// Inverted lists with product codes.
+    Ivfpq,
+}
+
+/// One setting of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Choice {
+    /// By the names that the papers use.
+    pub name: BTreeMap<&'static str, usize>,
+    pub params: SearchParams,
+}
+
+impl IndexKind {
+    /// The kind with these parameters in place of its defaults.
+    ///
+    /// # Errors
+    /// When it has no such parameter.
+    pub fn kind(self, set: &[(String, usize)]) -> anyhow::Result<Kind> {
+        let (mut m, mut ef_construct, mut nlist, mut subquantizers) = (16, 200, None, None);
+        for (key, value) in set {
+            match (self, key.as_str()) {
+                (Self::Hnsw, "m") => m = *value,
+                (Self::Hnsw, "ef_construct") => ef_construct = *value,
+                (Self::Ivfpq, "nlist") => nlist = Some(*value),
+                (Self::Ivfpq, "subquantizers") => subquantizers = Some(*value),
+                (Self::Hnsw, _) => bail!("--set {key}: hnsw has m and ef_construct"),
+                (Self::Ivfpq, _) => bail!("--set {key}: ivfpq has nlist and subquantizers"),
+                (Self::Flat, _) => bail!("--set {key}: flat has no parameters"),
+            }
+        }
+        Ok(match self {
+            Self::Flat => Kind::Flat,
+            Self::Hnsw => Kind::Hnsw { m, ef_construct },
+            Self::Ivfpq => Kind::IvfPq { nlist, subquantizers },
+        })
+    }
+
+    /// Settings of a search from fast to thorough.
+    pub fn choices(self, k: usize, index: &Index) -> Vec<Choice> {
+        let choice = |name: &[(&'static str, usize)], params| Choice { name: name.iter().copied().collect(), params };
+        match self {
+            Self::Flat => vec![choice(&[], SearchParams::default())],
+            Self::Hnsw => [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96]
+                .map(|times| {
+                    let ef = times * k;
+                    choice(&[("ef", ef)], SearchParams { ef: Some(ef), ..SearchParams::default() })
+                })
+                .to_vec(),
+            Self::Ivfpq => {
+                // Lists hold 16 points at least, so there are no more of them than this.
+                let most = index.len().div_ceil(16);
+                let probes = [4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+                let probes = probes.into_iter().filter(|nprobe| *nprobe <= most);
+                probes
+                    .flat_map(|nprobe| [2, 4, 8, 16, 32].map(|times| (nprobe, times * k)))
+                    .map(|(nprobe, rerank)| {
+                        let (some_nprobe, some_rerank) = (Some(nprobe), Some(rerank));
+                        let params =
+                            SearchParams { nprobe: some_nprobe, rerank: some_rerank, ..SearchParams::default() };
+                        choice(&[("nprobe", nprobe), ("rerank", rerank)], params)
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// `key=value`.
+pub(super) fn pair(text: &str) -> Result<(String, usize), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as m=32")?;
+    let value = value.parse().map_err(|_| format!("{value:?} is no whole number"))?;
+    Ok((key.to_owned(), value))
+}
+
+/// A number above 0, at most 1.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "expected a number above 0, at most 1, such as 0.95".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_that_a_kind_lacks_are_refused() {
+        let set = |key: &str| [(key.to_owned(), 8)];
+        assert_eq!(IndexKind::Hnsw.kind(&set("m")).unwrap(), Kind::Hnsw { m: 8, ef_construct: 200 });
+        assert_eq!(IndexKind::Ivfpq.kind(&set("nlist")).unwrap(), Kind::IvfPq { nlist: Some(8), subquantizers: None });
+        for (kind, key) in [(IndexKind::Hnsw, "nlist"), (IndexKind::Ivfpq, "m"), (IndexKind::Flat, "m")] {
+            assert!(kind.kind(&set(key)).unwrap_err().to_string().starts_with(&format!("--set {key}: ")));
+        }
+        assert!(pair("m").is_err() && pair("m=x").is_err() && share("0").is_err() && share("1.1").is_err());
+        assert_eq!((pair("m=4"), share("0.95")), (Ok(("m".to_owned(), 4)), Ok(0.95)));
+    }
+}
