@@ -6,6 +6,8 @@ use anyhow::{Context, anyhow};
 use meridian_ann::Index;
 use serde_json::json;
 
+use crate::demo::quantile;
+
 use super::Args;
 use super::data::Data;
 use super::setting::Choice;
@@ -41,7 +43,7 @@ pub(super) fn measure(
         wanted += data.truth[query].len();
     }
     let begun = Instant::now();
-    let times = std::thread::scope(|scope| -> anyhow::Result<Vec<Duration>> {
+    let mut times = std::thread::scope(|scope| -> anyhow::Result<Vec<Duration>> {
         let ask = || {
             let mut times = Vec::new();
             while begun.elapsed() < TIMED {
@@ -62,10 +64,8 @@ pub(super) fn measure(
         Ok(times)
     })?;
     let qps = times.len() as f64 / begun.elapsed().as_secs_f64();
-    let mut times = times;
-    times.sort_unstable();
-    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
-    Ok(Measured { recall: f64::from(found as u32) / wanted.max(1) as f64, qps, p50: at(50), p99: at(99) })
+    let recall = found as f64 / wanted.max(1) as f64;
+    Ok(Measured { recall, qps, p50: quantile(&mut times, 0.5), p99: quantile(&mut times, 0.99) })
 }
 
 impl Measured {

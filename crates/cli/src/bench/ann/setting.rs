@@ -69,9 +69,7 @@ impl IndexKind {
                 probes
                     .flat_map(|nprobe| [2, 4, 8, 16, 32].map(|times| (nprobe, times * k)))
                     .map(|(nprobe, rerank)| {
-                        let (some_nprobe, some_rerank) = (Some(nprobe), Some(rerank));
-                        let params =
-                            SearchParams { nprobe: some_nprobe, rerank: some_rerank, ..SearchParams::default() };
+                        let params = SearchParams { nprobe: Some(nprobe), rerank: Some(rerank), ..Default::default() };
                         choice(&[("nprobe", nprobe), ("rerank", rerank)], params)
                     })
                     .collect()
