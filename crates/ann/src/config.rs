@@ -35,6 +35,18 @@ pub enum Kind {
     },
 }
 
+/// What a graph spends memory on. Beside what is named here it holds its links, and the vectors themselves, by which the nearest
+/// are compared once more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// Codes of 8 bits, and beside each node codes of 1 bit of those it links to, so that a walk judges all of them by one look
+    /// at one place (Gou et al., SIGMOD 2025, "SymphonyQG"): for each dimension 8 bits and `2 m` more.
+    Speed,
+    /// Codes of 8 bits.
+    #[default]
+    Balanced,
+}
+
 /// All that decides how an index behaves, beside the operations it receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Config {
@@ -44,6 +56,9 @@ pub struct Config {
     pub metric: Metric,
     /// How neighbours are found.
     pub kind: Kind,
+    /// What a graph spends memory on. Under Manhattan and below 32 dimensions there are no codes; below 192 and above 4,096 none
+    /// of neighbours; to other kinds it means nothing.
+    pub profile: Profile,
     /// Decides what is random in the graph. Replicas that shall hold equal graphs share it.
     pub seed: u64,
 }
@@ -75,6 +90,18 @@ impl Config {
             Kind::IvfPq { subquantizers: Some(parts), .. } => parts,
             _ => self.dim.div_ceil(2),
         }
+    }
+
+    /// Whether the graph compares by codes. They are made for inner products, and of few dimensions they say too little.
+    pub(crate) fn has_codes(&self) -> bool {
+        const FEWEST: usize = 32;
+        self.metric != Metric::Manhattan && self.dim >= FEWEST
+    }
+
+    /// Whether it has codes of neighbours. Of fewer dimensions a bit each says too little; of more the sums would not fit 16
+    /// bits with a query of enough steps.
+    pub(crate) fn has_neighbours(&self) -> bool {
+        self.has_codes() && self.profile == Profile::Speed && (192..=4_096).contains(&self.dim)
     }
 
     /// Checks every range.

@@ -5,11 +5,12 @@ use std::io::{self, Read, Write};
 use crate::config::{Config, ConfigError, Kind};
 use crate::filter::Filter;
 use crate::flat::Flat;
-use crate::hnsw::Graph;
+use crate::hnsw::Hnsw;
 use crate::ivf::Ivf;
 use crate::kernels::{InstructionSet, Unsupported};
 use crate::near::Hit;
 use crate::points::NO_SLOT;
+use crate::queue::BLOCK;
 use crate::queued::Queued;
 use crate::snapshot::{self, ReadError};
 use crate::space::Space;
@@ -26,7 +27,7 @@ pub struct Index {
 
 pub(crate) enum Body {
     Flat(Flat),
-    Hnsw(Box<Queued<Graph>>),
+    Hnsw(Box<Queued<Hnsw>>),
     IvfPq(Box<Queued<Ivf>>),
 }
 
@@ -37,10 +38,18 @@ pub struct SearchParams {
     pub ef: Option<usize>,
     /// IVF-PQ: lists that are looked at; `2 √nlist` when absent. More find more and take longer.
     pub nprobe: Option<usize>,
-    /// IVF-PQ: points that are compared exactly after their codes were; `6 k + 100` when absent, `k` at least.
+    /// Points that are compared by their vectors after their codes were, `k` at least; when absent, `2 k` in a graph and
+    /// `6 k + 100` on lists.
     pub rerank: Option<usize>,
     /// Compare with every point.
     pub exact: bool,
+}
+
+impl SearchParams {
+    /// How many a graph compares by their vectors.
+    pub(crate) fn rerank_of(&self, k: usize) -> usize {
+        self.rerank.unwrap_or(k.saturating_mul(2)).max(k)
+    }
 }
 
 /// Why a vector was not taken in. Nothing has changed.
@@ -113,7 +122,7 @@ impl Index {
         let body = match config.kind {
             Kind::Flat => Body::Flat(Flat::new(config.dim)),
             Kind::Hnsw { m, ef_construct } => {
-                Body::Hnsw(Box::new(Queued::new(config.dim, Graph::new(m, ef_construct, config.seed))))
+                Body::Hnsw(Box::new(Queued::new(config.dim, Hnsw::new(&config, m, ef_construct))))
             }
             Kind::IvfPq { nlist, .. } => {
                 let ivf = Ivf::from_parts(nlist, config.subquantizers(), None);
@@ -158,7 +167,7 @@ impl Index {
         if vector.len() != expected {
             return Err(UpsertError::Dim { found: vector.len(), expected });
         }
-        if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
+        if let Some(at) = not_finite(vector) {
             return Err(UpsertError::NotFinite { at });
         }
         if slot == NO_SLOT {
@@ -212,11 +221,54 @@ impl Index {
         }
     }
 
+    /// Merges all that is queued, the open block too, which is closed by it; searches scan nothing afterwards. Places are
+    /// sought by so many threads; how many changes no graph. That the block is closed here does: replicas that shall hold
+    /// equal graphs call it after the same write. `progress` is told how many operations are left.
+    pub fn merge_all(&mut self, threads: usize, mut progress: impl FnMut(usize)) {
+        let space = self.space;
+        loop {
+            let merged = match &mut self.body {
+                Body::Flat(_) => false,
+                Body::Hnsw(hnsw) => hnsw.merge_block(threads, space),
+                Body::IvfPq(ivf) => ivf.merge_block(threads, space),
+            };
+            if !merged {
+                return;
+            }
+            progress(self.pending());
+        }
+    }
+
+    /// Fills an index with many points at once, in the order of the iterator, as [`Self::upsert`] and [`Self::merge_all`] would.
+    /// `progress` is told how many were taken in.
+    ///
+    /// # Errors
+    /// As [`Self::upsert`], with the place of the point; those before it are in.
+    pub fn extend<'a>(
+        &mut self,
+        points: impl IntoIterator<Item = (u32, &'a [f32])>,
+        threads: usize,
+        mut progress: impl FnMut(usize),
+    ) -> Result<(), (usize, UpsertError)> {
+        let mut count = 0;
+        for (slot, vector) in points {
+            self.upsert(slot, vector).map_err(|error| (count, error))?;
+            count += 1;
+            if self.pending() >= BLOCK {
+                self.merge_all(threads, |_| ());
+                progress(count);
+            }
+        }
+        self.merge_all(threads, |_| ());
+        progress(count);
+        Ok(())
+    }
+
     /// The `k` points nearest to `query` that pass the filter, nearest first, ties by slot.
     ///
     /// All of them if there are fewer than `k`; none for `k = 0`, for an empty index and for a filter that matches
-    /// nothing. Exact for Flat, for `exact`, and where few points match; else the graph may miss some in favour of
-    /// others, but returns `k` while `k` match. A zero query under Cosine or Dot is equally far from all: ties by slot.
+    /// nothing. Exact for Flat, for `exact`, and where 256 points match or fewer; else it may miss some in favour of others,
+    /// but returns `k` while `k` match. A zero query under Cosine or Dot is equally far from all: ties by slot.
     ///
     /// # Errors
     /// On another length than `dim`, on NaN or infinity.
@@ -231,7 +283,7 @@ impl Index {
         if query.len() != expected {
             return Err(SearchError::Dim { found: query.len(), expected });
         }
-        if let Some(at) = query.iter().position(|x| !x.is_finite()) {
+        if let Some(at) = not_finite(query) {
             return Err(SearchError::NotFinite { at });
         }
         if k == 0 {
@@ -314,4 +366,10 @@ impl Index {
     pub fn read_from(input: &mut impl Read) -> Result<Self, ReadError> {
         snapshot::read(input)
     }
+}
+
+/// The first component that is NaN or infinite. All are looked at without a branch: mostly there is none.
+fn not_finite(vector: &[f32]) -> Option<usize> {
+    let is_any = vector.iter().fold(false, |is_any, x| is_any | !x.is_finite());
+    if is_any { vector.iter().position(|x| !x.is_finite()) } else { None }
 }

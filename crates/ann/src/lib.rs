@@ -22,6 +22,7 @@
 //!
 //! Start reading at [`Index`], then `queued.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
+mod codes;
 mod config;
 mod filter;
 mod flat;
@@ -35,12 +36,13 @@ mod near;
 mod points;
 mod queue;
 mod queued;
+mod slots;
 mod snapshot;
 mod space;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Config, ConfigError, Kind, Metric};
+pub use config::{Config, ConfigError, Kind, Metric, Profile};
 pub use filter::Filter;
 pub use index::{Index, SearchError, SearchParams, Stats, UpsertError};
 pub use kernels::{InstructionSet, Unsupported};

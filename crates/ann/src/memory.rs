@@ -1,22 +1,50 @@
 //! Rows of equal width that never move when more come.
 
-/// Bytes of one chunk: large enough that the allocator maps it lazily, small enough for an index of a few points.
-const CHUNK_BYTES: usize = 256 << 10;
+use bytemuck::{Pod, Zeroable};
+use memmap2::{MmapMut, MmapOptions};
+
+/// What the processor fetches at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub [u8; 64]);
+
+impl Line {
+    pub const BYTES: usize = size_of::<Self>();
+    pub const ZERO: Self = Self([0; Self::BYTES]);
+}
+
+/// Lines as the bytes they are.
+pub(crate) fn bytes_of(lines: &[Line]) -> &[u8] {
+    bytemuck::cast_slice(lines)
+}
+
+/// As [`bytes_of`], to be changed.
+pub(crate) fn bytes_of_mut(lines: &mut [Line]) -> &mut [u8] {
+    bytemuck::cast_slice_mut(lines)
+}
+
+/// Bytes of one chunk, about. They are mapped, so none is used before a row is put there.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// Bytes of a table from which on the kernel is asked for huge pages: a walk touches rows all over it, and finding a page
+/// takes as long as reading it. A small table would waste them.
+const HUGE_FROM: usize = 4 << 20;
 
 /// A growing table of rows of `width` values. Growing adds a chunk and copies nothing, so no write pays for a large move.
 pub(crate) struct Rows<T> {
     width: usize,
     /// A chunk holds `1 << shift` rows.
     shift: u32,
-    chunks: Vec<Vec<T>>,
+    chunks: Vec<MmapMut>,
     len: usize,
+    values: std::marker::PhantomData<T>,
 }
 
-impl<T: Copy> Rows<T> {
+impl<T: Pod> Rows<T> {
     /// An empty table; `width` is at least 1.
     pub fn new(width: usize) -> Self {
         let rows = (CHUNK_BYTES / (width * size_of::<T>())).max(1);
-        Self { width, shift: rows.ilog2(), chunks: Vec::new(), len: 0 }
+        Self { width, shift: rows.ilog2(), chunks: Vec::new(), len: 0, values: std::marker::PhantomData }
     }
 
     /// Values in a row.
@@ -24,38 +52,65 @@ impl<T: Copy> Rows<T> {
         self.width
     }
 
-    /// Bytes set aside for rows.
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.width * size_of::<T>()
+    }
+
+    /// Bytes of the rows there are.
     pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<T>()).sum()
+        self.len * self.row_bytes()
     }
 
     /// Adds a row; `row.len() == width`.
     pub fn push(&mut self, row: &[T]) {
         debug_assert_eq!(row.len(), self.width);
         if self.len == self.chunks.len() << self.shift {
-            self.chunks.push(Vec::with_capacity(self.width << self.shift));
+            let bytes = self.row_bytes() << self.shift;
+            // As with every allocation, there is no going on without memory.
+            let chunk = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().expect("memory for more rows");
+            self.chunks.push(chunk);
+            self.len += 1;
+            self.ask_for_huge_pages(self.chunks.len() > 1);
+        } else {
+            self.len += 1;
+            self.ask_for_huge_pages(self.bytes() / HUGE_FROM != (self.bytes() - self.row_bytes()) / HUGE_FROM);
         }
-        let last = self.chunks.last_mut().expect("a chunk with room was just ensured");
-        last.extend_from_slice(row);
-        self.len += 1;
+        self.row_mut((self.len - 1) as u32).copy_from_slice(row);
+    }
+
+    fn ask_for_huge_pages(&self, is_time: bool) {
+        #[cfg(target_os = "linux")]
+        if is_time && let Some(chunk) = self.chunks.last() {
+            // A kernel that does not want to changes nothing but speed.
+            let _ = chunk.advise(memmap2::Advice::HugePage);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = is_time;
     }
 
     #[inline]
     pub fn row(&self, at: u32) -> &[T] {
         let (chunk, start) = self.place(at);
-        &self.chunks[chunk][start..start + self.width]
+        bytemuck::cast_slice(&self.chunks[chunk][start..start + self.row_bytes()])
     }
 
     #[inline]
     pub fn row_mut(&mut self, at: u32) -> &mut [T] {
         let (chunk, start) = self.place(at);
-        &mut self.chunks[chunk][start..start + self.width]
+        let end = start + self.row_bytes();
+        bytemuck::cast_slice_mut(&mut self.chunks[chunk][start..end])
     }
 
     #[inline]
     fn place(&self, at: u32) -> (usize, usize) {
+        debug_assert!((at as usize) < self.len, "row {at} of {}", self.len);
         let at = at as usize;
-        (at >> self.shift, (at & ((1 << self.shift) - 1)) * self.width)
+        (at >> self.shift, (at & ((1 << self.shift) - 1)) * self.row_bytes())
     }
 }
 

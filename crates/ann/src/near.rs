@@ -26,6 +26,18 @@ impl Near {
         Self(u64::from(ordered) << 32 | u64::from(id))
     }
 
+    /// The integer that it compares as: the distance in the upper half, the id in the lower.
+    #[inline]
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// As [`Self::bits`] told.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     #[inline]
     pub fn id(self) -> u32 {
         self.0 as u32

@@ -2,8 +2,8 @@
 
 use crate::filter::Filter;
 use crate::memory::Rows;
-use crate::mix::SlotMap;
 use crate::near::{Near, Nearest};
+use crate::slots::Slots;
 use crate::space::Space;
 
 /// Marks a node that holds no point; therefore no slot may have this number.
@@ -14,14 +14,14 @@ pub(crate) struct Points {
     pub vectors: Rows<f32>,
     /// By node; [`NO_SLOT`] where free.
     slots: Vec<u32>,
-    by_slot: SlotMap<u32>,
+    by_slot: Slots,
     /// Nodes to be reused, the last one first.
     free: Vec<u32>,
 }
 
 impl Points {
     pub fn new(dim: usize) -> Self {
-        Self { vectors: Rows::new(dim), slots: Vec::new(), by_slot: SlotMap::default(), free: Vec::new() }
+        Self { vectors: Rows::new(dim), slots: Vec::new(), by_slot: Slots::default(), free: Vec::new() }
     }
 
     /// Points held.
@@ -35,7 +35,7 @@ impl Points {
     }
 
     pub fn node_of(&self, slot: u32) -> Option<u32> {
-        self.by_slot.get(&slot).copied()
+        self.by_slot.get(slot)
     }
 
     /// [`NO_SLOT`] if the node is free.
@@ -63,20 +63,20 @@ impl Points {
             self.slots.push(slot);
             self.nodes() - 1
         };
-        let before = self.by_slot.insert(slot, node);
-        debug_assert_eq!(before, None, "slot {slot} held a node");
+        let is_new = self.by_slot.insert(slot, node);
+        debug_assert!(is_new, "slot {slot} held a node");
         node
     }
 
     /// Frees the node of a slot and returns it.
     pub fn release(&mut self, slot: u32) -> Option<u32> {
-        let node = self.by_slot.remove(&slot)?;
+        let node = self.by_slot.remove(slot)?;
         self.slots[node as usize] = NO_SLOT;
         self.free.push(node);
         Some(node)
     }
 
-    /// Compares the query with every node that passes `visible` and the filter.
+    /// Compares the query with every node of a slot that the filter accepts, if it passes `visible`.
     pub fn scan(
         &self,
         space: &Space,
@@ -85,23 +85,28 @@ impl Points {
         visible: impl Fn(u32) -> bool,
         nearest: &mut Nearest,
     ) {
-        let mut compare = |node: u32, slot: u32| {
-            nearest.offer(Near::new(space.distance(query, self.vectors.row(node)), slot));
-        };
+        self.each(filter, |slot, node| {
+            if visible(node) {
+                nearest.offer(Near::new(space.distance(query, self.vectors.row(node)), slot));
+            }
+        });
+    }
+
+    /// Calls `meet` with every slot that the filter accepts and its node.
+    pub fn each(&self, filter: Option<&Filter<'_>>, mut meet: impl FnMut(u32, u32)) {
         if let Some(listed) = filter.and_then(Filter::listed) {
-            let held = listed.iter().filter_map(|slot| Some((self.node_of(*slot)?, *slot)));
-            return held.filter(|(node, _)| visible(*node)).for_each(|(node, slot)| compare(node, slot));
+            return self.by_slot.get_all(listed.iter().copied()).for_each(|(slot, node)| meet(slot, node));
         }
         for (node, &slot) in (0..).zip(&self.slots) {
-            if slot != NO_SLOT && visible(node) && filter.is_none_or(|filter| filter.accepts(slot)) {
-                compare(node, slot);
+            if slot != NO_SLOT && filter.is_none_or(|filter| filter.accepts(slot)) {
+                meet(slot, node);
             }
         }
     }
 
     /// Bytes beside the vectors.
     pub fn table_bytes(&self) -> usize {
-        self.slots.capacity() * 4 + self.by_slot.capacity() * 9 + self.free.capacity() * 4
+        self.slots.capacity() * 4 + self.by_slot.bytes() + self.free.capacity() * 4
     }
 
     /// Puts back nodes as a snapshot tells them; false if a slot comes twice. Free nodes are told by [`Self::set_free`].
@@ -109,7 +114,7 @@ impl Points {
         let node = self.nodes();
         self.vectors.push(vector);
         self.slots.push(slot);
-        slot == NO_SLOT || self.by_slot.insert(slot, node).is_none()
+        slot == NO_SLOT || self.by_slot.insert(slot, node)
     }
 
     /// The order in which free nodes are reused; false unless it names each free node once.

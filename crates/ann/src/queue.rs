@@ -2,8 +2,9 @@
 //!
 //! Operations (an upsert, or a delete that found its point) are numbered from 0. Numbers `256 b .. 256 (b + 1)` are block
 //! `b`. A block is merged only once it is full, and before any later one, by these steps: of each slot the block touches,
-//! its **last** operation there, in the order of the operations. A step sees the structure that the steps before it left, and
-//! nothing of what is still queued: so what step `n` leaves is the same whenever the steps are taken.
+//! its **last** operation there, in the order of the operations. For all of them a place is sought in the structure as the last
+//! block left it; then they are taken one by one. Neither sees anything of what is queued behind the block: so what step `n`
+//! leaves is the same whenever the steps are taken.
 //!
 //! That is why a block keeps its vectors until it is merged, even where a later block has overwritten them, and why
 //! nothing is netted over the border of two blocks.
@@ -59,9 +60,30 @@ impl Queue {
         queued - self.passed()
     }
 
-    /// Whether [`Queue::take`] has a step to give: the front block is full.
-    pub fn has_steps(&self) -> bool {
-        self.blocks.front().is_some_and(|block| !block.net.is_empty())
+    /// How many steps the front block has, if it is full.
+    pub fn steps(&self) -> Option<usize> {
+        self.blocks.front().map(|block| block.net.len()).filter(|steps| *steps > 0)
+    }
+
+    /// Steps of the front block that were taken.
+    pub fn taken(&self) -> usize {
+        self.done
+    }
+
+    /// A step of the front block: the slot, and its vector unless it is emptied.
+    pub fn step(&self, step: usize) -> (u32, Option<&[f32]>) {
+        let block = &self.blocks[0];
+        let (slot, row) = block.ops[block.net[step] as usize];
+        (slot, row.map(|row| &block.vectors[row as usize * self.dim..][..self.dim]))
+    }
+
+    /// Makes an open front block count as full. The next operation begins a block.
+    pub fn close(&mut self) {
+        if let Some(block) = self.blocks.front_mut()
+            && block.net.is_empty()
+        {
+            block.net = net(&block.ops);
+        }
     }
 
     /// Operations of the front block behind the last step taken.
@@ -78,7 +100,7 @@ impl Queue {
     }
 
     pub fn push(&mut self, slot: u32, vector: Option<&[f32]>) {
-        if self.blocks.back().is_none_or(|block| block.ops.len() == BLOCK) {
+        if self.blocks.back().is_none_or(|block| !block.net.is_empty()) {
             self.blocks.push_back(Block::default());
         }
         let number = self.first + self.blocks.len() as u64 - 1;
@@ -94,16 +116,16 @@ impl Queue {
 
     /// The next step, if the front block is full.
     pub fn take(&mut self) -> Option<Step> {
-        let block = self.blocks.front()?;
-        let at = *block.net.get(self.done)?;
-        let (slot, row) = block.ops[at as usize];
-        let vector = row.map(|row| block.vectors[row as usize * self.dim..][..self.dim].to_vec());
+        let steps = self.steps()?;
+        let at = self.blocks[0].net[self.done];
+        let (slot, vector) = self.step(self.done);
+        let vector = vector.map(<[f32]>::to_vec);
         self.done += 1;
         let is_newest = self.newest.get(&slot) == Some(&(self.first * BLOCK as u64 + u64::from(at)));
         if is_newest {
             self.newest.remove(&slot);
         }
-        if self.done == block.net.len() {
+        if self.done == steps {
             self.blocks.pop_front();
             self.first += 1;
             self.done = 0;

@@ -8,9 +8,15 @@ use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
 
-/// Queued operations from which on every write also merges, two steps a write, so that the queue stays bounded even if
+/// Steps that a write takes then. An operation becomes two at most.
+const STEPS_A_WRITE: usize = 4;
+
+/// Queued operations from which on every write also merges, so that the queue stays bounded even if
 /// nobody calls [`Queued::merge`]: 32 blocks, a scan of about 0.1 ms at 100 dimensions.
 const QUEUE_LIMIT: usize = 32 * BLOCK;
+
+/// Points that are compared by their vectors at once when all must be: codes would save nothing.
+const FEW: usize = 256;
 
 /// Vectors of nodes with the distance between them.
 #[derive(Clone, Copy)]
@@ -28,11 +34,6 @@ impl<'a> Vectors<'a> {
     pub fn to(&self, query: &[f32], node: u32) -> f32 {
         self.space.distance(query, self.rows.row(node))
     }
-
-    #[inline]
-    pub fn between(&self, a: u32, b: u32) -> f32 {
-        self.space.distance(self.rows.row(a), self.rows.row(b))
-    }
 }
 
 /// What is asked of a structure.
@@ -48,15 +49,22 @@ pub(crate) struct Ask<'a> {
     pub is_filtered: bool,
 }
 
-/// Points arranged so that near ones are found without a look at all. A function of the writes it receives, one by one.
-pub(crate) trait Structure {
+/// Points arranged so that near ones are found without a look at all. A function of the blocks of writes it receives: a place
+/// is sought for every point of a block before any of them comes in, so that many can be sought at once.
+pub(crate) trait Structure: Sync {
+    /// Where a point would go.
+    type Survey: Send + Sync;
+
+    /// Seeks a place for the `nth` point of a block that comes in, from 1.
+    fn survey(&self, vector: &[f32], nth: u64, vectors: Vectors<'_>) -> Self::Survey;
+
     /// Takes in a node whose vector is in its row.
-    fn insert(&mut self, node: u32, vectors: Vectors<'_>);
+    fn insert(&mut self, node: u32, survey: &Self::Survey, vectors: Vectors<'_>);
 
     /// Lets a node go whose vector is still in its row.
     fn remove(&mut self, node: u32, vectors: Vectors<'_>);
 
-    /// Whether [`Self::work`] is due before the next write.
+    /// Whether [`Self::work`] is due before the next block.
     fn has_work(&self, points: &Points) -> bool;
 
     /// Does a piece of the work that is due.
@@ -64,6 +72,9 @@ pub(crate) trait Structure {
 
     /// Near nodes, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>>;
+
+    /// What compares a query with single nodes, if it has something cheaper than their vectors for it.
+    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Fn(u32) -> f32 + 'a>;
 
     /// How many live nodes a search without bounds would find; `is_live` tells which are.
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize;
@@ -73,10 +84,12 @@ pub(crate) trait Structure {
 ///
 /// Two views of a slot exist: the structure's (`points`) and the newest (`queue`, where it knows the slot, else the
 /// structure's). A node is hidden while the queue knows its slot: searches meet it, and return it never.
-pub(crate) struct Queued<S> {
+pub(crate) struct Queued<S: Structure> {
     pub points: Points,
     pub structure: S,
     pub queue: Queue,
+    /// By step of the front block, as far as places were sought: none for what brings no new vector.
+    surveys: Vec<Option<S::Survey>>,
     /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
     hidden: Vec<bool>,
     /// Slots that hold a point in the newest view.
@@ -85,15 +98,15 @@ pub(crate) struct Queued<S> {
 
 impl<S: Structure> Queued<S> {
     pub fn new(dim: usize, structure: S) -> Self {
-        Self::from_parts(Points::new(dim), structure, Queue::new(dim))
+        Self::from_parts(Points::new(dim), structure, Queue::new(dim), Vec::new())
     }
 
-    /// Puts the parts of a snapshot together and derives the rest.
-    pub fn from_parts(points: Points, structure: S, queue: Queue) -> Self {
+    /// Puts the parts of a snapshot together and derives the rest. `surveys`: as [`Self::surveys`] told.
+    pub fn from_parts(points: Points, structure: S, queue: Queue, surveys: Vec<Option<S::Survey>>) -> Self {
         let hidden: Vec<bool> = (0..points.nodes()).map(|node| queue.knows(points.slot_of(node))).collect();
         let hidden_points = hidden.iter().filter(|hidden| **hidden).count();
         let live = points.len() - hidden_points + queue.live();
-        Self { points, structure, queue, hidden, live }
+        Self { points, structure, queue, surveys, hidden, live }
     }
 
     pub fn len(&self) -> usize {
@@ -132,12 +145,17 @@ impl<S: Structure> Queued<S> {
         }
         self.queue.push(slot, vector);
         if self.queue.pending() > QUEUE_LIMIT {
-            self.merge(2, space);
+            self.merge(STEPS_A_WRITE, space);
         }
     }
 
     pub fn can_merge(&self) -> bool {
-        self.structure.has_work(&self.points) || self.queue.has_steps()
+        self.has_work() || self.queue.steps().is_some()
+    }
+
+    /// Work is done between two blocks.
+    fn has_work(&self) -> bool {
+        self.surveys.is_empty() && self.structure.has_work(&self.points)
     }
 
     /// Takes up to `most` steps; returns how many were taken, less than `most` when only an open block is left.
@@ -146,32 +164,90 @@ impl<S: Structure> Queued<S> {
     }
 
     fn merge_one(&mut self, space: Space) -> bool {
-        if self.structure.has_work(&self.points) {
+        if self.has_work() {
             self.structure.work(&self.points, space);
             return true;
         }
-        let Some(step) = self.queue.take() else { return false };
-        let held = self.points.node_of(step.slot);
-        if let (Some(node), Some(vector)) = (held, &step.vector)
-            && equal_bits(self.points.vectors.row(node), vector)
-        {
-            // Written again as it was (a new payload, say): the structure has nothing to learn.
-            self.hidden[node as usize] = !step.is_newest;
-            return true;
+        let Some(steps) = self.queue.steps() else { return false };
+        if self.surveys.len() < steps {
+            let survey = self.survey(self.surveys.len(), space);
+            self.surveys.push(survey);
+        } else {
+            self.apply(space);
         }
+        true
+    }
+
+    /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none.
+    pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
+        while self.has_work() {
+            self.structure.work(&self.points, space);
+        }
+        self.queue.close();
+        let Some(steps) = self.queue.steps() else { return false };
+        let from = self.surveys.len();
+        let share = (steps - from).div_ceil(threads.max(1)).max(1);
+        let this = &*self;
+        let found: Vec<Vec<Option<S::Survey>>> = std::thread::scope(|scope| {
+            let seek = |at: usize| (at..steps.min(at + share)).map(|step| this.survey(step, space)).collect();
+            let others: Vec<_> = (from + share..steps).step_by(share).map(|at| scope.spawn(move || seek(at))).collect();
+            let mut found = vec![seek(from)];
+            found.extend(others.into_iter().map(|other| other.join().expect("seeking does not panic")));
+            found
+        });
+        self.surveys.extend(found.into_iter().flatten());
+        while !self.surveys.is_empty() {
+            self.apply(space);
+        }
+        true
+    }
+
+    /// Seeks the place of a step's vector, if it is new to its slot.
+    fn survey(&self, step: usize, space: Space) -> Option<S::Survey> {
+        let vector = self.new_vector(step)?;
+        let nth = 1 + (0..step).filter(|before| self.new_vector(*before).is_some()).count() as u64;
+        Some(self.structure.survey(vector, nth, Vectors { rows: &self.points.vectors, space }))
+    }
+
+    /// The vector of a step, unless it is written again as it was (with a new payload, say): the structure has nothing to learn
+    /// then.
+    fn new_vector(&self, step: usize) -> Option<&[f32]> {
+        let (slot, vector) = self.queue.step(step);
+        vector.filter(|vector| self.points.vector(slot).is_none_or(|held| !equal_bits(held, vector)))
+    }
+
+    /// Takes the next step of the front block, for all of which places were sought.
+    fn apply(&mut self, space: Space) {
+        let survey = self.surveys[self.queue.taken()].take();
+        let step = self.queue.take().expect("a block whose steps were surveyed is full");
+        if self.queue.taken() == 0 {
+            self.surveys.clear();
+        }
+        let held = self.points.node_of(step.slot);
+        let is_kept = step.vector.is_some() && survey.is_none();
         if let Some(node) = held {
+            if is_kept {
+                self.hidden[node as usize] = !step.is_newest;
+                return;
+            }
             self.structure.remove(node, Vectors { rows: &self.points.vectors, space });
             self.points.release(step.slot);
         }
-        if let Some(vector) = &step.vector {
+        if let (Some(vector), Some(survey)) = (&step.vector, &survey) {
             let node = self.points.claim(step.slot, vector);
             if self.hidden.len() <= node as usize {
                 self.hidden.push(false);
             }
             self.hidden[node as usize] = !step.is_newest;
-            self.structure.insert(node, Vectors { rows: &self.points.vectors, space });
+            self.structure.insert(node, survey, Vectors { rows: &self.points.vectors, space });
         }
-        true
+    }
+
+    /// Places sought for the steps of the front block that are left, once one of its steps was taken: they cannot be sought
+    /// again then, for the structure has changed.
+    pub fn surveys(&self) -> Option<&[Option<S::Survey>]> {
+        let taken = self.queue.taken();
+        (taken > 0).then(|| &self.surveys[taken..])
     }
 
     /// The `k` nearest slots.
@@ -200,9 +276,38 @@ impl<S: Structure> Queued<S> {
             Some(found) => found.into_iter().for_each(|near| {
                 nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
             }),
-            None => self.points.scan(&space, query, filter, is_visible, &mut nearest),
+            None if params.exact || matching <= FEW => {
+                self.points.scan(&space, query, filter, is_visible, &mut nearest);
+            }
+            None => self.scan(space, query, k, params, filter, &mut nearest),
         }
         nearest.into_sorted()
+    }
+
+    /// Compares with every point that matches: by codes, and the nearest by their vectors.
+    fn scan(
+        &self,
+        space: Space,
+        query: &[f32],
+        k: usize,
+        params: &SearchParams,
+        filter: Option<&Filter<'_>>,
+        nearest: &mut Nearest,
+    ) {
+        let vectors = Vectors { rows: &self.points.vectors, space };
+        let is_visible = |node: u32| !self.hidden[node as usize];
+        let Some(distance) = self.structure.comparison(query, vectors) else {
+            return self.points.scan(&space, query, filter, is_visible, nearest);
+        };
+        let mut shortlist = Nearest::new(params.rerank_of(k));
+        self.points.each(filter, |_, node| {
+            if is_visible(node) {
+                shortlist.offer(Near::new(distance(node), node));
+            }
+        });
+        for near in shortlist.into_sorted() {
+            nearest.offer(Near::new(vectors.to(query, near.id()), self.points.slot_of(near.id())));
+        }
     }
 
     /// Live points that a search without bounds would find; equals [`Self::len`] or the structure is broken. Cost: a look at

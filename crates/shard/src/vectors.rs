@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, SearchParams};
+use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Profile, SearchParams};
 use meridian_model::{Distance, VectorDef};
 
 /// The vectors of one name, by slot. What comes in has the right length and finite numbers: its callers have checked.
@@ -16,7 +16,7 @@ pub(crate) enum Passing<'a> {
     /// Exactly these.
     Slots(Vec<u32>),
     /// Those for which the rule holds, about this many.
-    Rule(&'a dyn Fn(u32) -> bool, usize),
+    Rule(&'a (dyn Fn(u32) -> bool + Sync), usize),
 }
 
 impl VectorIndex {
@@ -116,7 +116,7 @@ fn config(def: &VectorDef, seed: u64) -> Config {
         Distance::Manhattan => Metric::Manhattan,
     };
     let kind = Kind::Hnsw { m: def.hnsw.m.into(), ef_construct: def.hnsw.ef_construct.into() };
-    Config { dim: def.dim as usize, metric, kind, seed }
+    Config { dim: def.dim as usize, metric, kind, profile: Profile::default(), seed }
 }
 
 /// Order of two scores, the nearer first.

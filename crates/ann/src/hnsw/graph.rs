@@ -1,11 +1,13 @@
 //! Who links to whom.
 
+use std::collections::VecDeque;
+
 use crate::memory::Rows;
 use crate::mix::mix;
 use crate::near::Near;
+use crate::queue::BLOCK;
 
-use super::Vectors;
-use super::beam::Scratch;
+use super::measure::{Measure, Target};
 
 /// Marks the absence of a node.
 pub(crate) const NO_NODE: u32 = u32::MAX;
@@ -42,8 +44,10 @@ pub(crate) struct Graph {
     pub births: u64,
     /// A node of the highest floor, where walks begin.
     pub entry: Option<u32>,
-    /// Memory that building works in.
-    pub(super) scratch: Scratch,
+    /// Nodes and their births, the last [`BLOCK`] or more, oldest first; some may be gone.
+    newest: VecDeque<(u64, u32)>,
+    /// Nodes whose links on floor 0 have changed since [`Self::take_changed`], some of them more than once.
+    changed: Vec<u32>,
 }
 
 impl Graph {
@@ -60,7 +64,8 @@ impl Graph {
             children: Vec::new(),
             births: 0,
             entry: None,
-            scratch: Scratch::default(),
+            newest: VecDeque::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -100,30 +105,48 @@ impl Graph {
         if floor == 0 { &mut self.into[node as usize] } else { &mut self.upper[node as usize][floor - 1].into }
     }
 
-    /// Replaces the links of a node and keeps the reverse lists true.
+    /// Nodes whose links on floor 0 have changed since the last time, ascending.
+    pub fn take_changed(&mut self) -> Vec<u32> {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        changed
+    }
+
+    /// Replaces the links of a node and keeps the reverse lists true. Links that stay keep their places while the list grows, so
+    /// that what is stored beside them can stay.
     pub(super) fn set_links(&mut self, node: u32, floor: usize, new: &[u32]) {
         let old = self.links(node, floor).to_vec();
-        for gone in old.iter().filter(|x| !new.contains(x)) {
-            let into = self.incoming_mut(*gone, floor);
+        let mut come = new.iter().copied().filter(|x| !old.contains(x)).collect::<Vec<_>>().into_iter();
+        for x in come.clone() {
+            self.incoming_mut(x, floor).push(node);
+        }
+        let mut list = Vec::with_capacity(new.len());
+        for x in old {
+            if new.contains(&x) {
+                list.push(x);
+                continue;
+            }
+            list.extend(come.next());
+            let into = self.incoming_mut(x, floor);
             if let Some(at) = into.iter().position(|x| *x == node) {
                 into.swap_remove(at);
             }
         }
-        for come in new.iter().filter(|x| !old.contains(x)) {
-            self.incoming_mut(*come, floor).push(node);
-        }
+        list.extend(come);
         if floor == 0 {
+            self.changed.push(node);
             let row = self.base.row_mut(node);
-            row[0] = new.len() as u32;
-            row[1..=new.len()].copy_from_slice(new);
+            row[0] = list.len() as u32;
+            row[1..=list.len()].copy_from_slice(&list);
         } else {
-            self.upper[node as usize][floor - 1].out = new.to_vec();
+            self.upper[node as usize][floor - 1].out = list;
         }
     }
 
     /// Adds links to a node; where there is no room, keeps those of the tree and a diverse choice of the others
     /// (Alg. 4 without its extensions).
-    pub(super) fn relink(&mut self, node: u32, floor: usize, extra: &[u32], vectors: Vectors<'_>) {
+    pub(super) fn relink(&mut self, node: u32, floor: usize, extra: &[u32], measure: Measure<'_>, target: &mut Target) {
         let mut list = self.links(node, floor).to_vec();
         for x in extra {
             if *x != node && !list.contains(x) {
@@ -132,29 +155,41 @@ impl Graph {
         }
         let room = self.room(floor);
         if list.len() > room {
-            let mut nears: Vec<Near> = list.iter().map(|x| Near::new(vectors.between(node, *x), *x)).collect();
-            nears.sort_unstable();
+            let nears = measure.sorted(node, list.iter().copied(), target);
             let (mut kept, rest): (Vec<Near>, Vec<Near>) =
                 nears.into_iter().partition(|x| floor == 0 && self.is_tree_link(node, x.id()));
-            choose_diverse(&rest, room, vectors, &mut kept);
-            kept.sort_unstable();
+            choose_diverse(&rest, room, &mut kept, measure, target);
             list = kept.iter().map(|x| x.id()).collect();
         }
         self.set_links(node, floor, &list);
     }
 
-    /// Makes room for a node of a level drawn from the seed and its birth: each floor holds one in `m` of the one below.
-    pub(super) fn occupy(&mut self, node: u32) -> usize {
-        self.births += 1;
-        let mut draw = mix(self.seed ^ mix(self.births));
+    /// The highest floor of a node: drawn from the seed and its birth, so that each floor holds one in `m` of the one below.
+    pub(super) fn level_of_birth(&self, birth: u64) -> usize {
+        let mut draw = mix(self.seed ^ mix(birth));
         let mut level = 0;
         while level < MAX_LEVEL && draw.is_multiple_of(self.m as u64) {
             level += 1;
             draw = mix(draw);
         }
+        level
+    }
+
+    /// Makes room for a node, the next one born.
+    pub(super) fn occupy(&mut self, node: u32, level: usize) {
+        self.births += 1;
         let births = self.births;
         self.place(node, births, level);
-        level
+        self.newest.push_back((births, node));
+        if self.newest.len() > BLOCK {
+            self.newest.pop_front();
+        }
+    }
+
+    /// Nodes born after a birth, of the last [`BLOCK`].
+    pub(super) fn born_after(&self, birth: u64) -> impl Iterator<Item = u32> {
+        let newest = self.newest.iter().copied().filter(move |(born, _)| *born > birth);
+        newest.filter(|(born, node)| self.birth[*node as usize] == *born).map(|(_, node)| node)
     }
 
     /// Puts a node without links in its place; it is a free one, or the next new one.
@@ -247,6 +282,9 @@ impl Graph {
         };
         let mut births: Vec<u64> = in_use().map(|node| self.birth[node as usize]).collect();
         births.sort_unstable();
+        self.newest = in_use().map(|node| (self.birth[node as usize], node)).collect();
+        self.newest.make_contiguous().sort_unstable();
+        self.newest.drain(..self.newest.len().saturating_sub(BLOCK));
         let births_differ = births.windows(2).all(|pair| pair[0] < pair[1]);
         entry_stands
             && births_differ
@@ -258,13 +296,19 @@ impl Graph {
 
 /// Fills `kept` up to `most` from `sorted` (nearest first) with nodes that are nearer to their origin than to any node
 /// kept (Alg. 4).
-pub(super) fn choose_diverse(sorted: &[Near], most: usize, vectors: Vectors<'_>, kept: &mut Vec<Near>) {
+pub(super) fn choose_diverse(
+    sorted: &[Near],
+    most: usize,
+    kept: &mut Vec<Near>,
+    measure: Measure<'_>,
+    target: &mut Target,
+) {
     for near in sorted {
         if kept.len() >= most {
             break;
         }
-        let row = vectors.row(near.id());
-        if kept.iter().all(|k| vectors.to(row, k.id()) >= near.distance()) {
+        measure.aim_at(near.id(), target);
+        if kept.iter().all(|k| measure.near(target, k.id()).distance() >= near.distance()) {
             kept.push(*near);
         }
     }

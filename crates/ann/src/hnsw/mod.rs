@@ -1,32 +1,130 @@
 //! The navigable graph.
 //!
 //! - `graph`: who links to whom, on which floor; `tree`: the links that no pruning may cut;
-//! - `insert`, `remove`: how a node comes and goes; `beam`: the walk that finding and inserting share;
-//! - `search`: what a query does with it.
+//! - `measure`: distances as the graph sees them, by codes where it has them;
+//! - `insert`, `remove`: how a node comes and goes; `beam`, `pool`: the walk that finding and inserting share;
+//! - `neighbours`: rows by which profile `speed` judges all links of a node at once;
+//! - `search`: what a query does with all of it.
 
 mod beam;
 mod graph;
 mod insert;
+mod measure;
+mod neighbours;
+mod pool;
 mod remove;
 mod search;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-pub(crate) use graph::{Graph, MAX_LEVEL, NO_NODE};
-
+use crate::codes::Codes;
+use crate::config::Config;
 use crate::near::Near;
 use crate::points::Points;
 use crate::queued::{Ask, Structure, Vectors};
 use crate::space::Space;
 
-impl Structure for Graph {
-    fn insert(&mut self, node: u32, vectors: Vectors<'_>) {
-        self.link_in(node, vectors);
+pub(crate) use graph::{Graph, MAX_LEVEL, NO_NODE};
+pub(crate) use insert::Survey;
+use measure::{Measure, Target};
+use neighbours::Neighbours;
+use search::Lent;
+
+/// The graph, and what it compares by.
+pub(crate) struct Hnsw {
+    pub graph: Graph,
+    /// None: by the vectors themselves.
+    codes: Option<Codes>,
+    neighbours: Option<Neighbours>,
+    scratches: Lent,
+    target: Target,
+}
+
+impl Hnsw {
+    pub fn new(config: &Config, m: usize, ef_construct: usize) -> Self {
+        let codes = config.has_codes().then(|| Codes::new(config.dim, config.seed));
+        let neighbours =
+            codes.as_ref().filter(|_| config.has_neighbours()).map(|codes| Neighbours::new(codes.width(), 2 * m));
+        let graph = Graph::new(m, ef_construct, config.seed);
+        Self { graph, codes, neighbours, scratches: Lent::default(), target: Target::default() }
+    }
+
+    fn measure<'a>(&'a self, vectors: Vectors<'a>) -> Measure<'a> {
+        Measure { vectors, codes: self.codes.as_ref() }
+    }
+
+    pub fn bytes(&self) -> usize {
+        let codes = self.codes.as_ref().map_or(0, Codes::bytes);
+        self.graph.bytes() + codes + self.neighbours.as_ref().map_or(0, Neighbours::bytes)
+    }
+
+    /// Derives what a snapshot leaves out.
+    pub fn restore(&mut self, points: &Points, space: Space) {
+        if let Some(codes) = &mut self.codes {
+            for node in 0..points.nodes() {
+                let rotated = codes.rotate(points.vectors.row(node), space.kernels());
+                codes.put(node, &codes.encode(&rotated, space.kernels()));
+            }
+        }
+        self.refresh(space);
+    }
+
+    /// What [`Graph::survey`] found for a vector that will be the `nth` birth from now, from 1; none if it cannot have been that.
+    pub fn restore_survey(
+        &self,
+        (vector, nth): (&[f32], u64),
+        frozen: u64,
+        floors: Vec<Vec<u32>>,
+        space: Space,
+    ) -> Option<Survey> {
+        let graph = &self.graph;
+        let level = graph.level_of_birth(graph.births + nth);
+        let was_there = |node: u32, floor: usize| {
+            let (birth, _) = graph.ancestry(node);
+            birth == 0 || birth > frozen || graph.level(node) >= floor
+        };
+        let stands = |(floor, nodes): (usize, &Vec<u32>)| {
+            nodes.iter().all(|node| *node < graph.nodes() && was_there(*node, floor))
+        };
+        let code =
+            self.codes.as_ref().map(|codes| codes.encode(&codes.rotate(vector, space.kernels()), space.kernels()));
+        let is_sound = frozen <= graph.births && floors.len() <= level + 1 && floors.iter().enumerate().all(stands);
+        is_sound.then_some(Survey { code, frozen, level, floors })
+    }
+
+    /// Brings the rows up to the links.
+    fn refresh(&mut self, space: Space) {
+        let changed = self.graph.take_changed();
+        if let (Some(neighbours), Some(codes)) = (&mut self.neighbours, &self.codes) {
+            changed.into_iter().for_each(|node| neighbours.refresh(node, &self.graph, codes, space));
+        }
+    }
+}
+
+impl Structure for Hnsw {
+    type Survey = Survey;
+
+    fn survey(&self, vector: &[f32], nth: u64, vectors: Vectors<'_>) -> Survey {
+        self.scratches.with(|scratch| self.graph.survey(vector, nth, self.measure(vectors), scratch))
+    }
+
+    fn insert(&mut self, node: u32, survey: &Survey, vectors: Vectors<'_>) {
+        if let (Some(codes), Some(code)) = (&mut self.codes, &survey.code) {
+            codes.put(node, code);
+        }
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.forget(node);
+        }
+        let measure = Measure { vectors, codes: self.codes.as_ref() };
+        self.graph.link_in(node, survey, measure, &mut self.target);
+        self.refresh(vectors.space);
     }
 
     fn remove(&mut self, node: u32, vectors: Vectors<'_>) {
-        self.take_out(node, vectors);
+        let measure = Measure { vectors, codes: self.codes.as_ref() };
+        self.graph.take_out(node, measure, &mut self.target);
+        self.refresh(vectors.space);
     }
 
     fn has_work(&self, _: &Points) -> bool {
@@ -36,10 +134,19 @@ impl Structure for Graph {
     fn work(&mut self, _: &Points, _: Space) {}
 
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
-        self.walk(ask, accepts, vectors)
+        self.search(ask, accepts, vectors)
+    }
+
+    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Fn(u32) -> f32 + 'a> {
+        let measure = self.measure(vectors);
+        self.codes.is_some().then(|| {
+            let mut target = Target::default();
+            measure.aim_at_vector(query, &mut target);
+            move |node| measure.near(&target, node).distance()
+        })
     }
 
     fn reached(&self, _: &Points, is_live: impl Fn(u32) -> bool) -> usize {
-        self.reached().into_iter().filter(|node| is_live(*node)).count()
+        self.graph.reached().into_iter().filter(|node| is_live(*node)).count()
     }
 }

@@ -1,32 +1,176 @@
 //! What a query does with the graph.
 
-use crate::near::Near;
+use std::sync::{Mutex, PoisonError};
+
+use crate::codes::Codes;
+use crate::kernels::prefetch;
+use crate::near::{Near, Nearest};
 use crate::queued::{Ask, Vectors};
 
-use super::beam::{Scratch, Walk};
-use super::graph::Graph;
+use super::Hnsw;
+use super::beam::Scratch;
+use super::neighbours::Neighbours;
 
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
 const COST_OF_A_PLACE: usize = 16;
+/// How much more a distance costs on a walk over what a filter accepts than in a scan, where the next one is known ahead.
+const DETOURS: usize = 3;
+/// Share of the points, one in so many, from which on a walk may take them all in and leave out what does not match at its end.
+const COMMON: usize = 4;
+/// Widest beam that is kept as a sorted list: beyond, moving its entries would cost more than a heap does.
+const WIDEST_POOL: usize = 1_024;
+/// Rows asked for before the one that is compared.
+const AHEAD: usize = 4;
 
-impl Graph {
+/// Memory of searches, lent to one at a time.
+#[derive(Default)]
+pub(super) struct Lent(Mutex<Vec<Scratch>>);
+
+impl Lent {
+    pub fn with<T>(&self, search: impl FnOnce(&mut Scratch) -> T) -> T {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = lock().pop().unwrap_or_default();
+        let found = search(&mut scratch);
+        lock().push(scratch);
+        found
+    }
+}
+
+impl Hnsw {
     /// The nearest nodes; none where a scan is cheaper, by the estimate or by what the walk met.
-    pub(super) fn walk(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
-        let Ask { query, points, matching, .. } = *ask;
-        let ef = ask.params.ef.unwrap_or(self.ef_construct).max(ask.k);
-        // A walk meets `matching / points` accepted nodes a step, so it costs about `16 ef points / matching` distances; a
-        // scan costs `matching`.
-        if matching.saturating_mul(matching) <= ef.saturating_mul(COST_OF_A_PLACE).saturating_mul(points) {
+    pub(super) fn search(
+        &self,
+        ask: &Ask<'_>,
+        accepts: impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+    ) -> Option<Vec<Near>> {
+        let Ask { points, matching, k, .. } = *ask;
+        let ef = ask.params.ef.unwrap_or(self.graph.ef_construct).max(k);
+        // A walk over all costs `ef` places; one that meets `matching / points` accepted nodes a step, so many times as much, and
+        // it is the slower kind. A scan costs `matching`.
+        let cost = ef.saturating_mul(COST_OF_A_PLACE);
+        let is_scan_cheaper = if ask.is_filtered {
+            matching.saturating_mul(matching) <= cost.saturating_mul(DETOURS).saturating_mul(points)
+        } else {
+            points <= cost
+        };
+        if is_scan_cheaper {
             return None;
         }
-        let entry = self.entry?;
-        let mut at = Near::new(vectors.to(query, entry), entry);
-        for floor in (1..=self.level(entry)).rev() {
-            at = self.descend(query, at, floor, vectors);
+        self.scratches.with(|scratch| {
+            // As many places as hold `ef` that match, if they are spread evenly.
+            let places = ef.saturating_mul(points) / matching.max(1);
+            let is_common = matching.saturating_mul(COMMON) >= points;
+            (is_common && places <= WIDEST_POOL)
+                .then(|| match self.neighbours.as_ref().zip(self.codes.as_ref()) {
+                    Some(rows) => self.walk_rows(rows, ask, places, &accepts, vectors, scratch),
+                    None => self.walk_links(ask, places, &accepts, vectors, scratch),
+                })
+                // Short of what was to be expected where those that match are elsewhere, or the beam was full of points that
+                // wait to be removed.
+                .filter(|(met, found)| found.len() >= k.min(points) && (!ask.is_filtered || 2 * met >= ef))
+                .map(|(_, found)| found)
+                .or_else(|| self.walk_accepted(ask, ef, &accepts, vectors, scratch))
+        })
+    }
+
+    /// Everything is accepted on the way, and what must not be told is left out at its end. Also says how many were met that
+    /// may be told.
+    fn walk_links(
+        &self,
+        ask: &Ask<'_>,
+        ef: usize,
+        accepts: &impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+        scratch: &mut Scratch,
+    ) -> (usize, Vec<Near>) {
+        let measure = self.measure(vectors);
+        measure.aim_at_vector(ask.query, &mut scratch.target);
+        let from = self.graph.land(&scratch.target, 0, measure);
+        self.graph.scout(from.into_iter(), 0, ef, measure, scratch);
+        let mut found: Vec<Near> = scratch.pool.nears().filter(|near| accepts(near.id())).collect();
+        let met = found.len();
+        found.truncate(ask.params.rerank_of(ask.k));
+        (met, self.compare_again(found, ask, vectors))
+    }
+
+    /// As [`Self::walk_links`], by estimates of all links of a node at once; the nodes it follows are measured.
+    fn walk_rows(
+        &self,
+        (neighbours, codes): (&Neighbours, &Codes),
+        ask: &Ask<'_>,
+        ef: usize,
+        accepts: &impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+        scratch: &mut Scratch,
+    ) -> (usize, Vec<Near>) {
+        let measure = self.measure(vectors);
+        let Scratch { target, signs, pool, seen, .. } = scratch;
+        let kernels = vectors.space.kernels();
+        let rotated = codes.rotate(ask.query, kernels);
+        measure.aim_at_code(&codes.encode(&rotated, kernels), target);
+        neighbours.aim(&rotated, kernels, signs);
+        seen.reset(self.graph.nodes());
+        pool.reset(ef);
+        let mut nearest = Nearest::new(ask.params.rerank_of(ask.k));
+        let mut met = 0;
+        self.graph.land(target, 1, measure).into_iter().for_each(|near| pool.offer(near));
+        while let Some(near) = pool.follow() {
+            if !seen.see(near.id()) {
+                continue;
+            }
+            // Whoever comes next, unless something nearer is met now, is fetched meanwhile.
+            if let Some(next) = pool.peek() {
+                measure.prefetch(next);
+                neighbours.prefetch(next);
+            }
+            let here = measure.near(target, near.id());
+            if accepts(near.id()) {
+                nearest.offer(here);
+                met += 1;
+            }
+            let worst = pool.worst();
+            neighbours.judge(near.id(), here.distance(), worst, signs, kernels, |node, estimate| {
+                if !seen.has(node) {
+                    pool.offer(Near::new(estimate, node));
+                }
+            });
         }
-        let walk = Walk { floor: 0, ef, budget: points / 2 };
+        (met, self.compare_again(nearest.into_sorted(), ask, vectors))
+    }
+
+    fn walk_accepted(
+        &self,
+        ask: &Ask<'_>,
+        ef: usize,
+        accepts: &impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Vec<Near>> {
+        let measure = self.measure(vectors);
+        measure.aim_at_vector(ask.query, &mut scratch.target);
+        let from = self.graph.land(&scratch.target, 0, measure)?;
         // Every node can be reached, so a walk that ends within its budget is short of nothing that matches: it has seen
-        // `ef` that match, or more than half of all and gave up.
-        self.beam(query, &[at], walk, accepts, vectors, &mut Scratch::default())
+        // `ef` that match, or so many that a scan is cheaper and gave up.
+        let budget = ask.matching.clamp(1, ask.points / 2);
+        let mut found = self.graph.search_accepted(from, ef, budget, accepts, measure, scratch)?;
+        found.truncate(ask.params.rerank_of(ask.k));
+        Some(self.compare_again(found, ask, vectors))
+    }
+
+    /// Distances by vectors in place of those by codes.
+    fn compare_again(&self, mut nears: Vec<Near>, ask: &Ask<'_>, vectors: Vectors<'_>) -> Vec<Near> {
+        if self.codes.is_none() {
+            return nears;
+        }
+        nears.iter().take(AHEAD).for_each(|near| prefetch(vectors.row(near.id())));
+        for at in 0..nears.len() {
+            if let Some(next) = nears.get(at + AHEAD) {
+                prefetch(vectors.row(next.id()));
+            }
+            let node = nears[at].id();
+            nears[at] = Near::new(vectors.to(ask.query, node), node);
+        }
+        nears
     }
 }

@@ -1,16 +1,17 @@
 use super::graph::NO_NODE;
 use super::*;
-use crate::config::Metric;
+use crate::config::{Metric, Profile};
 use crate::kernels::InstructionSet;
+use crate::points::NO_SLOT;
 use crate::queue::{BLOCK, Queue};
 use crate::queued::Queued;
 use crate::testing::{Rng, clustered};
 use crate::{Config, Index, Kind};
 
-impl Queued<Graph> {
+impl Queued<Hnsw> {
     /// Everything that must hold of a graph at any time.
     fn check(&self) {
-        let graph = &self.structure;
+        let graph = &self.structure.graph;
         let used: Vec<u32> = (0..graph.nodes()).filter(|node| graph.ancestry(*node).0 != 0).collect();
         assert_eq!(used.len(), self.points.len());
         let mut reached = graph.reached();
@@ -48,6 +49,11 @@ impl Queued<Graph> {
     }
 }
 
+fn hnsw(dim: usize, m: usize, ef_construct: usize, seed: u64) -> Hnsw {
+    let kind = Kind::Hnsw { m, ef_construct };
+    Hnsw::new(&Config { dim, metric: Metric::Euclid, kind, profile: Profile::Speed, seed }, m, ef_construct)
+}
+
 fn space() -> Space {
     Space::new(Metric::Euclid, &InstructionSet::best().kernels().expect("supported"))
 }
@@ -55,7 +61,8 @@ fn space() -> Space {
 /// Churns with `m` small, so that links are scarce and the tree has to work.
 fn churn(seed: u64, vectors: &[Vec<f32>], keep: f32) {
     let mut rng = Rng::new(seed);
-    let mut subject = Queued::new(vectors[0].len(), Graph::new(2 + rng.below(4), 10, seed));
+    let dim = vectors[0].len();
+    let mut subject = Queued::new(dim, hnsw(dim, 2 + rng.below(4), 10, seed));
     for round in 0..6_000 {
         let slot = rng.below(400) as u32;
         if rng.unit() < keep {
@@ -85,6 +92,9 @@ fn every_live_point_is_reachable_whatever_comes_and_goes() {
     for seed in 0..6 {
         churn(seed, &clustered(seed, 2_000, 6, 8), 0.6);
         churn(seed, &clustered(seed, 2_000, 6, 8), 0.35);
+        // With codes, and rows of neighbours.
+        churn(seed, &clustered(seed, 2_000, 40, 8), 0.5);
+        churn(seed, &clustered(seed, 500, 200, 8), 0.6);
         // Few places, many points on each.
         churn(seed, &clustered(seed, 5, 2, 2), 0.6);
     }
@@ -94,7 +104,7 @@ fn every_live_point_is_reachable_whatever_comes_and_goes() {
 fn children_of_a_crowded_root_find_parents_when_it_leaves() {
     // A star: all are nearest to the first, none to each other.
     for dim in [40, 200] {
-        let mut graph = Graph::new(2, 50, 1);
+        let mut graph = hnsw(dim, 2, 50, 1);
         let mut points = Points::new(dim);
         for slot in 0..dim {
             let mut vector = vec![0.0; dim];
@@ -102,15 +112,17 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
                 vector[slot] = 1.0;
             }
             let node = points.claim(slot as u32, &vector);
-            graph.link_in(node, Vectors { rows: &points.vectors, space: space() });
+            let vectors = Vectors { rows: &points.vectors, space: space() };
+            let survey = graph.survey(&vector, 1, vectors);
+            graph.insert(node, &survey, vectors);
         }
         // Oldest first, youngest first, and from the middle.
         let order: Vec<u32> = (0..dim as u32 / 2).chain((dim as u32 / 2 + 5..dim as u32).rev()).collect();
-        let mut subject = Queued::from_parts(points, graph, Queue::new(dim));
+        let mut subject = Queued::from_parts(points, graph, Queue::new(dim), Vec::new());
         subject.check();
         for slot in order {
             let node = subject.points.node_of(slot).expect("held");
-            subject.structure.take_out(node, Vectors { rows: &subject.points.vectors, space: space() });
+            subject.structure.remove(node, Vectors { rows: &subject.points.vectors, space: space() });
             subject.points.release(slot);
             subject.check();
         }
@@ -118,9 +130,10 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
 }
 
 /// The bytes after some thousand operations, merged in portions that `portion` draws.
-fn bytes_of(set: InstructionSet, mut portion: impl FnMut(usize) -> usize) -> Vec<u8> {
-    let config = Config { dim: 19, metric: Metric::Cosine, kind: Kind::Hnsw { m: 6, ef_construct: 30 }, seed: 99 };
-    let vectors = clustered(5, 4_000, 19, 12);
+fn bytes_of(dim: usize, set: InstructionSet, mut portion: impl FnMut(usize) -> usize) -> Vec<u8> {
+    let kind = Kind::Hnsw { m: 6, ef_construct: 30 };
+    let config = Config { dim, metric: Metric::Cosine, kind, profile: Profile::Speed, seed: 99 };
+    let vectors = clustered(5, 4_000, dim, 12);
     let mut rng = Rng::new(17);
     let mut index = Index::new(config).expect("valid");
     index.use_instruction_set(set).expect("supported");
@@ -149,12 +162,87 @@ fn bytes_of(set: InstructionSet, mut portion: impl FnMut(usize) -> usize) -> Vec
 
 #[test]
 fn the_graph_depends_on_operations_alone() {
-    let expected = bytes_of(InstructionSet::Scalar, |_| 1);
-    for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
-        assert!(bytes_of(set, |_| usize::MAX) == expected, "merged at once, {set:?}");
-        assert!(bytes_of(set, |_| 0) == expected, "merged at the end, {set:?}");
-        let mut rng = Rng::new(4);
-        assert!(bytes_of(set, |i| if i % 700 == 0 { rng.below(900) } else { rng.below(2) }) == expected, "{set:?}");
+    for dim in [19, 200] {
+        let expected = bytes_of(dim, InstructionSet::Scalar, |_| 1);
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
+            assert!(bytes_of(dim, set, |_| usize::MAX) == expected, "merged at once, {set:?}");
+            assert!(bytes_of(dim, set, |_| 0) == expected, "merged at the end, {set:?}");
+            let mut rng = Rng::new(4);
+            let portion = |i| if i % 700 == 0 { rng.below(900) } else { rng.below(3) };
+            assert!(bytes_of(dim, set, portion) == expected, "{set:?}");
+        }
+    }
+}
+
+/// What rows say of links is what they would say if they were made anew.
+#[test]
+fn rows_of_neighbours_are_a_function_of_links_and_codes() {
+    let dim = 200;
+    let vectors = clustered(3, 1_000, dim, 8);
+    let mut rng = Rng::new(8);
+    let mut subject = Queued::new(dim, hnsw(dim, 4, 20, 1));
+    for _ in 0..3_000 {
+        let slot = rng.below(600) as u32;
+        if rng.below(3) == 0 {
+            subject.delete(slot, space());
+        } else {
+            subject.upsert(slot, &vectors[rng.below(1_000)], space());
+        }
+        subject.merge(3, space());
+    }
+    let Queued { points, structure, .. } = &subject;
+    let (kept, codes) = (structure.neighbours.as_ref().expect("rows"), structure.codes.as_ref().expect("codes"));
+    let mut anew = Neighbours::new(codes.width(), 8);
+    let vectors = Vectors { rows: &points.vectors, space: space() };
+    let query: Vec<f32> = (0..dim).map(|_| rng.normal()).collect();
+    let (mut signs, mut target) = (neighbours::Signs::default(), Target::default());
+    let measure = structure.measure(vectors);
+    measure.aim_at_vector(&query, &mut target);
+    kept.aim(&codes.rotate(&query, space().kernels()), space().kernels(), &mut signs);
+    let (mut judged, mut off) = (0, 0.0);
+    for node in (0..points.nodes()).filter(|node| points.slot_of(*node) != NO_SLOT) {
+        anew.refresh(node, &structure.graph, codes, space());
+        let here = measure.near(&target, node).distance();
+        let tell = |rows: &Neighbours| {
+            let mut told = Vec::new();
+            rows.judge(node, here, f32::INFINITY, &signs, space().kernels(), |link, estimate| {
+                told.push((link, estimate.to_bits()));
+            });
+            told.sort_unstable();
+            told
+        };
+        let told = tell(kept);
+        assert_eq!(told, tell(&anew));
+        let mut links = structure.graph.links(node, 0).to_vec();
+        links.sort_unstable();
+        assert_eq!(told.iter().map(|(link, _)| *link).collect::<Vec<_>>(), links);
+        for (link, estimate) in told {
+            let right = measure.near(&target, link).distance();
+            off += f64::from((f32::from_bits(estimate) - right).abs() / right);
+            judged += 1;
+        }
+    }
+    let off = off / f64::from(judged);
+    assert!(off < 0.12, "{judged} estimates are off by {off:.3} on average");
+}
+
+#[test]
+fn threads_change_no_graph() {
+    let bytes = |dim, threads| {
+        let kind = Kind::Hnsw { m: 6, ef_construct: 30 };
+        let config = Config { dim, metric: Metric::Dot, kind, profile: Profile::Speed, seed: 5 };
+        let vectors = clustered(6, 1_500, dim, 12);
+        let mut index = Index::new(config).expect("valid");
+        let points = || (0..).zip(&vectors).map(|(slot, vector): (u32, &Vec<f32>)| (slot % 1_200, vector.as_slice()));
+        index.extend(points(), threads, |_| ()).expect("valid");
+        assert_eq!((index.pending(), index.reachable()), (0, 1_200));
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).expect("memory");
+        bytes
+    };
+    for dim in [12, 196] {
+        let expected = bytes(dim, 1);
+        assert!([2, 3, 300].into_iter().all(|threads| bytes(dim, threads) == expected));
     }
 }
 

@@ -9,10 +9,8 @@
 //! keeps its choice of the others. The parent is the nearest older node that has room: mostly a link that diversity
 //! would have kept anyway.
 
-use crate::near::Near;
-
-use super::Vectors;
 use super::graph::{Graph, NO_NODE};
+use super::measure::{Measure, Target};
 
 impl Graph {
     pub(super) fn is_tree_link(&self, a: u32, b: u32) -> bool {
@@ -37,31 +35,31 @@ impl Graph {
     /// Where there is no room it walks down through children that are older than the orphan. Where all are younger, the
     /// orphan takes the place of the youngest, which becomes the orphan, below the one that took its place. Ends,
     /// because a walk goes down a tree and orphans grow younger.
-    pub(super) fn adopt(&mut self, mut orphan: u32, mut at: u32, vectors: Vectors<'_>) {
+    pub(super) fn adopt(&mut self, mut orphan: u32, mut at: u32, measure: Measure<'_>, target: &mut Target) {
         loop {
             debug_assert!(self.is_older(at, orphan), "a parent must be older");
             if self.has_room(at) {
-                return self.attach(orphan, at, vectors);
+                return self.attach(orphan, at, measure, target);
             }
             let children = self.children_of(at);
-            let older = children.iter().filter(|child| self.is_older(**child, orphan));
-            if let Some(near) = older.map(|child| Near::new(vectors.between(orphan, *child), *child)).min() {
+            let older = children.iter().copied().filter(|child| self.is_older(*child, orphan));
+            if let Some(near) = measure.sorted(orphan, older, target).first() {
                 at = near.id();
             } else {
                 let youngest = children.into_iter().max_by_key(|child| self.birth[*child as usize]);
                 let youngest = youngest.expect("a node without room has children");
                 self.detach(youngest);
-                self.attach(orphan, at, vectors);
+                self.attach(orphan, at, measure, target);
                 (at, orphan) = (orphan, youngest);
             }
         }
     }
 
-    fn attach(&mut self, child: u32, parent: u32, vectors: Vectors<'_>) {
+    fn attach(&mut self, child: u32, parent: u32, measure: Measure<'_>, target: &mut Target) {
         self.parent[child as usize] = parent;
         self.children[parent as usize] += 1;
-        self.relink(parent, 0, &[child], vectors);
-        self.relink(child, 0, &[parent], vectors);
+        self.relink(parent, 0, &[child], measure, target);
+        self.relink(child, 0, &[parent], measure, target);
     }
 
     /// Makes a node an orphan; the links stay, as links like others.

@@ -20,44 +20,40 @@ pub(crate) struct Lists {
     pub lists: Vec<List>,
     /// By node: list and place.
     places: Vec<(u32, u32)>,
-    room: Room,
+    /// Memory that filing works in.
+    decoded: Vec<f32>,
 }
 
-/// Memory that encoding works in.
-#[derive(Default)]
-struct Room {
-    products: Vec<f32>,
-    residual: Vec<f32>,
-    decoded: Vec<f32>,
-    codes: Vec<u8>,
+/// Where a point is put, and how it is written there.
+pub(crate) struct Filing {
+    pub list: usize,
+    pub codes: Vec<u8>,
 }
 
 impl Lists {
     pub fn new(trained_for: usize, coarse: Coarse, codebook: Codebook) -> Self {
         let lists = (0..coarse.len()).map(|_| List::default()).collect();
-        Self { trained_for, coarse, codebook, lists, places: Vec::new(), room: Room::default() }
+        Self { trained_for, coarse, codebook, lists, places: Vec::new(), decoded: Vec::new() }
     }
 
-    /// Puts a node on the list of its nearest centroid.
-    pub fn insert(&mut self, node: u32, vector: &[f32], space: Space) {
-        let list = self.coarse.nearest(vector, space.kernels(), &mut self.room.products);
-        residual(&self.coarse, list, vector, space.metric(), &mut self.room.residual);
+    /// The list of the nearest centroid, and the codes there.
+    pub fn survey(&self, vector: &[f32], space: Space) -> Filing {
+        let list = self.coarse.nearest(vector, space.kernels(), &mut Vec::new());
+        let (mut rest, mut codes) = (Vec::new(), Vec::new());
+        residual(&self.coarse, list, vector, space.metric(), &mut rest);
         match along(space.metric(), vector, space.kernels()) {
-            Some((weight, direction)) => {
-                self.codebook.encode_along(&self.room.residual, &direction, weight, &mut self.room.codes);
-            }
-            None => self.codebook.encode(&self.room.residual, &mut self.room.codes),
+            Some((weight, direction)) => self.codebook.encode_along(&rest, &direction, weight, &mut codes),
+            None => self.codebook.encode(&rest, &mut codes),
         }
-        let codes = std::mem::take(&mut self.room.codes);
-        self.file(node, list, &codes, space);
-        self.room.codes = codes;
+        Filing { list, codes }
     }
 
     /// Puts a node on a list.
-    pub fn file(&mut self, node: u32, list: usize, codes: &[u8], space: Space) {
+    pub fn file(&mut self, node: u32, Filing { list, codes }: &Filing, space: Space) {
+        let list = *list;
         let bias = (space.metric() == Metric::Euclid).then(|| {
-            self.codebook.decode(codes, &mut self.room.decoded);
-            bias(self.coarse.row(list), &self.room.decoded, space.kernels())
+            self.codebook.decode(codes, &mut self.decoded);
+            bias(self.coarse.row(list), &self.decoded, space.kernels())
         });
         let at = self.lists[list].push(node, codes, bias, self.codebook.padded());
         let node = node as usize;

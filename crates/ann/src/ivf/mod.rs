@@ -24,7 +24,7 @@ use crate::space::Space;
 
 pub(crate) use coarse::Coarse;
 pub(crate) use codebook::Codebook;
-pub(crate) use lists::Lists;
+pub(crate) use lists::{Filing, Lists};
 use training::Training;
 
 /// Points from which on lists are worth learning: comparing with fewer takes less than a tenth of a millisecond.
@@ -70,9 +70,16 @@ impl Ivf {
 }
 
 impl Structure for Ivf {
-    fn insert(&mut self, node: u32, vectors: Vectors<'_>) {
-        if let Some(lists) = &mut self.lists {
-            lists.insert(node, vectors.row(node), vectors.space);
+    /// None until lists are learnt.
+    type Survey = Option<Filing>;
+
+    fn survey(&self, vector: &[f32], _: u64, vectors: Vectors<'_>) -> Option<Filing> {
+        self.lists.as_ref().map(|lists| lists.survey(vector, vectors.space))
+    }
+
+    fn insert(&mut self, node: u32, survey: &Option<Filing>, vectors: Vectors<'_>) {
+        if let (Some(lists), Some(filing)) = (&mut self.lists, survey) {
+            lists.file(node, filing, vectors.space);
         }
     }
 
@@ -115,6 +122,10 @@ impl Structure for Ivf {
         // Where fewer match than was thought, the lists looked at held few of them.
         let least = if ask.is_filtered { rerank } else { ask.k };
         Some(lists.search(ask.query, nprobe, rerank, least, accepts, vectors))
+    }
+
+    fn comparison<'a>(&'a self, _: &[f32], _: Vectors<'a>) -> Option<impl Fn(u32) -> f32 + 'a> {
+        None::<fn(u32) -> f32>
     }
 
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {

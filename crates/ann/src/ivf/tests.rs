@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Metric;
+use crate::config::{Metric, Profile};
 use crate::kernels::InstructionSet;
 use crate::testing::{Rng, clustered, normalised};
 
@@ -103,7 +103,9 @@ fn lists_do_not_depend_on_the_instruction_set_nor_on_when_work_is_done() {
     let vectors = clustered(4, 1_500, 11, 9);
     let made = |set: InstructionSet, metric, most: usize| {
         let kind = crate::Kind::IvfPq { nlist: Some(30), subquantizers: None };
-        let mut index = crate::Index::new(crate::Config { dim: 11, metric, kind, seed: 1 }).expect("valid");
+        let mut index =
+            crate::Index::new(crate::Config { dim: 11, metric, kind, profile: Profile::default(), seed: 1 })
+                .expect("valid");
         index.use_instruction_set(set).expect("supported");
         for (slot, vector) in (0..).zip(&vectors) {
             index.upsert(slot % 1_100, vector).expect("valid");

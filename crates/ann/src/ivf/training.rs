@@ -103,7 +103,8 @@ impl Training {
             Phase::File { at, mut lists } => {
                 let end = points.nodes().min(at + PIECE as u32);
                 for node in (at..end).filter(|node| points.slot_of(*node) != NO_SLOT) {
-                    lists.insert(node, points.vectors.row(node), space);
+                    let filing = lists.survey(points.vectors.row(node), space);
+                    lists.file(node, &filing, space);
                 }
                 if end == points.nodes() {
                     return Ok(*lists);

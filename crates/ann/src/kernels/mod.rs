@@ -8,8 +8,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod bytes;
 pub(crate) mod columns;
+pub(crate) mod estimates;
 pub(crate) mod fast_scan;
+pub(crate) mod lanes;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,13 @@ pub(crate) struct Kernels {
     pub manhattan: Kernel,
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
+    pub byte_dot: bytes::ByteDot,
+    pub hadamard: lanes::Hadamard,
+    pub largest: lanes::Largest,
+    pub to_bytes: lanes::ToBytes,
+    pub sign_sums: lanes::SignSums,
+    pub way: lanes::Way,
+    pub estimates: estimates::Estimates,
 }
 
 /// Which instructions compute distances. The results are the same bits, only the speed differs.
@@ -36,7 +46,7 @@ pub enum InstructionSet {
     Scalar,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with AVX-512 F and BW.
+    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: Ice Lake, Zen 4 and later.
     Avx512,
 }
 
@@ -60,7 +70,12 @@ impl InstructionSet {
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
-                Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+                Self::Avx2.is_supported()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,
@@ -109,9 +124,25 @@ impl InstructionSet {
                 columns: |vector, columns, out| unsafe { columns::x86::avx2(vector, columns, out) },
                 // SAFETY: as above.
                 fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::avx2(block, table, limit, sums) },
+                // SAFETY: as above.
+                byte_dot: |code, query| unsafe { bytes::x86::avx2(code, query) },
+                // SAFETY: as above.
+                hadamard: |window, signs| unsafe { lanes::x86::avx2::hadamard(window, signs) },
+                // SAFETY: as above.
+                largest: |numbers| unsafe { lanes::x86::avx2::largest(numbers) },
+                // SAFETY: as above.
+                to_bytes: |numbers, inverse, bytes| unsafe { lanes::x86::avx2::to_bytes(numbers, inverse, bytes) },
+                // SAFETY: as above.
+                sign_sums: |numbers, inverse, largest, table| unsafe {
+                    lanes::x86::avx2::sign_sums(numbers, inverse, largest, table)
+                },
+                // SAFETY: as above.
+                way: |from, to, positive| unsafe { lanes::x86::avx2::way(from, to, positive) },
+                // SAFETY: as above.
+                estimates: |judged, out| unsafe { estimates::x86::avx2(judged, out) },
             },
             Self::Avx512 => Kernels {
-                // SAFETY: `kernels` hands these out only after AVX-512 F was detected; so for all.
+                // SAFETY: `kernels` hands these out only after all of AVX-512 that it names was detected; so for all.
                 dot: |a, b| unsafe { avx512::dot(a, b) },
                 // SAFETY: as above.
                 squared_euclid: |a, b| unsafe { avx512::squared_euclid(a, b) },
@@ -119,8 +150,24 @@ impl InstructionSet {
                 manhattan: |a, b| unsafe { avx512::manhattan(a, b) },
                 // SAFETY: as above.
                 columns: |vector, columns, out| unsafe { columns::x86::avx512(vector, columns, out) },
-                // SAFETY: as above, and AVX-512 BW.
+                // SAFETY: as above.
                 fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::avx512(block, table, limit, sums) },
+                // SAFETY: as above.
+                byte_dot: |code, query| unsafe { bytes::x86::vnni(code, query) },
+                // SAFETY: as above.
+                hadamard: |window, signs| unsafe { lanes::x86::avx512::hadamard(window, signs) },
+                // SAFETY: as above.
+                largest: |numbers| unsafe { lanes::x86::avx512::largest(numbers) },
+                // SAFETY: as above.
+                to_bytes: |numbers, inverse, bytes| unsafe { lanes::x86::avx512::to_bytes(numbers, inverse, bytes) },
+                // SAFETY: as above.
+                sign_sums: |numbers, inverse, largest, table| unsafe {
+                    lanes::x86::avx512::sign_sums(numbers, inverse, largest, table)
+                },
+                // SAFETY: as above.
+                way: |from, to, positive| unsafe { lanes::x86::avx512::way(from, to, positive) },
+                // SAFETY: as above.
+                estimates: |judged, out| unsafe { estimates::x86::avx512(judged, out) },
             },
         }
     }
@@ -140,7 +187,7 @@ pub(crate) fn prefetch<T>(row: &[T]) {
         /// Bytes of a cache line.
         const LINE: usize = 64;
         /// Lines asked for by row, at most.
-        const LINES: usize = 8;
+        const LINES: usize = 32;
         for start in (0..size_of_val(row)).step_by(LINE).take(LINES) {
             #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
             // SAFETY: a prefetch is a hint that cannot fault, and the address lies inside `row` anyway.

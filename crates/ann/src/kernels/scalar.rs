@@ -1,12 +1,24 @@
 //! The definition of every kernel.
 
-use super::{Kernels, columns, fast_scan};
+use super::{Kernels, bytes, columns, estimates, fast_scan, lanes};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
 const LANES: usize = 64;
 
-pub(super) const KERNELS: Kernels =
-    Kernels { dot, squared_euclid, manhattan, columns: columns::scalar, fast_scan: fast_scan::scalar };
+pub(super) const KERNELS: Kernels = Kernels {
+    dot,
+    squared_euclid,
+    manhattan,
+    columns: columns::scalar,
+    fast_scan: fast_scan::scalar,
+    byte_dot: bytes::scalar,
+    hadamard: |window, signs| lanes::hadamard(window, signs),
+    largest: |numbers| lanes::largest(numbers),
+    to_bytes: |numbers, inverse, bytes| lanes::to_bytes(numbers, inverse, bytes),
+    sign_sums: |numbers, inverse, largest, table| lanes::sign_sums(numbers, inverse, largest, table),
+    way: |from, to, positive| lanes::way(from, to, positive),
+    estimates: estimates::scalar,
+};
 
 /// Inner product.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {

@@ -110,3 +110,102 @@ fn twins_multiply_columns_alike() {
         }
     }
 }
+
+fn others() -> impl Iterator<Item = (InstructionSet, Kernels)> {
+    let supported = InstructionSet::ALL.into_iter().filter(|set| set.is_supported());
+    supported.map(|set| (set, set.kernels().expect("supported")))
+}
+
+#[test]
+fn twins_multiply_bytes_alike() {
+    use crate::memory::{Line, bytes_of, bytes_of_mut};
+    let lines = |len: usize, mut draw: Box<dyn FnMut() -> u8>| {
+        let mut lines = vec![Line::ZERO; len];
+        bytes_of_mut(&mut lines).iter_mut().for_each(|byte| *byte = draw());
+        lines
+    };
+    for len in 0..40 {
+        let mut rng = Rng::new(len as u64);
+        // Whatever there is, and the extremes alone: pairs of products that overflow 16 bits.
+        let cases = [
+            (lines(len, Box::new(move || rng.below(256) as u8)), {
+                let mut rng = Rng::new(100 + len as u64);
+                lines(len, Box::new(move || rng.below(256) as u8))
+            }),
+            (lines(len, Box::new(|| 255)), lines(len, Box::new(|| 0x80))),
+            (lines(len, Box::new(|| 255)), lines(len, Box::new(|| 0x7f))),
+        ];
+        for (code, query) in &cases {
+            let pairs = bytes_of(code).iter().zip(bytes_of(query));
+            let expected: i64 = pairs.map(|(x, y)| i64::from(*x) * i64::from(y.cast_signed())).sum();
+            for (set, kernels) in others() {
+                assert_eq!(i64::from((kernels.byte_dot)(code, query)), expected, "{set:?}, {len} lines");
+            }
+        }
+    }
+}
+
+#[test]
+fn twins_transform_alike_and_keep_lengths() {
+    for power in 0..12 {
+        let mut rng = Rng::new(power);
+        let before: Vec<f32> = (0..1 << power).map(|_| rng.normal()).collect();
+        let signs: Vec<f32> = before.iter().map(|_| if rng.below(2) == 0 { 1.0 } else { -1.0 }).collect();
+        let run = |kernels: &Kernels| {
+            let mut window = before.clone();
+            (kernels.hadamard)(&mut window, &signs);
+            window
+        };
+        let expected = run(&scalar::KERNELS);
+        for (set, kernels) in others() {
+            let found = run(&kernels);
+            assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{set:?}, 2^{power}");
+        }
+        // Row `i` of the matrix has the sign of the number of bits that `i` and the column share.
+        let scale = 1.0 / f64::from(1 << power).sqrt();
+        for (i, found) in expected.iter().enumerate().step_by(7) {
+            let signed = before.iter().zip(&signs).enumerate().map(|(j, (x, sign))| {
+                let x = f64::from(x * sign);
+                if (i & j).count_ones() % 2 == 0 { x } else { -x }
+            });
+            assert!((f64::from(*found) - scale * signed.sum::<f64>()).abs() < 1e-4, "2^{power}, number {i}");
+        }
+    }
+}
+
+#[test]
+fn twins_describe_ways_and_links_alike() {
+    use estimates::{Column, Judged};
+    for len in (4..200).step_by(4) {
+        let mut rng = Rng::new(len as u64);
+        let mut code = || (0..len).map(|_| 1 + rng.below(255) as u8).collect::<Vec<_>>();
+        let (a, b) = (code(), code());
+        let mut expected_signs = vec![0; len];
+        let expected = (scalar::KERNELS.way)((&a, 0.3), (&b, 0.2), &mut expected_signs);
+        for (set, kernels) in others() {
+            let mut signs = vec![7; len];
+            assert_eq!((kernels.way)((&a, 0.3), (&b, 0.2), &mut signs), expected, "{set:?}, {len}");
+            assert_eq!(signs, expected_signs, "{set:?}, {len}");
+        }
+        let square: f64 = a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| ((f64::from(*b) - 128.0) * 0.2 - (f64::from(*a) - 128.0) * 0.3).powi(2))
+            .sum();
+        assert!((f64::from(expected.square) - square).abs() < 1e-3 * square.max(1.0));
+        let mut column = || -> Column { std::array::from_fn(|_| rng.normal().to_le_bytes()) };
+        let (added, factors) = (column(), column());
+        let sums = std::array::from_fn(|_| rng.below(65_536) as u16);
+        for worst in [f32::INFINITY, 0.0, f32::NEG_INFINITY] {
+            let judged =
+                Judged { sums: &sums, above: 100.0, scale: 0.01, added: &added, factors: &factors, here: 0.7, worst };
+            let run = |kernels: &Kernels| {
+                let mut out = [0.0; 32];
+                let less = (kernels.estimates)(judged, &mut out);
+                (less, out.map(f32::to_bits))
+            };
+            let expected = run(&scalar::KERNELS);
+            others().for_each(|(set, kernels)| assert_eq!(run(&kernels), expected, "{set:?}, {worst}"));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::{BLOCK_BYTES, MAGIC, ReadError, VERSION};
+use super::{BLOCK_BYTES, MAGIC, OLDEST, ReadError, VERSION};
 
 fn checksum(block: u64, content: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&block.to_le_bytes()), content)
@@ -76,21 +76,27 @@ pub(super) struct Source<'a, R> {
     at: usize,
     /// Number of the next block.
     block: u64,
+    version: u32,
 }
 
 impl<'a, R: Read> Source<'a, R> {
     pub fn new(input: &'a mut R) -> Result<Self, ReadError> {
-        let mut source = Self { input, content: Vec::new(), at: 0, block: 0 };
+        let mut source = Self { input, content: Vec::new(), at: 0, block: 0, version: 0 };
         let mut magic = [0; 8];
         source.fill(&mut magic)?;
         if magic != MAGIC {
             return Err(ReadError::Foreign { found: magic });
         }
-        let found = source.header_u32()?;
-        if found != VERSION {
-            return Err(ReadError::Version { found });
+        source.version = source.header_u32()?;
+        if !(OLDEST..=VERSION).contains(&source.version) {
+            return Err(ReadError::Version { found: source.version });
         }
         Ok(source)
+    }
+
+    /// The format it is written in.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     fn fill(&mut self, into: &mut [u8]) -> Result<(), ReadError> {

@@ -12,8 +12,11 @@ pub(crate) use writer::write;
 /// First bytes of every snapshot.
 const MAGIC: [u8; 8] = *b"MRDN-ANN";
 
-/// The format this code writes, and the only one it reads.
-const VERSION: u32 = 1;
+/// The format this code writes.
+const VERSION: u32 = 2;
+
+/// The oldest format it reads.
+const OLDEST: u32 = 1;
 
 /// Content of a block, at most.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -37,7 +40,7 @@ pub enum ReadError {
         found: [u8; 8],
     },
     /// Written by another version.
-    #[error("index snapshot of format {found}, this program reads {VERSION}")]
+    #[error("index snapshot of format {found}, this program reads {OLDEST} to {VERSION}")]
     Version {
         /// The snapshot's.
         found: u32,

@@ -1,10 +1,10 @@
 use std::io::Read;
 
-use crate::config::{Config, Kind, Metric};
+use crate::config::{Config, Kind, Metric, Profile};
 use crate::flat::Flat;
-use crate::hnsw::{Graph, MAX_LEVEL, NO_NODE};
+use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Survey};
 use crate::index::{Body, Index};
-use crate::ivf::{Coarse, Codebook, Ivf, Lists};
+use crate::ivf::{Coarse, Codebook, Filing, Ivf, Lists};
 use crate::kernels::InstructionSet;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
@@ -22,15 +22,23 @@ pub(crate) fn read(input: &mut impl Read) -> Result<Index, ReadError> {
     let body = match config.kind {
         Kind::Flat => Body::Flat(Flat { points }),
         Kind::Hnsw { m, ef_construct } => {
-            let graph = graph(Graph::new(m, ef_construct, config.seed), &points, &mut source)?;
+            let mut hnsw = Hnsw::new(&config, m, ef_construct);
+            graph(&mut hnsw.graph, &points, &mut source)?;
+            hnsw.restore(&points, space(&config));
             let queue = queue(config.dim, &mut source)?;
-            Body::Hnsw(Box::new(Queued::from_parts(points, graph, queue)))
+            let mut nth = 0;
+            let surveys = surveys(&queue, &mut source, |vector, source| {
+                nth += 1;
+                survey(&hnsw, (vector, nth), space(&config), source)
+            })?;
+            Body::Hnsw(Box::new(Queued::from_parts(points, hnsw, queue, surveys)))
         }
         Kind::IvfPq { nlist, .. } => {
             let parts = config.subquantizers();
             let lists = lists(&config, parts, &points, &mut source)?;
             let queue = queue(config.dim, &mut source)?;
-            Body::IvfPq(Box::new(Queued::from_parts(points, Ivf::from_parts(nlist, parts, lists), queue)))
+            let surveys = surveys(&queue, &mut source, |_, source| filing(lists.as_ref(), parts, source))?;
+            Body::IvfPq(Box::new(Queued::from_parts(points, Ivf::from_parts(nlist, parts, lists), queue, surveys)))
         }
     };
     source.finish()?;
@@ -56,9 +64,19 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
         }
         _ => return Err(source.invalid("unknown kind of index")),
     };
-    let config = Config { dim, metric, kind, seed };
+    let profile = match if source.version() == 1 { 0 } else { source.u8()? } {
+        0 => Profile::Balanced,
+        1 => Profile::Speed,
+        _ => return Err(source.invalid("unknown profile")),
+    };
+    let config = Config { dim, metric, kind, profile, seed };
     config.check().map_err(|_| source.invalid("a parameter is out of its range"))?;
     Ok(config)
+}
+
+/// What derived parts are computed with.
+fn space(config: &Config) -> Space {
+    Space::new(config.metric, &InstructionSet::best().kernels().expect("the best set is chosen among supported ones"))
 }
 
 fn points(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
@@ -82,7 +100,7 @@ fn points(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Points, Read
     }
 }
 
-fn graph(mut graph: Graph, points: &Points, source: &mut Source<'_, impl Read>) -> Result<Graph, ReadError> {
+fn graph(graph: &mut Graph, points: &Points, source: &mut Source<'_, impl Read>) -> Result<(), ReadError> {
     graph.births = source.u64()?;
     graph.entry = Some(source.u32()?).filter(|entry| *entry != NO_NODE);
     for node in 0..points.nodes() {
@@ -111,7 +129,7 @@ fn graph(mut graph: Graph, points: &Points, source: &mut Source<'_, impl Read>) 
             }
         }
     }
-    if graph.restored() { Ok(graph) } else { Err(source.invalid("entry, births or parents contradict each other")) }
+    if graph.restored() { Ok(()) } else { Err(source.invalid("entry, births or parents contradict each other")) }
 }
 
 fn lists(
@@ -133,7 +151,7 @@ fn lists(
     }
     let mut codebook = Codebook::new(config.dim, parts);
     source.vector(codebook.values_mut())?;
-    let space = Space::new(config.metric, &InstructionSet::Scalar.kernels().expect("runs everywhere"));
+    let space = space(config);
     let mut lists = Lists::new(trained_for, Coarse::new(config.dim, rows, space.kernels()), codebook);
     let mut codes = Vec::new();
     for list in 0..count {
@@ -147,10 +165,71 @@ fn lists(
             if node >= points.nodes() || points.slot_of(node) == NO_SLOT || lists.holds(node) {
                 return Err(source.invalid("a node on a list is free or on two lists"));
             }
-            lists.file(node, list, &codes, space);
+            lists.file(node, &Filing { list, codes: codes.clone() }, space);
         }
     }
     if lists.nodes().count() == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
+}
+
+/// The steps that are left of a block which is half taken, and a place for each that it has.
+fn surveys<T, R: Read>(
+    queue: &Queue,
+    source: &mut Source<'_, R>,
+    mut read: impl FnMut(&[f32], &mut Source<'_, R>) -> Result<T, ReadError>,
+) -> Result<Vec<Option<T>>, ReadError> {
+    let (taken, steps) = (queue.taken(), queue.steps().unwrap_or(0));
+    if taken == 0 {
+        return Ok(Vec::new());
+    }
+    let mut surveys: Vec<Option<T>> = (0..taken).map(|_| None).collect();
+    // The first version sought places one by one: those that are left are sought when their turn comes.
+    let told = if source.version() == 1 { steps..steps } else { taken..steps };
+    for step in told {
+        let survey = match (source.u8()?, queue.step(step)) {
+            (0, _) => None,
+            (1, (_, Some(vector))) => Some(read(vector, source)?),
+            _ => return Err(source.invalid("a place is told for what has none")),
+        };
+        surveys.push(survey);
+    }
+    Ok(surveys)
+}
+
+fn survey(
+    hnsw: &Hnsw,
+    point: (&[f32], u64),
+    space: Space,
+    source: &mut Source<'_, impl Read>,
+) -> Result<Survey, ReadError> {
+    let frozen = source.u64()?;
+    let mut floors = vec![Vec::new(); usize::from(source.u8()?)];
+    for floor in &mut floors {
+        for _ in 0..source.u16()? {
+            floor.push(source.u32()?);
+        }
+    }
+    let survey = hnsw.restore_survey(point, frozen, floors, space);
+    survey.ok_or_else(|| source.invalid("a place is told that is nowhere"))
+}
+
+fn filing(
+    lists: Option<&Lists>,
+    parts: usize,
+    source: &mut Source<'_, impl Read>,
+) -> Result<Option<Filing>, ReadError> {
+    let list = source.u32()?;
+    if list == u32::MAX && lists.is_none() {
+        return Ok(None);
+    }
+    let mut codes = Vec::new();
+    for _ in 0..parts {
+        codes.push(source.u8()?);
+    }
+    let stands = lists.is_some_and(|lists| (list as usize) < lists.coarse.len()) && codes.iter().all(|code| *code < 16);
+    if !stands {
+        return Err(source.invalid("a place is told that is nowhere"));
+    }
+    Ok(Some(Filing { list: list as usize, codes }))
 }
 
 fn queue(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {

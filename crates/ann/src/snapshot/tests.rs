@@ -1,15 +1,17 @@
 use super::*;
-use crate::config::{Config, Kind, Metric};
+use crate::config::{Config, Kind, Metric, Profile};
 use crate::index::{Index, SearchParams};
 use crate::testing::clustered;
 
+/// In the middle of a block.
 fn sample(kind: Kind) -> Index {
-    let mut index = Index::new(Config { dim: 5, metric: Metric::Euclid, kind, seed: 3 }).expect("valid");
+    let config = Config { dim: 5, metric: Metric::Euclid, kind, profile: Profile::default(), seed: 3 };
+    let mut index = Index::new(config).expect("valid");
     for (slot, vector) in (0..).zip(clustered(1, 400, 5, 4)) {
         index.upsert(slot % 370, &vector).expect("valid");
     }
     (0..40).for_each(|slot| assert!(index.delete(slot)));
-    index.merge(200);
+    index.merge(400);
     index
 }
 
@@ -80,8 +82,8 @@ fn errors_name_what_they_found() {
     let error = |bytes: &[u8]| Index::read_from(&mut &*bytes).err().map(|e| e.to_string()).unwrap_or_default();
     assert_eq!(error(b"PK-ZIPPED, or so"), "not an index snapshot: it begins with [50, 4b, 2d, 5a, 49, 50, 50, 45]");
     let mut future = written.clone();
-    future[8] = 2;
-    assert_eq!(error(&future), "index snapshot of format 2, this program reads 1");
+    future[8] = 3;
+    assert_eq!(error(&future), "index snapshot of format 3, this program reads 1 to 2");
     let mut changed = written.clone();
     changed[100] ^= 1;
     assert!(error(&changed).starts_with("index snapshot, block 0: checksum "), "{}", error(&changed));
@@ -120,7 +122,8 @@ fn forged_contents_never_panic() {
 
 #[test]
 fn blocks_that_change_places_are_refused() {
-    let mut index = Index::new(Config { dim: 1_024, metric: Metric::Dot, kind: Kind::Flat, seed: 0 }).expect("valid");
+    let config = Config { dim: 1_024, metric: Metric::Dot, kind: Kind::Flat, profile: Profile::default(), seed: 0 };
+    let mut index = Index::new(config).expect("valid");
     for slot in 0..600 {
         index.upsert(slot, &vec![slot as f32; 1_024]).expect("valid");
     }
@@ -134,16 +137,18 @@ fn blocks_that_change_places_are_refused() {
     assert!(matches!(refused, Err(ReadError::Checksum { block: 0, .. })));
 }
 
-/// An index of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by the first version of this format: slot
-/// `i` at `(i, 0)`, every tenth deleted, 256 operations merged.
-const GOLDEN: &[u8] = include_bytes!("golden-v1.bin");
+/// An index of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by each version of this format: slot `i` at
+/// `(i, 0)`, every tenth deleted, 256 operations merged.
+const GOLDEN: [&[u8]; 2] = [include_bytes!("golden-v1.bin"), include_bytes!("golden-v2.bin")];
 
 #[test]
-fn the_first_version_is_read_for_ever() {
-    let index = Index::read_from(&mut &*GOLDEN).expect("version 1");
-    assert_eq!((index.len(), index.reachable(), index.pending()), (252, 252, 52));
-    let hits =
-        index.search(&[101.2, 0.0], 2, &SearchParams { ef: Some(1), ..SearchParams::default() }, None).expect("valid");
-    assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
-    assert_eq!(bytes(&index), GOLDEN);
+fn every_version_is_read_for_ever() {
+    for golden in GOLDEN {
+        let index = Index::read_from(&mut &*golden).expect("a version there was");
+        assert_eq!((index.len(), index.reachable(), index.pending()), (252, 252, 52));
+        let ask = SearchParams { ef: Some(1), ..SearchParams::default() };
+        let hits = index.search(&[101.2, 0.0], 2, &ask, None).expect("valid");
+        assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
+        assert!(bytes(&index) == GOLDEN[1], "what was read is written in the newest version");
+    }
 }

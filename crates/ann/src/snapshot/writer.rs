@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use crate::config::{Config, Kind, Metric};
+use crate::config::{Config, Kind, Metric, Profile};
 use crate::hnsw::{Graph, NO_NODE};
 use crate::index::{Body, Index};
 use crate::ivf::Lists;
@@ -18,13 +18,26 @@ pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
         Body::Flat(flat) => points(&flat.points, dim, &mut sink)?,
         Body::Hnsw(hnsw) => {
             points(&hnsw.points, dim, &mut sink)?;
-            graph(&hnsw.structure, &mut sink)?;
+            graph(&hnsw.structure.graph, &mut sink)?;
             queue(&hnsw.queue, &mut sink)?;
+            surveys(hnsw.surveys(), &mut sink, |survey, sink| {
+                sink.u64(survey.frozen)?;
+                sink.u8(survey.floors.len() as u8)?;
+                survey.floors.iter().try_for_each(|floor| {
+                    sink.u16(floor.len() as u16)?;
+                    floor.iter().try_for_each(|node| sink.u32(*node))
+                })
+            })?;
         }
         Body::IvfPq(ivf) => {
             points(&ivf.points, dim, &mut sink)?;
             lists(ivf.structure.lists(), &mut sink)?;
             queue(&ivf.queue, &mut sink)?;
+            surveys(ivf.surveys(), &mut sink, |survey, sink| {
+                let Some(filing) = survey else { return sink.u32(u32::MAX) };
+                sink.u32(filing.list as u32)?;
+                filing.codes.iter().try_for_each(|code| sink.u8(*code))
+            })?;
         }
     }
     sink.finish()
@@ -40,18 +53,22 @@ fn config(config: &Config, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     })?;
     sink.u64(config.seed)?;
     match config.kind {
-        Kind::Flat => sink.u8(0),
+        Kind::Flat => sink.u8(0)?,
         Kind::Hnsw { m, ef_construct } => {
             sink.u8(1)?;
             sink.u32(m as u32)?;
-            sink.u32(ef_construct as u32)
+            sink.u32(ef_construct as u32)?;
         }
         Kind::IvfPq { nlist, subquantizers } => {
             sink.u8(2)?;
             sink.u32(nlist.unwrap_or(0) as u32)?;
-            sink.u32(subquantizers.unwrap_or(0) as u32)
+            sink.u32(subquantizers.unwrap_or(0) as u32)?;
         }
     }
+    sink.u8(match config.profile {
+        Profile::Balanced => 0,
+        Profile::Speed => 1,
+    })
 }
 
 fn points(points: &Points, dim: usize, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
@@ -108,6 +125,19 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
                 sink.u8(list.code(at, part, padded) | second << 4)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The steps that are left of a block which is half taken.
+fn surveys<T, W: Write>(
+    surveys: Option<&[Option<T>]>,
+    sink: &mut Sink<'_, W>,
+    mut write: impl FnMut(&T, &mut Sink<'_, W>) -> io::Result<()>,
+) -> io::Result<()> {
+    for survey in surveys.unwrap_or_default() {
+        sink.u8(u8::from(survey.is_some()))?;
+        survey.iter().try_for_each(|survey| write(survey, sink))?;
     }
     Ok(())
 }

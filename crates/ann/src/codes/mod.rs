@@ -1,0 +1,150 @@
+//! Vectors as bytes: a number of 8 bits for each of the numbers that a random rotation made alike.
+//!
+//! A code stands for `scale * byte`, byte by byte; so inner products are sums of whole numbers, equal on every instruction set,
+//! and a graph may be built by them. Nothing is learnt, so the first vector is encoded as the last one will be.
+//!
+//! A record fills whole lines: the bytes, each with 128 added, zeros, and at its end the scale and the squared length.
+
+mod rotation;
+#[cfg(test)]
+mod tests;
+
+use crate::config::Metric;
+use crate::kernels::{Kernels, prefetch};
+use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
+use crate::space::Space;
+
+use rotation::Rotation;
+
+/// What is added to a signed byte to store it.
+const BIAS: u8 = 128;
+/// The largest number of a code.
+const LARGEST: f32 = 127.0;
+/// Bytes behind a code.
+const TAIL: usize = 8;
+
+/// Codes by node.
+pub(crate) struct Codes {
+    rotation: Rotation,
+    rows: Rows<Line>,
+}
+
+/// A record that is not in its row yet.
+pub(crate) struct Code(Vec<Line>);
+
+/// A code as it is compared with others.
+#[derive(Default)]
+pub(crate) struct Query {
+    /// Signed bytes, zeros behind them.
+    lines: Vec<Line>,
+    scale: f32,
+    square: f32,
+    /// What the bias of a stored code adds to every sum.
+    offset: i32,
+}
+
+impl Codes {
+    pub fn new(dim: usize, seed: u64) -> Self {
+        let rotation = Rotation::new(dim, seed);
+        let lines = (rotation.width() + TAIL).div_ceil(Line::BYTES);
+        Self { rotation, rows: Rows::new(lines) }
+    }
+
+    /// Numbers of a code.
+    pub fn width(&self) -> usize {
+        self.rotation.width()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// Turns a vector as all codes are turned.
+    pub fn rotate(&self, vector: &[f32], kernels: &Kernels) -> Vec<f32> {
+        let mut rotated = Vec::with_capacity(self.width());
+        self.rotation.apply(vector, kernels, &mut rotated);
+        rotated
+    }
+
+    /// The code of a rotated vector. One whose numbers overflow has a scale that is not finite, and is far from all.
+    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
+        let scale = (kernels.largest)(rotated) / LARGEST;
+        let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        let mut lines = vec![Line::ZERO; self.rows.width()];
+        let record = bytes_of_mut(&mut lines);
+        let squares = (kernels.to_bytes)(rotated, inverse, &mut record[..rotated.len()]);
+        let square = scale * scale * squares as f32;
+        let (_, tail) = record.split_at_mut(record.len() - TAIL);
+        tail[..4].copy_from_slice(&scale.to_le_bytes());
+        tail[4..].copy_from_slice(&square.to_le_bytes());
+        Code(lines)
+    }
+
+    /// Puts a code in a node's row; the node is one of those there are, or the next.
+    pub fn put(&mut self, node: u32, code: &Code) {
+        if node as usize == self.rows.len() {
+            self.rows.push(&code.0);
+        } else {
+            self.rows.row_mut(node).copy_from_slice(&code.0);
+        }
+    }
+
+    /// The bytes of a node, and their scale.
+    pub fn row(&self, node: u32) -> (&[u8], f32) {
+        let record = self.rows.row(node);
+        (&bytes_of(record)[..self.width()], tail(record).0)
+    }
+
+    /// Makes the query that a node is.
+    pub fn aim_at(&self, node: u32, query: &mut Query) {
+        self.aim(self.rows.row(node), query);
+    }
+
+    /// Makes the query that a code is.
+    pub fn aim(&self, record: &[Line], query: &mut Query) {
+        query.lines.clear();
+        query.lines.extend_from_slice(record);
+        (query.scale, query.square) = tail(record);
+        let (bytes, behind) = bytes_of_mut(&mut query.lines).split_at_mut(self.width());
+        let mut sum = 0;
+        for byte in bytes {
+            *byte ^= BIAS;
+            sum += i32::from(byte.cast_signed());
+        }
+        behind.fill(0);
+        query.offset = i32::from(BIAS) * sum;
+    }
+
+    #[inline]
+    pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
+        let record = self.rows.row(node);
+        let sum = (space.kernels().byte_dot)(record, &query.lines) - query.offset;
+        let (scale, square) = tail(record);
+        let product = query.scale * scale * sum as f32;
+        let distance = match space.metric() {
+            Metric::Cosine | Metric::Dot => 0.0 - product,
+            Metric::Euclid => query.square + square - 2.0 * product,
+            Metric::Manhattan => unreachable!("no codes are made for Manhattan"),
+        };
+        if distance.is_nan() { f32::INFINITY } else { distance }
+    }
+
+    #[inline]
+    pub fn prefetch(&self, node: u32) {
+        prefetch(self.rows.row(node));
+    }
+}
+
+impl Code {
+    pub fn lines(&self) -> &[Line] {
+        &self.0
+    }
+}
+
+/// Scale and squared length.
+#[inline]
+fn tail(record: &[Line]) -> (f32, f32) {
+    let Some(Line(last)) = record.last() else { return (0.0, 0.0) };
+    let number = |at: usize| f32::from_le_bytes([last[at], last[at + 1], last[at + 2], last[at + 3]]);
+    (number(Line::BYTES - TAIL), number(Line::BYTES - TAIL + 4))
+}

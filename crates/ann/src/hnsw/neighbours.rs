@@ -1,0 +1,170 @@
+//! The rows of profile `speed`: for each node, what a walk needs to judge all it links to in one look.
+//!
+//! A link leads a way `r = v - u` from its node `u` to a neighbour `v`, both as their codes say. Its code has a bit a number, the
+//! sign. With `S(x)` the sum of the numbers of `x`, each with the sign of the way, `r·x` is about `|r|² / S(r) * S(x)` (Gao and
+//! Long, SIGMOD 2024, "RaBitQ", 3.2), and the distance of a query `q` from `v` is what it is from `u`, and something that the
+//! link knows, and a factor times `S(q)`. `S(q)` of 32 links is one scan of 4-bit codes: four signs a code.
+//!
+//! All of it follows from links and codes, and only queries look at it.
+//!
+//! A row, in lines, for every 32 links: ids; what is added; the factors; then the codes as [`fast_scan`] has them.
+
+use crate::codes::Codes;
+use crate::config::Metric;
+use crate::kernels::estimates::{Column, Judged};
+use crate::kernels::fast_scan::{BLOCK_POINTS, LANE, PADDED};
+use crate::kernels::{Kernels, prefetch};
+use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
+use crate::space::Space;
+
+use super::graph::Graph;
+
+/// Signs of a 4-bit code.
+const SIGNS: usize = 4;
+/// Bytes of 32 numbers of 4.
+const COLUMN: usize = 4 * BLOCK_POINTS;
+/// Largest number of a query as the scan sees it: four of them, with signs, make a byte when as much is added.
+const LARGEST: usize = 31;
+/// Lines asked for ahead of their use, at most.
+const LINES_AHEAD: usize = 32;
+
+/// Rows by node.
+pub(crate) struct Neighbours {
+    /// Codes of a link, filled up as the scan wants it.
+    groups: usize,
+    /// Lines of 32 links.
+    block: usize,
+    /// Largest number of a query: [`LARGEST`], or less where the sums would not fit 16 bits.
+    largest: f32,
+    rows: Rows<Line>,
+    /// Signs of one way, a byte each.
+    positive: Vec<u8>,
+}
+
+/// A query as rows are asked for it.
+#[derive(Default)]
+pub(crate) struct Signs {
+    table: Vec<u8>,
+    scale: f32,
+    /// What all sums have too much.
+    above: f32,
+}
+
+impl Neighbours {
+    /// For codes of `width` numbers and `links` links a node.
+    pub fn new(width: usize, links: usize) -> Self {
+        let groups = width.div_ceil(SIGNS).next_multiple_of(PADDED);
+        let block = (3 * COLUMN + groups * LANE) / Line::BYTES;
+        let largest = LARGEST.min(usize::from(u16::MAX) / (2 * SIGNS * groups)) as f32;
+        let rows = Rows::new(block * links.div_ceil(BLOCK_POINTS));
+        Self { groups, block, largest, rows, positive: vec![0; width] }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// Brings the row of a node up to its links.
+    pub fn refresh(&mut self, node: u32, graph: &Graph, codes: &Codes, space: Space) {
+        while self.rows.len() <= node as usize {
+            let mut row = vec![Line::ZERO; self.rows.width()];
+            row.chunks_exact_mut(self.block).for_each(|block| bytes_of_mut(block)[..COLUMN].fill(u8::MAX));
+            self.rows.push(&row);
+        }
+        let links = graph.links(node, 0);
+        for at in 0..self.rows.width() / self.block * BLOCK_POINTS {
+            let link = links.get(at).copied().unwrap_or(u32::MAX);
+            let block = &mut self.rows.row_mut(node)[at / BLOCK_POINTS * self.block..][..self.block];
+            let bytes = bytes_of_mut(block);
+            let number = 4 * (at % BLOCK_POINTS);
+            if bytes[number..number + 4] == link.to_le_bytes() {
+                continue;
+            }
+            bytes[number..number + 4].copy_from_slice(&link.to_le_bytes());
+            if link == u32::MAX {
+                continue;
+            }
+            let sums = (space.kernels().way)(codes.row(node), codes.row(link), &mut self.positive);
+            let factor = if sums.magnitude > 0.0 { sums.square / sums.magnitude } else { 0.0 };
+            let (added, factor) = match space.metric() {
+                Metric::Euclid => (sums.square + 2.0 * factor * sums.signed, -2.0 * factor),
+                Metric::Cosine | Metric::Dot | Metric::Manhattan => (factor * sums.signed - sums.along, -factor),
+            };
+            bytes[COLUMN + number..][..4].copy_from_slice(&added.to_le_bytes());
+            bytes[2 * COLUMN + number..][..4].copy_from_slice(&factor.to_le_bytes());
+            set_code(&mut bytes[3 * COLUMN..], at % BLOCK_POINTS, &self.positive);
+        }
+    }
+
+    /// A node that is gone: its links are forgotten, as another point may come to have their numbers.
+    pub fn forget(&mut self, node: u32) {
+        if (node as usize) < self.rows.len() {
+            for block in self.rows.row_mut(node).chunks_exact_mut(self.block) {
+                bytes_of_mut(block)[..COLUMN].fill(u8::MAX);
+            }
+        }
+    }
+
+    /// Makes the table of a rotated query.
+    pub fn aim(&self, rotated: &[f32], kernels: &Kernels, signs: &mut Signs) {
+        let step = (kernels.largest)(rotated) / self.largest;
+        let inverse = Some(1.0 / step).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        signs.scale = if inverse > 0.0 { step } else { 0.0 };
+        signs.above = rotated.len() as f32 * self.largest;
+        signs.table.resize(self.groups * LANE, 0);
+        (kernels.sign_sums)(rotated, inverse, self.largest, &mut signs.table[..4 * rotated.len()]);
+    }
+
+    #[inline]
+    pub fn prefetch(&self, node: u32) {
+        let row = self.rows.row(node);
+        prefetch(&row[..row.len().min(LINES_AHEAD)]);
+    }
+
+    /// Calls `meet` with each link of a node whose estimated distance is less than `worst`, and that estimate. `here`: the
+    /// distance of the node itself.
+    #[inline]
+    pub fn judge(
+        &self,
+        node: u32,
+        here: f32,
+        worst: f32,
+        signs: &Signs,
+        kernels: &Kernels,
+        mut meet: impl FnMut(u32, f32),
+    ) {
+        let (mut sums, mut estimates) = ([0; BLOCK_POINTS], [0.0; BLOCK_POINTS]);
+        for block in self.rows.row(node).chunks_exact(self.block) {
+            let bytes = bytes_of(block);
+            let (ids, added, factors) = (column(bytes, 0), column(bytes, 1), column(bytes, 2));
+            (kernels.fast_scan)(&bytes[3 * COLUMN..], &signs.table, 0, &mut sums);
+            let judged = Judged { sums: &sums, above: signs.above, scale: signs.scale, added, factors, here, worst };
+            let mut near = (kernels.estimates)(judged, &mut estimates);
+            while near != 0 {
+                let i = near.trailing_zeros() as usize;
+                near &= near - 1;
+                let id = u32::from_le_bytes(ids[i]);
+                if id != u32::MAX {
+                    meet(id, estimates[i]);
+                }
+            }
+        }
+    }
+}
+
+/// A column of 32 numbers of 4 bytes.
+#[inline]
+fn column(bytes: &[u8], at: usize) -> &Column {
+    let (numbers, _) = bytes[at * COLUMN..][..COLUMN].as_chunks::<4>();
+    numbers.first_chunk().expect("a column has 32 numbers")
+}
+
+/// Writes the code of a place of a block, four signs at a time.
+fn set_code(codes: &mut [u8], place: usize, positive: &[u8]) {
+    let shift = 4 * (place / LANE);
+    for (group, four) in positive.chunks(SIGNS).enumerate() {
+        let code = four.iter().rev().fold(0, |code, positive| code << 1 | positive);
+        let byte = &mut codes[group * LANE + place % LANE];
+        *byte = *byte & !(15 << shift) | code << shift;
+    }
+}

@@ -1,0 +1,92 @@
+//! Distances of 32 links from the sums of their codes.
+
+use super::fast_scan::BLOCK_POINTS;
+
+/// 32 numbers as they stand in a row.
+pub(crate) type Column = [[u8; 4]; BLOCK_POINTS];
+
+/// Writes `here + added + factor * scale * (sum - above)` of each link, and returns which of them are less than `worst`, link `i`
+/// as bit `i`.
+pub(crate) type Estimates = fn(Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32;
+
+/// What distances are estimated from.
+#[derive(Clone, Copy)]
+pub(crate) struct Judged<'a> {
+    pub sums: &'a [u16; BLOCK_POINTS],
+    /// What each sum has too much.
+    pub above: f32,
+    pub scale: f32,
+    pub added: &'a Column,
+    pub factors: &'a Column,
+    pub here: f32,
+    pub worst: f32,
+}
+
+/// The definition.
+pub(super) fn scalar(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
+    let mut less = 0;
+    for (i, out) in out.iter_mut().enumerate() {
+        let (added, factor) = (f32::from_le_bytes(judged.added[i]), f32::from_le_bytes(judged.factors[i]));
+        let sum = (f32::from(judged.sums[i]) - judged.above) * judged.scale;
+        *out = (judged.here + added) + factor * sum;
+        less |= u32::from(*out < judged.worst) << i;
+    }
+    less
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector loads and stores take raw pointers")]
+pub(super) mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{BLOCK_POINTS, Judged};
+
+    #[target_feature(enable = "avx2")]
+    pub fn avx2(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
+        let (above, scale) = (_mm256_set1_ps(judged.above), _mm256_set1_ps(judged.scale));
+        let (here, worst) = (_mm256_set1_ps(judged.here), _mm256_set1_ps(judged.worst));
+        let mut less = 0;
+        for at in (0..BLOCK_POINTS).step_by(8) {
+            // SAFETY: each array has 32 numbers, of which 8 are read from `at`, 24 at most.
+            let (sums, added, factors) = unsafe {
+                (
+                    _mm_loadu_si128(judged.sums.as_ptr().add(at).cast()),
+                    _mm256_loadu_ps(judged.added.as_ptr().add(at).cast()),
+                    _mm256_loadu_ps(judged.factors.as_ptr().add(at).cast()),
+                )
+            };
+            let sums = _mm256_sub_ps(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sums)), above);
+            let product = _mm256_mul_ps(factors, _mm256_mul_ps(sums, scale));
+            let estimates = _mm256_add_ps(_mm256_add_ps(here, added), product);
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(at), estimates) };
+            let mask = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(estimates, worst));
+            less |= mask.cast_unsigned() << at;
+        }
+        less
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn avx512(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
+        let (above, scale) = (_mm512_set1_ps(judged.above), _mm512_set1_ps(judged.scale));
+        let (here, worst) = (_mm512_set1_ps(judged.here), _mm512_set1_ps(judged.worst));
+        let mut less = 0;
+        for at in (0..BLOCK_POINTS).step_by(16) {
+            // SAFETY: each array has 32 numbers, of which 16 are read from `at`, 16 at most.
+            let (sums, added, factors) = unsafe {
+                (
+                    _mm256_loadu_si256(judged.sums.as_ptr().add(at).cast()),
+                    _mm512_loadu_ps(judged.added.as_ptr().add(at).cast()),
+                    _mm512_loadu_ps(judged.factors.as_ptr().add(at).cast()),
+                )
+            };
+            let sums = _mm512_sub_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), above);
+            let product = _mm512_mul_ps(factors, _mm512_mul_ps(sums, scale));
+            let estimates = _mm512_add_ps(_mm512_add_ps(here, added), product);
+            // SAFETY: as above.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr().add(at), estimates) };
+            less |= u32::from(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(estimates, worst)) << at;
+        }
+        less
+    }
+}

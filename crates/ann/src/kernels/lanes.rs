@@ -1,0 +1,170 @@
+//! Loops over lanes that the compiler turns into vector code, once for each instruction set. They are written so that no
+//! sum depends on the width of a register: the results are the same bits.
+
+/// Sums kept apart.
+pub(crate) const LANES: usize = 16;
+
+/// One round of a rotation in place: each number of the window times its sign, then the Walsh-Hadamard transform of the window,
+/// scaled to keep lengths. `signs.len() == window.len()`, a power of two.
+pub(crate) type Hadamard = fn(window: &mut [f32], signs: &[f32]);
+
+/// The largest magnitude; infinite if a number is not finite.
+pub(crate) type Largest = fn(numbers: &[f32]) -> f32;
+
+/// Each number times `inverse`, to the nearest whole one, with 128 added; the products lie between -127 and 127. Returns the sum
+/// of squares of what was written, 128 taken off.
+pub(crate) type ToBytes = fn(numbers: &[f32], inverse: f32, bytes: &mut [u8]) -> u64;
+
+/// For every four numbers 16 bytes: with numbers times `inverse`, to the nearest whole one and `largest` at most, their sum under
+/// the signs that the bits of the place tell (1 is plus), and `4 largest` added. `table.len() == 4 * numbers.len()`.
+pub(crate) type SignSums = fn(numbers: &[f32], inverse: f32, largest: f32, table: &mut [u8]);
+
+/// By number: whether what leads from one code to another is positive; and its sums.
+pub(crate) type Way = fn(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> WaySums;
+
+/// Sums over the way from one code to another, number by number.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct WaySums {
+    /// Squares.
+    pub square: f32,
+    /// Magnitudes.
+    pub magnitude: f32,
+    /// Products with the number it leads from.
+    pub along: f32,
+    /// The numbers it leads from, each with the sign of the way.
+    pub signed: f32,
+}
+
+#[inline(always)]
+pub(super) fn hadamard(window: &mut [f32], signs: &[f32]) {
+    window.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
+    let mut half = window.len() / 2;
+    // While a register holds neighbours that are treated alike; then within registers.
+    while half >= LANES || (half > 0 && window.len() < LANES) {
+        for block in window.chunks_exact_mut(2 * half) {
+            let (a, b) = block.split_at_mut(half);
+            for (a, b) in a.iter_mut().zip(b) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        half /= 2;
+    }
+    let (chunks, _) = window.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        *chunk = butterfly::<1>(butterfly::<2>(butterfly::<4>(butterfly::<8>(*chunk))));
+    }
+    let scale = 1.0 / (window.len() as f32).sqrt();
+    window.iter_mut().for_each(|x| *x *= scale);
+}
+
+/// Sums and differences of numbers that stand `HALF` apart.
+#[inline(always)]
+fn butterfly<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
+    let mut sums = [0.0; LANES];
+    for i in 0..LANES {
+        sums[i] = x[i ^ HALF] + if i & HALF == 0 { x[i] } else { -x[i] };
+    }
+    sums
+}
+
+#[inline(always)]
+pub(super) fn largest(numbers: &[f32]) -> f32 {
+    let mut lanes = [0_u32; LANES];
+    for chunk in numbers.chunks(LANES) {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            // Magnitudes order as their bits do, and what is no number comes last.
+            *lane = (*lane).max(x.abs().to_bits());
+        }
+    }
+    let most = lanes.into_iter().fold(0, u32::max);
+    f32::from_bits(most.min(f32::INFINITY.to_bits()))
+}
+
+#[inline(always)]
+pub(super) fn to_bytes(numbers: &[f32], inverse: f32, bytes: &mut [u8]) -> u64 {
+    let mut total = 0;
+    for (numbers, bytes) in numbers.chunks(LANES).zip(bytes.chunks_mut(LANES)) {
+        let mut sum = 0;
+        for (x, byte) in numbers.iter().zip(bytes) {
+            // To the nearest, for the sum is positive. What is no number becomes zero.
+            let biased = (x * inverse + 128.5) as i32;
+            *byte = biased as u8;
+            sum += (biased - 128) * (biased - 128);
+        }
+        total += u64::from(sum.unsigned_abs());
+    }
+    total
+}
+
+#[inline(always)]
+pub(super) fn sign_sums(numbers: &[f32], inverse: f32, largest: f32, table: &mut [u8]) {
+    let (fours, _) = numbers.as_chunks::<4>();
+    let (lanes, _) = table.as_chunks_mut::<16>();
+    for (four, lane) in fours.iter().zip(lanes) {
+        // To the nearest: what is cut off is positive.
+        let [a, b, c, d] = four.map(|x| (x * inverse + largest + 0.5) as i32 as i16 - largest as i16);
+        let above = 4 * largest as i16;
+        for (code, byte) in lane.iter_mut().enumerate() {
+            let sign = |i: usize, x: i16| if code >> i & 1 == 1 { x } else { -x };
+            *byte = (above + sign(0, a) + sign(1, b) + sign(2, c) + sign(3, d)) as u8;
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn way(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> WaySums {
+    let mut sums = [[0.0; LANES]; 4];
+    let chunks = from.0.chunks(LANES).zip(to.0.chunks(LANES)).zip(positive.chunks_mut(LANES));
+    for ((a, b), positive) in chunks {
+        for (lane, ((a, b), positive)) in a.iter().zip(b).zip(positive).enumerate() {
+            let here = (f32::from(*a) - 128.0) * from.1;
+            let way = (f32::from(*b) - 128.0) * to.1 - here;
+            *positive = u8::from(way > 0.0);
+            sums[0][lane] += way * way;
+            sums[1][lane] += way.abs();
+            sums[2][lane] += way * here;
+            sums[3][lane] += if way > 0.0 { here } else { -here };
+        }
+    }
+    let [square, magnitude, along, signed] = sums.map(|lanes| lanes.iter().sum());
+    WaySums { square, magnitude, along, signed }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86 {
+    macro_rules! twins {
+        ($set:ident, $features:literal) => {
+            pub mod $set {
+                use super::super::WaySums;
+
+                #[target_feature(enable = $features)]
+                pub fn hadamard(window: &mut [f32], signs: &[f32]) {
+                    super::super::hadamard(window, signs);
+                }
+
+                #[target_feature(enable = $features)]
+                pub fn largest(numbers: &[f32]) -> f32 {
+                    super::super::largest(numbers)
+                }
+
+                #[target_feature(enable = $features)]
+                pub fn to_bytes(numbers: &[f32], inverse: f32, bytes: &mut [u8]) -> u64 {
+                    super::super::to_bytes(numbers, inverse, bytes)
+                }
+
+                #[target_feature(enable = $features)]
+                pub fn sign_sums(numbers: &[f32], inverse: f32, largest: f32, table: &mut [u8]) {
+                    super::super::sign_sums(numbers, inverse, largest, table);
+                }
+
+                #[target_feature(enable = $features)]
+                pub fn way(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> WaySums {
+                    super::super::way(from, to, positive)
+                }
+            }
+        };
+    }
+
+    twins!(avx2, "avx2");
+    twins!(avx512, "avx512f,avx512bw,avx512vl,avx512dq");
+}

@@ -1,0 +1,97 @@
+//! Which node holds a slot.
+
+use crate::mix::SlotMap;
+
+/// Marks a slot that no node holds.
+const NO_NODE: u32 = u32::MAX;
+
+/// Slots of a page. Numbers that lie together are asked for together, and an index of few points stays small.
+const PAGE: usize = 256;
+
+/// Nodes by slot, in pages: memory for every page that a slot ever stood on.
+#[derive(Default)]
+pub(crate) struct Slots {
+    pages: SlotMap<Box<[u32; PAGE]>>,
+    len: usize,
+}
+
+fn place(slot: u32) -> (u32, usize) {
+    (slot / PAGE as u32, slot as usize % PAGE)
+}
+
+impl Slots {
+    /// Slots that are held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.pages.len() * PAGE * 4 + self.pages.capacity() * 17
+    }
+
+    pub fn get(&self, slot: u32) -> Option<u32> {
+        let (page, at) = place(slot);
+        self.pages.get(&page).map(|page| page[at]).filter(|node| *node != NO_NODE)
+    }
+
+    /// The slots that are held, with their nodes; cheaper than one by one where they ascend.
+    pub fn get_all(&self, slots: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, u32)> {
+        let mut open: (u32, Option<&[u32; PAGE]>) = (u32::MAX, None);
+        slots.filter_map(move |slot| {
+            let (page, at) = place(slot);
+            if page != open.0 {
+                open = (page, self.pages.get(&page).map(|page| &**page));
+            }
+            open.1.map(|page| page[at]).filter(|node| *node != NO_NODE).map(|node| (slot, node))
+        })
+    }
+
+    /// Puts a node on a slot; false if the slot was held, and then nothing has changed.
+    pub fn insert(&mut self, slot: u32, node: u32) -> bool {
+        let (page, at) = place(slot);
+        let entry = &mut self.pages.entry(page).or_insert_with(|| Box::new([NO_NODE; PAGE]))[at];
+        let is_new = *entry == NO_NODE;
+        if is_new {
+            *entry = node;
+            self.len += 1;
+        }
+        is_new
+    }
+
+    /// Frees a slot and returns its node.
+    pub fn remove(&mut self, slot: u32) -> Option<u32> {
+        let (page, at) = place(slot);
+        let entry = &mut self.pages.get_mut(&page)?[at];
+        let node = std::mem::replace(entry, NO_NODE);
+        self.len -= usize::from(node != NO_NODE);
+        Some(node).filter(|node| *node != NO_NODE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::testing::Rng;
+
+    #[test]
+    fn slots_are_those_of_a_map() {
+        let (mut rng, mut slots, mut model) = (Rng::new(1), Slots::default(), BTreeMap::new());
+        for node in 0..20_000 {
+            // Some pages are crowded, some hold one slot, and the highest there is.
+            let slot = [rng.below(700) as u32, rng.next() as u32 >> 8 << 8, u32::MAX - 1][rng.below(3)];
+            if rng.below(2) == 0 {
+                assert_eq!(slots.insert(slot, node), !model.contains_key(&slot));
+                model.entry(slot).or_insert(node);
+            } else {
+                assert_eq!(slots.remove(slot), model.remove(&slot));
+            }
+            assert_eq!(slots.len(), model.len());
+            assert_eq!(slots.get(slot), model.get(&slot).copied());
+        }
+        let asked = (0..800).chain(model.keys().copied()).chain([5, 0]);
+        let right: Vec<_> = asked.clone().filter_map(|slot| Some((slot, *model.get(&slot)?))).collect();
+        assert_eq!(slots.get_all(asked).collect::<Vec<_>>(), right);
+    }
+}
