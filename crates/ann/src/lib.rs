@@ -41,10 +41,11 @@ mod snapshot;
 mod space;
 #[cfg(test)]
 mod testing;
+mod tuning;
 
 pub use config::{Config, ConfigError, Kind, Metric, Profile};
 pub use filter::Filter;
-pub use index::{Index, SearchError, SearchParams, Stats, UpsertError};
+pub use index::{Index, Recall, SearchError, SearchParams, Stats, UpsertError};
 pub use kernels::{InstructionSet, Unsupported};
 pub use near::Hit;
 pub use snapshot::ReadError;

@@ -7,6 +7,7 @@ use crate::near::{Near, Nearest};
 use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
+use crate::tuning::{ASKED, Curve, Drawing, Piece, QUERIES};
 
 /// Steps that a write takes then. An operation becomes two at most.
 const STEPS_A_WRITE: usize = 4;
@@ -17,6 +18,9 @@ const QUEUE_LIMIT: usize = 32 * BLOCK;
 
 /// Points that are compared by their vectors at once when all must be: codes would save nothing.
 const FEW: usize = 256;
+
+/// Codes asked for before the one that is compared.
+const AHEAD: usize = 8;
 
 /// Vectors of nodes with the distance between them.
 #[derive(Clone, Copy)]
@@ -49,6 +53,14 @@ pub(crate) struct Ask<'a> {
     pub is_filtered: bool,
 }
 
+/// A query compared with single nodes.
+pub(crate) trait Comparison {
+    fn distance(&self, node: u32) -> f32;
+
+    /// Asks for what [`Self::distance`] will read.
+    fn prefetch(&self, node: u32);
+}
+
 /// Points arranged so that near ones are found without a look at all. A function of the blocks of writes it receives: a place
 /// is sought for every point of a block before any of them comes in, so that many can be sought at once.
 pub(crate) trait Structure: Sync {
@@ -64,6 +76,12 @@ pub(crate) trait Structure: Sync {
     /// Lets a node go whose vector is still in its row.
     fn remove(&mut self, node: u32, vectors: Vectors<'_>);
 
+    /// Efforts of a search that are worth trying, the least first.
+    const EFFORTS: &[usize];
+
+    /// A search for `k` of this effort.
+    fn with_effort(effort: usize, k: usize) -> SearchParams;
+
     /// Whether [`Self::work`] is due before the next block.
     fn has_work(&self, points: &Points) -> bool;
 
@@ -74,7 +92,7 @@ pub(crate) trait Structure: Sync {
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>>;
 
     /// What compares a query with single nodes, if it has something cheaper than their vectors for it.
-    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Fn(u32) -> f32 + 'a>;
+    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Comparison + 'a>;
 
     /// How many live nodes a search without bounds would find; `is_live` tells which are.
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize;
@@ -90,6 +108,9 @@ pub(crate) struct Queued<S: Structure> {
     pub queue: Queue,
     /// By step of the front block, as far as places were sought: none for what brings no new vector.
     surveys: Vec<Option<S::Survey>>,
+    /// What searches find, by effort.
+    pub curve: Curve,
+    drawing: Option<Drawing>,
     /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
     hidden: Vec<bool>,
     /// Slots that hold a point in the newest view.
@@ -106,7 +127,11 @@ impl<S: Structure> Queued<S> {
         let hidden: Vec<bool> = (0..points.nodes()).map(|node| queue.knows(points.slot_of(node))).collect();
         let hidden_points = hidden.iter().filter(|hidden| **hidden).count();
         let live = points.len() - hidden_points + queue.live();
-        Self { points, structure, queue, surveys, hidden, live }
+        Self { points, structure, queue, surveys, curve: Curve::default(), drawing: None, hidden, live }
+    }
+
+    pub fn with_curve(self, curve: Curve) -> Self {
+        Self { curve, ..self }
     }
 
     pub fn len(&self) -> usize {
@@ -155,7 +180,66 @@ impl<S: Structure> Queued<S> {
 
     /// Work is done between two blocks.
     fn has_work(&self) -> bool {
-        self.surveys.is_empty() && self.structure.has_work(&self.points)
+        self.surveys.is_empty() && (self.structure.has_work(&self.points) || self.is_curve_due())
+    }
+
+    fn is_curve_due(&self) -> bool {
+        self.queue.steps().is_some() && self.queue.taken() == 0 && self.curve.is_due(self.points.len())
+    }
+
+    fn work(&mut self, space: Space) {
+        if self.structure.has_work(&self.points) {
+            self.structure.work(&self.points, space);
+        } else {
+            self.draw(space);
+        }
+    }
+
+    /// Does a piece of the work on the next curve. What is hidden counts: that depends on when blocks are merged.
+    fn draw(&mut self, space: Space) {
+        let mut drawing = self.drawing.take().unwrap_or_else(|| Drawing::new(self.points.len()));
+        let queries = self.queue.steps().map_or(0, |steps| steps.min(QUERIES));
+        let vectors = Vectors { rows: &self.points.vectors, space };
+        let vector = loop {
+            match (drawing.query < queries).then(|| self.new_vector(drawing.query)) {
+                Some(None) => drawing.skip(),
+                Some(Some(vector)) => break vector,
+                None => break &[],
+            }
+        };
+        let is_held = |node: &u32| self.points.slot_of(*node) != NO_SLOT;
+        match drawing.next(self.points.nodes(), queries, S::EFFORTS.len()) {
+            Piece::Compare(nodes) => {
+                let nodes = nodes.filter(is_held);
+                match self.structure.comparison(vector, vectors) {
+                    Some(codes) => nodes.for_each(|node| drawing.compared(Near::new(codes.distance(node), node))),
+                    None => nodes.for_each(|node| drawing.compared(Near::new(vectors.to(vector, node), node))),
+                }
+            }
+            Piece::Rank(nodes) => {
+                let mut nears: Vec<Near> =
+                    nodes.iter().map(|node| Near::new(vectors.to(vector, *node), *node)).collect();
+                nears.sort_unstable();
+                drawing.ranked(nears.iter().map(|near| near.id()).collect());
+            }
+            Piece::Search(effort) => {
+                let params = S::with_effort(S::EFFORTS[effort], ASKED);
+                let points = self.points.len();
+                let ask =
+                    Ask { query: vector, k: ASKED, params: &params, points, matching: points, is_filtered: false };
+                let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);
+                if let Some(found) = &mut found {
+                    found.sort_unstable();
+                    found.truncate(ASKED);
+                }
+                drawing.searched(effort, found.as_deref());
+            }
+            Piece::Done => {
+                self.curve = drawing.curve;
+                return;
+            }
+        }
+        self.drawing = Some(drawing);
     }
 
     /// Takes up to `most` steps; returns how many were taken, less than `most` when only an open block is left.
@@ -165,7 +249,7 @@ impl<S: Structure> Queued<S> {
 
     fn merge_one(&mut self, space: Space) -> bool {
         if self.has_work() {
-            self.structure.work(&self.points, space);
+            self.work(space);
             return true;
         }
         let Some(steps) = self.queue.steps() else { return false };
@@ -180,10 +264,10 @@ impl<S: Structure> Queued<S> {
 
     /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none.
     pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
-        while self.has_work() {
-            self.structure.work(&self.points, space);
-        }
         self.queue.close();
+        while self.has_work() {
+            self.work(space);
+        }
         let Some(steps) = self.queue.steps() else { return false };
         let from = self.surveys.len();
         let share = (steps - from).div_ceil(threads.max(1)).max(1);
@@ -259,6 +343,13 @@ impl<S: Structure> Queued<S> {
         params: &SearchParams,
         filter: Option<&Filter<'_>>,
     ) -> Vec<Near> {
+        let by_recall = params.recall.filter(|_| params.ef.is_none() && params.nprobe.is_none());
+        let effort = by_recall.and_then(|recall| self.curve.effort(recall, S::EFFORTS));
+        let params = &effort.map_or(*params, |effort| SearchParams {
+            exact: params.exact,
+            rerank: params.rerank.or(S::with_effort(effort, k).rerank),
+            ..S::with_effort(effort, k)
+        });
         let mut nearest = Nearest::new(k);
         self.queue.scan(&space, query, filter, &mut nearest);
         let is_visible = |node: u32| !self.hidden[node as usize];
@@ -296,15 +387,22 @@ impl<S: Structure> Queued<S> {
     ) {
         let vectors = Vectors { rows: &self.points.vectors, space };
         let is_visible = |node: u32| !self.hidden[node as usize];
-        let Some(distance) = self.structure.comparison(query, vectors) else {
+        let Some(comparison) = self.structure.comparison(query, vectors) else {
             return self.points.scan(&space, query, filter, is_visible, nearest);
         };
-        let mut shortlist = Nearest::new(params.rerank_of(k));
+        let mut nodes = Vec::new();
         self.points.each(filter, |_, node| {
             if is_visible(node) {
-                shortlist.offer(Near::new(distance(node), node));
+                nodes.push(node);
             }
         });
+        let mut shortlist = Nearest::new(params.rerank_of(k));
+        for (at, node) in nodes.iter().enumerate() {
+            if let Some(next) = nodes.get(at + AHEAD) {
+                comparison.prefetch(*next);
+            }
+            shortlist.offer(Near::new(comparison.distance(*node), *node));
+        }
         for near in shortlist.into_sorted() {
             nearest.offer(Near::new(vectors.to(query, near.id()), self.points.slot_of(near.id())));
         }

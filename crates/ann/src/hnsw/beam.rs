@@ -3,12 +3,20 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::kernels::prefetch;
 use crate::near::Near;
 
 use super::graph::Graph;
 use super::measure::{Measure, Target};
 use super::neighbours::Signs;
 use super::pool::Pool;
+
+/// Links that are not accepted, and are looked behind, at most: more cost more than what they find is worth.
+const BRIDGES: usize = 8;
+
+/// Accepted nodes that should have been met before it is believed that there are hardly any around; then a walk gives up if
+/// less than one in so many was.
+const EXPECTED: usize = 8;
 
 /// What a walk needs and the next one can use again.
 #[derive(Default)]
@@ -28,6 +36,8 @@ pub(crate) struct Seen {
     bits: Vec<u64>,
     /// Those seen last, to be measured.
     ahead: Vec<u32>,
+    /// Links that are not accepted.
+    bridges: Vec<u32>,
 }
 
 impl Seen {
@@ -74,29 +84,47 @@ impl Frontier for Pool {
 }
 
 /// Keeps the `ef` nearest accepted nodes. Others are followed and do not count, so a walk widens by itself until it has `ef`
-/// accepted ones or has seen all.
+/// accepted ones or has seen all; or gives up when it meets far fewer of them than there should be.
 pub(super) struct Accepted<A> {
-    pub ef: usize,
-    pub accepts: A,
-    pub found: BinaryHeap<Near>,
+    ef: usize,
+    accepts: A,
+    /// Share of all nodes that should be accepted, one in so many.
+    one_in: usize,
+    found: BinaryHeap<Near>,
     candidates: BinaryHeap<Reverse<Near>>,
+    offered: usize,
+    accepted: usize,
+}
+
+/// What became of a walk for accepted nodes.
+pub(super) enum Walked {
+    /// The nearest, nearest first.
+    Found(Vec<Near>),
+    /// It would have cost more than the budget.
+    TooFar,
+    /// What is accepted is not around here.
+    Elsewhere,
 }
 
 impl<A: Fn(u32) -> bool> Accepted<A> {
-    pub fn new(ef: usize, accepts: A) -> Self {
-        Self { ef, accepts, found: BinaryHeap::new(), candidates: BinaryHeap::new() }
-    }
-
     fn admits(&self, near: Near) -> bool {
         self.found.len() < self.ef || self.found.peek().is_some_and(|worst| near < *worst)
+    }
+
+    /// Whether so few of those met were accepted that it cannot be by chance.
+    fn is_elsewhere(&self) -> bool {
+        let expected = self.offered / self.one_in;
+        expected >= EXPECTED && self.accepted * EXPECTED < expected
     }
 }
 
 impl<A: Fn(u32) -> bool> Frontier for Accepted<A> {
     fn offer(&mut self, near: Near) {
+        self.offered += 1;
         if self.admits(near) {
             self.candidates.push(Reverse(near));
             if (self.accepts)(near.id()) {
+                self.accepted += 1;
                 self.found.push(near);
                 if self.found.len() > self.ef {
                     self.found.pop();
@@ -107,7 +135,7 @@ impl<A: Fn(u32) -> bool> Frontier for Accepted<A> {
 
     fn follow(&mut self) -> Option<Near> {
         let Reverse(near) = self.candidates.pop()?;
-        self.admits(near).then_some(near)
+        (self.admits(near) && !self.is_elsewhere()).then_some(near)
     }
 }
 
@@ -182,22 +210,93 @@ impl Graph {
         self.walk(target, floor, usize::MAX, pool, measure, seen);
     }
 
-    /// The `ef` nearest accepted nodes of the lowest floor, nearest first; none if that would cost more than the budget.
+    /// The `ef` nearest accepted nodes of the lowest floor; one in `one_in` should be accepted.
     pub(super) fn search_accepted(
         &self,
         from: Near,
-        ef: usize,
-        budget: usize,
+        (ef, one_in, budget): (usize, usize, usize),
         accepts: impl Fn(u32) -> bool,
         measure: Measure<'_>,
         scratch: &mut Scratch,
-    ) -> Option<Vec<Near>> {
+    ) -> Walked {
         let Scratch { target, seen, .. } = scratch;
         seen.reset(self.nodes());
         seen.see(from.id());
-        let mut accepted = Accepted::new(ef, accepts);
+        let (found, candidates) = Default::default();
+        let mut accepted = Accepted { ef, accepts, one_in, found, candidates, offered: 0, accepted: 0 };
         accepted.offer(from);
-        let is_complete = self.walk(target, 0, budget, &mut accepted, measure, seen);
-        is_complete.then(|| accepted.found.into_sorted_vec())
+        if !self.walk(target, 0, budget, &mut accepted, measure, seen) {
+            return Walked::TooFar;
+        }
+        if accepted.is_elsewhere() { Walked::Elsewhere } else { Walked::Found(accepted.found.into_sorted_vec()) }
+    }
+
+    /// The nearest accepted nodes of the lowest floor that a walk over accepted nodes finds; they are in the scratch's pool. Links
+    /// that are not accepted are bridges to those behind them (Patel et al., arXiv 2403.04871, "ACORN", 5.2). False if that would
+    /// cost more distances than the budget.
+    pub(super) fn scout_accepted(
+        &self,
+        from: &[u32],
+        (ef, budget): (usize, usize),
+        accepts: impl Fn(u32) -> bool,
+        measure: Measure<'_>,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let Scratch { target, pool, seen, .. } = scratch;
+        seen.reset(self.nodes());
+        pool.reset(ef);
+        let (mut ahead, mut bridges) = (std::mem::take(&mut seen.ahead), std::mem::take(&mut seen.bridges));
+        ahead.clear();
+        for &node in from {
+            if accepts(node) && seen.see(node) {
+                ahead.push(node);
+            }
+            self.gather(node, &accepts, seen, &mut ahead, &mut bridges);
+        }
+        let mut spent = 0;
+        loop {
+            spent += ahead.len();
+            ahead.iter().for_each(|node| pool.offer(measure.near(target, *node)));
+            ahead.clear();
+            let Some(near) = pool.follow().filter(|_| spent <= budget) else { break };
+            self.gather(near.id(), &accepts, seen, &mut ahead, &mut bridges);
+            ahead.iter().for_each(|node| measure.prefetch(*node));
+        }
+        (seen.ahead, seen.bridges) = (ahead, bridges);
+        spent <= budget
+    }
+
+    /// Adds accepted nodes that were not seen: those a node links to, and those behind a few others where these are rare.
+    fn gather(
+        &self,
+        node: u32,
+        accepts: &impl Fn(u32) -> bool,
+        seen: &mut Seen,
+        ahead: &mut Vec<u32>,
+        bridges: &mut Vec<u32>,
+    ) {
+        bridges.clear();
+        let links = self.links(node, 0);
+        for &link in links {
+            if seen.has(link) {
+                continue;
+            }
+            if accepts(link) {
+                seen.see(link);
+                ahead.push(link);
+            } else if bridges.len() < BRIDGES {
+                bridges.push(link);
+            }
+        }
+        bridges.iter().for_each(|bridge| prefetch(self.links(*bridge, 0)));
+        for &bridge in &*bridges {
+            seen.see(bridge);
+            for &behind in self.links(bridge, 0) {
+                if !seen.has(behind) && accepts(behind) {
+                    seen.see(behind);
+                    ahead.push(behind);
+                }
+            }
+        }
     }
 }

@@ -20,10 +20,12 @@ mod tree;
 
 use crate::codes::Codes;
 use crate::config::Config;
+use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
-use crate::queued::{Ask, Structure, Vectors};
+use crate::queued::{Ask, Comparison, Structure, Vectors};
 use crate::space::Space;
+use crate::tuning::ASKED;
 
 pub(crate) use graph::{Graph, MAX_LEVEL, NO_NODE};
 pub(crate) use insert::Survey;
@@ -127,6 +129,13 @@ impl Structure for Hnsw {
         self.refresh(vectors.space);
     }
 
+    const EFFORTS: &[usize] = &[10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896];
+
+    /// As many places for each neighbour as are for one of ten.
+    fn with_effort(effort: usize, k: usize) -> SearchParams {
+        SearchParams { ef: Some(effort.saturating_mul(k).div_ceil(ASKED).max(effort)), ..SearchParams::default() }
+    }
+
     fn has_work(&self, _: &Points) -> bool {
         false
     }
@@ -137,16 +146,34 @@ impl Structure for Hnsw {
         self.search(ask, accepts, vectors)
     }
 
-    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Fn(u32) -> f32 + 'a> {
+    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Comparison + 'a> {
         let measure = self.measure(vectors);
         self.codes.is_some().then(|| {
             let mut target = Target::default();
             measure.aim_at_vector(query, &mut target);
-            move |node| measure.near(&target, node).distance()
+            ByCode { measure, target }
         })
     }
 
     fn reached(&self, _: &Points, is_live: impl Fn(u32) -> bool) -> usize {
         self.graph.reached().into_iter().filter(|node| is_live(*node)).count()
+    }
+}
+
+/// A query compared with codes.
+struct ByCode<'a> {
+    measure: Measure<'a>,
+    target: Target,
+}
+
+impl Comparison for ByCode<'_> {
+    #[inline]
+    fn distance(&self, node: u32) -> f32 {
+        self.measure.near(&self.target, node).distance()
+    }
+
+    #[inline]
+    fn prefetch(&self, node: u32) {
+        self.measure.prefetch(node);
     }
 }

@@ -8,13 +8,21 @@ use crate::near::{Near, Nearest};
 use crate::queued::{Ask, Vectors};
 
 use super::Hnsw;
-use super::beam::Scratch;
+use super::beam::{Scratch, Walked};
 use super::neighbours::Neighbours;
 
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
 const COST_OF_A_PLACE: usize = 16;
 /// How much more a distance costs on a walk over what a filter accepts than in a scan, where the next one is known ahead.
 const DETOURS: usize = 3;
+/// Share of the points, one in so many, below which too few of them are behind the links of a node for a walk to go on.
+const RARE: usize = 256;
+/// How much more a distance costs where one looks behind links.
+const BEHIND: usize = 8;
+/// Accepted nodes that a walk begins at, beside where one without a filter would: those that match may all be elsewhere.
+const SEEDS: usize = 16;
+/// Nodes that are asked for each of them.
+const ASKED_A_SEED: usize = 64;
 /// Share of the points, one in so many, from which on a walk may take them all in and leave out what does not match at its end.
 const COMMON: usize = 4;
 /// Widest beam that is kept as a sorted list: beyond, moving its entries would cost more than a heap does.
@@ -46,11 +54,10 @@ impl Hnsw {
     ) -> Option<Vec<Near>> {
         let Ask { points, matching, k, .. } = *ask;
         let ef = ask.params.ef.unwrap_or(self.graph.ef_construct).max(k);
-        // A walk over all costs `ef` places; one that meets `matching / points` accepted nodes a step, so many times as much, and
-        // it is the slower kind. A scan costs `matching`.
+        // A walk costs `ef` places, if enough is accepted around each node for it to go on; a scan costs `matching`.
         let cost = ef.saturating_mul(COST_OF_A_PLACE);
         let is_scan_cheaper = if ask.is_filtered {
-            matching.saturating_mul(matching) <= cost.saturating_mul(DETOURS).saturating_mul(points)
+            matching <= cost.saturating_mul(DETOURS) || matching.saturating_mul(RARE) <= points
         } else {
             points <= cost
         };
@@ -139,6 +146,8 @@ impl Hnsw {
         (met, self.compare_again(nearest.into_sorted(), ask, vectors))
     }
 
+    /// Walks over everything and keeps what matches; where that turns out to be elsewhere, over what matches alone, from wherever
+    /// it is. None where a scan is cheaper.
     fn walk_accepted(
         &self,
         ask: &Ask<'_>,
@@ -149,13 +158,38 @@ impl Hnsw {
     ) -> Option<Vec<Near>> {
         let measure = self.measure(vectors);
         measure.aim_at_vector(ask.query, &mut scratch.target);
-        let from = self.graph.land(&scratch.target, 0, measure)?;
+        let landed = self.graph.land(&scratch.target, 0, measure)?;
+        let one_in = if ef <= WIDEST_POOL { ask.points / ask.matching.max(1) } else { usize::MAX };
         // Every node can be reached, so a walk that ends within its budget is short of nothing that matches: it has seen
         // `ef` that match, or so many that a scan is cheaper and gave up.
-        let budget = ask.matching.clamp(1, ask.points / 2);
-        let mut found = self.graph.search_accepted(from, ef, budget, accepts, measure, scratch)?;
+        let most = (ef, one_in.max(1), ask.matching.clamp(1, ask.points / 2));
+        let mut found = match self.graph.search_accepted(landed, most, accepts, measure, scratch) {
+            Walked::Found(found) => found,
+            Walked::TooFar => return None,
+            Walked::Elsewhere if ask.matching <= ef * COST_OF_A_PLACE * DETOURS * BEHIND => return None,
+            Walked::Elsewhere => {
+                let mut from = self.seeds(accepts);
+                from.push(landed.id());
+                let is_complete = self.graph.scout_accepted(&from, (ef, ask.matching), accepts, measure, scratch);
+                let found: Vec<Near> = scratch.pool.nears().collect();
+                Some(found).filter(|found| is_complete && found.len() >= ask.k.min(ask.matching))?
+            }
+        };
         found.truncate(ask.params.rerank_of(ask.k));
         Some(self.compare_again(found, ask, vectors))
+    }
+
+    /// Some accepted nodes, from all over the table.
+    fn seeds(&self, accepts: &impl Fn(u32) -> bool) -> Vec<u32> {
+        let nodes = self.graph.nodes();
+        // Multiples of an odd number, below a power of two, come to all numbers below it.
+        let (mask, mut at) = (nodes.next_power_of_two() - 1, 0_u32);
+        let asked = (0..SEEDS * ASKED_A_SEED).map(|_| {
+            at = at.wrapping_add(0x9e37_79b1) & mask;
+            at
+        });
+        let is_in_use = |node: u32| node < nodes && self.graph.ancestry(node).0 != 0;
+        asked.filter(|node| is_in_use(*node) && accepts(*node)).take(SEEDS).collect()
     }
 
     /// Distances by vectors in place of those by codes.

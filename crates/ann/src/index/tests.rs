@@ -364,3 +364,27 @@ fn readers_may_share_an_index() {
     fn shareable<T: Send + Sync>() {}
     shareable::<Index>();
 }
+
+#[test]
+fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
+    for subject in SUBJECTS {
+        let all = data(Metric::Euclid, 21, 8_200);
+        let (queries, vectors) = all.split_at(200);
+        let truth = filled(Metric::Euclid, FLAT, vectors);
+        let mut subject = with_profile(DIM, Metric::Euclid, subject);
+        subject.extend((0..).zip(vectors.iter().map(Vec::as_slice)), 2, |_| ()).expect("valid");
+        for wanted in [0.9, 0.97] {
+            let params = SearchParams { recall: Recall::new(wanted), ..SearchParams::default() };
+            let mut found = 0;
+            for query in queries {
+                let hits = subject.search(query, 10, &params, None).expect("valid");
+                let right = truth.search(query, 10, &exact(), None).expect("valid");
+                found += right.iter().filter(|hit| hits.iter().any(|h| h.slot == hit.slot)).count();
+            }
+            let recall = found as f64 / 2_000.0;
+            // Less than asked for by no more than sampling explains; more where the least effort does more.
+            assert!(recall > wanted - 0.03, "{recall} for {wanted}, {:?}", subject.config());
+        }
+    }
+    assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
+}

@@ -17,10 +17,12 @@ mod table;
 mod tests;
 mod training;
 
+use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
-use crate::queued::{Ask, Structure, Vectors};
+use crate::queued::{Ask, Comparison, Structure, Vectors};
 use crate::space::Space;
+use crate::tuning::ASKED;
 
 pub(crate) use coarse::Coarse;
 pub(crate) use codebook::Codebook;
@@ -89,6 +91,14 @@ impl Structure for Ivf {
         }
     }
 
+    const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+
+    /// The more lists, the more that must be compared again.
+    fn with_effort(effort: usize, k: usize) -> SearchParams {
+        let rerank = k.saturating_mul(4).saturating_add(effort.saturating_mul(k).div_ceil(ASKED));
+        SearchParams { nprobe: Some(effort), rerank: Some(rerank), ..SearchParams::default() }
+    }
+
     fn has_work(&self, points: &Points) -> bool {
         self.training.is_some() || self.is_due(points)
     }
@@ -124,8 +134,8 @@ impl Structure for Ivf {
         Some(lists.search(ask.query, nprobe, rerank, least, accepts, vectors))
     }
 
-    fn comparison<'a>(&'a self, _: &[f32], _: Vectors<'a>) -> Option<impl Fn(u32) -> f32 + 'a> {
-        None::<fn(u32) -> f32>
+    fn comparison<'a>(&'a self, _: &[f32], _: Vectors<'a>) -> Option<impl Comparison + 'a> {
+        None::<Never>
     }
 
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {
@@ -133,5 +143,18 @@ impl Structure for Ivf {
             Some(lists) => lists.nodes().filter(|node| is_live(*node)).count(),
             None => (0..points.nodes()).filter(|node| is_live(*node)).count(),
         }
+    }
+}
+
+/// Codes of single points are not read: they lie in blocks.
+enum Never {}
+
+impl Comparison for Never {
+    fn distance(&self, _: u32) -> f32 {
+        match *self {}
+    }
+
+    fn prefetch(&self, _: u32) {
+        match *self {}
     }
 }

@@ -10,6 +10,7 @@ use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
 use crate::queued::Queued;
 use crate::space::Space;
+use crate::tuning::Curve;
 
 use super::ReadError;
 use super::blocks::Source;
@@ -25,20 +26,23 @@ pub(crate) fn read(input: &mut impl Read) -> Result<Index, ReadError> {
             let mut hnsw = Hnsw::new(&config, m, ef_construct);
             graph(&mut hnsw.graph, &points, &mut source)?;
             hnsw.restore(&points, space(&config));
+            let curve = curve(&mut source)?;
             let queue = queue(config.dim, &mut source)?;
             let mut nth = 0;
             let surveys = surveys(&queue, &mut source, |vector, source| {
                 nth += 1;
                 survey(&hnsw, (vector, nth), space(&config), source)
             })?;
-            Body::Hnsw(Box::new(Queued::from_parts(points, hnsw, queue, surveys)))
+            Body::Hnsw(Box::new(Queued::from_parts(points, hnsw, queue, surveys).with_curve(curve)))
         }
         Kind::IvfPq { nlist, .. } => {
             let parts = config.subquantizers();
             let lists = lists(&config, parts, &points, &mut source)?;
+            let curve = curve(&mut source)?;
             let queue = queue(config.dim, &mut source)?;
             let surveys = surveys(&queue, &mut source, |_, source| filing(lists.as_ref(), parts, source))?;
-            Body::IvfPq(Box::new(Queued::from_parts(points, Ivf::from_parts(nlist, parts, lists), queue, surveys)))
+            let ivf = Ivf::from_parts(nlist, parts, lists);
+            Body::IvfPq(Box::new(Queued::from_parts(points, ivf, queue, surveys).with_curve(curve)))
         }
     };
     source.finish()?;
@@ -169,6 +173,18 @@ fn lists(
         }
     }
     if lists.nodes().count() == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
+}
+
+fn curve(source: &mut Source<'_, impl Read>) -> Result<Curve, ReadError> {
+    if source.version() == 1 {
+        return Ok(Curve::default());
+    }
+    let mut curve = Curve { points: source.u32()?, wanted: source.u32()?, found: Vec::new() };
+    for _ in 0..source.u8()? {
+        curve.found.push(source.u32()?);
+    }
+    let is_sound = curve.found.iter().all(|found| *found <= curve.wanted);
+    if is_sound { Ok(curve) } else { Err(source.invalid("more was found than there was to find")) }
 }
 
 /// The steps that are left of a block which is half taken, and a place for each that it has.

@@ -6,6 +6,7 @@ use crate::index::{Body, Index};
 use crate::ivf::Lists;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
+use crate::tuning::Curve;
 
 use super::blocks::Sink;
 
@@ -19,6 +20,7 @@ pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
         Body::Hnsw(hnsw) => {
             points(&hnsw.points, dim, &mut sink)?;
             graph(&hnsw.structure.graph, &mut sink)?;
+            curve(&hnsw.curve, &mut sink)?;
             queue(&hnsw.queue, &mut sink)?;
             surveys(hnsw.surveys(), &mut sink, |survey, sink| {
                 sink.u64(survey.frozen)?;
@@ -32,6 +34,7 @@ pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
         Body::IvfPq(ivf) => {
             points(&ivf.points, dim, &mut sink)?;
             lists(ivf.structure.lists(), &mut sink)?;
+            curve(&ivf.curve, &mut sink)?;
             queue(&ivf.queue, &mut sink)?;
             surveys(ivf.surveys(), &mut sink, |survey, sink| {
                 let Some(filing) = survey else { return sink.u32(u32::MAX) };
@@ -127,6 +130,13 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
         }
     }
     Ok(())
+}
+
+fn curve(curve: &Curve, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    sink.u32(curve.points)?;
+    sink.u32(curve.wanted)?;
+    sink.u8(curve.found.len() as u8)?;
+    curve.found.iter().try_for_each(|found| sink.u32(*found))
 }
 
 /// The steps that are left of a block which is half taken.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, ensure};
-use meridian_ann::{Config, Index, Kind, Metric, SearchParams};
+use meridian_ann::{Config, Filter, Index, Kind, Metric, Profile, SearchParams};
 
 use crate::vectors::{Rows, open, read_neighbours, read_vectors};
 
@@ -11,6 +11,9 @@ use super::{Args, Distance, bar};
 
 /// Queries taken from the base where no file has them.
 const HELD_OUT: usize = 1_000;
+
+/// Vectors of a sample that are asked for, and left out of it.
+const SAMPLED_QUERIES: usize = 300;
 
 /// What an index is built of and asked for.
 pub(super) struct Data {
@@ -51,22 +54,81 @@ impl Data {
             [&mut base, &mut queries].into_iter().for_each(normalise);
         }
         let (metric, k) = (Metric::from(args.metric), usize::from(args.k).min(base.len()));
-        let truth = match &args.truth {
+        let mut data = Self { name, metric, base, queries, truth: Vec::new() };
+        data.truth = match &args.truth {
             Some(path) => {
                 let rows = read_neighbours(path, usize::MAX).with_context(|| path.display().to_string())?;
                 ensure!(
-                    rows.len() == queries.len() && rows.dim >= k,
+                    rows.len() == data.queries.len() && rows.dim >= k,
                     "{}: {} rows of {} neighbours, expected {} rows of at least {k}",
                     path.display(),
                     rows.len(),
                     rows.dim,
-                    queries.len()
+                    data.queries.len()
                 );
                 (0..rows.len()).map(|at| rows.row(at)[..k].to_vec()).collect()
             }
-            None => true_neighbours(&base, &queries, metric, k)?,
+            None => data.true_neighbours(0, k, None)?,
         };
-        Ok(Self { name, metric, base, queries, truth })
+        Ok(data)
+    }
+
+    /// About `count` vectors, evenly spread, and some others as queries: what is measured to choose an index.
+    pub fn sample(&self, count: usize, k: usize) -> anyhow::Result<Self> {
+        let share = |rows: usize| (0..rows).map(move |at| at * self.base.len() / rows);
+        let held_out: Vec<usize> = share(SAMPLED_QUERIES).collect();
+        let take = |at: Vec<usize>| Rows {
+            dim: self.base.dim,
+            numbers: at.into_iter().flat_map(|at| self.base.row(at)).copied().collect(),
+        };
+        let base = take(share(count).filter(|at| held_out.binary_search(at).is_err()).collect());
+        let mut data =
+            Self { name: self.name.clone(), metric: self.metric, base, queries: take(held_out), truth: Vec::new() };
+        data.truth = data.true_neighbours(0, k, None)?;
+        Ok(data)
+    }
+
+    /// By query: the `k` nearest of the vectors from `first` on that the filter accepts, found by comparing with all of them, on
+    /// all processors.
+    pub fn true_neighbours(
+        &self,
+        first: usize,
+        k: usize,
+        filter: Option<&Filter<'_>>,
+    ) -> anyhow::Result<Vec<Vec<u32>>> {
+        let config =
+            Config { dim: self.base.dim, metric: self.metric, kind: Kind::Flat, profile: Profile::default(), seed: 1 };
+        let mut flat = Index::new(config)?;
+        for at in first..self.base.len() {
+            flat.upsert(u32::try_from(at)?, self.base.row(at)).with_context(|| format!("vector {at}"))?;
+        }
+        let bar = bar(self.queries.len(), "queries compared with all vectors")?;
+        let next = AtomicUsize::new(0);
+        let work = || -> anyhow::Result<Vec<(usize, Vec<u32>)>> {
+            let mut found = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if at >= self.queries.len() {
+                    return Ok(found);
+                }
+                let hits = flat.search(self.queries.row(at), k, &SearchParams::default(), filter);
+                let hits = hits.with_context(|| format!("query {at}"))?;
+                found.push((at, hits.into_iter().map(|hit| hit.slot).collect()));
+                bar.inc(1);
+            }
+        };
+        let mut truth = vec![Vec::new(); self.queries.len()];
+        std::thread::scope(|scope| -> anyhow::Result<()> {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for worker in workers {
+                let found = worker.join().map_err(|_| anyhow::anyhow!("a thread that compares has panicked"))??;
+                found.into_iter().for_each(|(at, neighbours)| truth[at] = neighbours);
+            }
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        Ok(truth)
     }
 }
 
@@ -85,41 +147,6 @@ fn hold_out(base: &mut Rows<f32>) -> anyhow::Result<Rows<f32>> {
     }
     base.numbers = kept;
     Ok(Rows { dim: base.dim, numbers: queries })
-}
-
-/// Compares every query with every vector, on all processors.
-fn true_neighbours(base: &Rows<f32>, queries: &Rows<f32>, metric: Metric, k: usize) -> anyhow::Result<Vec<Vec<u32>>> {
-    let mut flat = Index::new(Config { dim: base.dim, metric, kind: Kind::Flat, seed: 1 })?;
-    for at in 0..base.len() {
-        flat.upsert(u32::try_from(at)?, base.row(at)).with_context(|| format!("vector {at}"))?;
-    }
-    let bar = bar(queries.len(), "queries compared with all vectors")?;
-    let next = AtomicUsize::new(0);
-    let work = || -> anyhow::Result<Vec<(usize, Vec<u32>)>> {
-        let mut found = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            if at >= queries.len() {
-                return Ok(found);
-            }
-            let hits = flat.search(queries.row(at), k, &SearchParams::default(), None);
-            let hits = hits.with_context(|| format!("query {at}"))?;
-            found.push((at, hits.into_iter().map(|hit| hit.slot).collect()));
-            bar.inc(1);
-        }
-    };
-    let mut truth = vec![Vec::new(); queries.len()];
-    std::thread::scope(|scope| -> anyhow::Result<()> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            let found = worker.join().map_err(|_| anyhow::anyhow!("a thread that compares has panicked"))??;
-            found.into_iter().for_each(|(at, neighbours)| truth[at] = neighbours);
-        }
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-    Ok(truth)
 }
 
 /// As the index wants them for Cosine.

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use meridian_ann::Index;
+use meridian_ann::{Index, Stats};
 use serde_json::json;
 
 use crate::demo::quantile;
 
 use super::Args;
+use super::case::Case;
 use super::data::Data;
-use super::setting::Choice;
+use super::setting::{Choice, IndexKind};
 
 /// The queries are asked again until this much time is over, so that a fast index is timed as exactly as a slow one.
 const TIMED: Duration = Duration::from_millis(500);
@@ -25,22 +26,49 @@ pub(super) struct Measured {
     pub p99: Duration,
 }
 
+/// What building took.
+pub(super) struct Built {
+    pub index: IndexKind,
+    /// What happened to it before it was asked.
+    pub state: &'static str,
+    pub time: Duration,
+    /// By which the memory of this process grew; none where the system does not tell.
+    rss_bytes: Option<u64>,
+    index_bytes: usize,
+}
+
+impl Built {
+    /// Of an index that is ready now: begun then, with so much memory resident before.
+    pub fn new(index: &Index, kind: IndexKind, begun: Instant, before: Option<u64>) -> Self {
+        let time = begun.elapsed();
+        let Stats { vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = index.stats();
+        Self {
+            index: kind,
+            state: "fresh",
+            time,
+            rss_bytes: resident().zip(before).map(|(now, before)| now.saturating_sub(before)),
+            index_bytes: vector_bytes + graph_bytes + queue_bytes + table_bytes,
+        }
+    }
+}
+
 /// Asks the queries that are `chosen`: once for recall, then for time.
 pub(super) fn measure(
     index: &Index,
-    data: &Data,
+    (data, case): (&Data, &Case),
     choice: &Choice,
     args: &Args,
     chosen: impl Fn(usize) -> bool,
 ) -> anyhow::Result<Measured> {
     let k = usize::from(args.k);
+    let filter = case.filter.as_ref().map(|(_, filter)| filter);
     let chosen: Vec<usize> = (0..data.queries.len()).filter(|query| chosen(*query)).collect();
     let (mut found, mut wanted) = (0, 0);
     for &query in &chosen {
-        let hits = index.search(data.queries.row(query), k, &choice.params, None);
+        let hits = index.search(data.queries.row(query), k, &choice.params, filter);
         let hits = hits.with_context(|| format!("query {query}"))?;
-        found += hits.iter().filter(|hit| data.truth[query].contains(&hit.slot)).count();
-        wanted += data.truth[query].len();
+        found += hits.iter().filter(|hit| case.truth[query].contains(&hit.slot)).count();
+        wanted += case.truth[query].len();
     }
     let begun = Instant::now();
     let mut times = std::thread::scope(|scope| -> anyhow::Result<Vec<Duration>> {
@@ -49,7 +77,7 @@ pub(super) fn measure(
             while begun.elapsed() < TIMED {
                 for &query in &chosen {
                     let asked = Instant::now();
-                    let hits = index.search(data.queries.row(query), k, &choice.params, None);
+                    let hits = index.search(data.queries.row(query), k, &choice.params, filter);
                     std::hint::black_box(&hits);
                     times.push(asked.elapsed());
                 }
@@ -87,9 +115,10 @@ impl Measured {
     }
 
     /// The same and all that belongs to it, for programs.
-    pub fn json(&self, args: &Args, data: &Data, choice: &Choice, built: Duration, index_bytes: usize) -> String {
+    pub fn json(&self, args: &Args, (data, case): (&Data, &Case), choice: &Choice, built: &Built) -> String {
         let metric = format!("{:?}", args.metric).to_lowercase();
-        let index = format!("{:?}", args.index).to_lowercase();
+        let index = format!("{:?}", built.index).to_lowercase();
+        let profile = format!("{:?}", args.profile).to_lowercase();
         let mut params: serde_json::Map<String, serde_json::Value> =
             args.set.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         params.extend(choice.name.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
@@ -100,22 +129,25 @@ impl Measured {
             "metric": metric,
             "index": index,
             "params": params,
+            "profile": profile,
+            "filter": case.json(),
+            "state": built.state,
             "threads": args.threads,
             "k": args.k,
             "recall": self.recall,
             "qps": self.qps,
             "p50_us": self.p50.as_secs_f64() * 1e6,
             "p99_us": self.p99.as_secs_f64() * 1e6,
-            "build_s": built.as_secs_f64(),
-            "rss_bytes": resident(),
-            "index_bytes": index_bytes,
+            "build_s": built.time.as_secs_f64(),
+            "rss_bytes": built.rss_bytes,
+            "index_bytes": built.index_bytes,
         })
         .to_string()
     }
 }
 
 /// Memory of this process; none where the system does not tell.
-fn resident() -> Option<u64> {
+pub(super) fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     kibibytes.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)

@@ -4,6 +4,9 @@
 //! With `--recall` the setting is chosen on half of the queries and told of the other half, so that it answers what is to be
 //! expected of queries that were not there when it was chosen.
 
+mod auto;
+mod case;
+mod churn;
 mod data;
 mod measure;
 mod setting;
@@ -11,17 +14,15 @@ mod setting;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use meridian_ann::{Config, Index, Kind, Metric, Stats};
 
+use case::{Case, Rule, Share};
 use data::Data;
-use measure::{Measured, measure};
-use setting::Choice;
-
-/// Steps of a merge between two looks at the progress bar.
-const STEPS: usize = 256;
+use measure::{Built, Measured, measure, resident};
+use setting::{Choice, IndexName};
 
 /// How vectors are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,23 +56,37 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "cosine")]
     metric: Distance,
     /// Which index to build.
-    #[arg(long, value_enum, default_value = "hnsw")]
-    index: setting::IndexKind,
+    #[arg(long, value_enum, default_value = "auto")]
+    index: IndexName,
     /// A parameter: m, ef_construct (hnsw); nlist, subquantizers (ivfpq).
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting::pair)]
     set: Vec<(String, usize)>,
     /// Neighbours asked for.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     k: u16,
-    /// Threads that ask at once.
+    /// What a graph spends memory on.
+    #[arg(long, value_enum, default_value = "balanced")]
+    profile: setting::ProfileName,
+    /// Threads that build, and then ask at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     threads: u16,
-    /// Recall to reach: the fastest setting that does is told. Default: all settings are.
+    /// Recall to reach: the fastest setting that does is told, and what the index does when it is asked for the recall itself.
+    /// Default: all settings are told.
     #[arg(long, value_delimiter = ',', value_parser = setting::share)]
     recall: Vec<f64>,
+    /// Ask only for this share of the vectors: once spread evenly, once those furthest in one direction.
+    #[arg(long, value_delimiter = ',', value_parser = setting::share, conflicts_with_all = ["churn", "rounds"])]
+    filter: Vec<f64>,
+    /// Replace the vectors by others, the oldest first, until this share of the index has come anew (1: all of it), and
+    /// measure beside an index that is built of the same vectors at once.
+    #[arg(long, value_name = "SHARE", value_parser = churn::turnover, conflicts_with_all = ["filter", "rounds", "truth"])]
+    churn: Option<f64>,
     /// A line of JSON for each point in place of the table.
     #[arg(long)]
     json: bool,
+    /// Measure all settings once for each line of input. An empty line ends the build and each round.
+    #[arg(long, requires = "json", conflicts_with = "recall")]
+    rounds: bool,
 }
 
 /// Builds, asks, and prints a line for each point.
@@ -79,74 +94,125 @@ pub struct Args {
 /// # Errors
 /// When files cannot be read or do not fit together, a parameter is out of its range, or a recall is not reached.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let kind = args.index.kind(&args.set)?;
-    let data = Data::open(args)?;
-    let begun = Instant::now();
-    let index = build(&data, kind)?;
-    let built = begun.elapsed();
-    let print = |choice: &Choice, measured: &Measured| {
-        let line = if args.json {
-            let Stats { vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = index.stats();
-            let index_bytes = vector_bytes + graph_bytes + queue_bytes + table_bytes;
-            measured.json(args, &data, choice, built, index_bytes)
-        } else {
-            measured.row(choice)
-        };
-        println!("{line}");
-    };
-    if !args.json {
-        let Stats { vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = index.stats();
-        let beside = (graph_bytes + queue_bytes + table_bytes) / data.base.len();
-        println!(
-            "{}: {} vectors of {}, {:?}, {} queries; built in {:.1} s; a vector takes {} bytes and {beside} beside them",
-            data.name,
-            data.base.len(),
-            data.base.dim,
-            args.metric,
-            data.queries.len(),
-            built.as_secs_f64(),
-            vector_bytes / data.base.len()
-        );
-        println!("{}", Measured::head());
+    let named = args.index.named();
+    if let (None, Some((key, _))) = (named, args.set.first()) {
+        bail!("--set {key}: name the index that it belongs to by --index");
     }
+    // Parameters are checked before anything long is begun.
+    let set = named.map(|named| named.kind(&args.set)).transpose()?;
+    let data = Data::open(args)?;
+    let index = named.map_or_else(|| auto::choose(&data, args), Ok)?;
+    let kind = set.map_or_else(|| index.kind(&[]), Ok)?;
     let k = usize::from(args.k);
-    let choices = args.index.choices(k, &index);
-    if args.recall.is_empty() {
-        for choice in &choices {
-            print(choice, &measure(&index, &data, choice, args, |_| true)?);
+    if let Some(turnover) = args.churn {
+        return churn::run(args, &data, index, kind, turnover);
+    }
+    let (before, begun) = (resident(), Instant::now());
+    let subject = build(&data, 0, kind, args)?;
+    let built = Built::new(&subject, index, begun, before);
+    let report = Report { args, data: &data, index: &subject, built: &built };
+    report.head();
+    if args.rounds {
+        println!();
+        for line in std::io::stdin().lines() {
+            line.context("standard input")?;
+            report.points(&Case::all(&data, 0, k)?)?;
+            println!();
         }
         return Ok(());
     }
-    let known: Vec<Measured> = choices
-        .iter()
-        .map(|choice| measure(&index, &data, choice, args, |query| query % 2 == 0))
-        .collect::<anyhow::Result<_>>()?;
-    for wanted in &args.recall {
-        let reach = choices.iter().zip(&known).filter(|(_, measured)| measured.recall >= *wanted);
-        let fastest = reach.max_by(|(_, a), (_, b)| a.qps.total_cmp(&b.qps));
-        let best = known.iter().map(|measured| measured.recall).fold(0.0, f64::max);
-        let (choice, _) = fastest.with_context(|| format!("recall {wanted} is not reached, {best:.4} is"))?;
-        print(choice, &measure(&index, &data, choice, args, |query| query % 2 == 1)?);
+    if args.filter.is_empty() {
+        return report.points(&Case::all(&data, 0, k)?);
+    }
+    for of_all in &args.filter {
+        for rule in [Rule::Random, Rule::Direction] {
+            report.points(&Case::some(&data, Share { of_all: *of_all, rule }, k)?)?;
+        }
     }
     Ok(())
 }
 
-fn build(data: &Data, kind: Kind) -> anyhow::Result<Index> {
-    let mut index = Index::new(Config { dim: data.base.dim, metric: data.metric, kind, seed: 1 })?;
-    let bar = bar(data.base.len(), "vectors")?;
-    for at in 0..data.base.len() {
-        let slot = u32::try_from(at).context("more vectors than slots")?;
-        index.upsert(slot, data.base.row(at)).with_context(|| format!("vector {at}"))?;
-        if at % STEPS == 0 {
-            index.merge(2 * STEPS);
-            bar.set_position(at as u64);
+/// An index and what is told of it.
+struct Report<'a> {
+    args: &'a Args,
+    data: &'a Data,
+    index: &'a Index,
+    built: &'a Built,
+}
+
+impl Report<'_> {
+    /// What was built, and the head of the table; nothing for programs.
+    fn head(&self) {
+        if self.args.json {
+            return;
         }
+        let Stats { live, vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = self.index.stats();
+        println!(
+            "{}: {:?} ({}) of {live} vectors of {}, {:?}, {} queries; built in {:.1} s; a vector takes {} bytes and {} beside them",
+            self.data.name,
+            self.built.index,
+            self.built.state,
+            self.data.base.dim,
+            self.args.metric,
+            self.data.queries.len(),
+            self.built.time.as_secs_f64(),
+            vector_bytes / live.max(1),
+            (graph_bytes + queue_bytes + table_bytes) / live.max(1),
+        );
+        println!("{}", Measured::head());
     }
-    while index.can_merge() {
-        index.merge(STEPS);
+
+    /// A line for each setting, or for the fastest that reaches each wanted recall.
+    fn points(&self, case: &Case) -> anyhow::Result<()> {
+        let Self { args, data, index, built } = self;
+        if let Some(title) = case.title().filter(|_| !args.json) {
+            println!("{title}");
+        }
+        let print = |choice: &Choice, measured: &Measured| {
+            let line = if args.json { measured.json(args, (data, case), choice, built) } else { measured.row(choice) };
+            println!("{line}");
+        };
+        let choices = built.index.choices(usize::from(args.k), index);
+        if args.recall.is_empty() {
+            for choice in &choices {
+                print(choice, &measure(index, (data, case), choice, args, |_| true)?);
+            }
+            return Ok(());
+        }
+        let known: Vec<Measured> = choices
+            .iter()
+            .map(|choice| measure(index, (data, case), choice, args, |query| query % 2 == 0))
+            .collect::<anyhow::Result<_>>()?;
+        for wanted in &args.recall {
+            let reach = choices.iter().zip(&known).filter(|(_, measured)| measured.recall >= *wanted);
+            let fastest = reach.max_by(|(_, a), (_, b)| a.qps.total_cmp(&b.qps));
+            let best = known.iter().map(|measured| measured.recall).fold(0.0, f64::max);
+            let (choice, _) = fastest.with_context(|| format!("recall {wanted} is not reached, {best:.4} is"))?;
+            print(choice, &measure(index, (data, case), choice, args, |query| query % 2 == 1)?);
+            // And what the index spends by itself when only the recall is named.
+            if let Some(target) = Choice::target(*wanted) {
+                print(&target, &measure(index, (data, case), &target, args, |_| true)?);
+            }
+        }
+        Ok(())
     }
+}
+
+/// An index of the vectors from `first` on, each on the slot of its number.
+fn build(data: &Data, first: usize, kind: Kind, args: &Args) -> anyhow::Result<Index> {
+    let mut index = Index::new(config(data, kind, args))?;
+    let all = data.base.len();
+    u32::try_from(all).context("more vectors than slots")?;
+    let bar = bar(all - first, "vectors")?;
+    let points = (first..all).map(|at| (at as u32, data.base.row(at)));
+    let built = index.extend(points, usize::from(args.threads), |done| bar.set_position(done as u64));
+    built.map_err(|(at, error)| anyhow::Error::new(error).context(format!("vector {at}")))?;
     bar.finish_and_clear();
     Ok(index)
+}
+
+fn config(data: &Data, kind: Kind, args: &Args) -> Config {
+    Config { dim: data.base.dim, metric: data.metric, kind, profile: args.profile.into(), seed: 1 }
 }
 
 /// A progress bar, on a terminal only.

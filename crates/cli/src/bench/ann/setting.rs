@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use clap::ValueEnum;
-use meridian_ann::{Index, Kind, SearchParams};
+use meridian_ann::{Index, Kind, Profile, Recall, SearchParams};
 
-/// Kinds of index that can be measured.
+/// Which index is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum IndexKind {
+pub(super) enum IndexName {
+    /// Graph or lists, whichever is faster by what samples show.
+    Auto,
     /// Every vector is compared.
     Flat,
     /// The navigable graph.
@@ -17,12 +19,59 @@ pub(super) enum IndexKind {
     Ivfpq,
 }
 
+/// Kinds of index that can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IndexKind {
+    Flat,
+    Hnsw,
+    Ivfpq,
+}
+
+/// What a graph spends memory on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProfileName {
+    /// Codes of 8 bits, and codes of 1 bit of all neighbours beside each node.
+    Speed,
+    /// Codes of 8 bits.
+    Balanced,
+}
+
+impl From<ProfileName> for Profile {
+    fn from(name: ProfileName) -> Self {
+        match name {
+            ProfileName::Speed => Self::Speed,
+            ProfileName::Balanced => Self::Balanced,
+        }
+    }
+}
+
 /// One setting of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Choice {
     /// By the names that the papers use.
     pub name: BTreeMap<&'static str, usize>,
     pub params: SearchParams,
+}
+
+impl Choice {
+    /// To ask for a recall, in thousandths; none if it is less than one.
+    pub fn target(recall: f64) -> Option<Self> {
+        let wanted = Recall::new(recall)?;
+        let name = BTreeMap::from([("target‰", (recall * 1_000.0).round() as usize)]);
+        Some(Self { name, params: SearchParams { recall: Some(wanted), ..SearchParams::default() } })
+    }
+}
+
+impl IndexName {
+    /// None for `auto`.
+    pub fn named(self) -> Option<IndexKind> {
+        match self {
+            Self::Auto => None,
+            Self::Flat => Some(IndexKind::Flat),
+            Self::Hnsw => Some(IndexKind::Hnsw),
+            Self::Ivfpq => Some(IndexKind::Ivfpq),
+        }
+    }
 }
 
 impl IndexKind {
@@ -55,9 +104,10 @@ impl IndexKind {
         let choice = |name: &[(&'static str, usize)], params| Choice { name: name.iter().copied().collect(), params };
         match self {
             Self::Flat => vec![choice(&[], SearchParams::default())],
-            Self::Hnsw => [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96]
-                .map(|times| {
-                    let ef = times * k;
+            // In quarters of `k`.
+            Self::Hnsw => [4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384]
+                .map(|quarters| {
+                    let ef = quarters * k / 4;
                     choice(&[("ef", ef)], SearchParams { ef: Some(ef), ..SearchParams::default() })
                 })
                 .to_vec(),

@@ -1,0 +1,74 @@
+//! Whether an index stays good while its vectors are replaced: a window slides over the data, one out, one in.
+
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use meridian_ann::{Index, Kind};
+
+use super::case::Case;
+use super::data::Data;
+use super::measure::{Built, resident};
+use super::setting::IndexKind;
+use super::{Args, Report, bar, build, config};
+
+/// Largest turnover that can be asked for.
+const MOST: f64 = 10.0;
+
+/// Steps of a merge that a replaced vector pays for, as the node does: two each for the one that goes and the one that comes.
+const STEPS: usize = 4;
+
+/// A number above 0, at most 10.
+pub(super) fn turnover(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share <= MOST);
+    share.ok_or_else(|| format!("expected a number above 0, at most {MOST}, such as 1.0"))
+}
+
+/// Replaces, measures, and measures an index of the same vectors that was built at once.
+pub(super) fn run(args: &Args, data: &Data, name: IndexKind, kind: Kind, turnover: f64) -> anyhow::Result<()> {
+    let all = data.base.len();
+    let window = (all as f64 / (1.0 + turnover)) as usize;
+    ensure!(window > 0, "{all} vectors are too few");
+    let first = all - window;
+    let case = Case::all(data, first, usize::from(args.k))?;
+
+    let (before, begun) = (resident(), Instant::now());
+    let (index, writes) = churned(args, data, kind, window)?;
+    let mut built = Built::new(&index, name, begun, before);
+    built.state = "churned";
+    Report { args, data, index: &index, built: &built }.head();
+    if !args.json {
+        let unreachable = index.len() - index.reachable();
+        println!("{first} vectors replaced, {writes:.0} a second; {unreachable} cannot be reached");
+    }
+    Report { args, data, index: &index, built: &built }.points(&case)?;
+    drop(index);
+
+    let (before, begun) = (resident(), Instant::now());
+    let index = build(data, first, kind, args)?;
+    let built = Built::new(&index, name, begun, before);
+    let report = Report { args, data, index: &index, built: &built };
+    report.head();
+    report.points(&case)
+}
+
+/// The index of the first window, and then of every later one in turn; and how many vectors it replaced a second.
+fn churned(args: &Args, data: &Data, kind: Kind, window: usize) -> anyhow::Result<(Index, f64)> {
+    let mut index = Index::new(config(data, kind, args))?;
+    let slot = |at: usize| u32::try_from(at).context("more vectors than slots");
+    slot(data.base.len())?;
+    let bar = bar(data.base.len(), "vectors")?;
+    let points = (0..window).map(|at| (at as u32, data.base.row(at)));
+    let filled = index.extend(points, usize::from(args.threads), |done| bar.set_position(done as u64));
+    filled.map_err(|(at, error)| anyhow::Error::new(error).context(format!("vector {at}")))?;
+    let begun = Instant::now();
+    for at in window..data.base.len() {
+        index.delete(slot(at - window)?);
+        index.upsert(slot(at)?, data.base.row(at)).with_context(|| format!("vector {at}"))?;
+        index.merge(STEPS);
+        bar.inc(1);
+    }
+    index.merge_all(1, |_| ());
+    bar.finish_and_clear();
+    let replaced = data.base.len() - window;
+    Ok((index, replaced as f64 / begun.elapsed().as_secs_f64()))
+}
