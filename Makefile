@@ -33,13 +33,13 @@ demo: build ## Two regions on this machine: real words, a cut link, a killed lea
 	$(THROUGH) $(BIN)/meridian demo $(if $(N),--n $(N)) $(if $(DATA),--data $(DATA))
 
 .PHONY: bench
-bench: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60", TRANSPORT=kafka)
+bench: build ## The search engine beside its public peers, into docs/benchmarks; hours (ARGS="--data words --peers hnswlib,meridian-hnsw")
+	@bench/peers/run $(BIN)/meridian $(ARGS)
+
+.PHONY: bench-regions
+bench-regions: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60", TRANSPORT=kafka)
 	@scripts/fetch-data.sh
 	$(THROUGH) $(BIN)/meridian bench regions $(ARGS)
-
-.PHONY: bench-index
-bench-index: build ## The graph beside hnswlib on the same vectors, one thread each (DATA=file.npy)
-	@tests/figures/index $(BIN)/meridian $(DATA)
 
 test: setup deny unit sim-tests test-processes test-kafka ## Everything CI runs (E2E=no leaves out what needs root)
 	@if [ "$(E2E)" = no ]; then echo "make test: all suites that ran passed. NOT RUN: end to end on Kubernetes: E2E=no"; \

@@ -1,0 +1,30 @@
+"""All peers by name. The first is what the others are compared with."""
+
+import graphs
+import lists
+import stores
+
+PEERS = {
+    "hnswlib": graphs.Hnswlib,
+    "faiss-hnsw": graphs.FaissHnsw,
+    "faiss-ivfpq": lists.FaissIvfPq,
+    "usearch": graphs.Usearch,
+    "pyvsag": graphs.Vsag,
+    "symphonyqg": graphs.SymphonyQG,
+    "rabitq-ivf": lists.RabitqIvf,
+    "rabitq-ivf-reranked": lists.RabitqIvfReranked,
+    "scann": lists.Scann,
+    "scann-soar": lists.ScannSoar,
+    "svs-f16": graphs.Svs,
+    "svs-lvq": graphs.SvsLvq,
+    "svs-leanvec": graphs.SvsLeanVec,
+    "qdrant-edge": stores.QdrantEdge,
+    "zvec": stores.Zvec,
+}
+
+# Ours, by what `meridian bench ann` is told.
+OURS = {
+    "meridian-hnsw": ["--index", "hnsw"],
+    "meridian-hnsw-speed": ["--index", "hnsw", "--profile", "speed"],
+    "meridian-ivfpq": ["--index", "ivfpq"],
+}

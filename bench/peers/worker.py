@@ -1,0 +1,62 @@
+"""One peer in a process of its own, started by process.py.
+
+    worker.py PEER FOLDER
+
+It builds, and then measures its whole sweep once for each line of input: a line of JSON for each point. An empty line
+ends the build and each round, as with `meridian bench ann --rounds`.
+"""
+
+import ctypes
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from data import read_neighbours
+from peer import NEIGHBOURS
+from peers import PEERS
+
+# All queries are asked again until this much time is over: TIMED of crates/cli/src/bench/ann/measure.rs.
+TIMED_SECONDS = 0.5
+
+
+def resident():
+    """Bytes of this process in memory, without what it has given back already."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(peer, queries, truth, point):
+    ask = peer.ask(queries, **point)
+    found = peer.ids(ask())
+    hits = sum(len(set(ids) & true) for ids, true in zip(found, truth, strict=True))
+    begun, asked = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - begun) < TIMED_SECONDS:
+        ask()
+        asked += len(queries)
+    return {"params": point, "recall": hits / (len(queries) * NEIGHBOURS), "qps": asked / elapsed}
+
+
+def main():
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    # Some libraries print; answers go where they cannot.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    base, queries = np.load(folder / "base.npy"), np.load(folder / "queries.npy")
+    truth = [set(row) for row in read_neighbours(folder / "truth.ibin").tolist()]
+    own = folder / name
+    own.mkdir()
+    before, begun = resident(), time.perf_counter()
+    peer = PEERS[name](base, str(own))
+    built = {"index": name, "n": len(base), "build_s": time.perf_counter() - begun, "rss_bytes": resident() - before}
+    answers.write("\n")
+    for _ in sys.stdin:
+        for point in peer.sweep:
+            answers.write(json.dumps(built | measure(peer, queries, truth, point)) + "\n")
+        answers.write("\n")
+
+
+if __name__ == "__main__":
+    main()
