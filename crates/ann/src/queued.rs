@@ -234,6 +234,7 @@ impl<S: Structure> Queued<S> {
                 }
                 drawing.searched(effort, found.as_deref());
             }
+            Piece::Another => {}
             Piece::Done => {
                 self.curve = drawing.curve;
                 return;

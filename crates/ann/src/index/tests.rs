@@ -373,6 +373,13 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
         let truth = filled(Metric::Euclid, FLAT, vectors);
         let mut subject = with_profile(DIM, Metric::Euclid, subject);
         subject.extend((0..).zip(vectors.iter().map(Vec::as_slice)), 2, |_| ()).expect("valid");
+        let curve = match subject.body() {
+            Body::Hnsw(hnsw) => &hnsw.curve,
+            Body::IvfPq(ivf) => &ivf.curve,
+            Body::Flat(_) => unreachable!("not among the subjects"),
+        };
+        assert_eq!((curve.points, curve.wanted), (6_400, 1_280), "{:?}", subject.config());
+        assert!(curve.found.last().is_some_and(|found| *found > 1_270), "the greatest effort finds all: {curve:?}");
         for wanted in [0.9, 0.97] {
             let params = SearchParams { recall: Recall::new(wanted), ..SearchParams::default() };
             let mut found = 0;
@@ -382,8 +389,8 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
                 found += right.iter().filter(|hit| hits.iter().any(|h| h.slot == hit.slot)).count();
             }
             let recall = found as f64 / 2_000.0;
-            // Less than asked for by no more than sampling explains; more where the least effort does more.
-            assert!(recall > wanted - 0.03, "{recall} for {wanted}, {:?}", subject.config());
+            // Less than asked for by what sampling and a quarter more points explain; more where the least effort does more.
+            assert!(recall > wanted - 0.05, "{recall} for {wanted}, {:?}", subject.config());
         }
     }
     assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
