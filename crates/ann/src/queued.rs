@@ -19,6 +19,13 @@ const QUEUE_LIMIT: usize = 32 * BLOCK;
 /// Points that are compared by their vectors at once when all must be: codes would save nothing.
 const FEW: usize = 256;
 
+/// Points from which on a scan by codes begins with sketches of them.
+const MANY: usize = 2_048;
+
+/// Of how many points one is compared by its code after its sketch was; and how many there are at least for each that is compared by
+/// its vector.
+const SKETCHED: usize = 8;
+
 /// Codes asked for before the one that is compared.
 const AHEAD: usize = 8;
 
@@ -59,6 +66,12 @@ pub(crate) trait Comparison {
 
     /// Asks for what [`Self::distance`] will read.
     fn prefetch(&self, node: u32);
+
+    /// About the distance, for half of the reading; none where that would say too little.
+    fn sketch(&self, node: u32) -> Option<f32>;
+
+    /// Asks for what [`Self::sketch`] will read.
+    fn prefetch_sketch(&self, node: u32);
 }
 
 /// Points arranged so that near ones are found without a look at all. A function of the blocks of writes it receives: a place
@@ -397,7 +410,20 @@ impl<S: Structure> Queued<S> {
                 nodes.push(node);
             }
         });
-        let mut shortlist = Nearest::new(params.rerank_of(k));
+        let rerank = params.rerank_of(k);
+        if nodes.len() >= MANY {
+            let mut sketched = Nearest::new((nodes.len() / SKETCHED).max(SKETCHED * rerank));
+            for (at, node) in nodes.iter().enumerate() {
+                if let Some(next) = nodes.get(at + AHEAD) {
+                    comparison.prefetch_sketch(*next);
+                }
+                let Some(distance) = comparison.sketch(*node) else { break };
+                sketched.offer(Near::new(distance, *node));
+            }
+            let kept = sketched.into_ids();
+            nodes = if kept.is_empty() { nodes } else { kept };
+        }
+        let mut shortlist = Nearest::new(rerank);
         for (at, node) in nodes.iter().enumerate() {
             if let Some(next) = nodes.get(at + AHEAD) {
                 comparison.prefetch(*next);

@@ -47,6 +47,8 @@ pub struct Search {
     pub limit: usize,
     /// Beam width; the index's own choice when absent.
     pub ef: Option<usize>,
+    /// Share of the true neighbours to be found on average, in thousandths, where `ef` is absent.
+    pub recall: Option<u16>,
     /// Compare with every point.
     pub exact: bool,
     /// Points must be at least this near, by the score that users see.

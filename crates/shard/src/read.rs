@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use meridian_ann::SearchParams;
+use meridian_ann::{Recall, SearchParams};
 use meridian_model::{
     Answer, CollectionUid, Distance, Filter, Found, Names, PointId, Query, Record, Search, Select, VectorName,
 };
@@ -60,7 +60,7 @@ impl State {
 
 impl Collection {
     fn search(&self, search: &Search) -> Result<Vec<Found>, ReadError> {
-        let Search { vector, using, filter, limit, ef, exact, score_threshold, select } = search;
+        let Search { vector, using, filter, limit, ef, recall, exact, score_threshold, select } = search;
         let index = self.vectors.get(using).ok_or_else(|| ReadError::UnknownVector(using.clone()))?;
         let def = index.def();
         if vector.len() != def.dim as usize {
@@ -83,8 +83,9 @@ impl Collection {
             None => Passing::Rule(&rule, self.estimate(&rule)),
         });
         let limit = (*limit).min(self.points() as usize);
-        let hits =
-            index.search(&vector, limit, SearchParams { ef: *ef, exact: *exact, ..SearchParams::default() }, passing);
+        let recall = recall.and_then(|thousandths| Recall::new(f64::from(thousandths) / 1_000.0));
+        let params = SearchParams { ef: *ef, recall, exact: *exact, ..SearchParams::default() };
+        let hits = index.search(&vector, limit, params, passing);
         let near_enough = |score: f32| match (score_threshold, def.distance) {
             (None, _) => true,
             (Some(threshold), Distance::Cosine | Distance::Dot) => score >= *threshold,

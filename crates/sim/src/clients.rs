@@ -247,6 +247,7 @@ impl World {
                     filter: if one { only(point) } else { None },
                     limit: if one { 1 } else { 5 },
                     ef: None,
+                    recall: if one { None } else { Some(950) },
                     exact: self.rng.per_mille(700),
                     score_threshold: None,
                     select: all_of_it(),

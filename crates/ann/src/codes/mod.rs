@@ -20,6 +20,8 @@ use rotation::Rotation;
 const BIAS: u8 = 128;
 /// The largest number of a code.
 const LARGEST: f32 = 127.0;
+/// Lines of a record up to which half of them would say too little.
+const FEWEST_LINES: usize = 4;
 /// Bytes behind a code.
 const TAIL: usize = 8;
 
@@ -41,6 +43,8 @@ pub(crate) struct Query {
     square: f32,
     /// What the bias of a stored code adds to every sum.
     offset: i32,
+    /// The same of a sketch.
+    sketch_offset: i32,
 }
 
 impl Codes {
@@ -106,33 +110,59 @@ impl Codes {
         query.lines.extend_from_slice(record);
         (query.scale, query.square) = tail(record);
         let (bytes, behind) = bytes_of_mut(&mut query.lines).split_at_mut(self.width());
-        let mut sum = 0;
-        for byte in bytes {
-            *byte ^= BIAS;
-            sum += i32::from(byte.cast_signed());
-        }
+        bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
         behind.fill(0);
-        query.offset = i32::from(BIAS) * sum;
+        let offset = |bytes: &[u8]| i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
+        query.offset = offset(bytes);
+        query.sketch_offset = offset(&bytes[..self.sketch_lines() * Line::BYTES]);
     }
 
     #[inline]
     pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
         let record = self.rows.row(node);
         let sum = (space.kernels().byte_dot)(record, &query.lines) - query.offset;
-        let (scale, square) = tail(record);
-        let product = query.scale * scale * sum as f32;
-        let distance = match space.metric() {
-            Metric::Cosine | Metric::Dot => 0.0 - product,
-            Metric::Euclid => query.square + square - 2.0 * product,
-            Metric::Manhattan => unreachable!("no codes are made for Manhattan"),
-        };
-        if distance.is_nan() { f32::INFINITY } else { distance }
+        compared(query, record, sum as f32, space)
+    }
+
+    /// The distance as the first half of the lines tells it: turned vectors are alike in all their parts.
+    #[inline]
+    pub fn sketched(&self, query: &Query, node: u32, space: Space) -> f32 {
+        let (record, lines) = (self.rows.row(node), self.sketch_lines());
+        let sum = (space.kernels().byte_dot)(&record[..lines], &query.lines[..lines]) - query.sketch_offset;
+        let share = self.width() as f32 / (lines * Line::BYTES) as f32;
+        compared(query, record, share * sum as f32, space)
+    }
+
+    /// Lines of a sketch; 0 where a record has too few to leave some out.
+    pub fn sketch_lines(&self) -> usize {
+        if self.rows.width() > FEWEST_LINES { self.rows.width() / 2 } else { 0 }
+    }
+
+    /// Asks for what [`Self::sketched`] reads.
+    #[inline]
+    pub fn prefetch_sketch(&self, node: u32) {
+        let record = self.rows.row(node);
+        prefetch(&record[..self.sketch_lines()]);
+        prefetch(&record[record.len() - 1..]);
     }
 
     #[inline]
     pub fn prefetch(&self, node: u32) {
         prefetch(self.rows.row(node));
     }
+}
+
+/// The distance by the sum of products of a query and a record.
+#[inline]
+fn compared(query: &Query, record: &[Line], sum: f32, space: Space) -> f32 {
+    let (scale, square) = tail(record);
+    let product = query.scale * scale * sum;
+    let distance = match space.metric() {
+        Metric::Cosine | Metric::Dot => 0.0 - product,
+        Metric::Euclid => query.square + square - 2.0 * product,
+        Metric::Manhattan => unreachable!("no codes are made for Manhattan"),
+    };
+    if distance.is_nan() { f32::INFINITY } else { distance }
 }
 
 impl Code {

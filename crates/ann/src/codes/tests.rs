@@ -50,3 +50,20 @@ fn extreme_vectors_have_codes() {
     let found = distances(Metric::Euclid, &[all(3e38), all(3e38), all(1.0)]);
     assert_eq!(found, [f32::INFINITY; 3]);
 }
+
+#[test]
+fn half_of_a_code_tells_about_the_distance() {
+    let (dim, space) = (384, space(Metric::Euclid));
+    let mut rng = Rng::new(9);
+    let vectors: Vec<Vec<f32>> = (0..200).map(|_| (0..dim).map(|_| rng.normal()).collect()).collect();
+    let mut codes = Codes::new(dim, 5);
+    for (node, vector) in (0..).zip(&vectors) {
+        codes.put(node, &codes.encode(&codes.rotate(vector, space.kernels()), space.kernels()));
+    }
+    assert!(codes.sketch_lines() > 0 && Codes::new(100, 5).sketch_lines() == 0);
+    let mut query = Query::default();
+    codes.aim_at(0, &mut query);
+    let off = |node| codes.sketched(&query, node, space) / codes.distance(&query, node, space) - 1.0;
+    let off = (1..200).map(|node| off(node).abs()).sum::<f32>() / 199.0;
+    assert!(off < 0.06, "sketches are off by {off}");
+}

@@ -59,6 +59,13 @@ impl Measure<'_> {
         Near::new(distance, node)
     }
 
+    /// As the first part of the code tells it; none where there is none, or it is short.
+    #[inline]
+    pub fn sketch(&self, target: &Target, node: u32) -> Option<f32> {
+        let codes = self.codes.filter(|codes| codes.sketch_lines() > 0)?;
+        Some(codes.sketched(&target.query, node, self.vectors.space))
+    }
+
     #[inline]
     pub fn prefetch(&self, node: u32) {
         match self.codes {

@@ -176,4 +176,14 @@ impl Comparison for ByCode<'_> {
     fn prefetch(&self, node: u32) {
         self.measure.prefetch(node);
     }
+
+    #[inline]
+    fn sketch(&self, node: u32) -> Option<f32> {
+        self.measure.sketch(&self.target, node)
+    }
+
+    #[inline]
+    fn prefetch_sketch(&self, node: u32) {
+        self.measure.codes.iter().for_each(|codes| codes.prefetch_sketch(node));
+    }
 }

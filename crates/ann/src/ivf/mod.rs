@@ -157,4 +157,12 @@ impl Comparison for Never {
     fn prefetch(&self, _: u32) {
         match *self {}
     }
+
+    fn sketch(&self, _: u32) -> Option<f32> {
+        match *self {}
+    }
+
+    fn prefetch_sketch(&self, _: u32) {
+        match *self {}
+    }
 }

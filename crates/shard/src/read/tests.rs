@@ -13,6 +13,7 @@ fn search(vector: &[f32], limit: usize) -> Search {
         filter: None,
         limit,
         ef: None,
+        recall: None,
         exact: false,
         score_threshold: None,
         select: Select::default(),

@@ -8,7 +8,17 @@ fn searches(state: &State) -> Vec<Answer> {
     let search = |using: &str, vector: Vec<f32>, exact| {
         let select = Select { vectors: Names::All, ..Select::default() };
         let (using, score_threshold) = (using.into(), None);
-        Query::Search(Search { vector, using, filter: None, limit: 10, ef: Some(16), exact, score_threshold, select })
+        Query::Search(Search {
+            vector,
+            using,
+            filter: None,
+            limit: 10,
+            ef: Some(16),
+            recall: None,
+            exact,
+            score_threshold,
+            select,
+        })
     };
     let queries = [search("", vec![1.0, -3.0], false), search("other", vec![0.0, 2.0, 9.0], true)];
     let uids = state.collections.keys();

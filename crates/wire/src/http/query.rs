@@ -101,6 +101,8 @@ enum PrefetchBody {
 #[serde(deny_unknown_fields)]
 struct ParamsBody {
     hnsw_ef: Option<usize>,
+    /// Ours: the share of the true neighbours to be found.
+    recall: Option<f64>,
     exact: Option<bool>,
     quantization: Option<IgnoredAny>,
     indexed_only: Option<bool>,
@@ -166,17 +168,32 @@ impl QueryBody {
             return Err(Fault::input(format!("params.hnsw_ef: {ef}, from 1 to {} are possible", limits.search_ef)));
         }
         let skip = self.offset.unwrap_or(0);
+        let recall = params.recall.map(|share| recall(share, params.hnsw_ef)).transpose()?;
         let search = Search {
             vector: Vec::new(),
             using: self.using.unwrap_or_default(),
             filter: self.filter.map(|body| filter(body, limits)).transpose()?,
             limit: limit(self.limit, skip, limits)?,
             ef: params.hnsw_ef,
+            recall,
             exact: params.exact.unwrap_or(false),
             score_threshold: self.score_threshold,
             select: select(self.with_payload, self.with_vector, Fields::None),
         };
         Ok(Ask { target, search, skip })
+    }
+}
+
+/// A wanted recall, in thousandths.
+fn recall(share: f64, ef: Option<usize>) -> Result<u16, Fault> {
+    if ef.is_some() {
+        return Err(Fault::input("params.recall: name either it or hnsw_ef"));
+    }
+    let thousandths = (share * 1_000.0).round();
+    if (1.0..=1_000.0).contains(&thousandths) {
+        Ok(thousandths as u16)
+    } else {
+        Err(Fault::input(format!("params.recall: {share}, from 0.001 to 1 are possible")))
     }
 }
 

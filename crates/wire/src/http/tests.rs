@@ -172,6 +172,9 @@ fn a_query_is_read_in_all_its_forms() {
     assert_eq!((ask.target, ask.skip, search.limit), (Target::Vector(vec![0.5]), 2, 7));
     assert_eq!((search.ef, search.exact, search.score_threshold), (Some(64), true, Some(0.5)));
     assert_eq!((search.select.payload, search.select.vectors), (Fields::Only(vec!["a".into()]), Names::All));
+    let by_recall = asked(json!({"query": [0.5], "params": {"recall": 0.95}})).unwrap();
+    let Query::Search(search) = by_recall.search(vec![0.5]) else { panic!() };
+    assert_eq!((search.ef, search.recall), (None, Some(950)));
     assert_eq!(asked(json!({"query": {"nearest": 7}})).unwrap().target, Target::Point(PointId::Num(7)));
     assert_eq!(asked(json!({"query": {"nearest": [1], "mmr": null}})).unwrap().target, Target::Vector(vec![1.0]));
     assert_eq!(asked(json!({})).unwrap().target, Target::Any);
@@ -204,6 +207,9 @@ fn what_a_query_cannot_ask_is_refused_by_name() {
     check(asked(json!({"query": [1], "params": {"indexed_only": true}})), 501, "params.indexed_only");
     check(asked(json!({"query": [1], "params": {"quantization": {"rescore": true}}})), 501, "params.quantization");
     check(asked(json!({"query": [1], "params": {"hnsw_ef": 5000}})), 400, "params.hnsw_ef: 5000");
+    check(asked(json!({"query": [1], "params": {"recall": 1.5}})), 400, "params.recall: 1.5");
+    check(asked(json!({"query": [1], "params": {"recall": 0}})), 400, "params.recall: 0");
+    check(asked(json!({"query": [1], "params": {"recall": 0.9, "hnsw_ef": 50}})), 400, "either it or hnsw_ef");
     check(asked(json!({"query": [1], "limit": 0})), 400, "limit: 0");
     check(asked(json!({"query": [1], "limit": 10_000, "offset": 1})), 400, "up to 10000 are possible together");
     check(asked(json!({"query": [1], "limit": -1})), 400, "-1");
