@@ -73,11 +73,6 @@ impl Nearest {
         }
     }
 
-    /// Whose they are, in no particular order.
-    pub fn into_ids(self) -> Vec<u32> {
-        self.heap.into_iter().map(Near::id).collect()
-    }
-
     /// Nearest first, ties by id.
     pub fn into_sorted(self) -> Vec<Near> {
         self.heap.into_sorted_vec()

@@ -3,11 +3,12 @@
 use crate::filter::Filter;
 use crate::index::SearchParams;
 use crate::memory::Rows;
+use crate::mix::mix;
 use crate::near::{Near, Nearest};
 use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
-use crate::tuning::{ASKED, Curve, Drawing, Piece, QUERIES};
+use crate::tuning::{ASKED, Curve, Drawing, Piece};
 
 /// Steps that a write takes then. An operation becomes two at most.
 const STEPS_A_WRITE: usize = 4;
@@ -22,9 +23,12 @@ const FEW: usize = 256;
 /// Points from which on a scan by codes begins with sketches of them.
 const MANY: usize = 2_048;
 
-/// Of how many points one is compared by its code after its sketch was; and how many there are at least for each that is compared by
-/// its vector.
+/// Of how many points one is compared by its code after its sketch was; and how many there are at least for each place of the beam
+/// that was asked for.
 const SKETCHED: usize = 8;
+
+/// Nodes that are tried for one to be asked for.
+const TRIES: u64 = 64;
 
 /// Codes asked for before the one that is compared.
 const AHEAD: usize = 8;
@@ -58,6 +62,8 @@ pub(crate) struct Ask<'a> {
     /// About how many of them the filter matches; all where there is none.
     pub matching: usize,
     pub is_filtered: bool,
+    /// A node to do without, as if it were not there.
+    pub except: Option<u32>,
 }
 
 /// A query compared with single nodes.
@@ -88,6 +94,9 @@ pub(crate) trait Structure: Sync {
 
     /// Lets a node go whose vector is still in its row.
     fn remove(&mut self, node: u32, vectors: Vectors<'_>);
+
+    /// Whether searches can do without a node, as [`Ask::except`] asks.
+    fn does_without(&self, node: u32) -> bool;
 
     /// Efforts of a search that are worth trying, the least first.
     const EFFORTS: &[usize];
@@ -197,7 +206,7 @@ impl<S: Structure> Queued<S> {
     }
 
     fn is_curve_due(&self) -> bool {
-        self.queue.steps().is_some() && self.queue.taken() == 0 && self.curve.is_due(self.points.len())
+        self.queue.taken() == 0 && self.curve.is_due(self.points.len())
     }
 
     fn work(&mut self, space: Space) {
@@ -211,17 +220,23 @@ impl<S: Structure> Queued<S> {
     /// Does a piece of the work on the next curve. What is hidden counts: that depends on when blocks are merged.
     fn draw(&mut self, space: Space) {
         let mut drawing = self.drawing.take().unwrap_or_else(|| Drawing::new(self.points.len()));
-        let queries = self.queue.steps().map_or(0, |steps| steps.min(QUERIES));
+        if drawing.is_done() {
+            self.curve = drawing.curve;
+            return;
+        }
         let vectors = Vectors { rows: &self.points.vectors, space };
-        let vector = loop {
-            match (drawing.query < queries).then(|| self.new_vector(drawing.query)) {
-                Some(None) => drawing.skip(),
-                Some(Some(vector)) => break vector,
-                None => break &[],
-            }
+        let nodes = self.points.nodes();
+        // Spread over all of them, and not in the order in which they came.
+        let candidates = (0..TRIES).map(|t| mix(mix(drawing.query as u64) + t) as u32 % nodes);
+        let is_fit = |node: &u32| self.points.slot_of(*node) != NO_SLOT && self.structure.does_without(*node);
+        let Some(query) = candidates.into_iter().find(is_fit) else {
+            drawing.skip();
+            self.drawing = Some(drawing);
+            return;
         };
-        let is_held = |node: &u32| self.points.slot_of(*node) != NO_SLOT;
-        match drawing.next(self.points.nodes(), queries, S::EFFORTS.len()) {
+        let vector = vectors.row(query);
+        let is_held = |node: &u32| *node != query && self.points.slot_of(*node) != NO_SLOT;
+        match drawing.next(nodes, S::EFFORTS.len()) {
             Piece::Compare(nodes) => {
                 let nodes = nodes.filter(is_held);
                 match self.structure.comparison(vector, vectors) {
@@ -238,8 +253,15 @@ impl<S: Structure> Queued<S> {
             Piece::Search(effort) => {
                 let params = S::with_effort(S::EFFORTS[effort], ASKED);
                 let points = self.points.len();
-                let ask =
-                    Ask { query: vector, k: ASKED, params: &params, points, matching: points, is_filtered: false };
+                let ask = Ask {
+                    query: vector,
+                    k: ASKED,
+                    params: &params,
+                    points,
+                    matching: points,
+                    is_filtered: false,
+                    except: Some(query),
+                };
                 let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);
                 if let Some(found) = &mut found {
                     found.sort_unstable();
@@ -248,10 +270,6 @@ impl<S: Structure> Queued<S> {
                 drawing.searched(effort, found.as_deref());
             }
             Piece::Another => {}
-            Piece::Done => {
-                self.curve = drawing.curve;
-                return;
-            }
         }
         self.drawing = Some(drawing);
     }
@@ -374,7 +392,7 @@ impl<S: Structure> Queued<S> {
         let found = if params.exact {
             None
         } else {
-            let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some() };
+            let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), except: None };
             self.structure.find(&ask, accepts, Vectors { rows: &self.points.vectors, space })
         };
         match found {
@@ -412,16 +430,20 @@ impl<S: Structure> Queued<S> {
         });
         let rerank = params.rerank_of(k);
         if nodes.len() >= MANY {
-            let mut sketched = Nearest::new((nodes.len() / SKETCHED).max(SKETCHED * rerank));
+            let wanted = SKETCHED.saturating_mul(params.ef.unwrap_or(0).max(rerank));
+            let keep = (nodes.len() / SKETCHED).max(wanted).min(nodes.len());
+            let mut sketched = Vec::with_capacity(nodes.len());
             for (at, node) in nodes.iter().enumerate() {
                 if let Some(next) = nodes.get(at + AHEAD) {
                     comparison.prefetch_sketch(*next);
                 }
                 let Some(distance) = comparison.sketch(*node) else { break };
-                sketched.offer(Near::new(distance, *node));
+                sketched.push(Near::new(distance, *node));
             }
-            let kept = sketched.into_ids();
-            nodes = if kept.is_empty() { nodes } else { kept };
+            if sketched.len() == nodes.len() {
+                sketched.select_nth_unstable(keep - 1);
+                nodes = sketched[..keep].iter().map(|near| near.id()).collect();
+            }
         }
         let mut shortlist = Nearest::new(rerank);
         for (at, node) in nodes.iter().enumerate() {

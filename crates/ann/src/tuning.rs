@@ -1,8 +1,8 @@
 //! How much effort reaches which recall.
 //!
-//! The vectors of a block are asked for before they come in: they are queries that the structure does not know, as those of users
-//! are. What a search of each effort finds of their true neighbours makes a curve, and a wanted recall is read off it. It is drawn
-//! anew whenever there are a quarter more points; between two blocks, so it follows from the writes alone.
+//! Some of the points are asked for, and searches do without the point itself: nothing is found by it, so the queries are like those
+//! of users. What a search of each effort finds of their true neighbours makes a curve, and a wanted recall is read off it. It is
+//! drawn anew whenever there are a quarter more points; between two blocks, so it follows from the writes alone.
 
 use crate::index::Recall;
 use crate::near::{Near, Nearest};
@@ -11,8 +11,8 @@ use crate::near::{Near, Nearest};
 pub(crate) const ASKED: usize = 10;
 /// Points from which on a curve is drawn: before, a scan is about as fast.
 const FEWEST: usize = 4_096;
-/// Vectors of a block that are asked for.
-pub(crate) const QUERIES: usize = 128;
+/// Points that are asked for.
+const QUERIES: usize = 160;
 /// Nodes that a piece of work compares.
 const PIECE: u32 = 8_192;
 /// Nearest by code that are compared by their vectors.
@@ -62,7 +62,7 @@ impl Curve {
 /// A curve that is being drawn.
 pub(crate) struct Drawing {
     pub curve: Curve,
-    /// Which vector of the block is asked for.
+    /// Which of the points is asked for.
     pub query: usize,
     phase: Phase,
 }
@@ -84,8 +84,6 @@ pub(crate) enum Piece {
     Search(usize),
     /// Nothing, but another query is up.
     Another,
-    /// Nothing is left: the curve stands.
-    Done,
 }
 
 impl Drawing {
@@ -94,17 +92,19 @@ impl Drawing {
         Self { curve, query: 0, phase: Phase::begin() }
     }
 
+    /// Whether the curve stands.
+    pub fn is_done(&self) -> bool {
+        self.query >= QUERIES
+    }
+
     /// Goes on to the next query.
     pub fn skip(&mut self) {
         self.query += 1;
         self.phase = Phase::begin();
     }
 
-    /// What to do next. `nodes`: how many there are; `queries`: how many vectors are asked for; `efforts`: how many are tried.
-    pub fn next(&mut self, nodes: u32, queries: usize, efforts: usize) -> Piece {
-        if self.query >= queries {
-            return Piece::Done;
-        }
+    /// What to do next. `nodes`: how many there are; `efforts`: how many are tried.
+    pub fn next(&mut self, nodes: u32, efforts: usize) -> Piece {
         match &mut self.phase {
             Phase::Compare(at, _) if *at < nodes => {
                 let piece = *at..nodes.min(*at + PIECE);

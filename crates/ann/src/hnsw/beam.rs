@@ -190,7 +190,8 @@ impl Graph {
         spent <= budget
     }
 
-    /// The `ef` nearest nodes of a floor that a walk from `from` towards the scratch's target finds; they are in its pool.
+    /// The `ef` nearest nodes of a floor that a walk from `from` towards the scratch's target finds; they are in its pool. What the
+    /// scratch has seen already is left out.
     pub(super) fn scout(
         &self,
         from: impl Iterator<Item = Near>,
@@ -200,7 +201,6 @@ impl Graph {
         scratch: &mut Scratch,
     ) {
         let Scratch { target, pool, seen, .. } = scratch;
-        seen.reset(self.nodes());
         pool.reset(ef);
         for near in from {
             if seen.see(near.id()) {

@@ -30,6 +30,7 @@ impl Graph {
         let mut floors = vec![Vec::new(); top + 1];
         let mut from: Vec<Near> = self.land(&scratch.target, top, measure).into_iter().collect();
         for floor in (0..=top).rev() {
+            scratch.seen.reset(self.nodes());
             self.scout(from.iter().copied(), floor, self.ef_construct, measure, scratch);
             from = scratch.pool.nears().collect();
             let mut kept = Vec::with_capacity(self.m);

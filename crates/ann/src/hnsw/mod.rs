@@ -129,6 +129,11 @@ impl Structure for Hnsw {
         self.refresh(vectors.space);
     }
 
+    /// Those of the upper floors are where walks begin.
+    fn does_without(&self, node: u32) -> bool {
+        self.graph.level(node) == 0
+    }
+
     const EFFORTS: &[usize] = &[10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896];
 
     /// As many places for each neighbour as are for one of ten.

@@ -94,6 +94,8 @@ impl Hnsw {
         let measure = self.measure(vectors);
         measure.aim_at_vector(ask.query, &mut scratch.target);
         let from = self.graph.land(&scratch.target, 0, measure);
+        scratch.seen.reset(self.graph.nodes());
+        ask.except.iter().for_each(|node| _ = scratch.seen.see(*node));
         self.graph.scout(from.into_iter(), 0, ef, measure, scratch);
         let mut found: Vec<Near> = scratch.pool.nears().filter(|near| accepts(near.id())).collect();
         let met = found.len();
@@ -118,6 +120,7 @@ impl Hnsw {
         measure.aim_at_code(&codes.encode(&rotated, kernels), target);
         neighbours.aim(&rotated, kernels, signs);
         seen.reset(self.graph.nodes());
+        ask.except.iter().for_each(|node| _ = seen.see(*node));
         pool.reset(ef);
         let mut nearest = Nearest::new(ask.params.rerank_of(ask.k));
         let mut met = 0;

@@ -91,6 +91,10 @@ impl Structure for Ivf {
         }
     }
 
+    fn does_without(&self, _: u32) -> bool {
+        true
+    }
+
     const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 
     /// The more lists, the more that must be compared again.
