@@ -1,7 +1,7 @@
 //! Nearest neighbours among vectors that change all the time.
 //!
-//! Owns: the distances and their kernels, exact search ([`Kind::Flat`]), the graph ([`Kind::Hnsw`]), inverted lists with
-//! product codes ([`Kind::IvfPq`]), filtered search, and the bytes of an index at rest (`snapshot/FORMAT.md`). Deliberately
+//! Owns: the distances and their kernels, codes of vectors, exact search ([`Kind::Flat`]), the graph ([`Kind::Hnsw`]), inverted
+//! lists with product codes ([`Kind::IvfPq`]), filtered search, and the bytes of an index at rest (`snapshot/FORMAT.md`). Deliberately
 //! does not know: point ids, payloads, files, threads, clocks, the network, or who replicates what. It knows slots (`u32`)
 //! and vectors.
 //!
@@ -16,11 +16,11 @@
 //!
 //! - A write is visible to the next search, whatever [`Index::merge`] has done so far.
 //! - Graph and lists are a function of the configuration and of the sequence of upserts and deletes alone: not of when
-//!   [`Index::merge`] was called, with which numbers, nor of the instruction set (see `queue.rs`).
+//!   [`Index::merge`] was called, with which numbers, nor of threads or the instruction set (see `queue.rs`).
 //! - An answer is never short while points that match exist (see `hnsw/tree.rs` for why every point can be reached).
 //! - Bad input is a typed error or a result that the item documents; a damaged snapshot is refused.
 //!
-//! Start reading at [`Index`], then `queued.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
+//! Start reading at [`Index`], then `queued.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
 mod codes;
 mod config;

@@ -7,7 +7,7 @@
 //!
 //! All of it follows from links and codes, and only queries look at it.
 //!
-//! A row, in lines, for every 32 links: ids; what is added; the factors; then the codes as [`fast_scan`] has them.
+//! A row, in lines, for every 32 links: ids; what is added; the factors; then the codes as [`crate::kernels::fast_scan`] has them.
 
 use crate::codes::Codes;
 use crate::config::Metric;
