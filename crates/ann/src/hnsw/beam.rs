@@ -92,7 +92,8 @@ pub(super) struct Accepted<A> {
     one_in: usize,
     found: BinaryHeap<Near>,
     candidates: BinaryHeap<Reverse<Near>>,
-    offered: usize,
+    /// Nodes that were near enough to be followed, and those of them that were accepted.
+    admitted: usize,
     accepted: usize,
 }
 
@@ -111,17 +112,17 @@ impl<A: Fn(u32) -> bool> Accepted<A> {
         self.found.len() < self.ef || self.found.peek().is_some_and(|worst| near < *worst)
     }
 
-    /// Whether so few of those met were accepted that it cannot be by chance.
+    /// Whether so few of those followed were accepted that it cannot be by chance.
     fn is_elsewhere(&self) -> bool {
-        let expected = self.offered / self.one_in;
+        let expected = self.admitted / self.one_in;
         expected >= EXPECTED && self.accepted * EXPECTED < expected
     }
 }
 
 impl<A: Fn(u32) -> bool> Frontier for Accepted<A> {
     fn offer(&mut self, near: Near) {
-        self.offered += 1;
         if self.admits(near) {
+            self.admitted += 1;
             self.candidates.push(Reverse(near));
             if (self.accepts)(near.id()) {
                 self.accepted += 1;
@@ -223,7 +224,7 @@ impl Graph {
         seen.reset(self.nodes());
         seen.see(from.id());
         let (found, candidates) = Default::default();
-        let mut accepted = Accepted { ef, accepts, one_in, found, candidates, offered: 0, accepted: 0 };
+        let mut accepted = Accepted { ef, accepts, one_in, found, candidates, admitted: 0, accepted: 0 };
         accepted.offer(from);
         if !self.walk(target, 0, budget, &mut accepted, measure, seen) {
             return Walked::TooFar;

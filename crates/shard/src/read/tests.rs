@@ -213,3 +213,15 @@ fn conditions_on_odd_payloads() {
     check(except("flag"), 1);
     check(except("deep.list[].n"), 1);
 }
+
+/// Few points are compared one by one whatever recall is asked for, even one that there cannot be.
+#[test]
+fn a_recall_may_be_asked_for() {
+    let shard = four(Distance::Euclid);
+    let ask = |recall| {
+        let query = Query::Search(Search { recall, ..search(&[3.0, 4.0], 2) });
+        shard.state.read(CollectionUid(1), &query).unwrap()
+    };
+    assert_eq!(ask(Some(950)), ask(None));
+    assert_eq!(ask(Some(u16::MAX)), ask(None));
+}
