@@ -22,11 +22,11 @@ ABOUT = """# Our engine beside its public peers
 Written by `make bench` on {date}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}.
 
 All engines have the same vectors and queries, compared by angle, and look for {neighbours} neighbours. Each is a process
-of its own with one thread, all on the same core. All are built, one after the other; then {rounds} times all are measured in
+of its own with one thread, all on the same core. All are built, one after the other; then, round by round, all are measured in
 turn, every point of their sweeps once. Peers are asked by the batch call of their Python package (pyvsag and zvec have
 none), ours one query at a time. At each point all queries are asked once untimed, then for half a second at least.
 
-- **recall**: queries a second of the fastest point with this recall or more, the median of its {rounds} rounds; nothing is
+- **recall**: queries a second of the fastest point with this recall or more, the median of its rounds; nothing is
   interpolated. "–": no point of the sweep gets there.
 - **±**: half the range of the rounds, relative to their median. Figures within {tie:.0f} % of each other are a tie: bold is the
   best and what ties with it. The last number compares with {baseline}.
@@ -48,7 +48,8 @@ def section(one):
     head = ["engine", "built in, s", "bytes", *(f"recall {recall:.2f}" for recall in RECALLS), "settings"]
     line = ["---", *["--:"] * (len(head) - 2), "---"]
     table = [head, line, *(row(engine, chosen, tops, one["n"]) for engine in ranked)]
-    size = f"{one['n']:,} vectors of {one['dim']}, {4 * one['dim']:,} bytes each; {one['queries']:,} other queries."
+    size = f"{one['n']:,} vectors of {one['dim']}, {4 * one['dim']:,} bytes each; {one['queries']:,} other queries; "
+    size += f"{one['rounds']} rounds."
     picture = f"![recall against speed]({one['name']}.svg)"
     lines = [f"| {' | '.join(cells)} |" for cells in table]
     return "\n".join([f"## {one['name']}\n", f"{size}\n", f"{picture}\n", *lines, ""])

@@ -23,14 +23,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def main():
     args = arguments()
-    results = {"machine": machine(), "rounds": args.rounds, "neighbours": NEIGHBOURS, "sets": []}
+    results = {"machine": machine(), "neighbours": NEIGHBOURS, "sets": before(args.out)}
     for name in args.data:
         file = Path(KNOWN.get(name, name))
         with tempfile.TemporaryDirectory(prefix="meridian-peers-") as folder:
             rows, dim = prepare(file, args.n, Path(folder))
             engines = bench(args, Path(folder))
-        results["sets"].append({"name": file.stem, "n": rows, "dim": dim, "queries": QUERIES, "engines": engines})
+        about = {"name": file.stem, "n": rows, "dim": dim, "queries": QUERIES, "rounds": args.rounds}
+        results["sets"] = [one for one in results["sets"] if one["name"] != file.stem] + [about | {"engines": engines}]
         write(results, args.out)
+
+
+def before(folder):
+    """Sets that were measured on this machine already: they stay unless they are measured again."""
+    file = folder / "results.json"
+    found = json.loads(file.read_text()) if file.exists() else {"machine": None, "sets": []}
+    return found["sets"] if found["machine"] == machine() else []
 
 
 def write(results, folder):
