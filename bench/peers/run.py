@@ -35,7 +35,7 @@ def main():
 
 
 def before(folder):
-    """Sets that were measured on this machine already: they stay unless they are measured again."""
+    """Sets that were measured on this machine today: they stay unless they are measured again."""
     file = folder / "results.json"
     found = json.loads(file.read_text()) if file.exists() else {"machine": None, "sets": []}
     return found["sets"] if found["machine"] == machine() else []

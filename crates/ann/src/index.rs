@@ -154,8 +154,7 @@ impl Index {
     }
 
     pub(crate) fn from_parts(config: Config, body: Body) -> Self {
-        let best = InstructionSet::best().kernels().expect("the best set is chosen among supported ones");
-        Self { config, space: Space::new(config.metric, &best), body }
+        Self { config, space: Space::best(config.metric), body }
     }
 
     pub(crate) fn body(&self) -> &Body {

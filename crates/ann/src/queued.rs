@@ -2,6 +2,7 @@
 
 use crate::filter::Filter;
 use crate::index::SearchParams;
+use crate::kernels::prefetch;
 use crate::memory::Rows;
 use crate::mix::mix;
 use crate::near::{Near, Nearest};
@@ -13,8 +14,8 @@ use crate::tuning::{ASKED, Curve, Drawing, Piece};
 /// Steps that a write takes then. An operation becomes two at most.
 const STEPS_A_WRITE: usize = 4;
 
-/// Queued operations from which on every write also merges, so that the queue stays bounded even if
-/// nobody calls [`Queued::merge`]: 32 blocks, a scan of about 0.1 ms at 100 dimensions.
+/// Queued operations from which on every write also merges, so that the queue stays bounded even if nobody calls
+/// [`Queued::merge`]: 32 blocks, a scan of about 0.1 ms at 100 dimensions.
 const QUEUE_LIMIT: usize = 32 * BLOCK;
 
 /// Points that are compared by their vectors at once when all must be: codes would save nothing.
@@ -31,7 +32,10 @@ const SKETCHED: usize = 8;
 const TRIES: u64 = 64;
 
 /// Codes asked for before the one that is compared.
-const AHEAD: usize = 8;
+const CODES_AHEAD: usize = 8;
+
+/// Vectors asked for before the one that is compared.
+const ROWS_AHEAD: usize = 4;
 
 /// Vectors of nodes with the distance between them.
 #[derive(Clone, Copy)]
@@ -48,6 +52,17 @@ impl<'a> Vectors<'a> {
     #[inline]
     pub fn to(&self, query: &[f32], node: u32) -> f32 {
         self.space.distance(query, self.rows.row(node))
+    }
+
+    /// Distances by vectors in place of others; the order stays.
+    pub fn compare_again(&self, query: &[f32], nears: &mut [Near]) {
+        let fetch = |near: &Near| prefetch(self.rows.row(near.id()));
+        nears.iter().take(ROWS_AHEAD).for_each(fetch);
+        for at in 0..nears.len() {
+            nears.get(at + ROWS_AHEAD).into_iter().for_each(fetch);
+            let node = nears[at].id();
+            nears[at] = Near::new(self.to(query, node), node);
+        }
     }
 }
 
@@ -244,9 +259,8 @@ impl<S: Structure> Queued<S> {
                     None => nodes.for_each(|node| drawing.compared(Near::new(vectors.to(vector, node), node))),
                 }
             }
-            Piece::Rank(nodes) => {
-                let mut nears: Vec<Near> =
-                    nodes.iter().map(|node| Near::new(vectors.to(vector, *node), *node)).collect();
+            Piece::Rank(mut nears) => {
+                vectors.compare_again(vector, &mut nears);
                 nears.sort_unstable();
                 drawing.ranked(nears.iter().map(|near| near.id()).collect());
             }
@@ -429,31 +443,29 @@ impl<S: Structure> Queued<S> {
             }
         });
         let rerank = params.rerank_of(k);
-        if nodes.len() >= MANY {
+        if nodes.len() >= MANY && comparison.sketch(nodes[0]).is_some() {
             let wanted = SKETCHED.saturating_mul(params.ef.unwrap_or(0).max(rerank));
             let keep = (nodes.len() / SKETCHED).max(wanted).min(nodes.len());
             let mut sketched = Vec::with_capacity(nodes.len());
-            for (at, node) in nodes.iter().enumerate() {
-                if let Some(next) = nodes.get(at + AHEAD) {
-                    comparison.prefetch_sketch(*next);
-                }
-                let Some(distance) = comparison.sketch(*node) else { break };
-                sketched.push(Near::new(distance, *node));
-            }
-            if sketched.len() == nodes.len() {
-                sketched.select_nth_unstable(keep - 1);
-                nodes = sketched[..keep].iter().map(|near| near.id()).collect();
-            }
+            let fetch = |node| comparison.prefetch_sketch(node);
+            each_fetched(&nodes, fetch, |node| {
+                sketched.extend(comparison.sketch(node).map(|distance| Near::new(distance, node)));
+            });
+            sketched.select_nth_unstable(keep - 1);
+            nodes = sketched[..keep].iter().map(|near| near.id()).collect();
         }
         let mut shortlist = Nearest::new(rerank);
-        for (at, node) in nodes.iter().enumerate() {
-            if let Some(next) = nodes.get(at + AHEAD) {
-                comparison.prefetch(*next);
-            }
-            shortlist.offer(Near::new(comparison.distance(*node), *node));
-        }
-        for near in shortlist.into_sorted() {
-            nearest.offer(Near::new(vectors.to(query, near.id()), self.points.slot_of(near.id())));
+        each_fetched(
+            &nodes,
+            |node| comparison.prefetch(node),
+            |node| {
+                shortlist.offer(Near::new(comparison.distance(node), node));
+            },
+        );
+        let mut shortlist = shortlist.into_sorted();
+        vectors.compare_again(query, &mut shortlist);
+        for near in shortlist {
+            nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
         }
     }
 
@@ -462,6 +474,14 @@ impl<S: Structure> Queued<S> {
     pub fn reachable(&self) -> usize {
         let is_live = |node: u32| self.points.slot_of(node) != NO_SLOT && !self.hidden[node as usize];
         self.structure.reached(&self.points, is_live) + self.queue.live()
+    }
+}
+
+/// Visits all of them, each some while after it was fetched.
+fn each_fetched(nodes: &[u32], fetch: impl Fn(u32), mut visit: impl FnMut(u32)) {
+    for (at, node) in nodes.iter().enumerate() {
+        nodes.get(at + CODES_AHEAD).into_iter().for_each(|next| fetch(*next));
+        visit(*node);
     }
 }
 

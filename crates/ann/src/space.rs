@@ -1,7 +1,7 @@
 //! A metric bound to the kernel that computes it.
 
 use crate::config::Metric;
-use crate::kernels::{Kernel, Kernels};
+use crate::kernels::{InstructionSet, Kernel, Kernels};
 use crate::near::Hit;
 use crate::near::Near;
 
@@ -21,6 +21,12 @@ impl Space {
             Metric::Manhattan => kernels.manhattan,
         };
         Self { metric, kernel, kernels: *kernels }
+    }
+
+    /// With [`InstructionSet::best`].
+    pub fn best(metric: Metric) -> Self {
+        let best = InstructionSet::best().kernels().expect("the best set is chosen among supported ones");
+        Self::new(metric, &best)
     }
 
     pub fn metric(&self) -> Metric {

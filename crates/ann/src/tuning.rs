@@ -79,7 +79,7 @@ pub(crate) enum Piece {
     /// Compare the query with these nodes.
     Compare(std::ops::Range<u32>),
     /// Compare it with these by their vectors; they are the nearest.
-    Rank(Vec<u32>),
+    Rank(Vec<Near>),
     /// Search with the effort of this number.
     Search(usize),
     /// Nothing, but another query is up.
@@ -113,7 +113,7 @@ impl Drawing {
             }
             Phase::Compare(_, nearest) => {
                 let nearest = std::mem::replace(nearest, Nearest::new(0));
-                Piece::Rank(nearest.into_sorted().iter().map(|near| near.id()).collect())
+                Piece::Rank(nearest.into_sorted())
             }
             Phase::Try(_, tried) if *tried < efforts => {
                 *tried += 1;

@@ -64,10 +64,15 @@ impl Codes {
     }
 
     /// Turns a vector as all codes are turned.
-    pub fn rotate(&self, vector: &[f32], kernels: &Kernels) -> Vec<f32> {
+    pub fn rotate(&self, vector: &[f32], kernels: &Kernels, out: &mut Vec<f32>) {
+        self.rotation.apply(vector, kernels, out);
+    }
+
+    /// The code of a vector.
+    pub fn code_of(&self, vector: &[f32], kernels: &Kernels) -> Code {
         let mut rotated = Vec::with_capacity(self.width());
-        self.rotation.apply(vector, kernels, &mut rotated);
-        rotated
+        self.rotate(vector, kernels, &mut rotated);
+        self.encode(&rotated, kernels)
     }
 
     /// The code of a rotated vector. One whose numbers overflow has a scale that is not finite, and is far from all.
@@ -101,11 +106,15 @@ impl Codes {
 
     /// Makes the query that a node is.
     pub fn aim_at(&self, node: u32, query: &mut Query) {
-        self.aim(self.rows.row(node), query);
+        self.aim_at_record(self.rows.row(node), query);
     }
 
     /// Makes the query that a code is.
-    pub fn aim(&self, record: &[Line], query: &mut Query) {
+    pub fn aim(&self, Code(record): &Code, query: &mut Query) {
+        self.aim_at_record(record, query);
+    }
+
+    fn aim_at_record(&self, record: &[Line], query: &mut Query) {
         query.lines.clear();
         query.lines.extend_from_slice(record);
         (query.scale, query.square) = tail(record);
@@ -163,12 +172,6 @@ fn compared(query: &Query, record: &[Line], sum: f32, space: Space) -> f32 {
         Metric::Manhattan => unreachable!("no codes are made for Manhattan"),
     };
     if distance.is_nan() { f32::INFINITY } else { distance }
-}
-
-impl Code {
-    pub fn lines(&self) -> &[Line] {
-        &self.0
-    }
 }
 
 /// Scale and squared length.

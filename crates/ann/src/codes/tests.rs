@@ -11,7 +11,7 @@ fn distances(metric: Metric, vectors: &[Vec<f32>]) -> Vec<f32> {
     let space = space(metric);
     let mut codes = Codes::new(vectors[0].len(), 5);
     for (node, vector) in (0..).zip(vectors) {
-        codes.put(node, &codes.encode(&codes.rotate(vector, space.kernels()), space.kernels()));
+        codes.put(node, &codes.code_of(vector, space.kernels()));
     }
     let mut query = Query::default();
     codes.aim_at(0, &mut query);
@@ -58,7 +58,7 @@ fn half_of_a_code_tells_about_the_distance() {
     let vectors: Vec<Vec<f32>> = (0..200).map(|_| (0..dim).map(|_| rng.normal()).collect()).collect();
     let mut codes = Codes::new(dim, 5);
     for (node, vector) in (0..).zip(&vectors) {
-        codes.put(node, &codes.encode(&codes.rotate(vector, space.kernels()), space.kernels()));
+        codes.put(node, &codes.code_of(vector, space.kernels()));
     }
     assert!(codes.sketch_lines() > 0 && Codes::new(100, 5).sketch_lines() == 0);
     let mut query = Query::default();

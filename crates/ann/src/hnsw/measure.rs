@@ -17,7 +17,16 @@ pub(crate) struct Measure<'a> {
 #[derive(Default)]
 pub(crate) struct Target {
     vector: Vec<f32>,
+    /// The vector turned, where it is in no row and there are codes.
+    rotated: Vec<f32>,
     query: Query,
+}
+
+impl Target {
+    /// What [`Measure::aim_at_vector`] turned last.
+    pub fn rotated(&self) -> &[f32] {
+        &self.rotated
+    }
 }
 
 impl Measure<'_> {
@@ -29,15 +38,10 @@ impl Measure<'_> {
             return None;
         };
         let kernels = self.vectors.space.kernels();
-        let code = codes.encode(&codes.rotate(vector, kernels), kernels);
-        self.aim_at_code(&code, target);
+        codes.rotate(vector, kernels, &mut target.rotated);
+        let code = codes.encode(&target.rotated, kernels);
+        codes.aim(&code, &mut target.query);
         Some(code)
-    }
-
-    pub fn aim_at_code(&self, code: &Code, target: &mut Target) {
-        if let Some(codes) = self.codes {
-            codes.aim(code.lines(), &mut target.query);
-        }
     }
 
     pub fn aim_at(&self, node: u32, target: &mut Target) {

@@ -65,8 +65,7 @@ impl Hnsw {
     pub fn restore(&mut self, points: &Points, space: Space) {
         if let Some(codes) = &mut self.codes {
             for node in 0..points.nodes() {
-                let rotated = codes.rotate(points.vectors.row(node), space.kernels());
-                codes.put(node, &codes.encode(&rotated, space.kernels()));
+                codes.put(node, &codes.code_of(points.vectors.row(node), space.kernels()));
             }
         }
         self.refresh(space);
@@ -89,8 +88,7 @@ impl Hnsw {
         let stands = |(floor, nodes): (usize, &Vec<u32>)| {
             nodes.iter().all(|node| *node < graph.nodes() && was_there(*node, floor))
         };
-        let code =
-            self.codes.as_ref().map(|codes| codes.encode(&codes.rotate(vector, space.kernels()), space.kernels()));
+        let code = self.codes.as_ref().map(|codes| codes.code_of(vector, space.kernels()));
         let is_sound = frozen <= graph.births && floors.len() <= level + 1 && floors.iter().enumerate().all(stands);
         is_sound.then_some(Survey { code, frozen, level, floors })
     }

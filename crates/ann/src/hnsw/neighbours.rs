@@ -25,8 +25,6 @@ const SIGNS: usize = 4;
 const COLUMN: usize = 4 * BLOCK_POINTS;
 /// Largest number of a query as the scan sees it: four of them, with signs, make a byte when as much is added.
 const LARGEST: usize = 31;
-/// Lines asked for ahead of their use, at most.
-const LINES_AHEAD: usize = 32;
 
 /// Rows by node.
 pub(crate) struct Neighbours {
@@ -117,8 +115,7 @@ impl Neighbours {
 
     #[inline]
     pub fn prefetch(&self, node: u32) {
-        let row = self.rows.row(node);
-        prefetch(&row[..row.len().min(LINES_AHEAD)]);
+        prefetch(self.rows.row(node));
     }
 
     /// Calls `meet` with each link of a node whose estimated distance is less than `worst`, and that estimate. `here`: the

@@ -2,8 +2,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::codes::Codes;
-use crate::kernels::prefetch;
 use crate::near::{Near, Nearest};
 use crate::queued::{Ask, Vectors};
 
@@ -27,8 +25,6 @@ const ASKED_A_SEED: usize = 64;
 const COMMON: usize = 4;
 /// Widest beam that is kept as a sorted list: beyond, moving its entries would cost more than a heap does.
 const WIDEST_POOL: usize = 1_024;
-/// Rows asked for before the one that is compared.
-const AHEAD: usize = 4;
 
 /// Memory of searches, lent to one at a time.
 #[derive(Default)]
@@ -65,11 +61,12 @@ impl Hnsw {
             return None;
         }
         self.scratches.with(|scratch| {
+            self.measure(vectors).aim_at_vector(ask.query, &mut scratch.target);
             // As many places as hold `ef` that match, if they are spread evenly.
             let places = ef.saturating_mul(points) / matching.max(1);
             let is_common = matching.saturating_mul(COMMON) >= points;
             (is_common && places <= WIDEST_POOL)
-                .then(|| match self.neighbours.as_ref().zip(self.codes.as_ref()) {
+                .then(|| match &self.neighbours {
                     Some(rows) => self.walk_rows(rows, ask, places, &accepts, vectors, scratch),
                     None => self.walk_links(ask, places, &accepts, vectors, scratch),
                 })
@@ -92,7 +89,6 @@ impl Hnsw {
         scratch: &mut Scratch,
     ) -> (usize, Vec<Near>) {
         let measure = self.measure(vectors);
-        measure.aim_at_vector(ask.query, &mut scratch.target);
         let from = self.graph.land(&scratch.target, 0, measure);
         scratch.seen.reset(self.graph.nodes());
         ask.except.iter().for_each(|node| _ = scratch.seen.see(*node));
@@ -106,7 +102,7 @@ impl Hnsw {
     /// As [`Self::walk_links`], by estimates of all links of a node at once; the nodes it follows are measured.
     fn walk_rows(
         &self,
-        (neighbours, codes): (&Neighbours, &Codes),
+        neighbours: &Neighbours,
         ask: &Ask<'_>,
         ef: usize,
         accepts: &impl Fn(u32) -> bool,
@@ -116,9 +112,7 @@ impl Hnsw {
         let measure = self.measure(vectors);
         let Scratch { target, signs, pool, seen, .. } = scratch;
         let kernels = vectors.space.kernels();
-        let rotated = codes.rotate(ask.query, kernels);
-        measure.aim_at_code(&codes.encode(&rotated, kernels), target);
-        neighbours.aim(&rotated, kernels, signs);
+        neighbours.aim(target.rotated(), kernels, signs);
         seen.reset(self.graph.nodes());
         ask.except.iter().for_each(|node| _ = seen.see(*node));
         pool.reset(ef);
@@ -160,7 +154,6 @@ impl Hnsw {
         scratch: &mut Scratch,
     ) -> Option<Vec<Near>> {
         let measure = self.measure(vectors);
-        measure.aim_at_vector(ask.query, &mut scratch.target);
         let landed = self.graph.land(&scratch.target, 0, measure)?;
         let one_in = if ef <= WIDEST_POOL { ask.points / ask.matching.max(1) } else { usize::MAX };
         // Every node can be reached, so a walk that ends within its budget is short of nothing that matches: it has seen
@@ -197,16 +190,8 @@ impl Hnsw {
 
     /// Distances by vectors in place of those by codes.
     fn compare_again(&self, mut nears: Vec<Near>, ask: &Ask<'_>, vectors: Vectors<'_>) -> Vec<Near> {
-        if self.codes.is_none() {
-            return nears;
-        }
-        nears.iter().take(AHEAD).for_each(|near| prefetch(vectors.row(near.id())));
-        for at in 0..nears.len() {
-            if let Some(next) = nears.get(at + AHEAD) {
-                prefetch(vectors.row(next.id()));
-            }
-            let node = nears[at].id();
-            nears[at] = Near::new(vectors.to(ask.query, node), node);
+        if self.codes.is_some() {
+            vectors.compare_again(ask.query, &mut nears);
         }
         nears
     }

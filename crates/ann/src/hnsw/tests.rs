@@ -198,7 +198,7 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     let (mut signs, mut target) = (neighbours::Signs::default(), Target::default());
     let measure = structure.measure(vectors);
     measure.aim_at_vector(&query, &mut target);
-    kept.aim(&codes.rotate(&query, space().kernels()), space().kernels(), &mut signs);
+    kept.aim(target.rotated(), space().kernels(), &mut signs);
     let (mut judged, mut off) = (0, 0.0);
     for node in (0..points.nodes()).filter(|node| points.slot_of(*node) != NO_SLOT) {
         anew.refresh(node, &structure.graph, codes, space());

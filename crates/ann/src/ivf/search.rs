@@ -2,7 +2,6 @@
 
 use crate::config::Metric;
 use crate::kernels::fast_scan::BLOCK_POINTS;
-use crate::kernels::prefetch;
 use crate::near::Near;
 use crate::queued::Vectors;
 use crate::space::Space;
@@ -12,8 +11,6 @@ use super::table::Table;
 
 /// Lists asked for before the one that is scanned.
 const LISTS_AHEAD: usize = 2;
-/// Rows asked for before the one that is compared.
-const AHEAD: usize = 4;
 
 /// Keeps about the nearest `keep` of all it is offered, by estimates.
 struct Reservoir {
@@ -73,14 +70,7 @@ impl Lists {
         }
         reservoir.shrink();
         let mut nears = reservoir.nears;
-        nears.iter().take(AHEAD).for_each(|near| prefetch(vectors.row(near.id())));
-        for at in 0..nears.len() {
-            if let Some(next) = nears.get(at + AHEAD) {
-                prefetch(vectors.row(next.id()));
-            }
-            let node = nears[at].id();
-            nears[at] = Near::new(vectors.to(query, node), node);
-        }
+        vectors.compare_again(query, &mut nears);
         nears
     }
 

@@ -44,7 +44,7 @@ pub(super) mod x86 {
 
     /// A line a step.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn vnni(code: &[Line], query: &[Line]) -> i32 {
+    pub fn avx512(code: &[Line], query: &[Line]) -> i32 {
         let mut sums = [_mm512_setzero_si512(); 2];
         for (i, (x, y)) in code.iter().zip(query).enumerate() {
             // SAFETY: a line has 64 bytes and is aligned to as many.

@@ -58,6 +58,41 @@ pub struct Unsupported(pub InstructionSet);
 /// Names the most capable set that may be used (`scalar`, `avx2`, `avx512`), for tests and to rule out a suspect.
 const OVERRIDE: &str = "MERIDIAN_ANN_KERNELS";
 
+/// The kernels of a set, by the name that its twins have in every module.
+#[cfg(target_arch = "x86_64")]
+macro_rules! twins {
+    ($set:ident) => {
+        Kernels {
+            // SAFETY: `kernels` hands these out only after all that the set names was detected; so for all.
+            dot: |a, b| unsafe { $set::dot(a, b) },
+            // SAFETY: as above.
+            squared_euclid: |a, b| unsafe { $set::squared_euclid(a, b) },
+            // SAFETY: as above.
+            manhattan: |a, b| unsafe { $set::manhattan(a, b) },
+            // SAFETY: as above.
+            columns: |vector, columns, out| unsafe { columns::x86::$set(vector, columns, out) },
+            // SAFETY: as above.
+            fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::$set(block, table, limit, sums) },
+            // SAFETY: as above.
+            byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
+            // SAFETY: as above.
+            hadamard: |window, signs| unsafe { lanes::x86::$set::hadamard(window, signs) },
+            // SAFETY: as above.
+            largest: |numbers| unsafe { lanes::x86::$set::largest(numbers) },
+            // SAFETY: as above.
+            to_bytes: |numbers, inverse, bytes| unsafe { lanes::x86::$set::to_bytes(numbers, inverse, bytes) },
+            // SAFETY: as above.
+            sign_sums: |numbers, inverse, largest, table| unsafe {
+                lanes::x86::$set::sign_sums(numbers, inverse, largest, table)
+            },
+            // SAFETY: as above.
+            way: |from, to, positive| unsafe { lanes::x86::$set::way(from, to, positive) },
+            // SAFETY: as above.
+            estimates: |judged, out| unsafe { estimates::x86::$set(judged, out) },
+        }
+    };
+}
+
 impl InstructionSet {
     /// From the slowest to the fastest.
     pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
@@ -113,62 +148,8 @@ impl InstructionSet {
     fn kernels_if_supported(self) -> Kernels {
         match self {
             Self::Scalar => scalar::KERNELS,
-            Self::Avx2 => Kernels {
-                // SAFETY: `kernels` hands these out only after AVX2 and FMA were detected; so for all.
-                dot: |a, b| unsafe { avx2::dot(a, b) },
-                // SAFETY: as above.
-                squared_euclid: |a, b| unsafe { avx2::squared_euclid(a, b) },
-                // SAFETY: as above.
-                manhattan: |a, b| unsafe { avx2::manhattan(a, b) },
-                // SAFETY: as above.
-                columns: |vector, columns, out| unsafe { columns::x86::avx2(vector, columns, out) },
-                // SAFETY: as above.
-                fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::avx2(block, table, limit, sums) },
-                // SAFETY: as above.
-                byte_dot: |code, query| unsafe { bytes::x86::avx2(code, query) },
-                // SAFETY: as above.
-                hadamard: |window, signs| unsafe { lanes::x86::avx2::hadamard(window, signs) },
-                // SAFETY: as above.
-                largest: |numbers| unsafe { lanes::x86::avx2::largest(numbers) },
-                // SAFETY: as above.
-                to_bytes: |numbers, inverse, bytes| unsafe { lanes::x86::avx2::to_bytes(numbers, inverse, bytes) },
-                // SAFETY: as above.
-                sign_sums: |numbers, inverse, largest, table| unsafe {
-                    lanes::x86::avx2::sign_sums(numbers, inverse, largest, table)
-                },
-                // SAFETY: as above.
-                way: |from, to, positive| unsafe { lanes::x86::avx2::way(from, to, positive) },
-                // SAFETY: as above.
-                estimates: |judged, out| unsafe { estimates::x86::avx2(judged, out) },
-            },
-            Self::Avx512 => Kernels {
-                // SAFETY: `kernels` hands these out only after all of AVX-512 that it names was detected; so for all.
-                dot: |a, b| unsafe { avx512::dot(a, b) },
-                // SAFETY: as above.
-                squared_euclid: |a, b| unsafe { avx512::squared_euclid(a, b) },
-                // SAFETY: as above.
-                manhattan: |a, b| unsafe { avx512::manhattan(a, b) },
-                // SAFETY: as above.
-                columns: |vector, columns, out| unsafe { columns::x86::avx512(vector, columns, out) },
-                // SAFETY: as above.
-                fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::avx512(block, table, limit, sums) },
-                // SAFETY: as above.
-                byte_dot: |code, query| unsafe { bytes::x86::vnni(code, query) },
-                // SAFETY: as above.
-                hadamard: |window, signs| unsafe { lanes::x86::avx512::hadamard(window, signs) },
-                // SAFETY: as above.
-                largest: |numbers| unsafe { lanes::x86::avx512::largest(numbers) },
-                // SAFETY: as above.
-                to_bytes: |numbers, inverse, bytes| unsafe { lanes::x86::avx512::to_bytes(numbers, inverse, bytes) },
-                // SAFETY: as above.
-                sign_sums: |numbers, inverse, largest, table| unsafe {
-                    lanes::x86::avx512::sign_sums(numbers, inverse, largest, table)
-                },
-                // SAFETY: as above.
-                way: |from, to, positive| unsafe { lanes::x86::avx512::way(from, to, positive) },
-                // SAFETY: as above.
-                estimates: |judged, out| unsafe { estimates::x86::avx512(judged, out) },
-            },
+            Self::Avx2 => twins!(avx2),
+            Self::Avx512 => twins!(avx512),
         }
     }
 

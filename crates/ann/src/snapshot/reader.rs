@@ -5,7 +5,6 @@ use crate::flat::Flat;
 use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Survey};
 use crate::index::{Body, Index};
 use crate::ivf::{Coarse, Codebook, Filing, Ivf, Lists};
-use crate::kernels::InstructionSet;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
 use crate::queued::Queued;
@@ -25,13 +24,13 @@ pub(crate) fn read(input: &mut impl Read) -> Result<Index, ReadError> {
         Kind::Hnsw { m, ef_construct } => {
             let mut hnsw = Hnsw::new(&config, m, ef_construct);
             graph(&mut hnsw.graph, &points, &mut source)?;
-            hnsw.restore(&points, space(&config));
+            hnsw.restore(&points, Space::best(config.metric));
             let curve = curve(&mut source)?;
             let queue = queue(config.dim, &mut source)?;
             let mut nth = 0;
             let surveys = surveys(&queue, &mut source, |vector, source| {
                 nth += 1;
-                survey(&hnsw, (vector, nth), space(&config), source)
+                survey(&hnsw, (vector, nth), Space::best(config.metric), source)
             })?;
             Body::Hnsw(Box::new(Queued::from_parts(points, hnsw, queue, surveys).with_curve(curve)))
         }
@@ -76,11 +75,6 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
     let config = Config { dim, metric, kind, profile, seed };
     config.check().map_err(|_| source.invalid("a parameter is out of its range"))?;
     Ok(config)
-}
-
-/// What derived parts are computed with.
-fn space(config: &Config) -> Space {
-    Space::new(config.metric, &InstructionSet::best().kernels().expect("the best set is chosen among supported ones"))
 }
 
 fn points(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
@@ -155,13 +149,12 @@ fn lists(
     }
     let mut codebook = Codebook::new(config.dim, parts);
     source.vector(codebook.values_mut())?;
-    let space = space(config);
+    let space = Space::best(config.metric);
     let mut lists = Lists::new(trained_for, Coarse::new(config.dim, rows, space.kernels()), codebook);
-    let mut codes = Vec::new();
     for list in 0..count {
         for _ in 0..source.u32()? {
             let node = source.u32()?;
-            codes.clear();
+            let mut codes = Vec::with_capacity(parts);
             for part in (0..parts).step_by(2) {
                 let two = source.u8()?;
                 codes.extend([two & 15, two >> 4].into_iter().take(parts - part));
@@ -169,7 +162,7 @@ fn lists(
             if node >= points.nodes() || points.slot_of(node) == NO_SLOT || lists.holds(node) {
                 return Err(source.invalid("a node on a list is free or on two lists"));
             }
-            lists.file(node, &Filing { list, codes: codes.clone() }, space);
+            lists.file(node, &Filing { list, codes }, space);
         }
     }
     if lists.nodes().count() == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }

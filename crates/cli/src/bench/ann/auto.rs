@@ -6,7 +6,7 @@ use anyhow::ensure;
 use super::Args;
 use super::case::Case;
 use super::data::Data;
-use super::measure::measure;
+use super::measure::{fastest, measure, most_thorough};
 use super::setting::IndexKind;
 use super::{bar, build};
 
@@ -52,16 +52,15 @@ pub(super) fn choose(data: &Data, args: &Args) -> anyhow::Result<IndexKind> {
 /// Queries a second at the recall asked for, by the fastest setting that reaches it; where none does, by the best.
 fn speed(data: &Data, args: &Args, index: IndexKind, size: usize) -> anyhow::Result<f64> {
     let k = usize::from(args.k);
-    let wanted = args.recall.iter().copied().fold(None, |most: Option<f64>, x| Some(most.map_or(x, |y| y.max(x))));
-    let wanted = wanted.unwrap_or(RECALL);
+    let wanted = args.recall.iter().copied().max_by(f64::total_cmp).unwrap_or(RECALL);
     let sample = data.sample(size, k)?;
     let subject = build(&sample, 0, index.kind(&[])?, args)?;
     let case = Case::all(&sample, 0, k)?;
     let mut measured = Vec::new();
     for choice in index.choices(k, &subject) {
-        measured.push(measure(&subject, (&sample, &case), &choice, args, |_| true)?);
+        let point = measure(&subject, (&sample, &case), &choice, args, |_| true)?;
+        measured.push((choice, point));
     }
-    let reach = measured.iter().filter(|x| x.recall >= wanted).map(|x| x.qps);
-    let best = measured.iter().max_by(|a, b| a.recall.total_cmp(&b.recall)).map_or(0.0, |x| x.qps);
-    Ok(reach.fold(None, |most: Option<f64>, x| Some(most.map_or(x, |y| y.max(x)))).unwrap_or(best))
+    let told = fastest(&measured, wanted).or_else(|| most_thorough(&measured));
+    Ok(told.map_or(0.0, |(_, point)| point.qps))
 }

@@ -45,9 +45,9 @@ impl Case {
             Rule::Random => slots.sort_by_key(|slot| slot.wrapping_mul(0x9e37_79b1)),
             Rule::Direction => {
                 let along = data.base.row(all / 3);
-                let product =
-                    |slot: u32| -> f32 { data.base.row(slot as usize).iter().zip(along).map(|(x, y)| x * y).sum() };
-                slots.sort_by(|a, b| product(*b).total_cmp(&product(*a)));
+                let product = |at| -> f32 { data.base.row(at).iter().zip(along).map(|(x, y)| x * y).sum() };
+                let products: Vec<f32> = (0..all).map(product).collect();
+                slots.sort_by(|a, b| products[*b as usize].total_cmp(&products[*a as usize]));
             }
         }
         slots.truncate(wanted);

@@ -96,6 +96,17 @@ pub(super) fn measure(
     Ok(Measured { recall, qps, p50: quantile(&mut times, 0.5), p99: quantile(&mut times, 0.99) })
 }
 
+/// The fastest of those that reach a recall.
+pub(super) fn fastest<T>(known: &[(T, Measured)], recall: f64) -> Option<&(T, Measured)> {
+    let reach = known.iter().filter(|(_, measured)| measured.recall >= recall);
+    reach.max_by(|(_, a), (_, b)| a.qps.total_cmp(&b.qps))
+}
+
+/// The one with the highest recall.
+pub(super) fn most_thorough<T>(known: &[(T, Measured)]) -> Option<&(T, Measured)> {
+    known.iter().max_by(|(_, a), (_, b)| a.recall.total_cmp(&b.recall))
+}
+
 impl Measured {
     pub fn head() -> String {
         format!("{:<28} {:>7} {:>9} {:>9} {:>9}", "setting", "recall", "queries/s", "p50 µs", "p99 µs")

@@ -21,7 +21,7 @@ use meridian_ann::{Config, Index, Kind, Metric, Stats};
 
 use case::{Case, Rule, Share};
 use data::Data;
-use measure::{Built, Measured, measure, resident};
+use measure::{Built, Measured, fastest, measure, most_thorough, resident};
 use setting::{Choice, IndexName};
 
 /// How vectors are compared.
@@ -114,9 +114,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     report.head();
     if args.rounds {
         println!();
+        let case = Case::all(&data, 0, k)?;
         for line in std::io::stdin().lines() {
             line.context("standard input")?;
-            report.points(&Case::all(&data, 0, k)?)?;
+            report.points(&case)?;
             println!();
         }
         return Ok(());
@@ -179,15 +180,14 @@ impl Report<'_> {
             }
             return Ok(());
         }
-        let known: Vec<Measured> = choices
+        let known: Vec<(&Choice, Measured)> = choices
             .iter()
-            .map(|choice| measure(index, (data, case), choice, args, |query| query % 2 == 0))
+            .map(|choice| Ok((choice, measure(index, (data, case), choice, args, |query| query % 2 == 0)?)))
             .collect::<anyhow::Result<_>>()?;
         for wanted in &args.recall {
-            let reach = choices.iter().zip(&known).filter(|(_, measured)| measured.recall >= *wanted);
-            let fastest = reach.max_by(|(_, a), (_, b)| a.qps.total_cmp(&b.qps));
-            let best = known.iter().map(|measured| measured.recall).fold(0.0, f64::max);
-            let (choice, _) = fastest.with_context(|| format!("recall {wanted} is not reached, {best:.4} is"))?;
+            let best = most_thorough(&known).map_or(0.0, |(_, measured)| measured.recall);
+            let (choice, _) =
+                fastest(&known, *wanted).with_context(|| format!("recall {wanted} is not reached, {best:.4} is"))?;
             print(choice, &measure(index, (data, case), choice, args, |query| query % 2 == 1)?);
             // And what the index spends by itself when only the recall is named.
             if let Some(target) = Choice::target(*wanted) {
