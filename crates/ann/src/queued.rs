@@ -110,6 +110,10 @@ pub(crate) trait Structure: Sync {
     /// Lets a node go whose vector is still in its row.
     fn remove(&mut self, node: u32, vectors: Vectors<'_>);
 
+    /// Brings up to date what searches alone look at, after any number of [`Self::insert`] and [`Self::remove`] and before the next
+    /// search.
+    fn settle(&mut self, vectors: Vectors<'_>);
+
     /// Whether searches can do without a node, as [`Ask::except`] asks.
     fn does_without(&self, node: u32) -> bool;
 
@@ -304,8 +308,13 @@ impl<S: Structure> Queued<S> {
             self.surveys.push(survey);
         } else {
             self.apply(space);
+            self.settle(space);
         }
         true
+    }
+
+    fn settle(&mut self, space: Space) {
+        self.structure.settle(Vectors { rows: &self.points.vectors, space });
     }
 
     /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none.
@@ -329,6 +338,7 @@ impl<S: Structure> Queued<S> {
         while !self.surveys.is_empty() {
             self.apply(space);
         }
+        self.settle(space);
         true
     }
 

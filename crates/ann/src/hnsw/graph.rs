@@ -46,7 +46,8 @@ pub(crate) struct Graph {
     pub entry: Option<u32>,
     /// Nodes and their births, the last [`BLOCK`] or more, oldest first; some may be gone.
     newest: VecDeque<(u64, u32)>,
-    /// Nodes whose links on floor 0 have changed since [`Self::take_changed`], some of them more than once.
+    /// Nodes whose links on floor 0, to others or from others, have changed since [`Self::take_changed`], some of them more than
+    /// once.
     changed: Vec<u32>,
 }
 
@@ -105,12 +106,23 @@ impl Graph {
         if floor == 0 { &mut self.into[node as usize] } else { &mut self.upper[node as usize][floor - 1].into }
     }
 
-    /// Nodes whose links on floor 0 have changed since the last time, ascending.
+    /// Nodes whose links on floor 0, to others or from others, have changed since the last time, ascending.
     pub fn take_changed(&mut self) -> Vec<u32> {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
         changed.dedup();
         changed
+    }
+
+    /// Where a node links to on floor 0, and in what room is left the nearest of those that link to it alone: they were near enough
+    /// to choose it, and it preferred others.
+    pub(super) fn around(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<u32> {
+        let mut around = self.links(node, 0).to_vec();
+        let one_sided = self.into[node as usize].iter().copied().filter(|x| !around.contains(x));
+        let nears = measure.sorted(node, one_sided, target);
+        let room = self.room(0) - around.len();
+        around.extend(nears.iter().take(room).map(|near| near.id()));
+        around
     }
 
     /// Replaces the links of a node and keeps the reverse lists true. Links that stay keep their places while the list grows, so
@@ -120,6 +132,7 @@ impl Graph {
         let mut come = new.iter().copied().filter(|x| !old.contains(x)).collect::<Vec<_>>().into_iter();
         for x in come.clone() {
             self.incoming_mut(x, floor).push(node);
+            self.note_change(x, floor);
         }
         let mut list = Vec::with_capacity(new.len());
         for x in old {
@@ -132,15 +145,22 @@ impl Graph {
             if let Some(at) = into.iter().position(|x| *x == node) {
                 into.swap_remove(at);
             }
+            self.note_change(x, floor);
         }
         list.extend(come);
+        self.note_change(node, floor);
         if floor == 0 {
-            self.changed.push(node);
             let row = self.base.row_mut(node);
             row[0] = list.len() as u32;
             row[1..=list.len()].copy_from_slice(&list);
         } else {
             self.upper[node as usize][floor - 1].out = list;
+        }
+    }
+
+    fn note_change(&mut self, node: u32, floor: usize) {
+        if floor == 0 {
+            self.changed.push(node);
         }
     }
 

@@ -68,7 +68,7 @@ impl Hnsw {
                 codes.put(node, &codes.code_of(points.vectors.row(node), space.kernels()));
             }
         }
-        self.refresh(space);
+        self.refresh(Vectors { rows: &points.vectors, space });
     }
 
     /// What [`Graph::survey`] found for a vector that will be the `nth` birth from now, from 1; none if it cannot have been that.
@@ -94,10 +94,14 @@ impl Hnsw {
     }
 
     /// Brings the rows up to the links.
-    fn refresh(&mut self, space: Space) {
+    fn refresh(&mut self, vectors: Vectors<'_>) {
         let changed = self.graph.take_changed();
         if let (Some(neighbours), Some(codes)) = (&mut self.neighbours, &self.codes) {
-            changed.into_iter().for_each(|node| neighbours.refresh(node, &self.graph, codes, space));
+            let measure = Measure { vectors, codes: Some(codes) };
+            for node in changed {
+                let around = self.graph.around(node, measure, &mut self.target);
+                neighbours.refresh(node, &around, codes, vectors.space);
+            }
         }
     }
 }
@@ -118,13 +122,17 @@ impl Structure for Hnsw {
         }
         let measure = Measure { vectors, codes: self.codes.as_ref() };
         self.graph.link_in(node, survey, measure, &mut self.target);
-        self.refresh(vectors.space);
     }
 
     fn remove(&mut self, node: u32, vectors: Vectors<'_>) {
         let measure = Measure { vectors, codes: self.codes.as_ref() };
         self.graph.take_out(node, measure, &mut self.target);
-        self.refresh(vectors.space);
+        // At once: another point may come to have this number, and no row must say of it what was true of this one.
+        self.refresh(vectors);
+    }
+
+    fn settle(&mut self, vectors: Vectors<'_>) {
+        self.refresh(vectors);
     }
 
     /// Those of the upper floors are where walks begin.

@@ -1,4 +1,5 @@
-//! The rows of profile `speed`: for each node, what a walk needs to judge all it links to in one look.
+//! The rows of profile `speed`: for each node, what a walk needs to judge all around it in one look: those it links to, and where
+//! these leave room, others that link to it.
 //!
 //! A link leads a way `r = v - u` from its node `u` to a neighbour `v`, both as their codes say. Its code has a bit a number, the
 //! sign. With `S(x)` the sum of the numbers of `x`, each with the sign of the way, `r·x` is about `|r|² / S(r) * S(x)` (Gao and
@@ -16,8 +17,6 @@ use crate::kernels::fast_scan::{BLOCK_POINTS, LANE, PADDED};
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
-
-use super::graph::Graph;
 
 /// Signs of a 4-bit code.
 const SIGNS: usize = 4;
@@ -62,16 +61,15 @@ impl Neighbours {
         self.rows.bytes()
     }
 
-    /// Brings the row of a node up to its links.
-    pub fn refresh(&mut self, node: u32, graph: &Graph, codes: &Codes, space: Space) {
+    /// Brings the row of a node up to what is around it ([`super::Graph::around`]).
+    pub fn refresh(&mut self, node: u32, around: &[u32], codes: &Codes, space: Space) {
         while self.rows.len() <= node as usize {
             let mut row = vec![Line::ZERO; self.rows.width()];
             row.chunks_exact_mut(self.block).for_each(|block| bytes_of_mut(block)[..COLUMN].fill(u8::MAX));
             self.rows.push(&row);
         }
-        let links = graph.links(node, 0);
         for at in 0..self.rows.width() / self.block * BLOCK_POINTS {
-            let link = links.get(at).copied().unwrap_or(u32::MAX);
+            let link = around.get(at).copied().unwrap_or(u32::MAX);
             let block = &mut self.rows.row_mut(node)[at / BLOCK_POINTS * self.block..][..self.block];
             let bytes = bytes_of_mut(block);
             let number = 4 * (at % BLOCK_POINTS);

@@ -91,6 +91,8 @@ impl Structure for Ivf {
         }
     }
 
+    fn settle(&mut self, _: Vectors<'_>) {}
+
     fn does_without(&self, _: u32) -> bool {
         true
     }

@@ -67,10 +67,19 @@ fn butterfly<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
     sums
 }
 
+/// The rest of a slice as a whole chunk.
+#[inline(always)]
+fn filled<T: Copy>(rest: &[T], with: T) -> [T; LANES] {
+    let mut chunk = [with; LANES];
+    chunk[..rest.len()].copy_from_slice(rest);
+    chunk
+}
+
 #[inline(always)]
 pub(super) fn largest(numbers: &[f32]) -> f32 {
     let mut lanes = [0_u32; LANES];
-    for chunk in numbers.chunks(LANES) {
+    let (chunks, rest) = numbers.as_chunks();
+    for chunk in chunks.iter().chain([&filled(rest, 0.0)]) {
         for (lane, x) in lanes.iter_mut().zip(chunk) {
             // Magnitudes order as their bits do, and what is no number comes last.
             *lane = (*lane).max(x.abs().to_bits());
@@ -82,18 +91,27 @@ pub(super) fn largest(numbers: &[f32]) -> f32 {
 
 #[inline(always)]
 pub(super) fn to_bytes(numbers: &[f32], inverse: f32, bytes: &mut [u8]) -> u64 {
-    let mut total = 0;
-    for (numbers, bytes) in numbers.chunks(LANES).zip(bytes.chunks_mut(LANES)) {
-        let mut sum = 0;
-        for (x, byte) in numbers.iter().zip(bytes) {
-            // To the nearest, for the sum is positive. What is no number becomes zero.
-            let biased = (x * inverse + 128.5) as i32;
-            *byte = biased as u8;
-            sum += (biased - 128) * (biased - 128);
-        }
-        total += u64::from(sum.unsigned_abs());
+    // 65,536 numbers make 4,096 squares a lane.
+    let mut squares = [0; LANES];
+    let (chunks, rest) = numbers.as_chunks();
+    let (into, last) = bytes[..numbers.len()].as_chunks_mut();
+    for (into, chunk) in into.iter_mut().zip(chunks) {
+        *into = chunk_to_bytes(chunk, inverse, &mut squares);
     }
-    total
+    last.copy_from_slice(&chunk_to_bytes(&filled(rest, 0.0), inverse, &mut squares)[..rest.len()]);
+    squares.into_iter().map(u64::from).sum()
+}
+
+#[inline(always)]
+fn chunk_to_bytes(numbers: &[f32; LANES], inverse: f32, squares: &mut [u32; LANES]) -> [u8; LANES] {
+    let mut bytes = [0; LANES];
+    for (lane, byte) in bytes.iter_mut().enumerate() {
+        // To the nearest, for the sum is positive. What is no number becomes zero.
+        let biased = (numbers[lane] * inverse + 128.5) as i32;
+        *byte = biased as u8;
+        squares[lane] += ((biased - 128) * (biased - 128)).cast_unsigned();
+    }
+    bytes
 }
 
 #[inline(always)]
@@ -114,20 +132,32 @@ pub(super) fn sign_sums(numbers: &[f32], inverse: f32, largest: f32, table: &mut
 #[inline(always)]
 pub(super) fn way(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> WaySums {
     let mut sums = [[0.0; LANES]; 4];
-    let chunks = from.0.chunks(LANES).zip(to.0.chunks(LANES)).zip(positive.chunks_mut(LANES));
-    for ((a, b), positive) in chunks {
-        for (lane, ((a, b), positive)) in a.iter().zip(b).zip(positive).enumerate() {
-            let here = (f32::from(*a) - 128.0) * from.1;
-            let way = (f32::from(*b) - 128.0) * to.1 - here;
-            *positive = u8::from(way > 0.0);
-            sums[0][lane] += way * way;
-            sums[1][lane] += way.abs();
-            sums[2][lane] += way * here;
-            sums[3][lane] += if way > 0.0 { here } else { -here };
-        }
+    let scales = (from.1, to.1);
+    let ((a, a_rest), (b, b_rest)) = (from.0.as_chunks(), to.0.as_chunks());
+    let (into, last) = positive[..from.0.len()].as_chunks_mut();
+    for (into, (a, b)) in into.iter_mut().zip(a.iter().zip(b)) {
+        *into = chunk_way((a, b), scales, &mut sums);
     }
+    // What is filled up leads nowhere.
+    let rest = chunk_way((&filled(a_rest, 128), &filled(b_rest, 128)), scales, &mut sums);
+    last.copy_from_slice(&rest[..a_rest.len()]);
     let [square, magnitude, along, signed] = sums.map(|lanes| lanes.iter().sum());
     WaySums { square, magnitude, along, signed }
+}
+
+#[inline(always)]
+fn chunk_way((a, b): (&[u8; LANES], &[u8; LANES]), scales: (f32, f32), sums: &mut [[f32; LANES]; 4]) -> [u8; LANES] {
+    let mut positive = [0; LANES];
+    for lane in 0..LANES {
+        let here = (f32::from(a[lane]) - 128.0) * scales.0;
+        let way = (f32::from(b[lane]) - 128.0) * scales.1 - here;
+        positive[lane] = u8::from(way > 0.0);
+        sums[0][lane] += way * way;
+        sums[1][lane] += way.abs();
+        sums[2][lane] += way * here;
+        sums[3][lane] += if way > 0.0 { here } else { -here };
+    }
+    positive
 }
 
 #[cfg(target_arch = "x86_64")]
