@@ -45,6 +45,9 @@ pub enum Profile {
     /// Codes of 8 bits.
     #[default]
     Balanced,
+    /// Codes of 4 bits: half of the memory, more of the nearest to be compared once more. Meant for vectors that are kept in a
+    /// file.
+    Memory,
 }
 
 /// All that decides how an index behaves, beside the operations it receives.

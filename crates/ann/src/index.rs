@@ -38,8 +38,8 @@ pub struct SearchParams {
     pub ef: Option<usize>,
     /// IVF-PQ: lists that are looked at; `2 √nlist` when absent. More find more and take longer.
     pub nprobe: Option<usize>,
-    /// Points that are compared by their vectors after their codes were, `k` at least; when absent, `2 k` in a graph and
-    /// `6 k + 100` on lists.
+    /// Points that are compared by their vectors after their codes were, `k` at least. When absent, on lists `6 k + 100`; in a graph
+    /// `2 k`, `6 k` in profile `memory`, those left out that cannot be among the `k` nearest by what codes may be wrong.
     pub rerank: Option<usize>,
     /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: as much is
     /// spent as reached it with vectors that the index did not hold yet. Without any curve so far (4,096 points), the defaults.
@@ -63,13 +63,6 @@ impl Recall {
     /// Between 0 and 1.
     pub(crate) fn share(self) -> f64 {
         f64::from(self.0) / 1_000.0
-    }
-}
-
-impl SearchParams {
-    /// How many a graph compares by their vectors.
-    pub(crate) fn rerank_of(&self, k: usize) -> usize {
-        self.rerank.unwrap_or(k.saturating_mul(2)).max(k)
     }
 }
 

@@ -88,6 +88,12 @@ pub(crate) trait Comparison {
     /// Asks for what [`Self::distance`] will read.
     fn prefetch(&self, node: u32);
 
+    /// How many of the nearest are to be compared by their vectors for `k`, at most.
+    fn shortlist(&self, k: usize) -> usize;
+
+    /// Of nodes that were sorted, how many of the first may be among the `k` nearest.
+    fn plausible(&self, sorted: &[Near], k: usize) -> usize;
+
     /// About the distance, for half of the reading; none where that would say too little.
     fn sketch(&self, node: u32) -> Option<f32>;
 
@@ -452,7 +458,7 @@ impl<S: Structure> Queued<S> {
                 nodes.push(node);
             }
         });
-        let rerank = params.rerank_of(k);
+        let rerank = params.rerank.unwrap_or(comparison.shortlist(k)).max(k);
         if nodes.len() >= MANY && comparison.sketch(nodes[0]).is_some() {
             let wanted = SKETCHED.saturating_mul(params.ef.unwrap_or(0).max(rerank));
             let keep = (nodes.len() / SKETCHED).max(wanted).min(nodes.len());
@@ -473,6 +479,9 @@ impl<S: Structure> Queued<S> {
             },
         );
         let mut shortlist = shortlist.into_sorted();
+        if params.rerank.is_none() {
+            shortlist.truncate(comparison.plausible(&shortlist, k));
+        }
         vectors.compare_again(query, &mut shortlist);
         for near in shortlist {
             nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));

@@ -1,57 +1,71 @@
-//! Vectors as bytes: a number of 8 bits for each of the numbers that a random rotation made alike.
+//! Vectors as codes: some bits for each of the numbers that a random rotation made alike.
 //!
-//! A code stands for `scale * byte`, byte by byte; so inner products are sums of whole numbers, equal on every instruction set,
+//! A code stands for whole numbers times a scale; so inner products are sums of whole numbers, equal on every instruction set,
 //! and a graph may be built by them. Nothing is learnt, so the first vector is encoded as the last one will be.
 //!
-//! A record fills whole lines: the bytes, each with 128 added, zeros, and at its end the scale and the squared length.
+//! - `rotation`: what is done to a vector first; `bytes`: 8 bits a number; `nibbles`: 4.
 
+mod bytes;
+mod nibbles;
 mod rotation;
 #[cfg(test)]
 mod tests;
 
 use crate::config::Metric;
-use crate::kernels::{Kernels, prefetch};
-use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
+use crate::kernels::Kernels;
+use crate::memory::Line;
 use crate::space::Space;
 
+use bytes::Bytes;
+use nibbles::Nibbles;
 use rotation::Rotation;
 
-/// What is added to a signed byte to store it.
-const BIAS: u8 = 128;
-/// The largest number of a code.
-const LARGEST: f32 = 127.0;
-/// Lines of a record up to which half of them would say too little.
-const FEWEST_LINES: usize = 4;
-/// Bytes behind a code.
-const TAIL: usize = 8;
+/// Deviations of an error, beyond which it is not reckoned with.
+const DEVIATIONS: f32 = 3.0;
 
 /// Codes by node.
 pub(crate) struct Codes {
     rotation: Rotation,
-    rows: Rows<Line>,
+    records: Records,
+}
+
+enum Records {
+    Bytes(Bytes),
+    Nibbles(Nibbles),
 }
 
 /// A record that is not in its row yet.
-pub(crate) struct Code(Vec<Line>);
+pub(crate) struct Code(Vec<u8>);
 
-/// A code as it is compared with others.
+/// A vector as codes are compared with it: bytes with signs.
 #[derive(Default)]
 pub(crate) struct Query {
-    /// Signed bytes, zeros behind them.
     lines: Vec<Line>,
     scale: f32,
     square: f32,
-    /// What the bias of a stored code adds to every sum.
+    /// What all sums have too much.
     offset: i32,
     /// The same of a sketch.
     sketch_offset: i32,
 }
 
+/// Calls what either kind of records has.
+macro_rules! records {
+    ($codes:expr, $records:ident => $call:expr) => {
+        match &$codes.records {
+            Records::Bytes($records) => $call,
+            Records::Nibbles($records) => $call,
+        }
+    };
+}
+
 impl Codes {
-    pub fn new(dim: usize, seed: u64) -> Self {
+    /// Of 8 bits a number, or of 4.
+    pub fn new(dim: usize, seed: u64, is_short: bool) -> Self {
         let rotation = Rotation::new(dim, seed);
-        let lines = (rotation.width() + TAIL).div_ceil(Line::BYTES);
-        Self { rotation, rows: Rows::new(lines) }
+        let width = rotation.width();
+        let records = if is_short { Records::Nibbles(Nibbles::new(width)) } else { Records::Bytes(Bytes::new(width)) };
+        Self { rotation, records }
     }
 
     /// Numbers of a code.
@@ -59,8 +73,9 @@ impl Codes {
         self.rotation.width()
     }
 
-    pub fn bytes(&self) -> usize {
-        self.rows.bytes()
+    /// Bytes of all records.
+    pub fn size(&self) -> usize {
+        records!(self, records => records.size())
     }
 
     /// Turns a vector as all codes are turned.
@@ -77,107 +92,96 @@ impl Codes {
 
     /// The code of a rotated vector. One whose numbers overflow has a scale that is not finite, and is far from all.
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
-        let scale = (kernels.largest)(rotated) / LARGEST;
-        let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
-        let mut lines = vec![Line::ZERO; self.rows.width()];
-        let record = bytes_of_mut(&mut lines);
-        let squares = (kernels.to_bytes)(rotated, inverse, &mut record[..rotated.len()]);
-        let square = scale * scale * squares as f32;
-        let (_, tail) = record.split_at_mut(record.len() - TAIL);
-        tail[..4].copy_from_slice(&scale.to_le_bytes());
-        tail[4..].copy_from_slice(&square.to_le_bytes());
-        Code(lines)
+        records!(self, records => records.encode(rotated, kernels))
     }
 
     /// Puts a code in a node's row; the node is one of those there are, or the next.
     pub fn put(&mut self, node: u32, code: &Code) {
-        if node as usize == self.rows.len() {
-            self.rows.push(&code.0);
-        } else {
-            self.rows.row_mut(node).copy_from_slice(&code.0);
+        match &mut self.records {
+            Records::Bytes(bytes) => bytes.put(node, code),
+            Records::Nibbles(nibbles) => nibbles.put(node, code),
         }
     }
 
-    /// The bytes of a node, and their scale.
-    pub fn row(&self, node: u32) -> (&[u8], f32) {
-        let record = self.rows.row(node);
-        (&bytes_of(record)[..self.width()], tail(record).0)
+    /// The bytes of a node, and their scale; none where codes are shorter.
+    pub fn bytes(&self, node: u32) -> Option<(&[u8], f32)> {
+        match &self.records {
+            Records::Bytes(bytes) => Some(bytes.row(node)),
+            Records::Nibbles(_) => None,
+        }
     }
 
     /// Makes the query that a node is.
     pub fn aim_at(&self, node: u32, query: &mut Query) {
-        self.aim_at_record(self.rows.row(node), query);
+        records!(self, records => records.aim_at(node, query));
     }
 
-    /// Makes the query that a code is.
-    pub fn aim(&self, Code(record): &Code, query: &mut Query) {
-        self.aim_at_record(record, query);
-    }
-
-    fn aim_at_record(&self, record: &[Line], query: &mut Query) {
-        query.lines.clear();
-        query.lines.extend_from_slice(record);
-        (query.scale, query.square) = tail(record);
-        let (bytes, behind) = bytes_of_mut(&mut query.lines).split_at_mut(self.width());
-        bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
-        behind.fill(0);
-        let offset = |bytes: &[u8]| i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
-        query.offset = offset(bytes);
-        query.sketch_offset = offset(&bytes[..self.sketch_lines() * Line::BYTES]);
+    /// Makes the query that a rotated vector is.
+    pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut Query) {
+        records!(self, records => records.aim(rotated, kernels, query));
     }
 
     #[inline]
     pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
-        let record = self.rows.row(node);
-        let sum = (space.kernels().byte_dot)(record, &query.lines) - query.offset;
-        compared(query, record, sum as f32, space)
+        records!(self, records => records.distance(query, node, space))
     }
 
-    /// The distance as the first half of the lines tells it: turned vectors are alike in all their parts.
+    /// The distance as the first half of the code tells it: turned vectors are alike in all their parts. None where that would say
+    /// too little.
     #[inline]
-    pub fn sketched(&self, query: &Query, node: u32, space: Space) -> f32 {
-        let (record, lines) = (self.rows.row(node), self.sketch_lines());
-        let sum = (space.kernels().byte_dot)(&record[..lines], &query.lines[..lines]) - query.sketch_offset;
-        let share = self.width() as f32 / (lines * Line::BYTES) as f32;
-        compared(query, record, share * sum as f32, space)
+    pub fn sketch(&self, query: &Query, node: u32, space: Space) -> Option<f32> {
+        match &self.records {
+            Records::Bytes(bytes) => bytes.sketch(query, node, space),
+            Records::Nibbles(_) => None,
+        }
     }
 
-    /// Lines of a sketch; 0 where a record has too few to leave some out.
-    pub fn sketch_lines(&self) -> usize {
-        if self.rows.width() > FEWEST_LINES { self.rows.width() / 2 } else { 0 }
-    }
-
-    /// Asks for what [`Self::sketched`] reads.
+    /// Asks for what [`Self::sketch`] reads.
     #[inline]
     pub fn prefetch_sketch(&self, node: u32) {
-        let record = self.rows.row(node);
-        prefetch(&record[..self.sketch_lines()]);
-        prefetch(&record[record.len() - 1..]);
+        match &self.records {
+            Records::Bytes(bytes) => bytes.prefetch_sketch(node),
+            Records::Nibbles(_) => {}
+        }
     }
 
     #[inline]
     pub fn prefetch(&self, node: u32) {
-        prefetch(self.rows.row(node));
+        records!(self, records => records.prefetch(node));
+    }
+
+    /// By how much a distance by codes may be wrong. The error of a code has any direction alike, so as a product with the query it
+    /// is about normal (Gao and Long, SIGMOD 2024, "RaBitQ", 3.2.2).
+    pub fn slack(&self, query: &Query, node: u32, space: Space) -> f32 {
+        let error = records!(self, records => records.error(query, node));
+        let slack = DEVIATIONS * error / (self.width() as f32).sqrt();
+        if space.metric() == Metric::Euclid { 2.0 * slack } else { slack }
+    }
+
+    /// How many of the nearest by codes hold the `k` nearest, as far as is worth looking.
+    pub fn shortlist(&self, k: usize) -> usize {
+        let times = match &self.records {
+            Records::Bytes(_) => 2,
+            Records::Nibbles(_) => 6,
+        };
+        k.saturating_mul(times)
     }
 }
 
-/// The distance by the sum of products of a query and a record.
+/// The distance by an inner product.
 #[inline]
-fn compared(query: &Query, record: &[Line], sum: f32, space: Space) -> f32 {
-    let (scale, square) = tail(record);
-    let product = query.scale * scale * sum;
+fn distance(product: f32, squares: f32, space: Space) -> f32 {
     let distance = match space.metric() {
         Metric::Cosine | Metric::Dot => 0.0 - product,
-        Metric::Euclid => query.square + square - 2.0 * product,
+        Metric::Euclid => squares - 2.0 * product,
         Metric::Manhattan => unreachable!("no codes are made for Manhattan"),
     };
     if distance.is_nan() { f32::INFINITY } else { distance }
 }
 
-/// Scale and squared length.
+/// The nth number of a tail.
 #[inline]
-fn tail(record: &[Line]) -> (f32, f32) {
-    let Some(Line(last)) = record.last() else { return (0.0, 0.0) };
-    let number = |at: usize| f32::from_le_bytes([last[at], last[at + 1], last[at + 2], last[at + 3]]);
-    (number(Line::BYTES - TAIL), number(Line::BYTES - TAIL + 4))
+fn number(tail: &[u8], nth: usize) -> f32 {
+    let (numbers, _) = tail.as_chunks();
+    numbers.get(nth).map_or(0.0, |bytes| f32::from_le_bytes(*bytes))
 }

@@ -7,9 +7,9 @@ fn space(metric: Metric) -> Space {
 }
 
 /// Vectors as codes, and their distances by codes from the first of them.
-fn distances(metric: Metric, vectors: &[Vec<f32>]) -> Vec<f32> {
+fn distances(metric: Metric, is_short: bool, vectors: &[Vec<f32>]) -> Vec<f32> {
     let space = space(metric);
-    let mut codes = Codes::new(vectors[0].len(), 5);
+    let mut codes = Codes::new(vectors[0].len(), 5, is_short);
     for (node, vector) in (0..).zip(vectors) {
         codes.put(node, &codes.code_of(vector, space.kernels()));
     }
@@ -27,7 +27,7 @@ fn distances_by_codes_are_near_those_by_vectors() {
         let vectors: Vec<Vec<f32>> = (0..20).map(|_| vector()).collect();
         let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
         for metric in [Metric::Dot, Metric::Euclid] {
-            for (vector, found) in vectors.iter().zip(distances(metric, &vectors)) {
+            for (vector, found) in vectors.iter().zip(distances(metric, false, &vectors)) {
                 let right = space(metric).distance(&vectors[0], vector);
                 let unit = length(&vectors[0]) * length(vector) + length(&vectors[0]).powi(2) + length(vector).powi(2);
                 assert!((found - right).abs() < 0.01 * unit, "{dim}, {metric:?}: {found} beside {right}");
@@ -42,13 +42,15 @@ fn extreme_vectors_have_codes() {
     let all = |x: f32| vec![x; dim];
     let vectors = [all(0.0), all(1e-45), all(1e-30), all(3e38), all(-3e38), all(1.0)];
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
-        let found = distances(metric, &vectors);
+        let found = [false, true].map(|is_short| distances(metric, is_short, &vectors)).concat();
         assert!(found.iter().all(|x| !x.is_nan()), "{metric:?}: {found:?}");
         assert_eq!(found[0], 0.0, "{metric:?}: from itself");
     }
     // What overflows is far from all.
-    let found = distances(Metric::Euclid, &[all(3e38), all(3e38), all(1.0)]);
-    assert_eq!(found, [f32::INFINITY; 3]);
+    for is_short in [false, true] {
+        let found = distances(Metric::Euclid, is_short, &[all(3e38), all(3e38), all(1.0)]);
+        assert_eq!(found, [f32::INFINITY; 3]);
+    }
 }
 
 #[test]
@@ -56,14 +58,49 @@ fn half_of_a_code_tells_about_the_distance() {
     let (dim, space) = (384, space(Metric::Euclid));
     let mut rng = Rng::new(9);
     let vectors: Vec<Vec<f32>> = (0..200).map(|_| (0..dim).map(|_| rng.normal()).collect()).collect();
-    let mut codes = Codes::new(dim, 5);
+    let mut codes = Codes::new(dim, 5, false);
     for (node, vector) in (0..).zip(&vectors) {
         codes.put(node, &codes.code_of(vector, space.kernels()));
     }
-    assert!(codes.sketch_lines() > 0 && Codes::new(100, 5).sketch_lines() == 0);
     let mut query = Query::default();
     codes.aim_at(0, &mut query);
-    let off = |node| codes.sketched(&query, node, space) / codes.distance(&query, node, space) - 1.0;
+    let off = |node| {
+        let sketch = codes.sketch(&query, node, space).expect("a record of seven lines");
+        sketch / codes.distance(&query, node, space) - 1.0
+    };
     let off = (1..200).map(|node| off(node).abs()).sum::<f32>() / 199.0;
     assert!(off < 0.06, "sketches are off by {off}");
+}
+
+/// Under Euclid the squared length of 8 bits is that of the code: a little more error, and on one side.
+#[test]
+fn errors_are_normal_and_as_large_as_is_told() {
+    for (is_short, dim) in [(false, 200), (true, 33), (true, 100), (true, 384)] {
+        let mut rng = Rng::new(dim as u64);
+        let mut draw = || (0..dim).map(|i| rng.normal() + f32::from(i < 5)).collect::<Vec<f32>>();
+        let vectors: Vec<Vec<f32>> = (0..300).map(|_| draw()).collect();
+        let mut codes = Codes::new(dim, 3, is_short);
+        for metric in [Metric::Dot, Metric::Euclid] {
+            let space = space(metric);
+            for (node, vector) in (0..).zip(&vectors) {
+                codes.put(node, &codes.code_of(vector, space.kernels()));
+            }
+            let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
+            let (mut query, mut rotated) = (Query::default(), Vec::new());
+            for _ in 0..20 {
+                let asked = draw();
+                codes.rotate(&asked, space.kernels(), &mut rotated);
+                codes.aim(&rotated, space.kernels(), &mut query);
+                for (node, vector) in (0..).zip(&vectors) {
+                    let off = codes.distance(&query, node, space) - space.distance(&asked, vector);
+                    // In the deviations that are claimed.
+                    let off = off / (codes.slack(&query, node, space) / DEVIATIONS);
+                    (sum, squares, count) = (sum + off, squares + off * off, count + 1.0);
+                }
+            }
+            let (mean, deviation) = (sum / count, (squares / count).sqrt());
+            let what = format!("{dim} dimensions, {metric:?}, {is_short}: {mean} and {deviation}");
+            assert!(mean.abs() < 0.3 && (0.7..1.3).contains(&deviation), "{what}");
+        }
+    }
 }

@@ -24,7 +24,8 @@ impl Graph {
     /// Seeks neighbours for a vector that will be the `nth` birth from now, from 1 (Alg. 1).
     pub fn survey(&self, vector: &[f32], nth: u64, measure: Measure<'_>, scratch: &mut Scratch) -> Survey {
         let (frozen, level) = (self.births, self.level_of_birth(self.births + nth));
-        let code = measure.aim_at_vector(vector, &mut scratch.target);
+        measure.aim_at_vector(vector, &mut scratch.target);
+        let code = measure.code(&scratch.target);
         let Some(entry) = self.entry else { return Survey { code, frozen, level, floors: Vec::new() } };
         let top = level.min(self.level(entry));
         let mut floors = vec![Vec::new(); top + 1];

@@ -30,18 +30,21 @@ impl Target {
 }
 
 impl Measure<'_> {
-    /// A vector that is in no row; its code where there are codes.
-    pub fn aim_at_vector(&self, vector: &[f32], target: &mut Target) -> Option<Code> {
+    /// A vector that is in no row.
+    pub fn aim_at_vector(&self, vector: &[f32], target: &mut Target) {
         let Some(codes) = self.codes else {
             target.vector.clear();
             target.vector.extend_from_slice(vector);
-            return None;
+            return;
         };
         let kernels = self.vectors.space.kernels();
         codes.rotate(vector, kernels, &mut target.rotated);
-        let code = codes.encode(&target.rotated, kernels);
-        codes.aim(&code, &mut target.query);
-        Some(code)
+        codes.aim(&target.rotated, kernels, &mut target.query);
+    }
+
+    /// The code of the vector that [`Self::aim_at_vector`] turned last, where there are codes.
+    pub fn code(&self, target: &Target) -> Option<Code> {
+        self.codes.map(|codes| codes.encode(&target.rotated, self.vectors.space.kernels()))
     }
 
     pub fn aim_at(&self, node: u32, target: &mut Target) {
@@ -66,8 +69,7 @@ impl Measure<'_> {
     /// As the first part of the code tells it; none where there is none, or it is short.
     #[inline]
     pub fn sketch(&self, target: &Target, node: u32) -> Option<f32> {
-        let codes = self.codes.filter(|codes| codes.sketch_lines() > 0)?;
-        Some(codes.sketched(&target.query, node, self.vectors.space))
+        self.codes?.sketch(&target.query, node, self.vectors.space)
     }
 
     #[inline]
@@ -76,6 +78,13 @@ impl Measure<'_> {
             Some(codes) => codes.prefetch(node),
             None => prefetch(self.vectors.row(node)),
         }
+    }
+
+    /// Of nodes that were sorted by their codes, how many of the first may be among the `k` nearest.
+    pub fn plausible(&self, target: &Target, sorted: &[Near], k: usize) -> usize {
+        let (Some(codes), Some(last)) = (self.codes, sorted.get(k - 1)) else { return sorted.len() };
+        let worst = last.distance() + codes.slack(&target.query, last.id(), self.vectors.space);
+        sorted.partition_point(|near| near.distance() <= worst)
     }
 
     /// The nodes with their distance from one of them, nearest first.

@@ -19,7 +19,7 @@ mod tests;
 mod tree;
 
 use crate::codes::Codes;
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
@@ -45,7 +45,7 @@ pub(crate) struct Hnsw {
 
 impl Hnsw {
     pub fn new(config: &Config, m: usize, ef_construct: usize) -> Self {
-        let codes = config.has_codes().then(|| Codes::new(config.dim, config.seed));
+        let codes = config.has_codes().then(|| Codes::new(config.dim, config.seed, config.profile == Profile::Memory));
         let neighbours =
             codes.as_ref().filter(|_| config.has_neighbours()).map(|codes| Neighbours::new(codes.width(), 2 * m));
         let graph = Graph::new(m, ef_construct, config.seed);
@@ -57,7 +57,7 @@ impl Hnsw {
     }
 
     pub fn bytes(&self) -> usize {
-        let codes = self.codes.as_ref().map_or(0, Codes::bytes);
+        let codes = self.codes.as_ref().map_or(0, Codes::size);
         self.graph.bytes() + codes + self.neighbours.as_ref().map_or(0, Neighbours::bytes)
     }
 
@@ -159,10 +159,10 @@ impl Structure for Hnsw {
 
     fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Comparison + 'a> {
         let measure = self.measure(vectors);
-        self.codes.is_some().then(|| {
+        self.codes.as_ref().map(|codes| {
             let mut target = Target::default();
             measure.aim_at_vector(query, &mut target);
-            ByCode { measure, target }
+            ByCode { measure, codes, target }
         })
     }
 
@@ -174,6 +174,7 @@ impl Structure for Hnsw {
 /// A query compared with codes.
 struct ByCode<'a> {
     measure: Measure<'a>,
+    codes: &'a Codes,
     target: Target,
 }
 
@@ -188,6 +189,14 @@ impl Comparison for ByCode<'_> {
         self.measure.prefetch(node);
     }
 
+    fn shortlist(&self, k: usize) -> usize {
+        self.codes.shortlist(k)
+    }
+
+    fn plausible(&self, sorted: &[Near], k: usize) -> usize {
+        self.measure.plausible(&self.target, sorted, k)
+    }
+
     #[inline]
     fn sketch(&self, node: u32) -> Option<f32> {
         self.measure.sketch(&self.target, node)
@@ -195,6 +204,6 @@ impl Comparison for ByCode<'_> {
 
     #[inline]
     fn prefetch_sketch(&self, node: u32) {
-        self.measure.codes.iter().for_each(|codes| codes.prefetch_sketch(node));
+        self.codes.prefetch_sketch(node);
     }
 }

@@ -80,7 +80,10 @@ impl Neighbours {
             if link == u32::MAX {
                 continue;
             }
-            let sums = (space.kernels().way)(codes.row(node), codes.row(link), &mut self.positive);
+            let (Some(from), Some(to)) = (codes.bytes(node), codes.bytes(link)) else {
+                unreachable!("rows have bytes")
+            };
+            let sums = (space.kernels().way)(from, to, &mut self.positive);
             let factor = if sums.magnitude > 0.0 { sums.square / sums.magnitude } else { 0.0 };
             let (added, factor) = match space.metric() {
                 Metric::Euclid => (sums.square + 2.0 * factor * sums.signed, -2.0 * factor),

@@ -2,11 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::codes::Codes;
 use crate::near::{Near, Nearest};
 use crate::queued::{Ask, Vectors};
 
 use super::Hnsw;
 use super::beam::{Scratch, Walked};
+use super::measure::Target;
 use super::neighbours::Neighbours;
 
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
@@ -93,10 +95,9 @@ impl Hnsw {
         scratch.seen.reset(self.graph.nodes());
         ask.except.iter().for_each(|node| _ = scratch.seen.see(*node));
         self.graph.scout(from.into_iter(), 0, ef, measure, scratch);
-        let mut found: Vec<Near> = scratch.pool.nears().filter(|near| accepts(near.id())).collect();
+        let found: Vec<Near> = scratch.pool.nears().filter(|near| accepts(near.id())).collect();
         let met = found.len();
-        found.truncate(ask.params.rerank_of(ask.k));
-        (met, self.compare_again(found, ask, vectors))
+        (met, self.compare_again(found, ask, &scratch.target, vectors))
     }
 
     /// As [`Self::walk_links`], by estimates of all links of a node at once; the nodes it follows are measured.
@@ -116,7 +117,7 @@ impl Hnsw {
         seen.reset(self.graph.nodes());
         ask.except.iter().for_each(|node| _ = seen.see(*node));
         pool.reset(ef);
-        let mut nearest = Nearest::new(ask.params.rerank_of(ask.k));
+        let mut nearest = Nearest::new(self.shortlist(ask));
         let mut met = 0;
         self.graph.land(target, 1, measure).into_iter().for_each(|near| pool.offer(near));
         while let Some(near) = pool.follow() {
@@ -140,7 +141,7 @@ impl Hnsw {
                 }
             });
         }
-        (met, self.compare_again(nearest.into_sorted(), ask, vectors))
+        (met, self.compare_again(nearest.into_sorted(), ask, target, vectors))
     }
 
     /// Walks over everything and keeps what matches; where that turns out to be elsewhere, over what matches alone, from wherever
@@ -159,7 +160,7 @@ impl Hnsw {
         // Every node can be reached, so a walk that ends within its budget is short of nothing that matches: it has seen
         // `ef` that match, or so many that a scan is cheaper and gave up.
         let most = (ef, one_in.max(1), ask.matching.clamp(1, ask.points / 2));
-        let mut found = match self.graph.search_accepted(landed, most, accepts, measure, scratch) {
+        let found = match self.graph.search_accepted(landed, most, accepts, measure, scratch) {
             Walked::Found(found) => found,
             Walked::TooFar => return None,
             Walked::Elsewhere if ask.matching <= ef * COST_OF_A_PLACE * DETOURS * BEHIND => return None,
@@ -171,8 +172,7 @@ impl Hnsw {
                 Some(found).filter(|found| is_complete && found.len() >= ask.k.min(ask.matching))?
             }
         };
-        found.truncate(ask.params.rerank_of(ask.k));
-        Some(self.compare_again(found, ask, vectors))
+        Some(self.compare_again(found, ask, &scratch.target, vectors))
     }
 
     /// Some accepted nodes, from all over the table.
@@ -188,11 +188,21 @@ impl Hnsw {
         asked.filter(|node| is_in_use(*node) && accepts(*node)).take(SEEDS).collect()
     }
 
-    /// Distances by vectors in place of those by codes.
-    fn compare_again(&self, mut nears: Vec<Near>, ask: &Ask<'_>, vectors: Vectors<'_>) -> Vec<Near> {
+    /// How many of the nearest by codes are compared by their vectors, at most.
+    fn shortlist(&self, ask: &Ask<'_>) -> usize {
+        let by_codes = |codes: &Codes| ask.params.rerank.unwrap_or(codes.shortlist(ask.k));
+        self.codes.as_ref().map_or(ask.k, by_codes).max(ask.k)
+    }
+
+    /// The nearest of those that were found (nearest first), by their vectors in place of codes.
+    fn compare_again(&self, mut found: Vec<Near>, ask: &Ask<'_>, target: &Target, vectors: Vectors<'_>) -> Vec<Near> {
+        found.truncate(self.shortlist(ask));
         if self.codes.is_some() {
-            vectors.compare_again(ask.query, &mut nears);
+            if ask.params.rerank.is_none() {
+                found.truncate(self.measure(vectors).plausible(target, &found, ask.k));
+            }
+            vectors.compare_again(ask.query, &mut found);
         }
-        nears
+        found
     }
 }

@@ -130,9 +130,9 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
 }
 
 /// The bytes after some thousand operations, merged in portions that `portion` draws.
-fn bytes_of(dim: usize, set: InstructionSet, mut portion: impl FnMut(usize) -> usize) -> Vec<u8> {
+fn bytes_of((dim, profile): (usize, Profile), set: InstructionSet, mut portion: impl FnMut(usize) -> usize) -> Vec<u8> {
     let kind = Kind::Hnsw { m: 6, ef_construct: 30 };
-    let config = Config { dim, metric: Metric::Cosine, kind, profile: Profile::Speed, seed: 99 };
+    let config = Config { dim, metric: Metric::Cosine, kind, profile, seed: 99 };
     let vectors = clustered(5, 4_000, dim, 12);
     let mut rng = Rng::new(17);
     let mut index = Index::new(config).expect("valid");
@@ -162,14 +162,14 @@ fn bytes_of(dim: usize, set: InstructionSet, mut portion: impl FnMut(usize) -> u
 
 #[test]
 fn the_graph_depends_on_operations_alone() {
-    for dim in [19, 200] {
-        let expected = bytes_of(dim, InstructionSet::Scalar, |_| 1);
+    for subject in [(19, Profile::Speed), (200, Profile::Speed), (75, Profile::Memory)] {
+        let expected = bytes_of(subject, InstructionSet::Scalar, |_| 1);
         for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
-            assert!(bytes_of(dim, set, |_| usize::MAX) == expected, "merged at once, {set:?}");
-            assert!(bytes_of(dim, set, |_| 0) == expected, "merged at the end, {set:?}");
+            assert!(bytes_of(subject, set, |_| usize::MAX) == expected, "merged at once, {set:?}");
+            assert!(bytes_of(subject, set, |_| 0) == expected, "merged at the end, {set:?}");
             let mut rng = Rng::new(4);
             let portion = |i| if i % 700 == 0 { rng.below(900) } else { rng.below(3) };
-            assert!(bytes_of(dim, set, portion) == expected, "{set:?}");
+            assert!(bytes_of(subject, set, portion) == expected, "{set:?}");
         }
     }
 }

@@ -161,7 +161,8 @@ const GOOD: Kind = Kind::Hnsw { m: 12, ef_construct: 60 };
 
 const LISTS: Kind = Kind::IvfPq { nlist: None, subquantizers: None };
 
-const SUBJECTS: [(Kind, Profile); 3] = [(GOOD, Profile::Balanced), (GOOD, Profile::Speed), (LISTS, Profile::Balanced)];
+const SUBJECTS: [(Kind, Profile); 4] =
+    [(GOOD, Profile::Balanced), (GOOD, Profile::Speed), (GOOD, Profile::Memory), (LISTS, Profile::Balanced)];
 
 #[test]
 fn graph_and_lists_find_what_flat_finds() {

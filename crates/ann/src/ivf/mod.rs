@@ -164,6 +164,14 @@ impl Comparison for Never {
         match *self {}
     }
 
+    fn shortlist(&self, _: usize) -> usize {
+        match *self {}
+    }
+
+    fn plausible(&self, _: &[Near], _: usize) -> usize {
+        match *self {}
+    }
+
     fn sketch(&self, _: u32) -> Option<f32> {
         match *self {}
     }

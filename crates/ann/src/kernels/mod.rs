@@ -13,6 +13,7 @@ pub(crate) mod columns;
 pub(crate) mod estimates;
 pub(crate) mod fast_scan;
 pub(crate) mod lanes;
+pub(crate) mod nibbles;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub(crate) struct Kernels {
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
     pub byte_dot: bytes::ByteDot,
+    pub nibble_dot: nibbles::NibbleDot,
     pub hadamard: lanes::Hadamard,
     pub largest: lanes::Largest,
     pub to_bytes: lanes::ToBytes,
@@ -75,6 +77,8 @@ macro_rules! twins {
             fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::$set(block, table, limit, sums) },
             // SAFETY: as above.
             byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
+            // SAFETY: as above.
+            nibble_dot: |code, query| unsafe { nibbles::x86::$set(code, query) },
             // SAFETY: as above.
             hadamard: |window, signs| unsafe { lanes::x86::$set::hadamard(window, signs) },
             // SAFETY: as above.

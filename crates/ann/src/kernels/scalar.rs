@@ -1,6 +1,6 @@
 //! The definition of every kernel.
 
-use super::{Kernels, bytes, columns, estimates, fast_scan, lanes};
+use super::{Kernels, bytes, columns, estimates, fast_scan, lanes, nibbles};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
 const LANES: usize = 64;
@@ -12,6 +12,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     columns: columns::scalar,
     fast_scan: fast_scan::scalar,
     byte_dot: bytes::scalar,
+    nibble_dot: nibbles::scalar,
     hadamard: |window, signs| lanes::hadamard(window, signs),
     largest: |numbers| lanes::largest(numbers),
     to_bytes: |numbers, inverse, bytes| lanes::to_bytes(numbers, inverse, bytes),

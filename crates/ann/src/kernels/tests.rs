@@ -117,6 +117,29 @@ fn others() -> impl Iterator<Item = (InstructionSet, Kernels)> {
 }
 
 #[test]
+fn twins_multiply_half_bytes_alike() {
+    use crate::memory::Line;
+    for pieces in 0..70_usize {
+        let mut rng = Rng::new(pieces as u64);
+        let len = pieces * 16;
+        let half = len.next_multiple_of(Line::BYTES);
+        let cases = [255, 0].map(|byte| (vec![byte; len], vec![128; 2 * half]));
+        let drawn = (0..len).map(|_| rng.below(256) as u8).collect::<Vec<_>>();
+        let query = (0..2 * half).map(|_| rng.below(256) as u8).collect::<Vec<_>>();
+        for (code, query) in cases.into_iter().chain([(drawn, query)]) {
+            let signed = |x: u8| i32::from(x.cast_signed());
+            let number = |i: usize| {
+                i32::from(code[i] & 15) * signed(query[i]) + i32::from(code[i] >> 4) * signed(query[half + i])
+            };
+            let expected: i32 = (0..len).map(number).sum();
+            for (set, kernels) in others() {
+                assert_eq!((kernels.nibble_dot)(&code, &query), expected, "{set:?}, {len} bytes");
+            }
+        }
+    }
+}
+
+#[test]
 fn twins_multiply_bytes_alike() {
     use crate::memory::{Line, bytes_of, bytes_of_mut};
     let lines = |len: usize, mut draw: Box<dyn FnMut() -> u8>| {

@@ -70,6 +70,7 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
     let profile = match if source.version() == 1 { 0 } else { source.u8()? } {
         0 => Profile::Balanced,
         1 => Profile::Speed,
+        2 => Profile::Memory,
         _ => return Err(source.invalid("unknown profile")),
     };
     let config = Config { dim, metric, kind, profile, seed };

@@ -71,6 +71,7 @@ fn config(config: &Config, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     sink.u8(match config.profile {
         Profile::Balanced => 0,
         Profile::Speed => 1,
+        Profile::Memory => 2,
     })
 }
 

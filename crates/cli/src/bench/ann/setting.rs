@@ -34,6 +34,8 @@ pub(super) enum ProfileName {
     Speed,
     /// Codes of 8 bits.
     Balanced,
+    /// Codes of 4 bits.
+    Memory,
 }
 
 impl From<ProfileName> for Profile {
@@ -41,6 +43,7 @@ impl From<ProfileName> for Profile {
         match name {
             ProfileName::Speed => Self::Speed,
             ProfileName::Balanced => Self::Balanced,
+            ProfileName::Memory => Self::Memory,
         }
     }
 }

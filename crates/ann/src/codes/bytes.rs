@@ -1,0 +1,141 @@
+//! Codes of 8 bits a number.
+//!
+//! A record fills whole lines: the bytes, each with 128 added, zeros, and at its end the scale and the squared length.
+
+use crate::kernels::{Kernels, prefetch};
+use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
+use crate::space::Space;
+
+use super::{Code, Query, distance, number};
+
+/// What is added to a signed byte to store it.
+const BIAS: u8 = 128;
+/// The largest number of a code.
+const LARGEST: f32 = 127.0;
+/// Lines of a record up to which half of them would say too little.
+const FEWEST_LINES: usize = 4;
+/// Bytes behind a code.
+const TAIL: usize = 8;
+
+pub(super) struct Bytes {
+    width: usize,
+    rows: Rows<Line>,
+}
+
+impl Bytes {
+    pub fn new(width: usize) -> Self {
+        Self { width, rows: Rows::new((width + TAIL).div_ceil(Line::BYTES)) }
+    }
+
+    pub fn size(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
+        let mut record = vec![0; self.rows.width() * Line::BYTES];
+        let (scale, square) = convert(rotated, kernels, &mut record);
+        let at = record.len() - TAIL;
+        record[at..at + 4].copy_from_slice(&scale.to_le_bytes());
+        record[at + 4..].copy_from_slice(&square.to_le_bytes());
+        Code(record)
+    }
+
+    pub fn put(&mut self, node: u32, Code(record): &Code) {
+        if node as usize == self.rows.len() {
+            self.rows.push(&vec![Line::ZERO; self.rows.width()]);
+        }
+        bytes_of_mut(self.rows.row_mut(node)).copy_from_slice(record);
+    }
+
+    /// The bytes of a node, and their scale.
+    pub fn row(&self, node: u32) -> (&[u8], f32) {
+        let record = self.rows.row(node);
+        (&bytes_of(record)[..self.width], tail(record).0)
+    }
+
+    pub fn aim_at(&self, node: u32, query: &mut Query) {
+        let record = self.rows.row(node);
+        query.lines.clear();
+        query.lines.extend_from_slice(record);
+        (query.scale, query.square) = tail(record);
+        self.take_sign(query);
+    }
+
+    pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut Query) {
+        query.lines.resize(self.rows.width(), Line::ZERO);
+        (query.scale, query.square) = convert(rotated, kernels, bytes_of_mut(&mut query.lines));
+        self.take_sign(query);
+    }
+
+    /// Makes stored bytes signed ones, with nothing behind them.
+    fn take_sign(&self, query: &mut Query) {
+        let (bytes, behind) = bytes_of_mut(&mut query.lines).split_at_mut(self.width);
+        bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
+        behind.fill(0);
+        let offset = |bytes: &[u8]| i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
+        query.offset = offset(bytes);
+        query.sketch_offset = offset(&bytes[..self.sketch_lines() * Line::BYTES]);
+    }
+
+    #[inline]
+    pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
+        let record = self.rows.row(node);
+        let sum = (space.kernels().byte_dot)(record, &query.lines) - query.offset;
+        compared(query, record, sum as f32, space)
+    }
+
+    #[inline]
+    pub fn sketch(&self, query: &Query, node: u32, space: Space) -> Option<f32> {
+        let (record, lines) = (self.rows.row(node), self.sketch_lines());
+        let sum = (space.kernels().byte_dot)(&record[..lines], &query.lines[..lines]) - query.sketch_offset;
+        let share = self.width as f32 / (lines * Line::BYTES) as f32;
+        (lines > 0).then(|| compared(query, record, share * sum as f32, space))
+    }
+
+    /// Lines of a sketch; 0 where a record has too few to leave some out.
+    fn sketch_lines(&self) -> usize {
+        if self.rows.width() > FEWEST_LINES { self.rows.width() / 2 } else { 0 }
+    }
+
+    #[inline]
+    pub fn prefetch_sketch(&self, node: u32) {
+        let record = self.rows.row(node);
+        prefetch(&record[..self.sketch_lines()]);
+        prefetch(&record[record.len() - 1..]);
+    }
+
+    #[inline]
+    pub fn prefetch(&self, node: u32) {
+        prefetch(self.rows.row(node));
+    }
+
+    /// The deviation of a product of both codes, times the root of their width: each number is off by anything up to half a step.
+    pub fn error(&self, query: &Query, node: u32) -> f32 {
+        let (scale, square) = tail(self.rows.row(node));
+        let variance = query.square * scale * scale + square * query.scale * query.scale;
+        (variance * self.width as f32 / 12.0).sqrt()
+    }
+}
+
+/// Writes the bytes of a rotated vector, and returns their scale and squared length.
+fn convert(rotated: &[f32], kernels: &Kernels, bytes: &mut [u8]) -> (f32, f32) {
+    let scale = (kernels.largest)(rotated) / LARGEST;
+    let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+    let squares = (kernels.to_bytes)(rotated, inverse, &mut bytes[..rotated.len()]);
+    (scale, scale * scale * squares as f32)
+}
+
+/// The distance by the sum of products of a query and a record.
+#[inline]
+fn compared(query: &Query, record: &[Line], sum: f32, space: Space) -> f32 {
+    let (scale, square) = tail(record);
+    distance(query.scale * scale * sum, query.square + square, space)
+}
+
+/// Scale and squared length.
+#[inline]
+fn tail(record: &[Line]) -> (f32, f32) {
+    let Some(Line(last)) = record.last() else { return (0.0, 0.0) };
+    let tail = &last[Line::BYTES - TAIL..];
+    (number(tail, 0), number(tail, 1))
+}

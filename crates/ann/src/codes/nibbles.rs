@@ -1,0 +1,141 @@
+//! Codes of 4 bits a number.
+//!
+//! A record is made of pieces of 16 bytes: each holds 32 numbers, of which byte `j` has number `j` in its low half and number `j + 16` in
+//! its high half; the last piece holds the scale, the squared length and the length of the error. A half byte `n` stands for
+//! `scale (n - 7.5)`.
+
+use crate::kernels::{Kernels, prefetch};
+use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
+use crate::space::Space;
+
+use super::{Code, Query, distance, number};
+
+/// Bytes of a piece.
+const PIECE: usize = 16;
+/// Numbers of a piece.
+const NUMBERS: usize = 2 * PIECE;
+/// The step between 16 numbers that says most about normal ones, in deviations (Max, IRE Transactions IT-6, 1960, table II).
+const STEP: f32 = 0.3352;
+/// What the sum of a product has too much for each unit of the query, doubled to be whole.
+const OFFSET: i32 = 15;
+/// The largest number of a query.
+const LARGEST: f32 = 127.0;
+
+pub(super) struct Nibbles {
+    width: usize,
+    rows: Rows<[u8; PIECE]>,
+}
+
+impl Nibbles {
+    pub fn new(width: usize) -> Self {
+        Self { width, rows: Rows::new(width.div_ceil(NUMBERS) + 1) }
+    }
+
+    pub fn size(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// Bytes of a code.
+    fn code_bytes(&self) -> usize {
+        (self.rows.width() - 1) * PIECE
+    }
+
+    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
+        let square = (kernels.dot)(rotated, rotated);
+        let step = STEP * (square / self.width as f32).sqrt();
+        let inverse = Some(1.0 / step).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        let mut record = vec![0; self.rows.width() * PIECE];
+        let (mut along, mut squares) = (0.0, 0.0);
+        for (numbers, piece) in rotated.chunks(NUMBERS).zip(record.chunks_exact_mut(PIECE)) {
+            for (at, x) in numbers.iter().enumerate() {
+                // Cut off where a number is beyond all steps. What is no number becomes zero.
+                let half = (x * inverse + 8.0).clamp(0.0, 15.0) as u8;
+                let says = f32::from(half) - 7.5;
+                along += says * x;
+                squares += says * says;
+                piece[at % PIECE] |= half << (4 * (at / PIECE));
+            }
+        }
+        // Such that the code says of the vector itself what is true: then what it says of others is right on average.
+        let scale = Some(square / along).filter(|scale| along > 0.0 || !scale.is_nan()).unwrap_or(0.0);
+        let error = (scale * scale * squares - square).max(0.0).sqrt();
+        let at = self.code_bytes();
+        for (place, number) in record[at..].chunks_exact_mut(4).zip([scale, square, error]) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        Code(record)
+    }
+
+    pub fn put(&mut self, node: u32, Code(record): &Code) {
+        if node as usize == self.rows.len() {
+            self.rows.push(&vec![[0; PIECE]; self.rows.width()]);
+        }
+        self.rows.row_mut(node).as_flattened_mut().copy_from_slice(record);
+    }
+
+    pub fn aim_at(&self, node: u32, query: &mut Query) {
+        let (code, tail) = self.record(node);
+        let (pieces, _) = code.as_chunks::<PIECE>();
+        let twice = |half: u8| 2 * half.cast_signed() - 15;
+        self.fill(query, |at| (pieces[at].map(|byte| twice(byte & 15)), pieces[at].map(|byte| twice(byte >> 4))));
+        (query.scale, query.square) = (number(tail, 0) / 2.0, number(tail, 1));
+    }
+
+    pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut Query) {
+        let scale = (kernels.largest)(rotated) / LARGEST;
+        let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        // To the nearest, for what is cut off is positive.
+        let whole = |x: f32| ((x * inverse + 128.5) as i32 - 128) as i8;
+        self.fill(query, |at| {
+            let mut numbers = [[0.0; PIECE]; 2];
+            let some = &rotated[at * NUMBERS..self.width.min((at + 1) * NUMBERS)];
+            numbers.as_flattened_mut()[..some.len()].copy_from_slice(some);
+            (numbers[0].map(whole), numbers[1].map(whole))
+        });
+        (query.scale, query.square) = (scale, (kernels.dot)(rotated, rotated));
+    }
+
+    /// Lays numbers out as codes are read, from pieces of them: first all that low halves are multiplied with, then those of high
+    /// halves; nothing where there is no number.
+    fn fill(&self, query: &mut Query, piece: impl Fn(usize) -> ([i8; PIECE], [i8; PIECE])) {
+        let half = self.code_bytes().div_ceil(Line::BYTES);
+        query.lines.clear();
+        query.lines.resize(2 * half, Line::ZERO);
+        let (low, high) = query.lines.split_at_mut(half);
+        let (low, _) = bytes_of_mut(low).as_chunks_mut();
+        let (high, _) = bytes_of_mut(high).as_chunks_mut();
+        let mut sum = 0;
+        for (at, (low, high)) in low.iter_mut().zip(high).take(self.rows.width() - 1).enumerate() {
+            let mut numbers: [[i8; PIECE]; 2] = piece(at).into();
+            let there = (self.width - at * NUMBERS).min(NUMBERS);
+            numbers.as_flattened_mut()[there..].fill(0);
+            sum += numbers.as_flattened().iter().map(|x| i32::from(*x)).sum::<i32>();
+            *low = numbers[0].map(i8::cast_unsigned);
+            *high = numbers[1].map(i8::cast_unsigned);
+        }
+        query.offset = OFFSET * sum;
+    }
+
+    #[inline]
+    fn record(&self, node: u32) -> (&[u8], &[u8]) {
+        self.rows.row(node).as_flattened().split_at(self.code_bytes())
+    }
+
+    #[inline]
+    pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
+        let (code, tail) = self.record(node);
+        let sum = 2 * (space.kernels().nibble_dot)(code, bytes_of(&query.lines)) - query.offset;
+        let product = query.scale * number(tail, 0) * (0.5 * sum as f32);
+        distance(product, query.square + number(tail, 1), space)
+    }
+
+    #[inline]
+    pub fn prefetch(&self, node: u32) {
+        prefetch(self.rows.row(node));
+    }
+
+    /// The deviation of a product with the query, times the root of the width.
+    pub fn error(&self, query: &Query, node: u32) -> f32 {
+        query.square.sqrt() * number(self.record(node).1, 2)
+    }
+}
