@@ -2,6 +2,7 @@
 
 use crate::filter::Filter;
 use crate::near::{Near, Nearest};
+use crate::originals::VectorStorage;
 use crate::points::Points;
 use crate::space::Space;
 
@@ -11,13 +12,13 @@ pub(crate) struct Flat {
 }
 
 impl Flat {
-    pub fn new(dim: usize) -> Self {
-        Self { points: Points::new(dim) }
+    pub fn new(dim: usize, storage: VectorStorage) -> Self {
+        Self { points: Points::new(dim, storage) }
     }
 
     pub fn upsert(&mut self, slot: u32, vector: &[f32]) {
         match self.points.node_of(slot) {
-            Some(node) => self.points.vectors.row_mut(node).copy_from_slice(vector),
+            Some(node) => self.points.vectors.set(node, vector),
             None => {
                 self.points.claim(slot, vector);
             }

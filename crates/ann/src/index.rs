@@ -1,5 +1,6 @@
 //! The one door to every kind of index.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
 use crate::config::{Config, ConfigError, Kind};
@@ -9,6 +10,7 @@ use crate::hnsw::Hnsw;
 use crate::ivf::Ivf;
 use crate::kernels::{InstructionSet, Unsupported};
 use crate::near::Hit;
+use crate::originals::VectorStorage;
 use crate::points::NO_SLOT;
 use crate::queue::BLOCK;
 use crate::queued::Queued;
@@ -116,8 +118,10 @@ pub struct Stats {
     pub tombstones: usize,
     /// As [`Index::pending`].
     pub pending: usize,
-    /// Vectors that are merged.
+    /// Vectors that are merged, wherever they are kept.
     pub vector_bytes: usize,
+    /// Those of them that are in memory, and in no file.
+    pub resident_vector_bytes: usize,
     /// Links, or lists with their codes, and what belongs to them.
     pub graph_bytes: usize,
     /// Queued operations with their vectors.
@@ -127,20 +131,28 @@ pub struct Stats {
 }
 
 impl Index {
-    /// An empty index that computes with [`InstructionSet::best`].
+    /// An empty index that computes with [`InstructionSet::best`] and keeps its vectors in memory.
     ///
     /// # Errors
     /// See [`Config::check`].
     pub fn new(config: Config) -> Result<Self, ConfigError> {
+        Self::new_in(config, VectorStorage::Memory)
+    }
+
+    /// As [`Self::new`], with its vectors where it is told. What it finds and writes is the same.
+    ///
+    /// # Errors
+    /// See [`Config::check`].
+    pub fn new_in(config: Config, storage: VectorStorage) -> Result<Self, ConfigError> {
         config.check()?;
         let body = match config.kind {
-            Kind::Flat => Body::Flat(Flat::new(config.dim)),
+            Kind::Flat => Body::Flat(Flat::new(config.dim, storage)),
             Kind::Hnsw { m, ef_construct } => {
-                Body::Hnsw(Box::new(Queued::new(config.dim, Hnsw::new(&config, m, ef_construct))))
+                Body::Hnsw(Box::new(Queued::new(config.dim, Hnsw::new(&config, m, ef_construct), storage)))
             }
             Kind::IvfPq { nlist, .. } => {
                 let ivf = Ivf::from_parts(nlist, config.subquantizers(), None);
-                Body::IvfPq(Box::new(Queued::new(config.dim, ivf)))
+                Body::IvfPq(Box::new(Queued::new(config.dim, ivf, storage)))
             }
         };
         Ok(Self::from_parts(config, body))
@@ -311,11 +323,20 @@ impl Index {
     }
 
     /// The vector that the slot holds, as it was written.
-    pub fn vector(&self, slot: u32) -> Option<&[f32]> {
+    pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
         match &self.body {
             Body::Flat(flat) => flat.points.vector(slot),
             Body::Hnsw(hnsw) => hnsw.vector(slot),
             Body::IvfPq(ivf) => ivf.vector(slot),
+        }
+    }
+
+    /// Whether the slot holds a vector. Cheaper than to ask for it.
+    pub fn contains(&self, slot: u32) -> bool {
+        match &self.body {
+            Body::Flat(flat) => flat.points.node_of(slot).is_some(),
+            Body::Hnsw(hnsw) => hnsw.holds(slot),
+            Body::IvfPq(ivf) => ivf.holds(slot),
         }
     }
 
@@ -344,7 +365,8 @@ impl Index {
             live: self.len(),
             tombstones,
             pending: self.pending(),
-            vector_bytes: points.vectors.bytes(),
+            vector_bytes: points.vectors.bytes().0,
+            resident_vector_bytes: points.vectors.bytes().1,
             graph_bytes,
             queue_bytes,
             table_bytes: points.table_bytes(),
@@ -377,7 +399,15 @@ impl Index {
     /// # Errors
     /// When the input fails, is cut off, changed, foreign or of another version.
     pub fn read_from(input: &mut impl Read) -> Result<Self, ReadError> {
-        snapshot::read(input)
+        Self::read_from_in(input, VectorStorage::Memory)
+    }
+
+    /// As [`Self::read_from`], with its vectors where it is told.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_from_in(input: &mut impl Read, storage: VectorStorage) -> Result<Self, ReadError> {
+        snapshot::read(input, storage)
     }
 }
 

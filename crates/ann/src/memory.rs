@@ -1,5 +1,8 @@
 //! Rows of equal width that never move when more come.
 
+use std::fs::File;
+use std::io;
+
 use bytemuck::{Pod, Zeroable};
 use memmap2::{MmapMut, MmapOptions};
 
@@ -37,6 +40,8 @@ pub(crate) struct Rows<T> {
     shift: u32,
     chunks: Vec<MmapMut>,
     len: usize,
+    /// What the chunks are mapped from, if not memory.
+    file: Option<File>,
     values: std::marker::PhantomData<T>,
 }
 
@@ -44,7 +49,27 @@ impl<T: Pod> Rows<T> {
     /// An empty table; `width` is at least 1.
     pub fn new(width: usize) -> Self {
         let rows = (CHUNK_BYTES / (width * size_of::<T>())).max(1);
-        Self { width, shift: rows.ilog2(), chunks: Vec::new(), len: 0, values: std::marker::PhantomData }
+        Self { width, shift: rows.ilog2(), chunks: Vec::new(), len: 0, file: None, values: std::marker::PhantomData }
+    }
+
+    /// An empty table whose chunks are mapped from a file, which must be empty and changed by nobody else.
+    pub fn mapped(width: usize, file: File) -> Self {
+        Self { file: Some(file), ..Self::new(width) }
+    }
+
+    /// Room for more rows.
+    fn chunk(&self) -> io::Result<MmapMut> {
+        let bytes = self.row_bytes() << self.shift;
+        let mut options = MmapOptions::new();
+        let Some(file) = &self.file else { return options.len(bytes).no_reserve_swap().map_anon() };
+        let start = (self.chunks.len() * bytes) as u64;
+        file.set_len(start + bytes as u64)?;
+        #[expect(unsafe_code, reason = "a mapped file is memory that others could change")]
+        // SAFETY: the file is this table's alone ([`Self::mapped`]), and it never gets shorter.
+        let chunk = unsafe { options.offset(start).len(bytes).map_mut(file)? };
+        // One row here, one there. A kernel that does not care reads more than it need.
+        let _ = chunk.advise(memmap2::Advice::Random);
+        Ok(chunk)
     }
 
     /// Values in a row.
@@ -70,9 +95,8 @@ impl<T: Pod> Rows<T> {
     pub fn push(&mut self, row: &[T]) {
         debug_assert_eq!(row.len(), self.width);
         if self.len == self.chunks.len() << self.shift {
-            let bytes = self.row_bytes() << self.shift;
             // As with every allocation, there is no going on without memory.
-            let chunk = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().expect("memory for more rows");
+            let chunk = self.chunk().expect("memory for more rows");
             self.chunks.push(chunk);
             self.len += 1;
             self.ask_for_huge_pages(self.chunks.len() > 1);
@@ -85,7 +109,10 @@ impl<T: Pod> Rows<T> {
 
     fn ask_for_huge_pages(&self, is_time: bool) {
         #[cfg(target_os = "linux")]
-        if is_time && let Some(chunk) = self.chunks.last() {
+        if is_time
+            && self.file.is_none()
+            && let Some(chunk) = self.chunks.last()
+        {
             // A kernel that does not want to changes nothing but speed.
             let _ = chunk.advise(memmap2::Advice::HugePage);
         }

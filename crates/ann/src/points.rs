@@ -1,8 +1,10 @@
 //! Vectors by node, and which slot each node holds.
 
+use std::borrow::Cow;
+
 use crate::filter::Filter;
-use crate::memory::Rows;
 use crate::near::{Near, Nearest};
+use crate::originals::{Originals, VectorStorage};
 use crate::slots::Slots;
 use crate::space::Space;
 
@@ -11,7 +13,7 @@ pub(crate) const NO_SLOT: u32 = u32::MAX;
 
 /// A dense table of nodes (`0..nodes`), some of them free, each of the others holding the vector of one slot.
 pub(crate) struct Points {
-    pub vectors: Rows<f32>,
+    pub vectors: Originals,
     /// By node; [`NO_SLOT`] where free.
     slots: Vec<u32>,
     by_slot: Slots,
@@ -20,8 +22,8 @@ pub(crate) struct Points {
 }
 
 impl Points {
-    pub fn new(dim: usize) -> Self {
-        Self { vectors: Rows::new(dim), slots: Vec::new(), by_slot: Slots::default(), free: Vec::new() }
+    pub fn new(dim: usize, storage: VectorStorage) -> Self {
+        Self { vectors: Originals::new(dim, storage), slots: Vec::new(), by_slot: Slots::default(), free: Vec::new() }
     }
 
     /// Points held.
@@ -44,7 +46,7 @@ impl Points {
         self.slots[node as usize]
     }
 
-    pub fn vector(&self, slot: u32) -> Option<&[f32]> {
+    pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
         self.node_of(slot).map(|node| self.vectors.row(node))
     }
 
@@ -55,7 +57,7 @@ impl Points {
     /// Puts a slot that holds nothing yet on a node.
     pub fn claim(&mut self, slot: u32, vector: &[f32]) -> u32 {
         let node = if let Some(node) = self.free.pop() {
-            self.vectors.row_mut(node).copy_from_slice(vector);
+            self.vectors.set(node, vector);
             self.slots[node as usize] = slot;
             node
         } else {
@@ -87,7 +89,7 @@ impl Points {
     ) {
         self.each(filter, |slot, node| {
             if visible(node) {
-                nearest.offer(Near::new(space.distance(query, self.vectors.row(node)), slot));
+                nearest.offer(Near::new(space.distance(query, &self.vectors.row(node)), slot));
             }
         });
     }

@@ -1,11 +1,12 @@
 //! A structure of points, and the queue of writes in front of it.
 
+use std::borrow::Cow;
+
 use crate::filter::Filter;
 use crate::index::SearchParams;
-use crate::kernels::prefetch;
-use crate::memory::Rows;
 use crate::mix::mix;
 use crate::near::{Near, Nearest};
+use crate::originals::{Originals, VectorStorage};
 use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
@@ -40,23 +41,23 @@ const ROWS_AHEAD: usize = 4;
 /// Vectors of nodes with the distance between them.
 #[derive(Clone, Copy)]
 pub(crate) struct Vectors<'a> {
-    pub rows: &'a Rows<f32>,
+    pub rows: &'a Originals,
     pub space: Space,
 }
 
 impl<'a> Vectors<'a> {
-    pub fn row(&self, node: u32) -> &'a [f32] {
+    pub fn row(&self, node: u32) -> Cow<'a, [f32]> {
         self.rows.row(node)
     }
 
     #[inline]
     pub fn to(&self, query: &[f32], node: u32) -> f32 {
-        self.space.distance(query, self.rows.row(node))
+        self.space.distance(query, &self.rows.row(node))
     }
 
     /// Distances by vectors in place of others; the order stays.
     pub fn compare_again(&self, query: &[f32], nears: &mut [Near]) {
-        let fetch = |near: &Near| prefetch(self.rows.row(near.id()));
+        let fetch = |near: &Near| self.rows.prefetch(near.id());
         nears.iter().take(ROWS_AHEAD).for_each(fetch);
         for at in 0..nears.len() {
             nears.get(at + ROWS_AHEAD).into_iter().for_each(fetch);
@@ -165,8 +166,8 @@ pub(crate) struct Queued<S: Structure> {
 }
 
 impl<S: Structure> Queued<S> {
-    pub fn new(dim: usize, structure: S) -> Self {
-        Self::from_parts(Points::new(dim), structure, Queue::new(dim), Vec::new())
+    pub fn new(dim: usize, structure: S, storage: VectorStorage) -> Self {
+        Self::from_parts(Points::new(dim, storage), structure, Queue::new(dim), Vec::new())
     }
 
     /// Puts the parts of a snapshot together and derives the rest. `surveys`: as [`Self::surveys`] told.
@@ -190,20 +191,25 @@ impl<S: Structure> Queued<S> {
         self.hidden.iter().filter(|hidden| **hidden).count()
     }
 
-    pub fn vector(&self, slot: u32) -> Option<&[f32]> {
+    pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
         match self.queue.newest(slot) {
-            Some(queued) => queued,
+            Some(queued) => queued.map(Cow::Borrowed),
             None => self.points.vector(slot),
         }
     }
 
+    /// Whether the slot holds a point in the newest view.
+    pub fn holds(&self, slot: u32) -> bool {
+        self.queue.newest(slot).map_or_else(|| self.points.node_of(slot).is_some(), |queued| queued.is_some())
+    }
+
     pub fn upsert(&mut self, slot: u32, vector: &[f32], space: Space) {
-        self.live += usize::from(self.vector(slot).is_none());
+        self.live += usize::from(!self.holds(slot));
         self.push(slot, Some(vector), space);
     }
 
     pub fn delete(&mut self, slot: u32, space: Space) -> bool {
-        if self.vector(slot).is_none() {
+        if !self.holds(slot) {
             return false;
         }
         self.live -= 1;
@@ -259,7 +265,7 @@ impl<S: Structure> Queued<S> {
             self.drawing = Some(drawing);
             return;
         };
-        let vector = vectors.row(query);
+        let vector = &vectors.row(query);
         let is_held = |node: &u32| *node != query && self.points.slot_of(*node) != NO_SLOT;
         match drawing.next(nodes, S::EFFORTS.len()) {
             Piece::Compare(nodes) => {
@@ -359,7 +365,7 @@ impl<S: Structure> Queued<S> {
     /// then.
     fn new_vector(&self, step: usize) -> Option<&[f32]> {
         let (slot, vector) = self.queue.step(step);
-        vector.filter(|vector| self.points.vector(slot).is_none_or(|held| !equal_bits(held, vector)))
+        vector.filter(|vector| self.points.vector(slot).is_none_or(|held| !equal_bits(&held, vector)))
     }
 
     /// Takes the next step of the front block, for all of which places were sought.

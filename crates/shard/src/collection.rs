@@ -1,5 +1,6 @@
 //! The points of one collection that this shard holds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::sync::OnceLock;
@@ -136,7 +137,8 @@ impl Collection {
                 None => index.delete(slot),
             }
         }
-        let hash = content_hash(self.uid, id, vectors.iter().map(|(n, v)| (n, v.as_slice())), payload, &stamp);
+        let hash =
+            content_hash(self.uid, id, vectors.iter().map(|(n, v)| (n, Cow::Borrowed(v.as_slice()))), payload, &stamp);
         self.put_in(Point { id, slot, stamp, payload: payload.clone(), hash, parsed: OnceLock::new() })
     }
 
@@ -174,7 +176,7 @@ impl Collection {
     /// True when every vector in the indexes belongs to a point.
     pub(crate) fn is_whole(&self) -> bool {
         self.vectors.values().all(|index| {
-            let held = self.range(..).filter(|point| index.vector(point.slot).is_some()).count();
+            let held = self.range(..).filter(|point| index.contains(point.slot)).count();
             held == index.len()
         })
     }
@@ -217,7 +219,7 @@ impl Collection {
             Names::Only(only) => only.contains(name),
         };
         let held = self.vectors.iter().filter(|(name, _)| wanted(name));
-        held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.to_vec()))).collect()
+        held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.into_owned()))).collect()
     }
 
     /// Whether [`Self::merge`] would do anything.
@@ -254,7 +256,7 @@ fn hash_id(hasher: &mut blake3::Hasher, uid: CollectionUid, id: PointId) {
 fn content_hash<'a>(
     uid: CollectionUid,
     id: PointId,
-    vectors: impl Iterator<Item = (&'a VectorName, &'a [f32])>,
+    vectors: impl Iterator<Item = (&'a VectorName, Cow<'a, [f32]>)>,
     payload: &Payload,
     stamp: &Stamp,
 ) -> [u8; 32] {

@@ -1,5 +1,6 @@
 //! One named vector of a collection: an index of `ann` under the definition and the scores that users know.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Profile, SearchParams};
@@ -40,8 +41,12 @@ impl VectorIndex {
         self.index.delete(slot);
     }
 
-    pub(crate) fn vector(&self, slot: u32) -> Option<&[f32]> {
+    pub(crate) fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
         self.index.vector(slot)
+    }
+
+    pub(crate) fn contains(&self, slot: u32) -> bool {
+        self.index.contains(slot)
     }
 
     /// Vectors held.

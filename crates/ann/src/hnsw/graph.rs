@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::memory::Rows;
-use crate::mix::mix;
+use crate::mix::{SlotMap, mix};
 use crate::near::Near;
 use crate::queue::BLOCK;
 
@@ -19,21 +19,43 @@ pub(crate) const MAX_LEVEL: usize = 16;
 #[derive(Default)]
 struct Floor {
     out: Vec<u32>,
-    into: Vec<u32>,
+    one_sided: List,
 }
 
-/// Directed links between nodes, floor by floor (Malkov and Yashunin, arXiv 1603.09320), with the reverse lists that let a
-/// node leave without a search, and the tree of `tree.rs`.
+/// Nodes that link to one to which it does not link, in no particular order. It is as long as it must be: there are many.
+#[derive(Default)]
+struct List(Box<[u32]>);
+
+impl List {
+    fn add(&mut self, node: u32) {
+        let mut list = std::mem::take(&mut self.0).into_vec();
+        list.reserve_exact(1);
+        list.push(node);
+        self.0 = list.into_boxed_slice();
+    }
+
+    /// False if it is not there.
+    fn remove(&mut self, node: u32) -> bool {
+        let Some(at) = self.0.iter().position(|x| *x == node) else { return false };
+        let mut list = std::mem::take(&mut self.0).into_vec();
+        list.swap_remove(at);
+        self.0 = list.into_boxed_slice();
+        true
+    }
+}
+
+/// Directed links between nodes, floor by floor (Malkov and Yashunin, arXiv 1603.09320), with what lets a node leave without a
+/// search: who links to it is found among those it links to, and in its list of one-sided links. And the tree of `tree.rs`.
 pub(crate) struct Graph {
     pub m: usize,
     pub ef_construct: usize,
     pub seed: u64,
     /// Floor 0, by node: the number of links, then the links, `2 m` at most.
     base: Rows<u32>,
-    /// Floor 0, by node: who links here, in no particular order.
-    into: Vec<Vec<u32>>,
-    /// By node: floors 1 and up.
-    upper: Vec<Vec<Floor>>,
+    /// Floor 0, by node.
+    one_sided: Vec<List>,
+    /// Floors 1 and up, of the nodes that have them: one in `m`.
+    upper: SlotMap<Vec<Floor>>,
     /// By node: when it came, from 1; 0 marks a free node. Never used twice.
     pub(super) birth: Vec<u64>,
     /// By node: the older node it hangs on, see `tree.rs`.
@@ -58,8 +80,8 @@ impl Graph {
             ef_construct,
             seed,
             base: Rows::new(1 + 2 * m),
-            into: Vec::new(),
-            upper: Vec::new(),
+            one_sided: Vec::new(),
+            upper: SlotMap::default(),
             birth: Vec::new(),
             parent: Vec::new(),
             children: Vec::new(),
@@ -76,7 +98,7 @@ impl Graph {
     }
 
     pub fn level(&self, node: u32) -> usize {
-        self.upper[node as usize].len()
+        self.upper.get(&node).map_or(0, Vec::len)
     }
 
     /// Most links of a node on a floor.
@@ -90,20 +112,35 @@ impl Graph {
             let row = self.base.row(node);
             &row[1..=row[0] as usize]
         } else {
-            &self.upper[node as usize][floor - 1].out
+            &self.floor(node, floor).out
         }
+    }
+
+    /// Of a node that stands there, 1 at least.
+    fn floor(&self, node: u32, floor: usize) -> &Floor {
+        &self.upper[&node][floor - 1]
+    }
+
+    fn floor_mut(&mut self, node: u32, floor: usize) -> &mut Floor {
+        &mut self.upper.get_mut(&node).expect("a node that links to a floor stands there")[floor - 1]
     }
 
     /// Who links to `node`, ascending.
     pub(super) fn incoming(&self, node: u32, floor: usize) -> Vec<u32> {
-        let mut into =
-            if floor == 0 { &self.into[node as usize] } else { &self.upper[node as usize][floor - 1].into }.clone();
+        let one_sided = if floor == 0 { &self.one_sided[node as usize] } else { &self.floor(node, floor).one_sided };
+        let links = self.links(node, floor).iter().copied();
+        let mut into: Vec<u32> = links.filter(|x| self.is_linked(*x, node, floor)).collect();
+        into.extend(&one_sided.0);
         into.sort_unstable();
         into
     }
 
-    fn incoming_mut(&mut self, node: u32, floor: usize) -> &mut Vec<u32> {
-        if floor == 0 { &mut self.into[node as usize] } else { &mut self.upper[node as usize][floor - 1].into }
+    fn is_linked(&self, from: u32, to: u32, floor: usize) -> bool {
+        self.links(from, floor).contains(&to)
+    }
+
+    fn one_sided_mut(&mut self, node: u32, floor: usize) -> &mut List {
+        if floor == 0 { &mut self.one_sided[node as usize] } else { &mut self.floor_mut(node, floor).one_sided }
     }
 
     /// Nodes whose links on floor 0, to others or from others, have changed since the last time, ascending.
@@ -118,20 +155,22 @@ impl Graph {
     /// to choose it, and it preferred others.
     pub(super) fn around(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<u32> {
         let mut around = self.links(node, 0).to_vec();
-        let one_sided = self.into[node as usize].iter().copied().filter(|x| !around.contains(x));
-        let nears = measure.sorted(node, one_sided, target);
+        let nears = measure.sorted(node, self.one_sided[node as usize].0.iter().copied(), target);
         let room = self.room(0) - around.len();
         around.extend(nears.iter().take(room).map(|near| near.id()));
         around
     }
 
-    /// Replaces the links of a node and keeps the reverse lists true. Links that stay keep their places while the list grows, so
+    /// Replaces the links of a node and keeps the lists of one-sided links true. Links that stay keep their places while the list grows, so
     /// that what is stored beside them can stay.
     pub(super) fn set_links(&mut self, node: u32, floor: usize, new: &[u32]) {
         let old = self.links(node, floor).to_vec();
         let mut come = new.iter().copied().filter(|x| !old.contains(x)).collect::<Vec<_>>().into_iter();
         for x in come.clone() {
-            self.incoming_mut(x, floor).push(node);
+            // Either it linked here alone so far, or now it is linked to alone.
+            if !self.one_sided_mut(node, floor).remove(x) {
+                self.one_sided_mut(x, floor).add(node);
+            }
             self.note_change(x, floor);
         }
         let mut list = Vec::with_capacity(new.len());
@@ -141,9 +180,8 @@ impl Graph {
                 continue;
             }
             list.extend(come.next());
-            let into = self.incoming_mut(x, floor);
-            if let Some(at) = into.iter().position(|x| *x == node) {
-                into.swap_remove(at);
+            if !self.one_sided_mut(x, floor).remove(node) {
+                self.one_sided_mut(node, floor).add(x);
             }
             self.note_change(x, floor);
         }
@@ -154,7 +192,7 @@ impl Graph {
             row[0] = list.len() as u32;
             row[1..=list.len()].copy_from_slice(&list);
         } else {
-            self.upper[node as usize][floor - 1].out = list;
+            self.floor_mut(node, floor).out = list;
         }
     }
 
@@ -216,22 +254,23 @@ impl Graph {
     fn place(&mut self, node: u32, birth: u64, level: usize) {
         if node == self.nodes() {
             self.base.push(&vec![0; 1 + 2 * self.m]);
-            self.into.push(Vec::new());
-            self.upper.push(Vec::new());
+            self.one_sided.push(List::default());
             self.birth.push(0);
             self.parent.push(NO_NODE);
             self.children.push(0);
         }
         debug_assert_eq!(self.birth[node as usize], 0, "node {node} was in use");
         self.birth[node as usize] = birth;
-        self.upper[node as usize].resize_with(level, Floor::default);
+        if level > 0 {
+            self.upper.entry(node).or_default().resize_with(level, Floor::default);
+        }
     }
 
     /// Frees a node that nothing links to any more.
     pub(super) fn vacate(&mut self, node: u32) {
-        debug_assert!(self.into[node as usize].is_empty() && self.links(node, 0).is_empty());
+        debug_assert!(self.incoming(node, 0).is_empty() && self.links(node, 0).is_empty());
         self.birth[node as usize] = 0;
-        self.upper[node as usize] = Vec::new();
+        self.upper.remove(&node);
         self.parent[node as usize] = NO_NODE;
         if self.entry == Some(node) {
             let in_use = (0..self.nodes()).filter(|node| self.birth[*node as usize] != 0);
@@ -257,13 +296,11 @@ impl Graph {
     }
 
     pub fn bytes(&self) -> usize {
-        let lists = |lists: &[Vec<u32>]| lists.iter().map(|list| 24 + list.capacity() * 4).sum::<usize>();
-        let floors: usize = self
-            .upper
-            .iter()
-            .map(|f| 24 + f.iter().map(|f| 48 + (f.out.len() + f.into.len()) * 4).sum::<usize>())
-            .sum();
-        self.base.bytes() + lists(&self.into) + floors + self.birth.len() * 14
+        let list = |list: &List| size_of::<List>() + list.0.len() * 4;
+        let floor = |floor: &Floor| size_of::<Vec<u32>>() + floor.out.len() * 4 + list(&floor.one_sided);
+        let floors: usize = self.upper.values().flatten().map(floor).sum();
+        let upper = floors + self.upper.capacity() * (size_of::<(u32, Vec<Floor>)>() + 1);
+        self.base.bytes() + self.one_sided.iter().map(list).sum::<usize>() + upper + self.birth.len() * 14
     }
 
     /// Birth and parent of a node, for the snapshot; a birth of 0 marks a free node.

@@ -56,7 +56,7 @@ impl Graph {
         for floor in (0..=survey.level).rev() {
             let surveyed = survey.floors.get(floor).into_iter().flatten().copied();
             let still = surveyed.filter(|x| (1..=survey.frozen).contains(&self.birth[*x as usize]));
-            let since = block.iter().copied().filter(|x| self.level(*x) >= floor);
+            let since = block.iter().copied().filter(|x| floor == 0 || self.level(*x) >= floor);
             let mut found = measure.sorted(node, still.chain(since), target);
             if floor == 0 && found.is_empty() {
                 found = measure.sorted(node, std::iter::once(entry), target);

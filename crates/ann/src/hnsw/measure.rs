@@ -1,7 +1,6 @@
 //! How far nodes are, as the graph sees it: by their codes where it has them, else by their vectors.
 
 use crate::codes::{Code, Codes, Query};
-use crate::kernels::prefetch;
 use crate::near::Near;
 
 use super::Vectors;
@@ -52,7 +51,7 @@ impl Measure<'_> {
             Some(codes) => codes.aim_at(node, &mut target.query),
             None => {
                 target.vector.clear();
-                target.vector.extend_from_slice(self.vectors.row(node));
+                target.vector.extend_from_slice(&self.vectors.row(node));
             }
         }
     }
@@ -76,7 +75,7 @@ impl Measure<'_> {
     pub fn prefetch(&self, node: u32) {
         match self.codes {
             Some(codes) => codes.prefetch(node),
-            None => prefetch(self.vectors.row(node)),
+            None => self.vectors.rows.prefetch(node),
         }
     }
 

@@ -65,7 +65,7 @@ impl Hnsw {
     pub fn restore(&mut self, points: &Points, space: Space) {
         if let Some(codes) = &mut self.codes {
             for node in 0..points.nodes() {
-                codes.put(node, &codes.code_of(points.vectors.row(node), space.kernels()));
+                codes.put(node, &codes.code_of(&points.vectors.row(node), space.kernels()));
             }
         }
         self.refresh(Vectors { rows: &points.vectors, space });

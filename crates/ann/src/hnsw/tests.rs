@@ -1,12 +1,12 @@
 use super::graph::NO_NODE;
 use super::*;
-use crate::config::{Metric, Profile};
+use crate::config::Metric;
 use crate::kernels::InstructionSet;
 use crate::points::NO_SLOT;
 use crate::queue::{BLOCK, Queue};
 use crate::queued::Queued;
 use crate::testing::{Rng, clustered};
-use crate::{Config, Index, Kind};
+use crate::{Config, Index, Kind, VectorStorage};
 
 impl Queued<Hnsw> {
     /// Everything that must hold of a graph at any time.
@@ -35,11 +35,11 @@ impl Queued<Hnsw> {
                 for x in links {
                     assert!(
                         graph.level(*x) >= floor && graph.incoming(*x, floor).contains(&node),
-                        "reverse lists are true"
+                        "who links to a node is known"
                     );
                 }
                 for x in graph.incoming(node, floor) {
-                    assert!(graph.links(x, floor).contains(&node), "reverse lists are true");
+                    assert!(graph.links(x, floor).contains(&node), "who links to a node is known");
                 }
             }
         }
@@ -62,7 +62,7 @@ fn space() -> Space {
 fn churn(seed: u64, vectors: &[Vec<f32>], keep: f32) {
     let mut rng = Rng::new(seed);
     let dim = vectors[0].len();
-    let mut subject = Queued::new(dim, hnsw(dim, 2 + rng.below(4), 10, seed));
+    let mut subject = Queued::new(dim, hnsw(dim, 2 + rng.below(4), 10, seed), VectorStorage::Memory);
     for round in 0..6_000 {
         let slot = rng.below(400) as u32;
         if rng.unit() < keep {
@@ -105,7 +105,7 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
     // A star: all are nearest to the first, none to each other.
     for dim in [40, 200] {
         let mut graph = hnsw(dim, 2, 50, 1);
-        let mut points = Points::new(dim);
+        let mut points = Points::new(dim, VectorStorage::Memory);
         for slot in 0..dim {
             let mut vector = vec![0.0; dim];
             if slot > 0 {
@@ -143,7 +143,7 @@ fn bytes_of((dim, profile): (usize, Profile), set: InstructionSet, mut portion: 
             index.delete(slot);
         } else {
             // Now and then the vector it has already.
-            let same = index.vector(slot).filter(|_| slot.is_multiple_of(7)).map(<[f32]>::to_vec);
+            let same = index.vector(slot).filter(|_| slot.is_multiple_of(7)).map(std::borrow::Cow::into_owned);
             index.upsert(slot, same.as_ref().unwrap_or(&vectors[rng.below(4_000)])).expect("valid");
         }
         index.merge(portion(i));
@@ -180,7 +180,7 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     let dim = 200;
     let vectors = clustered(3, 1_000, dim, 8);
     let mut rng = Rng::new(8);
-    let mut subject = Queued::new(dim, hnsw(dim, 4, 20, 1));
+    let mut subject = Queued::new(dim, hnsw(dim, 4, 20, 1), VectorStorage::Memory);
     for _ in 0..3_000 {
         let slot = rng.below(600) as u32;
         if rng.below(3) == 0 {

@@ -109,7 +109,8 @@ fn check(metric: Metric, kind: Kind, acts: &[Act]) {
     }
     assert_eq!(subject.reachable(), model.len());
     for slot in 0..200 {
-        assert_eq!(subject.vector(slot), model.get(&slot).map(|v| v.as_slice()), "slot {slot}");
+        assert_eq!(subject.contains(slot), model.contains_key(&slot), "slot {slot}");
+        assert_eq!(subject.vector(slot).as_deref(), model.get(&slot).map(|v| v.as_slice()), "slot {slot}");
     }
 }
 
@@ -276,7 +277,7 @@ fn bad_vectors_are_refused_and_change_nothing() {
         assert_eq!(subject.upsert(5, &[0.0, f32::NAN]), Err(UpsertError::NotFinite { at: 1 }));
         assert_eq!(subject.upsert(5, &[f32::INFINITY, 0.0]), Err(UpsertError::NotFinite { at: 0 }));
         assert_eq!(subject.upsert(u32::MAX, &[0.0, 0.0]), Err(UpsertError::Slot));
-        assert_eq!((subject.len(), subject.vector(5)), (1, Some([1.0, 2.0].as_slice())));
+        assert_eq!((subject.len(), subject.vector(5).as_deref()), (1, Some([1.0, 2.0].as_slice())));
         let ask = |query: &[f32]| subject.search(query, 1, &SearchParams::default(), None);
         assert_eq!(ask(&[1.0]), Err(SearchError::Dim { found: 1, expected: 2 }));
         assert_eq!(ask(&[f32::NAN, 0.0]), Err(SearchError::NotFinite { at: 0 }));
@@ -395,4 +396,45 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
         }
     }
     assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
+}
+
+#[test]
+fn vectors_in_a_file_change_nothing_but_where_they_are() {
+    for (kind, profile) in SUBJECTS.into_iter().chain([FLAT]) {
+        let config = Config { dim: 48, metric: Metric::Euclid, kind, profile, seed: 3 };
+        let vectors = clustered(7, 3_000, 48, 20);
+        let file = || tempfile::tempfile().expect("a file");
+        let mut subjects = [VectorStorage::Memory, VectorStorage::File(file()), VectorStorage::Mapped(file())]
+            .map(|storage| Index::new_in(config, storage).expect("valid"));
+        for (i, vector) in (0..).zip(&vectors) {
+            for subject in &mut subjects {
+                subject.upsert(i % 2_500, vector).expect("valid");
+                if i % 3 == 0 {
+                    subject.delete(i / 2);
+                }
+                subject.merge(5);
+            }
+        }
+        let written = subjects.each_ref().map(|subject| {
+            let mut bytes = Vec::new();
+            subject.write_to(&mut bytes).expect("memory");
+            bytes
+        });
+        assert!(written[0] == written[1] && written[0] == written[2], "{kind:?}, {profile:?}");
+        let read = Index::read_from_in(&mut written[0].as_slice(), VectorStorage::File(file()));
+        let [held, filed, mapped] = subjects;
+        for other in [filed, mapped, read.expect("our own bytes")] {
+            let stats = other.stats();
+            assert_eq!((stats.resident_vector_bytes, stats.vector_bytes), (0, held.stats().vector_bytes));
+            assert_eq!(other.vector(2_000), held.vector(2_000));
+            for exact in [false, true] {
+                for (at, query) in vectors.iter().enumerate().step_by(100) {
+                    let ask = SearchParams { exact, ..SearchParams::default() };
+                    let filter = Filter::slots((0..2_500).step_by(1 + at % 7).collect::<Vec<_>>());
+                    let search = |index: &Index| index.search(query, 10, &ask, Some(&filter)).expect("valid");
+                    assert_eq!(search(&other), search(&held), "{kind:?}, {profile:?}");
+                }
+            }
+        }
+    }
 }

@@ -46,19 +46,19 @@ impl Training {
     pub fn new(points: &Points, lists: usize, parts: usize, space: Space) -> Self {
         let live: Vec<u32> = (0..points.nodes()).filter(|node| points.slot_of(*node) != NO_SLOT).collect();
         let sample = every(&live, lists * SAMPLES_A_LIST);
-        let rows = every(&sample, lists).iter().flat_map(|node| points.vectors.row(*node)).copied().collect();
-        let phase = Phase::cluster(0, Coarse::new(points.vectors.width(), rows, space.kernels()));
+        let rows = every(&sample, lists).iter().flat_map(|node| points.vectors.row(*node).into_owned()).collect();
+        let phase = Phase::cluster(0, Coarse::new(points.vectors.dim(), rows, space.kernels()));
         Self { trained_for: live.len(), parts, sample, phase, products: Vec::new() }
     }
 
     /// Does a piece of the work; gives the lists when all of it is done.
     pub fn step(mut self: Box<Self>, points: &Points, space: Space) -> Result<Lists, Box<Self>> {
-        let dim = points.vectors.width();
+        let dim = points.vectors.dim();
         self.phase = match self.phase {
             Phase::Cluster { round, at, coarse, mut sums, mut counts } => {
                 let piece = &self.sample[at..self.sample.len().min(at + PIECE)];
                 for node in piece {
-                    let vector = points.vectors.row(*node);
+                    let vector = &*points.vectors.row(*node);
                     let list = coarse.nearest(vector, space.kernels(), &mut self.products);
                     counts[list] += 1;
                     sums[list * dim..][..dim].iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
@@ -80,7 +80,7 @@ impl Training {
                 let piece = &self.sample[at..self.sample.len().min(at + PIECE)];
                 let mut row = Vec::new();
                 for node in piece {
-                    let vector = points.vectors.row(*node);
+                    let vector = &*points.vectors.row(*node);
                     let list = coarse.nearest(vector, space.kernels(), &mut self.products);
                     residual(&coarse, list, vector, space.metric(), &mut row);
                     rows.extend_from_slice(&row);
@@ -103,7 +103,7 @@ impl Training {
             Phase::File { at, mut lists } => {
                 let end = points.nodes().min(at + PIECE as u32);
                 for node in (at..end).filter(|node| points.slot_of(*node) != NO_SLOT) {
-                    let filing = lists.survey(points.vectors.row(node), space);
+                    let filing = lists.survey(&points.vectors.row(node), space);
                     lists.file(node, &filing, space);
                 }
                 if end == points.nodes() {

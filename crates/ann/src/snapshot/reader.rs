@@ -5,6 +5,7 @@ use crate::flat::Flat;
 use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Survey};
 use crate::index::{Body, Index};
 use crate::ivf::{Coarse, Codebook, Filing, Ivf, Lists};
+use crate::originals::VectorStorage;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
 use crate::queued::Queued;
@@ -15,10 +16,10 @@ use super::ReadError;
 use super::blocks::Source;
 
 /// Reads an index. Whatever is counted is taken in one by one, so a false count ends with the input and not with memory.
-pub(crate) fn read(input: &mut impl Read) -> Result<Index, ReadError> {
+pub(crate) fn read(input: &mut impl Read, storage: VectorStorage) -> Result<Index, ReadError> {
     let mut source = Source::new(input)?;
     let config = config(&mut source)?;
-    let points = points(config.dim, &mut source)?;
+    let points = points(config.dim, storage, &mut source)?;
     let body = match config.kind {
         Kind::Flat => Body::Flat(Flat { points }),
         Kind::Hnsw { m, ef_construct } => {
@@ -78,8 +79,8 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
     Ok(config)
 }
 
-fn points(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
-    let mut points = Points::new(dim);
+fn points(dim: usize, storage: VectorStorage, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
+    let mut points = Points::new(dim, storage);
     let mut vector = vec![0.0; dim];
     for _ in 0..source.u32()? {
         let slot = source.u32()?;

@@ -84,7 +84,7 @@ fn points(points: &Points, dim: usize, sink: &mut Sink<'_, impl Write>) -> io::R
         if slot == NO_SLOT {
             sink.vector(&vec![0.0; dim])?;
         } else {
-            sink.vector(points.vectors.row(node))?;
+            sink.vector(&points.vectors.row(node))?;
         }
     }
     sink.u32(points.free().len() as u32)?;

@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, data: &Data, name: IndexKind, kind: Kind, turnove
 
 /// The index of the first window, and then of every later one in turn; and how many vectors it replaced a second.
 fn churned(args: &Args, data: &Data, kind: Kind, window: usize) -> anyhow::Result<(Index, f64)> {
-    let mut index = Index::new(config(data, kind, args))?;
+    let mut index = Index::new_in(config(data, kind, args), args.storage().open()?)?;
     let slot = |at: usize| u32::try_from(at).context("more vectors than slots");
     slot(data.base.len())?;
     let bar = bar(data.base.len(), "vectors")?;

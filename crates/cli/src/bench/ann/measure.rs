@@ -33,21 +33,30 @@ pub(super) struct Built {
     pub state: &'static str,
     pub time: Duration,
     /// By which the memory of this process grew; none where the system does not tell.
-    rss_bytes: Option<u64>,
+    pub grown: Option<Resident>,
     index_bytes: usize,
+}
+
+/// Memory of this process that is resident, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resident {
+    /// Its own.
+    pub anonymous: u64,
+    /// Pages of files that it has mapped.
+    pub mapped: u64,
 }
 
 impl Built {
     /// Of an index that is ready now: begun then, with so much memory resident before.
-    pub fn new(index: &Index, kind: IndexKind, begun: Instant, before: Option<u64>) -> Self {
+    pub fn new(index: &Index, kind: IndexKind, begun: Instant, before: Option<Resident>) -> Self {
         let time = begun.elapsed();
-        let Stats { vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = index.stats();
+        let Stats { resident_vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = index.stats();
         Self {
             index: kind,
             state: "fresh",
             time,
-            rss_bytes: resident().zip(before).map(|(now, before)| now.saturating_sub(before)),
-            index_bytes: vector_bytes + graph_bytes + queue_bytes + table_bytes,
+            grown: resident().zip(before).map(|(now, before)| now.since(before)),
+            index_bytes: resident_vector_bytes + graph_bytes + queue_bytes + table_bytes,
         }
     }
 }
@@ -150,16 +159,31 @@ impl Measured {
             "p50_us": self.p50.as_secs_f64() * 1e6,
             "p99_us": self.p99.as_secs_f64() * 1e6,
             "build_s": built.time.as_secs_f64(),
-            "rss_bytes": built.rss_bytes,
+            "storage": format!("{:?}", args.storage()).to_lowercase(),
+            "rss_bytes": built.grown.map(|grown| grown.anonymous + grown.mapped),
+            "anonymous_bytes": built.grown.map(|grown| grown.anonymous),
+            "mapped_bytes": built.grown.map(|grown| grown.mapped),
             "index_bytes": built.index_bytes,
         })
         .to_string()
     }
 }
 
+impl Resident {
+    fn since(self, before: Self) -> Self {
+        Self {
+            anonymous: self.anonymous.saturating_sub(before.anonymous),
+            mapped: self.mapped.saturating_sub(before.mapped),
+        }
+    }
+}
+
 /// Memory of this process; none where the system does not tell.
-pub(super) fn resident() -> Option<u64> {
+pub(super) fn resident() -> Option<Resident> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    kibibytes.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    let bytes = |name: &str| {
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix(name))?;
+        kibibytes.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    };
+    Some(Resident { anonymous: bytes("RssAnon:")?, mapped: bytes("RssFile:")? })
 }

@@ -21,8 +21,8 @@ use meridian_ann::{Config, Index, Kind, Metric, Stats};
 
 use case::{Case, Rule, Share};
 use data::Data;
-use measure::{Built, Measured, fastest, measure, most_thorough, resident};
-use setting::{Choice, IndexName};
+use measure::{Built, Measured, Resident, fastest, measure, most_thorough, resident};
+use setting::{Choice, IndexName, ProfileName, StorageName};
 
 /// How vectors are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,7 +66,10 @@ pub struct Args {
     k: u16,
     /// What a graph spends memory on.
     #[arg(long, value_enum, default_value = "balanced")]
-    profile: setting::ProfileName,
+    profile: ProfileName,
+    /// Where vectors are kept. Default: in a file with profile memory, in memory with the others.
+    #[arg(long, value_enum)]
+    storage: Option<StorageName>,
     /// Threads that build, and then ask at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     threads: u16,
@@ -87,6 +90,13 @@ pub struct Args {
     /// Measure all settings once for each line of input. An empty line ends the build and each round.
     #[arg(long, requires = "json", conflicts_with = "recall")]
     rounds: bool,
+}
+
+impl Args {
+    fn storage(&self) -> StorageName {
+        let by_profile = if self.profile == ProfileName::Memory { StorageName::File } else { StorageName::Memory };
+        self.storage.unwrap_or(by_profile)
+    }
 }
 
 /// Builds, asks, and prints a line for each point.
@@ -149,7 +159,7 @@ impl Report<'_> {
         }
         let Stats { live, vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = self.index.stats();
         println!(
-            "{}: {:?} ({}) of {live} vectors of {}, {:?}, {} queries; built in {:.1} s; a vector takes {} bytes and {} beside them",
+            "{}: {:?} ({}) of {live} vectors of {}, {:?}, {} queries; built in {:.1} s; a vector takes {} bytes in {} and {} beside them",
             self.data.name,
             self.built.index,
             self.built.state,
@@ -158,8 +168,13 @@ impl Report<'_> {
             self.data.queries.len(),
             self.built.time.as_secs_f64(),
             vector_bytes / live.max(1),
+            if self.args.storage() == StorageName::Memory { "memory" } else { "a file" },
             (graph_bytes + queue_bytes + table_bytes) / live.max(1),
         );
+        if let Some(Resident { anonymous, mapped }) = self.built.grown {
+            let each = |bytes: u64| bytes / live.max(1) as u64;
+            println!("this process grew by {} bytes a vector of its own and {} mapped", each(anonymous), each(mapped));
+        }
         println!("{}", Measured::head());
     }
 
@@ -200,7 +215,7 @@ impl Report<'_> {
 
 /// An index of the vectors from `first` on, each on the slot of its number.
 fn build(data: &Data, first: usize, kind: Kind, args: &Args) -> anyhow::Result<Index> {
-    let mut index = Index::new(config(data, kind, args))?;
+    let mut index = Index::new_in(config(data, kind, args), args.storage().open()?)?;
     let all = data.base.len();
     u32::try_from(all).context("more vectors than slots")?;
     let bar = bar(all - first, "vectors")?;

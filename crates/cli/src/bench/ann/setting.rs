@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
-use meridian_ann::{Index, Kind, Profile, Recall, SearchParams};
+use meridian_ann::{Index, Kind, Profile, Recall, SearchParams, VectorStorage};
 
 /// Which index is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +36,30 @@ pub(super) enum ProfileName {
     Balanced,
     /// Codes of 4 bits.
     Memory,
+}
+
+/// Where vectors are kept beside what the index makes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StorageName {
+    /// In memory.
+    Memory,
+    /// In a temporary file that is mapped.
+    Mapped,
+    /// In a temporary file that is read.
+    File,
+}
+
+impl StorageName {
+    /// # Errors
+    /// When there can be no temporary file.
+    pub fn open(self) -> anyhow::Result<VectorStorage> {
+        let file = || tempfile::tempfile().context("a temporary file for the vectors");
+        Ok(match self {
+            Self::Memory => VectorStorage::Memory,
+            Self::Mapped => VectorStorage::Mapped(file()?),
+            Self::File => VectorStorage::File(file()?),
+        })
+    }
 }
 
 impl From<ProfileName> for Profile {
