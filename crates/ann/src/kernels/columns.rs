@@ -81,3 +81,55 @@ pub(super) mod x86 {
         _mm512_storeu_ps
     );
 }
+
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "vector loads and stores take raw pointers")]
+pub(super) mod aarch64 {
+    use std::arch::aarch64::*;
+
+    use super::ROWS;
+
+    /// `f32` in a register.
+    const WIDTH: usize = 4;
+    /// Groups at once where there are as many: their sums fill half of the registers and hide the latency of a fused
+    /// multiply-add.
+    const TOGETHER: usize = 4;
+
+    #[target_feature(enable = "neon")]
+    pub fn neon(vector: &[f32], columns: &[f32], out: &mut [f32]) {
+        let (stride, groups) = (vector.len() * ROWS, out.len() / ROWS);
+        assert_eq!(columns.len(), groups * stride, "rows by column");
+        let together = groups - groups % TOGETHER;
+        let (columns, last) = columns.split_at(together * stride);
+        let (out, last_out) = out.split_at_mut(together * ROWS);
+        for (columns, out) in columns.chunks_exact(TOGETHER * stride).zip(out.chunks_exact_mut(TOGETHER * ROWS)) {
+            multiply::<TOGETHER>(vector, columns, out);
+        }
+        for (columns, out) in last.chunks_exact(stride).zip(last_out.chunks_exact_mut(ROWS)) {
+            multiply::<1>(vector, columns, out);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn multiply<const GROUPS: usize>(vector: &[f32], columns: &[f32], out: &mut [f32]) {
+        let stride = vector.len() * ROWS;
+        assert!(columns.len() == GROUPS * stride && out.len() == GROUPS * ROWS, "whole groups");
+        let mut sums = [[vdupq_n_f32(0.0); ROWS / WIDTH]; GROUPS];
+        for (i, x) in vector.iter().enumerate() {
+            let x = vdupq_n_f32(*x);
+            for (group, sums) in sums.iter_mut().enumerate() {
+                for (part, sum) in sums.iter_mut().enumerate() {
+                    let place = group * stride + i * ROWS + part * WIDTH;
+                    // SAFETY: `place + WIDTH` lies inside its group's column `i`, and the groups inside `columns`.
+                    let y = unsafe { vld1q_f32(columns.as_ptr().add(place)) };
+                    *sum = vfmaq_f32(*sum, x, y);
+                }
+            }
+        }
+        for (at, sum) in sums.as_flattened().iter().enumerate() {
+            // SAFETY: `out` has 16 numbers for each group.
+            unsafe { vst1q_f32(out.as_mut_ptr().add(at * WIDTH), *sum) };
+        }
+    }
+}

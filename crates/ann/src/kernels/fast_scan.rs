@@ -110,3 +110,49 @@ pub(super) mod x86 {
         _mm_movemask_epi8(_mm_packs_epi16(within[0], within[1])).cast_unsigned()
     }
 }
+
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "vector loads and stores take raw pointers")]
+pub(super) mod aarch64 {
+    use std::arch::aarch64::*;
+
+    use super::{BLOCK_POINTS, LANE};
+
+    /// Points whose sums fill a register.
+    const WIDTH: usize = 8;
+    /// The bits of 16 points.
+    const BITS: [u16; LANE] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768];
+
+    /// One subquantizer a step.
+    #[target_feature(enable = "neon")]
+    pub fn neon(block: &[u8], table: &[u8], limit: u16, sums: &mut [u16; BLOCK_POINTS]) -> u32 {
+        let low = vdupq_n_u8(15);
+        // Of either half of the points.
+        let mut totals = [[vdupq_n_u16(0); 2]; 2];
+        for (codes, table) in block.as_chunks::<LANE>().0.iter().zip(table.as_chunks::<LANE>().0) {
+            // SAFETY: each has the 16 bytes that are read.
+            let (codes, table) = unsafe { (vld1q_u8(codes.as_ptr()), vld1q_u8(table.as_ptr())) };
+            let halves = [vandq_u8(codes, low), vshrq_n_u8::<4>(codes)];
+            for ([first, second], codes) in totals.iter_mut().zip(halves) {
+                let found = vqtbl1q_u8(table, codes);
+                *first = vaddw_u8(*first, vget_low_u8(found));
+                *second = vaddw_high_u8(*second, found);
+            }
+        }
+        let limit = vdupq_n_u16(limit);
+        // SAFETY: eight of the sixteen are read from the start, and eight behind them.
+        let bits = unsafe { [vld1q_u16(BITS.as_ptr()), vld1q_u16(BITS.as_ptr().add(WIDTH))] };
+        let mut met = 0;
+        for (half, totals) in totals.into_iter().enumerate() {
+            let out = sums[half * LANE..].as_mut_ptr();
+            // SAFETY: `half` is 0 or 1, so 16 numbers of the 32 stand behind `out`.
+            unsafe {
+                vst1q_u16(out, totals[0]);
+                vst1q_u16(out.add(WIDTH), totals[1]);
+            }
+            let within = [0, 1].map(|i| vandq_u16(vcleq_u16(totals[i], limit), bits[i]));
+            met |= u32::from(vaddvq_u16(vorrq_u16(within[0], within[1]))) << (half * LANE);
+        }
+        met
+    }
+}

@@ -13,6 +13,8 @@ pub(crate) mod columns;
 pub(crate) mod estimates;
 pub(crate) mod fast_scan;
 pub(crate) mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(crate) mod nibbles;
 mod scalar;
 #[cfg(test)]
@@ -46,6 +48,8 @@ pub(crate) struct Kernels {
 pub enum InstructionSet {
     /// Runs everywhere; defines the result.
     Scalar,
+    /// AArch64 with NEON, which all its processors have that run an operating system.
+    Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: Ice Lake, Zen 4 and later.
@@ -57,7 +61,7 @@ pub enum InstructionSet {
 #[error("this processor does not support {0:?}")]
 pub struct Unsupported(pub InstructionSet);
 
-/// Names the most capable set that may be used (`scalar`, `avx2`, `avx512`), for tests and to rule out a suspect.
+/// Names the most capable set that may be used (`scalar`, `neon`, `avx2`, `avx512`), for tests and to rule out a suspect.
 const OVERRIDE: &str = "MERIDIAN_ANN_KERNELS";
 
 /// The kernels of a set, by the name that its twins have in every module.
@@ -98,13 +102,17 @@ macro_rules! twins {
 }
 
 impl InstructionSet {
-    /// From the slowest to the fastest.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    /// From the narrowest registers to the widest; of those that one machine has, from the slowest to the fastest.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
 
     /// Whether this machine has it.
     pub fn is_supported(self) -> bool {
         match self {
             Self::Scalar => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::Neon => false,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
@@ -121,8 +129,9 @@ impl InstructionSet {
         }
     }
 
-    /// The fastest that this machine has and that the environment variable `MERIDIAN_ANN_KERNELS` (`scalar`, `avx2`,
-    /// `avx512`; read once, other values are ignored) permits.
+    /// The fastest that this machine has and that the environment variable `MERIDIAN_ANN_KERNELS` (`scalar`, `neon`,
+    /// `avx2`, `avx512`; read once, other values are ignored) permits. It permits what it names and all before that in
+    /// [`Self::ALL`].
     pub fn best() -> Self {
         static BEST: OnceLock<InstructionSet> = OnceLock::new();
         *BEST.get_or_init(|| Self::best_up_to(std::env::var(OVERRIDE).ok().as_deref()))
@@ -131,6 +140,7 @@ impl InstructionSet {
     fn best_up_to(limit: Option<&str>) -> Self {
         let limit = match limit {
             Some("scalar") => Self::Scalar,
+            Some("neon") => Self::Neon,
             Some("avx2") => Self::Avx2,
             _ => Self::Avx512,
         };
@@ -151,13 +161,37 @@ impl InstructionSet {
     #[expect(unsafe_code, reason = "calls functions compiled for instructions that `kernels` has just detected")]
     fn kernels_if_supported(self) -> Kernels {
         match self {
-            Self::Scalar => scalar::KERNELS,
+            Self::Scalar | Self::Neon => scalar::KERNELS,
             Self::Avx2 => twins!(avx2),
             Self::Avx512 => twins!(avx512),
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    #[expect(unsafe_code, reason = "calls functions compiled for instructions that `kernels` has just detected")]
+    fn kernels_if_supported(self) -> Kernels {
+        match self {
+            Self::Scalar | Self::Avx2 | Self::Avx512 => scalar::KERNELS,
+            Self::Neon => Kernels {
+                // SAFETY: `kernels` hands these out only after NEON was detected; so for all.
+                dot: |a, b| unsafe { neon::dot(a, b) },
+                // SAFETY: as above.
+                squared_euclid: |a, b| unsafe { neon::squared_euclid(a, b) },
+                // SAFETY: as above.
+                manhattan: |a, b| unsafe { neon::manhattan(a, b) },
+                // SAFETY: as above.
+                columns: |vector, columns, out| unsafe { columns::aarch64::neon(vector, columns, out) },
+                // SAFETY: as above.
+                fast_scan: |block, table, limit, sums| unsafe { fast_scan::aarch64::neon(block, table, limit, sums) },
+                // SAFETY: as above.
+                byte_dot: |code, query| unsafe { bytes::aarch64::neon(code, query) },
+                // All code for this architecture may use NEON: the compiler makes the same of these as of a twin.
+                ..scalar::KERNELS
+            },
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn kernels_if_supported(self) -> Kernels {
         scalar::KERNELS
     }
@@ -166,21 +200,29 @@ impl InstructionSet {
 /// Asks for the first bytes of a row ahead of its use; the processor fetches the rest by itself.
 #[inline]
 pub(crate) fn prefetch<T>(row: &[T]) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         /// Bytes of a cache line.
         const LINE: usize = 64;
         /// Lines asked for by row, at most.
         const LINES: usize = 32;
         for start in (0..size_of_val(row)).step_by(LINE).take(LINES) {
+            let at = row.as_ptr().cast::<u8>().wrapping_add(start);
+            #[cfg(target_arch = "x86_64")]
             #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
             // SAFETY: a prefetch is a hint that cannot fault, and the address lies inside `row` anyway.
             unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().cast::<i8>().wrapping_add(start));
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(at.cast());
+            }
+            #[cfg(target_arch = "aarch64")]
+            #[expect(unsafe_code, reason = "the intrinsic is not stable")]
+            // SAFETY: as above, and it changes neither registers nor flags nor memory.
+            unsafe {
+                std::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(readonly, nostack, preserves_flags));
             }
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = row;
 }
