@@ -9,7 +9,7 @@ BIN := $(CARGO_TARGET_DIR)/release
 .PHONY: help setup build demo test check fix generate unit sim test-processes test-e2e test-bed bed-up bed-down deny fuzz-build
 
 help: ## This list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 setup: ## Install what the machine lacks (apt as root or with sudo; otherwise say what is missing)
 	@scripts/setup
@@ -84,6 +84,10 @@ check: setup ## Before every commit: format, lints, unit tests, docs; changes no
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --exclude meridian-sim
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: check-aarch64
+check-aarch64: ## The search engine for AArch64, by cross-compiler and emulator; needs both (ARGS="memory:: snapshot::" for other tests)
+	@scripts/check-aarch64 $(ARGS)
 
 fix: ## Format
 	cargo fmt
