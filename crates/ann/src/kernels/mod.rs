@@ -185,6 +185,8 @@ impl InstructionSet {
                 fast_scan: |block, table, limit, sums| unsafe { fast_scan::aarch64::neon(block, table, limit, sums) },
                 // SAFETY: as above.
                 byte_dot: |code, query| unsafe { bytes::aarch64::neon(code, query) },
+                // SAFETY: as above.
+                nibble_dot: |code, query| unsafe { nibbles::aarch64::neon(code, query) },
                 // All code for this architecture may use NEON: the compiler makes the same of these as of a twin.
                 ..scalar::KERNELS
             },
