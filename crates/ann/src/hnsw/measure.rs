@@ -86,6 +86,12 @@ impl Measure<'_> {
         sorted.partition_point(|near| near.distance() <= worst)
     }
 
+    /// The nearest of some nodes to another.
+    pub fn nearest(&self, to: u32, nodes: impl Iterator<Item = u32>, target: &mut Target) -> Option<u32> {
+        self.aim_at(to, target);
+        nodes.map(|node| self.near(target, node)).min().map(Near::id)
+    }
+
     /// The nodes with their distance from one of them, nearest first.
     pub fn sorted(&self, from: u32, nodes: impl Iterator<Item = u32>, target: &mut Target) -> Vec<Near> {
         self.aim_at(from, target);

@@ -3,12 +3,11 @@
 use super::graph::{Graph, NO_NODE};
 use super::measure::{Measure, Target};
 
-/// Links offered to each node that loses one: IP-DiskANN (arXiv 2502.13826) finds 3 enough.
-const REPLACEMENTS: usize = 3;
-
 impl Graph {
-    /// Takes a node out at once: nothing links to it afterwards, those that did are offered the nearest of its links in
-    /// exchange, and those that hung on it hang on others. Its vector and code must still be in their rows.
+    /// Takes a node out at once: nothing links to it afterwards, and those that hung on it hang on others. Every link that is lost
+    /// is replaced by one: who linked to it links to the nearest of its links in exchange, and each of these is linked to by the
+    /// nearest of all around it (as in IP-DiskANN, arXiv 2502.13826, which offers three each: here they crowd out links
+    /// that lead further). Its vector and code must still be in their rows.
     pub fn take_out(&mut self, node: u32, measure: Measure<'_>, target: &mut Target) {
         let mut orphans = self.children_of(node);
         orphans.sort_unstable_by_key(|orphan| self.birth[*orphan as usize]);
@@ -23,20 +22,35 @@ impl Graph {
                 let rest: Vec<u32> = self.links(*peer, floor).iter().copied().filter(|x| *x != node).collect();
                 self.set_links(*peer, floor, &rest);
             }
-            for peer in into {
-                self.mend(peer, floor, &out, measure, target);
+            for peer in &into {
+                self.link_nearest(*peer, floor, &out, measure, target);
+            }
+            let mut around = [out.as_slice(), &into].concat();
+            around.sort_unstable();
+            around.dedup();
+            for peer in &out {
+                self.link_from_nearest(*peer, floor, &around, measure, target);
             }
         }
         self.vacate(node);
         self.rehang(orphans, parent, measure, target);
     }
 
-    fn mend(&mut self, peer: u32, floor: usize, offered: &[u32], measure: Measure<'_>, target: &mut Target) {
-        let linked = self.links(peer, floor);
-        let fresh = offered.iter().copied().filter(|x| *x != peer && !linked.contains(x));
-        let nears = measure.sorted(peer, fresh, target);
-        let best: Vec<u32> = nears.iter().take(REPLACEMENTS).map(|near| near.id()).collect();
-        self.relink(peer, floor, &best, measure, target);
+    /// Links a node to the nearest of some that it does not link to.
+    fn link_nearest(&mut self, node: u32, floor: usize, some: &[u32], measure: Measure<'_>, target: &mut Target) {
+        let links = self.links(node, floor);
+        let fresh = some.iter().copied().filter(|x| *x != node && !links.contains(x));
+        if let Some(nearest) = measure.nearest(node, fresh, target) {
+            self.relink(node, floor, &[nearest], measure, target);
+        }
+    }
+
+    /// Links the nearest of some that do not link to a node to it.
+    fn link_from_nearest(&mut self, node: u32, floor: usize, some: &[u32], measure: Measure<'_>, target: &mut Target) {
+        let fresh = some.iter().copied().filter(|x| *x != node && !self.links(*x, floor).contains(&node));
+        if let Some(nearest) = measure.nearest(node, fresh, target) {
+            self.relink(nearest, floor, &[node], measure, target);
+        }
     }
 
     /// Finds parents for the children of a node that left, oldest first; without a grandparent (the root left) the
@@ -50,8 +64,8 @@ impl Graph {
             }
             let fits = |x: &u32| self.is_older(*x, orphan) && self.has_room(*x);
             let around = self.links(orphan, 0).iter().copied().chain([fallback]);
-            let best = measure.sorted(orphan, around.filter(fits), target);
-            self.adopt(orphan, best.first().map_or(fallback, |near| near.id()), measure, target);
+            let best = measure.nearest(orphan, around.filter(fits), target);
+            self.adopt(orphan, best.unwrap_or(fallback), measure, target);
         }
     }
 }

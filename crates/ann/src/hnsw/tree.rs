@@ -43,8 +43,8 @@ impl Graph {
             }
             let children = self.children_of(at);
             let older = children.iter().copied().filter(|child| self.is_older(*child, orphan));
-            if let Some(near) = measure.sorted(orphan, older, target).first() {
-                at = near.id();
+            if let Some(nearest) = measure.nearest(orphan, older, target) {
+                at = nearest;
             } else {
                 let youngest = children.into_iter().max_by_key(|child| self.birth[*child as usize]);
                 let youngest = youngest.expect("a node without room has children");
