@@ -23,11 +23,13 @@ const QUEUE_LIMIT: usize = 32 * BLOCK;
 const FEW: usize = 256;
 
 /// Points from which on a scan by codes begins with sketches of them.
-const MANY: usize = 2_048;
+const MANY: usize = 512;
 
-/// Of how many points one is compared by its code after its sketch was; and how many there are at least for each place of the beam
-/// that was asked for.
-const SKETCHED: usize = 8;
+/// Of how many points one is compared by its code after its sketch was.
+const SKETCHED: usize = 32;
+
+/// How many of these there are at least for each place of the beam that was asked for.
+const SKETCHED_A_PLACE: usize = 8;
 
 /// Nodes that are tried for one to be asked for.
 const TRIES: u64 = 64;
@@ -95,8 +97,8 @@ pub(crate) trait Comparison {
     /// Of nodes that were sorted, how many of the first may be among the `k` nearest.
     fn plausible(&self, sorted: &[Near], k: usize) -> usize;
 
-    /// About the distance, for half of the reading; none where that would say too little.
-    fn sketch(&self, node: u32) -> Option<f32>;
+    /// About the distance, for a fraction of the reading.
+    fn sketch(&self, node: u32) -> f32;
 
     /// Asks for what [`Self::sketch`] will read.
     fn prefetch_sketch(&self, node: u32);
@@ -458,32 +460,26 @@ impl<S: Structure> Queued<S> {
         let Some(comparison) = self.structure.comparison(query, vectors) else {
             return self.points.scan(&space, query, filter, is_visible, nearest);
         };
+        let rerank = params.rerank.unwrap_or(comparison.shortlist(k)).max(k);
         let mut nodes = Vec::new();
         self.points.each(filter, |_, node| {
             if is_visible(node) {
                 nodes.push(node);
             }
         });
-        let rerank = params.rerank.unwrap_or(comparison.shortlist(k)).max(k);
-        if nodes.len() >= MANY && comparison.sketch(nodes[0]).is_some() {
-            let wanted = SKETCHED.saturating_mul(params.ef.unwrap_or(0).max(rerank));
+        if nodes.len() >= MANY {
+            let wanted = SKETCHED_A_PLACE.saturating_mul(params.ef.unwrap_or(0).max(rerank));
             let keep = (nodes.len() / SKETCHED).max(wanted).min(nodes.len());
             let mut sketched = Vec::with_capacity(nodes.len());
             let fetch = |node| comparison.prefetch_sketch(node);
-            each_fetched(&nodes, fetch, |node| {
-                sketched.extend(comparison.sketch(node).map(|distance| Near::new(distance, node)));
-            });
+            each_fetched(&nodes, fetch, |node| sketched.push(Near::new(comparison.sketch(node), node)));
             sketched.select_nth_unstable(keep - 1);
-            nodes = sketched[..keep].iter().map(|near| near.id()).collect();
+            nodes.clear();
+            nodes.extend(sketched[..keep].iter().map(|near| near.id()));
         }
         let mut shortlist = Nearest::new(rerank);
-        each_fetched(
-            &nodes,
-            |node| comparison.prefetch(node),
-            |node| {
-                shortlist.offer(Near::new(comparison.distance(node), node));
-            },
-        );
+        let fetch = |node| comparison.prefetch(node);
+        each_fetched(&nodes, fetch, |node| shortlist.offer(Near::new(comparison.distance(node), node)));
         let mut shortlist = shortlist.into_sorted();
         if params.rerank.is_none() {
             shortlist.truncate(comparison.plausible(&shortlist, k));

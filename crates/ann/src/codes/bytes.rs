@@ -6,14 +6,12 @@ use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
 
-use super::{Code, Query, distance, number};
+use super::{Query, distance, number};
 
 /// What is added to a signed byte to store it.
 const BIAS: u8 = 128;
 /// The largest number of a code.
 const LARGEST: f32 = 127.0;
-/// Lines of a record up to which half of them would say too little.
-const FEWEST_LINES: usize = 4;
 /// Bytes behind a code.
 const TAIL: usize = 8;
 
@@ -31,16 +29,16 @@ impl Bytes {
         self.rows.bytes()
     }
 
-    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
+    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u8> {
         let mut record = vec![0; self.rows.width() * Line::BYTES];
         let (scale, square) = convert(rotated, kernels, &mut record);
         let at = record.len() - TAIL;
         record[at..at + 4].copy_from_slice(&scale.to_le_bytes());
         record[at + 4..].copy_from_slice(&square.to_le_bytes());
-        Code(record)
+        record
     }
 
-    pub fn put(&mut self, node: u32, Code(record): &Code) {
+    pub fn put(&mut self, node: u32, record: &[u8]) {
         if node as usize == self.rows.len() {
             self.rows.push(&vec![Line::ZERO; self.rows.width()]);
         }
@@ -72,36 +70,15 @@ impl Bytes {
         let (bytes, behind) = bytes_of_mut(&mut query.lines).split_at_mut(self.width);
         bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
         behind.fill(0);
-        let offset = |bytes: &[u8]| i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
-        query.offset = offset(bytes);
-        query.sketch_offset = offset(&bytes[..self.sketch_lines() * Line::BYTES]);
+        query.offset = i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
     }
 
     #[inline]
     pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
         let record = self.rows.row(node);
         let sum = (space.kernels().byte_dot)(record, &query.lines) - query.offset;
-        compared(query, record, sum as f32, space)
-    }
-
-    #[inline]
-    pub fn sketch(&self, query: &Query, node: u32, space: Space) -> Option<f32> {
-        let (record, lines) = (self.rows.row(node), self.sketch_lines());
-        let sum = (space.kernels().byte_dot)(&record[..lines], &query.lines[..lines]) - query.sketch_offset;
-        let share = self.width as f32 / (lines * Line::BYTES) as f32;
-        (lines > 0).then(|| compared(query, record, share * sum as f32, space))
-    }
-
-    /// Lines of a sketch; 0 where a record has too few to leave some out.
-    fn sketch_lines(&self) -> usize {
-        if self.rows.width() > FEWEST_LINES { self.rows.width() / 2 } else { 0 }
-    }
-
-    #[inline]
-    pub fn prefetch_sketch(&self, node: u32) {
-        let record = self.rows.row(node);
-        prefetch(&record[..self.sketch_lines()]);
-        prefetch(&record[record.len() - 1..]);
+        let (scale, square) = tail(record);
+        distance(query.scale * scale * sum as f32, query.square + square, space)
     }
 
     #[inline]
@@ -123,13 +100,6 @@ fn convert(rotated: &[f32], kernels: &Kernels, bytes: &mut [u8]) -> (f32, f32) {
     let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
     let squares = (kernels.to_bytes)(rotated, inverse, &mut bytes[..rotated.len()]);
     (scale, scale * scale * squares as f32)
-}
-
-/// The distance by the sum of products of a query and a record.
-#[inline]
-fn compared(query: &Query, record: &[Line], sum: f32, space: Space) -> f32 {
-    let (scale, square) = tail(record);
-    distance(query.scale * scale * sum, query.square + square, space)
 }
 
 /// Scale and squared length.

@@ -3,11 +3,12 @@
 //! A code stands for whole numbers times a scale; so inner products are sums of whole numbers, equal on every instruction set,
 //! and a graph may be built by them. Nothing is learnt, so the first vector is encoded as the last one will be.
 //!
-//! - `rotation`: what is done to a vector first; `bytes`: 8 bits a number; `nibbles`: 4.
+//! - `rotation`: what is done to a vector first; `bytes`: 8 bits a number; `nibbles`: 4; `signs`: 1, beside either.
 
 mod bytes;
 mod nibbles;
 mod rotation;
+mod signs;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use crate::space::Space;
 use bytes::Bytes;
 use nibbles::Nibbles;
 use rotation::Rotation;
+pub(crate) use signs::SignQuery;
+use signs::Signs;
 
 /// Deviations of an error, beyond which it is not reckoned with.
 const DEVIATIONS: f32 = 3.0;
@@ -27,6 +30,7 @@ const DEVIATIONS: f32 = 3.0;
 pub(crate) struct Codes {
     rotation: Rotation,
     records: Records,
+    signs: Signs,
 }
 
 enum Records {
@@ -34,8 +38,11 @@ enum Records {
     Nibbles(Nibbles),
 }
 
-/// A record that is not in its row yet.
-pub(crate) struct Code(Vec<u8>);
+/// What will be in the rows of a node.
+pub(crate) struct Code {
+    record: Vec<u8>,
+    signs: Vec<u64>,
+}
 
 /// A vector as codes are compared with it: bytes with signs.
 #[derive(Default)]
@@ -45,8 +52,6 @@ pub(crate) struct Query {
     square: f32,
     /// What all sums have too much.
     offset: i32,
-    /// The same of a sketch.
-    sketch_offset: i32,
 }
 
 /// Calls what either kind of records has.
@@ -65,7 +70,7 @@ impl Codes {
         let rotation = Rotation::new(dim, seed);
         let width = rotation.width();
         let records = if is_short { Records::Nibbles(Nibbles::new(width)) } else { Records::Bytes(Bytes::new(width)) };
-        Self { rotation, records }
+        Self { rotation, records, signs: Signs::new(width) }
     }
 
     /// Numbers of a code.
@@ -75,7 +80,7 @@ impl Codes {
 
     /// Bytes of all records.
     pub fn size(&self) -> usize {
-        records!(self, records => records.size())
+        self.signs.size() + records!(self, records => records.size())
     }
 
     /// Turns a vector as all codes are turned.
@@ -92,15 +97,17 @@ impl Codes {
 
     /// The code of a rotated vector. One whose numbers overflow has a scale that is not finite, and is far from all.
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
-        records!(self, records => records.encode(rotated, kernels))
+        let record = records!(self, records => records.encode(rotated, kernels));
+        Code { record, signs: self.signs.encode(rotated, kernels) }
     }
 
     /// Puts a code in a node's row; the node is one of those there are, or the next.
     pub fn put(&mut self, node: u32, code: &Code) {
         match &mut self.records {
-            Records::Bytes(bytes) => bytes.put(node, code),
-            Records::Nibbles(nibbles) => nibbles.put(node, code),
+            Records::Bytes(bytes) => bytes.put(node, &code.record),
+            Records::Nibbles(nibbles) => nibbles.put(node, &code.record),
         }
+        self.signs.put(node, &code.signs);
     }
 
     /// The bytes of a node, and their scale; none where codes are shorter.
@@ -126,23 +133,21 @@ impl Codes {
         records!(self, records => records.distance(query, node, space))
     }
 
-    /// The distance as the first half of the code tells it: turned vectors are alike in all their parts. None where that would say
-    /// too little.
+    /// Makes the query by signs that a rotated vector is.
+    pub fn aim_signs(&self, rotated: &[f32], kernels: &Kernels, query: &mut SignQuery) {
+        self.signs.aim(rotated, kernels, query);
+    }
+
+    /// About the distance, by a bit a number.
     #[inline]
-    pub fn sketch(&self, query: &Query, node: u32, space: Space) -> Option<f32> {
-        match &self.records {
-            Records::Bytes(bytes) => bytes.sketch(query, node, space),
-            Records::Nibbles(_) => None,
-        }
+    pub fn sketch(&self, query: &SignQuery, node: u32, space: Space) -> f32 {
+        self.signs.distance(query, node, space)
     }
 
     /// Asks for what [`Self::sketch`] reads.
     #[inline]
     pub fn prefetch_sketch(&self, node: u32) {
-        match &self.records {
-            Records::Bytes(bytes) => bytes.prefetch_sketch(node),
-            Records::Nibbles(_) => {}
-        }
+        self.signs.prefetch(node);
     }
 
     #[inline]

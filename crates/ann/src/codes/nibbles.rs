@@ -8,7 +8,7 @@ use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
 
-use super::{Code, Query, distance, number};
+use super::{Query, distance, number};
 
 /// Bytes of a piece.
 const PIECE: usize = 16;
@@ -40,7 +40,7 @@ impl Nibbles {
         (self.rows.width() - 1) * PIECE
     }
 
-    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
+    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u8> {
         let square = (kernels.dot)(rotated, rotated);
         let step = STEP * (square / self.width as f32).sqrt();
         let inverse = Some(1.0 / step).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
@@ -63,10 +63,10 @@ impl Nibbles {
         for (place, number) in record[at..].chunks_exact_mut(4).zip([scale, square, error]) {
             place.copy_from_slice(&number.to_le_bytes());
         }
-        Code(record)
+        record
     }
 
-    pub fn put(&mut self, node: u32, Code(record): &Code) {
+    pub fn put(&mut self, node: u32, record: &[u8]) {
         if node as usize == self.rows.len() {
             self.rows.push(&vec![[0; PIECE]; self.rows.width()]);
         }

@@ -54,22 +54,25 @@ fn extreme_vectors_have_codes() {
 }
 
 #[test]
-fn half_of_a_code_tells_about_the_distance() {
-    let (dim, space) = (384, space(Metric::Euclid));
-    let mut rng = Rng::new(9);
-    let vectors: Vec<Vec<f32>> = (0..200).map(|_| (0..dim).map(|_| rng.normal()).collect()).collect();
-    let mut codes = Codes::new(dim, 5, false);
-    for (node, vector) in (0..).zip(&vectors) {
-        codes.put(node, &codes.code_of(vector, space.kernels()));
+fn signs_tell_about_the_distance() {
+    for dim in [33, 100, 384] {
+        let space = space(Metric::Euclid);
+        let mut rng = Rng::new(9);
+        let vectors: Vec<Vec<f32>> = (0..200).map(|_| (0..dim).map(|_| rng.normal()).collect()).collect();
+        let mut codes = Codes::new(dim, 5, false);
+        for (node, vector) in (0..).zip(&vectors) {
+            codes.put(node, &codes.code_of(vector, space.kernels()));
+        }
+        let (mut query, mut rotated) = (SignQuery::default(), Vec::new());
+        codes.rotate(&vectors[0], space.kernels(), &mut rotated);
+        codes.aim_signs(&rotated, space.kernels(), &mut query);
+        let off =
+            |node: u32| codes.sketch(&query, node, space) / space.distance(&vectors[0], &vectors[node as usize]) - 1.0;
+        let (mean, most) =
+            (1..200).map(off).fold((0.0, 0.0_f32), |(sum, most), x| (sum + x / 199.0, most.max(x.abs())));
+        let deviation = 0.75 / (dim as f32).sqrt();
+        assert!(mean.abs() < 0.3 * deviation && most < 4.0 * deviation, "{dim}: {mean} on average, {most} at most");
     }
-    let mut query = Query::default();
-    codes.aim_at(0, &mut query);
-    let off = |node| {
-        let sketch = codes.sketch(&query, node, space).expect("a record of seven lines");
-        sketch / codes.distance(&query, node, space) - 1.0
-    };
-    let off = (1..200).map(|node| off(node).abs()).sum::<f32>() / 199.0;
-    assert!(off < 0.06, "sketches are off by {off}");
 }
 
 /// Under Euclid the squared length of 8 bits is that of the code: a little more error, and on one side.

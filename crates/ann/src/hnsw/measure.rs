@@ -65,12 +65,6 @@ impl Measure<'_> {
         Near::new(distance, node)
     }
 
-    /// As the first part of the code tells it; none where there is none, or it is short.
-    #[inline]
-    pub fn sketch(&self, target: &Target, node: u32) -> Option<f32> {
-        self.codes?.sketch(&target.query, node, self.vectors.space)
-    }
-
     #[inline]
     pub fn prefetch(&self, node: u32) {
         match self.codes {

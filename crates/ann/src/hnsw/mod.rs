@@ -18,7 +18,7 @@ mod search;
 mod tests;
 mod tree;
 
-use crate::codes::Codes;
+use crate::codes::{Codes, SignQuery};
 use crate::config::{Config, Profile};
 use crate::index::SearchParams;
 use crate::near::Near;
@@ -162,7 +162,9 @@ impl Structure for Hnsw {
         self.codes.as_ref().map(|codes| {
             let mut target = Target::default();
             measure.aim_at_vector(query, &mut target);
-            ByCode { measure, codes, target }
+            let mut signs = SignQuery::default();
+            codes.aim_signs(target.rotated(), vectors.space.kernels(), &mut signs);
+            ByCode { measure, codes, target, signs }
         })
     }
 
@@ -176,6 +178,7 @@ struct ByCode<'a> {
     measure: Measure<'a>,
     codes: &'a Codes,
     target: Target,
+    signs: SignQuery,
 }
 
 impl Comparison for ByCode<'_> {
@@ -198,10 +201,9 @@ impl Comparison for ByCode<'_> {
     }
 
     #[inline]
-    fn sketch(&self, node: u32) -> Option<f32> {
-        self.measure.sketch(&self.target, node)
+    fn sketch(&self, node: u32) -> f32 {
+        self.codes.sketch(&self.signs, node, self.measure.vectors.space)
     }
-
     #[inline]
     fn prefetch_sketch(&self, node: u32) {
         self.codes.prefetch_sketch(node);

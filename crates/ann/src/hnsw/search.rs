@@ -13,12 +13,12 @@ use super::neighbours::Neighbours;
 
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
 const COST_OF_A_PLACE: usize = 16;
-/// How much more a distance costs on a walk over what a filter accepts than in a scan, where the next one is known ahead.
-const DETOURS: usize = 3;
+/// Points that a scan takes in, by sketches, in the time of a distance on a walk.
+const SKETCHED: usize = 2;
 /// Share of the points, one in so many, below which too few of them are behind the links of a node for a walk to go on.
 const RARE: usize = 256;
-/// How much more a distance costs where one looks behind links.
-const BEHIND: usize = 8;
+/// Points that a scan may take in for each place of a beam that would have to look behind links.
+const BEHIND: usize = 384;
 /// Accepted nodes that a walk begins at, beside where one without a filter would: those that match may all be elsewhere.
 const SEEDS: usize = 16;
 /// Nodes that are asked for each of them.
@@ -52,10 +52,11 @@ impl Hnsw {
     ) -> Option<Vec<Near>> {
         let Ask { points, matching, k, .. } = *ask;
         let ef = ask.params.ef.unwrap_or(self.graph.ef_construct).max(k);
-        // A walk costs `ef` places, if enough is accepted around each node for it to go on; a scan costs `matching`.
+        // A walk costs `ef` places, and so many times more as there are nodes for one that is accepted; a scan costs `matching`.
         let cost = ef.saturating_mul(COST_OF_A_PLACE);
         let is_scan_cheaper = if ask.is_filtered {
-            matching <= cost.saturating_mul(DETOURS) || matching.saturating_mul(RARE) <= points
+            let walk = cost.saturating_mul(points).saturating_mul(SKETCHED) / matching.max(1);
+            matching <= walk || matching.saturating_mul(RARE) <= points
         } else {
             points <= cost
         };
@@ -163,7 +164,7 @@ impl Hnsw {
         let found = match self.graph.search_accepted(landed, most, accepts, measure, scratch) {
             Walked::Found(found) => found,
             Walked::TooFar => return None,
-            Walked::Elsewhere if ask.matching <= ef * COST_OF_A_PLACE * DETOURS * BEHIND => return None,
+            Walked::Elsewhere if ask.matching <= ef.saturating_mul(BEHIND) => return None,
             Walked::Elsewhere => {
                 let mut from = self.seeds(accepts);
                 from.push(landed.id());

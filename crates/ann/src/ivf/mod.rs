@@ -172,10 +172,9 @@ impl Comparison for Never {
         match *self {}
     }
 
-    fn sketch(&self, _: u32) -> Option<f32> {
+    fn sketch(&self, _: u32) -> f32 {
         match *self {}
     }
-
     fn prefetch_sketch(&self, _: u32) {
         match *self {}
     }

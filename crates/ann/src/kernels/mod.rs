@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod bits;
 pub(crate) mod bytes;
 pub(crate) mod columns;
 pub(crate) mod estimates;
@@ -33,6 +34,7 @@ pub(crate) struct Kernels {
     pub manhattan: Kernel,
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
+    pub bit_dot: bits::BitDot,
     pub byte_dot: bytes::ByteDot,
     pub nibble_dot: nibbles::NibbleDot,
     pub hadamard: lanes::Hadamard,
@@ -52,7 +54,7 @@ pub enum InstructionSet {
     Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: Ice Lake, Zen 4 and later.
+    /// x86-64 with AVX-512 F, BW, DQ, VL, VNNI and VPOPCNTDQ: Ice Lake, Zen 4 and later.
     Avx512,
 }
 
@@ -79,6 +81,8 @@ macro_rules! twins {
             columns: |vector, columns, out| unsafe { columns::x86::$set(vector, columns, out) },
             // SAFETY: as above.
             fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::$set(block, table, limit, sums) },
+            // SAFETY: as above.
+            bit_dot: |bits, planes| unsafe { bits::x86::$set(bits, planes) },
             // SAFETY: as above.
             byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
             // SAFETY: as above.
@@ -114,7 +118,11 @@ impl InstructionSet {
             #[cfg(not(target_arch = "aarch64"))]
             Self::Neon => false,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("popcnt")
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 Self::Avx2.is_supported()
@@ -123,6 +131,7 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
+                    && is_x86_feature_detected!("avx512vpopcntdq")
             }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,

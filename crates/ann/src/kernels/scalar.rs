@@ -1,6 +1,6 @@
 //! The definition of every kernel.
 
-use super::{Kernels, bytes, columns, estimates, fast_scan, lanes, nibbles};
+use super::{Kernels, bits, bytes, columns, estimates, fast_scan, lanes, nibbles};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
 const LANES: usize = 64;
@@ -11,6 +11,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     manhattan,
     columns: columns::scalar,
     fast_scan: fast_scan::scalar,
+    bit_dot: |bits, planes| bits::scalar(bits, planes),
     byte_dot: bytes::scalar,
     nibble_dot: nibbles::scalar,
     hadamard: |window, signs| lanes::hadamard(window, signs),

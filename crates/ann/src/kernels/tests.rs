@@ -160,6 +160,25 @@ fn others() -> impl Iterator<Item = (InstructionSet, Kernels)> {
 }
 
 #[test]
+fn twins_multiply_bits_alike() {
+    for words in 0..70 {
+        let mut rng = Rng::new(words as u64);
+        let mut draw = |len: usize| (0..len).map(|_| rng.next()).collect::<Vec<u64>>();
+        let (bits, planes) = (draw(words), draw(words.next_multiple_of(bits::WORDS) * bits::PLANES));
+        let bit = |words: &[u64], i: usize| (words[i / 64] >> (i % 64) & 1) as i32;
+        let number = |i: usize| -> i32 {
+            let planes = &planes[i / 64 / bits::WORDS * bits::WORDS * bits::PLANES..];
+            let of_plane = |plane: usize| bit(&planes[plane * bits::WORDS..], i % (64 * bits::WORDS)) << plane;
+            (0..bits::PLANES).map(of_plane).sum()
+        };
+        let expected: i32 = (0..words * 64).map(|i| bit(&bits, i) * (2 * number(i) - 15)).sum();
+        for (set, kernels) in others() {
+            assert_eq!((kernels.bit_dot)(&bits, &planes), expected, "{set:?}, {words} words");
+        }
+    }
+}
+
+#[test]
 fn twins_multiply_half_bytes_alike() {
     use crate::memory::Line;
     for pieces in 0..70_usize {

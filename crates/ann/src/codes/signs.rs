@@ -1,0 +1,93 @@
+//! Codes of one bit a number: the sign (Gao and Long, SIGMOD 2024, "RaBitQ"). They say which of many nodes are worth comparing.
+//!
+//! A record: a bit a number, one for a positive one, filled up with zeros to whole words; then a word of two numbers: what a sum of
+//! products with signs is multiplied by to be an inner product, and the squared length.
+
+use crate::kernels::bits::{PLANES, WORDS};
+use crate::kernels::{Kernels, prefetch};
+use crate::memory::Rows;
+use crate::space::Space;
+
+use super::distance;
+
+/// Numbers of a word.
+const WORD: usize = 64;
+/// The largest number of a query.
+const LARGEST: f32 = 15.0;
+
+pub(super) struct Signs {
+    rows: Rows<u64>,
+}
+
+/// A vector as signs are compared with it: numbers of 4 bits.
+#[derive(Default)]
+pub(crate) struct SignQuery {
+    planes: Vec<u64>,
+    /// Half of the step between two numbers.
+    half_step: f32,
+    /// What the sum of a record without any bit is.
+    base: i32,
+    square: f32,
+}
+
+impl Signs {
+    pub fn new(width: usize) -> Self {
+        Self { rows: Rows::new(width.div_ceil(WORD) + 1) }
+    }
+
+    pub fn size(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u64> {
+        let square = (kernels.dot)(rotated, rotated);
+        let bit = |word: u64, x: &f32| word >> 1 | u64::from(*x > 0.0) << (WORD - 1);
+        let mut record: Vec<u64> = rotated.chunks(WORD).map(|x| x.iter().fold(0, bit) >> (WORD - x.len())).collect();
+        let sum: f32 = rotated.iter().map(|x| x.abs()).sum();
+        let factor = if sum > 0.0 { square / sum } else { 0.0 };
+        record.push(u64::from(factor.to_bits()) << 32 | u64::from(square.to_bits()));
+        record
+    }
+
+    pub fn put(&mut self, node: u32, record: &[u64]) {
+        if node as usize == self.rows.len() {
+            self.rows.push(record);
+        } else {
+            self.rows.row_mut(node).copy_from_slice(record);
+        }
+    }
+
+    pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut SignQuery) {
+        let step = (kernels.largest)(rotated) / (0.5 * LARGEST);
+        let inverse = Some(1.0 / step).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        query.planes.clear();
+        query.planes.resize(rotated.len().div_ceil(WORD * WORDS) * WORDS * PLANES, 0);
+        query.base = 0;
+        for (i, x) in rotated.iter().enumerate() {
+            let number = (x * inverse + 0.5 * LARGEST).round().clamp(0.0, LARGEST) as u64;
+            query.base -= 2 * number as i32 - 15;
+            let first = i / (WORD * WORDS) * WORDS * PLANES + i / WORD % WORDS;
+            for plane in 0..PLANES {
+                query.planes[first + plane * WORDS] |= (number >> plane & 1) << (i % WORD);
+            }
+        }
+        query.half_step = 0.5 * step;
+        query.square = (kernels.dot)(rotated, rotated);
+    }
+
+    #[inline]
+    pub fn distance(&self, query: &SignQuery, node: u32, space: Space) -> f32 {
+        let Some((last, bits)) = self.rows.row(node).split_last() else { return f32::INFINITY };
+        let (factor, square) = (f32::from_bits((last >> 32) as u32), f32::from_bits(*last as u32));
+        // What has a plus twice, for it is missing among what has a minus.
+        let sum = 2 * (space.kernels().bit_dot)(bits, &query.planes) + query.base;
+        distance(factor * (query.half_step * sum as f32), query.square + square, space)
+    }
+    #[inline]
+    pub fn prefetch(&self, node: u32) {
+        let row = self.rows.row(node);
+        // Two lines at most, but for thousands of numbers.
+        prefetch(&row[..1]);
+        prefetch(&row[row.len() - 1..]);
+    }
+}
