@@ -3,8 +3,8 @@
 from itertools import product
 
 NEIGHBOURS = 10
-# Effort of a search in a graph, from fast to thorough.
-EFS = (10, 15, 20, 30, 45, 70, 110, 180, 300, 500, 800)
+# Effort of a search in a graph, from fast to thorough: the same that `meridian bench ann` tries.
+EFS = (10, 12, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960)
 
 
 def grid(**axes):

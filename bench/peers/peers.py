@@ -26,5 +26,7 @@ PEERS = {
 OURS = {
     "meridian-hnsw": ["--index", "hnsw"],
     "meridian-hnsw-speed": ["--index", "hnsw", "--profile", "speed"],
+    "meridian-hnsw-file": ["--index", "hnsw", "--storage", "file"],
+    "meridian-hnsw-memory": ["--index", "hnsw", "--profile", "memory"],
     "meridian-ivfpq": ["--index", "ivfpq"],
 }

@@ -192,7 +192,7 @@ impl Index {
         if vector.len() != expected {
             return Err(UpsertError::Dim { found: vector.len(), expected });
         }
-        if let Some(at) = not_finite(vector) {
+        if let Some(at) = not_finite(vector, self.space) {
             return Err(UpsertError::NotFinite { at });
         }
         if slot == NO_SLOT {
@@ -308,7 +308,7 @@ impl Index {
         if query.len() != expected {
             return Err(SearchError::Dim { found: query.len(), expected });
         }
-        if let Some(at) = not_finite(query) {
+        if let Some(at) = not_finite(query, self.space) {
             return Err(SearchError::NotFinite { at });
         }
         if k == 0 {
@@ -411,8 +411,8 @@ impl Index {
     }
 }
 
-/// The first component that is NaN or infinite. All are looked at without a branch: mostly there is none.
-fn not_finite(vector: &[f32]) -> Option<usize> {
-    let is_any = vector.iter().fold(false, |is_any, x| is_any | !x.is_finite());
-    if is_any { vector.iter().position(|x| !x.is_finite()) } else { None }
+/// The first component that is NaN or infinite. Mostly there is none, which one look at all tells.
+fn not_finite(vector: &[f32], space: Space) -> Option<usize> {
+    let largest = (space.kernels().largest)(vector);
+    if largest.is_finite() { None } else { vector.iter().position(|x| !x.is_finite()) }
 }

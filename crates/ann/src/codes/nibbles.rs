@@ -4,6 +4,7 @@
 //! its high half; the last piece holds the scale, the squared length and the length of the error. A half byte `n` stands for
 //! `scale (n - 7.5)`.
 
+use crate::kernels::lanes::nearest;
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
@@ -84,8 +85,7 @@ impl Nibbles {
     pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut Query) {
         let scale = (kernels.largest)(rotated) / LARGEST;
         let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
-        // To the nearest, for what is cut off is positive.
-        let whole = |x: f32| ((x * inverse + 128.5) as i32 - 128) as i8;
+        let whole = |x: f32| nearest(x * inverse) as i8;
         self.fill(query, |at| {
             let mut numbers = [[0.0; PIECE]; 2];
             let some = &rotated[at * NUMBERS..self.width.min((at + 1) * NUMBERS)];

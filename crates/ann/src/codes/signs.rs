@@ -64,7 +64,8 @@ impl Signs {
         query.planes.resize(rotated.len().div_ceil(WORD * WORDS) * WORDS * PLANES, 0);
         query.base = 0;
         for (i, x) in rotated.iter().enumerate() {
-            let number = (x * inverse + 0.5 * LARGEST).round().clamp(0.0, LARGEST) as u64;
+            // Cut off as it is never negative.
+            let number = (x * inverse + (0.5 * LARGEST + 0.5)).min(LARGEST) as u64;
             query.base -= 2 * number as i32 - 15;
             let first = i / (WORD * WORDS) * WORDS * PLANES + i / WORD % WORDS;
             for plane in 0..PLANES {

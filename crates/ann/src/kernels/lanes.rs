@@ -67,6 +67,14 @@ fn butterfly<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
     sums
 }
 
+/// The nearest whole number, the even one of two, in its lowest 22 bits: adding leaves no room for a fraction. What is no number
+/// becomes zero there. A cast would do it one by one.
+#[inline(always)]
+pub(crate) fn nearest(x: f32) -> u32 {
+    const NO_FRACTION: f32 = 1.5 * (1 << 23) as f32;
+    (x + NO_FRACTION).to_bits()
+}
+
 /// The rest of a slice as a whole chunk.
 #[inline(always)]
 fn filled<T: Copy>(rest: &[T], with: T) -> [T; LANES] {
@@ -106,10 +114,9 @@ pub(super) fn to_bytes(numbers: &[f32], inverse: f32, bytes: &mut [u8]) -> u64 {
 fn chunk_to_bytes(numbers: &[f32; LANES], inverse: f32, squares: &mut [u32; LANES]) -> [u8; LANES] {
     let mut bytes = [0; LANES];
     for (lane, byte) in bytes.iter_mut().enumerate() {
-        // To the nearest, for the sum is positive. What is no number becomes zero.
-        let biased = (numbers[lane] * inverse + 128.5) as i32;
-        *byte = biased as u8;
-        squares[lane] += ((biased - 128) * (biased - 128)).cast_unsigned();
+        let whole = nearest(numbers[lane] * inverse) as i8;
+        *byte = whole.cast_unsigned() ^ 128;
+        squares[lane] += (i32::from(whole) * i32::from(whole)).cast_unsigned();
     }
     bytes
 }
@@ -119,8 +126,7 @@ pub(super) fn sign_sums(numbers: &[f32], inverse: f32, largest: f32, table: &mut
     let (fours, _) = numbers.as_chunks::<4>();
     let (lanes, _) = table.as_chunks_mut::<16>();
     for (four, lane) in fours.iter().zip(lanes) {
-        // To the nearest: what is cut off is positive.
-        let [a, b, c, d] = four.map(|x| (x * inverse + largest + 0.5) as i32 as i16 - largest as i16);
+        let [a, b, c, d] = four.map(|x| nearest(x * inverse) as i16);
         let above = 4 * largest as i16;
         for (code, byte) in lane.iter_mut().enumerate() {
             let sign = |i: usize, x: i16| if code >> i & 1 == 1 { x } else { -x };

@@ -6,6 +6,10 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use meridian_ann::{Index, Kind, Profile, Recall, SearchParams, VectorStorage};
 
+/// Efforts of a search in a graph, for each ten neighbours. `bench/peers` tries the same with others.
+const EFS: [usize; 24] =
+    [10, 12, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960];
+
 /// Which index is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum IndexName {
@@ -131,10 +135,10 @@ impl IndexKind {
         let choice = |name: &[(&'static str, usize)], params| Choice { name: name.iter().copied().collect(), params };
         match self {
             Self::Flat => vec![choice(&[], SearchParams::default())],
-            // In quarters of `k`.
-            Self::Hnsw => [4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384]
-                .map(|quarters| {
-                    let ef = quarters * k / 4;
+            // In tenths of `k`.
+            Self::Hnsw => EFS
+                .map(|tenths| {
+                    let ef = tenths * k / 10;
                     choice(&[("ef", ef)], SearchParams { ef: Some(ef), ..SearchParams::default() })
                 })
                 .to_vec(),
