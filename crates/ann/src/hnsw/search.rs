@@ -25,6 +25,8 @@ const SEEDS: usize = 16;
 const ASKED_A_SEED: usize = 64;
 /// Share of the points, one in so many, from which on a walk may take them all in and leave out what does not match at its end.
 const COMMON: usize = 4;
+/// Floor from which a walk by rows begins on the lowest: a row judges more nodes than a step of the floor between does.
+const LANDING: usize = 2;
 /// Widest beam that is kept as a sorted list: beyond, moving its entries would cost more than a heap does.
 const WIDEST_POOL: usize = 1_024;
 
@@ -119,18 +121,23 @@ impl Hnsw {
         ask.except.iter().for_each(|node| _ = seen.see(*node));
         pool.reset(ef);
         let mut nearest = Nearest::new(self.shortlist(ask));
-        let mut met = 0;
-        self.graph.land(target, 1, measure).into_iter().for_each(|near| pool.offer(near));
+        let (mut met, mut ahead) = (0, u32::MAX);
+        self.graph.land(target, LANDING, measure).into_iter().for_each(|near| pool.offer(near));
         while let Some(near) = pool.follow() {
             if !seen.see(near.id()) {
                 continue;
             }
+            // If it was met just now; by the time it is measured some of it is there.
+            if ahead != near.id() {
+                neighbours.prefetch(near.id());
+            }
+            let here = measure.near(target, near.id());
             // Whoever comes next, unless something nearer is met now, is fetched meanwhile.
             if let Some(next) = pool.peek() {
+                ahead = next;
                 measure.prefetch(next);
                 neighbours.prefetch(next);
             }
-            let here = measure.near(target, near.id());
             if accepts(near.id()) {
                 nearest.offer(here);
                 met += 1;
