@@ -299,7 +299,7 @@ impl<S: Structure> Queued<S> {
                     found.sort_unstable();
                     found.truncate(ASKED);
                 }
-                drawing.searched(effort, found.as_deref());
+                drawing.searched(effort, S::EFFORTS.len(), found.as_deref());
             }
             Piece::Another => {}
         }

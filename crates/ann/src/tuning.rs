@@ -140,12 +140,18 @@ impl Drawing {
         self.phase = Phase::Try(truth, 0);
     }
 
-    /// Takes in what [`Piece::Search`] asked for; none where so much effort would compare with all.
-    pub fn searched(&mut self, effort: usize, found: Option<&[Near]>) {
-        if let Phase::Try(truth, _) = &self.phase {
+    /// Takes in what [`Piece::Search`] asked for; none where so much effort would compare with all. What has found all is taken to
+    /// find all with every greater effort, of which there are `efforts`.
+    pub fn searched(&mut self, effort: usize, efforts: usize, found: Option<&[Near]>) {
+        if let Phase::Try(truth, tried) = &mut self.phase {
             let right = |found: &[Near]| found.iter().filter(|near| truth.contains(&near.id())).count();
-            self.curve.found.resize(self.curve.found.len().max(effort + 1), 0);
-            self.curve.found[effort] += found.map_or(truth.len(), right) as u32;
+            let right = found.map_or(truth.len(), right);
+            self.curve.found.resize(efforts, 0);
+            self.curve.found[effort] += right as u32;
+            if right == truth.len() {
+                self.curve.found[effort + 1..].iter_mut().for_each(|found| *found += right as u32);
+                *tried = efforts;
+            }
         }
     }
 }
