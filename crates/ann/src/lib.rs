@@ -20,7 +20,7 @@
 //! - An answer is never short while points that match exist (see `hnsw/tree.rs` for why every point can be reached).
 //! - Bad input is a typed error or a result that the item documents; a damaged snapshot is refused.
 //!
-//! Start reading at [`Index`], then `queued.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
+//! Start reading at [`Index`], then `queued/mod.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
 mod codes;
 mod config;
@@ -40,6 +40,7 @@ mod queued;
 mod slots;
 mod snapshot;
 mod space;
+mod structure;
 #[cfg(test)]
 mod testing;
 mod tuning;

@@ -23,8 +23,8 @@ use crate::config::{Config, Profile};
 use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
-use crate::queued::{Ask, Comparison, Structure, Vectors};
 use crate::space::Space;
+use crate::structure::{Ask, Comparison, Structure, Vectors};
 use crate::tuning::ASKED;
 
 pub(crate) use graph::{Graph, MAX_LEVEL, NO_NODE};

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::codes::Codes;
 use crate::near::{Near, Nearest};
-use crate::queued::{Ask, Vectors};
+use crate::structure::{Ask, Vectors};
 
 use super::Hnsw;
 use super::beam::{Scratch, Walked};

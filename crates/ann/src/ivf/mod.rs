@@ -20,8 +20,8 @@ mod training;
 use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
-use crate::queued::{Ask, Comparison, Structure, Vectors};
 use crate::space::Space;
+use crate::structure::{Ask, Comparison, Structure, Vectors};
 use crate::tuning::ASKED;
 
 pub(crate) use coarse::Coarse;

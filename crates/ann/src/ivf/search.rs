@@ -3,8 +3,8 @@
 use crate::config::Metric;
 use crate::kernels::fast_scan::BLOCK_POINTS;
 use crate::near::Near;
-use crate::queued::Vectors;
 use crate::space::Space;
+use crate::structure::Vectors;
 
 use super::lists::Lists;
 use super::table::Table;

@@ -1,0 +1,71 @@
+//! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points.
+
+use crate::mix::mix;
+use crate::near::Near;
+use crate::points::NO_SLOT;
+use crate::space::Space;
+use crate::structure::{Ask, Comparison, Structure, Vectors};
+use crate::tuning::{ASKED, Drawing, Piece};
+
+use super::Queued;
+
+/// Nodes that are tried for one to be asked for.
+const TRIES: u64 = 64;
+
+impl<S: Structure> Queued<S> {
+    /// Does a piece of the work on the next curve. What is hidden counts: that depends on when blocks are merged.
+    pub(super) fn draw(&mut self, space: Space) {
+        let mut drawing = self.drawing.take().unwrap_or_else(|| Drawing::new(self.points.len()));
+        if drawing.is_done() {
+            self.curve = drawing.curve;
+            return;
+        }
+        let vectors = Vectors { rows: &self.points.vectors, space };
+        let nodes = self.points.nodes();
+        // Spread over all of them, and not in the order in which they came.
+        let candidates = (0..TRIES).map(|t| mix(mix(drawing.query as u64) + t) as u32 % nodes);
+        let is_fit = |node: &u32| self.points.slot_of(*node) != NO_SLOT && self.structure.does_without(*node);
+        let Some(query) = candidates.into_iter().find(is_fit) else {
+            drawing.skip();
+            self.drawing = Some(drawing);
+            return;
+        };
+        let vector = &vectors.row(query);
+        let is_held = |node: &u32| *node != query && self.points.slot_of(*node) != NO_SLOT;
+        match drawing.next(nodes, S::EFFORTS.len()) {
+            Piece::Compare(nodes) => {
+                let nodes = nodes.filter(is_held);
+                match self.structure.comparison(vector, vectors) {
+                    Some(codes) => nodes.for_each(|node| drawing.compared(Near::new(codes.distance(node), node))),
+                    None => nodes.for_each(|node| drawing.compared(Near::new(vectors.to(vector, node), node))),
+                }
+            }
+            Piece::Rank(mut nears) => {
+                vectors.compare_again(vector, &mut nears);
+                nears.sort_unstable();
+                drawing.ranked(nears.iter().map(|near| near.id()).collect());
+            }
+            Piece::Search(effort) => {
+                let params = S::with_effort(S::EFFORTS[effort], ASKED);
+                let points = self.points.len();
+                let ask = Ask {
+                    query: vector,
+                    k: ASKED,
+                    params: &params,
+                    points,
+                    matching: points,
+                    is_filtered: false,
+                    except: Some(query),
+                };
+                let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);
+                if let Some(found) = &mut found {
+                    found.sort_unstable();
+                    found.truncate(ASKED);
+                }
+                drawing.searched(effort, S::EFFORTS.len(), found.as_deref());
+            }
+            Piece::Another => {}
+        }
+        self.drawing = Some(drawing);
+    }
+}

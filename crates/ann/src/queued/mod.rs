@@ -1,0 +1,234 @@
+//! A structure of points, and the queue of writes in front of it.
+//!
+//! Here is what writes and merges do; `search` is what queries do, `draw` the work on the curve of recall.
+
+mod draw;
+mod search;
+
+use std::borrow::Cow;
+
+use crate::originals::VectorStorage;
+use crate::points::{NO_SLOT, Points};
+use crate::queue::{BLOCK, Queue};
+use crate::space::Space;
+use crate::structure::{Structure, Vectors};
+use crate::tuning::{Curve, Drawing};
+
+/// Steps that a write takes then. An operation becomes two at most.
+const STEPS_A_WRITE: usize = 4;
+
+/// Queued operations from which on every write also merges, so that the queue stays bounded even if nobody calls
+/// [`Queued::merge`]: 32 blocks, a scan of about 0.1 ms at 100 dimensions.
+const QUEUE_LIMIT: usize = 32 * BLOCK;
+
+/// A structure that is behind, and what it is behind by.
+///
+/// Two views of a slot exist: the structure's (`points`) and the newest (`queue`, where it knows the slot, else the
+/// structure's). A node is hidden while the queue knows its slot: searches meet it, and return it never.
+pub(crate) struct Queued<S: Structure> {
+    pub points: Points,
+    pub structure: S,
+    pub queue: Queue,
+    /// By step of the front block, as far as places were sought: none for what brings no new vector.
+    surveys: Vec<Option<S::Survey>>,
+    /// What searches find, by effort.
+    pub curve: Curve,
+    drawing: Option<Drawing>,
+    /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
+    hidden: Vec<bool>,
+    /// Slots that hold a point in the newest view.
+    live: usize,
+}
+
+impl<S: Structure> Queued<S> {
+    pub fn new(dim: usize, structure: S, storage: VectorStorage) -> Self {
+        Self::from_parts(Points::new(dim, storage), structure, Queue::new(dim), Vec::new())
+    }
+
+    /// Puts the parts of a snapshot together and derives the rest. `surveys`: as [`Self::surveys`] told.
+    pub fn from_parts(points: Points, structure: S, queue: Queue, surveys: Vec<Option<S::Survey>>) -> Self {
+        let hidden: Vec<bool> = (0..points.nodes()).map(|node| queue.knows(points.slot_of(node))).collect();
+        let hidden_points = hidden.iter().filter(|hidden| **hidden).count();
+        let live = points.len() - hidden_points + queue.live();
+        Self { points, structure, queue, surveys, curve: Curve::default(), drawing: None, hidden, live }
+    }
+
+    pub fn with_curve(self, curve: Curve) -> Self {
+        Self { curve, ..self }
+    }
+
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Points that searches meet and do not return.
+    pub fn hidden(&self) -> usize {
+        self.hidden.iter().filter(|hidden| **hidden).count()
+    }
+
+    pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
+        match self.queue.newest(slot) {
+            Some(queued) => queued.map(Cow::Borrowed),
+            None => self.points.vector(slot),
+        }
+    }
+
+    /// Whether the slot holds a point in the newest view.
+    pub fn holds(&self, slot: u32) -> bool {
+        self.queue.newest(slot).map_or_else(|| self.points.node_of(slot).is_some(), |queued| queued.is_some())
+    }
+
+    pub fn upsert(&mut self, slot: u32, vector: &[f32], space: Space) {
+        self.live += usize::from(!self.holds(slot));
+        self.push(slot, Some(vector), space);
+    }
+
+    pub fn delete(&mut self, slot: u32, space: Space) -> bool {
+        if !self.holds(slot) {
+            return false;
+        }
+        self.live -= 1;
+        self.push(slot, None, space);
+        true
+    }
+
+    fn push(&mut self, slot: u32, vector: Option<&[f32]>, space: Space) {
+        if let Some(node) = self.points.node_of(slot) {
+            self.hidden[node as usize] = true;
+        }
+        self.queue.push(slot, vector);
+        if self.queue.pending() > QUEUE_LIMIT {
+            self.merge(STEPS_A_WRITE, space);
+        }
+    }
+
+    pub fn can_merge(&self) -> bool {
+        self.has_work() || self.queue.steps().is_some()
+    }
+
+    /// Work is done between two blocks.
+    fn has_work(&self) -> bool {
+        self.surveys.is_empty() && (self.structure.has_work(&self.points) || self.is_curve_due())
+    }
+
+    fn is_curve_due(&self) -> bool {
+        self.queue.taken() == 0 && self.curve.is_due(self.points.len())
+    }
+
+    fn work(&mut self, space: Space) {
+        if self.structure.has_work(&self.points) {
+            self.structure.work(&self.points, space);
+        } else {
+            self.draw(space);
+        }
+    }
+
+    /// Takes up to `most` steps; returns how many were taken, less than `most` when only an open block is left.
+    pub fn merge(&mut self, most: usize, space: Space) -> usize {
+        (0..most).take_while(|_| self.merge_one(space)).count()
+    }
+
+    fn merge_one(&mut self, space: Space) -> bool {
+        if self.has_work() {
+            self.work(space);
+            return true;
+        }
+        let Some(steps) = self.queue.steps() else { return false };
+        if self.surveys.len() < steps {
+            let survey = self.survey(self.surveys.len(), space);
+            self.surveys.push(survey);
+        } else {
+            self.apply(space);
+            self.settle(space);
+        }
+        true
+    }
+
+    fn settle(&mut self, space: Space) {
+        self.structure.settle(Vectors { rows: &self.points.vectors, space });
+    }
+
+    /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none.
+    pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
+        self.queue.close();
+        while self.has_work() {
+            self.work(space);
+        }
+        let Some(steps) = self.queue.steps() else { return false };
+        let from = self.surveys.len();
+        let share = (steps - from).div_ceil(threads.max(1)).max(1);
+        let this = &*self;
+        let found: Vec<Vec<Option<S::Survey>>> = std::thread::scope(|scope| {
+            let seek = |at: usize| (at..steps.min(at + share)).map(|step| this.survey(step, space)).collect();
+            let others: Vec<_> = (from + share..steps).step_by(share).map(|at| scope.spawn(move || seek(at))).collect();
+            let mut found = vec![seek(from)];
+            found.extend(others.into_iter().map(|other| other.join().expect("seeking does not panic")));
+            found
+        });
+        self.surveys.extend(found.into_iter().flatten());
+        while !self.surveys.is_empty() {
+            self.apply(space);
+        }
+        self.settle(space);
+        true
+    }
+
+    /// Seeks the place of a step's vector, if it is new to its slot.
+    fn survey(&self, step: usize, space: Space) -> Option<S::Survey> {
+        let vector = self.new_vector(step)?;
+        let nth = 1 + (0..step).filter(|before| self.new_vector(*before).is_some()).count() as u64;
+        Some(self.structure.survey(vector, nth, Vectors { rows: &self.points.vectors, space }))
+    }
+
+    /// The vector of a step, unless it is written again as it was (with a new payload, say): the structure has nothing to learn
+    /// then.
+    fn new_vector(&self, step: usize) -> Option<&[f32]> {
+        let (slot, vector) = self.queue.step(step);
+        vector.filter(|vector| self.points.vector(slot).is_none_or(|held| !equal_bits(&held, vector)))
+    }
+
+    /// Takes the next step of the front block, for all of which places were sought.
+    fn apply(&mut self, space: Space) {
+        let survey = self.surveys[self.queue.taken()].take();
+        let step = self.queue.take().expect("a block whose steps were surveyed is full");
+        if self.queue.taken() == 0 {
+            self.surveys.clear();
+        }
+        let held = self.points.node_of(step.slot);
+        let is_kept = step.vector.is_some() && survey.is_none();
+        if let Some(node) = held {
+            if is_kept {
+                self.hidden[node as usize] = !step.is_newest;
+                return;
+            }
+            self.structure.remove(node, Vectors { rows: &self.points.vectors, space });
+            self.points.release(step.slot);
+        }
+        if let (Some(vector), Some(survey)) = (&step.vector, &survey) {
+            let node = self.points.claim(step.slot, vector);
+            if self.hidden.len() <= node as usize {
+                self.hidden.push(false);
+            }
+            self.hidden[node as usize] = !step.is_newest;
+            self.structure.insert(node, survey, Vectors { rows: &self.points.vectors, space });
+        }
+    }
+
+    /// Places sought for the steps of the front block that are left, once one of its steps was taken: they cannot be sought
+    /// again then, for the structure has changed.
+    pub fn surveys(&self) -> Option<&[Option<S::Survey>]> {
+        let taken = self.queue.taken();
+        (taken > 0).then(|| &self.surveys[taken..])
+    }
+
+    /// Live points that a search without bounds would find; equals [`Self::len`] or the structure is broken. Cost: a look at
+    /// all of it.
+    pub fn reachable(&self) -> usize {
+        let is_live = |node: u32| self.points.slot_of(node) != NO_SLOT && !self.hidden[node as usize];
+        self.structure.reached(&self.points, is_live) + self.queue.live()
+    }
+}
+
+fn equal_bits(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits())
+}

@@ -1,0 +1,120 @@
+//! What finds near points without a look at all of them, as its queue sees it.
+
+use std::borrow::Cow;
+
+use crate::index::SearchParams;
+use crate::near::Near;
+use crate::originals::Originals;
+use crate::points::Points;
+use crate::space::Space;
+
+/// Vectors asked for before the one that is compared.
+const ROWS_AHEAD: usize = 4;
+
+/// Vectors of nodes with the distance between them.
+#[derive(Clone, Copy)]
+pub(crate) struct Vectors<'a> {
+    pub rows: &'a Originals,
+    pub space: Space,
+}
+
+impl<'a> Vectors<'a> {
+    pub fn row(&self, node: u32) -> Cow<'a, [f32]> {
+        self.rows.row(node)
+    }
+
+    #[inline]
+    pub fn to(&self, query: &[f32], node: u32) -> f32 {
+        self.space.distance(query, &self.rows.row(node))
+    }
+
+    /// Distances by vectors in place of others; the order stays.
+    pub fn compare_again(&self, query: &[f32], nears: &mut [Near]) {
+        let fetch = |near: &Near| self.rows.prefetch(near.id());
+        nears.iter().take(ROWS_AHEAD).for_each(fetch);
+        for at in 0..nears.len() {
+            nears.get(at + ROWS_AHEAD).into_iter().for_each(fetch);
+            let node = nears[at].id();
+            nears[at] = Near::new(self.to(query, node), node);
+        }
+    }
+}
+
+/// What is asked of a structure.
+pub(crate) struct Ask<'a> {
+    pub query: &'a [f32],
+    /// Nodes wanted, 1 at least.
+    pub k: usize,
+    pub params: &'a SearchParams,
+    /// Points that the structure holds.
+    pub points: usize,
+    /// About how many of them the filter matches; all where there is none.
+    pub matching: usize,
+    pub is_filtered: bool,
+    /// A node to do without, as if it were not there.
+    pub except: Option<u32>,
+}
+
+/// A query compared with single nodes.
+pub(crate) trait Comparison {
+    fn distance(&self, node: u32) -> f32;
+
+    /// Asks for what [`Self::distance`] will read.
+    fn prefetch(&self, node: u32);
+
+    /// How many of the nearest are to be compared by their vectors for `k`, at most.
+    fn shortlist(&self, k: usize) -> usize;
+
+    /// Of nodes that were sorted, how many of the first may be among the `k` nearest.
+    fn plausible(&self, sorted: &[Near], k: usize) -> usize;
+
+    /// About the distance, for a fraction of the reading.
+    fn sketch(&self, node: u32) -> f32;
+
+    /// Asks for what [`Self::sketch`] will read.
+    fn prefetch_sketch(&self, node: u32);
+}
+
+/// Points arranged so that near ones are found without a look at all. A function of the blocks of writes it receives: a place
+/// is sought for every point of a block before any of them comes in, so that many can be sought at once.
+pub(crate) trait Structure: Sync {
+    /// Where a point would go.
+    type Survey: Send + Sync;
+
+    /// Seeks a place for the `nth` point of a block that comes in, from 1.
+    fn survey(&self, vector: &[f32], nth: u64, vectors: Vectors<'_>) -> Self::Survey;
+
+    /// Takes in a node whose vector is in its row.
+    fn insert(&mut self, node: u32, survey: &Self::Survey, vectors: Vectors<'_>);
+
+    /// Lets a node go whose vector is still in its row.
+    fn remove(&mut self, node: u32, vectors: Vectors<'_>);
+
+    /// Brings up to date what searches alone look at, after any number of [`Self::insert`] and [`Self::remove`] and before the next
+    /// search.
+    fn settle(&mut self, vectors: Vectors<'_>);
+
+    /// Whether searches can do without a node, as [`Ask::except`] asks.
+    fn does_without(&self, node: u32) -> bool;
+
+    /// Efforts of a search that are worth trying, the least first.
+    const EFFORTS: &[usize];
+
+    /// A search for `k` of this effort.
+    fn with_effort(effort: usize, k: usize) -> SearchParams;
+
+    /// Whether [`Self::work`] is due before the next block.
+    fn has_work(&self, points: &Points) -> bool;
+
+    /// Does a piece of the work that is due.
+    fn work(&mut self, points: &Points, space: Space);
+
+    /// Near nodes, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
+    fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>>;
+
+    /// What compares a query with single nodes, if it has something cheaper than their vectors for it.
+    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Comparison + 'a>;
+
+    /// How many live nodes a search without bounds would find; `is_live` tells which are.
+    fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize;
+}
