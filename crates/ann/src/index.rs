@@ -13,9 +13,10 @@ use crate::near::Hit;
 use crate::originals::VectorStorage;
 use crate::points::NO_SLOT;
 use crate::queue::BLOCK;
-use crate::queued::Queued;
+use crate::queued::{Place, Queued};
 use crate::snapshot::{self, ReadError};
 use crate::space::Space;
+use crate::structure::Structure;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,14 @@ pub(crate) enum Body {
     Flat(Flat),
     Hnsw(Box<Queued<Hnsw>>),
     IvfPq(Box<Queued<Ivf>>),
+}
+
+/// A step of a merge whose longer part is done. See [`Index::prepare`].
+pub struct Prepared(PreparedPlace);
+
+enum PreparedPlace {
+    Hnsw(Place<<Hnsw as Structure>::Survey>),
+    IvfPq(Place<<Ivf as Structure>::Survey>),
 }
 
 /// What a search may spend.
@@ -243,6 +252,26 @@ impl Index {
             Body::Flat(_) => 0,
             Body::Hnsw(hnsw) => hnsw.merge(most, self.space),
             Body::IvfPq(ivf) => ivf.merge(most, self.space),
+        }
+    }
+
+    /// What the next step of [`Self::merge`] would find out, where that changes nothing yet: the longer part of the steps that
+    /// move vectors. It may be called while others search; [`Self::merge_prepared`] is quick.
+    pub fn prepare(&self) -> Option<Prepared> {
+        let place = match &self.body {
+            Body::Flat(_) => None,
+            Body::Hnsw(hnsw) => hnsw.prepare(self.space).map(PreparedPlace::Hnsw),
+            Body::IvfPq(ivf) => ivf.prepare(self.space).map(PreparedPlace::IvfPq),
+        };
+        place.map(Prepared)
+    }
+
+    /// Takes the step that [`Self::prepare`] prepared on this index; false, and nothing has changed, if another was taken since.
+    pub fn merge_prepared(&mut self, Prepared(place): Prepared) -> bool {
+        match (&mut self.body, place) {
+            (Body::Hnsw(hnsw), PreparedPlace::Hnsw(place)) => hnsw.accept(place),
+            (Body::IvfPq(ivf), PreparedPlace::IvfPq(place)) => ivf.accept(place),
+            _ => false,
         }
     }
 

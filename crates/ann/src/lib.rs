@@ -47,7 +47,7 @@ mod tuning;
 
 pub use config::{Config, ConfigError, Kind, Metric, Profile};
 pub use filter::Filter;
-pub use index::{Index, Recall, SearchError, SearchParams, Stats, UpsertError};
+pub use index::{Index, Prepared, Recall, SearchError, SearchParams, Stats, UpsertError};
 pub use kernels::{InstructionSet, Unsupported};
 pub use near::Hit;
 pub use originals::VectorStorage;

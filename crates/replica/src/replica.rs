@@ -8,7 +8,7 @@ use meridian_raft::Raft;
 use meridian_shard::State;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
 use meridian_wire::topology::{Identity, ReplicaStatus};
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockUpgradableReadGuard};
 
 use crate::consensus::Consensus;
 use crate::gateway::Gateway;
@@ -262,11 +262,17 @@ impl Replica {
     pub fn idle(&mut self) -> Backlog {
         /// Vectors that wait, from which on they are worth more than the moments of others.
         const MANY: usize = 1024;
-        if !self.state.read().can_merge_index() {
+        // Readers may come in while a place is sought; other writers may not.
+        let state = self.state.upgradable_read();
+        if !state.can_merge_index() {
             return Backlog::None;
         }
-        let mut state = self.state.write();
-        state.merge_index(1);
+        let prepared = state.prepare_index();
+        let mut state = RwLockUpgradableReadGuard::upgrade(state);
+        match prepared {
+            Some(prepared) => state.merge_prepared(prepared),
+            None => _ = state.merge_index(1),
+        }
         match state.pending_index() {
             MANY.. => Backlog::Long,
             _ if state.can_merge_index() => Backlog::Short,

@@ -54,7 +54,7 @@ pub use read::ReadError;
 pub use seed::{SeedChunk, SeedCursor};
 pub use snapshot::RestoreError;
 pub use stamp::Stamp;
-pub use state::{Identity, State};
+pub use state::{Identity, PreparedIndex, State};
 pub use write_ids::WriteResult;
 
 /// The newest behaviour of [`State::apply`] that this build knows. A log entry [`Entry::Version`] switches to it.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use meridian_ann::Prepared;
 use meridian_model::{
     BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, Link, LogIndex, OriginShard, PointId,
-    PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
+    PrimaryTerm, RegionName, Seq, ShardNumber, VectorName, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,13 @@ pub(crate) struct Dropped {
     /// The stream of the shard that decides on collections has told of the drop. Until then a create in that stream
     /// was decided while this one was there.
     pub(crate) decided: bool,
+}
+
+/// A step of graph work whose longer part is done. See [`State::prepare_index`].
+pub struct PreparedIndex {
+    uid: CollectionUid,
+    name: VectorName,
+    step: Prepared,
 }
 
 impl State {
@@ -297,6 +305,25 @@ impl State {
             }
         }
         done
+    }
+
+    /// The longer part of the next step of [`Self::merge_index`], where it can be done while others read.
+    #[must_use]
+    pub fn prepare_index(&self) -> Option<PreparedIndex> {
+        let indexes = self
+            .collections
+            .iter()
+            .flat_map(|(uid, held)| held.vectors.iter().map(move |(name, index)| (*uid, name, index)));
+        let (uid, name, index) = indexes.into_iter().find(|(_, _, index)| index.can_merge())?;
+        index.prepare().map(|step| PreparedIndex { uid, name: name.clone(), step })
+    }
+
+    /// Takes the step that was prepared. Where the graph is another by now, it does nothing.
+    pub fn merge_prepared(&mut self, prepared: PreparedIndex) {
+        let collection = self.collections.get_mut(&prepared.uid);
+        if let Some(index) = collection.and_then(|held| held.vectors.get_mut(&prepared.name)) {
+            index.merge_prepared(prepared.step);
+        }
     }
 
     /// The sum over all points of collection, id, vectors, payload, stamp and origin region. The digests of a region's

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Profile, SearchParams};
+use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Prepared, Profile, SearchParams};
 use meridian_model::{Distance, VectorDef};
 
 /// The vectors of one name, by slot. What comes in has the right length and finite numbers: its callers have checked.
@@ -69,6 +69,14 @@ impl VectorIndex {
 
     pub(crate) fn merge(&mut self, most: usize) -> usize {
         self.index.merge(most)
+    }
+
+    pub(crate) fn prepare(&self) -> Option<Prepared> {
+        self.index.prepare()
+    }
+
+    pub(crate) fn merge_prepared(&mut self, prepared: Prepared) {
+        self.index.merge_prepared(prepared);
     }
 
     /// The `limit` nearest as (slot, score), nearest first. `query` was checked as vectors are.

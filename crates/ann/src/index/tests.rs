@@ -438,3 +438,35 @@ fn vectors_in_a_file_change_nothing_but_where_they_are() {
         }
     }
 }
+
+#[test]
+fn a_step_may_be_prepared_while_others_search() {
+    for (kind, profile) in SUBJECTS {
+        let config = Config { dim: 40, metric: Metric::Cosine, kind, profile, seed: 8 };
+        let vectors: Vec<Vec<f32>> = clustered(2, 3_000, 40, 10).into_iter().map(normalised).collect();
+        let [mut plain, mut prepared] = [0; 2].map(|_| Index::new(config).expect("valid"));
+        let mut places = 0;
+        for (slot, vector) in (0..).zip(&vectors) {
+            plain.upsert(slot % 2_600, vector).expect("valid");
+            prepared.upsert(slot % 2_600, vector).expect("valid");
+            while prepared.can_merge() {
+                match prepared.prepare() {
+                    Some(place) => {
+                        let stale = prepared.prepare().expect("the same again");
+                        assert!(prepared.merge_prepared(place));
+                        assert!(!prepared.merge_prepared(stale), "a step is taken once");
+                        places += 1;
+                    }
+                    None => assert_eq!(prepared.merge(1), 1),
+                }
+            }
+        }
+        plain.merge(usize::MAX);
+        let bytes = |index: &Index| {
+            let mut bytes = Vec::new();
+            index.write_to(&mut bytes).expect("memory");
+            bytes
+        };
+        assert!(places > 2_500 && bytes(&plain) == bytes(&prepared), "{kind:?}, {profile:?}: {places} places");
+    }
+}

@@ -40,6 +40,13 @@ pub(crate) struct Queued<S: Structure> {
     live: usize,
 }
 
+/// The place that was sought for a step of the front block; none for what brings no new vector.
+pub(crate) struct Place<T> {
+    block: u64,
+    step: usize,
+    survey: Option<T>,
+}
+
 impl<S: Structure> Queued<S> {
     pub fn new(dim: usize, structure: S, storage: VectorStorage) -> Self {
         Self::from_parts(Points::new(dim, storage), structure, Queue::new(dim), Vec::new())
@@ -133,15 +140,33 @@ impl<S: Structure> Queued<S> {
             self.work(space);
             return true;
         }
-        let Some(steps) = self.queue.steps() else { return false };
-        if self.surveys.len() < steps {
-            let survey = self.survey(self.surveys.len(), space);
-            self.surveys.push(survey);
+        if self.queue.steps().is_none() {
+            return false;
+        }
+        if let Some(place) = self.prepare(space) {
+            self.accept(place);
         } else {
             self.apply(space);
             self.settle(space);
         }
         true
+    }
+
+    /// What the next step is, where it is to seek a place: that changes nothing, so searches may go on meanwhile.
+    pub fn prepare(&self, space: Space) -> Option<Place<S::Survey>> {
+        let steps = self.queue.steps().filter(|_| !self.has_work())?;
+        let step = self.surveys.len();
+        let (block, _) = self.queue.position();
+        (step < steps).then(|| Place { block, step, survey: self.survey(step, space) })
+    }
+
+    /// Takes that step; false if another was taken since.
+    pub fn accept(&mut self, place: Place<S::Survey>) -> bool {
+        let is_next = (place.block, place.step) == (self.queue.position().0, self.surveys.len());
+        if is_next {
+            self.surveys.push(place.survey);
+        }
+        is_next
     }
 
     fn settle(&mut self, space: Space) {
