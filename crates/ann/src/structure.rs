@@ -71,6 +71,9 @@ pub(crate) trait Comparison {
     /// About the distance, for a fraction of the reading.
     fn sketch(&self, node: u32) -> f32;
 
+    /// By how much [`Self::sketch`] of a node may be wrong.
+    fn sketch_slack(&self, node: u32) -> f32;
+
     /// Asks for what [`Self::sketch`] will read.
     fn prefetch_sketch(&self, node: u32);
 }

@@ -159,8 +159,12 @@ impl Codes {
     /// is about normal (Gao and Long, SIGMOD 2024, "RaBitQ", 3.2.2).
     pub fn slack(&self, query: &Query, node: u32, space: Space) -> f32 {
         let error = records!(self, records => records.error(query, node));
-        let slack = DEVIATIONS * error / (self.width() as f32).sqrt();
-        if space.metric() == Metric::Euclid { 2.0 * slack } else { slack }
+        slack(DEVIATIONS * error / (self.width() as f32).sqrt(), space)
+    }
+
+    /// The same of a distance by signs.
+    pub fn sketch_slack(&self, query: &SignQuery, node: u32, space: Space) -> f32 {
+        slack(DEVIATIONS * self.signs.error(query, node), space)
     }
 
     /// How many of the nearest by codes hold the `k` nearest, as far as is worth looking.
@@ -171,6 +175,11 @@ impl Codes {
         };
         k.saturating_mul(times)
     }
+}
+
+/// How far a distance is off where the product is off by so much.
+fn slack(error: f32, space: Space) -> f32 {
+    if space.metric() == Metric::Euclid { 2.0 * error } else { error }
 }
 
 /// The distance by an inner product.

@@ -16,6 +16,7 @@ const WORD: usize = 64;
 const LARGEST: f32 = 15.0;
 
 pub(super) struct Signs {
+    width: usize,
     rows: Rows<u64>,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct SignQuery {
 
 impl Signs {
     pub fn new(width: usize) -> Self {
-        Self { rows: Rows::new(width.div_ceil(WORD) + 1) }
+        Self { width, rows: Rows::new(width.div_ceil(WORD) + 1) }
     }
 
     pub fn size(&self) -> usize {
@@ -74,6 +75,18 @@ impl Signs {
         }
         query.half_step = 0.5 * step;
         query.square = (kernels.dot)(rotated, rotated);
+    }
+
+    /// The deviation of a product with the query, by how much longer than the vector its signs are that say the same of it.
+    pub fn error(&self, query: &SignQuery, node: u32) -> f32 {
+        let (factor, square) = self.numbers(node);
+        query.square.sqrt() * (factor * factor - square / self.width as f32).max(0.0).sqrt()
+    }
+
+    #[inline]
+    fn numbers(&self, node: u32) -> (f32, f32) {
+        let last = self.rows.row(node).last().copied().unwrap_or(0);
+        (f32::from_bits((last >> 32) as u32), f32::from_bits(last as u32))
     }
 
     #[inline]

@@ -204,6 +204,10 @@ impl Comparison for ByCode<'_> {
     fn sketch(&self, node: u32) -> f32 {
         self.codes.sketch(&self.signs, node, self.measure.vectors.space)
     }
+    fn sketch_slack(&self, node: u32) -> f32 {
+        self.codes.sketch_slack(&self.signs, node, self.measure.vectors.space)
+    }
+
     #[inline]
     fn prefetch_sketch(&self, node: u32) {
         self.codes.prefetch_sketch(node);

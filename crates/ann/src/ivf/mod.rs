@@ -175,6 +175,10 @@ impl Comparison for Never {
     fn sketch(&self, _: u32) -> f32 {
         match *self {}
     }
+    fn sketch_slack(&self, _: u32) -> f32 {
+        match *self {}
+    }
+
     fn prefetch_sketch(&self, _: u32) {
         match *self {}
     }

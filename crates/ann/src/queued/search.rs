@@ -14,12 +14,6 @@ const FEW: usize = 256;
 /// Points from which on a scan by codes begins with sketches of them.
 const MANY: usize = 512;
 
-/// Of how many points one is compared by its code after its sketch was.
-const SKETCHED: usize = 32;
-
-/// How many of these there are at least for each place of the beam that was asked for.
-const SKETCHED_A_PLACE: usize = 8;
-
 /// Codes asked for before the one that is compared.
 const CODES_AHEAD: usize = 8;
 
@@ -87,15 +81,14 @@ impl<S: Structure> Queued<S> {
                 nodes.push(node);
             }
         });
-        if nodes.len() >= MANY {
-            let wanted = SKETCHED_A_PLACE.saturating_mul(params.ef.unwrap_or(0).max(rerank));
-            let keep = (nodes.len() / SKETCHED).max(wanted).min(nodes.len());
+        if nodes.len() >= MANY.max(rerank) {
             let mut sketched = Vec::with_capacity(nodes.len());
             let fetch = |node| comparison.prefetch_sketch(node);
             each_fetched(&nodes, fetch, |node| sketched.push(Near::new(comparison.sketch(node), node)));
-            sketched.select_nth_unstable(keep - 1);
+            let (_, last, _) = sketched.select_nth_unstable(rerank - 1);
+            let worst = last.distance() + comparison.sketch_slack(last.id());
             nodes.clear();
-            nodes.extend(sketched[..keep].iter().map(|near| near.id()));
+            nodes.extend(sketched.iter().filter(|near| near.distance() <= worst).map(|near| near.id()));
         }
         let mut shortlist = Nearest::new(rerank);
         let fetch = |node| comparison.prefetch(node);
