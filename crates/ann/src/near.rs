@@ -51,6 +51,12 @@ impl Near {
     }
 }
 
+/// The largest distance that may be less than another, if that is off by as much as `slack`: any, where numbers overflow.
+pub(crate) fn reach(distance: f32, slack: f32) -> f32 {
+    let reach = distance + slack;
+    if reach.is_nan() { f32::INFINITY } else { reach }
+}
+
 /// Keeps the `k` nearest of all it is offered.
 pub(crate) struct Nearest {
     k: usize,

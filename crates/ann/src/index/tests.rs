@@ -470,3 +470,29 @@ fn a_step_may_be_prepared_while_others_search() {
         assert!(places > 2_500 && bytes(&plain) == bytes(&prepared), "{kind:?}, {profile:?}: {places} places");
     }
 }
+
+/// Where codes say nothing of a distance, nothing is left out by what they say.
+#[test]
+fn answers_are_not_short_where_numbers_overflow() {
+    let dim = 40;
+    for (kind, profile) in SUBJECTS {
+        for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
+            let mut index = Index::new(Config { dim, metric, kind, profile, seed: 1 }).expect("valid");
+            for slot in 0..1_500_u32 {
+                let number = [3e38, -3e38, 1e30, 1.0, 0.0, 1e-30][slot as usize % 6];
+                let vector: Vec<f32> = (0..dim as u32).map(|i| number * (1.0 - (slot ^ i) as f32 * 1e-4)).collect();
+                index.upsert(slot, &vector).expect("finite");
+            }
+            index.merge_all(1, |_| ());
+            for number in [3e38, -1e30, 1.0, 0.0] {
+                for filter in [None, Some(Filter::slots((0..1_400).collect::<Vec<_>>()))] {
+                    for ef in [10, 300] {
+                        let ask = SearchParams { ef: Some(ef), ..SearchParams::default() };
+                        let hits = index.search(&vec![number; dim], 10, &ask, filter.as_ref()).expect("valid");
+                        assert_eq!(hits.len(), 10, "{kind:?}, {profile:?}, {metric:?}, {number:e}, ef {ef}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::filter::Filter;
 use crate::index::SearchParams;
-use crate::near::{Near, Nearest};
+use crate::near::{Near, Nearest, reach};
 use crate::space::Space;
 use crate::structure::{Ask, Comparison, Structure, Vectors};
 
@@ -86,7 +86,7 @@ impl<S: Structure> Queued<S> {
             let fetch = |node| comparison.prefetch_sketch(node);
             each_fetched(&nodes, fetch, |node| sketched.push(Near::new(comparison.sketch(node), node)));
             let (_, last, _) = sketched.select_nth_unstable(rerank - 1);
-            let worst = last.distance() + comparison.sketch_slack(last.id());
+            let worst = reach(last.distance(), comparison.sketch_slack(last.id()));
             nodes.clear();
             nodes.extend(sketched.iter().filter(|near| near.distance() <= worst).map(|near| near.id()));
         }
