@@ -93,7 +93,19 @@ impl<T: Pod> Rows<T> {
 
     /// Adds a row; `row.len() == width`.
     pub fn push(&mut self, row: &[T]) {
-        debug_assert_eq!(row.len(), self.width);
+        self.add();
+        self.row_mut((self.len - 1) as u32).copy_from_slice(row);
+    }
+
+    /// A row to be written, which is one of those there are or the next.
+    pub fn row_or_next(&mut self, at: u32) -> &mut [T] {
+        if at as usize == self.len {
+            self.add();
+        }
+        self.row_mut(at)
+    }
+
+    fn add(&mut self) {
         if self.len == self.chunks.len() << self.shift {
             // As with every allocation, there is no going on without memory.
             let chunk = self.chunk().expect("memory for more rows");
@@ -104,7 +116,6 @@ impl<T: Pod> Rows<T> {
             self.len += 1;
             self.ask_for_huge_pages(self.bytes() / HUGE_FROM != (self.bytes() - self.row_bytes()) / HUGE_FROM);
         }
-        self.row_mut((self.len - 1) as u32).copy_from_slice(row);
     }
 
     fn ask_for_huge_pages(&self, is_time: bool) {

@@ -55,6 +55,27 @@ pub(crate) struct Ask<'a> {
     pub except: Option<u32>,
 }
 
+impl Ask<'_> {
+    /// How many of the nearest by codes are compared by their vectors, at most; `shortlist` where nothing is said.
+    pub fn rerank(&self, shortlist: usize) -> usize {
+        self.params.rerank.unwrap_or(shortlist).max(self.k)
+    }
+
+    /// Those found by codes, nearest first, by their vectors; where nothing is said, the first as many as are `plausible`.
+    pub fn compare_again(
+        &self,
+        mut found: Vec<Near>,
+        plausible: impl FnOnce(&[Near]) -> usize,
+        vectors: Vectors<'_>,
+    ) -> Vec<Near> {
+        if self.params.rerank.is_none() {
+            found.truncate(plausible(&found));
+        }
+        vectors.compare_again(self.query, &mut found);
+        found
+    }
+}
+
 /// A query compared with single nodes.
 pub(crate) trait Comparison {
     fn distance(&self, node: u32) -> f32;

@@ -310,11 +310,11 @@ impl State {
     /// The longer part of the next step of [`Self::merge_index`], where it can be done while others read.
     #[must_use]
     pub fn prepare_index(&self) -> Option<PreparedIndex> {
-        let indexes = self
+        let mut indexes = self
             .collections
             .iter()
             .flat_map(|(uid, held)| held.vectors.iter().map(move |(name, index)| (*uid, name, index)));
-        let (uid, name, index) = indexes.into_iter().find(|(_, _, index)| index.can_merge())?;
+        let (uid, name, index) = indexes.find(|(_, _, index)| index.can_merge())?;
         index.prepare().map(|step| PreparedIndex { uid, name: name.clone(), step })
     }
 

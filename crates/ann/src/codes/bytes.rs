@@ -6,7 +6,7 @@ use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
 
-use super::{Query, distance, number};
+use super::{Query, distance, inverse, number};
 
 /// What is added to a signed byte to store it.
 const BIAS: u8 = 128;
@@ -39,10 +39,7 @@ impl Bytes {
     }
 
     pub fn put(&mut self, node: u32, record: &[u8]) {
-        if node as usize == self.rows.len() {
-            self.rows.push(&vec![Line::ZERO; self.rows.width()]);
-        }
-        bytes_of_mut(self.rows.row_mut(node)).copy_from_slice(record);
+        bytes_of_mut(self.rows.row_or_next(node)).copy_from_slice(record);
     }
 
     /// The bytes of a node, and their scale.
@@ -97,7 +94,7 @@ impl Bytes {
 /// Writes the bytes of a rotated vector, and returns their scale and squared length.
 fn convert(rotated: &[f32], kernels: &Kernels, bytes: &mut [u8]) -> (f32, f32) {
     let scale = (kernels.largest)(rotated) / LARGEST;
-    let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+    let inverse = inverse(scale);
     let squares = (kernels.to_bytes)(rotated, inverse, &mut bytes[..rotated.len()]);
     (scale, scale * scale * squares as f32)
 }

@@ -56,8 +56,8 @@ pub(crate) struct Query {
 
 /// Calls what either kind of records has.
 macro_rules! records {
-    ($codes:expr, $records:ident => $call:expr) => {
-        match &$codes.records {
+    ($either:expr, $records:ident => $call:expr) => {
+        match $either {
             Records::Bytes($records) => $call,
             Records::Nibbles($records) => $call,
         }
@@ -80,7 +80,7 @@ impl Codes {
 
     /// Bytes of all records.
     pub fn size(&self) -> usize {
-        self.signs.size() + records!(self, records => records.size())
+        self.signs.size() + records!(&self.records, records => records.size())
     }
 
     /// Turns a vector as all codes are turned.
@@ -97,16 +97,13 @@ impl Codes {
 
     /// The code of a rotated vector. One whose numbers overflow has a scale that is not finite, and is far from all.
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
-        let record = records!(self, records => records.encode(rotated, kernels));
+        let record = records!(&self.records, records => records.encode(rotated, kernels));
         Code { record, signs: self.signs.encode(rotated, kernels) }
     }
 
     /// Puts a code in a node's row; the node is one of those there are, or the next.
     pub fn put(&mut self, node: u32, code: &Code) {
-        match &mut self.records {
-            Records::Bytes(bytes) => bytes.put(node, &code.record),
-            Records::Nibbles(nibbles) => nibbles.put(node, &code.record),
-        }
+        records!(&mut self.records, records => records.put(node, &code.record));
         self.signs.put(node, &code.signs);
     }
 
@@ -120,17 +117,17 @@ impl Codes {
 
     /// Makes the query that a node is.
     pub fn aim_at(&self, node: u32, query: &mut Query) {
-        records!(self, records => records.aim_at(node, query));
+        records!(&self.records, records => records.aim_at(node, query));
     }
 
     /// Makes the query that a rotated vector is.
     pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut Query) {
-        records!(self, records => records.aim(rotated, kernels, query));
+        records!(&self.records, records => records.aim(rotated, kernels, query));
     }
 
     #[inline]
     pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
-        records!(self, records => records.distance(query, node, space))
+        records!(&self.records, records => records.distance(query, node, space))
     }
 
     /// Makes the query by signs that a rotated vector is.
@@ -152,13 +149,13 @@ impl Codes {
 
     #[inline]
     pub fn prefetch(&self, node: u32) {
-        records!(self, records => records.prefetch(node));
+        records!(&self.records, records => records.prefetch(node));
     }
 
     /// By how much a distance by codes may be wrong. The error of a code has any direction alike, so as a product with the query it
     /// is about normal (Gao and Long, SIGMOD 2024, "RaBitQ", 3.2.2).
     pub fn slack(&self, query: &Query, node: u32, space: Space) -> f32 {
-        let error = records!(self, records => records.error(query, node));
+        let error = records!(&self.records, records => records.error(query, node));
         slack(DEVIATIONS * error / (self.width() as f32).sqrt(), space)
     }
 
@@ -175,6 +172,12 @@ impl Codes {
         };
         k.saturating_mul(times)
     }
+}
+
+/// What numbers are multiplied by to count in steps; 0, so that all count as none, where a step is 0 or overflowed.
+pub(crate) fn inverse(step: f32) -> f32 {
+    let inverse = 1.0 / step;
+    if inverse.is_finite() { inverse } else { 0.0 }
 }
 
 /// How far a distance is off where the product is off by so much.

@@ -9,7 +9,7 @@ use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
 
-use super::{Query, distance, number};
+use super::{Query, distance, inverse, number};
 
 /// Bytes of a piece.
 const PIECE: usize = 16;
@@ -44,7 +44,7 @@ impl Nibbles {
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u8> {
         let square = (kernels.dot)(rotated, rotated);
         let step = STEP * (square / self.width as f32).sqrt();
-        let inverse = Some(1.0 / step).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        let inverse = inverse(step);
         let mut record = vec![0; self.rows.width() * PIECE];
         let (mut along, mut squares) = (0.0, 0.0);
         for (numbers, piece) in rotated.chunks(NUMBERS).zip(record.chunks_exact_mut(PIECE)) {
@@ -68,10 +68,7 @@ impl Nibbles {
     }
 
     pub fn put(&mut self, node: u32, record: &[u8]) {
-        if node as usize == self.rows.len() {
-            self.rows.push(&vec![[0; PIECE]; self.rows.width()]);
-        }
-        self.rows.row_mut(node).as_flattened_mut().copy_from_slice(record);
+        self.rows.row_or_next(node).as_flattened_mut().copy_from_slice(record);
     }
 
     pub fn aim_at(&self, node: u32, query: &mut Query) {
@@ -84,7 +81,7 @@ impl Nibbles {
 
     pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut Query) {
         let scale = (kernels.largest)(rotated) / LARGEST;
-        let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        let inverse = inverse(scale);
         let whole = |x: f32| nearest(x * inverse) as i8;
         self.fill(query, |at| {
             let mut numbers = [[0.0; PIECE]; 2];

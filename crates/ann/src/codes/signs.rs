@@ -8,7 +8,7 @@ use crate::kernels::{Kernels, prefetch};
 use crate::memory::Rows;
 use crate::space::Space;
 
-use super::distance;
+use super::{distance, inverse};
 
 /// Numbers of a word.
 const WORD: usize = 64;
@@ -51,16 +51,12 @@ impl Signs {
     }
 
     pub fn put(&mut self, node: u32, record: &[u64]) {
-        if node as usize == self.rows.len() {
-            self.rows.push(record);
-        } else {
-            self.rows.row_mut(node).copy_from_slice(record);
-        }
+        self.rows.row_or_next(node).copy_from_slice(record);
     }
 
     pub fn aim(&self, rotated: &[f32], kernels: &Kernels, query: &mut SignQuery) {
         let step = (kernels.largest)(rotated) / (0.5 * LARGEST);
-        let inverse = Some(1.0 / step).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        let inverse = inverse(step);
         query.planes.clear();
         query.planes.resize(rotated.len().div_ceil(WORD * WORDS) * WORDS * PLANES, 0);
         query.base = 0;

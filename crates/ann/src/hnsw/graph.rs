@@ -151,6 +151,11 @@ impl Graph {
         changed
     }
 
+    /// The same where nobody asks which.
+    pub fn forget_changed(&mut self) {
+        self.changed.clear();
+    }
+
     /// Where a node links to on floor 0, and in what room is left the nearest of those that link to it alone: they were near enough
     /// to choose it, and it preferred others.
     pub(super) fn around(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<u32> {

@@ -95,13 +95,13 @@ impl Hnsw {
 
     /// Brings the rows up to the links.
     fn refresh(&mut self, vectors: Vectors<'_>) {
-        let changed = self.graph.take_changed();
-        if let (Some(neighbours), Some(codes)) = (&mut self.neighbours, &self.codes) {
-            let measure = Measure { vectors, codes: Some(codes) };
-            for node in changed {
-                let around = self.graph.around(node, measure, &mut self.target);
-                neighbours.refresh(node, &around, codes, vectors.space);
-            }
+        let (Some(neighbours), Some(codes)) = (&mut self.neighbours, &self.codes) else {
+            return self.graph.forget_changed();
+        };
+        let measure = Measure { vectors, codes: Some(codes) };
+        for node in self.graph.take_changed() {
+            let around = self.graph.around(node, measure, &mut self.target);
+            neighbours.refresh(node, &around, codes, vectors.space);
         }
     }
 }

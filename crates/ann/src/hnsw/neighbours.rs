@@ -10,7 +10,7 @@
 //!
 //! A row, in lines, for every 32 links: ids; what is added; the factors; then the codes as [`crate::kernels::fast_scan`] has them.
 
-use crate::codes::Codes;
+use crate::codes::{Codes, inverse};
 use crate::config::Metric;
 use crate::kernels::estimates::{Column, Judged};
 use crate::kernels::fast_scan::{BLOCK_POINTS, LANE, PADDED};
@@ -107,7 +107,7 @@ impl Neighbours {
     /// Makes the table of a rotated query.
     pub fn aim(&self, rotated: &[f32], kernels: &Kernels, signs: &mut Signs) {
         let step = (kernels.largest)(rotated) / self.largest;
-        let inverse = Some(1.0 / step).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
+        let inverse = inverse(step);
         signs.scale = if inverse > 0.0 { step } else { 0.0 };
         signs.above = rotated.len() as f32 * self.largest;
         signs.table.resize(self.groups * LANE, 0);

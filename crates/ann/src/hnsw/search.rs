@@ -2,7 +2,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::codes::Codes;
 use crate::near::{Near, Nearest};
 use crate::structure::{Ask, Vectors};
 
@@ -198,19 +197,15 @@ impl Hnsw {
 
     /// How many of the nearest by codes are compared by their vectors, at most.
     fn shortlist(&self, ask: &Ask<'_>) -> usize {
-        let by_codes = |codes: &Codes| ask.params.rerank.unwrap_or(codes.shortlist(ask.k));
-        self.codes.as_ref().map_or(ask.k, by_codes).max(ask.k)
+        self.codes.as_ref().map_or(ask.k, |codes| ask.rerank(codes.shortlist(ask.k)))
     }
 
     /// The nearest of those that were found (nearest first), by their vectors in place of codes.
     fn compare_again(&self, mut found: Vec<Near>, ask: &Ask<'_>, target: &Target, vectors: Vectors<'_>) -> Vec<Near> {
         found.truncate(self.shortlist(ask));
-        if self.codes.is_some() {
-            if ask.params.rerank.is_none() {
-                found.truncate(self.measure(vectors).plausible(target, &found, ask.k));
-            }
-            vectors.compare_again(ask.query, &mut found);
+        if self.codes.is_none() {
+            return found;
         }
-        found
+        ask.compare_again(found, |sorted| self.measure(vectors).plausible(target, sorted, ask.k), vectors)
     }
 }

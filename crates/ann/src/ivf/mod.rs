@@ -175,6 +175,7 @@ impl Comparison for Never {
     fn sketch(&self, _: u32) -> f32 {
         match *self {}
     }
+
     fn sketch_slack(&self, _: u32) -> f32 {
         match *self {}
     }

@@ -157,7 +157,8 @@ impl<S: Structure> Queued<S> {
         let steps = self.queue.steps().filter(|_| !self.has_work())?;
         let step = self.surveys.len();
         let (block, _) = self.queue.position();
-        (step < steps).then(|| Place { block, step, survey: self.survey(step, space) })
+        let nth = self.births() + 1;
+        (step < steps).then(|| Place { block, step, survey: self.survey(self.new_vector(step), nth, space) })
     }
 
     /// Takes that step; false if another was taken since.
@@ -180,13 +181,24 @@ impl<S: Structure> Queued<S> {
             self.work(space);
         }
         let Some(steps) = self.queue.steps() else { return false };
-        let from = self.surveys.len();
-        let share = (steps - from).div_ceil(threads.max(1)).max(1);
         let this = &*self;
+        let mut births = this.births();
+        let sought: Vec<_> = (this.surveys.len()..steps)
+            .map(|step| {
+                let vector = this.new_vector(step);
+                births += u64::from(vector.is_some());
+                (vector, births)
+            })
+            .collect();
+        let share = sought.len().div_ceil(threads.max(1)).max(1);
         let found: Vec<Vec<Option<S::Survey>>> = std::thread::scope(|scope| {
-            let seek = |at: usize| (at..steps.min(at + share)).map(|step| this.survey(step, space)).collect();
-            let others: Vec<_> = (from + share..steps).step_by(share).map(|at| scope.spawn(move || seek(at))).collect();
-            let mut found = vec![seek(from)];
+            let seek = |some: &[(Option<&[f32]>, u64)]| {
+                some.iter().map(|(vector, nth)| this.survey(*vector, *nth, space)).collect()
+            };
+            let mut shares = sought.chunks(share);
+            let first = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares.map(|some| scope.spawn(move || seek(some))).collect();
+            let mut found = vec![seek(first)];
             found.extend(others.into_iter().map(|other| other.join().expect("seeking does not panic")));
             found
         });
@@ -198,11 +210,15 @@ impl<S: Structure> Queued<S> {
         true
     }
 
-    /// Seeks the place of a step's vector, if it is new to its slot.
-    fn survey(&self, step: usize, space: Space) -> Option<S::Survey> {
-        let vector = self.new_vector(step)?;
-        let nth = 1 + (0..step).filter(|before| self.new_vector(*before).is_some()).count() as u64;
-        Some(self.structure.survey(vector, nth, Vectors { rows: &self.points.vectors, space }))
+    /// Vectors of the front block that will come in and whose places were sought.
+    fn births(&self) -> u64 {
+        self.surveys.iter().flatten().count() as u64
+    }
+
+    /// Seeks the place of the `nth` vector that will come in, from 1, if there is one.
+    fn survey(&self, vector: Option<&[f32]>, nth: u64, space: Space) -> Option<S::Survey> {
+        let vectors = Vectors { rows: &self.points.vectors, space };
+        vector.map(|vector| self.structure.survey(vector, nth, vectors))
     }
 
     /// The vector of a step, unless it is written again as it was (with a new payload, say): the structure has nothing to learn
@@ -246,10 +262,14 @@ impl<S: Structure> Queued<S> {
         (taken > 0).then(|| &self.surveys[taken..])
     }
 
+    fn is_visible(&self, node: u32) -> bool {
+        !self.hidden[node as usize]
+    }
+
     /// Live points that a search without bounds would find; equals [`Self::len`] or the structure is broken. Cost: a look at
     /// all of it.
     pub fn reachable(&self) -> usize {
-        let is_live = |node: u32| self.points.slot_of(node) != NO_SLOT && !self.hidden[node as usize];
+        let is_live = |node: u32| self.points.slot_of(node) != NO_SLOT && self.is_visible(node);
         self.structure.reached(&self.points, is_live) + self.queue.live()
     }
 }

@@ -36,48 +36,35 @@ impl<S: Structure> Queued<S> {
         });
         let mut nearest = Nearest::new(k);
         self.queue.scan(&space, query, filter, &mut nearest);
-        let is_visible = |node: u32| !self.hidden[node as usize];
         let accepts =
-            |node: u32| is_visible(node) && filter.is_none_or(|filter| filter.accepts(self.points.slot_of(node)));
+            |node: u32| self.is_visible(node) && filter.is_none_or(|filter| filter.accepts(self.points.slot_of(node)));
         let points = self.points.len();
         let matching = filter.map_or(points, |filter| filter.expected().min(points));
-        let found = if params.exact {
-            None
-        } else {
-            let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), except: None };
-            self.structure.find(&ask, accepts, Vectors { rows: &self.points.vectors, space })
-        };
+        let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), except: None };
+        let vectors = Vectors { rows: &self.points.vectors, space };
+        let found = if params.exact { None } else { self.structure.find(&ask, accepts, vectors) };
         match found {
             Some(found) => found.into_iter().for_each(|near| {
                 nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
             }),
             None if params.exact || matching <= FEW => {
-                self.points.scan(&space, query, filter, is_visible, &mut nearest);
+                self.points.scan(&space, query, filter, |node| self.is_visible(node), &mut nearest);
             }
-            None => self.scan(space, query, k, params, filter, &mut nearest),
+            None => self.scan(&ask, filter, vectors, &mut nearest),
         }
         nearest.into_sorted()
     }
 
     /// Compares with every point that matches: by codes, and the nearest by their vectors.
-    fn scan(
-        &self,
-        space: Space,
-        query: &[f32],
-        k: usize,
-        params: &SearchParams,
-        filter: Option<&Filter<'_>>,
-        nearest: &mut Nearest,
-    ) {
-        let vectors = Vectors { rows: &self.points.vectors, space };
-        let is_visible = |node: u32| !self.hidden[node as usize];
+    fn scan(&self, ask: &Ask<'_>, filter: Option<&Filter<'_>>, vectors: Vectors<'_>, nearest: &mut Nearest) {
+        let Ask { query, k, .. } = *ask;
         let Some(comparison) = self.structure.comparison(query, vectors) else {
-            return self.points.scan(&space, query, filter, is_visible, nearest);
+            return self.points.scan(&vectors.space, query, filter, |node| self.is_visible(node), nearest);
         };
-        let rerank = params.rerank.unwrap_or(comparison.shortlist(k)).max(k);
+        let rerank = ask.rerank(comparison.shortlist(k));
         let mut nodes = Vec::new();
         self.points.each(filter, |_, node| {
-            if is_visible(node) {
+            if self.is_visible(node) {
                 nodes.push(node);
             }
         });
@@ -93,11 +80,7 @@ impl<S: Structure> Queued<S> {
         let mut shortlist = Nearest::new(rerank);
         let fetch = |node| comparison.prefetch(node);
         each_fetched(&nodes, fetch, |node| shortlist.offer(Near::new(comparison.distance(node), node)));
-        let mut shortlist = shortlist.into_sorted();
-        if params.rerank.is_none() {
-            shortlist.truncate(comparison.plausible(&shortlist, k));
-        }
-        vectors.compare_again(query, &mut shortlist);
+        let shortlist = ask.compare_again(shortlist.into_sorted(), |sorted| comparison.plausible(sorted, k), vectors);
         for near in shortlist {
             nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
         }
