@@ -64,6 +64,9 @@ def what(event):
 def test_at_rest_nothing_is_written():
     for region in (US, EU):
         region.wait_ready(180)
+    # A link that goes on again has its source's changes to catch up with, and says so in its next turn.
+    within = lambda: condition(kube.get("replicationlink", "from-us-east", EU.name), "WithinBound")
+    until(lambda: within().get("status") == "True", 60, lambda: f"the link catches up: {within()}")
     time.sleep(3)  # the last event is on its way
     since = stamp()
     time.sleep(60)
