@@ -50,6 +50,18 @@ pub enum Profile {
     Memory,
 }
 
+impl Profile {
+    /// The beam to build a graph with where nothing else is said. Of a graph that is walked by codes of 1 bit more is asked: 200
+    /// in place of 100 makes the same recall a quarter faster with them, and without them nothing but the build slower.
+    #[must_use]
+    pub const fn ef_construct(self) -> usize {
+        match self {
+            Self::Speed => 200,
+            Self::Balanced | Self::Memory => 100,
+        }
+    }
+}
+
 /// All that decides how an index behaves, beside the operations it receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Config {

@@ -23,6 +23,7 @@
 //! Start reading at [`Index`], then `queued/mod.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
 mod codes;
+mod comparison;
 mod config;
 mod filter;
 mod flat;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::codes::Codes;
 use crate::index::SearchParams;
 use crate::near::Near;
 use crate::originals::Originals;
@@ -76,29 +77,6 @@ impl Ask<'_> {
     }
 }
 
-/// A query compared with single nodes.
-pub(crate) trait Comparison {
-    fn distance(&self, node: u32) -> f32;
-
-    /// Asks for what [`Self::distance`] will read.
-    fn prefetch(&self, node: u32);
-
-    /// How many of the nearest are to be compared by their vectors for `k`, at most.
-    fn shortlist(&self, k: usize) -> usize;
-
-    /// Of nodes that were sorted, how many of the first may be among the `k` nearest.
-    fn plausible(&self, sorted: &[Near], k: usize) -> usize;
-
-    /// About the distance, for a fraction of the reading.
-    fn sketch(&self, node: u32) -> f32;
-
-    /// By how much [`Self::sketch`] of a node may be wrong.
-    fn sketch_slack(&self, node: u32) -> f32;
-
-    /// Asks for what [`Self::sketch`] will read.
-    fn prefetch_sketch(&self, node: u32);
-}
-
 /// Points arranged so that near ones are found without a look at all. A function of the blocks of writes it receives: a place
 /// is sought for every point of a block before any of them comes in, so that many can be sought at once.
 pub(crate) trait Structure: Sync {
@@ -136,8 +114,8 @@ pub(crate) trait Structure: Sync {
     /// Near nodes, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>>;
 
-    /// What compares a query with single nodes, if it has something cheaper than their vectors for it.
-    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Comparison + 'a>;
+    /// Codes of single nodes, if it has them: cheaper to compare than vectors.
+    fn codes(&self) -> Option<&Codes>;
 
     /// How many live nodes a search without bounds would find; `is_live` tells which are.
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize;

@@ -15,6 +15,7 @@ mod tests;
 use crate::config::Metric;
 use crate::kernels::Kernels;
 use crate::memory::Line;
+use crate::near::{Near, reach};
 use crate::space::Space;
 
 use bytes::Bytes;
@@ -135,16 +136,9 @@ impl Codes {
         self.signs.aim(rotated, kernels, query);
     }
 
-    /// About the distance, by a bit a number.
-    #[inline]
-    pub fn sketch(&self, query: &SignQuery, node: u32, space: Space) -> f32 {
-        self.signs.distance(query, node, space)
-    }
-
-    /// Asks for what [`Self::sketch`] reads.
-    #[inline]
-    pub fn prefetch_sketch(&self, node: u32) {
-        self.signs.prefetch(node);
+    /// The nodes with about their distances, by a bit a number.
+    pub fn sketches(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<Near> {
+        self.signs.distances(query, nodes, space)
     }
 
     #[inline]
@@ -162,6 +156,13 @@ impl Codes {
     /// The same of a distance by signs.
     pub fn sketch_slack(&self, query: &SignQuery, node: u32, space: Space) -> f32 {
         slack(DEVIATIONS * self.signs.error(query, node), space)
+    }
+
+    /// Of nodes that were sorted by their codes, how many of the first may be among the `k` nearest.
+    pub fn plausible(&self, query: &Query, sorted: &[Near], k: usize, space: Space) -> usize {
+        let Some(last) = sorted.get(k - 1) else { return sorted.len() };
+        let worst = reach(last.distance(), self.slack(query, last.id(), space));
+        sorted.partition_point(|near| near.distance() <= worst)
     }
 
     /// How many of the nearest by codes hold the `k` nearest, as far as is worth looking.

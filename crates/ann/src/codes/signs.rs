@@ -3,9 +3,10 @@
 //! A record: a bit a number, one for a positive one, filled up with zeros to whole words; then a word of two numbers: what a sum of
 //! products with signs is multiplied by to be an inner product, and the squared length.
 
-use crate::kernels::bits::{PLANES, WORDS};
+use crate::kernels::bits::{PLANES, ROWS, WORDS};
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::Rows;
+use crate::near::Near;
 use crate::space::Space;
 
 use super::{distance, inverse};
@@ -79,25 +80,47 @@ impl Signs {
         query.square.sqrt() * (factor * factor - square / self.width as f32).max(0.0).sqrt()
     }
 
-    #[inline]
     fn numbers(&self, node: u32) -> (f32, f32) {
-        let last = self.rows.row(node).last().copied().unwrap_or(0);
-        (f32::from_bits((last >> 32) as u32), f32::from_bits(last as u32))
+        numbers(self.rows.row(node).last().copied().unwrap_or(0))
     }
 
-    #[inline]
-    pub fn distance(&self, query: &SignQuery, node: u32, space: Space) -> f32 {
-        let Some((last, bits)) = self.rows.row(node).split_last() else { return f32::INFINITY };
-        let (factor, square) = (f32::from_bits((last >> 32) as u32), f32::from_bits(*last as u32));
-        // What has a plus twice, for it is missing among what has a minus.
-        let sum = 2 * (space.kernels().bit_dot)(bits, &query.planes) + query.base;
-        distance(factor * (query.half_step * sum as f32), query.square + square, space)
+    /// The nodes with about their distances.
+    pub fn distances(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<Near> {
+        let kernel = space.kernels().bit_dots;
+        let mut found = Vec::with_capacity(nodes.len());
+        let mut lots = nodes.chunks(ROWS).skip(2);
+        let mut rows = self.fetch(nodes.chunks(ROWS).next());
+        let mut next = self.fetch(nodes.chunks(ROWS).nth(1));
+        for lot in nodes.chunks(ROWS) {
+            let sums = kernel(&rows, self.rows.width() - 1, &query.planes);
+            let last = rows.map(|row| row.last().copied().unwrap_or(0));
+            (rows, next) = (next, self.fetch(lots.next()));
+            let distances: [f32; ROWS] = std::array::from_fn(|i| {
+                let (factor, square) = numbers(last[i]);
+                // What has a plus twice, for it is missing among what has a minus.
+                let product = factor * (query.half_step * (2 * sums[i] + query.base) as f32);
+                distance(product, query.square + square, space)
+            });
+            found.extend(lot.iter().zip(distances).map(|(node, distance)| Near::new(distance, *node)));
+        }
+        found
     }
-    #[inline]
-    pub fn prefetch(&self, node: u32) {
-        let row = self.rows.row(node);
-        // Two lines at most, but for thousands of numbers.
-        prefetch(&row[..1]);
-        prefetch(&row[row.len() - 1..]);
+
+    /// The rows of some nodes, asked for before they are read; beyond the nodes there are, empty ones.
+    fn fetch(&self, lot: Option<&[u32]>) -> [&[u64]; ROWS] {
+        let mut rows = [&[][..]; ROWS];
+        for (row, node) in rows.iter_mut().zip(lot.unwrap_or_default()) {
+            *row = self.rows.row(*node);
+            // Two lines at most, but for thousands of numbers.
+            prefetch(&row[..1]);
+            prefetch(&row[row.len() - 1..]);
+        }
+        rows
     }
+}
+
+/// The factor and the square that the last word of a record is.
+#[inline]
+fn numbers(last: u64) -> (f32, f32) {
+    (f32::from_bits((last >> 32) as u32), f32::from_bits(last as u32))
 }

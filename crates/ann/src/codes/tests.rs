@@ -67,11 +67,15 @@ fn signs_tell_about_the_distance() {
         codes.rotate(&vectors[0], space.kernels(), &mut rotated);
         codes.aim_signs(&rotated, space.kernels(), &mut query);
         // In the deviations that are claimed.
-        let off = |node: u32| {
-            let off = codes.sketch(&query, node, space) - space.distance(&vectors[0], &vectors[node as usize]);
-            off / (codes.sketch_slack(&query, node, space) / DEVIATIONS)
+        let off = |near: Near| {
+            let off = near.distance() - space.distance(&vectors[0], &vectors[near.id() as usize]);
+            off / (codes.sketch_slack(&query, near.id(), space) / DEVIATIONS)
         };
-        let (sum, squares) = (1..200).map(off).fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+        let others: Vec<u32> = (1..200).collect();
+        let sketches = codes.sketches(&query, &others, space);
+        assert!(sketches.iter().map(|near| near.id()).eq(others));
+        let (sum, squares) =
+            sketches.into_iter().map(off).fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
         let (mean, deviation): (f32, f32) = (sum / 199.0, (squares / 199.0_f32).sqrt());
         assert!(mean.abs() < 0.3 && (0.7..1.3).contains(&deviation), "{dim}: {mean} and {deviation}");
     }

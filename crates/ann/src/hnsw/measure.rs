@@ -1,7 +1,7 @@
 //! How far nodes are, as the graph sees it: by their codes where it has them, else by their vectors.
 
 use crate::codes::{Code, Codes, Query};
-use crate::near::{Near, reach};
+use crate::near::Near;
 
 use super::Vectors;
 
@@ -75,9 +75,7 @@ impl Measure<'_> {
 
     /// Of nodes that were sorted by their codes, how many of the first may be among the `k` nearest.
     pub fn plausible(&self, target: &Target, sorted: &[Near], k: usize) -> usize {
-        let (Some(codes), Some(last)) = (self.codes, sorted.get(k - 1)) else { return sorted.len() };
-        let worst = reach(last.distance(), codes.slack(&target.query, last.id(), self.vectors.space));
-        sorted.partition_point(|near| near.distance() <= worst)
+        self.codes.map_or(sorted.len(), |codes| codes.plausible(&target.query, sorted, k, self.vectors.space))
     }
 
     /// The nearest of some nodes to another.

@@ -18,13 +18,13 @@ mod search;
 mod tests;
 mod tree;
 
-use crate::codes::{Codes, SignQuery};
+use crate::codes::Codes;
 use crate::config::{Config, Profile};
 use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
 use crate::space::Space;
-use crate::structure::{Ask, Comparison, Structure, Vectors};
+use crate::structure::{Ask, Structure, Vectors};
 use crate::tuning::ASKED;
 
 pub(crate) use graph::{Graph, MAX_LEVEL, NO_NODE};
@@ -157,59 +157,11 @@ impl Structure for Hnsw {
         self.search(ask, accepts, vectors)
     }
 
-    fn comparison<'a>(&'a self, query: &[f32], vectors: Vectors<'a>) -> Option<impl Comparison + 'a> {
-        let measure = self.measure(vectors);
-        self.codes.as_ref().map(|codes| {
-            let mut target = Target::default();
-            measure.aim_at_vector(query, &mut target);
-            let mut signs = SignQuery::default();
-            codes.aim_signs(target.rotated(), vectors.space.kernels(), &mut signs);
-            ByCode { measure, codes, target, signs }
-        })
+    fn codes(&self) -> Option<&Codes> {
+        self.codes.as_ref()
     }
 
     fn reached(&self, _: &Points, is_live: impl Fn(u32) -> bool) -> usize {
         self.graph.reached().into_iter().filter(|node| is_live(*node)).count()
-    }
-}
-
-/// A query compared with codes.
-struct ByCode<'a> {
-    measure: Measure<'a>,
-    codes: &'a Codes,
-    target: Target,
-    signs: SignQuery,
-}
-
-impl Comparison for ByCode<'_> {
-    #[inline]
-    fn distance(&self, node: u32) -> f32 {
-        self.measure.near(&self.target, node).distance()
-    }
-
-    #[inline]
-    fn prefetch(&self, node: u32) {
-        self.measure.prefetch(node);
-    }
-
-    fn shortlist(&self, k: usize) -> usize {
-        self.codes.shortlist(k)
-    }
-
-    fn plausible(&self, sorted: &[Near], k: usize) -> usize {
-        self.measure.plausible(&self.target, sorted, k)
-    }
-
-    #[inline]
-    fn sketch(&self, node: u32) -> f32 {
-        self.codes.sketch(&self.signs, node, self.measure.vectors.space)
-    }
-    fn sketch_slack(&self, node: u32) -> f32 {
-        self.codes.sketch_slack(&self.signs, node, self.measure.vectors.space)
-    }
-
-    #[inline]
-    fn prefetch_sketch(&self, node: u32) {
-        self.codes.prefetch_sketch(node);
     }
 }

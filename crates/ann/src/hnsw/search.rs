@@ -13,7 +13,7 @@ use super::neighbours::Neighbours;
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
 const COST_OF_A_PLACE: usize = 16;
 /// Points that a scan takes in, by sketches, in the time of a distance on a walk.
-const SKETCHED: usize = 2;
+const SKETCHED: usize = 3;
 /// Share of the points, one in so many, below which too few of them are behind the links of a node for a walk to go on.
 const RARE: usize = 256;
 /// Points that a scan may take in for each place of a beam that would have to look behind links.

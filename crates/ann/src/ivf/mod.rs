@@ -17,11 +17,12 @@ mod table;
 mod tests;
 mod training;
 
+use crate::codes::Codes;
 use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
 use crate::space::Space;
-use crate::structure::{Ask, Comparison, Structure, Vectors};
+use crate::structure::{Ask, Structure, Vectors};
 use crate::tuning::ASKED;
 
 pub(crate) use coarse::Coarse;
@@ -140,8 +141,9 @@ impl Structure for Ivf {
         Some(lists.search(ask.query, nprobe, rerank, least, accepts, vectors))
     }
 
-    fn comparison<'a>(&'a self, _: &[f32], _: Vectors<'a>) -> Option<impl Comparison + 'a> {
-        None::<Never>
+    /// Those of single points are not read: they lie in blocks.
+    fn codes(&self) -> Option<&Codes> {
+        None
     }
 
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {
@@ -149,38 +151,5 @@ impl Structure for Ivf {
             Some(lists) => lists.nodes().filter(|node| is_live(*node)).count(),
             None => (0..points.nodes()).filter(|node| is_live(*node)).count(),
         }
-    }
-}
-
-/// Codes of single points are not read: they lie in blocks.
-enum Never {}
-
-impl Comparison for Never {
-    fn distance(&self, _: u32) -> f32 {
-        match *self {}
-    }
-
-    fn prefetch(&self, _: u32) {
-        match *self {}
-    }
-
-    fn shortlist(&self, _: usize) -> usize {
-        match *self {}
-    }
-
-    fn plausible(&self, _: &[Near], _: usize) -> usize {
-        match *self {}
-    }
-
-    fn sketch(&self, _: u32) -> f32 {
-        match *self {}
-    }
-
-    fn sketch_slack(&self, _: u32) -> f32 {
-        match *self {}
-    }
-
-    fn prefetch_sketch(&self, _: u32) {
-        match *self {}
     }
 }

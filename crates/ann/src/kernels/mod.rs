@@ -34,7 +34,7 @@ pub(crate) struct Kernels {
     pub manhattan: Kernel,
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
-    pub bit_dot: bits::BitDot,
+    pub bit_dots: bits::BitDots,
     pub byte_dot: bytes::ByteDot,
     pub nibble_dot: nibbles::NibbleDot,
     pub hadamard: lanes::Hadamard,
@@ -82,7 +82,7 @@ macro_rules! twins {
             // SAFETY: as above.
             fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::$set(block, table, limit, sums) },
             // SAFETY: as above.
-            bit_dot: |bits, planes| unsafe { bits::x86::$set(bits, planes) },
+            bit_dots: |rows, words, planes| unsafe { bits::x86::$set(rows, words, planes) },
             // SAFETY: as above.
             byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
             // SAFETY: as above.

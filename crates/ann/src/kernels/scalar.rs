@@ -11,7 +11,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     manhattan,
     columns: columns::scalar,
     fast_scan: fast_scan::scalar,
-    bit_dot: |bits, planes| bits::scalar(bits, planes),
+    bit_dots: |rows, words, planes| bits::scalar(rows, words, planes),
     byte_dot: bytes::scalar,
     nibble_dot: nibbles::scalar,
     hadamard: |window, signs| lanes::hadamard(window, signs),

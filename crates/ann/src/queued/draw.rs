@@ -1,10 +1,11 @@
 //! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points.
 
+use crate::comparison::Comparison;
 use crate::mix::mix;
 use crate::near::Near;
 use crate::points::NO_SLOT;
 use crate::space::Space;
-use crate::structure::{Ask, Comparison, Structure, Vectors};
+use crate::structure::{Ask, Structure, Vectors};
 use crate::tuning::{ASKED, Drawing, Piece};
 
 use super::Queued;
@@ -34,10 +35,10 @@ impl<S: Structure> Queued<S> {
         let is_held = |node: &u32| *node != query && self.points.slot_of(*node) != NO_SLOT;
         match drawing.next(nodes, S::EFFORTS.len()) {
             Piece::Compare(nodes) => {
-                let nodes = nodes.filter(is_held);
-                match self.structure.comparison(vector, vectors) {
-                    Some(codes) => nodes.for_each(|node| drawing.compared(Near::new(codes.distance(node), node))),
-                    None => nodes.for_each(|node| drawing.compared(Near::new(vectors.to(vector, node), node))),
+                let nodes: Vec<u32> = nodes.filter(is_held).collect();
+                match self.structure.codes() {
+                    Some(codes) => Comparison::new(codes, vector, space).each(&nodes, |near| drawing.compared(near)),
+                    None => nodes.iter().for_each(|node| drawing.compared(Near::new(vectors.to(vector, *node), *node))),
                 }
             }
             Piece::Rank(mut nears) => {

@@ -1,10 +1,11 @@
 //! What a query does: the queue, and the structure or a scan.
 
+use crate::comparison::Comparison;
 use crate::filter::Filter;
 use crate::index::SearchParams;
-use crate::near::{Near, Nearest, reach};
+use crate::near::{Near, Nearest};
 use crate::space::Space;
-use crate::structure::{Ask, Comparison, Structure, Vectors};
+use crate::structure::{Ask, Structure, Vectors};
 
 use super::Queued;
 
@@ -13,9 +14,6 @@ const FEW: usize = 256;
 
 /// Points from which on a scan by codes begins with sketches of them.
 const MANY: usize = 512;
-
-/// Codes asked for before the one that is compared.
-const CODES_AHEAD: usize = 8;
 
 impl<S: Structure> Queued<S> {
     /// The `k` nearest slots.
@@ -58,9 +56,10 @@ impl<S: Structure> Queued<S> {
     /// Compares with every point that matches: by codes, and the nearest by their vectors.
     fn scan(&self, ask: &Ask<'_>, filter: Option<&Filter<'_>>, vectors: Vectors<'_>, nearest: &mut Nearest) {
         let Ask { query, k, .. } = *ask;
-        let Some(comparison) = self.structure.comparison(query, vectors) else {
+        let Some(codes) = self.structure.codes() else {
             return self.points.scan(&vectors.space, query, filter, |node| self.is_visible(node), nearest);
         };
+        let comparison = Comparison::new(codes, query, vectors.space);
         let rerank = ask.rerank(comparison.shortlist(k));
         let mut nodes = Vec::new();
         self.points.each(filter, |_, node| {
@@ -68,29 +67,14 @@ impl<S: Structure> Queued<S> {
                 nodes.push(node);
             }
         });
-        if nodes.len() >= MANY.max(rerank) {
-            let mut sketched = Vec::with_capacity(nodes.len());
-            let fetch = |node| comparison.prefetch_sketch(node);
-            each_fetched(&nodes, fetch, |node| sketched.push(Near::new(comparison.sketch(node), node)));
-            let (_, last, _) = sketched.select_nth_unstable(rerank - 1);
-            let worst = reach(last.distance(), comparison.sketch_slack(last.id()));
-            nodes.clear();
-            nodes.extend(sketched.iter().filter(|near| near.distance() <= worst).map(|near| near.id()));
+        if nodes.len() >= MANY {
+            comparison.sift(&mut nodes, rerank);
         }
         let mut shortlist = Nearest::new(rerank);
-        let fetch = |node| comparison.prefetch(node);
-        each_fetched(&nodes, fetch, |node| shortlist.offer(Near::new(comparison.distance(node), node)));
+        comparison.each(&nodes, |near| shortlist.offer(near));
         let shortlist = ask.compare_again(shortlist.into_sorted(), |sorted| comparison.plausible(sorted, k), vectors);
         for near in shortlist {
             nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
         }
-    }
-}
-
-/// Visits all of them, each some while after it was fetched.
-fn each_fetched(nodes: &[u32], fetch: impl Fn(u32), mut visit: impl FnMut(u32)) {
-    for (at, node) in nodes.iter().enumerate() {
-        nodes.get(at + CODES_AHEAD).into_iter().for_each(|next| fetch(*next));
-        visit(*node);
     }
 }

@@ -54,7 +54,7 @@ fn speed(data: &Data, args: &Args, index: IndexKind, size: usize) -> anyhow::Res
     let k = usize::from(args.k);
     let wanted = args.recall.iter().copied().max_by(f64::total_cmp).unwrap_or(RECALL);
     let sample = data.sample(size, k)?;
-    let subject = build(&sample, 0, index.kind(&[])?, args)?;
+    let subject = build(&sample, 0, index.kind(&[], args.profile.into())?, args)?;
     let case = Case::all(&sample, 0, k)?;
     let mut measured = Vec::new();
     for choice in index.choices(k, &subject) {

@@ -58,7 +58,7 @@ pub struct Args {
     /// Which index to build.
     #[arg(long, value_enum, default_value = "auto")]
     index: IndexName,
-    /// A parameter: m, ef_construct (hnsw); nlist, subquantizers (ivfpq).
+    /// A parameter: m (16), ef_construct (100; 200 with profile speed) (hnsw); nlist, subquantizers (ivfpq).
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting::pair)]
     set: Vec<(String, usize)>,
     /// Neighbours asked for.
@@ -109,10 +109,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("--set {key}: name the index that it belongs to by --index");
     }
     // Parameters are checked before anything long is begun.
-    let set = named.map(|named| named.kind(&args.set)).transpose()?;
+    let set = named.map(|named| named.kind(&args.set, args.profile.into())).transpose()?;
     let data = Data::open(args)?;
     let index = named.map_or_else(|| auto::choose(&data, args), Ok)?;
-    let kind = set.map_or_else(|| index.kind(&[]), Ok)?;
+    let kind = set.map_or_else(|| index.kind(&[], args.profile.into()), Ok)?;
     let k = usize::from(args.k);
     if let Some(turnover) = args.churn {
         return churn::run(args, &data, index, kind, turnover);

@@ -106,12 +106,12 @@ impl IndexName {
 }
 
 impl IndexKind {
-    /// The kind with these parameters in place of its defaults.
+    /// The kind with these parameters in place of its defaults, which depend on the profile.
     ///
     /// # Errors
     /// When it has no such parameter.
-    pub fn kind(self, set: &[(String, usize)]) -> anyhow::Result<Kind> {
-        let (mut m, mut ef_construct, mut nlist, mut subquantizers) = (16, 200, None, None);
+    pub fn kind(self, set: &[(String, usize)], profile: Profile) -> anyhow::Result<Kind> {
+        let (mut m, mut ef_construct, mut nlist, mut subquantizers) = (16, profile.ef_construct(), None, None);
         for (key, value) in set {
             match (self, key.as_str()) {
                 (Self::Hnsw, "m") => m = *value,
@@ -178,11 +178,11 @@ mod tests {
 
     #[test]
     fn parameters_that_a_kind_lacks_are_refused() {
-        let set = |key: &str| [(key.to_owned(), 8)];
-        assert_eq!(IndexKind::Hnsw.kind(&set("m")).unwrap(), Kind::Hnsw { m: 8, ef_construct: 200 });
-        assert_eq!(IndexKind::Ivfpq.kind(&set("nlist")).unwrap(), Kind::IvfPq { nlist: Some(8), subquantizers: None });
-        for (kind, key) in [(IndexKind::Hnsw, "nlist"), (IndexKind::Ivfpq, "m"), (IndexKind::Flat, "m")] {
-            assert!(kind.kind(&set(key)).unwrap_err().to_string().starts_with(&format!("--set {key}: ")));
+        let kind = |kind: IndexKind, key: &str| kind.kind(&[(key.to_owned(), 8)], Profile::Balanced);
+        assert_eq!(kind(IndexKind::Hnsw, "m").unwrap(), Kind::Hnsw { m: 8, ef_construct: 100 });
+        assert_eq!(kind(IndexKind::Ivfpq, "nlist").unwrap(), Kind::IvfPq { nlist: Some(8), subquantizers: None });
+        for (index, key) in [(IndexKind::Hnsw, "nlist"), (IndexKind::Ivfpq, "m"), (IndexKind::Flat, "m")] {
+            assert!(kind(index, key).unwrap_err().to_string().starts_with(&format!("--set {key}: ")));
         }
         assert!(pair("m").is_err() && pair("m=x").is_err() && share("0").is_err() && share("1.1").is_err());
         assert_eq!((pair("m=4"), share("0.95")), (Ok(("m".to_owned(), 4)), Ok(0.95)));

@@ -1,0 +1,57 @@
+//! A query compared with single nodes by their codes.
+
+use crate::codes::{Codes, Query, SignQuery};
+use crate::near::{Near, reach};
+use crate::space::Space;
+
+/// Codes asked for before the one that is compared.
+const CODES_AHEAD: usize = 8;
+
+/// A query as the codes of nodes are compared with it.
+pub(crate) struct Comparison<'a> {
+    codes: &'a Codes,
+    space: Space,
+    rotated: Vec<f32>,
+    query: Query,
+}
+
+impl<'a> Comparison<'a> {
+    pub fn new(codes: &'a Codes, vector: &[f32], space: Space) -> Self {
+        let (mut rotated, mut query) = (Vec::new(), Query::default());
+        codes.rotate(vector, space.kernels(), &mut rotated);
+        codes.aim(&rotated, space.kernels(), &mut query);
+        Self { codes, space, rotated, query }
+    }
+
+    /// Leaves those nodes that may be among the `count` nearest, by a bit a number.
+    pub fn sift(&self, nodes: &mut Vec<u32>, count: usize) {
+        if nodes.len() <= count {
+            return;
+        }
+        let mut signs = SignQuery::default();
+        self.codes.aim_signs(&self.rotated, self.space.kernels(), &mut signs);
+        let mut sketched = self.codes.sketches(&signs, nodes, self.space);
+        let (_, last, _) = sketched.select_nth_unstable(count - 1);
+        let worst = reach(last.distance(), self.codes.sketch_slack(&signs, last.id(), self.space));
+        nodes.clear();
+        nodes.extend(sketched.iter().filter(|near| near.distance() <= worst).map(|near| near.id()));
+    }
+
+    /// Calls `meet` with each of the nodes and its distance.
+    pub fn each(&self, nodes: &[u32], mut meet: impl FnMut(Near)) {
+        for (at, node) in nodes.iter().enumerate() {
+            nodes.get(at + CODES_AHEAD).into_iter().for_each(|next| self.codes.prefetch(*next));
+            meet(Near::new(self.codes.distance(&self.query, *node, self.space), *node));
+        }
+    }
+
+    /// How many of the nearest are to be compared by their vectors for `k`, at most.
+    pub fn shortlist(&self, k: usize) -> usize {
+        self.codes.shortlist(k)
+    }
+
+    /// Of nodes that were sorted, how many of the first may be among the `k` nearest.
+    pub fn plausible(&self, sorted: &[Near], k: usize) -> usize {
+        self.codes.plausible(&self.query, sorted, k, self.space)
+    }
+}
