@@ -1,7 +1,6 @@
 //! The one door to every kind of index.
 
 use std::borrow::Cow;
-use std::io::{self, Read, Write};
 
 use crate::config::{Config, ConfigError, Kind};
 use crate::filter::Filter;
@@ -14,7 +13,6 @@ use crate::originals::VectorStorage;
 use crate::points::NO_SLOT;
 use crate::queue::BLOCK;
 use crate::queued::{Place, Queued};
-use crate::snapshot::{self, ReadError};
 use crate::space::Space;
 use crate::structure::Structure;
 
@@ -410,33 +408,6 @@ impl Index {
             Body::Hnsw(hnsw) => hnsw.reachable(),
             Body::IvfPq(ivf) => ivf.reachable(),
         }
-    }
-
-    /// Writes all of it, queued operations included, in the format of `snapshot/FORMAT.md`.
-    ///
-    /// Two indexes that received the same operations and merged all they could write the same bytes.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        snapshot::write(self, out)
-    }
-
-    /// Reads what [`Self::write_to`] wrote, and no byte beyond it. Memory grows with the bytes read, never with what a
-    /// count claims.
-    ///
-    /// # Errors
-    /// When the input fails, is cut off, changed, foreign or of another version.
-    pub fn read_from(input: &mut impl Read) -> Result<Self, ReadError> {
-        Self::read_from_in(input, VectorStorage::Memory)
-    }
-
-    /// As [`Self::read_from`], with its vectors where it is told.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn read_from_in(input: &mut impl Read, storage: VectorStorage) -> Result<Self, ReadError> {
-        snapshot::read(input, storage)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{MmapMut, MmapOptions};
@@ -42,6 +43,8 @@ pub(crate) struct Rows<T> {
     len: usize,
     /// What the chunks are mapped from, if not memory.
     file: Option<File>,
+    /// Chunks, of the first, that are mapped from a file as it was.
+    opened: usize,
     values: std::marker::PhantomData<T>,
 }
 
@@ -49,12 +52,45 @@ impl<T: Pod> Rows<T> {
     /// An empty table; `width` is at least 1.
     pub fn new(width: usize) -> Self {
         let rows = (CHUNK_BYTES / (width * size_of::<T>())).max(1);
-        Self { width, shift: rows.ilog2(), chunks: Vec::new(), len: 0, file: None, values: std::marker::PhantomData }
+        Self {
+            width,
+            shift: rows.ilog2(),
+            chunks: Vec::new(),
+            len: 0,
+            file: None,
+            opened: 0,
+            values: std::marker::PhantomData,
+        }
     }
 
     /// An empty table whose chunks are mapped from a file, which must be empty and changed by nobody else.
     pub fn mapped(width: usize, file: File) -> Self {
         Self { file: Some(file), ..Self::new(width) }
+    }
+
+    /// The `len` rows that lie in a file from byte `start` on, which nobody may change or cut while the table is there. They are
+    /// mapped; what is written to them stays in memory and never gets to the file. The last of them, which fill no chunk, are read.
+    ///
+    /// # Errors
+    /// When the file cannot be mapped or read.
+    pub fn opened(width: usize, file: &File, start: u64, len: usize) -> io::Result<Self> {
+        let mut rows = Self::new(width);
+        rows.opened = len >> rows.shift;
+        let bytes = rows.row_bytes() << rows.shift;
+        for nth in 0..rows.opened {
+            #[expect(unsafe_code, reason = "a mapped file is memory that others could change")]
+            // SAFETY: nobody changes the file, as the caller promises.
+            let chunk = unsafe { MmapOptions::new().offset(start + (nth * bytes) as u64).len(bytes).map_copy(file)? };
+            let _ = chunk.advise(memmap2::Advice::Random);
+            rows.chunks.push(chunk);
+        }
+        rows.len = rows.opened << rows.shift;
+        for at in rows.len..len {
+            let row: &mut [u8] = bytemuck::cast_slice_mut(rows.row_or_next(at as u32));
+            let start = start + (at * row.len()) as u64;
+            file.read_exact_at(row, start)?;
+        }
+        Ok(rows)
     }
 
     /// Room for more rows.
@@ -89,6 +125,12 @@ impl<T: Pod> Rows<T> {
     /// Bytes of the rows there are.
     pub fn bytes(&self) -> usize {
         self.len * self.row_bytes()
+    }
+
+    /// Bytes of them that the system cannot take; what was written to rows of [`Self::opened`] is not counted.
+    pub fn resident_bytes(&self) -> usize {
+        let taken = if self.file.is_some() { self.len } else { self.opened << self.shift };
+        (self.len - taken) * self.row_bytes()
     }
 
     /// Adds a row; `row.len() == width`.

@@ -27,10 +27,7 @@ pub enum VectorStorage {
 /// Rows of vectors.
 pub(crate) enum Originals {
     /// In memory, or mapped.
-    Memory {
-        rows: Rows<f32>,
-        is_resident: bool,
-    },
+    Memory(Rows<f32>),
     File {
         file: File,
         dim: usize,
@@ -41,16 +38,24 @@ pub(crate) enum Originals {
 impl Originals {
     pub fn new(dim: usize, storage: VectorStorage) -> Self {
         match storage {
-            VectorStorage::Memory => Self::Memory { rows: Rows::new(dim), is_resident: true },
-            VectorStorage::Mapped(file) => Self::Memory { rows: Rows::mapped(dim, file), is_resident: false },
+            VectorStorage::Memory => Self::Memory(Rows::new(dim)),
+            VectorStorage::Mapped(file) => Self::Memory(Rows::mapped(dim, file)),
             VectorStorage::File(file) => Self::File { file, dim, len: 0 },
         }
+    }
+
+    /// The `len` rows that lie in a file from byte `start` on ([`Rows::opened`]).
+    ///
+    /// # Errors
+    /// When the file cannot be mapped or read.
+    pub fn opened(dim: usize, file: &File, start: u64, len: u32) -> io::Result<Self> {
+        Rows::opened(dim, file, start, len as usize).map(Self::Memory)
     }
 
     /// Numbers of a row.
     pub fn dim(&self) -> usize {
         match self {
-            Self::Memory { rows, .. } => rows.width(),
+            Self::Memory(rows) => rows.width(),
             Self::File { dim, .. } => *dim,
         }
     }
@@ -58,7 +63,7 @@ impl Originals {
     /// Bytes of all rows, and how many of them are in memory that the system cannot take.
     pub fn bytes(&self) -> (usize, usize) {
         match self {
-            Self::Memory { rows, is_resident } => (rows.bytes(), if *is_resident { rows.bytes() } else { 0 }),
+            Self::Memory(rows) => (rows.bytes(), rows.resident_bytes()),
             Self::File { dim, len, .. } => (*len as usize * dim * size_of::<f32>(), 0),
         }
     }
@@ -66,7 +71,7 @@ impl Originals {
     /// Adds a row; `row.len() == dim`.
     pub fn push(&mut self, row: &[f32]) {
         match self {
-            Self::Memory { rows, .. } => rows.push(row),
+            Self::Memory(rows) => rows.push(row),
             Self::File { len, .. } => {
                 *len += 1;
                 let last = *len - 1;
@@ -78,7 +83,7 @@ impl Originals {
     /// Writes a row anew.
     pub fn set(&mut self, at: u32, row: &[f32]) {
         match self {
-            Self::Memory { rows, .. } => rows.row_mut(at).copy_from_slice(row),
+            Self::Memory(rows) => rows.row_mut(at).copy_from_slice(row),
             Self::File { file, .. } => {
                 let bytes: &[u8] = bytemuck::cast_slice(row);
                 lives(file.write_all_at(bytes, u64::from(at) * bytes.len() as u64));
@@ -89,14 +94,14 @@ impl Originals {
     #[inline]
     pub fn row(&self, at: u32) -> Cow<'_, [f32]> {
         match self {
-            Self::Memory { rows, .. } => Cow::Borrowed(rows.row(at)),
+            Self::Memory(rows) => Cow::Borrowed(rows.row(at)),
             Self::File { file, dim, .. } => Cow::Owned(read(file, *dim, at)),
         }
     }
 
     #[inline]
     pub fn prefetch(&self, at: u32) {
-        if let Self::Memory { rows, .. } = self {
+        if let Self::Memory(rows) = self {
             prefetch(rows.row(at));
         }
     }

@@ -111,10 +111,10 @@ impl Points {
         self.slots.capacity() * 4 + self.by_slot.bytes() + self.free.capacity() * 4
     }
 
-    /// Puts back nodes as a snapshot tells them; false if a slot comes twice. Free nodes are told by [`Self::set_free`].
-    pub fn restore(&mut self, slot: u32, vector: &[f32]) -> bool {
+    /// Puts back the next node as a snapshot tells it; false if a slot comes twice. Its vector is put in its row apart from this, and
+    /// free nodes are told by [`Self::set_free`].
+    pub fn restore(&mut self, slot: u32) -> bool {
         let node = self.nodes();
-        self.vectors.push(vector);
         self.slots.push(slot);
         slot == NO_SLOT || self.by_slot.insert(slot, node)
     }

@@ -2,23 +2,34 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::{BLOCK_BYTES, MAGIC, OLDEST, ReadError, VERSION};
+use super::{BLOCK_BYTES, MAGIC, OLDEST, PAGE_BYTES, ReadError, VERSION};
+
+const NOT_FINITE: &str = "a vector holds what is no finite number";
 
 fn checksum(block: u64, content: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&block.to_le_bytes()), content)
+}
+
+/// Bytes from here to the beginning of the next page.
+fn filling(at: u64) -> usize {
+    (at.next_multiple_of(PAGE_BYTES as u64) - at) as usize
 }
 
 pub(super) struct Sink<'a, W> {
     out: &'a mut W,
     content: Vec<u8>,
     block: u64,
+    /// Bytes before the block.
+    written: u64,
+    /// Checksums of the bare blocks, while such are written.
+    bare: Option<Vec<u32>>,
 }
 
 impl<'a, W: Write> Sink<'a, W> {
     pub fn new(out: &'a mut W) -> io::Result<Self> {
         out.write_all(&MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
-        Ok(Self { out, content: Vec::new(), block: 0 })
+        Ok(Self { out, content: Vec::new(), block: 0, written: (MAGIC.len() + 4) as u64, bare: None })
     }
 
     pub fn bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -52,10 +63,37 @@ impl<'a, W: Write> Sink<'a, W> {
         vector.iter().try_for_each(|x| self.u32(x.to_bits()))
     }
 
+    /// From here on content lies without headers between, from the beginning of a page on.
+    pub fn begin_bare(&mut self) -> io::Result<()> {
+        if !self.content.is_empty() {
+            self.flush()?;
+        }
+        let filling = filling(self.written);
+        self.out.write_all(&[0; PAGE_BYTES][..filling])?;
+        self.written += filling as u64;
+        self.bare = Some(Vec::new());
+        Ok(())
+    }
+
+    /// What lay without headers has its checksums behind it.
+    pub fn end_bare(&mut self) -> io::Result<()> {
+        if !self.content.is_empty() {
+            self.flush()?;
+        }
+        self.bare.take().into_iter().flatten().try_for_each(|sum| self.u32(sum))
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(&(self.content.len() as u32).to_le_bytes())?;
-        self.out.write_all(&checksum(self.block, &self.content).to_le_bytes())?;
+        let sum = checksum(self.block, &self.content);
+        if let Some(sums) = &mut self.bare {
+            sums.push(sum);
+        } else {
+            self.out.write_all(&(self.content.len() as u32).to_le_bytes())?;
+            self.out.write_all(&sum.to_le_bytes())?;
+            self.written += 8;
+        }
         self.out.write_all(&self.content)?;
+        self.written += self.content.len() as u64;
         self.content.clear();
         self.block += 1;
         Ok(())
@@ -76,12 +114,14 @@ pub(super) struct Source<'a, R> {
     at: usize,
     /// Number of the next block.
     block: u64,
+    /// Bytes that were read.
+    read: u64,
     version: u32,
 }
 
 impl<'a, R: Read> Source<'a, R> {
     pub fn new(input: &'a mut R) -> Result<Self, ReadError> {
-        let mut source = Self { input, content: Vec::new(), at: 0, block: 0, version: 0 };
+        let mut source = Self { input, content: Vec::new(), at: 0, block: 0, read: 0, version: 0 };
         let mut magic = [0; 8];
         source.fill(&mut magic)?;
         if magic != MAGIC {
@@ -101,6 +141,7 @@ impl<'a, R: Read> Source<'a, R> {
 
     fn fill(&mut self, into: &mut [u8]) -> Result<(), ReadError> {
         let block = self.block;
+        self.read += into.len() as u64;
         self.input.read_exact(into).map_err(|source| match source.kind() {
             ErrorKind::UnexpectedEof => ReadError::Truncated { block },
             _ => ReadError::Io(source),
@@ -167,10 +208,44 @@ impl<'a, R: Read> Source<'a, R> {
         for x in into {
             *x = f32::from_bits(self.u32()?);
             if !x.is_finite() {
-                return Err(self.invalid("a vector holds what is no finite number"));
+                return Err(self.invalid(NOT_FINITE));
             }
         }
         Ok(())
+    }
+
+    /// Takes `count` finite numbers that lie bare, in pieces, and tells at which byte they began.
+    pub fn bare(&mut self, count: u64, mut take: impl FnMut(&[f32])) -> Result<u64, ReadError> {
+        if self.at != self.content.len() {
+            return Err(self.invalid("a block goes on where vectors begin"));
+        }
+        let mut zeros = vec![0; filling(self.read)];
+        self.fill(&mut zeros)?;
+        if zeros.iter().any(|byte| *byte != 0) {
+            return Err(self.invalid("a page is not filled up with zeros"));
+        }
+        let (start, first) = (self.read, self.block);
+        let (mut sums, mut numbers, mut is_finite) = (Vec::new(), Vec::new(), true);
+        let mut left = count * size_of::<f32>() as u64;
+        while left > 0 {
+            numbers.resize(left.min(BLOCK_BYTES as u64) as usize / size_of::<f32>(), 0_f32);
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut numbers);
+            self.fill(bytes)?;
+            sums.push(checksum(self.block, bytes));
+            (left, self.block) = (left - bytes.len() as u64, self.block + 1);
+            if cfg!(target_endian = "big") {
+                numbers.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
+            }
+            is_finite &= numbers.iter().all(|x| x.is_finite());
+            take(&numbers);
+        }
+        for (block, found) in (first..).zip(sums) {
+            let expected = self.u32()?;
+            if found != expected {
+                return Err(ReadError::Checksum { block, found, expected });
+            }
+        }
+        if is_finite { Ok(start) } else { Err(self.invalid(NOT_FINITE)) }
     }
 
     pub fn invalid(&self, what: &'static str) -> ReadError {

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io::Read;
 
 use crate::config::{Config, Kind, Metric, Profile};
@@ -5,7 +6,7 @@ use crate::flat::Flat;
 use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Survey};
 use crate::index::{Body, Index};
 use crate::ivf::{Coarse, Codebook, Filing, Ivf, Lists};
-use crate::originals::VectorStorage;
+use crate::originals::{Originals, VectorStorage};
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
 use crate::queued::Queued;
@@ -15,11 +16,18 @@ use crate::tuning::Curve;
 use super::ReadError;
 use super::blocks::Source;
 
+/// Where vectors are after reading.
+pub(super) enum Place {
+    Storage(VectorStorage),
+    /// Where they are: in this file, which begins with what is read.
+    AsTheyLie(File),
+}
+
 /// Reads an index. Whatever is counted is taken in one by one, so a false count ends with the input and not with memory.
-pub(crate) fn read(input: &mut impl Read, storage: VectorStorage) -> Result<Index, ReadError> {
+pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadError> {
     let mut source = Source::new(input)?;
     let config = config(&mut source)?;
-    let points = points(config.dim, storage, &mut source)?;
+    let points = points(config.dim, place, &mut source)?;
     let body = match config.kind {
         Kind::Flat => Body::Flat(Flat { points }),
         Kind::Hnsw { m, ef_construct } => {
@@ -79,19 +87,48 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
     Ok(config)
 }
 
-fn points(dim: usize, storage: VectorStorage, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
+fn points(dim: usize, place: Place, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
+    let (storage, file) = match place {
+        Place::Storage(storage) => (storage, None),
+        Place::AsTheyLie(file) => (VectorStorage::Memory, Some(file)),
+    };
     let mut points = Points::new(dim, storage);
     let mut vector = vec![0.0; dim];
     for _ in 0..source.u32()? {
-        let slot = source.u32()?;
-        source.vector(&mut vector)?;
-        if !points.restore(slot, &vector) {
+        if !points.restore(source.u32()?) {
             return Err(source.invalid("a slot stands on two nodes"));
+        }
+        if source.version() < 3 {
+            source.vector(&mut vector)?;
+            points.vectors.push(&vector);
         }
     }
     let mut free = Vec::new();
     for _ in 0..source.u32()? {
         free.push(source.u32()?);
+    }
+    if source.version() >= 3 {
+        let numbers = u64::from(points.nodes()) * dim as u64;
+        match file.filter(|_| cfg!(target_endian = "little")) {
+            Some(file) => {
+                let start = source.bare(numbers, |_| {})?;
+                points.vectors = Originals::opened(dim, &file, start, points.nodes()).map_err(ReadError::Io)?;
+            }
+            None => {
+                let mut at = 0;
+                source.bare(numbers, |mut numbers| {
+                    while !numbers.is_empty() {
+                        let (now, later) = numbers.split_at(numbers.len().min(dim - at));
+                        vector[at..at + now.len()].copy_from_slice(now);
+                        (at, numbers) = (at + now.len(), later);
+                        if at == dim {
+                            points.vectors.push(&vector);
+                            at = 0;
+                        }
+                    }
+                })?;
+            }
+        }
     }
     if points.set_free(free) {
         Ok(points)

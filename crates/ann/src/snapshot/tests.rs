@@ -1,3 +1,5 @@
+use std::os::unix::fs::FileExt;
+
 use super::*;
 use crate::config::{Config, Kind, Metric, Profile};
 use crate::index::{Index, SearchParams};
@@ -82,8 +84,8 @@ fn errors_name_what_they_found() {
     let error = |bytes: &[u8]| Index::read_from(&mut &*bytes).err().map(|e| e.to_string()).unwrap_or_default();
     assert_eq!(error(b"PK-ZIPPED, or so"), "not an index snapshot: it begins with [50, 4b, 2d, 5a, 49, 50, 50, 45]");
     let mut future = written.clone();
-    future[8] = 3;
-    assert_eq!(error(&future), "index snapshot of format 3, this program reads 1 to 2");
+    future[8] = 4;
+    assert_eq!(error(&future), "index snapshot of format 4, this program reads 1 to 3");
     let mut changed = written.clone();
     changed[100] ^= 1;
     assert!(error(&changed).starts_with("index snapshot, block 0: checksum "), "{}", error(&changed));
@@ -98,22 +100,34 @@ fn errors_name_what_they_found() {
 fn forged_contents_never_panic() {
     for kind in KINDS {
         let written = bytes(&sample(kind));
-        let content = &written[20..written.len() - 8];
-        for at in 0..content.len() {
+        let word = |at: usize| u32::from_le_bytes(written[at..][..4].try_into().expect("four bytes")) as usize;
+        // The points, their vectors, and after the one checksum of those all else.
+        let table = 20..20 + word(12);
+        let nodes = word(20 + if kind == Kind::Flat { 15 } else { 23 });
+        let vectors = PAGE_BYTES..PAGE_BYTES + nodes * 5 * 4;
+        assert!(table.end <= vectors.start && nodes > 100, "{nodes} nodes");
+        let rest = vectors.end + 8 + 4..written.len() - 8;
+        let sealed = |bytes: &[u8]| {
+            let mut sealed = Vec::new();
+            let mut sink = blocks::Sink::new(&mut sealed).expect("memory");
+            sink.bytes(&bytes[table.clone()]).expect("memory");
+            sink.begin_bare().expect("memory");
+            sink.bytes(&bytes[vectors.clone()]).expect("memory");
+            sink.end_bare().expect("memory");
+            sink.bytes(&bytes[rest.clone()]).expect("memory");
+            sink.finish().expect("memory");
+            sealed
+        };
+        assert!(sealed(&written) == written);
+        for at in table.clone().chain(vectors.clone()).chain(rest.clone()) {
             let flip = [0x01, 0x80, 0xff][at % 3];
-            {
-                let mut forged = content.to_vec();
-                forged[at] ^= flip;
-                let mut sealed = Vec::new();
-                let mut sink = blocks::Sink::new(&mut sealed).expect("memory");
-                sink.bytes(&forged).expect("memory");
-                sink.finish().expect("memory");
-                if let Ok(mut index) = Index::read_from(&mut sealed.as_slice()) {
-                    let _ = index.search(&vec![0.1; index.config().dim], 3, &SearchParams::default(), None);
-                    if at % 16 == 0 {
-                        (0..300).for_each(|slot| _ = index.upsert(slot, &vec![0.2; index.config().dim]));
-                        index.merge(usize::MAX);
-                    }
+            let mut forged = written.clone();
+            forged[at] ^= flip;
+            if let Ok(mut index) = Index::read_from(&mut sealed(&forged).as_slice()) {
+                let _ = index.search(&vec![0.1; index.config().dim], 3, &SearchParams::default(), None);
+                if at % 16 == 0 {
+                    (0..300).for_each(|slot| _ = index.upsert(slot, &vec![0.2; index.config().dim]));
+                    index.merge(usize::MAX);
                 }
             }
         }
@@ -129,17 +143,53 @@ fn blocks_that_change_places_are_refused() {
     }
     let written = bytes(&index);
     assert_eq!(bytes(&Index::read_from(&mut written.as_slice()).expect("our own bytes")), written);
-    let block = 8 + BLOCK_BYTES;
+    let (first, block) = (PAGE_BYTES, BLOCK_BYTES);
     let mut swapped = written.clone();
-    swapped[12..12 + block].copy_from_slice(&written[12 + block..12 + 2 * block]);
-    swapped[12 + block..12 + 2 * block].copy_from_slice(&written[12..12 + block]);
+    swapped[first..first + block].copy_from_slice(&written[first + block..first + 2 * block]);
+    swapped[first + block..first + 2 * block].copy_from_slice(&written[first..first + block]);
     let refused = Index::read_from(&mut swapped.as_slice());
-    assert!(matches!(refused, Err(ReadError::Checksum { block: 0, .. })));
+    assert!(matches!(refused, Err(ReadError::Checksum { block: 1, .. })));
+}
+
+/// Rows of 256 kB, of which 64 are mapped at once.
+#[test]
+fn a_file_is_opened_as_it_lies_and_never_written() {
+    let dim = 65_536;
+    let config = Config { dim, metric: Metric::Euclid, kind: Kind::Flat, profile: Profile::default(), seed: 0 };
+    let vector = |slot: u32| (0..dim).map(|i| (slot as usize * 7 + i % 13) as f32).collect::<Vec<_>>();
+    let mut index = Index::new(config).expect("valid");
+    (0..70).for_each(|slot| index.upsert(slot, &vector(slot)).expect("valid"));
+    let written = bytes(&index);
+    let file = tempfile::tempfile().expect("a temporary folder");
+    file.write_all_at(&written, 0).expect("room");
+    let open = || Index::open(file.try_clone().expect("a handle"));
+    let mut opened = open().expect("our own file");
+    assert!(bytes(&opened) == written);
+    let row = dim * 4;
+    assert_eq!((opened.stats().vector_bytes, opened.stats().resident_vector_bytes), (70 * row, 6 * row));
+    for index in [&mut index, &mut opened] {
+        index.upsert(3, &vector(500)).expect("valid");
+        assert!(index.delete(5));
+        (70..75).for_each(|slot| index.upsert(slot, &vector(slot)).expect("valid"));
+        let hits = index.search(&vector(500), 1, &SearchParams::default(), None).expect("valid");
+        assert_eq!(hits.iter().map(|hit| (hit.slot, hit.distance)).collect::<Vec<_>>(), [(3, 0.0)]);
+    }
+    assert!(bytes(&opened) == bytes(&index));
+    assert!(bytes(&open().expect("the file is as it was")) == written);
+    // Behind it, and inside it.
+    file.write_all_at(b"!", written.len() as u64).expect("room");
+    assert!(matches!(open(), Err(ReadError::Longer)));
+    file.set_len(written.len() as u64 - 1).expect("a shorter file");
+    assert!(matches!(open(), Err(ReadError::Truncated { .. })));
+    file.write_all_at(b"!", 10_000_000).expect("a byte");
+    file.set_len(written.len() as u64).expect("a longer file");
+    assert!(matches!(open(), Err(ReadError::Checksum { block: 10, .. })));
 }
 
 /// An index of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by each version of this format: slot `i` at
 /// `(i, 0)`, every tenth deleted, 256 operations merged.
-const GOLDEN: [&[u8]; 2] = [include_bytes!("golden-v1.bin"), include_bytes!("golden-v2.bin")];
+const GOLDEN: [&[u8]; 3] =
+    [include_bytes!("golden-v1.bin"), include_bytes!("golden-v2.bin"), include_bytes!("golden-v3.bin")];
 
 #[test]
 fn every_version_is_read_for_ever() {
@@ -149,6 +199,6 @@ fn every_version_is_read_for_ever() {
         let ask = SearchParams { ef: Some(1), ..SearchParams::default() };
         let hits = index.search(&[101.2, 0.0], 2, &ask, None).expect("valid");
         assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
-        assert!(bytes(&index) == GOLDEN[1], "what was read is written in the newest version");
+        assert!(bytes(&index) == GOLDEN[2], "what was read is written in the newest version");
     }
 }

@@ -77,18 +77,19 @@ fn config(config: &Config, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
 
 fn points(points: &Points, dim: usize, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     sink.u32(points.nodes())?;
+    (0..points.nodes()).try_for_each(|node| sink.u32(points.slot_of(node)))?;
+    sink.u32(points.free().len() as u32)?;
+    points.free().iter().try_for_each(|node| sink.u32(*node))?;
+    sink.begin_bare()?;
+    let nothing = vec![0.0; dim];
     for node in 0..points.nodes() {
-        let slot = points.slot_of(node);
-        sink.u32(slot)?;
         // A free node weighs as much as any other, so that no short input can ask for much memory.
-        if slot == NO_SLOT {
-            sink.vector(&vec![0.0; dim])?;
-        } else {
-            sink.vector(&points.vectors.row(node))?;
+        match points.slot_of(node) {
+            NO_SLOT => sink.vector(&nothing)?,
+            _ => sink.vector(&points.vectors.row(node))?,
         }
     }
-    sink.u32(points.free().len() as u32)?;
-    points.free().iter().try_for_each(|node| sink.u32(*node))
+    sink.end_bare()
 }
 
 fn graph(graph: &Graph, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {

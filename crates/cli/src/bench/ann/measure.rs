@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use meridian_ann::{Index, Stats};
+use meridian_ann::{Index, Profile, Stats};
 use serde_json::json;
 
 use crate::demo::quantile;
@@ -29,12 +29,13 @@ pub(super) struct Measured {
 /// What building took.
 pub(super) struct Built {
     pub index: IndexKind,
+    pub profile: Profile,
     /// What happened to it before it was asked.
     pub state: &'static str,
     pub time: Duration,
     /// By which the memory of this process grew; none where the system does not tell.
     pub grown: Option<Resident>,
-    index_bytes: usize,
+    pub index_bytes: usize,
 }
 
 /// Memory of this process that is resident, in bytes.
@@ -53,6 +54,7 @@ impl Built {
         let Stats { resident_vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = index.stats();
         Self {
             index: kind,
+            profile: index.config().profile,
             state: "fresh",
             time,
             grown: resident().zip(before).map(|(now, before)| now.since(before)),
@@ -138,7 +140,7 @@ impl Measured {
     pub fn json(&self, args: &Args, (data, case): (&Data, &Case), choice: &Choice, built: &Built) -> String {
         let metric = format!("{:?}", args.metric).to_lowercase();
         let index = format!("{:?}", built.index).to_lowercase();
-        let profile = format!("{:?}", args.profile).to_lowercase();
+        let profile = format!("{:?}", built.profile).to_lowercase();
         let mut params: serde_json::Map<String, serde_json::Value> =
             args.set.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         params.extend(choice.name.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));

@@ -8,6 +8,7 @@ mod auto;
 mod case;
 mod churn;
 mod data;
+mod file;
 mod measure;
 mod setting;
 
@@ -84,6 +85,12 @@ pub struct Args {
     /// measure beside an index that is built of the same vectors at once.
     #[arg(long, value_name = "SHARE", value_parser = churn::turnover, conflicts_with_all = ["filter", "rounds", "truth"])]
     churn: Option<f64>,
+    /// Write the index to this file when it is built.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["churn", "open"])]
+    save: Option<PathBuf>,
+    /// Ask the index that `--save` wrote to this file in place of building one; its vectors are mapped from where they lie.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "set", "profile", "storage", "churn"])]
+    open: Option<PathBuf>,
     /// A line of JSON for each point in place of the table.
     #[arg(long)]
     json: bool,
@@ -95,7 +102,7 @@ pub struct Args {
 impl Args {
     fn storage(&self) -> StorageName {
         let by_profile = if self.profile == ProfileName::Memory { StorageName::File } else { StorageName::Memory };
-        self.storage.unwrap_or(by_profile)
+        if self.open.is_some() { StorageName::Mapped } else { self.storage.unwrap_or(by_profile) }
     }
 }
 
@@ -111,15 +118,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // Parameters are checked before anything long is begun.
     let set = named.map(|named| named.kind(&args.set, args.profile.into())).transpose()?;
     let data = Data::open(args)?;
-    let index = named.map_or_else(|| auto::choose(&data, args), Ok)?;
-    let kind = set.map_or_else(|| index.kind(&[], args.profile.into()), Ok)?;
     let k = usize::from(args.k);
-    if let Some(turnover) = args.churn {
-        return churn::run(args, &data, index, kind, turnover);
+    let (subject, built) = if let Some(path) = &args.open {
+        let (before, begun) = (resident(), Instant::now());
+        let (subject, index) = file::open(path, &data)?;
+        let built = Built { state: "opened", ..Built::new(&subject, index, begun, before) };
+        (subject, built)
+    } else {
+        let index = named.map_or_else(|| auto::choose(&data, args), Ok)?;
+        let kind = set.map_or_else(|| index.kind(&[], args.profile.into()), Ok)?;
+        if let Some(turnover) = args.churn {
+            return churn::run(args, &data, index, kind, turnover);
+        }
+        let (before, begun) = (resident(), Instant::now());
+        let subject = build(&data, 0, kind, args)?;
+        let built = Built::new(&subject, index, begun, before);
+        (subject, built)
+    };
+    if let Some(path) = &args.save {
+        file::save(&subject, path)?;
     }
-    let (before, begun) = (resident(), Instant::now());
-    let subject = build(&data, 0, kind, args)?;
-    let built = Built::new(&subject, index, begun, before);
     let report = Report { args, data: &data, index: &subject, built: &built };
     report.head();
     if args.rounds {
