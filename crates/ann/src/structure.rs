@@ -96,8 +96,11 @@ pub(crate) trait Structure: Sync {
     /// search.
     fn settle(&mut self, vectors: Vectors<'_>);
 
-    /// Whether searches can do without a node, as [`Ask::except`] asks.
+    /// Whether [`Self::without`] can be asked of a node.
     fn does_without(&self, node: u32) -> bool;
+
+    /// What a search says which does not accept a node, if that had never come in.
+    fn without<T>(&mut self, node: u32, vectors: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T;
 
     /// Efforts of a search that are worth trying, the least first.
     const EFFORTS: &[usize];

@@ -140,6 +140,19 @@ impl Structure for Hnsw {
         self.graph.level(node) == 0
     }
 
+    /// Who links to it links to the nearest of its links in exchange, as when it leaves: where it was in the way of others, these
+    /// would be linked to. Everything is as before afterwards.
+    fn without<T>(&mut self, node: u32, vectors: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T {
+        let measure = Measure { vectors, codes: self.codes.as_ref() };
+        let detours = self.graph.detours(node, measure, &mut self.target);
+        detours.iter().for_each(|(from, to)| self.graph.exchange(*from, node, *to));
+        self.refresh(vectors);
+        let found = search(self);
+        detours.iter().for_each(|(from, to)| self.graph.exchange(*from, *to, node));
+        self.refresh(vectors);
+        found
+    }
+
     const EFFORTS: &[usize] = &[10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896];
 
     /// As many places for each neighbour as are for one of ten.

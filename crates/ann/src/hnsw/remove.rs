@@ -36,6 +36,17 @@ impl Graph {
         self.rehang(orphans, parent, measure, target);
     }
 
+    /// Who links to a node on the lowest floor, each with the nearest of the node's links that it does not link to.
+    pub fn detours(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<(u32, u32)> {
+        let out = self.links(node, 0);
+        let detour = |from: u32| {
+            let links = self.links(from, 0);
+            let fresh = out.iter().copied().filter(|x| *x != from && !links.contains(x));
+            Some((from, measure.nearest(from, fresh, target)?))
+        };
+        self.incoming(node, 0).into_iter().filter_map(detour).collect()
+    }
+
     /// Links a node to the nearest of some that it does not link to.
     fn link_nearest(&mut self, node: u32, floor: usize, some: &[u32], measure: Measure<'_>, target: &mut Target) {
         let links = self.links(node, floor);

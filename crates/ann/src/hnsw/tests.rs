@@ -228,6 +228,53 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     assert!(off < 0.12, "{judged} estimates are off by {off:.3} on average");
 }
 
+/// A search that does without a node sees none who links to it, but to another in exchange; and leaves no trace.
+#[test]
+fn a_search_may_do_without_a_node() {
+    let dim = 200;
+    let vectors = clustered(3, 700, dim, 8);
+    let mut subject = Queued::new(dim, hnsw(dim, 4, 20, 1), VectorStorage::Memory);
+    (0..).zip(&vectors).for_each(|(slot, vector)| subject.upsert(slot, vector, space()));
+    subject.merge(usize::MAX, space());
+    let Queued { points, structure, .. } = &mut subject;
+    let vectors = Vectors { rows: &points.vectors, space: space() };
+    let mut signs = neighbours::Signs::default();
+    let all = |structure: &Hnsw, signs: &mut neighbours::Signs| {
+        let (rows, space) = (structure.neighbours.as_ref().expect("rows"), space());
+        let width = structure.codes.as_ref().expect("codes").width();
+        rows.aim(&vec![1.0; width], space.kernels(), signs);
+        let mut told = Vec::new();
+        for node in 0..points.nodes() {
+            told.push((node, structure.graph.links(node, 0).to_vec(), Vec::new()));
+            let links = &mut told.last_mut().expect("one was pushed").2;
+            rows.judge(node, 0.0, f32::INFINITY, signs, space.kernels(), |link, x| links.push((link, x.to_bits())));
+        }
+        told
+    };
+    let before = all(structure, &mut signs);
+    let mut exchanged = 0;
+    for node in 0..50 {
+        if !structure.does_without(node) {
+            continue;
+        }
+        let into = structure.graph.incoming(node, 0);
+        let during = structure.without(node, vectors, |structure| all(structure, &mut signs));
+        for ((from, links, row), (_, old, _)) in during.iter().zip(&before) {
+            let is_exchanged = old.contains(&node) && !links.contains(&node);
+            assert_eq!(links == old, !is_exchanged);
+            if is_exchanged {
+                exchanged += 1;
+                assert!(into.contains(from) && links.len() == old.len());
+                let fresh = links.iter().find(|link| !old.contains(link)).expect("one in exchange");
+                assert!(structure.graph.links(node, 0).contains(fresh) && row.iter().any(|(link, _)| link == fresh));
+                assert!(row.iter().all(|(link, _)| *link != node));
+            }
+        }
+        assert!(all(structure, &mut signs) == before);
+    }
+    assert!(exchanged > 200, "{exchanged} links");
+}
+
 #[test]
 fn threads_change_no_graph() {
     let bytes = |dim, threads| {

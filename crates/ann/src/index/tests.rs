@@ -380,8 +380,9 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
             Body::IvfPq(ivf) => &ivf.curve,
             Body::Flat(_) => unreachable!("not among the subjects"),
         };
-        assert_eq!((curve.points, curve.wanted), (8_000, 1_600), "{:?}", subject.config());
-        assert!(curve.found.last().is_some_and(|found| *found > 1_590), "the greatest effort finds all: {curve:?}");
+        assert!(curve.points == 8_000 && [1_600, 4_000].contains(&curve.wanted), "{:?}: {curve:?}", subject.config());
+        let most = curve.found.last().expect("efforts were tried");
+        assert!(most * 160 > curve.wanted * 159, "the greatest effort finds all: {curve:?}");
         for wanted in [0.9, 0.97] {
             let params = SearchParams { recall: Recall::new(wanted), ..SearchParams::default() };
             let mut found = 0;

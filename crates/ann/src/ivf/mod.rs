@@ -98,6 +98,11 @@ impl Structure for Ivf {
         true
     }
 
+    /// Nothing is found by other points.
+    fn without<T>(&mut self, _: u32, _: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T {
+        search(self)
+    }
+
     const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 
     /// The more lists, the more that must be compared again.

@@ -6,7 +6,7 @@ use crate::near::Near;
 use crate::points::NO_SLOT;
 use crate::space::Space;
 use crate::structure::{Ask, Structure, Vectors};
-use crate::tuning::{ASKED, Drawing, Piece};
+use crate::tuning::{ASKED, Drawing, Piece, SHORTLIST};
 
 use super::Queued;
 
@@ -16,7 +16,8 @@ const TRIES: u64 = 64;
 impl<S: Structure> Queued<S> {
     /// Does a piece of the work on the next curve. What is hidden counts: that depends on when blocks are merged.
     pub(super) fn draw(&mut self, space: Space) {
-        let mut drawing = self.drawing.take().unwrap_or_else(|| Drawing::new(self.points.len()));
+        let mut drawing =
+            self.drawing.take().unwrap_or_else(|| Drawing::new(self.points.len(), self.structure.codes().is_some()));
         if drawing.is_done() {
             self.curve = drawing.curve;
             return;
@@ -35,9 +36,13 @@ impl<S: Structure> Queued<S> {
         let is_held = |node: &u32| *node != query && self.points.slot_of(*node) != NO_SLOT;
         match drawing.next(nodes, S::EFFORTS.len()) {
             Piece::Compare(nodes) => {
-                let nodes: Vec<u32> = nodes.filter(is_held).collect();
+                let mut nodes: Vec<u32> = nodes.filter(is_held).collect();
                 match self.structure.codes() {
-                    Some(codes) => Comparison::new(codes, vector, space).each(&nodes, |near| drawing.compared(near)),
+                    Some(codes) => {
+                        let comparison = Comparison::new(codes, vector, space);
+                        comparison.sift(&mut nodes, SHORTLIST);
+                        comparison.each(&nodes, |near| drawing.compared(near));
+                    }
                     None => nodes.iter().for_each(|node| drawing.compared(Near::new(vectors.to(vector, *node), *node))),
                 }
             }
@@ -58,7 +63,8 @@ impl<S: Structure> Queued<S> {
                     is_filtered: false,
                     except: Some(query),
                 };
-                let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);
+                let find = |structure: &S| structure.find(&ask, |node| is_held(&node), vectors);
+                let mut found = self.structure.without(query, vectors, find);
                 if let Some(found) = &mut found {
                     found.sort_unstable();
                     found.truncate(ASKED);
