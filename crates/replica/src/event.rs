@@ -344,6 +344,8 @@ pub enum Backlog {
     None,
     /// Some.
     Short,
+    /// Some, and searches are under way that the next step must not keep others from joining.
+    Waiting,
     /// So many that searches, which scan them, take notice.
     Long,
 }

@@ -249,7 +249,7 @@ impl Replica {
         if state.applied() != applied || known.is_some_and(|(taken, right)| taken != right) {
             return;
         }
-        *self.state.write() = state;
+        self.replace_state(state);
         self.counters.snapshots_installed += 1;
         self.snapshots.newest = meta.index;
         self.snapshots.manifest = Some(snapshot.manifest.to_vec());

@@ -25,6 +25,7 @@ mod gateway;
 mod healing;
 mod links;
 mod log;
+mod merging;
 mod nodes;
 mod reads;
 mod reconcile;
@@ -34,6 +35,8 @@ mod settings;
 mod shard_calls;
 mod snapshots;
 mod tails;
+#[cfg(test)]
+mod testing;
 mod topology;
 pub mod volume;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use meridian_model::{OriginShard, ReplicaId};
 use meridian_raft::Raft;
-use meridian_shard::State;
+use meridian_shard::{PreparedIndex, State};
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
 use meridian_wire::topology::{Identity, ReplicaStatus};
-use parking_lot::{RwLock, RwLockReadGuard, RwLockUpgradableReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::consensus::Consensus;
 use crate::gateway::Gateway;
@@ -20,7 +20,7 @@ use crate::shard_calls::{Requester, Writes};
 use crate::snapshots::Snapshots;
 use crate::tails::Tails;
 use crate::topology::Membership;
-use crate::{Backlog, Command, Counters, Event, Now, Peer, Settings};
+use crate::{Command, Counters, Event, Now, Peer, Settings};
 
 /// One replica and its gateway.
 ///
@@ -32,6 +32,8 @@ pub struct Replica {
     pub(crate) now: Now,
     pub(crate) raft: Raft,
     pub(crate) state: Arc<RwLock<State>>,
+    /// A step of graph work on it that waits for searches to end.
+    pub(crate) place: Option<PreparedIndex>,
     pub(crate) out: Vec<Command>,
     pub(crate) counters: Counters,
     pub(crate) nodes: Nodes,
@@ -80,6 +82,7 @@ impl Replica {
             now,
             raft,
             state: Arc::new(RwLock::new(state)),
+            place: None,
             out: Vec::new(),
             counters: Counters::default(),
             nodes,
@@ -256,28 +259,6 @@ impl Replica {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.out_of_service.is_none() && !self.is_in_doubt() && self.draining.is_none() && self.consensus.caught_up
-    }
-
-    /// Merges one waiting vector into its graph. Call it when nothing else is to be done.
-    pub fn idle(&mut self) -> Backlog {
-        /// Vectors that wait, from which on they are worth more than the moments of others.
-        const MANY: usize = 1024;
-        // Readers may come in while a place is sought; other writers may not.
-        let state = self.state.upgradable_read();
-        if !state.can_merge_index() {
-            return Backlog::None;
-        }
-        let prepared = state.prepare_index();
-        let mut state = RwLockUpgradableReadGuard::upgrade(state);
-        match prepared {
-            Some(prepared) => state.merge_prepared(prepared),
-            None => _ = state.merge_index(1),
-        }
-        match state.pending_index() {
-            MANY.. => Backlog::Long,
-            _ if state.can_merge_index() => Backlog::Short,
-            _ => Backlog::None,
-        }
     }
 
     /// See [`State::diverge`].

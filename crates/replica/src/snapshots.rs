@@ -254,7 +254,7 @@ impl Replica {
                 self.snapshots.newest = meta.index;
                 self.snapshots.manifest = Some(snapshot.manifest.to_vec());
                 self.membership.replace(&meta);
-                *self.state.write() = crate::replica::prepared(&self.settings, state);
+                self.replace_state(crate::replica::prepared(&self.settings, state));
                 self.consensus.places.clear();
                 self.replaced();
             }

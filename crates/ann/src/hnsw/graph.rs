@@ -15,6 +15,9 @@ pub(crate) const NO_NODE: u32 = u32::MAX;
 /// Highest floor; with `m` of 2 one node in 65,536 would stand there.
 pub(crate) const MAX_LEVEL: usize = 16;
 
+/// Nodes that link to one from one side, for each link that has room at a node, from which on it is crowded.
+const CROWD: usize = 4;
+
 /// The links of one node on one upper floor.
 #[derive(Default)]
 struct Floor {
@@ -133,6 +136,11 @@ impl Graph {
         into.extend(&one_sided.0);
         into.sort_unstable();
         into
+    }
+
+    /// Whether so many link to a node on floor 0 that it takes long to tell all of them something.
+    pub fn is_crowded(&self, node: u32) -> bool {
+        self.one_sided[node as usize].0.len() > CROWD * self.room(0)
     }
 
     fn is_linked(&self, from: u32, to: u32, floor: usize) -> bool {

@@ -135,9 +135,9 @@ impl Structure for Hnsw {
         self.refresh(vectors);
     }
 
-    /// Those of the upper floors are where walks begin.
+    /// Those of the upper floors are where walks begin, and where many link to, many links would have to be exchanged.
     fn does_without(&self, node: u32) -> bool {
-        self.graph.level(node) == 0
+        self.graph.level(node) == 0 && !self.graph.is_crowded(node)
     }
 
     /// Who links to it links to the nearest of its links in exchange, as when it leaves: where it was in the way of others, these

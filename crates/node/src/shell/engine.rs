@@ -228,6 +228,9 @@ impl Engine {
 /// Times as long as a piece of graph work took, the engine leaves the processor to others.
 const SHARE_OF_OTHERS: u32 = 3;
 
+/// What a search takes, about: graph work looks again then whether one is still under way.
+const SEARCH: Duration = Duration::from_micros(200);
+
 /// The engine thread's own.
 struct Turn {
     replica: Replica,
@@ -292,6 +295,7 @@ impl Turn {
         let now = Instant::now();
         match backlog {
             Backlog::None => None,
+            Backlog::Waiting => Some(now + SEARCH),
             Backlog::Short => Some(now + (now - begun) * SHARE_OF_OTHERS),
             Backlog::Long => Some(now),
         }

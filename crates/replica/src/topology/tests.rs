@@ -1,31 +1,8 @@
-use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber, WallMillis};
-use meridian_wire::topology::Genesis;
+use meridian_model::WallMillis;
 
 use super::*;
-use crate::restore::Found;
-use crate::{Event, Now, Settings};
-
-fn identity(replica: u64, founders: u64) -> Identity {
-    let region = RegionName::new("us-east").unwrap();
-    let genesis = Genesis {
-        cluster: ClusterId(1),
-        region: region.clone(),
-        shard: ShardNumber::FIRST,
-        shards: 1,
-        primary: region,
-        primary_term: PrimaryTerm(1),
-    };
-    let member = |id| Member { replica: ReplicaId(id), address: format!("pod-{id}:8082") };
-    Identity { genesis, replica: ReplicaId(replica), founders: (1..=founders).map(member).collect() }
-}
-
-/// A replica that nobody speaks to.
-fn alone(identity: Identity) -> Replica {
-    let records = Replica::birth_records(&identity);
-    let found = Found { records: (0..).zip(records).collect(), ..Found::default() };
-    let now = Now { mono: Duration::ZERO, wall: WallMillis(1) };
-    Replica::restore(Settings::default(), identity, now, 1, found).unwrap()
-}
+use crate::testing::{alone, identity};
+use crate::{Event, Now};
 
 fn tell(replica: &mut Replica, call: TopologyCall) -> TopologyAnswer {
     let now = Now { mono: Duration::from_secs(9), wall: WallMillis(9_000) };
