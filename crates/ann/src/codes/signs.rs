@@ -1,11 +1,12 @@
 //! Codes of one bit a number: the sign (Gao and Long, SIGMOD 2024, "RaBitQ"). They say which of many nodes are worth comparing.
 //!
 //! A record: a bit a number, one for a positive one, filled up with zeros to whole words; then a word of two numbers: what a sum of
-//! products with signs is multiplied by to be an inner product, and the squared length.
+//! products with signs is multiplied by to be an inner product, and the squared length. Zeros fill it up to whole lines of the
+//! processor's cache where these are few: no record is then on a line more than it must be.
 
 use crate::kernels::bits::{PLANES, ROWS, WORDS};
 use crate::kernels::{Kernels, prefetch};
-use crate::memory::Rows;
+use crate::memory::{Line, Rows};
 use crate::near::Near;
 use crate::space::Space;
 
@@ -13,11 +14,17 @@ use super::{distance, inverse};
 
 /// Numbers of a word.
 const WORD: usize = 64;
+/// Words of a line.
+const LINE: usize = Line::BYTES / size_of::<u64>();
+/// Words of a record for one that may fill it up.
+const WORDS_A_FILLER: usize = 4;
 /// The largest number of a query.
 const LARGEST: f32 = 15.0;
 
 pub(super) struct Signs {
     width: usize,
+    /// Those of a record that hold bits.
+    words: usize,
     rows: Rows<u64>,
 }
 
@@ -34,7 +41,10 @@ pub(crate) struct SignQuery {
 
 impl Signs {
     pub fn new(width: usize) -> Self {
-        Self { width, rows: Rows::new(width.div_ceil(WORD) + 1) }
+        let words = width.div_ceil(WORD);
+        let lines = (words + 1).next_multiple_of(LINE);
+        let is_little = (lines - words - 1) * WORDS_A_FILLER <= words + 1;
+        Self { width, words, rows: Rows::new(if is_little { lines } else { words + 1 }) }
     }
 
     pub fn size(&self) -> usize {
@@ -48,6 +58,7 @@ impl Signs {
         let sum: f32 = rotated.iter().map(|x| x.abs()).sum();
         let factor = if sum > 0.0 { square / sum } else { 0.0 };
         record.push(u64::from(factor.to_bits()) << 32 | u64::from(square.to_bits()));
+        record.resize(self.rows.width(), 0);
         record
     }
 
@@ -81,7 +92,7 @@ impl Signs {
     }
 
     fn numbers(&self, node: u32) -> (f32, f32) {
-        numbers(self.rows.row(node).last().copied().unwrap_or(0))
+        numbers(self.rows.row(node)[self.words])
     }
 
     /// The nodes with about their distances.
@@ -92,8 +103,8 @@ impl Signs {
         let mut rows = self.fetch(nodes.chunks(ROWS).next());
         let mut next = self.fetch(nodes.chunks(ROWS).nth(1));
         for lot in nodes.chunks(ROWS) {
-            let sums = kernel(&rows, self.rows.width() - 1, &query.planes);
-            let last = rows.map(|row| row.last().copied().unwrap_or(0));
+            let sums = kernel(&rows, self.words, &query.planes);
+            let last = rows.map(|row| row.get(self.words).copied().unwrap_or(0));
             (rows, next) = (next, self.fetch(lots.next()));
             let distances: [f32; ROWS] = std::array::from_fn(|i| {
                 let (factor, square) = numbers(last[i]);

@@ -1,7 +1,6 @@
 //! One inverted list: nodes and their codes, in blocks of 32.
 
 use crate::kernels::fast_scan::{BLOCK_POINTS, LANE};
-use crate::kernels::prefetch;
 
 #[derive(Default)]
 pub(crate) struct List {
@@ -23,12 +22,6 @@ impl List {
 
     pub fn bytes(&self) -> usize {
         self.nodes.capacity() * 4 + self.codes.capacity() + self.bias.capacity() * 4
-    }
-
-    /// Asks for its beginning ahead of its use.
-    pub fn prefetch(&self) {
-        prefetch(&self.codes);
-        prefetch(&self.nodes);
     }
 
     /// Its blocks; `padded` bytes each.

@@ -2,6 +2,7 @@
 
 use crate::config::Metric;
 use crate::kernels::fast_scan::BLOCK_POINTS;
+use crate::kernels::prefetch;
 use crate::near::Near;
 use crate::space::Space;
 use crate::structure::Vectors;
@@ -9,7 +10,11 @@ use crate::structure::Vectors;
 use super::lists::Lists;
 use super::table::Table;
 
-/// Lists asked for before the one that is scanned.
+/// Blocks asked for before the one that is scanned, over the borders of lists. Asked for list by list they come in a rush that the
+/// processor has to wait for.
+const BLOCKS_AHEAD: usize = 4;
+
+/// Lists whose nodes are asked for before the one that is scanned.
 const LISTS_AHEAD: usize = 2;
 
 /// Keeps about the nearest `keep` of all it is offered, by estimates.
@@ -59,14 +64,18 @@ impl Lists {
         let table = Table::new(&self.codebook, query, space.metric());
         let square = if space.metric() == Metric::Euclid { (space.kernels().dot)(query, query) } else { 0.0 };
         let mut reservoir = Reservoir::new(rerank);
+        let blocks = |near: &Near| self.lists[near.id() as usize].blocks(self.codebook.padded());
+        let mut ahead = order.iter().take(nprobe).flat_map(blocks);
+        ahead.by_ref().take(BLOCKS_AHEAD).for_each(prefetch);
         for (done, near) in order.iter().enumerate() {
             if done >= nprobe && reservoir.nears.len() >= least {
                 break;
             }
             if let Some(next) = order.get(done + LISTS_AHEAD) {
-                self.lists[next.id() as usize].prefetch();
+                prefetch(self.lists[next.id() as usize].nodes());
             }
-            self.scan(near.id() as usize, near.distance() + square, &table, &accepts, &mut reservoir, space);
+            let scanned = || ahead.next().into_iter().for_each(prefetch);
+            self.scan((near.id() as usize, near.distance() + square), scanned, &table, &accepts, &mut reservoir, space);
         }
         reservoir.shrink();
         let mut nears = reservoir.nears;
@@ -99,8 +108,8 @@ impl Lists {
 
     fn scan(
         &self,
-        list: usize,
-        centroid: f32,
+        (list, centroid): (usize, f32),
+        mut scanned: impl FnMut(),
         table: &Table,
         accepts: &impl Fn(u32) -> bool,
         reservoir: &mut Reservoir,
@@ -111,6 +120,7 @@ impl Lists {
         let fast_scan = space.kernels().fast_scan;
         let mut sums = [0; BLOCK_POINTS];
         for (block, codes) in list.blocks(self.codebook.padded()).enumerate() {
+            scanned();
             let limit = (reservoir.worst - base - list.least_bias(block)) / table.step;
             if limit < 0.0 {
                 continue;
