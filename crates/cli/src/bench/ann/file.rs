@@ -6,30 +6,47 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use meridian_ann::{Index, Kind};
+use tempfile::NamedTempFile;
 
 use super::data::Data;
 use super::setting::IndexKind;
 
-/// Writes the index: all of it, or nothing.
-///
-/// # Errors
-/// When the file cannot be written.
-pub(super) fn save(index: &Index, path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        let mut out = BufWriter::new(&mut file);
-        index.write_to(&mut out)?;
-        out.flush()?;
-        drop(out);
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("write {}", path.display()))
+/// A file that an index will be written to: all of it, or nothing.
+pub(super) struct Saving<'a> {
+    path: &'a Path,
+    file: NamedTempFile,
 }
 
-/// The index that [`save`] wrote, with its vectors where they lie in the file.
+impl<'a> Saving<'a> {
+    /// Before the index is built, so that a long build is not lost where it cannot be written.
+    ///
+    /// # Errors
+    /// When there can be no file beside `path`, or `path` is a folder.
+    pub fn begin(path: &'a Path) -> anyhow::Result<Self> {
+        ensure!(!path.is_dir(), "{}: is a folder", path.display());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = NamedTempFile::new_in(folder).with_context(|| format!("write {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn end(self, index: &Index) -> anyhow::Result<()> {
+        let Self { path, mut file } = self;
+        let write = || -> std::io::Result<()> {
+            let mut out = BufWriter::new(&mut file);
+            index.write_to(&mut out)?;
+            out.flush()?;
+            drop(out);
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// The index that [`Saving`] wrote, with its vectors where they lie in the file.
 ///
 /// # Errors
 /// When the file is no index, is damaged, or is one of other vectors than these by number, length or metric.

@@ -119,6 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let set = named.map(|named| named.kind(&args.set, args.profile.into())).transpose()?;
     let data = Data::open(args)?;
     let k = usize::from(args.k);
+    let saving = args.save.as_deref().map(file::Saving::begin).transpose()?;
     let (subject, built) = if let Some(path) = &args.open {
         let (before, begun) = (resident(), Instant::now());
         let (subject, index) = file::open(path, &data)?;
@@ -135,8 +136,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let built = Built::new(&subject, index, begun, before);
         (subject, built)
     };
-    if let Some(path) = &args.save {
-        file::save(&subject, path)?;
+    if let Some(saving) = saving {
+        saving.end(&subject)?;
     }
     let report = Report { args, data: &data, index: &subject, built: &built };
     report.head();
