@@ -65,9 +65,7 @@ impl<'a, W: Write> Sink<'a, W> {
 
     /// From here on content lies without headers between, from the beginning of a page on.
     pub fn begin_bare(&mut self) -> io::Result<()> {
-        if !self.content.is_empty() {
-            self.flush()?;
-        }
+        self.end_block()?;
         let filling = filling(self.written);
         self.out.write_all(&[0; PAGE_BYTES][..filling])?;
         self.written += filling as u64;
@@ -77,10 +75,13 @@ impl<'a, W: Write> Sink<'a, W> {
 
     /// What lay without headers has its checksums behind it.
     pub fn end_bare(&mut self) -> io::Result<()> {
-        if !self.content.is_empty() {
-            self.flush()?;
-        }
+        self.end_block()?;
         self.bare.take().into_iter().flatten().try_for_each(|sum| self.u32(sum))
+    }
+
+    /// What follows begins a block.
+    fn end_block(&mut self) -> io::Result<()> {
+        if self.content.is_empty() { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -101,9 +102,7 @@ impl<'a, W: Write> Sink<'a, W> {
 
     /// Writes what is left, and the block that ends all.
     pub fn finish(mut self) -> io::Result<()> {
-        if !self.content.is_empty() {
-            self.flush()?;
-        }
+        self.end_block()?;
         self.flush()
     }
 }

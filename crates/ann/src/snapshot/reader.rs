@@ -108,33 +108,35 @@ fn points(dim: usize, place: Place, source: &mut Source<'_, impl Read>) -> Resul
         free.push(source.u32()?);
     }
     if source.version() >= 3 {
-        let numbers = u64::from(points.nodes()) * dim as u64;
-        match file.filter(|_| cfg!(target_endian = "little")) {
-            Some(file) => {
-                let start = source.bare(numbers, |_| {})?;
-                points.vectors = Originals::opened(dim, &file, start, points.nodes()).map_err(ReadError::Io)?;
-            }
-            None => {
-                let mut at = 0;
-                source.bare(numbers, |mut numbers| {
-                    while !numbers.is_empty() {
-                        let (now, later) = numbers.split_at(numbers.len().min(dim - at));
-                        vector[at..at + now.len()].copy_from_slice(now);
-                        (at, numbers) = (at + now.len(), later);
-                        if at == dim {
-                            points.vectors.push(&vector);
-                            at = 0;
-                        }
-                    }
-                })?;
-            }
-        }
+        vectors(&mut points, file, source)?;
     }
     if points.set_free(free) {
         Ok(points)
     } else {
         Err(source.invalid("the list of free nodes is not that of free nodes"))
     }
+}
+
+/// Vectors of all nodes, which lie bare: mapped from the file, if one is given that can be, else read.
+fn vectors(points: &mut Points, file: Option<File>, source: &mut Source<'_, impl Read>) -> Result<(), ReadError> {
+    let dim = points.vectors.dim();
+    let numbers = u64::from(points.nodes()) * dim as u64;
+    if let Some(file) = file.filter(|_| cfg!(target_endian = "little")) {
+        let start = source.bare(numbers, |_| {})?;
+        points.vectors = Originals::opened(dim, &file, start, points.nodes()).map_err(ReadError::Io)?;
+        return Ok(());
+    }
+    let mut row = Vec::with_capacity(dim);
+    source.bare(numbers, |numbers| {
+        for x in numbers {
+            row.push(*x);
+            if row.len() == dim {
+                points.vectors.push(&row);
+                row.clear();
+            }
+        }
+    })?;
+    Ok(())
 }
 
 fn graph(graph: &mut Graph, points: &Points, source: &mut Source<'_, impl Read>) -> Result<(), ReadError> {

@@ -29,13 +29,13 @@ pub(super) struct Measured {
 /// What building took.
 pub(super) struct Built {
     pub index: IndexKind,
-    pub profile: Profile,
+    profile: Profile,
     /// What happened to it before it was asked.
     pub state: &'static str,
     pub time: Duration,
     /// By which the memory of this process grew; none where the system does not tell.
     pub grown: Option<Resident>,
-    pub index_bytes: usize,
+    index_bytes: usize,
 }
 
 /// Memory of this process that is resident, in bytes.

@@ -123,7 +123,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (subject, built) = if let Some(path) = &args.open {
         let (before, begun) = (resident(), Instant::now());
         let (subject, index) = file::open(path, &data)?;
-        let built = Built { state: "opened", ..Built::new(&subject, index, begun, before) };
+        let mut built = Built::new(&subject, index, begun, before);
+        built.state = "opened";
         (subject, built)
     } else {
         let index = named.map_or_else(|| auto::choose(&data, args), Ok)?;
