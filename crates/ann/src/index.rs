@@ -45,7 +45,7 @@ enum PreparedPlace {
 pub struct SearchParams {
     /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it.
     pub ef: Option<usize>,
-    /// IVF-PQ: lists that are looked at; `2 √nlist` when absent. More find more and take longer.
+    /// IVF-PQ: lists that are looked at; `√nlist` when absent. More find more and take longer.
     pub nprobe: Option<usize>,
     /// Points that are compared by their vectors after their codes were, `k` at least. When absent, on lists `6 k + 100`; in a graph
     /// `2 k`, `6 k` in profile `memory`, those left out that cannot be among the `k` nearest by what codes may be wrong.
@@ -331,22 +331,40 @@ impl Index {
         params: &SearchParams,
         filter: Option<&Filter<'_>>,
     ) -> Result<Vec<Hit>, SearchError> {
+        let found = self.search_batch(&[query], k, params, filter).map_err(|(_, error)| error)?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// What [`Self::search`] finds for each of many queries. IVF-PQ answers some hundreds faster than one by one: a list that several
+    /// of them look at is read from memory once.
+    ///
+    /// # Errors
+    /// As [`Self::search`], with the place of the query.
+    pub fn search_batch(
+        &self,
+        queries: &[&[f32]],
+        k: usize,
+        params: &SearchParams,
+        filter: Option<&Filter<'_>>,
+    ) -> Result<Vec<Vec<Hit>>, (usize, SearchError)> {
         let expected = self.config.dim;
-        if query.len() != expected {
-            return Err(SearchError::Dim { found: query.len(), expected });
-        }
-        if let Some(at) = not_finite(query, self.space) {
-            return Err(SearchError::NotFinite { at });
+        for (nth, query) in queries.iter().enumerate() {
+            if query.len() != expected {
+                return Err((nth, SearchError::Dim { found: query.len(), expected }));
+            }
+            if let Some(at) = not_finite(query, self.space) {
+                return Err((nth, SearchError::NotFinite { at }));
+            }
         }
         if k == 0 {
-            return Ok(Vec::new());
+            return Ok(vec![Vec::new(); queries.len()]);
         }
         let found = match &self.body {
-            Body::Flat(flat) => flat.search(&self.space, query, k, filter),
-            Body::Hnsw(hnsw) => hnsw.search(self.space, query, k, params, filter),
-            Body::IvfPq(ivf) => ivf.search(self.space, query, k, params, filter),
+            Body::Flat(flat) => queries.iter().map(|query| flat.search(&self.space, query, k, filter)).collect(),
+            Body::Hnsw(hnsw) => hnsw.search(self.space, queries, k, params, filter),
+            Body::IvfPq(ivf) => ivf.search(self.space, queries, k, params, filter),
         };
-        Ok(self.space.hits(found))
+        Ok(found.into_iter().map(|found| self.space.hits(found)).collect())
     }
 
     /// The vector that the slot holds, as it was written.

@@ -42,6 +42,7 @@ impl<'a> Vectors<'a> {
 }
 
 /// What is asked of a structure.
+#[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub query: &'a [f32],
     /// Nodes wanted, 1 at least.
@@ -116,6 +117,17 @@ pub(crate) trait Structure: Sync {
 
     /// Near nodes, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>>;
+
+    /// [`Self::find`] for many queries in place of the one that is asked; None for all or for none.
+    fn find_all(
+        &self,
+        ask: &Ask<'_>,
+        queries: &[&[f32]],
+        accepts: impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+    ) -> Option<Vec<Vec<Near>>> {
+        queries.iter().map(|query| self.find(&Ask { query, ..*ask }, &accepts, vectors)).collect()
+    }
 
     /// Codes of single nodes, if it has them: cheaper to compare than vectors.
     fn codes(&self) -> Option<&Codes>;

@@ -497,3 +497,33 @@ fn answers_are_not_short_where_numbers_overflow() {
         }
     }
 }
+
+/// A batch of more queries than go through lists together, of which some are near and some apart.
+#[test]
+fn a_batch_finds_what_its_queries_find_one_by_one() {
+    let vectors = data(Metric::Cosine, 12, 3_000);
+    let queries: Vec<&[f32]> = vectors.iter().step_by(9).map(Vec::as_slice).collect();
+    for kind in [Kind::Flat, HNSW, Kind::IvfPq { nlist: Some(40), subquantizers: None }] {
+        let mut index = filled(Metric::Cosine, (kind, Profile::default()), &vectors);
+        (0..40).for_each(|slot| assert!(index.delete(slot)));
+        let few = |slot: u32| slot.is_multiple_of(7);
+        let filters = [None, Some(Filter::predicate(&few, 400))];
+        for filter in filters.iter().map(Option::as_ref) {
+            for params in
+                [SearchParams::default(), SearchParams { nprobe: Some(20), ..SearchParams::default() }, exact()]
+            {
+                let one_by_one: Vec<_> = queries.iter().map(|query| index.search(query, 5, &params, filter)).collect();
+                let together = index.search_batch(&queries, 5, &params, filter).expect("valid");
+                assert_eq!(together.into_iter().map(Ok).collect::<Vec<_>>(), one_by_one, "{kind:?}");
+            }
+        }
+        let ask = |queries: &[&[f32]], k| index.search_batch(queries, k, &SearchParams::default(), None);
+        assert_eq!(ask(&[], 5), Ok(Vec::new()));
+        assert_eq!(ask(&queries[..2], 0), Ok(vec![Vec::new(); 2]));
+        let expected = vectors[0].len();
+        assert_eq!(ask(&[queries[0], &[1.0]], 5), Err((1, SearchError::Dim { found: 1, expected })));
+        let mut odd = vectors[0].clone();
+        odd[1] = f32::NAN;
+        assert_eq!(ask(&[queries[0], queries[1], &odd], 5), Err((2, SearchError::NotFinite { at: 1 })));
+    }
+}

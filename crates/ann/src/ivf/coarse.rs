@@ -1,31 +1,63 @@
 //! The centroids of the lists.
 
+use crate::codes::inverse;
 use crate::kernels::Kernels;
-use crate::kernels::columns::ROWS;
+use crate::kernels::columns::{QUAD, ROWS};
+use crate::memory::Line;
 
-/// Centroids, kept by row and by column.
+/// The largest number of a byte, of either sign.
+const LARGEST: f32 = 127.0;
+/// What is added to a signed byte to store it.
+const BIAS: u8 = 128;
+
+/// Centroids, and the same as bytes: a query looks at all of those, and at few of these.
 pub(crate) struct Coarse {
     dim: usize,
     /// `lists x dim`.
     rows: Vec<f32>,
-    /// The same as [`crate::kernels::columns`] wants them; the last group is filled up with zeros.
-    columns: Vec<f32>,
-    /// By list: squared length.
+    /// Their mean. It is taken off before rows become bytes.
+    centre: Vec<f32>,
+    /// Bytes as [`crate::kernels::columns`] wants them; the last group is filled up.
+    columns: Vec<Line>,
+    /// By list: what a step of its bytes is.
+    steps: Vec<f32>,
+    /// By list: squared distance from the centre.
     squares: Vec<f32>,
+}
+
+/// How far centroids are from a vector, and room to find it.
+#[derive(Default)]
+pub(crate) struct Distances {
+    /// By list, what all have alike left out.
+    pub by_list: Vec<f32>,
+    shifted: Vec<f32>,
+    bytes: Vec<u8>,
+    sums: Vec<i32>,
 }
 
 impl Coarse {
     /// `rows.len()` is a multiple of `dim`.
     pub fn new(dim: usize, rows: Vec<f32>, kernels: &Kernels) -> Self {
-        let lists = rows.len() / dim;
-        let mut columns = vec![0.0; lists.div_ceil(ROWS) * ROWS * dim];
-        for (list, row) in rows.chunks_exact(dim).enumerate() {
-            for (i, x) in row.iter().enumerate() {
-                columns[(list / ROWS * dim + i) * ROWS + list % ROWS] = *x;
-            }
+        let (lists, quads) = (rows.len() / dim, dim.div_ceil(QUAD));
+        let mut centre = vec![0.0; dim];
+        for row in rows.chunks_exact(dim) {
+            centre.iter_mut().zip(row).for_each(|(sum, x)| *sum += x / lists as f32);
         }
-        let squares = rows.chunks_exact(dim).map(|row| (kernels.dot)(row, row)).collect();
-        Self { dim, rows, columns, squares }
+        let mut columns = vec![Line::ZERO; lists.div_ceil(ROWS) * quads];
+        let (mut steps, mut squares) = (Vec::with_capacity(lists), Vec::with_capacity(lists));
+        let mut bytes = vec![0; quads * QUAD];
+        for (list, row) in rows.chunks_exact(dim).enumerate() {
+            let shifted: Vec<f32> = row.iter().zip(&centre).map(|(x, centre)| x - centre).collect();
+            let step = (kernels.largest)(&shifted) / LARGEST;
+            (kernels.to_bytes)(&shifted, inverse(step), &mut bytes[..dim]);
+            let group = &mut columns[list / ROWS * quads..][..quads];
+            for (line, quad) in group.iter_mut().zip(bytes.as_chunks::<QUAD>().0) {
+                line.0[list % ROWS * QUAD..][..QUAD].copy_from_slice(quad);
+            }
+            steps.push(step);
+            squares.push((kernels.dot)(&shifted, &shifted));
+        }
+        Self { dim, rows, centre, columns, steps, squares }
     }
 
     pub fn len(&self) -> usize {
@@ -40,32 +72,81 @@ impl Coarse {
         &self.rows
     }
 
-    /// Squared length of a centroid.
-    pub fn square(&self, list: usize) -> f32 {
-        self.squares[list]
-    }
-
     pub fn bytes(&self) -> usize {
-        (self.rows.capacity() + self.columns.capacity() + self.squares.capacity()) * size_of::<f32>()
+        let numbers = self.rows.capacity() + self.centre.capacity() + self.steps.capacity() + self.squares.capacity();
+        numbers * size_of::<f32>() + self.columns.capacity() * Line::BYTES
     }
 
-    /// Inner products with all centroids, and some zeros behind them.
-    pub fn products(&self, vector: &[f32], kernels: &Kernels, out: &mut Vec<f32>) {
-        out.resize(self.len().div_ceil(ROWS) * ROWS, 0.0);
-        (kernels.columns)(vector, &self.columns, out);
+    /// About the squared Euclidean distances of all centroids: what bytes make wrong is a hundredth of the product of both
+    /// distances from the centre, at most.
+    pub fn squared_distances(&self, vector: &[f32], kernels: &Kernels, out: &mut Distances) {
+        out.shifted.clear();
+        out.shifted.extend(vector.iter().zip(&self.centre).map(|(x, centre)| x - centre));
+        self.products(kernels, out);
+        out.by_list.iter_mut().zip(&self.squares).for_each(|(product, square)| *product = square - 2.0 * *product);
     }
 
-    /// The list whose centroid is nearest by Euclid, ties by number. `products` is room to work in.
-    pub fn nearest(&self, vector: &[f32], kernels: &Kernels, products: &mut Vec<f32>) -> usize {
-        self.products(vector, kernels, products);
-        let distance = |list: usize| self.squares[list] - 2.0 * products[list];
-        let mut best = (0, distance(0));
-        for list in 1..self.len() {
-            let distance = distance(list);
-            if distance < best.1 {
-                best = (list, distance);
-            }
+    /// About the inner products with all centroids, with their sign turned.
+    pub fn negated_products(&self, vector: &[f32], kernels: &Kernels, out: &mut Distances) {
+        out.shifted.clear();
+        out.shifted.extend_from_slice(vector);
+        self.products(kernels, out);
+        out.by_list.iter_mut().for_each(|product| *product = -*product);
+    }
+
+    /// Inner products of what is in `shifted` with all centroids less their mean.
+    fn products(&self, kernels: &Kernels, out: &mut Distances) {
+        let step = (kernels.largest)(&out.shifted) / LARGEST;
+        out.bytes.clear();
+        out.bytes.resize(self.dim.next_multiple_of(QUAD), BIAS);
+        (kernels.to_bytes)(&out.shifted, inverse(step), &mut out.bytes[..self.dim]);
+        out.bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
+        let offset = i32::from(BIAS) * out.bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
+        out.sums.resize(self.len().div_ceil(ROWS) * ROWS, 0);
+        (kernels.columns)(out.bytes.as_chunks().0, &self.columns, &mut out.sums);
+        out.by_list.clear();
+        out.by_list
+            .extend(self.steps.iter().zip(&out.sums).map(|(of_list, sum)| of_list * step * (sum - offset) as f32));
+    }
+
+    /// The list whose centroid is nearest by Euclid, ties by number. `distances` are told for the vector.
+    pub fn nearest(&self, vector: &[f32], kernels: &Kernels, distances: &mut Distances) -> usize {
+        self.squared_distances(vector, kernels, distances);
+        least(&distances.by_list)
+    }
+
+    /// A second list for a vector which is on list `first`, by the distances that [`Self::nearest`] told: one that is near, and whose
+    /// centroid lies across the way from the first one, so that a query which the first hides the vector from sees it there (Sun et
+    /// al., NeurIPS 2023, "SOAR", equation 6 with a weight of 1). None for a vector that is its centroid. The distances are used up.
+    pub fn second(&self, vector: &[f32], first: usize, kernels: &Kernels, distances: &mut Distances) -> Option<usize> {
+        let away: Vec<f32> = vector.iter().zip(self.row(first)).map(|(x, centroid)| x - centroid).collect();
+        let square = (kernels.dot)(&away, &away);
+        if square <= 0.0 || !square.is_finite() {
+            return None;
         }
-        best.0
+        // From the centre, as the products are.
+        let here = (kernels.dot)(&away, &distances.shifted);
+        let near = std::mem::take(&mut distances.by_list);
+        distances.shifted = away;
+        self.products(kernels, distances);
+        for (product, distance) in distances.by_list.iter_mut().zip(&near) {
+            let along = here - *product;
+            *product = distance + along * along / square;
+        }
+        distances.by_list[first] = f32::INFINITY;
+        let second = least(&distances.by_list);
+        distances.by_list[second].is_finite().then_some(second)
     }
+}
+
+/// Where the least of them stands, the first of equal ones; 0 if all are infinite or none is a number.
+fn least(distances: &[f32]) -> usize {
+    let (groups, rest) = distances.as_chunks::<ROWS>();
+    let lesser = |a: f32, b: f32| if b < a { b } else { a };
+    let mut lanes = [f32::INFINITY; ROWS];
+    for group in groups {
+        lanes.iter_mut().zip(group).for_each(|(least, x)| *least = lesser(*least, *x));
+    }
+    let least = lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| lesser(least, *x));
+    distances.iter().position(|x| *x == least).unwrap_or(0)
 }

@@ -1,14 +1,14 @@
-//! All lists, and which list a node is on.
+//! All lists, and which lists a node is on: that of the nearest centroid, and where there are more a second one.
 
 use crate::config::Metric;
 use crate::kernels::Kernels;
 use crate::space::Space;
 
-use super::coarse::Coarse;
+use super::coarse::{Coarse, Distances};
 use super::codebook::Codebook;
 use super::list::List;
 
-/// Marks a node that is on no list.
+/// Marks the place of a node that is on no list, or on one alone.
 const NOWHERE: (u32, u32) = (u32::MAX, u32::MAX);
 
 /// What was learnt, and the points filed by it.
@@ -18,17 +18,20 @@ pub(crate) struct Lists {
     pub coarse: Coarse,
     pub codebook: Codebook,
     pub lists: Vec<List>,
-    /// By node: list and place.
-    places: Vec<(u32, u32)>,
+    /// By node: list and place, twice.
+    places: Vec<[(u32, u32); 2]>,
     /// Memory that filing works in.
     decoded: Vec<f32>,
 }
 
-/// Where a point is put, and how it is written there.
-pub(crate) struct Filing {
+/// A list that a point is put on, and how it is written there.
+pub(crate) struct Entry {
     pub list: usize,
     pub codes: Vec<u8>,
 }
+
+/// Where a point is put: on one list or on two.
+pub(crate) type Filing = Vec<Entry>;
 
 impl Lists {
     pub fn new(trained_for: usize, coarse: Coarse, codebook: Codebook) -> Self {
@@ -36,57 +39,64 @@ impl Lists {
         Self { trained_for, coarse, codebook, lists, places: Vec::new(), decoded: Vec::new() }
     }
 
-    /// The list of the nearest centroid, and the codes there.
+    /// The lists that a vector goes to, and its codes there.
     pub fn survey(&self, vector: &[f32], space: Space) -> Filing {
-        let list = self.coarse.nearest(vector, space.kernels(), &mut Vec::new());
-        let (mut rest, mut codes) = (Vec::new(), Vec::new());
-        residual(&self.coarse, list, vector, space.metric(), &mut rest);
-        match along(space.metric(), vector, space.kernels()) {
-            Some((weight, direction)) => self.codebook.encode_along(&rest, &direction, weight, &mut codes),
-            None => self.codebook.encode(&rest, &mut codes),
-        }
-        Filing { list, codes }
+        let (kernels, mut distances) = (space.kernels(), Distances::default());
+        let first = self.coarse.nearest(vector, kernels, &mut distances);
+        let second = self.coarse.second(vector, first, kernels, &mut distances);
+        let along = along(space.metric(), vector, kernels);
+        let mut rest = Vec::new();
+        let entry = |list: usize| {
+            let mut codes = Vec::new();
+            residual(&self.coarse, list, vector, space.metric(), &mut rest);
+            match &along {
+                Some((weight, direction)) => self.codebook.encode_along(&rest, direction, *weight, &mut codes),
+                None => self.codebook.encode(&rest, &mut codes),
+            }
+            Entry { list, codes }
+        };
+        [Some(first), second].into_iter().flatten().map(entry).collect()
     }
 
-    /// Puts a node on a list.
-    pub fn file(&mut self, node: u32, Filing { list, codes }: &Filing, space: Space) {
+    /// Puts a node on a list; false if it is on that one, or on two.
+    pub fn file(&mut self, node: u32, Entry { list, codes }: &Entry, space: Space) -> bool {
         let list = *list;
+        let at = node as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, [NOWHERE; 2]);
+        }
+        let places = &self.places[at];
+        let free = places.iter().position(|place| *place == NOWHERE);
+        let Some(free) = free.filter(|_| places.iter().all(|(other, _)| *other as usize != list)) else { return false };
         let bias = (space.metric() == Metric::Euclid).then(|| {
             self.codebook.decode(codes, &mut self.decoded);
             bias(self.coarse.row(list), &self.decoded, space.kernels())
         });
-        let at = self.lists[list].push(node, codes, bias, self.codebook.padded());
-        let node = node as usize;
-        if self.places.len() <= node {
-            self.places.resize(node + 1, NOWHERE);
-        }
-        self.places[node] = (list as u32, at as u32);
+        let place = self.lists[list].push(node, codes, bias, self.codebook.padded());
+        self.places[at][free] = (list as u32, place as u32);
+        true
     }
 
     /// Whether a node is on a list.
     pub fn holds(&self, node: u32) -> bool {
-        self.places.get(node as usize).is_some_and(|place| *place != NOWHERE)
+        self.places.get(node as usize).is_some_and(|places| *places != [NOWHERE; 2])
     }
 
     pub fn remove(&mut self, node: u32) {
-        let Some(place) = self.places.get_mut(node as usize) else { return };
-        let (list, at) = std::mem::replace(place, NOWHERE);
-        if (list, at) == NOWHERE {
-            return;
+        let Some(places) = self.places.get_mut(node as usize) else { return };
+        let places = std::mem::replace(places, [NOWHERE; 2]);
+        for (list, at) in places.into_iter().filter(|place| *place != NOWHERE) {
+            let (parts, padded) = (self.codebook.parts(), self.codebook.padded());
+            let Some(moved) = self.lists[list as usize].swap_remove(at as usize, parts, padded) else { continue };
+            let places = &mut self.places[moved as usize];
+            places.iter_mut().filter(|place| place.0 == list).for_each(|place| place.1 = at);
         }
-        let moved = self.lists[list as usize].swap_remove(at as usize, self.codebook.parts(), self.codebook.padded());
-        if let Some(moved) = moved {
-            self.places[moved as usize] = (list, at);
-        }
-    }
-
-    /// All nodes on lists.
-    pub fn nodes(&self) -> impl Iterator<Item = u32> {
-        self.lists.iter().flat_map(|list| list.nodes().iter().copied())
     }
 
     pub fn bytes(&self) -> usize {
-        self.lists.iter().map(List::bytes).sum::<usize>() + self.coarse.bytes() + self.places.capacity() * 8
+        self.lists.iter().map(List::bytes).sum::<usize>()
+            + self.coarse.bytes()
+            + self.places.capacity() * size_of::<[(u32, u32); 2]>()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Inverted lists with product codes of 4 bits, and exact distances for the best of them.
 //!
-//! - `coarse`: the centroids of the lists; `list`, `lists`: who is filed where, and by which codes;
+//! - `coarse`: the centroids of the lists; `list`, `lists`: who is filed where, on two lists each, and by which codes;
 //! - `codebook`: what codes stand for; `table`: what they are worth to one query;
-//! - `training`: how centroids and codebook are learnt; `search`: what a query does with all of it.
+//! - `training`: how centroids and codebook are learnt; `search`, `reservoir`: what a query does with all of it.
 //!
 //! Lists are learnt anew when there are twice as many points as the last time. Until they are first learnt, searches compare
 //! with every point.
@@ -11,6 +11,7 @@ mod coarse;
 mod codebook;
 mod list;
 mod lists;
+mod reservoir;
 mod search;
 mod table;
 #[cfg(test)]
@@ -27,7 +28,8 @@ use crate::tuning::ASKED;
 
 pub(crate) use coarse::Coarse;
 pub(crate) use codebook::Codebook;
-pub(crate) use lists::{Filing, Lists};
+pub(crate) use lists::{Entry, Filing, Lists};
+use search::Plan;
 use training::Training;
 
 /// Points from which on lists are worth learning: comparing with fewer takes less than a tenth of a millisecond.
@@ -35,6 +37,12 @@ const FEWEST: usize = 2_048;
 
 /// Points of a list, below which it is not worth having.
 const FEWEST_A_LIST: usize = 16;
+
+/// Lists for the square root of the number of points.
+const LISTS_A_ROOT: usize = 8;
+
+/// Lists that a point is on, at most.
+const ENTRIES: usize = 2;
 
 /// Codes that are looked at in the time of one exact distance, about: what the plan weighs against a scan.
 const CODES_A_DISTANCE: usize = 8;
@@ -59,7 +67,7 @@ impl Ivf {
 
     /// How many lists `points` points are filed on.
     fn lists_for(&self, points: usize) -> usize {
-        self.nlist.unwrap_or_else(|| 4 * points.isqrt()).clamp(1, points.div_ceil(FEWEST_A_LIST))
+        self.nlist.unwrap_or_else(|| LISTS_A_ROOT * points.isqrt()).clamp(1, points.div_ceil(FEWEST_A_LIST))
     }
 
     fn is_due(&self, points: &Points) -> bool {
@@ -82,7 +90,9 @@ impl Structure for Ivf {
 
     fn insert(&mut self, node: u32, survey: &Option<Filing>, vectors: Vectors<'_>) {
         if let (Some(lists), Some(filing)) = (&mut self.lists, survey) {
-            lists.file(node, filing, vectors.space);
+            filing.iter().for_each(|entry| {
+                lists.file(node, entry, vectors.space);
+            });
         }
     }
 
@@ -127,9 +137,19 @@ impl Structure for Ivf {
     }
 
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
+        self.find_all(ask, &[ask.query], accepts, vectors)?.pop()
+    }
+
+    fn find_all(
+        &self,
+        ask: &Ask<'_>,
+        queries: &[&[f32]],
+        accepts: impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+    ) -> Option<Vec<Vec<Near>>> {
         let lists = self.lists.as_ref()?;
         let nlist = lists.coarse.len();
-        let nprobe = ask.params.nprobe.unwrap_or(2 * nlist.isqrt()).clamp(1, nlist);
+        let nprobe = ask.params.nprobe.unwrap_or(nlist.isqrt()).clamp(1, nlist);
         let rerank = ask
             .params
             .rerank
@@ -138,12 +158,14 @@ impl Structure for Ivf {
         // The nearest that match lie further apart the fewer they are.
         let share = ask.matching as f32 / ask.points as f32;
         let nprobe = ((nprobe as f32 / share.sqrt()) as usize).clamp(nprobe, nlist);
-        if ask.matching <= rerank.saturating_add(nprobe * ask.points / nlist / CODES_A_DISTANCE) {
+        if ask.matching <= rerank.saturating_add(nprobe * ENTRIES * ask.points / nlist / CODES_A_DISTANCE) {
             return None;
         }
         // Where fewer match than was thought, the lists looked at held few of them.
-        let least = if ask.is_filtered { rerank } else { ask.k };
-        Some(lists.search(ask.query, nprobe, rerank, least, accepts, vectors))
+        let enough = ask.k.saturating_mul(ENTRIES);
+        let rerank = rerank.max(enough);
+        let least = if ask.is_filtered { rerank } else { enough };
+        Some(lists.search(queries, Plan { nprobe, rerank, least }, accepts, vectors))
     }
 
     /// Those of single points are not read: they lie in blocks.
@@ -153,7 +175,7 @@ impl Structure for Ivf {
 
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {
         match &self.lists {
-            Some(lists) => lists.nodes().filter(|node| is_live(*node)).count(),
+            Some(lists) => (0..points.nodes()).filter(|node| lists.holds(*node) && is_live(*node)).count(),
             None => (0..points.nodes()).filter(|node| is_live(*node)).count(),
         }
     }

@@ -34,6 +34,85 @@ fn a_list_gives_back_the_codes_it_was_given() {
     }
 }
 
+/// By what bytes say; exactly, as it is defined.
+#[test]
+fn centroids_as_bytes_are_about_as_far_as_they_are() {
+    let dim = 10;
+    let mut rng = Rng::new(5);
+    for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
+        let kernels = set.kernels().expect("supported");
+        // All far from the origin, and one number much larger than the others.
+        let mut near =
+            || -> Vec<f32> { (0..dim).map(|i| 1_000.0 + rng.normal() * if i == 3 { 50.0 } else { 1.0 }).collect() };
+        let rows: Vec<f32> = (0..37).flat_map(|_| near()).collect();
+        let coarse = Coarse::new(dim, rows, &kernels);
+        for _ in 0..50 {
+            let x = near();
+            let mut distances = coarse::Distances::default();
+            coarse.squared_distances(&x, &kernels, &mut distances);
+            let exact: Vec<f32> = (0..37).map(|list| (kernels.squared_euclid)(&x, coarse.row(list))).collect();
+            let alike = exact[0] - distances.by_list[0];
+            for (told, exact) in distances.by_list.iter().zip(&exact) {
+                assert!((told + alike - exact).abs() < 100.0, "{told} + {alike} beside {exact}");
+            }
+            let least = exact.iter().copied().fold(f32::INFINITY, f32::min);
+            let first = coarse.nearest(&x, &kernels, &mut distances);
+            assert!(exact[first] < least + 50.0, "{} beside {least}", exact[first]);
+            let away: Vec<f32> = x.iter().zip(coarse.row(first)).map(|(x, c)| x - c).collect();
+            let loss = |list: usize| {
+                let along: f32 = x.iter().zip(coarse.row(list)).zip(&away).map(|((x, c), away)| (x - c) * away).sum();
+                exact[list] + along * along / away.iter().map(|x| x * x).sum::<f32>()
+            };
+            let least = (0..37).filter(|list| *list != first).map(loss).fold(f32::INFINITY, f32::min);
+            let second = coarse.second(&x, first, &kernels, &mut distances).expect("there are others");
+            assert!(second != first && loss(second) < least + 100.0, "{} beside {least}", loss(second));
+        }
+        let centroid = coarse.row(7).to_vec();
+        let mut distances = coarse::Distances::default();
+        assert_eq!(coarse.nearest(&centroid, &kernels, &mut distances), 7);
+        assert_eq!(coarse.second(&centroid, 7, &kernels, &mut distances), None, "nothing is far from its centroid");
+    }
+}
+
+/// Every node stands where its places say, once on a list and on two at most, whatever came and went.
+#[test]
+fn nodes_stand_where_their_places_say() {
+    let (dim, space) = (6, Space::best(Metric::Euclid));
+    let mut rng = Rng::new(6);
+    let rows = (0..9 * dim).map(|_| rng.normal()).collect();
+    let mut lists = Lists::new(0, Coarse::new(dim, rows, space.kernels()), Codebook::new(dim, 3));
+    let mut held = vec![false; 300];
+    for _ in 0..4_000 {
+        let node = rng.below(300) as u32;
+        if std::mem::replace(&mut held[node as usize], rng.below(2) == 0) {
+            lists.remove(node);
+        }
+        if held[node as usize] {
+            let filing = lists.survey(&vector(&mut rng, dim), space);
+            assert_eq!(filing.len(), ENTRIES);
+            assert!(filing.iter().all(|entry| lists.file(node, entry, space)));
+            assert!(!lists.file(node, &filing[0], space), "it stands on that list");
+        }
+    }
+    assert!((0..300).all(|node| lists.holds(node) == held[node as usize]));
+    let mut entries: Vec<(u32, usize)> = lists
+        .lists
+        .iter()
+        .enumerate()
+        .flat_map(|(at, list)| list.nodes().iter().map(move |node| (*node, at)))
+        .collect();
+    entries.sort_unstable();
+    let count = entries.len();
+    entries.dedup();
+    assert_eq!((entries.len(), count), (count, ENTRIES * held.iter().filter(|held| **held).count()));
+    // What is removed is found by its place, and no other.
+    for node in (0..300).filter(|node| held[*node as usize]) {
+        lists.remove(node);
+        assert!(lists.lists.iter().all(|list| !list.nodes().contains(&node)));
+    }
+    assert!(lists.lists.iter().all(|list| list.len() == 0));
+}
+
 /// What the table says of a code is the distance to what the code stands for, up to the rounding of bytes.
 #[test]
 fn tables_measure_the_distance_to_decoded_vectors() {

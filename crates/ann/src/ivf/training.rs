@@ -6,7 +6,7 @@
 use crate::points::{NO_SLOT, Points};
 use crate::space::Space;
 
-use super::coarse::Coarse;
+use super::coarse::{Coarse, Distances};
 use super::codebook::{Codebook, VALUES, least};
 use super::lists::{Lists, residual};
 
@@ -27,7 +27,7 @@ pub(crate) struct Training {
     parts: usize,
     sample: Vec<u32>,
     phase: Phase,
-    products: Vec<f32>,
+    distances: Distances,
 }
 
 enum Phase {
@@ -48,7 +48,7 @@ impl Training {
         let sample = every(&live, lists * SAMPLES_A_LIST);
         let rows = every(&sample, lists).iter().flat_map(|node| points.vectors.row(*node).into_owned()).collect();
         let phase = Phase::cluster(0, Coarse::new(points.vectors.dim(), rows, space.kernels()));
-        Self { trained_for: live.len(), parts, sample, phase, products: Vec::new() }
+        Self { trained_for: live.len(), parts, sample, phase, distances: Distances::default() }
     }
 
     /// Does a piece of the work; gives the lists when all of it is done.
@@ -59,7 +59,7 @@ impl Training {
                 let piece = &self.sample[at..self.sample.len().min(at + PIECE)];
                 for node in piece {
                     let vector = &*points.vectors.row(*node);
-                    let list = coarse.nearest(vector, space.kernels(), &mut self.products);
+                    let list = coarse.nearest(vector, space.kernels(), &mut self.distances);
                     counts[list] += 1;
                     sums[list * dim..][..dim].iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
                 }
@@ -81,7 +81,7 @@ impl Training {
                 let mut row = Vec::new();
                 for node in piece {
                     let vector = &*points.vectors.row(*node);
-                    let list = coarse.nearest(vector, space.kernels(), &mut self.products);
+                    let list = coarse.nearest(vector, space.kernels(), &mut self.distances);
                     residual(&coarse, list, vector, space.metric(), &mut row);
                     rows.extend_from_slice(&row);
                 }
@@ -104,7 +104,9 @@ impl Training {
                 let end = points.nodes().min(at + PIECE as u32);
                 for node in (at..end).filter(|node| points.slot_of(*node) != NO_SLOT) {
                     let filing = lists.survey(&points.vectors.row(node), space);
-                    lists.file(node, &filing, space);
+                    filing.iter().for_each(|entry| {
+                        lists.file(node, entry, space);
+                    });
                 }
                 if end == points.nodes() {
                     return Ok(*lists);

@@ -1,22 +1,25 @@
-//! One vector against 16 rows that are stored by column: the inner products need no sum across lanes.
-//!
-//! Number `i` of row `r` stands at `16 i + r`. Each product is summed in the order of the numbers with fused multiply-add, so
-//! the twins agree bit by bit.
+//! One vector against 16 rows that are stored by column, four numbers of each at a time: the inner products need no sum across
+//! lanes. Bytes by bytes, so sums are integers and all twins agree.
+
+use crate::memory::Line;
 
 /// Rows side by side.
 pub(crate) const ROWS: usize = 16;
+/// Numbers of a row that lie together.
+pub(crate) const QUAD: usize = 4;
 
-/// Inner products of `vector` with each row of each group of 16: `columns.len() == groups * vector.len() * 16`,
-/// `out.len() == groups * 16`.
-pub(crate) type Columns = fn(vector: &[f32], columns: &[f32], out: &mut [f32]);
+/// Inner products of `vector` (signed bytes) with each row (unsigned bytes) of each group of 16. Line `i` of a group has the numbers
+/// from `4 i` on of row `r` at `4 r`: `columns.len() == groups * vector.len()`, `out.len() == groups * 16`. A row has 65,792
+/// numbers at most (then no sum exceeds `i32`).
+pub(crate) type Columns = fn(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]);
 
 /// The definition.
-pub(super) fn scalar(vector: &[f32], columns: &[f32], out: &mut [f32]) {
-    out.fill(0.0);
-    for (group, out) in columns.chunks_exact(vector.len() * ROWS).zip(out.chunks_exact_mut(ROWS)) {
-        for (x, column) in vector.iter().zip(group.chunks_exact(ROWS)) {
-            for (sum, y) in out.iter_mut().zip(column) {
-                *sum = x.mul_add(*y, *sum);
+pub(super) fn scalar(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
+    out.fill(0);
+    for (group, out) in columns.chunks_exact(vector.len()).zip(out.chunks_exact_mut(ROWS)) {
+        for (x, line) in vector.iter().zip(group) {
+            for (sum, y) in out.iter_mut().zip(line.0.as_chunks::<QUAD>().0) {
+                *sum += x.iter().zip(y).map(|(x, y)| i32::from(x.cast_signed()) * i32::from(*y)).sum::<i32>();
             }
         }
     }
@@ -27,59 +30,66 @@ pub(super) fn scalar(vector: &[f32], columns: &[f32], out: &mut [f32]) {
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::ROWS;
+    use super::{QUAD, ROWS};
+    use crate::memory::Line;
 
-    macro_rules! columns {
-        ($name:ident, $features:literal, $width:literal, $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
-            /// As many registers as hide the latency of a fused multiply-add: 64 rows at once where there are as many.
-            #[target_feature(enable = $features)]
-            pub fn $name(vector: &[f32], columns: &[f32], out: &mut [f32]) {
-                let (dim, groups) = (vector.len(), out.len() / ROWS);
-                assert_eq!(columns.len(), groups * dim * ROWS, "rows by column");
-                let stride = dim * ROWS;
-                let mut group = 0;
-                while group < groups {
-                    let together = (groups - group).min(4);
-                    let mut sums = [$zero(); 4 * ROWS / $width];
-                    for (i, x) in vector.iter().enumerate() {
-                        let x = $set(*x);
-                        for (at, sum) in sums.iter_mut().enumerate().take(together * ROWS / $width) {
-                            let place = (group + at * $width / ROWS) * stride + i * ROWS + at * $width % ROWS;
-                            // SAFETY: `place + $width` lies inside its group's column `i`, and the groups inside `columns`.
-                            let y = unsafe { $load(columns.as_ptr().add(place)) };
-                            *sum = $fma(x, y, *sum);
-                        }
-                    }
-                    for (at, sum) in sums.iter().enumerate().take(together * ROWS / $width) {
-                        // SAFETY: `out` has 16 numbers for each group.
-                        unsafe { $store(out.as_mut_ptr().add(group * ROWS + at * $width), *sum) };
-                    }
-                    group += together;
+    /// Widens to 16 bits: products of bytes in pairs would not fit in them.
+    #[target_feature(enable = "avx2")]
+    pub fn avx2(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
+        for (group, out) in columns.chunks_exact(vector.len()).zip(out.as_chunks_mut::<ROWS>().0) {
+            // Of four rows each, two sums a row.
+            let mut sums = [_mm256_setzero_si256(); 4];
+            for (x, line) in vector.iter().zip(group) {
+                let x = _mm256_cvtepi8_epi16(_mm_set1_epi32(i32::from_le_bytes(*x)));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: a line has 64 bytes, and `16 i + 16` is 64 at most.
+                    let y = unsafe { _mm_load_si128(line.0.as_ptr().add(16 * i).cast()) };
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_cvtepu8_epi16(y), x));
                 }
             }
-        };
+            for half in 0..2 {
+                // Rows 0, 1, 4, 5 and 2, 3, 6, 7 of the half.
+                let pairs = _mm256_hadd_epi32(sums[2 * half], sums[2 * half + 1]);
+                let sums = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
+                // SAFETY: `half` is 0 or 1, so 8 numbers of the 16 stand behind.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(8 * half).cast(), sums) };
+            }
+        }
     }
 
-    columns!(
-        avx2,
-        "avx2,fma",
-        8,
-        _mm256_setzero_ps,
-        _mm256_set1_ps,
-        _mm256_loadu_ps,
-        _mm256_fmadd_ps,
-        _mm256_storeu_ps
-    );
-    columns!(
-        avx512,
-        "avx512f",
-        16,
-        _mm512_setzero_ps,
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_fmadd_ps,
-        _mm512_storeu_ps
-    );
+    /// Groups at once where there are as many: as many registers as hide the latency of a step.
+    const TOGETHER: usize = 4;
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub fn avx512(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
+        let mut groups = columns.chunks_exact(vector.len() * TOGETHER);
+        let (together, last) = out.split_at_mut(groups.len() * TOGETHER * ROWS);
+        for (columns, out) in groups.by_ref().zip(together.chunks_exact_mut(TOGETHER * ROWS)) {
+            multiply::<TOGETHER>(vector, columns, out);
+        }
+        for (columns, out) in groups.remainder().chunks_exact(vector.len()).zip(last.chunks_exact_mut(ROWS)) {
+            multiply::<1>(vector, columns, out);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn multiply<const GROUPS: usize>(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
+        assert!(columns.len() == GROUPS * vector.len() && out.len() == GROUPS * ROWS, "whole groups");
+        let mut sums = [_mm512_setzero_si512(); GROUPS];
+        for (i, x) in vector.iter().enumerate() {
+            let x = _mm512_set1_epi32(i32::from_le_bytes(*x));
+            for (group, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `i` is less than the length of the vector, and there are as many lines in each of the groups.
+                let y = unsafe { _mm512_load_si512(columns.as_ptr().add(group * vector.len() + i).cast()) };
+                *sum = _mm512_dpbusd_epi32(*sum, y, x);
+            }
+        }
+        for (group, sum) in sums.into_iter().enumerate() {
+            // SAFETY: `out` has 16 numbers for each group.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(group * ROWS).cast(), sum) };
+        }
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -87,49 +97,31 @@ pub(super) mod x86 {
 pub(super) mod aarch64 {
     use std::arch::aarch64::*;
 
-    use super::ROWS;
+    use super::{QUAD, ROWS};
+    use crate::memory::Line;
 
-    /// `f32` in a register.
-    const WIDTH: usize = 4;
-    /// Groups at once where there are as many: their sums fill half of the registers and hide the latency of a fused
-    /// multiply-add.
-    const TOGETHER: usize = 4;
-
+    /// Takes 128 off each stored byte, so that products fit in 16 bits; 128 times the sum of the vector makes up for it.
     #[target_feature(enable = "neon")]
-    pub fn neon(vector: &[f32], columns: &[f32], out: &mut [f32]) {
-        let (stride, groups) = (vector.len() * ROWS, out.len() / ROWS);
-        assert_eq!(columns.len(), groups * stride, "rows by column");
-        let together = groups - groups % TOGETHER;
-        let (columns, last) = columns.split_at(together * stride);
-        let (out, last_out) = out.split_at_mut(together * ROWS);
-        for (columns, out) in columns.chunks_exact(TOGETHER * stride).zip(out.chunks_exact_mut(TOGETHER * ROWS)) {
-            multiply::<TOGETHER>(vector, columns, out);
-        }
-        for (columns, out) in last.chunks_exact(stride).zip(last_out.chunks_exact_mut(ROWS)) {
-            multiply::<1>(vector, columns, out);
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn multiply<const GROUPS: usize>(vector: &[f32], columns: &[f32], out: &mut [f32]) {
-        let stride = vector.len() * ROWS;
-        assert!(columns.len() == GROUPS * stride && out.len() == GROUPS * ROWS, "whole groups");
-        let mut sums = [[vdupq_n_f32(0.0); ROWS / WIDTH]; GROUPS];
-        for (i, x) in vector.iter().enumerate() {
-            let x = vdupq_n_f32(*x);
-            for (group, sums) in sums.iter_mut().enumerate() {
-                for (part, sum) in sums.iter_mut().enumerate() {
-                    let place = group * stride + i * ROWS + part * WIDTH;
-                    // SAFETY: `place + WIDTH` lies inside its group's column `i`, and the groups inside `columns`.
-                    let y = unsafe { vld1q_f32(columns.as_ptr().add(place)) };
-                    *sum = vfmaq_f32(*sum, x, y);
+    pub fn neon(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
+        let taken_off = 128 * vector.as_flattened().iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
+        for (group, out) in columns.chunks_exact(vector.len()).zip(out.as_chunks_mut::<ROWS>().0) {
+            // Of two rows each, two sums a row.
+            let mut sums = [[vdupq_n_s32(0); 2]; 4];
+            for (x, line) in vector.iter().zip(group) {
+                let x = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(*x)));
+                for (i, [low, high]) in sums.iter_mut().enumerate() {
+                    // SAFETY: a line has 64 bytes, and `16 i + 16` is 64 at most.
+                    let y = unsafe { vld1q_u8(line.0.as_ptr().add(16 * i)) };
+                    let y = vreinterpretq_s8_u8(veorq_u8(y, vdupq_n_u8(128)));
+                    *low = vpadalq_s16(*low, vmull_s8(vget_low_s8(x), vget_low_s8(y)));
+                    *high = vpadalq_s16(*high, vmull_high_s8(x, y));
                 }
             }
-        }
-        for (at, sum) in sums.as_flattened().iter().enumerate() {
-            // SAFETY: `out` has 16 numbers for each group.
-            unsafe { vst1q_f32(out.as_mut_ptr().add(at * WIDTH), *sum) };
+            for (i, [low, high]) in sums.into_iter().enumerate() {
+                let sums = vaddq_s32(vpaddq_s32(low, high), vdupq_n_s32(taken_off));
+                // SAFETY: `4 i + 4` is 16 at most.
+                unsafe { vst1q_s32(out.as_mut_ptr().add(4 * i), sums) };
+            }
         }
     }
 }

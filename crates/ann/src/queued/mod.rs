@@ -3,6 +3,7 @@
 //! Here is what writes and merges do; `search` is what queries do, `draw` the work on the curve of recall.
 
 mod draw;
+mod marks;
 mod search;
 
 use std::borrow::Cow;
@@ -13,6 +14,8 @@ use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
 use crate::structure::{Structure, Vectors};
 use crate::tuning::{Curve, Drawing};
+
+use marks::Marks;
 
 /// Steps that a write takes then. An operation becomes two at most.
 const STEPS_A_WRITE: usize = 4;
@@ -35,7 +38,7 @@ pub(crate) struct Queued<S: Structure> {
     pub curve: Curve,
     drawing: Option<Drawing>,
     /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
-    hidden: Vec<bool>,
+    hidden: Marks,
     /// Slots that hold a point in the newest view.
     live: usize,
 }
@@ -54,9 +57,9 @@ impl<S: Structure> Queued<S> {
 
     /// Puts the parts of a snapshot together and derives the rest. `surveys`: as [`Self::surveys`] told.
     pub fn from_parts(points: Points, structure: S, queue: Queue, surveys: Vec<Option<S::Survey>>) -> Self {
-        let hidden: Vec<bool> = (0..points.nodes()).map(|node| queue.knows(points.slot_of(node))).collect();
-        let hidden_points = hidden.iter().filter(|hidden| **hidden).count();
-        let live = points.len() - hidden_points + queue.live();
+        let mut hidden = Marks::default();
+        (0..points.nodes()).filter(|node| queue.knows(points.slot_of(*node))).for_each(|node| hidden.set(node, true));
+        let live = points.len() - hidden.count() + queue.live();
         Self { points, structure, queue, surveys, curve: Curve::default(), drawing: None, hidden, live }
     }
 
@@ -70,7 +73,7 @@ impl<S: Structure> Queued<S> {
 
     /// Points that searches meet and do not return.
     pub fn hidden(&self) -> usize {
-        self.hidden.iter().filter(|hidden| **hidden).count()
+        self.hidden.count()
     }
 
     pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
@@ -101,7 +104,7 @@ impl<S: Structure> Queued<S> {
 
     fn push(&mut self, slot: u32, vector: Option<&[f32]>, space: Space) {
         if let Some(node) = self.points.node_of(slot) {
-            self.hidden[node as usize] = true;
+            self.hidden.set(node, true);
         }
         self.queue.push(slot, vector);
         if self.queue.pending() > QUEUE_LIMIT {
@@ -239,7 +242,7 @@ impl<S: Structure> Queued<S> {
         let is_kept = step.vector.is_some() && survey.is_none();
         if let Some(node) = held {
             if is_kept {
-                self.hidden[node as usize] = !step.is_newest;
+                self.hidden.set(node, !step.is_newest);
                 return;
             }
             self.structure.remove(node, Vectors { rows: &self.points.vectors, space });
@@ -247,10 +250,7 @@ impl<S: Structure> Queued<S> {
         }
         if let (Some(vector), Some(survey)) = (&step.vector, &survey) {
             let node = self.points.claim(step.slot, vector);
-            if self.hidden.len() <= node as usize {
-                self.hidden.push(false);
-            }
-            self.hidden[node as usize] = !step.is_newest;
+            self.hidden.set(node, !step.is_newest);
             self.structure.insert(node, survey, Vectors { rows: &self.points.vectors, space });
         }
     }
@@ -263,7 +263,7 @@ impl<S: Structure> Queued<S> {
     }
 
     fn is_visible(&self, node: u32) -> bool {
-        !self.hidden[node as usize]
+        !self.hidden.has(node)
     }
 
     /// Live points that a search without bounds would find; equals [`Self::len`] or the structure is broken. Cost: a look at

@@ -16,15 +16,16 @@ const FEW: usize = 256;
 const MANY: usize = 512;
 
 impl<S: Structure> Queued<S> {
-    /// The `k` nearest slots.
+    /// The `k` nearest slots of each query.
     pub fn search(
         &self,
         space: Space,
-        query: &[f32],
+        queries: &[&[f32]],
         k: usize,
         params: &SearchParams,
         filter: Option<&Filter<'_>>,
-    ) -> Vec<Near> {
+    ) -> Vec<Vec<Near>> {
+        let Some(query) = queries.first() else { return Vec::new() };
         let by_recall = params.recall.filter(|_| params.ef.is_none() && params.nprobe.is_none());
         let effort = by_recall.and_then(|recall| self.curve.effort(recall, S::EFFORTS));
         let params = &effort.map_or(*params, |effort| SearchParams {
@@ -32,25 +33,29 @@ impl<S: Structure> Queued<S> {
             rerank: params.rerank.or(S::with_effort(effort, k).rerank),
             ..S::with_effort(effort, k)
         });
-        let mut nearest = Nearest::new(k);
-        self.queue.scan(&space, query, filter, &mut nearest);
         let accepts =
             |node: u32| self.is_visible(node) && filter.is_none_or(|filter| filter.accepts(self.points.slot_of(node)));
         let points = self.points.len();
         let matching = filter.map_or(points, |filter| filter.expected().min(points));
         let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), except: None };
         let vectors = Vectors { rows: &self.points.vectors, space };
-        let found = if params.exact { None } else { self.structure.find(&ask, accepts, vectors) };
-        match found {
-            Some(found) => found.into_iter().for_each(|near| {
-                nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
-            }),
-            None if params.exact || matching <= FEW => {
-                self.points.scan(&space, query, filter, |node| self.is_visible(node), &mut nearest);
+        let found = if params.exact { None } else { self.structure.find_all(&ask, queries, accepts, vectors) };
+        let mut found = found.map(Vec::into_iter);
+        let answer = |query: &&[f32]| {
+            let mut nearest = Nearest::new(k);
+            self.queue.scan(&space, query, filter, &mut nearest);
+            match found.as_mut().and_then(Iterator::next) {
+                Some(found) => found.into_iter().for_each(|near| {
+                    nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
+                }),
+                None if params.exact || matching <= FEW => {
+                    self.points.scan(&space, query, filter, |node| self.is_visible(node), &mut nearest);
+                }
+                None => self.scan(&Ask { query, ..ask }, filter, vectors, &mut nearest),
             }
-            None => self.scan(&ask, filter, vectors, &mut nearest),
-        }
-        nearest.into_sorted()
+            nearest.into_sorted()
+        };
+        queries.iter().map(answer).collect()
     }
 
     /// Compares with every point that matches: by codes, and the nearest by their vectors.

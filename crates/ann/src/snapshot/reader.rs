@@ -5,7 +5,7 @@ use crate::config::{Config, Kind, Metric, Profile};
 use crate::flat::Flat;
 use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Survey};
 use crate::index::{Body, Index};
-use crate::ivf::{Coarse, Codebook, Filing, Ivf, Lists};
+use crate::ivf::{Coarse, Codebook, Entry, Filing, Ivf, Lists};
 use crate::originals::{Originals, VectorStorage};
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
@@ -200,13 +200,14 @@ fn lists(
                 let two = source.u8()?;
                 codes.extend([two & 15, two >> 4].into_iter().take(parts - part));
             }
-            if node >= points.nodes() || points.slot_of(node) == NO_SLOT || lists.holds(node) {
-                return Err(source.invalid("a node on a list is free or on two lists"));
+            let is_point = node < points.nodes() && points.slot_of(node) != NO_SLOT;
+            if !is_point || !lists.file(node, &Entry { list, codes }, space) {
+                return Err(source.invalid("a node on a list is free, twice there, or on three lists"));
             }
-            lists.file(node, &Filing { list, codes }, space);
         }
     }
-    if lists.nodes().count() == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
+    let filed = (0..points.nodes()).filter(|node| lists.holds(*node)).count();
+    if filed == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
 }
 
 fn curve(source: &mut Source<'_, impl Read>) -> Result<Curve, ReadError> {
@@ -267,19 +268,28 @@ fn filing(
     parts: usize,
     source: &mut Source<'_, impl Read>,
 ) -> Result<Option<Filing>, ReadError> {
-    let list = source.u32()?;
-    if list == u32::MAX && lists.is_none() {
+    let first = source.u32()?;
+    if first == u32::MAX && lists.is_none() {
         return Ok(None);
     }
-    let mut codes = Vec::new();
-    for _ in 0..parts {
-        codes.push(source.u8()?);
+    let mut lists_told = vec![first];
+    if source.version() >= 4 {
+        lists_told.extend(Some(source.u32()?).filter(|second| *second != u32::MAX));
     }
-    let stands = lists.is_some_and(|lists| (list as usize) < lists.coarse.len()) && codes.iter().all(|code| *code < 16);
-    if !stands {
-        return Err(source.invalid("a place is told that is nowhere"));
+    let mut filing = Filing::new();
+    for list in lists_told {
+        let list = list as usize;
+        let mut codes = Vec::new();
+        for _ in 0..parts {
+            codes.push(source.u8()?);
+        }
+        let is_there = lists.is_some_and(|lists| list < lists.coarse.len()) && codes.iter().all(|code| *code < 16);
+        if !is_there || filing.iter().any(|entry: &Entry| entry.list == list) {
+            return Err(source.invalid("a place is told that is nowhere"));
+        }
+        filing.push(Entry { list, codes });
     }
-    Ok(Some(Filing { list: list as usize, codes }))
+    Ok(Some(filing))
 }
 
 fn queue(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {

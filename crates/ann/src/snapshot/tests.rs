@@ -84,8 +84,8 @@ fn errors_name_what_they_found() {
     let error = |bytes: &[u8]| Index::read_from(&mut &*bytes).err().map(|e| e.to_string()).unwrap_or_default();
     assert_eq!(error(b"PK-ZIPPED, or so"), "not an index snapshot: it begins with [50, 4b, 2d, 5a, 49, 50, 50, 45]");
     let mut future = written.clone();
-    future[8] = 4;
-    assert_eq!(error(&future), "index snapshot of format 4, this program reads 1 to 3");
+    future[8] = 5;
+    assert_eq!(error(&future), "index snapshot of format 5, this program reads 1 to 4");
     let mut changed = written.clone();
     changed[100] ^= 1;
     assert!(error(&changed).starts_with("index snapshot, block 0: checksum "), "{}", error(&changed));
@@ -186,10 +186,18 @@ fn a_file_is_opened_as_it_lies_and_never_written() {
     assert!(matches!(open(), Err(ReadError::Checksum { block: 10, .. })));
 }
 
-/// An index of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by each version of this format: slot `i` at
+/// A graph of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by each version of this format: slot `i` at
 /// `(i, 0)`, every tenth deleted, 256 operations merged.
-const GOLDEN: [&[u8]; 3] =
-    [include_bytes!("golden-v1.bin"), include_bytes!("golden-v2.bin"), include_bytes!("golden-v3.bin")];
+const GOLDEN: [&[u8]; 4] = [
+    include_bytes!("golden-v1.bin"),
+    include_bytes!("golden-v2.bin"),
+    include_bytes!("golden-v3.bin"),
+    include_bytes!("golden-v4.bin"),
+];
+
+/// Lists of 540 operations on 512 slots of 2 dimensions, `nlist` of 6, written by versions 3 and 4: slot `i` at `(i, i % 7)`, of the
+/// first 280 every tenth deleted, a block half taken.
+const GOLDEN_LISTS: [&[u8]; 2] = [include_bytes!("golden-ivf-v3.bin"), include_bytes!("golden-ivf-v4.bin")];
 
 #[test]
 fn every_version_is_read_for_ever() {
@@ -199,6 +207,19 @@ fn every_version_is_read_for_ever() {
         let ask = SearchParams { ef: Some(1), ..SearchParams::default() };
         let hits = index.search(&[101.2, 0.0], 2, &ask, None).expect("valid");
         assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
-        assert!(bytes(&index) == GOLDEN[2], "what was read is written in the newest version");
+        assert!(bytes(&index) == GOLDEN[3], "what was read is written in the newest version");
+    }
+    for golden in GOLDEN_LISTS {
+        let mut index = Index::read_from(&mut &*golden).expect("a version there was");
+        for pending in [236, 0] {
+            assert_eq!((index.len(), index.reachable(), index.pending()), (484, 484, pending));
+            let ask = SearchParams { nprobe: Some(1), rerank: Some(40), ..SearchParams::default() };
+            let hits = index.search(&[101.2, 3.0], 2, &ask, None).expect("valid");
+            assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
+            let written = bytes(&index);
+            assert!(written == GOLDEN_LISTS[1] || golden == GOLDEN_LISTS[0] || pending == 0);
+            assert!(bytes(&Index::read_from(&mut written.as_slice()).expect("our own bytes")) == written);
+            index.merge_all(1, |_| ());
+        }
     }
 }

@@ -38,8 +38,9 @@ pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
             queue(&ivf.queue, &mut sink)?;
             surveys(ivf.surveys(), &mut sink, |survey, sink| {
                 let Some(filing) = survey else { return sink.u32(u32::MAX) };
-                sink.u32(filing.list as u32)?;
-                filing.codes.iter().try_for_each(|code| sink.u8(*code))
+                sink.u32(filing[0].list as u32)?;
+                sink.u32(filing.get(1).map_or(u32::MAX, |second| second.list as u32))?;
+                filing.iter().flat_map(|entry| &entry.codes).try_for_each(|code| sink.u8(*code))
             })?;
         }
     }
