@@ -66,6 +66,6 @@ def command(name, folder, meridian):
         return [sys.executable, Path(__file__).parent / "worker.py", name, folder]
     files = [("base", "base.npy"), ("queries", "queries.npy"), ("truth", "truth.ibin")]
     return [
-        *(meridian, "bench", "ann", "--json", "--rounds", *OURS[name]),
+        *(meridian, "bench", "ann", "--json", "--rounds", "--batch", "1000", *OURS[name]),
         *(word for option, file in files for word in (f"--{option}", folder / file)),
     ]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use meridian_ann::{Index, Profile, Stats};
 use serde_json::json;
 
@@ -22,6 +22,7 @@ pub(super) struct Measured {
     pub recall: f64,
     /// Queries a second, all threads together.
     pub qps: f64,
+    /// Of a call, which asks a batch.
     pub p50: Duration,
     pub p99: Duration,
 }
@@ -74,23 +75,27 @@ pub(super) fn measure(
     let k = usize::from(args.k);
     let filter = case.filter.as_ref().map(|(_, filter)| filter);
     let chosen: Vec<usize> = (0..data.queries.len()).filter(|query| chosen(*query)).collect();
+    let rows: Vec<&[f32]> = chosen.iter().map(|query| data.queries.row(*query)).collect();
+    let batch = usize::from(args.batch);
     let (mut found, mut wanted) = (0, 0);
-    for &query in &chosen {
-        let hits = index.search(data.queries.row(query), k, &choice.params, filter);
-        let hits = hits.with_context(|| format!("query {query}"))?;
-        found += hits.iter().filter(|hit| case.truth[query].contains(&hit.slot)).count();
-        wanted += case.truth[query].len();
+    for (queries, rows) in chosen.chunks(batch).zip(rows.chunks(batch)) {
+        let answers = index.search_batch(rows, k, &choice.params, filter);
+        let answers = answers.map_err(|(at, error)| anyhow!(error).context(format!("query {}", queries[at])))?;
+        for (query, hits) in queries.iter().zip(answers) {
+            found += hits.iter().filter(|hit| case.truth[*query].contains(&hit.slot)).count();
+            wanted += case.truth[*query].len();
+        }
     }
-    let begun = Instant::now();
+    let (begun, mut asked) = (Instant::now(), 0);
     let mut times = std::thread::scope(|scope| -> anyhow::Result<Vec<Duration>> {
         let ask = || {
             let mut times = Vec::new();
             while begun.elapsed() < TIMED {
-                for &query in &chosen {
+                for queries in rows.chunks(batch) {
                     let asked = Instant::now();
-                    let hits = index.search(data.queries.row(query), k, &choice.params, filter);
-                    std::hint::black_box(&hits);
-                    times.push(asked.elapsed());
+                    let answers = index.search_batch(queries, k, &choice.params, filter);
+                    std::hint::black_box(&answers);
+                    times.push((asked.elapsed(), queries.len()));
                 }
             }
             times
@@ -98,11 +103,14 @@ pub(super) fn measure(
         let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(ask)).collect();
         let mut times = Vec::new();
         for thread in threads {
-            times.extend(thread.join().map_err(|_| anyhow!("a thread that asks has panicked"))?);
+            for (time, queries) in thread.join().map_err(|_| anyhow!("a thread that asks has panicked"))? {
+                times.push(time);
+                asked += queries;
+            }
         }
         Ok(times)
     })?;
-    let qps = times.len() as f64 / begun.elapsed().as_secs_f64();
+    let qps = asked as f64 / begun.elapsed().as_secs_f64();
     let recall = found as f64 / wanted.max(1) as f64;
     Ok(Measured { recall, qps, p50: quantile(&mut times, 0.5), p99: quantile(&mut times, 0.99) })
 }

@@ -74,6 +74,9 @@ pub struct Args {
     /// Threads that build, and then ask at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     threads: u16,
+    /// Queries asked in one call; times are those of calls.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
     /// Recall to reach: the fastest setting that does is told, and what the index does when it is asked for the recall itself.
     /// Default: all settings are told.
     #[arg(long, value_delimiter = ',', value_parser = setting::share)]

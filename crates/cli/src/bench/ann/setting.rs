@@ -145,10 +145,10 @@ impl IndexKind {
             Self::Ivfpq => {
                 // Lists hold 16 points at least, so there are no more of them than this.
                 let most = index.len().div_ceil(16);
-                let probes = [4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+                let probes = [4, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512];
                 let probes = probes.into_iter().filter(|nprobe| *nprobe <= most);
                 probes
-                    .flat_map(|nprobe| [2, 4, 8, 16, 32].map(|times| (nprobe, times * k)))
+                    .flat_map(|nprobe| [4, 8, 12, 16, 32].map(|times| (nprobe, times * k)))
                     .map(|(nprobe, rerank)| {
                         let params = SearchParams { nprobe: Some(nprobe), rerank: Some(rerank), ..Default::default() };
                         choice(&[("nprobe", nprobe), ("rerank", rerank)], params)
