@@ -115,18 +115,18 @@ pub(crate) trait Structure: Sync {
     /// Does a piece of the work that is due.
     fn work(&mut self, points: &Points, space: Space);
 
-    /// Near nodes, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
-    fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>>;
-
-    /// [`Self::find`] for many queries in place of the one that is asked; None for all or for none.
+    /// Near nodes of each query, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
     fn find_all(
         &self,
         ask: &Ask<'_>,
         queries: &[&[f32]],
         accepts: impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
-    ) -> Option<Vec<Vec<Near>>> {
-        queries.iter().map(|query| self.find(&Ask { query, ..*ask }, &accepts, vectors)).collect()
+    ) -> Vec<Option<Vec<Near>>>;
+
+    /// [`Self::find_all`] of the one query that is asked.
+    fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
+        self.find_all(ask, &[ask.query], accepts, vectors).pop().flatten()
     }
 
     /// Codes of single nodes, if it has them: cheaper to compare than vectors.

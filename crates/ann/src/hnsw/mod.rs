@@ -166,8 +166,15 @@ impl Structure for Hnsw {
 
     fn work(&mut self, _: &Points, _: Space) {}
 
-    fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
-        self.search(ask, accepts, vectors)
+    /// One after the other: queries that take turns while memory answers were no faster.
+    fn find_all(
+        &self,
+        ask: &Ask<'_>,
+        queries: &[&[f32]],
+        accepts: impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+    ) -> Vec<Option<Vec<Near>>> {
+        queries.iter().map(|query| self.search(&Ask { query, ..*ask }, &accepts, vectors)).collect()
     }
 
     fn codes(&self) -> Option<&Codes> {

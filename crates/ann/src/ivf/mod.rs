@@ -136,18 +136,15 @@ impl Structure for Ivf {
         }
     }
 
-    fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
-        self.find_all(ask, &[ask.query], accepts, vectors)?.pop()
-    }
-
     fn find_all(
         &self,
         ask: &Ask<'_>,
         queries: &[&[f32]],
         accepts: impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
-    ) -> Option<Vec<Vec<Near>>> {
-        let lists = self.lists.as_ref()?;
+    ) -> Vec<Option<Vec<Near>>> {
+        let none = vec![None; queries.len()];
+        let Some(lists) = &self.lists else { return none };
         let nlist = lists.coarse.len();
         let nprobe = ask.params.nprobe.unwrap_or(nlist.isqrt()).clamp(1, nlist);
         let rerank = ask
@@ -159,13 +156,13 @@ impl Structure for Ivf {
         let share = ask.matching as f32 / ask.points as f32;
         let nprobe = ((nprobe as f32 / share.sqrt()) as usize).clamp(nprobe, nlist);
         if ask.matching <= rerank.saturating_add(nprobe * ENTRIES * ask.points / nlist / CODES_A_DISTANCE) {
-            return None;
+            return none;
         }
         // Where fewer match than was thought, the lists looked at held few of them.
         let enough = ask.k.saturating_mul(ENTRIES);
         let rerank = rerank.max(enough);
         let least = if ask.is_filtered { rerank } else { enough };
-        Some(lists.search(queries, Plan { nprobe, rerank, least }, accepts, vectors))
+        lists.search(queries, Plan { nprobe, rerank, least }, accepts, vectors).into_iter().map(Some).collect()
     }
 
     /// Those of single points are not read: they lie in blocks.

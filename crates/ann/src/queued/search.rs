@@ -39,12 +39,12 @@ impl<S: Structure> Queued<S> {
         let matching = filter.map_or(points, |filter| filter.expected().min(points));
         let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), except: None };
         let vectors = Vectors { rows: &self.points.vectors, space };
-        let found = if params.exact { None } else { self.structure.find_all(&ask, queries, accepts, vectors) };
-        let mut found = found.map(Vec::into_iter);
-        let answer = |query: &&[f32]| {
+        let none = || vec![None; queries.len()];
+        let found = if params.exact { none() } else { self.structure.find_all(&ask, queries, accepts, vectors) };
+        let answer = |(query, found): (&&[f32], Option<Vec<Near>>)| {
             let mut nearest = Nearest::new(k);
             self.queue.scan(&space, query, filter, &mut nearest);
-            match found.as_mut().and_then(Iterator::next) {
+            match found {
                 Some(found) => found.into_iter().for_each(|near| {
                     nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
                 }),
@@ -55,7 +55,7 @@ impl<S: Structure> Queued<S> {
             }
             nearest.into_sorted()
         };
-        queries.iter().map(answer).collect()
+        queries.iter().zip(found).map(answer).collect()
     }
 
     /// Compares with every point that matches: by codes, and the nearest by their vectors.
