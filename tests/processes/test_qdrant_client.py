@@ -191,6 +191,18 @@ def test_collections_come_are_listed_described_and_go(nodes):
         assert client.delete_collection("plan") is False
 
 
+def test_inline_storage_is_had_where_it_is_asked_for(nodes):
+    both = Both(nodes)
+    inline = models.HnswConfigDiff(inline_storage=True)
+    assert both.write("create_collection", "inline", vectors_config=unnamed(models.Distance.DOT), hnsw_config=inline)
+    assert both.write("create_collection", "plain", vectors_config=unnamed(models.Distance.DOT))
+    for client in nodes:
+        told = [client.get_collection(name).config.hnsw_config.inline_storage for name in ("inline", "plain")]
+        assert told == [True, False]
+    for name in ("inline", "plain"):
+        assert both.write("delete_collection", name) is True
+
+
 def test_a_collection_knows_how_many_points_it_has(nodes, named_points):
     for client in nodes:
         info = client.get_collection("named")

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Name of a vector inside a point; the unnamed one is the empty text.
 pub type VectorName = String;
@@ -23,17 +23,53 @@ pub enum Distance {
 }
 
 /// Parameters of the graph (Malkov and Yashunin, arXiv 1603.09320): `m` links a node, `ef_construct` the beam when building.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HnswParams {
     /// Links a node on the upper layers; the lowest has twice as many. 4 to 128.
     pub m: u16,
     /// Beam width while building. 8 to 4,096.
     pub ef_construct: u16,
+    /// Codes of a node's neighbours beside its links: faster searches for twice the memory.
+    pub inline_storage: bool,
 }
 
 impl Default for HnswParams {
     fn default() -> Self {
-        Self { m: 16, ef_construct: 100 }
+        Self { m: 16, ef_construct: 100, inline_storage: false }
+    }
+}
+
+/// As people read them.
+#[derive(Serialize, Deserialize)]
+struct Named {
+    m: u16,
+    ef_construct: u16,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    inline_storage: bool,
+}
+
+/// Says in bytes, beside `m`, that there is inline storage: what was written before there was any is read as it was meant.
+const INLINE_STORAGE: u16 = 1 << 15;
+
+impl Serialize for HnswParams {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { m, ef_construct, inline_storage } = *self;
+        if serializer.is_human_readable() {
+            return Named { m, ef_construct, inline_storage }.serialize(serializer);
+        }
+        let flag = if inline_storage { INLINE_STORAGE } else { 0 };
+        (m | flag, ef_construct).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for HnswParams {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let Named { m, ef_construct, inline_storage } = Named::deserialize(deserializer)?;
+            return Ok(Self { m, ef_construct, inline_storage });
+        }
+        let (m, ef_construct) = <(u16, u16)>::deserialize(deserializer)?;
+        Ok(Self { m: m & !INLINE_STORAGE, ef_construct, inline_storage: m & INLINE_STORAGE != 0 })
     }
 }
 
@@ -132,6 +168,17 @@ mod tests {
         }
         for name in ["a", "...", "a.b", "\u{fc}n\u{ef}", &"a".repeat(255)] {
             assert!(CollectionName::new(name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_told_before_there_was_inline_storage_is_read_as_it_was_meant() {
+        let read = |text: &str| serde_json::from_str::<HnswParams>(text).expect("parameters");
+        assert_eq!(read(r#"{"m":16,"ef_construct":100}"#), HnswParams::default());
+        for inline_storage in [false, true] {
+            let params = HnswParams { m: 24, ef_construct: 300, inline_storage };
+            let text = serde_json::to_string(&params).expect("text");
+            assert_eq!((read(&text), text.contains("inline_storage")), (params, inline_storage));
         }
     }
 }

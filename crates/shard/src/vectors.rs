@@ -129,7 +129,8 @@ fn config(def: &VectorDef, seed: u64) -> Config {
         Distance::Manhattan => Metric::Manhattan,
     };
     let kind = Kind::Hnsw { m: def.hnsw.m.into(), ef_construct: def.hnsw.ef_construct.into() };
-    Config { dim: def.dim as usize, metric, kind, profile: Profile::default(), seed }
+    let profile = if def.hnsw.inline_storage { Profile::Speed } else { Profile::Balanced };
+    Config { dim: def.dim as usize, metric, kind, profile, seed }
 }
 
 /// Order of two scores, the nearer first.

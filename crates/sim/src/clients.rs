@@ -78,7 +78,7 @@ pub fn name(name: &str) -> CollectionName {
 }
 
 fn definition(collection: &str) -> CollectionDef {
-    let hnsw = HnswParams { m: 4, ef_construct: 16 };
+    let hnsw = HnswParams { m: 4, ef_construct: 16, ..HnswParams::default() };
     let vector = VectorDef { dim: 4, distance: Distance::Euclid, hnsw };
     CollectionDef { name: name(collection), vectors: [(String::new(), vector)].into_iter().collect() }
 }

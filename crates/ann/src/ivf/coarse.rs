@@ -77,8 +77,8 @@ impl Coarse {
         numbers * size_of::<f32>() + self.columns.capacity() * Line::BYTES
     }
 
-    /// About the squared Euclidean distances of all centroids: what bytes make wrong is a hundredth of the product of both
-    /// distances from the centre, at most.
+    /// About the squared Euclidean distances of all centroids: bytes make them wrong by some thousandths of the product of both
+    /// distances from the centre.
     pub fn squared_distances(&self, vector: &[f32], kernels: &Kernels, out: &mut Distances) {
         out.shifted.clear();
         out.shifted.extend(vector.iter().zip(&self.centre).map(|(x, centre)| x - centre));

@@ -76,6 +76,15 @@ fn decode_undoes_encode() {
     }
 }
 
+/// What has none is written as it was before there was any, which the golden entries hold.
+#[test]
+fn inline_storage_comes_back() {
+    let Op::CreateCollection { uid, mut def } = create(1, "words") else { panic!() };
+    def.vectors.values_mut().for_each(|vector| vector.hnsw.inline_storage = true);
+    let entry = write(9, 1 << 40, vec![Op::CreateCollection { uid, def }]);
+    assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+}
+
 #[test]
 fn what_is_no_entry_is_refused_by_name() {
     let bytes = write(1, 10, vec![delete(1, 2)]).encode();

@@ -112,14 +112,14 @@ pub struct HnswDefaults {
 
 impl Default for HnswDefaults {
     fn default() -> Self {
-        let HnswParams { m, ef_construct } = HnswParams::default();
+        let HnswParams { m, ef_construct, .. } = HnswParams::default();
         Self { m, ef_construct }
     }
 }
 
 impl From<HnswDefaults> for HnswParams {
     fn from(HnswDefaults { m, ef_construct }: HnswDefaults) -> Self {
-        Self { m, ef_construct }
+        Self { m, ef_construct, ..Self::default() }
     }
 }
 

@@ -260,7 +260,6 @@ impl HnswBody {
         )?;
         only(&name("max_indexing_threads"), self.max_indexing_threads, 0, "the node decides by itself")?;
         only(&name("on_disk"), self.on_disk, false, "graphs are served from memory")?;
-        only(&name("inline_storage"), self.inline_storage, false, "vectors are kept beside the graph")?;
         if self.payload_m.is_some() {
             return Err(Fault::unsupported(format!("{}: there are no links by payload", name("payload_m"))));
         }
@@ -274,6 +273,7 @@ impl HnswBody {
         Ok(HnswParams {
             m: within("m", self.m, default.m, 4, 128)?,
             ef_construct: within("ef_construct", self.ef_construct, default.ef_construct, 8, 4_096)?,
+            inline_storage: self.inline_storage.unwrap_or(default.inline_storage),
         })
     }
 }

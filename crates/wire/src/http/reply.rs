@@ -117,6 +117,7 @@ pub fn collection(report: &CollectionReport, time: Duration) -> Rendered {
                 "full_scan_threshold": FULL_SCAN_THRESHOLD,
                 "max_indexing_threads": 0,
                 "on_disk": false,
+                "inline_storage": hnsw.inline_storage,
             },
             "optimizer_config": {
                 "deleted_threshold": DELETED_THRESHOLD,
@@ -141,7 +142,8 @@ fn vector_def(vector: &VectorDef, common: HnswParams) -> Value {
     };
     let mut def = json!({"size": vector.dim, "distance": distance});
     if vector.hnsw != common {
-        def["hnsw_config"] = json!({"m": vector.hnsw.m, "ef_construct": vector.hnsw.ef_construct});
+        let HnswParams { m, ef_construct, inline_storage } = vector.hnsw;
+        def["hnsw_config"] = json!({"m": m, "ef_construct": ef_construct, "inline_storage": inline_storage});
     }
     def
 }

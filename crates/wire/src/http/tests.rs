@@ -11,7 +11,8 @@ use super::*;
 use crate::client::PointOp;
 use crate::config::Limits;
 
-const SHAPE: Shape = Shape { shards: 2, replicas: 3, hnsw: HnswParams { m: 16, ef_construct: 100 } };
+const SHAPE: Shape =
+    Shape { shards: 2, replicas: 3, hnsw: HnswParams { m: 16, ef_construct: 100, inline_storage: false } };
 
 fn create(body: Value) -> Result<meridian_model::CollectionDef, Fault> {
     create_collection(CollectionName::new("c").unwrap(), body.to_string().as_bytes(), &SHAPE, &Limits::default())
@@ -41,17 +42,17 @@ fn a_collection_with_one_or_several_vectors_is_read() {
     let several = json!({
         "vectors": {
             "image": {"size": 4, "distance": "Dot", "on_disk": false, "datatype": "float32"},
-            "size": {"size": 2, "distance": "Manhattan", "hnsw_config": {"m": 32}},
+            "size": {"size": 2, "distance": "Manhattan", "hnsw_config": {"m": 32, "inline_storage": false}},
         },
-        "hnsw_config": {"ef_construct": 200, "max_indexing_threads": 0, "full_scan_threshold": 10000},
+        "hnsw_config": {"ef_construct": 200, "inline_storage": true, "max_indexing_threads": 0, "full_scan_threshold": 10000},
         "shard_number": 2, "replication_factor": 3, "write_consistency_factor": 2, "on_disk_payload": false,
         "optimizers_config": {"default_segment_number": 0}, "wal_config": {"wal_capacity_mb": 32},
         "sparse_vectors": {}, "metadata": null, "strict_mode_config": {"enabled": false}, "sharding_method": "auto",
     });
     let several = create(several).unwrap();
     assert_eq!(several.vectors["image"].distance, Distance::Dot);
-    assert_eq!(several.vectors["image"].hnsw, HnswParams { m: 16, ef_construct: 200 });
-    assert_eq!(several.vectors["size"].hnsw, HnswParams { m: 32, ef_construct: 200 });
+    assert_eq!(several.vectors["image"].hnsw, HnswParams { m: 16, ef_construct: 200, inline_storage: true });
+    assert_eq!(several.vectors["size"].hnsw, HnswParams { m: 32, ef_construct: 200, inline_storage: false });
 }
 
 #[test]

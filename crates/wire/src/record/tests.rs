@@ -45,12 +45,15 @@ fn every_kind_comes_back() {
             .into(),
     };
     let uid = CollectionUid(1 << 60);
+    let mut inline = def.clone();
+    inline.vectors.values_mut().for_each(|vector| vector.hnsw.inline_storage = true);
     let close =
         Record { body: Body::Close(Position { epoch: Epoch(1), seq: Seq(3) }), ..record(Op::DropCollection { uid }) };
     let all = [
         record(upsert(Vectors::new(), "")),
         record(Op::Delete { collection: uid, point: PointId::Uuid(77) }),
         record(Op::CreateCollection { uid, def }),
+        record(Op::CreateCollection { uid, def: inline }),
         record(Op::DropCollection { uid }),
         close,
     ];
