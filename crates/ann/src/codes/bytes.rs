@@ -65,9 +65,8 @@ impl Bytes {
     /// Makes stored bytes signed ones, with nothing behind them.
     fn take_sign(&self, query: &mut Query) {
         let (bytes, behind) = bytes_of_mut(&mut query.lines).split_at_mut(self.width);
-        bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
+        query.offset = take_sign(bytes);
         behind.fill(0);
-        query.offset = i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
     }
 
     #[inline]
@@ -91,12 +90,18 @@ impl Bytes {
     }
 }
 
-/// Writes the bytes of a rotated vector, and returns their scale and squared length.
-fn convert(rotated: &[f32], kernels: &Kernels, bytes: &mut [u8]) -> (f32, f32) {
-    let scale = (kernels.largest)(rotated) / LARGEST;
+/// Writes the bytes of a vector, and returns their scale and squared length.
+pub(crate) fn convert(numbers: &[f32], kernels: &Kernels, bytes: &mut [u8]) -> (f32, f32) {
+    let scale = (kernels.largest)(numbers) / LARGEST;
     let inverse = inverse(scale);
-    let squares = (kernels.to_bytes)(rotated, inverse, &mut bytes[..rotated.len()]);
+    let squares = (kernels.to_bytes)(numbers, inverse, &mut bytes[..numbers.len()]);
     (scale, scale * scale * squares as f32)
+}
+
+/// Makes stored bytes signed ones, and returns what a product with stored ones has too much then.
+pub(crate) fn take_sign(bytes: &mut [u8]) -> i32 {
+    bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
+    i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>()
 }
 
 /// Scale and squared length.

@@ -19,6 +19,7 @@ use crate::near::{Near, reach};
 use crate::space::Space;
 
 use bytes::Bytes;
+pub(crate) use bytes::{convert, take_sign};
 use nibbles::Nibbles;
 use rotation::Rotation;
 pub(crate) use signs::SignQuery;

@@ -1,14 +1,9 @@
 //! The centroids of the lists.
 
-use crate::codes::inverse;
+use crate::codes::{convert, take_sign};
 use crate::kernels::Kernels;
 use crate::kernels::columns::{QUAD, ROWS};
 use crate::memory::Line;
-
-/// The largest number of a byte, of either sign.
-const LARGEST: f32 = 127.0;
-/// What is added to a signed byte to store it.
-const BIAS: u8 = 128;
 
 /// Centroids, and the same as bytes: a query looks at all of those, and at few of these.
 pub(crate) struct Coarse {
@@ -48,8 +43,7 @@ impl Coarse {
         let mut bytes = vec![0; quads * QUAD];
         for (list, row) in rows.chunks_exact(dim).enumerate() {
             let shifted: Vec<f32> = row.iter().zip(&centre).map(|(x, centre)| x - centre).collect();
-            let step = (kernels.largest)(&shifted) / LARGEST;
-            (kernels.to_bytes)(&shifted, inverse(step), &mut bytes[..dim]);
+            let (step, _) = convert(&shifted, kernels, &mut bytes);
             let group = &mut columns[list / ROWS * quads..][..quads];
             for (line, quad) in group.iter_mut().zip(bytes.as_chunks::<QUAD>().0) {
                 line.0[list % ROWS * QUAD..][..QUAD].copy_from_slice(quad);
@@ -96,12 +90,9 @@ impl Coarse {
 
     /// Inner products of what is in `shifted` with all centroids less their mean.
     fn products(&self, kernels: &Kernels, out: &mut Distances) {
-        let step = (kernels.largest)(&out.shifted) / LARGEST;
-        out.bytes.clear();
-        out.bytes.resize(self.dim.next_multiple_of(QUAD), BIAS);
-        (kernels.to_bytes)(&out.shifted, inverse(step), &mut out.bytes[..self.dim]);
-        out.bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
-        let offset = i32::from(BIAS) * out.bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
+        out.bytes.resize(self.dim.next_multiple_of(QUAD), 0);
+        let (step, _) = convert(&out.shifted, kernels, &mut out.bytes);
+        let offset = take_sign(&mut out.bytes[..self.dim]);
         out.sums.resize(self.len().div_ceil(ROWS) * ROWS, 0);
         (kernels.columns)(out.bytes.as_chunks().0, &self.columns, &mut out.sums);
         out.by_list.clear();
