@@ -46,8 +46,8 @@ def test_a_link_pauses_and_goes_on_without_a_restart():
 def ours(since, verbs=("create", "update", "patch", "delete")):
     """What the operators did since then."""
     for event in audited(verbs):
-        # What has no object asks which APIs are served.
-        if event["user"]["username"].endswith(":meridian-operator") and event.get("objectRef", {}).get("namespace"):
+        # Who is refused before the server knows them has no name; what has no object asks which APIs are served.
+        if event["user"].get("username", "").endswith(":meridian-operator") and event.get("objectRef", {}).get("namespace"):
             if event["requestReceivedTimestamp"] >= since:
                 yield event
 
