@@ -2,15 +2,16 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_ann::{Config, Index, Kind, Metric, Profile, SearchParams};
+use meridian_ann::{Config, Datatype, Index, Kind, Metric, Profile, SearchParams};
 
 fuzz_target!(|input: (bool, bool, u16, u8, &[u8])| {
     let (over_sound, graph, offset, points, bytes) = input;
     let mut image = bytes.to_vec();
     if over_sound {
         let dim = if graph { 36 } else { 3 };
+        let datatype = if points > 127 { Datatype::Bfloat16 } else { Datatype::Float32 };
         let kind = if graph { Kind::Hnsw { m: 4, ef_construct: 8 } } else { Kind::Flat };
-        let config = Config { dim, metric: Metric::Euclid, kind, profile: Profile::Speed, seed: 7 };
+        let config = Config { profile: Profile::Speed, datatype, seed: 7, ..Config::new(dim, Metric::Euclid, kind) };
         let mut index = Index::new(config).expect("good parameters");
         for slot in 0..u32::from(points % 40) {
             index.upsert(slot, &vec![slot as f32; dim]).expect("as many numbers");

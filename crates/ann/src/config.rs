@@ -1,5 +1,7 @@
 //! What an index is, fixed for its life.
 
+use crate::datatype::Datatype;
+
 /// How two vectors are compared; see [`crate::Hit::distance`] for the unit of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
@@ -74,6 +76,8 @@ pub struct Config {
     /// What a graph spends memory on. Under Manhattan and below 32 dimensions there are no codes; below 192 and above 4,096 none
     /// of neighbours; to other kinds it means nothing.
     pub profile: Profile,
+    /// What the numbers of kept vectors are.
+    pub datatype: Datatype,
     /// Decides what is random in the graph. Replicas that shall hold equal graphs share it.
     pub seed: u64,
 }
@@ -99,6 +103,12 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// With the defaults of all that is not named, and seed 0.
+    #[must_use]
+    pub fn new(dim: usize, metric: Metric, kind: Kind) -> Self {
+        Self { dim, metric, kind, profile: Profile::default(), datatype: Datatype::default(), seed: 0 }
+    }
+
     /// Codes of a vector of an IVF-PQ index.
     pub(crate) fn subquantizers(&self) -> usize {
         match self.kind {

@@ -2,7 +2,6 @@
 
 use crate::filter::Filter;
 use crate::near::{Near, Nearest};
-use crate::originals::VectorStorage;
 use crate::points::Points;
 use crate::space::Space;
 
@@ -12,13 +11,9 @@ pub(crate) struct Flat {
 }
 
 impl Flat {
-    pub fn new(dim: usize, storage: VectorStorage) -> Self {
-        Self { points: Points::new(dim, storage) }
-    }
-
     pub fn upsert(&mut self, slot: u32, vector: &[f32]) {
         match self.points.node_of(slot) {
-            Some(node) => self.points.vectors.set(node, vector),
+            Some(node) => self.points.vectors.put(node, vector),
             None => {
                 self.points.claim(slot, vector);
             }

@@ -10,7 +10,7 @@ use crate::ivf::Ivf;
 use crate::kernels::{InstructionSet, Unsupported};
 use crate::near::Hit;
 use crate::originals::VectorStorage;
-use crate::points::NO_SLOT;
+use crate::points::{NO_SLOT, Points};
 use crate::queue::BLOCK;
 use crate::queued::{Place, Queued};
 use crate::space::Space;
@@ -152,14 +152,15 @@ impl Index {
     /// See [`Config::check`].
     pub fn new_in(config: Config, storage: VectorStorage) -> Result<Self, ConfigError> {
         config.check()?;
+        let points = Points::new(config.dim, config.datatype, storage);
         let body = match config.kind {
-            Kind::Flat => Body::Flat(Flat::new(config.dim, storage)),
+            Kind::Flat => Body::Flat(Flat { points }),
             Kind::Hnsw { m, ef_construct } => {
-                Body::Hnsw(Box::new(Queued::new(config.dim, Hnsw::new(&config, m, ef_construct), storage)))
+                Body::Hnsw(Box::new(Queued::new(points, Hnsw::new(&config, m, ef_construct))))
             }
             Kind::IvfPq { nlist, .. } => {
                 let ivf = Ivf::from_parts(nlist, config.subquantizers(), None);
-                Body::IvfPq(Box::new(Queued::new(config.dim, ivf, storage)))
+                Body::IvfPq(Box::new(Queued::new(points, ivf)))
             }
         };
         Ok(Self::from_parts(config, body))
@@ -205,10 +206,11 @@ impl Index {
         if slot == NO_SLOT {
             return Err(UpsertError::Slot);
         }
+        let kept = self.config.datatype.kept(vector);
         match &mut self.body {
-            Body::Flat(flat) => flat.upsert(slot, vector),
-            Body::Hnsw(hnsw) => hnsw.upsert(slot, vector, self.space),
-            Body::IvfPq(ivf) => ivf.upsert(slot, vector, self.space),
+            Body::Flat(flat) => flat.upsert(slot, &kept),
+            Body::Hnsw(hnsw) => hnsw.upsert(slot, &kept, self.space),
+            Body::IvfPq(ivf) => ivf.upsert(slot, &kept, self.space),
         }
         Ok(())
     }
@@ -367,7 +369,7 @@ impl Index {
         Ok(found.into_iter().map(|found| self.space.hits(found)).collect())
     }
 
-    /// The vector that the slot holds, as it was written.
+    /// The vector that the slot holds, as it was written; rounded where [`Config::datatype`] says so.
     pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
         match &self.body {
             Body::Flat(flat) => flat.points.vector(slot),

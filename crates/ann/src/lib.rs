@@ -25,6 +25,7 @@
 mod codes;
 mod comparison;
 mod config;
+mod datatype;
 mod filter;
 mod flat;
 mod hnsw;
@@ -47,6 +48,7 @@ mod testing;
 mod tuning;
 
 pub use config::{Config, ConfigError, Kind, Metric, Profile};
+pub use datatype::Datatype;
 pub use filter::Filter;
 pub use index::{Index, Prepared, Recall, SearchError, SearchParams, Stats, UpsertError};
 pub use kernels::{InstructionSet, Unsupported};

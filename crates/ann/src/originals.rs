@@ -5,8 +5,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use half::bf16;
+
+use crate::datatype::{Datatype, Number};
 use crate::kernels::prefetch;
 use crate::memory::Rows;
+use crate::space::Space;
 
 /// Where an index keeps the vectors it has merged. A file must be empty, open for reading and writing, and nobody else's. Its content
 /// is worth nothing without the index: it is written as points come, never synced, and may be deleted while it is open.
@@ -24,10 +28,16 @@ pub enum VectorStorage {
     File(File),
 }
 
-/// Rows of vectors.
+/// Rows of vectors. What is put there is what its numbers can be ([`Datatype::kept`]).
 pub(crate) enum Originals {
+    Float32(Table<f32>),
+    Bfloat16(Table<bf16>),
+}
+
+/// Rows of one kind of number.
+pub(crate) enum Table<T> {
     /// In memory, or mapped.
-    Memory(Rows<f32>),
+    Memory(Rows<T>),
     File {
         file: File,
         dim: usize,
@@ -35,7 +45,61 @@ pub(crate) enum Originals {
     },
 }
 
+/// The same of either table.
+macro_rules! of_either {
+    ($originals:expr, $table:ident => $what:expr) => {
+        match $originals {
+            Originals::Float32($table) => $what,
+            Originals::Bfloat16($table) => $what,
+        }
+    };
+}
+
 impl Originals {
+    pub fn new(dim: usize, datatype: Datatype, storage: VectorStorage) -> Self {
+        match datatype {
+            Datatype::Float32 => Self::Float32(Table::new(dim, storage)),
+            Datatype::Bfloat16 => Self::Bfloat16(Table::new(dim, storage)),
+        }
+    }
+
+    /// Numbers of a row.
+    pub fn dim(&self) -> usize {
+        of_either!(self, table => table.dim())
+    }
+
+    /// Bytes of all rows, and how many of them are in memory that the system cannot take.
+    pub fn bytes(&self) -> (usize, usize) {
+        of_either!(self, table => table.bytes())
+    }
+
+    /// Writes a row, one of those there are or the next; `row.len() == dim`.
+    pub fn put(&mut self, at: u32, row: &[f32]) {
+        of_either!(self, table => table.put(at, row));
+    }
+
+    /// A row as it was put.
+    #[inline]
+    pub fn row(&self, at: u32) -> Cow<'_, [f32]> {
+        match self {
+            Self::Float32(table) => table.row(at),
+            Self::Bfloat16(table) => table.row(at).iter().map(|x| x.wide()).collect(),
+        }
+    }
+
+    /// How far a row is from the query.
+    #[inline]
+    pub fn distance(&self, space: &Space, query: &[f32], at: u32) -> f32 {
+        of_either!(self, table => Number::distance(space, query, &table.row(at)))
+    }
+
+    #[inline]
+    pub fn prefetch(&self, at: u32) {
+        of_either!(self, table => table.prefetch(at));
+    }
+}
+
+impl<T: Number> Table<T> {
     pub fn new(dim: usize, storage: VectorStorage) -> Self {
         match storage {
             VectorStorage::Memory => Self::Memory(Rows::new(dim)),
@@ -52,47 +116,36 @@ impl Originals {
         Rows::opened(dim, file, start, len as usize).map(Self::Memory)
     }
 
-    /// Numbers of a row.
-    pub fn dim(&self) -> usize {
+    fn dim(&self) -> usize {
         match self {
             Self::Memory(rows) => rows.width(),
             Self::File { dim, .. } => *dim,
         }
     }
 
-    /// Bytes of all rows, and how many of them are in memory that the system cannot take.
-    pub fn bytes(&self) -> (usize, usize) {
+    fn bytes(&self) -> (usize, usize) {
         match self {
             Self::Memory(rows) => (rows.bytes(), rows.resident_bytes()),
-            Self::File { dim, len, .. } => (*len as usize * dim * size_of::<f32>(), 0),
+            Self::File { dim, len, .. } => (*len as usize * dim * size_of::<T>(), 0),
         }
     }
 
-    /// Adds a row; `row.len() == dim`.
-    pub fn push(&mut self, row: &[f32]) {
+    fn put(&mut self, at: u32, row: &[f32]) {
+        let fill = |into: &mut [T]| into.iter_mut().zip(row).for_each(|(into, x)| *into = T::of(*x));
         match self {
-            Self::Memory(rows) => rows.push(row),
-            Self::File { len, .. } => {
-                *len += 1;
-                let last = *len - 1;
-                self.set(last, row);
-            }
-        }
-    }
-
-    /// Writes a row anew.
-    pub fn set(&mut self, at: u32, row: &[f32]) {
-        match self {
-            Self::Memory(rows) => rows.row_mut(at).copy_from_slice(row),
-            Self::File { file, .. } => {
-                let bytes: &[u8] = bytemuck::cast_slice(row);
+            Self::Memory(rows) => fill(rows.row_or_next(at)),
+            Self::File { file, dim, len } => {
+                *len = (*len).max(at + 1);
+                let mut numbers = vec![T::zeroed(); *dim];
+                fill(&mut numbers);
+                let bytes: &[u8] = bytemuck::cast_slice(&numbers);
                 lives(file.write_all_at(bytes, u64::from(at) * bytes.len() as u64));
             }
         }
     }
 
     #[inline]
-    pub fn row(&self, at: u32) -> Cow<'_, [f32]> {
+    pub fn row(&self, at: u32) -> Cow<'_, [T]> {
         match self {
             Self::Memory(rows) => Cow::Borrowed(rows.row(at)),
             Self::File { file, dim, .. } => Cow::Owned(read(file, *dim, at)),
@@ -100,7 +153,7 @@ impl Originals {
     }
 
     #[inline]
-    pub fn prefetch(&self, at: u32) {
+    fn prefetch(&self, at: u32) {
         if let Self::Memory(rows) = self {
             prefetch(rows.row(at));
         }
@@ -108,8 +161,8 @@ impl Originals {
 }
 
 #[cold]
-fn read(file: &File, dim: usize, at: u32) -> Vec<f32> {
-    let mut row = vec![0.0; dim];
+fn read<T: Number>(file: &File, dim: usize, at: u32) -> Vec<T> {
+    let mut row = vec![T::zeroed(); dim];
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut row);
     let start = u64::from(at) * bytes.len() as u64;
     lives(file.read_exact_at(bytes, start));

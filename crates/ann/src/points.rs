@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::datatype::Datatype;
 use crate::filter::Filter;
 use crate::near::{Near, Nearest};
 use crate::originals::{Originals, VectorStorage};
@@ -22,8 +23,9 @@ pub(crate) struct Points {
 }
 
 impl Points {
-    pub fn new(dim: usize, storage: VectorStorage) -> Self {
-        Self { vectors: Originals::new(dim, storage), slots: Vec::new(), by_slot: Slots::default(), free: Vec::new() }
+    pub fn new(dim: usize, datatype: Datatype, storage: VectorStorage) -> Self {
+        let vectors = Originals::new(dim, datatype, storage);
+        Self { vectors, slots: Vec::new(), by_slot: Slots::default(), free: Vec::new() }
     }
 
     /// Points held.
@@ -57,14 +59,13 @@ impl Points {
     /// Puts a slot that holds nothing yet on a node.
     pub fn claim(&mut self, slot: u32, vector: &[f32]) -> u32 {
         let node = if let Some(node) = self.free.pop() {
-            self.vectors.set(node, vector);
             self.slots[node as usize] = slot;
             node
         } else {
-            self.vectors.push(vector);
             self.slots.push(slot);
             self.nodes() - 1
         };
+        self.vectors.put(node, vector);
         let is_new = self.by_slot.insert(slot, node);
         debug_assert!(is_new, "slot {slot} held a node");
         node
@@ -89,7 +90,7 @@ impl Points {
     ) {
         self.each(filter, |slot, node| {
             if visible(node) {
-                nearest.offer(Near::new(space.distance(query, &self.vectors.row(node)), slot));
+                nearest.offer(Near::new(self.vectors.distance(space, query, node), slot));
             }
         });
     }

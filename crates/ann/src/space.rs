@@ -1,5 +1,7 @@
 //! A metric bound to the kernel that computes it.
 
+use half::bf16;
+
 use crate::config::Metric;
 use crate::kernels::{InstructionSet, Kernel, Kernels};
 use crate::near::Hit;
@@ -9,18 +11,19 @@ use crate::near::Near;
 #[derive(Clone, Copy)]
 pub(crate) struct Space {
     metric: Metric,
-    kernel: Kernel,
+    kernel: Kernel<f32>,
+    kernel_bf16: Kernel<bf16>,
     kernels: Kernels,
 }
 
 impl Space {
     pub fn new(metric: Metric, kernels: &Kernels) -> Self {
-        let kernel = match metric {
-            Metric::Cosine | Metric::Dot => kernels.dot,
-            Metric::Euclid => kernels.squared_euclid,
-            Metric::Manhattan => kernels.manhattan,
+        let (kernel, kernel_bf16) = match metric {
+            Metric::Cosine | Metric::Dot => (kernels.dot, kernels.dot_bf16),
+            Metric::Euclid => (kernels.squared_euclid, kernels.squared_euclid_bf16),
+            Metric::Manhattan => (kernels.manhattan, kernels.manhattan_bf16),
         };
-        Self { metric, kernel, kernels: *kernels }
+        Self { metric, kernel, kernel_bf16, kernels: *kernels }
     }
 
     /// With [`InstructionSet::best`].
@@ -40,7 +43,17 @@ impl Space {
     /// `a.len() == b.len()`.
     #[inline]
     pub fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
-        let raw = (self.kernel)(a, b);
+        self.finished((self.kernel)(a, b))
+    }
+
+    /// The same as [`Self::distance`] to what the second vector is in `f32`, bit by bit.
+    #[inline]
+    pub fn distance_bf16(&self, a: &[f32], b: &[bf16]) -> f32 {
+        self.finished((self.kernel_bf16)(a, b))
+    }
+
+    #[inline]
+    fn finished(&self, raw: f32) -> f32 {
         let distance = match self.metric {
             Metric::Cosine | Metric::Dot => 0.0 - raw,
             Metric::Euclid | Metric::Manhattan => raw,

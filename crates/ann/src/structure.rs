@@ -26,7 +26,7 @@ impl<'a> Vectors<'a> {
 
     #[inline]
     pub fn to(&self, query: &[f32], node: u32) -> f32 {
-        self.space.distance(query, &self.rows.row(node))
+        self.rows.distance(&self.space, query, node)
     }
 
     /// Distances by vectors in place of others; the order stays.

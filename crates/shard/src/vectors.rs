@@ -130,7 +130,7 @@ fn config(def: &VectorDef, seed: u64) -> Config {
     };
     let kind = Kind::Hnsw { m: def.hnsw.m.into(), ef_construct: def.hnsw.ef_construct.into() };
     let profile = if def.hnsw.inline_storage { Profile::Speed } else { Profile::Balanced };
-    Config { dim: def.dim as usize, metric, kind, profile, seed }
+    Config { profile, seed, ..Config::new(def.dim as usize, metric, kind) }
 }
 
 /// Order of two scores, the nearer first.

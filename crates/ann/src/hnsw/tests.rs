@@ -6,7 +6,7 @@ use crate::points::NO_SLOT;
 use crate::queue::{BLOCK, Queue};
 use crate::queued::Queued;
 use crate::testing::{Rng, clustered};
-use crate::{Config, Index, Kind, VectorStorage};
+use crate::{Config, Datatype, Index, Kind, VectorStorage};
 
 impl Queued<Hnsw> {
     /// Everything that must hold of a graph at any time.
@@ -51,7 +51,11 @@ impl Queued<Hnsw> {
 
 fn hnsw(dim: usize, m: usize, ef_construct: usize, seed: u64) -> Hnsw {
     let kind = Kind::Hnsw { m, ef_construct };
-    Hnsw::new(&Config { dim, metric: Metric::Euclid, kind, profile: Profile::Speed, seed }, m, ef_construct)
+    Hnsw::new(&Config { profile: Profile::Speed, seed, ..Config::new(dim, Metric::Euclid, kind) }, m, ef_construct)
+}
+
+fn points(dim: usize) -> Points {
+    Points::new(dim, Datatype::Float32, VectorStorage::Memory)
 }
 
 fn space() -> Space {
@@ -62,7 +66,7 @@ fn space() -> Space {
 fn churn(seed: u64, vectors: &[Vec<f32>], keep: f32) {
     let mut rng = Rng::new(seed);
     let dim = vectors[0].len();
-    let mut subject = Queued::new(dim, hnsw(dim, 2 + rng.below(4), 10, seed), VectorStorage::Memory);
+    let mut subject = Queued::new(points(dim), hnsw(dim, 2 + rng.below(4), 10, seed));
     for round in 0..6_000 {
         let slot = rng.below(400) as u32;
         if rng.unit() < keep {
@@ -105,7 +109,7 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
     // A star: all are nearest to the first, none to each other.
     for dim in [40, 200] {
         let mut graph = hnsw(dim, 2, 50, 1);
-        let mut points = Points::new(dim, VectorStorage::Memory);
+        let mut points = points(dim);
         for slot in 0..dim {
             let mut vector = vec![0.0; dim];
             if slot > 0 {
@@ -132,7 +136,7 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
 /// The bytes after some thousand operations, merged in portions that `portion` draws.
 fn bytes_of((dim, profile): (usize, Profile), set: InstructionSet, mut portion: impl FnMut(usize) -> usize) -> Vec<u8> {
     let kind = Kind::Hnsw { m: 6, ef_construct: 30 };
-    let config = Config { dim, metric: Metric::Cosine, kind, profile, seed: 99 };
+    let config = Config { profile, seed: 99, ..Config::new(dim, Metric::Cosine, kind) };
     let vectors = clustered(5, 4_000, dim, 12);
     let mut rng = Rng::new(17);
     let mut index = Index::new(config).expect("valid");
@@ -180,7 +184,7 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     let dim = 200;
     let vectors = clustered(3, 1_000, dim, 8);
     let mut rng = Rng::new(8);
-    let mut subject = Queued::new(dim, hnsw(dim, 4, 20, 1), VectorStorage::Memory);
+    let mut subject = Queued::new(points(dim), hnsw(dim, 4, 20, 1));
     for _ in 0..3_000 {
         let slot = rng.below(600) as u32;
         if rng.below(3) == 0 {
@@ -233,7 +237,7 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
 fn a_search_may_do_without_a_node() {
     let dim = 200;
     let vectors = clustered(3, 700, dim, 8);
-    let mut subject = Queued::new(dim, hnsw(dim, 4, 20, 1), VectorStorage::Memory);
+    let mut subject = Queued::new(points(dim), hnsw(dim, 4, 20, 1));
     (0..).zip(&vectors).for_each(|(slot, vector)| subject.upsert(slot, vector, space()));
     subject.merge(usize::MAX, space());
     let Queued { points, structure, .. } = &mut subject;
@@ -279,7 +283,7 @@ fn a_search_may_do_without_a_node() {
 fn threads_change_no_graph() {
     let bytes = |dim, threads| {
         let kind = Kind::Hnsw { m: 6, ef_construct: 30 };
-        let config = Config { dim, metric: Metric::Dot, kind, profile: Profile::Speed, seed: 5 };
+        let config = Config { profile: Profile::Speed, seed: 5, ..Config::new(dim, Metric::Dot, kind) };
         let vectors = clustered(6, 1_500, dim, 12);
         let mut index = Index::new(config).expect("valid");
         let points = || (0..).zip(&vectors).map(|(slot, vector): (u32, &Vec<f32>)| (slot % 1_200, vector.as_slice()));

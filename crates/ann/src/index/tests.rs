@@ -1,3 +1,5 @@
+mod storage;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -13,7 +15,7 @@ fn index(dim: usize, metric: Metric, kind: Kind) -> Index {
 }
 
 fn with_profile(dim: usize, metric: Metric, (kind, profile): (Kind, Profile)) -> Index {
-    Index::new(Config { dim, metric, kind, profile, seed: 7 }).expect("valid")
+    Index::new(Config { profile, seed: 7, ..Config::new(dim, metric, kind) }).expect("valid")
 }
 
 const HNSW: Kind = Kind::Hnsw { m: 4, ef_construct: 20 };
@@ -235,32 +237,15 @@ fn filter(kind: (Kind, Profile), seed: u64) {
 
 #[test]
 fn bad_configurations_are_named() {
-    let with = |dim, m, ef_construct| {
-        Index::new(Config {
-            dim,
-            metric: Metric::Dot,
-            kind: Kind::Hnsw { m, ef_construct },
-            profile: Profile::default(),
-            seed: 0,
-        })
-        .err()
-    };
+    let with = |dim, m, ef_construct| Index::new(Config::new(dim, Metric::Dot, Kind::Hnsw { m, ef_construct })).err();
     assert_eq!(with(0, 16, 100), Some(ConfigError::Dim(0)));
     assert_eq!(with(65_537, 16, 100), Some(ConfigError::Dim(65_537)));
     assert_eq!(with(4, 1, 100), Some(ConfigError::M(1)));
     assert_eq!(with(4, 257, 100), Some(ConfigError::M(257)));
     assert_eq!(with(4, 16, 0), Some(ConfigError::EfConstruct(0)));
     assert_eq!(with(65_536, 256, 65_536), None);
-    let with = |nlist, subquantizers| {
-        Index::new(Config {
-            dim: 4,
-            metric: Metric::Dot,
-            kind: Kind::IvfPq { nlist, subquantizers },
-            profile: Profile::default(),
-            seed: 0,
-        })
-        .err()
-    };
+    let with =
+        |nlist, subquantizers| Index::new(Config::new(4, Metric::Dot, Kind::IvfPq { nlist, subquantizers })).err();
     assert_eq!(with(Some(0), None), Some(ConfigError::Nlist(0)));
     assert_eq!(with(Some(65_537), None), Some(ConfigError::Nlist(65_537)));
     assert_eq!(with(None, Some(0)), Some(ConfigError::Subquantizers(0)));
@@ -400,50 +385,9 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
 }
 
 #[test]
-fn vectors_in_a_file_change_nothing_but_where_they_are() {
-    for (kind, profile) in SUBJECTS.into_iter().chain([FLAT]) {
-        let config = Config { dim: 48, metric: Metric::Euclid, kind, profile, seed: 3 };
-        let vectors = clustered(7, 3_000, 48, 20);
-        let file = || tempfile::tempfile().expect("a file");
-        let mut subjects = [VectorStorage::Memory, VectorStorage::File(file()), VectorStorage::Mapped(file())]
-            .map(|storage| Index::new_in(config, storage).expect("valid"));
-        for (i, vector) in (0..).zip(&vectors) {
-            for subject in &mut subjects {
-                subject.upsert(i % 2_500, vector).expect("valid");
-                if i % 3 == 0 {
-                    subject.delete(i / 2);
-                }
-                subject.merge(5);
-            }
-        }
-        let written = subjects.each_ref().map(|subject| {
-            let mut bytes = Vec::new();
-            subject.write_to(&mut bytes).expect("memory");
-            bytes
-        });
-        assert!(written[0] == written[1] && written[0] == written[2], "{kind:?}, {profile:?}");
-        let read = Index::read_from_in(&mut written[0].as_slice(), VectorStorage::File(file()));
-        let [held, filed, mapped] = subjects;
-        for other in [filed, mapped, read.expect("our own bytes")] {
-            let stats = other.stats();
-            assert_eq!((stats.resident_vector_bytes, stats.vector_bytes), (0, held.stats().vector_bytes));
-            assert_eq!(other.vector(2_000), held.vector(2_000));
-            for exact in [false, true] {
-                for (at, query) in vectors.iter().enumerate().step_by(100) {
-                    let ask = SearchParams { exact, ..SearchParams::default() };
-                    let filter = Filter::slots((0..2_500).step_by(1 + at % 7).collect::<Vec<_>>());
-                    let search = |index: &Index| index.search(query, 10, &ask, Some(&filter)).expect("valid");
-                    assert_eq!(search(&other), search(&held), "{kind:?}, {profile:?}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
 fn a_step_may_be_prepared_while_others_search() {
     for (kind, profile) in SUBJECTS {
-        let config = Config { dim: 40, metric: Metric::Cosine, kind, profile, seed: 8 };
+        let config = Config { profile, seed: 8, ..Config::new(40, Metric::Cosine, kind) };
         let vectors: Vec<Vec<f32>> = clustered(2, 3_000, 40, 10).into_iter().map(normalised).collect();
         let [mut plain, mut prepared] = [0; 2].map(|_| Index::new(config).expect("valid"));
         let mut places = 0;
@@ -478,7 +422,7 @@ fn answers_are_not_short_where_numbers_overflow() {
     let dim = 40;
     for (kind, profile) in SUBJECTS {
         for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
-            let mut index = Index::new(Config { dim, metric, kind, profile, seed: 1 }).expect("valid");
+            let mut index = Index::new(Config { profile, seed: 1, ..Config::new(dim, metric, kind) }).expect("valid");
             for slot in 0..1_500_u32 {
                 let number = [3e38, -3e38, 1e30, 1.0, 0.0, 1e-30][slot as usize % 6];
                 let vector: Vec<f32> = (0..dim as u32).map(|i| number * (1.0 - (slot ^ i) as f32 * 1e-4)).collect();

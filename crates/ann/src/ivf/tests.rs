@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Metric, Profile};
+use crate::config::Metric;
 use crate::kernels::InstructionSet;
 use crate::testing::{Rng, clustered, normalised};
 
@@ -183,8 +183,7 @@ fn lists_do_not_depend_on_the_instruction_set_nor_on_when_work_is_done() {
     let made = |set: InstructionSet, metric, most: usize| {
         let kind = crate::Kind::IvfPq { nlist: Some(30), subquantizers: None };
         let mut index =
-            crate::Index::new(crate::Config { dim: 11, metric, kind, profile: Profile::default(), seed: 1 })
-                .expect("valid");
+            crate::Index::new(crate::Config { seed: 1, ..crate::Config::new(11, metric, kind) }).expect("valid");
         index.use_instruction_set(set).expect("supported");
         for (slot, vector) in (0..).zip(&vectors) {
             index.upsert(slot % 1_100, vector).expect("valid");

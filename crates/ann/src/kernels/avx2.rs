@@ -3,6 +3,8 @@
 
 use std::arch::x86_64::*;
 
+use half::bf16;
+
 /// `f32` in a register.
 const WIDTH: usize = 8;
 
@@ -10,9 +12,9 @@ const WIDTH: usize = 8;
 const MASKS: [i32; 2 * WIDTH] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 macro_rules! kernel {
-    ($name:ident, $step:ident) => {
+    ($name:ident, $number:ty, $load:ident, $load_some:ident, $step:ident) => {
         #[target_feature(enable = "avx2,fma")]
-        pub(super) fn $name(a: &[f32], b: &[f32]) -> f32 {
+        pub(super) fn $name(a: &[f32], b: &[$number]) -> f32 {
             debug_assert_eq!(a.len(), b.len());
             let len = a.len().min(b.len());
             let (a, b) = (a.as_ptr(), b.as_ptr());
@@ -22,7 +24,7 @@ macro_rules! kernel {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let at = block + i * WIDTH;
                     // SAFETY: `at + WIDTH <= whole <= len`, and both slices hold `len` values.
-                    let (x, y) = unsafe { (_mm256_loadu_ps(a.add(at)), _mm256_loadu_ps(b.add(at))) };
+                    let (x, y) = unsafe { (_mm256_loadu_ps(a.add(at)), $load(b.add(at))) };
                     *sum = $step(*sum, x, y);
                 }
             }
@@ -31,13 +33,9 @@ macro_rules! kernel {
                 if at >= len {
                     break;
                 }
-                let skip = WIDTH.saturating_sub(len - at);
-                // SAFETY: `skip < WIDTH`, so eight masks lie inside the table. `at < len`, and the mask keeps the loads
-                // from touching values from `len` on.
-                let (x, y) = unsafe {
-                    let mask = _mm256_loadu_si256(MASKS.as_ptr().add(skip).cast());
-                    (_mm256_maskload_ps(a.add(at), mask), _mm256_maskload_ps(b.add(at), mask))
-                };
+                let some = WIDTH.min(len - at);
+                // SAFETY: `0 < some`, and both slices hold `some` values more from `at` on.
+                let (x, y) = unsafe { (load_some(a.add(at), some), $load_some(b.add(at), some)) };
                 *sum = $step(*sum, x, y);
             }
             reduce(sums)
@@ -45,9 +43,44 @@ macro_rules! kernel {
     };
 }
 
-kernel!(dot, dot_step);
-kernel!(squared_euclid, squared_euclid_step);
-kernel!(manhattan, manhattan_step);
+kernel!(dot, f32, _mm256_loadu_ps, load_some, dot_step);
+kernel!(squared_euclid, f32, _mm256_loadu_ps, load_some, squared_euclid_step);
+kernel!(manhattan, f32, _mm256_loadu_ps, load_some, manhattan_step);
+kernel!(dot_bf16, bf16, load_bf16, load_some_bf16, dot_step);
+kernel!(squared_euclid_bf16, bf16, load_bf16, load_some_bf16, squared_euclid_step);
+kernel!(manhattan_bf16, bf16, load_bf16, load_some_bf16, manhattan_step);
+
+/// # Safety
+/// `some` numbers lie there, 1 to `WIDTH`; what is behind them becomes zeros.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_some(at: *const f32, some: usize) -> __m256 {
+    // SAFETY: eight masks from there lie inside the table, and they keep the load from touching what is behind.
+    unsafe { _mm256_maskload_ps(at, _mm256_loadu_si256(MASKS.as_ptr().add(WIDTH - some).cast())) }
+}
+
+/// # Safety
+/// `WIDTH` numbers lie there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_bf16(at: *const bf16) -> __m256 {
+    // SAFETY: as the caller promises.
+    let numbers = unsafe { _mm_loadu_si128(at.cast()) };
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(numbers)))
+}
+
+/// # Safety
+/// As of [`load_some`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_some_bf16(at: *const bf16, some: usize) -> __m256 {
+    let mut numbers = [bf16::ZERO; WIDTH];
+    // SAFETY: `some` numbers lie there, and there is room for `WIDTH`.
+    unsafe {
+        numbers.as_mut_ptr().copy_from_nonoverlapping(at, some);
+        load_bf16(numbers.as_ptr())
+    }
+}
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]

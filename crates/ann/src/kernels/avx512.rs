@@ -3,13 +3,15 @@
 
 use std::arch::x86_64::*;
 
+use half::bf16;
+
 /// `f32` in a register.
 const WIDTH: usize = 16;
 
 macro_rules! kernel {
-    ($name:ident, $step:ident) => {
-        #[target_feature(enable = "avx512f")]
-        pub(super) fn $name(a: &[f32], b: &[f32]) -> f32 {
+    ($name:ident, $number:ty, $load:ident, $load_some:ident, $step:ident) => {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        pub(super) fn $name(a: &[f32], b: &[$number]) -> f32 {
             debug_assert_eq!(a.len(), b.len());
             let len = a.len().min(b.len());
             let (a, b) = (a.as_ptr(), b.as_ptr());
@@ -19,7 +21,7 @@ macro_rules! kernel {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let at = block + i * WIDTH;
                     // SAFETY: `at + WIDTH <= whole <= len`, and both slices hold `len` values.
-                    let (x, y) = unsafe { (_mm512_loadu_ps(a.add(at)), _mm512_loadu_ps(b.add(at))) };
+                    let (x, y) = unsafe { (_mm512_loadu_ps(a.add(at)), $load(b.add(at))) };
                     *sum = $step(*sum, x, y);
                 }
             }
@@ -32,7 +34,7 @@ macro_rules! kernel {
                 // SAFETY: `at < len`, and the mask keeps the load from touching values from `len` on.
                 let x = unsafe { _mm512_maskz_loadu_ps(mask, a.add(at)) };
                 // SAFETY: as above, `b` being as long as `a`.
-                let y = unsafe { _mm512_maskz_loadu_ps(mask, b.add(at)) };
+                let y = unsafe { $load_some(mask, b.add(at)) };
                 *sum = $step(*sum, x, y);
             }
             reduce(sums)
@@ -40,9 +42,36 @@ macro_rules! kernel {
     };
 }
 
-kernel!(dot, dot_step);
-kernel!(squared_euclid, squared_euclid_step);
-kernel!(manhattan, manhattan_step);
+kernel!(dot, f32, _mm512_loadu_ps, _mm512_maskz_loadu_ps, dot_step);
+kernel!(squared_euclid, f32, _mm512_loadu_ps, _mm512_maskz_loadu_ps, squared_euclid_step);
+kernel!(manhattan, f32, _mm512_loadu_ps, _mm512_maskz_loadu_ps, manhattan_step);
+kernel!(dot_bf16, bf16, load_bf16, load_some_bf16, dot_step);
+kernel!(squared_euclid_bf16, bf16, load_bf16, load_some_bf16, squared_euclid_step);
+kernel!(manhattan_bf16, bf16, load_bf16, load_some_bf16, manhattan_step);
+
+/// # Safety
+/// `WIDTH` numbers lie there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_bf16(at: *const bf16) -> __m512 {
+    // SAFETY: as the caller promises.
+    widened(unsafe { _mm256_loadu_si256(at.cast()) })
+}
+
+/// # Safety
+/// Numbers lie there as far as the mask is on; the others become zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn load_some_bf16(mask: u16, at: *const bf16) -> __m512 {
+    // SAFETY: as the caller promises.
+    widened(unsafe { _mm256_maskz_loadu_epi16(mask, at.cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widened(numbers: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(numbers)))
+}
 
 #[inline]
 #[target_feature(enable = "avx512f")]

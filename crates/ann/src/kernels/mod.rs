@@ -1,4 +1,4 @@
-//! Distances between two `f32` vectors, one implementation per instruction set.
+//! Distances between two vectors, one implementation per instruction set.
 //!
 //! [`scalar`] is the definition: 64 lanes (element `i` belongs to lane `i % 64`), fused multiply-add, one fixed tree that
 //! sums the lanes. The twins equal it bit by bit, so a graph built with any of them is the same graph. They are chosen
@@ -23,15 +23,20 @@ mod tests;
 
 use std::sync::OnceLock;
 
-/// Compares two vectors of equal length.
-pub(crate) type Kernel = fn(&[f32], &[f32]) -> f32;
+use half::bf16;
+
+/// Compares two vectors of equal length. Numbers of the second become `f32` first, which loses nothing.
+pub(crate) type Kernel<T> = fn(&[f32], &[T]) -> f32;
 
 /// The kernels of one instruction set.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
-    pub dot: Kernel,
-    pub squared_euclid: Kernel,
-    pub manhattan: Kernel,
+    pub dot: Kernel<f32>,
+    pub squared_euclid: Kernel<f32>,
+    pub manhattan: Kernel<f32>,
+    pub dot_bf16: Kernel<bf16>,
+    pub squared_euclid_bf16: Kernel<bf16>,
+    pub manhattan_bf16: Kernel<bf16>,
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
     pub bit_dots: bits::BitDots,
@@ -77,6 +82,12 @@ macro_rules! twins {
             squared_euclid: |a, b| unsafe { $set::squared_euclid(a, b) },
             // SAFETY: as above.
             manhattan: |a, b| unsafe { $set::manhattan(a, b) },
+            // SAFETY: as above.
+            dot_bf16: |a, b| unsafe { $set::dot_bf16(a, b) },
+            // SAFETY: as above.
+            squared_euclid_bf16: |a, b| unsafe { $set::squared_euclid_bf16(a, b) },
+            // SAFETY: as above.
+            manhattan_bf16: |a, b| unsafe { $set::manhattan_bf16(a, b) },
             // SAFETY: as above.
             columns: |vector, columns, out| unsafe { columns::x86::$set(vector, columns, out) },
             // SAFETY: as above.
@@ -188,6 +199,12 @@ impl InstructionSet {
                 squared_euclid: |a, b| unsafe { neon::squared_euclid(a, b) },
                 // SAFETY: as above.
                 manhattan: |a, b| unsafe { neon::manhattan(a, b) },
+                // SAFETY: as above.
+                dot_bf16: |a, b| unsafe { neon::dot_bf16(a, b) },
+                // SAFETY: as above.
+                squared_euclid_bf16: |a, b| unsafe { neon::squared_euclid_bf16(a, b) },
+                // SAFETY: as above.
+                manhattan_bf16: |a, b| unsafe { neon::manhattan_bf16(a, b) },
                 // SAFETY: as above.
                 columns: |vector, columns, out| unsafe { columns::aarch64::neon(vector, columns, out) },
                 // SAFETY: as above.

@@ -3,22 +3,26 @@
 
 use std::arch::aarch64::*;
 
+use half::bf16;
+
+use crate::datatype::Number;
+
 /// `f32` in a register.
 const WIDTH: usize = 4;
 /// Registers.
 const SUMS: usize = 16;
 
 macro_rules! kernel {
-    ($name:ident, $step:ident) => {
+    ($name:ident, $number:ty, $load:ident, $step:ident) => {
         #[target_feature(enable = "neon")]
-        pub(super) fn $name(a: &[f32], b: &[f32]) -> f32 {
+        pub(super) fn $name(a: &[f32], b: &[$number]) -> f32 {
             debug_assert_eq!(a.len(), b.len());
             let (a_blocks, a_rest) = a.as_chunks::<{ SUMS * WIDTH }>();
             let (b_blocks, b_rest) = b.as_chunks::<{ SUMS * WIDTH }>();
             let mut sums = [vdupq_n_f32(0.0); SUMS];
             for (a, b) in a_blocks.iter().zip(b_blocks) {
                 for ((sum, x), y) in sums.iter_mut().zip(a.as_chunks().0).zip(b.as_chunks().0) {
-                    *sum = $step(*sum, load(x), load(y));
+                    *sum = $step(*sum, load(x), $load(y));
                 }
             }
             if a_rest.is_empty() {
@@ -29,20 +33,23 @@ macro_rules! kernel {
             let (a, a_last) = a_rest.as_chunks();
             let (b, b_last) = b_rest.as_chunks();
             for ((sum, x), y) in indexed.iter_mut().zip(a).zip(b) {
-                *sum = $step(*sum, load(x), load(y));
+                *sum = $step(*sum, load(x), $load(y));
             }
             if !a_last.is_empty() {
                 let sum = &mut indexed[a.len()];
-                *sum = $step(*sum, load(&padded(a_last)), load(&padded(b_last)));
+                *sum = $step(*sum, load(&padded(a_last)), $load(&padded(b_last)));
             }
             reduce(indexed)
         }
     };
 }
 
-kernel!(dot, dot_step);
-kernel!(squared_euclid, squared_euclid_step);
-kernel!(manhattan, manhattan_step);
+kernel!(dot, f32, load, dot_step);
+kernel!(squared_euclid, f32, load, squared_euclid_step);
+kernel!(manhattan, f32, load, manhattan_step);
+kernel!(dot_bf16, bf16, load_bf16, dot_step);
+kernel!(squared_euclid_bf16, bf16, load_bf16, squared_euclid_step);
+kernel!(manhattan_bf16, bf16, load_bf16, manhattan_step);
 
 #[inline]
 #[target_feature(enable = "neon")]
@@ -70,10 +77,18 @@ fn load(x: &[f32; WIDTH]) -> float32x4_t {
     unsafe { vld1q_f32(x.as_ptr()) }
 }
 
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_bf16(x: &[bf16; WIDTH]) -> float32x4_t {
+    // SAFETY: the array has the four values that are read.
+    let numbers = unsafe { vld1_u16(x.as_ptr().cast()) };
+    vreinterpretq_f32_u32(vshll_n_u16::<16>(numbers))
+}
+
 /// Fewer values than a register holds, and zeros behind them.
 #[inline]
-fn padded(values: &[f32]) -> [f32; WIDTH] {
-    std::array::from_fn(|i| values.get(i).copied().unwrap_or(0.0))
+fn padded<T: Number>(values: &[T]) -> [T; WIDTH] {
+    std::array::from_fn(|i| values.get(i).copied().unwrap_or_else(T::zeroed))
 }
 
 /// The tree of the definition: four registers are a quarter of 16 lanes.

@@ -1,5 +1,7 @@
 //! The definition of every kernel.
 
+use crate::datatype::Number;
+
 use super::{Kernels, bits, bytes, columns, estimates, fast_scan, lanes, nibbles};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
@@ -9,6 +11,9 @@ pub(super) const KERNELS: Kernels = Kernels {
     dot,
     squared_euclid,
     manhattan,
+    dot_bf16: dot,
+    squared_euclid_bf16: squared_euclid,
+    manhattan_bf16: manhattan,
     columns: columns::scalar,
     fast_scan: fast_scan::scalar,
     bit_dots: |rows, words, planes| bits::scalar(rows, words, planes),
@@ -23,12 +28,12 @@ pub(super) const KERNELS: Kernels = Kernels {
 };
 
 /// Inner product.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot<T: Number>(a: &[f32], b: &[T]) -> f32 {
     fold(a, b, |sum, x, y| x.mul_add(y, sum))
 }
 
 /// Sum of squared differences.
-pub(super) fn squared_euclid(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn squared_euclid<T: Number>(a: &[f32], b: &[T]) -> f32 {
     fold(a, b, |sum, x, y| {
         let difference = x - y;
         difference.mul_add(difference, sum)
@@ -36,18 +41,18 @@ pub(super) fn squared_euclid(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Sum of absolute differences.
-pub(super) fn manhattan(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn manhattan<T: Number>(a: &[f32], b: &[T]) -> f32 {
     fold(a, b, |sum, x, y| sum + (x - y).abs())
 }
 
 /// Sums element `i` into lane `i % 64`, then the lanes.
 #[inline(always)]
-fn fold(a: &[f32], b: &[f32], step: impl Fn(f32, f32, f32) -> f32) -> f32 {
+fn fold<T: Number>(a: &[f32], b: &[T], step: impl Fn(f32, f32, f32) -> f32) -> f32 {
     debug_assert_eq!(a.len(), b.len());
     let mut lanes = [0.0; LANES];
     for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
         for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
-            *lane = step(*lane, *x, *y);
+            *lane = step(*lane, *x, y.wide());
         }
     }
     reduce(&mut lanes)

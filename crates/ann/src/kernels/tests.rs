@@ -1,4 +1,5 @@
 use super::*;
+use crate::datatype::Number;
 use crate::memory::Line;
 use crate::testing::Rng;
 
@@ -12,6 +13,18 @@ fn check(a: &[f32], b: &[f32], what: &str) {
             ("manhattan", twin.manhattan, scalar::KERNELS.manhattan),
         ] {
             let (found, expected) = (twin(a, b), definition(a, b));
+            let equal = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+            assert!(equal, "{name} on {set:?}, {what}: {found:e}, defined as {expected:e}");
+        }
+        // Rounded numbers are compared as what they are in `f32`.
+        let rounded: Vec<bf16> = b.iter().map(|x| bf16::of(*x)).collect();
+        let wide: Vec<f32> = rounded.iter().map(|x| x.wide()).collect();
+        for (name, twin, definition) in [
+            ("dot_bf16", twin.dot_bf16, scalar::KERNELS.dot),
+            ("squared_euclid_bf16", twin.squared_euclid_bf16, scalar::KERNELS.squared_euclid),
+            ("manhattan_bf16", twin.manhattan_bf16, scalar::KERNELS.manhattan),
+        ] {
+            let (found, expected) = (twin(a, &rounded), definition(a, &wide));
             let equal = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
             assert!(equal, "{name} on {set:?}, {what}: {found:e}, defined as {expected:e}");
         }

@@ -8,7 +8,6 @@ mod search;
 
 use std::borrow::Cow;
 
-use crate::originals::VectorStorage;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
@@ -51,8 +50,9 @@ pub(crate) struct Place<T> {
 }
 
 impl<S: Structure> Queued<S> {
-    pub fn new(dim: usize, structure: S, storage: VectorStorage) -> Self {
-        Self::from_parts(Points::new(dim, storage), structure, Queue::new(dim), Vec::new())
+    pub fn new(points: Points, structure: S) -> Self {
+        let queue = Queue::new(points.vectors.dim());
+        Self::from_parts(points, structure, queue, Vec::new())
     }
 
     /// Puts the parts of a snapshot together and derives the rest. `surveys`: as [`Self::surveys`] told.

@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use crate::datatype::Number;
+
 use super::{BLOCK_BYTES, MAGIC, OLDEST, PAGE_BYTES, ReadError, VERSION};
 
 const NOT_FINITE: &str = "a vector holds what is no finite number";
@@ -59,8 +61,8 @@ impl<'a, W: Write> Sink<'a, W> {
         self.bytes(&x.to_le_bytes())
     }
 
-    pub fn vector(&mut self, vector: &[f32]) -> io::Result<()> {
-        vector.iter().try_for_each(|x| self.u32(x.to_bits()))
+    pub fn numbers<T: Number>(&mut self, numbers: &[T]) -> io::Result<()> {
+        numbers.iter().try_for_each(|x| self.bytes(bytemuck::bytes_of(&x.little_endian())))
     }
 
     /// From here on content lies without headers between, from the beginning of a page on.
@@ -214,7 +216,7 @@ impl<'a, R: Read> Source<'a, R> {
     }
 
     /// Takes `count` finite numbers that lie bare, in pieces, and tells at which byte they began.
-    pub fn bare(&mut self, count: u64, mut take: impl FnMut(&[f32])) -> Result<u64, ReadError> {
+    pub fn bare<T: Number>(&mut self, count: u64, mut take: impl FnMut(&[T])) -> Result<u64, ReadError> {
         if self.at != self.content.len() {
             return Err(self.invalid("a block goes on where vectors begin"));
         }
@@ -225,17 +227,17 @@ impl<'a, R: Read> Source<'a, R> {
         }
         let (start, first) = (self.read, self.block);
         let (mut sums, mut numbers, mut is_finite) = (Vec::new(), Vec::new(), true);
-        let mut left = count * size_of::<f32>() as u64;
+        let mut left = count * size_of::<T>() as u64;
         while left > 0 {
-            numbers.resize(left.min(BLOCK_BYTES as u64) as usize / size_of::<f32>(), 0_f32);
+            numbers.resize(left.min(BLOCK_BYTES as u64) as usize / size_of::<T>(), T::zeroed());
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut numbers);
             self.fill(bytes)?;
             sums.push(checksum(self.block, bytes));
             (left, self.block) = (left - bytes.len() as u64, self.block + 1);
             if cfg!(target_endian = "big") {
-                numbers.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
+                numbers.iter_mut().for_each(|x| *x = x.little_endian());
             }
-            is_finite &= numbers.iter().all(|x| x.is_finite());
+            is_finite &= numbers.iter().all(|x| x.wide().is_finite());
             take(&numbers);
         }
         for (block, found) in (first..).zip(sums) {

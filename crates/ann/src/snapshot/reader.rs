@@ -2,11 +2,12 @@ use std::fs::File;
 use std::io::Read;
 
 use crate::config::{Config, Kind, Metric, Profile};
+use crate::datatype::{Datatype, Number};
 use crate::flat::Flat;
 use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Survey};
 use crate::index::{Body, Index};
 use crate::ivf::{Coarse, Codebook, Entry, Filing, Ivf, Lists};
-use crate::originals::{Originals, VectorStorage};
+use crate::originals::{Originals, Table, VectorStorage};
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
 use crate::queued::Queued;
@@ -27,7 +28,7 @@ pub(super) enum Place {
 pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadError> {
     let mut source = Source::new(input)?;
     let config = config(&mut source)?;
-    let points = points(config.dim, place, &mut source)?;
+    let points = points(&config, place, &mut source)?;
     let body = match config.kind {
         Kind::Flat => Body::Flat(Flat { points }),
         Kind::Hnsw { m, ef_construct } => {
@@ -35,7 +36,7 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
             graph(&mut hnsw.graph, &points, &mut source)?;
             hnsw.restore(&points, Space::best(config.metric));
             let curve = curve(&mut source)?;
-            let queue = queue(config.dim, &mut source)?;
+            let queue = queue(&config, &mut source)?;
             let mut nth = 0;
             let surveys = surveys(&queue, &mut source, |vector, source| {
                 nth += 1;
@@ -47,7 +48,7 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
             let parts = config.subquantizers();
             let lists = lists(&config, parts, &points, &mut source)?;
             let curve = curve(&mut source)?;
-            let queue = queue(config.dim, &mut source)?;
+            let queue = queue(&config, &mut source)?;
             let surveys = surveys(&queue, &mut source, |_, source| filing(lists.as_ref(), parts, source))?;
             let ivf = Ivf::from_parts(nlist, parts, lists);
             Body::IvfPq(Box::new(Queued::from_parts(points, ivf, queue, surveys).with_curve(curve)))
@@ -82,25 +83,30 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
         2 => Profile::Memory,
         _ => return Err(source.invalid("unknown profile")),
     };
-    let config = Config { dim, metric, kind, profile, seed };
+    let datatype = match if source.version() < 5 { 0 } else { source.u8()? } {
+        0 => Datatype::Float32,
+        1 => Datatype::Bfloat16,
+        _ => return Err(source.invalid("unknown datatype")),
+    };
+    let config = Config { dim, metric, kind, profile, datatype, seed };
     config.check().map_err(|_| source.invalid("a parameter is out of its range"))?;
     Ok(config)
 }
 
-fn points(dim: usize, place: Place, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
+fn points(config: &Config, place: Place, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
     let (storage, file) = match place {
         Place::Storage(storage) => (storage, None),
         Place::AsTheyLie(file) => (VectorStorage::Memory, Some(file)),
     };
-    let mut points = Points::new(dim, storage);
-    let mut vector = vec![0.0; dim];
+    let mut points = Points::new(config.dim, config.datatype, storage);
+    let mut vector = vec![0.0; config.dim];
     for _ in 0..source.u32()? {
         if !points.restore(source.u32()?) {
             return Err(source.invalid("a slot stands on two nodes"));
         }
         if source.version() < 3 {
             source.vector(&mut vector)?;
-            points.vectors.push(&vector);
+            points.vectors.put(points.nodes() - 1, &vector);
         }
     }
     let mut free = Vec::new();
@@ -108,7 +114,10 @@ fn points(dim: usize, place: Place, source: &mut Source<'_, impl Read>) -> Resul
         free.push(source.u32()?);
     }
     if source.version() >= 3 {
-        vectors(&mut points, file, source)?;
+        match config.datatype {
+            Datatype::Float32 => vectors(&mut points, file, Originals::Float32, source)?,
+            Datatype::Bfloat16 => vectors(&mut points, file, Originals::Bfloat16, source)?,
+        }
     }
     if points.set_free(free) {
         Ok(points)
@@ -118,20 +127,26 @@ fn points(dim: usize, place: Place, source: &mut Source<'_, impl Read>) -> Resul
 }
 
 /// Vectors of all nodes, which lie bare: mapped from the file, if one is given that can be, else read.
-fn vectors(points: &mut Points, file: Option<File>, source: &mut Source<'_, impl Read>) -> Result<(), ReadError> {
+fn vectors<T: Number>(
+    points: &mut Points,
+    file: Option<File>,
+    originals: fn(Table<T>) -> Originals,
+    source: &mut Source<'_, impl Read>,
+) -> Result<(), ReadError> {
     let dim = points.vectors.dim();
     let numbers = u64::from(points.nodes()) * dim as u64;
     if let Some(file) = file.filter(|_| cfg!(target_endian = "little")) {
-        let start = source.bare(numbers, |_| {})?;
-        points.vectors = Originals::opened(dim, &file, start, points.nodes()).map_err(ReadError::Io)?;
+        let start = source.bare::<T>(numbers, |_| {})?;
+        points.vectors = originals(Table::opened(dim, &file, start, points.nodes()).map_err(ReadError::Io)?);
         return Ok(());
     }
-    let mut row = Vec::with_capacity(dim);
-    source.bare(numbers, |numbers| {
+    let (mut node, mut row) = (0, Vec::with_capacity(dim));
+    source.bare::<T>(numbers, |numbers| {
         for x in numbers {
-            row.push(*x);
+            row.push(x.wide());
             if row.len() == dim {
-                points.vectors.push(&row);
+                points.vectors.put(node, &row);
+                node += 1;
                 row.clear();
             }
         }
@@ -292,15 +307,15 @@ fn filing(
     Ok(Some(filing))
 }
 
-fn queue(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {
+fn queue(config: &Config, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {
     let first = source.u64()?;
     let done = usize::from(source.u16()?);
     // Leaves room to count on: block numbers are multiplied by the length of a block.
     if first > u64::MAX >> 16 {
         return Err(source.invalid("a block number beyond all bounds"));
     }
-    let mut queue = Queue::restore(dim, first);
-    let mut vector = vec![0.0; dim];
+    let mut queue = Queue::restore(config.dim, first);
+    let mut vector = vec![0.0; config.dim];
     for _ in 0..source.u32()? {
         let slot = source.u32()?;
         if slot == NO_SLOT {
@@ -310,6 +325,9 @@ fn queue(dim: usize, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadEr
             0 => queue.push(slot, None),
             1 => {
                 source.vector(&mut vector)?;
+                if *config.datatype.kept(&vector) != *vector {
+                    return Err(source.invalid("a vector is queued that is not as it would be kept"));
+                }
                 queue.push(slot, Some(&vector));
             }
             _ => return Err(source.invalid("unknown kind of operation")),

@@ -1,13 +1,16 @@
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::config::{Config, Kind, Metric, Profile};
+use crate::config::{Config, Kind, Metric};
+use crate::datatype::Datatype;
 use crate::index::{Index, SearchParams};
 use crate::testing::clustered;
 
-/// In the middle of a block.
+/// In the middle of a block; lists have rounded numbers.
 fn sample(kind: Kind) -> Index {
-    let config = Config { dim: 5, metric: Metric::Euclid, kind, profile: Profile::default(), seed: 3 };
+    let datatype = if matches!(kind, Kind::IvfPq { .. }) { Datatype::Bfloat16 } else { Datatype::Float32 };
+    let config = Config { datatype, seed: 3, ..Config::new(5, Metric::Euclid, kind) };
     let mut index = Index::new(config).expect("valid");
     for (slot, vector) in (0..).zip(clustered(1, 400, 5, 4)) {
         index.upsert(slot % 370, &vector).expect("valid");
@@ -84,14 +87,27 @@ fn errors_name_what_they_found() {
     let error = |bytes: &[u8]| Index::read_from(&mut &*bytes).err().map(|e| e.to_string()).unwrap_or_default();
     assert_eq!(error(b"PK-ZIPPED, or so"), "not an index snapshot: it begins with [50, 4b, 2d, 5a, 49, 50, 50, 45]");
     let mut future = written.clone();
-    future[8] = 5;
-    assert_eq!(error(&future), "index snapshot of format 5, this program reads 1 to 4");
+    future[8] = 6;
+    assert_eq!(error(&future), "index snapshot of format 6, this program reads 1 to 5");
     let mut changed = written.clone();
     changed[100] ^= 1;
     assert!(error(&changed).starts_with("index snapshot, block 0: checksum "), "{}", error(&changed));
     let mut oversized = written;
     oversized[12..16].fill(0xff);
     assert_eq!(error(&oversized), "index snapshot, block 0: 4294967295 bytes, at most 1048576 are possible");
+}
+
+/// The blocks up to the vectors, these, and all behind their checksum, with the checksums that belong to them.
+fn sealed(bytes: &[u8], [table, vectors, rest]: &[Range<usize>; 3]) -> Vec<u8> {
+    let mut sealed = Vec::new();
+    let mut sink = blocks::Sink::new(&mut sealed).expect("memory");
+    sink.bytes(&bytes[table.clone()]).expect("memory");
+    sink.begin_bare().expect("memory");
+    sink.bytes(&bytes[vectors.clone()]).expect("memory");
+    sink.end_bare().expect("memory");
+    sink.bytes(&bytes[rest.clone()]).expect("memory");
+    sink.finish().expect("memory");
+    sealed
 }
 
 /// The same contents with one byte changed and the checksum made right again: what a forger or a bug of ours would make.
@@ -103,27 +119,17 @@ fn forged_contents_never_panic() {
         let word = |at: usize| u32::from_le_bytes(written[at..][..4].try_into().expect("four bytes")) as usize;
         // The points, their vectors, and after the one checksum of those all else.
         let table = 20..20 + word(12);
-        let nodes = word(20 + if kind == Kind::Flat { 15 } else { 23 });
-        let vectors = PAGE_BYTES..PAGE_BYTES + nodes * 5 * 4;
+        let nodes = word(20 + if kind == Kind::Flat { 16 } else { 24 });
+        let vectors = PAGE_BYTES..PAGE_BYTES + nodes * 5 * if matches!(kind, Kind::IvfPq { .. }) { 2 } else { 4 };
         assert!(table.end <= vectors.start && nodes > 100, "{nodes} nodes");
         let rest = vectors.end + 8 + 4..written.len() - 8;
-        let sealed = |bytes: &[u8]| {
-            let mut sealed = Vec::new();
-            let mut sink = blocks::Sink::new(&mut sealed).expect("memory");
-            sink.bytes(&bytes[table.clone()]).expect("memory");
-            sink.begin_bare().expect("memory");
-            sink.bytes(&bytes[vectors.clone()]).expect("memory");
-            sink.end_bare().expect("memory");
-            sink.bytes(&bytes[rest.clone()]).expect("memory");
-            sink.finish().expect("memory");
-            sealed
-        };
-        assert!(sealed(&written) == written);
-        for at in table.clone().chain(vectors.clone()).chain(rest.clone()) {
+        let parts = [table, vectors, rest];
+        assert!(sealed(&written, &parts) == written);
+        for at in parts.iter().flat_map(Clone::clone) {
             let flip = [0x01, 0x80, 0xff][at % 3];
             let mut forged = written.clone();
             forged[at] ^= flip;
-            if let Ok(mut index) = Index::read_from(&mut sealed(&forged).as_slice()) {
+            if let Ok(mut index) = Index::read_from(&mut sealed(&forged, &parts).as_slice()) {
                 let _ = index.search(&vec![0.1; index.config().dim], 3, &SearchParams::default(), None);
                 if at % 16 == 0 {
                     (0..300).for_each(|slot| _ = index.upsert(slot, &vec![0.2; index.config().dim]));
@@ -136,7 +142,7 @@ fn forged_contents_never_panic() {
 
 #[test]
 fn blocks_that_change_places_are_refused() {
-    let config = Config { dim: 1_024, metric: Metric::Dot, kind: Kind::Flat, profile: Profile::default(), seed: 0 };
+    let config = Config::new(1_024, Metric::Dot, Kind::Flat);
     let mut index = Index::new(config).expect("valid");
     for slot in 0..600 {
         index.upsert(slot, &vec![slot as f32; 1_024]).expect("valid");
@@ -151,53 +157,78 @@ fn blocks_that_change_places_are_refused() {
     assert!(matches!(refused, Err(ReadError::Checksum { block: 1, .. })));
 }
 
-/// Rows of 256 kB, of which 64 are mapped at once.
+/// Rows of 256 kB, of which 64 are mapped at once, or twice as many of half the size.
 #[test]
 fn a_file_is_opened_as_it_lies_and_never_written() {
-    let dim = 65_536;
-    let config = Config { dim, metric: Metric::Euclid, kind: Kind::Flat, profile: Profile::default(), seed: 0 };
-    let vector = |slot: u32| (0..dim).map(|i| (slot as usize * 7 + i % 13) as f32).collect::<Vec<_>>();
-    let mut index = Index::new(config).expect("valid");
-    (0..70).for_each(|slot| index.upsert(slot, &vector(slot)).expect("valid"));
-    let written = bytes(&index);
-    let file = tempfile::tempfile().expect("a temporary folder");
-    file.write_all_at(&written, 0).expect("room");
-    let open = || Index::open(file.try_clone().expect("a handle"));
-    let mut opened = open().expect("our own file");
-    assert!(bytes(&opened) == written);
-    let row = dim * 4;
-    assert_eq!((opened.stats().vector_bytes, opened.stats().resident_vector_bytes), (70 * row, 6 * row));
-    for index in [&mut index, &mut opened] {
-        index.upsert(3, &vector(500)).expect("valid");
-        assert!(index.delete(5));
-        (70..75).for_each(|slot| index.upsert(slot, &vector(slot)).expect("valid"));
-        let hits = index.search(&vector(500), 1, &SearchParams::default(), None).expect("valid");
-        assert_eq!(hits.iter().map(|hit| (hit.slot, hit.distance)).collect::<Vec<_>>(), [(3, 0.0)]);
+    for (datatype, bytes_each, points) in [(Datatype::Float32, 4, 70), (Datatype::Bfloat16, 2, 140)] {
+        let dim = 65_536;
+        let config = Config { datatype, ..Config::new(dim, Metric::Euclid, Kind::Flat) };
+        let vector = |slot: u32| (0..dim).map(|i| (slot as usize % 16 * 7 + i % 13) as f32).collect::<Vec<_>>();
+        let mut index = Index::new(config).expect("valid");
+        (0..points).for_each(|slot| index.upsert(slot, &vector(slot)).expect("valid"));
+        let written = bytes(&index);
+        let file = tempfile::tempfile().expect("a temporary folder");
+        file.write_all_at(&written, 0).expect("room");
+        let open = || Index::open(file.try_clone().expect("a handle"));
+        let mut opened = open().expect("our own file");
+        assert!(bytes(&opened) == written);
+        let row = dim * bytes_each;
+        assert_eq!(
+            (opened.stats().vector_bytes, opened.stats().resident_vector_bytes),
+            (points as usize * row, points as usize % 64 * row)
+        );
+        for index in [&mut index, &mut opened] {
+            index.upsert(3, &vec![-1.0; dim]).expect("valid");
+            assert!(index.delete(5));
+            (points..points + 5).for_each(|slot| index.upsert(slot, &vector(slot)).expect("valid"));
+            let hits = index.search(&vec![-1.0; dim], 1, &SearchParams::default(), None).expect("valid");
+            assert_eq!(hits.iter().map(|hit| (hit.slot, hit.distance)).collect::<Vec<_>>(), [(3, 0.0)]);
+        }
+        assert!(bytes(&opened) == bytes(&index));
+        assert!(bytes(&open().expect("the file is as it was")) == written);
+        // Behind it, and inside it.
+        file.write_all_at(b"!", written.len() as u64).expect("room");
+        assert!(matches!(open(), Err(ReadError::Longer)));
+        file.set_len(written.len() as u64 - 1).expect("a shorter file");
+        assert!(matches!(open(), Err(ReadError::Truncated { .. })));
+        file.write_all_at(b"!", 10_000_000).expect("a byte");
+        file.set_len(written.len() as u64).expect("a longer file");
+        assert!(matches!(open(), Err(ReadError::Checksum { block: 10, .. })));
     }
-    assert!(bytes(&opened) == bytes(&index));
-    assert!(bytes(&open().expect("the file is as it was")) == written);
-    // Behind it, and inside it.
-    file.write_all_at(b"!", written.len() as u64).expect("room");
-    assert!(matches!(open(), Err(ReadError::Longer)));
-    file.set_len(written.len() as u64 - 1).expect("a shorter file");
-    assert!(matches!(open(), Err(ReadError::Truncated { .. })));
-    file.write_all_at(b"!", 10_000_000).expect("a byte");
-    file.set_len(written.len() as u64).expect("a longer file");
-    assert!(matches!(open(), Err(ReadError::Checksum { block: 10, .. })));
+}
+
+/// An index that rounds holds nothing in its queue that is not rounded.
+#[test]
+fn queued_vectors_are_as_they_would_be_kept() {
+    let kind = Kind::Hnsw { m: 4, ef_construct: 12 };
+    let config = Config { datatype: Datatype::Bfloat16, ..Config::new(1, Metric::Dot, kind) };
+    let mut index = Index::new(config).expect("valid");
+    index.upsert(0, &[1.0]).expect("valid");
+    let mut written = bytes(&index);
+    let end = written.len() - 8;
+    assert_eq!(written[end - 4..end], 1_f32.to_le_bytes());
+    // One block up to the vectors, of which there are none, and one to the end.
+    let parts = [20..20 + 8 + 24, PAGE_BYTES..PAGE_BYTES, PAGE_BYTES + 8..end];
+    assert!(sealed(&written, &parts) == written);
+    written[end - 4] = 1;
+    let refused = Index::read_from(&mut sealed(&written, &parts).as_slice()).err().map(|error| error.to_string());
+    assert_eq!(refused.as_deref(), Some("index snapshot, block 1: a vector is queued that is not as it would be kept"));
 }
 
 /// A graph of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by each version of this format: slot `i` at
 /// `(i, 0)`, every tenth deleted, 256 operations merged.
-const GOLDEN: [&[u8]; 4] = [
+const GOLDEN: [&[u8]; 5] = [
     include_bytes!("golden-v1.bin"),
     include_bytes!("golden-v2.bin"),
     include_bytes!("golden-v3.bin"),
     include_bytes!("golden-v4.bin"),
+    include_bytes!("golden-v5.bin"),
 ];
 
-/// Lists of 540 operations on 512 slots of 2 dimensions, `nlist` of 6, written by versions 3 and 4: slot `i` at `(i, i % 7)`, of the
+/// Lists of 540 operations on 512 slots of 2 dimensions, `nlist` of 6, written by versions 3 to 5: slot `i` at `(i, i % 7)`, of the
 /// first 280 every tenth deleted, a block half taken.
-const GOLDEN_LISTS: [&[u8]; 2] = [include_bytes!("golden-ivf-v3.bin"), include_bytes!("golden-ivf-v4.bin")];
+const GOLDEN_LISTS: [&[u8]; 3] =
+    [include_bytes!("golden-ivf-v3.bin"), include_bytes!("golden-ivf-v4.bin"), include_bytes!("golden-ivf-v5.bin")];
 
 #[test]
 fn every_version_is_read_for_ever() {
@@ -207,7 +238,7 @@ fn every_version_is_read_for_ever() {
         let ask = SearchParams { ef: Some(1), ..SearchParams::default() };
         let hits = index.search(&[101.2, 0.0], 2, &ask, None).expect("valid");
         assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
-        assert!(bytes(&index) == GOLDEN[3], "what was read is written in the newest version");
+        assert!(bytes(&index) == GOLDEN[4], "what was read is written in the newest version");
     }
     for golden in GOLDEN_LISTS {
         let mut index = Index::read_from(&mut &*golden).expect("a version there was");
@@ -217,7 +248,7 @@ fn every_version_is_read_for_ever() {
             let hits = index.search(&[101.2, 3.0], 2, &ask, None).expect("valid");
             assert_eq!(hits.iter().map(|hit| hit.slot).collect::<Vec<_>>(), [101, 102]);
             let written = bytes(&index);
-            assert!(written == GOLDEN_LISTS[1] || golden == GOLDEN_LISTS[0] || pending == 0);
+            assert!(written == GOLDEN_LISTS[2] || golden == GOLDEN_LISTS[0] || pending == 0);
             assert!(bytes(&Index::read_from(&mut written.as_slice()).expect("our own bytes")) == written);
             index.merge_all(1, |_| ());
         }

@@ -1,9 +1,11 @@
 use std::io::{self, Write};
 
 use crate::config::{Config, Kind, Metric, Profile};
+use crate::datatype::{Datatype, Number};
 use crate::hnsw::{Graph, NO_NODE};
 use crate::index::{Body, Index};
 use crate::ivf::Lists;
+use crate::originals::{Originals, Table};
 use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
 use crate::tuning::Curve;
@@ -14,11 +16,10 @@ use super::blocks::Sink;
 pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
     let mut sink = Sink::new(out)?;
     config(index.config(), &mut sink)?;
-    let dim = index.config().dim;
     match index.body() {
-        Body::Flat(flat) => points(&flat.points, dim, &mut sink)?,
+        Body::Flat(flat) => points(&flat.points, &mut sink)?,
         Body::Hnsw(hnsw) => {
-            points(&hnsw.points, dim, &mut sink)?;
+            points(&hnsw.points, &mut sink)?;
             graph(&hnsw.structure.graph, &mut sink)?;
             curve(&hnsw.curve, &mut sink)?;
             queue(&hnsw.queue, &mut sink)?;
@@ -32,7 +33,7 @@ pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
             })?;
         }
         Body::IvfPq(ivf) => {
-            points(&ivf.points, dim, &mut sink)?;
+            points(&ivf.points, &mut sink)?;
             lists(ivf.structure.lists(), &mut sink)?;
             curve(&ivf.curve, &mut sink)?;
             queue(&ivf.queue, &mut sink)?;
@@ -73,24 +74,33 @@ fn config(config: &Config, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
         Profile::Balanced => 0,
         Profile::Speed => 1,
         Profile::Memory => 2,
+    })?;
+    sink.u8(match config.datatype {
+        Datatype::Float32 => 0,
+        Datatype::Bfloat16 => 1,
     })
 }
 
-fn points(points: &Points, dim: usize, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+fn points(points: &Points, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     sink.u32(points.nodes())?;
     (0..points.nodes()).try_for_each(|node| sink.u32(points.slot_of(node)))?;
     sink.u32(points.free().len() as u32)?;
     points.free().iter().try_for_each(|node| sink.u32(*node))?;
     sink.begin_bare()?;
-    let nothing = vec![0.0; dim];
-    for node in 0..points.nodes() {
-        // A free node weighs as much as any other, so that no short input can ask for much memory.
-        match points.slot_of(node) {
-            NO_SLOT => sink.vector(&nothing)?,
-            _ => sink.vector(&points.vectors.row(node))?,
-        }
+    match &points.vectors {
+        Originals::Float32(table) => vectors(points, table, sink)?,
+        Originals::Bfloat16(table) => vectors(points, table, sink)?,
     }
     sink.end_bare()
+}
+
+fn vectors<T: Number>(points: &Points, table: &Table<T>, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    let nothing = vec![T::zeroed(); points.vectors.dim()];
+    (0..points.nodes()).try_for_each(|node| match points.slot_of(node) {
+        // A free node weighs as much as any other, so that no short input can ask for much memory.
+        NO_SLOT => sink.numbers(&nothing),
+        _ => sink.numbers(&table.row(node)),
+    })
 }
 
 fn graph(graph: &Graph, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
@@ -119,8 +129,8 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
     let Some(lists) = lists else { return sink.u32(0) };
     sink.u32(lists.coarse.len() as u32)?;
     sink.u32(lists.trained_for as u32)?;
-    sink.vector(lists.coarse.rows())?;
-    sink.vector(lists.codebook.values())?;
+    sink.numbers(lists.coarse.rows())?;
+    sink.numbers(lists.codebook.values())?;
     let (parts, padded) = (lists.codebook.parts(), lists.codebook.padded());
     for list in &lists.lists {
         sink.u32(list.len() as u32)?;
@@ -163,7 +173,7 @@ fn queue(queue: &Queue, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     for (slot, vector) in queue.operations() {
         sink.u32(slot)?;
         sink.u8(u8::from(vector.is_some()))?;
-        sink.vector(vector.unwrap_or_default())?;
+        sink.numbers(vector.unwrap_or_default())?;
     }
     Ok(())
 }

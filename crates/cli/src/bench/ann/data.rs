@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, ensure};
-use meridian_ann::{Config, Filter, Index, Kind, Metric, Profile, SearchParams};
+use meridian_ann::{Config, Filter, Index, Kind, Metric, SearchParams};
 
 use crate::vectors::{Rows, open, read_neighbours, read_vectors};
 
@@ -96,8 +96,7 @@ impl Data {
         k: usize,
         filter: Option<&Filter<'_>>,
     ) -> anyhow::Result<Vec<Vec<u32>>> {
-        let config =
-            Config { dim: self.base.dim, metric: self.metric, kind: Kind::Flat, profile: Profile::default(), seed: 1 };
+        let config = Config { seed: 1, ..Config::new(self.base.dim, self.metric, Kind::Flat) };
         let mut flat = Index::new(config)?;
         for at in first..self.base.len() {
             flat.upsert(u32::try_from(at)?, self.base.row(at)).with_context(|| format!("vector {at}"))?;

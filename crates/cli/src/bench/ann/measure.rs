@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use meridian_ann::{Index, Profile, Stats};
+use meridian_ann::{Datatype, Index, Profile, Stats};
 use serde_json::json;
 
 use crate::demo::quantile;
@@ -31,6 +31,7 @@ pub(super) struct Measured {
 pub(super) struct Built {
     pub index: IndexKind,
     profile: Profile,
+    datatype: &'static str,
     /// What happened to it before it was asked.
     pub state: &'static str,
     pub time: Duration,
@@ -56,6 +57,10 @@ impl Built {
         Self {
             index: kind,
             profile: index.config().profile,
+            datatype: match index.config().datatype {
+                Datatype::Float32 => "float32",
+                Datatype::Bfloat16 => "bfloat16",
+            },
             state: "fresh",
             time,
             grown: resident().zip(before).map(|(now, before)| now.since(before)),
@@ -160,6 +165,7 @@ impl Measured {
             "index": index,
             "params": params,
             "profile": profile,
+            "datatype": built.datatype,
             "filter": case.json(),
             "state": built.state,
             "threads": args.threads,

@@ -23,7 +23,7 @@ use meridian_ann::{Config, Index, Kind, Metric, Stats};
 use case::{Case, Rule, Share};
 use data::Data;
 use measure::{Built, Measured, Resident, fastest, measure, most_thorough, resident};
-use setting::{Choice, IndexName, ProfileName, StorageName};
+use setting::{Choice, DatatypeName, IndexName, ProfileName, StorageName};
 
 /// How vectors are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -68,6 +68,9 @@ pub struct Args {
     /// What a graph spends memory on.
     #[arg(long, value_enum, default_value = "balanced")]
     profile: ProfileName,
+    /// What the numbers of kept vectors are.
+    #[arg(long, value_enum, default_value = "float32")]
+    datatype: DatatypeName,
     /// Where vectors are kept. Default: in a file with profile memory, in memory with the others.
     #[arg(long, value_enum)]
     storage: Option<StorageName>,
@@ -92,7 +95,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["churn", "open"])]
     save: Option<PathBuf>,
     /// Ask the index that `--save` wrote to this file in place of building one; its vectors are mapped from where they lie.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "set", "profile", "storage", "churn"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "set", "profile", "datatype", "storage", "churn"])]
     open: Option<PathBuf>,
     /// A line of JSON for each point in place of the table.
     #[arg(long)]
@@ -250,7 +253,8 @@ fn build(data: &Data, first: usize, kind: Kind, args: &Args) -> anyhow::Result<I
 }
 
 fn config(data: &Data, kind: Kind, args: &Args) -> Config {
-    Config { dim: data.base.dim, metric: data.metric, kind, profile: args.profile.into(), seed: 1 }
+    let (profile, datatype) = (args.profile.into(), args.datatype.into());
+    Config { profile, datatype, seed: 1, ..Config::new(data.base.dim, data.metric, kind) }
 }
 
 /// A progress bar, on a terminal only.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use meridian_ann::{Index, Kind, Profile, Recall, SearchParams, VectorStorage};
+use meridian_ann::{Datatype, Index, Kind, Profile, Recall, SearchParams, VectorStorage};
 
 /// Efforts of a search in a graph, for each ten neighbours. `bench/peers` tries the same with others.
 const EFS: [usize; 24] =
@@ -42,6 +42,15 @@ pub(super) enum ProfileName {
     Memory,
 }
 
+/// What the numbers of kept vectors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DatatypeName {
+    /// As they come.
+    Float32,
+    /// Rounded to their upper half.
+    Bfloat16,
+}
+
 /// Where vectors are kept beside what the index makes of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum StorageName {
@@ -72,6 +81,15 @@ impl From<ProfileName> for Profile {
             ProfileName::Speed => Self::Speed,
             ProfileName::Balanced => Self::Balanced,
             ProfileName::Memory => Self::Memory,
+        }
+    }
+}
+
+impl From<DatatypeName> for Datatype {
+    fn from(name: DatatypeName) -> Self {
+        match name {
+            DatatypeName::Float32 => Self::Float32,
+            DatatypeName::Bfloat16 => Self::Bfloat16,
         }
     }
 }
