@@ -1,7 +1,6 @@
 //! Graph work beside those that read.
 
 use meridian_shard::State;
-use parking_lot::RwLockUpgradableReadGuard;
 
 use crate::{Backlog, Replica};
 
@@ -11,21 +10,23 @@ const MANY: usize = 1024;
 impl Replica {
     /// Merges one waiting vector into its graph. Call it when nothing else is to be done.
     ///
-    /// Its place is sought while others read. To link it in they must be gone, and who comes while that is waited for waits as long:
-    /// behind the slowest search there is. So it is not waited for before many vectors wait.
+    /// Its place is sought while others read. To link it in they must be gone, which is not waited for before many vectors wait.
     pub fn idle(&mut self) -> Backlog {
-        let state = self.state.upgradable_read();
+        let state = self.state.read();
         if !state.can_merge_index() {
             return Backlog::None;
         }
         let place = self.place.take().or_else(|| state.prepare_index());
-        let mut state = match RwLockUpgradableReadGuard::try_upgrade(state) {
-            Ok(state) => state,
-            Err(state) if state.pending_index() >= MANY => RwLockUpgradableReadGuard::upgrade(state),
-            Err(_) => {
+        let can_wait = state.pending_index() < MANY;
+        drop(state);
+        // Nothing has changed: nobody else writes.
+        let mut state = match self.state.try_write() {
+            Some(state) => state,
+            None if can_wait => {
                 self.place = place;
                 return Backlog::Waiting;
             }
+            None => self.state.write(),
         };
         match place {
             Some(place) => state.merge_prepared(place),

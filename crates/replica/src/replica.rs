@@ -8,7 +8,6 @@ use meridian_raft::Raft;
 use meridian_shard::{PreparedIndex, State};
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
 use meridian_wire::topology::{Identity, ReplicaStatus};
-use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::consensus::Consensus;
 use crate::gateway::Gateway;
@@ -20,7 +19,7 @@ use crate::shard_calls::{Requester, Writes};
 use crate::snapshots::Snapshots;
 use crate::tails::Tails;
 use crate::topology::Membership;
-use crate::{Command, Counters, Event, Now, Peer, Settings};
+use crate::{Command, Counters, Event, Now, Peer, Reading, Settings, Shared};
 
 /// One replica and its gateway.
 ///
@@ -31,7 +30,7 @@ pub struct Replica {
     pub(crate) identity: Identity,
     pub(crate) now: Now,
     pub(crate) raft: Raft,
-    pub(crate) state: Arc<RwLock<State>>,
+    pub(crate) state: Arc<Shared<State>>,
     /// A step of graph work on it that waits for searches to end.
     pub(crate) place: Option<PreparedIndex>,
     pub(crate) out: Vec<Command>,
@@ -81,7 +80,7 @@ impl Replica {
             identity,
             now,
             raft,
-            state: Arc::new(RwLock::new(state)),
+            state: Arc::new(Shared::new(state)),
             place: None,
             out: Vec::new(),
             counters: Counters::default(),
@@ -239,12 +238,12 @@ impl Replica {
 
     /// The state, to be read by other threads.
     #[must_use]
-    pub fn shared_state(&self) -> Arc<RwLock<State>> {
+    pub fn shared_state(&self) -> Arc<Shared<State>> {
         Arc::clone(&self.state)
     }
 
     /// The state, for a short look.
-    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+    pub fn state(&self) -> Reading<'_, State> {
         self.state.read()
     }
 

@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use meridian_model::{Query, VersionVector};
-use meridian_replica::{Event, ReadResult, ReadWhat, execute};
+use meridian_replica::{Event, ReadResult, ReadWhat, Shared, execute};
 use meridian_shard::State;
 use meridian_wire::frame::PartBody;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use super::engine::Inbox;
 use super::thread;
@@ -29,7 +29,7 @@ impl SearchThreads {
     /// Starts `threads` threads over `state`. How many reads wait is bounded by the machine.
     pub(super) fn start(
         threads: usize,
-        state: &Arc<RwLock<State>>,
+        state: &Arc<Shared<State>>,
         inbox: &Inbox,
         metrics: &Arc<Metrics>,
         labels: &SearchLabels,
@@ -51,7 +51,7 @@ impl SearchThreads {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, state: &RwLock<State>, inbox: &Inbox, metrics: &Metrics, labels: &SearchLabels) {
+fn work(queue: &Mutex<Receiver<Job>>, state: &Shared<State>, inbox: &Inbox, metrics: &Metrics, labels: &SearchLabels) {
     loop {
         let next = queue.lock().recv();
         let Ok((job, what, queued)) = next else { return };
@@ -85,10 +85,10 @@ mod tests {
     #[test]
     fn a_read_that_panics_fails_alone_and_is_counted() {
         let metrics = Metrics::new();
-        let state = RwLock::new(7);
+        let state = Shared::new(7);
         let result = caught(&metrics, || {
             let held = state.read();
-            panic!("slot {held} is not taken")
+            panic!("slot {} is not taken", *held)
         });
         assert!(matches!(result.body, Some(PartBody::Failed(_))));
         assert_eq!(metrics.search_panics.get(), 1);
