@@ -132,6 +132,11 @@ pub(crate) trait Structure: Sync {
     /// Codes of single nodes, if it has them: cheaper to compare than vectors.
     fn codes(&self) -> Option<&Codes>;
 
+    /// From how many points it was learnt; 0 where nothing is learnt.
+    fn learnt_from(&self) -> usize {
+        0
+    }
+
     /// How many live nodes a search without bounds would find; `is_live` tells which are.
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize;
 }

@@ -2,7 +2,7 @@
 //!
 //! Some of the points are asked for, as if they had never come in: nothing is found by a point itself, nor lost where links go by
 //! it, so the queries are like those of users. What a search of each effort finds of their true neighbours makes a curve, and a
-//! wanted recall is read off it. It is drawn anew whenever there are a quarter more points; between two blocks, so it follows from
+//! wanted recall is read off it. It is drawn anew whenever there are a quarter more points and after lists were learnt anew; between two blocks, so it follows from
 //! the writes alone.
 
 use crate::index::Recall;
@@ -33,9 +33,9 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
-    /// Whether it is time to draw another.
-    pub fn is_due(&self, points: usize) -> bool {
-        points >= FEWEST && 4 * points >= 5 * self.points as usize
+    /// Whether it is time to draw another, of so many points and a structure that was learnt from so many.
+    pub fn is_due(&self, points: usize, learnt_from: usize) -> bool {
+        points >= FEWEST && (4 * points >= 5 * self.points as usize || learnt_from > self.points as usize)
     }
 
     /// The effort that reaches a recall, of these; the greatest where none does, none where there is no curve. Between two efforts
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(curve.effort(recall(0.94), &efforts), Some(57));
         assert_eq!(curve.effort(recall(0.99), &efforts), Some(80), "as much as there is");
         assert_eq!(Curve::default().effort(recall(0.9), &efforts), None);
-        assert!(!Curve::default().is_due(4_095) && Curve::default().is_due(4_096));
-        assert!(!curve.is_due(6_249) && curve.is_due(6_250));
+        assert!(!Curve::default().is_due(4_095, 2_048) && Curve::default().is_due(4_096, 0));
+        assert!(!curve.is_due(6_249, 5_000) && curve.is_due(6_250, 0) && curve.is_due(5_001, 5_001));
     }
 }

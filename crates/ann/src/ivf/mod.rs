@@ -30,7 +30,7 @@ pub(crate) use coarse::Coarse;
 pub(crate) use codebook::Codebook;
 pub(crate) use lists::{Entry, Filing, Lists};
 use search::Plan;
-use training::Training;
+use training::{Training, is_held_out};
 
 /// Points from which on lists are worth learning: comparing with fewer takes less than a tenth of a millisecond.
 const FEWEST: usize = 2_048;
@@ -104,11 +104,11 @@ impl Structure for Ivf {
 
     fn settle(&mut self, _: Vectors<'_>) {}
 
-    fn does_without(&self, _: u32) -> bool {
-        true
+    fn does_without(&self, node: u32) -> bool {
+        is_held_out(node)
     }
 
-    /// Nothing is found by other points.
+    /// Nothing is found by other points, and nothing was learnt from this one.
     fn without<T>(&mut self, _: u32, _: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T {
         search(self)
     }
@@ -168,6 +168,10 @@ impl Structure for Ivf {
     /// Those of single points are not read: they lie in blocks.
     fn codes(&self) -> Option<&Codes> {
         None
+    }
+
+    fn learnt_from(&self) -> usize {
+        self.lists.as_ref().map_or(0, |lists| lists.trained_for)
     }
 
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {

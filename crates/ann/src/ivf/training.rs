@@ -3,6 +3,7 @@
 //! Every choice follows from the points in the order of their nodes and from how many there are, so replicas that hold equal
 //! points learn the same.
 
+use crate::mix::mix;
 use crate::points::{NO_SLOT, Points};
 use crate::space::Space;
 
@@ -20,6 +21,12 @@ const ROUNDS: usize = 8;
 const ROUNDS_OF_CODES: usize = 10;
 /// Points of a piece of work: some milliseconds.
 const PIECE: usize = 64;
+
+/// Whether nothing is learnt from what stands on a node: one of sixteen. A query that took part in its own centroid finds its
+/// neighbours by looking at fewer lists than one that comes from elsewhere.
+pub(crate) fn is_held_out(node: u32) -> bool {
+    mix(u64::from(node)).is_multiple_of(16)
+}
 
 /// What is being learnt, and how far it has come.
 pub(crate) struct Training {
@@ -45,7 +52,8 @@ impl Training {
     /// Begins to learn `lists` centroids and codes of `parts` parts from all points there are, `lists` at least.
     pub fn new(points: &Points, lists: usize, parts: usize, space: Space) -> Self {
         let live: Vec<u32> = (0..points.nodes()).filter(|node| points.slot_of(*node) != NO_SLOT).collect();
-        let sample = every(&live, lists * SAMPLES_A_LIST);
+        let learnt: Vec<u32> = live.iter().copied().filter(|node| !is_held_out(*node)).collect();
+        let sample = every(if learnt.len() < lists { &live } else { &learnt }, lists * SAMPLES_A_LIST);
         let rows = every(&sample, lists).iter().flat_map(|node| points.vectors.row(*node).into_owned()).collect();
         let phase = Phase::cluster(0, Coarse::new(points.vectors.dim(), rows, space.kernels()));
         Self { trained_for: live.len(), parts, sample, phase, distances: Distances::default() }

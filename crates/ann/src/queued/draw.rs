@@ -11,7 +11,7 @@ use crate::tuning::{ASKED, Drawing, Piece, SHORTLIST};
 use super::Queued;
 
 /// Nodes that are tried for one to be asked for.
-const TRIES: u64 = 64;
+const TRIES: u64 = 256;
 
 impl<S: Structure> Queued<S> {
     /// Does a piece of the work on the next curve. What is hidden counts: that depends on when blocks are merged.

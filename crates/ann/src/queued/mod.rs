@@ -122,7 +122,7 @@ impl<S: Structure> Queued<S> {
     }
 
     fn is_curve_due(&self) -> bool {
-        self.queue.taken() == 0 && self.curve.is_due(self.points.len())
+        self.queue.taken() == 0 && self.curve.is_due(self.points.len(), self.structure.learnt_from())
     }
 
     fn work(&mut self, space: Space) {
