@@ -124,7 +124,9 @@ impl Signs {
             *row = self.rows.row(*node);
             // Two lines at most, but for thousands of numbers.
             prefetch(&row[..1]);
-            prefetch(&row[row.len() - 1..]);
+            if row.len() != LINE {
+                prefetch(&row[row.len() - 1..]);
+            }
         }
         rows
     }

@@ -1,39 +1,36 @@
 //! What a walk has found so far, nearest first.
 
+use crate::kernels::Kernels;
+use crate::kernels::insert::{Insert, MARK};
 use crate::near::Near;
 
 /// The nearest `room` of all it is offered, in order, each marked once it was followed.
 #[derive(Default)]
 pub(crate) struct Pool {
-    /// As [`Near::bits`], the highest bit of the id saying that it was followed.
+    /// As [`Near::bits`], those followed with [`MARK`]: nodes are numbered below it. [`NOTHING`] fills it up to `room`.
     sorted: Vec<u64>,
-    room: usize,
     /// All before this one were followed.
     next: usize,
+    insert: Option<Insert>,
 }
 
-/// Nodes are numbered below this.
-const FOLLOWED: u64 = 1 << 31;
+/// Further than all, and never to be followed.
+const NOTHING: u64 = u64::MAX;
 
 impl Pool {
     /// Forgets everything.
-    pub fn reset(&mut self, room: usize) {
+    pub fn reset(&mut self, room: usize, kernels: &Kernels) {
         self.sorted.clear();
-        self.room = room;
-        self.next = 0;
-    }
-
-    /// Whether it would keep what is this far away.
-    #[inline]
-    pub fn admits(&self, near: Near) -> bool {
-        self.sorted.len() < self.room || self.sorted.last().is_some_and(|last| near.bits() < *last)
+        self.sorted.resize(room, NOTHING);
+        self.next = room;
+        self.insert = Some(kernels.insert);
     }
 
     /// How far away the last is that it would not give up for a nearer one.
     #[inline]
     pub fn worst(&self) -> f32 {
         match self.sorted.last() {
-            Some(last) if self.sorted.len() == self.room => Near::from_bits(*last).distance(),
+            Some(last) if *last != NOTHING => Near::from_bits(*last).distance(),
             _ => f32::INFINITY,
         }
     }
@@ -41,15 +38,12 @@ impl Pool {
     /// Keeps it if it is among the nearest.
     #[inline]
     pub fn offer(&mut self, near: Near) {
-        if !self.admits(near) {
-            return;
+        if let (Some(last), Some(insert)) = (self.sorted.last(), self.insert)
+            && near.bits() < last & !MARK
+        {
+            let at = insert(&mut self.sorted, near.bits());
+            self.next = self.next.min(at);
         }
-        let at = self.sorted.partition_point(|x| *x < near.bits());
-        if self.sorted.len() == self.room {
-            self.sorted.pop();
-        }
-        self.sorted.insert(at, near.bits());
-        self.next = self.next.min(at);
     }
 
     /// The nearest that was not followed yet; it is now.
@@ -57,7 +51,7 @@ impl Pool {
     pub fn follow(&mut self) -> Option<Near> {
         let at = self.first_to_follow()?;
         let near = self.sorted[at];
-        self.sorted[at] |= FOLLOWED;
+        self.sorted[at] |= MARK;
         self.next = at + 1;
         Some(Near::from_bits(near))
     }
@@ -70,11 +64,49 @@ impl Pool {
 
     #[inline]
     fn first_to_follow(&self) -> Option<usize> {
-        (self.next..self.sorted.len()).find(|at| self.sorted[*at] & FOLLOWED == 0)
+        let left = self.sorted.get(self.next..)?;
+        left.iter().position(|bits| bits & MARK == 0).map(|at| self.next + at)
     }
 
     /// Nearest first.
     pub fn nears(&self) -> impl Iterator<Item = Near> {
-        self.sorted.iter().map(|bits| Near::from_bits(bits & !FOLLOWED))
+        self.sorted.iter().take_while(|bits| **bits != NOTHING).map(|bits| Near::from_bits(bits & !MARK))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::InstructionSet;
+    use crate::testing::Rng;
+
+    /// Beside a list that is sorted anew each time. Distances are often equal, so that marks would matter if they counted.
+    #[test]
+    fn a_pool_keeps_the_nearest_and_follows_each_once() {
+        for set in InstructionSet::ALL {
+            let Ok(kernels) = set.kernels() else { continue };
+            for room in (1..40).chain([200]) {
+                let mut rng = Rng::new(room as u64);
+                let mut pool = Pool::default();
+                pool.reset(room, &kernels);
+                let mut kept: Vec<(Near, bool)> = Vec::new();
+                for id in 0..600 {
+                    let near = Near::new(rng.below(30) as f32 - 15.0, id);
+                    pool.offer(near);
+                    kept.push((near, false));
+                    kept.sort_unstable();
+                    kept.truncate(room);
+                    if rng.below(3) == 0 {
+                        let next = kept.iter_mut().find(|(_, followed)| !followed);
+                        assert_eq!(pool.peek(), next.as_ref().map(|(near, _)| near.id()));
+                        assert_eq!(pool.follow(), next.as_ref().map(|(near, _)| *near));
+                        next.into_iter().for_each(|(_, followed)| *followed = true);
+                    }
+                    assert!(pool.nears().eq(kept.iter().map(|(near, _)| *near)), "{set:?}, {room}");
+                    let worst = if kept.len() == room { kept[room - 1].0.distance() } else { f32::INFINITY };
+                    assert_eq!(pool.worst(), worst);
+                }
+            }
+        }
     }
 }

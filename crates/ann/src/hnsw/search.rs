@@ -118,7 +118,7 @@ impl Hnsw {
         neighbours.aim(target.rotated(), kernels, signs);
         seen.reset(self.graph.nodes());
         ask.except.iter().for_each(|node| _ = seen.see(*node));
-        pool.reset(ef);
+        pool.reset(ef, kernels);
         let mut nearest = Nearest::new(self.shortlist(ask));
         let (mut met, mut ahead) = (0, u32::MAX);
         self.graph.land(target, LANDING, measure).into_iter().for_each(|near| pool.offer(near));

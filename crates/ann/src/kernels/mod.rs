@@ -13,6 +13,7 @@ pub(crate) mod bytes;
 pub(crate) mod columns;
 pub(crate) mod estimates;
 pub(crate) mod fast_scan;
+pub(crate) mod insert;
 pub(crate) mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -48,6 +49,7 @@ pub(crate) struct Kernels {
     pub sign_sums: lanes::SignSums,
     pub way: lanes::Way,
     pub estimates: estimates::Estimates,
+    pub insert: insert::Insert,
 }
 
 /// Which instructions compute distances. The results are the same bits, only the speed differs.
@@ -112,6 +114,8 @@ macro_rules! twins {
             way: |from, to, positive| unsafe { lanes::x86::$set::way(from, to, positive) },
             // SAFETY: as above.
             estimates: |judged, out| unsafe { estimates::x86::$set(judged, out) },
+            // SAFETY: as above.
+            insert: |sorted, entry| unsafe { insert::x86::$set(sorted, entry) },
         }
     };
 }

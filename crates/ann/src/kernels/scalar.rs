@@ -2,7 +2,7 @@
 
 use crate::datatype::Number;
 
-use super::{Kernels, bits, bytes, columns, estimates, fast_scan, lanes, nibbles};
+use super::{Kernels, bits, bytes, columns, estimates, fast_scan, insert, lanes, nibbles};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
 const LANES: usize = 64;
@@ -25,6 +25,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     sign_sums: |numbers, inverse, largest, table| lanes::sign_sums(numbers, inverse, largest, table),
     way: |from, to, positive| lanes::way(from, to, positive),
     estimates: estimates::scalar,
+    insert: insert::scalar,
 };
 
 /// Inner product.
