@@ -30,7 +30,7 @@ pub enum Kind {
     },
     /// Inverted lists with product codes of 4 bits, the best compared again exactly (Jégou, Douze, Schmid, IEEE TPAMI 2011).
     IvfPq {
-        /// How many lists, 1 to 65,536; `4 √n` for `n` points when absent.
+        /// How many lists, 1 to 65,536; `8 √n` for `n` points when absent.
         nlist: Option<usize>,
         /// Codes of a vector, 1 to `dim`; one for two numbers when absent.
         subquantizers: Option<usize>,

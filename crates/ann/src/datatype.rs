@@ -15,7 +15,7 @@ pub enum Datatype {
     Float32,
     /// The upper half of an `f32`, rounded to the nearest, of two the even one: 8 bits of precision, and the exponent as it is; what
     /// would become infinite becomes the largest. Half of the memory, and of what a search reads to compare again. All that the
-    /// index says is about the rounded vectors: a component differs by 1/256 of itself at most.
+    /// index says is about the rounded vectors: a component differs by 1/256 of itself at most, or by less than 2^-133.
     Bfloat16,
 }
 

@@ -1,4 +1,4 @@
-//! Vectors as they were written: in memory, or in a file.
+//! Vectors as they are kept: in memory, or in a file.
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -43,17 +43,17 @@ impl Space {
     /// `a.len() == b.len()`.
     #[inline]
     pub fn distance(&self, a: &[f32], b: &[f32]) -> f32 {
-        self.finished((self.kernel)(a, b))
+        self.finish((self.kernel)(a, b))
     }
 
     /// The same as [`Self::distance`] to what the second vector is in `f32`, bit by bit.
     #[inline]
     pub fn distance_bf16(&self, a: &[f32], b: &[bf16]) -> f32 {
-        self.finished((self.kernel_bf16)(a, b))
+        self.finish((self.kernel_bf16)(a, b))
     }
 
     #[inline]
-    fn finished(&self, raw: f32) -> f32 {
+    fn finish(&self, raw: f32) -> f32 {
         let distance = match self.metric {
             Metric::Cosine | Metric::Dot => 0.0 - raw,
             Metric::Euclid | Metric::Manhattan => raw,

@@ -2,8 +2,8 @@
 //!
 //! Some of the points are asked for, as if they had never come in: nothing is found by a point itself, nor lost where links go by
 //! it, so the queries are like those of users. What a search of each effort finds of their true neighbours makes a curve, and a
-//! wanted recall is read off it. It is drawn anew whenever there are a quarter more points and after lists were learnt anew; between two blocks, so it follows from
-//! the writes alone.
+//! wanted recall is read off it. It is drawn anew whenever there are a quarter more points and after lists were learnt anew;
+//! between two blocks, so it follows from the writes alone.
 
 use crate::index::Recall;
 use crate::near::{Near, Nearest};

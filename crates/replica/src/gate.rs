@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A reader therefore waits for a slower one only if that came while a writer waited for others, and a writer waits no longer than
-//! twice as long as a reader takes. A thread that is inside must not come in once more: it could wait for itself.
+//! twice as long as a reader takes. Who waited before the door is inside as soon as it opens, ahead of the next writer. A thread that is inside must not come in once more: it could wait for itself.
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -33,6 +33,10 @@ struct Crowd {
     current: usize,
     /// No reader comes in.
     is_shut: bool,
+    /// Readers before the shut door.
+    waiting: usize,
+    /// Times that they were let in, and the generation that those of the last time are of.
+    admissions: (u64, usize),
     /// A writer waits or is inside.
     is_claimed: bool,
 }
@@ -54,12 +58,18 @@ impl Gate {
     /// Comes in to read, when the door is open.
     pub fn enter(&self) -> Inside<'_> {
         let mut crowd = self.crowd();
-        while crowd.is_shut {
+        if !crowd.is_shut {
+            let generation = crowd.current;
+            crowd.readers[generation] += 1;
+            return Inside { gate: self, generation };
+        }
+        crowd.waiting += 1;
+        let (before, _) = crowd.admissions;
+        while crowd.admissions.0 == before {
             crowd = wait(&self.opened, crowd);
         }
-        let generation = crowd.current;
-        crowd.readers[generation] += 1;
-        Inside { gate: self, generation }
+        // No other writer has come and gone since: it would have had to wait for this reader.
+        Inside { gate: self, generation: crowd.admissions.1 }
     }
 
     /// Comes in to write, when all that must be waited for have left.
@@ -91,11 +101,11 @@ impl Gate {
         Some(Alone { gate: self })
     }
 
-    /// Whether a writer waits or is inside, and whether readers that come have to wait.
+    /// Whether a writer waits or is inside, whether readers that come have to wait, and how many do.
     #[cfg(test)]
-    pub fn is_claimed_and_shut(&self) -> (bool, bool) {
+    pub fn look(&self) -> (bool, bool, usize) {
         let crowd = self.crowd();
-        (crowd.is_claimed, crowd.is_shut)
+        (crowd.is_claimed, crowd.is_shut, crowd.waiting)
     }
 
     /// No panic leaves a crowd half counted.
@@ -122,6 +132,10 @@ impl Drop for Alone<'_> {
     fn drop(&mut self) {
         let mut crowd = self.gate.crowd();
         (crowd.is_claimed, crowd.is_shut) = (false, false);
+        // Whoever waited is inside from now on, before it runs: the next writer might be quicker to come than it to wake up.
+        let generation = crowd.current;
+        crowd.readers[generation] += std::mem::take(&mut crowd.waiting);
+        crowd.admissions = (crowd.admissions.0 + 1, generation);
         self.gate.opened.notify_all();
         self.gate.fewer.notify_all();
     }

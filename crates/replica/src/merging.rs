@@ -19,7 +19,7 @@ impl Replica {
         let place = self.place.take().or_else(|| state.prepare_index());
         let can_wait = state.pending_index() < MANY;
         drop(state);
-        // Nothing has changed: nobody else writes.
+        // Nobody else writes; if one did, the place would be refused.
         let mut state = match self.state.try_write() {
             Some(state) => state,
             None if can_wait => {

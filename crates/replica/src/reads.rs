@@ -225,7 +225,7 @@ impl Replica {
     }
 }
 
-/// Reads the state: what the shell runs on any thread, under the read lock.
+/// Reads the state: what the shell runs on any thread, beside others that read.
 #[must_use]
 pub fn execute(state: &State, what: &ReadWhat) -> ReadResult {
     let body = match what {

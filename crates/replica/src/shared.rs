@@ -7,7 +7,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::gate::{Alone, Gate, Inside};
 
 /// A value behind a gate. A thread that holds a guard of it must not ask for another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shared<T> {
     gate: Gate,
     /// Never contended: the gate lets nobody in that would have to wait here.

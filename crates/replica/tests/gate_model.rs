@@ -118,12 +118,12 @@ fn a_writer_comes_in_however_many_read() {
                 let _alone = shared.gate.enter_alone();
                 shared.is_done.store(true, SeqCst);
             });
-            while shared.gate.is_claimed_and_shut() != (true, false) {
+            while shared.gate.look() != (true, false, 0) {
                 thread::yield_now();
             }
             let young = shared.gate.enter();
             drop(old);
-            while shared.gate.is_claimed_and_shut() != (true, true) {
+            while shared.gate.look() != (true, true, 0) {
                 thread::yield_now();
             }
             let late = spawn(&shared, |shared| {
@@ -132,6 +132,31 @@ fn a_writer_comes_in_however_many_read() {
             });
             drop(young);
             join([writer, late]);
+        },
+        20_000,
+    );
+}
+
+/// Writers that come one after the other, as entries of a log are applied, must let in between whoever waited.
+#[test]
+fn a_reader_that_waited_comes_in_before_the_next_writer() {
+    shuttle::check_random(
+        || {
+            let shared = shared();
+            let first = shared.gate.enter_alone();
+            let reader = spawn(&shared, |shared| {
+                let _inside = shared.gate.enter();
+                assert_eq!(shared.row.read(), 1, "another writer came first");
+            });
+            while shared.gate.look() != (true, true, 1) {
+                thread::yield_now();
+            }
+            shared.row.write(1);
+            drop(first);
+            let second = shared.gate.enter_alone();
+            shared.row.write(2);
+            drop(second);
+            join([reader]);
         },
         20_000,
     );

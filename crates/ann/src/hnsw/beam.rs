@@ -202,7 +202,7 @@ impl Graph {
         scratch: &mut Scratch,
     ) {
         let Scratch { target, pool, seen, .. } = scratch;
-        pool.reset(ef, measure.vectors.space.kernels());
+        pool.reset(ef.min(self.nodes() as usize), measure.vectors.space.kernels());
         for near in from {
             if seen.see(near.id()) {
                 pool.offer(near);
@@ -245,7 +245,7 @@ impl Graph {
     ) -> bool {
         let Scratch { target, pool, seen, .. } = scratch;
         seen.reset(self.nodes());
-        pool.reset(ef, measure.vectors.space.kernels());
+        pool.reset(ef.min(self.nodes() as usize), measure.vectors.space.kernels());
         let (mut ahead, mut bridges) = (std::mem::take(&mut seen.ahead), std::mem::take(&mut seen.bridges));
         ahead.clear();
         for &node in from {

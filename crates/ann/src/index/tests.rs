@@ -389,6 +389,15 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
             // Less than asked for by what sampling and a quarter more points explain; more where the least effort does more.
             assert!(recall > wanted - 0.05, "{recall} for {wanted}, {:?}", subject.config());
         }
+        // Points leave, and the curve is from before the lists, as earlier versions wrote it: it is drawn once.
+        (0..300).for_each(|slot| assert!(subject.delete(slot)));
+        subject.merge_all(2, |_| ());
+        if let Body::IvfPq(ivf) = &mut subject.body {
+            ivf.curve.points = 8_000;
+            subject.merge_all(2, |_| ());
+            let Body::IvfPq(ivf) = subject.body() else { unreachable!("as above") };
+            assert_eq!((ivf.points.len(), ivf.curve.points), (8_150, 8_320));
+        }
     }
     assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
 }

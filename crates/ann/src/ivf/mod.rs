@@ -108,7 +108,7 @@ impl Structure for Ivf {
         is_held_out(node)
     }
 
-    /// Nothing is found by other points, and nothing was learnt from this one.
+    /// Nothing is found by other points, and lists were not learnt from this one.
     fn without<T>(&mut self, _: u32, _: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T {
         search(self)
     }

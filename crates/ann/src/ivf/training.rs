@@ -194,3 +194,27 @@ fn learn_part(codebook: &mut Codebook, part: usize, rows: &[f32], dim: usize) {
     }
     codebook.values_mut()[range.start * VALUES..range.end * VALUES].copy_from_slice(&values);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Metric;
+    use crate::datatype::Datatype;
+    use crate::originals::VectorStorage;
+    use crate::testing::clustered;
+
+    #[test]
+    fn nothing_is_learnt_from_what_is_held_out() {
+        let mut points = Points::new(4, Datatype::Float32, VectorStorage::Memory);
+        for (slot, vector) in (0..).zip(clustered(1, 1_600, 4, 8)) {
+            points.claim(slot, &vector);
+        }
+        let sample = |lists| Training::new(&points, lists, 2, Space::best(Metric::Euclid)).sample;
+        let held_out = (0..1_600).filter(|node| is_held_out(*node)).count();
+        assert!((60..140).contains(&held_out), "{held_out} of 1,600");
+        assert_eq!(sample(100).len(), 1_600 - held_out);
+        assert!(sample(100).iter().all(|node| !is_held_out(*node)));
+        assert!(sample(10).len() == 480 && sample(10).iter().all(|node| !is_held_out(*node)));
+        assert_eq!(sample(1_599).len(), 1_600, "where there are hardly more points than lists, all are needed");
+    }
+}

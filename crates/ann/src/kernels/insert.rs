@@ -3,8 +3,8 @@
 /// A bit of an entry that its order does not depend on.
 pub(crate) const MARK: u64 = 1 << 31;
 
-/// Puts an entry in its place among sorted ones, before the first that is not less; the last one is dropped. Returns the place, which is
-/// behind the last where all are less, and then nothing has changed. Marks do not count; the entry has none.
+/// Puts an entry in its place among sorted ones, before the first that is not less; the last one is dropped. Returns the place,
+/// which is behind the last where all are less, and then nothing has changed. Marks do not count; the entry has none.
 pub(crate) type Insert = fn(sorted: &mut [u64], entry: u64) -> usize;
 
 /// The definition.

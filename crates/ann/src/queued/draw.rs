@@ -16,8 +16,12 @@ const TRIES: u64 = 256;
 impl<S: Structure> Queued<S> {
     /// Does a piece of the work on the next curve. What is hidden counts: that depends on when blocks are merged.
     pub(super) fn draw(&mut self, space: Space) {
-        let mut drawing =
-            self.drawing.take().unwrap_or_else(|| Drawing::new(self.points.len(), self.structure.codes().is_some()));
+        let begin = || {
+            // Points may have left since lists were learnt; a curve of fewer would be due again at once.
+            let points = self.points.len().max(self.structure.learnt_from());
+            Drawing::new(points, self.structure.codes().is_some())
+        };
+        let mut drawing = self.drawing.take().unwrap_or_else(begin);
         if drawing.is_done() {
             self.curve = drawing.curve;
             return;

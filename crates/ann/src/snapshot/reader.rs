@@ -197,6 +197,9 @@ fn lists(
         return Ok(None);
     }
     let trained_for = source.u32()? as usize;
+    if trained_for == 0 {
+        return Err(source.invalid("lists that were learnt from nothing"));
+    }
     let mut rows = Vec::new();
     let mut row = vec![0.0; config.dim];
     for _ in 0..count {

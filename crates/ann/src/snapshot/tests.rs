@@ -230,6 +230,17 @@ const GOLDEN: [&[u8]; 5] = [
 const GOLDEN_LISTS: [&[u8]; 3] =
     [include_bytes!("golden-ivf-v3.bin"), include_bytes!("golden-ivf-v4.bin"), include_bytes!("golden-ivf-v5.bin")];
 
+/// Vectors of rounded numbers: 30 points of 3 dimensions in no structure, slot `i` at `(i, i / 7, -i / 3)`, 5 and 6 deleted.
+const GOLDEN_BFLOAT16: &[u8] = include_bytes!("golden-bfloat16-v5.bin");
+
+#[test]
+fn rounded_numbers_are_read_for_ever() {
+    let index = Index::read_from(&mut &*GOLDEN_BFLOAT16).expect("a version there was");
+    assert_eq!((index.len(), index.config().datatype), (28, Datatype::Bfloat16));
+    assert_eq!(index.vector(7).as_deref(), Some([7.0, 1.0, -2.328_125].as_slice()));
+    assert!(bytes(&index) == GOLDEN_BFLOAT16);
+}
+
 #[test]
 fn every_version_is_read_for_ever() {
     for golden in GOLDEN {

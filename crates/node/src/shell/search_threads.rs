@@ -1,4 +1,4 @@
-//! The threads that read: one query a thread, under the state's read lock.
+//! The threads that read: one query a thread, beside others that read the state.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -61,7 +61,8 @@ fn a_long_backlog_does_not_wait_for_ever() {
     let reading = shared.read();
     std::thread::scope(|scope| {
         let merging = scope.spawn(|| replica.idle());
-        while shared.gate().is_claimed_and_shut() != (true, false) {
+        while shared.gate().look() != (true, false, 0) {
+            assert!(!merging.is_finished(), "the step was not waited for");
             std::thread::yield_now();
         }
         drop(reading);
