@@ -7,14 +7,16 @@ use crate::testing::Rng;
 fn check(a: &[f32], b: &[f32], what: &str) {
     for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
         let twin = set.kernels().expect("supported");
+        let compare = |name: &str, found: f32, expected: f32| {
+            let equal = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+            assert!(equal, "{name} on {set:?}, {what}: {found:e}, defined as {expected:e}");
+        };
         for (name, twin, definition) in [
             ("dot", twin.dot, scalar::KERNELS.dot),
             ("squared_euclid", twin.squared_euclid, scalar::KERNELS.squared_euclid),
             ("manhattan", twin.manhattan, scalar::KERNELS.manhattan),
         ] {
-            let (found, expected) = (twin(a, b), definition(a, b));
-            let equal = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
-            assert!(equal, "{name} on {set:?}, {what}: {found:e}, defined as {expected:e}");
+            compare(name, twin(a, b), definition(a, b));
         }
         // Rounded numbers are compared as what they are in `f32`.
         let before = b.len() % 7;
@@ -26,9 +28,7 @@ fn check(a: &[f32], b: &[f32], what: &str) {
             ("squared_euclid_bf16", twin.squared_euclid_bf16, scalar::KERNELS.squared_euclid),
             ("manhattan_bf16", twin.manhattan_bf16, scalar::KERNELS.manhattan),
         ] {
-            let (found, expected) = (twin(a, rounded), definition(a, &wide));
-            let equal = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
-            assert!(equal, "{name} on {set:?}, {what}: {found:e}, defined as {expected:e}");
+            compare(name, twin(a, rounded), definition(a, &wide));
         }
     }
 }
