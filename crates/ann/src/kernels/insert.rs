@@ -33,41 +33,27 @@ pub(super) mod x86 {
         super::scalar(sorted, entry)
     }
 
-    /// Counts from the front instead of halving, of which a processor foresees no step, and moves what is behind by registers.
+    /// Decides for every entry whether it stays, moves one further or gives way, without a branch: a processor foresees neither
+    /// the place nor how much is behind it.
     #[target_feature(enable = "avx512f,popcnt")]
     pub fn avx512(sorted: &mut [u64], entry: u64) -> usize {
         let (len, start) = (sorted.len(), sorted.as_mut_ptr());
         let (marks, entries) = (_mm512_set1_epi64(MARK.cast_signed()), _mm512_set1_epi64(entry.cast_signed()));
-        let mut place = 0;
+        // What is before the first would be less.
+        let (mut place, mut before, mut is_less) = (0, entries, 1);
         for at in (0..len).step_by(WIDTH) {
             let there = u8::MAX >> WIDTH.saturating_sub(len - at);
             // SAFETY: the mask keeps the load inside the entries.
             let others = unsafe { _mm512_maskz_loadu_epi64(there, start.add(at).cast()) };
             let less = _mm512_mask_cmplt_epu64_mask(there, _mm512_andnot_si512(marks, others), entries);
+            let moved = _mm512_alignr_epi64::<{ WIDTH as i32 - 1 }>(others, before);
+            let here = !less & (less << 1 | is_less);
+            let new = _mm512_mask_mov_epi64(_mm512_mask_mov_epi64(moved, less, others), here, entries);
+            // SAFETY: as above.
+            unsafe { _mm512_mask_storeu_epi64(start.add(at).cast(), there, new) };
             place += less.count_ones() as usize;
-            if less != u8::MAX {
-                break;
-            }
+            (before, is_less) = (others, less >> (WIDTH - 1));
         }
-        if place == len {
-            return place;
-        }
-        let mut end = len - 1;
-        while end >= place + WIDTH {
-            // SAFETY: `place <= end - WIDTH`, and `end` is a place there is.
-            unsafe {
-                let others = _mm512_loadu_si512(start.add(end - WIDTH).cast());
-                _mm512_storeu_si512(start.add(end - WIDTH + 1).cast(), others);
-            }
-            end -= WIDTH;
-        }
-        let some = (1_u8 << (end - place)) - 1;
-        // SAFETY: the mask keeps both to the `end - place` entries from `place` and one further, `end` at most.
-        unsafe {
-            let others = _mm512_maskz_loadu_epi64(some, start.add(place).cast());
-            _mm512_mask_storeu_epi64(start.add(place + 1).cast(), some, others);
-        }
-        sorted[place] = entry;
         place
     }
 }
