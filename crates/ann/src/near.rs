@@ -20,10 +20,7 @@ impl Near {
     /// `distance` is not NaN ([`crate::space::Space`] sees to it).
     #[inline]
     pub fn new(distance: f32, id: u32) -> Self {
-        let bits = distance.to_bits();
-        // Flips all bits of negative numbers and the sign of the others: the integers then order as the numbers do.
-        let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000);
-        Self(u64::from(ordered) << 32 | u64::from(id))
+        Self(u64::from(rank(distance)) << 32 | u64::from(id))
     }
 
     /// The integer that it compares as: the distance in the upper half, the id in the lower.
@@ -45,10 +42,23 @@ impl Near {
 
     #[inline]
     pub fn distance(self) -> f32 {
-        let ordered = (self.0 >> 32) as u32;
-        let flip = if ordered >> 31 == 1 { 0x8000_0000 } else { u32::MAX };
-        f32::from_bits(ordered ^ flip)
+        distance((self.0 >> 32) as u32)
     }
+}
+
+/// An integer that orders as the distance does, which is not NaN.
+#[inline]
+pub(crate) fn rank(distance: f32) -> u32 {
+    let bits = distance.to_bits();
+    // Flips all bits of negative numbers and the sign of the others.
+    bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000)
+}
+
+/// The distance that has a rank.
+#[inline]
+pub(crate) fn distance(rank: u32) -> f32 {
+    let flip = if rank >> 31 == 1 { 0x8000_0000 } else { u32::MAX };
+    f32::from_bits(rank ^ flip)
 }
 
 /// The largest distance that may be less than another, if that is off by as much as `slack`: any, where numbers overflow.
@@ -63,9 +73,12 @@ pub(crate) struct Nearest {
     heap: BinaryHeap<Near>,
 }
 
+/// Entries for which there is room at once.
+const ROOM: usize = 64;
+
 impl Nearest {
     pub fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::new() }
+        Self { k, heap: BinaryHeap::with_capacity(k.min(ROOM)) }
     }
 
     #[inline]

@@ -137,9 +137,9 @@ impl Codes {
         self.signs.aim(rotated, kernels, query);
     }
 
-    /// The nodes with about their distances, by a bit a number.
-    pub fn sketches(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<Near> {
-        self.signs.distances(query, nodes, space)
+    /// About how far each of the nodes is, by a bit a number, as [`crate::near::rank`] has it.
+    pub fn sketches(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<u32> {
+        self.signs.ranks(query, nodes, space)
     }
 
     #[inline]

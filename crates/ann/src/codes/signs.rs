@@ -7,7 +7,7 @@
 use crate::kernels::bits::{PLANES, ROWS, WORDS};
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows};
-use crate::near::Near;
+use crate::near::rank;
 use crate::space::Space;
 
 use super::{distance, inverse};
@@ -34,8 +34,6 @@ pub(crate) struct SignQuery {
     planes: Vec<u64>,
     /// Half of the step between two numbers.
     half_step: f32,
-    /// What the sum of a record without any bit is.
-    base: i32,
     square: f32,
 }
 
@@ -71,11 +69,9 @@ impl Signs {
         let inverse = inverse(step);
         query.planes.clear();
         query.planes.resize(rotated.len().div_ceil(WORD * WORDS) * WORDS * PLANES, 0);
-        query.base = 0;
         for (i, x) in rotated.iter().enumerate() {
             // Cut off as it is never negative.
             let number = (x * inverse + (0.5 * LARGEST + 0.5)).min(LARGEST) as u64;
-            query.base -= 2 * number as i32 - 15;
             let first = i / (WORD * WORDS) * WORDS * PLANES + i / WORD % WORDS;
             for plane in 0..PLANES {
                 query.planes[first + plane * WORDS] |= (number >> plane & 1) << (i % WORD);
@@ -95,25 +91,25 @@ impl Signs {
         numbers(self.rows.row(node)[self.words])
     }
 
-    /// The nodes with about their distances.
-    pub fn distances(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<Near> {
-        let kernel = space.kernels().bit_dots;
-        let mut found = Vec::with_capacity(nodes.len());
+    /// About how far each of the nodes is, as [`rank`] has it.
+    pub fn ranks(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<u32> {
+        let kernel = space.kernels().bit_differences;
+        let most = (LARGEST as usize * self.width) as i32;
+        let mut found = Vec::with_capacity(nodes.len().next_multiple_of(ROWS));
         let mut lots = nodes.chunks(ROWS).skip(2);
         let mut rows = self.fetch(nodes.chunks(ROWS).next());
         let mut next = self.fetch(nodes.chunks(ROWS).nth(1));
-        for lot in nodes.chunks(ROWS) {
-            let sums = kernel(&rows, self.words, &query.planes);
+        for _ in 0..nodes.len().div_ceil(ROWS) {
+            let differences = kernel(&rows, self.words, &query.planes);
             let last = rows.map(|row| row.get(self.words).copied().unwrap_or(0));
             (rows, next) = (next, self.fetch(lots.next()));
-            let distances: [f32; ROWS] = std::array::from_fn(|i| {
-                let (factor, square) = numbers(last[i]);
-                // What has a plus twice, for it is missing among what has a minus.
-                let product = factor * (query.half_step * (2 * sums[i] + query.base) as f32);
-                distance(product, query.square + square, space)
-            });
-            found.extend(lot.iter().zip(distances).map(|(node, distance)| Near::new(distance, *node)));
+            let sums = differences.map(|differ| query.half_step * (most - 2 * differ.cast_signed()) as f32);
+            let squares = last.map(|last| query.square + numbers(last).1);
+            let products: [f32; ROWS] = std::array::from_fn(|i| numbers(last[i]).0 * sums[i]);
+            let ranks: [u32; ROWS] = std::array::from_fn(|i| rank(distance(products[i], squares[i], space)));
+            found.extend_from_slice(&ranks);
         }
+        found.truncate(nodes.len());
         found
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::kernels::InstructionSet;
+use crate::near::{Near, distance};
 use crate::testing::Rng;
 
 fn space(metric: Metric) -> Space {
@@ -73,9 +74,9 @@ fn signs_tell_about_the_distance() {
         };
         let others: Vec<u32> = (1..200).collect();
         let sketches = codes.sketches(&query, &others, space);
-        assert!(sketches.iter().map(|near| near.id()).eq(others));
-        let (sum, squares) =
-            sketches.into_iter().map(off).fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+        assert_eq!(sketches.len(), others.len());
+        let sketches = others.iter().zip(sketches).map(|(node, rank)| Near::new(distance(rank), *node));
+        let (sum, squares) = sketches.map(off).fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
         let (mean, deviation): (f32, f32) = (sum / 199.0, (squares / 199.0_f32).sqrt());
         assert!(mean.abs() < 0.3 && (0.7..1.3).contains(&deviation), "{dim}: {mean} and {deviation}");
     }

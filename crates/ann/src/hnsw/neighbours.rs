@@ -8,10 +8,14 @@
 //!
 //! All of it follows from links and codes, and only queries look at it.
 //!
-//! A row, in lines, for every 32 links: ids; what is added; the factors; then the codes as [`crate::kernels::fast_scan`] has them.
+//! A row, in lines, for every 32 links: ids; what is added and the factors, as bfloat16; then the codes as
+//! [`crate::kernels::fast_scan`] has them.
+
+use half::bf16;
 
 use crate::codes::{Codes, inverse};
 use crate::config::Metric;
+use crate::datatype::Number;
 use crate::kernels::estimates::{Column, Judged};
 use crate::kernels::fast_scan::{BLOCK_POINTS, LANE, PADDED};
 use crate::kernels::{Kernels, prefetch};
@@ -20,8 +24,12 @@ use crate::space::Space;
 
 /// Signs of a 4-bit code.
 const SIGNS: usize = 4;
-/// Bytes of 32 numbers of 4.
-const COLUMN: usize = 4 * BLOCK_POINTS;
+/// Bytes of 32 ids.
+const IDS: usize = size_of::<u32>() * BLOCK_POINTS;
+/// Bytes of 32 numbers.
+const COLUMN: usize = size_of::<bf16>() * BLOCK_POINTS;
+/// Where a block's codes begin.
+const CODES: usize = IDS + 2 * COLUMN;
 /// Largest number of a query as the scan sees it: four of them, with signs, make a byte when as much is added.
 const LARGEST: usize = 31;
 
@@ -51,7 +59,7 @@ impl Neighbours {
     /// For codes of `width` numbers and `links` links a node.
     pub fn new(width: usize, links: usize) -> Self {
         let groups = width.div_ceil(SIGNS).next_multiple_of(PADDED);
-        let block = (3 * COLUMN + groups * LANE) / Line::BYTES;
+        let block = (CODES + groups * LANE) / Line::BYTES;
         let largest = LARGEST.min(usize::from(u16::MAX) / (2 * SIGNS * groups)) as f32;
         let rows = Rows::new(block * links.div_ceil(BLOCK_POINTS));
         Self { groups, block, largest, rows, positive: vec![0; width] }
@@ -65,18 +73,19 @@ impl Neighbours {
     pub fn refresh(&mut self, node: u32, around: &[u32], codes: &Codes, space: Space) {
         while self.rows.len() <= node as usize {
             let mut row = vec![Line::ZERO; self.rows.width()];
-            row.chunks_exact_mut(self.block).for_each(|block| bytes_of_mut(block)[..COLUMN].fill(u8::MAX));
+            row.chunks_exact_mut(self.block).for_each(|block| bytes_of_mut(block)[..IDS].fill(u8::MAX));
             self.rows.push(&row);
         }
         for at in 0..self.rows.width() / self.block * BLOCK_POINTS {
             let link = around.get(at).copied().unwrap_or(u32::MAX);
             let block = &mut self.rows.row_mut(node)[at / BLOCK_POINTS * self.block..][..self.block];
             let bytes = bytes_of_mut(block);
-            let number = 4 * (at % BLOCK_POINTS);
-            if bytes[number..number + 4] == link.to_le_bytes() {
+            let place = at % BLOCK_POINTS;
+            let id = &mut bytes[4 * place..][..4];
+            if *id == link.to_ne_bytes() {
                 continue;
             }
-            bytes[number..number + 4].copy_from_slice(&link.to_le_bytes());
+            id.copy_from_slice(&link.to_ne_bytes());
             if link == u32::MAX {
                 continue;
             }
@@ -89,9 +98,10 @@ impl Neighbours {
                 Metric::Euclid => (sums.square + 2.0 * factor * sums.signed, -2.0 * factor),
                 Metric::Cosine | Metric::Dot | Metric::Manhattan => (factor * sums.signed - sums.along, -factor),
             };
-            bytes[COLUMN + number..][..4].copy_from_slice(&added.to_le_bytes());
-            bytes[2 * COLUMN + number..][..4].copy_from_slice(&factor.to_le_bytes());
-            set_code(&mut bytes[3 * COLUMN..], at % BLOCK_POINTS, &self.positive);
+            for (column, x) in [added, factor].into_iter().enumerate() {
+                bytes[IDS + column * COLUMN + 2 * place..][..2].copy_from_slice(&bf16::of(x).to_ne_bytes());
+            }
+            set_code(&mut bytes[CODES..], place, &self.positive);
         }
     }
 
@@ -99,7 +109,7 @@ impl Neighbours {
     pub fn forget(&mut self, node: u32) {
         if (node as usize) < self.rows.len() {
             for block in self.rows.row_mut(node).chunks_exact_mut(self.block) {
-                bytes_of_mut(block)[..COLUMN].fill(u8::MAX);
+                bytes_of_mut(block)[..IDS].fill(u8::MAX);
             }
         }
     }
@@ -134,27 +144,26 @@ impl Neighbours {
         let (mut sums, mut estimates) = ([0; BLOCK_POINTS], [0.0; BLOCK_POINTS]);
         for block in self.rows.row(node).chunks_exact(self.block) {
             let bytes = bytes_of(block);
-            let (ids, added, factors) = (column(bytes, 0), column(bytes, 1), column(bytes, 2));
-            (kernels.fast_scan)(&bytes[3 * COLUMN..], &signs.table, 0, &mut sums);
+            let ids: &[u32] = bytemuck::cast_slice(&bytes[..IDS]);
+            let (added, factors) = (column(bytes, 0), column(bytes, 1));
+            (kernels.fast_scan)(&bytes[CODES..], &signs.table, 0, &mut sums);
             let judged = Judged { sums: &sums, above: signs.above, scale: signs.scale, added, factors, here, worst };
             let mut near = (kernels.estimates)(judged, &mut estimates);
             while near != 0 {
                 let i = near.trailing_zeros() as usize;
                 near &= near - 1;
-                let id = u32::from_le_bytes(ids[i]);
-                if id != u32::MAX {
-                    meet(id, estimates[i]);
+                if ids[i] != u32::MAX {
+                    meet(ids[i], estimates[i]);
                 }
             }
         }
     }
 }
 
-/// A column of 32 numbers of 4 bytes.
+/// One of the columns of a block.
 #[inline]
-fn column(bytes: &[u8], at: usize) -> &Column {
-    let (numbers, _) = bytes[at * COLUMN..][..COLUMN].as_chunks::<4>();
-    numbers.first_chunk().expect("a column has 32 numbers")
+fn column(block: &[u8], nth: usize) -> &Column {
+    bytemuck::from_bytes(&block[IDS + nth * COLUMN..][..COLUMN])
 }
 
 /// Writes the code of a place of a block, four signs at a time.

@@ -1,30 +1,29 @@
-//! Products of codes of one bit: signs by numbers of 4 bits. Sums are integers, so all twins agree.
+//! Codes of one bit beside numbers of 4 bits. Sums are integers, so all twins agree.
 
 /// Bits of a number.
 pub(crate) const PLANES: usize = 4;
 /// Words that the widest twin takes at once.
 pub(crate) const WORDS: usize = 8;
-/// Rows of bits that are summed in one call: what the numbers take to load is spent once.
+/// Rows of bits that are compared in one call: what the numbers take to load is spent once.
 pub(crate) const ROWS: usize = 8;
 
-/// For each of the rows, the sum over those bits of its first `words` that are on of `2 u - 15`, `u` being the number of 4 bits at the
-/// same place; 0 for a shorter row. For every [`WORDS`] words, the last of them perhaps fewer, `planes` has as many with the lowest
-/// bits of their numbers, then the next bits, and so on. 32,768 words at most.
-pub(crate) type BitDots = fn(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [i32; ROWS];
+/// For each of the rows, by how much its first `words` differ from the numbers at the same places: a bit that is not the highest of
+/// its number counts 8, and so on down to the lowest, which counts 1. So for a number `u` and the sign `±1` that the bit stands
+/// for, `±(2 u - 15)` is 15 less twice that. Words that a row lacks are zeros. For every [`WORDS`] words, the last of them perhaps
+/// fewer, `planes` has as many with the lowest bits of their numbers, then the next bits, and so on. 32,768 words at most.
+pub(crate) type BitDifferences = fn(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u32; ROWS];
 
 /// The definition.
 #[inline(always)]
-pub(super) fn scalar(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [i32; ROWS] {
+pub(super) fn scalar(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u32; ROWS] {
     rows.map(|row| {
         let mut sum = 0;
-        for (bits, planes) in
-            row.get(..words).unwrap_or_default().chunks(WORDS).zip(planes.chunks_exact(WORDS * PLANES))
-        {
-            for (nth, plane) in planes.chunks_exact(WORDS).enumerate() {
-                let both = bits.iter().zip(plane).map(|(bits, plane)| (bits & plane).count_ones());
-                sum += (both.sum::<u32>() << (nth + 1)).cast_signed();
+        for (nth, planes) in planes.chunks_exact(WORDS * PLANES).enumerate() {
+            for i in nth * WORDS..words.min((nth + 1) * WORDS) {
+                let bits = row.get(i).copied().unwrap_or(0);
+                let differ = |plane: usize| (bits ^ planes[plane * WORDS + i % WORDS]).count_ones() << plane;
+                sum += (0..PLANES).map(differ).sum::<u32>();
             }
-            sum -= 15 * bits.iter().map(|bits| bits.count_ones()).sum::<u32>().cast_signed();
         }
         sum
     })
@@ -38,39 +37,42 @@ pub(super) mod x86 {
     use super::{PLANES, ROWS, WORDS};
 
     #[target_feature(enable = "popcnt")]
-    pub fn avx2(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [i32; ROWS] {
+    pub fn avx2(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u32; ROWS] {
         super::scalar(rows, words, planes)
     }
 
     #[target_feature(enable = "avx512f,avx512vpopcntdq")]
-    pub fn avx512(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [i32; ROWS] {
+    pub fn avx512(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u32; ROWS] {
         let mut sums = [_mm512_setzero_si512(); ROWS];
         for (nth, planes) in planes.chunks_exact(WORDS * PLANES).enumerate() {
+            let wanted = first(words.saturating_sub(nth * WORDS));
             // SAFETY: there are `WORDS` words for each of the planes.
-            let plane = |plane: usize| unsafe { _mm512_loadu_si512(planes.as_ptr().add(plane * WORDS).cast()) };
+            let plane =
+                |plane: usize| unsafe { _mm512_maskz_loadu_epi64(wanted, planes.as_ptr().add(plane * WORDS).cast()) };
             let planes = [plane(0), plane(1), plane(2), plane(3)];
             for (row, sum) in rows.iter().zip(&mut sums) {
-                let bits = row.get(nth * WORDS..words.min((nth + 1) * WORDS)).unwrap_or_default();
-                let there = (1_u16 << bits.len()) - 1;
+                let bits = row.get(nth * WORDS..words.min((nth + 1) * WORDS).min(row.len())).unwrap_or_default();
+                let there = first(bits.len());
                 // SAFETY: the mask keeps the load inside the words.
-                let bits = unsafe { _mm512_maskz_loadu_epi64(there as u8, bits.as_ptr().cast()) };
-                let [a, b, c, d] = planes.map(|plane| _mm512_popcnt_epi64(_mm512_and_si512(bits, plane)));
+                let bits = unsafe { _mm512_maskz_loadu_epi64(there, bits.as_ptr().cast()) };
+                let [a, b, c, d] = planes.map(|plane| _mm512_popcnt_epi64(_mm512_xor_si512(bits, plane)));
                 let low = _mm512_add_epi64(a, _mm512_slli_epi64::<1>(b));
                 let high = _mm512_add_epi64(c, _mm512_slli_epi64::<1>(d));
-                let twice = _mm512_slli_epi64::<1>(_mm512_add_epi64(low, _mm512_slli_epi64::<2>(high)));
-                let ones = _mm512_popcnt_epi64(bits);
-                // 15 of them.
-                let taken_off = _mm512_sub_epi64(_mm512_slli_epi64::<4>(ones), ones);
-                *sum = _mm512_add_epi64(*sum, _mm512_sub_epi64(twice, taken_off));
+                *sum = _mm512_add_epi64(*sum, _mm512_add_epi64(low, _mm512_slli_epi64::<2>(high)));
             }
         }
         totals(sums)
     }
 
+    /// The mask of so many lanes, all of them at most.
+    fn first(lanes: usize) -> u8 {
+        ((1_u16 << lanes.min(WORDS)) - 1) as u8
+    }
+
     /// The sum of each: registers are added by halves, so that eight of them take no more steps than two would one by one.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn totals([a, b, c, d, e, f, g, h]: [__m512i; ROWS]) -> [i32; ROWS] {
+    fn totals([a, b, c, d, e, f, g, h]: [__m512i; ROWS]) -> [u32; ROWS] {
         let (ab, cd, ef, gh) = (twos(a, b), twos(c, d), twos(e, f), twos(g, h));
         let all = quarters(quarters(ab, cd), quarters(ef, gh));
         let mut totals = [0; ROWS];

@@ -1,9 +1,11 @@
 //! Distances of 32 links from the sums of their codes.
 
+use half::bf16;
+
 use super::fast_scan::BLOCK_POINTS;
 
-/// 32 numbers as they stand in a row.
-pub(crate) type Column = [[u8; 4]; BLOCK_POINTS];
+/// 32 numbers as they stand in a row. That they are rounded is little beside what a bit a number leaves open.
+pub(crate) type Column = [bf16; BLOCK_POINTS];
 
 /// Writes `here + added + factor * scale * (sum - above)` of each link, and returns which of them are less than `worst`, link `i`
 /// as bit `i`.
@@ -26,7 +28,7 @@ pub(crate) struct Judged<'a> {
 pub(super) fn scalar(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
     let mut less = 0;
     for (i, out) in out.iter_mut().enumerate() {
-        let (added, factor) = (f32::from_le_bytes(judged.added[i]), f32::from_le_bytes(judged.factors[i]));
+        let (added, factor) = (judged.added[i].to_f32(), judged.factors[i].to_f32());
         let sum = (f32::from(judged.sums[i]) - judged.above) * judged.scale;
         *out = (judged.here + added) + factor * sum;
         less |= u32::from(*out < judged.worst) << i;
@@ -51,10 +53,12 @@ pub(super) mod x86 {
             let (sums, added, factors) = unsafe {
                 (
                     _mm_loadu_si128(judged.sums.as_ptr().add(at).cast()),
-                    _mm256_loadu_ps(judged.added.as_ptr().add(at).cast()),
-                    _mm256_loadu_ps(judged.factors.as_ptr().add(at).cast()),
+                    _mm_loadu_si128(judged.added.as_ptr().add(at).cast()),
+                    _mm_loadu_si128(judged.factors.as_ptr().add(at).cast()),
                 )
             };
+            let [added, factors] =
+                [added, factors].map(|x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x))));
             let sums = _mm256_sub_ps(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sums)), above);
             let product = _mm256_mul_ps(factors, _mm256_mul_ps(sums, scale));
             let estimates = _mm256_add_ps(_mm256_add_ps(here, added), product);
@@ -76,10 +80,12 @@ pub(super) mod x86 {
             let (sums, added, factors) = unsafe {
                 (
                     _mm256_loadu_si256(judged.sums.as_ptr().add(at).cast()),
-                    _mm512_loadu_ps(judged.added.as_ptr().add(at).cast()),
-                    _mm512_loadu_ps(judged.factors.as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(judged.added.as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(judged.factors.as_ptr().add(at).cast()),
                 )
             };
+            let [added, factors] =
+                [added, factors].map(|x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x))));
             let sums = _mm512_sub_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), above);
             let product = _mm512_mul_ps(factors, _mm512_mul_ps(sums, scale));
             let estimates = _mm512_add_ps(_mm512_add_ps(here, added), product);

@@ -40,7 +40,7 @@ pub(crate) struct Kernels {
     pub manhattan_bf16: Kernel<bf16>,
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
-    pub bit_dots: bits::BitDots,
+    pub bit_differences: bits::BitDifferences,
     pub byte_dot: bytes::ByteDot,
     pub nibble_dot: nibbles::NibbleDot,
     pub hadamard: lanes::Hadamard,
@@ -95,7 +95,7 @@ macro_rules! twins {
             // SAFETY: as above.
             fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::$set(block, table, limit, sums) },
             // SAFETY: as above.
-            bit_dots: |rows, words, planes| unsafe { bits::x86::$set(rows, words, planes) },
+            bit_differences: |rows, words, planes| unsafe { bits::x86::$set(rows, words, planes) },
             // SAFETY: as above.
             byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
             // SAFETY: as above.

@@ -16,7 +16,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     manhattan_bf16: manhattan,
     columns: columns::scalar,
     fast_scan: fast_scan::scalar,
-    bit_dots: |rows, words, planes| bits::scalar(rows, words, planes),
+    bit_differences: |rows, words, planes| bits::scalar(rows, words, planes),
     byte_dot: bytes::scalar,
     nibble_dot: nibbles::scalar,
     hadamard: |window, signs| lanes::hadamard(window, signs),
