@@ -4,7 +4,7 @@ from itertools import product
 
 NEIGHBOURS = 10
 # Effort of a search in a graph, from fast to thorough: the same that `meridian bench ann` tries.
-EFS = (10, 12, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960)
+EFS = (10, 12, 14, 16, 18, 20, 22, 25, 28, 30, 32, 36, 40, 45, 50, 60, 70, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960)
 
 
 def grid(**axes):

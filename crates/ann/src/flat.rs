@@ -1,7 +1,7 @@
 //! Exact search: every point is compared.
 
 use crate::filter::Filter;
-use crate::near::{Near, Nearest};
+use crate::near::{Hit, Nearest};
 use crate::points::Points;
 use crate::space::Space;
 
@@ -24,9 +24,9 @@ impl Flat {
         self.points.release(slot).is_some()
     }
 
-    pub fn search(&self, space: &Space, query: &[f32], k: usize, filter: Option<&Filter<'_>>) -> Vec<Near> {
+    pub fn search(&self, space: &Space, query: &[f32], k: usize, filter: Option<&Filter<'_>>) -> Vec<Hit> {
         let mut nearest = Nearest::new(k);
         self.points.scan(space, query, filter, |_| true, &mut nearest);
-        nearest.into_sorted()
+        space.hits(nearest.into_sorted())
     }
 }

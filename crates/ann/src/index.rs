@@ -43,7 +43,8 @@ enum PreparedPlace {
 /// What a search may spend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SearchParams {
-    /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it.
+    /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it. A walk that has
+    /// followed half as many nodes in a row, none of them among the `k` nearest so far, ends before the beam is used up.
     pub ef: Option<usize>,
     /// IVF-PQ: lists that are looked at; `√nlist` when absent. More find more and take longer.
     pub nprobe: Option<usize>,
@@ -361,12 +362,11 @@ impl Index {
         if k == 0 {
             return Ok(vec![Vec::new(); queries.len()]);
         }
-        let found = match &self.body {
+        Ok(match &self.body {
             Body::Flat(flat) => queries.iter().map(|query| flat.search(&self.space, query, k, filter)).collect(),
             Body::Hnsw(hnsw) => hnsw.search(self.space, queries, k, params, filter),
             Body::IvfPq(ivf) => ivf.search(self.space, queries, k, params, filter),
-        };
-        Ok(found.into_iter().map(|found| self.space.hits(found)).collect())
+        })
     }
 
     /// The vector that the slot holds, as it was written; rounded where [`Config::datatype`] says so.

@@ -67,8 +67,10 @@ impl Space {
         let root = |distance: f32| if self.metric == Metric::Euclid { distance.sqrt() } else { distance };
         let mut hits: Vec<Hit> =
             nearest.iter().map(|near| Hit { slot: near.id(), distance: root(near.distance()) }).collect();
-        // Two squares may share one root; then the slot decides again.
-        hits.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
+        if self.metric == Metric::Euclid {
+            // Two squares may share one root; then the slot decides again.
+            hits.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
+        }
         hits
     }
 }

@@ -115,6 +115,9 @@ pub(crate) trait Structure: Sync {
     /// Does a piece of the work that is due.
     fn work(&mut self, points: &Points, space: Space);
 
+    /// Queries that [`Self::find_all`] is best asked at once.
+    const TOGETHER: usize;
+
     /// Near nodes of each query, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
     fn find_all(
         &self,

@@ -9,7 +9,7 @@ use crate::near::Near;
 use super::graph::Graph;
 use super::measure::{Measure, Target};
 use super::neighbours::Signs;
-use super::pool::Pool;
+use super::pool::{Patience, Pool};
 
 /// Links that are not accepted, and are looked behind, at most: more cost more than what they find is worth.
 const BRIDGES: usize = 8;
@@ -25,6 +25,8 @@ pub(crate) struct Scratch {
     /// For distances beside those from the target.
     pub other: Target,
     pub pool: Pool,
+    /// Those of a walk by estimates that were measured.
+    pub shortlist: Pool,
     pub signs: Signs,
     pub seen: Seen,
 }
@@ -71,15 +73,22 @@ pub(super) trait Frontier {
     fn follow(&mut self) -> Option<Near>;
 }
 
-impl Frontier for Pool {
+/// Follows the nearest of a pool while that finds something.
+struct Beam<'a> {
+    pool: &'a mut Pool,
+    patience: Patience,
+}
+
+impl Frontier for Beam<'_> {
     #[inline]
     fn offer(&mut self, near: Near) {
-        Pool::offer(self, near);
+        self.pool.offer(near);
     }
 
     #[inline]
     fn follow(&mut self) -> Option<Near> {
-        Pool::follow(self)
+        let (place, near) = self.pool.follow()?;
+        self.patience.step(Some(place)).then_some(near)
     }
 }
 
@@ -197,18 +206,19 @@ impl Graph {
         &self,
         from: impl Iterator<Item = Near>,
         floor: usize,
-        ef: usize,
+        (ef, patience): (usize, Patience),
         measure: Measure<'_>,
         scratch: &mut Scratch,
     ) {
         let Scratch { target, pool, seen, .. } = scratch;
         pool.reset(ef.min(self.nodes() as usize), measure.vectors.space.kernels());
+        let mut beam = Beam { pool, patience };
         for near in from {
             if seen.see(near.id()) {
-                pool.offer(near);
+                beam.offer(near);
             }
         }
-        self.walk(target, floor, usize::MAX, pool, measure, seen);
+        self.walk(target, floor, usize::MAX, &mut beam, measure, seen);
     }
 
     /// The `ef` nearest accepted nodes of the lowest floor; one in `one_in` should be accepted.
@@ -257,9 +267,9 @@ impl Graph {
         let mut spent = 0;
         loop {
             spent += ahead.len();
-            ahead.iter().for_each(|node| pool.offer(measure.near(target, *node)));
+            ahead.iter().for_each(|node| _ = pool.offer(measure.near(target, *node)));
             ahead.clear();
-            let Some(near) = pool.follow().filter(|_| spent <= budget) else { break };
+            let Some((_, near)) = pool.follow().filter(|_| spent <= budget) else { break };
             self.gather(near.id(), &accepts, seen, &mut ahead, &mut bridges);
             ahead.iter().for_each(|node| measure.prefetch(*node));
         }

@@ -6,6 +6,7 @@ use crate::near::Near;
 use super::beam::Scratch;
 use super::graph::{Graph, choose_diverse};
 use super::measure::{Measure, Target};
+use super::pool::Patience;
 
 /// Nearest nodes that are kept of a survey though diversity does not choose them: one of them becomes the parent.
 const PARENTS: usize = 8;
@@ -32,7 +33,7 @@ impl Graph {
         let mut from: Vec<Near> = self.land(&scratch.target, top, measure).into_iter().collect();
         for floor in (0..=top).rev() {
             scratch.seen.reset(self.nodes());
-            self.scout(from.iter().copied(), floor, self.ef_construct, measure, scratch);
+            self.scout(from.iter().copied(), floor, (self.ef_construct, Patience::endless()), measure, scratch);
             from = scratch.pool.nears().collect();
             let mut kept = Vec::with_capacity(self.m);
             choose_diverse(&from, self.m, &mut kept, measure, &mut scratch.other);

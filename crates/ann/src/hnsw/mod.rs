@@ -166,7 +166,9 @@ impl Structure for Hnsw {
 
     fn work(&mut self, _: &Points, _: Space) {}
 
-    /// One after the other: queries that take turns while memory answers were no faster.
+    /// Queries that take turns while memory answers were no faster.
+    const TOGETHER: usize = 1;
+
     fn find_all(
         &self,
         ask: &Ask<'_>,

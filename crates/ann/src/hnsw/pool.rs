@@ -17,6 +17,39 @@ pub(crate) struct Pool {
 /// Further than all, and never to be followed.
 const NOTHING: u64 = u64::MAX;
 
+/// When a walk that finds nothing nearer any more is over: much of its beam may be left then (Teofili and Lin, ECIR 2025, "Patience
+/// in Proximity").
+pub(super) struct Patience {
+    /// Of those nearest, so many count.
+    head: usize,
+    steps: usize,
+    /// Steps since the last that followed one of them.
+    quiet: usize,
+}
+
+/// Share of a beam, one place in so many, that may be followed without finding anything.
+const PATIENCE: usize = 2;
+
+impl Patience {
+    /// For `head` neighbours and a beam of `places`.
+    pub fn new(head: usize, places: usize) -> Self {
+        Self { head, steps: places / PATIENCE, quiet: 0 }
+    }
+
+    /// Never over.
+    pub fn endless() -> Self {
+        Self { head: 0, steps: usize::MAX, quiet: 0 }
+    }
+
+    /// Counts a step, and where among what was found it put what it followed, if there; false if it was one too many.
+    #[inline]
+    pub fn step(&mut self, place: Option<usize>) -> bool {
+        let is_news = place.is_some_and(|place| place < self.head);
+        self.quiet = if is_news { 0 } else { self.quiet + 1 };
+        self.quiet <= self.steps
+    }
+}
+
 impl Pool {
     /// Forgets everything.
     pub fn reset(&mut self, room: usize, kernels: &Kernels) {
@@ -35,25 +68,25 @@ impl Pool {
         }
     }
 
-    /// Keeps it if it is among the nearest.
+    /// Keeps it if it is among the nearest, and says at which place.
     #[inline]
-    pub fn offer(&mut self, near: Near) {
-        if let (Some(last), Some(insert)) = (self.sorted.last(), self.insert)
-            && near.bits() < last & !MARK
-        {
+    pub fn offer(&mut self, near: Near) -> Option<usize> {
+        let (last, insert) = (self.sorted.last()?, self.insert?);
+        (near.bits() < last & !MARK).then(|| {
             let at = insert(&mut self.sorted, near.bits());
             self.next = self.next.min(at);
-        }
+            at
+        })
     }
 
-    /// The nearest that was not followed yet; it is now.
+    /// The nearest that was not followed yet, and its place; it is followed now.
     #[inline]
-    pub fn follow(&mut self) -> Option<Near> {
+    pub fn follow(&mut self) -> Option<(usize, Near)> {
         let at = self.first_to_follow()?;
         let near = self.sorted[at];
         self.sorted[at] |= MARK;
         self.next = at + 1;
-        Some(Near::from_bits(near))
+        Some((at, Near::from_bits(near)))
     }
 
     /// Whose turn it would be.
@@ -80,6 +113,19 @@ mod tests {
     use crate::kernels::InstructionSet;
     use crate::testing::Rng;
 
+    #[test]
+    fn a_walk_that_finds_nothing_nearer_is_over() {
+        let mut patience = Patience::new(3, 9);
+        assert!(
+            [Some(0), None, Some(3), Some(9), None].into_iter().all(|place| patience.step(place)),
+            "four are bearable"
+        );
+        assert!(patience.step(Some(2)), "the third nearest counts");
+        assert!((0..4).all(|_| patience.step(None)) && !patience.step(None), "the fifth in a row is too much");
+        let mut endless = Patience::endless();
+        assert!((0..10_000).all(|_| endless.step(None)));
+    }
+
     /// Beside a list that is sorted anew each time. Distances are often equal, so that marks would matter if they counted.
     #[test]
     fn a_pool_keeps_the_nearest_and_follows_each_once() {
@@ -99,7 +145,7 @@ mod tests {
                     if rng.below(3) == 0 {
                         let next = kept.iter_mut().find(|(_, followed)| !followed);
                         assert_eq!(pool.peek(), next.as_ref().map(|(near, _)| near.id()));
-                        assert_eq!(pool.follow(), next.as_ref().map(|(near, _)| *near));
+                        assert_eq!(pool.follow().map(|(_, near)| near), next.as_ref().map(|(near, _)| *near));
                         next.into_iter().for_each(|(_, followed)| *followed = true);
                     }
                     assert!(pool.nears().eq(kept.iter().map(|(near, _)| *near)), "{set:?}, {room}");

@@ -2,13 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::near::{Near, Nearest};
+use crate::near::Near;
 use crate::structure::{Ask, Vectors};
 
 use super::Hnsw;
 use super::beam::{Scratch, Walked};
 use super::measure::Target;
 use super::neighbours::Neighbours;
+use super::pool::Patience;
 
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
 const COST_OF_A_PLACE: usize = 16;
@@ -43,6 +44,21 @@ impl Lent {
     }
 }
 
+/// What a walk came to.
+struct Walk {
+    looked: usize,
+    /// Those of them that may be told.
+    met: usize,
+    found: Vec<Near>,
+}
+
+impl Walk {
+    /// Whether less than half as many match as should: those that do are elsewhere, or many points wait to be removed.
+    fn is_elsewhere(&self, ask: &Ask<'_>) -> bool {
+        2 * self.met.saturating_mul(ask.points) < self.looked.saturating_mul(ask.matching)
+    }
+}
+
 impl Hnsw {
     /// The nearest nodes; none where a scan is cheaper, by the estimate or by what the walk met.
     pub(super) fn search(
@@ -74,16 +90,13 @@ impl Hnsw {
                     Some(rows) => self.walk_rows(rows, ask, places, &accepts, vectors, scratch),
                     None => self.walk_links(ask, places, &accepts, vectors, scratch),
                 })
-                // Short of what was to be expected where those that match are elsewhere, or the beam was full of points that
-                // wait to be removed.
-                .filter(|(met, found)| found.len() >= k.min(points) && (!ask.is_filtered || 2 * met >= ef))
-                .map(|(_, found)| found)
+                .filter(|walk| walk.found.len() >= k.min(points) && !(ask.is_filtered && walk.is_elsewhere(ask)))
+                .map(|walk| walk.found)
                 .or_else(|| self.walk_accepted(ask, ef, &accepts, vectors, scratch))
         })
     }
 
-    /// Everything is accepted on the way, and what must not be told is left out at its end. Also says how many were met that
-    /// may be told.
+    /// Everything is accepted on the way, and what must not be told is left out at its end.
     fn walk_links(
         &self,
         ask: &Ask<'_>,
@@ -91,15 +104,17 @@ impl Hnsw {
         accepts: &impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
-    ) -> (usize, Vec<Near>) {
+    ) -> Walk {
         let measure = self.measure(vectors);
         let from = self.graph.land(&scratch.target, 0, measure);
         scratch.seen.reset(self.graph.nodes());
         ask.except.iter().for_each(|node| _ = scratch.seen.see(*node));
-        self.graph.scout(from.into_iter(), 0, ef, measure, scratch);
-        let found: Vec<Near> = scratch.pool.nears().filter(|near| accepts(near.id())).collect();
+        self.graph.scout(from.into_iter(), 0, (ef, Patience::new(ask.k, ef)), measure, scratch);
+        let mut looked = 0;
+        let nears = scratch.pool.nears().inspect(|_| looked += 1);
+        let found: Vec<Near> = nears.filter(|near| accepts(near.id())).collect();
         let met = found.len();
-        (met, self.compare_again(found, ask, &scratch.target, vectors))
+        Walk { looked, met, found: self.compare_again(found, ask, &scratch.target, vectors) }
     }
 
     /// As [`Self::walk_links`], by estimates of all links of a node at once; the nodes it follows are measured.
@@ -111,18 +126,19 @@ impl Hnsw {
         accepts: &impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
-    ) -> (usize, Vec<Near>) {
+    ) -> Walk {
         let measure = self.measure(vectors);
-        let Scratch { target, signs, pool, seen, .. } = scratch;
+        let Scratch { target, signs, pool, shortlist, seen, .. } = scratch;
         let kernels = vectors.space.kernels();
         neighbours.aim(target.rotated(), kernels, signs);
         seen.reset(self.graph.nodes());
         ask.except.iter().for_each(|node| _ = seen.see(*node));
         pool.reset(ef, kernels);
-        let mut nearest = Nearest::new(self.shortlist(ask));
-        let (mut met, mut ahead) = (0, u32::MAX);
-        self.graph.land(target, LANDING, measure).into_iter().for_each(|near| pool.offer(near));
-        while let Some(near) = pool.follow() {
+        shortlist.reset(self.shortlist(ask).min(ask.points), kernels);
+        let mut patience = Patience::new(ask.k, ef);
+        let (mut looked, mut met, mut ahead) = (0, 0, u32::MAX);
+        self.graph.land(target, LANDING, measure).into_iter().for_each(|near| _ = pool.offer(near));
+        while let Some((_, near)) = pool.follow() {
             if !seen.see(near.id()) {
                 continue;
             }
@@ -137,9 +153,11 @@ impl Hnsw {
                 measure.prefetch(next);
                 neighbours.prefetch(next);
             }
-            if accepts(near.id()) {
-                nearest.offer(here);
-                met += 1;
+            let is_accepted = accepts(near.id());
+            (looked, met) = (looked + 1, met + usize::from(is_accepted));
+            let place = if is_accepted { shortlist.offer(here) } else { None };
+            if !patience.step(place) && met >= ask.k {
+                break;
             }
             let worst = pool.worst();
             neighbours.judge(near.id(), here.distance(), worst, signs, kernels, |node, estimate| {
@@ -148,7 +166,7 @@ impl Hnsw {
                 }
             });
         }
-        (met, self.compare_again(nearest.into_sorted(), ask, target, vectors))
+        Walk { looked, met, found: self.compare_again(shortlist.nears().collect(), ask, target, vectors) }
     }
 
     /// Walks over everything and keeps what matches; where that turns out to be elsewhere, over what matches alone, from wherever

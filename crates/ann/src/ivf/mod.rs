@@ -136,6 +136,9 @@ impl Structure for Ivf {
         }
     }
 
+    /// A list that many look at is read once.
+    const TOGETHER: usize = usize::MAX;
+
     fn find_all(
         &self,
         ask: &Ask<'_>,

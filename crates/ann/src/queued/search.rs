@@ -3,7 +3,7 @@
 use crate::comparison::Comparison;
 use crate::filter::Filter;
 use crate::index::SearchParams;
-use crate::near::{Near, Nearest};
+use crate::near::{Hit, Near, Nearest};
 use crate::space::Space;
 use crate::structure::{Ask, Structure, Vectors};
 
@@ -16,7 +16,7 @@ const FEW: usize = 256;
 const MANY: usize = 512;
 
 impl<S: Structure> Queued<S> {
-    /// The `k` nearest slots of each query.
+    /// The `k` nearest points of each query.
     pub fn search(
         &self,
         space: Space,
@@ -24,7 +24,7 @@ impl<S: Structure> Queued<S> {
         k: usize,
         params: &SearchParams,
         filter: Option<&Filter<'_>>,
-    ) -> Vec<Vec<Near>> {
+    ) -> Vec<Vec<Hit>> {
         let Some(query) = queries.first() else { return Vec::new() };
         let by_recall = params.recall.filter(|_| params.ef.is_none() && params.nprobe.is_none());
         let effort = by_recall.and_then(|recall| self.curve.effort(recall, S::EFFORTS));
@@ -39,8 +39,13 @@ impl<S: Structure> Queued<S> {
         let matching = filter.map_or(points, |filter| filter.expected().min(points));
         let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), except: None };
         let vectors = Vectors { rows: &self.points.vectors, space };
-        let none = || vec![None; queries.len()];
-        let found = if params.exact { none() } else { self.structure.find_all(&ask, queries, accepts, vectors) };
+        let find = |queries: &[&[f32]]| {
+            if params.exact {
+                vec![None; queries.len()]
+            } else {
+                self.structure.find_all(&ask, queries, accepts, vectors)
+            }
+        };
         let answer = |(query, found): (&&[f32], Option<Vec<Near>>)| {
             let mut nearest = Nearest::new(k);
             self.queue.scan(&space, query, filter, &mut nearest);
@@ -53,9 +58,10 @@ impl<S: Structure> Queued<S> {
                 }
                 None => self.scan(&Ask { query, ..ask }, filter, vectors, &mut nearest),
             }
-            nearest.into_sorted()
+            space.hits(nearest.into_sorted())
         };
-        queries.iter().zip(found).map(answer).collect()
+        let together = queries.chunks(S::TOGETHER);
+        together.flat_map(|queries| queries.iter().zip(find(queries)).map(answer)).collect()
     }
 
     /// Compares with every point that matches: by codes, and the nearest by their vectors.
@@ -66,12 +72,11 @@ impl<S: Structure> Queued<S> {
         };
         let comparison = Comparison::new(codes, query, vectors.space);
         let rerank = ask.rerank(comparison.shortlist(k));
-        let mut nodes = Vec::new();
-        self.points.each(filter, |_, node| {
-            if self.is_visible(node) {
-                nodes.push(node);
-            }
-        });
+        let mut nodes = Vec::with_capacity(ask.matching);
+        self.points.each(filter, |_, node| nodes.push(node));
+        if self.hidden() > 0 {
+            nodes.retain(|node| self.is_visible(*node));
+        }
         if nodes.len() >= MANY {
             comparison.sift(&mut nodes, rerank);
         }

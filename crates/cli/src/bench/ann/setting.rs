@@ -7,8 +7,9 @@ use clap::ValueEnum;
 use meridian_ann::{Datatype, Index, Kind, Profile, Recall, SearchParams, VectorStorage};
 
 /// Efforts of a search in a graph, for each ten neighbours. `bench/peers` tries the same with others.
-const EFS: [usize; 24] =
-    [10, 12, 14, 16, 18, 20, 22, 25, 28, 32, 36, 40, 50, 60, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960];
+const EFS: [usize; 27] = [
+    10, 12, 14, 16, 18, 20, 22, 25, 28, 30, 32, 36, 40, 45, 50, 60, 70, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960,
+];
 
 /// Which index is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
