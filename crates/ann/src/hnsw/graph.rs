@@ -143,7 +143,7 @@ impl Graph {
         self.one_sided[node as usize].0.len() > CROWD * self.room(0)
     }
 
-    fn is_linked(&self, from: u32, to: u32, floor: usize) -> bool {
+    pub(super) fn is_linked(&self, from: u32, to: u32, floor: usize) -> bool {
         self.links(from, floor).contains(&to)
     }
 

@@ -140,8 +140,8 @@ impl Structure for Hnsw {
         self.graph.level(node) == 0 && !self.graph.is_crowded(node)
     }
 
-    /// Who links to it links to the nearest of its links in exchange, as when it leaves: where it was in the way of others, these
-    /// would be linked to. Everything is as before afterwards.
+    /// Who links to it links to others in exchange where it was in their way ([`Graph::detours`]). Everything is as before
+    /// afterwards.
     fn without<T>(&mut self, node: u32, vectors: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T {
         let measure = Measure { vectors, codes: self.codes.as_ref() };
         let detours = self.graph.detours(node, measure, &mut self.target);

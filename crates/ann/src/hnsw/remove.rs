@@ -36,15 +36,30 @@ impl Graph {
         self.rehang(orphans, parent, measure, target);
     }
 
-    /// Who links to a node on the lowest floor, each with the nearest of the node's links that it does not link to.
+    /// Who links to a node on the lowest floor, with what would be linked to if that node had never come: who came later would have
+    /// chosen, of what the node links to, the nearest that is diverse, and that one, if it was there before, would link back. Others
+    /// would have a link less. `(from, to)`, each `from` once.
     pub fn detours(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<(u32, u32)> {
-        let out = self.links(node, 0);
-        let detour = |from: u32| {
+        let (out, into) = (self.links(node, 0), self.incoming(node, 0));
+        let (older, younger): (Vec<u32>, Vec<u32>) = into.into_iter().partition(|from| self.is_older(*from, node));
+        let mut detours: Vec<(u32, u32)> = Vec::new();
+        for from in younger {
             let links = self.links(from, 0);
             let fresh = out.iter().copied().filter(|x| *x != from && !links.contains(x));
-            Some((from, measure.nearest(from, fresh, target)?))
-        };
-        self.incoming(node, 0).into_iter().filter_map(detour).collect()
+            let sorted = measure.sorted(from, fresh, target);
+            let chosen = sorted.iter().find(|near| {
+                measure.aim_at(near.id(), target);
+                let mut others = links.iter().filter(|link| **link != node);
+                others.all(|link| measure.near(target, *link).distance() >= near.distance())
+            });
+            let Some(chosen) = chosen.map(|near| near.id()) else { continue };
+            let links_back = older.contains(&chosen)
+                && !self.is_linked(chosen, from, 0)
+                && detours.iter().all(|(linking, _)| *linking != chosen);
+            detours.push((from, chosen));
+            detours.extend(links_back.then_some((chosen, from)));
+        }
+        detours
     }
 
     /// Links a node to the nearest of some that it does not link to.

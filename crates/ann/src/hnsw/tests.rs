@@ -270,13 +270,15 @@ fn a_search_may_do_without_a_node() {
                 exchanged += 1;
                 assert!(into.contains(from) && links.len() == old.len());
                 let fresh = links.iter().find(|link| !old.contains(link)).expect("one in exchange");
-                assert!(structure.graph.links(node, 0).contains(fresh) && row.iter().any(|(link, _)| link == fresh));
+                let is_back = structure.graph.is_older(*from, node) && into.contains(fresh);
+                assert!(structure.graph.links(node, 0).contains(fresh) || is_back, "{node}: {from} to {fresh}");
+                assert!(row.iter().any(|(link, _)| link == fresh));
                 assert!(row.iter().all(|(link, _)| *link != node));
             }
         }
         assert!(all(structure, &mut signs) == before);
     }
-    assert!(exchanged > 200, "{exchanged} links");
+    assert!(exchanged > 100, "{exchanged} links");
 }
 
 #[test]

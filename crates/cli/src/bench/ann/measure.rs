@@ -14,7 +14,7 @@ use super::data::Data;
 use super::setting::{Choice, IndexKind};
 
 /// The queries are asked again until this much time is over, so that a fast index is timed as exactly as a slow one.
-const TIMED: Duration = Duration::from_millis(500);
+const TIMED: Duration = Duration::from_millis(250);
 
 /// What one setting gives.
 pub(super) struct Measured {
