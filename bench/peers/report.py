@@ -24,7 +24,7 @@ Written by `make bench` on {date}: {cpu}, {cores} cores, {memory_gib} GiB, Linux
 All engines have the same vectors and queries, compared by angle, and look for {neighbours} neighbours. Each is a process
 of its own with one thread, all on the same core. All are built, one after the other; then, round by round, all are measured in
 turn, every point of their sweeps once. All are asked all queries in one call, but pyvsag and zvec, which have no such call, one
-by one. At each point all queries are asked once untimed, then for half a second at least.
+by one. At each point all queries are asked once untimed, then for a quarter of a second at least.
 
 - **recall**: queries a second of the fastest point with this recall or more, the median of its rounds; nothing is
   interpolated. "–": no point of the sweep gets there.

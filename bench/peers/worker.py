@@ -19,7 +19,7 @@ from peer import NEIGHBOURS
 from peers import PEERS
 
 # All queries are asked again until this much time is over: TIMED of crates/cli/src/bench/ann/measure.rs.
-TIMED_SECONDS = 0.5
+TIMED_SECONDS = 0.25
 
 
 def resident():

@@ -12,7 +12,7 @@ use crate::near::Hit;
 use crate::originals::VectorStorage;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::BLOCK;
-use crate::queued::{Place, Queued};
+use crate::queued::{Ahead, Queued};
 use crate::space::Space;
 use crate::structure::Structure;
 
@@ -33,11 +33,11 @@ pub(crate) enum Body {
 }
 
 /// A step of a merge whose longer part is done. See [`Index::prepare`].
-pub struct Prepared(PreparedPlace);
+pub struct Prepared(PreparedStep);
 
-enum PreparedPlace {
-    Hnsw(Place<<Hnsw as Structure>::Survey>),
-    IvfPq(Place<<Ivf as Structure>::Survey>),
+enum PreparedStep {
+    Hnsw(Ahead<<Hnsw as Structure>::Survey>),
+    IvfPq(Ahead<<Ivf as Structure>::Survey>),
 }
 
 /// What a search may spend.
@@ -256,22 +256,22 @@ impl Index {
         }
     }
 
-    /// What the next step of [`Self::merge`] would find out, where that changes nothing yet: the longer part of the steps that
-    /// move vectors. It may be called while others search; [`Self::merge_prepared`] is quick.
+    /// As much of the next step of [`Self::merge`] as no search sees: most of what is to be found out or learnt. Others may search
+    /// meanwhile; [`Self::merge_prepared`] is quick. None where the next step moves a point, or where there is none.
     pub fn prepare(&self) -> Option<Prepared> {
-        let place = match &self.body {
+        let step = match &self.body {
             Body::Flat(_) => None,
-            Body::Hnsw(hnsw) => hnsw.prepare(self.space).map(PreparedPlace::Hnsw),
-            Body::IvfPq(ivf) => ivf.prepare(self.space).map(PreparedPlace::IvfPq),
+            Body::Hnsw(hnsw) => hnsw.prepare(self.space).map(PreparedStep::Hnsw),
+            Body::IvfPq(ivf) => ivf.prepare(self.space).map(PreparedStep::IvfPq),
         };
-        place.map(Prepared)
+        step.map(Prepared)
     }
 
     /// Takes the step that [`Self::prepare`] prepared on this index; false, and nothing has changed, if another was taken since.
-    pub fn merge_prepared(&mut self, Prepared(place): Prepared) -> bool {
-        match (&mut self.body, place) {
-            (Body::Hnsw(hnsw), PreparedPlace::Hnsw(place)) => hnsw.accept(place),
-            (Body::IvfPq(ivf), PreparedPlace::IvfPq(place)) => ivf.accept(place),
+    pub fn merge_prepared(&mut self, Prepared(step): Prepared) -> bool {
+        match (&mut self.body, step) {
+            (Body::Hnsw(hnsw), PreparedStep::Hnsw(step)) => hnsw.accept(step),
+            (Body::IvfPq(ivf), PreparedStep::IvfPq(step)) => ivf.accept(step),
             _ => false,
         }
     }

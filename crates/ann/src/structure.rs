@@ -53,8 +53,23 @@ pub(crate) struct Ask<'a> {
     /// About how many of them the filter matches; all where there is none.
     pub matching: usize,
     pub is_filtered: bool,
-    /// A node to do without, as if it were not there.
-    pub except: Option<u32>,
+    pub without: Option<&'a Without>,
+}
+
+/// A node to do without, as if it had never come.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Without {
+    pub node: u32,
+    /// Links that would be there in place of those to it: from, ascending, and to.
+    pub detours: Vec<(u32, u32)>,
+}
+
+impl Without {
+    /// Where a node would link to.
+    pub fn detour(&self, from: u32) -> Option<u32> {
+        let at = self.detours.binary_search_by_key(&from, |(from, _)| *from).ok()?;
+        Some(self.detours[at].1)
+    }
 }
 
 impl Ask<'_> {
@@ -100,8 +115,8 @@ pub(crate) trait Structure: Sync {
     /// Whether [`Self::without`] can be asked of a node.
     fn does_without(&self, node: u32) -> bool;
 
-    /// What a search says which does not accept a node, if that had never come in.
-    fn without<T>(&mut self, node: u32, vectors: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T;
+    /// What searches must know that shall do without a node.
+    fn without(&self, node: u32, vectors: Vectors<'_>) -> Without;
 
     /// Efforts of a search that are worth trying, the least first.
     const EFFORTS: &[usize];
@@ -109,11 +124,20 @@ pub(crate) trait Structure: Sync {
     /// A search for `k` of this effort.
     fn with_effort(effort: usize, k: usize) -> SearchParams;
 
-    /// Whether [`Self::work`] is due before the next block.
-    fn has_work(&self, points: &Points) -> bool;
+    /// What is being learnt from the points, a piece at a time.
+    type Learning: Send;
 
-    /// Does a piece of the work that is due.
-    fn work(&mut self, points: &Points, space: Space);
+    /// Whether something is to be learnt before the next block.
+    fn is_due(&self, points: &Points) -> bool;
+
+    /// Begins to, where it is due.
+    fn learning(&self, points: &Points, space: Space) -> Self::Learning;
+
+    /// Does a piece of the work, which no search sees; true if it was the last.
+    fn learn(&self, learning: &mut Self::Learning, points: &Points, space: Space) -> bool;
+
+    /// Goes by what was learnt from now on.
+    fn go_by(&mut self, learning: Self::Learning);
 
     /// Queries that [`Self::find_all`] is best asked at once.
     const TOGETHER: usize;

@@ -7,6 +7,7 @@
 
 use crate::index::Recall;
 use crate::near::{Near, Nearest};
+use crate::structure::Without;
 
 /// Neighbours that are asked for.
 pub(crate) const ASKED: usize = 10;
@@ -74,8 +75,8 @@ pub(crate) struct Drawing {
 enum Phase {
     /// Nodes that were compared, and the nearest of them.
     Compare(u32, Nearest),
-    /// The true neighbours, and efforts that were tried.
-    Try(Vec<u32>, usize),
+    /// The true neighbours, what a search without the point must know, and efforts that were tried.
+    Try(Vec<u32>, Without, usize),
 }
 
 /// What a piece of the work is about.
@@ -84,8 +85,8 @@ pub(crate) enum Piece {
     Compare(std::ops::Range<u32>),
     /// Compare it with these by their vectors; they are the nearest.
     Rank(Vec<Near>),
-    /// Search with the effort of this number.
-    Search(usize),
+    /// Search with the effort of this number, without the point.
+    Search(usize, Without),
     /// Nothing, but another query is up.
     Another,
 }
@@ -120,9 +121,9 @@ impl Drawing {
                 let nearest = std::mem::replace(nearest, Nearest::new(0));
                 Piece::Rank(nearest.into_sorted())
             }
-            Phase::Try(_, tried) if *tried < efforts => {
+            Phase::Try(_, without, tried) if *tried < efforts => {
                 *tried += 1;
-                Piece::Search(*tried - 1)
+                Piece::Search(*tried - 1, without.clone())
             }
             Phase::Try(..) => {
                 self.skip();
@@ -138,17 +139,17 @@ impl Drawing {
         }
     }
 
-    /// Takes in what [`Piece::Rank`] asked for, nearest first.
-    pub fn ranked(&mut self, mut truth: Vec<u32>) {
+    /// Takes in what [`Piece::Rank`] asked for, nearest first, and what searches without the point must know.
+    pub fn ranked(&mut self, mut truth: Vec<u32>, without: Without) {
         truth.truncate(ASKED);
         self.curve.wanted += truth.len() as u32;
-        self.phase = Phase::Try(truth, 0);
+        self.phase = Phase::Try(truth, without, 0);
     }
 
     /// Takes in what [`Piece::Search`] asked for; none where so much effort would compare with all. What has found all is taken to
     /// find all with every greater effort, of which there are `efforts`.
     pub fn searched(&mut self, effort: usize, efforts: usize, found: Option<&[Near]>) {
-        if let Phase::Try(truth, tried) = &mut self.phase {
+        if let Phase::Try(truth, _, tried) = &mut self.phase {
             let right = |found: &[Near]| found.iter().filter(|near| truth.contains(&near.id())).count();
             let right = found.map_or(truth.len(), right);
             self.curve.found.resize(efforts, 0);

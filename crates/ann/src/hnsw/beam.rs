@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::kernels::prefetch;
 use crate::near::Near;
+use crate::structure::Without;
 
 use super::graph::Graph;
 use super::measure::{Measure, Target};
@@ -71,12 +72,18 @@ pub(super) trait Frontier {
 
     /// The nearest not followed yet, while it could lead to something nearer than what is kept.
     fn follow(&mut self) -> Option<Near>;
+
+    /// Where a node is taken to link to beside where it does.
+    fn detour(&self, _: u32) -> Option<u32> {
+        None
+    }
 }
 
 /// Follows the nearest of a pool while that finds something.
 struct Beam<'a> {
     pool: &'a mut Pool,
     patience: Patience,
+    without: Option<&'a Without>,
 }
 
 impl Frontier for Beam<'_> {
@@ -89,6 +96,11 @@ impl Frontier for Beam<'_> {
     fn follow(&mut self) -> Option<Near> {
         let (place, near) = self.pool.follow()?;
         self.patience.step(Some(place)).then_some(near)
+    }
+
+    #[inline]
+    fn detour(&self, from: u32) -> Option<u32> {
+        self.without?.detour(from)
     }
 }
 
@@ -184,7 +196,7 @@ impl Graph {
         let mut ahead = std::mem::take(&mut seen.ahead);
         while let Some(near) = frontier.follow() {
             ahead.clear();
-            for &node in self.links(near.id(), floor) {
+            for &node in self.links(near.id(), floor).iter().chain(&frontier.detour(near.id())) {
                 if seen.see(node) {
                     measure.prefetch(node);
                     ahead.push(node);
@@ -206,13 +218,13 @@ impl Graph {
         &self,
         from: impl Iterator<Item = Near>,
         floor: usize,
-        (ef, patience): (usize, Patience),
+        (ef, patience, without): (usize, Patience, Option<&Without>),
         measure: Measure<'_>,
         scratch: &mut Scratch,
     ) {
         let Scratch { target, pool, seen, .. } = scratch;
         pool.reset(ef.min(self.nodes() as usize), measure.vectors.space.kernels());
-        let mut beam = Beam { pool, patience };
+        let mut beam = Beam { pool, patience, without };
         for near in from {
             if seen.see(near.id()) {
                 beam.offer(near);

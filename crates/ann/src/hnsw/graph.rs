@@ -209,14 +209,6 @@ impl Graph {
         }
     }
 
-    /// On floor 0, puts a link in the place of another. Who links to a node is not told, so it must be put back before links change.
-    pub fn exchange(&mut self, from: u32, old: u32, new: u32) {
-        let row = self.base.row_mut(from);
-        let links = row[0] as usize;
-        row[1..=links].iter_mut().filter(|link| **link == old).for_each(|link| *link = new);
-        self.note_change(from, 0);
-    }
-
     fn note_change(&mut self, node: u32, floor: usize) {
         if floor == 0 {
             self.changed.push(node);

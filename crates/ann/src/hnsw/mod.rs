@@ -24,7 +24,7 @@ use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
 use crate::space::Space;
-use crate::structure::{Ask, Structure, Vectors};
+use crate::structure::{Ask, Structure, Vectors, Without};
 use crate::tuning::ASKED;
 
 pub(crate) use graph::{Graph, MAX_LEVEL, NO_NODE};
@@ -135,22 +135,14 @@ impl Structure for Hnsw {
         self.refresh(vectors);
     }
 
-    /// Those of the upper floors are where walks begin, and where many link to, many links would have to be exchanged.
+    /// Those of the upper floors are where walks begin, and where many link to, much would have to be found out.
     fn does_without(&self, node: u32) -> bool {
         self.graph.level(node) == 0 && !self.graph.is_crowded(node)
     }
 
-    /// Who links to it links to others in exchange where it was in their way ([`Graph::detours`]). Everything is as before
-    /// afterwards.
-    fn without<T>(&mut self, node: u32, vectors: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T {
-        let measure = Measure { vectors, codes: self.codes.as_ref() };
-        let detours = self.graph.detours(node, measure, &mut self.target);
-        detours.iter().for_each(|(from, to)| self.graph.exchange(*from, node, *to));
-        self.refresh(vectors);
-        let found = search(self);
-        detours.iter().for_each(|(from, to)| self.graph.exchange(*from, *to, node));
-        self.refresh(vectors);
-        found
+    fn without(&self, node: u32, vectors: Vectors<'_>) -> Without {
+        let measure = self.measure(vectors);
+        self.scratches.with(|scratch| Without { node, detours: self.graph.detours(node, measure, &mut scratch.target) })
     }
 
     const EFFORTS: &[usize] = &[10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896];
@@ -160,11 +152,20 @@ impl Structure for Hnsw {
         SearchParams { ef: Some(effort.saturating_mul(k).div_ceil(ASKED).max(effort)), ..SearchParams::default() }
     }
 
-    fn has_work(&self, _: &Points) -> bool {
+    /// Nothing.
+    type Learning = ();
+
+    fn is_due(&self, _: &Points) -> bool {
         false
     }
 
-    fn work(&mut self, _: &Points, _: Space) {}
+    fn learning(&self, _: &Points, _: Space) {}
+
+    fn learn(&self, _: &mut (), _: &Points, _: Space) -> bool {
+        true
+    }
+
+    fn go_by(&mut self, (): ()) {}
 
     /// Queries that take turns while memory answers were no faster.
     const TOGETHER: usize = 1;

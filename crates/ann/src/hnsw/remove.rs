@@ -38,7 +38,7 @@ impl Graph {
 
     /// Who links to a node on the lowest floor, with what would be linked to if that node had never come: who came later would have
     /// chosen, of what the node links to, the nearest that is diverse, and that one, if it was there before, would link back. Others
-    /// would have a link less. `(from, to)`, each `from` once.
+    /// would have a link less. `(from, to)`, each `from` once, ascending.
     pub fn detours(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<(u32, u32)> {
         let (out, into) = (self.links(node, 0), self.incoming(node, 0));
         let (older, younger): (Vec<u32>, Vec<u32>) = into.into_iter().partition(|from| self.is_older(*from, node));
@@ -59,6 +59,7 @@ impl Graph {
             detours.push((from, chosen));
             detours.extend(links_back.then_some((chosen, from)));
         }
+        detours.sort_unstable();
         detours
     }
 

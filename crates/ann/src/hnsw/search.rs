@@ -108,8 +108,8 @@ impl Hnsw {
         let measure = self.measure(vectors);
         let from = self.graph.land(&scratch.target, 0, measure);
         scratch.seen.reset(self.graph.nodes());
-        ask.except.iter().for_each(|node| _ = scratch.seen.see(*node));
-        self.graph.scout(from.into_iter(), 0, (ef, Patience::new(ask.k, ef)), measure, scratch);
+        ask.without.iter().for_each(|without| _ = scratch.seen.see(without.node));
+        self.graph.scout(from.into_iter(), 0, (ef, Patience::new(ask.k, ef), ask.without), measure, scratch);
         let mut looked = 0;
         let nears = scratch.pool.nears().inspect(|_| looked += 1);
         let found: Vec<Near> = nears.filter(|near| accepts(near.id())).collect();
@@ -132,7 +132,7 @@ impl Hnsw {
         let kernels = vectors.space.kernels();
         neighbours.aim(target.rotated(), kernels, signs);
         seen.reset(self.graph.nodes());
-        ask.except.iter().for_each(|node| _ = seen.see(*node));
+        ask.without.iter().for_each(|without| _ = seen.see(without.node));
         pool.reset(ef, kernels);
         shortlist.reset(self.shortlist(ask).min(ask.points), kernels);
         let mut patience = Patience::new(ask.k, ef);
@@ -165,6 +165,10 @@ impl Hnsw {
                     pool.offer(Near::new(estimate, node));
                 }
             });
+            let detour = ask.without.and_then(|without| without.detour(near.id()));
+            if let Some(to) = detour.filter(|to| !seen.has(*to)) {
+                pool.offer(measure.near(target, to));
+            }
         }
         Walk { looked, met, found: self.compare_again(shortlist.nears().collect(), ask, target, vectors) }
     }

@@ -232,53 +232,46 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     assert!(off < 0.12, "{judged} estimates are off by {off:.3} on average");
 }
 
-/// A search that does without a node sees none who links to it, but to another in exchange; and leaves no trace.
+/// A search that does without a node never meets it, and follows what would be linked to in exchange.
 #[test]
 fn a_search_may_do_without_a_node() {
-    let dim = 200;
-    let vectors = clustered(3, 700, dim, 8);
-    let mut subject = Queued::new(points(dim), hnsw(dim, 4, 20, 1));
-    (0..).zip(&vectors).for_each(|(slot, vector)| subject.upsert(slot, vector, space()));
-    subject.merge(usize::MAX, space());
-    let Queued { points, structure, .. } = &mut subject;
-    let vectors = Vectors { rows: &points.vectors, space: space() };
-    let mut signs = neighbours::Signs::default();
-    let all = |structure: &Hnsw, signs: &mut neighbours::Signs| {
-        let (rows, space) = (structure.neighbours.as_ref().expect("rows"), space());
-        let width = structure.codes.as_ref().expect("codes").width();
-        rows.aim(&vec![1.0; width], space.kernels(), signs);
-        let mut told = Vec::new();
-        for node in 0..points.nodes() {
-            told.push((node, structure.graph.links(node, 0).to_vec(), Vec::new()));
-            let links = &mut told.last_mut().expect("one was pushed").2;
-            rows.judge(node, 0.0, f32::INFINITY, signs, space.kernels(), |link, x| links.push((link, x.to_bits())));
-        }
-        told
-    };
-    let before = all(structure, &mut signs);
-    let mut exchanged = 0;
-    for node in 0..50 {
-        if !structure.does_without(node) {
-            continue;
-        }
-        let into = structure.graph.incoming(node, 0);
-        let during = structure.without(node, vectors, |structure| all(structure, &mut signs));
-        for ((from, links, row), (_, old, _)) in during.iter().zip(&before) {
-            let is_exchanged = old.contains(&node) && !links.contains(&node);
-            assert_eq!(links == old, !is_exchanged);
-            if is_exchanged {
-                exchanged += 1;
-                assert!(into.contains(from) && links.len() == old.len());
-                let fresh = links.iter().find(|link| !old.contains(link)).expect("one in exchange");
-                let is_back = structure.graph.is_older(*from, node) && into.contains(fresh);
-                assert!(structure.graph.links(node, 0).contains(fresh) || is_back, "{node}: {from} to {fresh}");
-                assert!(row.iter().any(|(link, _)| link == fresh));
-                assert!(row.iter().all(|(link, _)| *link != node));
+    for profile in [Profile::Balanced, Profile::Speed] {
+        let (dim, count) = (200, 700);
+        let config = Config { profile, ..Config::new(dim, Metric::Euclid, Kind::Hnsw { m: 4, ef_construct: 20 }) };
+        let mut subject = Queued::new(points(dim), Hnsw::new(&config, 4, 20));
+        let vectors = clustered(3, count, dim, 8);
+        (0..).zip(&vectors).for_each(|(slot, vector)| subject.upsert(slot, vector, space()));
+        subject.merge(usize::MAX, space());
+        let Queued { points, structure, .. } = &subject;
+        let vectors = Vectors { rows: &points.vectors, space: space() };
+        let find = |query: u32, k, without: &Without| {
+            let (query, params) = (&*vectors.row(query), &SearchParams { ef: Some(k), ..SearchParams::default() });
+            // So many that a scan is not thought of.
+            let (points, matching) = (1 << 20, 1 << 20);
+            let ask = Ask { query, k, params, points, matching, is_filtered: false, without: Some(without) };
+            let nears = structure.find(&ask, |node| node != without.node, vectors).unwrap_or_default();
+            assert!(nears.iter().all(|near| near.id() != without.node));
+            nears.first().map(|near| near.id())
+        };
+        let (mut exchanged, mut by_links) = (0, 0);
+        for node in (0..100).filter(|node| structure.does_without(*node)) {
+            let without = structure.without(node, vectors);
+            let into = structure.graph.incoming(node, 0);
+            assert!(without.detours.windows(2).all(|pair| pair[0].0 < pair[1].0), "each from once");
+            for (from, to) in &without.detours {
+                assert!(into.contains(from) && from != to && *to != node);
+                assert!(!structure.graph.links(*from, 0).contains(to), "{from} links to {to} already");
+                assert_eq!(without.detour(*from), Some(*to));
             }
+            exchanged += without.detours.len();
+            find(node, 10, &without);
+            let other = (node + 1) % 100;
+            by_links += u32::from(find(other, 1, &Without { node, detours: Vec::new() }) == Some(other));
+            let detours = (0..points.nodes()).filter(|from| *from != other).map(|from| (from, other)).collect();
+            assert_eq!(find(other, 1, &Without { node, detours }), Some(other), "all link to it");
         }
-        assert!(all(structure, &mut signs) == before);
+        assert!(exchanged > 100 && by_links < 70, "{exchanged} links, {by_links} found by what there is");
     }
-    assert!(exchanged > 100, "{exchanged} links");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
 use crate::space::Space;
-use crate::structure::{Ask, Structure, Vectors};
+use crate::structure::{Ask, Structure, Vectors, Without};
 use crate::tuning::ASKED;
 
 pub(crate) use coarse::Coarse;
@@ -47,18 +47,23 @@ const ENTRIES: usize = 2;
 /// Codes that are looked at in the time of one exact distance, about: what the plan weighs against a scan.
 const CODES_A_DISTANCE: usize = 8;
 
-/// The lists, and what is being learnt for the next ones.
+/// The lists, once there are enough points to learn them from.
 pub(crate) struct Ivf {
     nlist: Option<usize>,
     parts: usize,
     lists: Option<Box<Lists>>,
+}
+
+/// Lists on their way: training until there are lists.
+pub(crate) struct Learning {
     training: Option<Box<Training>>,
+    lists: Option<Box<Lists>>,
 }
 
 impl Ivf {
     /// `nlist`: how many lists, by the number of points when absent; `parts`: how many codes a vector has.
     pub fn from_parts(nlist: Option<usize>, parts: usize, lists: Option<Lists>) -> Self {
-        Self { nlist, parts, lists: lists.map(Box::new), training: None }
+        Self { nlist, parts, lists: lists.map(Box::new) }
     }
 
     pub fn lists(&self) -> Option<&Lists> {
@@ -68,11 +73,6 @@ impl Ivf {
     /// How many lists `points` points are filed on.
     fn lists_for(&self, points: usize) -> usize {
         self.nlist.unwrap_or_else(|| LISTS_A_ROOT * points.isqrt()).clamp(1, points.div_ceil(FEWEST_A_LIST))
-    }
-
-    fn is_due(&self, points: &Points) -> bool {
-        let first = self.nlist.map_or(FEWEST, |nlist| FEWEST.min(nlist * FEWEST_A_LIST));
-        points.len() >= self.lists.as_ref().map_or(first, |lists| 2 * lists.trained_for)
     }
 
     pub fn bytes(&self) -> usize {
@@ -109,8 +109,8 @@ impl Structure for Ivf {
     }
 
     /// Nothing is found by other points, and lists were not learnt from this one.
-    fn without<T>(&mut self, _: u32, _: Vectors<'_>, search: impl FnOnce(&Self) -> T) -> T {
-        search(self)
+    fn without(&self, node: u32, _: Vectors<'_>) -> Without {
+        Without { node, detours: Vec::new() }
     }
 
     const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
@@ -121,19 +121,29 @@ impl Structure for Ivf {
         SearchParams { nprobe: Some(effort), rerank: Some(rerank), ..SearchParams::default() }
     }
 
-    fn has_work(&self, points: &Points) -> bool {
-        self.training.is_some() || self.is_due(points)
+    type Learning = Learning;
+
+    fn is_due(&self, points: &Points) -> bool {
+        let first = self.nlist.map_or(FEWEST, |nlist| FEWEST.min(nlist * FEWEST_A_LIST));
+        points.len() >= self.lists.as_ref().map_or(first, |lists| 2 * lists.trained_for)
     }
 
-    fn work(&mut self, points: &Points, space: Space) {
-        let training = self
-            .training
-            .take()
-            .unwrap_or_else(|| Box::new(Training::new(points, self.lists_for(points.len()), self.parts, space)));
-        match training.step(points, space) {
-            Ok(lists) => self.lists = Some(Box::new(lists)),
-            Err(training) => self.training = Some(training),
+    fn learning(&self, points: &Points, space: Space) -> Learning {
+        let training = Training::new(points, self.lists_for(points.len()), self.parts, space);
+        Learning { training: Some(Box::new(training)), lists: None }
+    }
+
+    fn learn(&self, learning: &mut Learning, points: &Points, space: Space) -> bool {
+        match learning.training.take().map(|training| training.step(points, space)) {
+            Some(Ok(lists)) => learning.lists = Some(Box::new(lists)),
+            Some(Err(training)) => learning.training = Some(training),
+            None => {}
         }
+        learning.lists.is_some()
+    }
+
+    fn go_by(&mut self, learning: Learning) {
+        self.lists = learning.lists.or(self.lists.take());
     }
 
     /// A list that many look at is read once.

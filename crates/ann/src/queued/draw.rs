@@ -14,27 +14,27 @@ use super::Queued;
 const TRIES: u64 = 256;
 
 impl<S: Structure> Queued<S> {
-    /// Does a piece of the work on the next curve. What is hidden counts: that depends on when blocks are merged.
-    pub(super) fn draw(&mut self, space: Space) {
-        let begin = || {
-            // Points may have left since lists were learnt; a curve of fewer would be due again at once.
-            let points = self.points.len().max(self.structure.learnt_from());
-            Drawing::new(points, self.structure.codes().is_some())
-        };
-        let mut drawing = self.drawing.take().unwrap_or_else(begin);
-        if drawing.is_done() {
-            self.curve = drawing.curve;
-            return;
-        }
+    /// Whether another curve is to be drawn before the next block.
+    pub(super) fn is_curve_due(&self) -> bool {
+        self.queue.taken() == 0 && self.curve.is_due(self.points.len(), self.structure.learnt_from())
+    }
+
+    /// Begins to draw one.
+    pub(super) fn drawing(&self) -> Drawing {
+        // Points may have left since lists were learnt; a curve of fewer would be due again at once.
+        let points = self.points.len().max(self.structure.learnt_from());
+        Drawing::new(points, self.structure.codes().is_some())
+    }
+
+    /// Does a piece of the work, which no search sees. What is hidden counts: that depends on when blocks are merged.
+    pub(super) fn draw(&self, drawing: &mut Drawing, space: Space) {
         let vectors = Vectors { rows: &self.points.vectors, space };
         let nodes = self.points.nodes();
         // Spread over all of them, and not in the order in which they came.
         let candidates = (0..TRIES).map(|t| mix(mix(drawing.query as u64) + t) as u32 % nodes);
         let is_fit = |node: &u32| self.points.slot_of(*node) != NO_SLOT && self.structure.does_without(*node);
         let Some(query) = candidates.into_iter().find(is_fit) else {
-            drawing.skip();
-            self.drawing = Some(drawing);
-            return;
+            return drawing.skip();
         };
         let vector = &vectors.row(query);
         let is_held = |node: &u32| *node != query && self.points.slot_of(*node) != NO_SLOT;
@@ -53,9 +53,10 @@ impl<S: Structure> Queued<S> {
             Piece::Rank(mut nears) => {
                 vectors.compare_again(vector, &mut nears);
                 nears.sort_unstable();
-                drawing.ranked(nears.iter().map(|near| near.id()).collect());
+                let truth = nears.iter().map(|near| near.id()).collect();
+                drawing.ranked(truth, self.structure.without(query, vectors));
             }
-            Piece::Search(effort) => {
+            Piece::Search(effort, without) => {
                 let params = S::with_effort(S::EFFORTS[effort], ASKED);
                 let points = self.points.len();
                 let ask = Ask {
@@ -65,10 +66,9 @@ impl<S: Structure> Queued<S> {
                     points,
                     matching: points,
                     is_filtered: false,
-                    except: Some(query),
+                    without: Some(&without),
                 };
-                let find = |structure: &S| structure.find(&ask, |node| is_held(&node), vectors);
-                let mut found = self.structure.without(query, vectors, find);
+                let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);
                 if let Some(found) = &mut found {
                     found.sort_unstable();
                     found.truncate(ASKED);
@@ -77,6 +77,5 @@ impl<S: Structure> Queued<S> {
             }
             Piece::Another => {}
         }
-        self.drawing = Some(drawing);
     }
 }

@@ -1,20 +1,24 @@
 //! A structure of points, and the queue of writes in front of it.
 //!
-//! Here is what writes and merges do; `search` is what queries do, `draw` the work on the curve of recall.
+//! Here is what writes and merges do; `search` is what queries do, `task` the work between two blocks, `draw` that on the curve of
+//! recall.
 
 mod draw;
 mod marks;
 mod search;
+mod task;
 
 use std::borrow::Cow;
+use std::sync::Mutex;
 
 use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
 use crate::structure::{Structure, Vectors};
-use crate::tuning::{Curve, Drawing};
+use crate::tuning::Curve;
 
 use marks::Marks;
+use task::Progress;
 
 /// Steps that a write takes then. An operation becomes two at most.
 const STEPS_A_WRITE: usize = 4;
@@ -35,18 +39,20 @@ pub(crate) struct Queued<S: Structure> {
     surveys: Vec<Option<S::Survey>>,
     /// What searches find, by effort.
     pub curve: Curve,
-    drawing: Option<Drawing>,
+    /// Of work between two blocks.
+    progress: Mutex<Progress<S::Learning>>,
     /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
     hidden: Marks,
     /// Slots that hold a point in the newest view.
     live: usize,
 }
 
-/// The place that was sought for a step of the front block; none for what brings no new vector.
-pub(crate) struct Place<T> {
-    block: u64,
-    step: usize,
-    survey: Option<T>,
+/// A step, as far as it could be taken while others search.
+pub(crate) enum Ahead<T> {
+    /// The place that was sought for a step of a block; none for what brings no new vector.
+    Place { block: u64, step: usize, survey: Option<T> },
+    /// A piece of the work before a block.
+    Work { block: u64, piece: usize },
 }
 
 impl<S: Structure> Queued<S> {
@@ -60,7 +66,7 @@ impl<S: Structure> Queued<S> {
         let mut hidden = Marks::default();
         (0..points.nodes()).filter(|node| queue.knows(points.slot_of(*node))).for_each(|node| hidden.set(node, true));
         let live = points.len() - hidden.count() + queue.live();
-        Self { points, structure, queue, surveys, curve: Curve::default(), drawing: None, hidden, live }
+        Self { points, structure, queue, surveys, curve: Curve::default(), progress: Mutex::default(), hidden, live }
     }
 
     pub fn with_curve(self, curve: Curve) -> Self {
@@ -116,61 +122,46 @@ impl<S: Structure> Queued<S> {
         self.has_work() || self.queue.steps().is_some()
     }
 
-    /// Work is done between two blocks.
-    fn has_work(&self) -> bool {
-        self.surveys.is_empty() && (self.structure.has_work(&self.points) || self.is_curve_due())
-    }
-
-    fn is_curve_due(&self) -> bool {
-        self.queue.taken() == 0 && self.curve.is_due(self.points.len(), self.structure.learnt_from())
-    }
-
-    fn work(&mut self, space: Space) {
-        if self.structure.has_work(&self.points) {
-            self.structure.work(&self.points, space);
-        } else {
-            self.draw(space);
-        }
-    }
-
     /// Takes up to `most` steps; returns how many were taken, less than `most` when only an open block is left.
     pub fn merge(&mut self, most: usize, space: Space) -> usize {
         (0..most).take_while(|_| self.merge_one(space)).count()
     }
 
     fn merge_one(&mut self, space: Space) -> bool {
-        if self.has_work() {
-            self.work(space);
-            return true;
+        if let Some(ahead) = self.prepare(space) {
+            return self.accept(ahead);
         }
-        if self.queue.steps().is_none() {
-            return false;
-        }
-        if let Some(place) = self.prepare(space) {
-            self.accept(place);
-        } else {
+        let is_full = self.queue.steps().is_some();
+        if is_full {
             self.apply(space);
             self.settle(space);
         }
-        true
+        is_full
     }
 
-    /// What the next step is, where it is to seek a place: that changes nothing, so searches may go on meanwhile.
-    pub fn prepare(&self, space: Space) -> Option<Place<S::Survey>> {
-        let steps = self.queue.steps().filter(|_| !self.has_work())?;
-        let step = self.surveys.len();
+    /// Takes as much of the next step as no search sees, so that they may go on meanwhile; none where it is to move a point.
+    pub fn prepare(&self, space: Space) -> Option<Ahead<S::Survey>> {
         let (block, _) = self.queue.position();
+        if self.has_work() {
+            return Some(Ahead::Work { block, piece: self.work(space) });
+        }
+        let step = self.surveys.len();
+        let is_sought = step < self.queue.steps()?;
         let nth = self.births() + 1;
-        (step < steps).then(|| Place { block, step, survey: self.survey(self.new_vector(step), nth, space) })
+        is_sought.then(|| Ahead::Place { block, step, survey: self.survey(self.new_vector(step), nth, space) })
     }
 
-    /// Takes that step; false if another was taken since.
-    pub fn accept(&mut self, place: Place<S::Survey>) -> bool {
-        let is_next = (place.block, place.step) == (self.queue.position().0, self.surveys.len());
-        if is_next {
-            self.surveys.push(place.survey);
+    /// Takes the rest of it; false if another was taken since.
+    pub fn accept(&mut self, ahead: Ahead<S::Survey>) -> bool {
+        let now = self.queue.position().0;
+        match ahead {
+            Ahead::Place { block, step, survey } if (block, step) == (now, self.surveys.len()) => {
+                self.surveys.push(survey);
+                true
+            }
+            Ahead::Work { block, piece } if block == now && self.surveys.is_empty() => self.take_work(piece),
+            Ahead::Place { .. } | Ahead::Work { .. } => false,
         }
-        is_next
     }
 
     fn settle(&mut self, space: Space) {
@@ -181,7 +172,8 @@ impl<S: Structure> Queued<S> {
     pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
         self.queue.close();
         while self.has_work() {
-            self.work(space);
+            let piece = self.work(space);
+            self.take_work(piece);
         }
         let Some(steps) = self.queue.steps() else { return false };
         let this = &*self;

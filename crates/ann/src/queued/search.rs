@@ -37,7 +37,7 @@ impl<S: Structure> Queued<S> {
             |node: u32| self.is_visible(node) && filter.is_none_or(|filter| filter.accepts(self.points.slot_of(node)));
         let points = self.points.len();
         let matching = filter.map_or(points, |filter| filter.expected().min(points));
-        let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), except: None };
+        let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), without: None };
         let vectors = Vectors { rows: &self.points.vectors, space };
         let find = |queries: &[&[f32]]| {
             if params.exact {
