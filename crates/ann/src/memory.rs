@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{MmapMut, MmapOptions};
@@ -34,6 +35,10 @@ const CHUNK_BYTES: usize = 16 << 20;
 /// takes as long as reading it. A small table would waste them.
 const HUGE_FROM: usize = 4 << 20;
 
+/// Rows beyond the last that memory is provided for, and bytes of them at most, but for one.
+const ROWS_AHEAD: usize = 512;
+const BYTES_AHEAD: usize = 8 << 20;
+
 /// A growing table of rows of `width` values. Growing adds a chunk and copies nothing, so no write pays for a large move.
 pub(crate) struct Rows<T> {
     width: usize,
@@ -41,6 +46,8 @@ pub(crate) struct Rows<T> {
     shift: u32,
     chunks: Vec<MmapMut>,
     len: usize,
+    /// Rows, used or not, whose memory the system has provided.
+    populated: AtomicUsize,
     /// What the chunks are mapped from, if not memory.
     file: Option<File>,
     /// Chunks, of the first, that are mapped from a file as it was.
@@ -57,6 +64,7 @@ impl<T: Pod> Rows<T> {
             shift: rows.ilog2(),
             chunks: Vec::new(),
             len: 0,
+            populated: AtomicUsize::new(0),
             file: None,
             opened: 0,
             values: std::marker::PhantomData,
@@ -148,29 +156,50 @@ impl<T: Pod> Rows<T> {
     }
 
     fn add(&mut self) {
-        if self.len == self.chunks.len() << self.shift {
+        self.len += 1;
+        while self.chunks.len() << self.shift < self.len + self.ahead() {
             // As with every allocation, there is no going on without memory.
             let chunk = self.chunk().expect("memory for more rows");
             self.chunks.push(chunk);
-            self.len += 1;
-            self.ask_for_huge_pages(self.chunks.len() > 1);
-        } else {
-            self.len += 1;
-            self.ask_for_huge_pages(self.bytes() / HUGE_FROM != (self.bytes() - self.row_bytes()) / HUGE_FROM);
+            if self.len >> self.shift > 0 {
+                self.ask_for_huge_pages(self.chunks.len() - 1);
+            }
+        }
+        if self.bytes() / HUGE_FROM != (self.bytes() - self.row_bytes()) / HUGE_FROM {
+            self.ask_for_huge_pages((self.len - 1) >> self.shift);
         }
     }
 
-    fn ask_for_huge_pages(&self, is_time: bool) {
+    /// Rows beyond the last that there is room for already. Files grow when rows do.
+    fn ahead(&self) -> usize {
+        if self.file.is_some() { 0 } else { (BYTES_AHEAD / self.row_bytes()).clamp(1, ROWS_AHEAD) }
+    }
+
+    fn ask_for_huge_pages(&self, chunk: usize) {
         #[cfg(target_os = "linux")]
-        if is_time
-            && self.file.is_none()
-            && let Some(chunk) = self.chunks.last()
-        {
+        if self.file.is_none() {
             // A kernel that does not want to changes nothing but speed.
-            let _ = chunk.advise(memmap2::Advice::HugePage);
+            let _ = self.chunks[chunk].advise(memmap2::Advice::HugePage);
         }
         #[cfg(not(target_os = "linux"))]
-        let _ = is_time;
+        let _ = chunk;
+    }
+
+    /// Has the system provide the memory of the next rows, which takes it milliseconds where pages are huge and nobody had them
+    /// before. Rows that come do not wait for it then.
+    pub fn populate(&self) {
+        let (from, to) = (self.populated.load(Ordering::Relaxed).max(self.len), self.len + self.ahead());
+        if self.bytes() < HUGE_FROM || from > self.len + self.ahead() / 2 {
+            return;
+        }
+        #[cfg(target_os = "linux")]
+        for (nth, chunk) in self.chunks.iter().enumerate().skip(from >> self.shift) {
+            let rows = 1 << self.shift;
+            let [from, to] = [from, to].map(|row| row.saturating_sub(nth * rows).min(rows) * self.row_bytes());
+            // A kernel that cannot do so provides it later.
+            let _ = chunk.advise_range(memmap2::Advice::PopulateWrite, from, to - from);
+        }
+        self.populated.store(to, Ordering::Relaxed);
     }
 
     #[inline]
@@ -205,7 +234,11 @@ mod tests {
             let count = if width == 65_536 { 10 } else { 200_000 / width };
             for i in 0..count {
                 rows.push(&vec![i as f32; width]);
+                if i % 100 == 0 {
+                    rows.populate();
+                }
             }
+            assert!(rows.len() == count && rows.bytes() == count * width * 4);
             rows.row_mut(3).fill(-1.0);
             for i in 0..count {
                 let expected = if i == 3 { -1.0 } else { i as f32 };

@@ -97,6 +97,11 @@ impl Originals {
     pub fn prefetch(&self, at: u32) {
         of_either!(self, table => table.prefetch(at));
     }
+
+    /// As [`Rows::populate`].
+    pub fn populate(&self) {
+        of_either!(self, table => table.populate());
+    }
 }
 
 impl<T: Number> Table<T> {
@@ -114,6 +119,12 @@ impl<T: Number> Table<T> {
     /// When the file cannot be mapped or read.
     pub fn opened(dim: usize, file: &File, start: u64, len: u32) -> io::Result<Self> {
         Rows::opened(dim, file, start, len as usize).map(Self::Memory)
+    }
+
+    fn populate(&self) {
+        if let Self::Memory(rows) = self {
+            rows.populate();
+        }
     }
 
     fn dim(&self) -> usize {

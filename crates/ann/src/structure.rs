@@ -102,6 +102,9 @@ pub(crate) trait Structure: Sync {
     /// Seeks a place for the `nth` point of a block that comes in, from 1.
     fn survey(&self, vector: &[f32], nth: u64, vectors: Vectors<'_>) -> Self::Survey;
 
+    /// Provides memory for nodes that will come, which may take long where [`Self::insert`] must not.
+    fn populate(&self) {}
+
     /// Takes in a node whose vector is in its row.
     fn insert(&mut self, node: u32, survey: &Self::Survey, vectors: Vectors<'_>);
 

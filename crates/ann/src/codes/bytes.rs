@@ -29,6 +29,10 @@ impl Bytes {
         self.rows.bytes()
     }
 
+    pub fn populate(&self) {
+        self.rows.populate();
+    }
+
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u8> {
         let mut record = vec![0; self.rows.width() * Line::BYTES];
         let (scale, square) = convert(rotated, kernels, &mut record);

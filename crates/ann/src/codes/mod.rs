@@ -85,6 +85,12 @@ impl Codes {
         self.signs.size() + records!(&self.records, records => records.size())
     }
 
+    /// As [`crate::memory::Rows::populate`].
+    pub fn populate(&self) {
+        self.signs.populate();
+        records!(&self.records, records => records.populate());
+    }
+
     /// Turns a vector as all codes are turned.
     pub fn rotate(&self, vector: &[f32], kernels: &Kernels, out: &mut Vec<f32>) {
         self.rotation.apply(vector, kernels, out);

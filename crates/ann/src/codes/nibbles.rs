@@ -36,6 +36,10 @@ impl Nibbles {
         self.rows.bytes()
     }
 
+    pub fn populate(&self) {
+        self.rows.populate();
+    }
+
     /// Bytes of a code.
     fn code_bytes(&self) -> usize {
         (self.rows.width() - 1) * PIECE

@@ -49,6 +49,10 @@ impl Signs {
         self.rows.bytes()
     }
 
+    pub fn populate(&self) {
+        self.rows.populate();
+    }
+
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u64> {
         let square = (kernels.dot)(rotated, rotated);
         let bit = |word: u64, x: &f32| word >> 1 | u64::from(*x > 0.0) << (WORD - 1);

@@ -308,6 +308,11 @@ impl Graph {
         reached
     }
 
+    /// As [`Rows::populate`].
+    pub fn populate(&self) {
+        self.base.populate();
+    }
+
     pub fn bytes(&self) -> usize {
         let list = |list: &List| size_of::<List>() + list.0.len() * 4;
         let floor = |floor: &Floor| size_of::<Vec<u32>>() + floor.out.len() * 4 + list(&floor.one_sided);

@@ -113,6 +113,12 @@ impl Structure for Hnsw {
         self.scratches.with(|scratch| self.graph.survey(vector, nth, self.measure(vectors), scratch))
     }
 
+    fn populate(&self) {
+        self.graph.populate();
+        self.codes.iter().for_each(Codes::populate);
+        self.neighbours.iter().for_each(Neighbours::populate);
+    }
+
     fn insert(&mut self, node: u32, survey: &Survey, vectors: Vectors<'_>) {
         if let (Some(codes), Some(code)) = (&mut self.codes, &survey.code) {
             codes.put(node, code);

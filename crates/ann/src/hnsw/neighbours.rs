@@ -69,6 +69,11 @@ impl Neighbours {
         self.rows.bytes()
     }
 
+    /// As [`Rows::populate`].
+    pub fn populate(&self) {
+        self.rows.populate();
+    }
+
     /// Brings the row of a node up to what is around it ([`super::Graph::around`]).
     pub fn refresh(&mut self, node: u32, around: &[u32], codes: &Codes, space: Space) {
         while self.rows.len() <= node as usize {

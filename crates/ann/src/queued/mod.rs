@@ -141,6 +141,8 @@ impl<S: Structure> Queued<S> {
 
     /// Takes as much of the next step as no search sees, so that they may go on meanwhile; none where it is to move a point.
     pub fn prepare(&self, space: Space) -> Option<Ahead<S::Survey>> {
+        self.points.vectors.populate();
+        self.structure.populate();
         let (block, _) = self.queue.position();
         if self.has_work() {
             return Some(Ahead::Work { block, piece: self.work(space) });
