@@ -9,8 +9,9 @@ const CODES_AHEAD: usize = 8;
 
 /// Ranks of which one is looked at to know about how large the least are.
 const SAMPLED: usize = 16;
-/// Ranks that are sorted, for each that is wanted, and of the sample beyond: more than those wanted, but for ill luck.
-const ROOM: (usize, usize) = (2, 8);
+/// Ranks that are sorted for each that is wanted, and of the sample beyond: enough, but for ill luck.
+const SORTED: usize = 2;
+const BEYOND: usize = 8;
 
 /// A query as the codes of nodes are compared with it.
 pub(crate) struct Comparison<'a> {
@@ -37,7 +38,8 @@ impl<'a> Comparison<'a> {
         self.codes.aim_signs(&self.rotated, self.space.kernels(), &mut signs);
         let ranks = self.codes.sketches(&signs, nodes, self.space);
         let last = nth_least(&ranks, count - 1);
-        let node = ranks.iter().position(|rank| *rank == last).map_or(0, |at| nodes[at]);
+        let at = ranks.iter().position(|rank| *rank == last).expect("it is one of them");
+        let node = nodes[at];
         let worst = rank(reach(distance(last), self.codes.sketch_slack(&signs, node, self.space)));
         // No processor foresees which will stay.
         let mut stay = 0;
@@ -70,7 +72,7 @@ impl<'a> Comparison<'a> {
 /// The one that `nth` are before in ascending order; there must be more than `nth`.
 fn nth_least(ranks: &[u32], nth: usize) -> u32 {
     let mut sample: Vec<u32> = ranks.iter().step_by(SAMPLED).copied().collect();
-    let at = (ROOM.0 * nth / SAMPLED + ROOM.1).min(sample.len() - 1);
+    let at = (SORTED * nth / SAMPLED + BEYOND).min(sample.len() - 1);
     let bound = *sample.select_nth_unstable(at).1;
     let mut least: Vec<u32> = ranks.iter().copied().filter(|rank| *rank <= bound).collect();
     if least.len() <= nth {

@@ -44,7 +44,8 @@ enum PreparedStep {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SearchParams {
     /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it. A walk that has
-    /// followed half as many nodes in a row, none of them among the `k` nearest so far, ends before the beam is used up.
+    /// followed half as many nodes in a row, none of them among the `k` nearest so far (the ten nearest at least), mostly ends before
+    /// the beam is used up.
     pub ef: Option<usize>,
     /// IVF-PQ: lists that are looked at; `√nlist` when absent. More find more and take longer.
     pub nprobe: Option<usize>,
@@ -246,8 +247,8 @@ impl Index {
     }
 
     /// Takes up to `most` steps that move queued operations into the graph, and says how many; fewer than `most` means that
-    /// nothing is left to do. A step is one insert, one removal or both (a replacement). How the steps are spread over
-    /// calls changes no graph.
+    /// nothing is left to do. A step seeks one place, is one insert, one removal or both (a
+    /// replacement), or a piece of what is learnt. How the steps are spread over calls changes no graph.
     pub fn merge(&mut self, most: usize) -> usize {
         match &mut self.body {
             Body::Flat(_) => 0,

@@ -28,7 +28,7 @@ pub(crate) fn bytes_of_mut(lines: &mut [Line]) -> &mut [u8] {
     bytemuck::cast_slice_mut(lines)
 }
 
-/// Bytes of one chunk, about. They are mapped, so none is used before a row is put there.
+/// Bytes of one chunk, about. They are mapped, so none is used before a row is put there or [`Rows::populate`] is called.
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Bytes of a table from which on the kernel is asked for huge pages: a walk touches rows all over it, and finding a page
@@ -161,12 +161,12 @@ impl<T: Pod> Rows<T> {
             // As with every allocation, there is no going on without memory.
             let chunk = self.chunk().expect("memory for more rows");
             self.chunks.push(chunk);
-            if self.len >> self.shift > 0 {
+            if self.bytes() >= HUGE_FROM {
                 self.ask_for_huge_pages(self.chunks.len() - 1);
             }
         }
         if self.bytes() / HUGE_FROM != (self.bytes() - self.row_bytes()) / HUGE_FROM {
-            self.ask_for_huge_pages((self.len - 1) >> self.shift);
+            ((self.len - 1) >> self.shift..self.chunks.len()).for_each(|chunk| self.ask_for_huge_pages(chunk));
         }
     }
 
@@ -189,15 +189,18 @@ impl<T: Pod> Rows<T> {
     /// before. Rows that come do not wait for it then.
     pub fn populate(&self) {
         let (from, to) = (self.populated.load(Ordering::Relaxed).max(self.len), self.len + self.ahead());
-        if self.bytes() < HUGE_FROM || from > self.len + self.ahead() / 2 {
+        if self.file.is_some() || self.bytes() < HUGE_FROM || from > self.len + self.ahead() / 2 {
             return;
         }
+        let to = to.min(self.chunks.len() << self.shift);
         #[cfg(target_os = "linux")]
         for (nth, chunk) in self.chunks.iter().enumerate().skip(from >> self.shift) {
             let rows = 1 << self.shift;
             let [from, to] = [from, to].map(|row| row.saturating_sub(nth * rows).min(rows) * self.row_bytes());
-            // A kernel that cannot do so provides it later.
-            let _ = chunk.advise_range(memmap2::Advice::PopulateWrite, from, to - from);
+            if from < to {
+                // A kernel that cannot do so provides it later.
+                let _ = chunk.advise_range(memmap2::Advice::PopulateWrite, from, to - from);
+            }
         }
         self.populated.store(to, Ordering::Relaxed);
     }
@@ -229,12 +232,16 @@ mod tests {
 
     #[test]
     fn rows_keep_their_content_over_many_chunks() {
-        for width in [1, 7, 100, 65_536] {
-            let mut rows = Rows::<f32>::new(width);
-            let count = if width == 65_536 { 10 } else { 200_000 / width };
+        let file = || tempfile::tempfile().expect("a file");
+        for (width, is_mapped) in
+            [(1, false), (7, false), (100, true), (10_000, false), (10_000, true), (65_536, false)]
+        {
+            let mut rows = if is_mapped { Rows::mapped(width, file()) } else { Rows::<f32>::new(width) };
+            // Of the wide ones two chunks.
+            let count = if width < 10_000 { 200_000 / width } else { 5 * CHUNK_BYTES / width / 16 };
             for i in 0..count {
                 rows.push(&vec![i as f32; width]);
-                if i % 100 == 0 {
+                if i % 50 == 0 {
                     rows.populate();
                 }
             }

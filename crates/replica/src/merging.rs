@@ -8,9 +8,9 @@ use crate::{Backlog, Replica};
 const MANY: usize = 1024;
 
 impl Replica {
-    /// Merges one waiting vector into its graph. Call it when nothing else is to be done.
+    /// Takes one step of the work that waiting vectors make. Call it when nothing else is to be done.
     ///
-    /// Its place is sought while others read. To link it in they must be gone, which is not waited for before many vectors wait.
+    /// What can be is done while others read. To take it in they must be gone, which is not waited for before many vectors wait.
     pub fn idle(&mut self) -> Backlog {
         let state = self.state.read();
         if !state.can_merge_index() {

@@ -10,7 +10,8 @@ use crate::structure::Without;
 use super::graph::Graph;
 use super::measure::{Measure, Target};
 use super::neighbours::Signs;
-use super::pool::{Patience, Pool};
+use super::patience::Patience;
+use super::pool::Pool;
 
 /// Links that are not accepted, and are looked behind, at most: more cost more than what they find is worth.
 const BRIDGES: usize = 8;

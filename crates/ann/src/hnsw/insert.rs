@@ -6,7 +6,7 @@ use crate::near::Near;
 use super::beam::Scratch;
 use super::graph::{Graph, choose_diverse};
 use super::measure::{Measure, Target};
-use super::pool::Patience;
+use super::patience::Patience;
 
 /// Nearest nodes that are kept of a survey though diversity does not choose them: one of them becomes the parent.
 const PARENTS: usize = 8;

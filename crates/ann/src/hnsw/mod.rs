@@ -2,7 +2,8 @@
 //!
 //! - `graph`: who links to whom, on which floor; `tree`: the links that no pruning may cut;
 //! - `measure`: distances as the graph sees them, by codes where it has them;
-//! - `insert`, `remove`: how a node comes and goes; `beam`, `pool`: the walk that finding and inserting share;
+//! - `insert`, `remove`: how a node comes and goes; `beam`, `pool`, `patience`: the walk that finding and inserting
+//!   share;
 //! - `neighbours`: rows by which profile `speed` judges all links of a node at once;
 //! - `search`: what a query does with all of it.
 
@@ -11,6 +12,7 @@ mod graph;
 mod insert;
 mod measure;
 mod neighbours;
+mod patience;
 mod pool;
 mod remove;
 mod search;

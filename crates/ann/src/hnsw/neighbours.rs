@@ -15,7 +15,6 @@ use half::bf16;
 
 use crate::codes::{Codes, inverse};
 use crate::config::Metric;
-use crate::datatype::Number;
 use crate::kernels::estimates::{Column, Judged};
 use crate::kernels::fast_scan::{BLOCK_POINTS, LANE, PADDED};
 use crate::kernels::{Kernels, prefetch};
@@ -104,7 +103,7 @@ impl Neighbours {
                 Metric::Cosine | Metric::Dot | Metric::Manhattan => (factor * sums.signed - sums.along, -factor),
             };
             for (column, x) in [added, factor].into_iter().enumerate() {
-                bytes[IDS + column * COLUMN + 2 * place..][..2].copy_from_slice(&bf16::of(x).to_ne_bytes());
+                bytes[IDS + column * COLUMN + 2 * place..][..2].copy_from_slice(&bf16::from_f32(x).to_ne_bytes());
             }
             set_code(&mut bytes[CODES..], place, &self.positive);
         }

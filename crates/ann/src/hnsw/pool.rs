@@ -17,39 +17,6 @@ pub(crate) struct Pool {
 /// Further than all, and never to be followed.
 const NOTHING: u64 = u64::MAX;
 
-/// When a walk that finds nothing nearer any more is over: much of its beam may be left then (Teofili and Lin, ECIR 2025, "Patience
-/// in Proximity").
-pub(super) struct Patience {
-    /// Of those nearest, so many count.
-    head: usize,
-    steps: usize,
-    /// Steps since the last that followed one of them.
-    quiet: usize,
-}
-
-/// Share of a beam, one place in so many, that may be followed without finding anything.
-const PATIENCE: usize = 2;
-
-impl Patience {
-    /// For `head` neighbours and a beam of `places`.
-    pub fn new(head: usize, places: usize) -> Self {
-        Self { head, steps: places / PATIENCE, quiet: 0 }
-    }
-
-    /// Never over.
-    pub fn endless() -> Self {
-        Self { head: 0, steps: usize::MAX, quiet: 0 }
-    }
-
-    /// Counts a step, and where among what was found it put what it followed, if there; false if it was one too many.
-    #[inline]
-    pub fn step(&mut self, place: Option<usize>) -> bool {
-        let is_news = place.is_some_and(|place| place < self.head);
-        self.quiet = if is_news { 0 } else { self.quiet + 1 };
-        self.quiet <= self.steps
-    }
-}
-
 impl Pool {
     /// Forgets everything.
     pub fn reset(&mut self, room: usize, kernels: &Kernels) {
@@ -112,19 +79,6 @@ mod tests {
     use super::*;
     use crate::kernels::InstructionSet;
     use crate::testing::Rng;
-
-    #[test]
-    fn a_walk_that_finds_nothing_nearer_is_over() {
-        let mut patience = Patience::new(3, 9);
-        assert!(
-            [Some(0), None, Some(3), Some(9), None].into_iter().all(|place| patience.step(place)),
-            "four are bearable"
-        );
-        assert!(patience.step(Some(2)), "the third nearest counts");
-        assert!((0..4).all(|_| patience.step(None)) && !patience.step(None), "the fifth in a row is too much");
-        let mut endless = Patience::endless();
-        assert!((0..10_000).all(|_| endless.step(None)));
-    }
 
     /// Beside a list that is sorted anew each time. Distances are often equal, so that marks would matter if they counted.
     #[test]

@@ -3,6 +3,9 @@
 use super::graph::{Graph, NO_NODE};
 use super::measure::{Measure, Target};
 
+/// Of the links of a node that has not come, so many nearest are tried in its place.
+const TRIED: usize = 16;
+
 impl Graph {
     /// Takes a node out at once: nothing links to it afterwards, and those that hung on it hang on others. Every link that is lost
     /// is replaced by one: who linked to it links to the nearest of its links in exchange, and each of these is linked to by the
@@ -47,7 +50,7 @@ impl Graph {
             let links = self.links(from, 0);
             let fresh = out.iter().copied().filter(|x| *x != from && !links.contains(x));
             let sorted = measure.sorted(from, fresh, target);
-            let chosen = sorted.iter().find(|near| {
+            let chosen = sorted.iter().take(TRIED).find(|near| {
                 measure.aim_at(near.id(), target);
                 let mut others = links.iter().filter(|link| **link != node);
                 others.all(|link| measure.near(target, *link).distance() >= near.distance())

@@ -9,7 +9,7 @@ use super::Hnsw;
 use super::beam::{Scratch, Walked};
 use super::measure::Target;
 use super::neighbours::Neighbours;
-use super::pool::Patience;
+use super::patience::Patience;
 
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
 const COST_OF_A_PLACE: usize = 16;
@@ -107,9 +107,11 @@ impl Hnsw {
     ) -> Walk {
         let measure = self.measure(vectors);
         let from = self.graph.land(&scratch.target, 0, measure);
+        // Among the nearest of all, so many hold as many that match as are wanted.
+        let head = ask.k.saturating_mul(ask.points) / ask.matching.max(1);
         scratch.seen.reset(self.graph.nodes());
         ask.without.iter().for_each(|without| _ = scratch.seen.see(without.node));
-        self.graph.scout(from.into_iter(), 0, (ef, Patience::new(ask.k, ef), ask.without), measure, scratch);
+        self.graph.scout(from.into_iter(), 0, (ef, Patience::new(head, ef), ask.without), measure, scratch);
         let mut looked = 0;
         let nears = scratch.pool.nears().inspect(|_| looked += 1);
         let found: Vec<Near> = nears.filter(|near| accepts(near.id())).collect();
@@ -134,8 +136,11 @@ impl Hnsw {
         seen.reset(self.graph.nodes());
         ask.without.iter().for_each(|without| _ = seen.see(without.node));
         pool.reset(ef, kernels);
-        shortlist.reset(self.shortlist(ask).min(ask.points), kernels);
-        let mut patience = Patience::new(ask.k, ef);
+        // What does not match is no news, and no lack of them.
+        let mut patience = Patience::new(ask.k, ef.saturating_mul(ask.matching) / ask.points.max(1));
+        // A walk measures little more than it has places.
+        let measured = ef.saturating_mul(2).max(ask.k);
+        shortlist.reset(self.shortlist(ask).max(patience.head()).min(measured), kernels);
         let (mut looked, mut met, mut ahead) = (0, 0, u32::MAX);
         self.graph.land(target, LANDING, measure).into_iter().for_each(|near| _ = pool.offer(near));
         while let Some((_, near)) = pool.follow() {
@@ -155,8 +160,7 @@ impl Hnsw {
             }
             let is_accepted = accepts(near.id());
             (looked, met) = (looked + 1, met + usize::from(is_accepted));
-            let place = if is_accepted { shortlist.offer(here) } else { None };
-            if !patience.step(place) && met >= ask.k {
+            if is_accepted && !patience.step(shortlist.offer(here)) && met >= ask.k {
                 break;
             }
             let worst = pool.worst();

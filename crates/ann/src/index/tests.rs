@@ -406,18 +406,21 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
 fn a_step_may_be_prepared_while_others_search() {
     for (kind, profile) in SUBJECTS {
         let config = Config { profile, seed: 8, ..Config::new(40, Metric::Cosine, kind) };
-        let vectors: Vec<Vec<f32>> = clustered(2, 3_000, 40, 10).into_iter().map(normalised).collect();
+        let vectors: Vec<Vec<f32>> = clustered(2, 5_000, 40, 10).into_iter().map(normalised).collect();
         let [mut plain, mut prepared] = [0; 2].map(|_| Index::new(config).expect("valid"));
-        let mut places = 0;
+        // Long enough for lists to be learnt and curves to be drawn.
+        let (mut places, mut kept) = (0, None);
         for (slot, vector) in (0..).zip(&vectors) {
-            plain.upsert(slot % 2_600, vector).expect("valid");
-            prepared.upsert(slot % 2_600, vector).expect("valid");
+            plain.upsert(slot % 4_600, vector).expect("valid");
+            prepared.upsert(slot % 4_600, vector).expect("valid");
             while prepared.can_merge() {
                 match prepared.prepare() {
                     Some(place) => {
                         let stale = prepared.prepare().expect("the same again");
                         assert!(prepared.merge_prepared(place));
-                        assert!(!prepared.merge_prepared(stale), "a step is taken once");
+                        if let Some(older) = kept.replace(stale) {
+                            assert!(!prepared.merge_prepared(older), "a step is taken once");
+                        }
                         places += 1;
                     }
                     None => assert_eq!(prepared.merge(1), 1),
@@ -430,7 +433,7 @@ fn a_step_may_be_prepared_while_others_search() {
             index.write_to(&mut bytes).expect("memory");
             bytes
         };
-        assert!(places > 2_500 && bytes(&plain) == bytes(&prepared), "{kind:?}, {profile:?}: {places} places");
+        assert!(places > 4_500 && bytes(&plain) == bytes(&prepared), "{kind:?}, {profile:?}: {places} places");
     }
 }
 
@@ -457,6 +460,26 @@ fn answers_are_not_short_where_numbers_overflow() {
                 }
             }
         }
+    }
+}
+
+/// What is so far away that its distance overflows is near to nothing, wherever links lead.
+#[test]
+fn what_overflows_is_far() {
+    let dim = 200;
+    for profile in [Profile::Balanced, Profile::Speed, Profile::Memory] {
+        let kind = Kind::Hnsw { m: 8, ef_construct: 40 };
+        let mut index = Index::new(Config { profile, ..Config::new(dim, Metric::Euclid, kind) }).expect("valid");
+        let mut vectors = clustered(5, 3_000, dim, 10);
+        vectors.iter_mut().step_by(2).for_each(|vector| vector.iter_mut().for_each(|x| *x *= 1e19));
+        (0..).zip(&vectors).for_each(|(slot, vector)| index.upsert(slot, vector).expect("finite"));
+        index.merge_all(1, |_| ());
+        let mut found = 0;
+        for query in (1..3_000).step_by(14).take(200) {
+            let hits = index.search(&vectors[query], 10, &SearchParams { ef: Some(10), ..Default::default() }, None);
+            found += usize::from(hits.expect("valid").first().is_some_and(|hit| hit.slot as usize == query));
+        }
+        assert!(found >= 180, "{profile:?}: {found} of 200 find themselves");
     }
 }
 

@@ -139,7 +139,8 @@ impl Structure for Ivf {
             Some(Err(training)) => learning.training = Some(training),
             None => {}
         }
-        learning.lists.is_some()
+        // Also where a piece has panicked: then nothing was learnt, and all of it is begun anew.
+        learning.training.is_none()
     }
 
     fn go_by(&mut self, learning: Learning) {

@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::fast_scan::BLOCK_POINTS;
+use crate::datatype::Number;
 
 /// 32 numbers as they stand in a row. That they are rounded is little beside what a bit a number leaves open.
 pub(crate) type Column = [bf16; BLOCK_POINTS];
@@ -28,7 +29,7 @@ pub(crate) struct Judged<'a> {
 pub(super) fn scalar(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
     let mut less = 0;
     for (i, out) in out.iter_mut().enumerate() {
-        let (added, factor) = (judged.added[i].to_f32(), judged.factors[i].to_f32());
+        let (added, factor) = (judged.added[i].wide(), judged.factors[i].wide());
         let sum = (f32::from(judged.sums[i]) - judged.above) * judged.scale;
         *out = (judged.here + added) + factor * sum;
         less |= u32::from(*out < judged.worst) << i;

@@ -26,6 +26,8 @@ pub(super) mod x86 {
 
     /// Entries in a register.
     const WIDTH: usize = 8;
+    /// Entries from which on a list is long.
+    const LONG: usize = 64;
 
     /// AVX2 does not compare unsigned integers; halving is as good.
     #[target_feature(enable = "avx2")]
@@ -33,10 +35,15 @@ pub(super) mod x86 {
         super::scalar(sorted, entry)
     }
 
+    #[target_feature(enable = "avx512f,popcnt")]
+    pub fn avx512(sorted: &mut [u64], entry: u64) -> usize {
+        if sorted.len() > LONG { long(sorted, entry) } else { short(sorted, entry) }
+    }
+
     /// Decides for every entry whether it stays, moves one further or gives way, without a branch: a processor foresees neither
     /// the place nor how much is behind it.
     #[target_feature(enable = "avx512f,popcnt")]
-    pub fn avx512(sorted: &mut [u64], entry: u64) -> usize {
+    fn short(sorted: &mut [u64], entry: u64) -> usize {
         let (len, start) = (sorted.len(), sorted.as_mut_ptr());
         let (marks, entries) = (_mm512_set1_epi64(MARK.cast_signed()), _mm512_set1_epi64(entry.cast_signed()));
         // What is before the first would be less.
@@ -53,6 +60,28 @@ pub(super) mod x86 {
             unsafe { _mm512_mask_storeu_epi64(start.add(at).cast(), there, new) };
             place += less.count_ones() as usize;
             (before, is_less) = (others, less >> (WIDTH - 1));
+        }
+        place
+    }
+
+    /// Counts from the front, and moves what is behind: in a long list two wrong guesses are less than to write all of it.
+    #[target_feature(enable = "avx512f,popcnt")]
+    fn long(sorted: &mut [u64], entry: u64) -> usize {
+        let (marks, entries) = (_mm512_set1_epi64(MARK.cast_signed()), _mm512_set1_epi64(entry.cast_signed()));
+        let mut place = 0;
+        for others in sorted.chunks(WIDTH) {
+            let there = u8::MAX >> (WIDTH - others.len());
+            // SAFETY: the mask keeps the load inside the entries.
+            let others = unsafe { _mm512_maskz_loadu_epi64(there, others.as_ptr().cast()) };
+            let less = _mm512_mask_cmplt_epu64_mask(there, _mm512_andnot_si512(marks, others), entries);
+            place += less.count_ones() as usize;
+            if less != u8::MAX {
+                break;
+            }
+        }
+        if let Some(tail) = sorted.get_mut(place..).filter(|tail| !tail.is_empty()) {
+            tail.copy_within(..tail.len() - 1, 1);
+            tail[0] = entry;
         }
         place
     }

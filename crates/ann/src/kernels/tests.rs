@@ -360,13 +360,13 @@ fn twins_describe_ways_and_links_alike() {
 #[test]
 fn twins_insert_alike() {
     use insert::MARK;
-    for len in 0..70_usize {
+    for len in (0..70_usize).chain([71, 128, 200]) {
         let mut rng = Rng::new(len as u64);
         for _ in 0..100 {
-            let mut sorted: Vec<u64> = (0..len).map(|_| (rng.below(40) as u64) << 32).collect();
+            let mut sorted: Vec<u64> = (0..len).map(|_| (rng.below(40.max(len)) as u64) << 32).collect();
             sorted.sort_unstable();
             sorted.iter_mut().for_each(|entry| *entry |= if rng.below(2) == 0 { MARK } else { 0 });
-            let entry = (rng.below(42) as u64) << 32;
+            let entry = (rng.below(42.max(len)) as u64) << 32;
             let place = sorted.iter().filter(|other| *other & !MARK < entry).count();
             let mut expected = sorted.clone();
             expected.insert(place, entry);

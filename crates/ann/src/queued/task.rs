@@ -18,7 +18,7 @@ enum Task<L> {
 /// How far it has come.
 pub(super) struct Progress<L> {
     task: Option<Task<L>>,
-    /// Pieces that were done, and those that count as steps taken: as many, or one less.
+    /// Pieces that were done so far, of all tasks, and those that count as steps taken: as many, or one less.
     done: usize,
     taken: usize,
     is_ready: bool,
@@ -67,8 +67,8 @@ impl<S: Structure> Queued<S> {
         if is_next {
             progress.taken = piece;
         }
-        if is_next && progress.is_ready {
-            match std::mem::take(progress).task {
+        if is_next && std::mem::take(&mut progress.is_ready) {
+            match progress.task.take() {
                 Some(Task::Learn(learning)) => self.structure.go_by(learning),
                 Some(Task::Draw(drawing)) => self.curve = drawing.curve,
                 None => {}
