@@ -1,5 +1,6 @@
 //! From replies to responses: status, envelope, headers.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -14,6 +15,7 @@ use meridian_wire::freshness::{
 use meridian_wire::http::{Fault, error, message_of, retry_after_s, status_of};
 
 use super::Api;
+use super::body::Noted;
 use super::trace::{TRACEPARENT, continued};
 
 /// When a request came, kept with it for the `time` of its answer.
@@ -98,7 +100,9 @@ pub async fn finish(State(api): State<Api>, mut request: Request, next: Next) ->
     let method = request.method().clone();
     request.extensions_mut().insert(Started(started));
     request.extensions_mut().insert(Trace(trace.clone()));
-    let mut response = next.run(request).await;
+    let (parts, body) = request.into_parts();
+    let (body, is_read) = Noted::new(body);
+    let mut response = next.run(Request::from_parts(parts, Body::new(body))).await;
     api.0.metrics.http_request(&route, &method, response.status().as_u16(), started.elapsed());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&trace) {
@@ -106,6 +110,9 @@ pub async fn finish(State(api): State<Api>, mut request: Request, next: Next) ->
     }
     if let Ok(region) = HeaderValue::from_str(api.0.config.region.as_str()) {
         headers.entry(X_SERVED_REGION).or_insert(region);
+    }
+    if !is_read.load(Ordering::Relaxed) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

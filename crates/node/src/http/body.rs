@@ -1,10 +1,16 @@
 //! Request bodies, bounded in size, in pace, and in what all of them hold together.
 
-use axum::body::Body;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::Api;
@@ -22,6 +28,42 @@ const DISCARD_BODIES: usize = 4;
 pub struct Whole<'a> {
     pub bytes: Vec<u8>,
     _held: Vec<tokio::sync::SemaphorePermit<'a>>,
+}
+
+/// A body that notes when it was read to its end: a connection on which some is left is closed behind the answer, which must say so
+/// or the client sends the next request into it.
+pub struct Noted {
+    body: Body,
+    is_read: Arc<AtomicBool>,
+}
+
+impl Noted {
+    /// The body, and what will tell whether it was read.
+    pub fn new(body: Body) -> (Self, Arc<AtomicBool>) {
+        let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
+        (Self { body, is_read: Arc::clone(&is_read) }, is_read)
+    }
+}
+
+impl HttpBody for Noted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.is_read.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A request's headers and its body, not read yet.

@@ -75,6 +75,19 @@ async fn a_slow_body_is_cut() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
+/// What is refused before its body came closes the connection, and says so; what was read keeps it.
+#[tokio::test]
+async fn an_answer_ahead_of_the_body_closes() {
+    let server = Server::start().await;
+    let unread = "POST /collections/%00/points/count HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
+    let answer = spoken(&server, unread.as_bytes()).await.to_lowercase();
+    assert!(answer.starts_with("http/1.1 4") && answer.contains("connection: close"), "{answer}");
+    let read = server.raw(Method::POST, COUNT).json(&json!({})).send().await.unwrap();
+    assert!(!read.headers().contains_key("connection"), "{read:?}");
+    let none = server.raw(Method::GET, "/collections/nowhere").send().await.unwrap();
+    assert!(!none.headers().contains_key("connection"), "{none:?}");
+}
+
 #[tokio::test]
 async fn a_slow_or_silent_head_is_cut() {
     let server = Server::with(Limits { head_timeout_ms: 50, ..Limits::default() }).await;
