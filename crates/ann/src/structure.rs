@@ -73,6 +73,11 @@ impl Without {
 }
 
 impl Ask<'_> {
+    /// How many of all points hold so many that match, if these are spread evenly.
+    pub fn spread(&self, matching: usize) -> usize {
+        matching.saturating_mul(self.points) / self.matching.max(1)
+    }
+
     /// How many of the nearest by codes are compared by their vectors, at most; `shortlist` where nothing is said.
     pub fn rerank(&self, shortlist: usize) -> usize {
         self.params.rerank.unwrap_or(shortlist).max(self.k)

@@ -85,8 +85,8 @@ pub(crate) enum Piece {
     Compare(std::ops::Range<u32>),
     /// Compare it with these by their vectors; they are the nearest.
     Rank(Vec<Near>),
-    /// Search with the effort of this number, without the point.
-    Search(usize, Without),
+    /// Search with the effort of this number, [`Drawing::without`] the point.
+    Search(usize),
     /// Nothing, but another query is up.
     Another,
 }
@@ -121,14 +121,22 @@ impl Drawing {
                 let nearest = std::mem::replace(nearest, Nearest::new(0));
                 Piece::Rank(nearest.into_sorted())
             }
-            Phase::Try(_, without, tried) if *tried < efforts => {
+            Phase::Try(_, _, tried) if *tried < efforts => {
                 *tried += 1;
-                Piece::Search(*tried - 1, without.clone())
+                Piece::Search(*tried - 1)
             }
             Phase::Try(..) => {
                 self.skip();
                 Piece::Another
             }
+        }
+    }
+
+    /// What searches must know that [`Piece::Search`] asks for.
+    pub fn without(&self) -> Option<&Without> {
+        match &self.phase {
+            Phase::Try(_, without, _) => Some(without),
+            Phase::Compare(..) => None,
         }
     }
 

@@ -82,13 +82,11 @@ impl Hnsw {
         }
         self.scratches.with(|scratch| {
             self.measure(vectors).aim_at_vector(ask.query, &mut scratch.target);
-            // As many places as hold `ef` that match, if they are spread evenly.
-            let places = ef.saturating_mul(points) / matching.max(1);
             let is_common = matching.saturating_mul(COMMON) >= points;
-            (is_common && places <= WIDEST_POOL)
+            (is_common && ask.spread(ef) <= WIDEST_POOL)
                 .then(|| match &self.neighbours {
-                    Some(rows) => self.walk_rows(rows, ask, places, &accepts, vectors, scratch),
-                    None => self.walk_links(ask, places, &accepts, vectors, scratch),
+                    Some(rows) => self.walk_rows(rows, ask, ef, &accepts, vectors, scratch),
+                    None => self.walk_links(ask, ef, &accepts, vectors, scratch),
                 })
                 .filter(|walk| walk.found.len() >= k.min(points) && !(ask.is_filtered && walk.is_elsewhere(ask)))
                 .map(|walk| walk.found)
@@ -107,11 +105,11 @@ impl Hnsw {
     ) -> Walk {
         let measure = self.measure(vectors);
         let from = self.graph.land(&scratch.target, 0, measure);
-        // Among the nearest of all, so many hold as many that match as are wanted.
-        let head = ask.k.saturating_mul(ask.points) / ask.matching.max(1);
+        // Of the nearest of all, those that hold as many that match as are wanted.
+        let (head, places) = (ask.spread(ask.k), ask.spread(ef));
         scratch.seen.reset(self.graph.nodes());
         ask.without.iter().for_each(|without| _ = scratch.seen.see(without.node));
-        self.graph.scout(from.into_iter(), 0, (ef, Patience::new(head, ef), ask.without), measure, scratch);
+        self.graph.scout(from.into_iter(), 0, (places, Patience::new(head, places), ask.without), measure, scratch);
         let mut looked = 0;
         let nears = scratch.pool.nears().inspect(|_| looked += 1);
         let found: Vec<Near> = nears.filter(|near| accepts(near.id())).collect();
@@ -135,11 +133,12 @@ impl Hnsw {
         neighbours.aim(target.rotated(), kernels, signs);
         seen.reset(self.graph.nodes());
         ask.without.iter().for_each(|without| _ = seen.see(without.node));
-        pool.reset(ef, kernels);
+        let places = ask.spread(ef);
+        pool.reset(places, kernels);
         // What does not match is no news, and no lack of them.
-        let mut patience = Patience::new(ask.k, ef.saturating_mul(ask.matching) / ask.points.max(1));
+        let mut patience = Patience::new(ask.k, ef);
         // A walk measures little more than it has places.
-        let measured = ef.saturating_mul(2).max(ask.k);
+        let measured = places.saturating_mul(2).max(ask.k);
         shortlist.reset(self.shortlist(ask).max(patience.head()).min(measured), kernels);
         let (mut looked, mut met, mut ahead) = (0, 0, u32::MAX);
         self.graph.land(target, LANDING, measure).into_iter().for_each(|near| _ = pool.offer(near));

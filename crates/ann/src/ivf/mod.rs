@@ -54,10 +54,14 @@ pub(crate) struct Ivf {
     lists: Option<Box<Lists>>,
 }
 
-/// Lists on their way: training until there are lists.
-pub(crate) struct Learning {
-    training: Option<Box<Training>>,
-    lists: Option<Box<Lists>>,
+/// Lists on their way.
+#[derive(Default)]
+pub(crate) enum Learning {
+    Training(Box<Training>),
+    Learnt(Box<Lists>),
+    /// While a piece is done, and for ever if it panics: nothing is learnt then, and all of it is begun anew.
+    #[default]
+    Away,
 }
 
 impl Ivf {
@@ -130,21 +134,23 @@ impl Structure for Ivf {
 
     fn learning(&self, points: &Points, space: Space) -> Learning {
         let training = Training::new(points, self.lists_for(points.len()), self.parts, space);
-        Learning { training: Some(Box::new(training)), lists: None }
+        Learning::Training(Box::new(training))
     }
 
     fn learn(&self, learning: &mut Learning, points: &Points, space: Space) -> bool {
-        match learning.training.take().map(|training| training.step(points, space)) {
-            Some(Ok(lists)) => learning.lists = Some(Box::new(lists)),
-            Some(Err(training)) => learning.training = Some(training),
-            None => {}
+        if let Learning::Training(training) = std::mem::take(learning) {
+            *learning = match training.step(points, space) {
+                Ok(lists) => Learning::Learnt(Box::new(lists)),
+                Err(training) => Learning::Training(training),
+            };
         }
-        // Also where a piece has panicked: then nothing was learnt, and all of it is begun anew.
-        learning.training.is_none()
+        !matches!(learning, Learning::Training(_))
     }
 
     fn go_by(&mut self, learning: Learning) {
-        self.lists = learning.lists.or(self.lists.take());
+        if let Learning::Learnt(lists) = learning {
+            self.lists = Some(lists);
+        }
     }
 
     /// A list that many look at is read once.

@@ -9,12 +9,18 @@ pub(crate) type Insert = fn(sorted: &mut [u64], entry: u64) -> usize;
 
 /// The definition.
 pub(super) fn scalar(sorted: &mut [u64], entry: u64) -> usize {
-    let at = sorted.partition_point(|other| other & !MARK < entry);
-    if let Some(tail) = sorted.get_mut(at..).filter(|tail| !tail.is_empty()) {
+    let place = sorted.partition_point(|other| other & !MARK < entry);
+    put(sorted, place, entry);
+    place
+}
+
+/// Puts an entry in its place, unless that is behind the last.
+#[inline]
+fn put(sorted: &mut [u64], place: usize, entry: u64) {
+    if let Some(tail) = sorted.get_mut(place..).filter(|tail| !tail.is_empty()) {
         tail.copy_within(..tail.len() - 1, 1);
         tail[0] = entry;
     }
-    at
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -79,10 +85,7 @@ pub(super) mod x86 {
                 break;
             }
         }
-        if let Some(tail) = sorted.get_mut(place..).filter(|tail| !tail.is_empty()) {
-            tail.copy_within(..tail.len() - 1, 1);
-            tail[0] = entry;
-        }
+        super::put(sorted, place, entry);
         place
     }
 }

@@ -56,7 +56,7 @@ impl<S: Structure> Queued<S> {
                 let truth = nears.iter().map(|near| near.id()).collect();
                 drawing.ranked(truth, self.structure.without(query, vectors));
             }
-            Piece::Search(effort, without) => {
+            Piece::Search(effort) => {
                 let params = S::with_effort(S::EFFORTS[effort], ASKED);
                 let points = self.points.len();
                 let ask = Ask {
@@ -66,7 +66,7 @@ impl<S: Structure> Queued<S> {
                     points,
                     matching: points,
                     is_filtered: false,
-                    without: Some(&without),
+                    without: drawing.without(),
                 };
                 let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);
                 if let Some(found) = &mut found {

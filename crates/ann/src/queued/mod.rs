@@ -174,8 +174,7 @@ impl<S: Structure> Queued<S> {
     pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
         self.queue.close();
         while self.has_work() {
-            let piece = self.work(space);
-            self.take_work(piece);
+            self.merge_one(space);
         }
         let Some(steps) = self.queue.steps() else { return false };
         let this = &*self;

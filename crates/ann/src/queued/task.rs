@@ -18,15 +18,15 @@ enum Task<L> {
 /// How far it has come.
 pub(super) struct Progress<L> {
     task: Option<Task<L>>,
-    /// Pieces that were done so far, of all tasks, and those that count as steps taken: as many, or one less.
-    done: usize,
+    /// Pieces that count as steps taken, of all tasks so far.
     taken: usize,
-    is_ready: bool,
+    /// Whether the piece after them, which is done, was the last of its task; none until it is done.
+    done: Option<bool>,
 }
 
 impl<L> Default for Progress<L> {
     fn default() -> Self {
-        Self { task: None, done: 0, taken: 0, is_ready: false }
+        Self { task: None, taken: 0, done: None }
     }
 }
 
@@ -39,8 +39,8 @@ impl<S: Structure> Queued<S> {
     /// Does the next piece of it, unless that is done and was not taken yet; returns its number.
     pub(super) fn work(&self, space: Space) -> usize {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let Progress { task, done, taken, is_ready } = &mut *progress;
-        if done == taken {
+        let Progress { task, taken, done } = &mut *progress;
+        done.get_or_insert_with(|| {
             let begin = || {
                 if self.structure.is_due(&self.points) {
                     Task::Learn(self.structure.learning(&self.points, space))
@@ -48,32 +48,27 @@ impl<S: Structure> Queued<S> {
                     Task::Draw(self.drawing())
                 }
             };
-            *is_ready = match task.get_or_insert_with(begin) {
+            match task.get_or_insert_with(begin) {
                 Task::Learn(learning) => self.structure.learn(learning, &self.points, space),
                 Task::Draw(drawing) => {
                     self.draw(drawing, space);
                     drawing.is_done()
                 }
-            };
-            *done += 1;
-        }
-        *done
+            }
+        });
+        *taken + 1
     }
 
     /// Takes a piece as a step; false if it is not the one that was done last, or was taken.
     pub(super) fn take_work(&mut self, piece: usize) -> bool {
         let progress = self.progress.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let is_next = piece == progress.done && piece > progress.taken;
-        if is_next {
-            progress.taken = piece;
+        let Some(is_last) = progress.done.filter(|_| piece == progress.taken + 1) else { return false };
+        (progress.taken, progress.done) = (piece, None);
+        match progress.task.take_if(|_| is_last) {
+            Some(Task::Learn(learning)) => self.structure.go_by(learning),
+            Some(Task::Draw(drawing)) => self.curve = drawing.curve,
+            None => {}
         }
-        if is_next && std::mem::take(&mut progress.is_ready) {
-            match progress.task.take() {
-                Some(Task::Learn(learning)) => self.structure.go_by(learning),
-                Some(Task::Draw(drawing)) => self.curve = drawing.curve,
-                None => {}
-            }
-        }
-        is_next
+        true
     }
 }
