@@ -12,14 +12,14 @@ use crate::near::Hit;
 use crate::originals::VectorStorage;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::BLOCK;
-use crate::queued::{Ahead, Queued};
+use crate::queued::Queued;
 use crate::space::Space;
-use crate::structure::Structure;
+use crate::view::View;
 
 #[cfg(test)]
 mod tests;
 
-/// Points that can be searched by nearness. One writer (`&mut`), any number of readers (`&`).
+/// Points that can be searched by nearness. One writer; readers beside it look at a [`View`].
 pub struct Index {
     config: Config,
     space: Space,
@@ -27,17 +27,9 @@ pub struct Index {
 }
 
 pub(crate) enum Body {
-    Flat(Flat),
+    Flat(Box<Flat>),
     Hnsw(Box<Queued<Hnsw>>),
     IvfPq(Box<Queued<Ivf>>),
-}
-
-/// A step of a merge whose longer part is done. See [`Index::prepare`].
-pub struct Prepared(PreparedStep);
-
-enum PreparedStep {
-    Hnsw(Ahead<<Hnsw as Structure>::Survey>),
-    IvfPq(Ahead<<Ivf as Structure>::Survey>),
 }
 
 /// What a search may spend.
@@ -156,7 +148,7 @@ impl Index {
         config.check()?;
         let points = Points::new(config.dim, config.datatype, storage);
         let body = match config.kind {
-            Kind::Flat => Body::Flat(Flat { points }),
+            Kind::Flat => Body::Flat(Box::new(Flat { points })),
             Kind::Hnsw { m, ef_construct } => {
                 Body::Hnsw(Box::new(Queued::new(points, Hnsw::new(&config, m, ef_construct))))
             }
@@ -257,23 +249,25 @@ impl Index {
         }
     }
 
-    /// As much of the next step of [`Self::merge`] as no search sees: most of what is to be found out or learnt. Others may search
-    /// meanwhile; [`Self::merge_prepared`] is quick. None where the next step moves a point, or where there is none.
-    pub fn prepare(&self) -> Option<Prepared> {
-        let step = match &self.body {
-            Body::Flat(_) => None,
-            Body::Hnsw(hnsw) => hnsw.prepare(self.space).map(PreparedStep::Hnsw),
-            Body::IvfPq(ivf) => ivf.prepare(self.space).map(PreparedStep::IvfPq),
+    /// What searches see now. Cost: some microseconds, and what is written next to each row of the index for the first time is
+    /// written to a copy of that row, until this view and all before it are dropped.
+    #[must_use = "rows are copied as long as there are views"]
+    pub fn view(&mut self) -> View {
+        let body = match &mut self.body {
+            Body::Flat(flat) => Body::Flat(Box::new(Flat { points: flat.points.view() })),
+            Body::Hnsw(hnsw) => Body::Hnsw(Box::new(hnsw.view())),
+            Body::IvfPq(ivf) => Body::IvfPq(Box::new(ivf.view())),
         };
-        step.map(Prepared)
+        View(Self { config: self.config, space: self.space, body })
     }
 
-    /// Takes the step that [`Self::prepare`] prepared on this index; false, and nothing has changed, if another was taken since.
-    pub fn merge_prepared(&mut self, Prepared(step): Prepared) -> bool {
-        match (&mut self.body, step) {
-            (Body::Hnsw(hnsw), PreparedStep::Hnsw(step)) => hnsw.accept(step),
-            (Body::IvfPq(ivf), PreparedStep::IvfPq(step)) => ivf.accept(step),
-            _ => false,
+    /// Rows, of the table that has the most of them, that are there twice because views may look at what they were. Merging makes
+    /// them, and upserts of [`Kind::Flat`]; the next [`Self::view`] ends those that no view looks at any more.
+    pub fn copied(&self) -> usize {
+        match &self.body {
+            Body::Flat(flat) => flat.points.vectors.patched(),
+            Body::Hnsw(hnsw) => hnsw.points.vectors.patched().max(hnsw.structure.patched()),
+            Body::IvfPq(ivf) => ivf.points.vectors.patched(),
         }
     }
 

@@ -15,12 +15,13 @@
 //! # What is promised
 //!
 //! - A write is visible to the next search, whatever [`Index::merge`] has done so far.
+//! - A [`View`] says at any time what the index said when it was made. Searching it waits for nobody (see `memory/mod.rs`).
 //! - Graph and lists are a function of the configuration and of the sequence of upserts and deletes alone: not of when
 //!   [`Index::merge`] was called, with which numbers, nor of threads or the instruction set (see `queue.rs`).
 //! - An answer is never short while points that match exist (see `hnsw/tree.rs` for why every point can be reached).
 //! - Bad input is a typed error or a result that the item documents; a damaged snapshot is refused.
 //!
-//! Start reading at [`Index`], then `queued/mod.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
+//! Start reading at [`Index`] and [`View`], then `queued/mod.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
 mod codes;
 mod comparison;
@@ -43,15 +44,18 @@ mod slots;
 mod snapshot;
 mod space;
 mod structure;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod tuning;
+mod view;
 
 pub use config::{Config, ConfigError, Kind, Metric, Profile};
 pub use datatype::Datatype;
 pub use filter::Filter;
-pub use index::{Index, Prepared, Recall, SearchError, SearchParams, Stats, UpsertError};
+pub use index::{Index, Recall, SearchError, SearchParams, Stats, UpsertError};
 pub use kernels::{InstructionSet, Unsupported};
 pub use near::Hit;
 pub use originals::VectorStorage;
 pub use snapshot::ReadError;
+pub use view::View;

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use half::bf16;
 
 use crate::datatype::{Datatype, Number};
 use crate::kernels::prefetch;
-use crate::memory::Rows;
+use crate::memory::{Patches, Rows};
 use crate::space::Space;
 
 /// Where an index keeps the vectors it has merged. A file must be empty, open for reading and writing, and nobody else's. Its content
@@ -39,9 +40,10 @@ pub(crate) enum Table<T> {
     /// In memory, or mapped.
     Memory(Rows<T>),
     File {
-        file: File,
+        file: Arc<File>,
         dim: usize,
         len: u32,
+        patches: Patches<T>,
     },
 }
 
@@ -98,9 +100,17 @@ impl Originals {
         of_either!(self, table => table.prefetch(at));
     }
 
-    /// As [`Rows::populate`].
-    pub fn populate(&self) {
-        of_either!(self, table => table.populate());
+    /// As [`Rows::view`].
+    pub fn view(&mut self) -> Self {
+        match self {
+            Self::Float32(table) => Self::Float32(table.view()),
+            Self::Bfloat16(table) => Self::Bfloat16(table.view()),
+        }
+    }
+
+    /// As [`Rows::patched`].
+    pub fn patched(&self) -> usize {
+        of_either!(self, table => table.patched())
     }
 }
 
@@ -109,7 +119,7 @@ impl<T: Number> Table<T> {
         match storage {
             VectorStorage::Memory => Self::Memory(Rows::new(dim)),
             VectorStorage::Mapped(file) => Self::Memory(Rows::mapped(dim, file)),
-            VectorStorage::File(file) => Self::File { file, dim, len: 0 },
+            VectorStorage::File(file) => Self::File { file: Arc::new(file), dim, len: 0, patches: Patches::default() },
         }
     }
 
@@ -119,12 +129,6 @@ impl<T: Number> Table<T> {
     /// When the file cannot be mapped or read.
     pub fn opened(dim: usize, file: &File, start: u64, len: u32) -> io::Result<Self> {
         Rows::opened(dim, file, start, len as usize).map(Self::Memory)
-    }
-
-    fn populate(&self) {
-        if let Self::Memory(rows) = self {
-            rows.populate();
-        }
     }
 
     fn dim(&self) -> usize {
@@ -145,12 +149,17 @@ impl<T: Number> Table<T> {
         let fill = |into: &mut [T]| into.iter_mut().zip(row).for_each(|(into, x)| *into = T::of(*x));
         match self {
             Self::Memory(rows) => fill(rows.row_or_next(at)),
-            Self::File { file, dim, len } => {
+            Self::File { file, dim, len, patches } => {
                 *len = (*len).max(at + 1);
-                let mut numbers = vec![T::zeroed(); *dim];
-                fill(&mut numbers);
-                let bytes: &[u8] = bytemuck::cast_slice(&numbers);
-                lives(file.write_all_at(bytes, u64::from(at) * bytes.len() as u64));
+                let nothing = || vec![T::zeroed(); *dim];
+                match patches.write(at, || nothing().into()) {
+                    Some(row) => fill(row),
+                    None => {
+                        let mut row = nothing();
+                        fill(&mut row);
+                        write(file, at, &row);
+                    }
+                }
             }
         }
     }
@@ -159,7 +168,26 @@ impl<T: Number> Table<T> {
     pub fn row(&self, at: u32) -> Cow<'_, [T]> {
         match self {
             Self::Memory(rows) => Cow::Borrowed(rows.row(at)),
-            Self::File { file, dim, .. } => Cow::Owned(read(file, *dim, at)),
+            Self::File { file, dim, patches, .. } => {
+                patches.get(at).map_or_else(|| Cow::Owned(read(file, *dim, at)), Cow::Borrowed)
+            }
+        }
+    }
+
+    fn view(&mut self) -> Self {
+        match self {
+            Self::Memory(rows) => Self::Memory(rows.view()),
+            Self::File { file, dim, len, patches } => {
+                patches.take().iter().for_each(|(at, row)| write(file, *at, row));
+                Self::File { file: Arc::clone(file), dim: *dim, len: *len, patches: patches.view(*len as usize) }
+            }
+        }
+    }
+
+    fn patched(&self) -> usize {
+        match self {
+            Self::Memory(rows) => rows.patched(),
+            Self::File { patches, .. } => patches.len(),
         }
     }
 
@@ -178,6 +206,11 @@ fn read<T: Number>(file: &File, dim: usize, at: u32) -> Vec<T> {
     let start = u64::from(at) * bytes.len() as u64;
     lives(file.read_exact_at(bytes, start));
     row
+}
+
+fn write<T: Number>(file: &File, at: u32, row: &[T]) {
+    let bytes: &[u8] = bytemuck::cast_slice(row);
+    lives(file.write_all_at(bytes, u64::from(at) * bytes.len() as u64));
 }
 
 fn lives(done: io::Result<()>) {

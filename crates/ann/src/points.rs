@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use meridian_pages::Pages;
+
 use crate::datatype::Datatype;
 use crate::filter::Filter;
 use crate::near::{Near, Nearest};
@@ -16,7 +18,7 @@ pub(crate) const NO_SLOT: u32 = u32::MAX;
 pub(crate) struct Points {
     pub vectors: Originals,
     /// By node; [`NO_SLOT`] where free.
-    slots: Vec<u32>,
+    slots: Pages<u32>,
     by_slot: Slots,
     /// Nodes to be reused, the last one first.
     free: Vec<u32>,
@@ -25,7 +27,7 @@ pub(crate) struct Points {
 impl Points {
     pub fn new(dim: usize, datatype: Datatype, storage: VectorStorage) -> Self {
         let vectors = Originals::new(dim, datatype, storage);
-        Self { vectors, slots: Vec::new(), by_slot: Slots::default(), free: Vec::new() }
+        Self { vectors, slots: Pages::default(), by_slot: Slots::default(), free: Vec::new() }
     }
 
     /// Points held.
@@ -59,7 +61,7 @@ impl Points {
     /// Puts a slot that holds nothing yet on a node.
     pub fn claim(&mut self, slot: u32, vector: &[f32]) -> u32 {
         let node = if let Some(node) = self.free.pop() {
-            self.slots[node as usize] = slot;
+            self.set_slot(node, slot);
             node
         } else {
             self.slots.push(slot);
@@ -71,10 +73,14 @@ impl Points {
         node
     }
 
+    fn set_slot(&mut self, node: u32, slot: u32) {
+        *self.slots.get_mut(node as usize).expect("one of the nodes") = slot;
+    }
+
     /// Frees the node of a slot and returns it.
     pub fn release(&mut self, slot: u32) -> Option<u32> {
         let node = self.by_slot.remove(slot)?;
-        self.slots[node as usize] = NO_SLOT;
+        self.set_slot(node, NO_SLOT);
         self.free.push(node);
         Some(node)
     }
@@ -100,16 +106,26 @@ impl Points {
         if let Some(listed) = filter.and_then(Filter::listed) {
             return self.by_slot.get_all(listed.iter().copied()).for_each(|(slot, node)| meet(slot, node));
         }
-        for (node, &slot) in (0..).zip(&self.slots) {
-            if slot != NO_SLOT && filter.is_none_or(|filter| filter.accepts(slot)) {
-                meet(slot, node);
+        let mut node = 0;
+        for slots in self.slots.slices() {
+            for &slot in slots {
+                if slot != NO_SLOT && filter.is_none_or(|filter| filter.accepts(slot)) {
+                    meet(slot, node);
+                }
+                node += 1;
             }
         }
     }
 
+    /// What is held now, to be looked at.
+    pub fn view(&mut self) -> Self {
+        let (slots, by_slot) = (self.slots.clone(), self.by_slot.clone());
+        Self { vectors: self.vectors.view(), slots, by_slot, free: Vec::new() }
+    }
+
     /// Bytes beside the vectors.
     pub fn table_bytes(&self) -> usize {
-        self.slots.capacity() * 4 + self.by_slot.bytes() + self.free.capacity() * 4
+        self.slots.bytes() + self.by_slot.bytes() + self.free.capacity() * 4
     }
 
     /// Puts back the next node as a snapshot tells it; false if a slot comes twice. Its vector is put in its row apart from this, and

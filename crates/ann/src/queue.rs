@@ -10,6 +10,7 @@
 //! nothing is netted over the border of two blocks.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::filter::Filter;
 use crate::mix::SlotMap;
@@ -19,11 +20,12 @@ use crate::space::Space;
 /// Operations in a block.
 pub(crate) const BLOCK: usize = 256;
 
-#[derive(Default)]
+/// A slot, and its vector; none is a delete.
+type Op = (u32, Option<Arc<[f32]>>);
+
+#[derive(Default, Clone)]
 struct Block {
-    /// By operation: the slot, and the place of its vector among `vectors`; none is a delete.
-    ops: Vec<(u32, Option<u32>)>,
-    vectors: Vec<f32>,
+    ops: Vec<Op>,
     /// Once full: the operations that are the last of their slot in this block, ascending.
     net: Vec<u32>,
 }
@@ -32,28 +34,25 @@ struct Block {
 pub(crate) struct Step {
     pub slot: u32,
     /// None: the slot is emptied.
-    pub vector: Option<Vec<f32>>,
+    pub vector: Option<Arc<[f32]>>,
     /// Nothing queued later touches the slot.
     pub is_newest: bool,
 }
 
+/// Copies share blocks until one of them writes.
+#[derive(Default, Clone)]
 pub(crate) struct Queue {
-    dim: usize,
     /// All full but the last.
-    blocks: VecDeque<Block>,
+    blocks: VecDeque<Arc<Block>>,
     /// Number of the front block.
     first: u64,
     /// Steps taken of the front block.
     done: usize,
     /// Of each slot that has queued operations, the number of the last.
-    newest: SlotMap<u64>,
+    newest: Arc<SlotMap<u64>>,
 }
 
 impl Queue {
-    pub fn new(dim: usize) -> Self {
-        Self { dim, blocks: VecDeque::new(), first: 0, done: 0, newest: SlotMap::default() }
-    }
-
     /// Operations queued and not yet merged or passed over.
     pub fn pending(&self) -> usize {
         let queued: usize = self.blocks.iter().map(|block| block.ops.len()).sum();
@@ -73,8 +72,7 @@ impl Queue {
     /// A step of the front block: the slot, and its vector unless it is emptied.
     pub fn step(&self, step: usize) -> (u32, Option<&[f32]>) {
         let block = &self.blocks[0];
-        let (slot, row) = block.ops[block.net[step] as usize];
-        (slot, row.map(|row| &block.vectors[row as usize * self.dim..][..self.dim]))
+        told(&block.ops[block.net[step] as usize])
     }
 
     /// Makes an open front block count as full. The next operation begins a block.
@@ -82,7 +80,7 @@ impl Queue {
         if let Some(block) = self.blocks.front_mut()
             && block.net.is_empty()
         {
-            block.net = net(&block.ops);
+            Arc::make_mut(block).close();
         }
     }
 
@@ -95,22 +93,21 @@ impl Queue {
     }
 
     pub fn bytes(&self) -> usize {
-        self.blocks.iter().map(|block| block.vectors.capacity() * 4 + block.ops.capacity() * 12).sum::<usize>()
-            + self.newest.capacity() * 17
+        let vectors = self.operations().filter_map(|(_, vector)| vector).map(size_of_val::<[f32]>).sum::<usize>();
+        let ops = self.blocks.iter().map(|block| block.ops.capacity() * size_of::<Op>()).sum::<usize>();
+        vectors + ops + self.newest.capacity() * 17
     }
 
     pub fn push(&mut self, slot: u32, vector: Option<&[f32]>) {
         if self.blocks.back().is_none_or(|block| !block.net.is_empty()) {
-            self.blocks.push_back(Block::default());
+            self.blocks.push_back(Arc::default());
         }
         let number = self.first + self.blocks.len() as u64 - 1;
-        let block = self.blocks.back_mut().expect("an open block was just ensured");
-        let row = vector.map(|_| (block.vectors.len() / self.dim) as u32);
-        block.vectors.extend_from_slice(vector.unwrap_or_default());
-        self.newest.insert(slot, number * BLOCK as u64 + block.ops.len() as u64);
-        block.ops.push((slot, row));
+        let block = Arc::make_mut(self.blocks.back_mut().expect("an open block was just ensured"));
+        Arc::make_mut(&mut self.newest).insert(slot, number * BLOCK as u64 + block.ops.len() as u64);
+        block.ops.push((slot, vector.map(Arc::from)));
         if block.ops.len() == BLOCK {
-            block.net = net(&block.ops);
+            block.close();
         }
     }
 
@@ -118,12 +115,11 @@ impl Queue {
     pub fn take(&mut self) -> Option<Step> {
         let steps = self.steps()?;
         let at = self.blocks[0].net[self.done];
-        let (slot, vector) = self.step(self.done);
-        let vector = vector.map(<[f32]>::to_vec);
+        let (slot, vector) = self.blocks[0].ops[at as usize].clone();
         self.done += 1;
         let is_newest = self.newest.get(&slot) == Some(&(self.first * BLOCK as u64 + u64::from(at)));
         if is_newest {
-            self.newest.remove(&slot);
+            Arc::make_mut(&mut self.newest).remove(&slot);
         }
         if self.done == steps {
             self.blocks.pop_front();
@@ -142,8 +138,7 @@ impl Queue {
     pub fn newest(&self, slot: u32) -> Option<Option<&[f32]>> {
         self.newest.get(&slot).map(|number| {
             let block = &self.blocks[(number / BLOCK as u64 - self.first) as usize];
-            let (_, row) = block.ops[(number % BLOCK as u64) as usize];
-            row.map(|row| &block.vectors[row as usize * self.dim..][..self.dim])
+            told(&block.ops[(number % BLOCK as u64) as usize]).1
         })
     }
 
@@ -173,10 +168,7 @@ impl Queue {
 
     /// Every operation of every block, the merged ones of the front block included.
     pub fn operations(&self) -> impl Iterator<Item = (u32, Option<&[f32]>)> {
-        self.blocks.iter().flat_map(|block| {
-            let vector = |row: &u32| &block.vectors[*row as usize * self.dim..][..self.dim];
-            block.ops.iter().map(move |(slot, row)| (*slot, row.as_ref().map(vector)))
-        })
+        self.blocks.iter().flat_map(|block| block.ops.iter().map(told))
     }
 
     /// Number of the front block, and steps taken of it.
@@ -185,8 +177,8 @@ impl Queue {
     }
 
     /// An empty queue at a position; push what [`Self::operations`] told, then call [`Self::pass`].
-    pub fn restore(dim: usize, first: u64) -> Self {
-        Self { first, ..Self::new(dim) }
+    pub fn restore(first: u64) -> Self {
+        Self { first, ..Self::default() }
     }
 
     /// Marks `done` steps of the front block as taken; false if it has no more than these.
@@ -202,13 +194,18 @@ impl Queue {
     }
 }
 
-/// Which operations are the last of their slot, ascending.
-fn net(ops: &[(u32, Option<u32>)]) -> Vec<u32> {
-    let mut last = SlotMap::default();
-    for (at, (slot, _)) in (0..).zip(ops) {
-        last.insert(*slot, at);
+impl Block {
+    /// Counts as full from now on.
+    fn close(&mut self) {
+        let mut last = SlotMap::default();
+        for (at, (slot, _)) in (0..).zip(&self.ops) {
+            last.insert(*slot, at);
+        }
+        self.net = last.into_values().collect();
+        self.net.sort_unstable();
     }
-    let mut net: Vec<u32> = last.into_values().collect();
-    net.sort_unstable();
-    net
+}
+
+fn told((slot, vector): &Op) -> (u32, Option<&[f32]>) {
+    (*slot, vector.as_deref())
 }

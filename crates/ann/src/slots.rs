@@ -1,5 +1,7 @@
 //! Which node holds a slot.
 
+use std::sync::Arc;
+
 use crate::mix::SlotMap;
 
 /// Marks a slot that no node holds.
@@ -8,13 +10,21 @@ const NO_NODE: u32 = u32::MAX;
 /// Slots of a page. Numbers that lie together are asked for together, and an index of few points stays small.
 const PAGE: usize = 256;
 
-/// Nodes by slot, in pages: memory for every page that a slot ever stood on.
-#[derive(Default)]
+/// Pages of a book.
+const BOOK: usize = 64;
+
+/// Some pages, those that are there.
+type Book = [Option<Arc<[u32; PAGE]>>; BOOK];
+
+/// Nodes by slot, in pages, and these in books: memory for every page that a slot ever stood on. Copies share both until one of
+/// them writes.
+#[derive(Default, Clone)]
 pub(crate) struct Slots {
-    pages: SlotMap<Box<[u32; PAGE]>>,
+    books: Arc<SlotMap<Arc<Book>>>,
     len: usize,
 }
 
+/// The page of a slot, and its place there.
 fn place(slot: u32) -> (u32, usize) {
     (slot / PAGE as u32, slot as usize % PAGE)
 }
@@ -26,12 +36,24 @@ impl Slots {
     }
 
     pub fn bytes(&self) -> usize {
-        self.pages.len() * PAGE * 4 + self.pages.capacity() * 17
+        let pages = self.books.values().flat_map(|book| &**book).flatten().count();
+        pages * PAGE * 4 + self.books.len() * size_of::<Book>() + self.books.capacity() * 17
+    }
+
+    fn page(&self, page: u32) -> Option<&[u32; PAGE]> {
+        self.books.get(&(page / BOOK as u32))?[page as usize % BOOK].as_deref()
+    }
+
+    /// Where a page is or would be, in this copy alone.
+    fn page_mut(&mut self, page: u32) -> &mut Option<Arc<[u32; PAGE]>> {
+        let book = Arc::make_mut(&mut self.books).entry(page / BOOK as u32);
+        let book = book.or_insert_with(|| Arc::new([const { None }; BOOK]));
+        &mut Arc::make_mut(book)[page as usize % BOOK]
     }
 
     pub fn get(&self, slot: u32) -> Option<u32> {
         let (page, at) = place(slot);
-        self.pages.get(&page).map(|page| page[at]).filter(|node| *node != NO_NODE)
+        self.page(page).map(|page| page[at]).filter(|node| *node != NO_NODE)
     }
 
     /// The slots that are held, with their nodes; cheaper than one by one where they ascend.
@@ -40,7 +62,7 @@ impl Slots {
         slots.filter_map(move |slot| {
             let (page, at) = place(slot);
             if page != open.0 {
-                open = (page, self.pages.get(&page).map(|page| &**page));
+                open = (page, self.page(page));
             }
             open.1.map(|page| page[at]).filter(|node| *node != NO_NODE).map(|node| (slot, node))
         })
@@ -49,7 +71,8 @@ impl Slots {
     /// Puts a node on a slot; false if the slot was held, and then nothing has changed.
     pub fn insert(&mut self, slot: u32, node: u32) -> bool {
         let (page, at) = place(slot);
-        let entry = &mut self.pages.entry(page).or_insert_with(|| Box::new([NO_NODE; PAGE]))[at];
+        let page = self.page_mut(page).get_or_insert_with(|| Arc::new([NO_NODE; PAGE]));
+        let entry = &mut Arc::make_mut(page)[at];
         let is_new = *entry == NO_NODE;
         if is_new {
             *entry = node;
@@ -61,10 +84,10 @@ impl Slots {
     /// Frees a slot and returns its node.
     pub fn remove(&mut self, slot: u32) -> Option<u32> {
         let (page, at) = place(slot);
-        let entry = &mut self.pages.get_mut(&page)?[at];
-        let node = std::mem::replace(entry, NO_NODE);
-        self.len -= usize::from(node != NO_NODE);
-        Some(node).filter(|node| *node != NO_NODE)
+        let node = self.get(slot)?;
+        Arc::make_mut(self.page_mut(page).as_mut()?)[at] = NO_NODE;
+        self.len -= 1;
+        Some(node)
     }
 }
 

@@ -100,15 +100,12 @@ impl Ask<'_> {
 
 /// Points arranged so that near ones are found without a look at all. A function of the blocks of writes it receives: a place
 /// is sought for every point of a block before any of them comes in, so that many can be sought at once.
-pub(crate) trait Structure: Sync {
+pub(crate) trait Structure: Sync + Sized {
     /// Where a point would go.
     type Survey: Send + Sync;
 
     /// Seeks a place for the `nth` point of a block that comes in, from 1.
     fn survey(&self, vector: &[f32], nth: u64, vectors: Vectors<'_>) -> Self::Survey;
-
-    /// Provides memory for nodes that will come, which may take long where [`Self::insert`] must not.
-    fn populate(&self) {}
 
     /// Takes in a node whose vector is in its row.
     fn insert(&mut self, node: u32, survey: &Self::Survey, vectors: Vectors<'_>);
@@ -119,6 +116,9 @@ pub(crate) trait Structure: Sync {
     /// Brings up to date what searches alone look at, after any number of [`Self::insert`] and [`Self::remove`] and before the next
     /// search.
     fn settle(&mut self, vectors: Vectors<'_>);
+
+    /// What searches look at, as it is now, whatever is done to the structure from now on. It is only searched.
+    fn view(&mut self) -> Self;
 
     /// Whether [`Self::without`] can be asked of a node.
     fn does_without(&self, node: u32) -> bool;
@@ -133,7 +133,7 @@ pub(crate) trait Structure: Sync {
     fn with_effort(effort: usize, k: usize) -> SearchParams;
 
     /// What is being learnt from the points, a piece at a time.
-    type Learning: Send;
+    type Learning: Send + Sync;
 
     /// Whether something is to be learnt before the next block.
     fn is_due(&self, points: &Points) -> bool;

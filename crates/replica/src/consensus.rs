@@ -180,7 +180,7 @@ impl Replica {
         }
         let first = self.raft.compact(keep_from);
         let Some(term) = self.raft.term_of(first - 1) else { return };
-        self.state.write().forget_log_before(LogIndex(first));
+        self.state.change().forget_log_before(LogIndex(first));
         let records = vec![LogRecord::Base { index: first - 1, term }, LogRecord::HardState(self.raft.hard_state())];
         self.persist(records, vec![None, None], None, Vec::new(), Some(first));
     }
@@ -201,7 +201,7 @@ impl Replica {
     /// Only a leader that has applied its own term's first entry knows everything that was ever acknowledged.
     fn lead(&mut self, term: Term) {
         self.consensus.leading = Some(term);
-        self.writes.hlc = self.state.read().last_hlc();
+        self.writes.hlc = self.state.last_hlc();
         self.begin_to_lead();
     }
 
@@ -255,7 +255,7 @@ impl Replica {
     fn probe(&mut self) {
         let now = self.now.mono;
         match self.consensus.probe {
-            Some((_, _, Some(index))) => self.consensus.caught_up = self.state.read().applied() >= index,
+            Some((_, _, Some(index))) => self.consensus.caught_up = self.state.applied() >= index,
             Some((_, asked, None)) if now.saturating_sub(asked) < PROBE_AGAIN_AFTER => {}
             _ => {
                 let context = self.number();
@@ -295,7 +295,7 @@ impl Replica {
             Ok(entry) => entry,
             Err(fault) => return self.leave_service(format!("log entry {index}: {fault}")),
         };
-        let applied = self.state.write().apply(index, &entry);
+        let applied = self.state.change().apply(index, &entry);
         if let (Some((at, hash)), true) = (applied.checksum, self.is_leading()) {
             // Refused only when the leadership is lost, and then the next leader compares.
             let _ = self.raft.propose(Entry::Checksum { at, hash }.encode());

@@ -344,7 +344,7 @@ pub enum Backlog {
     None,
     /// Some.
     Short,
-    /// Some, and searches are under way that the next step must not keep others from joining.
+    /// Some, and searches under way still look at so many rows that were replaced that they are waited for.
     Waiting,
     /// So many that searches, which scan them, take notice.
     Long,

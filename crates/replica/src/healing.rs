@@ -86,7 +86,7 @@ impl Replica {
     /// A checksum entry was applied.
     pub(crate) fn checksum_heard(&mut self, entry: &Entry) {
         let Entry::Checksum { at, hash } = entry else { return };
-        let own = self.state.read().checksum_at(*at);
+        let own = self.state.checksum_at(*at);
         let judged = self.healing.doubt.as_ref().is_some_and(|doubt| doubt.verdict.is_some());
         match own {
             Some(own) if own != *hash => {
@@ -141,7 +141,7 @@ impl Replica {
         if from.shard != self.me().shard || self.out_of_service.is_some() {
             return;
         }
-        let own = self.state.read().checksum_at(at);
+        let own = self.state.checksum_at(at);
         self.send(from, PeerMessage::Answer(call, CallAnswer::Compared(at, own)));
         match own {
             Some(own) if own != hash && self.raft.members().voters.contains(&from.replica.0) => {
@@ -236,7 +236,7 @@ impl Replica {
 
     /// Takes the state over, and applies what this replica had applied behind it again, from its own sound log.
     pub(crate) fn heal_with(&mut self, snapshot: &Snapshot, meta: &SnapshotMeta, state: State) {
-        let applied = self.state.read().applied();
+        let applied = self.state.applied();
         let mut state = crate::replica::prepared(&self.settings, state);
         // Compacted meanwhile: a newer snapshot is asked for.
         let Ok(entries) = self.raft.entries(meta.index + 1, u64::MAX) else { return };
@@ -249,7 +249,7 @@ impl Replica {
         if state.applied() != applied || known.is_some_and(|(taken, right)| taken != right) {
             return;
         }
-        self.replace_state(state);
+        *self.state.change() = state;
         self.counters.snapshots_installed += 1;
         self.snapshots.newest = meta.index;
         self.snapshots.manifest = Some(snapshot.manifest.to_vec());

@@ -99,9 +99,9 @@ impl Replica {
     /// A leader begins to chase: from what the state has, whoever led before.
     pub(crate) fn start_links(&mut self) {
         self.stop_links();
-        let links = self.state.read().links().to_vec();
+        let links = self.state.links().to_vec();
         for link in links.into_iter().filter(|link| !link.paused) {
-            let known = self.state.read().origin_shards(&link.source).unwrap_or(1);
+            let known = self.state.origin_shards(&link.source).unwrap_or(1);
             for shard in ShardNumber::all(known) {
                 self.open_link(OriginShard { region: link.source.clone(), shard }, known, link.topic());
             }
@@ -119,10 +119,9 @@ impl Replica {
         if self.links.links.contains_key(&origin) {
             return;
         }
-        let state = self.state.read();
+        let state = &self.state;
         let claimed = state.safe().get(&origin).copied().unwrap_or_default();
         let chaser = Chaser::new(origin.clone(), state.tail_position(&origin), claimed);
-        drop(state);
         let link = Link {
             chaser,
             phase: Phase::Closed { again_at: self.now.mono },
@@ -190,14 +189,13 @@ impl Replica {
         link.under_way.clear();
         link.sources.clear();
         link.taken_bytes = 0;
-        let state = self.state.read();
+        let state = &self.state;
         let claimed = state.safe().get(origin).copied().unwrap_or_default();
         let applied = state.tail_position(origin);
         link.chaser.rewind(applied, claimed);
         if link.topic.is_some() {
             link.end_detour(applied, state.source_position(origin));
         }
-        drop(state);
         let topic = link.topic.clone().filter(|_| link.detour.is_none());
         let path = if topic.is_some() { Path::Broker } else { Path::Direct };
         let (after, credit) = (link.source, CREDIT_BYTES);
@@ -279,7 +277,7 @@ impl Replica {
             path = *from;
         }
         link.origin_shards = link.origin_shards.max(origin_shards);
-        let state = self.state.read();
+        let state = &self.state;
         let (mut hole, mut poison, mut unused) = (None, None, 0);
         for (record, source) in records {
             let bytes = record_bytes(&record);
@@ -328,7 +326,6 @@ impl Replica {
                 }
             }
         }
-        drop(state);
         if unused > 0 {
             self.give_credit(origin, unused);
         }
@@ -355,16 +352,15 @@ impl Replica {
     }
 
     fn learn_origin_shards(&mut self, region: &RegionName, origin_shards: u16) {
-        let state = self.state.read();
+        let state = &self.state;
         let topic = state.links().iter().find(|link| link.source == *region).and_then(|link| link.topic().cloned());
-        drop(state);
         for shard in ShardNumber::all(origin_shards) {
             self.open_link(OriginShard { region: region.clone(), shard }, origin_shards, topic.as_ref());
         }
     }
 
     fn propose_batches(&mut self, origin: &OriginShard) {
-        let table = self.state.read().table().clone();
+        let table = self.state.table().clone();
         let own = self.me().shard;
         let newest_allowed = self.newest_allowed();
         let disk_full = self.disk_full;

@@ -1,49 +1,33 @@
 //! Graph work beside those that read.
 
-use meridian_shard::State;
-
 use crate::{Backlog, Replica};
 
 /// Vectors that wait, from which on they are worth more than the moments of others.
-const MANY: usize = 1024;
+const MANY: usize = 1_024;
+
+/// Copies of rows, made because somebody may still look at the rows as they were, beyond which the work waits for those to end.
+const COPIES: usize = 4_096;
 
 impl Replica {
     /// Takes one step of the work that waiting vectors make. Call it when nothing else is to be done.
-    ///
-    /// What can be is done while others read. To take it in they must be gone, which is not waited for before many vectors wait.
     pub fn idle(&mut self) -> Backlog {
-        let state = self.state.read();
-        if !state.can_merge_index() {
+        if !self.state.can_merge_index() {
             return Backlog::None;
         }
-        let place = self.place.take().or_else(|| state.prepare_index());
-        let can_wait = state.pending_index() < MANY;
-        drop(state);
-        // Nobody else writes; if one did, the place would be refused.
-        let mut state = match self.state.try_write() {
-            Some(state) => state,
-            None if can_wait => {
-                self.place = place;
+        if self.state.copied() > COPIES {
+            self.state.change().look_anew(COPIES);
+            self.state.publish();
+            if self.state.copied() > COPIES {
                 return Backlog::Waiting;
             }
-            None => self.state.write(),
-        };
-        match place {
-            Some(place) => state.merge_prepared(place),
-            None => _ = state.merge_index(1),
         }
-        match state.pending_index() {
+        self.state.merge();
+        self.state.publish();
+        match self.state.pending_index() {
+            _ if !self.state.can_merge_index() => Backlog::None,
             MANY.. => Backlog::Long,
-            _ if state.can_merge_index() => Backlog::Short,
-            _ => Backlog::None,
+            _ => Backlog::Short,
         }
-    }
-
-    /// Puts another state in the place of this one.
-    pub(crate) fn replace_state(&mut self, state: State) {
-        // A place in the graph of the old one is none in that of the new.
-        self.place = None;
-        *self.state.write() = state;
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{Distance, Hlc, LogIndex, OriginShard, Query, VersionVector};
-use meridian_shard::State;
+use meridian_shard::{State, View};
 use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer};
 
 use crate::settings::Sabotage;
@@ -99,7 +99,7 @@ impl Replica {
 
     /// The state moved on: some reads may be ready.
     pub(crate) fn recheck_reads(&mut self) {
-        let applied = self.state.read().applied();
+        let applied = self.state.applied();
         while let Some(entry) = self.reads.applying.first_entry() {
             if *entry.key() > applied {
                 break;
@@ -115,16 +115,15 @@ impl Replica {
 
     fn judge_read(&mut self, number: u64) {
         let Some(call) = self.reads.calls.get(&number) else { return };
-        let state = self.state.read();
-        let safe = self.safe_time(&state, state.safe(), call.confirmed);
+        let state = &self.state;
+        let safe = self.safe_time(state, state.safe(), call.confirmed);
         // What the region itself confirmed by a quorum reflects all it acknowledged, whatever the clocks say.
-        let confirmed = self.is_own_origin_only(&state) && call.confirmed.is_some();
+        let confirmed = self.is_own_origin_only(state) && call.confirmed.is_some();
         // A promise from further ahead than clocks can differ proves that they do: it says nothing about age.
         let ahead = |safe: Hlc| safe.since(Hlc::at(self.now.wall)) > self.settings.clock_bound;
         let reached = |wanted: Hlc| safe.is_some_and(|safe| safe >= wanted && !ahead(safe));
         let time_kept = call.demand.safe.is_none_or(|wanted| confirmed || reached(wanted));
         let kept = time_kept && self.covers(state.vv(), &call.demand.covers);
-        drop(state);
         let waited = self.now.mono.saturating_sub(call.arrived);
         let left = call.demand.wait.saturating_sub(waited);
         // Safe time moves no faster than time itself once the tail is reached: more than is left cannot be waited for.
@@ -148,7 +147,7 @@ impl Replica {
 
     pub(crate) fn read_done(&mut self, job: u64, result: ReadResult) {
         let Some((call, kept)) = self.reads.running.remove(&job) else { return };
-        let safe = self.safe_time(&self.state.read(), &result.safe, call.confirmed);
+        let safe = self.safe_time(&self.state, &result.safe, call.confirmed);
         let part = ReadPart { body: result.body, kept, waited: call.waited, safe, covers: result.covers };
         self.answer(call.from, ShardAnswer::Part(part));
     }
@@ -227,7 +226,7 @@ impl Replica {
 
 /// Reads the state: what the shell runs on any thread, beside others that read.
 #[must_use]
-pub fn execute(state: &State, what: &ReadWhat) -> ReadResult {
+pub fn execute(state: &View, what: &ReadWhat) -> ReadResult {
     let body = match what {
         ReadWhat::Points(name, query) => state.collection(name).map(|held| match state.read(held.uid(), query) {
             Ok(answer) => PartBody::Answer { answer, smallest_first: smallest_first(held.def(), query) },

@@ -35,7 +35,7 @@ impl Replica {
         if !self.mends_collections() {
             return;
         }
-        let gone: Vec<CollectionUid> = (self.state.read().collections())
+        let gone: Vec<CollectionUid> = (self.state.collections())
             .map(meridian_shard::Collection::uid)
             .filter(|held| *held <= largest && standing.iter().all(|(uid, _)| uid != held))
             .collect();
@@ -45,7 +45,7 @@ impl Replica {
             self.propose_ops(NOBODY, Kind::Dropped(uid), WriteId(u128::from(uid.0)), PART_FORGOTTEN, ops);
         }
         for (uid, def) in standing {
-            if self.state.read().collection_by_uid(uid).is_none() && !self.state.read().is_dropped(uid) {
+            if self.state.collection_by_uid(uid).is_none() && !self.state.is_dropped(uid) {
                 self.counters.collections_mended += 1;
                 self.learn(NOBODY, uid, def);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_model::{OriginShard, ReplicaId};
 use meridian_raft::Raft;
-use meridian_shard::{PreparedIndex, State};
+use meridian_shard::State;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
 use meridian_wire::topology::{Identity, ReplicaStatus};
 
@@ -14,25 +14,24 @@ use crate::gateway::Gateway;
 use crate::healing::Healing;
 use crate::links::Links;
 use crate::nodes::Nodes;
+use crate::published::Published;
 use crate::reads::Reads;
 use crate::shard_calls::{Requester, Writes};
 use crate::snapshots::Snapshots;
 use crate::tails::Tails;
 use crate::topology::Membership;
-use crate::{Command, Counters, Event, Now, Peer, Reading, Settings, Shared};
+use crate::{Command, Counters, Event, Now, Peer, Settings, Views};
 
 /// One replica and its gateway.
 ///
-/// Events go in one by one through [`Replica::step`], which returns what is to be done, in order. The state is shared with
-/// the threads that read; only the machine changes it.
+/// Events go in one by one through [`Replica::step`], which returns what is to be done, in order. Threads that
+/// read see the state as it was when the last step returned.
 pub struct Replica {
     pub(crate) settings: Settings,
     pub(crate) identity: Identity,
     pub(crate) now: Now,
     pub(crate) raft: Raft,
-    pub(crate) state: Arc<Shared<State>>,
-    /// A step of graph work on it that waits for searches to end.
-    pub(crate) place: Option<PreparedIndex>,
+    pub(crate) state: Published,
     pub(crate) out: Vec<Command>,
     pub(crate) counters: Counters,
     pub(crate) nodes: Nodes,
@@ -80,8 +79,7 @@ impl Replica {
             identity,
             now,
             raft,
-            state: Arc::new(Shared::new(state)),
-            place: None,
+            state: Published::new(state),
             out: Vec::new(),
             counters: Counters::default(),
             nodes,
@@ -108,6 +106,8 @@ impl Replica {
         self.now = Now { mono: now.mono.max(self.now.mono), wall: now.wall };
         self.dispatch(event);
         self.drive();
+        // What is told to anybody can be read by everybody.
+        self.state.publish();
         std::mem::take(&mut self.out)
     }
 
@@ -236,15 +236,16 @@ impl Replica {
         &self.counters
     }
 
-    /// The state, to be read by other threads.
+    /// What other threads read.
     #[must_use]
-    pub fn shared_state(&self) -> Arc<Shared<State>> {
-        Arc::clone(&self.state)
+    pub fn views(&self) -> Arc<Views> {
+        self.state.views()
     }
 
-    /// The state, for a short look.
-    pub fn state(&self) -> Reading<'_, State> {
-        self.state.read()
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// What this replica knows of itself and its group.
@@ -263,7 +264,8 @@ impl Replica {
     /// See [`State::diverge`].
     #[doc(hidden)]
     pub fn diverge(&mut self, payload: &meridian_model::Payload) {
-        self.state.write().diverge(payload);
+        self.state.change().diverge(payload);
+        self.state.publish();
     }
 
     /// How the origin shards are followed; empty unless this replica leads.
@@ -288,7 +290,7 @@ impl Replica {
 
     /// Whether this region takes writes.
     pub(crate) fn is_primary(&self) -> bool {
-        *self.state.read().primary().1 == self.identity.genesis.region
+        *self.state.primary().1 == self.identity.genesis.region
     }
 
     /// This shard as an origin.

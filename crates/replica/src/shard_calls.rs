@@ -92,14 +92,13 @@ impl Replica {
                 self.answer(from, ShardAnswer::NotLeader(leader.filter(|id| *id != self.me().replica)));
             }
             ShardCall::Resolve(name) => {
-                let found = self.state.read().collection(&name).map(|held| (held.uid(), held.def().clone()));
+                let found = self.state.collection(&name).map(|held| (held.uid(), held.def().clone()));
                 self.answer(from, ShardAnswer::Resolved(found));
             }
             ShardCall::Definitions => {
-                let state = self.state.read();
+                let state = &self.state;
                 let standing = state.collections().map(|held| (held.uid(), held.def().clone())).collect();
                 let largest = state.largest_uid();
-                drop(state);
                 self.answer(from, ShardAnswer::Definitions { largest, standing });
             }
             ShardCall::Write { id, table, collection, ops, trace } => {
@@ -127,7 +126,7 @@ impl Replica {
         ops: Vec<PointOp>,
     ) {
         let part = u32::from(self.me().shard.number());
-        let state = self.state.read();
+        let state = &self.state;
         let mut repeated = false;
         let refusal = if let Some(done) = state.write_result(id, part) {
             repeated = true;
@@ -140,12 +139,10 @@ impl Replica {
             None
         };
         if let Some(answer) = refusal {
-            drop(state);
             self.counters.writes_repeated += u64::from(repeated);
             return self.answer(from, answer);
         }
         let Some(uid) = state.collection(collection).map(|held| held.uid()) else {
-            drop(state);
             return self.answer(from, ShardAnswer::NoCollection);
         };
         let mut ops: Vec<Op> = ops.into_iter().map(|op| op_of(uid, op)).collect();
@@ -153,7 +150,6 @@ impl Replica {
         if checked.is_ok() {
             state.normalise(&mut ops);
         }
-        drop(state);
         match checked {
             Ok(()) => self.propose_traced(from, Kind::Written, (id, part), ops, trace),
             Err(fault) => self.answer(from, ShardAnswer::Wrong(fault.to_string())),
@@ -161,13 +157,12 @@ impl Replica {
     }
 
     fn create(&mut self, from: Requester, id: WriteId, def: CollectionDef) {
-        let state = self.state.read();
+        let state = &self.state;
         let covers = state.vv().clone();
         // The answer of a repeated create names the uid that the first one got.
         let known =
             state.write_result(id, 0).map(|done| Kind::Created.answer(done.last, covers, done.collection.as_ref()));
         let taken = state.collection(&def.name).is_some();
-        drop(state);
         match known {
             Some(answer) => self.answer(from, answer),
             None if taken => self.answer(from, ShardAnswer::Exists),
@@ -179,10 +174,9 @@ impl Replica {
     }
 
     pub(crate) fn learn(&mut self, from: Requester, uid: CollectionUid, def: CollectionDef) {
-        let state = self.state.read();
+        let state = &self.state;
         let known = state.collection_by_uid(uid).is_some() || state.is_dropped(uid);
         let (last, covers) = (Seq(state.next_seq().0 - 1), state.vv().clone());
-        drop(state);
         if known {
             return self.answer(from, ShardAnswer::Written(last, covers));
         }
@@ -194,7 +188,7 @@ impl Replica {
     /// one that was created meanwhile. The other shards bury it even if they never had it: its definition may still be on
     /// its way to them.
     fn drop_collection(&mut self, from: Requester, id: WriteId, name: &CollectionName, upto: Option<CollectionUid>) {
-        let state = self.state.read();
+        let state = &self.state;
         let done = state.write_result(id, 0).map(|done| done.collection.clone());
         let standing = state.collection(name).map(|held| held.uid());
         let covers = state.vv().clone();
@@ -208,7 +202,6 @@ impl Replica {
                 (older.into_iter().chain(meant).collect(), Some(upto))
             }
         };
-        drop(state);
         let upto = upto.unwrap_or(CollectionUid(0));
         if gone.is_empty() || done.is_some() {
             let existed = matches!(done, Some(Some(CollectionChange::Dropped { existed: true })));
@@ -219,7 +212,7 @@ impl Replica {
     }
 
     fn next_stamp(&self) -> Hlc {
-        self.writes.hlc.max(self.state.read().last_hlc()).tick(self.now.wall)
+        self.writes.hlc.max(self.state.last_hlc()).tick(self.now.wall)
     }
 
     pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
@@ -257,7 +250,7 @@ impl Replica {
         }
         let last = Hlc(hlc.0 + ops.len() as u64 - 1);
         let closed = self.promise(last);
-        let table = self.state.read().table().version;
+        let table = self.state.table().version;
         let entry = Entry::Write(Write { id, part, table, ops, hlc, closed, trace });
         match self.raft.propose(entry.encode()) {
             Ok(_) => {
@@ -329,7 +322,7 @@ impl Replica {
     }
 
     fn position_of(&self, seq: Seq) -> VersionVector {
-        let epoch = self.state.read().epoch();
+        let epoch = self.state.epoch();
         [(self.own_origin(), Position { epoch, seq })].into_iter().collect()
     }
 

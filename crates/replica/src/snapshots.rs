@@ -110,7 +110,7 @@ impl Replica {
     }
 
     pub(crate) fn tick_snapshots(&mut self) {
-        let applied = self.state.read().applied().0;
+        let applied = self.state.applied().0;
         let due = applied.saturating_sub(self.snapshots.newest) >= self.settings.snapshot_every;
         let wanted = self.snapshots.wanted.iter().any(|(_, _, at_least)| at_least.0 <= applied);
         if due || wanted || self.raft.snapshot_wanted() {
@@ -124,7 +124,7 @@ impl Replica {
         if self.snapshots.taking.is_some() || self.disk_full || !self.is_trusted() {
             return;
         }
-        let state = self.state.read();
+        let state = &self.state;
         let index = state.applied().0;
         let Some(term) = self.raft.term_of(index) else { return };
         let members = self.raft.members();
@@ -140,7 +140,6 @@ impl Replica {
             membership_version: self.membership.version,
         };
         let files = state.snapshot();
-        drop(state);
         self.snapshots.taking = Some((index, members));
         self.out.push(Command::TakeSnapshot { id: index, meta: meta.encode(), files });
     }
@@ -245,7 +244,7 @@ impl Replica {
 
     pub(crate) fn accept_installed(&mut self) {
         let Some((snapshot, meta, state)) = self.snapshots.installed.take() else { return };
-        if self.is_in_doubt() && meta.index <= self.state.read().applied().0 {
+        if self.is_in_doubt() && meta.index <= self.state.applied().0 {
             return self.heal_with(&snapshot, &meta, state);
         }
         match self.raft.accept_snapshot(&snapshot) {
@@ -254,7 +253,7 @@ impl Replica {
                 self.snapshots.newest = meta.index;
                 self.snapshots.manifest = Some(snapshot.manifest.to_vec());
                 self.membership.replace(&meta);
-                self.replace_state(crate::replica::prepared(&self.settings, state));
+                *self.state.change() = crate::replica::prepared(&self.settings, state);
                 self.consensus.places.clear();
                 self.replaced();
             }

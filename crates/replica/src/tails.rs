@@ -224,14 +224,13 @@ impl Replica {
             return Some(TailAnswer::Unavailable);
         }
         let now = self.now.mono;
-        let state = self.state.read();
+        let state = &self.state;
         let (epoch, newest) = (state.epoch(), Seq(state.next_seq().0 - 1));
         // Never heard of means: from the first delta of the first incarnation.
         let sent = if after.epoch.0 == 0 { Position { epoch, seq: Seq(0) } } else { after };
-        let reachable = sent.epoch == epoch && (sent.seq >= newest || self.held(&state, sent.seq.next()));
+        let reachable = sent.epoch == epoch && (sent.seq >= newest || self.held(state, sent.seq.next()));
         // Ahead of what this replica has applied: it is the slow one, not the reader.
         let behind = sent.epoch == epoch && sent.seq > newest;
-        drop(state);
         if behind {
             return Some(TailAnswer::Unavailable);
         }
@@ -263,12 +262,11 @@ impl Replica {
             let Some(stream) = self.tails.streams.get(reader) else { return };
             let (sent, credit, told) = (stream.sent, stream.credit, stream.closed);
             let repeat = self.now.mono.saturating_sub(stream.spoken) >= REPEAT_AFTER;
-            let state = self.state.read();
+            let state = &self.state;
             let at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
             let closed = state.safe().get(&self.own_origin()).copied().unwrap_or_default();
             let origin_shards = self.identity.genesis.shards;
             if sent == at {
-                drop(state);
                 if closed > told || repeat {
                     self.say(
                         reader,
@@ -283,9 +281,8 @@ impl Replica {
             if credit == 0 {
                 return;
             }
-            let held = self.held(&state, sent.seq.next());
-            let deltas = if held { self.deltas_after(&state, sent.seq, credit.min(MESSAGE_BYTES)) } else { Vec::new() };
-            drop(state);
+            let held = self.held(state, sent.seq.next());
+            let deltas = if held { self.deltas_after(state, sent.seq, credit.min(MESSAGE_BYTES)) } else { Vec::new() };
             let Some(last) = deltas.last() else {
                 self.tails.streams.remove(reader);
                 return self.send_tail(reader, TailAnswer::Gone);
@@ -341,7 +338,7 @@ impl Replica {
         at: Option<Position>,
         after: Option<(CollectionUid, PointId)>,
     ) -> Option<TailAnswer> {
-        let state = self.state.read();
+        let state = &self.state;
         let now_at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
         // A later page must not come from a replica that is behind the first one.
         let unable = !self.is_trusted()
@@ -377,7 +374,6 @@ impl Replica {
             next: chunk.next,
             origin_shards: self.identity.genesis.shards,
         };
-        drop(state);
         self.send_tail(reader, TailAnswer::Seed(page));
         None
     }

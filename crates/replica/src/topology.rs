@@ -171,9 +171,8 @@ impl Replica {
         if let Err(fault) = check_links(&self.identity.genesis.region, &links) {
             return Some(TopologyAnswer::Refused(fault.to_string()));
         }
-        let state = self.state.read();
+        let state = &self.state;
         let (version, same) = (state.links_version(), state.links() == links.as_slice());
-        drop(state);
         if same {
             return Some(TopologyAnswer::Done { version });
         }
@@ -187,7 +186,7 @@ impl Replica {
     /// The links changed, or another call was faster; a leader follows the new ones at once.
     pub(crate) fn links_applied(&mut self, outcome: &Outcome) {
         let (at, version) = {
-            let state = self.state.read();
+            let state = &self.state;
             (state.applied(), state.links_version())
         };
         let answer = match outcome {
@@ -207,7 +206,7 @@ impl Replica {
         if let Err(fault) = self.raft.apply_membership(entry) {
             return self.leave_service(format!("membership entry {index}: {fault}"));
         }
-        self.state.write().apply(index, &Entry::Noop);
+        self.state.change().apply(index, &Entry::Noop);
         self.counters.membership_changes += 1;
         self.membership.version = index;
         if let Ok(member) = postcard::from_bytes::<Member>(&entry.payload) {
@@ -253,7 +252,7 @@ impl Replica {
 
     pub(crate) fn replica_status(&self) -> ReplicaStatus {
         let status = self.raft.status();
-        let state = self.state.read();
+        let state = &self.state;
         let of = |ids: &std::collections::BTreeSet<u64>| -> Vec<Member> {
             let address = |id: &ReplicaId| self.membership.addresses.get(id).cloned().unwrap_or_default();
             ids.iter().map(|id| ReplicaId(*id)).map(|replica| Member { replica, address: address(&replica) }).collect()

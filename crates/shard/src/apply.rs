@@ -1,5 +1,7 @@
 //! What each kind of entry does. No clock, no randomness, no order of a hash map: replicas must agree.
 
+use std::sync::Arc;
+
 use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, OriginShard, Position, Seq, ShardNumber,
 };
@@ -157,7 +159,7 @@ impl State {
             }
             None => {}
         }
-        self.names.insert(def.name.clone(), uid);
+        Arc::make_mut(&mut self.names).insert(def.name.clone(), uid);
         self.collections.insert(uid, collection);
         CollectionChange::Created(uid)
     }
@@ -169,7 +171,7 @@ impl State {
             self.bury(uid, None, decides);
             return false;
         };
-        self.names.remove(&gone.def().name);
+        Arc::make_mut(&mut self.names).remove(&gone.def().name);
         self.bury(uid, Some(gone.def().name.clone()), decides);
         true
     }

@@ -2,30 +2,32 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::RangeBounds;
-use std::sync::OnceLock;
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
 
 use meridian_ann::ConfigError;
-use meridian_model::{CollectionDef, CollectionUid, Names, Payload, PointId, VectorDef, VectorName, Vectors};
+use meridian_model::{CollectionDef, CollectionUid, Payload, PointId, VectorDef, VectorName, Vectors};
 use serde_json::Value;
 
-use crate::slots::Slots;
+use crate::records::Records;
 use crate::vectors::VectorIndex;
+use crate::view::CollectionView;
 use crate::{Digest, Stamp};
 
 /// The points of one collection that this shard holds.
 pub struct Collection {
     uid: CollectionUid,
-    def: CollectionDef,
-    /// The slot of each point, by id.
-    ids: BTreeMap<PointId, u32>,
-    pub(crate) slots: Slots<Point>,
+    def: Arc<CollectionDef>,
+    pub(crate) records: Records,
     pub(crate) vectors: BTreeMap<VectorName, VectorIndex>,
     digest: Digest,
     places: Digest,
+    /// What reads see, if nothing has changed since they were given it.
+    seen: Option<Arc<CollectionView>>,
 }
 
 /// What is known of a point beside its vectors, which stand in the indexes under its slot.
+#[derive(Debug)]
 pub(crate) struct Point {
     pub(crate) id: PointId,
     pub(crate) slot: u32,
@@ -52,7 +54,7 @@ impl Collection {
             Ok((name.clone(), VectorIndex::new(*def, seed(uid, n))?))
         };
         let vectors = seeded.map(index).collect::<Result<_, _>>()?;
-        Ok(Self::with(uid, def, vectors, Slots::free(0)))
+        Ok(Self::with(uid, def, vectors, Records::new(0)))
     }
 
     /// Without points, but with the indexes of a snapshot; the points follow by [`Collection::put_back`].
@@ -60,9 +62,20 @@ impl Collection {
         uid: CollectionUid,
         def: CollectionDef,
         vectors: BTreeMap<VectorName, VectorIndex>,
-        slots: Slots<Point>,
+        records: Records,
     ) -> Self {
-        Self { uid, def, ids: BTreeMap::new(), slots, vectors, digest: Digest::default(), places: Digest::default() }
+        let (digest, places) = Default::default();
+        Self { uid, def: Arc::new(def), records, vectors, digest, places, seen: None }
+    }
+
+    /// What reads see of it now.
+    pub(crate) fn view(&mut self) -> Arc<CollectionView> {
+        let Self { uid, def, records, vectors, seen, .. } = self;
+        let view = seen.get_or_insert_with(|| {
+            let vectors = vectors.iter_mut().map(|(name, index)| (name.clone(), index.view())).collect();
+            Arc::new(CollectionView { uid: *uid, def: Arc::clone(def), records: records.view(), vectors })
+        });
+        Arc::clone(view)
     }
 
     /// Its uid.
@@ -80,13 +93,7 @@ impl Collection {
     /// Live points in this shard.
     #[must_use]
     pub fn points(&self) -> u64 {
-        self.ids.len() as u64
-    }
-
-    /// Vectors that are in a graph already, over all names.
-    #[must_use]
-    pub fn indexed(&self) -> u64 {
-        self.vectors.values().map(VectorIndex::indexed).sum()
+        self.records.len() as u64
     }
 
     /// Changes of vectors that wait to be merged into a graph, over all names. A few may wait for more to come.
@@ -108,12 +115,12 @@ impl Collection {
 
     /// The point of that id.
     pub(crate) fn point(&self, id: PointId) -> Option<&Point> {
-        self.slots.at(*self.ids.get(&id)?)
+        self.records.point(id)
     }
 
-    /// Points by id.
-    pub(crate) fn range(&self, ids: impl RangeBounds<PointId>) -> impl Iterator<Item = &Point> {
-        self.ids.range(ids).map(|(_, slot)| self.slots.at(*slot).expect("an id names a slot that is taken"))
+    /// Points by id, from one on.
+    pub(crate) fn range(&self, from: Bound<PointId>) -> impl Iterator<Item = &Point> {
+        self.records.range(from)
     }
 
     /// True when every vector has a name and the length that the definition says, and finite numbers.
@@ -126,11 +133,12 @@ impl Collection {
 
     /// Puts a point in place, unless what stands there has a stamp as large. `vectors` must fit.
     pub(crate) fn upsert(&mut self, id: PointId, vectors: &Vectors, payload: &Payload, stamp: Stamp) -> bool {
-        let slot = match self.point(id) {
-            Some(held) if held.stamp >= stamp => return false,
-            Some(_) => self.take_out(id).expect("it was just found"),
-            None => self.slots.next(),
-        };
+        let held = self.point(id);
+        if held.is_some_and(|held| held.stamp >= stamp) {
+            return false;
+        }
+        let held = held.map(|held| held.slot);
+        let slot = held.unwrap_or_else(|| self.records.slots().next());
         for (name, index) in &mut self.vectors {
             match vectors.get(name) {
                 Some(vector) => index.upsert(slot, vector),
@@ -139,7 +147,8 @@ impl Collection {
         }
         let hash =
             content_hash(self.uid, id, vectors.iter().map(|(n, v)| (n, Cow::Borrowed(v.as_slice()))), payload, &stamp);
-        self.put_in(Point { id, slot, stamp, payload: payload.clone(), hash, parsed: OnceLock::new() })
+        let point = Point { id, slot, stamp, payload: payload.clone(), hash, parsed: OnceLock::new() };
+        if held.is_some() { self.replace(point) } else { self.put_in(point) }
     }
 
     /// Removes a point, unless it has a stamp as large.
@@ -159,7 +168,8 @@ impl Collection {
 
     /// See [`crate::State::diverge`].
     pub(crate) fn diverge(&mut self, payload: &Payload) {
-        let held: Vec<_> = self.range(..).map(|point| (point.id, point.slot, point.stamp.clone())).collect();
+        let held: Vec<_> =
+            self.range(Bound::Unbounded).map(|point| (point.id, point.slot, point.stamp.clone())).collect();
         for (id, slot, stamp) in held {
             self.take_out(id);
             self.put_back(id, slot, stamp, payload.clone());
@@ -176,26 +186,39 @@ impl Collection {
     /// True when every vector in the indexes belongs to a point.
     pub(crate) fn is_whole(&self) -> bool {
         self.vectors.values().all(|index| {
-            let held = self.range(..).filter(|point| index.contains(point.slot)).count();
+            let held = self.range(Bound::Unbounded).filter(|point| index.contains(point.slot)).count();
             held == index.len()
         })
     }
 
     /// False when the id or the slot is taken.
     fn put_in(&mut self, point: Point) -> bool {
-        let (id, slot, hash, place) = (point.id, point.slot, point.hash, self.place(&point));
-        let fits = !self.ids.contains_key(&id) && self.slots.put(slot, point);
+        let (hash, place) = (point.hash, self.place(&point));
+        let fits = self.records.put(point);
         if fits {
-            self.ids.insert(id, slot);
+            self.seen = None;
             self.digest += Digest::of(hash);
             self.places += place;
         }
         fits
     }
 
+    /// Puts a point in the place of that of its id, on the same slot; false when there is none.
+    fn replace(&mut self, point: Point) -> bool {
+        let (hash, place) = (point.hash, self.place(&point));
+        let Some(before) = self.records.replace(point) else { return false };
+        self.seen = None;
+        self.digest -= Digest::of(before.hash);
+        self.digest += Digest::of(hash);
+        self.places -= self.place(&before);
+        self.places += place;
+        true
+    }
+
     /// Takes the record out and leaves the vectors to the caller.
     fn take_out(&mut self, id: PointId) -> Option<u32> {
-        let point = self.slots.take(self.ids.remove(&id)?)?;
+        let point = self.records.take(id)?;
+        self.seen = None;
         self.digest -= Digest::of(point.hash);
         self.places -= self.place(&point);
         Some(point.slot)
@@ -211,15 +234,20 @@ impl Collection {
         Digest::of(*hasher.finalize().as_bytes())
     }
 
-    /// The vectors of the point in `slot` that `names` selects.
-    pub(crate) fn vectors_of(&self, slot: u32, names: &Names) -> Vectors {
-        let wanted = |name: &VectorName| match names {
-            Names::None => false,
-            Names::All => true,
-            Names::Only(only) => only.contains(name),
-        };
-        let held = self.vectors.iter().filter(|(name, _)| wanted(name));
+    /// The vectors of the point in `slot`.
+    pub(crate) fn vectors_of(&self, slot: u32) -> Vectors {
+        let held = self.vectors.iter();
         held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.into_owned()))).collect()
+    }
+
+    /// As [`crate::State::look_anew`].
+    pub(crate) fn look_anew(&mut self) {
+        self.seen = None;
+    }
+
+    /// As [`crate::State::copied`].
+    pub(crate) fn copied(&self) -> usize {
+        self.vectors.values().map(VectorIndex::copied).max().unwrap_or(0)
     }
 
     /// Whether [`Self::merge`] would do anything.
@@ -230,6 +258,7 @@ impl Collection {
     /// Moves up to `most` waiting vectors into the graphs; says how many.
     pub(crate) fn merge(&mut self, most: usize) -> usize {
         let mut done = 0;
+        self.seen = None;
         for index in self.vectors.values_mut() {
             if done < most {
                 done += index.merge(most - done);

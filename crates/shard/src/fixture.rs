@@ -239,7 +239,8 @@ impl Region {
     pub(crate) fn contents(&self) -> BTreeMap<(CollectionUid, PointId), String> {
         let collections = self.shards.iter().flat_map(|shard| shard.state.collections.values());
         let points = collections.flat_map(|held| {
-            held.range(..).map(|point| ((held.uid(), point.id), format!("{:?} {:?}", point.stamp.hlc, point.payload)))
+            held.range(std::ops::Bound::Unbounded)
+                .map(|point| ((held.uid(), point.id), format!("{:?} {:?}", point.stamp.hlc, point.payload)))
         });
         points.collect()
     }

@@ -1,11 +1,11 @@
 //! One replica's state: applies committed entries in order, answers searches.
 //!
 //! Owns: what stands in the Raft log ([`Entry`]), what it does to points, collections, sequences, version vector and
-//! closed times ([`State::apply`]), reads ([`State::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
+//! closed times ([`State::apply`]), reads ([`View::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
 //! the snapshot. Deliberately does not know: who committed an entry and how, clocks, files, sockets.
 //!
 //! ```text
-//!   Entry ──apply──► State ──read──► Answer
+//!   Entry ──apply──► State ──view──► View ──read──► Answer
 //!     │                ├──digest / checksum
 //!     │                ├──snapshot ⇄ restore
 //!     └─deltas_of      └──seed_chunk ──► Entry::Seed of another region
@@ -15,7 +15,7 @@
 //! order of a hash map. The graphs of the collections are the exception: they are merged when the shell has time
 //! ([`State::merge_index`]), and a point is found by search whether it stands in the graph already or not.
 //!
-//! Start reading at [`Entry`], then [`State::apply`], then [`State::read`].
+//! Start reading at [`Entry`], then [`State::apply`], then [`View::read`].
 
 mod apply;
 mod check;
@@ -29,6 +29,7 @@ mod outbox;
 mod outcome;
 mod payload;
 mod read;
+mod records;
 mod remote;
 mod seed;
 mod slots;
@@ -36,6 +37,7 @@ mod snapshot;
 mod stamp;
 mod state;
 mod vectors;
+mod view;
 mod write_ids;
 
 #[cfg(test)]
@@ -54,7 +56,8 @@ pub use read::ReadError;
 pub use seed::{SeedChunk, SeedCursor};
 pub use snapshot::RestoreError;
 pub use stamp::Stamp;
-pub use state::{Identity, PreparedIndex, State};
+pub use state::{Identity, State};
+pub use view::{CollectionView, View};
 pub use write_ids::WriteResult;
 
 /// The newest behaviour of [`State::apply`] that this build knows. A log entry [`Entry::Version`] switches to it.

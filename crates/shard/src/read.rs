@@ -9,8 +9,9 @@ use meridian_model::{
 
 use crate::collection::Point;
 use crate::filter::{only_ids, passes};
+use crate::payload;
 use crate::vectors::{Passing, nearer, normalise};
-use crate::{Collection, State, payload};
+use crate::view::{CollectionView, View};
 
 /// How many points are tried to estimate how many pass a filter; the error of a share is below 3 % mostly.
 const SAMPLE: usize = 256;
@@ -37,7 +38,7 @@ pub enum ReadError {
     NotFinite(usize),
 }
 
-impl State {
+impl View {
     /// Answers from this shard's points. What a search finds is sorted by score, ties by id, so that a gateway merges the
     /// answers of all shards by score.
     ///
@@ -58,7 +59,7 @@ impl State {
     }
 }
 
-impl Collection {
+impl CollectionView {
     fn search(&self, search: &Search) -> Result<Vec<Found>, ReadError> {
         let Search { vector, using, filter, limit, ef, recall, exact, score_threshold, select } = search;
         let index = self.vectors.get(using).ok_or_else(|| ReadError::UnknownVector(using.clone()))?;
@@ -73,7 +74,7 @@ impl Collection {
         if def.distance == Distance::Cosine {
             normalise(&mut vector);
         }
-        let rule = |slot: u32| match (filter, self.slots.at(slot)) {
+        let rule = |slot: u32| match (filter, self.records.at(slot)) {
             (Some(filter), Some(point)) => passes(filter, point),
             (None, Some(_)) => true,
             (_, None) => false,
@@ -92,7 +93,7 @@ impl Collection {
             (Some(threshold), Distance::Euclid | Distance::Manhattan) => score <= *threshold,
         };
         let found = hits.into_iter().filter(|(_, score)| near_enough(*score)).filter_map(|(slot, score)| {
-            let point = self.slots.at(slot)?;
+            let point = self.records.at(slot)?;
             Some((point, score))
         });
         let mut found: Vec<_> = found.collect();
@@ -102,7 +103,7 @@ impl Collection {
     }
 
     fn retrieve(&self, ids: &[PointId], select: &Select) -> Vec<Record> {
-        ids.iter().filter_map(|id| self.point(*id)).map(|point| self.record(point, select)).collect()
+        ids.iter().filter_map(|id| self.records.point(*id)).map(|point| self.record(point, select)).collect()
     }
 
     fn scroll(
@@ -121,20 +122,20 @@ impl Collection {
 
     /// The points that pass, by id. Cost: one look-up for each listed id where the filter lists ids, else all points.
     fn passing<'a>(&'a self, filter: &'a Filter, from: Option<PointId>) -> Box<dyn Iterator<Item = &'a Point> + 'a> {
-        let bounds = (from.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded);
+        let from = from.map_or(Bound::Unbounded, Bound::Included);
         let pass = |point: &&Point| passes(filter, point);
         match only_ids(filter) {
             Some(ids) => {
-                let listed = ids.range(bounds).filter_map(|id| self.point(*id));
+                let listed = ids.range((from, Bound::Unbounded)).filter_map(|id| self.records.point(*id));
                 Box::new(listed.filter(pass))
             }
-            None => Box::new(self.range(bounds).filter(pass)),
+            None => Box::new(self.records.range(from).filter(pass)),
         }
     }
 
     /// About how many points pass, judged by places spread evenly: the same answer for the same state.
     fn estimate(&self, rule: &impl Fn(u32) -> bool) -> usize {
-        let slots = self.slots.len();
+        let slots = self.records.slots().len();
         let stride = slots.div_ceil(SAMPLE).max(1);
         let tried = slots.div_ceil(stride).max(1);
         let passed = (0..slots).step_by(stride).filter(|slot| rule(*slot as u32)).count();

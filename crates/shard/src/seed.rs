@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use meridian_model::{CollectionDef, CollectionUid, Hlc, Names, OriginShard, PointId, Position, ShardNumber};
+use meridian_model::{CollectionDef, CollectionUid, Hlc, OriginShard, PointId, Position, ShardNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::apply::Tally;
@@ -177,7 +177,7 @@ impl State {
                 let missed = point.stamp.origin == *origin && point.stamp.position() <= seeding.at;
                 missed && !seeding.points.contains(&(*uid, point.id))
             };
-            let gone: Vec<_> = collection.range(..).filter(stale).map(|point| point.id).collect();
+            let gone: Vec<_> = collection.range(Bound::Unbounded).filter(stale).map(|point| point.id).collect();
             removed += gone.len() as u64;
             for id in gone {
                 collection.remove(id);
@@ -205,13 +205,13 @@ impl State {
                 Some((at, point)) if at == *uid => Bound::Excluded(point),
                 _ => Bound::Unbounded,
             };
-            let points = collection.range((behind, Bound::Unbounded));
+            let points = collection.range(behind);
             for point in points.filter(|point| point.stamp.origin == self.core.me && wanted(point.id)) {
                 if bytes >= budget_bytes && last.is_some() {
                     chunk.next = last;
                     return chunk;
                 }
-                let vectors = collection.vectors_of(point.slot, &Names::All);
+                let vectors = collection.vectors_of(point.slot);
                 bytes += vectors.iter().map(|(name, vector)| name.len() + 4 * vector.len() + 8).sum::<usize>();
                 bytes += point.payload.0.len() + POINT_OVERHEAD_BYTES;
                 last = Some((*uid, point.id));

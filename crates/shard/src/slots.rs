@@ -1,19 +1,27 @@
 //! Which slot holds what.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meridian_pages::Pages;
 
 /// Dense places of one collection's points, shared by all its vectors. The smallest free place is taken first, so the
 /// places follow from the log and from which are taken alone.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    held: Vec<Option<T>>,
+    held: Pages<Option<Arc<T>>>,
     free: BTreeSet<u32>,
 }
 
 impl<T> Slots<T> {
     /// So many slots, all of them free.
     pub(crate) fn free(len: u32) -> Self {
-        Self { held: (0..len).map(|_| None).collect(), free: (0..len).collect() }
+        Self { held: Pages::of(len as usize), free: (0..len).collect() }
+    }
+
+    /// What is held now, to be looked at alone: which slots are free is left out.
+    pub(crate) fn view(&self) -> Self {
+        Self { held: self.held.clone(), free: BTreeSet::new() }
     }
 
     /// The slot that the next newcomer gets.
@@ -25,18 +33,20 @@ impl<T> Slots<T> {
     /// Fills `slot`, which is free or [`Slots::next`]; false when it is neither.
     pub(crate) fn put(&mut self, slot: u32, what: T) -> bool {
         if slot as usize == self.held.len() && self.free.is_empty() {
-            self.held.push(Some(what));
+            self.held.push(Some(Arc::new(what)));
             return true;
         }
-        let free = self.free.remove(&slot);
-        if free {
-            self.held[slot as usize] = Some(what);
-        }
-        free
+        let place = self.held.get_mut(slot as usize).filter(|_| self.free.remove(&slot));
+        place.map(|place| *place = Some(Arc::new(what))).is_some()
+    }
+
+    /// Puts something in the place of what is in `slot`, and returns that; nothing has changed where it is free.
+    pub(crate) fn replace(&mut self, slot: u32, what: T) -> Option<Arc<T>> {
+        self.held.get_mut(slot as usize)?.as_mut().map(|held| std::mem::replace(held, Arc::new(what)))
     }
 
     /// Empties `slot`.
-    pub(crate) fn take(&mut self, slot: u32) -> Option<T> {
+    pub(crate) fn take(&mut self, slot: u32) -> Option<Arc<T>> {
         let what = self.held.get_mut(slot as usize)?.take()?;
         self.free.insert(slot);
         Some(what)
@@ -44,7 +54,7 @@ impl<T> Slots<T> {
 
     #[inline]
     pub(crate) fn at(&self, slot: u32) -> Option<&T> {
-        self.held.get(slot as usize)?.as_ref()
+        self.held.get(slot as usize)?.as_deref()
     }
 
     pub(crate) fn iter_free(&self) -> impl Iterator<Item = u32> {
@@ -70,7 +80,7 @@ mod tests {
             slot
         };
         assert_eq!([0, 1, 2, 3].map(|what| add(&mut slots, what)), [0, 1, 2, 3]);
-        assert_eq!((slots.take(2), slots.take(0), slots.take(0)), (Some(2), Some(0), None));
+        assert_eq!([2, 0, 0].map(|slot| slots.take(slot).as_deref().copied()), [Some(2), Some(0), None]);
         assert_eq!(slots.at(0), None);
         assert_eq!(add(&mut slots, 9), 0);
         assert_eq!(slots.at(0), Some(&9));

@@ -10,6 +10,8 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use meridian_model::{CollectionDef, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, Payload, PointId, Seq, WriteId};
 use serde::de::DeserializeOwned;
@@ -17,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collection::seed;
 use crate::entry::is_whole;
-use crate::slots::Slots;
+use crate::records::Records;
 use crate::state::Core;
 use crate::vectors::VectorIndex;
 use crate::{BEHAVIOUR, Collection, Located, Stamp, State, WriteResult};
@@ -144,7 +146,7 @@ impl State {
         let mut state = Self::of(saved.core);
         for uid in saved.collections {
             let collection = read_collection(&files, uid)?;
-            if state.names.insert(collection.def().name.clone(), uid).is_some() {
+            if Arc::make_mut(&mut state.names).insert(collection.def().name.clone(), uid).is_some() {
                 return Err(malformed(CORE, "two collections of one name"));
             }
             state.collections.insert(uid, collection);
@@ -179,8 +181,8 @@ fn points_file(collection: &Collection) -> PointsFile {
         seq: point.stamp.seq,
         payload: point.payload.clone(),
     };
-    let rows = collection.range(..).map(row).collect();
-    let free = collection.slots.iter_free().collect();
+    let rows = collection.range(Bound::Unbounded).map(row).collect();
+    let free = collection.records.slots().iter_free().collect();
     PointsFile { uid: collection.uid(), def: collection.def().clone(), origins: names, free, rows }
 }
 
@@ -198,7 +200,7 @@ fn read_collection(files: &BTreeMap<&str, &[u8]>, uid: CollectionUid) -> Result<
     }
     // As many slots as the file lists one by one: a hostile number cannot ask for memory.
     let slots = u32::try_from(rows.len() + free.len()).map_err(|_| malformed(&name, "too many points"))?;
-    let mut collection = Collection::with(uid, def, vectors, Slots::free(slots));
+    let mut collection = Collection::with(uid, def, vectors, Records::new(slots));
     for Row { id, slot, hlc, origin, epoch, seq, payload } in rows {
         let origin = origins.get(origin as usize).ok_or_else(|| malformed(&name, "a point of no origin"))?;
         let stamp = Stamp { hlc, origin: origin.clone(), epoch, seq };

@@ -1,16 +1,18 @@
 //! One replica's state, and what others may ask of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
 
-use meridian_ann::Prepared;
 use meridian_model::{
     BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, Link, LogIndex, OriginShard, PointId,
-    PrimaryTerm, RegionName, Seq, ShardNumber, VectorName, VersionVector, WriteId,
+    PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::outbox::Outbox;
 use crate::seed::Seeding;
+use crate::view::View;
 use crate::write_ids::WriteIds;
 use crate::{BEHAVIOUR, Collection, Digest, Located, SourcePosition, WriteResult};
 
@@ -31,7 +33,7 @@ pub struct Identity {
 pub struct State {
     pub(crate) core: Core,
     pub(crate) collections: BTreeMap<CollectionUid, Collection>,
-    pub(crate) names: BTreeMap<CollectionName, CollectionUid>,
+    pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
     pub(crate) write_ids: WriteIds,
     pub(crate) outbox: Outbox,
     /// Checksums of the last places where one was due, oldest first.
@@ -75,13 +77,6 @@ pub(crate) struct Dropped {
     pub(crate) decided: bool,
 }
 
-/// A step of graph work whose longer part is done. See [`State::prepare_index`].
-pub struct PreparedIndex {
-    uid: CollectionUid,
-    name: VectorName,
-    step: Prepared,
-}
-
 impl State {
     /// The state before the first entry.
     ///
@@ -120,7 +115,7 @@ impl State {
         Self {
             core,
             collections: BTreeMap::new(),
-            names: BTreeMap::new(),
+            names: Arc::default(),
             write_ids: WriteIds::default(),
             outbox: Outbox::default(),
             checksums: VecDeque::new(),
@@ -229,7 +224,9 @@ impl State {
     /// All payloads, for the simulation to look at.
     #[doc(hidden)]
     pub fn payloads(&self) -> impl Iterator<Item = &str> {
-        self.collections.values().flat_map(|collection| collection.range(..).map(|point| &*point.payload.0))
+        self.collections
+            .values()
+            .flat_map(|collection| collection.range(Bound::Unbounded).map(|point| &*point.payload.0))
     }
 
     /// The collection of that name.
@@ -291,6 +288,30 @@ impl State {
         self.collections.values().map(Collection::pending).sum()
     }
 
+    /// What reads see now. Cost: some microseconds, and the next change of anything costs a copy of a piece around it.
+    #[must_use]
+    pub fn view(&mut self) -> View {
+        View {
+            collections: self.collections.iter_mut().map(|(uid, held)| (*uid, held.view())).collect(),
+            names: Arc::clone(&self.names),
+            vv: self.core.vv.clone(),
+            safe: self.core.safe.clone(),
+        }
+    }
+
+    /// Rows of an index, of the one that has the most, that are there twice because views may look at what they were.
+    #[must_use]
+    pub fn copied(&self) -> usize {
+        self.collections.values().map(Collection::copied).max().unwrap_or(0)
+    }
+
+    /// Has the next view be made anew, though nothing has changed, of collections that have more copies than that. It finds out which
+    /// nobody looks at any more.
+    pub fn look_anew(&mut self, copies: usize) {
+        let many = self.collections.values_mut().filter(|held| held.copied() > copies);
+        many.for_each(Collection::look_anew);
+    }
+
     /// Whether [`Self::merge_index`] would do anything: up to 255 vectors of each index wait for their block to be full.
     pub fn can_merge_index(&self) -> bool {
         self.collections.values().any(Collection::can_merge)
@@ -300,30 +321,11 @@ impl State {
     pub fn merge_index(&mut self, most: usize) -> usize {
         let mut done = 0;
         for collection in self.collections.values_mut() {
-            if done < most {
+            if done < most && collection.can_merge() {
                 done += collection.merge(most - done);
             }
         }
         done
-    }
-
-    /// The longer part of the next step of [`Self::merge_index`], where it can be done while others read.
-    #[must_use]
-    pub fn prepare_index(&self) -> Option<PreparedIndex> {
-        let mut indexes = self
-            .collections
-            .iter()
-            .flat_map(|(uid, held)| held.vectors.iter().map(move |(name, index)| (*uid, name, index)));
-        let (uid, name, index) = indexes.find(|(_, _, index)| index.can_merge())?;
-        index.prepare().map(|step| PreparedIndex { uid, name: name.clone(), step })
-    }
-
-    /// Takes the step that was prepared. Where the graph is another by now, it does nothing.
-    pub fn merge_prepared(&mut self, prepared: PreparedIndex) {
-        let collection = self.collections.get_mut(&prepared.uid);
-        if let Some(index) = collection.and_then(|held| held.vectors.get_mut(&prepared.name)) {
-            index.merge_prepared(prepared.step);
-        }
     }
 
     /// The sum over all points of collection, id, vectors, payload, stamp and origin region. The digests of a region's

@@ -3,13 +3,19 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Prepared, Profile, SearchParams};
+use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Profile, SearchParams, View};
 use meridian_model::{Distance, VectorDef};
 
 /// The vectors of one name, by slot. What comes in has the right length and finite numbers: its callers have checked.
 pub(crate) struct VectorIndex {
     def: VectorDef,
     index: Index,
+}
+
+/// What reads see of it.
+pub(crate) struct VectorView {
+    def: VectorDef,
+    index: View,
 }
 
 /// Which slots a search may return.
@@ -27,8 +33,13 @@ impl VectorIndex {
         Ok(Self { def, index: Index::new(config(&def, seed))? })
     }
 
-    pub(crate) fn def(&self) -> &VectorDef {
-        &self.def
+    pub(crate) fn view(&mut self) -> VectorView {
+        VectorView { def: self.def, index: self.index.view() }
+    }
+
+    /// As [`Index::copied`].
+    pub(crate) fn copied(&self) -> usize {
+        self.index.copied()
     }
 
     pub(crate) fn upsert(&mut self, slot: u32, vector: &[f32]) {
@@ -54,11 +65,6 @@ impl VectorIndex {
         self.index.len()
     }
 
-    /// Vectors that are in the graph already, to within the deletes that wait.
-    pub(crate) fn indexed(&self) -> u64 {
-        self.index.len().saturating_sub(self.index.pending()) as u64
-    }
-
     pub(crate) fn pending(&self) -> usize {
         self.index.pending()
     }
@@ -71,12 +77,36 @@ impl VectorIndex {
         self.index.merge(most)
     }
 
-    pub(crate) fn prepare(&self) -> Option<Prepared> {
-        self.index.prepare()
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.index.write_to(out).expect("memory takes all bytes");
     }
 
-    pub(crate) fn merge_prepared(&mut self, prepared: Prepared) {
-        self.index.merge_prepared(prepared);
+    /// # Errors
+    /// When the bytes are no index, or that of another definition.
+    pub(crate) fn read(def: VectorDef, seed: u64, mut bytes: &[u8]) -> Result<Self, String> {
+        let index = Index::read_from(&mut bytes).map_err(|error| error.to_string())?;
+        if !bytes.is_empty() {
+            return Err("bytes behind its end".into());
+        }
+        if *index.config() != config(&def, seed) {
+            return Err("the index of another vector".into());
+        }
+        Ok(Self { def, index })
+    }
+}
+
+impl VectorView {
+    pub(crate) fn def(&self) -> &VectorDef {
+        &self.def
+    }
+
+    pub(crate) fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
+        self.index.vector(slot)
+    }
+
+    /// Vectors that are in the graph already, to within the deletes that wait.
+    pub(crate) fn indexed(&self) -> u64 {
+        self.index.len().saturating_sub(self.index.pending()) as u64
     }
 
     /// The `limit` nearest as (slot, score), nearest first. `query` was checked as vectors are.
@@ -101,23 +131,6 @@ impl VectorIndex {
             Distance::Cosine | Distance::Dot => 0.0 - hit.distance,
             Distance::Euclid | Distance::Manhattan => hit.distance,
         }
-    }
-
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        self.index.write_to(out).expect("memory takes all bytes");
-    }
-
-    /// # Errors
-    /// When the bytes are no index, or that of another definition.
-    pub(crate) fn read(def: VectorDef, seed: u64, mut bytes: &[u8]) -> Result<Self, String> {
-        let index = Index::read_from(&mut bytes).map_err(|error| error.to_string())?;
-        if !bytes.is_empty() {
-            return Err("bytes behind its end".into());
-        }
-        if *index.config() != config(&def, seed) {
-            return Err("the index of another vector".into());
-        }
-        Ok(Self { def, index })
     }
 }
 

@@ -341,7 +341,7 @@ impl World {
             What::Sync { pod, life } if self.pods[pod].life == life => self.sync(pod),
             What::Read { pod, life, job, what } if self.pods[pod].life == life => {
                 let Some(process) = &self.pods[pod].process else { return };
-                let result = execute(&process.replica.state(), &what);
+                let result = execute(&process.replica.views().newest(), &what);
                 self.step(pod, Event::ReadDone { job, result });
             }
             What::Snapshot { pod, life, command } if self.pods[pod].life == life => self.snapshot(pod, command),

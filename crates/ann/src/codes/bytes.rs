@@ -29,8 +29,8 @@ impl Bytes {
         self.rows.bytes()
     }
 
-    pub fn populate(&self) {
-        self.rows.populate();
+    pub fn view(&mut self) -> Self {
+        Self { width: self.width, rows: self.rows.view() }
     }
 
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u8> {

@@ -12,6 +12,8 @@ mod signs;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::config::Metric;
 use crate::kernels::Kernels;
 use crate::memory::Line;
@@ -30,7 +32,7 @@ const DEVIATIONS: f32 = 3.0;
 
 /// Codes by node.
 pub(crate) struct Codes {
-    rotation: Rotation,
+    rotation: Arc<Rotation>,
     records: Records,
     signs: Signs,
 }
@@ -72,7 +74,7 @@ impl Codes {
         let rotation = Rotation::new(dim, seed);
         let width = rotation.width();
         let records = if is_short { Records::Nibbles(Nibbles::new(width)) } else { Records::Bytes(Bytes::new(width)) };
-        Self { rotation, records, signs: Signs::new(width) }
+        Self { rotation: Arc::new(rotation), records, signs: Signs::new(width) }
     }
 
     /// Numbers of a code.
@@ -85,10 +87,13 @@ impl Codes {
         self.signs.size() + records!(&self.records, records => records.size())
     }
 
-    /// As [`crate::memory::Rows::populate`].
-    pub fn populate(&self) {
-        self.signs.populate();
-        records!(&self.records, records => records.populate());
+    /// The codes there are now, to be looked at.
+    pub fn view(&mut self) -> Self {
+        let records = match &mut self.records {
+            Records::Bytes(bytes) => Records::Bytes(bytes.view()),
+            Records::Nibbles(nibbles) => Records::Nibbles(nibbles.view()),
+        };
+        Self { rotation: Arc::clone(&self.rotation), records, signs: self.signs.view() }
     }
 
     /// Turns a vector as all codes are turned.

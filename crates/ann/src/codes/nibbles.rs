@@ -36,8 +36,8 @@ impl Nibbles {
         self.rows.bytes()
     }
 
-    pub fn populate(&self) {
-        self.rows.populate();
+    pub fn view(&mut self) -> Self {
+        Self { width: self.width, rows: self.rows.view() }
     }
 
     /// Bytes of a code.

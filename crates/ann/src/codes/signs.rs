@@ -49,8 +49,8 @@ impl Signs {
         self.rows.bytes()
     }
 
-    pub fn populate(&self) {
-        self.rows.populate();
+    pub fn view(&mut self) -> Self {
+        Self { width: self.width, words: self.words, rows: self.rows.view() }
     }
 
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Vec<u64> {

@@ -1,6 +1,9 @@
 //! Who links to whom.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+use meridian_pages::Pages;
 
 use crate::memory::Rows;
 use crate::mix::{SlotMap, mix};
@@ -18,12 +21,8 @@ pub(crate) const MAX_LEVEL: usize = 16;
 /// Nodes that link to one from one side, for each link that has room at a node, from which on it is crowded.
 const CROWD: usize = 4;
 
-/// The links of one node on one upper floor.
-#[derive(Default)]
-struct Floor {
-    out: Vec<u32>,
-    one_sided: List,
-}
+/// The links of one node on its upper floors.
+type Floors = Arc<Vec<Vec<u32>>>;
 
 /// Nodes that link to one to which it does not link, in no particular order. It is as long as it must be: there are many.
 #[derive(Default)]
@@ -55,10 +54,15 @@ pub(crate) struct Graph {
     pub seed: u64,
     /// Floor 0, by node: the number of links, then the links, `2 m` at most.
     base: Rows<u32>,
+    /// Floors 1 and up, by node; one in `m` has them.
+    upper: Pages<Option<Floors>>,
+    /// A node of the highest floor, where walks begin.
+    pub entry: Option<u32>,
+    // --- what only changes look at ---
     /// Floor 0, by node.
     one_sided: Vec<List>,
-    /// Floors 1 and up, of the nodes that have them: one in `m`.
-    upper: SlotMap<Vec<Floor>>,
+    /// Floors 1 and up, of the nodes that have them.
+    one_sided_above: SlotMap<Vec<List>>,
     /// By node: when it came, from 1; 0 marks a free node. Never used twice.
     pub(super) birth: Vec<u64>,
     /// By node: the older node it hangs on, see `tree.rs`.
@@ -67,8 +71,6 @@ pub(crate) struct Graph {
     pub(super) children: Vec<u16>,
     /// Births so far.
     pub births: u64,
-    /// A node of the highest floor, where walks begin.
-    pub entry: Option<u32>,
     /// Nodes and their births, the last [`BLOCK`] or more, oldest first; some may be gone.
     newest: VecDeque<(u64, u32)>,
     /// Nodes whose links on floor 0, to others or from others, have changed since [`Self::take_changed`], some of them more than
@@ -83,13 +85,14 @@ impl Graph {
             ef_construct,
             seed,
             base: Rows::new(1 + 2 * m),
+            upper: Pages::default(),
+            entry: None,
             one_sided: Vec::new(),
-            upper: SlotMap::default(),
+            one_sided_above: SlotMap::default(),
             birth: Vec::new(),
             parent: Vec::new(),
             children: Vec::new(),
             births: 0,
-            entry: None,
             newest: VecDeque::new(),
             changed: Vec::new(),
         }
@@ -97,11 +100,22 @@ impl Graph {
 
     /// Nodes, the free ones included.
     pub fn nodes(&self) -> u32 {
-        self.birth.len() as u32
+        self.base.len() as u32
+    }
+
+    /// The links as they are now, to be walked.
+    pub fn view(&mut self) -> Self {
+        let (base, upper) = (self.base.view(), self.upper.clone());
+        Self { base, upper, entry: self.entry, ..Self::new(self.m, self.ef_construct, self.seed) }
+    }
+
+    /// As [`Rows::patched`].
+    pub fn patched(&self) -> usize {
+        self.base.patched()
     }
 
     pub fn level(&self, node: u32) -> usize {
-        self.upper.get(&node).map_or(0, Vec::len)
+        self.upper.get(node as usize).and_then(Option::as_ref).map_or(0, |floors| floors.len())
     }
 
     /// Most links of a node on a floor.
@@ -115,22 +129,14 @@ impl Graph {
             let row = self.base.row(node);
             &row[1..=row[0] as usize]
         } else {
-            &self.floor(node, floor).out
+            &self.upper[node as usize].as_ref().expect("a node that is linked to on a floor stands there")[floor - 1]
         }
-    }
-
-    /// Of a node that stands there, 1 at least.
-    fn floor(&self, node: u32, floor: usize) -> &Floor {
-        &self.upper[&node][floor - 1]
-    }
-
-    fn floor_mut(&mut self, node: u32, floor: usize) -> &mut Floor {
-        &mut self.upper.get_mut(&node).expect("a node that links to a floor stands there")[floor - 1]
     }
 
     /// Who links to `node`, ascending.
     pub(super) fn incoming(&self, node: u32, floor: usize) -> Vec<u32> {
-        let one_sided = if floor == 0 { &self.one_sided[node as usize] } else { &self.floor(node, floor).one_sided };
+        let one_sided =
+            if floor == 0 { &self.one_sided[node as usize] } else { &self.one_sided_above[&node][floor - 1] };
         let links = self.links(node, floor).iter().copied();
         let mut into: Vec<u32> = links.filter(|x| self.is_linked(*x, node, floor)).collect();
         into.extend(&one_sided.0);
@@ -148,7 +154,10 @@ impl Graph {
     }
 
     fn one_sided_mut(&mut self, node: u32, floor: usize) -> &mut List {
-        if floor == 0 { &mut self.one_sided[node as usize] } else { &mut self.floor_mut(node, floor).one_sided }
+        if floor == 0 {
+            return &mut self.one_sided[node as usize];
+        }
+        &mut self.one_sided_above.get_mut(&node).expect("a node that links to a floor stands there")[floor - 1]
     }
 
     /// Nodes whose links on floor 0, to others or from others, have changed since the last time, ascending.
@@ -205,7 +214,8 @@ impl Graph {
             row[0] = list.len() as u32;
             row[1..=list.len()].copy_from_slice(&list);
         } else {
-            self.floor_mut(node, floor).out = list;
+            let floors = self.upper.get_mut(node as usize).and_then(Option::as_mut);
+            Arc::make_mut(floors.expect("a node that links to a floor stands there"))[floor - 1] = list;
         }
     }
 
@@ -267,6 +277,7 @@ impl Graph {
     fn place(&mut self, node: u32, birth: u64, level: usize) {
         if node == self.nodes() {
             self.base.push(&vec![0; 1 + 2 * self.m]);
+            self.upper.push(None);
             self.one_sided.push(List::default());
             self.birth.push(0);
             self.parent.push(NO_NODE);
@@ -275,7 +286,8 @@ impl Graph {
         debug_assert_eq!(self.birth[node as usize], 0, "node {node} was in use");
         self.birth[node as usize] = birth;
         if level > 0 {
-            self.upper.entry(node).or_default().resize_with(level, Floor::default);
+            *self.upper.get_mut(node as usize).expect("one of the nodes") = Some(Arc::new(vec![Vec::new(); level]));
+            self.one_sided_above.entry(node).or_default().resize_with(level, List::default);
         }
     }
 
@@ -283,7 +295,8 @@ impl Graph {
     pub(super) fn vacate(&mut self, node: u32) {
         debug_assert!(self.incoming(node, 0).is_empty() && self.links(node, 0).is_empty());
         self.birth[node as usize] = 0;
-        self.upper.remove(&node);
+        *self.upper.get_mut(node as usize).expect("one of the nodes") = None;
+        self.one_sided_above.remove(&node);
         self.parent[node as usize] = NO_NODE;
         if self.entry == Some(node) {
             let in_use = (0..self.nodes()).filter(|node| self.birth[*node as usize] != 0);
@@ -308,17 +321,14 @@ impl Graph {
         reached
     }
 
-    /// As [`Rows::populate`].
-    pub fn populate(&self) {
-        self.base.populate();
-    }
-
     pub fn bytes(&self) -> usize {
         let list = |list: &List| size_of::<List>() + list.0.len() * 4;
-        let floor = |floor: &Floor| size_of::<Vec<u32>>() + floor.out.len() * 4 + list(&floor.one_sided);
-        let floors: usize = self.upper.values().flatten().map(floor).sum();
-        let upper = floors + self.upper.capacity() * (size_of::<(u32, Vec<Floor>)>() + 1);
-        self.base.bytes() + self.one_sided.iter().map(list).sum::<usize>() + upper + self.birth.len() * 14
+        let floor = |links: &Vec<u32>| size_of::<Vec<u32>>() + links.len() * 4;
+        let floors = self.upper.iter().flatten().flat_map(|floors| &**floors).map(floor).sum::<usize>();
+        let above = self.one_sided_above.values().flatten().map(list).sum::<usize>()
+            + self.one_sided_above.capacity() * (size_of::<(u32, Vec<List>)>() + 1);
+        let one_sided = self.one_sided.iter().map(list).sum::<usize>() + above;
+        self.base.bytes() + self.upper.bytes() + floors + one_sided + self.birth.len() * 14
     }
 
     /// Birth and parent of a node, for the snapshot; a birth of 0 marks a free node.

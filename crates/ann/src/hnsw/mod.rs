@@ -20,6 +20,8 @@ mod search;
 mod tests;
 mod tree;
 
+use std::sync::Arc;
+
 use crate::codes::Codes;
 use crate::config::{Config, Profile};
 use crate::index::SearchParams;
@@ -41,7 +43,7 @@ pub(crate) struct Hnsw {
     /// None: by the vectors themselves.
     codes: Option<Codes>,
     neighbours: Option<Neighbours>,
-    scratches: Lent,
+    scratches: Arc<Lent>,
     target: Target,
 }
 
@@ -51,7 +53,12 @@ impl Hnsw {
         let neighbours =
             codes.as_ref().filter(|_| config.has_neighbours()).map(|codes| Neighbours::new(codes.width(), 2 * m));
         let graph = Graph::new(m, ef_construct, config.seed);
-        Self { graph, codes, neighbours, scratches: Lent::default(), target: Target::default() }
+        Self { graph, codes, neighbours, scratches: Arc::default(), target: Target::default() }
+    }
+
+    /// As [`crate::memory::Rows::patched`].
+    pub fn patched(&self) -> usize {
+        self.graph.patched().max(self.neighbours.as_ref().map_or(0, Neighbours::patched))
     }
 
     fn measure<'a>(&'a self, vectors: Vectors<'a>) -> Measure<'a> {
@@ -115,12 +122,6 @@ impl Structure for Hnsw {
         self.scratches.with(|scratch| self.graph.survey(vector, nth, self.measure(vectors), scratch))
     }
 
-    fn populate(&self) {
-        self.graph.populate();
-        self.codes.iter().for_each(Codes::populate);
-        self.neighbours.iter().for_each(Neighbours::populate);
-    }
-
     fn insert(&mut self, node: u32, survey: &Survey, vectors: Vectors<'_>) {
         if let (Some(codes), Some(code)) = (&mut self.codes, &survey.code) {
             codes.put(node, code);
@@ -141,6 +142,16 @@ impl Structure for Hnsw {
 
     fn settle(&mut self, vectors: Vectors<'_>) {
         self.refresh(vectors);
+    }
+
+    fn view(&mut self) -> Self {
+        Self {
+            graph: self.graph.view(),
+            codes: self.codes.as_mut().map(Codes::view),
+            neighbours: self.neighbours.as_mut().map(Neighbours::view),
+            scratches: Arc::clone(&self.scratches),
+            target: Target::default(),
+        }
     }
 
     /// Those of the upper floors are where walks begin, and where many link to, much would have to be found out.

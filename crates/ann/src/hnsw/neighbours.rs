@@ -68,9 +68,15 @@ impl Neighbours {
         self.rows.bytes()
     }
 
-    /// As [`Rows::populate`].
-    pub fn populate(&self) {
-        self.rows.populate();
+    /// The rows as they are now, to be looked at.
+    pub fn view(&mut self) -> Self {
+        let Self { groups, block, largest, .. } = *self;
+        Self { groups, block, largest, rows: self.rows.view(), positive: Vec::new() }
+    }
+
+    /// As [`Rows::patched`].
+    pub fn patched(&self) -> usize {
+        self.rows.patched()
     }
 
     /// Brings the row of a node up to what is around it ([`super::Graph::around`]).
@@ -80,10 +86,10 @@ impl Neighbours {
             row.chunks_exact_mut(self.block).for_each(|block| bytes_of_mut(block)[..IDS].fill(u8::MAX));
             self.rows.push(&row);
         }
-        for at in 0..self.rows.width() / self.block * BLOCK_POINTS {
+        let row = self.rows.row_mut(node);
+        for at in 0..row.len() / self.block * BLOCK_POINTS {
             let link = around.get(at).copied().unwrap_or(u32::MAX);
-            let block = &mut self.rows.row_mut(node)[at / BLOCK_POINTS * self.block..][..self.block];
-            let bytes = bytes_of_mut(block);
+            let bytes = bytes_of_mut(&mut row[at / BLOCK_POINTS * self.block..][..self.block]);
             let place = at % BLOCK_POINTS;
             let id = &mut bytes[4 * place..][..4];
             if *id == link.to_ne_bytes() {

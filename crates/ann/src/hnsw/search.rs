@@ -216,7 +216,7 @@ impl Hnsw {
             at = at.wrapping_add(0x9e37_79b1) & mask;
             at
         });
-        let is_in_use = |node: u32| node < nodes && self.graph.ancestry(node).0 != 0;
+        let is_in_use = |node: u32| node < nodes && !self.graph.links(node, 0).is_empty();
         asked.filter(|node| is_in_use(*node) && accepts(*node)).take(SEEDS).collect()
     }
 

@@ -1,5 +1,6 @@
 mod bounds;
 mod storage;
+mod views;
 
 use std::collections::BTreeMap;
 
@@ -274,6 +275,7 @@ fn leave_alone(kind: Kind) {
 fn readers_may_share_an_index() {
     fn shareable<T: Send + Sync>() {}
     shareable::<Index>();
+    shareable::<View>();
 }
 
 #[test]
@@ -324,42 +326,6 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
         }
     }
     assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
-}
-
-#[test]
-fn a_step_may_be_prepared_while_others_search() {
-    for (kind, profile) in SUBJECTS {
-        let config = Config { profile, seed: 8, ..Config::new(40, Metric::Cosine, kind) };
-        let vectors: Vec<Vec<f32>> = clustered(2, 5_000, 40, 10).into_iter().map(normalised).collect();
-        let [mut plain, mut prepared] = [0; 2].map(|_| Index::new(config).expect("valid"));
-        // Long enough for lists to be learnt and curves to be drawn.
-        let (mut places, mut kept) = (0, None);
-        for (slot, vector) in (0..).zip(&vectors) {
-            plain.upsert(slot % 4_600, vector).expect("valid");
-            prepared.upsert(slot % 4_600, vector).expect("valid");
-            while prepared.can_merge() {
-                match prepared.prepare() {
-                    Some(place) => {
-                        let [same, stale] = [0; 2].map(|_| prepared.prepare().expect("the same again"));
-                        assert!(prepared.merge_prepared(place));
-                        assert!(!prepared.merge_prepared(same), "a step is taken once");
-                        if let Some(older) = kept.replace(stale) {
-                            assert!(!prepared.merge_prepared(older), "and not after another");
-                        }
-                        places += 1;
-                    }
-                    None => assert_eq!(prepared.merge(1), 1),
-                }
-            }
-        }
-        plain.merge(usize::MAX);
-        let bytes = |index: &Index| {
-            let mut bytes = Vec::new();
-            index.write_to(&mut bytes).expect("memory");
-            bytes
-        };
-        assert!(places > 4_500 && bytes(&plain) == bytes(&prepared), "{kind:?}, {profile:?}: {places} places");
-    }
 }
 
 /// A batch of more queries than go through lists together, of which some are near and some apart.

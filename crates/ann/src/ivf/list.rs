@@ -2,7 +2,7 @@
 
 use crate::kernels::fast_scan::{BLOCK_POINTS, LANE};
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct List {
     nodes: Vec<u32>,
     /// Blocks as [`crate::kernels::fast_scan`] wants them.

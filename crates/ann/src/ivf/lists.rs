@@ -1,5 +1,9 @@
 //! All lists, and which lists a node is on: that of the nearest centroid, and where there are more a second one.
 
+use std::sync::Arc;
+
+use meridian_pages::Pages;
+
 use crate::config::Metric;
 use crate::kernels::Kernels;
 use crate::space::Space;
@@ -15,9 +19,10 @@ const NOWHERE: (u32, u32) = (u32::MAX, u32::MAX);
 pub(crate) struct Lists {
     /// Points that there were when it was learnt.
     pub trained_for: usize,
-    pub coarse: Coarse,
-    pub codebook: Codebook,
-    pub lists: Vec<List>,
+    pub coarse: Arc<Coarse>,
+    pub codebook: Arc<Codebook>,
+    pub lists: Pages<Arc<List>>,
+    // --- what only changes look at ---
     /// By node: list and place, twice.
     places: Vec<[(u32, u32); 2]>,
     /// Memory that filing works in.
@@ -35,8 +40,26 @@ pub(crate) type Filing = Vec<Entry>;
 
 impl Lists {
     pub fn new(trained_for: usize, coarse: Coarse, codebook: Codebook) -> Self {
-        let lists = (0..coarse.len()).map(|_| List::default()).collect();
+        let lists = Pages::of(coarse.len());
+        let (coarse, codebook) = (Arc::new(coarse), Arc::new(codebook));
         Self { trained_for, coarse, codebook, lists, places: Vec::new(), decoded: Vec::new() }
+    }
+
+    /// The lists as they are now, to be scanned.
+    pub fn view(&self) -> Self {
+        Self {
+            trained_for: self.trained_for,
+            coarse: Arc::clone(&self.coarse),
+            codebook: Arc::clone(&self.codebook),
+            lists: self.lists.clone(),
+            places: Vec::new(),
+            decoded: Vec::new(),
+        }
+    }
+
+    /// A list, to be changed where no view looks.
+    fn list_mut(&mut self, list: usize) -> &mut List {
+        Arc::make_mut(self.lists.get_mut(list).expect("one of the lists"))
     }
 
     /// The lists that a vector goes to, and its codes there.
@@ -72,7 +95,8 @@ impl Lists {
             self.codebook.decode(codes, &mut self.decoded);
             bias(self.coarse.row(list), &self.decoded, space.kernels())
         });
-        let place = self.lists[list].push(node, codes, bias, self.codebook.padded());
+        let padded = self.codebook.padded();
+        let place = self.list_mut(list).push(node, codes, bias, padded);
         self.places[at][free] = (list as u32, place as u32);
         true
     }
@@ -87,14 +111,16 @@ impl Lists {
         let places = std::mem::replace(places, [NOWHERE; 2]);
         for (list, at) in places.into_iter().filter(|place| *place != NOWHERE) {
             let (parts, padded) = (self.codebook.parts(), self.codebook.padded());
-            let Some(moved) = self.lists[list as usize].swap_remove(at as usize, parts, padded) else { continue };
+            let moved = self.list_mut(list as usize).swap_remove(at as usize, parts, padded);
+            let Some(moved) = moved else { continue };
             let places = &mut self.places[moved as usize];
             places.iter_mut().filter(|place| place.0 == list).for_each(|place| place.1 = at);
         }
     }
 
     pub fn bytes(&self) -> usize {
-        self.lists.iter().map(List::bytes).sum::<usize>()
+        self.lists.iter().map(|list| list.bytes()).sum::<usize>()
+            + self.lists.bytes()
             + self.coarse.bytes()
             + self.places.capacity() * size_of::<[(u32, u32); 2]>()
     }

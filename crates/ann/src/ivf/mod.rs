@@ -59,7 +59,7 @@ pub(crate) struct Ivf {
 pub(crate) enum Learning {
     Training(Box<Training>),
     Learnt(Box<Lists>),
-    /// While a piece is done, and for ever if it panics: nothing is learnt then, and all of it is begun anew.
+    /// While a piece is done.
     #[default]
     Away,
 }
@@ -107,6 +107,10 @@ impl Structure for Ivf {
     }
 
     fn settle(&mut self, _: Vectors<'_>) {}
+
+    fn view(&mut self) -> Self {
+        Self::from_parts(self.nlist, self.parts, self.lists.as_ref().map(|lists| lists.view()))
+    }
 
     fn does_without(&self, node: u32) -> bool {
         is_held_out(node)

@@ -1,9 +1,11 @@
 //! Marks on nodes, a bit each: searches look at them at random.
 
+use meridian_pages::Pages;
+
 /// Which nodes are marked, and how many.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Marks {
-    words: Vec<u64>,
+    words: Pages<u64>,
     count: usize,
 }
 
@@ -15,17 +17,15 @@ impl Marks {
     #[inline]
     pub fn has(&self, node: u32) -> bool {
         let (word, bit) = place(node);
-        self.words.get(word).is_some_and(|word| word & bit != 0)
+        self.count > 0 && self.words.get(word).is_some_and(|word| word & bit != 0)
     }
 
     pub fn set(&mut self, node: u32, is_marked: bool) {
         let (word, bit) = place(node);
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
-        }
-        let had = self.words[word] & bit != 0;
+        self.words.grow(word + 1);
+        let had = self.has(node);
         if had != is_marked {
-            self.words[word] ^= bit;
+            *self.words.get_mut(word).expect("it has just grown") ^= bit;
             self.count = if had { self.count - 1 } else { self.count + 1 };
         }
     }

@@ -9,7 +9,6 @@ mod search;
 mod task;
 
 use std::borrow::Cow;
-use std::sync::Mutex;
 
 use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
@@ -40,25 +39,16 @@ pub(crate) struct Queued<S: Structure> {
     /// What searches find, by effort.
     pub curve: Curve,
     /// Of work between two blocks.
-    progress: Mutex<Progress<S::Learning>>,
+    progress: Progress<S::Learning>,
     /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
     hidden: Marks,
     /// Slots that hold a point in the newest view.
     live: usize,
 }
 
-/// A step, as far as it could be taken while others search.
-pub(crate) enum Ahead<T> {
-    /// The place that was sought for a step of a block; none for what brings no new vector.
-    Place { block: u64, step: usize, survey: Option<T> },
-    /// A piece of the work before a block.
-    Work { block: u64, piece: usize },
-}
-
 impl<S: Structure> Queued<S> {
     pub fn new(points: Points, structure: S) -> Self {
-        let queue = Queue::new(points.vectors.dim());
-        Self::from_parts(points, structure, queue, Vec::new())
+        Self::from_parts(points, structure, Queue::default(), Vec::new())
     }
 
     /// Puts the parts of a snapshot together and derives the rest. `surveys`: as [`Self::surveys`] told.
@@ -66,11 +56,25 @@ impl<S: Structure> Queued<S> {
         let mut hidden = Marks::default();
         (0..points.nodes()).filter(|node| queue.knows(points.slot_of(*node))).for_each(|node| hidden.set(node, true));
         let live = points.len() - hidden.count() + queue.live();
-        Self { points, structure, queue, surveys, curve: Curve::default(), progress: Mutex::default(), hidden, live }
+        Self { points, structure, queue, surveys, curve: Curve::default(), progress: Progress::default(), hidden, live }
     }
 
     pub fn with_curve(self, curve: Curve) -> Self {
         Self { curve, ..self }
+    }
+
+    /// What searches look at, as it is now, whatever is done from now on.
+    pub fn view(&mut self) -> Self {
+        Self {
+            points: self.points.view(),
+            structure: self.structure.view(),
+            queue: self.queue.clone(),
+            surveys: Vec::new(),
+            curve: self.curve.clone(),
+            progress: Progress::default(),
+            hidden: self.hidden.clone(),
+            live: self.live,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -128,42 +132,19 @@ impl<S: Structure> Queued<S> {
     }
 
     fn merge_one(&mut self, space: Space) -> bool {
-        if let Some(ahead) = self.prepare(space) {
-            return self.accept(ahead);
+        if self.has_work() {
+            self.work(space);
+            return true;
         }
-        let is_full = self.queue.steps().is_some();
-        if is_full {
+        let Some(steps) = self.queue.steps() else { return false };
+        let step = self.surveys.len();
+        if step < steps {
+            self.surveys.push(self.survey(self.new_vector(step), self.births() + 1, space));
+        } else {
             self.apply(space);
             self.settle(space);
         }
-        is_full
-    }
-
-    /// Takes as much of the next step as no search sees, so that they may go on meanwhile; none where it is to move a point.
-    pub fn prepare(&self, space: Space) -> Option<Ahead<S::Survey>> {
-        self.points.vectors.populate();
-        self.structure.populate();
-        let (block, _) = self.queue.position();
-        if self.has_work() {
-            return Some(Ahead::Work { block, piece: self.work(space) });
-        }
-        let step = self.surveys.len();
-        let is_sought = step < self.queue.steps()?;
-        let nth = self.births() + 1;
-        is_sought.then(|| Ahead::Place { block, step, survey: self.survey(self.new_vector(step), nth, space) })
-    }
-
-    /// Takes the rest of it; false if another was taken since.
-    pub fn accept(&mut self, ahead: Ahead<S::Survey>) -> bool {
-        let now = self.queue.position().0;
-        match ahead {
-            Ahead::Place { block, step, survey } if (block, step) == (now, self.surveys.len()) => {
-                self.surveys.push(survey);
-                true
-            }
-            Ahead::Work { block, piece } if block == now && self.surveys.is_empty() => self.take_work(piece),
-            Ahead::Place { .. } | Ahead::Work { .. } => false,
-        }
+        true
     }
 
     fn settle(&mut self, space: Space) {

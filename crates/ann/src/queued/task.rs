@@ -1,7 +1,5 @@
-//! Work between two blocks: lists to be learnt, a curve to be drawn. A piece of it is done while others search, who see nothing
-//! of it; when all are done, the index goes by what came of them.
-
-use std::sync::PoisonError;
+//! Work between two blocks: lists to be learnt, a curve to be drawn. It is done in pieces; when all are done, the index goes by what
+//! came of them.
 
 use crate::space::Space;
 use crate::structure::Structure;
@@ -15,18 +13,12 @@ enum Task<L> {
     Draw(Drawing),
 }
 
-/// How far it has come.
-pub(super) struct Progress<L> {
-    task: Option<Task<L>>,
-    /// Pieces that count as steps taken, of all tasks so far.
-    taken: usize,
-    /// Whether the piece after them, which is done, was the last of its task; none until it is done.
-    done: Option<bool>,
-}
+/// What is on its way.
+pub(super) struct Progress<L>(Option<Task<L>>);
 
 impl<L> Default for Progress<L> {
     fn default() -> Self {
-        Self { task: None, taken: 0, done: None }
+        Self(None)
     }
 }
 
@@ -36,39 +28,24 @@ impl<S: Structure> Queued<S> {
         self.surveys.is_empty() && (self.structure.is_due(&self.points) || self.is_curve_due())
     }
 
-    /// Does the next piece of it, unless that is done and was not taken yet; returns its number.
-    pub(super) fn work(&self, space: Space) -> usize {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let Progress { task, taken, done } = &mut *progress;
-        done.get_or_insert_with(|| {
-            let begin = || {
-                if self.structure.is_due(&self.points) {
-                    Task::Learn(self.structure.learning(&self.points, space))
-                } else {
-                    Task::Draw(self.drawing())
-                }
-            };
-            match task.get_or_insert_with(begin) {
-                Task::Learn(learning) => self.structure.learn(learning, &self.points, space),
-                Task::Draw(drawing) => {
-                    self.draw(drawing, space);
-                    drawing.is_done()
-                }
+    /// Does a piece of it.
+    pub(super) fn work(&mut self, space: Space) {
+        let mut task = match self.progress.0.take() {
+            Some(task) => task,
+            None if self.structure.is_due(&self.points) => Task::Learn(self.structure.learning(&self.points, space)),
+            None => Task::Draw(self.drawing()),
+        };
+        let is_last = match &mut task {
+            Task::Learn(learning) => self.structure.learn(learning, &self.points, space),
+            Task::Draw(drawing) => {
+                self.draw(drawing, space);
+                drawing.is_done()
             }
-        });
-        *taken + 1
-    }
-
-    /// Takes a piece as a step; false if it is not the one that was done last, or was taken.
-    pub(super) fn take_work(&mut self, piece: usize) -> bool {
-        let progress = self.progress.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(is_last) = progress.done.filter(|_| piece == progress.taken + 1) else { return false };
-        (progress.taken, progress.done) = (piece, None);
-        match progress.task.take_if(|_| is_last) {
-            Some(Task::Learn(learning)) => self.structure.go_by(learning),
-            Some(Task::Draw(drawing)) => self.curve = drawing.curve,
-            None => {}
+        };
+        match task {
+            Task::Learn(learning) if is_last => self.structure.go_by(learning),
+            Task::Draw(drawing) if is_last => self.curve = drawing.curve,
+            task => self.progress.0 = Some(task),
         }
-        true
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
     let config = config(&mut source)?;
     let points = points(&config, place, &mut source)?;
     let body = match config.kind {
-        Kind::Flat => Body::Flat(Flat { points }),
+        Kind::Flat => Body::Flat(Box::new(Flat { points })),
         Kind::Hnsw { m, ef_construct } => {
             let mut hnsw = Hnsw::new(&config, m, ef_construct);
             graph(&mut hnsw.graph, &points, &mut source)?;
@@ -317,7 +317,7 @@ fn queue(config: &Config, source: &mut Source<'_, impl Read>) -> Result<Queue, R
     if first > u64::MAX >> 16 {
         return Err(source.invalid("a block number beyond all bounds"));
     }
-    let mut queue = Queue::restore(config.dim, first);
+    let mut queue = Queue::restore(first);
     let mut vector = vec![0.0; config.dim];
     for _ in 0..source.u32()? {
         let slot = source.u32()?;

@@ -132,7 +132,7 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
     sink.numbers(lists.coarse.rows())?;
     sink.numbers(lists.codebook.values())?;
     let (parts, padded) = (lists.codebook.parts(), lists.codebook.padded());
-    for list in &lists.lists {
+    for list in lists.lists.iter() {
         sink.u32(list.len() as u32)?;
         for (at, node) in list.nodes().iter().enumerate() {
             sink.u32(*node)?;

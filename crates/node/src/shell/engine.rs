@@ -191,8 +191,8 @@ impl Engine {
             shard: u32::from(genesis.shard.number()),
             collection: String::new(),
         };
-        let state = self.replica.shared_state();
-        let searches = SearchThreads::start(self.search_threads, &state, &inbox, &self.metrics, &labels)?;
+        let views = self.replica.views();
+        let searches = SearchThreads::start(self.search_threads, &views, &inbox, &self.metrics, &labels)?;
         let (disk, log, metrics, log_inbox) = (self.disk, self.log, Arc::clone(&self.metrics), inbox.clone());
         thread("log", move || {
             if let Err(fault) = log_thread::run(&disk, log, &log_queue, &log_inbox, &metrics) {
@@ -228,8 +228,8 @@ impl Engine {
 /// Times as long as a piece of graph work took, the engine leaves the processor to others.
 const SHARE_OF_OTHERS: u32 = 3;
 
-/// What a search takes, about: graph work looks again then whether one is still under way.
-const SEARCH: Duration = Duration::from_micros(200);
+/// What a slow search takes, about: graph work looks again then whether one is still under way.
+const SEARCH: Duration = Duration::from_millis(5);
 
 /// The engine thread's own.
 struct Turn {

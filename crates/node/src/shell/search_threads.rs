@@ -1,4 +1,4 @@
-//! The threads that read: one query a thread, beside others that read the state.
+//! The threads that read: one query a thread, beside others and beside the machine.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,8 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use meridian_model::{Query, VersionVector};
-use meridian_replica::{Event, ReadResult, ReadWhat, Shared, execute};
-use meridian_shard::State;
+use meridian_replica::{Event, ReadResult, ReadWhat, Views, execute};
 use meridian_wire::frame::PartBody;
 use parking_lot::Mutex;
 
@@ -26,10 +25,10 @@ pub(super) struct SearchThreads {
 }
 
 impl SearchThreads {
-    /// Starts `threads` threads over `state`. How many reads wait is bounded by the machine.
+    /// Starts `threads` threads that read the newest view. How many reads wait is bounded by the machine.
     pub(super) fn start(
         threads: usize,
-        state: &Arc<Shared<State>>,
+        views: &Arc<Views>,
         inbox: &Inbox,
         metrics: &Arc<Metrics>,
         labels: &SearchLabels,
@@ -37,9 +36,9 @@ impl SearchThreads {
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..threads.max(1) {
-            let (queue, state, inbox) = (Arc::clone(&queue), Arc::clone(state), inbox.clone());
+            let (queue, views, inbox) = (Arc::clone(&queue), Arc::clone(views), inbox.clone());
             let (metrics, labels) = (Arc::clone(metrics), labels.clone());
-            thread(&format!("search-{number}"), move || work(&queue, &state, &inbox, &metrics, &labels))?;
+            thread(&format!("search-{number}"), move || work(&queue, &views, &inbox, &metrics, &labels))?;
         }
         Ok(Self { jobs, metrics: Arc::clone(metrics) })
     }
@@ -51,12 +50,12 @@ impl SearchThreads {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, state: &Shared<State>, inbox: &Inbox, metrics: &Metrics, labels: &SearchLabels) {
+fn work(queue: &Mutex<Receiver<Job>>, views: &Views, inbox: &Inbox, metrics: &Metrics, labels: &SearchLabels) {
     loop {
         let next = queue.lock().recv();
         let Ok((job, what, queued)) = next else { return };
         metrics.search_queue.dec();
-        let result = caught(metrics, || execute(&state.read(), &what));
+        let result = caught(metrics, || execute(&views.newest(), &what));
         if let ReadWhat::Points(collection, Query::Search(_)) = &what {
             let labels = SearchLabels { collection: collection.to_string(), ..labels.clone() };
             metrics.search_latency.get_or_create(&labels).observe(queued.elapsed().as_secs_f64());
@@ -85,15 +84,9 @@ mod tests {
     #[test]
     fn a_read_that_panics_fails_alone_and_is_counted() {
         let metrics = Metrics::new();
-        let state = Shared::new(7);
-        let result = caught(&metrics, || {
-            let held = state.read();
-            panic!("slot {} is not taken", *held)
-        });
+        let result = caught(&metrics, || panic!("slot {} is not taken", 7));
         assert!(matches!(result.body, Some(PartBody::Failed(_))));
         assert_eq!(metrics.search_panics.get(), 1);
-        // The state can still be changed: the lock went with the read.
-        *state.write() += 1;
         let whole = ReadResult { body: None, covers: VersionVector::default(), safe: BTreeMap::new() };
         assert_eq!(caught(&metrics, || whole.clone()), whole);
         assert_eq!(metrics.search_panics.get(), 1);

@@ -246,7 +246,7 @@ impl Replica {
     /// Asks the primary region in place of this one.
     fn ask_primary(&mut self, number: u64, before: Option<reads::ReadPlan>) {
         let (term, primary) = {
-            let state = self.state.read();
+            let state = &self.state;
             let (term, region) = state.primary();
             (term, region.clone())
         };

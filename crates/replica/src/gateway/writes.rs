@@ -13,7 +13,7 @@ impl Replica {
     pub(super) fn begin_write(&mut self, number: u64) {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
         let Body::Write { collection, ops } = &ask.request.body else { return };
-        let state = self.state.read();
+        let state = &self.state;
         let (table, version) = (state.table(), state.table().version);
         let mut parts: BTreeMap<ShardNumber, Vec<PointOp>> = BTreeMap::new();
         for op in ops {
@@ -27,7 +27,6 @@ impl Replica {
                 (shard, true, ShardCall::Write { id, table: version, collection: collection.clone(), ops, trace })
             })
             .collect();
-        drop(state);
         self.fan_out(number, Plan::Write, calls);
     }
 

@@ -74,7 +74,7 @@ impl Replica {
     }
 
     pub(super) fn is_past_detour(&self, origin: &OriginShard) -> bool {
-        let applied = self.state.read().tail_position(origin);
+        let applied = self.state.tail_position(origin);
         let detour = self.links.links.get(origin).and_then(|link| link.detour.as_ref());
         detour.is_some_and(|detour| applied >= detour.until)
     }

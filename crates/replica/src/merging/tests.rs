@@ -1,88 +1,112 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, Payload, PointId,
-    TableVersion, VectorDef, WriteId,
+    Answer, CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, Payload, PointId,
+    Query, Search, Select, TableVersion, VectorDef, WriteId,
 };
-use meridian_shard::{Entry, Write};
+use meridian_shard::{Entry, View, Write};
 
 use super::*;
 use crate::testing::{alone, identity};
 
 const WORDS: CollectionUid = CollectionUid(1);
 
+/// Applies a write as the log would bring it.
+fn apply(replica: &mut Replica, ops: Vec<Op>) {
+    let index = replica.state().applied().0 + 1;
+    let (table, hlc, closed) = (TableVersion(1), Hlc(index * 100_000), Hlc(index * 100_000 + 99_999));
+    let entry = Entry::Write(Write { id: WriteId(index.into()), part: 0, table, ops, hlc, closed, trace: None });
+    replica.state.change().apply(LogIndex(index), &entry);
+    replica.state.publish();
+}
+
+/// Writes these points, each a little beside its number.
+fn upsert(replica: &mut Replica, points: Range<u64>, beside: f32) {
+    let op = |point: u64| Op::Upsert {
+        collection: WORDS,
+        point: PointId::Num(point),
+        vectors: BTreeMap::from([(String::new(), vec![point as f32, beside])]),
+        payload: Payload("{}".into()),
+    };
+    apply(replica, points.map(op).collect());
+}
+
 /// A replica with so many vectors, none of them merged yet.
 fn with_vectors(count: u64) -> Replica {
-    let replica = alone(identity(1, 1));
+    let mut replica = alone(identity(1, 1));
     let vector = VectorDef { dim: 2, distance: Distance::Euclid, hnsw: HnswParams::default() };
     let def = CollectionDef {
         name: CollectionName::new("words").unwrap(),
         vectors: BTreeMap::from([(String::new(), vector)]),
     };
-    let upsert = |point: u64| Op::Upsert {
-        collection: WORDS,
-        point: PointId::Num(point),
-        vectors: BTreeMap::from([(String::new(), vec![point as f32, 1.0])]),
-        payload: Payload("{}".into()),
-    };
-    let ops = std::iter::once(Op::CreateCollection { uid: WORDS, def }).chain((0..count).map(upsert)).collect();
-    let (id, table, hlc, closed) = (WriteId(7), TableVersion(1), Hlc(1_000), Hlc(1_000_000));
-    let entry = Entry::Write(Write { id, part: 0, table, ops, hlc, closed, trace: None });
-    let index = LogIndex(replica.state().applied().0 + 1);
-    replica.state.write().apply(index, &entry);
-    assert_eq!(replica.state().pending_index() as u64, count);
+    apply(&mut replica, vec![Op::CreateCollection { uid: WORDS, def }]);
+    upsert(&mut replica, 0..count, 1.0);
     replica
 }
 
+/// The points nearest to some places, with their scores.
+fn found(view: &View) -> Vec<Answer> {
+    let ask = |at: u64| {
+        let search = Search {
+            vector: vec![at as f32, 1.0],
+            using: String::new(),
+            filter: None,
+            limit: 5,
+            ef: None,
+            recall: None,
+            exact: false,
+            score_threshold: None,
+            select: Select::default(),
+        };
+        view.read(WORDS, &Query::Search(search)).unwrap()
+    };
+    (0..20).map(|nth| ask(nth * 61)).collect()
+}
+
 #[test]
-fn a_step_is_taken_when_nobody_reads_and_waits_for_nobody() {
+fn steps_are_taken_whoever_reads_and_seen_by_those_that_come() {
     let mut replica = with_vectors(256);
-    let shared = replica.shared_state();
-    let reading = shared.read();
-    for _ in 0..3 {
-        assert_eq!(replica.idle(), Backlog::Waiting);
-        // Others may join.
-        std::thread::scope(|scope| _ = scope.spawn(|| drop(shared.read())));
-    }
-    drop(reading);
-    let mut steps = 0;
-    while replica.idle() == Backlog::Short {
+    let views = replica.views();
+    let before = views.newest();
+    let said = found(&before);
+    let mut steps = 1;
+    while replica.idle() != Backlog::None {
         steps += 1;
     }
     assert_eq!((replica.idle(), replica.state().pending_index()), (Backlog::None, 0));
-    assert!(steps >= 2 * 256 - 1, "{steps}: a place is sought for each, and each is linked in");
+    assert_eq!(steps, 2 * 256, "a place is sought for each, and each is linked in");
+    let indexed = |view: &View| view.collections().map(meridian_shard::CollectionView::indexed).sum::<u64>();
+    assert_eq!((indexed(&before), indexed(&views.newest())), (0, 256));
+    assert_eq!(found(&views.newest()), said, "what is merged is found as before");
+    upsert(&mut replica, 0..300, 2.0);
+    assert_eq!(found(&before), said, "what began before a write sees nothing of it");
+    assert_ne!(found(&views.newest()), said);
 }
 
-/// Where so many wait that searches take notice, the step is waited for.
+/// What an old view looks at is kept twice, and not without bounds: the work waits then. Reads and writes never do.
 #[test]
-fn a_long_backlog_does_not_wait_for_ever() {
-    let mut replica = with_vectors(1_280);
-    let shared = replica.shared_state();
-    let reading = shared.read();
-    std::thread::scope(|scope| {
-        let merging = scope.spawn(|| replica.idle());
-        while shared.gate().look() != (true, false, 0) {
-            assert!(!merging.is_finished(), "the step was not waited for");
-            std::thread::yield_now();
+fn the_work_waits_for_a_reader_that_never_ends() {
+    let mut replica = with_vectors(5_120);
+    while replica.idle() != Backlog::None {}
+    let views = replica.views();
+    let slow = views.newest();
+    let said = found(&slow);
+    let mut writes = 0..20;
+    while replica.idle() != Backlog::Waiting {
+        if !replica.state().can_merge_index() {
+            let nth = writes.next().expect("it waits before all points were written anew");
+            upsert(&mut replica, nth * 256..(nth + 1) * 256, 2.0);
         }
-        drop(reading);
-        assert_eq!(merging.join().unwrap(), Backlog::Long);
-    });
-}
-
-/// A place that was sought in the graph of another state is forgotten with it.
-#[test]
-fn a_place_is_forgotten_with_its_state() {
-    let mut replica = with_vectors(256);
-    let shared = replica.shared_state();
-    let reading = shared.read();
+    }
+    assert!(replica.state().copied() > COPIES);
     assert_eq!(replica.idle(), Backlog::Waiting);
-    assert!(replica.place.is_some());
-    drop(reading);
-    let genesis = replica.identity.genesis.clone();
-    let (region, shard, shards) = (genesis.region, genesis.shard, genesis.shards);
-    let identity = meridian_shard::Identity { region, shard, shards, primary: (genesis.primary_term, genesis.primary) };
-    replica.replace_state(State::new(identity).unwrap());
-    assert!(replica.place.is_none());
-    assert_eq!(replica.idle(), Backlog::None);
+    // Writes go on, and are seen at once.
+    upsert(&mut replica, 0..1, 0.5);
+    let nearest = |view: &View| found(view)[0].clone();
+    assert_ne!(nearest(&views.newest()), nearest(&slow));
+    assert_eq!(found(&slow), said);
+    drop(slow);
+    while replica.idle() != Backlog::None {}
+    assert!(replica.state().copied() < COPIES);
 }

@@ -80,8 +80,8 @@ proptest! {
             }
             region.act(action);
         }
-        let state = &region.shards[0].state;
-        let read = |query| state.read(CollectionUid(1), &query).unwrap();
+        let view = region.shards[0].state.view();
+        let read = |query| view.read(CollectionUid(1), &query).unwrap();
         let pass = |(id, at): &(PointId, (i8, i8))| filter.as_ref().is_none_or(|filter| judged(filter, *id, *at));
         let passing: Vec<_> = points.into_iter().filter(pass).collect();
 
@@ -133,9 +133,9 @@ fn four(distance: Distance) -> Shard {
 }
 
 fn scores(distance: Distance, threshold: Option<f32>) -> Vec<(PointId, f32)> {
-    let shard = four(distance);
+    let view = four(distance).state.view();
     let query = Query::Search(Search { score_threshold: threshold, ..search(&[3.0, 4.0], 10) });
-    let Answer::Found(found) = shard.state.read(CollectionUid(1), &query).unwrap() else { panic!() };
+    let Answer::Found(found) = view.read(CollectionUid(1), &query).unwrap() else { panic!() };
     found.into_iter().map(|found| (found.record.id, (found.score * 1000.0).round() / 1000.0)).collect()
 }
 
@@ -156,34 +156,34 @@ fn scores_are_those_that_users_know() {
 
 #[test]
 fn a_point_without_a_vector_is_not_found_by_it() {
-    let shard = four(Distance::Euclid);
+    let view = four(Distance::Euclid).state.view();
     let query = Query::Search(Search { using: "other".into(), ..search(&[0.0, 0.0, 0.0], 10) });
-    let Answer::Found(found) = shard.state.read(CollectionUid(1), &query).unwrap() else { panic!() };
+    let Answer::Found(found) = view.read(CollectionUid(1), &query).unwrap() else { panic!() };
     let ids: BTreeSet<_> = found.iter().map(|found| found.record.id).collect();
     assert_eq!(ids, BTreeSet::from([PointId::Num(2), PointId::Num(4)]));
 }
 
 #[test]
 fn retrieve_keeps_the_asked_order_and_tells_the_version() {
-    let shard = four(Distance::Euclid);
+    let view = four(Distance::Euclid).state.view();
     let ids = [4, 9, 1].map(PointId::Num).to_vec();
     let query = Query::Retrieve { ids, select: Select::default() };
-    let Answer::Records(records) = shard.state.read(CollectionUid(1), &query).unwrap() else { panic!() };
+    let Answer::Records(records) = view.read(CollectionUid(1), &query).unwrap() else { panic!() };
     let bare = |id, version| Record { id: PointId::Num(id), version, payload: None, vectors: None };
     assert_eq!(records, [bare(4, 5), bare(1, 2)]);
 }
 
 #[test]
 fn a_query_that_does_not_fit_is_refused() {
-    let shard = four(Distance::Euclid);
+    let view = four(Distance::Euclid).state.view();
     let check = |search: Search, expected| {
-        assert_eq!(shard.state.read(CollectionUid(1), &Query::Search(search)), Err(expected));
+        assert_eq!(view.read(CollectionUid(1), &Query::Search(search)), Err(expected));
     };
     check(search(&[1.0], 1), ReadError::Dimension { expected: 2, found: 1 });
     check(search(&[1.0, f32::NAN], 1), ReadError::NotFinite(1));
     check(Search { using: "x".into(), ..search(&[1.0], 1) }, ReadError::UnknownVector("x".into()));
     let count = Query::Count { filter: None };
-    assert_eq!(shard.state.read(CollectionUid(9), &count), Err(ReadError::UnknownCollection(CollectionUid(9))));
+    assert_eq!(view.read(CollectionUid(9), &count), Err(ReadError::UnknownCollection(CollectionUid(9))));
 }
 
 #[test]
@@ -194,9 +194,10 @@ fn conditions_on_odd_payloads() {
     let Op::Upsert { collection, point, vectors, .. } = upsert(1, 1, 1, 1) else { panic!() };
     let op = Op::Upsert { collection, point, vectors, payload: Payload(payload.into()) };
     shard.commit(write(2, 20, vec![op]));
+    let view = shard.state.view();
     let check = |condition: Condition, expected| {
         let filter = Some(Filter { must: vec![condition.clone()], ..Filter::default() });
-        let answer = shard.state.read(CollectionUid(1), &Query::Count { filter }).unwrap();
+        let answer = view.read(CollectionUid(1), &Query::Count { filter }).unwrap();
         assert_eq!(answer, Answer::Count(expected), "{condition:?}");
     };
     let except = |key: &str| Condition::Except { key: key.into(), except: vec![Scalar::Int(1)] };
@@ -217,10 +218,10 @@ fn conditions_on_odd_payloads() {
 /// Few points are compared one by one whatever recall is asked for, even one that there cannot be.
 #[test]
 fn a_recall_may_be_asked_for() {
-    let shard = four(Distance::Euclid);
+    let view = four(Distance::Euclid).state.view();
     let ask = |recall| {
         let query = Query::Search(Search { recall, ..search(&[3.0, 4.0], 2) });
-        shard.state.read(CollectionUid(1), &query).unwrap()
+        view.read(CollectionUid(1), &query).unwrap()
     };
     assert_eq!(ask(Some(950)), ask(None));
     assert_eq!(ask(Some(u16::MAX)), ask(None));

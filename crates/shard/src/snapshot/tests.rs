@@ -2,9 +2,10 @@ use meridian_model::{Answer, Names, Query, Search, Select};
 use proptest::prelude::*;
 
 use super::*;
+use crate::CollectionView;
 use crate::fixture::{Region, actions};
 
-fn searches(state: &State) -> Vec<Answer> {
+fn searches(state: &mut State) -> Vec<Answer> {
     let search = |using: &str, vector: Vec<f32>, exact| {
         let select = Select { vectors: Names::All, ..Select::default() };
         let (using, score_threshold) = (using.into(), None);
@@ -21,8 +22,9 @@ fn searches(state: &State) -> Vec<Answer> {
         })
     };
     let queries = [search("", vec![1.0, -3.0], false), search("other", vec![0.0, 2.0, 9.0], true)];
-    let uids = state.collections.keys();
-    uids.flat_map(|uid| queries.iter().map(|query| state.read(*uid, query).unwrap())).collect()
+    let view = state.view();
+    let uids = view.collections().map(CollectionView::uid);
+    uids.flat_map(|uid| queries.each_ref().map(|query| view.read(uid, query).unwrap())).collect()
 }
 
 proptest! {
@@ -37,7 +39,7 @@ proptest! {
         let mut follower = Region::new("eu", 1);
         region.run(&actions);
         follower.follow(&region, 3);
-        for shard in region.shards.iter().chain(&follower.shards) {
+        for shard in region.shards.iter_mut().chain(&mut follower.shards) {
             let at = at.index(shard.log.len() + 1);
             let mut moved = crate::fixture::state(
                 shard.state.origin().region.as_str(), shard.state.origin().shard.number(), shard.state.table().shards(),
@@ -45,10 +47,10 @@ proptest! {
             for (i, entry) in shard.log.iter().enumerate() {
                 if i == at {
                     let files = moved.snapshot();
-                    let restored = State::restore(&files).unwrap();
+                    let mut restored = State::restore(&files).unwrap();
                     prop_assert_eq!(restored.checksum(), moved.checksum());
                     prop_assert_eq!(restored.digest(), moved.digest());
-                    prop_assert_eq!(searches(&restored), searches(&moved));
+                    prop_assert_eq!(searches(&mut restored), searches(&mut moved));
                     prop_assert_eq!(restored.snapshot(), files);
                     moved = restored;
                 }
@@ -57,7 +59,7 @@ proptest! {
             }
             prop_assert_eq!(moved.checksum(), shard.state.checksum());
             prop_assert_eq!(moved.digest(), shard.state.digest());
-            prop_assert_eq!(searches(&moved), searches(&shard.state));
+            prop_assert_eq!(searches(&mut moved), searches(&mut shard.state));
             prop_assert_eq!(moved.locate(Seq(1)), shard.state.locate(Seq(1)));
         }
     }

@@ -1,58 +1,58 @@
-//! Rows of equal width that never move when more come.
+//! Rows of equal width that never move when more come, and that can be read while they are written.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::slice;
+use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable};
-use memmap2::{MmapMut, MmapOptions};
+use bytemuck::Pod;
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
-/// What the processor fetches at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C, align(64))]
-pub(crate) struct Line(pub [u8; 64]);
+use super::Patches;
 
-impl Line {
-    pub const BYTES: usize = size_of::<Self>();
-    pub const ZERO: Self = Self([0; Self::BYTES]);
-}
-
-/// Lines as the bytes they are.
-pub(crate) fn bytes_of(lines: &[Line]) -> &[u8] {
-    bytemuck::cast_slice(lines)
-}
-
-/// As [`bytes_of`], to be changed.
-pub(crate) fn bytes_of_mut(lines: &mut [Line]) -> &mut [u8] {
-    bytemuck::cast_slice_mut(lines)
-}
-
-/// Bytes of one chunk, about. They are mapped, so none is used before a row is put there or [`Rows::populate`] is called.
+/// Bytes of one chunk, about. They are mapped, so none is used before a row is put there.
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Bytes of a table from which on the kernel is asked for huge pages: a walk touches rows all over it, and finding a page
 /// takes as long as reading it. A small table would waste them.
 const HUGE_FROM: usize = 4 << 20;
 
-/// Rows beyond the last that memory is provided for, and bytes of them at most, but for one.
-const ROWS_AHEAD: usize = 512;
-const BYTES_AHEAD: usize = 8 << 20;
-
 /// A growing table of rows of `width` values. Growing adds a chunk and copies nothing, so no write pays for a large move.
 pub(crate) struct Rows<T> {
     width: usize,
     /// A chunk holds `1 << shift` rows.
     shift: u32,
-    chunks: Vec<MmapMut>,
+    chunks: Arc<[Chunk]>,
     len: usize,
-    /// Rows, used or not, whose memory the system has provided.
-    populated: AtomicUsize,
+    patches: Patches<T>,
     /// What the chunks are mapped from, if not memory.
-    file: Option<File>,
+    file: Option<Arc<File>>,
     /// Chunks, of the first, that are mapped from a file as it was.
     opened: usize,
-    values: std::marker::PhantomData<T>,
+}
+
+/// Some of the rows, and what keeps their memory.
+#[derive(Clone)]
+struct Chunk {
+    start: *mut u8,
+    map: Arc<MmapRaw>,
+}
+
+#[expect(unsafe_code, reason = "a pointer that knows no thread")]
+// SAFETY: the memory behind it belongs to the mapping beside it, which any thread may hold. Who may look at which rows of it, and who may
+// write them, is told by `Rows` alike for all threads.
+unsafe impl Send for Chunk {}
+
+#[expect(unsafe_code, reason = "a pointer that knows no thread")]
+// SAFETY: as above.
+unsafe impl Sync for Chunk {}
+
+impl From<MmapMut> for Chunk {
+    fn from(map: MmapMut) -> Self {
+        let map = Arc::new(MmapRaw::from(map));
+        Self { start: map.as_mut_ptr(), map }
+    }
 }
 
 impl<T: Pod> Rows<T> {
@@ -62,18 +62,17 @@ impl<T: Pod> Rows<T> {
         Self {
             width,
             shift: rows.ilog2(),
-            chunks: Vec::new(),
+            chunks: Arc::new([]),
             len: 0,
-            populated: AtomicUsize::new(0),
+            patches: Patches::default(),
             file: None,
             opened: 0,
-            values: std::marker::PhantomData,
         }
     }
 
     /// An empty table whose chunks are mapped from a file, which must be empty and changed by nobody else.
     pub fn mapped(width: usize, file: File) -> Self {
-        Self { file: Some(file), ..Self::new(width) }
+        Self { file: Some(Arc::new(file)), ..Self::new(width) }
     }
 
     /// The `len` rows that lie in a file from byte `start` on, which nobody may change or cut while the table is there. They are
@@ -82,16 +81,19 @@ impl<T: Pod> Rows<T> {
     /// # Errors
     /// When the file cannot be mapped or read.
     pub fn opened(width: usize, file: &File, start: u64, len: usize) -> io::Result<Self> {
+        assert!(start.is_multiple_of(align_of::<T>() as u64), "rows are aligned");
         let mut rows = Self::new(width);
         rows.opened = len >> rows.shift;
         let bytes = rows.row_bytes() << rows.shift;
+        let mut chunks = Vec::new();
         for nth in 0..rows.opened {
             #[expect(unsafe_code, reason = "a mapped file is memory that others could change")]
             // SAFETY: nobody changes the file, as the caller promises.
             let chunk = unsafe { MmapOptions::new().offset(start + (nth * bytes) as u64).len(bytes).map_copy(file)? };
             let _ = chunk.advise(memmap2::Advice::Random);
-            rows.chunks.push(chunk);
+            chunks.push(Chunk::from(chunk));
         }
+        rows.chunks = chunks.into();
         rows.len = rows.opened << rows.shift;
         for at in rows.len..len {
             let row: &mut [u8] = bytemuck::cast_slice_mut(rows.row_or_next(at as u32));
@@ -156,73 +158,96 @@ impl<T: Pod> Rows<T> {
     }
 
     fn add(&mut self) {
-        self.len += 1;
-        while self.chunks.len() << self.shift < self.len + self.ahead() {
+        while self.chunks.len() << self.shift <= self.len {
             // As with every allocation, there is no going on without memory.
-            let chunk = self.chunk().expect("memory for more rows");
-            self.chunks.push(chunk);
+            let chunk = self.chunk().expect("memory for more rows").into();
+            self.chunks = self.chunks.iter().cloned().chain([chunk]).collect();
             if self.bytes() >= HUGE_FROM {
                 self.ask_for_huge_pages(self.chunks.len() - 1);
             }
         }
+        self.len += 1;
         if self.bytes() / HUGE_FROM != (self.bytes() - self.row_bytes()) / HUGE_FROM {
             ((self.len - 1) >> self.shift..self.chunks.len()).for_each(|chunk| self.ask_for_huge_pages(chunk));
         }
-    }
-
-    /// Rows beyond the last that there is room for already. Files grow when rows do.
-    fn ahead(&self) -> usize {
-        if self.file.is_some() { 0 } else { (BYTES_AHEAD / self.row_bytes()).clamp(1, ROWS_AHEAD) }
     }
 
     fn ask_for_huge_pages(&self, chunk: usize) {
         #[cfg(target_os = "linux")]
         if self.file.is_none() {
             // A kernel that does not want to changes nothing but speed.
-            let _ = self.chunks[chunk].advise(memmap2::Advice::HugePage);
+            let _ = self.chunks[chunk].map.advise(memmap2::Advice::HugePage);
         }
         #[cfg(not(target_os = "linux"))]
         let _ = chunk;
     }
 
-    /// Has the system provide the memory of the next rows, which takes it milliseconds where pages are huge and nobody had them
-    /// before. Rows that come do not wait for it then.
-    pub fn populate(&self) {
-        let (from, to) = (self.populated.load(Ordering::Relaxed).max(self.len), self.len + self.ahead());
-        if self.file.is_some() || self.bytes() < HUGE_FROM || from > self.len + self.ahead() / 2 {
-            return;
+    /// The rows as they are now, whatever is written from now on.
+    pub fn view(&mut self) -> Self {
+        self.fold();
+        Self {
+            width: self.width,
+            shift: self.shift,
+            chunks: Arc::clone(&self.chunks),
+            len: self.len,
+            patches: self.patches.view(self.len),
+            file: self.file.clone(),
+            opened: self.opened,
         }
-        let to = to.min(self.chunks.len() << self.shift);
-        #[cfg(target_os = "linux")]
-        for (nth, chunk) in self.chunks.iter().enumerate().skip(from >> self.shift) {
-            let rows = 1 << self.shift;
-            let [from, to] = [from, to].map(|row| row.saturating_sub(nth * rows).min(rows) * self.row_bytes());
-            if from < to {
-                // A kernel that cannot do so provides it later.
-                let _ = chunk.advise_range(memmap2::Advice::PopulateWrite, from, to - from);
-            }
+    }
+
+    /// Rows that were written while views looked at them, and that some may still look at.
+    pub fn patched(&self) -> usize {
+        self.patches.len()
+    }
+
+    /// Has rows take in their copies where no view looks at them.
+    fn fold(&mut self) {
+        for (at, row) in self.patches.take() {
+            let base = self.base(at);
+            #[expect(unsafe_code, reason = "views look at other rows meanwhile")]
+            // SAFETY: it is one of ours ([`Self::base`]), no view looks at it ([`Patches::take`]), and nothing of ours is borrowed.
+            unsafe { slice::from_raw_parts_mut(base, self.width) }.copy_from_slice(&row);
         }
-        self.populated.store(to, Ordering::Relaxed);
     }
 
     #[inline]
     pub fn row(&self, at: u32) -> &[T] {
-        let (chunk, start) = self.place(at);
-        bytemuck::cast_slice(&self.chunks[chunk][start..start + self.row_bytes()])
+        if let Some(row) = self.patches.get(at) {
+            return row;
+        }
+        #[expect(unsafe_code, reason = "others may write other rows meanwhile")]
+        // SAFETY: it is one of ours ([`Self::base`]). Who writes it: in the writer's hands [`Self::row_mut`] and [`Self::fold`], which
+        // nobody calls while the row is borrowed; and while a view looks at it, nobody ([`Patches::write`], [`Patches::take`]).
+        unsafe {
+            slice::from_raw_parts(self.base(at), self.width)
+        }
     }
 
     #[inline]
     pub fn row_mut(&mut self, at: u32) -> &mut [T] {
-        let (chunk, start) = self.place(at);
-        let end = start + self.row_bytes();
-        bytemuck::cast_slice_mut(&mut self.chunks[chunk][start..end])
+        let (base, width) = (self.base(at), self.width);
+        #[expect(unsafe_code, reason = "views may look at it meanwhile")]
+        // SAFETY: as [`Self::row`].
+        let held = || Arc::from(unsafe { slice::from_raw_parts(base, width) });
+        match self.patches.write(at, held) {
+            Some(row) => row,
+            #[expect(unsafe_code, reason = "views may look at other rows meanwhile")]
+            // SAFETY: it is one of ours ([`Self::base`]), no view looks at it ([`Patches::write`]), and nothing of ours is borrowed.
+            None => unsafe { slice::from_raw_parts_mut(base, width) },
+        }
     }
 
+    /// Where a row has its own place: `width` values that were written or are zero, in a mapping that is there as long as the
+    /// table, aligned as whole pages are, the beginning of a file's rows ([`Self::opened`]), and whole rows.
     #[inline]
-    fn place(&self, at: u32) -> (usize, usize) {
-        debug_assert!((at as usize) < self.len, "row {at} of {}", self.len);
+    fn base(&self, at: u32) -> *mut T {
         let at = at as usize;
-        (at >> self.shift, (at & ((1 << self.shift) - 1)) * self.row_bytes())
+        assert!(at < self.len, "row {at} of {}", self.len);
+        #[expect(unsafe_code, reason = "each distance that a walk computes comes by here")]
+        // SAFETY: chunks are added before `len` exceeds what they hold ([`Self::add`], [`Self::opened`]).
+        let chunk = unsafe { self.chunks.get_unchecked(at >> self.shift) };
+        chunk.start.cast::<T>().wrapping_add((at & ((1 << self.shift) - 1)) * self.width)
     }
 }
 
@@ -241,9 +266,6 @@ mod tests {
             let count = if width < 10_000 { 200_000 / width } else { 5 * CHUNK_BYTES / width / 16 };
             for i in 0..count {
                 rows.push(&vec![i as f32; width]);
-                if i % 50 == 0 {
-                    rows.populate();
-                }
             }
             assert!(rows.len() == count && rows.bytes() == count * width * 4);
             rows.row_mut(3).fill(-1.0);

@@ -1,0 +1,110 @@
+//! Rows that are looked at in another place than their own.
+
+use std::sync::Arc;
+
+use crate::mix::SlotMap;
+
+use super::versions::{Token, Versions};
+
+/// Bits that tell which rows have no patch: that must be told in no time, of each row that a search reads.
+const MARKS: usize = 16_384;
+const WORD: usize = u64::BITS as usize;
+
+/// The patches of a table. The writer's, and those of views, which stay what they are.
+pub(crate) struct Patches<T> {
+    /// A row without its bit has no patch.
+    marks: [u64; MARKS / WORD],
+    rows: Arc<SlotMap<Patch<T>>>,
+    /// The least `since` of them, or less.
+    oldest: u64,
+    /// Rows that views may look at.
+    shown: usize,
+    versions: Versions,
+    /// What a view holds; the writer has none.
+    token: Option<Token>,
+}
+
+#[derive(Clone)]
+struct Patch<T> {
+    /// The last view that looks at the row itself.
+    since: u64,
+    row: Arc<[T]>,
+}
+
+fn mark(at: u32) -> (usize, u64) {
+    let at = at as usize % MARKS;
+    (at / WORD, 1 << (at % WORD))
+}
+
+impl<T> Default for Patches<T> {
+    fn default() -> Self {
+        let (rows, versions) = Default::default();
+        Self { marks: [0; MARKS / WORD], rows, oldest: 0, shown: 0, versions, token: None }
+    }
+}
+
+impl<T: Clone> Patches<T> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// What is looked at in the place of a row, if not the row itself.
+    #[inline]
+    pub fn get(&self, at: u32) -> Option<&[T]> {
+        let (word, bit) = mark(at);
+        if self.marks[word] & bit == 0 { None } else { self.find(at) }
+    }
+
+    #[cold]
+    fn find(&self, at: u32) -> Option<&[T]> {
+        self.rows.get(&at).map(|patch| &*patch.row)
+    }
+
+    /// Where a row is to be written; none where that is the row itself, which no view looks at then. `held` is asked for what the
+    /// row has.
+    pub fn write(&mut self, at: u32, held: impl FnOnce() -> Arc<[T]>) -> Option<&mut [T]> {
+        assert!(self.token.is_none(), "a view is only read");
+        let is_patched = self.get(at).is_some();
+        let last = self.versions.last();
+        if !is_patched && (at as usize >= self.shown || self.versions.oldest() > last) {
+            return None;
+        }
+        let (word, bit) = mark(at);
+        self.marks[word] |= bit;
+        let patch = || Patch { since: last, row: held() };
+        let patch = Arc::make_mut(&mut self.rows).entry(at).or_insert_with(patch);
+        Some(Arc::make_mut(&mut patch.row))
+    }
+
+    /// Takes out the patches of rows that no view looks at themselves, to be written to these rows.
+    pub fn take(&mut self) -> Vec<(u32, Arc<[T]>)> {
+        assert!(self.token.is_none(), "a view is only read");
+        let oldest = self.versions.oldest();
+        if self.rows.is_empty() || self.oldest >= oldest {
+            return Vec::new();
+        }
+        // Views up to `since` are gone then, and later ones have a patch of their own.
+        let is_free = |patch: &Patch<T>| patch.since < oldest;
+        let (mut taken, mut rest, mut marks) = (Vec::new(), SlotMap::default(), [0; MARKS / WORD]);
+        for (at, patch) in &*self.rows {
+            if is_free(patch) {
+                taken.push((*at, Arc::clone(&patch.row)));
+            } else {
+                let (word, bit) = mark(*at);
+                marks[word] |= bit;
+                rest.insert(*at, patch.clone());
+            }
+        }
+        (self.rows, self.marks, self.oldest) = (Arc::new(rest), marks, oldest);
+        taken
+    }
+
+    /// Those of a view of so many rows.
+    pub fn view(&mut self, rows: usize) -> Self {
+        self.shown = self.shown.max(rows);
+        let token = Some(self.versions.give());
+        let (marks, rows) = (self.marks, Arc::clone(&self.rows));
+        Self { marks, rows, oldest: 0, shown: 0, versions: Versions::default(), token }
+    }
+}

@@ -1,0 +1,69 @@
+//! What searches see of an index that is written meanwhile.
+
+use std::borrow::Cow;
+
+use crate::filter::Filter;
+use crate::index::{Index, SearchError, SearchParams};
+use crate::near::Hit;
+
+/// An index as it was when [`Index::view`] was called. Any number of threads may search it, while the index is written and after it is
+/// dropped: nobody waits for anybody. What was written since is in views made since.
+pub struct View(
+    /// Without what only changes look at.
+    pub(crate) Index,
+);
+
+impl View {
+    /// As [`Index::search`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn search(
+        &self,
+        query: &[f32],
+        k: usize,
+        params: &SearchParams,
+        filter: Option<&Filter<'_>>,
+    ) -> Result<Vec<Hit>, SearchError> {
+        self.0.search(query, k, params, filter)
+    }
+
+    /// As [`Index::search_batch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn search_batch(
+        &self,
+        queries: &[&[f32]],
+        k: usize,
+        params: &SearchParams,
+        filter: Option<&Filter<'_>>,
+    ) -> Result<Vec<Vec<Hit>>, (usize, SearchError)> {
+        self.0.search_batch(queries, k, params, filter)
+    }
+
+    /// As [`Index::vector`].
+    pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
+        self.0.vector(slot)
+    }
+
+    /// As [`Index::contains`].
+    pub fn contains(&self, slot: u32) -> bool {
+        self.0.contains(slot)
+    }
+
+    /// As [`Index::pending`].
+    pub fn pending(&self) -> usize {
+        self.0.pending()
+    }
+
+    /// As [`Index::len`].
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it holds no point.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,120 @@
+//! Patches and versions in every order in which threads can take their turns, and with every value that the processor's memory could
+//! show them (loom walks them): nobody writes a row while somebody looks at it, and a view stays what it was.
+//!
+//! They are compiled here a second time, over the model's counter in place of the system's. The row is a cell that fails when it is
+//! written while it is read.
+
+use loom::cell::UnsafeCell;
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+use memory::Patches;
+
+#[path = "../src/mix.rs"]
+mod mix;
+
+#[path = "../src/memory"]
+mod memory {
+    mod patches;
+    mod versions;
+
+    pub(crate) use patches::Patches;
+}
+
+mod sync {
+    pub use loom::sync::Arc;
+}
+
+/// A table of one row of one number.
+struct Table {
+    row: Arc<UnsafeCell<u32>>,
+    patches: Patches<u32>,
+}
+
+// Safe or not is what the model finds out.
+#[expect(unsafe_code, reason = "a pointer into a cell of the model")]
+// SAFETY: the model fails where two threads are at the row at once, one of them writing.
+unsafe impl Send for Table {}
+#[expect(unsafe_code, reason = "a pointer into a cell of the model")]
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+impl Table {
+    fn new() -> Self {
+        Self { row: Arc::new(UnsafeCell::new(0)), patches: Patches::default() }
+    }
+
+    fn read(&self) -> u32 {
+        #[expect(unsafe_code, reason = "a pointer into a cell of the model")]
+        // SAFETY: as above.
+        let held = || self.row.with(|row| unsafe { *row });
+        self.patches.get(0).map_or_else(held, |row| row[0])
+    }
+
+    fn put(row: &UnsafeCell<u32>, value: u32) {
+        #[expect(unsafe_code, reason = "a pointer into a cell of the model")]
+        // SAFETY: as above.
+        row.with_mut(|row| unsafe { *row = value });
+    }
+
+    fn write(&mut self, value: u32) {
+        match self.patches.write(0, || [u32::MAX].into()) {
+            Some(row) => row[0] = value,
+            None => Self::put(&self.row, value),
+        }
+    }
+
+    fn view(&mut self) -> Self {
+        let Self { row, patches } = self;
+        patches.take().iter().for_each(|(_, value)| Self::put(row, value[0]));
+        Self { row: Arc::clone(row), patches: patches.view(1) }
+    }
+}
+
+/// The last view that was given out, and what it is to say.
+type Latest = Arc<Mutex<Arc<(u32, Table)>>>;
+
+fn read(latest: &Latest) {
+    let view = Arc::clone(&latest.lock().expect("no panic"));
+    // What is said twice is said of one view.
+    assert_eq!([view.1.read(), view.1.read()], [view.0; 2]);
+}
+
+#[test]
+fn a_row_is_written_where_nobody_looks() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let mut table = Table::new();
+        let latest: Latest = Arc::new(Mutex::new(Arc::new((0, table.view()))));
+        let readers = [0; 2].map(|_| {
+            let latest = Arc::clone(&latest);
+            thread::spawn(move || read(&latest))
+        });
+        // The second write finds a patch, the third view takes it in or not, by who is still there.
+        for value in 1..=4 {
+            table.write(value);
+            let next = Arc::new((value, table.view()));
+            drop(std::mem::replace(&mut *latest.lock().expect("no panic"), next));
+        }
+        readers.into_iter().for_each(|reader| reader.join().expect("no panic"));
+        assert_eq!(table.read(), 4);
+    });
+}
+
+/// When all views are gone, the row itself is written: what they read is behind them.
+#[test]
+fn a_row_is_written_itself_when_all_are_gone() {
+    loom::model(|| {
+        let mut table = Table::new();
+        let view = table.view();
+        let reader = thread::spawn(move || assert_eq!(view.read(), 0));
+        table.write(1);
+        let is_patched = table.patches.len() == 1;
+        reader.join().expect("no panic");
+        drop(table.view());
+        assert_eq!((table.patches.len(), table.read()), (0, 1), "patched before: {is_patched}");
+        table.write(2);
+        assert_eq!((table.patches.len(), table.read()), (0, 2));
+    });
+}

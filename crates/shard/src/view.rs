@@ -1,0 +1,89 @@
+//! What reads see of a state that entries are applied to meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meridian_model::{
+    CollectionDef, CollectionName, CollectionUid, Hlc, Names, OriginShard, VectorName, Vectors, VersionVector,
+};
+
+use crate::records::Records;
+use crate::vectors::VectorView;
+
+/// A state as it was when [`crate::State::view`] was called. Any number of threads may read it, and it never changes.
+pub struct View {
+    pub(crate) collections: BTreeMap<CollectionUid, Arc<CollectionView>>,
+    pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
+    pub(crate) vv: VersionVector,
+    pub(crate) safe: BTreeMap<OriginShard, Hlc>,
+}
+
+/// One collection in a view.
+pub struct CollectionView {
+    pub(crate) uid: CollectionUid,
+    pub(crate) def: Arc<CollectionDef>,
+    pub(crate) records: Records,
+    pub(crate) vectors: BTreeMap<VectorName, VectorView>,
+}
+
+impl View {
+    /// As [`crate::State::vv`].
+    #[must_use]
+    pub fn vv(&self) -> &VersionVector {
+        &self.vv
+    }
+
+    /// As [`crate::State::safe`].
+    #[must_use]
+    pub fn safe(&self) -> &BTreeMap<OriginShard, Hlc> {
+        &self.safe
+    }
+
+    /// The collection of that name.
+    #[must_use]
+    pub fn collection(&self, name: &CollectionName) -> Option<&CollectionView> {
+        self.collections.get(self.names.get(name)?).map(|held| &**held)
+    }
+
+    /// All collections, by uid.
+    pub fn collections(&self) -> impl Iterator<Item = &CollectionView> {
+        self.collections.values().map(|held| &**held)
+    }
+}
+
+impl CollectionView {
+    /// Its uid.
+    #[must_use]
+    pub fn uid(&self) -> CollectionUid {
+        self.uid
+    }
+
+    /// What it was created with.
+    #[must_use]
+    pub fn def(&self) -> &CollectionDef {
+        &self.def
+    }
+
+    /// Live points in this shard.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        self.records.len() as u64
+    }
+
+    /// Vectors that are in a graph already, over all names.
+    #[must_use]
+    pub fn indexed(&self) -> u64 {
+        self.vectors.values().map(VectorView::indexed).sum()
+    }
+
+    /// The vectors of the point in `slot` that `names` selects.
+    pub(crate) fn vectors_of(&self, slot: u32, names: &Names) -> Vectors {
+        let wanted = |name: &VectorName| match names {
+            Names::None => false,
+            Names::All => true,
+            Names::Only(only) => only.contains(name),
+        };
+        let held = self.vectors.iter().filter(|(name, _)| wanted(name));
+        held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.into_owned()))).collect()
+    }
+}
