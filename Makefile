@@ -99,6 +99,10 @@ fuzz-build: setup ## Whether the fuzz targets build, with any compiler
 	cd fuzz && cargo check --locked
 
 FUZZ := 0.13.2
+.PHONY: miri
+miri: setup ## What the engine reads while it writes, under Miri (needs nightly Rust with the component miri)
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p meridian-ann --lib views_are_read
+
 .PHONY: fuzz
 fuzz: setup ## Every parser for FOR=60 seconds (needs nightly Rust; compiles cargo-fuzz on first use)
 	@[ -x $(CACHE)/bin/cargo-fuzz ] || env -u CARGO_TARGET_DIR cargo install --quiet --locked --version $(FUZZ) --root $(CACHE) cargo-fuzz

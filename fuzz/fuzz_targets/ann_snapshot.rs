@@ -1,8 +1,8 @@
-//! No bytes break the reader of index snapshots: they are refused, or give an index that can be searched.
+//! No bytes break the reader of index snapshots: they are refused, or give an index that can be searched and written.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_ann::{Config, Datatype, Index, Kind, Metric, Profile, SearchParams};
+use meridian_ann::{Config, Datatype, Index, Kind, Metric, Profile, SearchParams, View};
 
 fuzz_target!(|input: (bool, bool, u16, u8, &[u8])| {
     let (over_sound, graph, offset, points, bytes) = input;
@@ -24,8 +24,15 @@ fuzz_target!(|input: (bool, bool, u16, u8, &[u8])| {
             *place ^= byte;
         }
     }
-    if let Ok(index) = Index::read_from(&mut image.as_slice()) {
+    if let Ok(mut index) = Index::read_from(&mut image.as_slice()) {
         let query = vec![0.5; index.config().dim];
-        let _ = index.search(&query, 3, &SearchParams::default(), None);
+        let search = |view: &View| view.search(&query, 3, &SearchParams::default(), None);
+        let view = index.view();
+        let found = search(&view);
+        index.upsert(1, &query).expect("as many numbers");
+        index.delete(2);
+        index.merge(64);
+        let _ = search(&index.view());
+        assert_eq!(search(&view), found);
     }
 });
