@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use meridian_ann::{Index, Kind};
 
+use super::beside::{Searches, told};
 use super::case::Case;
 use super::data::Data;
 use super::measure::{Built, resident};
@@ -32,13 +33,14 @@ pub(super) fn run(args: &Args, data: &Data, name: IndexKind, kind: Kind, turnove
     let case = Case::all(data, first, usize::from(args.k))?;
 
     let (before, begun) = (resident(), Instant::now());
-    let (index, writes) = churned(args, data, kind, window)?;
+    let (index, writes, beside) = churned(args, data, kind, window)?;
     let mut built = Built::new(&index, name, begun, before);
     built.state = "churned";
     Report { args, data, index: &index, built: &built }.head();
     if !args.json {
         let unreachable = index.len() - index.reachable();
         println!("{first} vectors replaced, {writes:.0} a second; {unreachable} cannot be reached");
+        beside.iter().for_each(|beside| println!("{beside}"));
     }
     Report { args, data, index: &index, built: &built }.points(&case)?;
     drop(index);
@@ -51,8 +53,9 @@ pub(super) fn run(args: &Args, data: &Data, name: IndexKind, kind: Kind, turnove
     report.points(&case)
 }
 
-/// The index of the first window, and then of every later one in turn; and how many vectors it replaced a second.
-fn churned(args: &Args, data: &Data, kind: Kind, window: usize) -> anyhow::Result<(Index, f64)> {
+/// The index of the first window, and then of every later one in turn; how many vectors it replaced a second, and how long searches
+/// beside it took, if there were any.
+fn churned(args: &Args, data: &Data, kind: Kind, window: usize) -> anyhow::Result<(Index, f64, Option<String>)> {
     let mut index = Index::new_in(config(data, kind, args), args.storage().open()?)?;
     let slot = |at: usize| u32::try_from(at).context("more vectors than slots");
     slot(data.base.len())?;
@@ -60,15 +63,31 @@ fn churned(args: &Args, data: &Data, kind: Kind, window: usize) -> anyhow::Resul
     let points = (0..window).map(|at| (at as u32, data.base.row(at)));
     let filled = index.extend(points, usize::from(args.threads), |done| bar.set_position(done as u64));
     filled.map_err(|(at, error)| anyhow::Error::new(error).context(format!("vector {at}")))?;
+    let searches = args.beside.then(|| Searches::new(data, usize::from(args.k), &mut index));
     let begun = Instant::now();
-    for at in window..data.base.len() {
+    let mut replace = |at: usize| {
         index.delete(slot(at - window)?);
         index.upsert(slot(at)?, data.base.row(at)).with_context(|| format!("vector {at}"))?;
         index.merge(STEPS);
+        searches.iter().for_each(|searches| searches.see(&mut index));
         bar.inc(1);
-    }
+        anyhow::Ok(())
+    };
+    let times = std::thread::scope(|scope| {
+        let searching = searches.as_ref().map(|searches| scope.spawn(|| searches.run()));
+        let replaced = (window..data.base.len()).try_for_each(&mut replace);
+        searches.iter().for_each(Searches::end);
+        let times = searching.map(|searching| searching.join().expect("searches do not panic"));
+        replaced.map(|()| times)
+    })?;
     index.merge_all(1, |_| ());
+    let took = begun.elapsed();
     bar.finish_and_clear();
+    let told = |(times, searches): (_, Searches<'_>)| {
+        searches.see(&mut index);
+        format!("searches beside it: {}; with nothing beside: {}", told(times), told(searches.run_alone()))
+    };
+    let beside = times.zip(searches).map(told);
     let replaced = data.base.len() - window;
-    Ok((index, replaced as f64 / begun.elapsed().as_secs_f64()))
+    Ok((index, replaced as f64 / took.as_secs_f64(), beside))
 }

@@ -1,10 +1,12 @@
 //! `meridian bench ann`: which recall an index reaches at which speed, on anyone's vectors.
 //!
-//! `data` reads vectors, queries and true neighbours; `setting` says which parameters there are; `measure` asks and times.
+//! `data` reads vectors, queries and true neighbours; `setting` says which parameters there are; `measure` asks and times; `churn`
+//! replaces vectors, and `beside` asks meanwhile.
 //! With `--recall` the setting is chosen on half of the queries and told of the other half, so that it answers what is to be
 //! expected of queries that were not there when it was chosen.
 
 mod auto;
+mod beside;
 mod case;
 mod churn;
 mod data;
@@ -91,6 +93,9 @@ pub struct Args {
     /// measure beside an index that is built of the same vectors at once.
     #[arg(long, value_name = "SHARE", value_parser = churn::turnover, conflicts_with_all = ["filter", "rounds", "truth"])]
     churn: Option<f64>,
+    /// Search all the while from another thread, and tell how long that takes.
+    #[arg(long, requires = "churn")]
+    beside: bool,
     /// Write the index to this file when it is built.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["churn", "open"])]
     save: Option<PathBuf>,
