@@ -4,7 +4,7 @@ mirror are killed, nothing is lost or doubled."""
 from kafka import Broker, Mirror
 from load import COLLECTION, Load
 from regions import Local, leader, until
-from test_chaos import ACKNOWLEDGED, ROUND_S, Books, advanced, applied, is_quiet, strike, the_net_holds, told
+from test_chaos import ACKNOWLEDGED, ROUND_S, Books, advanced, applied, is_quiet, strike, the_net_holds, told, told_to
 
 WITHIN_S = 120  # a mirror that was killed is waited for by its group
 SEED = "kafka"
@@ -56,7 +56,8 @@ def survive(local, broker, capsys, mirror=None):
             mirror.start()
             goes_on("the mirror was killed")
     assert not load.faults(), "\n".join(load.faults())
-    until(lambda: is_quiet(nodes), WITHIN_S, lambda: f"equal digests: {[told(node) for node in nodes]}")
+    least = definitions + told_to(load)
+    until(lambda: is_quiet(nodes, least), WITHIN_S, lambda: f"equal digests: {[told(node) for node in nodes]}")
     books, follows = Books(nodes, load, definitions), links(local)
     with capsys.disabled():
         print(f"\nkafka: {books} {follows}")
