@@ -66,9 +66,9 @@ pub(crate) struct Without {
 
 impl Without {
     /// Where a node would link to.
-    pub fn detour(&self, from: u32) -> Option<u32> {
-        let at = self.detours.binary_search_by_key(&from, |(from, _)| *from).ok()?;
-        Some(self.detours[at].1)
+    pub fn detours_of(&self, from: u32) -> impl Iterator<Item = &u32> {
+        let start = self.detours.partition_point(|(other, _)| *other < from);
+        self.detours[start..].iter().take_while(move |(other, _)| *other == from).map(|(_, to)| to)
     }
 }
 

@@ -75,8 +75,8 @@ pub(super) trait Frontier {
     fn follow(&mut self) -> Option<Near>;
 
     /// Where a node is taken to link to beside where it does.
-    fn detour(&self, _: u32) -> Option<u32> {
-        None
+    fn detours(&self, _: u32) -> impl Iterator<Item = &u32> {
+        std::iter::empty()
     }
 }
 
@@ -100,8 +100,8 @@ impl Frontier for Beam<'_> {
     }
 
     #[inline]
-    fn detour(&self, from: u32) -> Option<u32> {
-        self.without?.detour(from)
+    fn detours(&self, from: u32) -> impl Iterator<Item = &u32> {
+        self.without.into_iter().flat_map(move |without| without.detours_of(from))
     }
 }
 
@@ -197,7 +197,7 @@ impl Graph {
         let mut ahead = std::mem::take(&mut seen.ahead);
         while let Some(near) = frontier.follow() {
             ahead.clear();
-            for &node in self.links(near.id(), floor).iter().chain(&frontier.detour(near.id())) {
+            for &node in self.links(near.id(), floor).iter().chain(frontier.detours(near.id())) {
                 if seen.see(node) {
                     measure.prefetch(node);
                     ahead.push(node);

@@ -168,10 +168,8 @@ impl Hnsw {
                     pool.offer(Near::new(estimate, node));
                 }
             });
-            let detour = ask.without.and_then(|without| without.detour(near.id()));
-            if let Some(to) = detour.filter(|to| !seen.has(*to)) {
-                pool.offer(measure.near(target, to));
-            }
+            let detours = ask.without.into_iter().flat_map(|without| without.detours_of(near.id()));
+            detours.filter(|to| !seen.has(**to)).for_each(|to| _ = pool.offer(measure.near(target, *to)));
         }
         Walk { looked, met, found: self.compare_again(shortlist.nears().collect(), ask, target, vectors) }
     }

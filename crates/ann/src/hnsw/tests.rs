@@ -260,11 +260,11 @@ fn a_search_may_do_without_a_node() {
         for node in (0..100).filter(|node| structure.does_without(*node)) {
             let without = structure.without(node, vectors);
             let into = structure.graph.incoming(node, 0);
-            assert!(without.detours.windows(2).all(|pair| pair[0].0 < pair[1].0), "each from once");
+            assert!(without.detours.windows(2).all(|pair| pair[0] < pair[1]), "each once, in order");
             for (from, to) in &without.detours {
                 assert!(into.contains(from) && from != to && *to != node);
                 assert!(!structure.graph.links(*from, 0).contains(to), "{from} links to {to} already");
-                assert_eq!(without.detour(*from), Some(*to));
+                assert!(without.detours_of(*from).any(|x| x == to) && without.detours_of(*from).count() < 40);
             }
             exchanged += without.detours.len();
             find(node, 10, &without);
