@@ -94,7 +94,7 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", value_parser = churn::turnover, conflicts_with_all = ["filter", "rounds", "truth"])]
     churn: Option<f64>,
     /// Search all the while from another thread, and tell how long that takes.
-    #[arg(long, requires = "churn")]
+    #[arg(long, requires = "churn", conflicts_with = "json")]
     beside: bool,
     /// Write the index to this file when it is built.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["churn", "open"])]
