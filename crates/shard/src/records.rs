@@ -63,7 +63,7 @@ impl Records {
     /// Puts a point in the place of one of the same id and slot, and returns that; nothing has changed where there is none.
     pub(crate) fn replace(&mut self, point: Point) -> Option<Arc<Point>> {
         let slot = point.slot;
-        self.point(point.id).filter(|held| held.slot == slot)?;
+        self.at(slot).filter(|held| held.id == point.id)?;
         self.slots.replace(slot, point)
     }
 

@@ -13,7 +13,7 @@ const WORD: usize = u64::BITS as usize;
 /// The patches of a table. The writer's, and those of views, which stay what they are.
 pub(crate) struct Patches<T> {
     /// A row without its bit has no patch.
-    marks: [u64; MARKS / WORD],
+    marks: Marks,
     rows: Arc<SlotMap<Patch<T>>>,
     /// The least `since` of them, or less.
     oldest: u64,
@@ -31,9 +31,16 @@ struct Patch<T> {
     row: Arc<[T]>,
 }
 
-fn mark(at: u32) -> (usize, u64) {
+type Marks = [u64; MARKS / WORD];
+
+fn place(at: u32) -> (usize, u64) {
     let at = at as usize % MARKS;
     (at / WORD, 1 << (at % WORD))
+}
+
+fn mark(marks: &mut Marks, at: u32) {
+    let (word, bit) = place(at);
+    marks[word] |= bit;
 }
 
 impl<T> Default for Patches<T> {
@@ -52,7 +59,7 @@ impl<T: Clone> Patches<T> {
     /// What is looked at in the place of a row, if not the row itself.
     #[inline]
     pub fn get(&self, at: u32) -> Option<&[T]> {
-        let (word, bit) = mark(at);
+        let (word, bit) = place(at);
         if self.marks[word] & bit == 0 { None } else { self.find(at) }
     }
 
@@ -70,8 +77,7 @@ impl<T: Clone> Patches<T> {
         if !is_patched && (at as usize >= self.shown || self.versions.oldest() > last) {
             return None;
         }
-        let (word, bit) = mark(at);
-        self.marks[word] |= bit;
+        mark(&mut self.marks, at);
         let patch = || Patch { since: last, row: held() };
         let patch = Arc::make_mut(&mut self.rows).entry(at).or_insert_with(patch);
         Some(Arc::make_mut(&mut patch.row))
@@ -91,8 +97,7 @@ impl<T: Clone> Patches<T> {
             if is_free(patch) {
                 taken.push((*at, Arc::clone(&patch.row)));
             } else {
-                let (word, bit) = mark(*at);
-                marks[word] |= bit;
+                mark(&mut marks, *at);
                 rest.insert(*at, patch.clone());
             }
         }

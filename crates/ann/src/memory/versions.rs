@@ -8,7 +8,7 @@ use crate::sync::Arc;
 #[derive(Default)]
 pub(crate) struct Versions {
     given: u64,
-    /// Those that may be there, oldest first.
+    /// Those that were there when it was last asked, and later ones, oldest first.
     there: VecDeque<(u64, Arc<()>)>,
 }
 
@@ -21,7 +21,6 @@ impl Versions {
     /// Gives out the next view.
     pub fn give(&mut self) -> Token {
         self.given += 1;
-        self.there.retain_mut(|(_, there)| Arc::get_mut(there).is_none());
         let there = Arc::new(());
         self.there.push_back((self.given, Arc::clone(&there)));
         Token { _there: there }
@@ -35,13 +34,8 @@ impl Versions {
     /// The oldest view that is there; where none is, the next to be given out. All that views before it have read, they read before
     /// this returns.
     pub fn oldest(&mut self) -> u64 {
-        while let Some((number, there)) = self.there.front_mut() {
-            // Not by counting: this also waits for what the view did before it let go.
-            if Arc::get_mut(there).is_none() {
-                return *number;
-            }
-            self.there.pop_front();
-        }
-        self.given + 1
+        // Not by counting: what a view did before it let go is to have happened.
+        self.there.retain_mut(|(_, there)| Arc::get_mut(there).is_none());
+        self.there.front().map_or(self.given + 1, |(number, _)| *number)
     }
 }
