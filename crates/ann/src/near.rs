@@ -67,10 +67,41 @@ pub(crate) fn reach(distance: f32, slack: f32) -> f32 {
     if reach.is_nan() { f32::INFINITY } else { reach }
 }
 
+/// Ranks of which one is looked at to know about how large the least are.
+const SAMPLED: usize = 16;
+/// Ranks that are sorted for each that is wanted, and of the sample beyond: enough, but for ill luck.
+const SORTED: usize = 2;
+const BEYOND: usize = 8;
+
+/// The one that `nth` are before in ascending order; there must be more than `nth`.
+pub(crate) fn nth_least(ranks: &[u32], nth: usize) -> u32 {
+    let mut sample: Vec<u32> = ranks.iter().step_by(SAMPLED).copied().collect();
+    let at = (SORTED * nth / SAMPLED + BEYOND).min(sample.len() - 1);
+    let bound = *sample.select_nth_unstable(at).1;
+    let mut least: Vec<u32> = ranks.iter().copied().filter(|rank| *rank <= bound).collect();
+    if least.len() <= nth {
+        least = ranks.to_vec();
+    }
+    *least.select_nth_unstable(nth).1
+}
+
+/// Leaves the nodes whose rank, at the same place, is `worst` at most.
+pub(crate) fn keep_least(nodes: &mut Vec<u32>, ranks: &[u32], worst: u32) {
+    // No processor foresees which will stay.
+    let mut stay = 0;
+    for (at, rank) in ranks.iter().enumerate() {
+        nodes[stay] = nodes[at];
+        stay += usize::from(*rank <= worst);
+    }
+    nodes.truncate(stay);
+}
+
 /// Keeps the `k` nearest of all it is offered.
 pub(crate) struct Nearest {
     k: usize,
     heap: BinaryHeap<Near>,
+    /// What is farther is not kept.
+    worst: f32,
 }
 
 /// Entries for which there is room at once.
@@ -78,7 +109,14 @@ const ROOM: usize = 64;
 
 impl Nearest {
     pub fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::with_capacity(k.min(ROOM)) }
+        let worst = if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY };
+        Self { k, heap: BinaryHeap::with_capacity(k.min(ROOM)), worst }
+    }
+
+    /// Whether one at such a distance may be kept.
+    #[inline]
+    pub fn admits(&self, distance: f32) -> bool {
+        distance <= self.worst
     }
 
     #[inline]
@@ -89,6 +127,11 @@ impl Nearest {
             && near < *worst
         {
             *worst = near;
+        } else {
+            return;
+        }
+        if self.heap.len() == self.k {
+            self.worst = self.heap.peek().map_or(self.worst, |worst| worst.distance());
         }
     }
 
@@ -101,6 +144,7 @@ impl Nearest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Rng;
 
     #[test]
     fn integers_order_as_the_distances_do() {
@@ -119,8 +163,28 @@ mod tests {
     fn the_k_nearest_are_kept_in_order() {
         let mut nearest = Nearest::new(3);
         for (id, distance) in [(9, 2.0), (1, 5.0), (2, 1.0), (3, 2.0), (4, 9.0)] {
+            assert_eq!(nearest.admits(distance), id != 4, "{id}");
             nearest.offer(Near::new(distance, id));
         }
+        assert!(nearest.admits(2.0) && !nearest.admits(2.1), "who is as far as the last one may go before it");
+        assert!(!Nearest::new(0).admits(0.0));
         assert_eq!(nearest.into_sorted().iter().map(|n| n.id()).collect::<Vec<_>>(), [2, 3, 9]);
+    }
+
+    #[test]
+    fn the_nth_least_is_that_of_a_sorted_list() {
+        let mut rng = Rng::new(1);
+        for len in (1..200).chain([512, 5_000]) {
+            for most in [1, 10, 1 << 20] {
+                // In no order, and with what a sample of every 16th would think of.
+                let ranks: Vec<u32> =
+                    (0..len).map(|i| rng.below(most) as u32 + if i % SAMPLED == 0 { 0 } else { 7 }).collect();
+                let mut sorted = ranks.clone();
+                sorted.sort_unstable();
+                for nth in [0, len / 50, len / 2, len - 1] {
+                    assert_eq!(nth_least(&ranks, nth), sorted[nth], "{nth} of {len}");
+                }
+            }
+        }
     }
 }

@@ -13,6 +13,9 @@ use crate::kernels::prefetch;
 use crate::memory::{Patches, Rows};
 use crate::space::Space;
 
+/// Rows that are asked for before the one that is compared.
+const AHEAD: usize = 4;
+
 /// Where an index keeps the vectors it has merged. A file must be empty, open for reading and writing, and nobody else's. Its content
 /// is worth nothing without the index: it is written as points come, never synced, and may be deleted while it is open.
 #[derive(Debug, Default)]
@@ -95,6 +98,11 @@ impl Originals {
         of_either!(self, table => Number::distance(space, query, &table.row(at)))
     }
 
+    /// Calls `meet` with how far each of some rows is from the query, and which it is.
+    pub fn each(&self, space: &Space, query: &[f32], rows: &[u32], meet: impl FnMut(f32, u32)) {
+        of_either!(self, table => table.each(space, query, rows, meet));
+    }
+
     #[inline]
     pub fn prefetch(&self, at: u32) {
         of_either!(self, table => table.prefetch(at));
@@ -171,6 +179,25 @@ impl<T: Number> Table<T> {
             Self::File { file, dim, patches, .. } => {
                 patches.get(at).map_or_else(|| Cow::Owned(read(file, *dim, at)), Cow::Borrowed)
             }
+        }
+    }
+
+    fn each(&self, space: &Space, query: &[f32], wanted: &[u32], mut meet: impl FnMut(f32, u32)) {
+        let distance = |row: &[T]| Number::distance(space, query, row);
+        match self {
+            Self::Memory(rows) => {
+                wanted.iter().take(AHEAD).for_each(|at| prefetch(rows.row(*at)));
+                for (nth, at) in wanted.iter().enumerate() {
+                    // Rows one behind the other are fetched by the processor itself.
+                    if let Some([before, ahead]) = wanted.get(nth + AHEAD - 1..=nth + AHEAD)
+                        && before + 1 != *ahead
+                    {
+                        prefetch(rows.row(*ahead));
+                    }
+                    meet(distance(rows.row(*at)), *at);
+                }
+            }
+            Self::File { .. } => wanted.iter().for_each(|at| meet(distance(&self.row(*at)), *at)),
         }
     }
 

@@ -14,6 +14,9 @@ use crate::space::Space;
 /// Marks a node that holds no point; therefore no slot may have this number.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
+/// Points that a scan finds before it compares them, so that their vectors can be asked for ahead.
+const LOT: usize = 256;
+
 /// A dense table of nodes (`0..nodes`), some of them free, each of the others holding the vector of one slot.
 pub(crate) struct Points {
     pub vectors: Originals,
@@ -94,11 +97,28 @@ impl Points {
         visible: impl Fn(u32) -> bool,
         nearest: &mut Nearest,
     ) {
-        self.each(filter, |slot, node| {
+        let mut compare = |lot: &[u32]| {
+            self.vectors.each(space, query, lot, |distance, node| self.offer(distance, node, nearest));
+        };
+        let mut lot = Vec::with_capacity(LOT);
+        self.each(filter, |_, node| {
             if visible(node) {
-                nearest.offer(Near::new(self.vectors.distance(space, query, node), slot));
+                lot.push(node);
+                if lot.len() == LOT {
+                    compare(&lot);
+                    lot.clear();
+                }
             }
         });
+        compare(&lot);
+    }
+
+    /// Offers what was found of a node as found of the slot that it holds.
+    #[inline(always)]
+    pub fn offer(&self, distance: f32, node: u32, nearest: &mut Nearest) {
+        if nearest.admits(distance) {
+            nearest.offer(Near::new(distance, self.slot_of(node)));
+        }
     }
 
     /// Calls `meet` with every slot that the filter accepts and its node.

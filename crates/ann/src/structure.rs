@@ -9,9 +9,6 @@ use crate::originals::Originals;
 use crate::points::Points;
 use crate::space::Space;
 
-/// Vectors asked for before the one that is compared.
-const ROWS_AHEAD: usize = 4;
-
 /// Vectors of nodes with the distance between them.
 #[derive(Clone, Copy)]
 pub(crate) struct Vectors<'a> {
@@ -29,15 +26,16 @@ impl<'a> Vectors<'a> {
         self.rows.distance(&self.space, query, node)
     }
 
+    /// Calls `meet` with the distance of each of some nodes, and which it is.
+    pub fn each(&self, query: &[f32], nodes: &[u32], meet: impl FnMut(f32, u32)) {
+        self.rows.each(&self.space, query, nodes, meet);
+    }
+
     /// Distances by vectors in place of others; the order stays.
-    pub fn compare_again(&self, query: &[f32], nears: &mut [Near]) {
-        let fetch = |near: &Near| self.rows.prefetch(near.id());
-        nears.iter().take(ROWS_AHEAD).for_each(fetch);
-        for at in 0..nears.len() {
-            nears.get(at + ROWS_AHEAD).into_iter().for_each(fetch);
-            let node = nears[at].id();
-            nears[at] = Near::new(self.to(query, node), node);
-        }
+    pub fn compare_again(&self, query: &[f32], nears: &mut Vec<Near>) {
+        let nodes: Vec<u32> = nears.iter().map(|near| near.id()).collect();
+        nears.clear();
+        self.each(query, &nodes, |distance, node| nears.push(Near::new(distance, node)));
     }
 }
 
@@ -163,6 +161,9 @@ pub(crate) trait Structure: Sync + Sized {
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
         self.find_all(ask, &[ask.query], accepts, vectors).pop().flatten()
     }
+
+    /// Of nodes that match and would be compared by their vectors with what is asked, leaves those that are worth it.
+    fn sift(&self, _ask: &Ask<'_>, _nodes: &mut Vec<u32>, _space: Space) {}
 
     /// Codes of single nodes, if it has them: cheaper to compare than vectors.
     fn codes(&self) -> Option<&Codes>;

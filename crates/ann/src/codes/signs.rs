@@ -100,13 +100,12 @@ impl Signs {
         let kernel = space.kernels().bit_differences;
         let most = (LARGEST as usize * self.width) as i32;
         let mut found = Vec::with_capacity(nodes.len().next_multiple_of(ROWS));
-        let mut lots = nodes.chunks(ROWS).skip(2);
-        let mut rows = self.fetch(nodes.chunks(ROWS).next());
-        let mut next = self.fetch(nodes.chunks(ROWS).nth(1));
-        for _ in 0..nodes.len().div_ceil(ROWS) {
+        let mut lots = nodes.chunks(ROWS).map(|lot| self.fetch(lot));
+        let (mut this, mut next) = (lots.next(), lots.next());
+        while let Some(rows) = this {
             let differences = kernel(&rows, self.words, &query.planes);
-            let last = rows.map(|row| row.get(self.words).copied().unwrap_or(0));
-            (rows, next) = (next, self.fetch(lots.next()));
+            let last = rows.map(|row| row[self.words]);
+            (this, next) = (next, lots.next());
             let sums = differences.map(|differ| query.half_step * (most - 2 * differ.cast_signed()) as f32);
             let squares = last.map(|last| query.square + numbers(last).1);
             let products: [f32; ROWS] = std::array::from_fn(|i| numbers(last[i]).0 * sums[i]);
@@ -117,18 +116,17 @@ impl Signs {
         found
     }
 
-    /// The rows of some nodes, asked for before they are read; beyond the nodes there are, empty ones.
-    fn fetch(&self, lot: Option<&[u32]>) -> [&[u64]; ROWS] {
-        let mut rows = [&[][..]; ROWS];
-        for (row, node) in rows.iter_mut().zip(lot.unwrap_or_default()) {
-            *row = self.rows.row(*node);
+    /// The rows of some nodes, asked for before they are read; the last one's in place of those that are missing.
+    fn fetch(&self, lot: &[u32]) -> [&[u64]; ROWS] {
+        std::array::from_fn(|i| {
+            let row = self.rows.row(lot[i.min(lot.len() - 1)]);
             // Two lines at most, but for thousands of numbers.
             prefetch(&row[..1]);
             if row.len() != LINE {
                 prefetch(&row[row.len() - 1..]);
             }
-        }
-        rows
+            row
+        })
     }
 }
 

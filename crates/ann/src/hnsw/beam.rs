@@ -272,10 +272,11 @@ impl Graph {
         let (mut ahead, mut bridges) = (std::mem::take(&mut seen.ahead), std::mem::take(&mut seen.bridges));
         ahead.clear();
         for &node in from {
-            if accepts(node) && seen.see(node) {
+            if !accepts(node) {
+                self.gather(node, &accepts, seen, &mut ahead, &mut bridges);
+            } else if seen.see(node) {
                 ahead.push(node);
             }
-            self.gather(node, &accepts, seen, &mut ahead, &mut bridges);
         }
         let mut spent = 0;
         loop {

@@ -12,8 +12,18 @@ use super::coarse::{Coarse, Distances};
 use super::codebook::Codebook;
 use super::list::List;
 
-/// Marks the place of a node that is on no list, or on one alone.
-const NOWHERE: (u32, u32) = (u32::MAX, u32::MAX);
+/// Marks what a node that is on one list, or on none, does not have.
+const NONE: u32 = u32::MAX;
+
+/// The lists that a node is on.
+#[derive(Clone, Copy)]
+struct OnLists([u32; 2]);
+
+impl Default for OnLists {
+    fn default() -> Self {
+        Self([NONE; 2])
+    }
+}
 
 /// What was learnt, and the points filed by it.
 pub(crate) struct Lists {
@@ -22,9 +32,11 @@ pub(crate) struct Lists {
     pub coarse: Arc<Coarse>,
     pub codebook: Arc<Codebook>,
     pub lists: Pages<Arc<List>>,
+    /// By node.
+    on_lists: Pages<OnLists>,
     // --- what only changes look at ---
-    /// By node: list and place, twice.
-    places: Vec<[(u32, u32); 2]>,
+    /// By node: where on its lists it is.
+    places: Vec<[u32; 2]>,
     /// Memory that filing works in.
     decoded: Vec<f32>,
 }
@@ -42,16 +54,18 @@ impl Lists {
     pub fn new(trained_for: usize, coarse: Coarse, codebook: Codebook) -> Self {
         let lists = Pages::of(coarse.len());
         let (coarse, codebook) = (Arc::new(coarse), Arc::new(codebook));
-        Self { trained_for, coarse, codebook, lists, places: Vec::new(), decoded: Vec::new() }
+        let on_lists = Pages::default();
+        Self { trained_for, coarse, codebook, lists, on_lists, places: Vec::new(), decoded: Vec::new() }
     }
 
-    /// The lists as they are now, to be scanned.
+    /// The lists as they are now, to be searched.
     pub fn view(&self) -> Self {
         Self {
             trained_for: self.trained_for,
             coarse: Arc::clone(&self.coarse),
             codebook: Arc::clone(&self.codebook),
             lists: self.lists.clone(),
+            on_lists: self.on_lists.clone(),
             places: Vec::new(),
             decoded: Vec::new(),
         }
@@ -86,35 +100,46 @@ impl Lists {
         let list = *list;
         let at = node as usize;
         if self.places.len() <= at {
-            self.places.resize(at + 1, [NOWHERE; 2]);
+            self.places.resize(at + 1, [NONE; 2]);
+            self.on_lists.grow(at + 1);
         }
-        let places = &self.places[at];
-        let free = places.iter().position(|place| *place == NOWHERE);
-        let Some(free) = free.filter(|_| places.iter().all(|(other, _)| *other as usize != list)) else { return false };
+        let OnLists(lists) = self.on_lists[at];
+        let Some(free) = lists.iter().position(|list| *list == NONE) else { return false };
+        if lists.contains(&(list as u32)) {
+            return false;
+        }
         let bias = (space.metric() == Metric::Euclid).then(|| {
             self.codebook.decode(codes, &mut self.decoded);
             bias(self.coarse.row(list), &self.decoded, space.kernels())
         });
         let padded = self.codebook.padded();
         let place = self.list_mut(list).push(node, codes, bias, padded);
-        self.places[at][free] = (list as u32, place as u32);
+        self.on_lists.get_mut(at).expect("room was just made").0[free] = list as u32;
+        self.places[at][free] = place as u32;
         true
+    }
+
+    /// The lists that a node is on.
+    #[inline]
+    pub fn lists_of(&self, node: u32) -> impl Iterator<Item = usize> {
+        let lists = self.on_lists.get(node as usize).into_iter().flat_map(|OnLists(lists)| lists);
+        lists.filter(|list| **list != NONE).map(|list| *list as usize)
     }
 
     /// Whether a node is on a list.
     pub fn holds(&self, node: u32) -> bool {
-        self.places.get(node as usize).is_some_and(|places| *places != [NOWHERE; 2])
+        self.lists_of(node).next().is_some()
     }
 
     pub fn remove(&mut self, node: u32) {
-        let Some(places) = self.places.get_mut(node as usize) else { return };
-        let places = std::mem::replace(places, [NOWHERE; 2]);
-        for (list, at) in places.into_iter().filter(|place| *place != NOWHERE) {
-            let (parts, padded) = (self.codebook.parts(), self.codebook.padded());
+        let Some(OnLists(lists)) = self.on_lists.get_mut(node as usize).map(std::mem::take) else { return };
+        let (parts, padded) = (self.codebook.parts(), self.codebook.padded());
+        for (list, at) in lists.into_iter().zip(self.places[node as usize]).filter(|(list, _)| *list != NONE) {
             let moved = self.list_mut(list as usize).swap_remove(at as usize, parts, padded);
-            let Some(moved) = moved else { continue };
-            let places = &mut self.places[moved as usize];
-            places.iter_mut().filter(|place| place.0 == list).for_each(|place| place.1 = at);
+            let Some(moved) = moved.map(|moved| moved as usize) else { continue };
+            let OnLists(lists) = &self.on_lists[moved];
+            let same = lists.iter().position(|other| *other == list).expect("it is on the list that it moved on");
+            self.places[moved][same] = at;
         }
     }
 
@@ -122,7 +147,8 @@ impl Lists {
         self.lists.iter().map(|list| list.bytes()).sum::<usize>()
             + self.lists.bytes()
             + self.coarse.bytes()
-            + self.places.capacity() * size_of::<[(u32, u32); 2]>()
+            + self.on_lists.bytes()
+            + self.places.capacity() * size_of::<[u32; 2]>()
     }
 }
 

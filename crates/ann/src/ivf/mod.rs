@@ -47,6 +47,51 @@ const ENTRIES: usize = 2;
 /// Codes that are looked at in the time of one exact distance, about: what the plan weighs against a scan.
 const CODES_A_DISTANCE: usize = 8;
 
+/// Centroids that are looked at in that time.
+const CENTROIDS_A_DISTANCE: usize = 8;
+
+/// Points of which it is found in that time how near their lists are.
+const SIFTED_A_DISTANCE: usize = 3;
+
+/// How far a query goes.
+struct Way {
+    /// Lists that are looked at.
+    nprobe: usize,
+    /// The nearest by their codes, which are compared by their vectors.
+    rerank: usize,
+    /// The share of all points that is on these lists, about.
+    share: f32,
+    /// What finding the lists costs, in distances.
+    order: usize,
+}
+
+impl Way {
+    fn new(lists: &Lists, ask: &Ask<'_>) -> Self {
+        let nlist = lists.coarse.len();
+        let nprobe = ask.params.nprobe.unwrap_or(nlist.isqrt()).clamp(1, nlist);
+        let rerank = ask.params.rerank.unwrap_or(ask.k.saturating_mul(6).saturating_add(100));
+        let rerank = rerank.clamp(ask.k, ask.points.max(ask.k));
+        // The nearest that match lie further apart the fewer they are.
+        let matching = ask.matching as f32 / ask.points as f32;
+        let nprobe = ((nprobe as f32 / matching.sqrt()) as usize).clamp(nprobe, nlist);
+        let share = (nprobe * ENTRIES) as f32 / nlist as f32;
+        Self { nprobe, rerank, share, order: nlist / CENTROIDS_A_DISTANCE }
+    }
+
+    /// What looking at the lists costs, of so many points.
+    fn cost(&self, points: usize) -> usize {
+        (self.order + (points as f32 * self.share) as usize / CODES_A_DISTANCE).saturating_add(self.rerank)
+    }
+
+    /// How many of so many points that match are worth comparing, and what finding and comparing them costs; none where comparing all
+    /// is cheaper.
+    fn sifted(&self, matching: usize) -> Option<(usize, usize)> {
+        let worth = self.rerank.max((matching as f32 * self.share) as usize);
+        let cost = (self.order + matching / SIFTED_A_DISTANCE).saturating_add(worth);
+        (cost < matching).then_some((worth, cost))
+    }
+}
+
 /// The lists, once there are enough points to learn them from.
 pub(crate) struct Ivf {
     nlist: Option<usize>,
@@ -169,24 +214,24 @@ impl Structure for Ivf {
     ) -> Vec<Option<Vec<Near>>> {
         let none = vec![None; queries.len()];
         let Some(lists) = &self.lists else { return none };
-        let nlist = lists.coarse.len();
-        let nprobe = ask.params.nprobe.unwrap_or(nlist.isqrt()).clamp(1, nlist);
-        let rerank = ask
-            .params
-            .rerank
-            .unwrap_or(ask.k.saturating_mul(6).saturating_add(100))
-            .clamp(ask.k, ask.points.max(ask.k));
-        // The nearest that match lie further apart the fewer they are.
-        let share = ask.matching as f32 / ask.points as f32;
-        let nprobe = ((nprobe as f32 / share.sqrt()) as usize).clamp(nprobe, nlist);
-        if ask.matching <= rerank.saturating_add(nprobe * ENTRIES * ask.points / nlist / CODES_A_DISTANCE) {
+        let way = Way::new(lists, ask);
+        let scan = way.sifted(ask.matching).map_or(ask.matching, |(_, cost)| cost);
+        if scan <= way.cost(ask.points) {
             return none;
         }
         // Where fewer match than was thought, the lists looked at held few of them.
         let enough = ask.k.saturating_mul(ENTRIES);
-        let rerank = rerank.max(enough);
+        let (nprobe, rerank) = (way.nprobe, way.rerank.max(enough));
         let least = if ask.is_filtered { rerank } else { enough };
         lists.search(queries, Plan { nprobe, rerank, least }, accepts, vectors).into_iter().map(Some).collect()
+    }
+
+    fn sift(&self, ask: &Ask<'_>, nodes: &mut Vec<u32>, space: Space) {
+        let Some(lists) = &self.lists else { return };
+        let way = Way::new(lists, &Ask { matching: nodes.len(), ..*ask });
+        if let Some((worth, _)) = way.sifted(nodes.len()) {
+            lists.sift(ask.query, nodes, worth, space);
+        }
     }
 
     /// Those of single points are not read: they lie in blocks.

@@ -4,7 +4,7 @@ use crate::config::Metric;
 use crate::kernels::columns::ROWS;
 use crate::kernels::fast_scan::BLOCK_POINTS;
 use crate::kernels::prefetch;
-use crate::near::Near;
+use crate::near::{Near, keep_least, nth_least, rank};
 use crate::space::Space;
 use crate::structure::Vectors;
 
@@ -108,8 +108,17 @@ impl Lists {
         }
     }
 
-    /// The `count` lists with the nearest centroids, about, in order.
-    fn order(&self, query: &[f32], count: usize, space: Space) -> Vec<Near> {
+    /// Leaves `count` of more nodes, and those as near by their lists: who is on one with a near centroid.
+    pub fn sift(&self, query: &[f32], nodes: &mut Vec<u32>, count: usize, space: Space) {
+        let by_list: Vec<u32> = self.distances(query, space).by_list.iter().map(|distance| rank(*distance)).collect();
+        // One that is on no list is looked at.
+        let rank = |node: &u32| self.lists_of(*node).map(|list| by_list[list]).min().unwrap_or(0);
+        let ranks: Vec<u32> = nodes.iter().map(rank).collect();
+        keep_least(nodes, &ranks, nth_least(&ranks, count - 1));
+    }
+
+    /// About how far the centroids are.
+    fn distances(&self, query: &[f32], space: Space) -> Distances {
         let mut distances = Distances::default();
         match space.metric() {
             Metric::Cosine | Metric::Dot => self.coarse.negated_products(query, space.kernels(), &mut distances),
@@ -117,6 +126,14 @@ impl Lists {
                 self.coarse.squared_distances(query, space.kernels(), &mut distances);
             }
         }
+        let overflown = distances.by_list.iter_mut().filter(|distance| distance.is_nan());
+        overflown.for_each(|distance| *distance = f32::INFINITY);
+        distances
+    }
+
+    /// The `count` lists with the nearest centroids, about, in order.
+    fn order(&self, query: &[f32], count: usize, space: Space) -> Vec<Near> {
+        let distances = self.distances(query, space);
         // As many groups as lists are wanted have one no farther than `bound`, so no list beyond it is wanted.
         let groups = distances.by_list.chunks(ROWS);
         let least: Vec<f32> = groups.clone().map(|group| group.iter().copied().fold(f32::INFINITY, f32::min)).collect();
@@ -129,9 +146,8 @@ impl Lists {
         let mut order = Vec::new();
         for (at, group) in groups.enumerate().filter(|(at, _)| least[*at] <= bound) {
             for (i, distance) in group.iter().enumerate() {
-                let distance = if distance.is_nan() { f32::INFINITY } else { *distance };
-                if distance <= bound {
-                    order.push(Near::new(distance, (at * ROWS + i) as u32));
+                if *distance <= bound {
+                    order.push(Near::new(*distance, (at * ROWS + i) as u32));
                 }
             }
         }

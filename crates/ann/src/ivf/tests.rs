@@ -203,3 +203,60 @@ fn lists_do_not_depend_on_the_instruction_set_nor_on_when_work_is_done() {
         }
     }
 }
+
+/// Of nodes to be compared, those on the nearest lists stay, and who is on none.
+#[test]
+fn nodes_are_sifted_by_their_lists() {
+    let dim = 6;
+    let mut rng = Rng::new(9);
+    let rows: Vec<f32> = (0..64 * dim).map(|_| rng.normal()).collect();
+    for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan] {
+        let space = Space::best(metric);
+        let coarse = Coarse::new(dim, rows.clone(), space.kernels());
+        let mut lists = Lists::new(0, coarse, Codebook::new(dim, 3));
+        for node in 0..3_000 {
+            lists.survey(&vector(&mut rng, dim), space).iter().for_each(|entry| _ = lists.file(node, entry, space));
+        }
+        for count in [1, 40, 700] {
+            let query = vector(&mut rng, dim);
+            // The last of them is not filed.
+            let all: Vec<u32> = (0..=3_000).step_by(3).collect();
+            let mut left = all.clone();
+            lists.sift(&query, &mut left, count, space);
+            assert!(left.len() >= count && left.len() < all.len() && left.is_sorted(), "{metric:?}, {}", left.len());
+            assert!(left.contains(&3_000) && left.iter().all(|node| all.contains(node)));
+            let to_list = |list: usize| match metric {
+                Metric::Cosine | Metric::Dot => -(space.kernels().dot)(&query, lists.coarse.row(list)),
+                _ => Space::best(Metric::Euclid).distance(&query, lists.coarse.row(list)),
+            };
+            let far = |node: &u32| lists.lists_of(*node).map(to_list).fold(f32::INFINITY, f32::min);
+            let kept = left.iter().filter(|node| **node < 3_000).map(far).fold(f32::NEG_INFINITY, f32::max);
+            let gone = all.iter().filter(|node| !left.contains(node)).map(far).fold(f32::INFINITY, f32::min);
+            // Centroids are compared as bytes.
+            assert!(kept <= gone + 0.15, "{metric:?}: one {kept} away stayed, one {gone} away did not");
+        }
+    }
+}
+
+/// Comparing with all who match is given up where it costs more, and only there.
+#[test]
+fn few_are_all_compared() {
+    let (dim, nlist) = (4, 800);
+    let space = Space::best(Metric::Euclid);
+    let mut rng = Rng::new(3);
+    let rows = (0..nlist * dim).map(|_| rng.normal()).collect();
+    let lists = Lists::new(0, Coarse::new(dim, rows, space.kernels()), Codebook::new(dim, 2));
+    let way = |matching: usize, nprobe: usize| {
+        let params = SearchParams { nprobe: Some(nprobe), ..SearchParams::default() };
+        let query = vec![0.0; dim];
+        let ask =
+            Ask { query: &query, k: 10, params: &params, points: 100_000, matching, is_filtered: true, without: None };
+        Way::new(&lists, &ask).sifted(matching)
+    };
+    assert_eq!(way(300, 8), None, "looking for the nearest lists takes longer");
+    let (worth, cost) = way(10_000, 8).expect("too many for all of them");
+    // Eight lists become 25 as one in ten matches, and each point is on two.
+    assert!((600..650).contains(&worth) && cost > worth && cost < 10_000, "{worth} are worth it, which costs {cost}");
+    assert_eq!(way(10_000, nlist), None, "who wants all lists wants all points");
+    assert_eq!(way(0, 8), None, "an estimate may be wrong");
+}

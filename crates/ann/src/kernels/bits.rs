@@ -20,8 +20,7 @@ pub(super) fn scalar(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u3
         let mut sum = 0;
         for (nth, planes) in planes.chunks_exact(WORDS * PLANES).enumerate() {
             for i in nth * WORDS..words.min((nth + 1) * WORDS) {
-                let bits = row.get(i).copied().unwrap_or(0);
-                let differ = |plane: usize| (bits ^ planes[plane * WORDS + i % WORDS]).count_ones() << plane;
+                let differ = |plane: usize| (row[i] ^ planes[plane * WORDS + i % WORDS]).count_ones() << plane;
                 sum += (0..PLANES).map(differ).sum::<u32>();
             }
         }
@@ -43,6 +42,7 @@ pub(super) mod x86 {
 
     #[target_feature(enable = "avx512f,avx512vpopcntdq")]
     pub fn avx512(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u32; ROWS] {
+        assert!(rows.iter().all(|row| row.len() >= words), "no row has fewer words");
         let mut sums = [_mm512_setzero_si512(); ROWS];
         for (nth, planes) in planes.chunks_exact(WORDS * PLANES).enumerate() {
             let wanted = first(words.saturating_sub(nth * WORDS));
@@ -51,10 +51,8 @@ pub(super) mod x86 {
                 |plane: usize| unsafe { _mm512_maskz_loadu_epi64(wanted, planes.as_ptr().add(plane * WORDS).cast()) };
             let planes = [plane(0), plane(1), plane(2), plane(3)];
             for (row, sum) in rows.iter().zip(&mut sums) {
-                let bits = row.get(nth * WORDS..words.min((nth + 1) * WORDS).min(row.len())).unwrap_or_default();
-                let there = first(bits.len());
-                // SAFETY: the mask keeps the load inside the words.
-                let bits = unsafe { _mm512_maskz_loadu_epi64(there, bits.as_ptr().cast()) };
+                // SAFETY: the mask keeps the load inside the first `words` words, and the row has as many.
+                let bits = unsafe { _mm512_maskz_loadu_epi64(wanted, row.as_ptr().wrapping_add(nth * WORDS).cast()) };
                 let [a, b, c, d] = planes.map(|plane| _mm512_popcnt_epi64(_mm512_xor_si512(bits, plane)));
                 let low = _mm512_add_epi64(a, _mm512_slli_epi64::<1>(b));
                 let high = _mm512_add_epi64(c, _mm512_slli_epi64::<1>(d));

@@ -50,9 +50,9 @@ impl<S: Structure> Queued<S> {
             let mut nearest = Nearest::new(k);
             self.queue.scan(&space, query, filter, &mut nearest);
             match found {
-                Some(found) => found.into_iter().for_each(|near| {
-                    nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
-                }),
+                Some(found) => {
+                    found.into_iter().for_each(|near| self.points.offer(near.distance(), near.id(), &mut nearest))
+                }
                 None if params.exact || matching <= FEW => {
                     self.points.scan(&space, query, filter, |node| self.is_visible(node), &mut nearest);
                 }
@@ -67,24 +67,23 @@ impl<S: Structure> Queued<S> {
     /// Compares with every point that matches: by codes, and the nearest by their vectors.
     fn scan(&self, ask: &Ask<'_>, filter: Option<&Filter<'_>>, vectors: Vectors<'_>, nearest: &mut Nearest) {
         let Ask { query, k, .. } = *ask;
-        let Some(codes) = self.structure.codes() else {
-            return self.points.scan(&vectors.space, query, filter, |node| self.is_visible(node), nearest);
-        };
-        let comparison = Comparison::new(codes, query, vectors.space);
-        let rerank = ask.rerank(comparison.shortlist(k));
         let mut nodes = Vec::with_capacity(ask.matching);
         self.points.each(filter, |_, node| nodes.push(node));
         if self.hidden() > 0 {
             nodes.retain(|node| self.is_visible(*node));
         }
+        let Some(codes) = self.structure.codes() else {
+            self.structure.sift(ask, &mut nodes, vectors.space);
+            return vectors.each(query, &nodes, |distance, node| self.points.offer(distance, node, nearest));
+        };
+        let comparison = Comparison::new(codes, query, vectors.space);
+        let rerank = ask.rerank(comparison.shortlist(k));
         if nodes.len() >= MANY {
             comparison.sift(&mut nodes, rerank);
         }
         let mut shortlist = Nearest::new(rerank);
         comparison.each(&nodes, |near| shortlist.offer(near));
         let shortlist = ask.compare_again(shortlist.into_sorted(), |sorted| comparison.plausible(sorted, k), vectors);
-        for near in shortlist {
-            nearest.offer(Near::new(near.distance(), self.points.slot_of(near.id())));
-        }
+        shortlist.into_iter().for_each(|near| self.points.offer(near.distance(), near.id(), nearest));
     }
 }
