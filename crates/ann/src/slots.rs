@@ -58,13 +58,18 @@ impl Slots {
 
     /// The slots that are held, with their nodes; cheaper than one by one where they ascend.
     pub fn get_all(&self, slots: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, u32)> {
-        let mut open: (u32, Option<&[u32; PAGE]>) = (u32::MAX, None);
+        // Neither is sought again while slots are in it.
+        let mut book: (u32, Option<&Book>) = (u32::MAX, None);
+        let mut page: (u32, Option<&[u32; PAGE]>) = (u32::MAX, None);
         slots.filter_map(move |slot| {
-            let (page, at) = place(slot);
-            if page != open.0 {
-                open = (page, self.page(page));
+            let (of, at) = place(slot);
+            if of != page.0 {
+                if of / BOOK as u32 != book.0 {
+                    book = (of / BOOK as u32, self.books.get(&(of / BOOK as u32)).map(|book| &**book));
+                }
+                page = (of, book.1.and_then(|book| book[of as usize % BOOK].as_deref()));
             }
-            open.1.map(|page| page[at]).filter(|node| *node != NO_NODE).map(|node| (slot, node))
+            page.1.map(|page| page[at]).filter(|node| *node != NO_NODE).map(|node| (slot, node))
         })
     }
 

@@ -100,12 +100,14 @@ impl Signs {
         let kernel = space.kernels().bit_differences;
         let most = (LARGEST as usize * self.width) as i32;
         let mut found = Vec::with_capacity(nodes.len().next_multiple_of(ROWS));
-        let mut lots = nodes.chunks(ROWS).map(|lot| self.fetch(lot));
-        let (mut this, mut next) = (lots.next(), lots.next());
-        while let Some(rows) = this {
-            let differences = kernel(&rows, self.words, &query.planes);
-            let last = rows.map(|row| row[self.words]);
-            (this, next) = (next, lots.next());
+        // Two lots, one ahead of the other. They are filled where they lie: copying what was just written stalls the processor.
+        let (mut lots, mut rows) = (nodes.chunks(ROWS), [[&[][..]; ROWS]; 2]);
+        lots.next().into_iter().for_each(|lot| self.fetch(lot, &mut rows[0]));
+        for nth in 0..nodes.len().div_ceil(ROWS) {
+            lots.next().into_iter().for_each(|lot| self.fetch(lot, &mut rows[(nth + 1) % 2]));
+            let rows = &rows[nth % 2];
+            let differences = kernel(rows, self.words, &query.planes);
+            let last = rows.each_ref().map(|row| row[self.words]);
             let sums = differences.map(|differ| query.half_step * (most - 2 * differ.cast_signed()) as f32);
             let squares = last.map(|last| query.square + numbers(last).1);
             let products: [f32; ROWS] = std::array::from_fn(|i| numbers(last[i]).0 * sums[i]);
@@ -116,17 +118,17 @@ impl Signs {
         found
     }
 
-    /// The rows of some nodes, asked for before they are read; the last one's in place of those that are missing.
-    fn fetch(&self, lot: &[u32]) -> [&[u64]; ROWS] {
-        std::array::from_fn(|i| {
-            let row = self.rows.row(lot[i.min(lot.len() - 1)]);
+    /// Finds the rows of some nodes and asks for them before they are read; the last one's in place of those that are missing.
+    #[inline]
+    fn fetch<'a>(&'a self, lot: &[u32], rows: &mut [&'a [u64]; ROWS]) {
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = self.rows.row(lot[i.min(lot.len() - 1)]);
             // Two lines at most, but for thousands of numbers.
             prefetch(&row[..1]);
             if row.len() != LINE {
                 prefetch(&row[row.len() - 1..]);
             }
-            row
-        })
+        }
     }
 }
 
