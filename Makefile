@@ -36,6 +36,10 @@ demo: build ## Two regions on this machine: real words, a cut link, a killed lea
 bench: build ## The search engine beside its public peers, into docs/benchmarks; hours (ARGS="--data words --peers hnswlib,meridian-hnsw")
 	@bench/peers/run $(BIN)/meridian $(ARGS)
 
+.PHONY: bench-filters
+bench-filters: build ## Searches with filters beside qdrant-edge, into docs/benchmarks; 20 minutes (ARGS="--data minilm")
+	@bench/peers/run $(BIN)/meridian filters $(ARGS)
+
 .PHONY: bench-regions
 bench-regions: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60", TRANSPORT=kafka)
 	@scripts/fetch-data.sh

@@ -10,13 +10,15 @@ BATCH = 1_000
 class QdrantEdge(Peer):
     package, config = "qdrant-edge-py", "HNSW int8, re-ranked by float32, m=16 ef_construct=200"
     sweep = grid(ef=EFS, oversampling=(1.0, 3.0))
+    # Kilobytes of vectors that are compared without the graph: the graph is what is measured.
+    full_scan = 10
 
     def __init__(self, base, folder):
         import qdrant_edge as qdrant
 
         self.qdrant = qdrant
         codes = qdrant.ScalarQuantizationConfig(qdrant.ScalarType.Int8, quantile=0.99, always_ram=True)
-        graph = qdrant.HnswIndexConfig(16, 200, full_scan_threshold=10, max_indexing_threads=1)
+        graph = qdrant.HnswIndexConfig(16, 200, full_scan_threshold=self.full_scan, max_indexing_threads=1)
         vectors = qdrant.EdgeVectorParams(
             base.shape[1], qdrant.Distance.Cosine, quantization_config=codes, hnsw_config=graph
         )
@@ -26,16 +28,24 @@ class QdrantEdge(Peer):
         )
         config = qdrant.EdgeConfig(vectors, optimizers=segments, max_search_threads=1, wal_enabled=False)
         self.shard = qdrant.EdgeShard.create(folder, config)
+        self.created()
         for at in range(0, len(base), BATCH):
-            points = [qdrant.Point(at + i, row.tolist()) for i, row in enumerate(base[at : at + BATCH])]
+            rows = enumerate(base[at : at + BATCH], at)
+            points = [qdrant.Point(i, row.tolist(), self.payload(i)) for i, row in rows]
             self.shard.update(qdrant.UpdateOperation.upsert_points(points))
         self.shard.optimize()
 
-    def ask(self, queries, ef, oversampling):
+    def created(self):
+        """What is told of payloads before there are points."""
+
+    def payload(self, _):
+        return None
+
+    def ask(self, queries, ef, oversampling, only=None):
         request, nearest = self.qdrant.QueryRequest, self.qdrant.Query.Nearest
         rerank = self.qdrant.QuantizationSearchParams(rescore=True, oversampling=oversampling)
         params = self.qdrant.SearchParams(ef, quantization=rerank)
-        batch = [request(NEIGHBOURS, query=nearest(query.tolist()), params=params) for query in queries]
+        batch = [request(NEIGHBOURS, query=nearest(query.tolist()), filter=only, params=params) for query in queries]
         batch = self.qdrant.QueryBatchRequest(batch)
         return lambda: self.shard.query_batch(batch)
 

@@ -1,0 +1,180 @@
+"""Filters: our engine beside the peer that has them, on the same vectors, queries and core. bench/peers/run prepares the data.
+
+Each is asked for all, and for shares of the vectors: spread evenly, and those furthest in one direction. The fastest
+setting that reaches the recall on half of the queries is told by the other half.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from data import KNOWN, nearest, prepare
+from peer import EFS, NEIGHBOURS
+from run import ROOT, about, machine
+from stores import QdrantEdge
+from tqdm import tqdm
+
+RECALL = 0.95
+SHARES = (0.5, 0.1, 0.01, 0.001)
+RULES = {"random": "spread evenly", "direction": "in one direction"}
+TIMED_SECONDS = 0.25
+
+ABOUT = """Written by `make bench-filters` on {date}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}.
+
+Queries a second by one thread, all asked in one call for {neighbours} neighbours, at a recall of {recall} or more; how many that is
+beside none filtered; and the recall. The fastest setting is chosen on half of the queries and told by the other half."""
+
+
+class FilteredQdrantEdge(QdrantEdge):
+    """With a number of each rule on every point, indexed as its documentation asks for; a filter is a range of it."""
+
+    # As it comes: few who match are compared without the graph.
+    full_scan = 10_000
+
+    def __init__(self, base, folder, orders):
+        self.orders = orders
+        super().__init__(base, folder)
+
+    def created(self):
+        numbers = self.qdrant.IntegerIndexParams(lookup=False, range=True)
+        for rule in self.orders:
+            self.shard.update(self.qdrant.UpdateOperation.create_field_index(rule, numbers))
+
+    def payload(self, at):
+        return {rule: int(order[at]) for rule, order in self.orders.items()}
+
+    def only(self, rule, below):
+        condition = self.qdrant.FieldCondition(rule, range=self.qdrant.RangeFloat(lt=below))
+        return self.qdrant.Filter(must=[condition])
+
+
+def main():
+    args = arguments()
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    sets = []
+    for name in args.data:
+        file = Path(KNOWN.get(name, name))
+        with tempfile.TemporaryDirectory(prefix="meridian-filters-") as folder:
+            rows, dim = prepare(file, args.n, Path(folder))
+            base, queries = np.load(Path(folder) / "base.npy"), np.load(Path(folder) / "queries.npy")
+            found = {"ours": ours(args.meridian, Path(folder)), "theirs": theirs(base, queries, folder)}
+        sets.append({"name": file.stem, "n": rows, "dim": dim} | found)
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "filters.md").write_text(page(sets))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=["minilm", "words"], help=f"{', '.join(KNOWN)} or a .npy file")
+    parser.add_argument("--n", type=int, help="read so many vectors; default: all")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks")
+    parser.add_argument("--meridian", type=Path, required=True, help="our binary")
+    return parser.parse_args()
+
+
+def ours(meridian, folder):
+    """By rule and share: recall and queries a second."""
+    index = folder / "index"
+    files = [word for name in ("base", "queries") for word in (f"--{name}", folder / f"{name}.npy")]
+    ask = [meridian, "bench", "ann", *files, "--truth", folder / "truth.ibin", "--recall", str(RECALL)]
+    ask += ["--batch", "1000", "--json"]
+    found = {}
+
+    def run(*more):
+        lines = subprocess.run([*ask, *more], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+        return [point for point in map(json.loads, lines) if "target‰" not in point["params"]]
+
+    built = run("--save", index)
+    for share in (bar := tqdm([None, *SHARES], desc="ours")):
+        bar.set_postfix_str(str(share))
+        for point in run("--open", index, *(["--filter", str(share)] if share else [])):
+            rule = point["filter"]["rule"] if share else None
+            found[rule, share] = (point["recall"], point["qps"])
+    kind, profile = built[0]["index"], built[0]["profile"]
+    return {"about": f"`{kind}`, profile `{profile}`" if kind == "hnsw" else f"`{kind}`", "found": found}
+
+
+def theirs(base, queries, folder):
+    peer = FilteredQdrantEdge(base, folder, {rule: order(base, rule) for rule in RULES})
+    found = {}
+    cases = [(None, None), *((rule, share) for share in SHARES for rule in RULES)]
+    for rule, share in (bar := tqdm(cases, desc="qdrant-edge")):
+        bar.set_postfix_str(f"{rule} {share}")
+        below = round(len(base) * share) if share else len(base)
+        inside = np.flatnonzero(peer.orders[rule] < below) if share else np.arange(len(base))
+        truth = [set(row) for row in true(base, inside, queries)]
+        only = peer.only(rule, below) if share else None
+        found[rule, share] = best(peer, queries, truth, only)
+    return {"about": about("qdrant-edge"), "found": found}
+
+
+def order(base, rule):
+    """Places in the order that `meridian bench ann --filter` takes them in: crates/cli/src/bench/ann/case.rs."""
+    at = np.arange(len(base), dtype=np.uint32)
+    keys = at * np.uint32(0x9E3779B1) if rule == "random" else -(base @ base[len(base) // 3])
+    places = np.empty(len(base), int)
+    places[np.argsort(keys, kind="stable")] = at
+    return places
+
+
+def true(base, inside, queries):
+    some = base[inside]
+    blocks = [nearest(some, queries[at : at + 100]) for at in range(0, len(queries), 100)]
+    return inside[np.concatenate(blocks)]
+
+
+def best(peer, queries, truth, only):
+    """Recall and queries a second of the fastest that reaches the recall; of the last tried where none does."""
+    half, reached = len(queries) // 2, []
+    for more in (1.0, 3.0):
+        # The more effort the slower, so the first one to reach it is the fastest.
+        for point in [{"ef": ef, "oversampling": more} for ef in EFS]:
+            ask = peer.ask(queries[:half], only=only, **point)
+            if recall(peer.ids(ask()), truth[:half]) >= RECALL:
+                reached.append((timed(ask, half), point))
+                break
+    point = max(reached, key=lambda one: one[0])[1] if reached else point
+    ask = peer.ask(queries[half:], only=only, **point)
+    return recall(peer.ids(ask()), truth[half:]), timed(ask, len(queries) - half)
+
+
+def recall(found, truth):
+    return statistics.fmean(len(set(ids) & true) / NEIGHBOURS for ids, true in zip(found, truth, strict=True))
+
+
+def timed(ask, queries):
+    begun, asked = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - begun) < TIMED_SECONDS:
+        ask()
+        asked += queries
+    return asked / elapsed
+
+
+def page(sets):
+    lines = ["# Filters", "", ABOUT.format(**machine(), neighbours=NEIGHBOURS, recall=RECALL)]
+    for one in sets:
+        lines += ["", f"## {one['name']}: {one['n']:,} vectors of {one['dim']}", ""]
+        lines += [f"Ours: {one['ours']['about']}. Peer: {one['theirs']['about']}.", ""]
+        lines += ["| filter | ours | | recall | qdrant-edge | | recall | ours beside it |"]
+        lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
+        for case in one["ours"]["found"]:
+            rule, share = case
+            name = f"{share * 100:g} %, {RULES[rule]}" if share else "none"
+            cells = []
+            for side in ("ours", "theirs"):
+                (hits, qps), (_, free) = one[side]["found"][case], one[side]["found"][None, None]
+                cells += [f"{qps:,.0f}", f"{qps / free:.2f}x", f"{hits:.3f}"]
+            ratio = one["ours"]["found"][case][1] / one["theirs"]["found"][case][1]
+            lines += [f"| {name} | {' | '.join(cells)} | {ratio:.1f}x |"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
