@@ -7,23 +7,21 @@ setting that reaches the recall on half of the queries is told by the other half
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-from data import KNOWN, nearest, prepare
+from data import KNOWN, prepare, true_neighbours
 from peer import EFS, NEIGHBOURS
 from run import ROOT, about, machine
 from stores import QdrantEdge
 from tqdm import tqdm
+from worker import measure
 
 RECALL = 0.95
 SHARES = (0.5, 0.1, 0.01, 0.001)
 RULES = {"random": "spread evenly", "direction": "in one direction"}
-TIMED_SECONDS = 0.25
 
 ABOUT = """Written by `make bench-filters` on {date}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}.
 
@@ -109,7 +107,7 @@ def theirs(base, queries, folder):
         bar.set_postfix_str(f"{rule} {share}")
         below = round(len(base) * share) if share else len(base)
         inside = np.flatnonzero(peer.orders[rule] < below) if share else np.arange(len(base))
-        truth = [set(row) for row in true(base, inside, queries)]
+        truth = [set(row) for row in inside[true_neighbours(base[inside], queries)].tolist()]
         only = peer.only(rule, below) if share else None
         found[rule, share] = best(peer, queries, truth, only)
     return {"about": about("qdrant-edge"), "found": found}
@@ -124,37 +122,21 @@ def order(base, rule):
     return places
 
 
-def true(base, inside, queries):
-    some = base[inside]
-    blocks = [nearest(some, queries[at : at + 100]) for at in range(0, len(queries), 100)]
-    return inside[np.concatenate(blocks)]
-
-
 def best(peer, queries, truth, only):
     """Recall and queries a second of the fastest that reaches the recall; of the last tried where none does."""
     half, reached = len(queries) // 2, []
     for more in (1.0, 3.0):
         # The more effort the slower, so the first one to reach it is the fastest.
-        for point in [{"ef": ef, "oversampling": more} for ef in EFS]:
-            ask = peer.ask(queries[:half], only=only, **point)
-            if recall(peer.ids(ask()), truth[:half]) >= RECALL:
-                reached.append((timed(ask, half), point))
+        for ef in EFS:
+            point = {"ef": ef, "oversampling": more, "only": only}
+            measured = measure(peer, queries[:half], truth[:half], point)
+            if measured["recall"] >= RECALL:
+                reached.append(measured)
                 break
-    point = max(reached, key=lambda one: one[0])[1] if reached else point
-    ask = peer.ask(queries[half:], only=only, **point)
-    return recall(peer.ids(ask()), truth[half:]), timed(ask, len(queries) - half)
-
-
-def recall(found, truth):
-    return statistics.fmean(len(set(ids) & true) / NEIGHBOURS for ids, true in zip(found, truth, strict=True))
-
-
-def timed(ask, queries):
-    begun, asked = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - begun) < TIMED_SECONDS:
-        ask()
-        asked += queries
-    return asked / elapsed
+    if reached:
+        point = max(reached, key=lambda one: one["qps"])["params"]
+    measured = measure(peer, queries[half:], truth[half:], point)
+    return measured["recall"], measured["qps"]
 
 
 def page(sets):

@@ -40,8 +40,13 @@ impl Slots {
         pages * PAGE * 4 + self.books.len() * size_of::<Book>() + self.books.capacity() * 17
     }
 
-    fn page(&self, page: u32) -> Option<&[u32; PAGE]> {
-        self.books.get(&(page / BOOK as u32))?[page as usize % BOOK].as_deref()
+    fn book(&self, book: u32) -> Option<&Book> {
+        self.books.get(&book).map(|book| &**book)
+    }
+
+    /// A page of its book, where there is one.
+    fn page(book: Option<&Book>, page: u32) -> Option<&[u32; PAGE]> {
+        book?[page as usize % BOOK].as_deref()
     }
 
     /// Where a page is or would be, in this copy alone.
@@ -53,7 +58,7 @@ impl Slots {
 
     pub fn get(&self, slot: u32) -> Option<u32> {
         let (page, at) = place(slot);
-        self.page(page).map(|page| page[at]).filter(|node| *node != NO_NODE)
+        Self::page(self.book(page / BOOK as u32), page).map(|page| page[at]).filter(|node| *node != NO_NODE)
     }
 
     /// The slots that are held, with their nodes; cheaper than one by one where they ascend.
@@ -65,9 +70,9 @@ impl Slots {
             let (of, at) = place(slot);
             if of != page.0 {
                 if of / BOOK as u32 != book.0 {
-                    book = (of / BOOK as u32, self.books.get(&(of / BOOK as u32)).map(|book| &**book));
+                    book = (of / BOOK as u32, self.book(of / BOOK as u32));
                 }
-                page = (of, book.1.and_then(|book| book[of as usize % BOOK].as_deref()));
+                page = (of, Self::page(book.1, of));
             }
             page.1.map(|page| page[at]).filter(|node| *node != NO_NODE).map(|node| (slot, node))
         })

@@ -8,6 +8,7 @@ use crate::config::Metric;
 use crate::kernels::Kernels;
 use crate::space::Space;
 
+use super::ENTRIES;
 use super::coarse::{Coarse, Distances};
 use super::codebook::Codebook;
 use super::list::List;
@@ -17,11 +18,11 @@ const NONE: u32 = u32::MAX;
 
 /// The lists that a node is on.
 #[derive(Clone, Copy)]
-struct OnLists([u32; 2]);
+struct OnLists([u32; ENTRIES]);
 
 impl Default for OnLists {
     fn default() -> Self {
-        Self([NONE; 2])
+        Self([NONE; ENTRIES])
     }
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Lists {
     on_lists: Pages<OnLists>,
     // --- what only changes look at ---
     /// By node: where on its lists it is.
-    places: Vec<[u32; 2]>,
+    places: Vec<[u32; ENTRIES]>,
     /// Memory that filing works in.
     decoded: Vec<f32>,
 }
@@ -100,7 +101,7 @@ impl Lists {
         let list = *list;
         let at = node as usize;
         if self.places.len() <= at {
-            self.places.resize(at + 1, [NONE; 2]);
+            self.places.resize(at + 1, [NONE; ENTRIES]);
             self.on_lists.grow(at + 1);
         }
         let OnLists(lists) = self.on_lists[at];
@@ -148,7 +149,7 @@ impl Lists {
             + self.lists.bytes()
             + self.coarse.bytes()
             + self.on_lists.bytes()
-            + self.places.capacity() * size_of::<[u32; 2]>()
+            + self.places.capacity() * size_of::<[u32; ENTRIES]>()
     }
 }
 

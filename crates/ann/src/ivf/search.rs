@@ -126,8 +126,9 @@ impl Lists {
                 self.coarse.squared_distances(query, space.kernels(), &mut distances);
             }
         }
-        let overflown = distances.by_list.iter_mut().filter(|distance| distance.is_nan());
-        overflown.for_each(|distance| *distance = f32::INFINITY);
+        for distance in &mut distances.by_list {
+            *distance = if distance.is_nan() { f32::INFINITY } else { *distance };
+        }
         distances
     }
 

@@ -47,7 +47,7 @@ impl<S: Structure> Queued<S> {
                         comparison.sift(&mut nodes, SHORTLIST);
                         comparison.each(&nodes, |near| drawing.compared(near));
                     }
-                    None => nodes.iter().for_each(|node| drawing.compared(Near::new(vectors.to(vector, *node), *node))),
+                    None => vectors.each(vector, &nodes, |distance, node| drawing.compared(Near::new(distance, node))),
                 }
             }
             Piece::Rank(mut nears) => {
