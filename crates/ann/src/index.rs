@@ -333,8 +333,9 @@ impl Index {
         Ok(found.into_iter().next().unwrap_or_default())
     }
 
-    /// What [`Self::search`] finds for each of many queries. IVF-PQ answers some hundreds faster than one by one: a list that several
-    /// of them look at is read from memory once.
+    /// What [`Self::search`] finds for each of many queries, or nearer. IVF-PQ answers some hundreds faster than one by one: a list that
+    /// several of them look at is read from memory once. Where a filter is asked by one query for 8,192 points or more, who matches is
+    /// found once for all of them, and the codes of few who match are packed, so that every query can look at all of these.
     ///
     /// # Errors
     /// As [`Self::search`], with the place of the query.

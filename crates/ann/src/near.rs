@@ -67,6 +67,21 @@ pub(crate) fn reach(distance: f32, slack: f32) -> f32 {
     if reach.is_nan() { f32::INFINITY } else { reach }
 }
 
+/// Numbers that are compared at once.
+const LANES: usize = 8;
+
+/// The smallest of some distances; infinite if none is a number.
+#[inline]
+pub(crate) fn smallest(distances: &[f32]) -> f32 {
+    let (groups, rest) = distances.as_chunks::<LANES>();
+    let lesser = |a: f32, b: f32| if b < a { b } else { a };
+    let mut lanes = [f32::INFINITY; LANES];
+    for group in groups {
+        lanes.iter_mut().zip(group).for_each(|(least, x)| *least = lesser(*least, *x));
+    }
+    lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| lesser(least, *x))
+}
+
 /// Ranks of which one is looked at to know about how large the least are.
 const SAMPLED: usize = 16;
 /// Ranks that are sorted for each that is wanted, and of the sample beyond: enough, but for ill luck.

@@ -51,6 +51,8 @@ pub(crate) struct Ask<'a> {
     /// About how many of them the filter matches; all where there is none.
     pub matching: usize,
     pub is_filtered: bool,
+    /// Whether it is known who matches: to ask is cheap, and `matching` is exact.
+    pub is_matched: bool,
     pub without: Option<&'a Without>,
 }
 

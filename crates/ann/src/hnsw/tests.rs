@@ -248,7 +248,16 @@ fn a_search_may_do_without_a_node() {
             let (query, params) = (&*vectors.row(query), &SearchParams { ef: Some(k), ..SearchParams::default() });
             // So many that a scan is not thought of.
             let (points, matching) = (1 << 20, 1 << 20);
-            let ask = Ask { query, k, params, points, matching, is_filtered: false, without: Some(without) };
+            let ask = Ask {
+                query,
+                k,
+                params,
+                points,
+                matching,
+                is_filtered: false,
+                is_matched: false,
+                without: Some(without),
+            };
             let accepts = |node| {
                 assert_ne!(node, without.node, "it is not met");
                 true

@@ -130,11 +130,15 @@ proptest! {
 }
 
 /// Share of the true ten nearest that are found, over all queries; 1 where there is nothing to find.
+/// Half of the queries are asked one by one, half together.
 fn recall(subject: &Index, truth: &Index, queries: &[Vec<f32>], ef: usize, filter: Option<&Filter<'_>>) -> f64 {
+    let params = SearchParams { ef: Some(ef), nprobe: Some(ef), ..SearchParams::default() };
+    let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
+    let (alone, together) = queries.split_at(queries.len() / 2);
+    let search = |queries: &[&[f32]]| subject.search_batch(queries, 10, &params, filter).expect("valid");
+    let found = alone.chunks(1).flat_map(search).chain(search(together));
     let (mut right, mut all) = (0, 0);
-    for query in queries {
-        let params = SearchParams { ef: Some(ef), nprobe: Some(ef), ..SearchParams::default() };
-        let found = subject.search(query, 10, &params, filter).expect("valid");
+    for (query, found) in queries.iter().zip(found) {
         let wanted = truth.search(query, 10, &exact(), filter).expect("valid");
         assert_eq!(found.len(), wanted.len(), "never short");
         all += wanted.len();
@@ -328,7 +332,8 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
     assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
 }
 
-/// A batch of more queries than go through lists together, of which some are near and some apart.
+/// A batch of more queries than go through lists together, of which some are near and some apart. Who matches a filter is known to it:
+/// then it may find what is nearer.
 #[test]
 fn a_batch_finds_what_its_queries_find_one_by_one() {
     let vectors = data(Metric::Cosine, 12, 3_000);
@@ -337,15 +342,28 @@ fn a_batch_finds_what_its_queries_find_one_by_one() {
         let mut index = filled(Metric::Cosine, (kind, Profile::default()), &vectors);
         (0..40).for_each(|slot| assert!(index.delete(slot)));
         let few = |slot: u32| slot.is_multiple_of(7);
-        let filters = [None, Some(Filter::predicate(&few, 400))];
+        let many: Vec<u32> = (0..3_000).filter(|slot| !few(*slot)).collect();
+        let filters = [None, Some(Filter::predicate(&few, 400)), Some(Filter::slots(many))];
         for filter in filters.iter().map(Option::as_ref) {
+            let [mut nearer, mut farther] = [0; 2];
             for params in
-                [SearchParams::default(), SearchParams { nprobe: Some(20), ..SearchParams::default() }, exact()]
+                [SearchParams::default(), SearchParams { nprobe: Some(3), ..SearchParams::default() }, exact()]
             {
-                let one_by_one: Vec<_> = queries.iter().map(|query| index.search(query, 5, &params, filter)).collect();
                 let together = index.search_batch(&queries, 5, &params, filter).expect("valid");
-                assert_eq!(together.into_iter().map(Ok).collect::<Vec<_>>(), one_by_one, "{kind:?}");
+                assert_eq!(together.len(), queries.len());
+                for (query, together) in queries.iter().zip(together) {
+                    let alone = index.search(query, 5, &params, filter).expect("valid");
+                    assert_eq!(together.len(), alone.len(), "{kind:?}");
+                    assert!(together.iter().all(|hit| hit.slot >= 40), "{kind:?} finds what was deleted");
+                    let are_equal = params.exact || filter.is_none();
+                    assert!(!are_equal || together == alone, "{kind:?}: {together:?} beside {alone:?}");
+                    for (together, alone) in together.iter().zip(alone) {
+                        nearer += u32::from(together.distance < alone.distance);
+                        farther += u32::from(together.distance > alone.distance);
+                    }
+                }
             }
+            assert!(nearer >= farther, "{kind:?}: {nearer} are nearer, {farther} are not");
         }
         let ask = |queries: &[&[f32]], k| index.search_batch(queries, k, &SearchParams::default(), None);
         assert_eq!(ask(&[], 5), Ok(Vec::new()));

@@ -4,6 +4,7 @@ use crate::codes::{convert, take_sign};
 use crate::kernels::Kernels;
 use crate::kernels::columns::{QUAD, ROWS};
 use crate::memory::Line;
+use crate::near::smallest;
 
 /// Centroids, and the same as bytes: a query looks at all of those, and at few of these.
 pub(crate) struct Coarse {
@@ -132,12 +133,6 @@ impl Coarse {
 
 /// Where the least of them stands, the first of equal ones; 0 if all are infinite or none is a number.
 fn least(distances: &[f32]) -> usize {
-    let (groups, rest) = distances.as_chunks::<ROWS>();
-    let lesser = |a: f32, b: f32| if b < a { b } else { a };
-    let mut lanes = [f32::INFINITY; ROWS];
-    for group in groups {
-        lanes.iter_mut().zip(group).for_each(|(least, x)| *least = lesser(*least, *x));
-    }
-    let least = lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| lesser(least, *x));
+    let least = smallest(distances);
     distances.iter().position(|x| *x == least).unwrap_or(0)
 }

@@ -1,6 +1,7 @@
 //! One inverted list: nodes and their codes, in blocks of 32.
 
 use crate::kernels::fast_scan::{BLOCK_POINTS, LANE};
+use crate::near::smallest;
 
 #[derive(Default, Clone)]
 pub(crate) struct List {
@@ -29,17 +30,21 @@ impl List {
         self.codes.chunks_exact(padded)
     }
 
-    pub fn bias(&self, at: usize) -> f32 {
-        self.bias.get(at).copied().unwrap_or(0.0)
+    pub fn bias(&self, at: usize) -> Option<f32> {
+        self.bias.get(at).copied()
     }
 
-    /// The least bias of a block.
-    pub fn least_bias(&self, block: usize) -> f32 {
+    /// Those of a block.
+    pub fn biases(&self, block: usize) -> &[f32] {
         if self.bias.is_empty() {
-            return 0.0;
+            return &[];
         }
-        let points = block * BLOCK_POINTS..self.len().min((block + 1) * BLOCK_POINTS);
-        self.bias[points].iter().copied().fold(f32::INFINITY, f32::min)
+        &self.bias[block * BLOCK_POINTS..self.len().min((block + 1) * BLOCK_POINTS)]
+    }
+
+    /// The least of them.
+    pub fn least_bias(&self, block: usize) -> f32 {
+        if self.bias.is_empty() { 0.0 } else { smallest(self.biases(block)) }
     }
 
     /// Adds a point; returns its place. A list has a bias for every point or for none.

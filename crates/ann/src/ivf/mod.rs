@@ -11,6 +11,8 @@ mod coarse;
 mod codebook;
 mod list;
 mod lists;
+mod masks;
+mod packed;
 mod reservoir;
 mod search;
 mod table;
@@ -29,6 +31,8 @@ use crate::tuning::ASKED;
 pub(crate) use coarse::Coarse;
 pub(crate) use codebook::Codebook;
 pub(crate) use lists::{Entry, Filing, Lists};
+use masks::{Asked, Masks};
+use packed::Packed;
 use search::Plan;
 use training::{Training, is_held_out};
 
@@ -53,13 +57,19 @@ const CENTROIDS_A_DISTANCE: usize = 8;
 /// Points of which it is found in that time how near their lists are.
 const SIFTED_A_DISTANCE: usize = 3;
 
+/// Codes of those who match, packed without gaps, that are looked at in that time.
+const PACKED_A_DISTANCE: usize = 10;
+
+/// What packing one costs, in distances.
+const DISTANCES_A_PACKING: usize = 10;
+
 /// How far a query goes.
 struct Way {
     /// Lists that are looked at.
     nprobe: usize,
     /// The nearest by their codes, which are compared by their vectors.
     rerank: usize,
-    /// The share of all points that is on these lists, about.
+    /// The share of all lists that this is.
     share: f32,
     /// What finding the lists costs, in distances.
     order: usize,
@@ -74,19 +84,24 @@ impl Way {
         // The nearest that match lie further apart the fewer they are.
         let matching = ask.matching as f32 / ask.points as f32;
         let nprobe = ((nprobe as f32 / matching.sqrt()) as usize).clamp(nprobe, nlist);
-        let share = (nprobe * ENTRIES) as f32 / nlist as f32;
-        Self { nprobe, rerank, share, order: nlist / CENTROIDS_A_DISTANCE }
+        Self { nprobe, rerank, share: nprobe as f32 / nlist as f32, order: nlist / CENTROIDS_A_DISTANCE }
     }
 
-    /// What looking at the lists costs, of so many points.
-    fn cost(&self, points: usize) -> usize {
-        (self.order + (points as f32 * self.share) as usize / CODES_A_DISTANCE).saturating_add(self.rerank)
+    /// What looking at the lists costs, if blocks of so many codes in all hold one who matches.
+    fn cost(&self, codes: f32) -> usize {
+        (self.order + (codes * self.share) as usize / CODES_A_DISTANCE).saturating_add(self.rerank)
+    }
+
+    /// What packing the codes of so many who match costs each of some queries, and looking at all of them.
+    fn packed(&self, matching: usize, queries: usize) -> usize {
+        let packing = (matching * DISTANCES_A_PACKING).div_ceil(queries);
+        (self.order + packing + matching / PACKED_A_DISTANCE).saturating_add(self.rerank)
     }
 
     /// How many of so many points that match are worth comparing, and what finding and comparing them costs; none where comparing all
     /// is cheaper.
     fn sifted(&self, matching: usize) -> Option<(usize, usize)> {
-        let worth = self.rerank.max((matching as f32 * self.share) as usize);
+        let worth = self.rerank.max((matching as f32 * self.share) as usize * ENTRIES);
         let cost = (self.order + matching / SIFTED_A_DISTANCE).saturating_add(worth);
         (cost < matching).then_some((worth, cost))
     }
@@ -216,14 +231,27 @@ impl Structure for Ivf {
         let Some(lists) = &self.lists else { return none };
         let way = Way::new(lists, ask);
         let scan = way.sifted(ask.matching).map_or(ask.matching, |(_, cost)| cost);
-        if scan <= way.cost(ask.points) {
-            return none;
-        }
         // Where fewer match than was thought, the lists looked at held few of them.
         let enough = ask.k.saturating_mul(ENTRIES);
         let (nprobe, rerank) = (way.nprobe, way.rerank.max(enough));
         let least = if ask.is_filtered { rerank } else { enough };
-        lists.search(queries, Plan { nprobe, rerank, least }, accepts, vectors).into_iter().map(Some).collect()
+        let plan = Plan { nprobe, rerank, least };
+        let found = if ask.is_matched && scan > way.cost(0.0) {
+            let masks = Masks::new(lists, accepts);
+            let (masked, packed) = (way.cost(masks.reach()), way.packed(ask.matching, queries.len()));
+            if scan <= masked.min(packed) {
+                return none;
+            } else if packed < masked {
+                lists.search_packed(queries, rerank, &Packed::new(lists, &masks), vectors)
+            } else {
+                lists.search(queries, plan, &masks, vectors)
+            }
+        } else if scan <= way.cost((ask.points * ENTRIES) as f32) {
+            return none;
+        } else {
+            lists.search(queries, plan, &Asked(accepts), vectors)
+        };
+        found.into_iter().map(Some).collect()
     }
 
     fn sift(&self, ask: &Ask<'_>, nodes: &mut Vec<u32>, space: Space) {

@@ -4,14 +4,15 @@ use crate::config::Metric;
 use crate::kernels::columns::ROWS;
 use crate::kernels::fast_scan::BLOCK_POINTS;
 use crate::kernels::prefetch;
-use crate::near::{Near, keep_least, nth_least, rank};
+use crate::near::{Near, keep_least, nth_least, rank, smallest};
 use crate::space::Space;
 use crate::structure::Vectors;
 
 use super::coarse::Distances;
 use super::lists::Lists;
+use super::masks::Condition;
 use super::reservoir::Reservoir;
-use super::table::Table;
+use super::table::{Table, far_if_nan};
 
 /// Blocks asked for before the one that is scanned, over the borders of lists. Asked for list by list they come in a rush that the
 /// processor has to wait for.
@@ -39,21 +40,21 @@ pub(crate) struct Plan {
 
 impl Lists {
     /// The nearest nodes of each query, with their true distances.
-    pub fn search(
+    pub(super) fn search(
         &self,
         queries: &[&[f32]],
         plan: Plan,
-        accepts: impl Fn(u32) -> bool,
+        condition: &impl Condition,
         vectors: Vectors<'_>,
     ) -> Vec<Vec<Near>> {
-        queries.chunks(TOGETHER).flat_map(|queries| self.search_together(queries, plan, &accepts, vectors)).collect()
+        queries.chunks(TOGETHER).flat_map(|queries| self.search_together(queries, plan, condition, vectors)).collect()
     }
 
     fn search_together(
         &self,
         queries: &[&[f32]],
         Plan { nprobe, rerank, least }: Plan,
-        accepts: &impl Fn(u32) -> bool,
+        condition: &impl Condition,
         vectors: Vectors<'_>,
     ) -> Vec<Vec<Near>> {
         let space = vectors.space;
@@ -63,18 +64,19 @@ impl Lists {
             .zip(queries)
             .map(|(nth, query)| {
                 let table = Table::new(&self.codebook, query, space.metric());
-                let mut scan = Scan { lists: self, query, table, space, accepts, found: Reservoir::new(rerank) };
-                let order = self.order(query, nprobe, space);
+                let mut scan = Scan { lists: self, query, table, space, condition, found: Reservoir::new(rerank) };
+                let order = self.order(query, nprobe, apart, space);
                 scan.look(&order[..apart], usize::MAX);
-                probes.extend(order[apart..].iter().map(|near| (near.id(), nth)));
+                let lists = order[apart..].iter().map(|near| near.id());
+                probes.extend(lists.filter(|list| condition.may_hold(*list as usize)).map(|list| (list, nth)));
                 scan
             })
             .collect();
-        probes.sort_unstable();
-        self.look_together(&probes, &mut scans);
+        self.look_together(&self.by_list(&probes), condition, &mut scans);
         let end = |mut scan: Scan<'_, _>| {
             if scan.found.len() < least {
-                scan.look(&self.order(scan.query, self.coarse.len(), space)[nprobe..], least);
+                let nlist = self.coarse.len();
+                scan.look(&self.order(scan.query, nlist, nlist, space)[nprobe..], least);
             }
             let mut nears = scan.found.into_nearest();
             nears.sort_unstable_by_key(|near| near.id());
@@ -85,10 +87,27 @@ impl Lists {
         scans.into_iter().map(end).collect()
     }
 
+    /// Lists and who looks at them, list by list.
+    fn by_list(&self, probes: &[(u32, u32)]) -> Vec<(u32, u32)> {
+        let mut ends = vec![0_u32; self.coarse.len()];
+        probes.iter().for_each(|(list, _)| ends[*list as usize] += 1);
+        let mut end = 0;
+        for next in &mut ends {
+            end += std::mem::replace(next, end);
+        }
+        let mut sorted = vec![(0, 0); probes.len()];
+        for probe in probes {
+            let at = &mut ends[probe.0 as usize];
+            sorted[*at as usize] = *probe;
+            *at += 1;
+        }
+        sorted
+    }
+
     /// Scans lists for queries: those of one list stand one behind the other, so that its blocks come from memory once.
-    fn look_together<F: Fn(u32) -> bool>(&self, probes: &[(u32, u32)], scans: &mut [Scan<'_, F>]) {
+    fn look_together<C: Condition>(&self, probes: &[(u32, u32)], condition: &C, scans: &mut [Scan<'_, C>]) {
         let same_list = |(a, _): &(u32, u32), (b, _): &(u32, u32)| a == b;
-        let blocks = |probes: &[(u32, u32)]| self.lists[probes[0].0 as usize].blocks(self.codebook.padded());
+        let blocks = |probes: &[(u32, u32)]| self.blocks(probes[0].0 as usize, condition);
         let mut ahead = probes.chunk_by(same_list).flat_map(blocks);
         ahead.by_ref().take(BLOCKS_AHEAD).for_each(prefetch);
         let mut before = None;
@@ -126,18 +145,26 @@ impl Lists {
                 self.coarse.squared_distances(query, space.kernels(), &mut distances);
             }
         }
-        for distance in &mut distances.by_list {
-            *distance = if distance.is_nan() { f32::INFINITY } else { *distance };
-        }
+        distances.by_list.iter_mut().for_each(|distance| *distance = far_if_nan(*distance));
         distances
     }
 
-    /// The `count` lists with the nearest centroids, about, in order.
-    fn order(&self, query: &[f32], count: usize, space: Space) -> Vec<Near> {
+    /// By list: what the entries there have alike in their distances, about, and `least` of the table.
+    pub(super) fn bases(&self, query: &[f32], least: f32, space: Space) -> Vec<f32> {
+        if space.metric() == Metric::Manhattan {
+            return vec![least; self.coarse.len()];
+        }
+        let mut bases = self.distances(query, space).by_list;
+        bases.iter_mut().for_each(|base| *base += least);
+        bases
+    }
+
+    /// The `count` lists with the nearest centroids, about; the `first` of them in order, before the others.
+    fn order(&self, query: &[f32], count: usize, first: usize, space: Space) -> Vec<Near> {
         let distances = self.distances(query, space);
         // As many groups as lists are wanted have one no farther than `bound`, so no list beyond it is wanted.
         let groups = distances.by_list.chunks(ROWS);
-        let least: Vec<f32> = groups.clone().map(|group| group.iter().copied().fold(f32::INFINITY, f32::min)).collect();
+        let least: Vec<f32> = groups.clone().map(smallest).collect();
         let bound = if count < least.len() {
             let mut sorted = least.clone();
             *sorted.select_nth_unstable_by(count - 1, f32::total_cmp).1
@@ -152,27 +179,35 @@ impl Lists {
                 }
             }
         }
-        order.sort_unstable();
-        order.truncate(count);
+        if count < order.len() {
+            order.select_nth_unstable(count);
+            order.truncate(count);
+        }
+        if first < order.len() {
+            order.select_nth_unstable(first);
+        }
+        let first = first.min(order.len());
+        order[..first].sort_unstable();
         order
     }
 }
 
 /// A query on its way through the lists.
-struct Scan<'a, F> {
+struct Scan<'a, C> {
     lists: &'a Lists,
     query: &'a [f32],
     table: Table,
     space: Space,
-    accepts: &'a F,
+    condition: &'a C,
     found: Reservoir,
 }
 
-impl<F: Fn(u32) -> bool> Scan<'_, F> {
+impl<C: Condition> Scan<'_, C> {
     /// Scans lists until there are `least` entries.
     fn look(&mut self, order: &[Near], least: usize) {
         let lists = self.lists;
-        let mut ahead = order.iter().flat_map(|near| lists.lists[near.id() as usize].blocks(lists.codebook.padded()));
+        let condition = self.condition;
+        let mut ahead = order.iter().flat_map(|near| lists.blocks(near.id() as usize, condition));
         ahead.by_ref().take(BLOCKS_AHEAD).for_each(prefetch);
         for (done, near) in order.iter().enumerate() {
             if self.found.len() >= least {
@@ -187,23 +222,27 @@ impl<F: Fn(u32) -> bool> Scan<'_, F> {
     }
 
     fn scan(&mut self, list: usize, mut scanned: impl FnMut()) {
-        let Self { lists, query, table, space, accepts, found } = self;
+        if !self.condition.may_hold(list) {
+            return;
+        }
+        let Self { lists, query, table, space, condition, found } = self;
         let centroid = match space.metric() {
             Metric::Manhattan => 0.0,
             Metric::Cosine | Metric::Dot | Metric::Euclid => space.distance(query, lists.coarse.row(list)),
         };
         let base = table.least + centroid;
-        let (list, padded) = (&lists.lists[list], lists.codebook.padded());
+        let (at, padded) = (list, lists.codebook.padded());
+        let list = &lists.lists[list];
         let fast_scan = space.kernels().fast_scan;
         let mut sums = [0; BLOCK_POINTS];
         for (block, codes) in list.blocks(padded).enumerate() {
-            scanned();
-            let limit = (found.worst() - base - list.least_bias(block)) / table.step;
-            if limit < 0.0 {
+            let mask = condition.mask(at, block);
+            if mask == 0 {
                 continue;
             }
-            // Saturates; an infinite worst admits all.
-            let mut met = fast_scan(codes, &table.bytes, limit as u16, &mut sums);
+            scanned();
+            let Some(limit) = table.limit(found.worst(), base + list.least_bias(block)) else { continue };
+            let mut met = fast_scan(codes, &table.bytes, limit, &mut sums) & mask;
             let first = block * BLOCK_POINTS;
             let points = list.len() - first;
             if points < BLOCK_POINTS {
@@ -213,9 +252,9 @@ impl<F: Fn(u32) -> bool> Scan<'_, F> {
                 let i = met.trailing_zeros() as usize;
                 met &= met - 1;
                 let node = list.nodes()[first + i];
-                let distance = base + table.step * f32::from(sums[i]) + list.bias(first + i);
-                if distance <= found.worst() && accepts(node) {
-                    found.push(Near::new(if distance.is_nan() { f32::INFINITY } else { distance }, node));
+                let distance = far_if_nan(base + table.step * f32::from(sums[i]) + list.bias(first + i).unwrap_or(0.0));
+                if distance <= found.worst() && condition.accepts(node) {
+                    found.push(Near::new(distance, node));
                 }
             }
         }

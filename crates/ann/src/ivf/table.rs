@@ -41,4 +41,18 @@ impl Table {
         // Half a step for each part is what rounding down takes away on average.
         Self { bytes, least: least + 0.5 * step * distances.len() as f32, step }
     }
+    /// The largest sum of bytes that may belong to a distance of `worst`, where `base` is what it is without them: any, where numbers
+    /// overflow. None if there is no such sum.
+    #[inline]
+    pub fn limit(&self, worst: f32, base: f32) -> Option<u16> {
+        let limit = (worst - base) / self.step;
+        // Saturates.
+        if limit.is_nan() { Some(u16::MAX) } else { (limit >= 0.0).then_some(limit as u16) }
+    }
+}
+
+/// A distance, or what is farther than all others where it overflowed.
+#[inline]
+pub(super) fn far_if_nan(distance: f32) -> f32 {
+    if distance.is_nan() { f32::INFINITY } else { distance }
 }

@@ -1,3 +1,5 @@
+mod filtered;
+
 use super::*;
 use crate::config::Metric;
 use crate::kernels::InstructionSet;
@@ -28,7 +30,7 @@ fn a_list_gives_back_the_codes_it_was_given() {
         assert_eq!(list.blocks(padded).count(), model.len().div_ceil(32));
     }
     for (at, (node, codes)) in model.iter().enumerate() {
-        assert_eq!((list.nodes()[at], list.bias(at)), (*node, *node as f32));
+        assert_eq!((list.nodes()[at], list.bias(at)), (*node, Some(*node as f32)));
         assert_eq!((0..parts).map(|part| list.code(at, part, padded)).collect::<Vec<_>>(), *codes);
         assert!(list.least_bias(at / 32) <= *node as f32);
     }
@@ -249,8 +251,16 @@ fn few_are_all_compared() {
     let way = |matching: usize, nprobe: usize| {
         let params = SearchParams { nprobe: Some(nprobe), ..SearchParams::default() };
         let query = vec![0.0; dim];
-        let ask =
-            Ask { query: &query, k: 10, params: &params, points: 100_000, matching, is_filtered: true, without: None };
+        let ask = Ask {
+            query: &query,
+            k: 10,
+            params: &params,
+            points: 100_000,
+            matching,
+            is_filtered: true,
+            is_matched: false,
+            without: None,
+        };
         Way::new(&lists, &ask).sifted(matching)
     };
     assert_eq!(way(300, 8), None, "looking for the nearest lists takes longer");

@@ -66,6 +66,7 @@ impl<S: Structure> Queued<S> {
                     points,
                     matching: points,
                     is_filtered: false,
+                    is_matched: false,
                     without: drawing.without(),
                 };
                 let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);

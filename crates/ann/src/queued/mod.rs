@@ -5,6 +5,7 @@
 
 mod draw;
 mod marks;
+mod matches;
 mod search;
 mod task;
 

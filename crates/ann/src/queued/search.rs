@@ -33,11 +33,17 @@ impl<S: Structure> Queued<S> {
             rerank: params.rerank.or(S::with_effort(effort, k).rerank),
             ..S::with_effort(effort, k)
         });
-        let accepts =
-            |node: u32| self.is_visible(node) && filter.is_none_or(|filter| filter.accepts(self.points.slot_of(node)));
         let points = self.points.len();
-        let matching = filter.map_or(points, |filter| filter.expected().min(points));
-        let ask = Ask { query, k, params, points, matching, is_filtered: filter.is_some(), without: None };
+        let expected = filter.map_or(points, |filter| filter.expected().min(points));
+        let are_compared = params.exact || expected <= FEW;
+        let matches = if are_compared { None } else { self.matches(filter, queries.len()) };
+        let accepts = |node: u32| match &matches {
+            Some(matches) => matches.has(node),
+            None => self.is_visible(node) && filter.is_none_or(|filter| filter.accepts(self.points.slot_of(node))),
+        };
+        let matching = matches.as_ref().map_or(expected, |matches| matches.nodes.len());
+        let (is_filtered, is_matched) = (filter.is_some(), matches.is_some());
+        let ask = Ask { query, k, params, points, matching, is_filtered, is_matched, without: None };
         let vectors = Vectors { rows: &self.points.vectors, space };
         let find = |queries: &[&[f32]]| {
             if params.exact {
@@ -53,10 +59,14 @@ impl<S: Structure> Queued<S> {
                 Some(found) => {
                     found.into_iter().for_each(|near| self.points.offer(near.distance(), near.id(), &mut nearest))
                 }
-                None if params.exact || matching <= FEW => {
+                None if are_compared => {
                     self.points.scan(&space, query, filter, |node| self.is_visible(node), &mut nearest);
                 }
-                None => self.scan(&Ask { query, ..ask }, filter, vectors, &mut nearest),
+                None => {
+                    let known = matches.as_ref().map(|matches| matches.nodes.clone());
+                    let nodes = known.unwrap_or_else(|| self.matching_nodes(filter));
+                    self.scan(&Ask { query, ..ask }, nodes, vectors, &mut nearest);
+                }
             }
             space.hits(nearest.into_sorted())
         };
@@ -64,14 +74,9 @@ impl<S: Structure> Queued<S> {
         together.flat_map(|queries| queries.iter().zip(find(queries)).map(answer)).collect()
     }
 
-    /// Compares with every point that matches: by codes, and the nearest by their vectors.
-    fn scan(&self, ask: &Ask<'_>, filter: Option<&Filter<'_>>, vectors: Vectors<'_>, nearest: &mut Nearest) {
+    /// Compares with every node that matches: by codes, and the nearest by their vectors.
+    fn scan(&self, ask: &Ask<'_>, mut nodes: Vec<u32>, vectors: Vectors<'_>, nearest: &mut Nearest) {
         let Ask { query, k, .. } = *ask;
-        let mut nodes = Vec::with_capacity(ask.matching);
-        self.points.each(filter, |_, node| nodes.push(node));
-        if self.hidden() > 0 {
-            nodes.retain(|node| self.is_visible(*node));
-        }
         let Some(codes) = self.structure.codes() else {
             self.structure.sift(ask, &mut nodes, vectors.space);
             return vectors.each(query, &nodes, |distance, node| self.points.offer(distance, node, nearest));

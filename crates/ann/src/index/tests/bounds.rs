@@ -86,18 +86,22 @@ fn answers_are_not_short_where_numbers_overflow() {
     for (kind, profile) in SUBJECTS {
         for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
             let mut index = Index::new(Config { profile, seed: 1, ..Config::new(dim, metric, kind) }).expect("valid");
-            for slot in 0..1_500_u32 {
+            for slot in 0..2_500_u32 {
                 let number = [3e38, -3e38, 1e30, 1.0, 0.0, 1e-30][slot as usize % 6];
                 let vector: Vec<f32> = (0..dim as u32).map(|i| number * (1.0 - (slot ^ i) as f32 * 1e-4)).collect();
                 index.upsert(slot, &vector).expect("finite");
             }
             index.merge_all(1, |_| ());
             for number in [3e38, -1e30, 1.0, 0.0] {
-                for filter in [None, Some(Filter::slots((0..1_400).collect::<Vec<_>>()))] {
-                    for ef in [10, 300] {
-                        let ask = SearchParams { ef: Some(ef), ..SearchParams::default() };
-                        let hits = index.search(&vec![number; dim], 10, &ask, filter.as_ref()).expect("valid");
-                        assert_eq!(hits.len(), 10, "{kind:?}, {profile:?}, {metric:?}, {number:e}, ef {ef}");
+                for filter in [None, Some(Filter::slots((0..2_400).collect::<Vec<_>>()))] {
+                    for effort in [10, 300] {
+                        let ask = SearchParams { ef: Some(effort), nprobe: Some(effort), ..SearchParams::default() };
+                        let query = vec![number; dim];
+                        for queries in [1, 50] {
+                            let hits = index.search_batch(&vec![&query[..]; queries], 10, &ask, filter.as_ref());
+                            let are_there = hits.expect("valid").iter().all(|hits| hits.len() == 10);
+                            assert!(are_there, "{kind:?}, {profile:?}, {metric:?}, {number:e}, {queries} of {effort}");
+                        }
                     }
                 }
             }

@@ -1,0 +1,107 @@
+//! Which entries of the lists are accepted.
+
+use std::iter;
+
+use crate::kernels::fast_scan::BLOCK_POINTS;
+
+use super::lists::Lists;
+
+/// A condition on entries.
+pub(super) trait Condition {
+    /// Whether a list may hold one who is accepted.
+    fn may_hold(&self, list: usize) -> bool;
+
+    /// Who of a block of a list may be accepted, point `i` as bit `i`.
+    fn mask(&self, list: usize, block: usize) -> u32;
+
+    /// Whether one of those is.
+    fn accepts(&self, node: u32) -> bool;
+}
+
+/// Nodes are asked for one by one, as they are met.
+pub(super) struct Asked<F>(pub F);
+
+impl<F: Fn(u32) -> bool> Condition for Asked<F> {
+    #[inline]
+    fn may_hold(&self, _: usize) -> bool {
+        true
+    }
+
+    #[inline]
+    fn mask(&self, _: usize, _: usize) -> u32 {
+        u32::MAX
+    }
+
+    #[inline]
+    fn accepts(&self, node: u32) -> bool {
+        self.0(node)
+    }
+}
+
+/// Marks a list that holds none.
+const NONE: u32 = u32::MAX;
+
+/// All that are accepted, found once for many queries: a bit for each entry of the lists that hold one.
+pub(super) struct Masks {
+    /// By list: where its blocks begin.
+    starts: Vec<u32>,
+    /// By block.
+    words: Vec<u32>,
+}
+
+impl Masks {
+    pub fn new(lists: &Lists, accepts: impl Fn(u32) -> bool) -> Self {
+        let mut masks = Self { starts: Vec::with_capacity(lists.lists.len()), words: Vec::new() };
+        let mask = |nodes: &[u32]| (0..).zip(nodes).fold(0, |mask, (i, node)| mask | u32::from(accepts(*node)) << i);
+        for list in lists.lists.iter() {
+            let start = masks.words.len();
+            masks.words.extend(list.nodes().chunks(BLOCK_POINTS).map(mask));
+            let holds = masks.words[start..].iter().any(|mask| *mask != 0);
+            masks.starts.push(if holds { start as u32 } else { NONE });
+            masks.words.truncate(if holds { masks.words.len() } else { start });
+        }
+        masks
+    }
+
+    /// Who of a list is accepted: places there.
+    pub fn entries(&self, list: usize, len: usize) -> impl Iterator<Item = usize> {
+        let of_block = move |block| {
+            let mask = self.mask(list, block);
+            let bits =
+                iter::successors(Some(mask), |mask| Some(mask & mask.wrapping_sub(1))).take_while(|mask| *mask != 0);
+            bits.map(move |mask| block * BLOCK_POINTS + mask.trailing_zeros() as usize)
+        };
+        (0..len.div_ceil(BLOCK_POINTS)).flat_map(of_block)
+    }
+
+    /// How many codes are in the blocks that hold one who is accepted, at most.
+    pub fn reach(&self) -> f32 {
+        (self.words.iter().filter(|mask| **mask != 0).count() * BLOCK_POINTS) as f32
+    }
+}
+
+impl Condition for Masks {
+    #[inline]
+    fn may_hold(&self, list: usize) -> bool {
+        self.starts[list] != NONE
+    }
+
+    #[inline]
+    fn mask(&self, list: usize, block: usize) -> u32 {
+        self.words.get(self.starts[list] as usize + block).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    fn accepts(&self, _: u32) -> bool {
+        true
+    }
+}
+
+impl Lists {
+    /// The blocks of a list that hold one who may be accepted.
+    #[inline]
+    pub(super) fn blocks(&self, list: usize, condition: &impl Condition) -> impl Iterator<Item = &[u8]> {
+        let blocks = self.lists[list].blocks(self.codebook.padded()).enumerate();
+        blocks.filter(move |(block, _)| condition.mask(list, *block) != 0).map(|(_, codes)| codes)
+    }
+}
