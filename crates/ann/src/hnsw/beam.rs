@@ -14,7 +14,7 @@ use super::patience::Patience;
 use super::pool::Pool;
 
 /// Links that are not accepted, and are looked behind, at most: more cost more than what they find is worth.
-const BRIDGES: usize = 8;
+pub(super) const BRIDGES: usize = 8;
 
 /// Accepted nodes that should have been met before it is believed that there are hardly any around; then a walk gives up if
 /// less than one in so many was.

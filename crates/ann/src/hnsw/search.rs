@@ -6,7 +6,7 @@ use crate::near::Near;
 use crate::structure::{Ask, Vectors};
 
 use super::Hnsw;
-use super::beam::{Scratch, Walked};
+use super::beam::{BRIDGES, Scratch, Walked};
 use super::measure::Target;
 use super::neighbours::Neighbours;
 use super::patience::Patience;
@@ -23,10 +23,14 @@ const BEHIND: usize = 384;
 const SEEDS: usize = 16;
 /// Nodes that are asked for each of them.
 const ASKED_A_SEED: usize = 64;
+/// The same where those that match must hang together: if fewer do than that, they are not.
+const ASKED_WITHIN: usize = 16;
 /// Share of the points, one in so many, from which on a walk may take them all in and leave out what does not match at its end.
 const COMMON: usize = 4;
 /// Floor from which a walk by rows begins on the lowest: a row judges more nodes than a step of the floor between does.
 const LANDING: usize = 2;
+/// How much wider a beam is where only what matches leads on: some ways are missing.
+const WIDER: usize = 3;
 /// Widest beam that is kept as a sorted list: beyond, moving its entries would cost more than a heap does.
 const WIDEST_POOL: usize = 1_024;
 
@@ -42,6 +46,16 @@ impl Lent {
         lock().push(scratch);
         found
     }
+}
+
+/// How a walk by rows goes.
+struct Course {
+    /// Nodes that it begins at.
+    from: Vec<Near>,
+    /// Of the nodes that were met, the nearest that are followed.
+    places: usize,
+    /// What [`Patience`] is for.
+    patience: usize,
 }
 
 /// What a walk came to.
@@ -82,13 +96,21 @@ impl Hnsw {
         }
         self.scratches.with(|scratch| {
             self.measure(vectors).aim_at_vector(ask.query, &mut scratch.target);
-            let is_common = matching.saturating_mul(COMMON) >= points;
-            (is_common && ask.spread(ef) <= WIDEST_POOL)
-                .then(|| match &self.neighbours {
-                    Some(rows) => self.walk_rows(rows, ask, ef, &accepts, vectors, scratch),
-                    None => self.walk_links(ask, ef, &accepts, vectors, scratch),
+            let is_common = matching.saturating_mul(COMMON) >= points && ask.spread(ef) <= WIDEST_POOL;
+            let is_enough = |walk: &Walk| walk.found.len() >= k.min(points);
+            if let Some(rows) = &self.neighbours {
+                rows.aim(scratch.target.rotated(), vectors.space.kernels(), &mut scratch.signs);
+                scratch.shortlist.reset(0, vectors.space.kernels());
+            }
+            let walk = is_common.then(|| match &self.neighbours {
+                Some(rows) => self.walk_anywhere(rows, ask, ef, &accepts, vectors, scratch),
+                None => self.walk_links(ask, ef, &accepts, vectors, scratch),
+            });
+            walk.filter(|walk| is_enough(walk) && !(ask.is_filtered && walk.is_elsewhere(ask)))
+                .or_else(|| {
+                    let rows = self.neighbours.as_ref()?;
+                    self.walk_within(rows, ask, ef, &accepts, vectors, scratch).filter(is_enough)
                 })
-                .filter(|walk| walk.found.len() >= k.min(points) && !(ask.is_filtered && walk.is_elsewhere(ask)))
                 .map(|walk| walk.found)
                 .or_else(|| self.walk_accepted(ask, ef, &accepts, vectors, scratch))
         })
@@ -118,30 +140,76 @@ impl Hnsw {
     }
 
     /// As [`Self::walk_links`], by estimates of all links of a node at once; the nodes it follows are measured.
-    fn walk_rows(
+    fn walk_anywhere(
         &self,
-        neighbours: &Neighbours,
+        rows: &Neighbours,
         ask: &Ask<'_>,
         ef: usize,
         accepts: &impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
     ) -> Walk {
+        let from = self.graph.land(&scratch.target, LANDING, self.measure(vectors));
+        // What does not match is no news, and no lack of them.
+        let course = Course { from: from.into_iter().collect(), places: ask.spread(ef), patience: ef };
+        self.walk_rows(rows, ask, course, |_| true, accepts, vectors, scratch)
+    }
+
+    /// Walks over those that match alone, and bridges between them; from those that were found, where a walk found that most are
+    /// elsewhere. None where its beam would be too wide, or too few match.
+    fn walk_within(
+        &self,
+        rows: &Neighbours,
+        ask: &Ask<'_>,
+        ef: usize,
+        accepts: &impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Walk> {
+        let places = ef.saturating_mul(WIDER);
+        if places > WIDEST_POOL {
+            return None;
+        }
+        let seeds = self.seeds(ASKED_WITHIN, accepts);
+        if seeds.len() < SEEDS {
+            return None;
+        }
+        let measure = self.measure(vectors);
+        let mut from: Vec<Near> = scratch.shortlist.nears().collect();
+        if from.is_empty() {
+            from.extend(self.graph.land(&scratch.target, LANDING, measure));
+            from.extend(seeds.into_iter().map(|node| measure.near(&scratch.target, node)));
+        }
+        let course = Course { from, places, patience: places };
+        Some(self.walk_rows(rows, ask, course, accepts, accepts, vectors, scratch))
+    }
+
+    /// Follows the nearest of the nodes that may be walked over.
+    #[expect(clippy::too_many_arguments, reason = "two walks that differ in three of them")]
+    #[inline]
+    fn walk_rows(
+        &self,
+        neighbours: &Neighbours,
+        ask: &Ask<'_>,
+        Course { from, places, patience }: Course,
+        leads: impl Fn(u32) -> bool,
+        accepts: impl Fn(u32) -> bool,
+        vectors: Vectors<'_>,
+        scratch: &mut Scratch,
+    ) -> Walk {
         let measure = self.measure(vectors);
         let Scratch { target, signs, pool, shortlist, seen, .. } = scratch;
         let kernels = vectors.space.kernels();
-        neighbours.aim(target.rotated(), kernels, signs);
         seen.reset(self.graph.nodes());
         ask.without.iter().for_each(|without| _ = seen.see(without.node));
-        let places = ask.spread(ef);
         pool.reset(places, kernels);
-        // What does not match is no news, and no lack of them.
-        let mut patience = Patience::new(ask.k, ef);
+        let mut patience = Patience::new(ask.k, patience);
         // A walk measures little more than it has places.
         let measured = places.saturating_mul(2).max(ask.k);
         shortlist.reset(self.shortlist(ask).max(patience.head()).min(measured), kernels);
+        let mut bridges: Vec<Near> = Vec::new();
         let (mut looked, mut met, mut ahead) = (0, 0, u32::MAX);
-        self.graph.land(target, LANDING, measure).into_iter().for_each(|near| _ = pool.offer(near));
+        from.into_iter().for_each(|near| _ = pool.offer(near));
         while let Some((_, near)) = pool.follow() {
             if !seen.see(near.id()) {
                 continue;
@@ -164,10 +232,24 @@ impl Hnsw {
             }
             let worst = pool.worst();
             neighbours.judge(near.id(), here.distance(), worst, signs, kernels, |node, estimate| {
-                if !seen.has(node) {
+                if seen.has(node) {
+                    return;
+                }
+                if leads(node) {
                     pool.offer(Near::new(estimate, node));
+                } else if bridges.len() < BRIDGES {
+                    neighbours.prefetch(node);
+                    bridges.push(Near::new(estimate, node));
                 }
             });
+            for bridge in bridges.drain(..) {
+                seen.see(bridge.id());
+                neighbours.judge(bridge.id(), bridge.distance(), pool.worst(), signs, kernels, |node, estimate| {
+                    if !seen.has(node) && leads(node) {
+                        pool.offer(Near::new(estimate, node));
+                    }
+                });
+            }
             let detours = ask.without.into_iter().flat_map(|without| without.detours_of(near.id()));
             detours.filter(|to| !seen.has(**to)).for_each(|to| _ = pool.offer(measure.near(target, *to)));
         }
@@ -195,7 +277,7 @@ impl Hnsw {
             Walked::TooFar => return None,
             Walked::Elsewhere if ask.matching <= ef.saturating_mul(BEHIND) => return None,
             Walked::Elsewhere => {
-                let mut from = self.seeds(accepts);
+                let mut from = self.seeds(ASKED_A_SEED, accepts);
                 from.push(landed.id());
                 let is_complete = self.graph.scout_accepted(&from, (ef, ask.matching), accepts, measure, scratch);
                 let found: Vec<Near> = scratch.pool.nears().collect();
@@ -205,12 +287,12 @@ impl Hnsw {
         Some(self.compare_again(found, ask, &scratch.target, vectors))
     }
 
-    /// Some accepted nodes, from all over the table.
-    fn seeds(&self, accepts: &impl Fn(u32) -> bool) -> Vec<u32> {
+    /// Some accepted nodes, from all over the table, where `asked` nodes for each hold so many.
+    fn seeds(&self, asked: usize, accepts: &impl Fn(u32) -> bool) -> Vec<u32> {
         let nodes = self.graph.nodes();
         // Multiples of an odd number, below a power of two, come to all numbers below it.
         let (mask, mut at) = (nodes.next_power_of_two() - 1, 0_u32);
-        let asked = (0..SEEDS * ASKED_A_SEED).map(|_| {
+        let asked = (0..SEEDS * asked).map(|_| {
             at = at.wrapping_add(0x9e37_79b1) & mask;
             at
         });
