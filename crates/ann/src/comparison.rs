@@ -1,7 +1,7 @@
 //! A query compared with single nodes by their codes.
 
-use crate::codes::{Codes, Query, SignQuery};
-use crate::near::{Near, distance, keep_least, nth_least, rank, reach};
+use crate::codes::{Codes, Lot, Query, SignQuery};
+use crate::near::{Near, Nearest, distance, keep_least, nth_least, rank, reach};
 use crate::space::Space;
 
 /// Codes asked for before the one that is compared.
@@ -44,6 +44,11 @@ impl<'a> Comparison<'a> {
             nodes.get(at + CODES_AHEAD).into_iter().for_each(|next| self.codes.prefetch(*next));
             meet(Near::new(self.codes.distance(&self.query, *node, self.space), *node));
         }
+    }
+
+    /// Offers those of a lot that may be among the nearest.
+    pub fn offer(&self, lot: &mut Lot, nearest: &mut Nearest) {
+        self.codes.compare(&self.query, lot, nearest.worst(), self.space, |near| nearest.offer(near));
     }
 
     /// How many of the nearest are to be compared by their vectors for `k`, at most.

@@ -128,6 +128,11 @@ impl Nearest {
         Self { k, heap: BinaryHeap::with_capacity(k.min(ROOM)), worst }
     }
 
+    /// What is farther is not kept.
+    pub fn worst(&self) -> f32 {
+        self.worst
+    }
+
     /// Whether one at such a distance may be kept.
     #[inline]
     pub fn admits(&self, distance: f32) -> bool {

@@ -76,9 +76,27 @@ impl Bytes {
     #[inline]
     pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
         let record = self.rows.row(node);
-        let sum = (space.kernels().byte_dot)(record, &query.lines) - query.offset;
+        let sum = (space.kernels().byte_dot)(record, &query.lines);
         let (scale, square) = tail(record);
-        distance(query.scale * scale * sum as f32, query.square + square, space)
+        distance(self.product(query, scale, sum), query.square + square, space)
+    }
+
+    /// The inner product, by the sum of products of bytes.
+    #[inline]
+    pub fn product(&self, query: &Query, scale: f32, sum: i32) -> f32 {
+        query.scale * scale * (sum - query.offset) as f32
+    }
+
+    /// Bytes that [`Self::unpack`] writes.
+    pub fn unpacked(&self) -> usize {
+        self.width
+    }
+
+    /// Writes the bytes of a node in the order that a query has them in, and returns their scale and squared length.
+    pub fn unpack(&self, node: u32, out: &mut [u8]) -> (f32, f32) {
+        let record = self.rows.row(node);
+        out[..self.width].copy_from_slice(&bytes_of(record)[..self.width]);
+        tail(record)
     }
 
     #[inline]

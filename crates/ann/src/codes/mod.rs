@@ -3,9 +3,21 @@
 //! A code stands for whole numbers times a scale; so inner products are sums of whole numbers, equal on every instruction set,
 //! and a graph may be built by them. Nothing is learnt, so the first vector is encoded as the last one will be.
 //!
-//! - `rotation`: what is done to a vector first; `bytes`: 8 bits a number; `nibbles`: 4; `signs`: 1, beside either.
+//! - `rotation`: what is done to a vector first; `bytes`: 8 bits a number; `nibbles`: 4; `signs`: 1, beside either;
+//! - `lot`: codes of some nodes side by side.
+
+/// Calls what either kind of records has.
+macro_rules! records {
+    ($either:expr, $records:ident => $call:expr) => {
+        match $either {
+            Records::Bytes($records) => $call,
+            Records::Nibbles($records) => $call,
+        }
+    };
+}
 
 mod bytes;
+mod lot;
 mod nibbles;
 mod rotation;
 mod signs;
@@ -22,6 +34,7 @@ use crate::space::Space;
 
 use bytes::Bytes;
 pub(crate) use bytes::{convert, take_sign};
+pub(crate) use lot::Lot;
 use nibbles::Nibbles;
 use rotation::Rotation;
 pub(crate) use signs::SignQuery;
@@ -56,16 +69,6 @@ pub(crate) struct Query {
     square: f32,
     /// What all sums have too much.
     offset: i32,
-}
-
-/// Calls what either kind of records has.
-macro_rules! records {
-    ($either:expr, $records:ident => $call:expr) => {
-        match $either {
-            Records::Bytes($records) => $call,
-            Records::Nibbles($records) => $call,
-        }
-    };
 }
 
 impl Codes {

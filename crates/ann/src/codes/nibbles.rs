@@ -96,10 +96,15 @@ impl Nibbles {
         (query.scale, query.square) = (scale, (kernels.dot)(rotated, rotated));
     }
 
+    /// Lines of either half of a query.
+    fn half(&self) -> usize {
+        self.code_bytes().div_ceil(Line::BYTES)
+    }
+
     /// Lays numbers out as codes are read, from pieces of them: first all that low halves are multiplied with, then those of high
     /// halves; nothing where there is no number.
     fn fill(&self, query: &mut Query, piece: impl Fn(usize) -> ([i8; PIECE], [i8; PIECE])) {
-        let half = self.code_bytes().div_ceil(Line::BYTES);
+        let half = self.half();
         query.lines.clear();
         query.lines.resize(2 * half, Line::ZERO);
         let (low, high) = query.lines.split_at_mut(half);
@@ -125,9 +130,29 @@ impl Nibbles {
     #[inline]
     pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
         let (code, tail) = self.record(node);
-        let sum = 2 * (space.kernels().nibble_dot)(code, bytes_of(&query.lines)) - query.offset;
-        let product = query.scale * number(tail, 0) * (0.5 * sum as f32);
-        distance(product, query.square + number(tail, 1), space)
+        let sum = (space.kernels().nibble_dot)(code, bytes_of(&query.lines));
+        distance(self.product(query, number(tail, 0), sum), query.square + number(tail, 1), space)
+    }
+
+    /// The inner product, by the sum of products of half bytes.
+    #[inline]
+    pub fn product(&self, query: &Query, scale: f32, sum: i32) -> f32 {
+        query.scale * scale * (0.5 * (2 * sum - query.offset) as f32)
+    }
+
+    /// Bytes that [`Self::unpack`] writes.
+    pub fn unpacked(&self) -> usize {
+        2 * self.half() * Line::BYTES
+    }
+
+    /// Writes the half bytes of a node in the order that a query has them in, and returns their scale and squared length.
+    pub fn unpack(&self, node: u32, out: &mut [u8]) -> (f32, f32) {
+        let (code, tail) = self.record(node);
+        let (low, high) = out.split_at_mut(self.half() * Line::BYTES);
+        for ((byte, low), high) in code.iter().zip(low).zip(high) {
+            (*low, *high) = (byte & 15, byte >> 4);
+        }
+        (number(tail, 0), number(tail, 1))
     }
 
     #[inline]

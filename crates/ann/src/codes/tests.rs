@@ -114,3 +114,34 @@ fn errors_are_normal_and_as_large_as_is_told() {
         }
     }
 }
+
+/// Side by side or one by one: the same distances, whatever is left of a lot from others.
+#[test]
+fn lots_are_compared_as_single_nodes_are() {
+    for (dim, is_short) in [(33, false), (33, true), (129, false), (129, true), (384, true)] {
+        let mut rng = Rng::new(4);
+        let vectors: Vec<Vec<f32>> = (0..300).map(|_| (0..dim).map(|_| rng.normal()).collect()).collect();
+        for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
+            let kernels = set.kernels().expect("supported");
+            for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
+                let space = Space::new(metric, &kernels);
+                let mut codes = Codes::new(dim, 5, is_short);
+                (0..).zip(&vectors).for_each(|(node, vector)| codes.put(node, &codes.code_of(vector, &kernels)));
+                let (mut query, mut rotated, mut lot) = (Query::default(), Vec::new(), Lot::default());
+                codes.rotate(&vectors[7], &kernels, &mut rotated);
+                codes.aim(&rotated, &kernels, &mut query);
+                for len in [Lot::NODES, 1, 16, 17, 40] {
+                    let nodes: Vec<u32> = (0..len).map(|_| rng.below(300) as u32).collect();
+                    let near = |node: &u32| Near::new(codes.distance(&query, *node, space), *node);
+                    let mut right: Vec<Near> = nodes.iter().map(near).collect();
+                    let worst = right[len / 2].distance();
+                    right.retain(|near| near.distance() <= worst);
+                    codes.gather(&nodes, &mut lot);
+                    let mut found = Vec::new();
+                    codes.compare(&query, &mut lot, worst, space, |near| found.push(near));
+                    assert_eq!(found, right, "{dim}, {set:?}, {metric:?}, {len}");
+                }
+            }
+        }
+    }
+}

@@ -15,6 +15,8 @@ use super::patience::Patience;
 const COST_OF_A_PLACE: usize = 16;
 /// Points that a scan takes in, by sketches, in the time of a distance on a walk.
 const SKETCHED: usize = 3;
+/// The same where it is known who matches: codes are then compared with many queries at once.
+const TOGETHER: usize = 9;
 /// Share of the points, one in so many, below which too few of them are behind the links of a node for a walk to go on.
 const RARE: usize = 256;
 /// Points that a scan may take in for each place of a beam that would have to look behind links.
@@ -86,7 +88,8 @@ impl Hnsw {
         // A walk costs `ef` places, and so many times more as there are nodes for one that is accepted; a scan costs `matching`.
         let cost = ef.saturating_mul(COST_OF_A_PLACE);
         let is_scan_cheaper = if ask.is_filtered {
-            let walk = cost.saturating_mul(points).saturating_mul(SKETCHED) / matching.max(1);
+            let taken_in = if ask.is_matched { TOGETHER } else { SKETCHED };
+            let walk = cost.saturating_mul(points).saturating_mul(taken_in) / matching.max(1);
             matching <= walk || matching.saturating_mul(RARE) <= points
         } else {
             points <= cost

@@ -4,6 +4,7 @@ use crate::filter::Filter;
 use crate::structure::Structure;
 
 use super::Queued;
+use super::search::FEWEST_TOGETHER;
 
 /// Points that are looked at, for each query that then need not look for itself: some microseconds.
 const LOOKS_A_QUERY: usize = 8_192;
@@ -25,7 +26,7 @@ impl Matches {
 impl<S: Structure> Queued<S> {
     /// Who matches, if so many queries make it worth to find out.
     pub(super) fn matches(&self, filter: Option<&Filter<'_>>, queries: usize) -> Option<Matches> {
-        if self.points.len() > queries.saturating_mul(LOOKS_A_QUERY) || queries < 2 {
+        if queries < FEWEST_TOGETHER || self.points.len() > queries.saturating_mul(LOOKS_A_QUERY) {
             return None;
         }
         let nodes = self.matching_nodes(Some(filter?));

@@ -1,5 +1,6 @@
 //! What a query does: the queue, and the structure or a scan.
 
+use crate::codes::Lot;
 use crate::comparison::Comparison;
 use crate::filter::Filter;
 use crate::index::SearchParams;
@@ -14,6 +15,10 @@ const FEW: usize = 256;
 
 /// Points from which on a scan by codes begins with sketches of them.
 const MANY: usize = 512;
+
+/// Queries for which codes are brought together at once, at least, and at most: what they need stays in a core's cache.
+pub(super) const FEWEST_TOGETHER: usize = 32;
+const MOST_TOGETHER: usize = 512;
 
 impl<S: Structure> Queued<S> {
     /// The `k` nearest points of each query.
@@ -70,8 +75,44 @@ impl<S: Structure> Queued<S> {
             }
             space.hits(nearest.into_sorted())
         };
-        let together = queries.chunks(S::TOGETHER);
-        together.flat_map(|queries| queries.iter().zip(find(queries)).map(answer)).collect()
+        let mut found: Vec<Option<Vec<Near>>> = queries.chunks(S::TOGETHER).flat_map(find).collect();
+        if let Some(matches) = &matches {
+            self.scan_together(&ask, queries, &matches.nodes, vectors, &mut found);
+        }
+        queries.iter().zip(found).map(answer).collect()
+    }
+
+    /// As [`Self::scan`], all codes, for the queries of which nothing is found yet, if there are enough to bring codes together for.
+    fn scan_together(
+        &self,
+        ask: &Ask<'_>,
+        queries: &[&[f32]],
+        nodes: &[u32],
+        vectors: Vectors<'_>,
+        found: &mut [Option<Vec<Near>>],
+    ) {
+        let Some(codes) = self.structure.codes() else { return };
+        let mut missing: Vec<_> = queries.iter().zip(found).filter(|(_, found)| found.is_none()).collect();
+        if missing.len() < FEWEST_TOGETHER {
+            return;
+        }
+        let mut lot = Lot::default();
+        for missing in missing.chunks_mut(MOST_TOGETHER) {
+            let compare = |(query, _): &(&&[f32], _)| {
+                let comparison = Comparison::new(codes, query, vectors.space);
+                let shortlist = Nearest::new(ask.rerank(comparison.shortlist(ask.k)));
+                (comparison, shortlist)
+            };
+            let mut compared: Vec<_> = missing.iter().map(compare).collect();
+            for nodes in nodes.chunks(Lot::NODES) {
+                codes.gather(nodes, &mut lot);
+                compared.iter_mut().for_each(|(comparison, shortlist)| comparison.offer(&mut lot, shortlist));
+            }
+            for ((query, found), (comparison, shortlist)) in missing.iter_mut().zip(compared) {
+                let plausible = |sorted: &[Near]| comparison.plausible(sorted, ask.k);
+                **found = Some(Ask { query, ..*ask }.compare_again(shortlist.into_sorted(), plausible, vectors));
+            }
+        }
     }
 
     /// Compares with every node that matches: by codes, and the nearest by their vectors.
