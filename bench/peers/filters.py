@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,7 +27,8 @@ RULES = {"random": "spread evenly", "direction": "in one direction"}
 ABOUT = """Written by `make bench-filters` on {date}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}.
 
 Queries a second by one thread, all asked in one call for {neighbours} neighbours, at a recall of {recall} or more; how many that is
-beside none filtered; and the recall. The fastest setting is chosen on half of the queries and told by the other half."""
+beside none filtered; and the recall. The fastest setting is chosen on half of the queries and told by the other half. Ours is
+asked one by one too: then nothing is shared between queries with one filter."""
 
 
 class FilteredQdrantEdge(QdrantEdge):
@@ -61,6 +63,8 @@ def main():
         file = Path(KNOWN.get(name, name))
         with tempfile.TemporaryDirectory(prefix="meridian-filters-") as folder:
             rows, dim = prepare(file, args.n, Path(folder))
+            if rows * min(SHARES) <= NEIGHBOURS:
+                sys.exit(f"{rows:,} vectors: {min(SHARES):.1%} of them must be more than {NEIGHBOURS}")
             base, queries = np.load(Path(folder) / "base.npy"), np.load(Path(folder) / "queries.npy")
             found = {"ours": ours(args.meridian, Path(folder)), "theirs": theirs(base, queries, folder)}
         sets.append({"name": file.stem, "n": rows, "dim": dim} | found)
@@ -82,8 +86,8 @@ def ours(meridian, folder):
     index = folder / "index"
     files = [word for name in ("base", "queries") for word in (f"--{name}", folder / f"{name}.npy")]
     ask = [meridian, "bench", "ann", *files, "--truth", folder / "truth.ibin", "--recall", str(RECALL)]
-    ask += ["--batch", "1000", "--json"]
-    found = {}
+    ask += ["--json"]
+    found, alone = {}, {}
 
     def run(*more):
         lines = subprocess.run([*ask, *more], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
@@ -92,11 +96,12 @@ def ours(meridian, folder):
     built = run("--save", index)
     for share in (bar := tqdm([None, *SHARES], desc="ours")):
         bar.set_postfix_str(str(share))
-        for point in run("--open", index, *(["--filter", str(share)] if share else [])):
-            rule = point["filter"]["rule"] if share else None
-            found[rule, share] = (point["recall"], point["qps"])
+        for batch, points in (("1000", found), ("1", alone)):
+            for point in run("--batch", batch, "--open", index, *(["--filter", str(share)] if share else [])):
+                rule = point["filter"]["rule"] if share else None
+                points[rule, share] = (point["recall"], point["qps"])
     kind, profile = built[0]["index"], built[0]["profile"]
-    return {"about": f"`{kind}`, profile `{profile}`" if kind == "hnsw" else f"`{kind}`", "found": found}
+    return {"about": f"`{kind}`, profile `{profile}`" if kind == "hnsw" else f"`{kind}`", "found": found, "alone": alone}
 
 
 def theirs(base, queries, folder):
@@ -144,18 +149,21 @@ def page(sets):
     for one in sets:
         lines += ["", f"## {one['name']}: {one['n']:,} vectors of {one['dim']}", ""]
         lines += [f"Ours: {one['ours']['about']}. Peer: {one['theirs']['about']}.", ""]
-        lines += ["| filter | ours | | recall | qdrant-edge | | recall | ours beside it |"]
-        lines += ["|---|--:|--:|--:|--:|--:|--:|--:|"]
+        lines += ["| filter | ours | | recall | qdrant-edge | | recall | ours beside it | ours, one by one | | recall |"]
+        lines += ["|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
         for case in one["ours"]["found"]:
             rule, share = case
             name = f"{share * 100:g} %, {RULES[rule]}" if share else "none"
-            cells = []
-            for side in ("ours", "theirs"):
-                (hits, qps), (_, free) = one[side]["found"][case], one[side]["found"][None, None]
-                cells += [f"{qps:,.0f}", f"{qps / free:.2f}x", f"{hits:.3f}"]
-            ratio = one["ours"]["found"][case][1] / one["theirs"]["found"][case][1]
-            lines += [f"| {name} | {' | '.join(cells)} | {ratio:.1f}x |"]
+            ours, theirs = one["ours"], one["theirs"]["found"]
+            ratio = f"{ours['found'][case][1] / theirs[case][1]:.1f}x"
+            cells = [*told(ours["found"], case), *told(theirs, case), ratio, *told(ours["alone"], case)]
+            lines += [f"| {name} | {' | '.join(cells)} |"]
     return "\n".join(lines) + "\n"
+
+
+def told(found, case):
+    (hits, qps), (_, free) = found[case], found[None, None]
+    return f"{qps:,.0f}", f"{qps / free:.2f}x", f"{hits:.3f}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 use crate::codes::{Codes, Lot, Query, SignQuery};
 use crate::near::{Near, Nearest, distance, keep_least, nth_least, rank, reach};
 use crate::space::Space;
+use crate::structure::{Ask, Vectors};
 
 /// Codes asked for before the one that is compared.
 const CODES_AHEAD: usize = 8;
@@ -47,7 +48,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Offers those of a lot that may be among the nearest.
-    pub fn offer(&self, lot: &mut Lot, nearest: &mut Nearest) {
+    pub fn each_of(&self, lot: &mut Lot, nearest: &mut Nearest) {
         self.codes.compare(&self.query, lot, nearest.worst(), self.space, |near| nearest.offer(near));
     }
 
@@ -56,8 +57,9 @@ impl<'a> Comparison<'a> {
         self.codes.shortlist(k)
     }
 
-    /// Of nodes that were sorted, how many of the first may be among the `k` nearest.
-    pub fn plausible(&self, sorted: &[Near], k: usize) -> usize {
-        self.codes.plausible(&self.query, sorted, k, self.space)
+    /// Those that may be the nearest, by their vectors.
+    pub fn end(&self, ask: &Ask<'_>, shortlist: Nearest, vectors: Vectors<'_>) -> Vec<Near> {
+        let plausible = |sorted: &[Near]| self.codes.plausible(&self.query, sorted, ask.k, self.space);
+        ask.compare_again(shortlist.into_sorted(), plausible, vectors)
     }
 }

@@ -334,8 +334,8 @@ impl Index {
     }
 
     /// What [`Self::search`] finds for each of many queries, or nearer. IVF-PQ answers some hundreds faster than one by one: a list that
-    /// several of them look at is read from memory once. Where a filter is asked by one query for 8,192 points or more, who matches is
-    /// found once for all of them, and the codes of few who match are packed, so that every query can look at all of these.
+    /// several of them look at is read from memory once. From 32 queries on, and one for each 8,192 points (1,024 where the filter is a
+    /// predicate), it is found once for all who matches: several times as fast where few do.
     ///
     /// # Errors
     /// As [`Self::search`], with the place of the query.

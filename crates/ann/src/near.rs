@@ -82,6 +82,23 @@ pub(crate) fn smallest(distances: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| lesser(least, *x))
 }
 
+/// Which of some distances, 32 at most, are no farther than `worst`: number `i` as bit `i`.
+#[inline]
+pub(crate) fn within(distances: &[f32], worst: f32) -> u32 {
+    (0..).zip(distances).fold(0, |met, (i, distance)| met | u32::from(*distance <= worst) << i)
+}
+
+/// The places of the bits that are set.
+#[inline]
+pub(crate) fn places(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = bits.trailing_zeros() as usize;
+        let is_there = bits != 0;
+        bits &= bits.wrapping_sub(1);
+        is_there.then_some(place)
+    })
+}
+
 /// Ranks of which one is looked at to know about how large the least are.
 const SAMPLED: usize = 16;
 /// Ranks that are sorted for each that is wanted, and of the sample beyond: enough, but for ill luck.
@@ -126,6 +143,11 @@ impl Nearest {
     pub fn new(k: usize) -> Self {
         let worst = if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY };
         Self { k, heap: BinaryHeap::with_capacity(k.min(ROOM)), worst }
+    }
+
+    /// How many it keeps.
+    pub fn k(&self) -> usize {
+        self.k
     }
 
     /// What is farther is not kept.
@@ -189,6 +211,15 @@ mod tests {
         assert!(nearest.admits(2.0) && !nearest.admits(2.1), "who is as far as the last one may go before it");
         assert!(!Nearest::new(0).admits(0.0));
         assert_eq!(nearest.into_sorted().iter().map(|n| n.id()).collect::<Vec<_>>(), [2, 3, 9]);
+    }
+
+    #[test]
+    fn places_are_those_of_what_is_near() {
+        let distances = [3.0, f32::INFINITY, -1.0, 3.5, f32::NEG_INFINITY, 0.0];
+        assert_eq!(places(within(&distances, 3.0)).collect::<Vec<_>>(), [0, 2, 4, 5]);
+        assert_eq!(places(u32::MAX).collect::<Vec<_>>(), (0..32).collect::<Vec<_>>());
+        assert_eq!((places(0).count(), smallest(&distances[..4]), smallest(&[])), (0, -1.0, f32::INFINITY));
+        assert_eq!(smallest(&[[5.0; 9], [2.0; 9]].concat()), 2.0);
     }
 
     #[test]

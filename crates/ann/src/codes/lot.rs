@@ -2,7 +2,7 @@
 
 use crate::kernels::columns::{QUAD, ROWS};
 use crate::memory::{Line, bytes_of};
-use crate::near::Near;
+use crate::near::{Near, places, within};
 use crate::space::Space;
 
 use super::{Codes, Query, Records, distance};
@@ -64,11 +64,7 @@ impl Codes {
             };
             let distances: [f32; ROWS] =
                 std::array::from_fn(|i| distance(products[i], query.square + squares[i], space));
-            let near = |met, (i, distance): (u32, &f32)| met | u32::from(*distance <= worst) << i;
-            let mut met = (0..).zip(&distances).fold(0, near) & (u32::MAX >> (u32::BITS as usize - nodes.len()));
-            while met != 0 {
-                let i = met.trailing_zeros() as usize;
-                met &= met - 1;
+            for i in places(within(&distances[..nodes.len()], worst)) {
                 meet(Near::new(distances[i], nodes[i]));
             }
         }

@@ -19,6 +19,7 @@ use crate::kernels::estimates::{Column, Judged};
 use crate::kernels::fast_scan::{BLOCK_POINTS, LANE, PADDED};
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
+use crate::near::places;
 use crate::space::Space;
 
 /// Signs of a 4-bit code.
@@ -158,10 +159,7 @@ impl Neighbours {
             let (added, factors) = (column(bytes, 0), column(bytes, 1));
             (kernels.fast_scan)(&bytes[CODES..], &signs.table, 0, &mut sums);
             let judged = Judged { sums: &sums, above: signs.above, scale: signs.scale, added, factors, here, worst };
-            let mut near = (kernels.estimates)(judged, &mut estimates);
-            while near != 0 {
-                let i = near.trailing_zeros() as usize;
-                near &= near - 1;
+            for i in places((kernels.estimates)(judged, &mut estimates)) {
                 if ids[i] != u32::MAX {
                     meet(ids[i], estimates[i]);
                 }

@@ -1,8 +1,7 @@
 //! Which entries of the lists are accepted.
 
-use std::iter;
-
 use crate::kernels::fast_scan::BLOCK_POINTS;
+use crate::near::places;
 
 use super::lists::Lists;
 
@@ -65,12 +64,7 @@ impl Masks {
 
     /// Who of a list is accepted: places there.
     pub fn entries(&self, list: usize, len: usize) -> impl Iterator<Item = usize> {
-        let of_block = move |block| {
-            let mask = self.mask(list, block);
-            let bits =
-                iter::successors(Some(mask), |mask| Some(mask & mask.wrapping_sub(1))).take_while(|mask| *mask != 0);
-            bits.map(move |mask| block * BLOCK_POINTS + mask.trailing_zeros() as usize)
-        };
+        let of_block = move |block| places(self.mask(list, block)).map(move |i| block * BLOCK_POINTS + i);
         (0..len.div_ceil(BLOCK_POINTS)).flat_map(of_block)
     }
 

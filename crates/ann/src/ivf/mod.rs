@@ -2,7 +2,8 @@
 //!
 //! - `coarse`: the centroids of the lists; `list`, `lists`: who is filed where, on two lists each, and by which codes;
 //! - `codebook`: what codes stand for; `table`: what they are worth to one query;
-//! - `training`: how centroids and codebook are learnt; `search`, `reservoir`: what a query does with all of it.
+//! - `training`: how centroids and codebook are learnt; `search`, `reservoir`: what a query does with all of it;
+//! - `masks`, `packed`: what a batch with a filter prepares, many who match and few.
 //!
 //! Lists are learnt anew when there are twice as many points as the last time. Until they are first learnt, searches compare
 //! with every point.

@@ -1,7 +1,7 @@
 //! Codes of the few who match, one behind the other without a gap, for all queries of a batch: each looks at all of them.
 
 use crate::kernels::fast_scan::BLOCK_POINTS;
-use crate::near::{Near, smallest};
+use crate::near::{Near, places, smallest, within};
 use crate::space::Space;
 use crate::structure::Vectors;
 
@@ -78,12 +78,7 @@ impl Lists {
             for (distance, sum) in distances.iter_mut().zip(&sums) {
                 *distance = far_if_nan(*distance + table.step * f32::from(*sum));
             }
-            let worst = found.worst();
-            let near = |met, (i, distance): (u32, &f32)| met | u32::from(*distance <= worst) << i;
-            let mut met = (0..).zip(&distances).fold(0, near) & all;
-            while met != 0 {
-                let i = met.trailing_zeros() as usize;
-                met &= met - 1;
+            for i in places(within(&distances, found.worst()) & all) {
                 found.push(Near::new(distances[i], nodes[i]));
             }
         }

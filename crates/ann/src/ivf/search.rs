@@ -4,7 +4,7 @@ use crate::config::Metric;
 use crate::kernels::columns::ROWS;
 use crate::kernels::fast_scan::BLOCK_POINTS;
 use crate::kernels::prefetch;
-use crate::near::{Near, keep_least, nth_least, rank, smallest};
+use crate::near::{Near, keep_least, nth_least, places, rank, smallest};
 use crate::space::Space;
 use crate::structure::Vectors;
 
@@ -248,9 +248,7 @@ impl<C: Condition> Scan<'_, C> {
             if points < BLOCK_POINTS {
                 met &= (1 << points) - 1;
             }
-            while met != 0 {
-                let i = met.trailing_zeros() as usize;
-                met &= met - 1;
+            for i in places(met) {
                 let node = list.nodes()[first + i];
                 let distance = far_if_nan(base + table.step * f32::from(sums[i]) + list.bias(first + i).unwrap_or(0.0));
                 if distance <= found.worst() && condition.accepts(node) {

@@ -4,10 +4,13 @@ use crate::filter::Filter;
 use crate::structure::Structure;
 
 use super::Queued;
-use super::search::FEWEST_TOGETHER;
+use super::scan::FEWEST_TOGETHER;
 
-/// Points that are looked at, for each query that then need not look for itself: some microseconds.
-const LOOKS_A_QUERY: usize = 8_192;
+/// Points for each query that then need not look for itself, at most: some microseconds.
+const LISTED_A_QUERY: usize = 8_192;
+
+/// The same where a predicate must be asked of each: a search asks it as often by itself.
+const ASKED_A_QUERY: usize = 1_024;
 
 /// Nodes that match and are visible.
 pub(super) struct Matches {
@@ -26,10 +29,12 @@ impl Matches {
 impl<S: Structure> Queued<S> {
     /// Who matches, if so many queries make it worth to find out.
     pub(super) fn matches(&self, filter: Option<&Filter<'_>>, queries: usize) -> Option<Matches> {
-        if queries < FEWEST_TOGETHER || self.points.len() > queries.saturating_mul(LOOKS_A_QUERY) {
+        let filter = filter?;
+        let most = if filter.listed().is_some() { LISTED_A_QUERY } else { ASKED_A_QUERY };
+        if queries < FEWEST_TOGETHER || self.points.len() > queries.saturating_mul(most) {
             return None;
         }
-        let nodes = self.matching_nodes(Some(filter?));
+        let nodes = self.matching_nodes(Some(filter));
         let mut bits = vec![0; (self.points.nodes() as usize).div_ceil(64)];
         nodes.iter().for_each(|node| bits[*node as usize / 64] |= 1_u64 << (node % 64));
         Some(Matches { nodes, bits })

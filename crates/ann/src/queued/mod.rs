@@ -1,11 +1,12 @@
 //! A structure of points, and the queue of writes in front of it.
 //!
-//! Here is what writes and merges do; `search` is what queries do, `task` the work between two blocks, `draw` that on the curve of
-//! recall.
+//! Here is what writes and merges do; `search` is what queries do, `matches` who they may find, `scan` how they are compared with all of
+//! these; `task` is the work between two blocks, `draw` that on the curve of recall.
 
 mod draw;
 mod marks;
 mod matches;
+mod scan;
 mod search;
 mod task;
 
