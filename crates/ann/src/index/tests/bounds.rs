@@ -36,18 +36,24 @@ fn bad_vectors_are_refused_and_change_nothing() {
     }
 }
 
+/// How many are found by one query, and by each of many.
 fn count(subject: &Index, k: usize, filter: Option<&Filter<'_>>) -> Result<usize, SearchError> {
-    subject.search(&[1.0], k, &SearchParams::default(), filter).map(|hits| hits.len())
+    let query = vec![1.0; subject.config().dim];
+    let alone = subject.search(&query, k, &SearchParams::default(), filter)?;
+    let together = subject.search_batch(&[&query[..]; 40], k, &SearchParams::default(), filter);
+    assert!(together.is_ok_and(|all| all.len() == 40 && all.iter().all(|hits| hits.len() == alone.len())));
+    Ok(alone.len())
 }
 
 #[test]
 fn searches_that_can_find_nothing_find_nothing() {
-    for kind in [Kind::Flat, HNSW, IVF] {
-        let mut subject = index(1, Metric::Dot, kind);
+    // Of 40 numbers there are codes.
+    for (kind, dim) in [(Kind::Flat, 1), (HNSW, 1), (HNSW, 40), (IVF, 1), (IVF, 40)] {
+        let mut subject = index(dim, Metric::Dot, kind);
         assert_eq!(count(&subject, 5, None), Ok(0), "an empty index");
         assert!(!subject.delete(1) && subject.is_empty());
         for slot in 0..600 {
-            subject.upsert(slot, &[slot as f32]).expect("valid");
+            subject.upsert(slot, &vec![slot as f32; dim]).expect("valid");
         }
         subject.merge(usize::MAX);
         assert_eq!(count(&subject, 0, None), Ok(0), "k of 0");
@@ -59,8 +65,13 @@ fn searches_that_can_find_nothing_find_nothing() {
             Ok(0),
             "a filter that misjudges itself"
         );
+        assert_eq!(
+            count(&subject, usize::MAX, Some(&Filter::predicate(&|slot| slot > 9, 600))),
+            Ok(590),
+            "all of many"
+        );
         let huge = SearchParams { ef: Some(usize::MAX), ..SearchParams::default() };
-        assert_eq!(subject.search(&[1.0], 3, &huge, None).map(|h| h.len()), Ok(3));
+        assert_eq!(subject.search(&vec![1.0; dim], 3, &huge, None).map(|h| h.len()), Ok(3));
     }
 }
 
