@@ -37,7 +37,7 @@ bench: build ## The search engine beside its public peers, into docs/benchmarks;
 	@bench/peers/run $(BIN)/meridian $(ARGS)
 
 .PHONY: bench-filters
-bench-filters: build ## Searches with filters beside qdrant-edge, into docs/benchmarks; 20 minutes (ARGS="--data minilm")
+bench-filters: build ## Searches with filters beside qdrant-edge, into docs/benchmarks; 25 minutes (ARGS="--data minilm")
 	@bench/peers/run $(BIN)/meridian filters $(ARGS)
 
 .PHONY: bench-regions

@@ -85,8 +85,7 @@ def ours(meridian, folder):
     """By rule and share: recall and queries a second."""
     index = folder / "index"
     files = [word for name in ("base", "queries") for word in (f"--{name}", folder / f"{name}.npy")]
-    ask = [meridian, "bench", "ann", *files, "--truth", folder / "truth.ibin", "--recall", str(RECALL)]
-    ask += ["--json"]
+    ask = [meridian, "bench", "ann", *files, "--truth", folder / "truth.ibin", "--recall", str(RECALL), "--json"]
     found, alone = {}, {}
 
     def run(*more):

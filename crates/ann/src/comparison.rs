@@ -52,9 +52,9 @@ impl<'a> Comparison<'a> {
         self.codes.compare(&self.query, lot, nearest.worst(), self.space, |near| nearest.offer(near));
     }
 
-    /// How many of the nearest are to be compared by their vectors for `k`, at most.
-    pub fn shortlist(&self, k: usize) -> usize {
-        self.codes.shortlist(k)
+    /// Room for the nearest that are to be compared by their vectors, at most.
+    pub fn shortlist(&self, ask: &Ask<'_>) -> Nearest {
+        Nearest::new(ask.rerank(self.codes.shortlist(ask.k)))
     }
 
     /// Those that may be the nearest, by their vectors.

@@ -1,5 +1,7 @@
 //! Which slots a search may return.
 
+use crate::bitset::BitSet;
+
 /// A condition on slots with an estimate of how many points meet it. The estimate steers the plan, never the answer.
 pub struct Filter<'a> {
     rule: Rule<'a>,
@@ -9,7 +11,7 @@ pub struct Filter<'a> {
 enum Rule<'a> {
     Predicate(&'a (dyn Fn(u32) -> bool + Sync)),
     /// Ascending, without repetition; and the same as bits where they lie close enough together for that to be small.
-    Slots(Vec<u32>, Option<Vec<u64>>),
+    Slots(Vec<u32>, Option<BitSet>),
 }
 
 /// Bits that one listed slot may cost at most.
@@ -29,18 +31,14 @@ impl<'a> Filter<'a> {
         slots.sort_unstable();
         slots.dedup();
         let most = slots.last().map_or(0, |last| *last as usize + 1);
-        let bits = (most <= slots.len() * BITS_A_SLOT).then(|| {
-            let mut bits = vec![0; most.div_ceil(64)];
-            slots.iter().for_each(|slot| bits[*slot as usize / 64] |= 1_u64 << (slot % 64));
-            bits
-        });
+        let bits = (most <= slots.len() * BITS_A_SLOT).then(|| BitSet::of(&slots, most));
         Self { expected: slots.len(), rule: Rule::Slots(slots, bits) }
     }
 
     pub(crate) fn accepts(&self, slot: u32) -> bool {
         match &self.rule {
             Rule::Predicate(accepts) => accepts(slot),
-            Rule::Slots(_, Some(bits)) => bits.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1),
+            Rule::Slots(_, Some(bits)) => bits.has(slot),
             Rule::Slots(slots, None) => slots.binary_search(&slot).is_ok(),
         }
     }

@@ -23,6 +23,7 @@
 //!
 //! Start reading at [`Index`] and [`View`], then `queued/mod.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
+mod bitset;
 mod codes;
 mod comparison;
 mod config;

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::bitset::BitSet;
 use crate::kernels::prefetch;
 use crate::near::Near;
 use crate::structure::Without;
@@ -36,8 +37,7 @@ pub(crate) struct Scratch {
 /// Nodes that were seen.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// One bit each.
-    bits: Vec<u64>,
+    nodes: BitSet,
     /// Those seen last, to be measured.
     ahead: Vec<u32>,
     /// Links that are not accepted.
@@ -46,23 +46,18 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub fn reset(&mut self, nodes: u32) {
-        self.bits.clear();
-        self.bits.resize((nodes as usize).div_ceil(64), 0);
+        self.nodes.reset(nodes as usize);
     }
 
     /// Whether this is the first time.
     #[inline]
     pub fn see(&mut self, node: u32) -> bool {
-        let word = &mut self.bits[node as usize / 64];
-        let bit = 1 << (node % 64);
-        let first = *word & bit == 0;
-        *word |= bit;
-        first
+        self.nodes.insert(node)
     }
 
     #[inline]
     pub fn has(&self, node: u32) -> bool {
-        self.bits[node as usize / 64] >> (node % 64) & 1 == 1
+        self.nodes.has(node)
     }
 }
 

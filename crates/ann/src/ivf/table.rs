@@ -41,6 +41,7 @@ impl Table {
         // Half a step for each part is what rounding down takes away on average.
         Self { bytes, least: least + 0.5 * step * distances.len() as f32, step }
     }
+
     /// The largest sum of bytes that may belong to a distance of `worst`, where `base` is what it is without them: any, where numbers
     /// overflow. None if there is no such sum.
     #[inline]

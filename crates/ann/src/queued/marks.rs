@@ -2,15 +2,13 @@
 
 use meridian_pages::Pages;
 
+use crate::bitset::place;
+
 /// Which nodes are marked, and how many.
 #[derive(Default, Clone)]
 pub(super) struct Marks {
     words: Pages<u64>,
     count: usize,
-}
-
-fn place(node: u32) -> (usize, u64) {
-    (node as usize / u64::BITS as usize, 1 << (node % u64::BITS))
 }
 
 impl Marks {

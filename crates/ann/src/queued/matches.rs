@@ -1,5 +1,6 @@
 //! Who a filter matches, found once for all queries of a batch.
 
+use crate::bitset::BitSet;
 use crate::filter::Filter;
 use crate::structure::Structure;
 
@@ -15,14 +16,13 @@ const ASKED_A_QUERY: usize = 1_024;
 /// Nodes that match and are visible.
 pub(super) struct Matches {
     pub nodes: Vec<u32>,
-    /// The same, a bit each.
-    bits: Vec<u64>,
+    set: BitSet,
 }
 
 impl Matches {
     #[inline]
     pub fn has(&self, node: u32) -> bool {
-        self.bits[node as usize / 64] >> (node % 64) & 1 == 1
+        self.set.has(node)
     }
 }
 
@@ -35,9 +35,8 @@ impl<S: Structure> Queued<S> {
             return None;
         }
         let nodes = self.matching_nodes(Some(filter));
-        let mut bits = vec![0; (self.points.nodes() as usize).div_ceil(64)];
-        nodes.iter().for_each(|node| bits[*node as usize / 64] |= 1_u64 << (node % 64));
-        Some(Matches { nodes, bits })
+        let set = BitSet::of(&nodes, self.points.nodes() as usize);
+        Some(Matches { nodes, set })
     }
 
     /// All nodes that match and are visible.

@@ -2,7 +2,7 @@
 
 use crate::codes::Lot;
 use crate::comparison::Comparison;
-use crate::near::{Near, Nearest};
+use crate::near::Near;
 use crate::structure::{Ask, Structure, Vectors};
 
 use super::Queued;
@@ -30,7 +30,7 @@ impl<S: Structure> Queued<S> {
             return vectors.each(ask.query, &nodes, meet);
         };
         let comparison = Comparison::new(codes, ask.query, vectors.space);
-        let mut shortlist = Nearest::new(ask.rerank(comparison.shortlist(ask.k)));
+        let mut shortlist = comparison.shortlist(ask);
         if nodes.len() >= MANY {
             comparison.sift(&mut nodes, shortlist.k());
         }
@@ -56,7 +56,7 @@ impl<S: Structure> Queued<S> {
         for missing in missing.chunks_mut(MOST_TOGETHER) {
             let begin = |(query, _): &(&&[f32], _)| {
                 let comparison = Comparison::new(codes, query, vectors.space);
-                let shortlist = Nearest::new(ask.rerank(comparison.shortlist(ask.k)));
+                let shortlist = comparison.shortlist(ask);
                 (comparison, shortlist)
             };
             let mut begun: Vec<_> = missing.iter().map(begin).collect();

@@ -1,0 +1,44 @@
+//! Numbers that are marked, a bit each, looked at at random.
+
+/// The word that has the bit of a number, and the bit.
+#[inline]
+pub(crate) fn place(number: u32) -> (usize, u64) {
+    (number as usize / u64::BITS as usize, 1 << (number % u64::BITS))
+}
+
+/// Some of the numbers below an end.
+#[derive(Default)]
+pub(crate) struct BitSet(Vec<u64>);
+
+impl BitSet {
+    /// These, all below `end`.
+    pub fn of(numbers: &[u32], end: usize) -> Self {
+        let mut set = Self::default();
+        set.reset(end);
+        numbers.iter().for_each(|number| _ = set.insert(*number));
+        set
+    }
+
+    /// None of those below `end`.
+    pub fn reset(&mut self, end: usize) {
+        self.0.clear();
+        self.0.resize(end.div_ceil(u64::BITS as usize), 0);
+    }
+
+    /// Marks a number below the end; whether this is the first time.
+    #[inline]
+    pub fn insert(&mut self, number: u32) -> bool {
+        let (word, bit) = place(number);
+        let word = &mut self.0[word];
+        let is_first = *word & bit == 0;
+        *word |= bit;
+        is_first
+    }
+
+    /// Whether a number is marked; none from the end on is.
+    #[inline]
+    pub fn has(&self, number: u32) -> bool {
+        let (word, bit) = place(number);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+}
