@@ -111,6 +111,11 @@ class Region:
     def http(self, **options):
         return httpx.Client(base_url=self.url(), headers={"api-key": self.key()}, trust_env=False, **options)
 
+    def answers(self):
+        """Whether the public Service leads to a pod that is ready."""
+        with self.http(timeout=2) as client:
+            return client.get("/readyz").is_success
+
     def pods(self):
         """The replicas' pods by name."""
         items = json.loads(kubectl("-n", self.name, "get", "pods", "-l", f"meridiandb.io/cluster={CLUSTER}", "-o", "json"))

@@ -136,6 +136,9 @@ def test_what_is_deleted_and_applied_again_is_there_again(load):
     for region in (US, EU):
         region.forget_address()
     all_ready()
+    for region in (US, EU):
+        # A pod that is ready is behind its Service a moment later: the endpoints' controller and kube-proxy come after the operator.
+        until(region.answers, 30, f"the Service of {region.name} does not answer")
     load.start()
 
 
