@@ -28,7 +28,7 @@ ABOUT = """Written by `make bench-filters` on {date}: {cpu}, {cores} cores, {mem
 
 Queries a second by one thread, all asked in one call for {neighbours} neighbours, at a recall of {recall} or more; how many that is
 beside none filtered; and the recall. The fastest setting is chosen on half of the queries and told by the other half. Ours is
-asked one by one too: then nothing is shared between queries with one filter."""
+asked one by one too, by a filter that is kept."""
 
 
 class FilteredQdrantEdge(QdrantEdge):

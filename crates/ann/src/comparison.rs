@@ -1,6 +1,6 @@
 //! A query compared with single nodes by their codes.
 
-use crate::codes::{Codes, Lot, Query, SignQuery};
+use crate::codes::{Codes, Lot, PackedSigns, Query, SignQuery};
 use crate::near::{Near, Nearest, distance, keep_least, nth_least, rank, reach};
 use crate::space::Space;
 use crate::structure::{Ask, Vectors};
@@ -25,13 +25,16 @@ impl<'a> Comparison<'a> {
     }
 
     /// Leaves those nodes that may be among the `count` nearest, by a bit a number.
-    pub fn sift(&self, nodes: &mut Vec<u32>, count: usize) {
+    pub fn sift(&self, nodes: &mut Vec<u32>, packed: Option<&PackedSigns>, count: usize) {
         if nodes.len() <= count {
             return;
         }
         let mut signs = SignQuery::default();
         self.codes.aim_signs(&self.rotated, self.space.kernels(), &mut signs);
-        let ranks = self.codes.sketches(&signs, nodes, self.space);
+        let ranks = match packed {
+            Some(packed) => self.codes.packed_sketches(&signs, packed, self.space),
+            None => self.codes.sketches(&signs, nodes, self.space),
+        };
         let last = nth_least(&ranks, count - 1);
         let at = ranks.iter().position(|rank| *rank == last).expect("it is one of them");
         let node = nodes[at];

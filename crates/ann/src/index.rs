@@ -335,7 +335,8 @@ impl Index {
 
     /// What [`Self::search`] finds for each of many queries, or nearer. IVF-PQ answers some hundreds faster than one by one: a list that
     /// several of them look at is read from memory once. From 32 queries on, and one for each 8,192 points (1,024 where the filter is a
-    /// predicate), it is found once for all who matches: several times as fast where few do.
+    /// predicate), it is found once for all who matches: several times as fast where few do. Those count that were asked before with
+    /// the same [`Filter`], alone or together.
     ///
     /// # Errors
     /// As [`Self::search`], with the place of the query.

@@ -110,7 +110,8 @@ pub(crate) fn nth_least(ranks: &[u32], nth: usize) -> u32 {
     let mut sample: Vec<u32> = ranks.iter().step_by(SAMPLED).copied().collect();
     let at = (SORTED * nth / SAMPLED + BEYOND).min(sample.len() - 1);
     let bound = *sample.select_nth_unstable(at).1;
-    let mut least: Vec<u32> = ranks.iter().copied().filter(|rank| *rank <= bound).collect();
+    let mut least = Vec::new();
+    each_within(ranks, bound, |at| least.push(ranks[at]));
     if least.len() <= nth {
         least = ranks.to_vec();
     }
@@ -119,13 +120,22 @@ pub(crate) fn nth_least(ranks: &[u32], nth: usize) -> u32 {
 
 /// Leaves the nodes whose rank, at the same place, is `worst` at most.
 pub(crate) fn keep_least(nodes: &mut Vec<u32>, ranks: &[u32], worst: u32) {
-    // No processor foresees which will stay.
     let mut stay = 0;
-    for (at, rank) in ranks.iter().enumerate() {
+    each_within(ranks, worst, |at| {
         nodes[stay] = nodes[at];
-        stay += usize::from(*rank <= worst);
-    }
+        stay += 1;
+    });
     nodes.truncate(stay);
+}
+
+/// Calls `meet` with the place of each rank that is `worst` at most. They are few, so most groups hold none, which one look tells.
+#[inline]
+fn each_within(ranks: &[u32], worst: u32, mut meet: impl FnMut(usize)) {
+    const GROUP: usize = 16;
+    for (nth, group) in ranks.chunks(GROUP).enumerate() {
+        let within = group.iter().zip(0..).fold(0_u32, |mask, (rank, i)| mask | u32::from(*rank <= worst) << i);
+        places(within).for_each(|i| meet(nth * GROUP + i));
+    }
 }
 
 /// Keeps the `k` nearest of all it is offered.

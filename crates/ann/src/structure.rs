@@ -51,9 +51,19 @@ pub(crate) struct Ask<'a> {
     /// About how many of them the filter matches; all where there is none.
     pub matching: usize,
     pub is_filtered: bool,
-    /// Whether it is known who matches: to ask is cheap, and `matching` is exact.
-    pub is_matched: bool,
+    pub scanning: Scanning,
     pub without: Option<&'a Without>,
+}
+
+/// How a query is compared with all who match, where that is done by codes.
+#[derive(Clone, Copy)]
+pub(crate) enum Scanning {
+    /// By sketches first, wherever they lie.
+    Sketches,
+    /// By sketches first, which were packed for earlier queries.
+    Packed,
+    /// With many other queries, by codes side by side.
+    Together,
 }
 
 /// A node to do without, as if it had never come.
@@ -147,21 +157,26 @@ pub(crate) trait Structure: Sync + Sized {
     /// Goes by what was learnt from now on.
     fn go_by(&mut self, learning: Self::Learning);
 
+    /// What it notes of those who match, for all queries that share knowing them.
+    type Noted: Default + Send + Sync + 'static;
+
     /// Queries that [`Self::find_all`] is best asked at once.
     const TOGETHER: usize;
 
     /// Near nodes of each query, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
+    /// `noted`: where it is known who matches, and so to ask is cheap and `matching` exact; and how many queries have shared that.
     fn find_all(
         &self,
         ask: &Ask<'_>,
         queries: &[&[f32]],
         accepts: impl Fn(u32) -> bool,
+        noted: Option<(&Self::Noted, usize)>,
         vectors: Vectors<'_>,
     ) -> Vec<Option<Vec<Near>>>;
 
     /// [`Self::find_all`] of the one query that is asked.
     fn find(&self, ask: &Ask<'_>, accepts: impl Fn(u32) -> bool, vectors: Vectors<'_>) -> Option<Vec<Near>> {
-        self.find_all(ask, &[ask.query], accepts, vectors).pop().flatten()
+        self.find_all(ask, &[ask.query], accepts, None, vectors).pop().flatten()
     }
 
     /// Of nodes that match and would be compared by their vectors with what is asked, leaves those that are worth it.

@@ -37,8 +37,8 @@ pub(crate) use bytes::{convert, take_sign};
 pub(crate) use lot::Lot;
 use nibbles::Nibbles;
 use rotation::Rotation;
-pub(crate) use signs::SignQuery;
 use signs::Signs;
+pub(crate) use signs::{PackedSigns, SignQuery};
 
 /// Deviations of an error, beyond which it is not reckoned with.
 const DEVIATIONS: f32 = 3.0;
@@ -154,6 +154,16 @@ impl Codes {
     /// About how far each of the nodes is, by a bit a number, as [`crate::near::rank`] has it.
     pub fn sketches(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<u32> {
         self.signs.ranks(query, nodes, space)
+    }
+
+    /// Sketches of some nodes side by side, to be compared with many queries.
+    pub fn pack_sketches(&self, nodes: &[u32]) -> PackedSigns {
+        self.signs.pack(nodes)
+    }
+
+    /// As [`Self::sketches`], of the nodes that were packed.
+    pub fn packed_sketches(&self, query: &SignQuery, packed: &PackedSigns, space: Space) -> Vec<u32> {
+        self.signs.ranks_of(query, packed, space)
     }
 
     #[inline]

@@ -28,6 +28,16 @@ pub(super) struct Signs {
     rows: Rows<u64>,
 }
 
+/// Records of some nodes side by side, in lots of [`ROWS`]; the last is filled up with zeros.
+#[derive(Default)]
+pub(crate) struct PackedSigns {
+    count: usize,
+    /// By lot: its words, as [`crate::kernels::bit_columns`] wants them.
+    columns: Vec<[u64; ROWS]>,
+    factors: Vec<[f32; ROWS]>,
+    squares: Vec<[f32; ROWS]>,
+}
+
 /// A vector as signs are compared with it: numbers of 4 bits.
 #[derive(Default)]
 pub(crate) struct SignQuery {
@@ -98,7 +108,6 @@ impl Signs {
     /// About how far each of the nodes is, as [`rank`] has it.
     pub fn ranks(&self, query: &SignQuery, nodes: &[u32], space: Space) -> Vec<u32> {
         let kernel = space.kernels().bit_differences;
-        let most = (LARGEST as usize * self.width) as i32;
         let mut found = Vec::with_capacity(nodes.len().next_multiple_of(ROWS));
         // Two lots, one ahead of the other. They are filled where they lie: copying what was just written stalls the processor.
         let (mut lots, mut rows) = (nodes.chunks(ROWS), [[&[][..]; ROWS]; 2]);
@@ -107,15 +116,62 @@ impl Signs {
             lots.next().into_iter().for_each(|lot| self.fetch(lot, &mut rows[(nth + 1) % 2]));
             let rows = &rows[nth % 2];
             let differences = kernel(rows, self.words, &query.planes);
-            let last = rows.each_ref().map(|row| row[self.words]);
-            let sums = differences.map(|differ| query.half_step * (most - 2 * differ.cast_signed()) as f32);
-            let squares = last.map(|last| query.square + numbers(last).1);
-            let products: [f32; ROWS] = std::array::from_fn(|i| numbers(last[i]).0 * sums[i]);
-            let ranks: [u32; ROWS] = std::array::from_fn(|i| rank(distance(products[i], squares[i], space)));
-            found.extend_from_slice(&ranks);
+            let numbers = rows.each_ref().map(|row| numbers(row[self.words]));
+            let factors = numbers.map(|(factor, _)| factor);
+            found.extend_from_slice(&self.ranked(
+                query,
+                differences,
+                &factors,
+                &numbers.map(|(_, square)| square),
+                space,
+            ));
         }
         found.truncate(nodes.len());
         found
+    }
+
+    /// The records of some nodes, to be compared with many queries.
+    pub fn pack(&self, nodes: &[u32]) -> PackedSigns {
+        let mut packed = PackedSigns { count: nodes.len(), ..PackedSigns::default() };
+        packed.columns.resize(nodes.len().div_ceil(ROWS) * self.words, [0; ROWS]);
+        for (nodes, columns) in nodes.chunks(ROWS).zip(packed.columns.chunks_exact_mut(self.words)) {
+            let (mut factors, mut squares) = ([0.0; ROWS], [0.0; ROWS]);
+            for (i, node) in nodes.iter().enumerate() {
+                columns.iter_mut().zip(self.rows.row(*node)).for_each(|(column, word)| column[i] = *word);
+                (factors[i], squares[i]) = self.numbers(*node);
+            }
+            packed.factors.push(factors);
+            packed.squares.push(squares);
+        }
+        packed
+    }
+
+    /// As [`Self::ranks`], of the nodes that were packed.
+    pub fn ranks_of(&self, query: &SignQuery, packed: &PackedSigns, space: Space) -> Vec<u32> {
+        let mut sums = vec![[0; ROWS]; packed.factors.len()];
+        (space.kernels().bit_columns)(&packed.columns, self.words, &query.planes, &mut sums);
+        for ((sums, factors), squares) in sums.iter_mut().zip(&packed.factors).zip(&packed.squares) {
+            *sums = self.ranked(query, *sums, factors, squares, space);
+        }
+        let mut ranks = sums.into_flattened();
+        ranks.truncate(packed.count);
+        ranks
+    }
+
+    /// What differences say of the nodes with these numbers.
+    #[inline(always)]
+    fn ranked(
+        &self,
+        query: &SignQuery,
+        differences: [u32; ROWS],
+        factors: &[f32; ROWS],
+        squares: &[f32; ROWS],
+        space: Space,
+    ) -> [u32; ROWS] {
+        let most = (LARGEST as usize * self.width) as i32;
+        let sums = differences.map(|differ| query.half_step * (most - 2 * differ.cast_signed()) as f32);
+        let products: [f32; ROWS] = std::array::from_fn(|i| factors[i] * sums[i]);
+        std::array::from_fn(|i| rank(distance(products[i], query.square + squares[i], space)))
     }
 
     /// Finds the rows of some nodes and asks for them before they are read; the last one's in place of those that are missing.

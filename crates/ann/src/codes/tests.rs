@@ -75,6 +75,10 @@ fn signs_tell_about_the_distance() {
         let others: Vec<u32> = (1..200).collect();
         let sketches = codes.sketches(&query, &others, space);
         assert_eq!(sketches.len(), others.len());
+        // Packed they say the same, however many fill the last lot.
+        for some in [&others[..], &others[..8], &others[..1], &[]] {
+            assert_eq!(codes.packed_sketches(&query, &codes.pack_sketches(some), space), sketches[..some.len()]);
+        }
         let sketches = others.iter().zip(sketches).map(|(node, rank)| Near::new(distance(rank), *node));
         let (sum, squares) = sketches.map(off).fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
         let (mean, deviation): (f32, f32) = (sum / 199.0, (squares / 199.0_f32).sqrt());

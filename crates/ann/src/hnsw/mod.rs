@@ -186,6 +186,9 @@ impl Structure for Hnsw {
 
     fn go_by(&mut self, (): ()) {}
 
+    /// Nothing.
+    type Noted = ();
+
     /// Queries that take turns while memory answers were no faster.
     const TOGETHER: usize = 1;
 
@@ -194,6 +197,7 @@ impl Structure for Hnsw {
         ask: &Ask<'_>,
         queries: &[&[f32]],
         accepts: impl Fn(u32) -> bool,
+        _: Option<(&(), usize)>,
         vectors: Vectors<'_>,
     ) -> Vec<Option<Vec<Near>>> {
         queries.iter().map(|query| self.search(&Ask { query, ..*ask }, &accepts, vectors)).collect()

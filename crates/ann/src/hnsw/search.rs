@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::near::Near;
-use crate::structure::{Ask, Vectors};
+use crate::structure::{Ask, Scanning, Vectors};
 
 use super::Hnsw;
 use super::beam::{BRIDGES, Scratch, Walked};
@@ -13,10 +13,6 @@ use super::patience::Patience;
 
 /// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
 const COST_OF_A_PLACE: usize = 16;
-/// Points that a scan takes in, by sketches, in the time of a distance on a walk.
-const SKETCHED: usize = 3;
-/// The same where it is known who matches: codes are then compared with many queries at once.
-const TOGETHER: usize = 9;
 /// Share of the points, one in so many, below which too few of them are behind the links of a node for a walk to go on.
 const RARE: usize = 256;
 /// Points that a scan may take in for each place of a beam that would have to look behind links.
@@ -35,6 +31,15 @@ const LANDING: usize = 2;
 const WIDER: usize = 3;
 /// Widest beam that is kept as a sorted list: beyond, moving its entries would cost more than a heap does.
 const WIDEST_POOL: usize = 1_024;
+
+/// Points that a scan takes in while a walk computes one distance.
+fn taken_in(scanning: Scanning) -> usize {
+    match scanning {
+        Scanning::Sketches => 3,
+        Scanning::Packed => 7,
+        Scanning::Together => 9,
+    }
+}
 
 /// Memory of searches, lent to one at a time.
 #[derive(Default)]
@@ -88,8 +93,7 @@ impl Hnsw {
         // A walk costs `ef` places, and so many times more as there are nodes for one that is accepted; a scan costs `matching`.
         let cost = ef.saturating_mul(COST_OF_A_PLACE);
         let is_scan_cheaper = if ask.is_filtered {
-            let taken_in = if ask.is_matched { TOGETHER } else { SKETCHED };
-            let walk = cost.saturating_mul(points).saturating_mul(taken_in) / matching.max(1);
+            let walk = cost.saturating_mul(points).saturating_mul(taken_in(ask.scanning)) / matching.max(1);
             matching <= walk || matching.saturating_mul(RARE) <= points
         } else {
             points <= cost

@@ -255,7 +255,7 @@ fn a_search_may_do_without_a_node() {
                 points,
                 matching,
                 is_filtered: false,
-                is_matched: false,
+                scanning: crate::structure::Scanning::Sketches,
                 without: Some(without),
             };
             let accepts = |node| {

@@ -1,4 +1,5 @@
 mod bounds;
+mod kept;
 mod storage;
 mod views;
 

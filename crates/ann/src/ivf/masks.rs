@@ -46,11 +46,13 @@ pub(super) struct Masks {
     starts: Vec<u32>,
     /// By block.
     words: Vec<u32>,
+    /// Blocks that hold one.
+    held: usize,
 }
 
 impl Masks {
     pub fn new(lists: &Lists, accepts: impl Fn(u32) -> bool) -> Self {
-        let mut masks = Self { starts: Vec::with_capacity(lists.lists.len()), words: Vec::new() };
+        let mut masks = Self { starts: Vec::with_capacity(lists.lists.len()), words: Vec::new(), held: 0 };
         let mask = |nodes: &[u32]| (0..).zip(nodes).fold(0, |mask, (i, node)| mask | u32::from(accepts(*node)) << i);
         for list in lists.lists.iter() {
             let start = masks.words.len();
@@ -59,6 +61,7 @@ impl Masks {
             masks.starts.push(if holds { start as u32 } else { NONE });
             masks.words.truncate(if holds { masks.words.len() } else { start });
         }
+        masks.held = masks.words.iter().filter(|mask| **mask != 0).count();
         masks
     }
 
@@ -70,7 +73,7 @@ impl Masks {
 
     /// How many codes are in the blocks that hold one who is accepted, at most.
     pub fn reach(&self) -> f32 {
-        (self.words.iter().filter(|mask| **mask != 0).count() * BLOCK_POINTS) as f32
+        (self.held * BLOCK_POINTS) as f32
     }
 }
 

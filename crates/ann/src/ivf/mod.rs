@@ -24,6 +24,7 @@ mod training;
 use crate::codes::Codes;
 use crate::index::SearchParams;
 use crate::near::Near;
+use crate::once::Once;
 use crate::points::Points;
 use crate::space::Space;
 use crate::structure::{Ask, Structure, Vectors, Without};
@@ -106,6 +107,13 @@ impl Way {
         let cost = (self.order + matching / SIFTED_A_DISTANCE).saturating_add(worth);
         (cost < matching).then_some((worth, cost))
     }
+}
+
+/// What is noted of those who match, when it is first worth it.
+#[derive(Default)]
+pub(crate) struct Noted {
+    masks: Once<Masks>,
+    packed: Once<Packed>,
 }
 
 /// The lists, once there are enough points to learn them from.
@@ -218,6 +226,8 @@ impl Structure for Ivf {
         }
     }
 
+    type Noted = Noted;
+
     /// A list that many look at is read once.
     const TOGETHER: usize = usize::MAX;
 
@@ -226,6 +236,7 @@ impl Structure for Ivf {
         ask: &Ask<'_>,
         queries: &[&[f32]],
         accepts: impl Fn(u32) -> bool,
+        noted: Option<(&Noted, usize)>,
         vectors: Vectors<'_>,
     ) -> Vec<Option<Vec<Near>>> {
         let none = vec![None; queries.len()];
@@ -237,15 +248,16 @@ impl Structure for Ivf {
         let (nprobe, rerank) = (way.nprobe, way.rerank.max(enough));
         let least = if ask.is_filtered { rerank } else { enough };
         let plan = Plan { nprobe, rerank, least };
-        let found = if ask.is_matched && scan > way.cost(0.0) {
-            let masks = Masks::new(lists, accepts);
-            let (masked, packed) = (way.cost(masks.reach()), way.packed(ask.matching, queries.len()));
+        let known = noted.filter(|_| scan > way.cost(0.0));
+        let found = if let Some((noted, sharing)) = known {
+            let masks = noted.masks.of(|| Masks::new(lists, accepts));
+            let (masked, packed) = (way.cost(masks.reach()), way.packed(ask.matching, sharing));
             if scan <= masked.min(packed) {
                 return none;
             } else if packed < masked {
-                lists.search_packed(queries, rerank, &Packed::new(lists, &masks), vectors)
+                lists.search_packed(queries, rerank, noted.packed.of(|| Packed::new(lists, masks)), vectors)
             } else {
-                lists.search(queries, plan, &masks, vectors)
+                lists.search(queries, plan, masks, vectors)
             }
         } else if scan <= way.cost((ask.points * ENTRIES) as f32) {
             return none;

@@ -258,7 +258,7 @@ fn few_are_all_compared() {
             points: 100_000,
             matching,
             is_filtered: true,
-            is_matched: false,
+            scanning: crate::structure::Scanning::Sketches,
             without: None,
         };
         Way::new(&lists, &ask).sifted(matching)

@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod bit_columns;
 pub(crate) mod bits;
 pub(crate) mod bytes;
 pub(crate) mod columns;
@@ -41,6 +42,7 @@ pub(crate) struct Kernels {
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
     pub bit_differences: bits::BitDifferences,
+    pub bit_columns: bit_columns::BitColumns,
     pub byte_dot: bytes::ByteDot,
     pub nibble_dot: nibbles::NibbleDot,
     pub hadamard: lanes::Hadamard,
@@ -96,6 +98,8 @@ macro_rules! twins {
             fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::$set(block, table, limit, sums) },
             // SAFETY: as above.
             bit_differences: |rows, words, planes| unsafe { bits::x86::$set(rows, words, planes) },
+            // SAFETY: as above.
+            bit_columns: |columns, words, planes, sums| unsafe { bit_columns::x86::$set(columns, words, planes, sums) },
             // SAFETY: as above.
             byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
             // SAFETY: as above.

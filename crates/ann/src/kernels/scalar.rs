@@ -2,7 +2,7 @@
 
 use crate::datatype::Number;
 
-use super::{Kernels, bits, bytes, columns, estimates, fast_scan, insert, lanes, nibbles};
+use super::{Kernels, bit_columns, bits, bytes, columns, estimates, fast_scan, insert, lanes, nibbles};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
 const LANES: usize = 64;
@@ -17,6 +17,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     columns: columns::scalar,
     fast_scan: fast_scan::scalar,
     bit_differences: |rows, words, planes| bits::scalar(rows, words, planes),
+    bit_columns: |columns, words, planes, sums| bit_columns::scalar(columns, words, planes, sums),
     byte_dot: bytes::scalar,
     nibble_dot: nibbles::scalar,
     hadamard: |window, signs| lanes::hadamard(window, signs),

@@ -204,6 +204,19 @@ fn twins_compare_bits_alike() {
             let found = (kernels.bit_differences)(&rows, words, &planes);
             let products = found.map(|found| 15 * 64 * words as i64 - 2 * i64::from(found));
             assert_eq!(products, expected, "{set:?}, {words} words");
+            if words > 0 {
+                // The second lot has the same rows, the last first.
+                let column = |i: usize| rows.map(|row| row[i]);
+                let mut columns: Vec<_> = (0..words).map(column).collect();
+                columns.extend((0..words).map(column).map(|mut column| {
+                    column.reverse();
+                    column
+                }));
+                let mut sums = [[9; bits::ROWS]; 2];
+                (kernels.bit_columns)(&columns, words, &planes, &mut sums);
+                sums[1].reverse();
+                assert_eq!(sums, [found; 2], "{set:?}, {words} words by column");
+            }
         }
     }
 }

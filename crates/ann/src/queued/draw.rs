@@ -5,7 +5,7 @@ use crate::mix::mix;
 use crate::near::Near;
 use crate::points::NO_SLOT;
 use crate::space::Space;
-use crate::structure::{Ask, Structure, Vectors};
+use crate::structure::{Ask, Scanning, Structure, Vectors};
 use crate::tuning::{ASKED, Drawing, Piece, SHORTLIST};
 
 use super::Queued;
@@ -44,7 +44,7 @@ impl<S: Structure> Queued<S> {
                 match self.structure.codes() {
                     Some(codes) => {
                         let comparison = Comparison::new(codes, vector, space);
-                        comparison.sift(&mut nodes, SHORTLIST);
+                        comparison.sift(&mut nodes, None, SHORTLIST);
                         comparison.each(&nodes, |near| drawing.compared(near));
                     }
                     None => vectors.each(vector, &nodes, |distance, node| drawing.compared(Near::new(distance, node))),
@@ -66,7 +66,7 @@ impl<S: Structure> Queued<S> {
                     points,
                     matching: points,
                     is_filtered: false,
-                    is_matched: false,
+                    scanning: Scanning::Sketches,
                     without: drawing.without(),
                 };
                 let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);

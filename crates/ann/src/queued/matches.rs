@@ -1,11 +1,15 @@
-//! Who a filter matches, found once for all queries of a batch.
+//! Who a filter matches, found once for all queries of a batch, and for those that come after them.
 
 use crate::bitset::BitSet;
+use crate::codes::PackedSigns;
 use crate::filter::Filter;
+use crate::once::Once;
 use crate::structure::Structure;
 
 use super::Queued;
-use super::scan::FEWEST_TOGETHER;
+
+/// Queries that share it, at least: for one that does not come again it is not found out.
+const FEWEST: usize = 32;
 
 /// Points for each query that then need not look for itself, at most: some microseconds.
 const LISTED_A_QUERY: usize = 8_192;
@@ -14,12 +18,16 @@ const LISTED_A_QUERY: usize = 8_192;
 const ASKED_A_QUERY: usize = 1_024;
 
 /// Nodes that match and are visible.
-pub(super) struct Matches {
+pub(super) struct Matches<N> {
     pub nodes: Vec<u32>,
     set: BitSet,
+    /// Their sketches, where they are compared with all of them.
+    pub sketches: Once<PackedSigns>,
+    /// What the structure notes of them.
+    pub noted: N,
 }
 
-impl Matches {
+impl<N> Matches<N> {
     #[inline]
     pub fn has(&self, node: u32) -> bool {
         self.set.has(node)
@@ -28,15 +36,14 @@ impl Matches {
 
 impl<S: Structure> Queued<S> {
     /// Who matches, if so many queries make it worth to find out.
-    pub(super) fn matches(&self, filter: Option<&Filter<'_>>, queries: usize) -> Option<Matches> {
-        let filter = filter?;
+    pub(super) fn matches(&self, filter: &Filter<'_>, queries: usize) -> Option<Matches<S::Noted>> {
         let most = if filter.listed().is_some() { LISTED_A_QUERY } else { ASKED_A_QUERY };
-        if queries < FEWEST_TOGETHER || self.points.len() > queries.saturating_mul(most) {
+        if queries < FEWEST || self.points.len() > queries.saturating_mul(most) {
             return None;
         }
         let nodes = self.matching_nodes(Some(filter));
         let set = BitSet::of(&nodes, self.points.nodes() as usize);
-        Some(Matches { nodes, set })
+        Some(Matches { nodes, set, sketches: Once::default(), noted: S::Noted::default() })
     }
 
     /// All nodes that match and are visible.

@@ -12,6 +12,7 @@ mod task;
 
 use std::borrow::Cow;
 
+use crate::edition::Edition;
 use crate::points::{NO_SLOT, Points};
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
@@ -46,6 +47,7 @@ pub(crate) struct Queued<S: Structure> {
     hidden: Marks,
     /// Slots that hold a point in the newest view.
     live: usize,
+    edition: Edition,
 }
 
 impl<S: Structure> Queued<S> {
@@ -58,7 +60,17 @@ impl<S: Structure> Queued<S> {
         let mut hidden = Marks::default();
         (0..points.nodes()).filter(|node| queue.knows(points.slot_of(*node))).for_each(|node| hidden.set(node, true));
         let live = points.len() - hidden.count() + queue.live();
-        Self { points, structure, queue, surveys, curve: Curve::default(), progress: Progress::default(), hidden, live }
+        Self {
+            points,
+            structure,
+            queue,
+            surveys,
+            curve: Curve::default(),
+            progress: Progress::default(),
+            hidden,
+            live,
+            edition: Edition::default(),
+        }
     }
 
     pub fn with_curve(self, curve: Curve) -> Self {
@@ -76,6 +88,7 @@ impl<S: Structure> Queued<S> {
             progress: Progress::default(),
             hidden: self.hidden.clone(),
             live: self.live,
+            edition: self.edition.clone(),
         }
     }
 
@@ -115,6 +128,7 @@ impl<S: Structure> Queued<S> {
     }
 
     fn push(&mut self, slot: u32, vector: Option<&[f32]>, space: Space) {
+        self.edition.end();
         if let Some(node) = self.points.node_of(slot) {
             self.hidden.set(node, true);
         }
@@ -130,6 +144,9 @@ impl<S: Structure> Queued<S> {
 
     /// Takes up to `most` steps; returns how many were taken, less than `most` when only an open block is left.
     pub fn merge(&mut self, most: usize, space: Space) -> usize {
+        if self.can_merge() {
+            self.edition.end();
+        }
         (0..most).take_while(|_| self.merge_one(space)).count()
     }
 
@@ -155,6 +172,7 @@ impl<S: Structure> Queued<S> {
 
     /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none.
     pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
+        self.edition.end();
         self.queue.close();
         while self.has_work() {
             self.merge_one(space);

@@ -1,8 +1,9 @@
 //! Queries compared with all who match, where that is cheaper than to look for the nearest.
 
-use crate::codes::Lot;
+use crate::codes::{Lot, PackedSigns};
 use crate::comparison::Comparison;
 use crate::near::Near;
+use crate::once::Once;
 use crate::structure::{Ask, Structure, Vectors};
 
 use super::Queued;
@@ -22,6 +23,7 @@ impl<S: Structure> Queued<S> {
         &self,
         ask: &Ask<'_>,
         mut nodes: Vec<u32>,
+        sketches: Option<&Once<PackedSigns>>,
         vectors: Vectors<'_>,
         mut meet: impl FnMut(f32, u32),
     ) {
@@ -32,7 +34,8 @@ impl<S: Structure> Queued<S> {
         let comparison = Comparison::new(codes, ask.query, vectors.space);
         let mut shortlist = comparison.shortlist(ask);
         if nodes.len() >= MANY {
-            comparison.sift(&mut nodes, shortlist.k());
+            let packed = sketches.map(|sketches| sketches.of(|| codes.pack_sketches(&nodes)));
+            comparison.sift(&mut nodes, packed, shortlist.k());
         }
         comparison.each(&nodes, |near| shortlist.offer(near));
         comparison.end(ask, shortlist, vectors).into_iter().for_each(|near| meet(near.distance(), near.id()));

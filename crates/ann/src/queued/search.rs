@@ -4,9 +4,10 @@ use crate::filter::Filter;
 use crate::index::SearchParams;
 use crate::near::{Hit, Near, Nearest};
 use crate::space::Space;
-use crate::structure::{Ask, Structure, Vectors};
+use crate::structure::{Ask, Scanning, Structure, Vectors};
 
 use super::Queued;
+use super::scan::FEWEST_TOGETHER;
 
 /// Points that are compared by their vectors at once when all must be: codes would save nothing.
 const FEW: usize = 256;
@@ -32,20 +33,31 @@ impl<S: Structure> Queued<S> {
         let points = self.points.len();
         let expected = filter.map_or(points, |filter| filter.expected().min(points));
         let are_compared = params.exact || expected <= FEW;
-        let matches = if are_compared { None } else { self.matches(filter, queries.len()) };
-        let accepts = |node: u32| match &matches {
+        let remembering = filter.filter(|_| !are_compared).map(|filter| (filter, filter.memory(&self.edition)));
+        let mut asked = 0;
+        let matches = remembering.as_ref().and_then(|(filter, memory)| {
+            asked = memory.ask(queries.len());
+            memory.matches(|| self.matches(filter, asked))
+        });
+        let accepts = |node: u32| match matches {
             Some(matches) => matches.has(node),
             None => self.is_visible(node) && filter.is_none_or(|filter| filter.accepts(self.points.slot_of(node))),
         };
-        let matching = matches.as_ref().map_or(expected, |matches| matches.nodes.len());
-        let (is_filtered, is_matched) = (filter.is_some(), matches.is_some());
-        let ask = Ask { query, k, params, points, matching, is_filtered, is_matched, without: None };
+        let matching = matches.map_or(expected, |matches| matches.nodes.len());
+        let is_filtered = filter.is_some();
+        let scanning = match matches {
+            None => Scanning::Sketches,
+            Some(_) if queries.len() < FEWEST_TOGETHER => Scanning::Packed,
+            Some(_) => Scanning::Together,
+        };
+        let ask = Ask { query, k, params, points, matching, is_filtered, scanning, without: None };
         let vectors = Vectors { rows: &self.points.vectors, space };
         let find = |queries: &[&[f32]]| {
             if params.exact {
                 vec![None; queries.len()]
             } else {
-                self.structure.find_all(&ask, queries, accepts, vectors)
+                let noted = matches.map(|matches| (&matches.noted, asked));
+                self.structure.find_all(&ask, queries, accepts, noted, vectors)
             }
         };
         let answer = |(query, found): (&&[f32], Option<Vec<Near>>)| {
@@ -59,16 +71,16 @@ impl<S: Structure> Queued<S> {
                     self.points.scan(&space, query, filter, |node| self.is_visible(node), &mut nearest);
                 }
                 None => {
-                    let known = matches.as_ref().map(|matches| matches.nodes.clone());
+                    let known = matches.map(|matches| matches.nodes.clone());
                     let nodes = known.unwrap_or_else(|| self.matching_nodes(filter));
                     let offer = |distance, node| self.points.offer(distance, node, &mut nearest);
-                    self.scan(&Ask { query, ..ask }, nodes, vectors, offer);
+                    self.scan(&Ask { query, ..ask }, nodes, matches.map(|matches| &matches.sketches), vectors, offer);
                 }
             }
             space.hits(nearest.into_sorted())
         };
         let mut found: Vec<Option<Vec<Near>>> = queries.chunks(S::TOGETHER).flat_map(find).collect();
-        if let Some(matches) = &matches {
+        if let Some(matches) = matches {
             self.scan_together(&ask, queries, &matches.nodes, vectors, &mut found);
         }
         queries.iter().zip(found).map(answer).collect()

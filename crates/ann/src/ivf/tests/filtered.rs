@@ -95,7 +95,7 @@ fn ways_cost_what_they_look_at() {
             points: 3_000,
             matching,
             is_filtered: true,
-            is_matched: true,
+            scanning: crate::structure::Scanning::Together,
             without: None,
         };
         Way::new(&lists, &ask)

@@ -86,7 +86,8 @@ pub struct Args {
     /// Default: all settings are told.
     #[arg(long, value_delimiter = ',', value_parser = setting::share)]
     recall: Vec<f64>,
-    /// Ask only for this share of the vectors: once spread evenly, once those furthest in one direction.
+    /// Ask only for this share of the vectors: once spread evenly, once those furthest in one direction. The filter is kept for all
+    /// queries, which find out once whom it matches.
     #[arg(long, value_delimiter = ',', value_parser = setting::share, conflicts_with_all = ["churn", "rounds"])]
     filter: Vec<f64>,
     /// Replace the vectors by others, the oldest first, until this share of the index has come anew (1: all of it), and
