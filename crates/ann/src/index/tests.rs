@@ -302,7 +302,7 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
             Body::Flat(_) => unreachable!("not among the subjects"),
         };
         assert!(
-            curve.points == drawn_of && [1_600, 4_000].contains(&curve.wanted),
+            curve.points == drawn_of && [4_000, 10_000].contains(&curve.wanted),
             "{:?}: {curve:?}",
             subject.config()
         );

@@ -1,17 +1,75 @@
-//! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points.
+//! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points. Their true neighbours are found for
+//! some of them together: a node that many are compared with is read once.
 
-use crate::comparison::Comparison;
+use std::borrow::Cow;
+
+use crate::codes::{Lot, Query};
 use crate::mix::mix;
-use crate::near::Near;
+use crate::near::{Near, Nearest};
 use crate::points::NO_SLOT;
 use crate::space::Space;
-use crate::structure::{Ask, Scanning, Structure, Vectors};
-use crate::tuning::{ASKED, Drawing, Piece, SHORTLIST};
+use crate::structure::{Ask, Scanning, Structure, Vectors, Without};
+use crate::tuning::{ASKED, Curve};
 
 use super::Queued;
 
+/// Points that are asked for: what 10,000 neighbours tell of a recall of 0.9 is off by less than half a point.
+const QUERIES: usize = 1_000;
+/// As many where each comparison is one of vectors, which takes twice as long.
+const QUERIES_BY_VECTORS: usize = 400;
 /// Nodes that are tried for one to be asked for.
 const TRIES: u64 = 256;
+/// Points that find their neighbours together, at most, and at least.
+const MOST_TOGETHER: usize = 256;
+const FEWEST_TOGETHER: usize = 16;
+/// Numbers of all of them, about: they stay in a core's cache.
+const NUMBERS_TOGETHER: usize = 1 << 16;
+/// Points that a piece of work makes queries of.
+const A_PIECE: usize = 8;
+/// Lots of nodes that a piece of work compares by codes; by vectors it is one.
+const LOTS_A_PIECE: u32 = 2;
+/// Nearest by code that are compared by their vectors.
+const SHORTLIST: usize = 4 * ASKED;
+
+/// A curve that is being drawn.
+pub(super) struct Drawing {
+    pub curve: Curve,
+    queries: usize,
+    /// How many were begun.
+    begun: usize,
+    /// Those that find their neighbours together.
+    asked: Vec<Asked>,
+    phase: Phase,
+    /// Memory that the work is done in.
+    rotated: Vec<f32>,
+    lot: Lot,
+}
+
+/// A point that is asked for.
+struct Asked {
+    node: u32,
+    /// Its code, if there are codes.
+    query: Query,
+    nearest: Nearest,
+}
+
+enum Phase {
+    /// More are to be asked for.
+    Begin,
+    /// They were compared with all nodes before this one.
+    Compare(u32),
+    /// The last of them is next.
+    Rank,
+    /// A point, its true neighbours, what a search without it must know, and efforts that were tried.
+    Try(u32, Vec<u32>, Without, usize),
+}
+
+impl Drawing {
+    /// Whether the curve stands.
+    pub fn is_done(&self) -> bool {
+        self.begun >= self.queries && self.asked.is_empty() && !matches!(self.phase, Phase::Try(..))
+    }
+}
 
 impl<S: Structure> Queued<S> {
     /// Whether another curve is to be drawn before the next block.
@@ -23,60 +81,124 @@ impl<S: Structure> Queued<S> {
     pub(super) fn drawing(&self) -> Drawing {
         // Points may have left since lists were learnt; a curve of fewer would be due again at once.
         let points = self.points.len().max(self.structure.learnt_from());
-        Drawing::new(points, self.structure.codes().is_some())
+        Drawing {
+            curve: Curve { points: points as u32, ..Curve::default() },
+            queries: if self.structure.codes().is_some() { QUERIES } else { QUERIES_BY_VECTORS },
+            begun: 0,
+            asked: Vec::new(),
+            phase: Phase::Begin,
+            rotated: Vec::new(),
+            lot: Lot::default(),
+        }
     }
 
     /// Does a piece of the work, which no search sees. What is hidden counts: that depends on when blocks are merged.
     pub(super) fn draw(&self, drawing: &mut Drawing, space: Space) {
         let vectors = Vectors { rows: &self.points.vectors, space };
-        let nodes = self.points.nodes();
-        // Spread over all of them, and not in the order in which they came.
-        let candidates = (0..TRIES).map(|t| mix(mix(drawing.query as u64) + t) as u32 % nodes);
-        let is_fit = |node: &u32| self.points.slot_of(*node) != NO_SLOT && self.structure.does_without(*node);
-        let Some(query) = candidates.into_iter().find(is_fit) else {
-            return drawing.skip();
+        drawing.phase = match std::mem::replace(&mut drawing.phase, Phase::Begin) {
+            Phase::Begin => self.begin(drawing, vectors),
+            Phase::Compare(at) => self.compare(drawing, at, vectors),
+            Phase::Rank => match drawing.asked.pop() {
+                Some(asked) => self.rank(drawing, asked, vectors),
+                None => Phase::Begin,
+            },
+            Phase::Try(node, truth, without, effort) => self.attempt(drawing, (node, truth, without, effort), vectors),
         };
-        let vector = &vectors.row(query);
-        let is_held = |node: &u32| *node != query && self.points.slot_of(*node) != NO_SLOT;
-        match drawing.next(nodes, S::EFFORTS.len()) {
-            Piece::Compare(nodes) => {
-                let mut nodes: Vec<u32> = nodes.filter(is_held).collect();
-                match self.structure.codes() {
-                    Some(codes) => {
-                        let comparison = Comparison::new(codes, vector, space);
-                        comparison.sift(&mut nodes, None, SHORTLIST);
-                        comparison.each(&nodes, |near| drawing.compared(near));
-                    }
-                    None => vectors.each(vector, &nodes, |distance, node| drawing.compared(Near::new(distance, node))),
-                }
+    }
+
+    fn is_held(&self, node: u32) -> bool {
+        self.points.slot_of(node) != NO_SLOT
+    }
+
+    fn begin(&self, drawing: &mut Drawing, vectors: Vectors<'_>) -> Phase {
+        let nodes = self.points.nodes();
+        let together = (NUMBERS_TOGETHER / self.points.vectors.dim()).clamp(FEWEST_TOGETHER, MOST_TOGETHER);
+        for _ in 0..A_PIECE {
+            if drawing.begun >= drawing.queries || drawing.asked.len() >= together {
+                return Phase::Compare(0);
             }
-            Piece::Rank(mut nears) => {
-                vectors.compare_again(vector, &mut nears);
-                nears.sort_unstable();
-                let truth = nears.iter().map(|near| near.id()).collect();
-                drawing.ranked(truth, self.structure.without(query, vectors));
+            // Spread over all of them, and not in the order in which they came.
+            let seed = mix(drawing.begun as u64);
+            drawing.begun += 1;
+            let mut candidates = (0..TRIES).map(|nth| mix(seed + nth) as u32 % nodes);
+            let Some(node) = candidates.find(|node| self.is_held(*node) && self.structure.does_without(*node)) else {
+                continue;
+            };
+            let mut query = Query::default();
+            if let Some(codes) = self.structure.codes() {
+                let kernels = vectors.space.kernels();
+                codes.rotate(&vectors.row(node), kernels, &mut drawing.rotated);
+                codes.aim(&drawing.rotated, kernels, &mut query);
             }
-            Piece::Search(effort) => {
-                let params = S::with_effort(S::EFFORTS[effort], ASKED);
-                let points = self.points.len();
-                let ask = Ask {
-                    query: vector,
-                    k: ASKED,
-                    params: &params,
-                    points,
-                    matching: points,
-                    is_filtered: false,
-                    scanning: Scanning::Sketches,
-                    without: drawing.without(),
-                };
-                let mut found = self.structure.find(&ask, |node| is_held(&node), vectors);
-                if let Some(found) = &mut found {
-                    found.sort_unstable();
-                    found.truncate(ASKED);
-                }
-                drawing.searched(effort, S::EFFORTS.len(), found.as_deref());
-            }
-            Piece::Another => {}
+            drawing.asked.push(Asked { node, query, nearest: Nearest::new(SHORTLIST) });
         }
+        Phase::Begin
+    }
+
+    fn compare(&self, drawing: &mut Drawing, at: u32, vectors: Vectors<'_>) -> Phase {
+        const NODES: u32 = Lot::NODES as u32;
+        let lots = if self.structure.codes().is_some() { LOTS_A_PIECE } else { 1 };
+        let end = self.points.nodes().min(at + lots * NODES);
+        let Drawing { asked, lot, .. } = drawing;
+        for start in (at..end).step_by(Lot::NODES) {
+            let nodes: Vec<u32> = (start..end.min(start + NODES)).filter(|node| self.is_held(*node)).collect();
+            let Some(codes) = self.structure.codes() else {
+                for Asked { node, nearest, .. } in &mut *asked {
+                    let meet = |distance, other| offer(Near::new(distance, other), *node, nearest);
+                    vectors.each(&vectors.row(*node), &nodes, meet);
+                }
+                continue;
+            };
+            codes.gather(&nodes, lot);
+            for Asked { node, query, nearest } in &mut *asked {
+                codes.compare(query, lot, nearest.worst(), vectors.space, |near| offer(near, *node, nearest));
+            }
+        }
+        if end == self.points.nodes() { Phase::Rank } else { Phase::Compare(end) }
+    }
+
+    fn rank(&self, drawing: &mut Drawing, Asked { node, nearest, .. }: Asked, vectors: Vectors<'_>) -> Phase {
+        let mut nears = nearest.into_sorted();
+        vectors.compare_again(&vectors.row(node), &mut nears);
+        nears.sort_unstable();
+        let truth: Vec<u32> = nears.iter().take(ASKED).map(|near| near.id()).collect();
+        drawing.curve.wanted += truth.len() as u32;
+        Phase::Try(node, truth, self.structure.without(node, vectors), 0)
+    }
+
+    fn attempt(
+        &self,
+        drawing: &mut Drawing,
+        (node, truth, without, effort): (u32, Vec<u32>, Without, usize),
+        vectors: Vectors<'_>,
+    ) -> Phase {
+        let points = self.points.len();
+        let vector: Cow<'_, [f32]> = vectors.row(node);
+        let ask = Ask {
+            query: &vector,
+            k: ASKED,
+            params: &S::with_effort(S::EFFORTS[effort], ASKED),
+            points,
+            matching: points,
+            is_filtered: false,
+            scanning: Scanning::Sketches,
+            without: Some(&without),
+        };
+        let found = self.structure.find(&ask, |other| other != node && self.is_held(other), vectors);
+        // None where so much effort would compare with all.
+        let right = found.map_or(truth.len(), |mut found| {
+            found.sort_unstable();
+            found.iter().take(ASKED).filter(|near| truth.contains(&near.id())).count()
+        });
+        let all = drawing.curve.note(effort, S::EFFORTS.len(), right, truth.len());
+        if all || effort + 1 == S::EFFORTS.len() { Phase::Rank } else { Phase::Try(node, truth, without, effort + 1) }
+    }
+}
+
+/// Offers a node, but to itself.
+#[inline]
+fn offer(near: Near, to: u32, nearest: &mut Nearest) {
+    if near.id() != to {
+        nearest.offer(near);
     }
 }

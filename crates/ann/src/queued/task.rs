@@ -3,14 +3,14 @@
 
 use crate::space::Space;
 use crate::structure::Structure;
-use crate::tuning::Drawing;
 
 use super::Queued;
+use super::draw::Drawing;
 
 /// What is being worked on.
 enum Task<L> {
     Learn(L),
-    Draw(Drawing),
+    Draw(Box<Drawing>),
 }
 
 /// What is on its way.
@@ -33,7 +33,7 @@ impl<S: Structure> Queued<S> {
         let mut task = match self.progress.0.take() {
             Some(task) => task,
             None if self.structure.is_due(&self.points) => Task::Learn(self.structure.learning(&self.points, space)),
-            None => Task::Draw(self.drawing()),
+            None => Task::Draw(Box::new(self.drawing())),
         };
         let is_last = match &mut task {
             Task::Learn(learning) => self.structure.learn(learning, &self.points, space),
