@@ -2,6 +2,7 @@
 
 use crate::codes::{Codes, Lot, PackedSigns, Query, SignQuery};
 use crate::near::{Near, Nearest, distance, keep_least, nth_least, rank, reach};
+use crate::once::Once;
 use crate::space::Space;
 use crate::structure::{Ask, Vectors};
 
@@ -24,15 +25,18 @@ impl<'a> Comparison<'a> {
         Self { codes, space, rotated, query }
     }
 
-    /// Leaves those nodes that may be among the `count` nearest, by a bit a number.
-    pub fn sift(&self, nodes: &mut Vec<u32>, packed: Option<&PackedSigns>, count: usize) {
+    /// Leaves those nodes that may be among the `count` nearest, by a bit a number; `packed`: where their sketches are packed for others.
+    pub fn sift(&self, nodes: &mut Vec<u32>, packed: Option<&Once<PackedSigns>>, count: usize) {
         if nodes.len() <= count {
             return;
         }
         let mut signs = SignQuery::default();
         self.codes.aim_signs(&self.rotated, self.space.kernels(), &mut signs);
         let ranks = match packed {
-            Some(packed) => self.codes.packed_sketches(&signs, packed, self.space),
+            Some(packed) => {
+                let packed = packed.of(|| self.codes.pack_sketches(nodes));
+                self.codes.packed_sketches(&signs, packed, self.space)
+            }
             None => self.codes.sketches(&signs, nodes, self.space),
         };
         let last = nth_least(&ranks, count - 1);

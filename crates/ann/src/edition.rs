@@ -1,21 +1,15 @@
 //! Which state of an index something was found in.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an index holds between two changes. Views are of the edition that they were made in.
-#[derive(Default, Clone)]
-pub(crate) struct Edition(Arc<()>);
+/// What searches see of an index between two changes. Views are of the edition that they were made in; no two indexes have the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edition(u64);
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Edition {
-    /// Called with every change.
-    pub fn end(&mut self) {
-        // One that nobody knows needs no other name.
-        if Arc::strong_count(&self.0) > 1 {
-            *self = Self::default();
-        }
-    }
-
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    pub fn new() -> Self {
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }

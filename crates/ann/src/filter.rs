@@ -1,20 +1,20 @@
 //! Which slots a search may return.
 
 use std::any::Any;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
 use crate::bitset::BitSet;
 use crate::edition::Edition;
-use crate::once::Once;
 
-/// A condition on slots with an estimate of how many points meet it. The estimate steers the plan, never the answer.
+/// A condition on slots with an estimate of how many points meet it. The estimate steers the plan, never who may be found.
 ///
-/// Keep it for further searches of the same view (or of an index that is not written meanwhile): after some dozen queries it remembers
-/// whom it matches there, and each of the next takes as little as one of a batch. It then holds some bytes for every point, and for
-/// every one that matches a bit for each of its numbers. What is written makes it forget.
+/// Keep it for further searches of the same view (or of an index that is not written meanwhile): from as many queries on as
+/// [`crate::Index::search_batch`] tells, it remembers whom it matches there, and each of the next takes as little as one of a batch. It
+/// then holds some bytes for every point, and a short code of every one that matches. What is written makes it forget, and so does
+/// another view.
 pub struct Filter<'a> {
     rule: Rule<'a>,
     expected: usize,
@@ -26,8 +26,10 @@ pub(crate) struct Memory {
     of: Edition,
     /// Queries it was asked for there.
     asked: AtomicUsize,
-    /// Whom it matches, as that kind of index notes it.
-    matches: Once<Box<dyn Any + Send + Sync>>,
+    /// Whether somebody finds out, or has found out, whom it matches.
+    is_sought: AtomicBool,
+    /// Whom, as that kind of index notes it.
+    matches: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Memory {
@@ -36,10 +38,12 @@ impl Memory {
         self.asked.fetch_add(queries, Ordering::Relaxed).saturating_add(queries)
     }
 
-    /// Whom it matches; found out if that is worth it.
-    pub fn matches<T: Send + Sync + 'static>(&self, find: impl FnOnce() -> Option<T>) -> Option<&T> {
-        let matches = self.matches.if_any(|| find().map(|found| Box::new(found) as _));
-        matches.map(|matches| matches.downcast_ref().expect("an edition is of one index"))
+    /// Whom it matches; found out if that is worth it now. Nobody waits: while one finds out, the others do without.
+    pub fn matches<T: Send + Sync + 'static>(&self, is_worth_it: bool, find: impl FnOnce() -> T) -> Option<&T> {
+        if is_worth_it && self.matches.get().is_none() && !self.is_sought.swap(true, Ordering::Relaxed) {
+            _ = self.matches.set(Box::new(find()));
+        }
+        self.matches.get().map(|matches| matches.downcast_ref().expect("an edition is of one index"))
     }
 }
 
@@ -79,10 +83,10 @@ impl<'a> Filter<'a> {
     }
 
     /// What it remembers of an edition; it forgets any other.
-    pub(crate) fn memory(&self, edition: &Edition) -> Arc<Memory> {
-        self.memory.load_full().filter(|memory| memory.of.is(edition)).unwrap_or_else(|| {
-            let memory = Memory { of: edition.clone(), asked: AtomicUsize::new(0), matches: Once::default() };
-            let memory = Arc::new(memory);
+    pub(crate) fn memory(&self, of: Edition) -> Arc<Memory> {
+        self.memory.load_full().filter(|memory| memory.of == of).unwrap_or_else(|| {
+            let (asked, is_sought, matches) = Default::default();
+            let memory = Arc::new(Memory { of, asked, is_sought, matches });
             self.memory.store(Some(Arc::clone(&memory)));
             memory
         })

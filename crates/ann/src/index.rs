@@ -44,8 +44,8 @@ pub struct SearchParams {
     /// Points that are compared by their vectors after their codes were, `k` at least. When absent, on lists `6 k + 100`; in a graph
     /// `2 k`, `6 k` in profile `memory`, those left out that cannot be among the `k` nearest by what codes may be wrong.
     pub rerank: Option<usize>,
-    /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: as much is
-    /// spent as reached it with vectors that the index did not hold yet. Without any curve so far (4,096 points), the defaults.
+    /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: about as
+    /// much is spent as reached it with vectors that the index did not hold yet. Without any curve so far (4,096 points), the defaults.
     pub recall: Option<Recall>,
     /// Compare with every point.
     pub exact: bool,

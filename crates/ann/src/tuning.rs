@@ -11,6 +11,7 @@ use crate::index::Recall;
 pub(crate) const ASKED: usize = 10;
 /// Points from which on a curve is drawn: before, a scan is about as fast.
 const FEWEST: usize = 4_096;
+
 /// What was found with each effort.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Curve {

@@ -3,7 +3,7 @@
 //! - `coarse`: the centroids of the lists; `list`, `lists`: who is filed where, on two lists each, and by which codes;
 //! - `codebook`: what codes stand for; `table`: what they are worth to one query;
 //! - `training`: how centroids and codebook are learnt; `search`, `reservoir`: what a query does with all of it;
-//! - `masks`, `packed`: what a batch with a filter prepares, many who match and few.
+//! - `masks`, `packed`: what queries with one filter share, where many match and where few do.
 //!
 //! Lists are learnt anew when there are twice as many points as the last time. Until they are first learnt, searches compare
 //! with every point.
@@ -109,7 +109,7 @@ impl Way {
     }
 }
 
-/// What is noted of those who match, when it is first worth it.
+/// What is noted of those who match, when somebody first needs it.
 #[derive(Default)]
 pub(crate) struct Noted {
     masks: Once<Masks>,

@@ -1,4 +1,4 @@
-//! Codes of the few who match, one behind the other without a gap, for all queries of a batch: each looks at all of them.
+//! Codes of the few who match, one behind the other without a gap, for many queries with one filter: each looks at all of them.
 
 use crate::kernels::fast_scan::BLOCK_POINTS;
 use crate::near::{Near, places, smallest, within};

@@ -26,8 +26,10 @@ const FEWEST_TOGETHER: usize = 16;
 const NUMBERS_TOGETHER: usize = 1 << 16;
 /// Points that a piece of work makes queries of.
 const A_PIECE: usize = 8;
-/// Lots of nodes that a piece of work compares by codes; by vectors it is one.
-const LOTS_A_PIECE: u32 = 2;
+/// Pairs that a piece of work compares by codes, about: it then takes a few times what an insert does, whatever the dimension.
+const PAIRS_A_PIECE: usize = 1 << 15;
+/// The same by vectors.
+const PAIRS_BY_VECTORS: usize = 1 << 14;
 /// Nearest by code that are compared by their vectors.
 const SHORTLIST: usize = 4 * ASKED;
 
@@ -120,7 +122,7 @@ impl<S: Structure> Queued<S> {
             // Spread over all of them, and not in the order in which they came.
             let seed = mix(drawing.begun as u64);
             drawing.begun += 1;
-            let mut candidates = (0..TRIES).map(|nth| mix(seed + nth) as u32 % nodes);
+            let mut candidates = (0..TRIES).map(|nth| mix(seed.wrapping_add(nth)) as u32 % nodes);
             let Some(node) = candidates.find(|node| self.is_held(*node) && self.structure.does_without(*node)) else {
                 continue;
             };
@@ -136,22 +138,26 @@ impl<S: Structure> Queued<S> {
     }
 
     fn compare(&self, drawing: &mut Drawing, at: u32, vectors: Vectors<'_>) -> Phase {
-        const NODES: u32 = Lot::NODES as u32;
-        let lots = if self.structure.codes().is_some() { LOTS_A_PIECE } else { 1 };
-        let end = self.points.nodes().min(at + lots * NODES);
         let Drawing { asked, lot, .. } = drawing;
-        for start in (at..end).step_by(Lot::NODES) {
-            let nodes: Vec<u32> = (start..end.min(start + NODES)).filter(|node| self.is_held(*node)).collect();
-            let Some(codes) = self.structure.codes() else {
-                for Asked { node, nearest, .. } in &mut *asked {
-                    let meet = |distance, other| offer(Near::new(distance, other), *node, nearest);
-                    vectors.each(&vectors.row(*node), &nodes, meet);
+        let codes = self.structure.codes();
+        let pairs = if codes.is_some() { PAIRS_A_PIECE } else { PAIRS_BY_VECTORS };
+        let lots = (pairs / Lot::NODES / asked.len().max(1)).max(1);
+        let end = self.points.nodes().min(at.saturating_add((lots * Lot::NODES) as u32));
+        let nodes: Vec<u32> = (at..end).filter(|node| self.is_held(*node)).collect();
+        for nodes in nodes.chunks(Lot::NODES) {
+            if let Some(codes) = codes {
+                codes.gather(nodes, lot);
+                for Asked { node, query, nearest } in &mut *asked {
+                    codes.compare(query, lot, nearest.worst(), vectors.space, |near| offer(near, *node, nearest));
                 }
                 continue;
-            };
-            codes.gather(&nodes, lot);
-            for Asked { node, query, nearest } in &mut *asked {
-                codes.compare(query, lot, nearest.worst(), vectors.space, |near| offer(near, *node, nearest));
+            }
+            let rows: Vec<_> = nodes.iter().map(|node| (*node, vectors.row(*node))).collect();
+            for Asked { node, nearest, .. } in &mut *asked {
+                let query = vectors.row(*node);
+                for (other, row) in &rows {
+                    offer(Near::new(vectors.space.distance(&query, row), *other), *node, nearest);
+                }
             }
         }
         if end == self.points.nodes() { Phase::Rank } else { Phase::Compare(end) }

@@ -35,15 +35,17 @@ impl<N> Matches<N> {
 }
 
 impl<S: Structure> Queued<S> {
-    /// Who matches, if so many queries make it worth to find out.
-    pub(super) fn matches(&self, filter: &Filter<'_>, queries: usize) -> Option<Matches<S::Noted>> {
+    /// Whether so many queries make it worth to find out who matches.
+    pub(super) fn is_worth_matching(&self, filter: &Filter<'_>, queries: usize) -> bool {
         let most = if filter.listed().is_some() { LISTED_A_QUERY } else { ASKED_A_QUERY };
-        if queries < FEWEST || self.points.len() > queries.saturating_mul(most) {
-            return None;
-        }
+        queries >= FEWEST && self.points.len() <= queries.saturating_mul(most)
+    }
+
+    /// Who matches.
+    pub(super) fn matches(&self, filter: &Filter<'_>) -> Matches<S::Noted> {
         let nodes = self.matching_nodes(Some(filter));
         let set = BitSet::of(&nodes, self.points.nodes() as usize);
-        Some(Matches { nodes, set, sketches: Once::default(), noted: S::Noted::default() })
+        Matches { nodes, set, sketches: Once::default(), noted: S::Noted::default() }
     }
 
     /// All nodes that match and are visible.

@@ -69,7 +69,7 @@ impl<S: Structure> Queued<S> {
             progress: Progress::default(),
             hidden,
             live,
-            edition: Edition::default(),
+            edition: Edition::new(),
         }
     }
 
@@ -88,7 +88,7 @@ impl<S: Structure> Queued<S> {
             progress: Progress::default(),
             hidden: self.hidden.clone(),
             live: self.live,
-            edition: self.edition.clone(),
+            edition: self.edition,
         }
     }
 
@@ -128,7 +128,7 @@ impl<S: Structure> Queued<S> {
     }
 
     fn push(&mut self, slot: u32, vector: Option<&[f32]>, space: Space) {
-        self.edition.end();
+        self.edition = Edition::new();
         if let Some(node) = self.points.node_of(slot) {
             self.hidden.set(node, true);
         }
@@ -144,9 +144,6 @@ impl<S: Structure> Queued<S> {
 
     /// Takes up to `most` steps; returns how many were taken, less than `most` when only an open block is left.
     pub fn merge(&mut self, most: usize, space: Space) -> usize {
-        if self.can_merge() {
-            self.edition.end();
-        }
         (0..most).take_while(|_| self.merge_one(space)).count()
     }
 
@@ -172,7 +169,6 @@ impl<S: Structure> Queued<S> {
 
     /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none.
     pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
-        self.edition.end();
         self.queue.close();
         while self.has_work() {
             self.merge_one(space);
@@ -227,6 +223,7 @@ impl<S: Structure> Queued<S> {
 
     /// Takes the next step of the front block, for all of which places were sought.
     fn apply(&mut self, space: Space) {
+        self.edition = Edition::new();
         let survey = self.surveys[self.queue.taken()].take();
         let step = self.queue.take().expect("a block whose steps were surveyed is full");
         if self.queue.taken() == 0 {

@@ -34,8 +34,7 @@ impl<S: Structure> Queued<S> {
         let comparison = Comparison::new(codes, ask.query, vectors.space);
         let mut shortlist = comparison.shortlist(ask);
         if nodes.len() >= MANY {
-            let packed = sketches.map(|sketches| sketches.of(|| codes.pack_sketches(&nodes)));
-            comparison.sift(&mut nodes, packed, shortlist.k());
+            comparison.sift(&mut nodes, sketches, shortlist.k());
         }
         comparison.each(&nodes, |near| shortlist.offer(near));
         comparison.end(ask, shortlist, vectors).into_iter().for_each(|near| meet(near.distance(), near.id()));

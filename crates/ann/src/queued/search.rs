@@ -33,11 +33,11 @@ impl<S: Structure> Queued<S> {
         let points = self.points.len();
         let expected = filter.map_or(points, |filter| filter.expected().min(points));
         let are_compared = params.exact || expected <= FEW;
-        let remembering = filter.filter(|_| !are_compared).map(|filter| (filter, filter.memory(&self.edition)));
+        let remembering = filter.filter(|_| !are_compared).map(|filter| (filter, filter.memory(self.edition)));
         let mut asked = 0;
         let matches = remembering.as_ref().and_then(|(filter, memory)| {
             asked = memory.ask(queries.len());
-            memory.matches(|| self.matches(filter, asked))
+            memory.matches(self.is_worth_matching(filter, asked), || self.matches(filter))
         });
         let accepts = |node: u32| match matches {
             Some(matches) => matches.has(node),

@@ -1,6 +1,7 @@
 //! Work between two blocks: lists to be learnt, a curve to be drawn. It is done in pieces; when all are done, the index goes by what
 //! came of them.
 
+use crate::edition::Edition;
 use crate::space::Space;
 use crate::structure::Structure;
 
@@ -43,7 +44,10 @@ impl<S: Structure> Queued<S> {
             }
         };
         match task {
-            Task::Learn(learning) if is_last => self.structure.go_by(learning),
+            Task::Learn(learning) if is_last => {
+                self.edition = Edition::new();
+                self.structure.go_by(learning);
+            }
             Task::Draw(drawing) if is_last => self.curve = drawing.curve,
             task => self.progress.0 = Some(task),
         }

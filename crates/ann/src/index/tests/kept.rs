@@ -77,6 +77,35 @@ fn a_kept_filter_forgets_what_has_changed() {
     }
 }
 
+/// Lists that are learnt anew are others than those that something was noted of.
+#[test]
+fn a_kept_filter_forgets_lists_that_are_learnt_anew() {
+    let vectors = data(Metric::Euclid, 23, 4_096);
+    let mut index = with_profile(DIM, Metric::Euclid, (LISTS, Profile::Balanced));
+    for (slot, vector) in (0..).zip(&vectors) {
+        index.upsert(slot, vector).expect("valid");
+        // After 2,048 points lists are learnt, and after the last there are twice as many.
+        if slot < 4_000 {
+            index.merge(usize::MAX);
+        }
+    }
+    while index.pending() > 0 {
+        index.merge(1);
+    }
+    assert!(index.can_merge(), "nothing is to be learnt");
+    let half = |slot: u32| slot.is_multiple_of(2);
+    let tenth = |slot: u32| slot % 10 == 3;
+    let [many, few] = [&half as &dyn Fn(u32) -> bool, &tenth]
+        .map(|accepts| Filter::slots((0..4_096).filter(|slot| accepts(*slot)).collect::<Vec<_>>()));
+    for is_learnt_anew in [false, true] {
+        if is_learnt_anew {
+            index.merge(usize::MAX);
+        }
+        let recall = [asked(&index, &vectors[..QUERIES], &many, half), asked(&index, &vectors[..QUERIES], &few, tenth)];
+        assert!(recall.iter().all(|recall| *recall > 0.9), "{recall:?}");
+    }
+}
+
 /// One whom nobody keeps asks as often as it must, and one that is kept does not ask again.
 #[test]
 fn a_kept_filter_asks_once() {
