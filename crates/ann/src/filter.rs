@@ -38,9 +38,16 @@ impl Memory {
         self.asked.fetch_add(queries, Ordering::Relaxed).saturating_add(queries)
     }
 
-    /// Whom it matches; found out if that is worth it now. Nobody waits: while one finds out, the others do without.
-    pub fn matches<T: Send + Sync + 'static>(&self, is_worth_it: bool, find: impl FnOnce() -> T) -> Option<&T> {
-        if is_worth_it && self.matches.get().is_none() && !self.is_sought.swap(true, Ordering::Relaxed) {
+    /// Whom it matches; found out if that is worth it for so many queries, of this search or of all. Nobody waits: while one finds it out,
+    /// others do without or find it out too, whichever takes less.
+    pub fn matches<T: Send + Sync + 'static>(
+        &self,
+        (here, in_all): (usize, usize),
+        is_worth_it: impl Fn(usize) -> bool,
+        find: impl FnOnce() -> T,
+    ) -> Option<&T> {
+        let seeks = || is_worth_it(here) || is_worth_it(in_all) && !self.is_sought.swap(true, Ordering::Relaxed);
+        if self.matches.get().is_none() && seeks() {
             _ = self.matches.set(Box::new(find()));
         }
         self.matches.get().map(|matches| matches.downcast_ref().expect("an edition is of one index"))

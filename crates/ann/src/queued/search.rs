@@ -37,7 +37,8 @@ impl<S: Structure> Queued<S> {
         let mut asked = 0;
         let matches = remembering.as_ref().and_then(|(filter, memory)| {
             asked = memory.ask(queries.len());
-            memory.matches(self.is_worth_matching(filter, asked), || self.matches(filter))
+            let is_worth_it = |queries| self.is_worth_matching(filter, queries);
+            memory.matches((queries.len(), asked), is_worth_it, || self.matches(filter))
         });
         let accepts = |node: u32| match matches {
             Some(matches) => matches.has(node),
