@@ -20,8 +20,7 @@ pub(crate) struct Comparison<'a> {
 impl<'a> Comparison<'a> {
     pub fn new(codes: &'a Codes, vector: &[f32], space: Space) -> Self {
         let (mut rotated, mut query) = (Vec::new(), Query::default());
-        codes.rotate(vector, space.kernels(), &mut rotated);
-        codes.aim(&rotated, space.kernels(), &mut query);
+        codes.aim_at_vector(vector, space.kernels(), &mut rotated, &mut query);
         Self { codes, space, rotated, query }
     }
 

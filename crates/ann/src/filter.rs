@@ -33,6 +33,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    fn new(of: Edition) -> Self {
+        Self { of, asked: AtomicUsize::new(0), is_sought: AtomicBool::new(false), matches: OnceLock::new() }
+    }
+
     /// So many more queries are asked; how many that makes.
     pub fn ask(&self, queries: usize) -> usize {
         self.asked.fetch_add(queries, Ordering::Relaxed).saturating_add(queries)
@@ -92,8 +96,7 @@ impl<'a> Filter<'a> {
     /// What it remembers of an edition; it forgets any other.
     pub(crate) fn memory(&self, of: Edition) -> Arc<Memory> {
         self.memory.load_full().filter(|memory| memory.of == of).unwrap_or_else(|| {
-            let (asked, is_sought, matches) = Default::default();
-            let memory = Arc::new(Memory { of, asked, is_sought, matches });
+            let memory = Arc::new(Memory::new(of));
             self.memory.store(Some(Arc::clone(&memory)));
             memory
         })

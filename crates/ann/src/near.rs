@@ -82,9 +82,9 @@ pub(crate) fn smallest(distances: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| lesser(least, *x))
 }
 
-/// Which of some distances, 32 at most, are no farther than `worst`: number `i` as bit `i`.
+/// Which of some distances or ranks, 32 at most, are no farther than `worst`: number `i` as bit `i`.
 #[inline]
-pub(crate) fn within(distances: &[f32], worst: f32) -> u32 {
+pub(crate) fn within<T: PartialOrd>(distances: &[T], worst: T) -> u32 {
     (0..).zip(distances).fold(0, |met, (i, distance)| met | u32::from(*distance <= worst) << i)
 }
 
@@ -133,8 +133,7 @@ pub(crate) fn keep_least(nodes: &mut Vec<u32>, ranks: &[u32], worst: u32) {
 fn each_within(ranks: &[u32], worst: u32, mut meet: impl FnMut(usize)) {
     const GROUP: usize = 16;
     for (nth, group) in ranks.chunks(GROUP).enumerate() {
-        let within = group.iter().zip(0..).fold(0_u32, |mask, (rank, i)| mask | u32::from(*rank <= worst) << i);
-        places(within).for_each(|i| meet(nth * GROUP + i));
+        places(within(group, worst)).for_each(|i| meet(nth * GROUP + i));
     }
 }
 

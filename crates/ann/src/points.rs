@@ -53,6 +53,12 @@ impl Points {
         self.slots[node as usize]
     }
 
+    /// Whether a node holds a point.
+    #[inline]
+    pub fn is_held(&self, node: u32) -> bool {
+        self.slot_of(node) != NO_SLOT
+    }
+
     pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
         self.node_of(slot).map(|node| self.vectors.row(node))
     }
@@ -160,7 +166,7 @@ impl Points {
     pub fn set_free(&mut self, free: Vec<u32>) -> bool {
         let mut sorted = free.clone();
         sorted.sort_unstable();
-        let actual = (0..self.nodes()).filter(|node| self.slot_of(*node) == NO_SLOT);
+        let actual = (0..self.nodes()).filter(|node| !self.is_held(*node));
         let complete = actual.eq(sorted.iter().copied());
         self.free = free;
         complete

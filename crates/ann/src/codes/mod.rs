@@ -141,6 +141,12 @@ impl Codes {
         records!(&self.records, records => records.aim(rotated, kernels, query));
     }
 
+    /// Makes the query that a vector is, which it turns in the memory it is given.
+    pub fn aim_at_vector(&self, vector: &[f32], kernels: &Kernels, rotated: &mut Vec<f32>, query: &mut Query) {
+        self.rotate(vector, kernels, rotated);
+        self.aim(rotated, kernels, query);
+    }
+
     #[inline]
     pub fn distance(&self, query: &Query, node: u32, space: Space) -> f32 {
         records!(&self.records, records => records.distance(query, node, space))

@@ -36,9 +36,7 @@ impl Measure<'_> {
             target.vector.extend_from_slice(vector);
             return;
         };
-        let kernels = self.vectors.space.kernels();
-        codes.rotate(vector, kernels, &mut target.rotated);
-        codes.aim(&target.rotated, kernels, &mut target.query);
+        codes.aim_at_vector(vector, self.vectors.space.kernels(), &mut target.rotated, &mut target.query);
     }
 
     /// The code of the vector that [`Self::aim_at_vector`] turned last, where there are codes.

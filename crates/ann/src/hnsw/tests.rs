@@ -2,7 +2,6 @@ use super::graph::NO_NODE;
 use super::*;
 use crate::config::Metric;
 use crate::kernels::InstructionSet;
-use crate::points::NO_SLOT;
 use crate::queue::{BLOCK, Queue};
 use crate::queued::Queued;
 use crate::testing::{Rng, clustered};
@@ -204,7 +203,7 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     measure.aim_at_vector(&query, &mut target);
     kept.aim(target.rotated(), space().kernels(), &mut signs);
     let (mut judged, mut off) = (0, 0.0);
-    for node in (0..points.nodes()).filter(|node| points.slot_of(*node) != NO_SLOT) {
+    for node in (0..points.nodes()).filter(|node| points.is_held(*node)) {
         let around = structure.graph.around(node, measure, &mut Target::default());
         anew.refresh(node, &around, codes, space());
         let here = measure.near(&target, node).distance();

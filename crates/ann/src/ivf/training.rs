@@ -4,7 +4,7 @@
 //! points learn the same.
 
 use crate::mix::mix;
-use crate::points::{NO_SLOT, Points};
+use crate::points::Points;
 use crate::space::Space;
 
 use super::coarse::{Coarse, Distances};
@@ -51,7 +51,7 @@ enum Phase {
 impl Training {
     /// Begins to learn `lists` centroids and codes of `parts` parts from all points there are, `lists` at least.
     pub fn new(points: &Points, lists: usize, parts: usize, space: Space) -> Self {
-        let live: Vec<u32> = (0..points.nodes()).filter(|node| points.slot_of(*node) != NO_SLOT).collect();
+        let live: Vec<u32> = (0..points.nodes()).filter(|node| points.is_held(*node)).collect();
         let learnt: Vec<u32> = live.iter().copied().filter(|node| !is_held_out(*node)).collect();
         let sample = every(if learnt.len() < lists { &live } else { &learnt }, lists * SAMPLES_A_LIST);
         let rows = every(&sample, lists).iter().flat_map(|node| points.vectors.row(*node).into_owned()).collect();
@@ -110,7 +110,7 @@ impl Training {
             }
             Phase::File { at, mut lists } => {
                 let end = points.nodes().min(at + PIECE as u32);
-                for node in (at..end).filter(|node| points.slot_of(*node) != NO_SLOT) {
+                for node in (at..end).filter(|node| points.is_held(*node)) {
                     let filing = lists.survey(&points.vectors.row(node), space);
                     filing.iter().for_each(|entry| {
                         lists.file(node, entry, space);

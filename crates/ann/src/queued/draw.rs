@@ -1,12 +1,9 @@
 //! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points. Their true neighbours are found for
 //! some of them together: a node that many are compared with is read once.
 
-use std::borrow::Cow;
-
 use crate::codes::{Lot, Query};
 use crate::mix::mix;
 use crate::near::{Near, Nearest};
-use crate::points::NO_SLOT;
 use crate::space::Space;
 use crate::structure::{Ask, Scanning, Structure, Vectors, Without};
 use crate::tuning::{ASKED, Curve};
@@ -62,8 +59,17 @@ enum Phase {
     Compare(u32),
     /// The last of them is next.
     Rank,
-    /// A point, its true neighbours, what a search without it must know, and efforts that were tried.
-    Try(u32, Vec<u32>, Without, usize),
+    /// Searches are tried.
+    Try(Trial),
+}
+
+/// Searches for a point as if it had never come.
+struct Trial {
+    without: Without,
+    /// Its true neighbours.
+    truth: Vec<u32>,
+    /// Efforts that were tried.
+    tried: usize,
 }
 
 impl Drawing {
@@ -104,12 +110,8 @@ impl<S: Structure> Queued<S> {
                 Some(asked) => self.rank(drawing, asked, vectors),
                 None => Phase::Begin,
             },
-            Phase::Try(node, truth, without, effort) => self.attempt(drawing, (node, truth, without, effort), vectors),
+            Phase::Try(trial) => self.attempt(drawing, trial, vectors),
         };
-    }
-
-    fn is_held(&self, node: u32) -> bool {
-        self.points.slot_of(node) != NO_SLOT
     }
 
     fn begin(&self, drawing: &mut Drawing, vectors: Vectors<'_>) -> Phase {
@@ -123,14 +125,13 @@ impl<S: Structure> Queued<S> {
             let seed = mix(drawing.begun as u64);
             drawing.begun += 1;
             let mut candidates = (0..TRIES).map(|nth| mix(seed.wrapping_add(nth)) as u32 % nodes);
-            let Some(node) = candidates.find(|node| self.is_held(*node) && self.structure.does_without(*node)) else {
+            let Some(node) = candidates.find(|node| self.points.is_held(*node) && self.structure.does_without(*node))
+            else {
                 continue;
             };
             let mut query = Query::default();
             if let Some(codes) = self.structure.codes() {
-                let kernels = vectors.space.kernels();
-                codes.rotate(&vectors.row(node), kernels, &mut drawing.rotated);
-                codes.aim(&drawing.rotated, kernels, &mut query);
+                codes.aim_at_vector(&vectors.row(node), vectors.space.kernels(), &mut drawing.rotated, &mut query);
             }
             drawing.asked.push(Asked { node, query, nearest: Nearest::new(SHORTLIST) });
         }
@@ -143,7 +144,7 @@ impl<S: Structure> Queued<S> {
         let pairs = if codes.is_some() { PAIRS_A_PIECE } else { PAIRS_BY_VECTORS };
         let lots = (pairs / Lot::NODES / asked.len().max(1)).max(1);
         let end = self.points.nodes().min(at.saturating_add((lots * Lot::NODES) as u32));
-        let nodes: Vec<u32> = (at..end).filter(|node| self.is_held(*node)).collect();
+        let nodes: Vec<u32> = (at..end).filter(|node| self.points.is_held(*node)).collect();
         for nodes in nodes.chunks(Lot::NODES) {
             if let Some(codes) = codes {
                 codes.gather(nodes, lot);
@@ -169,35 +170,32 @@ impl<S: Structure> Queued<S> {
         nears.sort_unstable();
         let truth: Vec<u32> = nears.iter().take(ASKED).map(|near| near.id()).collect();
         drawing.curve.wanted += truth.len() as u32;
-        Phase::Try(node, truth, self.structure.without(node, vectors), 0)
+        Phase::Try(Trial { without: self.structure.without(node, vectors), truth, tried: 0 })
     }
 
-    fn attempt(
-        &self,
-        drawing: &mut Drawing,
-        (node, truth, without, effort): (u32, Vec<u32>, Without, usize),
-        vectors: Vectors<'_>,
-    ) -> Phase {
+    fn attempt(&self, drawing: &mut Drawing, trial: Trial, vectors: Vectors<'_>) -> Phase {
+        let Trial { without, truth, tried } = &trial;
         let points = self.points.len();
-        let vector: Cow<'_, [f32]> = vectors.row(node);
+        let vector = vectors.row(without.node);
         let ask = Ask {
             query: &vector,
             k: ASKED,
-            params: &S::with_effort(S::EFFORTS[effort], ASKED),
+            params: &S::with_effort(S::EFFORTS[*tried], ASKED),
             points,
             matching: points,
             is_filtered: false,
             scanning: Scanning::Sketches,
-            without: Some(&without),
+            without: Some(without),
         };
-        let found = self.structure.find(&ask, |other| other != node && self.is_held(other), vectors);
+        let found = self.structure.find(&ask, |other| other != without.node && self.points.is_held(other), vectors);
         // None where so much effort would compare with all.
         let right = found.map_or(truth.len(), |mut found| {
             found.sort_unstable();
             found.iter().take(ASKED).filter(|near| truth.contains(&near.id())).count()
         });
-        let all = drawing.curve.note(effort, S::EFFORTS.len(), right, truth.len());
-        if all || effort + 1 == S::EFFORTS.len() { Phase::Rank } else { Phase::Try(node, truth, without, effort + 1) }
+        let all = drawing.curve.note(*tried, S::EFFORTS.len(), right, truth.len());
+        let tried = tried + 1;
+        if all || tried == S::EFFORTS.len() { Phase::Rank } else { Phase::Try(Trial { tried, ..trial }) }
     }
 }
 

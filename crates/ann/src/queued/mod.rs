@@ -13,7 +13,7 @@ mod task;
 use std::borrow::Cow;
 
 use crate::edition::Edition;
-use crate::points::{NO_SLOT, Points};
+use crate::points::Points;
 use crate::queue::{BLOCK, Queue};
 use crate::space::Space;
 use crate::structure::{Structure, Vectors};
@@ -260,7 +260,7 @@ impl<S: Structure> Queued<S> {
     /// Live points that a search without bounds would find; equals [`Self::len`] or the structure is broken. Cost: a look at
     /// all of it.
     pub fn reachable(&self) -> usize {
-        let is_live = |node: u32| self.points.slot_of(node) != NO_SLOT && self.is_visible(node);
+        let is_live = |node: u32| self.points.is_held(node) && self.is_visible(node);
         self.structure.reached(&self.points, is_live) + self.queue.live()
     }
 }

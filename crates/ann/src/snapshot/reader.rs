@@ -159,7 +159,7 @@ fn graph(graph: &mut Graph, points: &Points, source: &mut Source<'_, impl Read>)
     graph.entry = Some(source.u32()?).filter(|entry| *entry != NO_NODE);
     for node in 0..points.nodes() {
         let birth = source.u64()?;
-        if (birth == 0) != (points.slot_of(node) == NO_SLOT) {
+        if (birth != 0) != points.is_held(node) {
             return Err(source.invalid("a node is free in one table and used in another"));
         }
         let (parent, level) = if birth == 0 { (NO_NODE, 0) } else { (source.u32()?, usize::from(source.u8()?)) };
@@ -170,7 +170,7 @@ fn graph(graph: &mut Graph, points: &Points, source: &mut Source<'_, impl Read>)
     }
     let mut links = Vec::new();
     for node in 0..points.nodes() {
-        if points.slot_of(node) == NO_SLOT {
+        if !points.is_held(node) {
             continue;
         }
         for floor in 0..=graph.level(node) {
@@ -218,7 +218,7 @@ fn lists(
                 let two = source.u8()?;
                 codes.extend([two & 15, two >> 4].into_iter().take(parts - part));
             }
-            let is_point = node < points.nodes() && points.slot_of(node) != NO_SLOT;
+            let is_point = node < points.nodes() && points.is_held(node);
             if !is_point || !lists.file(node, &Entry { list, codes }, space) {
                 return Err(source.invalid("a node on a list is free, twice there, or on three lists"));
             }
