@@ -118,11 +118,12 @@ def test_a_lost_volume_is_replaced(load):
 
 
 def test_a_changed_setting_rolls_leader_last(load, operators_die):
-    uids = {name: pod["metadata"]["uid"] for name, pod in US.pods().items()}
+    uids = lambda: {name: pod["metadata"]["uid"] for name, pod in US.pods().items()}
+    before = uids()
     US.patch(hnsw={"m": 24})
-    time.sleep(1)
+    until(lambda: uids() != before, HEAL_S, lambda: f"no pod is rolled: {US.told()}")
     operators_die()
-    fresh = lambda: all(pod["metadata"]["uid"] != uids[name] for name, pod in US.pods().items())
+    fresh = lambda: all(uid != before[name] for name, uid in uids().items())
     until(fresh, HEAL_S * 3, lambda: f"not all pods are new: {US.told()}")
     all_ready()
 
@@ -143,7 +144,8 @@ def test_what_is_deleted_and_applied_again_is_there_again(load):
 
 
 def test_nothing_is_lost(load, words):
-    time.sleep(3)
+    before = load.acknowledged
+    until(lambda: load.acknowledged >= before + 100, 60, lambda: f"no load: {load.said()}")
     load.stop()
     for region in (US, EU):
         until(lambda: not load.lost(region), 30, lambda: f"lost in {region.name}: {list(load.lost(region).items())[:5]}")
