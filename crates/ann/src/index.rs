@@ -275,22 +275,21 @@ impl Index {
     /// sought by so many threads; how many changes no graph. That the block is closed here does: replicas that shall hold
     /// equal graphs call it after the same write. `progress` is told how many operations are left.
     pub fn merge_all(&mut self, threads: usize, mut progress: impl FnMut(usize)) {
-        let space = self.space;
-        loop {
-            let merged = match &mut self.body {
-                Body::Flat(_) => false,
-                Body::Hnsw(hnsw) => hnsw.merge_block(threads, space),
-                Body::IvfPq(ivf) => ivf.merge_block(threads, space),
-            };
-            if !merged {
-                return;
-            }
+        while self.merge_block(threads, false) {
             progress(self.pending());
         }
     }
 
-    /// Fills an index with many points at once, in the order of the iterator, as [`Self::upsert`] and [`Self::merge_all`] would.
-    /// `progress` is told how many were taken in.
+    fn merge_block(&mut self, threads: usize, more: bool) -> bool {
+        match &mut self.body {
+            Body::Flat(_) => false,
+            Body::Hnsw(hnsw) => hnsw.merge_block(threads, more, self.space),
+            Body::IvfPq(ivf) => ivf.merge_block(threads, more, self.space),
+        }
+    }
+
+    /// Fills an index with many points at once, in the order of the iterator, as [`Self::upsert`] and [`Self::merge_all`] would; but what
+    /// effort reaches which recall is found out once, of all of them. `progress` is told how many were taken in.
     ///
     /// # Errors
     /// As [`Self::upsert`], with the place of the point; those before it are in.
@@ -305,10 +304,11 @@ impl Index {
             self.upsert(slot, vector).map_err(|error| (count, error))?;
             count += 1;
             if self.pending() >= BLOCK {
-                self.merge_all(threads, |_| ());
+                while self.merge_block(threads, true) {}
                 progress(count);
             }
         }
+        while self.merge_block(threads, true) {}
         self.merge_all(threads, |_| ());
         progress(count);
         Ok(())

@@ -2,8 +2,8 @@
 //!
 //! Some of the points are asked for, as if they had never come in: nothing is found by a point itself, nor lost where links go by
 //! it, so the queries are like those of users. What a search of each effort finds of their true neighbours makes a curve, and a
-//! wanted recall is read off it. It is drawn anew whenever there are a quarter more points and after lists were learnt anew;
-//! between two blocks (`queued/draw.rs`), so it follows from the writes alone.
+//! wanted recall is read off it. It is drawn anew whenever there are half as many points more and after lists were learnt anew:
+//! between two blocks (`queued/draw.rs`), so it follows from the writes alone; after many that came in together, once.
 
 use crate::index::Recall;
 
@@ -26,7 +26,7 @@ pub(crate) struct Curve {
 impl Curve {
     /// Whether it is time to draw another, of so many points and a structure that was learnt from so many.
     pub fn is_due(&self, points: usize, learnt_from: usize) -> bool {
-        points >= FEWEST && (4 * points >= 5 * self.points as usize || learnt_from > self.points as usize)
+        points >= FEWEST && (2 * points >= 3 * self.points as usize || learnt_from > self.points as usize)
     }
 
     /// Takes in that `right` of `truth` neighbours were found with the effort of this number. Whether all were: then they are taken to be
@@ -82,6 +82,6 @@ mod tests {
         let mut drawn = Curve { wanted: 8, ..Curve::default() };
         assert!(!drawn.note(0, 3, 2, 4) && !drawn.note(1, 3, 3, 4) && drawn.note(2, 3, 4, 4) && drawn.note(0, 3, 4, 4));
         assert_eq!(drawn.found, [6, 7, 8]);
-        assert!(!curve.is_due(6_249, 5_000) && curve.is_due(6_250, 0) && curve.is_due(5_001, 5_001));
+        assert!(!curve.is_due(7_499, 5_000) && curve.is_due(7_500, 0) && curve.is_due(5_001, 5_001));
     }
 }

@@ -167,11 +167,12 @@ impl<S: Structure> Queued<S> {
         self.structure.settle(Vectors { rows: &self.points.vectors, space });
     }
 
-    /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none.
-    pub fn merge_block(&mut self, threads: usize, space: Space) -> bool {
+    /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none. `more`: others
+    /// come at once, so a curve would be of no use to anybody.
+    pub fn merge_block(&mut self, threads: usize, more: bool, space: Space) -> bool {
         self.queue.close();
-        while self.has_work() {
-            self.merge_one(space);
+        while if more { self.has_to_work() } else { self.has_work() } {
+            self.work(space);
         }
         let Some(steps) = self.queue.steps() else { return false };
         let this = &*self;

@@ -26,7 +26,12 @@ impl<L> Default for Progress<L> {
 impl<S: Structure> Queued<S> {
     /// Whether there is work before the next block.
     pub(super) fn has_work(&self) -> bool {
-        self.surveys.is_empty() && (self.structure.is_due(&self.points) || self.is_curve_due())
+        self.surveys.is_empty() && (self.has_to_work() || self.is_curve_due())
+    }
+
+    /// Whether the next block cannot come in before some work is done.
+    pub(super) fn has_to_work(&self) -> bool {
+        self.surveys.is_empty() && (self.progress.0.is_some() || self.structure.is_due(&self.points))
     }
 
     /// Does a piece of it.
