@@ -45,7 +45,8 @@ pub struct SearchParams {
     /// `2 k`, `6 k` in profile `memory`, those left out that cannot be among the `k` nearest by what codes may be wrong.
     pub rerank: Option<usize>,
     /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: about as
-    /// much is spent as reached it with vectors that the index did not hold yet. Without any curve so far (4,096 points), the defaults.
+    /// much is spent as reached it with vectors that the index did not hold yet, when that was last found out: after half as many points
+    /// had come in as there were. Before it ever was (4,096 points), the defaults.
     pub recall: Option<Recall>,
     /// Compare with every point.
     pub exact: bool,

@@ -185,9 +185,9 @@ pub(crate) trait Structure: Sync + Sized {
     /// Codes of single nodes, if it has them: cheaper to compare than vectors.
     fn codes(&self) -> Option<&Codes>;
 
-    /// From how many points it was learnt; 0 where nothing is learnt.
-    fn learnt_from(&self) -> usize {
-        0
+    /// How many points have come in since something was learnt; none where nothing was.
+    fn come_since_learnt(&self) -> Option<u64> {
+        None
     }
 
     /// How many live nodes a search without bounds would find; `is_live` tells which are.

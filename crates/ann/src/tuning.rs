@@ -2,7 +2,7 @@
 //!
 //! Some of the points are asked for, as if they had never come in: nothing is found by a point itself, nor lost where links go by
 //! it, so the queries are like those of users. What a search of each effort finds of their true neighbours makes a curve, and a
-//! wanted recall is read off it. It is drawn anew whenever there are half as many points more and after lists were learnt anew:
+//! wanted recall is read off it. It is drawn anew whenever half as many points have come in as there were, and after lists were learnt anew:
 //! between two blocks (`queued/draw.rs`), so it follows from the writes alone; after many that came in together, once.
 
 use crate::index::Recall;
@@ -17,6 +17,8 @@ const FEWEST: usize = 4_096;
 pub(crate) struct Curve {
     /// Points there were.
     pub points: u32,
+    /// Points that have come in since.
+    pub come: u64,
     /// True neighbours that were to be found.
     pub wanted: u32,
     /// Those that were, by effort, the least first. Empty until there was a curve.
@@ -24,9 +26,10 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
-    /// Whether it is time to draw another, of so many points and a structure that was learnt from so many.
-    pub fn is_due(&self, points: usize, learnt_from: usize) -> bool {
-        points >= FEWEST && (2 * points >= 3 * self.points as usize || learnt_from > self.points as usize)
+    /// Whether it is time to draw another, of so many points. So many have come in since the structure learnt something, if it did.
+    pub fn is_due(&self, points: usize, come_since_learnt: Option<u64>) -> bool {
+        let is_of_others = self.come.saturating_mul(2) >= u64::from(self.points);
+        points >= FEWEST && (is_of_others || come_since_learnt.is_some_and(|come| come < self.come))
     }
 
     /// Takes in that `right` of `truth` neighbours were found with the effort of this number. Whether all were: then they are taken to be
@@ -71,17 +74,25 @@ mod tests {
     fn a_wanted_recall_is_read_off_the_curve() {
         let recall = |share| Recall::new(share).expect("between 0 and 1");
         let efforts = [10, 20, 40, 80];
-        let curve = Curve { points: 5_000, wanted: 100, found: vec![80, 90, 88, 98] };
+        let curve = Curve { wanted: 100, found: vec![80, 90, 88, 98], ..Curve::default() };
         assert_eq!(curve.effort(recall(0.5), &efforts), Some(10), "the least there is");
         assert_eq!(curve.effort(recall(0.9), &efforts), Some(20));
         assert_eq!(curve.effort(recall(0.85), &efforts), Some(14), "the middle, in logarithms");
         assert_eq!(curve.effort(recall(0.94), &efforts), Some(57));
         assert_eq!(curve.effort(recall(0.99), &efforts), Some(80), "as much as there is");
         assert_eq!(Curve::default().effort(recall(0.9), &efforts), None);
-        assert!(!Curve::default().is_due(4_095, 2_048) && Curve::default().is_due(4_096, 0));
         let mut drawn = Curve { wanted: 8, ..Curve::default() };
         assert!(!drawn.note(0, 3, 2, 4) && !drawn.note(1, 3, 3, 4) && drawn.note(2, 3, 4, 4) && drawn.note(0, 3, 4, 4));
         assert_eq!(drawn.found, [6, 7, 8]);
-        assert!(!curve.is_due(7_499, 5_000) && curve.is_due(7_500, 0) && curve.is_due(5_001, 5_001));
+    }
+
+    #[test]
+    fn a_curve_is_due_when_half_as_many_have_come_or_lists_are_newer() {
+        let curve = |points, come| Curve { points, come, ..Curve::default() };
+        assert!(!curve(0, 4_095).is_due(4_095, Some(0)) && curve(0, 4_096).is_due(4_096, None));
+        assert!(!curve(5_000, 2_499).is_due(7_499, None) && curve(5_000, 2_500).is_due(7_500, None));
+        assert!(curve(5_000, 2_500).is_due(5_000, None), "as many have left");
+        assert!(curve(5_000, 1).is_due(5_001, Some(0)) && !curve(5_000, 1).is_due(5_001, Some(1)));
+        assert!(curve(5_000, u64::MAX).is_due(5_000, None));
     }
 }

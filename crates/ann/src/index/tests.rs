@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Metric, Profile};
+use crate::structure::Structure;
 use crate::testing::{Rng, clustered, normalised};
 use crate::tuning::Curve;
 
@@ -325,24 +326,63 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
         (0..300).for_each(|slot| assert!(subject.delete(slot)));
         subject.merge_all(2, |_| ());
         if let Body::IvfPq(ivf) = &mut subject.body {
-            ivf.curve.points = 8_000;
+            assert_eq!((ivf.curve.points, ivf.curve.come, ivf.structure.come_since_learnt()), (8_320, 130, Some(130)));
+            ivf.curve.come = 131;
             subject.merge_all(2, |_| ());
             let Body::IvfPq(ivf) = subject.body() else { unreachable!("as above") };
-            assert_eq!((ivf.points.len(), ivf.curve.points), (8_150, 8_320));
+            assert_eq!((ivf.curve.points, ivf.curve.come), (8_150, 0));
+            assert!(!subject.can_merge());
         }
     }
     assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
 }
 
+fn curve(index: &Index) -> &Curve {
+    match index.body() {
+        Body::Hnsw(hnsw) => &hnsw.curve,
+        Body::IvfPq(ivf) => &ivf.curve,
+        Body::Flat(_) => unreachable!("not among the subjects"),
+    }
+}
+
+/// A window slides from some clusters to others, and the number of points stays.
+#[test]
+fn what_was_learnt_of_points_that_left_is_learnt_anew() {
+    const WINDOW: usize = 4_200;
+    let (old, new) = (data(Metric::Euclid, 23, WINDOW), data(Metric::Euclid, 24, WINDOW + 100));
+    let (queries, new) = new.split_at(100);
+    let fill = |subject, vectors: &[Vec<f32>]| {
+        let mut index = with_profile(DIM, Metric::Euclid, subject);
+        index.extend((0..).zip(vectors.iter().map(Vec::as_slice)), 2, |_| ()).expect("valid");
+        index
+    };
+    for subject in SUBJECTS {
+        let (mut slid, fresh) = (fill(subject, &old), fill(subject, new));
+        for (slot, vector) in (0..).zip(new) {
+            slid.delete(slot);
+            slid.upsert(slot + WINDOW as u32, vector).expect("valid");
+            slid.merge(16);
+        }
+        slid.merge_all(1, |_| ());
+        assert_eq!(slid.len(), WINDOW);
+        assert!(curve(&slid).come < WINDOW as u64 / 2, "{:?}: {:?}", slid.config(), curve(&slid));
+        let truth = filled(Metric::Euclid, FLAT, new);
+        let recall = |index: &Index, first: u32| {
+            let params = SearchParams { ef: Some(10), nprobe: Some(4), ..SearchParams::default() };
+            let found = queries.iter().map(|query| {
+                let hits = index.search(query, 10, &params, None).expect("valid");
+                let right = truth.search(query, 10, &exact(), None).expect("valid");
+                right.iter().filter(|hit| hits.iter().any(|h| h.slot == hit.slot + first)).count()
+            });
+            found.sum::<usize>()
+        };
+        let (slid_finds, fresh_finds) = (recall(&slid, WINDOW as u32), recall(&fresh, 0));
+        assert!(slid_finds + 30 >= fresh_finds, "{slid_finds}, {fresh_finds} of 1,000: {:?}", slid.config());
+    }
+}
+
 #[test]
 fn what_comes_in_at_once_has_one_curve_of_all() {
-    fn curve(index: &Index) -> &Curve {
-        match index.body() {
-            Body::Hnsw(hnsw) => &hnsw.curve,
-            Body::IvfPq(ivf) => &ivf.curve,
-            Body::Flat(_) => unreachable!("not among the subjects"),
-        }
-    }
     let vectors = data(Metric::Euclid, 22, 4_700);
     let points: Vec<(u32, &[f32])> = (0..).zip(vectors.iter().map(Vec::as_slice)).collect();
     let (first, more) = points.split_at(4_608);

@@ -30,6 +30,8 @@ impl Default for OnLists {
 pub(crate) struct Lists {
     /// Points that there were when it was learnt.
     pub trained_for: usize,
+    /// Points that have come in since.
+    pub come: u64,
     pub coarse: Arc<Coarse>,
     pub codebook: Arc<Codebook>,
     pub lists: Pages<Arc<List>>,
@@ -56,13 +58,14 @@ impl Lists {
         let lists = Pages::of(coarse.len());
         let (coarse, codebook) = (Arc::new(coarse), Arc::new(codebook));
         let on_lists = Pages::default();
-        Self { trained_for, coarse, codebook, lists, on_lists, places: Vec::new(), decoded: Vec::new() }
+        Self { trained_for, come: 0, coarse, codebook, lists, on_lists, places: Vec::new(), decoded: Vec::new() }
     }
 
     /// The lists as they are now, to be searched.
     pub fn view(&self) -> Self {
         Self {
             trained_for: self.trained_for,
+            come: self.come,
             coarse: Arc::clone(&self.coarse),
             codebook: Arc::clone(&self.codebook),
             lists: self.lists.clone(),

@@ -166,6 +166,7 @@ impl Structure for Ivf {
             filing.iter().for_each(|entry| {
                 lists.file(node, entry, vectors.space);
             });
+            lists.come = lists.come.saturating_add(1);
         }
     }
 
@@ -202,7 +203,7 @@ impl Structure for Ivf {
 
     fn is_due(&self, points: &Points) -> bool {
         let first = self.nlist.map_or(FEWEST, |nlist| FEWEST.min(nlist * FEWEST_A_LIST));
-        points.len() >= self.lists.as_ref().map_or(first, |lists| 2 * lists.trained_for)
+        points.len() >= first && self.lists.as_ref().is_none_or(|lists| lists.come >= lists.trained_for as u64)
     }
 
     fn learning(&self, points: &Points, space: Space) -> Learning {
@@ -280,8 +281,8 @@ impl Structure for Ivf {
         None
     }
 
-    fn learnt_from(&self) -> usize {
-        self.lists.as_ref().map_or(0, |lists| lists.trained_for)
+    fn come_since_learnt(&self) -> Option<u64> {
+        self.lists.as_ref().map(|lists| lists.come)
     }
 
     fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {

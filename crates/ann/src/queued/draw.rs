@@ -82,15 +82,13 @@ impl Drawing {
 impl<S: Structure> Queued<S> {
     /// Whether another curve is to be drawn before the next block.
     pub(super) fn is_curve_due(&self) -> bool {
-        self.queue.taken() == 0 && self.curve.is_due(self.points.len(), self.structure.learnt_from())
+        self.queue.taken() == 0 && self.curve.is_due(self.points.len(), self.structure.come_since_learnt())
     }
 
     /// Begins to draw one.
     pub(super) fn drawing(&self) -> Drawing {
-        // Points may have left since lists were learnt; a curve of fewer would be due again at once.
-        let points = self.points.len().max(self.structure.learnt_from());
         Drawing {
-            curve: Curve { points: points as u32, ..Curve::default() },
+            curve: Curve { points: self.points.len() as u32, ..Curve::default() },
             queries: if self.structure.codes().is_some() { QUERIES } else { QUERIES_BY_VECTORS },
             begun: 0,
             asked: Vec::new(),

@@ -244,6 +244,7 @@ impl<S: Structure> Queued<S> {
             let node = self.points.claim(step.slot, vector);
             self.hidden.set(node, !step.is_newest);
             self.structure.insert(node, survey, Vectors { rows: &self.points.vectors, space });
+            self.curve.come = self.curve.come.saturating_add(1);
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
             let mut hnsw = Hnsw::new(&config, m, ef_construct);
             graph(&mut hnsw.graph, &points, &mut source)?;
             hnsw.restore(&points, Space::best(config.metric));
-            let curve = curve(&mut source)?;
+            let curve = curve(&points, &mut source)?;
             let queue = queue(&config, &mut source)?;
             let mut nth = 0;
             let surveys = surveys(&queue, &mut source, |vector, source| {
@@ -47,7 +47,7 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
         Kind::IvfPq { nlist, .. } => {
             let parts = config.subquantizers();
             let lists = lists(&config, parts, &points, &mut source)?;
-            let curve = curve(&mut source)?;
+            let curve = curve(&points, &mut source)?;
             let queue = queue(&config, &mut source)?;
             let surveys = surveys(&queue, &mut source, |_, source| filing(lists.as_ref(), parts, source))?;
             let ivf = Ivf::from_parts(nlist, parts, lists);
@@ -200,6 +200,7 @@ fn lists(
     if trained_for == 0 {
         return Err(source.invalid("lists that were learnt from nothing"));
     }
+    let come = come(trained_for, points, source)?;
     let mut rows = Vec::new();
     let mut row = vec![0.0; config.dim];
     for _ in 0..count {
@@ -210,6 +211,7 @@ fn lists(
     source.vector(codebook.values_mut())?;
     let space = Space::best(config.metric);
     let mut lists = Lists::new(trained_for, Coarse::new(config.dim, rows, space.kernels()), codebook);
+    lists.come = come;
     for list in 0..count {
         for _ in 0..source.u32()? {
             let node = source.u32()?;
@@ -228,11 +230,18 @@ fn lists(
     if filed == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
 }
 
-fn curve(source: &mut Source<'_, impl Read>) -> Result<Curve, ReadError> {
+/// How many points have come in since there were so many. Earlier versions did not count them: as many as there are more now.
+fn come(since: usize, points: &Points, source: &mut Source<'_, impl Read>) -> Result<u64, ReadError> {
+    if source.version() < 6 { Ok(points.len().saturating_sub(since) as u64) } else { source.u64() }
+}
+
+fn curve(held: &Points, source: &mut Source<'_, impl Read>) -> Result<Curve, ReadError> {
+    let points = if source.version() == 1 { 0 } else { source.u32()? };
+    let come = come(points as usize, held, source)?;
     if source.version() == 1 {
-        return Ok(Curve::default());
+        return Ok(Curve { come, ..Curve::default() });
     }
-    let mut curve = Curve { points: source.u32()?, wanted: source.u32()?, found: Vec::new() };
+    let mut curve = Curve { points, come, wanted: source.u32()?, found: Vec::new() };
     for _ in 0..source.u8()? {
         curve.found.push(source.u32()?);
     }

@@ -129,6 +129,7 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
     let Some(lists) = lists else { return sink.u32(0) };
     sink.u32(lists.coarse.len() as u32)?;
     sink.u32(lists.trained_for as u32)?;
+    sink.u64(lists.come)?;
     sink.numbers(lists.coarse.rows())?;
     sink.numbers(lists.codebook.values())?;
     let (parts, padded) = (lists.codebook.parts(), lists.codebook.padded());
@@ -147,6 +148,7 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
 
 fn curve(curve: &Curve, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     sink.u32(curve.points)?;
+    sink.u64(curve.come)?;
     sink.u32(curve.wanted)?;
     sink.u8(curve.found.len() as u8)?;
     curve.found.iter().try_for_each(|found| sink.u32(*found))

@@ -18,16 +18,24 @@ const MOST: f64 = 10.0;
 /// Steps of a merge that a replaced vector pays for, as the node does: two each for the one that goes and the one that comes.
 const STEPS: usize = 4;
 
+/// Operations that wait, from which on merging goes before writing, as in the node.
+const MANY: usize = 1_024;
+
 /// A number above 0, at most 10.
 pub(super) fn turnover(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share <= MOST);
     share.ok_or_else(|| format!("expected a number above 0, at most {MOST}, such as 1.0"))
 }
 
+/// How many of so many vectors an index holds at a time, if that share of it shall have come anew at the end.
+pub(super) fn window(all: usize, turnover: f64) -> usize {
+    (all as f64 / (1.0 + turnover)) as usize
+}
+
 /// Replaces, measures, and measures an index of the same vectors that was built at once.
 pub(super) fn run(args: &Args, data: &Data, name: IndexKind, kind: Kind, turnover: f64) -> anyhow::Result<()> {
     let all = data.base.len();
-    let window = (all as f64 / (1.0 + turnover)) as usize;
+    let window = window(all, turnover);
     ensure!(window > 0, "{all} vectors are too few");
     let first = all - window;
     let case = Case::all(data, first, usize::from(args.k))?;
@@ -69,6 +77,9 @@ fn churned(args: &Args, data: &Data, kind: Kind, window: usize) -> anyhow::Resul
         index.delete(slot(at - window)?);
         index.upsert(slot(at)?, data.base.row(at)).with_context(|| format!("vector {at}"))?;
         index.merge(STEPS);
+        while index.pending() > MANY {
+            index.merge(STEPS);
+        }
         searches.iter().for_each(|searches| searches.see(&mut index));
         bar.inc(1);
         anyhow::Ok(())

@@ -7,6 +7,7 @@ use meridian_ann::{Config, Filter, Index, Kind, Metric, SearchParams};
 
 use crate::vectors::{Rows, open, read_neighbours, read_vectors};
 
+use super::churn::window;
 use super::{Args, Distance, bar};
 
 /// Queries taken from the base where no file has them.
@@ -41,7 +42,10 @@ impl Data {
         };
         let mut queries = match &args.queries {
             Some(path) => read_vectors(path, usize::MAX).with_context(|| path.display().to_string())?,
-            None => hold_out(&mut base)?,
+            None => {
+                let first = args.churn.map_or(0, |turnover| base.len() - window(base.len(), turnover));
+                hold_out(&mut base, first)?
+            }
         };
         ensure!(!base.is_empty() && !queries.is_empty(), "there must be a vector and a query at least");
         ensure!(
@@ -131,17 +135,18 @@ impl Data {
     }
 }
 
-/// Takes [`HELD_OUT`] rows out of the base, evenly spread.
-fn hold_out(base: &mut Rows<f32>) -> anyhow::Result<Rows<f32>> {
+/// Takes [`HELD_OUT`] rows out of the base, evenly spread over those from `first` on.
+fn hold_out(base: &mut Rows<f32>, first: usize) -> anyhow::Result<Rows<f32>> {
     let all = base.len();
+    let among = all - first;
     ensure!(
-        all > 2 * HELD_OUT,
-        "{all} vectors are too few to leave {HELD_OUT} out as queries: name a file of --queries"
+        among > 2 * HELD_OUT,
+        "{among} vectors are too few to leave {HELD_OUT} out as queries: name a file of --queries"
     );
-    let step = all / HELD_OUT;
+    let step = among / HELD_OUT;
     let (mut kept, mut queries) = (Vec::with_capacity(base.numbers.len()), Vec::new());
     for at in 0..all {
-        let is_query = at % step == 0 && at / step < HELD_OUT;
+        let is_query = at >= first && (at - first).is_multiple_of(step) && (at - first) / step < HELD_OUT;
         if is_query { &mut queries } else { &mut kept }.extend_from_slice(base.row(at));
     }
     base.numbers = kept;

@@ -46,7 +46,8 @@ pub struct Args {
     /// Vectors: .npy (32-bit floats), .fvecs or .fbin. Default: the words that `make demo` fetches.
     #[arg(long)]
     base: Option<PathBuf>,
-    /// Queries, in the same formats. Default: 1,000 vectors of the base, evenly spread, which are left out of it.
+    /// Queries, in the same formats. Default: 1,000 vectors of the base, evenly spread (of those at its end, which --churn leaves in the
+    /// index), which are left out of it.
     #[arg(long)]
     queries: Option<PathBuf>,
     /// Their true neighbours, nearest first: .ivecs or .ibin. Default: found by comparing with every vector.
