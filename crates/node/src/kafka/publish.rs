@@ -133,14 +133,15 @@ impl Publisher {
 
     fn session(&mut self, orders: &Receiver<Order>) -> anyhow::Result<End> {
         topic::ensure_ready(&self.sink, self.shards)?;
-        let published = newest::published(&self.sink, &self.own, None)?;
+        // What the topic claims is told when the log has answered from there on: the record may be none of ours.
+        let mut claimed = newest::published(&self.sink, &self.own, None)?;
+        let mut is_told = false;
         let producer: BaseProducer<Delivery> =
             writer(&self.sink.bootstrap_servers).create_with_context(Delivery::default())?;
-        tracing::info!(topic = self.sink.name, after = ?published, "publishing deltas to Kafka");
+        tracing::info!(topic = self.sink.name, after = ?claimed, "publishing deltas to Kafka");
         self.status.set_publishing(None);
-        self.status.set_published(published);
         // Nothing of ours yet: from the first delta.
-        let mut sent = published.unwrap_or_default();
+        let mut sent = claimed.unwrap_or_default();
         self.open(sent);
         let mut spoken = Instant::now();
         let mut reopen: Option<Instant> = None;
@@ -177,6 +178,9 @@ impl Publisher {
             }
             match answer {
                 TailAnswer::Records { deltas, at, closed, origin_shards } => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        self.status.set_published(claimed);
+                    }
                     for record in convert::to_publish(&self.own, deltas, at, closed, origin_shards) {
                         self.publish(&producer, &record)?;
                     }
@@ -195,13 +199,14 @@ impl Publisher {
                     self.tail_seed();
                 }
                 TailAnswer::Seed(page) => {
-                    let (claimed, newest) = (sent.seq, page.at.seq);
+                    let (after, newest) = (sent.seq, page.at.seq);
                     if page.at < sent {
-                        tracing::error!(%claimed, %newest, "the topic holds records of this shard that it never said");
-                        sent = newest::published(&self.sink, &self.own, Some(page.at))?.unwrap_or_default();
+                        tracing::error!(claimed = %after, %newest, "the topic holds records of this shard that it never said");
+                        claimed = newest::published(&self.sink, &self.own, Some(page.at))?;
+                        sent = claimed.unwrap_or_default();
                     } else if gone {
                         tracing::error!(
-                            after = %claimed, to = %newest,
+                            %after, to = %newest,
                             "the log does not reach back to what is published: the topic lacks these deltas, readers ask for them directly"
                         );
                         sent = page.at;
