@@ -309,6 +309,7 @@ impl Index {
                 progress(count);
             }
         }
+        // The last block comes in first, so that the curve is of it too.
         while self.merge_block(threads, true) {}
         self.merge_all(threads, |_| ());
         progress(count);

@@ -298,11 +298,8 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
             subject.extend(some.iter().copied(), 2, |_| ()).expect("valid");
         }
         // Lists are learnt anew when points have doubled, and what was known of the old ones is no longer true.
-        let (curve, drawn_of) = match subject.body() {
-            Body::Hnsw(hnsw) => (&hnsw.curve, 6_240),
-            Body::IvfPq(ivf) => (&ivf.curve, 8_320),
-            Body::Flat(_) => unreachable!("not among the subjects"),
-        };
+        let curve = curve(&subject);
+        let drawn_of = if matches!(subject.body(), Body::IvfPq(_)) { 8_320 } else { 6_240 };
         assert!(
             curve.points == drawn_of && [8_000, 20_000].contains(&curve.wanted),
             "{:?}: {curve:?}",
@@ -312,13 +309,7 @@ fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
         assert!(most * 160 > curve.wanted * 159, "the greatest effort finds all: {curve:?}");
         for wanted in [0.9, 0.97] {
             let params = SearchParams { recall: Recall::new(wanted), ..SearchParams::default() };
-            let mut found = 0;
-            for query in queries {
-                let hits = subject.search(query, 10, &params, None).expect("valid");
-                let right = truth.search(query, 10, &exact(), None).expect("valid");
-                found += right.iter().filter(|hit| hits.iter().any(|h| h.slot == hit.slot)).count();
-            }
-            let recall = found as f64 / 2_000.0;
+            let recall = found(&subject, &truth, queries, &params, 0) as f64 / 2_000.0;
             // Less than asked for by what sampling and half as many points more explain; more where the least effort does more.
             assert!(recall > wanted - 0.05, "{recall} for {wanted}, {:?}", subject.config());
         }
@@ -345,6 +336,16 @@ fn curve(index: &Index) -> &Curve {
     }
 }
 
+/// How many of the ten true neighbours of each query are found; slot 0 of the `truth` is slot `first` of the index.
+fn found(index: &Index, truth: &Index, queries: &[Vec<f32>], params: &SearchParams, first: u32) -> usize {
+    let found = queries.iter().map(|query| {
+        let hits = index.search(query, 10, params, None).expect("valid");
+        let right = truth.search(query, 10, &exact(), None).expect("valid");
+        right.iter().filter(|hit| hits.iter().any(|h| h.slot == hit.slot + first)).count()
+    });
+    found.sum()
+}
+
 /// A window slides from some clusters to others, and the number of points stays.
 #[test]
 fn what_was_learnt_of_points_that_left_is_learnt_anew() {
@@ -367,16 +368,9 @@ fn what_was_learnt_of_points_that_left_is_learnt_anew() {
         assert_eq!(slid.len(), WINDOW);
         assert!(curve(&slid).come < WINDOW as u64 / 2, "{:?}: {:?}", slid.config(), curve(&slid));
         let truth = filled(Metric::Euclid, FLAT, new);
-        let recall = |index: &Index, first: u32| {
-            let params = SearchParams { ef: Some(10), nprobe: Some(4), ..SearchParams::default() };
-            let found = queries.iter().map(|query| {
-                let hits = index.search(query, 10, &params, None).expect("valid");
-                let right = truth.search(query, 10, &exact(), None).expect("valid");
-                right.iter().filter(|hit| hits.iter().any(|h| h.slot == hit.slot + first)).count()
-            });
-            found.sum::<usize>()
-        };
-        let (slid_finds, fresh_finds) = (recall(&slid, WINDOW as u32), recall(&fresh, 0));
+        let params = SearchParams { ef: Some(10), nprobe: Some(4), ..SearchParams::default() };
+        let finds = |index, first| found(index, &truth, queries, &params, first);
+        let (slid_finds, fresh_finds) = (finds(&slid, WINDOW as u32), finds(&fresh, 0));
         assert!(slid_finds + 30 >= fresh_finds, "{slid_finds}, {fresh_finds} of 1,000: {:?}", slid.config());
     }
 }

@@ -26,7 +26,7 @@ impl<L> Default for Progress<L> {
 impl<S: Structure> Queued<S> {
     /// Whether there is work before the next block.
     pub(super) fn has_work(&self) -> bool {
-        self.surveys.is_empty() && (self.has_to_work() || self.is_curve_due())
+        self.has_to_work() || self.surveys.is_empty() && self.is_curve_due()
     }
 
     /// Whether the next block cannot come in before some work is done.
