@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::config::{Config, ConfigError, Kind};
 use crate::filter::Filter;
 use crate::flat::Flat;
+use crate::held_back::HeldBack;
 use crate::hnsw::Hnsw;
 use crate::ivf::Ivf;
 use crate::kernels::{InstructionSet, Unsupported};
@@ -14,6 +15,7 @@ use crate::points::{NO_SLOT, Points};
 use crate::queue::BLOCK;
 use crate::queued::Queued;
 use crate::space::Space;
+use crate::tuning::QUERIES;
 use crate::view::View;
 
 #[cfg(test)]
@@ -45,8 +47,9 @@ pub struct SearchParams {
     /// `2 k`, `6 k` in profile `memory`, those left out that cannot be among the `k` nearest by what codes may be wrong.
     pub rerank: Option<usize>,
     /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: about as
-    /// much is spent as reached it with vectors that the index did not hold yet, when that was last found out: after half as many points
-    /// had come in as there were. Before it ever was (4,096 points), the defaults.
+    /// much is spent as reached it with vectors that the index did not hold: in a graph, of those that came in lately (or all at once,
+    /// [`Index::extend`]); on lists, when that was last found out, after half as many points had come in as there were. Before anything is
+    /// known (4,096 points), the defaults.
     pub recall: Option<Recall>,
     /// Compare with every point.
     pub exact: bool,
@@ -191,16 +194,7 @@ impl Index {
     /// # Errors
     /// On another length, on NaN or infinity, on the reserved slot; nothing has changed then.
     pub fn upsert(&mut self, slot: u32, vector: &[f32]) -> Result<(), UpsertError> {
-        let expected = self.config.dim;
-        if vector.len() != expected {
-            return Err(UpsertError::Dim { found: vector.len(), expected });
-        }
-        if let Some(at) = not_finite(vector, self.space) {
-            return Err(UpsertError::NotFinite { at });
-        }
-        if slot == NO_SLOT {
-            return Err(UpsertError::Slot);
-        }
+        self.check(slot, vector)?;
         let kept = self.config.datatype.kept(vector);
         match &mut self.body {
             Body::Flat(flat) => flat.upsert(slot, &kept),
@@ -208,6 +202,18 @@ impl Index {
             Body::IvfPq(ivf) => ivf.upsert(slot, &kept, self.space),
         }
         Ok(())
+    }
+
+    /// Whether a vector may be put on a slot.
+    fn check(&self, slot: u32, vector: &[f32]) -> Result<(), UpsertError> {
+        let expected = self.config.dim;
+        if vector.len() != expected {
+            return Err(UpsertError::Dim { found: vector.len(), expected });
+        }
+        if let Some(at) = not_finite(vector, self.space) {
+            return Err(UpsertError::NotFinite { at });
+        }
+        if slot == NO_SLOT { Err(UpsertError::Slot) } else { Ok(()) }
     }
 
     /// Takes the point off a slot; false if it held none. No later search returns it, and the slot may be used again at
@@ -276,21 +282,22 @@ impl Index {
     /// sought by so many threads; how many changes no graph. That the block is closed here does: replicas that shall hold
     /// equal graphs call it after the same write. `progress` is told how many operations are left.
     pub fn merge_all(&mut self, threads: usize, mut progress: impl FnMut(usize)) {
-        while self.merge_block(threads, false) {
+        while self.merge_block(threads, None) {
             progress(self.pending());
         }
     }
 
-    fn merge_block(&mut self, threads: usize, more: bool) -> bool {
+    fn merge_block(&mut self, threads: usize, queries: Option<usize>) -> bool {
         match &mut self.body {
             Body::Flat(_) => false,
-            Body::Hnsw(hnsw) => hnsw.merge_block(threads, more, self.space),
-            Body::IvfPq(ivf) => ivf.merge_block(threads, more, self.space),
+            Body::Hnsw(hnsw) => hnsw.merge_block(threads, queries, self.space),
+            Body::IvfPq(ivf) => ivf.merge_block(threads, queries, self.space),
         }
     }
 
-    /// Fills an index with many points at once, in the order of the iterator, as [`Self::upsert`] and [`Self::merge_all`] would; but what
-    /// effort reaches which recall is found out once, of all of them. `progress` is told how many were taken in.
+    /// Fills an index with many points at once, as [`Self::upsert`] and [`Self::merge_all`] would; but what effort reaches which recall is
+    /// found out once, of all of them. For that, [`Kind::Hnsw`] takes in 2,000 last that are drawn from all over the batch. `progress` is
+    /// told how many were taken in.
     ///
     /// # Errors
     /// As [`Self::upsert`], with the place of the point; those before it are in.
@@ -300,20 +307,40 @@ impl Index {
         threads: usize,
         mut progress: impl FnMut(usize),
     ) -> Result<(), (usize, UpsertError)> {
+        // What was there before has come in as it would have alone, whenever it was merged.
+        self.merge(usize::MAX);
+        let mut held_back = HeldBack::new(if matches!(self.body, Body::Hnsw(_)) { QUERIES } else { 0 });
         let mut count = 0;
+        let mut taken_in = Ok(());
         for (slot, vector) in points {
-            self.upsert(slot, vector).map_err(|error| (count, error))?;
+            if let Err(error) = self.check(slot, vector) {
+                taken_in = Err((count, error));
+                break;
+            }
             count += 1;
+            let Some((slot, vector)) = held_back.offer(slot, vector) else { continue };
+            self.upsert(slot, vector).map_err(|error| (count, error))?;
             if self.pending() >= BLOCK {
-                while self.merge_block(threads, true) {}
+                while self.merge_block(threads, Some(0)) {}
                 progress(count);
             }
         }
-        // The last block comes in first, so that the curve is of it too.
-        while self.merge_block(threads, true) {}
+        // What was not held back comes in first, so that what is found out is of it too.
+        while self.merge_block(threads, Some(0)) {}
+        let mut owed = 0;
+        for block in held_back.release().chunks(BLOCK) {
+            for (slot, vector) in block {
+                self.upsert(*slot, vector).map_err(|error| (count, error))?;
+            }
+            if let Body::Hnsw(hnsw) = &self.body {
+                owed = hnsw.curve.owed(hnsw.points.len()).max(owed);
+            }
+            self.merge_block(threads, Some(owed.min(BLOCK)));
+            owed = owed.saturating_sub(BLOCK);
+        }
         self.merge_all(threads, |_| ());
         progress(count);
-        Ok(())
+        taken_in
     }
 
     /// The `k` points nearest to `query` that pass the filter, nearest first, ties by slot.

@@ -31,6 +31,7 @@ mod datatype;
 mod edition;
 mod filter;
 mod flat;
+mod held_back;
 mod hnsw;
 mod index;
 mod ivf;

@@ -2,9 +2,10 @@
 //!
 //! Operations (an upsert, or a delete that found its point) are numbered from 0. Numbers `256 b .. 256 (b + 1)` are block
 //! `b`. A block is merged only once it is full, and before any later one, by these steps: of each slot the block touches,
-//! its **last** operation there, in the order of the operations. For all of them a place is sought in the structure as the last
-//! block left it; then they are taken one by one. Neither sees anything of what is queued behind the block: so what step `n`
-//! leaves is the same whenever the steps are taken.
+//! its **last** operation there, in the order of the operations, but for some upserts from all over the block, which come last: they can
+//! be asked for as strangers to all others. For all steps a place is sought in the structure as the last block left it; then they are
+//! taken one by one. Neither sees anything of what is queued behind the block: so what step `n` leaves is the same whenever the steps
+//! are taken.
 //!
 //! That is why a block keeps its vectors until it is merged, even where a later block has overwritten them, and why
 //! nothing is netted over the border of two blocks.
@@ -20,14 +21,19 @@ use crate::space::Space;
 /// Operations in a block.
 pub(crate) const BLOCK: usize = 256;
 
+/// Upserts of a block of which one comes last.
+const STRANGERS: usize = 8;
+
 /// A slot, and its vector; none is a delete.
 type Op = (u32, Option<Arc<[f32]>>);
 
 #[derive(Default, Clone)]
 struct Block {
     ops: Vec<Op>,
-    /// Once full: the operations that are the last of their slot in this block, ascending.
+    /// Once full: the operations that are the last of their slot in this block, as they are taken.
     net: Vec<u32>,
+    /// How many of them come last though others followed them.
+    strangers: usize,
 }
 
 /// One step of a merge.
@@ -84,10 +90,20 @@ impl Queue {
         }
     }
 
-    /// Operations of the front block behind the last step taken.
+    /// Whether steps of the front block are taken in the order of its operations.
+    pub fn is_in_order(&self) -> bool {
+        self.strangers() == 0
+    }
+
+    /// Steps of the front block that come last, from all over it.
+    pub fn strangers(&self) -> usize {
+        self.blocks.front().map_or(0, |block| block.strangers)
+    }
+
+    /// Operations of the front block that were taken, and those passed over once one was.
     fn passed(&self) -> usize {
-        match (self.blocks.front(), self.done.checked_sub(1)) {
-            (Some(block), Some(last)) => block.net[last] as usize + 1,
+        match self.blocks.front() {
+            Some(block) if self.done > 0 => block.ops.len() - (block.net.len() - self.done),
             _ => 0,
         }
     }
@@ -181,11 +197,17 @@ impl Queue {
         Self { first, ..Self::default() }
     }
 
-    /// Marks `done` steps of the front block as taken; false if it has no more than these.
-    pub fn pass(&mut self, done: usize) -> bool {
+    /// Marks `done` steps of the front block as taken; false if it has no more than these. `in_order`: they were, and the rest is to be, in
+    /// the order of the operations.
+    pub fn pass(&mut self, done: usize, in_order: bool) -> bool {
         let steps = self.blocks.front().map_or(0, |block| block.net.len());
         if done != 0 && done >= steps {
             return false;
+        }
+        if let Some(block) = self.blocks.front_mut().filter(|_| done > 0 && in_order) {
+            let block = Arc::make_mut(block);
+            block.net.sort_unstable();
+            block.strangers = 0;
         }
         for _ in 0..done {
             self.take();
@@ -201,8 +223,13 @@ impl Block {
         for (at, (slot, _)) in (0..).zip(&self.ops) {
             last.insert(*slot, at);
         }
-        self.net = last.into_values().collect();
-        self.net.sort_unstable();
+        let mut net: Vec<u32> = last.into_values().collect();
+        net.sort_unstable();
+        let upserts: Vec<u32> = net.iter().copied().filter(|at| self.ops[*at as usize].1.is_some()).collect();
+        let strangers: Vec<u32> = upserts.iter().copied().skip(STRANGERS / 2).step_by(STRANGERS).collect();
+        net.retain(|at| strangers.binary_search(at).is_err());
+        net.extend(&strangers);
+        (self.net, self.strangers) = (net, strangers.len());
     }
 }
 

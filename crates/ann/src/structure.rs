@@ -52,7 +52,6 @@ pub(crate) struct Ask<'a> {
     pub matching: usize,
     pub is_filtered: bool,
     pub scanning: Scanning,
-    pub without: Option<&'a Without>,
 }
 
 /// How a query is compared with all who match, where that is done by codes.
@@ -64,22 +63,6 @@ pub(crate) enum Scanning {
     Packed,
     /// With many other queries, by codes side by side.
     Together,
-}
-
-/// A node to do without, as if it had never come.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Without {
-    pub node: u32,
-    /// Links that would be there in place of those to it: from, ascending, and to.
-    pub detours: Vec<(u32, u32)>,
-}
-
-impl Without {
-    /// Where a node would link to.
-    pub fn detours_of(&self, from: u32) -> impl Iterator<Item = &u32> {
-        let start = self.detours.partition_point(|(other, _)| *other < from);
-        self.detours[start..].iter().take_while(move |(other, _)| *other == from).map(|(_, to)| to)
-    }
 }
 
 impl Ask<'_> {
@@ -130,11 +113,13 @@ pub(crate) trait Structure: Sync + Sized {
     /// What searches look at, as it is now, whatever is done to the structure from now on. It is only searched.
     fn view(&mut self) -> Self;
 
-    /// Whether [`Self::without`] can be asked of a node.
-    fn does_without(&self, node: u32) -> bool;
+    /// Whether nothing was learnt from some nodes and no other is found by them, so that they can be asked for as if they were not there.
+    const HOLDS_OUT: bool;
 
-    /// What searches must know that shall do without a node.
-    fn without(&self, node: u32, vectors: Vectors<'_>) -> Without;
+    /// Whether this is one of them.
+    fn is_held_out(&self, _node: u32) -> bool {
+        false
+    }
 
     /// Efforts of a search that are worth trying, the least first.
     const EFFORTS: &[usize];

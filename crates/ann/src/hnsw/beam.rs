@@ -6,7 +6,6 @@ use std::collections::BinaryHeap;
 use crate::bitset::BitSet;
 use crate::kernels::prefetch;
 use crate::near::Near;
-use crate::structure::Without;
 
 use super::graph::Graph;
 use super::measure::{Measure, Target};
@@ -68,18 +67,12 @@ pub(super) trait Frontier {
 
     /// The nearest not followed yet, while it could lead to something nearer than what is kept.
     fn follow(&mut self) -> Option<Near>;
-
-    /// Where a node is taken to link to beside where it does.
-    fn detours(&self, _: u32) -> impl Iterator<Item = &u32> {
-        std::iter::empty()
-    }
 }
 
 /// Follows the nearest of a pool while that finds something.
 struct Beam<'a> {
     pool: &'a mut Pool,
     patience: Patience,
-    without: Option<&'a Without>,
 }
 
 impl Frontier for Beam<'_> {
@@ -92,11 +85,6 @@ impl Frontier for Beam<'_> {
     fn follow(&mut self) -> Option<Near> {
         let (place, near) = self.pool.follow()?;
         self.patience.step(Some(place)).then_some(near)
-    }
-
-    #[inline]
-    fn detours(&self, from: u32) -> impl Iterator<Item = &u32> {
-        self.without.into_iter().flat_map(move |without| without.detours_of(from))
     }
 }
 
@@ -192,7 +180,7 @@ impl Graph {
         let mut ahead = std::mem::take(&mut seen.ahead);
         while let Some(near) = frontier.follow() {
             ahead.clear();
-            for &node in self.links(near.id(), floor).iter().chain(frontier.detours(near.id())) {
+            for &node in self.links(near.id(), floor) {
                 if seen.see(node) {
                     measure.prefetch(node);
                     ahead.push(node);
@@ -214,13 +202,13 @@ impl Graph {
         &self,
         from: impl Iterator<Item = Near>,
         floor: usize,
-        (ef, patience, without): (usize, Patience, Option<&Without>),
+        (ef, patience): (usize, Patience),
         measure: Measure<'_>,
         scratch: &mut Scratch,
     ) {
         let Scratch { target, pool, seen, .. } = scratch;
         pool.reset(ef.min(self.nodes() as usize), measure.vectors.space.kernels());
-        let mut beam = Beam { pool, patience, without };
+        let mut beam = Beam { pool, patience };
         for near in from {
             if seen.see(near.id()) {
                 beam.offer(near);

@@ -18,9 +18,6 @@ pub(crate) const NO_NODE: u32 = u32::MAX;
 /// Highest floor; with `m` of 2 one node in 65,536 would stand there.
 pub(crate) const MAX_LEVEL: usize = 16;
 
-/// Nodes that link to one from one side, for each link that has room at a node, from which on it is crowded.
-const CROWD: usize = 4;
-
 /// The links of one node on its upper floors.
 type Floors = Arc<Vec<Vec<u32>>>;
 
@@ -142,11 +139,6 @@ impl Graph {
         into.extend(&one_sided.0);
         into.sort_unstable();
         into
-    }
-
-    /// Whether so many link to a node on floor 0 that it takes long to tell all of them something.
-    pub fn is_crowded(&self, node: u32) -> bool {
-        self.one_sided[node as usize].0.len() > CROWD * self.room(0)
     }
 
     pub(super) fn is_linked(&self, from: u32, to: u32, floor: usize) -> bool {

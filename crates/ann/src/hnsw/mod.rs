@@ -28,7 +28,7 @@ use crate::index::SearchParams;
 use crate::near::Near;
 use crate::points::Points;
 use crate::space::Space;
-use crate::structure::{Ask, Structure, Vectors, Without};
+use crate::structure::{Ask, Structure, Vectors};
 use crate::tuning::ASKED;
 
 pub(crate) use graph::{Graph, MAX_LEVEL, NO_NODE};
@@ -154,15 +154,8 @@ impl Structure for Hnsw {
         }
     }
 
-    /// Those of the upper floors are where walks begin, and where many link to, much would have to be found out.
-    fn does_without(&self, node: u32) -> bool {
-        self.graph.level(node) == 0 && !self.graph.is_crowded(node)
-    }
-
-    fn without(&self, node: u32, vectors: Vectors<'_>) -> Without {
-        let measure = self.measure(vectors);
-        self.scratches.with(|scratch| Without { node, detours: self.graph.detours(node, measure, &mut scratch.target) })
-    }
+    /// Every node is linked.
+    const HOLDS_OUT: bool = false;
 
     const EFFORTS: &[usize] = &[10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896];
 

@@ -3,12 +3,6 @@
 use super::graph::{Graph, NO_NODE};
 use super::measure::{Measure, Target};
 
-/// Of the links of a node that has not come, so many nearest are tried in its place.
-const TRIED: usize = 16;
-/// So many of them are chosen at most: the second brings as much as is missing without it (1.2 points of recall on sentences at 0.9),
-/// more bring less than 0.2.
-const CHOSEN: usize = 2;
-
 impl Graph {
     /// Takes a node out at once: nothing links to it afterwards, and those that hung on it hang on others. Every link that is lost
     /// is replaced by one: who linked to it links to the nearest of its links in exchange, and each of these is linked to by the
@@ -40,38 +34,6 @@ impl Graph {
         }
         self.vacate(node);
         self.rehang(orphans, parent, measure, target);
-    }
-
-    /// Who links to a node on the lowest floor, with what would be linked to if that node had never come: who came later would have
-    /// chosen, of what the node links to, the nearest that are diverse, and these, if they were there before, would link back. Others
-    /// would have a link less. `(from, to)`, ascending.
-    pub fn detours(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<(u32, u32)> {
-        let (out, into) = (self.links(node, 0), self.incoming(node, 0));
-        let (older, younger): (Vec<u32>, Vec<u32>) = into.into_iter().partition(|from| self.is_older(*from, node));
-        let mut detours: Vec<(u32, u32)> = Vec::new();
-        for from in younger {
-            let links = self.links(from, 0);
-            let fresh = out.iter().copied().filter(|x| *x != from && !links.contains(x));
-            let sorted = measure.sorted(from, fresh, target);
-            let mut kept: Vec<u32> = links.iter().copied().filter(|link| *link != node).collect();
-            let others = kept.len();
-            for near in sorted.iter().take(TRIED) {
-                if kept.len() == others + CHOSEN {
-                    break;
-                }
-                measure.aim_at(near.id(), target);
-                if kept.iter().all(|link| measure.near(target, *link).distance() >= near.distance()) {
-                    kept.push(near.id());
-                }
-            }
-            for chosen in kept.drain(others..) {
-                let links_back = older.contains(&chosen) && !self.is_linked(chosen, from, 0);
-                detours.push((from, chosen));
-                detours.extend(links_back.then_some((chosen, from)));
-            }
-        }
-        detours.sort_unstable();
-        detours
     }
 
     /// Links a node to the nearest of some that it does not link to.

@@ -137,8 +137,7 @@ impl Hnsw {
         // Of the nearest of all, those that hold as many that match as are wanted.
         let (head, places) = (ask.spread(ask.k), ask.spread(ef));
         scratch.seen.reset(self.graph.nodes());
-        ask.without.iter().for_each(|without| _ = scratch.seen.see(without.node));
-        self.graph.scout(from.into_iter(), 0, (places, Patience::new(head, places), ask.without), measure, scratch);
+        self.graph.scout(from.into_iter(), 0, (places, Patience::new(head, places)), measure, scratch);
         let mut looked = 0;
         let nears = scratch.pool.nears().inspect(|_| looked += 1);
         let found: Vec<Near> = nears.filter(|near| accepts(near.id())).collect();
@@ -208,7 +207,6 @@ impl Hnsw {
         let Scratch { target, signs, pool, shortlist, seen, .. } = scratch;
         let kernels = vectors.space.kernels();
         seen.reset(self.graph.nodes());
-        ask.without.iter().for_each(|without| _ = seen.see(without.node));
         pool.reset(places, kernels);
         let mut patience = Patience::new(ask.k, patience);
         // A walk measures little more than it has places.
@@ -257,8 +255,6 @@ impl Hnsw {
                     }
                 });
             }
-            let detours = ask.without.into_iter().flat_map(|without| without.detours_of(near.id()));
-            detours.filter(|to| !seen.has(**to)).for_each(|to| _ = pool.offer(measure.near(target, *to)));
         }
         Walk { looked, met, found: self.compare_again(shortlist.nears().collect(), ask, target, vectors) }
     }

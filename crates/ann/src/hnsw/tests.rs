@@ -231,65 +231,6 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     assert!(off < 0.12, "{judged} estimates are off by {off:.3} on average");
 }
 
-/// A search that does without a node never meets it, and follows what would be linked to in exchange.
-#[test]
-fn a_search_may_do_without_a_node() {
-    for profile in [Profile::Balanced, Profile::Speed] {
-        let (dim, count) = (200, 700);
-        let config = Config { profile, ..Config::new(dim, Metric::Euclid, Kind::Hnsw { m: 4, ef_construct: 20 }) };
-        let mut subject = Queued::new(points(dim), Hnsw::new(&config, 4, 20));
-        let vectors = clustered(3, count, dim, 8);
-        (0..).zip(&vectors).for_each(|(slot, vector)| subject.upsert(slot, vector, space()));
-        subject.merge(usize::MAX, space());
-        let Queued { points, structure, .. } = &subject;
-        let vectors = Vectors { rows: &points.vectors, space: space() };
-        let find = |query: u32, k, without: &Without| {
-            let (query, params) = (&*vectors.row(query), &SearchParams { ef: Some(k), ..SearchParams::default() });
-            // So many that a scan is not thought of.
-            let (points, matching) = (1 << 20, 1 << 20);
-            let ask = Ask {
-                query,
-                k,
-                params,
-                points,
-                matching,
-                is_filtered: false,
-                scanning: crate::structure::Scanning::Sketches,
-                without: Some(without),
-            };
-            let accepts = |node| {
-                assert_ne!(node, without.node, "it is not met");
-                true
-            };
-            let nears = structure.find(&ask, accepts, vectors).unwrap_or_default();
-            nears.first().map(|near| near.id())
-        };
-        let (mut exchanged, mut by_links) = (0, 0);
-        for node in (0..100).filter(|node| structure.does_without(*node)) {
-            let without = structure.without(node, vectors);
-            let into = structure.graph.incoming(node, 0);
-            assert!(without.detours.windows(2).all(|pair| pair[0] < pair[1]), "each once, in order");
-            for (from, to) in &without.detours {
-                assert!(into.contains(from) && from != to && *to != node);
-                assert!(!structure.graph.links(*from, 0).contains(to), "{from} links to {to} already");
-                let of = || without.detours_of(*from);
-                assert!(of().any(|x| x == to));
-                assert!(
-                    !structure.graph.is_older(node, *from) || of().count() <= 2,
-                    "who came later chose two at most"
-                );
-            }
-            exchanged += without.detours.len();
-            find(node, 10, &without);
-            let other = (node + 1) % 100;
-            by_links += u32::from(find(other, 1, &Without { node, detours: Vec::new() }) == Some(other));
-            let detours = (0..points.nodes()).filter(|from| *from != other).map(|from| (from, other)).collect();
-            assert_eq!(find(other, 1, &Without { node, detours }), Some(other), "all link to it");
-        }
-        assert!(exchanged > 200 && by_links < 70, "{exchanged} links, {by_links} found by what there is");
-    }
-}
-
 #[test]
 fn threads_change_no_graph() {
     let bytes = |dim, threads| {

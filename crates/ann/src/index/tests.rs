@@ -1,4 +1,5 @@
 mod bounds;
+mod curves;
 mod kept;
 mod storage;
 mod views;
@@ -9,9 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Metric, Profile};
-use crate::structure::Structure;
 use crate::testing::{Rng, clustered, normalised};
-use crate::tuning::Curve;
 
 const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
 
@@ -283,120 +282,6 @@ fn readers_may_share_an_index() {
     fn shareable<T: Send + Sync>() {}
     shareable::<Index>();
     shareable::<View>();
-}
-
-#[test]
-fn a_wanted_recall_is_reached_by_queries_that_were_not_there() {
-    for subject in SUBJECTS {
-        let all = data(Metric::Euclid, 21, 8_650);
-        let (queries, vectors) = all.split_at(200);
-        let truth = filled(Metric::Euclid, FLAT, vectors);
-        let mut subject = with_profile(DIM, Metric::Euclid, subject);
-        let points: Vec<(u32, &[f32])> = (0..).zip(vectors.iter().map(Vec::as_slice)).collect();
-        // Curves are drawn and lists learnt between two of these.
-        for some in points.chunks(130) {
-            subject.extend(some.iter().copied(), 2, |_| ()).expect("valid");
-        }
-        // Lists are learnt anew when points have doubled, and what was known of the old ones is no longer true.
-        let curve = curve(&subject);
-        let drawn_of = if matches!(subject.body(), Body::IvfPq(_)) { 8_320 } else { 6_240 };
-        assert!(
-            curve.points == drawn_of && [8_000, 20_000].contains(&curve.wanted),
-            "{:?}: {curve:?}",
-            subject.config()
-        );
-        let most = curve.found.last().expect("efforts were tried");
-        assert!(most * 160 > curve.wanted * 159, "the greatest effort finds all: {curve:?}");
-        for wanted in [0.9, 0.97] {
-            let params = SearchParams { recall: Recall::new(wanted), ..SearchParams::default() };
-            let recall = found(&subject, &truth, queries, &params, 0) as f64 / 2_000.0;
-            // Less than asked for by what sampling and half as many points more explain; more where the least effort does more.
-            assert!(recall > wanted - 0.05, "{recall} for {wanted}, {:?}", subject.config());
-        }
-        // Points leave, and the curve is from before the lists, as earlier versions wrote it: it is drawn once.
-        (0..300).for_each(|slot| assert!(subject.delete(slot)));
-        subject.merge_all(2, |_| ());
-        if let Body::IvfPq(ivf) = &mut subject.body {
-            assert_eq!((ivf.curve.points, ivf.curve.come, ivf.structure.come_since_learnt()), (8_320, 130, Some(130)));
-            ivf.curve.come = 131;
-            subject.merge_all(2, |_| ());
-            let Body::IvfPq(ivf) = subject.body() else { unreachable!("as above") };
-            assert_eq!((ivf.curve.points, ivf.curve.come), (8_150, 0));
-            assert!(!subject.can_merge());
-        }
-    }
-    assert_eq!([0.0, -1.0, 1.1, f64::NAN].map(Recall::new), [None; 4]);
-}
-
-fn curve(index: &Index) -> &Curve {
-    match index.body() {
-        Body::Hnsw(hnsw) => &hnsw.curve,
-        Body::IvfPq(ivf) => &ivf.curve,
-        Body::Flat(_) => unreachable!("not among the subjects"),
-    }
-}
-
-/// How many of the ten true neighbours of each query are found; slot 0 of the `truth` is slot `first` of the index.
-fn found(index: &Index, truth: &Index, queries: &[Vec<f32>], params: &SearchParams, first: u32) -> usize {
-    let found = queries.iter().map(|query| {
-        let hits = index.search(query, 10, params, None).expect("valid");
-        let right = truth.search(query, 10, &exact(), None).expect("valid");
-        right.iter().filter(|hit| hits.iter().any(|h| h.slot == hit.slot + first)).count()
-    });
-    found.sum()
-}
-
-/// A window slides from some clusters to others, and the number of points stays.
-#[test]
-fn what_was_learnt_of_points_that_left_is_learnt_anew() {
-    const WINDOW: usize = 4_200;
-    let (old, new) = (data(Metric::Euclid, 23, WINDOW), data(Metric::Euclid, 24, WINDOW + 100));
-    let (queries, new) = new.split_at(100);
-    let fill = |subject, vectors: &[Vec<f32>]| {
-        let mut index = with_profile(DIM, Metric::Euclid, subject);
-        index.extend((0..).zip(vectors.iter().map(Vec::as_slice)), 2, |_| ()).expect("valid");
-        index
-    };
-    for subject in SUBJECTS {
-        let (mut slid, fresh) = (fill(subject, &old), fill(subject, new));
-        for (slot, vector) in (0..).zip(new) {
-            slid.delete(slot);
-            slid.upsert(slot + WINDOW as u32, vector).expect("valid");
-            slid.merge(16);
-        }
-        slid.merge_all(1, |_| ());
-        assert_eq!(slid.len(), WINDOW);
-        assert!(curve(&slid).come < WINDOW as u64 / 2, "{:?}: {:?}", slid.config(), curve(&slid));
-        let truth = filled(Metric::Euclid, FLAT, new);
-        let params = SearchParams { ef: Some(10), nprobe: Some(4), ..SearchParams::default() };
-        let finds = |index, first| found(index, &truth, queries, &params, first);
-        let (slid_finds, fresh_finds) = (finds(&slid, WINDOW as u32), finds(&fresh, 0));
-        assert!(slid_finds + 30 >= fresh_finds, "{slid_finds}, {fresh_finds} of 1,000: {:?}", slid.config());
-    }
-}
-
-#[test]
-fn what_comes_in_at_once_has_one_curve_of_all() {
-    let vectors = data(Metric::Euclid, 22, 4_700);
-    let points: Vec<(u32, &[f32])> = (0..).zip(vectors.iter().map(Vec::as_slice)).collect();
-    let (first, more) = points.split_at(4_608);
-    for subject in SUBJECTS {
-        let mut at_once = with_profile(DIM, Metric::Euclid, subject);
-        at_once.extend(points.iter().copied(), 1, |_| ()).expect("valid");
-        assert_eq!(curve(&at_once).points, 4_700, "{:?}", at_once.config());
-
-        // What was begun before others come is done as if they had waited.
-        let [begun, done] = [2_000, usize::MAX].map(|steps| {
-            let mut index = with_profile(DIM, Metric::Euclid, subject);
-            index.extend(first[..4_000].iter().copied(), 1, |_| ()).expect("valid");
-            first[4_000..].iter().for_each(|(slot, vector)| index.upsert(*slot, vector).expect("valid"));
-            index.merge(steps);
-            assert_eq!(curve(&index).points, if steps == 2_000 { 0 } else { 4_256 });
-            index.extend(more.iter().copied(), 1, |_| ()).expect("valid");
-            index
-        });
-        assert_eq!(curve(&begun), curve(&done), "{:?}", begun.config());
-    }
 }
 
 /// A batch of more queries than go through lists together, of which some are near and some apart. Who matches a filter is known to it:

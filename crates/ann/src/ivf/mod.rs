@@ -27,7 +27,7 @@ use crate::near::Near;
 use crate::once::Once;
 use crate::points::Points;
 use crate::space::Space;
-use crate::structure::{Ask, Structure, Vectors, Without};
+use crate::structure::{Ask, Structure, Vectors};
 use crate::tuning::ASKED;
 
 pub(crate) use coarse::Coarse;
@@ -182,13 +182,10 @@ impl Structure for Ivf {
         Self::from_parts(self.nlist, self.parts, self.lists.as_ref().map(|lists| lists.view()))
     }
 
-    fn does_without(&self, node: u32) -> bool {
-        is_held_out(node)
-    }
+    const HOLDS_OUT: bool = true;
 
-    /// Nothing is found by other points, and lists were not learnt from this one.
-    fn without(&self, node: u32, _: Vectors<'_>) -> Without {
-        Without { node, detours: Vec::new() }
+    fn is_held_out(&self, node: u32) -> bool {
+        is_held_out(node)
     }
 
     const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];

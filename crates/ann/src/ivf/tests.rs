@@ -259,7 +259,6 @@ fn few_are_all_compared() {
             matching,
             is_filtered: true,
             scanning: crate::structure::Scanning::Sketches,
-            without: None,
         };
         Way::new(&lists, &ask).sifted(matching)
     };

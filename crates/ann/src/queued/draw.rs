@@ -1,27 +1,25 @@
-//! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points. Their true neighbours are found for
-//! some of them together: a node that many are compared with is read once.
+//! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points. True neighbours are found for some
+//! queries together: a node that many are compared with is read once.
 
 use crate::codes::{Lot, Query};
 use crate::mix::mix;
 use crate::near::{Near, Nearest};
 use crate::space::Space;
-use crate::structure::{Ask, Scanning, Structure, Vectors, Without};
-use crate::tuning::{ASKED, Curve};
+use crate::structure::{Ask, Scanning, Structure, Vectors};
+use crate::tuning::{ASKED, QUERIES, Tally};
 
 use super::Queued;
 
-/// Points that are asked for: what they tell of a recall of 0.9 is off by a third of a point, mostly.
-const QUERIES: usize = 2_000;
-/// As many where each comparison is one of vectors, which takes twice as long.
+/// Queries where each comparison is one of vectors, which takes twice as long.
 const QUERIES_BY_VECTORS: usize = 800;
 /// Nodes that are tried for one to be asked for.
 const TRIES: u64 = 256;
-/// Points that find their neighbours together, at most, and at least.
+/// Queries that find their neighbours together, at most, and at least.
 const MOST_TOGETHER: usize = 256;
 const FEWEST_TOGETHER: usize = 16;
 /// Numbers of all of them, about: they stay in a core's cache.
 const NUMBERS_TOGETHER: usize = 1 << 16;
-/// Points that a piece of work makes queries of.
+/// Queries that a piece of work begins.
 const A_PIECE: usize = 8;
 /// Pairs that a piece of work compares by codes, about: it then takes a few times what an insert does, whatever the dimension.
 const PAIRS_A_PIECE: usize = 1 << 15;
@@ -30,12 +28,11 @@ const PAIRS_BY_VECTORS: usize = 1 << 14;
 /// Nearest by code that are compared by their vectors.
 const SHORTLIST: usize = 4 * ASKED;
 
-/// A curve that is being drawn.
+/// Searches that are tried.
 pub(super) struct Drawing {
-    pub curve: Curve,
-    queries: usize,
-    /// How many were begun.
-    begun: usize,
+    pub tally: Tally,
+    /// What is to be asked for; the last is next.
+    left: Vec<Stranger>,
     /// Those that find their neighbours together.
     asked: Vec<Asked>,
     phase: Phase,
@@ -44,9 +41,19 @@ pub(super) struct Drawing {
     lot: Lot,
 }
 
-/// A point that is asked for.
+/// Where there is a vector that the structure does not go by.
+#[derive(Clone, Copy)]
+enum Stranger {
+    /// At a node that nothing was learnt from.
+    Node(u32),
+    /// At a step of the front block.
+    Step(usize),
+}
+
 struct Asked {
-    node: u32,
+    vector: Vec<f32>,
+    /// Where it is, or what it comes in place of: not one of its neighbours.
+    own: Option<u32>,
     /// Its code, if there are codes.
     query: Query,
     nearest: Nearest,
@@ -63,9 +70,10 @@ enum Phase {
     Try(Trial),
 }
 
-/// Searches for a point as if it had never come.
+/// Searches for a vector.
 struct Trial {
-    without: Without,
+    vector: Vec<f32>,
+    own: Option<u32>,
     /// Its true neighbours.
     truth: Vec<u32>,
     /// Efforts that were tried.
@@ -73,29 +81,68 @@ struct Trial {
 }
 
 impl Drawing {
-    /// Whether the curve stands.
+    fn of(left: Vec<Stranger>) -> Self {
+        let (tally, rotated, lot) = Default::default();
+        Self { tally, left, asked: Vec::new(), phase: Phase::Begin, rotated, lot }
+    }
+
     pub fn is_done(&self) -> bool {
-        self.begun >= self.queries && self.asked.is_empty() && !matches!(self.phase, Phase::Try(..))
+        self.left.is_empty() && self.asked.is_empty() && !matches!(self.phase, Phase::Try(..))
     }
 }
 
 impl<S: Structure> Queued<S> {
-    /// Whether another curve is to be drawn before the next block.
-    pub(super) fn is_curve_due(&self) -> bool {
-        self.queue.taken() == 0 && self.curve.is_due(self.points.len(), self.structure.come_since_learnt())
+    /// Whether searches are to be tried before the next step.
+    pub(super) fn is_drawing_due(&self) -> bool {
+        if S::HOLDS_OUT {
+            return self.surveys.is_empty() && self.curve.is_due(self.points.len(), self.structure.come_since_learnt());
+        }
+        let strangers = self.queue.strangers();
+        let are_next = strangers > 0 && Some(self.queue.taken() + strangers) == self.queue.steps();
+        are_next && self.curve.owed(self.points.len()) >= strangers
     }
 
-    /// Begins to draw one.
+    /// Begins to.
     pub(super) fn drawing(&self) -> Drawing {
-        Drawing {
-            curve: Curve { points: self.points.len() as u32, ..Curve::default() },
-            queries: if self.structure.codes().is_some() { QUERIES } else { QUERIES_BY_VECTORS },
-            begun: 0,
-            asked: Vec::new(),
-            phase: Phase::Begin,
-            rotated: Vec::new(),
-            lot: Lot::default(),
-        }
+        Drawing::of(if S::HOLDS_OUT { self.held_out() } else { self.strangers() })
+    }
+
+    /// Tries searches for so many vectors that come in with the front block.
+    pub(super) fn ask(&self, queries: usize, threads: usize, space: Space) -> Tally {
+        let mut strangers = self.strangers();
+        strangers.truncate(queries);
+        let share = strangers.len().div_ceil(threads.max(1)).max(1);
+        let answer = |strangers: &[Stranger]| {
+            let mut drawing = Drawing::of(strangers.to_vec());
+            while !drawing.is_done() {
+                self.draw(&mut drawing, space);
+            }
+            drawing.tally
+        };
+        let mut tally = Tally::default();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = strangers.chunks(share).map(|some| scope.spawn(move || answer(some))).collect();
+            others.into_iter().for_each(|other| tally.add(&other.join().expect("searching does not panic")));
+        });
+        tally
+    }
+
+    /// Nodes spread over all of them, and not in the order in which they came.
+    fn held_out(&self) -> Vec<Stranger> {
+        let nodes = self.points.nodes();
+        let asked = if self.structure.codes().is_some() { QUERIES } else { QUERIES_BY_VECTORS };
+        let found = (0..asked as u64).filter_map(|nth| {
+            let seed = mix(nth);
+            let mut candidates = (0..TRIES).map(|nth| mix(seed.wrapping_add(nth)) as u32 % nodes);
+            candidates.find(|node| self.points.is_held(*node) && self.structure.is_held_out(*node))
+        });
+        found.map(Stranger::Node).collect()
+    }
+
+    /// What comes in by steps of the front block that are left.
+    fn strangers(&self) -> Vec<Stranger> {
+        let steps = self.queue.taken()..self.queue.steps().unwrap_or(0);
+        steps.filter(|step| self.new_vector(*step).is_some()).map(Stranger::Step).collect()
     }
 
     /// Does a piece of the work, which no search sees. What is hidden counts: that depends on when blocks are merged.
@@ -105,7 +152,7 @@ impl<S: Structure> Queued<S> {
             Phase::Begin => self.begin(drawing, vectors),
             Phase::Compare(at) => self.compare(drawing, at, vectors),
             Phase::Rank => match drawing.asked.pop() {
-                Some(asked) => self.rank(drawing, asked, vectors),
+                Some(asked) => rank(drawing, asked, vectors),
                 None => Phase::Begin,
             },
             Phase::Try(trial) => self.attempt(drawing, trial, vectors),
@@ -113,25 +160,24 @@ impl<S: Structure> Queued<S> {
     }
 
     fn begin(&self, drawing: &mut Drawing, vectors: Vectors<'_>) -> Phase {
-        let nodes = self.points.nodes();
         let together = (NUMBERS_TOGETHER / self.points.vectors.dim()).clamp(FEWEST_TOGETHER, MOST_TOGETHER);
         for _ in 0..A_PIECE {
-            if drawing.begun >= drawing.queries || drawing.asked.len() >= together {
+            if drawing.asked.len() >= together {
                 return Phase::Compare(0);
             }
-            // Spread over all of them, and not in the order in which they came.
-            let seed = mix(drawing.begun as u64);
-            drawing.begun += 1;
-            let mut candidates = (0..TRIES).map(|nth| mix(seed.wrapping_add(nth)) as u32 % nodes);
-            let Some(node) = candidates.find(|node| self.points.is_held(*node) && self.structure.does_without(*node))
-            else {
-                continue;
+            let Some(stranger) = drawing.left.pop() else { return Phase::Compare(0) };
+            let (vector, own) = match stranger {
+                Stranger::Node(node) => (vectors.row(node).into_owned(), Some(node)),
+                Stranger::Step(step) => {
+                    let (slot, vector) = self.queue.step(step);
+                    (vector.unwrap_or_default().to_vec(), self.points.node_of(slot))
+                }
             };
             let mut query = Query::default();
             if let Some(codes) = self.structure.codes() {
-                codes.aim_at_vector(&vectors.row(node), vectors.space.kernels(), &mut drawing.rotated, &mut query);
+                codes.aim_at_vector(&vector, vectors.space.kernels(), &mut drawing.rotated, &mut query);
             }
-            drawing.asked.push(Asked { node, query, nearest: Nearest::new(SHORTLIST) });
+            drawing.asked.push(Asked { vector, own, query, nearest: Nearest::new(SHORTLIST) });
         }
         Phase::Begin
     }
@@ -146,61 +192,58 @@ impl<S: Structure> Queued<S> {
         for nodes in nodes.chunks(Lot::NODES) {
             if let Some(codes) = codes {
                 codes.gather(nodes, lot);
-                for Asked { node, query, nearest } in &mut *asked {
-                    codes.compare(query, lot, nearest.worst(), vectors.space, |near| offer(near, *node, nearest));
+                for Asked { own, query, nearest, .. } in &mut *asked {
+                    codes.compare(query, lot, nearest.worst(), vectors.space, |near| offer(near, *own, nearest));
                 }
                 continue;
             }
             let rows: Vec<_> = nodes.iter().map(|node| (*node, vectors.row(*node))).collect();
-            for Asked { node, nearest, .. } in &mut *asked {
-                let query = vectors.row(*node);
+            for Asked { vector, own, nearest, .. } in &mut *asked {
                 for (other, row) in &rows {
-                    offer(Near::new(vectors.space.distance(&query, row), *other), *node, nearest);
+                    offer(Near::new(vectors.space.distance(vector, row), *other), *own, nearest);
                 }
             }
         }
         if end == self.points.nodes() { Phase::Rank } else { Phase::Compare(end) }
     }
 
-    fn rank(&self, drawing: &mut Drawing, Asked { node, nearest, .. }: Asked, vectors: Vectors<'_>) -> Phase {
-        let mut nears = nearest.into_sorted();
-        vectors.compare_again(&vectors.row(node), &mut nears);
-        nears.sort_unstable();
-        let truth: Vec<u32> = nears.iter().take(ASKED).map(|near| near.id()).collect();
-        drawing.curve.wanted += truth.len() as u32;
-        Phase::Try(Trial { without: self.structure.without(node, vectors), truth, tried: 0 })
-    }
-
     fn attempt(&self, drawing: &mut Drawing, trial: Trial, vectors: Vectors<'_>) -> Phase {
-        let Trial { without, truth, tried } = &trial;
+        let Trial { vector, own, truth, tried } = &trial;
         let points = self.points.len();
-        let vector = vectors.row(without.node);
         let ask = Ask {
-            query: &vector,
+            query: vector,
             k: ASKED,
             params: &S::with_effort(S::EFFORTS[*tried], ASKED),
             points,
             matching: points,
             is_filtered: false,
             scanning: Scanning::Sketches,
-            without: Some(without),
         };
-        let found = self.structure.find(&ask, |other| other != without.node && self.points.is_held(other), vectors);
+        let found = self.structure.find(&ask, |node| Some(node) != *own && self.points.is_held(node), vectors);
         // None where so much effort would compare with all.
         let right = found.map_or(truth.len(), |mut found| {
             found.sort_unstable();
             found.iter().take(ASKED).filter(|near| truth.contains(&near.id())).count()
         });
-        let all = drawing.curve.note(*tried, S::EFFORTS.len(), right, truth.len());
+        let all = drawing.tally.note(*tried, S::EFFORTS.len(), right, truth.len());
         let tried = tried + 1;
         if all || tried == S::EFFORTS.len() { Phase::Rank } else { Phase::Try(Trial { tried, ..trial }) }
     }
 }
 
-/// Offers a node, but to itself.
+fn rank(drawing: &mut Drawing, Asked { vector, own, nearest, .. }: Asked, vectors: Vectors<'_>) -> Phase {
+    let mut nears = nearest.into_sorted();
+    vectors.compare_again(&vector, &mut nears);
+    nears.sort_unstable();
+    let truth: Vec<u32> = nears.iter().take(ASKED).map(|near| near.id()).collect();
+    drawing.tally.wanted += truth.len() as u32;
+    Phase::Try(Trial { vector, own, truth, tried: 0 })
+}
+
+/// Offers a node, but its own.
 #[inline]
-fn offer(near: Near, to: u32, nearest: &mut Nearest) {
-    if near.id() != to {
+fn offer(near: Near, own: Option<u32>, nearest: &mut Nearest) {
+    if Some(near.id()) != own {
         nearest.offer(near);
     }
 }

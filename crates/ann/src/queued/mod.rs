@@ -1,7 +1,7 @@
 //! A structure of points, and the queue of writes in front of it.
 //!
 //! Here is what writes and merges do; `search` is what queries do, `matches` who they may find, `scan` how they are compared with all of
-//! these; `task` is the work between two blocks, `draw` that on the curve of recall.
+//! these; `task` is the work between two steps, `draw` that on the curve of recall.
 
 mod draw;
 mod marks;
@@ -41,7 +41,7 @@ pub(crate) struct Queued<S: Structure> {
     surveys: Vec<Option<S::Survey>>,
     /// What searches find, by effort.
     pub curve: Curve,
-    /// Of work between two blocks.
+    /// Of work between two steps.
     progress: Progress<S::Learning>,
     /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
     hidden: Marks,
@@ -167,12 +167,16 @@ impl<S: Structure> Queued<S> {
         self.structure.settle(Vectors { rows: &self.points.vectors, space });
     }
 
-    /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none. `more`: others
-    /// come at once, so a curve would be of no use to anybody.
-    pub fn merge_block(&mut self, threads: usize, more: bool, space: Space) -> bool {
+    /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none. `queries`: so
+    /// many of its vectors are asked for, where the structure goes by all others; without that, and on others, as is due.
+    pub fn merge_block(&mut self, threads: usize, queries: Option<usize>, space: Space) -> bool {
         self.queue.close();
-        while if more { self.has_to_work() } else { self.has_work() } {
+        let has_work = |this: &Self| if queries.is_some() { this.has_to_work() } else { this.has_work() };
+        while has_work(self) {
             self.work(space);
+        }
+        if let Some(queries) = queries.filter(|queries| *queries > 0) {
+            self.curve.take_in(self.ask(queries, threads, space), self.points.len());
         }
         let Some(steps) = self.queue.steps() else { return false };
         let this = &*self;
@@ -198,6 +202,10 @@ impl<S: Structure> Queued<S> {
         });
         self.surveys.extend(found.into_iter().flatten());
         while !self.surveys.is_empty() {
+            while has_work(self) {
+                self.settle(space);
+                self.work(space);
+            }
             self.apply(space);
         }
         self.settle(space);
@@ -244,7 +252,7 @@ impl<S: Structure> Queued<S> {
             let node = self.points.claim(step.slot, vector);
             self.hidden.set(node, !step.is_newest);
             self.structure.insert(node, survey, Vectors { rows: &self.points.vectors, space });
-            self.curve.come = self.curve.come.saturating_add(1);
+            self.curve.count();
         }
     }
 

@@ -51,7 +51,7 @@ impl<S: Structure> Queued<S> {
             Some(_) if queries.len() < FEWEST_TOGETHER => Scanning::Packed,
             Some(_) => Scanning::Together,
         };
-        let ask = Ask { query, k, params, points, matching, is_filtered, scanning, without: None };
+        let ask = Ask { query, k, params, points, matching, is_filtered, scanning };
         let vectors = Vectors { rows: &self.points.vectors, space };
         let find = |queries: &[&[f32]]| {
             if params.exact {

@@ -1,9 +1,10 @@
-//! Work between two blocks: lists to be learnt, a curve to be drawn. It is done in pieces; when all are done, the index goes by what
-//! came of them.
+//! Work between two steps: lists to be learnt, searches to be tried for a curve. It is done in pieces; when all are done, the index
+//! goes by what came of them.
 
 use crate::edition::Edition;
 use crate::space::Space;
 use crate::structure::Structure;
+use crate::tuning::Curve;
 
 use super::Queued;
 use super::draw::Drawing;
@@ -24,14 +25,14 @@ impl<L> Default for Progress<L> {
 }
 
 impl<S: Structure> Queued<S> {
-    /// Whether there is work before the next block.
+    /// Whether there is work before the next step.
     pub(super) fn has_work(&self) -> bool {
-        self.has_to_work() || self.surveys.is_empty() && self.is_curve_due()
+        self.has_to_work() || self.is_drawing_due()
     }
 
-    /// Whether the next block cannot come in before some work is done.
+    /// Whether the next step cannot be taken before some work is done.
     pub(super) fn has_to_work(&self) -> bool {
-        self.surveys.is_empty() && (self.progress.0.is_some() || self.structure.is_due(&self.points))
+        self.progress.0.is_some() || self.surveys.is_empty() && self.structure.is_due(&self.points)
     }
 
     /// Does a piece of it.
@@ -53,7 +54,12 @@ impl<S: Structure> Queued<S> {
                 self.edition = Edition::new();
                 self.structure.go_by(learning);
             }
-            Task::Draw(drawing) if is_last => self.curve = drawing.curve,
+            Task::Draw(drawing) if is_last => {
+                if S::HOLDS_OUT {
+                    self.curve = Curve::default();
+                }
+                self.curve.take_in(drawing.tally, self.points.len());
+            }
             task => self.progress.0 = Some(task),
         }
     }

@@ -8,8 +8,10 @@ use super::{BLOCK_BYTES, MAGIC, OLDEST, PAGE_BYTES, ReadError, VERSION};
 
 const NOT_FINITE: &str = "a vector holds what is no finite number";
 
-fn checksum(block: u64, content: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&block.to_le_bytes()), content)
+/// Formats before the seventh are not part of their checksums.
+fn checksum(version: u32, block: u64, content: &[u8]) -> u32 {
+    let version = if version < 7 { 0 } else { crc32c::crc32c(&version.to_le_bytes()) };
+    crc32c::crc32c_append(crc32c::crc32c_append(version, &block.to_le_bytes()), content)
 }
 
 /// Bytes from here to the beginning of the next page.
@@ -87,7 +89,7 @@ impl<'a, W: Write> Sink<'a, W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let sum = checksum(self.block, &self.content);
+        let sum = checksum(VERSION, self.block, &self.content);
         if let Some(sums) = &mut self.bare {
             sums.push(sum);
         } else {
@@ -165,7 +167,7 @@ impl<'a, R: Read> Source<'a, R> {
         let mut content = std::mem::take(&mut self.content);
         content.resize(bytes as usize, 0);
         self.fill(&mut content)?;
-        let found = checksum(block, &content);
+        let found = checksum(self.version, block, &content);
         if found != expected {
             return Err(ReadError::Checksum { block, found, expected });
         }
@@ -232,7 +234,7 @@ impl<'a, R: Read> Source<'a, R> {
             numbers.resize(left.min(BLOCK_BYTES as u64) as usize / size_of::<T>(), T::zeroed());
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut numbers);
             self.fill(bytes)?;
-            sums.push(checksum(self.block, bytes));
+            sums.push(checksum(self.version, self.block, bytes));
             (left, self.block) = (left - bytes.len() as u64, self.block + 1);
             if cfg!(target_endian = "big") {
                 numbers.iter_mut().for_each(|x| *x = x.little_endian());

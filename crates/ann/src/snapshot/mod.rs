@@ -18,7 +18,7 @@ use reader::Place;
 const MAGIC: [u8; 8] = *b"MRDN-ANN";
 
 /// The format this code writes.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// The oldest format it reads.
 const OLDEST: u32 = 1;

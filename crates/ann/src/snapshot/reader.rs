@@ -12,7 +12,7 @@ use crate::points::{NO_SLOT, Points};
 use crate::queue::Queue;
 use crate::queued::Queued;
 use crate::space::Space;
-use crate::tuning::Curve;
+use crate::tuning::{Curve, Tally};
 
 use super::ReadError;
 use super::blocks::Source;
@@ -236,17 +236,33 @@ fn come(since: usize, points: &Points, source: &mut Source<'_, impl Read>) -> Re
 }
 
 fn curve(held: &Points, source: &mut Source<'_, impl Read>) -> Result<Curve, ReadError> {
-    let points = if source.version() == 1 { 0 } else { source.u32()? };
-    let come = come(points as usize, held, source)?;
-    if source.version() == 1 {
-        return Ok(Curve { come, ..Curve::default() });
+    match source.version() {
+        1 => Ok(Curve::new([], held.len() as u64)),
+        2..7 => {
+            let points = source.u32()?;
+            let come = come(points as usize, held, source)?;
+            let tally = tally(points, 0, source)?;
+            Ok(Curve::new((points > 0).then_some(tally), come))
+        }
+        _ => {
+            let come = source.u64()?;
+            let mut tallies = Vec::new();
+            for _ in 0..source.u8()? {
+                let (points, come) = (source.u32()?, source.u64()?);
+                tallies.push(tally(points, come, source)?);
+            }
+            Ok(Curve::new(tallies, come))
+        }
     }
-    let mut curve = Curve { points, come, wanted: source.u32()?, found: Vec::new() };
+}
+
+fn tally(points: u32, come: u64, source: &mut Source<'_, impl Read>) -> Result<Tally, ReadError> {
+    let mut tally = Tally { points, come, wanted: source.u32()?, found: Vec::new() };
     for _ in 0..source.u8()? {
-        curve.found.push(source.u32()?);
+        tally.found.push(source.u32()?);
     }
-    let is_sound = curve.found.iter().all(|found| *found <= curve.wanted);
-    if is_sound { Ok(curve) } else { Err(source.invalid("more was found than there was to find")) }
+    let is_sound = tally.found.iter().all(|found| *found <= tally.wanted);
+    if is_sound { Ok(tally) } else { Err(source.invalid("more was found than there was to find")) }
 }
 
 /// The steps that are left of a block which is half taken, and a place for each that it has.
@@ -322,6 +338,11 @@ fn filing(
 fn queue(config: &Config, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {
     let first = source.u64()?;
     let done = usize::from(source.u16()?);
+    let in_order = match if source.version() < 7 { u8::from(done > 0) } else { source.u8()? } {
+        0 => false,
+        1 if done > 0 => true,
+        _ => return Err(source.invalid("an unknown order of steps")),
+    };
     // Leaves room to count on: block numbers are multiplied by the length of a block.
     if first > u64::MAX >> 16 {
         return Err(source.invalid("a block number beyond all bounds"));
@@ -345,5 +366,5 @@ fn queue(config: &Config, source: &mut Source<'_, impl Read>) -> Result<Queue, R
             _ => return Err(source.invalid("unknown kind of operation")),
         }
     }
-    if queue.pass(done) { Ok(queue) } else { Err(source.invalid("more steps are taken than the block has")) }
+    if queue.pass(done, in_order) { Ok(queue) } else { Err(source.invalid("more steps are taken than the block has")) }
 }

@@ -147,11 +147,16 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
 }
 
 fn curve(curve: &Curve, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
-    sink.u32(curve.points)?;
-    sink.u64(curve.come)?;
-    sink.u32(curve.wanted)?;
-    sink.u8(curve.found.len() as u8)?;
-    curve.found.iter().try_for_each(|found| sink.u32(*found))
+    sink.u64(curve.come())?;
+    sink.u8(curve.tallies().len() as u8)?;
+    for tally in curve.tallies() {
+        sink.u32(tally.points)?;
+        sink.u64(tally.come)?;
+        sink.u32(tally.wanted)?;
+        sink.u8(tally.found.len() as u8)?;
+        tally.found.iter().try_for_each(|found| sink.u32(*found))?;
+    }
+    Ok(())
 }
 
 /// The steps that are left of a block which is half taken.
@@ -171,6 +176,7 @@ fn queue(queue: &Queue, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     let (first, done) = queue.position();
     sink.u64(first)?;
     sink.u16(done as u16)?;
+    sink.u8(u8::from(done > 0 && queue.is_in_order()))?;
     sink.u32(queue.operations().count() as u32)?;
     for (slot, vector) in queue.operations() {
         sink.u32(slot)?;

@@ -96,7 +96,6 @@ fn ways_cost_what_they_look_at() {
             matching,
             is_filtered: true,
             scanning: crate::structure::Scanning::Together,
-            without: None,
         };
         Way::new(&lists, &ask)
     };
