@@ -49,7 +49,7 @@ pub struct SearchParams {
     /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: about as
     /// much is spent as reached it with vectors that the index did not hold: in a graph, of those that came in lately (or all at once,
     /// [`Index::extend`]); on lists, when that was last found out, after half as many points had come in as there were. Before anything is
-    /// known (4,096 points), the defaults.
+    /// known (4,096 points, or a block more), the defaults.
     pub recall: Option<Recall>,
     /// Compare with every point.
     pub exact: bool,
@@ -189,19 +189,24 @@ impl Index {
     /// Puts a vector on a slot, in the place of the one it held. The next search sees it.
     ///
     /// `vector.len() == dim`. Any slot but `u32::MAX` will do; memory is taken by point, not by the largest slot. Cost: a
-    /// copy; beyond 8,192 pending operations also two steps of [`Self::merge`].
+    /// copy; beyond 8,192 pending operations also five steps of [`Self::merge`].
     ///
     /// # Errors
     /// On another length, on NaN or infinity, on the reserved slot; nothing has changed then.
     pub fn upsert(&mut self, slot: u32, vector: &[f32]) -> Result<(), UpsertError> {
         self.check(slot, vector)?;
+        self.put(slot, vector);
+        Ok(())
+    }
+
+    /// Puts a vector that may be there on a slot.
+    fn put(&mut self, slot: u32, vector: &[f32]) {
         let kept = self.config.datatype.kept(vector);
         match &mut self.body {
             Body::Flat(flat) => flat.upsert(slot, &kept),
             Body::Hnsw(hnsw) => hnsw.upsert(slot, &kept, self.space),
             Body::IvfPq(ivf) => ivf.upsert(slot, &kept, self.space),
         }
-        Ok(())
     }
 
     /// Whether a vector may be put on a slot.
@@ -247,7 +252,7 @@ impl Index {
 
     /// Takes up to `most` steps that move queued operations into the graph, and says how many; fewer than `most` means that
     /// nothing is left to do. A step seeks one place, is one insert, one removal or both (a
-    /// replacement), or a piece of what is learnt. How the steps are spread over calls changes no graph.
+    /// replacement), or a piece of what is learnt or tried. How the steps are spread over calls changes no graph.
     pub fn merge(&mut self, most: usize) -> usize {
         match &mut self.body {
             Body::Flat(_) => 0,
@@ -296,8 +301,8 @@ impl Index {
     }
 
     /// Fills an index with many points at once, as [`Self::upsert`] and [`Self::merge_all`] would; but what effort reaches which recall is
-    /// found out once, of all of them. For that, [`Kind::Hnsw`] takes in 2,000 last that are drawn from all over the batch. `progress` is
-    /// told how many were taken in.
+    /// found out once, of all of them. For that, [`Kind::Hnsw`] takes in 2,000 last that are drawn from all over the batch, and so makes
+    /// another graph. `progress` is told how many were taken in or held back.
     ///
     /// # Errors
     /// As [`Self::upsert`], with the place of the point; those before it are in.
@@ -319,7 +324,7 @@ impl Index {
             }
             count += 1;
             let Some((slot, vector)) = held_back.offer(slot, vector) else { continue };
-            self.upsert(slot, vector).map_err(|error| (count, error))?;
+            self.put(slot, vector);
             if self.pending() >= BLOCK {
                 while self.merge_block(threads, Some(0)) {}
                 progress(count);
@@ -330,7 +335,7 @@ impl Index {
         let mut owed = 0;
         for block in held_back.release().chunks(BLOCK) {
             for (slot, vector) in block {
-                self.upsert(*slot, vector).map_err(|error| (count, error))?;
+                self.put(*slot, vector);
             }
             if let Body::Hnsw(hnsw) = &self.body {
                 owed = hnsw.curve.owed(hnsw.points.len()).max(owed);

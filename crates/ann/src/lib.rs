@@ -16,8 +16,9 @@
 //!
 //! - A write is visible to the next search, whatever [`Index::merge`] has done so far.
 //! - A [`View`] says at any time what the index said when it was made. Searching it waits for nobody (see `memory/mod.rs`).
-//! - Graph and lists are a function of the configuration and of the sequence of upserts and deletes alone: not of when
-//!   [`Index::merge`] was called, with which numbers, nor of threads or the instruction set (see `queue.rs`).
+//! - Graph and lists are a function of the configuration and of the sequence of upserts, deletes, batches ([`Index::extend`]) and
+//!   [`Index::merge_all`] alone: not of when [`Index::merge`] was called, with which numbers, nor of threads or the instruction set
+//!   (see `queue.rs`).
 //! - An answer is never short while points that match exist (see `hnsw/tree.rs` for why every point can be reached).
 //! - Bad input is a typed error or a result that the item documents; a damaged snapshot is refused.
 //!

@@ -226,7 +226,8 @@ impl Block {
         let mut net: Vec<u32> = last.into_values().collect();
         net.sort_unstable();
         let upserts: Vec<u32> = net.iter().copied().filter(|at| self.ops[*at as usize].1.is_some()).collect();
-        let strangers: Vec<u32> = upserts.iter().copied().skip(STRANGERS / 2).step_by(STRANGERS).collect();
+        let first = (STRANGERS / 2).min(upserts.len() / 2);
+        let strangers: Vec<u32> = upserts[first..].iter().copied().step_by(STRANGERS).collect();
         net.retain(|at| strangers.binary_search(at).is_err());
         net.extend(&strangers);
         (self.net, self.strangers) = (net, strangers.len());

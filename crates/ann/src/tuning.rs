@@ -2,11 +2,12 @@
 //!
 //! Some vectors are asked for that the index does not go by, so the queries are like those of users. What a search of each effort
 //! finds of their true neighbours makes a curve, and a wanted recall is read off it. Who links its points with each other asks for
-//! some of each block before they come in: once a point is linked, others go by it. Who learns from a sample asks for others than
+//! some that come in, before they do: once a point is linked, others go by it. Who learns from a sample asks for others than
 //! these, many at once, whenever it has learnt or half as many points have come in as there were. Both are done between two steps
 //! (`queued/draw.rs`), so a curve follows from the writes alone.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::index::Recall;
 
@@ -17,7 +18,7 @@ pub(crate) const QUERIES: usize = 2_000;
 /// Points from which on a curve is drawn: before, a scan is about as fast.
 const FEWEST: usize = 4_096;
 /// Part of the points, one in so many, that comes in with one tally.
-const TALLIES: usize = 16;
+const TALLIES: u64 = 16;
 /// Tallies that are kept.
 const MOST: usize = 32;
 /// The weight of what was found before falls evenly until as many points have come in as there are, to so much.
@@ -30,10 +31,10 @@ const STILL: f64 = 0.02;
 pub(crate) struct Curve {
     /// Points that have come in since.
     come: u64,
-    /// The oldest first.
-    tallies: VecDeque<Tally>,
+    /// The oldest first. Copies share them.
+    tallies: Arc<VecDeque<Tally>>,
     /// Derived from these: the recall of each effort with so many points as there were last.
-    recalls: Vec<f64>,
+    recalls: Arc<[f64]>,
 }
 
 /// What searches of some vectors found.
@@ -52,8 +53,8 @@ pub(crate) struct Tally {
 impl Curve {
     /// A curve after which so many points have come in.
     pub fn new(tallies: impl IntoIterator<Item = Tally>, come: u64) -> Self {
-        let mut curve = Self { come, tallies: tallies.into_iter().collect(), recalls: Vec::new() };
-        curve.recalls = curve.recalls();
+        let mut curve = Self { come, tallies: Arc::new(tallies.into_iter().collect()), ..Self::default() };
+        curve.recalls = curve.recalls().into();
         curve
     }
 
@@ -90,14 +91,16 @@ impl Curve {
     pub fn take_in(&mut self, tally: Tally, points: usize) {
         let come = std::mem::take(&mut self.come);
         let tally = Tally { points: points as u32, come, ..tally };
-        match self.tallies.back_mut().filter(|last| last.come.saturating_mul(TALLIES as u64) < points as u64) {
+        let tallies = Arc::make_mut(&mut self.tallies);
+        let is_one = |last: &Tally| last.come.saturating_add(come).saturating_mul(TALLIES) <= points as u64;
+        match tallies.back_mut().filter(|last| is_one(last)) {
             Some(last) => last.add(&tally),
-            None => self.tallies.push_back(tally),
+            None => tallies.push_back(tally),
         }
-        while self.tallies.len() > MOST {
-            self.tallies.pop_front();
+        while tallies.len() > MOST {
+            tallies.pop_front();
         }
-        self.recalls = self.recalls();
+        self.recalls = self.recalls().into();
     }
 
     /// The recall of each effort with so many points as there were last. The more there are, the less is found of them with one effort, and
@@ -106,13 +109,14 @@ impl Curve {
     fn recalls(&self) -> Vec<f64> {
         let Some(last) = self.tallies.back() else { return Vec::new() };
         let mut since = 0.0;
-        let weighed: Vec<(f64, f64, &Tally)> = (self.tallies.iter().rev().filter(|tally| tally.wanted > 0))
+        let weighed: Vec<(f64, f64, &Tally)> = (self.tallies.iter().rev())
             .map(|tally| {
                 let age = (since + tally.come as f64 / 2.0) / f64::from(last.points.max(1));
                 since += tally.come as f64;
                 let weight = f64::from(tally.wanted) * (1.0 - age).max(LEAST_WEIGHT);
                 (weight, f64::from(tally.points.max(1)).ln(), tally)
             })
+            .filter(|(weight, ..)| *weight > 0.0)
             .collect();
         let all: f64 = weighed.iter().map(|(weight, ..)| weight).sum();
         if all == 0.0 {
@@ -144,7 +148,7 @@ impl Curve {
         let mut below: Option<(f64, f64)> = None;
         // A smaller effort that happened to find more shows what a greater one can.
         let mut most = 0.0_f64;
-        for (effort, reached) in efforts.iter().zip(&self.recalls) {
+        for (effort, reached) in efforts.iter().zip(self.recalls.iter()) {
             most = most.max(*reached);
             let log = (*effort as f64).ln();
             if most >= recall {
@@ -228,7 +232,7 @@ mod tests {
                 asked += 32;
             }
         }
-        assert_eq!((asked, curve.tallies().len()), (1_984, 8));
+        assert_eq!((asked, curve.tallies().len()), (1_984, 9));
         let all = Curve::new([], u64::MAX);
         assert_eq!((all.owed(4_095), all.owed(4_096), all.owed(usize::MAX)), (0, 2_000, 2_000));
     }

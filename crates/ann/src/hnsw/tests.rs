@@ -231,6 +231,24 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
     assert!(off < 0.12, "{judged} estimates are off by {off:.3} on average");
 }
 
+/// As the first format left them, which sought places one by one.
+#[test]
+fn places_that_are_missing_are_sought() {
+    let mut subject = Queued::new(points(2), hnsw(2, 4, 20, 1));
+    for slot in 0..2 * BLOCK as u32 {
+        subject.upsert(slot, &[slot as f32, 0.0], space());
+    }
+    subject.merge(BLOCK + BLOCK + BLOCK + 100, space());
+    let Queued { points, structure, queue, .. } = subject;
+    assert_eq!(queue.taken(), 100);
+    let mut read = Queued::from_parts(points, structure, queue, (0..100).map(|_| None).collect());
+    assert_eq!(read.surveys().map(<[_]>::len), Some(0));
+    read.seek(space());
+    assert_eq!(read.surveys().map(<[_]>::len), Some(BLOCK - 100));
+    read.merge(usize::MAX, space());
+    assert_eq!((read.len(), read.reachable()), (2 * BLOCK, 2 * BLOCK));
+}
+
 #[test]
 fn threads_change_no_graph() {
     let bytes = |dim, threads| {

@@ -6,12 +6,12 @@ use crate::mix::mix;
 use crate::near::{Near, Nearest};
 use crate::space::Space;
 use crate::structure::{Ask, Scanning, Structure, Vectors};
-use crate::tuning::{ASKED, QUERIES, Tally};
+use crate::tuning::{ASKED, Tally};
 
 use super::Queued;
 
-/// Queries where each comparison is one of vectors, which takes twice as long.
-const QUERIES_BY_VECTORS: usize = 800;
+/// Nodes that nothing was learnt from and that are asked for: each comparison is one of vectors, which takes longer than one of codes.
+const HELD_OUT: u64 = 800;
 /// Nodes that are tried for one to be asked for.
 const TRIES: u64 = 256;
 /// Queries that find their neighbours together, at most, and at least.
@@ -25,6 +25,8 @@ const A_PIECE: usize = 8;
 const PAIRS_A_PIECE: usize = 1 << 15;
 /// The same by vectors.
 const PAIRS_BY_VECTORS: usize = 1 << 14;
+/// Nodes that it looks at, for each that holds a point if all do.
+const LOOKED: usize = 16;
 /// Nearest by code that are compared by their vectors.
 const SHORTLIST: usize = 4 * ASKED;
 
@@ -97,9 +99,9 @@ impl<S: Structure> Queued<S> {
         if S::HOLDS_OUT {
             return self.surveys.is_empty() && self.curve.is_due(self.points.len(), self.structure.come_since_learnt());
         }
-        let strangers = self.queue.strangers();
-        let are_next = strangers > 0 && Some(self.queue.taken() + strangers) == self.queue.steps();
-        are_next && self.curve.owed(self.points.len()) >= strangers
+        let owed = self.curve.owed(self.points.len());
+        let are_next = owed > 0 && Some(self.queue.taken() + self.queue.strangers()) == self.queue.steps();
+        are_next && (1..=owed).contains(&self.strangers().len())
     }
 
     /// Begins to.
@@ -109,9 +111,10 @@ impl<S: Structure> Queued<S> {
 
     /// Tries searches for so many vectors that come in with the front block.
     pub(super) fn ask(&self, queries: usize, threads: usize, space: Space) -> Tally {
-        let mut strangers = self.strangers();
-        strangers.truncate(queries);
-        let share = strangers.len().div_ceil(threads.max(1)).max(1);
+        let all = self.strangers();
+        let queries = queries.min(all.len());
+        let strangers: Vec<Stranger> = (0..queries).map(|nth| all[nth * all.len() / queries]).collect();
+        let share = queries.div_ceil(threads.max(1)).max(FEWEST_TOGETHER);
         let answer = |strangers: &[Stranger]| {
             let mut drawing = Drawing::of(strangers.to_vec());
             while !drawing.is_done() {
@@ -130,8 +133,7 @@ impl<S: Structure> Queued<S> {
     /// Nodes spread over all of them, and not in the order in which they came.
     fn held_out(&self) -> Vec<Stranger> {
         let nodes = self.points.nodes();
-        let asked = if self.structure.codes().is_some() { QUERIES } else { QUERIES_BY_VECTORS };
-        let found = (0..asked as u64).filter_map(|nth| {
+        let found = (0..HELD_OUT).filter_map(|nth| {
             let seed = mix(nth);
             let mut candidates = (0..TRIES).map(|nth| mix(seed.wrapping_add(nth)) as u32 % nodes);
             candidates.find(|node| self.points.is_held(*node) && self.structure.is_held_out(*node))
@@ -139,7 +141,7 @@ impl<S: Structure> Queued<S> {
         found.map(Stranger::Node).collect()
     }
 
-    /// What comes in by steps of the front block that are left.
+    /// New vectors that come in by steps of the front block that are left.
     fn strangers(&self) -> Vec<Stranger> {
         let steps = self.queue.taken()..self.queue.steps().unwrap_or(0);
         steps.filter(|step| self.new_vector(*step).is_some()).map(Stranger::Step).collect()
@@ -186,9 +188,13 @@ impl<S: Structure> Queued<S> {
         let Drawing { asked, lot, .. } = drawing;
         let codes = self.structure.codes();
         let pairs = if codes.is_some() { PAIRS_A_PIECE } else { PAIRS_BY_VECTORS };
-        let lots = (pairs / Lot::NODES / asked.len().max(1)).max(1);
-        let end = self.points.nodes().min(at.saturating_add((lots * Lot::NODES) as u32));
-        let nodes: Vec<u32> = (at..end).filter(|node| self.points.is_held(*node)).collect();
+        let most = (pairs / Lot::NODES / asked.len().max(FEWEST_TOGETHER)).max(1) * Lot::NODES;
+        let last = self.points.nodes().min(at.saturating_add((most * LOOKED) as u32));
+        let (mut nodes, mut end) = (Vec::with_capacity(most), at);
+        while end < last && nodes.len() < most {
+            nodes.extend(self.points.is_held(end).then_some(end));
+            end += 1;
+        }
         for nodes in nodes.chunks(Lot::NODES) {
             if let Some(codes) = codes {
                 codes.gather(nodes, lot);

@@ -22,8 +22,8 @@ use crate::tuning::Curve;
 use marks::Marks;
 use task::Progress;
 
-/// Steps that a write takes then. An operation becomes two at most.
-const STEPS_A_WRITE: usize = 4;
+/// Steps that a write takes then. An operation becomes two at most, and searches for some of a block as many for each of these.
+const STEPS_A_WRITE: usize = 5;
 
 /// Queued operations from which on every write also merges, so that the queue stays bounded even if nobody calls
 /// [`Queued::merge`]: 32 blocks, a scan of about 0.1 ms at 100 dimensions.
@@ -167,6 +167,14 @@ impl<S: Structure> Queued<S> {
         self.structure.settle(Vectors { rows: &self.points.vectors, space });
     }
 
+    /// Seeks the places that are missing for a block which is half taken.
+    pub fn seek(&mut self, space: Space) {
+        let steps = self.queue.steps().filter(|_| self.queue.taken() > 0).unwrap_or(0);
+        while self.surveys.len() < steps {
+            self.surveys.push(self.survey(self.new_vector(self.surveys.len()), self.births() + 1, space));
+        }
+    }
+
     /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none. `queries`: so
     /// many of its vectors are asked for, where the structure goes by all others; without that, and on others, as is due.
     pub fn merge_block(&mut self, threads: usize, queries: Option<usize>, space: Space) -> bool {
@@ -176,7 +184,10 @@ impl<S: Structure> Queued<S> {
             self.work(space);
         }
         if let Some(queries) = queries.filter(|queries| *queries > 0) {
-            self.curve.take_in(self.ask(queries, threads, space), self.points.len());
+            let tally = self.ask(queries, threads, space);
+            if tally.wanted > 0 {
+                self.curve.take_in(tally, self.points.len());
+            }
         }
         let Some(steps) = self.queue.steps() else { return false };
         let this = &*self;

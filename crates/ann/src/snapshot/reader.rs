@@ -42,7 +42,9 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
                 nth += 1;
                 survey(&hnsw, (vector, nth), Space::best(config.metric), source)
             })?;
-            Body::Hnsw(Box::new(Queued::from_parts(points, hnsw, queue, surveys).with_curve(curve)))
+            let mut queued = Queued::from_parts(points, hnsw, queue, surveys).with_curve(curve);
+            queued.seek(Space::best(config.metric));
+            Body::Hnsw(Box::new(queued))
         }
         Kind::IvfPq { nlist, .. } => {
             let parts = config.subquantizers();
@@ -51,7 +53,9 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
             let queue = queue(&config, &mut source)?;
             let surveys = surveys(&queue, &mut source, |_, source| filing(lists.as_ref(), parts, source))?;
             let ivf = Ivf::from_parts(nlist, parts, lists);
-            Body::IvfPq(Box::new(Queued::from_parts(points, ivf, queue, surveys).with_curve(curve)))
+            let mut queued = Queued::from_parts(points, ivf, queue, surveys).with_curve(curve);
+            queued.seek(Space::best(config.metric));
+            Body::IvfPq(Box::new(queued))
         }
     };
     source.finish()?;
@@ -241,7 +245,7 @@ fn curve(held: &Points, source: &mut Source<'_, impl Read>) -> Result<Curve, Rea
         2..7 => {
             let points = source.u32()?;
             let come = come(points as usize, held, source)?;
-            let tally = tally(points, 0, source)?;
+            let tally = tally(points, u64::from(points), source)?;
             Ok(Curve::new((points > 0).then_some(tally), come))
         }
         _ => {
@@ -276,7 +280,7 @@ fn surveys<T, R: Read>(
         return Ok(Vec::new());
     }
     let mut surveys: Vec<Option<T>> = (0..taken).map(|_| None).collect();
-    // The first version sought places one by one: those that are left are sought when their turn comes.
+    // The first version sought places one by one: those that are left are sought afterwards.
     let told = if source.version() == 1 { steps..steps } else { taken..steps };
     for step in told {
         let survey = match (source.u8()?, queue.step(step)) {
