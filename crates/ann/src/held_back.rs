@@ -51,30 +51,26 @@ impl<'a> HeldBack<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
     fn each_point_comes_in_once_and_the_last_of_a_slot_counts() {
         let vectors: Vec<[f32; 1]> = (0..20_000_u16).map(|x| [f32::from(x)]).collect();
+        // Some twice, one behind the other or far apart.
+        let slot = |nth: u32| if nth % 4 < 2 { nth / 4 } else { nth / 2 };
         for room in [0, 1, 300, 5_000] {
             let mut held_back = HeldBack::new(room);
             let mut come: Vec<(u32, &[f32])> = Vec::new();
-            // Each slot twice, one behind the other or far apart.
             for (nth, vector) in (0..).zip(&vectors) {
-                come.extend(held_back.offer(if nth % 4 < 2 { nth / 4 } else { nth / 2 }, vector));
+                come.extend(held_back.offer(slot(nth), vector));
             }
             let held = held_back.release();
             assert_eq!(held.len(), room.min(10_000), "{room}");
             let spread = held.iter().filter(|(_, vector)| vector[0] < 10_000.0).count();
             assert!(room < 300 || (held.len() / 4..held.len() / 2).contains(&spread), "{spread} of {room}");
-            let in_order: std::collections::HashMap<u32, f32> = vectors
-                .iter()
-                .enumerate()
-                .map(|(nth, vector)| {
-                    let nth = nth as u32;
-                    (if nth % 4 < 2 { nth / 4 } else { nth / 2 }, vector[0])
-                })
-                .collect();
+            let in_order: HashMap<u32, f32> = (0..).zip(&vectors).map(|(nth, vector)| (slot(nth), vector[0])).collect();
             let in_turn = come.into_iter().chain(held).map(|(slot, vector)| (slot, vector[0])).collect();
             assert_eq!(in_order, in_turn, "{room}");
         }

@@ -241,9 +241,9 @@ fn places_that_are_missing_are_sought() {
     subject.merge(BLOCK + BLOCK + BLOCK + 100, space());
     let Queued { points, structure, queue, .. } = subject;
     assert_eq!(queue.taken(), 100);
-    let mut read = Queued::from_parts(points, structure, queue, (0..100).map(|_| None).collect());
+    let read = Queued::from_parts(points, structure, queue, (0..100).map(|_| None).collect());
     assert_eq!(read.surveys().map(<[_]>::len), Some(0));
-    read.seek(space());
+    let mut read = read.with_places(space());
     assert_eq!(read.surveys().map(<[_]>::len), Some(BLOCK - 100));
     read.merge(usize::MAX, space());
     assert_eq!((read.len(), read.reachable()), (2 * BLOCK, 2 * BLOCK));

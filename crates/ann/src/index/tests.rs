@@ -67,6 +67,13 @@ fn floats(v: [i8; 2]) -> [f32; 2] {
     v.map(f32::from)
 }
 
+/// Written and read again.
+fn reopened(index: &Index) -> Index {
+    let mut bytes = Vec::new();
+    index.write_to(&mut bytes).expect("memory");
+    Index::read_from(&mut bytes.as_slice()).expect("our own bytes")
+}
+
 /// Runs `acts` beside a map and compares every answer.
 fn check(metric: Metric, kind: Kind, acts: &[Act]) {
     let mut subject = index(2, metric, kind);
@@ -84,11 +91,7 @@ fn check(metric: Metric, kind: Kind, acts: &[Act]) {
                 assert!(steps <= most);
                 assert_eq!(steps > 0, can && most > 0, "what can be merged is, and nothing else");
             }
-            Act::Reopen => {
-                let mut bytes = Vec::new();
-                subject.write_to(&mut bytes).expect("memory");
-                subject = Index::read_from(&mut bytes.as_slice()).expect("our own bytes");
-            }
+            Act::Reopen => subject = reopened(&subject),
             Act::Search { query, k, ef, residue, expected } => {
                 let query = floats(query);
                 let accepts = |slot: u32| residue.is_none_or(|r| slot % 5 == r);

@@ -77,6 +77,15 @@ impl<S: Structure> Queued<S> {
         Self { curve, ..self }
     }
 
+    /// Seeks the places that are missing for a block which is half taken.
+    pub fn with_places(mut self, space: Space) -> Self {
+        let steps = self.queue.steps().filter(|_| self.queue.taken() > 0).unwrap_or(0);
+        while self.surveys.len() < steps {
+            self.seek_next(space);
+        }
+        self
+    }
+
     /// What searches look at, as it is now, whatever is done from now on.
     pub fn view(&mut self) -> Self {
         Self {
@@ -153,9 +162,8 @@ impl<S: Structure> Queued<S> {
             return true;
         }
         let Some(steps) = self.queue.steps() else { return false };
-        let step = self.surveys.len();
-        if step < steps {
-            self.surveys.push(self.survey(self.new_vector(step), self.births() + 1, space));
+        if self.surveys.len() < steps {
+            self.seek_next(space);
         } else {
             self.apply(space);
             self.settle(space);
@@ -167,12 +175,9 @@ impl<S: Structure> Queued<S> {
         self.structure.settle(Vectors { rows: &self.points.vectors, space });
     }
 
-    /// Seeks the places that are missing for a block which is half taken.
-    pub fn seek(&mut self, space: Space) {
-        let steps = self.queue.steps().filter(|_| self.queue.taken() > 0).unwrap_or(0);
-        while self.surveys.len() < steps {
-            self.surveys.push(self.survey(self.new_vector(self.surveys.len()), self.births() + 1, space));
-        }
+    /// Seeks the first place that was not sought yet for a step of the front block.
+    fn seek_next(&mut self, space: Space) {
+        self.surveys.push(self.survey(self.new_vector(self.surveys.len()), self.births() + 1, space));
     }
 
     /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none. `queries`: so

@@ -42,9 +42,8 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
                 nth += 1;
                 survey(&hnsw, (vector, nth), Space::best(config.metric), source)
             })?;
-            let mut queued = Queued::from_parts(points, hnsw, queue, surveys).with_curve(curve);
-            queued.seek(Space::best(config.metric));
-            Body::Hnsw(Box::new(queued))
+            let queued = Queued::from_parts(points, hnsw, queue, surveys).with_curve(curve);
+            Body::Hnsw(Box::new(queued.with_places(Space::best(config.metric))))
         }
         Kind::IvfPq { nlist, .. } => {
             let parts = config.subquantizers();
@@ -53,9 +52,8 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
             let queue = queue(&config, &mut source)?;
             let surveys = surveys(&queue, &mut source, |_, source| filing(lists.as_ref(), parts, source))?;
             let ivf = Ivf::from_parts(nlist, parts, lists);
-            let mut queued = Queued::from_parts(points, ivf, queue, surveys).with_curve(curve);
-            queued.seek(Space::best(config.metric));
-            Body::IvfPq(Box::new(queued))
+            let queued = Queued::from_parts(points, ivf, queue, surveys).with_curve(curve);
+            Body::IvfPq(Box::new(queued.with_places(Space::best(config.metric))))
         }
     };
     source.finish()?;

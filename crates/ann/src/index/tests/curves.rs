@@ -53,11 +53,12 @@ fn curve(index: &Index) -> &Curve {
     }
 }
 
-/// Points that the last of a curve is of, and neighbours that all of it is of.
+/// Points that the last tally of a curve is of.
 fn of(curve: &Curve) -> u32 {
     curve.tallies().back().map_or(0, |tally| tally.points)
 }
 
+/// Neighbours that all of them are of.
 fn wanted(curve: &Curve) -> u32 {
     curve.tallies().iter().map(|tally| tally.wanted).sum()
 }
@@ -138,11 +139,6 @@ fn what_comes_in_at_once_has_one_curve() {
 #[test]
 fn a_curve_depends_on_writes_alone() {
     let vectors = data(Metric::Euclid, 25, 5_400);
-    let reopened = |index: &Index| {
-        let mut bytes = Vec::new();
-        index.write_to(&mut bytes).expect("memory");
-        Index::read_from(&mut bytes.as_slice()).expect("our own bytes")
-    };
     for subject in [SUBJECTS[1], SUBJECTS[2]] {
         let run = |portion: &mut dyn FnMut(u32) -> usize, pieces: usize| {
             let mut index = with_profile(DIM, Metric::Euclid, subject);
