@@ -358,7 +358,11 @@ impl World {
     fn refused(&mut self, client: usize, refusal: &Refusal) {
         let Some(asking) = &self.clients.all[client].asking else { return };
         let again = match refusal {
-            Refusal::Unavailable { .. } | Refusal::Overloaded(_) | Refusal::Timeout(_) | Refusal::ReadOnly => true,
+            Refusal::Unavailable { .. }
+            | Refusal::Overloaded(_)
+            | Refusal::Timeout(_)
+            | Refusal::OutcomeUnknown(_)
+            | Refusal::ReadOnly => true,
             Refusal::TooStale { .. } => {
                 self.counts.failed += 1;
                 if asking.could_be_unmarked {

@@ -225,4 +225,7 @@ pub enum Refusal {
     /// A fault of ours that this very request meets (500).
     #[error("{0}")]
     Internal(String),
+    /// The write may have taken place, in part or in full, or may still do so (500: clients and meshes repeat a 503).
+    #[error("outcome unknown: {0}")]
+    OutcomeUnknown(String),
 }

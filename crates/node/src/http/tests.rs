@@ -138,6 +138,7 @@ async fn each_refusal_has_its_status() {
         (Refusal::Unavailable { shards: vec![shard], reason: "no leader".into() }, 503, "no leader", true),
         (Refusal::TooStale { staleness_ms: 900 }, 503, "900 ms behind", true),
         (Refusal::Internal("the search failed".into()), 500, "the search failed", false),
+        (Refusal::OutcomeUnknown("no answer".into()), 500, "outcome unknown: no answer", false),
         (Refusal::ReadOnly, 507, "disk is full", true),
     ];
     for (refusal, status, says, retry) in cases {

@@ -15,7 +15,7 @@ pub fn status_of(refusal: &Refusal) -> u16 {
         Refusal::AlreadyExists(_) => 409,
         Refusal::Misdirected { .. } => 421,
         Refusal::Overloaded(_) => 429,
-        Refusal::Internal(_) => 500,
+        Refusal::Internal(_) | Refusal::OutcomeUnknown(_) => 500,
         Refusal::Unavailable { .. } | Refusal::TooStale { .. } => 503,
         Refusal::ReadOnly => 507,
     }
@@ -30,7 +30,7 @@ pub fn message_of(refusal: &Refusal) -> String {
         Refusal::Timeout(_) => format!("Timeout: {refusal}"),
         Refusal::Overloaded(_) => format!("Rate limit: {refusal}"),
         Refusal::Unavailable { .. } | Refusal::TooStale { .. } => format!("Service unavailable: {refusal}"),
-        Refusal::Internal(_) => format!("Service internal error: {refusal}"),
+        Refusal::Internal(_) | Refusal::OutcomeUnknown(_) => format!("Service internal error: {refusal}"),
         Refusal::ReadOnly => format!("Insufficient storage: {refusal}"),
         Refusal::Misdirected { .. } => refusal.to_string(),
     }
