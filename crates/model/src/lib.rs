@@ -12,6 +12,7 @@
 //!
 //! Start reading at [`Delta`], then [`VersionVector`], then [`staleness`].
 
+mod address;
 mod bucket;
 mod collection;
 mod delta;
@@ -25,6 +26,7 @@ mod query;
 mod trace;
 mod version_vector;
 
+pub use address::{AddressError, Addresses, TopicName};
 pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
 pub use collection::{CollectionDef, CollectionName, CollectionNameError, Distance, HnswParams, VectorDef, VectorName};
 pub use delta::{Delta, Op, Payload, Vectors};

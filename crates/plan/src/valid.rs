@@ -1,6 +1,6 @@
 //! Specs behind the door: what is here needs no further check, and rendering it cannot fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -15,7 +15,18 @@ use meridian_wire::config::{FreshnessDefaults, HnswDefaults, RegionEndpoint};
 use meridian_wire::topology::Genesis;
 
 mod link;
+mod text;
 pub use link::{Kafka, MirrorMaker, ValidLink};
+use text::{dns_name, label};
+
+/// Longest name of a cluster: pods and Services are named after it.
+const NAME_BYTES: usize = 40;
+/// Longest name of a namespace and of a replication group: a DNS label.
+const NAMESPACE_BYTES: usize = 63;
+const GROUP_NAME_BYTES: usize = 63;
+/// Units of bytes, and of cores.
+const SIZES: [&str; 10] = ["Ki", "Mi", "Gi", "Ti", "Pi", "k", "M", "G", "T", "P"];
+const CORES: [&str; 1] = ["m"];
 
 /// What the operator was started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,28 +149,35 @@ impl ValidCluster {
         settings: &Settings,
     ) -> Result<Self, Refusal> {
         let spec = &cluster.spec;
-        let name = cluster.metadata.name.clone().unwrap_or_default();
+        let name = label("metadata.name", cluster.metadata.name.as_deref().unwrap_or_default(), NAME_BYTES)?;
+        let namespace = cluster.metadata.namespace.as_deref().unwrap_or("default");
+        let storage_class = spec.storage.storage_class_name.as_deref();
+        let kafka = spec.delta_log.as_ref().map(|log| &log.kafka);
         let region = region("spec.region", &spec.region)?;
         let mut valid = Self {
-            namespace: cluster.metadata.namespace.clone().unwrap_or_else(|| "default".into()),
+            namespace: label("metadata.namespace", namespace, NAMESPACE_BYTES)?,
             owner: cluster.controller_owner_ref(&()),
             generation: cluster.metadata.generation.unwrap_or_default(),
             id,
             shards: count("spec.shards", spec.shards, 256)?,
             replicas: count("spec.replicasPerShard", spec.replicas_per_shard, 5)?,
-            image: spec.image.clone().unwrap_or_else(|| settings.node_image.clone()),
+            image: text::image("spec.image", spec.image.as_ref().unwrap_or(&settings.node_image))?,
             kafka_image: settings.kafka_image.clone(),
-            volume_size: spec.storage.size.clone(),
-            storage_class: spec.storage.storage_class_name.clone(),
-            resources: resources(spec.resources.as_ref()),
+            volume_size: text::quantity("spec.storage.size", &spec.storage.size, &SIZES)?,
+            storage_class: storage_class.map(|name| dns_name("spec.storage.storageClassName", name)).transpose()?,
+            resources: resources(spec.resources.as_ref())?,
             group: group(&name, &region, spec)?,
-            kafka: spec
-                .delta_log
-                .as_ref()
-                .map(|log| Kafka::new(&log.kafka.bootstrap_servers, log.kafka.topic.as_deref())),
+            kafka: kafka
+                .map(|kafka| {
+                    Kafka::parse(
+                        ("spec.deltaLog.kafka.bootstrapServers", &kafka.bootstrap_servers),
+                        ("spec.deltaLog.kafka.topic", kafka.topic.as_deref()),
+                    )
+                })
+                .transpose()?,
             freshness: freshness(spec)?,
             hnsw: hnsw(spec)?,
-            api_key: api_key(&name, spec),
+            api_key: api_key(&name, spec)?,
             istio: None,
             links: Vec::new(),
             region,
@@ -167,9 +185,6 @@ impl ValidCluster {
         };
         if valid.replicas.is_multiple_of(2) {
             return refuse("spec.replicasPerShard", "must be 1, 3 or 5");
-        }
-        if valid.name.is_empty() || valid.name.len() > 40 || RegionName::new(&valid.name).is_err() {
-            return refuse("metadata.name", "must be a lower-case DNS label of at most 40 characters");
         }
         valid.istio = spec.traffic.as_ref().and_then(|traffic| traffic.istio.as_ref()).map(|istio| ValidIstio {
             hosts: istio.hosts.clone().unwrap_or_else(|| vec![valid.service_host()]),
@@ -214,22 +229,34 @@ fn count(field: &'static str, number: i32, most: u16) -> Result<u16, Refusal> {
     }
 }
 
-fn resources(resources: Option<&Resources>) -> ResourceRequirements {
-    let quantity = |amount: &IntOrString| match amount {
-        IntOrString::Int(number) => Quantity(number.to_string()),
-        IntOrString::String(text) => Quantity(text.clone()),
+fn resources(resources: Option<&Resources>) -> Result<ResourceRequirements, Refusal> {
+    type Fields = (&'static str, &'static str);
+    let quantity = |field, amount: &IntOrString, units: &[&str]| {
+        let text = match amount {
+            IntOrString::Int(number) => number.to_string(),
+            IntOrString::String(text) => text.clone(),
+        };
+        text::quantity(field, &text, units).map(Quantity)
     };
-    let amounts = |amounts: &crd::Amounts| {
-        [("cpu", &amounts.cpu), ("memory", &amounts.memory)]
-            .into_iter()
-            .filter_map(|(name, amount)| Some((name.to_owned(), quantity(amount.as_ref()?))))
-            .collect()
+    let amounts = |(cpu, memory): Fields, amounts: &crd::Amounts| {
+        let mut all = BTreeMap::new();
+        if let Some(amount) = &amounts.cpu {
+            all.insert("cpu".to_owned(), quantity(cpu, amount, &CORES)?);
+        }
+        if let Some(amount) = &amounts.memory {
+            all.insert("memory".to_owned(), quantity(memory, amount, &SIZES)?);
+        }
+        Ok(all)
     };
-    ResourceRequirements {
-        requests: resources.and_then(|r| r.requests.as_ref()).map(amounts),
-        limits: resources.and_then(|r| r.limits.as_ref()).map(amounts),
+    let fields = (
+        ("spec.resources.requests.cpu", "spec.resources.requests.memory"),
+        ("spec.resources.limits.cpu", "spec.resources.limits.memory"),
+    );
+    Ok(ResourceRequirements {
+        requests: resources.and_then(|r| r.requests.as_ref()).map(|r| amounts(fields.0, r)).transpose()?,
+        limits: resources.and_then(|r| r.limits.as_ref()).map(|r| amounts(fields.1, r)).transpose()?,
         claims: None,
-    }
+    })
 }
 
 fn group(cluster: &str, own: &RegionName, spec: &VectorClusterSpec) -> Result<Option<ValidGroup>, Refusal> {
@@ -244,7 +271,8 @@ fn group(cluster: &str, own: &RegionName, spec: &VectorClusterSpec) -> Result<Op
         if !seen.insert(name.clone()) {
             return refuse("spec.replicationGroup.regions", format!("{name} stands twice"));
         }
-        regions.push(RegionEndpoint { name, endpoint: member.endpoint.clone() });
+        let endpoint = text::addresses("spec.replicationGroup.regions.endpoint", &member.endpoint)?.to_string();
+        regions.push(RegionEndpoint { name, endpoint });
     }
     let primary = region("spec.replicationGroup.primaryRegion", &group.primary_region)?;
     for (field, name) in [("spec.replicationGroup.primaryRegion", &primary), ("spec.region", own)] {
@@ -253,23 +281,25 @@ fn group(cluster: &str, own: &RegionName, spec: &VectorClusterSpec) -> Result<Op
         }
     }
     Ok(Some(ValidGroup {
-        name: group.name.clone(),
+        name: label("spec.replicationGroup.name", &group.name, GROUP_NAME_BYTES)?,
         primary,
-        secret: group.secret_ref.as_ref().map_or_else(|| format!("{cluster}-group-key"), |secret| secret.name.clone()),
+        secret: match &group.secret_ref {
+            Some(secret) => dns_name("spec.replicationGroup.secretRef.name", &secret.name)?,
+            None => format!("{cluster}-group-key"),
+        },
         secret_is_ours: group.secret_ref.is_none(),
         regions,
     }))
 }
 
-fn api_key(cluster: &str, spec: &VectorClusterSpec) -> Option<ApiKey> {
-    let ours = ApiKey { secret: format!("{cluster}-api-key"), secret_is_ours: true };
-    match &spec.auth {
+fn api_key(cluster: &str, spec: &VectorClusterSpec) -> Result<Option<ApiKey>, Refusal> {
+    Ok(match &spec.auth {
         Some(auth) if auth.mode == AuthMode::Disabled => None,
         Some(crd::Auth { secret_ref: Some(secret), .. }) => {
-            Some(ApiKey { secret: secret.name.clone(), secret_is_ours: false })
+            Some(ApiKey { secret: dns_name("spec.auth.secretRef.name", &secret.name)?, secret_is_ours: false })
         }
-        _ => Some(ours),
-    }
+        _ => Some(ApiKey { secret: format!("{cluster}-api-key"), secret_is_ours: true }),
+    })
 }
 
 fn freshness(spec: &VectorClusterSpec) -> Result<FreshnessDefaults, Refusal> {

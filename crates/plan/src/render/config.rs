@@ -25,8 +25,8 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
         .collect();
     let publishes = cluster.kafka.is_some() || cluster.group.is_some();
     let sink = |kafka: &crate::Kafka| KafkaSink {
-        bootstrap_servers: kafka.bootstrap_servers.clone(),
-        topic: kafka.topic.clone(),
+        bootstrap_servers: kafka.bootstrap_servers.to_string(),
+        topic: kafka.topic.to_string(),
     };
     NodeConfig {
         format: FORMAT,

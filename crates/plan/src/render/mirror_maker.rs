@@ -44,9 +44,9 @@ fn flow<'a>(cluster: &'a ValidCluster, link: &'a ValidLink) -> Option<(MirrorMak
     let flow = Flow {
         source: &link.source,
         target: &cluster.region,
-        from: &kafka.bootstrap_servers,
-        to: &mirror.copy.bootstrap_servers,
-        topic: &kafka.topic,
+        from: kafka.bootstrap_servers.as_str(),
+        to: mirror.copy.bootstrap_servers.as_str(),
+        topic: kafka.topic.as_str(),
         running: link.running,
         group_id: format!("meridian-{}-{}-{}", cluster.namespace, cluster.name, link.name),
     };
@@ -79,6 +79,8 @@ pub fn properties(cluster: &ValidCluster, link: &ValidLink) -> Option<String> {
 /// prove it) and so must `emit.offset-syncs.enabled`; `-1` asks for the broker's own replication factor.
 fn text(flow: &Flow<'_>) -> String {
     let Flow { source, target, from, to, topic, .. } = flow;
+    // MirrorMaker 2 takes topics as regular expressions, and properties files take `\\` for a backslash.
+    let topic = topic.replace('.', "\\\\.");
     format!(
         "clusters = {source}, {target}
 {source}.bootstrap.servers = {from}

@@ -139,6 +139,23 @@ fn properties_leave_out_what_dedicated_mode_refuses() {
     assert!(text.contains("us-east->eu-west.topics = vector-deltas"));
 }
 
+#[test]
+fn a_dot_in_a_topic_stands_for_itself() {
+    let dotted = MIRRORED.replace("'kafka.us-east:9092'}", "'kafka.us-east:9092', topic: vector.deltas}");
+    let cluster = valid(GROUPED, &[&dotted]);
+    let text = properties(&cluster, &cluster.links[0]).unwrap();
+    assert!(text.contains("us-east->eu-west.topics = vector\\\\.deltas\n"), "{text}");
+}
+
+#[test]
+fn offline_refuses_lines_in_the_properties_of_mirror_maker_2() {
+    let injected = ["\"k:1\\nlisteners = http://0.0.0.0:1\"", "'k:1', topic: \"t\\nlisteners = x\""];
+    for servers in injected {
+        let text = format!("{GROUPED}---{}", MIRRORED.replace("'kafka.us-east:9092'", servers));
+        assert!(mirror_maker_offline(&text, &Settings::default()).is_err(), "{servers}");
+    }
+}
+
 fn material() -> Material {
     let pem = |name: &str| format!("-----{name}-----");
     let certificates = Certificates { ca: pem("ca"), ca_key: pem("ca key"), cert: pem("cert"), key: pem("key") };

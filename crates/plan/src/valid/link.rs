@@ -3,25 +3,33 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use meridian_crd::{KafkaVia, LinkState, MirrorMaker2Mode, ReplicationLink};
-use meridian_model::{Link, RegionName, Topic, Transport};
+use meridian_model::{Addresses, Link, RegionName, Topic, TopicName, Transport};
 
+use super::text::{addresses, label, topic};
 use super::{Refusal, ValidCluster, refuse, region};
 
 /// The topic where none is named.
 const DEFAULT_TOPIC: &str = "vector-deltas";
+/// Longest name of a link: what it runs is named after it.
+const NAME_BYTES: usize = 50;
 
 /// A topic and where it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kafka {
-    /// `host:port`, several with commas between.
-    pub bootstrap_servers: String,
+    /// Its brokers.
+    pub bootstrap_servers: Addresses,
     /// The topic.
-    pub topic: String,
+    pub topic: TopicName,
 }
 
 impl Kafka {
-    pub(super) fn new(bootstrap_servers: &str, topic: Option<&str>) -> Self {
-        Self { bootstrap_servers: bootstrap_servers.into(), topic: topic.unwrap_or(DEFAULT_TOPIC).into() }
+    /// `servers` and `name` are the paths of the two fields.
+    pub(super) fn parse(
+        (servers, bootstrap_servers): (&'static str, &str),
+        (name, text): (&'static str, Option<&str>),
+    ) -> Result<Self, Refusal> {
+        let topic = topic(name, text.unwrap_or(DEFAULT_TOPIC))?;
+        Ok(Self { bootstrap_servers: addresses(servers, bootstrap_servers)?, topic })
     }
 }
 
@@ -58,6 +66,7 @@ impl ValidLink {
     /// When it cannot be carried out.
     pub fn parse(link: &ReplicationLink, cluster: &ValidCluster) -> Result<Self, Refusal> {
         let spec = &link.spec;
+        let name = label("metadata.name", link.metadata.name.as_deref().unwrap_or_default(), NAME_BYTES)?;
         let source = region("spec.source.region", &spec.source.region)?;
         if source == cluster.region {
             return refuse("spec.source.region", "a region does not follow itself");
@@ -69,15 +78,21 @@ impl ValidLink {
                 format!("{source} is not in replicationGroup.regions of {}", cluster.name),
             );
         }
-        let kafka = spec.transport.kafka.as_ref().map(|k| Kafka::new(&k.bootstrap_servers, k.topic.as_deref()));
+        let kafka = match &spec.transport.kafka {
+            Some(kafka) => Some(Kafka::parse(
+                ("spec.transport.kafka.bootstrapServers", &kafka.bootstrap_servers),
+                ("spec.transport.kafka.topic", kafka.topic.as_deref()),
+            )?),
+            None => None,
+        };
         let via_mirror = spec.transport.kafka.as_ref().is_some_and(|kafka| kafka.via == KafkaVia::Mirror);
         let mirror = match (&spec.mirror_maker2, &kafka) {
             (Some(mirror), Some(kafka)) if via_mirror => Some(MirrorMaker {
                 mode: mirror.mode,
                 copy: Kafka {
-                    bootstrap_servers: mirror.bootstrap_servers.clone(),
+                    bootstrap_servers: addresses("spec.mirrorMaker2.bootstrapServers", &mirror.bootstrap_servers)?,
                     // MirrorMaker 2 puts the source's alias in front; the alias is the region.
-                    topic: format!("{source}.{}", kafka.topic),
+                    topic: topic("spec.transport.kafka.topic", &format!("{source}.{}", kafka.topic))?,
                 },
             }),
             (None, _) if !via_mirror => None,
@@ -87,7 +102,7 @@ impl ValidLink {
             return refuse("spec.transport", "must be exactly one of direct and kafka");
         }
         Ok(Self {
-            name: link.metadata.name.clone().unwrap_or_default(),
+            name,
             owner: link.controller_owner_ref(&()),
             source,
             running: spec.state == LinkState::Running,
@@ -99,8 +114,10 @@ impl ValidLink {
     /// What the data plane is told.
     #[must_use]
     pub fn order(&self) -> Link {
-        let topic =
-            |kafka: &Kafka| Topic { bootstrap_servers: kafka.bootstrap_servers.clone(), name: kafka.topic.clone() };
+        let topic = |kafka: &Kafka| Topic {
+            bootstrap_servers: kafka.bootstrap_servers.to_string(),
+            name: kafka.topic.to_string(),
+        };
         // The copy, where there is one.
         let read = self.mirror.as_ref().map(|mirror| &mirror.copy).or(self.kafka.as_ref());
         Link {

@@ -23,6 +23,38 @@ fn what_the_schema_lets_through_by_mistake_is_refused_here() {
 }
 
 #[test]
+fn text_that_would_leave_its_line_or_its_file_is_refused() {
+    check(ALONE, "name: vector-search", "name: \"v\\nx\"", "metadata.name");
+    check(ALONE, "namespace: us-east", "namespace: \"us\\nlisteners = x\"", "metadata.namespace");
+    check(GROUPED, "image: example.com/node:2", "image: 'node: 2'", "spec.image");
+    check(GROUPED, "size: 20Gi", "size: '20 Gi'", "spec.storage.size");
+    check(GROUPED, "size: 20Gi", "size: '-1'", "spec.storage.size");
+    check(GROUPED, "storageClassName: fast", "storageClassName: 'fast disk'", "spec.storage.storageClassName");
+    check(GROUPED, "cpu: 2", "cpu: lots", "spec.resources.requests.cpu");
+    check(GROUPED, "limits: {memory: 4Gi}", "limits: {memory: -1}", "spec.resources.limits.memory");
+    check(GROUPED, "name: search\n", "name: 'se/arch'\n", "spec.replicationGroup.name");
+    check(GROUPED, "secretRef: {name: group-key}", "secretRef: {name: '../k'}", "spec.replicationGroup.secretRef.name");
+    check(GROUPED, "secretRef: {name: my-key}", "secretRef: {name: 'my key'}", "spec.auth.secretRef.name");
+    check(GROUPED, "eu-west.svc.cluster.local:8082", "eu-west:99999", "spec.replicationGroup.regions.endpoint");
+    let servers = "bootstrapServers: 'kafka.eu-west:9092'";
+    check(GROUPED, servers, "bootstrapServers: \"k:1\\nx = y\"", "spec.deltaLog.kafka.bootstrapServers");
+    check(GROUPED, servers, "bootstrapServers: 'k:1', topic: 'a,b'", "spec.deltaLog.kafka.topic");
+}
+
+#[test]
+fn a_link_cannot_write_its_own_lines_into_the_properties_of_mirror_maker_2() {
+    let cluster = valid(GROUPED, &[]);
+    let refused =
+        |from: &str, to: &str| ValidLink::parse(&link(&MIRRORED.replace(from, to)), &cluster).unwrap_err().field;
+    let (source, copy) = ("'kafka.us-east:9092'", "'kafka.eu-west:9092'");
+    assert_eq!(refused(source, "\"k:1\\nlisteners = http://0.0.0.0:1\""), "spec.transport.kafka.bootstrapServers");
+    assert_eq!(refused(source, "'k:1', topic: \"t\\rx = y\""), "spec.transport.kafka.topic");
+    assert_eq!(refused(source, "'k:1', topic: '.*'"), "spec.transport.kafka.topic");
+    assert_eq!(refused(copy, "\"k:1\\nx = y\""), "spec.mirrorMaker2.bootstrapServers");
+    assert_eq!(refused("name: from-us-east", "name: \"l\\nx = y\""), "metadata.name");
+}
+
+#[test]
 fn defaults_are_filled_in() {
     let cluster = valid(ALONE, &[]);
     assert_eq!(cluster.freshness.on_stale, [OnStale::Wait, OnStale::Redirect, OnStale::Serve]);

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use meridian_model::ReplicaId;
+use meridian_model::{Addresses, ReplicaId, TopicName};
 
 use super::{Auth, ConfigError, NodeConfig, ReplicationGroup};
 
 /// Names, hosts and endpoints are no longer than a DNS name.
 const NAME_BYTES: usize = 253;
-/// Several addresses together.
-const ADDRESSES_BYTES: usize = 4096;
 
 pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     name("cluster", &config.cluster)?;
@@ -99,26 +97,12 @@ fn name(key: &str, text: &str) -> Result<(), ConfigError> {
     rule(fine, key, || format!("{text:?} is no name: 1 to {NAME_BYTES} bytes without spaces"))
 }
 
-/// One or several `host:port`, commas between; an IPv6 host stands in brackets.
+/// One or several `host:port`, separated by commas.
 pub(crate) fn addresses(key: &str, text: &str) -> Result<(), ConfigError> {
-    rule(text.len() <= ADDRESSES_BYTES, key, || format!("{} bytes: at most {ADDRESSES_BYTES}", text.len()))?;
-    for address in text.split(',').map(str::trim) {
-        let fine = address.rsplit_once(':').is_some_and(|(host, port)| {
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-            let host_fine = match bare {
-                Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-                None => host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
-            };
-            !host.is_empty() && host.len() <= NAME_BYTES && host_fine && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
-        rule(fine, key, || format!("{address:?} is no host:port"))?;
-    }
-    Ok(())
+    Addresses::new(text).map(drop).map_err(|fault| ConfigError::Rule { key: key.into(), fault: fault.to_string() })
 }
 
 /// Kafka's own rule for topic names.
 pub(crate) fn topic(key: &str, text: &str) -> Result<(), ConfigError> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    let fine = (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != "..";
-    rule(fine, key, || format!("{text:?} is no topic: 1 to 249 of letters, digits, '.', '_', '-'"))
+    TopicName::new(text).map(drop).map_err(|fault| ConfigError::Rule { key: key.into(), fault: fault.to_string() })
 }
