@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::PointId;
+use crate::{PayloadPath, PointId};
 
 /// A point passes when it passes all of `must`, at least one of `should` (if there are any), none of `must_not`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -17,28 +17,28 @@ pub struct Filter {
     pub must_not: Vec<Condition>,
 }
 
-/// One statement about a point. A `key` is a path into the payload: names joined by dots, `name[]` for each element of a
-/// list. A condition on a list holds when it holds for one of its elements.
+/// One statement about a point. A condition on an array holds when it holds for one of its elements, and on a path that
+/// selects several values when it holds for one of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Condition {
     /// The value under `key` equals one of `any`.
     Any {
         /// Path into the payload.
-        key: String,
+        key: PayloadPath,
         /// Values that match.
         any: Vec<Scalar>,
     },
     /// There is a value under `key`, and it equals none of `except`.
     Except {
         /// Path into the payload.
-        key: String,
+        key: PayloadPath,
         /// Values that do not match.
         except: Vec<Scalar>,
     },
     /// The number under `key` lies within all the given bounds.
     Range {
         /// Path into the payload.
-        key: String,
+        key: PayloadPath,
         /// The bounds.
         range: Range,
     },

@@ -21,6 +21,7 @@ mod freshness;
 mod hlc;
 mod ids;
 mod link;
+mod path;
 mod point;
 mod query;
 mod trace;
@@ -38,6 +39,7 @@ pub use ids::{
     ShardNumber, ShardNumberError, TableVersion, Term, WriteId,
 };
 pub use link::{Link, Topic, Transport};
+pub use path::{MAX_PATH_BYTES, PathError, PathStep, PayloadPath};
 pub use point::{PointId, PointIdError};
 pub use query::{Answer, Fields, Found, Names, Query, Record, Search, Select};
 pub use trace::{Traceparent, TraceparentError};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Filter, Payload, PointId, VectorName, Vectors};
+use crate::{Filter, Payload, PayloadPath, PointId, VectorName, Vectors};
 
 /// One read of one collection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,10 +74,10 @@ pub enum Fields {
     None,
     /// All of it.
     All,
-    /// Only these keys.
-    Only(Vec<String>),
-    /// All but these keys.
-    Without(Vec<String>),
+    /// Only the values at these paths, under their names and in their arrays.
+    Only(Vec<PayloadPath>),
+    /// All but the values at these paths.
+    Without(Vec<PayloadPath>),
 }
 
 /// Which vectors.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use meridian_model::{Condition, Filter, PointId, Scalar};
+use meridian_model::{Condition, Filter, PayloadPath, PointId, Scalar};
 use serde_json::Value;
 
 use crate::collection::Point;
@@ -40,9 +40,9 @@ fn holds(condition: &Condition, point: &Point) -> bool {
     }
 }
 
-/// True when `test` holds for a value under `key`, or for an element where the value is a list.
-fn at(point: &Point, key: &str, test: impl Fn(&Value) -> bool) -> bool {
-    any_at(point.tree(), key, &mut |value| match value {
+/// True when `test` holds for a value that `key` selects, or for an element where that value is an array.
+fn at(point: &Point, key: &PayloadPath, test: impl Fn(&Value) -> bool) -> bool {
+    any_at(point.tree(), key.steps(), &mut |value| match value {
         Value::Array(elements) => elements.iter().any(&test),
         value => test(value),
     })

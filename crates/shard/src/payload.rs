@@ -1,6 +1,6 @@
 //! Payload text as a tree, and paths into it.
 
-use meridian_model::{Fields, Payload};
+use meridian_model::{Fields, PathStep, Payload, PayloadPath};
 use serde_json::{Map, Value};
 
 /// The payload as a tree; no payload, or text that is no JSON, is an empty object: a filter finds nothing in it.
@@ -11,29 +11,19 @@ pub(crate) fn tree(payload: &Payload) -> Value {
     }
 }
 
-/// Calls `found` for each value under `path` until it says true; says whether one did.
-///
-/// A path is names joined by dots; `name[]` steps into each element of a list.
-pub(crate) fn any_at(value: &Value, path: &str, found: &mut impl FnMut(&Value) -> bool) -> bool {
-    let (step, rest) = split(path);
-    let (name, each) = match step.strip_suffix("[]") {
-        Some(name) => (name, true),
-        None => (step, false),
-    };
-    let Some(value) = value.as_object().and_then(|object| object.get(name)) else { return false };
-    let mut go_on = |value: &Value| match rest {
-        Some(rest) => any_at(value, rest, found),
-        None => found(value),
-    };
-    match (each, value) {
-        (true, Value::Array(elements)) => elements.iter().any(go_on),
-        (true, _) => false,
-        (false, value) => go_on(value),
+/// Calls `found` for each value that the steps select until it says true; says whether one did.
+pub(crate) fn any_at(value: &Value, steps: &[PathStep], found: &mut impl FnMut(&Value) -> bool) -> bool {
+    let Some((step, rest)) = steps.split_first() else { return found(value) };
+    match (step, value) {
+        (PathStep::Key(name), Value::Object(fields)) => {
+            fields.get(name).is_some_and(|value| any_at(value, rest, found))
+        }
+        (PathStep::Index(index), Value::Array(elements)) => {
+            elements.get(*index).is_some_and(|value| any_at(value, rest, found))
+        }
+        (PathStep::Each, Value::Array(elements)) => elements.iter().any(|value| any_at(value, rest, found)),
+        _ => false,
     }
-}
-
-fn split(path: &str) -> (&str, Option<&str>) {
-    path.split_once('.').map_or((path, None), |(step, rest)| (step, Some(rest)))
 }
 
 /// The fields that were asked for; `None` when the payload is to be left out.
@@ -41,13 +31,17 @@ pub(crate) fn select(payload: &Payload, tree: impl FnOnce() -> Value, fields: &F
     match fields {
         Fields::None => None,
         Fields::All => Some(payload.clone()),
-        Fields::Only(keys) => Some(text(keep(&tree(), keys.iter().map(String::as_str).collect()))),
-        Fields::Without(keys) => {
+        Fields::Only(paths) => Some(text(include(&tree(), &steps(paths)))),
+        Fields::Without(paths) => {
             let mut tree = tree();
-            keys.iter().for_each(|key| remove(&mut tree, key));
+            exclude(&mut tree, &steps(paths));
             Some(text(tree))
         }
     }
+}
+
+fn steps(paths: &[PayloadPath]) -> Vec<&[PathStep]> {
+    paths.iter().map(PayloadPath::steps).collect()
 }
 
 fn text(value: Value) -> Payload {
@@ -57,51 +51,67 @@ fn text(value: Value) -> Payload {
     }
 }
 
-/// What stands under any of `paths`, under the same names.
-fn keep(value: &Value, paths: Vec<&str>) -> Value {
+/// What is left of the paths that begin with this step.
+fn behind<'a>(paths: &[&'a [PathStep]], is_step: impl Fn(&PathStep) -> bool) -> Vec<&'a [PathStep]> {
+    paths
+        .iter()
+        .filter_map(|steps| steps.split_first())
+        .filter(|(step, _)| is_step(step))
+        .map(|(_, rest)| rest)
+        .collect()
+}
+
+fn behind_key<'a>(paths: &[&'a [PathStep]], name: &str) -> Vec<&'a [PathStep]> {
+    behind(paths, |step| matches!(step, PathStep::Key(key) if key == name))
+}
+
+fn behind_each<'a>(paths: &[&'a [PathStep]]) -> Vec<&'a [PathStep]> {
+    behind(paths, |step| *step == PathStep::Each)
+}
+
+/// The value with what is at one of `paths` or on the way to it, as Qdrant does: the elements of an array stay in their
+/// places, and a value that is no object or array stays although a path goes on behind it.
+fn include(value: &Value, paths: &[&[PathStep]]) -> Value {
+    if paths.iter().any(|steps| steps.is_empty()) {
+        return value.clone();
+    }
     match value {
         Value::Object(fields) => {
             let kept = fields.iter().filter_map(|(name, value)| {
-                let split = paths.iter().map(|path| split(path));
-                let under = split.filter(|(step, _)| step.strip_suffix("[]").unwrap_or(step) == name);
-                let rests: Vec<_> = under.map(|(_, rest)| rest).collect();
-                if rests.is_empty() {
-                    return None;
-                }
-                let whole = rests.contains(&None);
-                let value = if whole { value.clone() } else { keep(value, rests.into_iter().flatten().collect()) };
-                (whole || !is_bare(&value)).then(|| (name.clone(), value))
+                let paths = behind_key(paths, name);
+                (!paths.is_empty()).then(|| (name.clone(), include(value, &paths)))
             });
             Value::Object(kept.collect())
         }
         Value::Array(elements) => {
-            Value::Array(elements.iter().map(|e| keep(e, paths.clone())).filter(|e| !is_bare(e)).collect())
+            let paths = behind_each(paths);
+            let elements = if paths.is_empty() { &[] } else { elements.as_slice() };
+            Value::Array(elements.iter().map(|element| include(element, &paths)).collect())
         }
-        _ => Value::Null,
+        scalar => scalar.clone(),
     }
 }
 
-fn is_bare(value: &Value) -> bool {
+/// Removes what is at one of `paths`; none of them is empty.
+fn exclude(value: &mut Value, paths: &[&[PathStep]]) {
+    let ends = |paths: &[&[PathStep]]| paths.iter().any(|steps| steps.is_empty());
     match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(elements) => elements.is_empty(),
-        _ => false,
-    }
-}
-
-fn remove(value: &mut Value, path: &str) {
-    if let Value::Array(elements) = value {
-        elements.iter_mut().for_each(|element| remove(element, path));
-    }
-    let Some(fields) = value.as_object_mut() else { return };
-    match split(path) {
-        (step, None) => drop(fields.remove(step.strip_suffix("[]").unwrap_or(step))),
-        (step, Some(rest)) => {
-            if let Some(inner) = fields.get_mut(step.strip_suffix("[]").unwrap_or(step)) {
-                remove(inner, rest);
+        Value::Object(fields) => fields.retain(|name, value| {
+            let paths = behind_key(paths, name);
+            let stays = !ends(&paths);
+            if stays {
+                exclude(value, &paths);
             }
+            stays
+        }),
+        Value::Array(elements) => {
+            let paths = behind_each(paths);
+            if ends(&paths) {
+                elements.clear();
+            }
+            elements.iter_mut().for_each(|element| exclude(element, &paths));
         }
+        _ => {}
     }
 }
 
@@ -115,35 +125,59 @@ mod tests {
         assert_eq!(selected.as_ref().map(|p| &*p.0), Some(expected), "{fields:?}");
     }
 
-    fn keys(keys: &[&str]) -> Vec<String> {
-        keys.iter().map(ToString::to_string).collect()
+    fn paths(texts: &[&str]) -> Vec<PayloadPath> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     #[test]
-    fn only_and_without_follow_paths() {
-        let text = r#"{"a":{"b":1,"c":2},"d":[{"e":1,"f":2},{"f":3}],"g":null}"#;
+    fn only_and_without_follow_paths_as_qdrant_does() {
+        let text = r#"{"a":{"b":1,"c":2},"d":[{"e":1,"f":2},{"f":3},4],"g":null,"h.i":[[1],[2]]}"#;
+        let only = |texts: &[&str], expected| check(text, Fields::Only(paths(texts)), expected);
         check(text, Fields::All, text);
-        check(text, Fields::Only(keys(&["a.b"])), r#"{"a":{"b":1}}"#);
-        check(text, Fields::Only(keys(&["d[].e", "g"])), r#"{"d":[{"e":1}],"g":null}"#);
-        check(text, Fields::Only(keys(&["nowhere"])), "");
-        check(text, Fields::Without(keys(&["a", "d[].f"])), r#"{"d":[{"e":1},{}],"g":null}"#);
+        only(&["a.b"], r#"{"a":{"b":1}}"#);
+        only(&["a.b.z", "a.c"], r#"{"a":{"b":1,"c":2}}"#);
+        only(&["d[].e", "g"], r#"{"d":[{"e":1},{},4],"g":null}"#);
+        only(&["d.e"], r#"{"d":[]}"#);
+        only(&["d[]"], r#"{"d":[{"e":1,"f":2},{"f":3},4]}"#);
+        only(&["\"h.i\"[]"], r#"{"h.i":[[1],[2]]}"#);
+        only(&["h.i"], "");
+        only(&["nowhere", "a[]"], r#"{"a":{}}"#);
+        let without = |texts: &[&str], expected| check(text, Fields::Without(paths(texts)), expected);
+        without(&["a", "d[].f", "\"h.i\""], r#"{"d":[{"e":1},{},4],"g":null}"#);
+        without(&["a.b", "d[]", "\"h.i\"[][]"], r#"{"a":{"c":2},"d":[],"g":null,"h.i":[[],[]]}"#);
+        without(&["d.f", "h.i", "a[]"], text);
     }
 
     #[test]
-    fn a_path_steps_into_lists_only_where_it_says_so() {
-        let tree = tree(&Payload(r#"{"a":[{"b":1},{"b":2}],"c":{"d":3}}"#.into()));
-        let at = |path: &str| {
+    fn a_path_selects_what_its_steps_say_and_nothing_else() {
+        let tree =
+            tree(&Payload(r#"{"a":[{"b":1},{"b":2}],"c":{"d":3,"":4},"e":[[5,6],[7]],"f.g":8,"h":[null]}"#.into()));
+        let check = |path: &str, expected: &[&str]| {
+            let path: PayloadPath = path.parse().unwrap();
             let mut seen = Vec::new();
-            any_at(&tree, path, &mut |value| {
+            let stopped = any_at(&tree, path.steps(), &mut |value| {
                 seen.push(value.to_string());
                 false
             });
-            seen
+            assert!(!stopped);
+            assert_eq!(seen, expected, "{path}");
         };
-        assert_eq!(at("a[].b"), ["1", "2"]);
-        assert!(at("a.b").is_empty());
-        assert_eq!(at("c.d"), ["3"]);
-        assert!(at("c[].d").is_empty());
-        assert!(at("").is_empty());
+        check("a[].b", &["1", "2"]);
+        check("a[1].b", &["2"]);
+        check("a[2].b", &[]);
+        check("a.b", &[]);
+        check("c.d", &["3"]);
+        check("c.\"\"", &["4"]);
+        check("c[].d", &[]);
+        check("c[0]", &[]);
+        check("e", &["[[5,6],[7]]"]);
+        check("e[]", &["[5,6]", "[7]"]);
+        check("e[][]", &["5", "6", "7"]);
+        check("e[0][1]", &["6"]);
+        check("e[][1]", &["6"]);
+        check("\"f.g\"", &["8"]);
+        check("f.g", &[]);
+        check("h[]", &["null"]);
+        check("h[0].x", &[]);
     }
 }

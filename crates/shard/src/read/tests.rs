@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{Condition, Distance, Fields, Op, Payload, Range, Scalar};
+use meridian_model::{Condition, Distance, Fields, Op, Payload, PayloadPath, Range, Scalar};
 use proptest::prelude::*;
 
 use super::*;
@@ -25,7 +25,7 @@ fn filters() -> impl Strategy<Value = Option<Filter>> {
         (0u8..3).prop_map(|t| any_of("tags[]", [Scalar::Text(format!("t{t}"))])),
         (0u8..3).prop_map(|t| any_of("tags", [Scalar::Text(format!("t{t}")), Scalar::Int(1)])),
         any::<i8>().prop_map(|x| any_of("x", [Scalar::Int(x.into())])),
-        any::<i8>().prop_map(|x| Condition::Except { key: "x".into(), except: vec![Scalar::Int(x.into())] }),
+        any::<i8>().prop_map(|x| Condition::Except { key: path("x"), except: vec![Scalar::Int(x.into())] }),
         any::<i8>().prop_map(|x| range(f64::from(x))),
         prop::collection::btree_set((0u64..24).prop_map(PointId::Num), 0..8).prop_map(Condition::HasId),
     ];
@@ -38,18 +38,22 @@ fn filters() -> impl Strategy<Value = Option<Filter>> {
     prop::option::of(prop_oneof![filter, nested])
 }
 
+fn path(text: &str) -> PayloadPath {
+    text.parse().unwrap()
+}
+
 fn any_of(key: &str, any: impl Into<Vec<Scalar>>) -> Condition {
-    Condition::Any { key: key.into(), any: any.into() }
+    Condition::Any { key: path(key), any: any.into() }
 }
 
 fn range(gte: f64) -> Condition {
-    Condition::Range { key: "x".into(), range: Range { gte: Some(gte), ..Range::default() } }
+    Condition::Range { key: path("x"), range: Range { gte: Some(gte), ..Range::default() } }
 }
 
 /// A second opinion: points as `(x, y)`, conditions judged on those.
 fn judged(filter: &Filter, id: PointId, (x, y): (i8, i8)) -> bool {
     let holds = |condition: &Condition| match condition {
-        Condition::Any { key, any } if key == "x" => any.contains(&Scalar::Int(x.into())),
+        Condition::Any { key, any } if *key == path("x") => any.contains(&Scalar::Int(x.into())),
         Condition::Any { any, .. } => any.contains(&Scalar::Text(format!("t{}", y.rem_euclid(3)))),
         Condition::Except { except, .. } => !except.contains(&Scalar::Int(x.into())),
         Condition::Range { range, .. } => f64::from(x) >= range.gte.unwrap(),
@@ -87,7 +91,7 @@ proptest! {
 
         prop_assert_eq!(read(Query::Count { filter: filter.clone() }), Answer::Count(passing.len() as u64));
 
-        let select = Select { payload: Fields::Only(vec!["x".into()]), vectors: Names::Only(vec![String::new()]) };
+        let select = Select { payload: Fields::Only(vec![path("x")]), vectors: Names::Only(vec![String::new()]) };
         let page = read(Query::Scroll { filter: filter.clone(), from: Some(PointId::Num(from)), limit, select });
         let Answer::Page(records, next) = page else { panic!() };
         let mut behind = passing.iter().filter(|(id, _)| *id >= PointId::Num(from));
@@ -190,7 +194,7 @@ fn a_query_that_does_not_fit_is_refused() {
 fn conditions_on_odd_payloads() {
     let mut shard = Shard::new("us", 1, 1);
     shard.commit(write(1, 10, vec![Op::CreateCollection { uid: CollectionUid(1), def: def("a", Distance::Dot) }]));
-    let payload = r#"{"deep":{"list":[{"n":1},{"n":2.5}]},"null":null,"flag":true,"empty":[],"big":9007199254740993}"#;
+    let payload = r#"{"deep":{"list":[{"n":1},{"n":2.5}]},"null":null,"flag":true,"empty":[],"big":9007199254740993,"rows":[[1,2],[3]],"deep.list":9}"#;
     let Op::Upsert { collection, point, vectors, .. } = upsert(1, 1, 1, 1) else { panic!() };
     let op = Op::Upsert { collection, point, vectors, payload: Payload(payload.into()) };
     shard.commit(write(2, 20, vec![op]));
@@ -200,10 +204,18 @@ fn conditions_on_odd_payloads() {
         let answer = view.read(CollectionUid(1), &Query::Count { filter }).unwrap();
         assert_eq!(answer, Answer::Count(expected), "{condition:?}");
     };
-    let except = |key: &str| Condition::Except { key: key.into(), except: vec![Scalar::Int(1)] };
-    let above = |key: &str, gt| Condition::Range { key: key.into(), range: Range { gt: Some(gt), ..Range::default() } };
+    let except = |key: &str| Condition::Except { key: path(key), except: vec![Scalar::Int(1)] };
+    let above = |key: &str, gt| Condition::Range { key: path(key), range: Range { gt: Some(gt), ..Range::default() } };
     check(any_of("deep.list[].n", [Scalar::Int(1)]), 1);
     check(any_of("deep.list.n", [Scalar::Int(1)]), 0);
+    check(any_of("deep.list[0].n", [Scalar::Int(1)]), 1);
+    check(any_of("deep.list[1].n", [Scalar::Int(1)]), 0);
+    check(any_of("rows[][]", [Scalar::Int(3)]), 1);
+    check(any_of("rows[1]", [Scalar::Int(3)]), 1);
+    check(any_of("rows[0]", [Scalar::Int(3)]), 0);
+    check(any_of("rows", [Scalar::Int(3)]), 0);
+    check(any_of("\"deep.list\"", [Scalar::Int(9)]), 1);
+    check(any_of("deep.\"list\"[].n", [Scalar::Int(1)]), 1);
     check(above("deep.list[].n", 2.0), 1);
     check(above("deep.list[].n", 2.5), 0);
     check(any_of("flag", [Scalar::Bool(true)]), 1);

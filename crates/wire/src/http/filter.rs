@@ -1,6 +1,6 @@
 //! Filters: `must`, `should`, `must_not` with match, range, has_id and filters inside.
 
-use meridian_model::{Condition, Filter, Range, Scalar};
+use meridian_model::{Condition, Filter, PayloadPath, Range, Scalar};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -10,9 +10,6 @@ use super::id::Id;
 use super::json::refuse;
 use super::select::OneOrMany;
 use crate::config::Limits;
-
-/// Longest path into a payload, in bytes.
-const KEY_BYTES: usize = 1_024;
 
 /// A filter as it stands in JSON.
 #[derive(Deserialize, Default)]
@@ -109,13 +106,16 @@ impl Budget<'_> {
         refuse(body.is_empty.as_ref(), "filter: is_empty is not supported")?;
         refuse(body.is_null.as_ref(), "filter: is_null is not supported")?;
         refuse(body.has_vector.as_ref(), "filter: has_vector is not supported")?;
-        refuse(body.nested.as_ref(), "filter: nested is not supported; a key may reach into lists with name[]")?;
+        refuse(
+            body.nested.as_ref(),
+            "filter: nested is not supported; a key may select elements of arrays with name[] or name[0]",
+        )?;
         let ConditionBody { key, r#match, range, has_id, must, should, must_not, min_should, .. } = body;
         let inner = must.is_some() || should.is_some() || must_not.is_some() || min_should.is_some();
         match (key, r#match, range, has_id, inner) {
-            (Some(key), Some(wanted), None, None, false) => self.matching(checked(key)?, wanted),
+            (Some(key), Some(wanted), None, None, false) => self.matching(path(&key)?, wanted),
             (Some(key), None, Some(range), None, false) => {
-                Ok(Condition::Range { key: checked(key)?, range: range.convert()? })
+                Ok(Condition::Range { key: path(&key)?, range: range.convert()? })
             }
             (None, None, None, Some(ids), false) => {
                 self.spend(ids.len())?;
@@ -131,7 +131,7 @@ impl Budget<'_> {
         }
     }
 
-    fn matching(&mut self, key: String, wanted: MatchBody) -> Result<Condition, Fault> {
+    fn matching(&mut self, key: PayloadPath, wanted: MatchBody) -> Result<Condition, Fault> {
         refuse(wanted.text.as_ref(), "filter: match.text is not supported")?;
         refuse(wanted.text_any.as_ref(), "filter: match.text_any is not supported")?;
         refuse(wanted.phrase.as_ref(), "filter: match.phrase is not supported")?;
@@ -158,11 +158,8 @@ impl Budget<'_> {
     }
 }
 
-fn checked(key: String) -> Result<String, Fault> {
-    if key.is_empty() || key.len() > KEY_BYTES {
-        return Err(Fault::input(format!("filter: a key of {} bytes, from 1 to {KEY_BYTES} are possible", key.len())));
-    }
-    Ok(key)
+fn path(key: &str) -> Result<PayloadPath, Fault> {
+    key.parse().map_err(|error| Fault::input(format!("filter.key: {error}")))
 }
 
 fn scalar(value: Value) -> Result<Scalar, Fault> {

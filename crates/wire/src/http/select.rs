@@ -3,10 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use meridian_model::{Fields, Names, Select, VectorName};
+use meridian_model::{Fields, Names, PayloadPath, Select, VectorName};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use super::json::unsupported;
 
 /// `with_payload`: true, false, a list of keys, `{include: […]}` or `{exclude: […]}`.
 #[derive(Debug)]
@@ -38,18 +40,32 @@ impl<'de> Deserialize<'de> for WithPayload {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Fields, A::Error> {
-                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(Fields::Only)
+                paths(Deserialize::deserialize(SeqAccessDeserializer::new(list))?).map(Fields::Only)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields, A::Error> {
-                Ok(match IncludeOrExclude::deserialize(MapAccessDeserializer::new(map))? {
-                    IncludeOrExclude::Include(keys) => Fields::Only(keys),
-                    IncludeOrExclude::Exclude(keys) => Fields::Without(keys),
-                })
+                match IncludeOrExclude::deserialize(MapAccessDeserializer::new(map))? {
+                    IncludeOrExclude::Include(keys) => paths(keys).map(Fields::Only),
+                    IncludeOrExclude::Exclude(keys) => paths(keys).map(Fields::Without),
+                }
             }
         }
         deserializer.deserialize_any(Any).map(Self)
     }
+}
+
+/// Reads paths. Qdrant reads an index too, selects nothing by it, and says so to nobody: it is refused here.
+fn paths<E: Error>(keys: Vec<String>) -> Result<Vec<PayloadPath>, E> {
+    let path = |key: String| {
+        let path: PayloadPath = key.parse().map_err(|error| E::custom(format_args!("with_payload: {error}")))?;
+        if path.has_index() {
+            return Err(unsupported(format_args!(
+                "with_payload: elements of arrays cannot be selected by index (got {key:?}), only all of them with []"
+            )));
+        }
+        Ok(path)
+    };
+    keys.into_iter().map(path).collect()
 }
 
 impl<'de> Deserialize<'de> for WithVector {

@@ -172,7 +172,7 @@ fn a_query_is_read_in_all_its_forms() {
     let Query::Search(search) = ask.search(vec![0.5]) else { panic!() };
     assert_eq!((ask.target, ask.skip, search.limit), (Target::Vector(vec![0.5]), 2, 7));
     assert_eq!((search.ef, search.exact, search.score_threshold), (Some(64), true, Some(0.5)));
-    assert_eq!((search.select.payload, search.select.vectors), (Fields::Only(vec!["a".into()]), Names::All));
+    assert_eq!((search.select.payload, search.select.vectors), (Fields::Only(vec!["a".parse().unwrap()]), Names::All));
     let by_recall = asked(json!({"query": [0.5], "params": {"recall": 0.95}})).unwrap();
     let Query::Search(search) = by_recall.search(vec![0.5]) else { panic!() };
     assert_eq!((search.ef, search.recall), (None, Some(950)));
@@ -241,9 +241,34 @@ fn a_filter_is_read() {
     }))
     .unwrap();
     assert_eq!(read.must.len(), 4);
-    assert_eq!(read.must_not, [Condition::Except { key: "a".into(), except: vec![Scalar::Int(1), Scalar::Int(2)] }]);
+    assert_eq!(
+        read.must_not,
+        [Condition::Except { key: "a".parse().unwrap(), except: vec![Scalar::Int(1), Scalar::Int(2)] }]
+    );
     assert!(read.should.is_empty());
     assert_eq!(filtered(json!({})).unwrap(), Filter::default());
+}
+
+#[test]
+fn keys_are_paths_in_the_grammar_of_qdrant() {
+    for key in ["a", "a.b", "a[]", "a[][]", "a[0]", "a[].b[12]", "\"a.b\".c", "größe"] {
+        let read = filtered(json!({"must": {"key": key, "range": {"gte": 0}}})).unwrap();
+        let [Condition::Range { key: path, .. }] = read.must.as_slice() else { panic!("{read:?}") };
+        assert_eq!(path.to_string(), key);
+    }
+    for key in ["", "a b", "a.", "a[", "a[x]", "a[-1]", "[0]", "\"a", "a..b", "$.a"] {
+        check(filtered(json!({"must_not": {"key": key, "range": {"gte": 0}}})), 400, "filter.key: a payload path must");
+        check(asked(json!({"query": [1], "with_payload": [key]})), 400, "with_payload: a payload path must");
+        check(
+            asked(json!({"query": [1], "with_payload": {"exclude": [key]}})),
+            400,
+            "with_payload: a payload path must",
+        );
+    }
+    let by_index = "elements of arrays cannot be selected by index (got \"a[0].b\")";
+    check(asked(json!({"query": [1], "with_payload": {"include": ["a", "a[0].b"]}})), 501, by_index);
+    check(asked(json!({"query": [1], "with_payload": {"exclude": ["a[0].b"]}})), 501, by_index);
+    check(scroll(br#"{"with_payload": ["a[0].b"]}"#, &Limits::default()), 501, by_index);
 }
 
 #[test]
@@ -260,7 +285,7 @@ fn a_bad_filter_is_refused_by_name() {
     check(filtered(json!({"must": [{"key": "a", "match": {"value": u64::MAX}}]})), 400, "match on");
     check(filtered(json!({"must": [{"key": "a", "match": {}}]})), 400, "one of value, any, except");
     check(filtered(json!({"must": [{"key": "a"}]})), 400, "a condition is either");
-    check(filtered(json!({"must": [{"key": "", "match": {"value": 1}}]})), 400, "a key of 0 bytes");
+    check(filtered(json!({"must": [{"key": "", "match": {"value": 1}}]})), 400, "between 1 and 1024 bytes (got 0)");
     check(filtered(json!({"must": [{"has_id": [1], "must": []}]})), 400, "a condition is either");
     check(filtered(json!({"mustt": []})), 400, "unknown field `mustt`");
     let condition = json!({"key": "a", "match": {"value": 1}});
