@@ -9,7 +9,7 @@ use meridian_model::{
 use serde::de::IgnoredAny;
 
 use crate::State;
-use crate::vectors::normalise;
+use crate::vectors::{NumberError, TooLong, check_numbers, normalise};
 
 /// Longest payload of a point: the largest point still fits a Kafka record of a few MB.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
@@ -55,6 +55,16 @@ pub enum OpError {
         name: VectorName,
         /// Which element, from 0.
         element: usize,
+    },
+    /// A vector so long that its distance to another one may overflow.
+    #[error("vector {name:?} of point {point}: {fault}")]
+    TooLong {
+        /// Of which point.
+        point: PointId,
+        /// Which vector.
+        name: VectorName,
+        /// How long it is, and may be.
+        fault: TooLong,
     },
     /// A payload of too many bytes.
     #[error("payload of point {point}: {bytes} bytes, at most {MAX_PAYLOAD_BYTES} are possible")]
@@ -197,9 +207,10 @@ fn check_vectors(point: PointId, def: &CollectionDef, vectors: &Vectors) -> Resu
         if vector.len() != def.dim as usize {
             return Err(OpError::Dimension { expected: def.dim, found: vector.len() });
         }
-        if let Some(element) = vector.iter().position(|x| !x.is_finite()) {
-            return Err(OpError::NotFinite { point, name: name.clone(), element });
-        }
+        check_numbers(vector).map_err(|error| match error {
+            NumberError::NotFinite(element) => OpError::NotFinite { point, name: name.clone(), element },
+            NumberError::TooLong(fault) => OpError::TooLong { point, name: name.clone(), fault },
+        })?;
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ pub use seed::{SeedChunk, SeedCursor};
 pub use snapshot::RestoreError;
 pub use stamp::Stamp;
 pub use state::{Identity, State};
+pub use vectors::TooLong;
 pub use view::{CollectionView, View};
 pub use write_ids::WriteResult;
 

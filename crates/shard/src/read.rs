@@ -10,7 +10,7 @@ use meridian_model::{
 use crate::collection::Point;
 use crate::filter::{only_ids, passes};
 use crate::payload;
-use crate::vectors::{Passing, nearer, normalise};
+use crate::vectors::{NumberError, Passing, TooLong, check_numbers, nearer, normalise};
 use crate::view::{CollectionView, View};
 
 /// How many points are tried to estimate how many pass a filter; the error of a share is below 3 % mostly.
@@ -36,6 +36,9 @@ pub enum ReadError {
     /// NaN or infinite.
     #[error("element {0} of the query vector is not a finite number")]
     NotFinite(usize),
+    /// So long that its distance to a point may overflow.
+    #[error("query vector: {0}")]
+    TooLong(TooLong),
 }
 
 impl View {
@@ -67,9 +70,10 @@ impl CollectionView {
         if vector.len() != def.dim as usize {
             return Err(ReadError::Dimension { expected: def.dim, found: vector.len() });
         }
-        if let Some(element) = vector.iter().position(|x| !x.is_finite()) {
-            return Err(ReadError::NotFinite(element));
-        }
+        check_numbers(vector).map_err(|error| match error {
+            NumberError::NotFinite(element) => ReadError::NotFinite(element),
+            NumberError::TooLong(fault) => ReadError::TooLong(fault),
+        })?;
         let mut vector = vector.clone();
         if def.distance == Distance::Cosine {
             normalise(&mut vector);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt;
 
 use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Profile, SearchParams, View};
 use meridian_model::{Distance, VectorDef};
@@ -144,6 +145,44 @@ fn config(def: &VectorDef, seed: u64) -> Config {
     let kind = Kind::Hnsw { m: def.hnsw.m.into(), ef_construct: def.hnsw.ef_construct.into() };
     let profile = if def.hnsw.inline_storage { Profile::Speed } else { Profile::Balanced };
     Config { profile, seed, ..Config::new(def.dim as usize, metric, kind) }
+}
+
+/// Largest squared length of a vector or query. Of any two of them `‖a − b‖² <= f32::MAX / 2`, `|⟨a, b⟩| <= f32::MAX / 8` and, in
+/// 65,536 dimensions, `Σ|aᵢ − bᵢ| <= 256 ‖a − b‖`: every score is a finite `f32`, with room for rounding.
+const MAX_SQUARED_LENGTH: f64 = f32::MAX as f64 / 8.0;
+
+/// Why numbers are no vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NumberError {
+    /// The element, from 0, is NaN or infinite.
+    NotFinite(usize),
+    /// The sum of the squares is above the limit; both as text.
+    TooLong(TooLong),
+}
+
+/// A squared length beyond the largest one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooLong {
+    got: String,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the sum of the squares of its elements must be <= {MAX_SQUARED_LENGTH:.4e} (got {})", self.got)
+    }
+}
+
+/// Checks the numbers of a vector or a query, whatever it is compared by.
+pub(crate) fn check_numbers(vector: &[f32]) -> Result<(), NumberError> {
+    if let Some(element) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(NumberError::NotFinite(element));
+    }
+    // In f64: squares of f32 do not overflow there.
+    let squared: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    if squared > MAX_SQUARED_LENGTH {
+        return Err(NumberError::TooLong(TooLong { got: format!("{squared:.4e}") }));
+    }
+    Ok(())
 }
 
 /// Order of two scores, the nearer first.

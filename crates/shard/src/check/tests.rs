@@ -33,6 +33,11 @@ fn each_fault_of_a_write_is_named() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         check(set("", vec![1.0, bad]), OpError::NotFinite { point: id, name: String::new(), element: 1 });
     }
+    for long in [vec![3e38, 0.0], vec![-1.5e19, 1.5e19], vec![6.6e18, 0.0]] {
+        let found = shard.state.check_write(&[set("", long.clone())]);
+        assert!(matches!(found, Err(OpError::TooLong { .. })), "{long:?}: {found:?}");
+    }
+    assert_eq!(shard.state.check_write(&[set("", vec![6.5e18, 0.0])]), Ok(()));
     check(point(|vectors, _| drop(vectors.remove(""))), OpError::MissingVector(id));
     assert_eq!(shard.state.check_write(&[point(|vectors, _| drop(vectors.remove("other")))]), Ok(()));
     for bad in ["[1]", "{", "7", "{} {}"] {

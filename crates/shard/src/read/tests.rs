@@ -185,6 +185,8 @@ fn a_query_that_does_not_fit_is_refused() {
     };
     check(search(&[1.0], 1), ReadError::Dimension { expected: 2, found: 1 });
     check(search(&[1.0, f32::NAN], 1), ReadError::NotFinite(1));
+    let found = view.read(CollectionUid(1), &Query::Search(search(&[3e38, 0.0], 1))).unwrap_err().to_string();
+    assert_eq!(found, "query vector: the sum of the squares of its elements must be <= 4.2535e37 (got 9.0000e76)");
     check(Search { using: "x".into(), ..search(&[1.0], 1) }, ReadError::UnknownVector("x".into()));
     let count = Query::Count { filter: None };
     assert_eq!(view.read(CollectionUid(9), &count), Err(ReadError::UnknownCollection(CollectionUid(9))));
@@ -237,4 +239,36 @@ fn a_recall_may_be_asked_for() {
     };
     assert_eq!(ask(Some(950)), ask(None));
     assert_eq!(ask(Some(u16::MAX)), ask(None));
+}
+
+fn large() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        -4.7e18f32..4.7e18,
+        prop::sample::select(vec![6.5e18f32, -6.5e18, 4.61e18, -4.61e18, 1e-44, -1e-44, 0.0, 3e38, f32::MAX]),
+        any::<f32>(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_accepted_has_finite_scores(
+        points in prop::collection::vec([large(), large()], 1..6),
+        query in [large(), large()],
+        distance in prop::sample::select(vec![Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan]),
+    ) {
+        let mut shard = Shard::new("us", 1, 1);
+        shard.commit(write(1, 10, vec![Op::CreateCollection { uid: CollectionUid(1), def: def("a", distance) }]));
+        let ops = (1..).zip(points).map(|(id, vector)| {
+            let Op::Upsert { collection, point, payload, .. } = upsert(1, id, 1, 1) else { panic!() };
+            Op::Upsert { collection, point, payload, vectors: [(String::new(), vector.to_vec())].into() }
+        });
+        let mut accepted: Vec<_> = ops.filter(|op| shard.state.check_write(std::slice::from_ref(op)).is_ok()).collect();
+        shard.state.normalise(&mut accepted);
+        let count = accepted.len();
+        shard.commit(write(2, 20, accepted));
+        if let Ok(Answer::Found(found)) = shard.state.view().read(CollectionUid(1), &Query::Search(search(&query, 10))) {
+            prop_assert_eq!(found.len(), count);
+            prop_assert!(found.iter().all(|found| found.score.is_finite()), "{:?}", found);
+        }
+    }
 }
