@@ -8,33 +8,47 @@ use meridian_wire::topology::TopologyAnswer;
 use crate::context::Context;
 use crate::observe::{Sight, host};
 
-/// Carries out `act`. What is refused for now is no failure: the next turn sees why.
-pub async fn act(context: &Context, cluster: &ValidCluster, sight: &Sight, act: &Act) -> anyhow::Result<()> {
+/// What became of an act.
+pub enum Acted {
+    /// It was carried out, or needs none to be.
+    Done,
+    /// A pod or the API server refused it, or could not be reached; why.
+    Refused(String),
+}
+
+/// Carries out `act`. A refusal is no failure: the next turn explains it and waits.
+pub async fn act(context: &Context, cluster: &ValidCluster, sight: &Sight, act: &Act) -> anyhow::Result<Acted> {
     context.metrics.acted(act.name());
     if let Act::Evict { shard, ordinal, uid } = act {
         return evict(context, cluster, &cluster.pod_name(*shard, *ordinal), uid).await;
     }
-    let Some(peers) = &sight.peers else { return Ok(()) };
+    let Some(peers) = &sight.peers else { return Ok(Acted::Refused("the peer certificates are not there yet".into())) };
+    let mut acted = Acted::Done;
     for (shard, ordinal, call) in act.calls() {
-        let Some(address) = sight.addresses.get(&(shard, ordinal)) else { continue };
-        match peers.call(*address, &host(cluster, shard, ordinal), call).await {
+        let pod = cluster.pod_name(shard, ordinal);
+        let Some(address) = sight.addresses.get(&(shard, ordinal)) else {
+            acted = Acted::Refused(format!("{pod} has no address"));
+            continue;
+        };
+        let refusal = match peers.call(*address, &host(cluster, shard, ordinal), call).await {
             Ok(TopologyAnswer::Done { .. } | TopologyAnswer::Started) => {
                 tracing::info!(cluster = cluster.name, %shard, ordinal, act = act.name(), "done");
+                continue;
             }
-            Ok(answer) => {
-                tracing::warn!(cluster = cluster.name, %shard, ordinal, act = act.name(), ?answer, "not done")
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(cluster = cluster.name, %shard, ordinal, act = act.name(), error, "not done");
-            }
-        }
+            Ok(TopologyAnswer::Refused(why)) => why,
+            Ok(TopologyAnswer::Conflict { version }) => format!("the membership changed meanwhile (version {version})"),
+            Ok(TopologyAnswer::NotLeader { .. }) => "it does not lead its shard any more".into(),
+            Ok(TopologyAnswer::Status(_)) => "it answered something else than was asked".into(),
+            Err(error) => format!("call: {:#}", anyhow::Error::from(error)),
+        };
+        tracing::warn!(cluster = cluster.name, %shard, ordinal, act = act.name(), refusal, "not done");
+        acted = Acted::Refused(format!("{pod} refuses {}: {refusal}", act.name()));
     }
-    Ok(())
+    Ok(acted)
 }
 
 /// Through the eviction API, which a budget can stop; and that pod only, not a later one of its name.
-async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) -> anyhow::Result<()> {
+async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) -> anyhow::Result<Acted> {
     let preconditions = Preconditions { uid: Some(uid.into()), resource_version: None };
     let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     let evict = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
@@ -42,11 +56,16 @@ async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) 
     context.metrics.wrote("Eviction");
     match answer {
         Ok(_) => tracing::info!(cluster = cluster.name, pod, "evicted"),
-        // 429: a budget says not now; 404 and 409: that pod is gone already.
-        Err(kube::Error::Api(status)) if [404, 409, 429].contains(&status.code) => {
+        // That pod is gone already.
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {
             tracing::info!(cluster = cluster.name, pod, code = status.code, "not evicted");
+        }
+        // A budget says not now.
+        Err(kube::Error::Api(status)) if status.code == 429 => {
+            tracing::info!(cluster = cluster.name, pod, code = status.code, "not evicted");
+            return Ok(Acted::Refused(format!("the API server does not evict {pod} now: {}", status.message)));
         }
         Err(error) => return Err(error.into()),
     }
-    Ok(())
+    Ok(Acted::Done)
 }

@@ -18,6 +18,7 @@ use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_plan::names::CLUSTER_LABEL;
 use meridian_plan::{Step, ValidCluster, next_step, render, report as said};
 
+use crate::act::Acted;
 use crate::context::Context;
 use crate::observe::{Sight, ground, observe};
 use crate::{act, apply, report};
@@ -91,8 +92,13 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let namespace = cached.namespace().unwrap_or_default();
     let resources: Api<VectorCluster> = Api::namespaced(context.client.clone(), &namespace);
     // The watch may lag behind our own writes and behind the user's; a turn begins with what is.
-    let Some(mut resource) = resources.get_opt(&cached.name_any()).await? else { return Ok(Action::await_change()) };
+    let key = format!("{namespace}/{}", cached.name_any());
+    let Some(mut resource) = resources.get_opt(&cached.name_any()).await? else {
+        context.act_backoff().forget(&key);
+        return Ok(Action::await_change());
+    };
     if resource.metadata.deletion_timestamp.is_some() {
+        context.act_backoff().forget(&key);
         return Ok(Action::await_change()); // owned objects go with it, volumes and keys stay
     }
     let old = resource.status.clone().unwrap_or_default();
@@ -109,7 +115,8 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
             return Ok(Action::await_change());
         }
     };
-    let sight = observe(context, &resource, &cluster, &ground).await?;
+    let mut sight = observe(context, &resource, &cluster, &ground).await?;
+    sight.observed.refused = context.act_backoff().of(&key, Instant::now());
     let step = next_step(&cluster, &sight.observed);
     if step.act.is_some()
         || step
@@ -125,9 +132,19 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let changed = apply::apply(context, &cluster, &sight, &wanted).await? || made;
     // What was just written may change what the act would be: look again first.
     if let Some(move_) = step.act.as_ref().filter(|_| !changed) {
-        act::act(context, &cluster, &sight, move_).await?;
-        let note = step.operations.iter().find(|o| o.blocked_by.is_none()).map(|o| format!("{} {}", o.kind, o.target));
-        report::event(context, &resource, false, move_.name(), note.unwrap_or_default()).await;
+        match act::act(context, &cluster, &sight, move_).await? {
+            Acted::Done => {
+                context.act_backoff().accepted(&key, move_);
+                let note = step.operations.first().map(|o| format!("{} {}", o.kind, o.target)).unwrap_or_default();
+                report::event(context, &resource, false, move_.name(), note).await;
+            }
+            Acted::Refused(why) => {
+                // One event for each reason: the wait itself stands in `blockedBy`.
+                if context.act_backoff().refused(&key, move_, &why, Instant::now()) {
+                    report::event(context, &resource, true, &format!("{}Refused", move_.name()), why).await;
+                }
+            }
+        }
     }
     let status = said::cluster(&cluster, &sight.observed, &step, changed, &old, &now());
     report::cluster(context, &mut resource, status).await?;

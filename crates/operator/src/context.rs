@@ -1,7 +1,7 @@
 //! What every turn uses.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
@@ -9,6 +9,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use meridian_plan::names::FIELD_MANAGER;
 use meridian_plan::{Apis, Settings};
 
+use crate::act_backoff::ActBackoff;
 use crate::metrics::Metrics;
 
 /// The first wait after a failure; it doubles with each further one.
@@ -25,18 +26,19 @@ pub struct Context {
     pub recorder: Recorder,
     pub metrics: Metrics,
     failures: Mutex<HashMap<String, u32>>,
+    act_backoff: Mutex<ActBackoff>,
 }
 
 impl Context {
     pub fn new(client: Client, settings: Settings, apis: Apis, metrics: Metrics) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: std::env::var("POD_NAME").ok() };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, settings, apis, recorder, metrics, failures: Mutex::default() }
+        Self { client, settings, apis, recorder, metrics, failures: Mutex::default(), act_backoff: Mutex::default() }
     }
 
     /// How long to wait after one more failure of this object.
     pub fn failed(&self, object: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(object.to_owned()).or_default();
         let wait = BACKOFF_FIRST.saturating_mul(1 << (*count).min(16)).min(BACKOFF_LAST);
         *count += 1;
@@ -45,6 +47,11 @@ impl Context {
 
     /// A turn of this object went well.
     pub fn succeeded(&self, object: &str) {
-        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(object);
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+    }
+
+    /// Acts that were refused, by `namespace/name`.
+    pub fn act_backoff(&self) -> MutexGuard<'_, ActBackoff> {
+        self.act_backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@
 //! anywhere costs one turn. Start reading at `cluster.rs`.
 
 mod act;
+mod act_backoff;
 mod apply;
 mod certificates;
 mod cluster;

@@ -6,6 +6,8 @@ use meridian_crd::ShardStatus;
 use meridian_model::{ReplicaId, ShardNumber};
 use meridian_wire::topology::PodStatus;
 
+use crate::RefusedAct;
+
 /// Everything a turn decides on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
@@ -15,6 +17,8 @@ pub struct Observed {
     pub secrets: Secrets,
     /// Which optional APIs are there.
     pub apis: Apis,
+    /// Acts that were refused when they were tried last.
+    pub refused: Vec<RefusedAct>,
 }
 
 /// Which Secrets are there.

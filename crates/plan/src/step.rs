@@ -11,6 +11,7 @@
 
 mod act;
 mod group;
+mod refused;
 mod roll;
 mod shard;
 
@@ -21,6 +22,7 @@ use meridian_model::ShardNumber;
 
 pub use act::Act;
 pub(crate) use group::Group;
+pub use refused::RefusedAct;
 
 use crate::{Ledger, Observed, ShardSeen, ValidCluster};
 
@@ -57,7 +59,7 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
         .collect();
     let mut step = Step { ledgers: BTreeMap::new(), replicas: BTreeMap::new(), act: None, operations: Vec::new() };
     for (shard, seen) in &seen {
-        let wanted = shard::next_move(cluster, *shard, seen);
+        let wanted = refused::held_back(shard::next_move(cluster, *shard, seen), &observed.refused, &seen.ledger);
         step.replicas.insert(*shard, wanted.replicas);
         step.operations.extend(wanted.operation);
         // A ledger speaks of the act that it precedes: of the shards whose turn it is not, only facts are kept.
@@ -67,6 +69,7 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
     }
     if step.act.is_none() {
         let (act, operations) = roll::next(cluster, &seen);
+        let (act, operations) = refused::roll_held_back(act, operations, &observed.refused);
         step.act = act;
         step.operations.extend(operations);
     }

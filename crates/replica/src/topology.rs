@@ -117,8 +117,9 @@ impl Replica {
         let refusal = learner.filter(|_| !voter).and_then(|peer| {
             let behind = status.last_index.saturating_sub(peer.matched);
             // One that holds nothing yet would count for the quorum and could not vote.
-            if peer.state != PeerState::Replicate || peer.matched < status.first_index.saturating_sub(1) {
-                Some(format!("replica {replica} does not follow the log yet"))
+            if !peer.follows(status.last_index) || peer.matched < status.first_index.saturating_sub(1) {
+                let (matched, last) = (peer.matched, status.last_index);
+                Some(format!("replica {replica} does not follow the log yet (matched {matched}, last {last})"))
             } else if !peer.recently_active {
                 Some(format!("replica {replica} is silent"))
             } else if behind > CAUGHT_UP_WITHIN {

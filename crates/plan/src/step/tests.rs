@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use meridian_model::{ReplicaId, ShardNumber};
 use proptest::prelude::*;
 
-use super::{Act, next_step};
+use super::{Act, RefusedAct, Step, next_step};
 use crate::Ledger;
 use crate::ValidCluster;
 use crate::fixtures::{ALONE, GROUPED, MIRRORED, valid};
@@ -328,4 +328,71 @@ proptest! {
         prop_assert_eq!(&step.act, &None);
         prop_assert_eq!(&step.operations, &[]);
     }
+}
+
+/// The step of a region in which these acts were refused.
+fn step_after(cluster: &ValidCluster, region: &Region, act: &Act, due: bool) -> Step {
+    let mut observed = region.observe(cluster);
+    observed.refused = vec![RefusedAct { act: act.clone(), message: "replica 7 is silent".into(), due }];
+    next_step(cluster, &observed)
+}
+
+#[test]
+fn a_refused_act_is_explained_waits_and_holds_up_no_other_shard() {
+    let mut region = Region::default();
+    settle(&cluster(2, 3), &mut region);
+    let large = cluster(2, 5);
+    let mut act = None;
+    while act.as_ref().map(Act::name) != Some("AddLearner") {
+        act = next_step(&large, &region.observe(&large)).act;
+        region.turn(&large, None);
+    }
+    let observed = region.observe(&large);
+    let promote = next_step(&large, &observed).act.unwrap();
+    assert!(matches!(promote, Act::Promote { shard: ShardNumber::FIRST, .. }), "{promote:?}");
+
+    let waiting = step_after(&large, &region, &promote, false);
+    let other = waiting.act.expect("the second shard goes on");
+    assert!(matches!(&other, Act::Join { shard, .. } if *shard != ShardNumber::FIRST), "{other:?}");
+    let blocked = waiting.operations[0].blocked_by.as_ref().expect("the wait is explained");
+    assert_eq!((blocked.predicate.as_str(), blocked.message.as_str()), ("PromoteAccepted", "replica 7 is silent"));
+
+    let again = step_after(&large, &region, &promote, true);
+    assert_eq!(again.act.as_ref(), Some(&promote));
+    assert_eq!(again.operations[0], waiting.operations[0], "the status does not flap while it is tried again");
+}
+
+#[test]
+fn a_refused_join_waits_under_whatever_id_and_takes_none() {
+    let (_, region) = at_rest(3);
+    let large = cluster(1, 5);
+    let mut region = region;
+    let mut join = None;
+    while join.as_ref().map(Act::name) != Some("Join") {
+        region.tick(&large);
+        join = next_step(&large, &region.observe(&large)).act;
+        if join.is_none() {
+            region.turn(&large, None);
+        }
+    }
+    let ledger = region.observe(&large).shards[&shard()].ledger.clone();
+    let Some(Act::Join { shard: of, ordinal, mut identity, group }) = join else { unreachable!() };
+    identity.replica = ReplicaId(99);
+    let refused = Act::Join { shard: of, ordinal, identity, group };
+    let step = step_after(&large, &region, &refused, false);
+    assert_eq!((step.act, &step.ledgers[&shard()]), (None, &ledger));
+}
+
+#[test]
+fn a_refused_eviction_is_explained_and_waits() {
+    let (cluster, mut region) = at_rest(3);
+    region.revise();
+    region.turn(&cluster, Some(Fault::CrashBeforeAct));
+    let evict = next_step(&cluster, &region.observe(&cluster)).act.unwrap();
+    assert_eq!(evict.name(), "Evict");
+    let step = step_after(&cluster, &region, &evict, false);
+    assert_eq!(step.act, None);
+    let predicates: Vec<_> =
+        step.operations.iter().filter_map(|o| Some(o.blocked_by.as_ref()?.predicate.as_str())).collect();
+    assert_eq!(predicates, ["EvictAccepted"]);
 }

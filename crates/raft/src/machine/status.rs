@@ -48,6 +48,21 @@ pub struct Peer {
     pub recently_active: bool,
 }
 
+impl Peer {
+    /// Whether it follows a log that ends at `last_index`: appends stream to it, or it has everything.
+    ///
+    /// A peer leaves `Snapshot` for `Probe`, and `Probe` for `Replicate` only when it acknowledges an append. While nobody
+    /// proposes there is nothing to append, so one that has everything stays in `Probe`.
+    #[must_use]
+    pub fn follows(&self, last_index: u64) -> bool {
+        match self.state {
+            PeerState::Replicate => true,
+            PeerState::Probe => self.matched == last_index,
+            PeerState::Snapshot => false,
+        }
+    }
+}
+
 /// How entries reach a follower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {

@@ -1,5 +1,5 @@
 use crate::net::Net;
-use meridian_raft::{Change, ChangeError, EntryKind, MembershipError, Restored, Role};
+use meridian_raft::{Change, ChangeError, EntryKind, MembershipError, PeerState, Restored, Role};
 
 fn change(net: &mut Net, change: Change) {
     let leader = net.leader().unwrap();
@@ -59,6 +59,37 @@ fn three_grow_to_five_and_shrink_to_three_learners_first() {
     net.settle();
     assert_eq!(net.payloads(5).last().unwrap(), b"three");
     assert!(!net.payloads(1).contains(&b"three".to_vec()));
+}
+
+#[test]
+fn a_learner_that_installed_a_snapshot_follows_an_idle_leader() {
+    let mut net = Net::of(&[1, 2, 3], 5);
+    net.elect(1);
+    net.propose(1, b"before");
+    net.settle();
+    net.compact(1);
+    net.start(4, Restored::joining());
+    net.raft(1).change_members(Change::AddLearner(4), b"why".to_vec()).unwrap();
+    net.settle();
+    let learner = |net: &mut Net| {
+        let status = net.raft(1).status();
+        let peer = status.peers.into_iter().find(|peer| peer.id == 4).unwrap();
+        (peer.follows(status.last_index), peer.state)
+    };
+    net.tick_all(2);
+    assert_eq!(learner(&mut net), (false, PeerState::Probe), "it has nothing yet");
+    net.take_snapshot(1);
+    net.tick_all(2);
+    assert_eq!(learner(&mut net), (false, PeerState::Snapshot));
+    net.accept(4);
+    // Nobody writes: the state of the library does not change any more, however long one waits.
+    net.tick_all(100);
+    assert_eq!(learner(&mut net), (true, PeerState::Probe));
+    change(&mut net, Change::Promote(4));
+    net.isolate(2);
+    net.propose(1, b"three of four");
+    net.settle();
+    assert_eq!(net.payloads(4).last().unwrap(), b"three of four");
 }
 
 #[test]

@@ -1,0 +1,92 @@
+"""A cluster that stands alone and that nobody writes to: it scales and heals by what the operator does."""
+
+import json
+import time
+
+import pytest
+
+import kube
+from kube import CLUSTER, Region, kubectl, run, until
+from test_1_create import RESTRICTED, install
+
+IDLE = Region("idle", 1)
+SPEC = {"region": "idle", "shards": 1, "replicasPerShard": 1, "storage": {"size": "1Gi"}}
+POINTS = 100
+WITHIN_S = 180  # a pod that must start on a busy machine; without the fix no change ends before the next write
+EVENTS_PER_CHANGE = 40  # three replicas need about a dozen acts; a refused one repeated every turn made 1,309 in 240 s
+
+
+@pytest.fixture(scope="module")
+def idle():
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": IDLE.name, "labels": RESTRICTED}})
+    install(IDLE, crds=False)
+    run(kube.BED / "volumes", IDLE.name, "8")
+    resource = {"apiVersion": "meridiandb.io/v1alpha1", "kind": "VectorCluster", "metadata": {"name": CLUSTER, "namespace": IDLE.name}}
+    kube.apply({**resource, "spec": SPEC})
+    IDLE.wait_ready(WITHIN_S)
+    until(IDLE.answers, 30, "the Service leads nowhere")
+    with IDLE.http(timeout=10) as client:
+        made = client.put("/collections/few", json={"vectors": {"size": 4, "distance": "Dot"}})
+        assert made.status_code == 200, made.text
+        points = [{"id": n, "vector": [n, 1, 2, 3]} for n in range(POINTS)]
+        assert client.put("/collections/few/points?wait=true", json={"points": points}).status_code == 200
+    yield IDLE
+    kubectl("-n", IDLE.name, "delete", "vectorcluster", CLUSTER, "--cascade=foreground", "--timeout=60s")
+
+
+def occurrences():
+    """How often the operator told of something, repeats included."""
+    events = json.loads(kubectl("-n", IDLE.name, "get", "events.events.k8s.io", "-o", "json"))["items"]
+    ours = [event for event in events if event.get("regarding", {}).get("kind") == "VectorCluster"]
+    return sum(event.get("series", {}).get("count", 1) for event in ours)
+
+
+def changed(what, change, stands):
+    """Makes a change to a cluster at rest; nothing is written until it has come to rest again."""
+    before, began = occurrences(), time.monotonic()
+    change()
+    until(lambda: IDLE.is_ready() and stands(), WITHIN_S, lambda: f"{what}: {IDLE.told()}")
+    told = occurrences() - before
+    print(f"\n  {what}: {time.monotonic() - began:.0f} s, {told} events")
+    assert told <= EVENTS_PER_CHANGE
+    with IDLE.http(timeout=10) as client:
+        counted = client.post("/collections/few/points/count", json={})
+        assert counted.json()["result"]["count"] == POINTS
+
+
+def voters(count):
+    return lambda: [len(IDLE.ask(pod, "/api/v1/cluster").get("voters", [])) for pod in IDLE.pods().values()] == [count] * count
+
+
+@pytest.mark.parametrize("count", [3, 5, 3])
+def test_an_idle_cluster_scales(idle, count):
+    changed(f"{count} replicas", lambda: idle.patch(replicasPerShard=count), voters(count))
+
+
+def test_an_idle_cluster_replaces_a_lost_volume(idle):
+    pod = f"{CLUSTER}-s1-0"
+    replica = lambda: idle.ask(idle.pods().get(pod, {}), "/api/v1/cluster").get("replica")
+    before = replica()
+
+    def lose():
+        kubectl("-n", idle.name, "delete", "pvc", f"data-{pod}", "--wait=false")
+        kubectl("-n", idle.name, "delete", "pod", pod, "--wait=false")
+
+    changed("a lost volume", lose, lambda: replica() not in (None, before) and voters(3)())
+
+
+def test_an_act_that_is_refused_is_explained(idle):
+    """A budget that allows no eviction: the roll says so, waits, and goes on when the budget is gone."""
+    labels = {"meridiandb.io/cluster": CLUSTER}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "nobody-goes", "namespace": idle.name}}
+    kube.apply({**budget, "spec": {"maxUnavailable": 0, "selector": {"matchLabels": labels}}})
+    uids = lambda: {pod["metadata"]["uid"] for pod in idle.pods().values()}
+    old, before = uids(), occurrences()
+    idle.patch(hnsw={"m": 24})
+    blocked = lambda: [o["blockedBy"] for o in idle.cluster()["status"].get("operations", []) if o.get("blockedBy")]
+    refused = lambda: next((b for b in blocked() if b["predicate"] == "EvictAccepted"), None)
+    until(refused, 60, lambda: f"nothing is explained: {idle.told()}")
+    assert uids() == old
+    kubectl("-n", idle.name, "delete", "poddisruptionbudget", "nobody-goes")
+    until(lambda: idle.is_ready() and not uids() & old, WITHIN_S, lambda: f"the roll goes on: {idle.told()}")
+    assert occurrences() - before <= EVENTS_PER_CHANGE
