@@ -45,8 +45,12 @@ pub enum Event {
     },
     /// A replica of this region is connected, or changed its address.
     Met(Hello),
+    /// Another region is connected.
+    Connected(Peer),
     /// A party is no longer connected. What was under way to it is lost.
     Lost(Peer),
+    /// Another region is there, and has nothing else to say.
+    Heard(Peer),
     /// From a replica of this region.
     Peer(NodeId, PeerMessage),
     /// From another region, or from a connection that it opened.
@@ -306,7 +310,7 @@ pub struct LinkStatus {
     pub in_flight: u64,
     /// What is done: `closed`, `streaming` from the origin, `reading` from a broker, `seeding`.
     pub phase: &'static str,
-    /// How long nothing was heard; `None` while nothing is read.
+    /// How long nothing was heard; `None` when nothing was since this replica leads.
     pub silent: Option<Duration>,
     /// The origin is read because the broker lacks something.
     pub detour: bool,

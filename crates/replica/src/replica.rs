@@ -116,7 +116,10 @@ impl Replica {
             Event::Tick { random } => self.tick(random),
             Event::Client { ticket, request } => self.ask(crate::gateway::Asker::Ticket(ticket), request),
             Event::Met(hello) => self.met(&hello),
+            // What was asked into the void is asked again.
+            Event::Connected(peer) => self.links_lost(&peer),
             Event::Lost(peer) => self.lost(&peer),
+            Event::Heard(_) => {}
             Event::Peer(from, message) => self.peer_message(from, message),
             Event::Region(from, message) => self.region_message(from, message),
             Event::Topology { ticket, call } => self.topology_call(ticket, call),

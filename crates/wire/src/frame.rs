@@ -44,6 +44,8 @@ pub enum Frame {
     Topology(u64, TopologyCall),
     /// To the operator.
     TopologyAnswer(u64, TopologyAnswer),
+    /// The sender is there; sent when nothing else was for a while.
+    Heartbeat,
 }
 
 /// Who is calling.
@@ -185,6 +187,8 @@ pub enum ShardCall {
     Describe(CollectionName, ReadDemand),
     /// To the leader of shard 1: what collections are there?
     Definitions,
+    /// To the leader: are these positions applied and published? Kept open for a while when they are not.
+    Await(VersionVector),
 }
 
 /// What a read must reflect.
@@ -242,6 +246,8 @@ pub enum ShardAnswer {
         /// The collections.
         standing: Vec<(CollectionUid, CollectionDef)>,
     },
+    /// To `Await`.
+    Reached(bool),
 }
 
 /// One shard's part of a read.

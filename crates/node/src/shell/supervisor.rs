@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::ReplicaId;
 use meridian_replica::volume::{self, VolumeError};
-use meridian_replica::{Event, Now, Peer, Replica, RestoreError, Settings};
+use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
 use meridian_wire::client::{Reply, Request};
 use meridian_wire::config::NodeConfig;
@@ -99,8 +99,9 @@ impl Supervisor {
         match incoming {
             // Knowing who is there must not get lost; there are few of these.
             Incoming::Met(hello) => handle.must(Event::Met(hello)),
-            Incoming::Lost(peer @ Peer::Node(_)) => handle.must(Event::Lost(peer)),
+            Incoming::Connected(peer) => handle.must(Event::Connected(peer)),
             Incoming::Lost(peer) => handle.must(Event::Lost(peer)),
+            Incoming::Heard(peer) => handle.event(Event::Heard(peer)),
             Incoming::Peer(node, message) => handle.event(Event::Peer(node, message)),
             Incoming::Region(peer, message) => handle.event(Event::Region(peer, message)),
         }
