@@ -218,6 +218,7 @@ impl Replica {
     pub(crate) fn stop_leading(&mut self) {
         self.out.push(Command::Leads(false));
         self.fail_waiting_writes();
+        self.fail_parked();
         self.stop_links();
         self.fail_topology_waiters();
     }
@@ -286,6 +287,7 @@ impl Replica {
         }
         self.serve_tails();
         self.recheck_reads();
+        self.recheck_parked();
     }
 
     fn apply_entry(&mut self, raw: &RaftEntry) {

@@ -74,6 +74,8 @@ struct Link {
     detour: Option<Detour>,
     /// The newest record that could not be taken, and when it was met.
     poison: Option<(Duration, Poison)>,
+    /// When anything of the log was heard last, on whatever stream: opening one anew is no sign of life.
+    heard: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -134,6 +136,7 @@ impl Replica {
             gap: None,
             detour: None,
             poison: None,
+            heard: None,
         };
         self.links.links.insert(origin, link);
     }
@@ -244,6 +247,11 @@ impl Replica {
 
     pub(crate) fn tail_answer(&mut self, call: u64, answer: TailAnswer) {
         let Some(origin) = self.links.calls.get(&call).cloned() else { return };
+        if !matches!(answer, TailAnswer::Unavailable)
+            && let Some(link) = self.links.links.get_mut(&origin)
+        {
+            link.heard = Some(self.now.mono);
+        }
         match answer {
             TailAnswer::Records { deltas, at, closed, origin_shards } => {
                 let newest = deltas.is_empty();
@@ -271,6 +279,7 @@ impl Replica {
         let sabotage = self.settings.sabotage;
         let newest_allowed = self.newest_allowed();
         let Some(link) = self.links.links.get_mut(origin) else { return };
+        link.heard = Some(now);
         let mut path = Path::Direct;
         if let Phase::Streaming { heard, path: from, .. } = &mut link.phase {
             *heard = now;
@@ -449,10 +458,7 @@ impl Replica {
                 Phase::Streaming { path: Path::Broker, .. } => "reading",
                 Phase::Seeding(_) => "seeding",
             },
-            silent: match &link.phase {
-                Phase::Streaming { heard, .. } => Some(self.now.mono.saturating_sub(*heard)),
-                Phase::Closed { .. } | Phase::Seeding(_) => None,
-            },
+            silent: link.heard.map(|heard| self.now.mono.saturating_sub(heard)),
             detour: link.detour.is_some(),
             poison: link.poison.as_ref().map(|(_, poison)| poison.clone()),
         };

@@ -171,7 +171,7 @@ impl Replica {
     }
 
     /// Whether the positions that concern this shard are reached: another shard's own log is not its to reach.
-    fn covers(&self, have: &VersionVector, wanted: &VersionVector) -> bool {
+    pub(crate) fn covers(&self, have: &VersionVector, wanted: &VersionVector) -> bool {
         let region = &self.identity.genesis.region;
         let own = self.me().shard;
         wanted

@@ -10,7 +10,7 @@ use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, 
 use meridian_wire::topology::{Identity, ReplicaStatus};
 
 use crate::consensus::Consensus;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Parked};
 use crate::healing::Healing;
 use crate::links::Links;
 use crate::nodes::Nodes;
@@ -40,6 +40,8 @@ pub struct Replica {
     pub(crate) writes: Writes,
     pub(crate) reads: Reads,
     pub(crate) gateway: Gateway,
+    /// Questions of gateways for positions that are not applied yet.
+    pub(crate) parked: Vec<Parked>,
     pub(crate) links: Links,
     pub(crate) tails: Tails,
     pub(crate) snapshots: Snapshots,
@@ -88,6 +90,7 @@ impl Replica {
             writes: Writes::default(),
             reads: Reads::default(),
             gateway: Gateway::default(),
+            parked: Vec::new(),
             links: Links::default(),
             tails: Tails::default(),
             snapshots,
@@ -116,10 +119,9 @@ impl Replica {
             Event::Tick { random } => self.tick(random),
             Event::Client { ticket, request } => self.ask(crate::gateway::Asker::Ticket(ticket), request),
             Event::Met(hello) => self.met(&hello),
-            // What was asked into the void is asked again.
-            Event::Connected(peer) => self.links_lost(&peer),
+            Event::Connected(peer) => self.connected(&peer),
             Event::Lost(peer) => self.lost(&peer),
-            Event::Heard(_) => {}
+            Event::Heard(peer) => self.region_heard(&peer),
             Event::Peer(from, message) => self.peer_message(from, message),
             Event::Region(from, message) => self.region_message(from, message),
             Event::Topology { ticket, call } => self.topology_call(ticket, call),
@@ -144,6 +146,7 @@ impl Replica {
         self.tick_consensus();
         self.tick_writes();
         self.tick_reads();
+        self.recheck_parked();
         self.tick_gateway();
         self.tick_links();
         self.tick_tails();
@@ -162,6 +165,12 @@ impl Replica {
         if let Some(lead) = self.lead_notice() {
             self.send(node, PeerMessage::Lead(lead));
         }
+    }
+
+    /// Another region can be spoken to: what was asked into the void is asked again.
+    fn connected(&mut self, peer: &Peer) {
+        self.region_heard(peer);
+        self.links_lost(peer);
     }
 
     fn lost(&mut self, peer: &Peer) {
@@ -209,6 +218,7 @@ impl Replica {
     }
 
     fn region_message(&mut self, from: Peer, message: RegionMessage) {
+        self.region_heard(&from);
         match message {
             RegionMessage::Call(call, RegionCall::Ask(request)) => {
                 self.ask(crate::gateway::Asker::Region(from, call), request);

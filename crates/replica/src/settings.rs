@@ -83,11 +83,13 @@ pub enum Sabotage {
     AcceptLogDamage,
     /// Goes on serving although its state is known to differ from its group's.
     ServeDivergence,
+    /// Says that a write is visible in a secondary region when the primary region has acknowledged it.
+    VisibleTooEarly,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AckBeforeFsync,
         Self::SkipVvCheck,
         Self::AcceptGap,
@@ -97,5 +99,6 @@ impl Sabotage {
         Self::UnmarkedStale,
         Self::AcceptLogDamage,
         Self::ServeDivergence,
+        Self::VisibleTooEarly,
     ];
 }

@@ -104,6 +104,7 @@ impl Replica {
             ShardCall::Write { id, table, collection, ops, trace } => {
                 self.write(from, (id, trace), table, &collection, ops);
             }
+            ShardCall::Await(positions) => self.await_positions(from, positions),
             ShardCall::Create { id, def } => self.create(from, id, def),
             ShardCall::Learn { uid, def } => self.learn(from, uid, def),
             ShardCall::Drop { id, name, upto } => self.drop_collection(from, id, &name, upto),

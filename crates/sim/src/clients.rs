@@ -139,7 +139,9 @@ impl World {
         self.clients.begun += 1;
         let gateway_region = self.clients.all[client].region;
         let trace = Traceparent { trace: id.0 | 1, span: 1 + client as u64, flags: 1 };
-        let request = Request { id, body, demand, traceparent: Some(trace.to_string()), timeout };
+        // A change whose client waits must be visible in its region when it is answered.
+        let wait = self.rng.per_mille(600).then(|| Duration::from_millis(self.rng.between(20, 2_000)));
+        let request = Request { id, body, demand, traceparent: Some(trace.to_string()), timeout, wait };
         let asking = Asking {
             request,
             ticket: 0,
@@ -164,7 +166,8 @@ impl World {
             PointOp::Delete { point } => (*point, None),
         };
         let changes = ops.iter().map(change).collect();
-        self.history.writes.push(WriteRecord { client, id, changes, invoked: self.now, acked: None });
+        let record = WriteRecord { client, id, changes, invoked: self.now, acked: None, visible: None };
+        self.history.writes.push(record);
         Some(self.history.writes.len() - 1)
     }
 
@@ -334,13 +337,16 @@ impl World {
             Outcome::Stale => self.counts.stale += 1,
             Outcome::Failed => self.counts.failed += 1,
         }
-        let write = asking.write;
+        let (write, gateway, waited) = (asking.write, asking.gateway_region, asking.request.wait.is_some());
         self.clients.all[client].token.merge(&reply.freshness.token);
         match body {
-            ReplyBody::Written(_) => {
+            ReplyBody::Written(_) | ReplyBody::Acknowledged(_) => {
                 self.counts.writes_acknowledged += 1;
+                let visible = waited && gateway != self.primary && matches!(body, ReplyBody::Written(_));
+                self.counts.writes_visible += u64::from(visible);
                 if let Some(write) = write {
                     self.history.writes[write].acked = Some(self.now);
+                    self.history.writes[write].visible = visible.then_some(gateway);
                 }
             }
             ReplyBody::Done(_) => self.clients.ready = true,

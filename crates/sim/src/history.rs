@@ -53,6 +53,8 @@ pub struct WriteRecord {
     pub invoked: Micros,
     /// Acknowledged.
     pub acked: Option<Micros>,
+    /// The secondary region that answered that it is visible there.
+    pub visible: Option<usize>,
 }
 
 /// A read.
@@ -191,6 +193,10 @@ impl History {
                     floors.linear = floors.linear.max(place);
                     let session = floors.sessions.entry(write.client).or_default();
                     *session = (*session).max(place);
+                    if let Some(region) = write.visible {
+                        let floor = floors.regions.entry(region).or_default();
+                        *floor = (*floor).max(place);
+                    }
                     let before = floors.acked.last().map_or(0, |(_, place)| *place);
                     floors.acked.push((at, before.max(place)));
                 }

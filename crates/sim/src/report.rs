@@ -8,6 +8,8 @@ use std::fmt;
 pub struct Counts {
     pub operations: u64,
     pub writes_acknowledged: u64,
+    /// Writes at a secondary region that were visible there when they were answered.
+    pub writes_visible: u64,
     pub reads_answered: u64,
     pub faults: u64,
     pub elections: u64,
@@ -51,6 +53,7 @@ macro_rules! all {
         let mut f = $f;
         f("operations", $self.operations);
         f("writes acknowledged", $self.writes_acknowledged);
+        f("writes visible", $self.writes_visible);
         f("reads answered", $self.reads_answered);
         f("faults", $self.faults);
         f("elections", $self.elections);
@@ -104,6 +107,7 @@ impl Counts {
         let sum = |a: &mut u64, b: u64| *a += b;
         sum(&mut self.operations, other.operations);
         sum(&mut self.writes_acknowledged, other.writes_acknowledged);
+        sum(&mut self.writes_visible, other.writes_visible);
         sum(&mut self.reads_answered, other.reads_answered);
         sum(&mut self.faults, other.faults);
         sum(&mut self.elections, other.elections);

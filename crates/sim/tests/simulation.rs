@@ -118,3 +118,8 @@ fn an_accepted_checksum_error_is_caught() {
 fn a_replica_that_serves_what_it_knows_to_be_wrong_is_caught() {
     check_caught(Sabotage::ServeDivergence);
 }
+
+#[test]
+fn a_write_that_is_called_visible_too_early_is_caught() {
+    check_caught(Sabotage::VisibleTooEarly);
+}

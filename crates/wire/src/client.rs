@@ -22,6 +22,9 @@ pub struct Request {
     pub traceparent: Option<String>,
     /// Time left for the answer, from when the request is handed over.
     pub timeout: Duration,
+    /// Of a change at a secondary region: how long its answer waits, from when the request is handed over, until the change is
+    /// visible there; `None` answers when the primary region has acknowledged it.
+    pub wait: Option<Duration>,
 }
 
 /// What is asked.
@@ -49,6 +52,14 @@ pub enum Body {
         /// What.
         query: Query,
     },
+}
+
+impl Body {
+    /// Whether it changes points or collections, so that the primary region answers it.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::CreateCollection(_) | Self::DropCollection(_))
+    }
 }
 
 /// A change of one point as a client states it.
@@ -130,6 +141,8 @@ pub enum ReplyBody {
     Written(u64),
     /// Of a read.
     Answer(Answer),
+    /// Of a write at a secondary region: the same, and it is not certain to be visible in this region yet.
+    Acknowledged(u64),
 }
 
 /// What is known of one collection.

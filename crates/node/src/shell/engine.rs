@@ -112,7 +112,7 @@ impl Handle {
     /// Answers one request of a client.
     pub fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
         let (sender, answer) = oneshot::channel();
-        let timeout = request.timeout;
+        let (timeout, changes) = (request.timeout, request.body.changes());
         let region = self.observed.read().region();
         let sent = self.inbox.may(Message::Ask(request, sender));
         async move {
@@ -124,6 +124,7 @@ impl Handle {
             match tokio::time::timeout(timeout + Duration::from_secs(1), answer).await {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(_)) => refuse(Refusal::Unavailable { shards: Vec::new(), reason: "the pod is stopping".into() }),
+                Err(_) if changes => refuse(Refusal::OutcomeUnknown(format!("no answer within {timeout:?}"))),
                 Err(_) => refuse(Refusal::Timeout(timeout)),
             }
         }

@@ -120,7 +120,6 @@ fn fault(link: &LinkStatus, kafka: &kafka::Status) -> Option<String> {
     match link.silent {
         Some(silent) if silent < SILENT => None,
         Some(silent) => Some(format!("nothing heard for {} ms", silent.as_millis())),
-        None if link.phase == "seeding" => None,
         None => Some("not connected".into()),
     }
 }

@@ -7,6 +7,8 @@
 mod collections;
 mod merge;
 mod reads;
+mod region;
+mod visible;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -14,10 +16,12 @@ use std::time::Duration;
 
 use meridian_model::{Hlc, ShardNumber, VersionVector, WallMillis};
 use meridian_wire::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
-use meridian_wire::frame::{NodeId, RegionAnswer, RegionCall, RegionMessage, ShardAnswer, ShardCall};
+use meridian_wire::frame::{NodeId, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
 use crate::shard_calls::{Requester, shard_message};
 use crate::{Command, Peer, Replica};
+
+pub(crate) use visible::Parked;
 
 /// Client requests that one gateway may have under way; more are refused.
 const ASKS_WAITING: usize = 8192;
@@ -25,8 +29,6 @@ const ASKS_WAITING: usize = 8192;
 const PATIENCE: Duration = Duration::from_millis(400);
 /// A call that was refused for the moment is sent again after this.
 const RETRY_AFTER: Duration = Duration::from_millis(15);
-/// Without an answer in this time a request is sent to the primary region again.
-const REGION_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest that any request is worked on.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -65,17 +67,10 @@ enum Plan {
         covers: VersionVector,
     },
     Read(reads::ReadPlan),
-    /// The primary region was asked.
-    Region(RegionLeg),
-}
-
-/// A request that the primary region was asked to answer.
-#[derive(Debug)]
-struct RegionLeg {
-    call: u64,
-    sent: Duration,
-    /// What the shards of this region said before, to fall back to.
-    before: Option<reads::ReadPlan>,
+    /// The primary region is to answer.
+    Region(region::RegionLeg),
+    /// It has acknowledged a write, which is not known to be visible here yet.
+    Visible(Reply),
 }
 
 /// One call of a fan.
@@ -101,6 +96,7 @@ pub(crate) struct Gateway {
     calls: BTreeMap<u64, (u64, ShardNumber)>,
     /// Number of a call to another region → its ask.
     regions: BTreeMap<u64, u64>,
+    heard: region::RegionsHeard,
 }
 
 impl Replica {
@@ -123,9 +119,7 @@ impl Replica {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
         let primary = self.is_primary();
         match &ask.request.body {
-            Body::Write { .. } | Body::CreateCollection(_) | Body::DropCollection(_) if !primary => {
-                self.ask_primary(number, None);
-            }
+            body if body.changes() && !primary => self.ask_primary(number, None),
             Body::Write { .. } => self.begin_write(number),
             Body::CreateCollection(_) => self.begin_create(number),
             Body::DropCollection(_) => self.begin_drop(number),
@@ -208,6 +202,10 @@ impl Replica {
                 leg.fault = why;
                 leg.again_at = now + RETRY_AFTER;
             }
+            ShardAnswer::Reached(false) => {
+                leg.fault = "the write is not visible yet".into();
+                leg.again_at = now;
+            }
             answer => {
                 if let (true, Some(node)) = (leg.leader, from) {
                     self.nodes.hint(shard, Some(node.replica));
@@ -235,6 +233,7 @@ impl Replica {
             Plan::DropFirst => self.drop_answered(number, answers),
             Plan::DropRest { existed, covers } => self.drop_spread(number, existed, covers, answers),
             Plan::Read(plan) => self.read_answered(number, plan, answers),
+            Plan::Visible(reply) => self.visible(number, reply),
             Plan::Region(leg) => {
                 if let Some(ask) = self.gateway.asks.get_mut(&number) {
                     ask.plan = Plan::Region(leg);
@@ -243,49 +242,10 @@ impl Replica {
         }
     }
 
-    /// Asks the primary region in place of this one.
-    fn ask_primary(&mut self, number: u64, before: Option<reads::ReadPlan>) {
-        let (term, primary) = {
-            let state = &self.state;
-            let (term, region) = state.primary();
-            (term, region.clone())
-        };
-        let call = self.number();
-        let now = self.now.mono;
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        if matches!(ask.asker, Asker::Region(..)) {
-            let refusal = Refusal::Misdirected { primary, term };
-            return self.finish(number, Err(refusal));
-        }
-        let mut request = ask.request.clone();
-        request.timeout = ask.deadline.saturating_sub(now);
-        ask.plan = Plan::Region(RegionLeg { call, sent: now, before });
-        self.gateway.regions.insert(call, number);
-        let message = RegionMessage::Call(call, RegionCall::Ask(request));
-        self.out.push(Command::SendRegion(Peer::Region(primary), message));
-    }
-
-    pub(crate) fn region_reply(&mut self, call: u64, mut reply: Reply) {
-        let Some(number) = self.gateway.regions.remove(&call) else { return };
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        let Plan::Region(leg) = &mut ask.plan else { return };
-        let reads =
-            !matches!(ask.request.body, Body::Write { .. } | Body::CreateCollection(_) | Body::DropCollection(_));
-        let failed =
-            matches!(reply.body, Err(Refusal::Unavailable { .. } | Refusal::Timeout(_) | Refusal::Overloaded(_)));
-        if let (true, true, Some(before)) = (failed, reads, leg.before.take()) {
-            return self.fall_back(number, before);
-        }
-        if reads && reply.body.is_ok() {
-            reply.freshness.outcome = Outcome::Redirected;
-        }
-        self.finish_with(number, reply);
-    }
-
     pub(crate) fn gateway_lost(&mut self, peer: &Peer) {
         match peer {
             Peer::Node(node) => self.resend_to_others(*node),
-            Peer::Region(_) => self.region_lost(),
+            Peer::Region(region) => self.region_lost(region),
             Peer::Connection(_) => {
                 self.gateway.asks.retain(|_, ask| !matches!(&ask.asker, Asker::Region(asker, _) if asker == peer));
             }
@@ -298,16 +258,6 @@ impl Replica {
             for leg in ask.fan.values_mut().filter(|leg| leg.sent_to == Some(node) && leg.answer.is_none()) {
                 leg.fault = format!("replica {} of shard {} is gone", node.replica, node.shard);
                 leg.again_at = leg.again_at.min(now + RETRY_AFTER);
-            }
-        }
-    }
-
-    fn region_lost(&mut self) {
-        let now = self.now.mono;
-        for ask in self.gateway.asks.values_mut() {
-            if let Plan::Region(leg) = &mut ask.plan {
-                // Asked again at the next tick but one, when the connection may stand again.
-                leg.sent = leg.sent.min((now + RETRY_AFTER).saturating_sub(REGION_PATIENCE));
             }
         }
     }
@@ -330,28 +280,19 @@ impl Replica {
         self.tick_region_legs();
     }
 
-    fn tick_region_legs(&mut self) {
-        let now = self.now.mono;
-        let late: Vec<u64> = (self.gateway.asks.iter())
-            .filter(
-                |(_, ask)| matches!(&ask.plan, Plan::Region(leg) if now.saturating_sub(leg.sent) >= REGION_PATIENCE),
-            )
-            .map(|(number, _)| *number)
-            .collect();
-        for number in late {
-            let Some(ask) = self.gateway.asks.get_mut(&number) else { continue };
-            let Plan::Region(leg) = &mut ask.plan else { continue };
-            let (call, before) = (leg.call, leg.before.take());
-            self.gateway.regions.remove(&call);
-            match before {
-                Some(before) => self.fall_back(number, before),
-                None => self.ask_primary(number, None),
-            }
-        }
-    }
-
     fn out_of_time(&mut self, number: u64) {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
+        match &ask.plan {
+            Plan::Visible(reply) => {
+                let reply = reply.clone();
+                return self.finish_acknowledged(number, reply);
+            }
+            Plan::Region(_) if ask.request.body.changes() => {
+                let refusal = self.refusal_without(number, self.state.primary().1);
+                return self.finish(number, Err(refusal));
+            }
+            _ => {}
+        }
         let waited = self.now.mono.saturating_sub(ask.arrived);
         let silent: Vec<&Leg> = ask.fan.values().filter(|leg| leg.answer.is_none()).collect();
         let shards: Vec<ShardNumber> =
@@ -372,8 +313,10 @@ impl Replica {
     fn finish_with(&mut self, number: u64, reply: Reply) {
         self.forget_calls(number);
         let Some(ask) = self.gateway.asks.remove(&number) else { return };
-        if let Plan::Region(leg) = &ask.plan {
-            self.gateway.regions.remove(&leg.call);
+        if let Plan::Region(leg) = &ask.plan
+            && let Some(call) = leg.call()
+        {
+            self.gateway.regions.remove(&call);
         }
         *self.counters.outcomes.entry(reply.freshness.outcome).or_default() += 1;
         self.reply(&ask.asker, reply);
