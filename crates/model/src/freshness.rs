@@ -45,12 +45,18 @@ pub fn staleness(
     now: Hlc,
     clock_bound: Duration,
 ) -> Duration {
-    let age = |origin: &OriginShard| match safe.get(origin) {
-        Some(at) if at.since(now) > clock_bound => Duration::MAX,
-        Some(at) => now.since(*at).saturating_add(clock_bound),
+    let ages = origins.iter().map(|origin| age(safe.get(origin).copied(), now, clock_bound));
+    ages.max().unwrap_or(Duration::ZERO)
+}
+
+/// Upper bound of the age of what is complete up to `safe`; [`Duration::MAX`] when that is unknown.
+#[must_use]
+pub fn age(safe: Option<Hlc>, now: Hlc, clock_bound: Duration) -> Duration {
+    match safe {
+        Some(safe) if safe.since(now) > clock_bound => Duration::MAX,
+        Some(safe) => now.since(safe).saturating_add(clock_bound),
         None => Duration::MAX,
-    };
-    origins.iter().map(age).max().unwrap_or(Duration::ZERO)
+    }
 }
 
 /// Holds a staleness against a demand.

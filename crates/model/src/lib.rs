@@ -32,7 +32,7 @@ pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
 pub use collection::{CollectionDef, CollectionName, CollectionNameError, Distance, HnswParams, VectorDef, VectorName};
 pub use delta::{Delta, Op, Payload, Vectors};
 pub use filter::{Condition, Filter, Range, Scalar};
-pub use freshness::{Consistency, RequiredFreshness, Verdict, judge, staleness};
+pub use freshness::{Consistency, RequiredFreshness, Verdict, age, judge, staleness};
 pub use hlc::{Hlc, WallMillis};
 pub use ids::{
     ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,

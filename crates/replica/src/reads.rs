@@ -118,10 +118,9 @@ impl Replica {
         let state = &self.state;
         let safe = self.safe_time(state, state.safe(), call.confirmed);
         // What the region itself confirmed by a quorum reflects all it acknowledged, whatever the clocks say.
-        let confirmed = self.is_own_origin_only(state) && call.confirmed.is_some();
-        // A promise from further ahead than clocks can differ proves that they do: it says nothing about age.
-        let ahead = |safe: Hlc| safe.since(Hlc::at(self.now.wall)) > self.settings.clock_bound;
-        let reached = |wanted: Hlc| safe.is_some_and(|safe| safe >= wanted && !ahead(safe));
+        let confirmed = self.is_primary() && call.confirmed.is_some();
+        let is_known = meridian_model::age(safe, Hlc::at(self.now.wall), self.settings.clock_bound) != Duration::MAX;
+        let reached = |wanted: Hlc| is_known && safe >= Some(wanted);
         let time_kept = call.demand.safe.is_none_or(|wanted| confirmed || reached(wanted));
         let kept = time_kept && self.covers(state.vv(), &call.demand.covers);
         let waited = self.now.mono.saturating_sub(call.arrived);
@@ -152,13 +151,9 @@ impl Replica {
         self.answer(call.from, ShardAnswer::Part(part));
     }
 
-    fn is_own_origin_only(&self, state: &State) -> bool {
-        *state.primary().1 == self.identity.genesis.region
-    }
-
     /// Up to when every write of every region that may write is known to be here; `None` when one was never heard of.
     fn safe_time(&self, state: &State, safe: &BTreeMap<OriginShard, Hlc>, confirmed: Option<Hlc>) -> Option<Hlc> {
-        if self.is_own_origin_only(state) {
+        if self.is_primary() {
             // Towards its own region a replica is as fresh as the last quorum it asked.
             return safe.get(&self.own_origin()).copied().max(confirmed);
         }

@@ -249,6 +249,12 @@ impl Replica {
         &self.counters
     }
 
+    /// How far clocks may differ.
+    #[must_use]
+    pub fn clock_bound(&self) -> Duration {
+        self.settings.clock_bound
+    }
+
     /// What other threads read.
     #[must_use]
     pub fn views(&self) -> Arc<Views> {

@@ -20,7 +20,7 @@ pub struct Settings {
     pub max_wait: Duration,
     /// How far the clocks of any two pods of any regions may differ.
     pub clock_bound: Duration,
-    /// How far the shard's last stamp may lie ahead of the leader's clock before it refuses writes.
+    /// How far a promise that a broker brings may lie ahead of the clock and be believed.
     pub max_drift: Duration,
     /// Raft ticks without a leader before a follower seeks election.
     pub election_ticks: usize,

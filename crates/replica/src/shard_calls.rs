@@ -244,11 +244,6 @@ impl Replica {
             return;
         }
         let hlc = self.next_stamp();
-        let ahead = hlc.since(Hlc::at(self.now.wall));
-        if ahead > self.settings.max_drift {
-            let text = format!("the shard's newest stamp is {} ms ahead of this clock", ahead.as_millis());
-            return self.answer(from, ShardAnswer::Busy(text));
-        }
         let last = Hlc(hlc.0 + ops.len() as u64 - 1);
         let closed = self.promise(last);
         let table = self.state.table().version;

@@ -213,12 +213,6 @@ impl Chaser {
         }
     }
 
-    /// The stamp of the next delta to be handed out.
-    #[must_use]
-    pub fn next_stamp(&self) -> Option<Hlc> {
-        self.waiting.front().map(|(delta, _)| delta.committed_at)
-    }
-
     /// Everything up to `position` is applied.
     pub fn applied(&mut self, position: Position) {
         self.applied = self.applied.max(position);

@@ -1,7 +1,7 @@
 //! What the node tells of itself: metrics, probes, and the native API. Looked at now and then, so that no reader ever waits
 //! for the machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,11 +36,21 @@ pub(super) struct Observed {
     digest: String,
     chased: Vec<LinkStatus>,
     pending_index: usize,
+    clock_bound: Duration,
 }
 
 impl Observed {
     pub(super) fn region(&self) -> RegionName {
         self.status.identity.genesis.region.clone()
+    }
+
+    /// The origins whose staleness is told: every one that is known, and every one that is followed.
+    fn origins(&self) -> BTreeSet<&OriginShard> {
+        self.safe.keys().chain(self.chased.iter().map(|link| &link.origin)).collect()
+    }
+
+    fn staleness(&self, origin: &OriginShard, now: Hlc) -> Duration {
+        meridian_model::staleness(&self.safe, std::slice::from_ref(origin), now, self.clock_bound)
     }
 
     pub(super) fn status(&self) -> &ReplicaStatus {
@@ -65,9 +75,9 @@ impl Observed {
         metrics.raft_leader.set(i64::from(self.status.role == Role::Leader));
         metrics.apply_queue.set(int(self.status.commit.0.saturating_sub(self.status.applied.0)));
         let now = Hlc::at(wall());
-        for (origin, safe) in &self.safe {
+        for origin in self.origins() {
             let labels = OriginLabels::from(origin);
-            metrics.replication_lag.get_or_create(&labels).set(now.since(*safe).as_secs_f64());
+            metrics.replication_lag.get_or_create(&labels).set(seconds(self.staleness(origin, now)));
         }
         metrics.link_connected.clear();
         metrics.link_poison.clear();
@@ -103,7 +113,13 @@ pub(super) fn observe(replica: &Replica) -> Observed {
         digest: state.digest().to_string(),
         chased: replica.chased(),
         pending_index: state.pending_index(),
+        clock_bound: replica.clock_bound(),
     }
+}
+
+/// A staleness as a gauge: an unknown one is `+Inf`, so that an alert on a large one fires.
+fn seconds(staleness: Duration) -> f64 {
+    if staleness == Duration::MAX { f64::INFINITY } else { staleness.as_secs_f64() }
 }
 
 /// The wall clock of this machine.
@@ -130,8 +146,6 @@ pub struct NodeReporter {
     pub handle: Arc<RwLock<Option<Handle>>>,
     /// Which broker is written.
     pub kafka: kafka::Plan,
-    /// How far clocks may differ.
-    pub clock_bound: Duration,
 }
 
 impl NodeReporter {
@@ -174,14 +188,14 @@ impl Reporter for NodeReporter {
         let origins: Vec<Value> = (seen.vv.iter())
             .map(|(origin, position)| {
                 let safe = seen.safe.get(origin);
-                let staleness = safe.map(|safe| (now.since(*safe) + self.clock_bound).as_millis());
+                let staleness = Some(seen.staleness(origin, now)).filter(|age| *age != Duration::MAX);
                 json!({
                     "region": origin.region.as_str(),
                     "shard": origin.shard.number(),
                     "epoch": position.epoch.0,
                     "seq": position.seq.0,
                     "safe_ms": safe.map(|safe| safe.wall().0),
-                    "staleness_ms": staleness.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+                    "staleness_ms": staleness.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
                 })
             })
             .collect();
@@ -189,7 +203,7 @@ impl Reporter for NodeReporter {
         json!({
             "region": seen.region().as_str(),
             "primary_region": seen.primary.as_str(),
-            "clock_bound_ms": u64::try_from(self.clock_bound.as_millis()).unwrap_or(u64::MAX),
+            "clock_bound_ms": u64::try_from(seen.clock_bound.as_millis()).unwrap_or(u64::MAX),
             "origins": origins,
             "digest": seen.digest,
             "ops_committed": counters.ops_committed,

@@ -354,12 +354,7 @@ impl Replica {
 
     /// How old, at most, what is known up to `safe` is now.
     fn age_of(&self, safe: Option<Hlc>) -> Duration {
-        let now = Hlc::at(self.now.wall);
-        match safe {
-            Some(safe) if safe.since(now) > self.settings.clock_bound => Duration::MAX,
-            Some(safe) => now.since(safe).saturating_add(self.settings.clock_bound),
-            None => Duration::MAX,
-        }
+        meridian_model::age(safe, Hlc::at(self.now.wall), self.settings.clock_bound)
     }
 }
 

@@ -81,7 +81,7 @@ pub struct FreshnessDefaults {
     /// Milliseconds that the clocks of two regions may differ by. Default 10.
     #[serde(deserialize_with = "between::<_, u64, 0, 60000>")]
     pub clock_bound_ms: u64,
-    /// Milliseconds that the newest stamp may lie ahead of the clock before a leader refuses writes. Default 500.
+    /// Milliseconds that a promise read from a broker may lie ahead of the clock and be believed. Default 500.
     #[serde(deserialize_with = "between::<_, u64, 1, 600000>")]
     pub max_drift_ms: u64,
 }
