@@ -7,14 +7,15 @@
 //!   PointId ──bucket_of──► Bucket ──BucketTable──► ShardNumber
 //!   Hlc ─┐
 //!   Seq ─┼─► Delta ──applied──► VersionVector
-//!   closed ─► staleness(now) ──RequiredFreshness──► Verdict
+//!   Statement ──heard──► Completeness::staleness ──RequiredFreshness──► Verdict
 //! ```
 //!
-//! Start reading at [`Delta`], then [`VersionVector`], then [`staleness`].
+//! Start reading at [`Delta`], then [`VersionVector`], then [`Completeness`].
 
 mod address;
 mod bucket;
 mod collection;
+mod completeness;
 mod delta;
 mod filter;
 mod freshness;
@@ -30,9 +31,10 @@ mod version_vector;
 pub use address::{AddressError, Addresses, TopicName};
 pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
 pub use collection::{CollectionDef, CollectionName, CollectionNameError, Distance, HnswParams, VectorDef, VectorName};
+pub use completeness::{Completeness, Moment, Statement};
 pub use delta::{Delta, Op, Payload, Vectors};
 pub use filter::{Condition, Filter, Range, Scalar};
-pub use freshness::{Consistency, RequiredFreshness, Verdict, age, judge, staleness};
+pub use freshness::{Consistency, RequiredFreshness, Verdict, judge};
 pub use hlc::{Hlc, WallMillis};
 pub use ids::{
     ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,

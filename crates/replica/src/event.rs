@@ -12,10 +12,18 @@ use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 /// The two clocks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Time since some fixed moment; never goes back.
+    /// Time since some fixed moment: nobody sets it, and it goes on while the machine is suspended (`CLOCK_BOOTTIME`).
     pub mono: Duration,
-    /// Wall clock, as wrong as the machine's.
-    pub wall: WallMillis,
+    /// Wall clock, since the Unix epoch; as wrong as the machine's.
+    pub wall: Duration,
+}
+
+impl Now {
+    /// The wall clock in whole milliseconds.
+    #[must_use]
+    pub fn wall_millis(&self) -> WallMillis {
+        WallMillis(u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// Another party.
@@ -337,8 +345,6 @@ pub struct ReadResult {
     pub body: Option<PartBody>,
     /// Positions reflected.
     pub covers: VersionVector,
-    /// Closed times reflected.
-    pub safe: std::collections::BTreeMap<OriginShard, Hlc>,
 }
 
 /// Vectors that still wait to be merged into a graph.

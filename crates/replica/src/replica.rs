@@ -9,6 +9,8 @@ use meridian_shard::State;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
 use meridian_wire::topology::{Identity, ReplicaStatus};
 
+use crate::clock::{ClockExchange, Time};
+use crate::completeness::Complete;
 use crate::consensus::Consensus;
 use crate::gateway::{Gateway, Parked};
 use crate::healing::Healing;
@@ -20,6 +22,7 @@ use crate::shard_calls::{Requester, Writes};
 use crate::snapshots::Snapshots;
 use crate::tails::Tails;
 use crate::topology::Membership;
+use crate::wall_clock::WallClock;
 use crate::{Command, Counters, Event, Now, Peer, Settings, Views};
 
 /// One replica and its gateway.
@@ -29,7 +32,9 @@ use crate::{Command, Counters, Event, Now, Peer, Settings, Views};
 pub struct Replica {
     pub(crate) settings: Settings,
     pub(crate) identity: Identity,
-    pub(crate) now: Now,
+    pub(crate) now: Time,
+    pub(crate) clock: WallClock,
+    pub(crate) clock_exchange: ClockExchange,
     pub(crate) raft: Raft,
     pub(crate) state: Published,
     pub(crate) out: Vec<Command>,
@@ -38,6 +43,7 @@ pub struct Replica {
     pub(crate) consensus: Consensus,
     pub(crate) membership: Membership,
     pub(crate) writes: Writes,
+    pub(crate) complete: Complete,
     pub(crate) reads: Reads,
     pub(crate) gateway: Gateway,
     /// Questions of gateways for positions that are not applied yet.
@@ -74,12 +80,15 @@ impl Replica {
             nodes.learn(node, member.address.clone());
         }
         // Numbers of calls must not repeat those of an earlier life, whose answers may still be under way.
-        let next_number = (now.wall.0 << 20) | (identity.replica.0 & 0xfffff);
+        let next_number = (now.wall_millis().0 << 20) | (identity.replica.0 & 0xfffff);
         let state = prepared(&settings, state);
+        let clock = WallClock::new(now, identity.replica, settings.max_drift, settings.clock_bound);
         Self {
             settings,
             identity,
-            now,
+            now: Time::new(now),
+            clock,
+            clock_exchange: ClockExchange::default(),
             raft,
             state: Published::new(state),
             out: Vec::new(),
@@ -88,6 +97,7 @@ impl Replica {
             consensus,
             membership,
             writes: Writes::default(),
+            complete: Complete::default(),
             reads: Reads::default(),
             gateway: Gateway::default(),
             parked: Vec::new(),
@@ -105,8 +115,7 @@ impl Replica {
 
     /// Takes in one event and returns what is to be done, in order.
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Command> {
-        // A clock that went back must not take the machine with it.
-        self.now = Now { mono: now.mono.max(self.now.mono), wall: now.wall };
+        self.read_clocks(now);
         self.dispatch(event);
         self.drive();
         // What is told to anybody can be read by everybody.
@@ -145,6 +154,8 @@ impl Replica {
         self.raft.tick(random);
         self.tick_consensus();
         self.tick_writes();
+        self.tick_clock();
+        self.tick_completeness();
         self.tick_reads();
         self.recheck_parked();
         self.tick_gateway();
@@ -190,6 +201,7 @@ impl Replica {
         self.nodes.heard(from);
         match message {
             PeerMessage::Raft(bytes) => self.raft_message(from, &bytes),
+            PeerMessage::Complete(statements) => self.statements_heard(from, statements),
             PeerMessage::Lead(lead) => {
                 let me = self.me();
                 for (node, address) in self.nodes.led_by(from, &lead) {
@@ -206,6 +218,7 @@ impl Replica {
                 }
                 Call::Snapshot { at_least } => self.snapshot_wanted(from, call, at_least),
                 Call::Compare { at, hash } => self.compare_asked(from, call, at, hash),
+                Call::Clock => self.clock_asked(from, call),
             },
             PeerMessage::Answer(call, answer) => match answer {
                 CallAnswer::Shard(answer) => self.shard_answer(Some(from), call, answer),
@@ -213,6 +226,7 @@ impl Replica {
                 CallAnswer::Chunk(bytes) => self.chunk(call, bytes),
                 CallAnswer::Snapshot(manifest) => self.state_offered(from, manifest),
                 CallAnswer::Compared(at, hash) => self.compared(from, at, hash),
+                CallAnswer::Clock(wall) => self.clock_heard(from, call, wall),
             },
         }
     }

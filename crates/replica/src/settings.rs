@@ -8,10 +8,8 @@ use meridian_wire::client::OnStale;
 /// What a replica is told at its start.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Whether other regions may follow this one: then an idle leader closes time.
-    pub followed: bool,
-    /// How often an idle leader closes time. 25 ms at least.
-    pub close_interval: Duration,
+    /// How often a leader of the primary region states how complete its log is.
+    pub statement_interval: Duration,
     /// Required freshness of a read that says nothing; without it such a read is answered by the region alone.
     pub default_freshness: Option<Duration>,
     /// Fallbacks of a read that names none.
@@ -20,7 +18,7 @@ pub struct Settings {
     pub max_wait: Duration,
     /// How far the clocks of any two pods of any regions may differ.
     pub clock_bound: Duration,
-    /// How far a promise that a broker brings may lie ahead of the clock and be believed.
+    /// How far the wall clock may step within a second before its new reading must be confirmed by the group.
     pub max_drift: Duration,
     /// Raft ticks without a leader before a follower seeks election.
     pub election_ticks: usize,
@@ -43,8 +41,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            followed: false,
-            close_interval: Duration::from_millis(50),
+            statement_interval: Duration::from_millis(50),
             default_freshness: None,
             on_stale: vec![OnStale::Wait, OnStale::Redirect, OnStale::Serve],
             max_wait: Duration::from_millis(50),
@@ -71,8 +68,20 @@ pub enum Sabotage {
     SkipVvCheck,
     /// Steps over a missing delta.
     AcceptGap,
-    /// Promises a closed time that later writes undercut.
-    CloseTooHigh,
+    /// States completeness without asking a quorum whether it still leads.
+    StateUnproven,
+    /// States completeness by the wall clock as it is when the quorum has answered, not as it was before.
+    StateLateWall,
+    /// Believes a statement whose position is not applied.
+    CountUnapplied,
+    /// Uses a clock that stepped, without asking the group.
+    BelieveSteps,
+    /// States completeness and tells ages by a clock that is known to be wrong.
+    TrustAnyClock,
+    /// Tells ages by the wall clock.
+    AgeByWall,
+    /// Makes nothing older when the boot clock stood still.
+    ForgetStandstill,
     /// Answers a strong read without asking a quorum.
     ReadWithoutIndex,
     /// Votes although its log was lost.
@@ -89,11 +98,17 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::AckBeforeFsync,
         Self::SkipVvCheck,
         Self::AcceptGap,
-        Self::CloseTooHigh,
+        Self::StateUnproven,
+        Self::StateLateWall,
+        Self::CountUnapplied,
+        Self::BelieveSteps,
+        Self::TrustAnyClock,
+        Self::AgeByWall,
+        Self::ForgetStandstill,
         Self::ReadWithoutIndex,
         Self::VoteAfterLogLoss,
         Self::UnmarkedStale,

@@ -1,11 +1,9 @@
 //! What a replica answers about its own shard: the leader stamps, proposes and acknowledges; any replica reads.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Hlc, Op, Position, Seq, Traceparent, VersionVector, WallMillis,
-    WriteId,
+    CollectionDef, CollectionName, CollectionUid, Hlc, Op, Position, Seq, Traceparent, VersionVector, WriteId,
 };
 use meridian_raft::ProposeError;
 use meridian_shard::{CollectionChange, Entry, Outcome, RemoteBatch, Write, WriteResult};
@@ -13,7 +11,6 @@ use meridian_wire::client::PointOp;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 
 use crate::reads::ReadCall;
-use crate::settings::Sabotage;
 use crate::{Command, ReadWhat, Replica, Traced};
 
 /// Writes that may wait for their commit at one leader; more are refused until some are done.
@@ -36,7 +33,6 @@ pub(crate) struct Writes {
     /// The newest stamp given, committed or not.
     pub(crate) hlc: Hlc,
     waiting: BTreeMap<(WriteId, u32), Vec<(Requester, Kind)>>,
-    last_close: Duration,
 }
 
 /// What the requester wants to hear.
@@ -213,7 +209,7 @@ impl Replica {
     }
 
     fn next_stamp(&self) -> Hlc {
-        self.writes.hlc.max(self.state.last_hlc()).tick(self.now.wall)
+        self.writes.hlc.max(self.state.last_hlc()).tick(self.now.wall_millis())
     }
 
     pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
@@ -245,22 +241,14 @@ impl Replica {
         }
         let hlc = self.next_stamp();
         let last = Hlc(hlc.0 + ops.len() as u64 - 1);
-        let closed = self.promise(last);
         let table = self.state.table().version;
-        let entry = Entry::Write(Write { id, part, table, ops, hlc, closed, trace });
+        let entry = Entry::Write(Write { id, part, table, ops, hlc, trace });
         match self.raft.propose(entry.encode()) {
             Ok(_) => {
                 self.writes.hlc = last;
                 self.writes.waiting.insert((id, part), vec![(from, kind)]);
             }
             Err(fault) => self.answer(from, refused_proposal(&fault)),
-        }
-    }
-
-    fn promise(&self, last: Hlc) -> Hlc {
-        match self.settings.sabotage {
-            Some(Sabotage::CloseTooHigh) => Hlc::at(WallMillis(last.wall().0 + 400)),
-            _ => last,
         }
     }
 
@@ -330,25 +318,7 @@ impl Replica {
     }
 
     pub(crate) fn tick_writes(&mut self) {
-        self.close_time();
         self.reconcile_collections();
-    }
-
-    /// Promises, when nothing is written, that nothing was: so that other regions can tell silence from a cut link.
-    fn close_time(&mut self) {
-        let due = self.now.mono.saturating_sub(self.writes.last_close) >= self.settings.close_interval;
-        if !due || !self.settings.followed || !self.is_leading() || !self.is_primary() {
-            return;
-        }
-        self.writes.last_close = self.now.mono;
-        let now = Hlc::at(self.now.wall);
-        if now <= self.writes.hlc || self.disk_full {
-            return;
-        }
-        let ts = self.promise(now);
-        if self.raft.propose(Entry::Close { ts }.encode()).is_ok() {
-            self.writes.hlc = now;
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meridian_model::{
     ClusterId, CollectionDef, CollectionName, Distance, HnswParams, Payload, PointId, PrimaryTerm, RegionName,
-    ReplicaId, ShardNumber, VectorDef, WallMillis, WriteId,
+    ReplicaId, ShardNumber, VectorDef, WriteId,
 };
 use meridian_replica::volume::{self, LogVolume};
 use meridian_replica::{Command, Event, Now, Replica, Settings};
@@ -16,8 +16,8 @@ use meridian_wire::topology::{Genesis, Identity, Member};
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 /// What the wall clock shows at the start.
-const START: u64 = 1_700_000_000_000;
-const HOUR: u64 = 3_600_000;
+const START: Duration = Duration::from_secs(1_700_000_000);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A region of one replica, and a shell that obeys at once.
 struct Shell {
@@ -43,7 +43,7 @@ impl Shell {
         let disk = SimDisk::new();
         volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let now = Now { mono: Duration::ZERO, wall: WallMillis(START) };
+        let now = Now { mono: Duration::ZERO, wall: START };
         let replica = Replica::restore(Settings::default(), identity, now, 7, found).unwrap();
         let mut shell = Self { replica, log, now, writes: 0 };
         shell.ticks(100);
@@ -73,7 +73,7 @@ impl Shell {
     fn ticks(&mut self, count: u64) {
         for random in 0..count {
             self.now.mono += Duration::from_millis(20);
-            self.now.wall = WallMillis(self.now.wall.0 + 20);
+            self.now.wall += Duration::from_millis(20);
             self.step(Event::Tick { random });
         }
     }
@@ -102,12 +102,31 @@ impl Shell {
 fn a_clock_that_was_ahead_stops_no_write() {
     let mut shell = Shell::new();
     let mut last = shell.replica.state().last_hlc();
-    for ahead in [HOUR, 0, 24 * HOUR, 0, u64::MAX - START - HOUR, 0] {
-        shell.now.wall = WallMillis(START + ahead);
-        shell.ticks(3);
+    for wall in [START + HOUR, START, START + 24 * HOUR, START, Duration::MAX - HOUR, START] {
+        shell.now.wall = wall;
+        // Longer than it takes to believe the step.
+        shell.ticks(200);
         shell.write();
         let stamp = shell.replica.state().last_hlc();
         assert!(stamp > last, "order only grows: {last} was followed by {stamp}");
         last = stamp;
+    }
+}
+
+#[test]
+fn a_step_makes_staleness_unknown_for_three_seconds_and_stops_no_write() {
+    let mut shell = Shell::new();
+    let own = shell.replica.state().origin().clone();
+    shell.ticks(10);
+    assert!(shell.replica.staleness_of(&own) < Duration::from_millis(100));
+    for step in [HOUR, 2 * HOUR] {
+        shell.now.wall = START + step;
+        shell.ticks(145);
+        shell.write();
+        assert_eq!(shell.replica.staleness_of(&own), Duration::MAX);
+        assert!(shell.replica.clock_fault().unwrap().contains("clock stepped (maxDrift 500ms)"));
+        shell.ticks(20);
+        assert!(shell.replica.staleness_of(&own) < Duration::from_millis(100));
+        assert_eq!(shell.replica.clock_fault(), None);
     }
 }

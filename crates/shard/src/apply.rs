@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, OriginShard, Position, Seq, ShardNumber,
-};
+use meridian_model::{CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, Position, Seq, ShardNumber};
 
 use crate::collection::Collection;
 use crate::outcome::{Applied, CollectionChange, Outcome};
@@ -51,10 +49,6 @@ impl State {
             Entry::Write(write) => self.write(index, write, &mut tally),
             Entry::RemoteBatch(batch) => self.merge_batch(batch, &mut tally),
             Entry::Seed { origin, step } => self.seed(origin, step, &mut tally),
-            Entry::Close { ts } => {
-                self.close(&self.core.me.clone(), *ts);
-                Outcome::Closed(*ts)
-            }
             Entry::Topology(topology) => self.change_topology(topology),
             Entry::Links(links) => self.change_links(index, links),
             Entry::Checksum { at, hash } => match self.agrees(*at, hash) {
@@ -72,13 +66,10 @@ impl State {
         let (result, repeated) = match self.write_ids.result(id, part) {
             Some(result) => (result.clone(), true),
             None if write.table != self.core.table.version => {
-                self.close(&self.core.me.clone(), write.closed);
                 return Outcome::TableChanged { id, part, held: self.core.table.version };
             }
             None => (self.write_anew(index, write, tally), false),
         };
-        // A committed promise holds whatever became of the write that carried it.
-        self.close(&self.core.me.clone(), write.closed);
         let WriteResult { first, last, hlc, collection } = result;
         Outcome::Written { id, part, first, last, hlc, repeated, collection }
     }
@@ -205,15 +196,6 @@ impl State {
         self.core.links = links.links.clone();
         self.core.links_version = index;
         Outcome::LinksChanged
-    }
-
-    /// Takes note of a closed time, which never goes back.
-    pub(crate) fn close(&mut self, origin: &OriginShard, closed: Hlc) {
-        self.see(closed);
-        match self.core.safe.get_mut(origin) {
-            Some(safe) => *safe = (*safe).max(closed),
-            None => drop(self.core.safe.insert(origin.clone(), closed)),
-        }
     }
 
     /// Takes note of a stamp: local ones must be larger from now on.

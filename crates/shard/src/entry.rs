@@ -1,7 +1,7 @@
 //! What stands in the Raft log.
 //!
 //! ```text
-//!   byte 0      format version, 1
+//!   byte 0      format version, 2
 //!   bytes 1..   postcard of `Entry` (postcard specification, version 1)
 //! ```
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::Stamp;
 
 /// First byte of every encoded entry.
-pub const FORMAT_VERSION: u8 = 1;
+pub const FORMAT_VERSION: u8 = 2;
 
 /// One committed entry. New kinds are added at the end: the order is part of the format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,11 +29,6 @@ pub enum Entry {
         origin: OriginShard,
         /// The step.
         step: SeedStep,
-    },
-    /// The leader's promise that every later local change has a larger stamp.
-    Close {
-        /// That stamp.
-        ts: Hlc,
     },
     /// Who owns which bucket, and which region is primary.
     Topology(Topology),
@@ -65,8 +60,6 @@ pub struct Write {
     pub ops: Vec<Op>,
     /// Stamp of the first change; change `i` has `hlc + i`.
     pub hlc: Hlc,
-    /// Every later local change has a larger stamp than this.
-    pub closed: Hlc,
     /// The request that it goes back to. Nothing that is stored depends on it.
     pub trace: Option<Traceparent>,
 }
@@ -86,14 +79,12 @@ pub struct RemoteBatch {
     pub origin: OriginShard,
     /// Incarnation of its log.
     pub epoch: Epoch,
-    /// First sequence of the run; `to + 1` when the run is empty and only time is closed.
+    /// First sequence of the run; `to + 1` when the run is empty: then it says how far the source was read, or that an epoch begins.
     pub from: Seq,
     /// Last sequence of the run.
     pub to: Seq,
     /// Ascending; changes of points that other shards of this region own are left out.
     pub deltas: Vec<Delta>,
-    /// Every change of the origin shard behind `to` has a larger stamp than this.
-    pub closed: Hlc,
     /// How many shards the origin region has; 0 when the link does not know.
     pub origin_shards: u16,
     /// Where the link reads on after a restart.
@@ -138,8 +129,6 @@ pub enum SeedStep {
     Commit {
         /// Not behind `Begin::at`, else a delete between the two would be lost.
         position: Position,
-        /// Every change of the origin behind `position` has a larger stamp than this.
-        closed: Hlc,
         /// How many shards the origin region has; 0 when not known.
         origin_shards: u16,
     },

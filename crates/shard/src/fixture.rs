@@ -54,8 +54,7 @@ pub(crate) fn delete(uid: u64, point: u64) -> Op {
 }
 
 pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
-    let closed = Hlc(hlc + ops.len() as u64);
-    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), closed, trace: None })
+    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), trace: None })
 }
 
 /// A shard and its log.
@@ -80,18 +79,14 @@ impl Shard {
         let (me, epoch) = (self.state.origin(), self.state.epoch());
         let mut next = from;
         let mut deltas = Vec::new();
-        let mut closed = Hlc::ZERO;
         for _ in 0..entries {
             let Some(located) = self.state.locate(next) else { break };
             let entry = &self.log[located.index.0 as usize - 1];
-            let Entry::Write(write) = entry else { panic!("{entry:?}") };
+            assert!(matches!(entry, Entry::Write(_)), "{entry:?}");
             let all = deltas_of(entry, located.first, me, epoch);
             let last = all[all.len() - 1].seq;
             deltas.extend(all.into_iter().filter(|delta| delta.seq >= next));
-            (next, closed) = (last.next(), write.closed);
-        }
-        if self.state.next_seq() == next {
-            closed = self.state.safe().get(me).copied().unwrap_or_default();
+            next = last.next();
         }
         deltas.retain(|delta| match &delta.op {
             Op::Upsert { point, .. } | Op::Delete { point, .. } => target.owns(*point),
@@ -99,7 +94,7 @@ impl Shard {
         });
         let (origin, to) = (me.clone(), Seq(next.0 - 1));
         let source = SourcePosition::Kafka { partition: me.shard.partition(), offset: next.0.cast_signed() };
-        RemoteBatch { origin, epoch, from, to, deltas, closed, origin_shards: self.state.table().shards(), source }
+        RemoteBatch { origin, epoch, from, to, deltas, origin_shards: self.state.table().shards(), source }
     }
 }
 
@@ -122,7 +117,6 @@ pub(crate) enum Action {
     Drop {
         uid: u64,
     },
-    Close,
     /// The last write comes once more.
     Repeat,
     Noop,
@@ -135,7 +129,6 @@ pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
         4 => (1u64..4, 0u64..24).prop_map(|(uid, point)| Action::Delete { uid, point }),
         2 => (0u8..2).prop_map(|name| Action::Create { name }),
         1 => (1u64..4).prop_map(|uid| Action::Drop { uid }),
-        1 => Just(Action::Close),
         1 => Just(Action::Repeat),
         1 => Just(Action::Noop),
     ];
@@ -187,9 +180,6 @@ impl Region {
                 self.decide(id, hlc, create(uid, &format!("c{name}")));
             }
             Action::Drop { uid } => self.decide(id, hlc, drop_op(uid)),
-            Action::Close => self.shards.iter_mut().for_each(|shard| {
-                shard.commit(Entry::Close { ts: Hlc(hlc) });
-            }),
             Action::Repeat => self.shards.iter_mut().for_each(|shard| {
                 let last = shard.log.iter().rev().find(|entry| matches!(entry, Entry::Write(_))).cloned();
                 if let Some(entry) = last {

@@ -1,7 +1,7 @@
 //! One replica's state: applies committed entries in order, answers searches.
 //!
-//! Owns: what stands in the Raft log ([`Entry`]), what it does to points, collections, sequences, version vector and
-//! closed times ([`State::apply`]), reads ([`View::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
+//! Owns: what stands in the Raft log ([`Entry`]), what it does to points, collections, sequences and version vector
+//! ([`State::apply`]), reads ([`View::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
 //! the snapshot. Deliberately does not know: who committed an entry and how, clocks, files, sockets.
 //!
 //! ```text

@@ -97,8 +97,6 @@ pub enum Outcome {
         /// Whose.
         origin: OriginShard,
     },
-    /// Time was closed up to here.
-    Closed(Hlc),
     /// Table and primary region are in place.
     TopologyChanged,
     /// The topology in place is not the expected one, or is newer; nothing changed.

@@ -1,7 +1,7 @@
 //! The state as files, and back.
 //!
 //! ```text
-//!   every file    byte 0             format version, 1
+//!   every file    byte 0             format version, 2
 //!                 bytes 1..n-32      body
 //!                 bytes n-32..n      BLAKE3 of all bytes before
 //!   core          body: postcard of `CoreFile`
@@ -24,7 +24,7 @@ use crate::state::Core;
 use crate::vectors::VectorIndex;
 use crate::{BEHAVIOUR, Collection, Located, Stamp, State, WriteResult};
 
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
 const HASH_BYTES: usize = 32;
 
 #[derive(Serialize, Deserialize)]

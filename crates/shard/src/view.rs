@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Hlc, Names, OriginShard, VectorName, Vectors, VersionVector,
-};
+use meridian_model::{CollectionDef, CollectionName, CollectionUid, Names, VectorName, Vectors, VersionVector};
 
 use crate::records::Records;
 use crate::vectors::VectorView;
@@ -15,7 +13,6 @@ pub struct View {
     pub(crate) collections: BTreeMap<CollectionUid, Arc<CollectionView>>,
     pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
     pub(crate) vv: VersionVector,
-    pub(crate) safe: BTreeMap<OriginShard, Hlc>,
 }
 
 /// One collection in a view.
@@ -31,12 +28,6 @@ impl View {
     #[must_use]
     pub fn vv(&self) -> &VersionVector {
         &self.vv
-    }
-
-    /// As [`crate::State::safe`].
-    #[must_use]
-    pub fn safe(&self) -> &BTreeMap<OriginShard, Hlc> {
-        &self.safe
     }
 
     /// The collection of that name.

@@ -9,7 +9,7 @@ use meridian_model::{
     VectorDef, Vectors, VersionVector, WriteId,
 };
 use meridian_replica::Event;
-use meridian_wire::client::{Body, Demand, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
+use meridian_wire::client::{Body, Demand, Freshness, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::divergence::Divergences;
@@ -27,7 +27,7 @@ const CLIENTS: usize = 24;
 const TRIES: u32 = 8;
 /// After the last fault, the region is expected to know that it is fresh.
 const SETTLED: Micros = 3 * SECOND;
-/// A demand that a settled region must meet: closed time, the way, and a busy disk.
+/// A demand that a settled region must meet: the interval of statements, the way, and a busy disk.
 const EASY_MS: u64 = 250;
 
 struct Client {
@@ -354,7 +354,7 @@ impl World {
                 self.counts.reads_answered += 1;
                 let served = self.regions.iter().position(|region| *region == reply.freshness.served_region);
                 let redirected = reply.freshness.outcome == Outcome::Redirected;
-                self.remember_read(client, &answer, served, reply.freshness.stale, redirected);
+                self.remember_read(client, &answer, served, redirected, &reply.freshness);
             }
             ReplyBody::Collections(_) | ReplyBody::Collection(_) => {}
         }
@@ -392,7 +392,15 @@ impl World {
         if again { self.ask_again(client, false) } else { self.done(client) }
     }
 
-    fn remember_read(&mut self, client: usize, answer: &Answer, served: Option<usize>, stale: bool, redirected: bool) {
+    fn remember_read(
+        &mut self,
+        client: usize,
+        answer: &Answer,
+        served: Option<usize>,
+        redirected: bool,
+        freshness: &Freshness,
+    ) {
+        let stale = freshness.stale;
         let Some(asking) = &self.clients.all[client].asking else { return };
         let Body::Read { query, .. } = &asking.request.body else { return };
         let demand = &asking.request.demand;
@@ -404,10 +412,13 @@ impl World {
         let about = format!(
             "read {query:?} by {client}, {demand:?}, stale {stale}, redirected {redirected}, served by {served:?}"
         );
-        let fresh_to = asking
-            .freshness
-            .filter(|_| !stale)
-            .map(|freshness| asking.invoked.saturating_sub(u64::try_from(freshness.as_micros()).unwrap_or(u64::MAX)));
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let demanded = asking.freshness.filter(|_| !stale).map(|demand| asking.invoked.saturating_sub(micros(demand)));
+        // What the answer says of its own staleness holds too, whether or not it was asked for.
+        let stated =
+            (freshness.staleness != Duration::MAX).then(|| self.now.saturating_sub(micros(freshness.staleness)));
+        self.counts.staleness_unknown += u64::from(stated.is_none());
+        let fresh_to = demanded.max(stated);
         let mut seen = seen(query, answer);
         let values: Vec<u64> = (seen.iter())
             .filter_map(|(_, seen)| if let Seen::Value(value) = seen { Some(*value) } else { None })
@@ -443,6 +454,9 @@ impl World {
         let settled = self.now >= self.faults.last + SETTLED && freshness >= EASY_MS * MILLI;
         if settled && self.links.iter().all(|link| !link.paused) && !self.links.is_empty() {
             return true;
+        }
+        if self.faults.clock_steps {
+            return false;
         }
         let bound = u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default();
         let moment = (asking.invoked + 2 * bound + 2 * MILLI).saturating_sub(freshness);

@@ -222,7 +222,10 @@ impl History {
                     }
                     if let Some(fresh_to) = read.fresh_to {
                         let upto = floors.acked.partition_point(|(acked, _)| *acked < fresh_to);
-                        ask(upto.checked_sub(1).map_or(0, |last| floors.acked[last].1), "as fresh as asked");
+                        ask(
+                            upto.checked_sub(1).map_or(0, |last| floors.acked[last].1),
+                            "as fresh as asked, or as it says",
+                        );
                     }
                     if read.session {
                         ask(floors.sessions.get(&read.client).copied().unwrap_or_default(), "what its session knows");

@@ -1,7 +1,7 @@
 //! What the groups committed, read from their logs as they apply them: the truth that all answers are held against.
 //!
 //! It knows what an entry means only as far as a reader of the log must: which changes of which points a write carries, and
-//! which stamps it promises. Sequences, version vectors and states are the machine's; here they are counted again.
+//! that their stamps grow. Sequences, version vectors and states are the machine's; here they are counted again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,8 @@ struct Log {
     counted: u64,
     proposed: BTreeMap<(u64, u64), Micros>,
     writes: BTreeSet<(WriteId, u32)>,
-    closed: Hlc,
+    /// The largest stamp.
+    newest: Hlc,
     /// Sequences given.
     seq: u64,
     /// When the change of each sequence was proposed: place 0 is sequence 1.
@@ -102,14 +103,15 @@ impl Ledger {
         };
         let Some(log) = self.logs.get_mut(&group) else { return };
         match entry {
-            Entry::Close { ts } => log.closed = log.closed.max(ts),
             Entry::Write(write) => {
                 let known = !log.writes.insert((write.id, write.part));
                 if !known {
-                    if !write.ops.is_empty() && write.hlc <= log.closed {
-                        let fault =
-                            format!("{group:?}: a write stamped {} came after {} was closed", write.hlc, log.closed);
-                        self.faults.push(fault);
+                    if !write.ops.is_empty() {
+                        if write.hlc <= log.newest {
+                            let fault = format!("{group:?}: a write stamped {} came after {}", write.hlc, log.newest);
+                            self.faults.push(fault);
+                        }
+                        log.newest = Hlc(write.hlc.0 + write.ops.len() as u64 - 1);
                     }
                     log.seq += write.ops.len() as u64;
                     log.proposals.extend(write.ops.iter().map(|_| proposed));
@@ -131,7 +133,6 @@ impl Ledger {
                         }
                     }
                 }
-                log.closed = log.closed.max(write.closed);
             }
             _ => {}
         }

@@ -42,6 +42,9 @@ pub struct Counts {
     pub stale: u64,
     pub failed: u64,
     pub disks_filled: u64,
+    pub clock_steps: u64,
+    pub clock_hand_overs: u64,
+    pub staleness_unknown: u64,
     pub could_be_unmarked: u64,
     pub were_unmarked: u64,
     pub simulated_ms: u64,
@@ -86,6 +89,9 @@ macro_rules! all {
         f("answers stale", $self.stale);
         f("answers failed", $self.failed);
         f("disks filled", $self.disks_filled);
+        f("clock steps", $self.clock_steps);
+        f("clock hand-overs", $self.clock_hand_overs);
+        f("staleness unknown", $self.staleness_unknown);
         f("could be unmarked", $self.could_be_unmarked);
         f("were unmarked", $self.were_unmarked);
         f("simulated ms", $self.simulated_ms);
@@ -140,6 +146,9 @@ impl Counts {
         sum(&mut self.stale, other.stale);
         sum(&mut self.failed, other.failed);
         sum(&mut self.disks_filled, other.disks_filled);
+        sum(&mut self.clock_steps, other.clock_steps);
+        sum(&mut self.clock_hand_overs, other.clock_hand_overs);
+        sum(&mut self.staleness_unknown, other.staleness_unknown);
         sum(&mut self.could_be_unmarked, other.could_be_unmarked);
         sum(&mut self.were_unmarked, other.were_unmarked);
         sum(&mut self.simulated_ms, other.simulated_ms);

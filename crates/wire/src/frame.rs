@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use meridian_model::{
-    Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, Delta, Hlc, Payload, PointId, Position, Query,
-    RegionName, ReplicaId, Seq, ShardNumber, TableVersion, Term, Traceparent, Vectors, VersionVector, WriteId,
+    Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, Delta, Hlc, OriginShard, Payload, PointId,
+    Position, Query, RegionName, ReplicaId, Seq, ShardNumber, Statement, TableVersion, Term, Traceparent, Vectors,
+    VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,8 @@ pub enum PeerMessage {
     Call(u64, Call),
     /// An answer; a tail answers more than once.
     Answer(u64, CallAnswer),
+    /// From the leader of a shard to its replicas: the newest statements that count there.
+    Complete(Vec<(OriginShard, Statement)>),
 }
 
 /// What a leader tells every replica of the region.
@@ -114,6 +117,8 @@ pub enum Call {
         /// The sender's.
         hash: [u8; 32],
     },
+    /// What does the wall clock of your machine say?
+    Clock,
 }
 
 /// The answer to a [`Call`].
@@ -129,6 +134,8 @@ pub enum CallAnswer {
     Snapshot(Option<Vec<u8>>),
     /// To `Compare`: where, and what it was; `None` when it is not known, or not any more.
     Compared(meridian_model::LogIndex, Option<[u8; 32]>),
+    /// To `Clock`: since the Unix epoch, as read and not as used.
+    Clock(Duration),
 }
 
 /// A question to a shard.
@@ -196,8 +203,8 @@ pub enum ShardCall {
 pub struct ReadDemand {
     /// Every write that the region acknowledged before the call arrived.
     pub index: bool,
-    /// Every write of any origin stamped up to this.
-    pub safe: Option<Hlc>,
+    /// Every write that was acknowledged anywhere longer ago than this when the call arrived.
+    pub max_age: Option<Duration>,
     /// These positions.
     pub covers: VersionVector,
     /// How long to wait until it does. A read without demands never waits.
@@ -259,8 +266,10 @@ pub struct ReadPart {
     pub kept: bool,
     /// Whether it took waiting.
     pub waited: bool,
-    /// Every write of any origin stamped up to this is reflected; `None` when an origin was never heard of.
-    pub safe: Option<Hlc>,
+    /// Upper bound of the age of what it may miss, when it was answered; [`Duration::MAX`] when unknown.
+    pub age: Duration,
+    /// Time from the arrival of the call to its answer.
+    pub took: Duration,
     /// What is reflected.
     pub covers: VersionVector,
 }
@@ -353,10 +362,10 @@ pub enum TailAnswer {
     Records {
         /// Deltas from the one after the last sent.
         deltas: Vec<Delta>,
-        /// The newest position, and the closed time that holds with it.
+        /// The newest position.
         at: Position,
-        /// Every later change has a larger stamp.
-        closed: Hlc,
+        /// What the leader states, of a position up to `at`; absent when there is nothing new.
+        complete: Option<Statement>,
         /// How many shards the origin region has.
         origin_shards: u16,
     },
@@ -373,8 +382,6 @@ pub enum TailAnswer {
 pub struct SeedPage {
     /// The position that the whole seed brings the caller to.
     pub at: Position,
-    /// The closed time at that position.
-    pub closed: Hlc,
     /// The position at which this page was read, not behind `at`.
     pub read_at: Position,
     /// The largest uid that the origin had given by then.

@@ -1,12 +1,12 @@
 //! What the node tells of itself: metrics, probes, and the native API. Looked at now and then, so that no reader ever waits
 //! for the machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use meridian_model::{Hlc, OriginShard, RegionName, WallMillis};
-use meridian_replica::{Counters, LinkStatus, Replica};
+use meridian_model::{OriginShard, RegionName};
+use meridian_replica::{Counters, LinkStatus, Now, Replica};
 use meridian_wire::topology::{ReplicaStatus, Role};
 use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +18,7 @@ use crate::http::Reporter;
 use crate::kafka;
 use crate::metrics::{Metrics, OriginLabels, PoisonLabels};
 
-/// A source that closes time every 50 ms counts as not heard after this.
+/// A source that says every 250 ms where its log stands counts as not heard after this.
 const SILENT: Duration = Duration::from_secs(2);
 
 /// An engine thread that has not come round for this long does not live. Far above any step that it takes: a restart costs more
@@ -31,26 +31,19 @@ pub(super) struct Observed {
     status: ReplicaStatus,
     counters: Counters,
     vv: Vec<(OriginShard, meridian_model::Position)>,
-    safe: BTreeMap<OriginShard, Hlc>,
+    /// Of every origin that is known, and of every one that is followed.
+    staleness: BTreeMap<OriginShard, Duration>,
     primary: RegionName,
     digest: String,
     chased: Vec<LinkStatus>,
     pending_index: usize,
     clock_bound: Duration,
+    clock_fault: Option<String>,
 }
 
 impl Observed {
     pub(super) fn region(&self) -> RegionName {
         self.status.identity.genesis.region.clone()
-    }
-
-    /// The origins whose staleness is told: every one that is known, and every one that is followed.
-    fn origins(&self) -> BTreeSet<&OriginShard> {
-        self.safe.keys().chain(self.chased.iter().map(|link| &link.origin)).collect()
-    }
-
-    fn staleness(&self, origin: &OriginShard, now: Hlc) -> Duration {
-        meridian_model::staleness(&self.safe, std::slice::from_ref(origin), now, self.clock_bound)
     }
 
     pub(super) fn status(&self) -> &ReplicaStatus {
@@ -66,6 +59,15 @@ impl Observed {
         }
     }
 
+    /// A wrong clock stops nothing by itself, so it has to be told.
+    pub(super) fn tell_of_clock(&self, before: &Self) {
+        match (&before.clock_fault, &self.clock_fault) {
+            (None, Some(fault)) => tracing::error!(%fault, "wrong clock"),
+            (Some(_), None) => tracing::info!("clock agrees with the group again"),
+            _ => {}
+        }
+    }
+
     /// Brings the gauges up to date, and the counters by what came since.
     pub(super) fn count(&self, metrics: &Metrics, kafka: &kafka::Status) {
         let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -74,11 +76,10 @@ impl Observed {
         metrics.raft_applied_index.set(int(self.status.applied.0));
         metrics.raft_leader.set(i64::from(self.status.role == Role::Leader));
         metrics.apply_queue.set(int(self.status.commit.0.saturating_sub(self.status.applied.0)));
-        let now = Hlc::at(wall());
-        for origin in self.origins() {
-            let labels = OriginLabels::from(origin);
-            metrics.replication_lag.get_or_create(&labels).set(seconds(self.staleness(origin, now)));
+        for (origin, staleness) in &self.staleness {
+            metrics.replication_lag.get_or_create(&OriginLabels::from(origin)).set(seconds(*staleness));
         }
+        metrics.clock_wrong.set(i64::from(self.clock_fault.is_some()));
         metrics.link_connected.clear();
         metrics.link_poison.clear();
         let counter = |counter: &Counter, total: u64| {
@@ -104,16 +105,20 @@ impl Observed {
 pub(super) fn observe(replica: &Replica) -> Observed {
     let status = replica.status();
     let state = replica.state();
+    let chased = replica.chased();
+    let known = state.vv().iter().map(|(origin, _)| origin).chain(chased.iter().map(|link| &link.origin));
+    let staleness = known.map(|origin| (origin.clone(), replica.staleness_of(origin))).collect();
     Observed {
         status,
         counters: replica.counters().clone(),
         vv: state.vv().iter().map(|(origin, position)| (origin.clone(), position)).collect(),
-        safe: state.safe().clone(),
+        staleness,
         primary: state.primary().1.clone(),
         digest: state.digest().to_string(),
-        chased: replica.chased(),
+        chased,
         pending_index: state.pending_index(),
         clock_bound: replica.clock_bound(),
+        clock_fault: replica.clock_fault(),
     }
 }
 
@@ -122,10 +127,13 @@ fn seconds(staleness: Duration) -> f64 {
     if staleness == Duration::MAX { f64::INFINITY } else { staleness.as_secs_f64() }
 }
 
-/// The wall clock of this machine.
-pub(super) fn wall() -> WallMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// The two clocks of this machine.
+pub(super) fn clocks() -> Now {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (secs, nanos) =
+        (u64::try_from(boot.tv_sec).unwrap_or_default(), u32::try_from(boot.tv_nsec).unwrap_or_default());
+    Now { mono: Duration::new(secs, nanos), wall }
 }
 
 /// Why an origin shard is not followed just now, if so.
@@ -184,17 +192,14 @@ impl Reporter for NodeReporter {
 
     fn consistency(&self) -> Value {
         let Some(seen) = self.observed() else { return json!({"state": "blank"}) };
-        let now = Hlc::at(wall());
         let origins: Vec<Value> = (seen.vv.iter())
             .map(|(origin, position)| {
-                let safe = seen.safe.get(origin);
-                let staleness = Some(seen.staleness(origin, now)).filter(|age| *age != Duration::MAX);
+                let staleness = seen.staleness.get(origin).filter(|age| **age != Duration::MAX);
                 json!({
                     "region": origin.region.as_str(),
                     "shard": origin.shard.number(),
                     "epoch": position.epoch.0,
                     "seq": position.seq.0,
-                    "safe_ms": safe.map(|safe| safe.wall().0),
                     "staleness_ms": staleness.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
                 })
             })
@@ -203,6 +208,7 @@ impl Reporter for NodeReporter {
         json!({
             "region": seen.region().as_str(),
             "primary_region": seen.primary.as_str(),
+            "clock_fault": seen.clock_fault,
             "clock_bound_ms": u64::try_from(seen.clock_bound.as_millis()).unwrap_or(u64::MAX),
             "origins": origins,
             "digest": seen.digest,

@@ -14,7 +14,7 @@ mod writes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{Hlc, ShardNumber, VersionVector, WallMillis};
+use meridian_model::{ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::frame::{NodeId, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
@@ -47,7 +47,8 @@ pub(crate) struct Ask {
     asker: Asker,
     request: Request,
     arrived: Duration,
-    arrived_wall: WallMillis,
+    /// By the clock of ages.
+    arrived_age: Duration,
     deadline: Duration,
     plan: Plan,
     fan: BTreeMap<ShardNumber, Leg>,
@@ -82,6 +83,8 @@ struct Leg {
     number: u64,
     sent_to: Option<NodeId>,
     attempt: usize,
+    /// By the clock of ages.
+    sent_at: Duration,
     again_at: Duration,
     answer: Option<ShardAnswer>,
     /// Why the last attempt was in vain.
@@ -108,9 +111,9 @@ impl Replica {
         }
         let number = self.number();
         let deadline = self.now.mono + request.timeout.min(LONGEST);
-        let (arrived, arrived_wall) = (self.now.mono, self.now.wall);
+        let (arrived, arrived_age) = (self.now.mono, self.now.age);
         let plan = Plan::Write;
-        let ask = Ask { asker, request, arrived, arrived_wall, deadline, plan, fan: BTreeMap::new() };
+        let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan: BTreeMap::new() };
         self.gateway.asks.insert(number, ask);
         self.begin(number);
     }
@@ -138,6 +141,7 @@ impl Replica {
                 number: 0,
                 sent_to: None,
                 attempt: 0,
+                sent_at: self.now.age,
                 again_at: self.now.mono,
                 answer: None,
                 fault: "no replica of the shard is known".into(),
@@ -158,13 +162,14 @@ impl Replica {
         let me = self.me();
         let leader = self.nodes.leader(shard);
         let replicas = self.nodes.of_shard(shard);
-        let now = self.now.mono;
+        let (now, sent_at) = (self.now.mono, self.now.age);
         let Some(leg) = self.gateway.asks.get_mut(&number).and_then(|ask| ask.fan.get_mut(&shard)) else { return };
         let to = choose(me, shard, leg, leader, &replicas);
         self.gateway.calls.remove(&leg.number);
         leg.number = call;
         leg.attempt += 1;
         leg.sent_to = to;
+        leg.sent_at = sent_at;
         leg.again_at = now + if to.is_some() { PATIENCE } else { RETRY_AFTER };
         let body = leg.call.clone();
         match to {
@@ -221,8 +226,16 @@ impl Replica {
 
     /// Every call of the fan has its answer.
     fn fan_answered(&mut self, number: u64) {
+        let now = self.now.age;
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        let fan = std::mem::take(&mut ask.fan);
+        let mut fan = std::mem::take(&mut ask.fan);
+        for leg in fan.values_mut() {
+            if let Some(ShardAnswer::Part(part)) = &mut leg.answer {
+                // It has grown older on its way, and while other shards were waited for.
+                let since = now.saturating_sub(leg.sent_at).saturating_sub(part.took);
+                part.age = part.age.saturating_add(since);
+            }
+        }
         let answers: Vec<(ShardNumber, ShardAnswer)> =
             fan.into_iter().filter_map(|(shard, leg)| leg.answer.map(|answer| (shard, answer))).collect();
         match std::mem::replace(&mut ask.plan, Plan::Write) {
@@ -351,11 +364,6 @@ impl Replica {
             outcome: Outcome::Fresh,
         }
     }
-
-    /// How old, at most, what is known up to `safe` is now.
-    fn age_of(&self, safe: Option<Hlc>) -> Duration {
-        meridian_model::age(safe, Hlc::at(self.now.wall), self.settings.clock_bound)
-    }
 }
 
 /// Whom to send a call to: the leader where only it can answer, else this replica, else whoever has not been tried.
@@ -374,11 +382,4 @@ fn choose(me: NodeId, shard: ShardNumber, leg: &Leg, leader: Option<NodeId>, rep
     }
     let turn = leg.attempt + usize::try_from(me.replica.0 % 1024).unwrap_or_default();
     (!all.is_empty()).then(|| all[turn % all.len()])
-}
-
-/// A read that wants every origin complete up to `required` before the request arrived.
-fn wanted_time(arrived: WallMillis, required: Duration, clock_bound: Duration) -> Hlc {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    // Rounded towards the stricter side: stamps of the last millisecond asked for count.
-    Hlc::end_of(WallMillis(arrived.0.saturating_sub(millis(required)).saturating_add(millis(clock_bound))))
 }

@@ -60,6 +60,8 @@ pub(super) struct RegionLeg {
     begun: Duration,
     /// When it was sent last; none while it is to be sent, because it never was or its connection is gone.
     sent: Option<Duration>,
+    /// When that was, by the clock of ages.
+    sent_age: Duration,
     /// What the shards of this region said before, to fall back to.
     before: Option<reads::ReadPlan>,
 }
@@ -132,7 +134,7 @@ impl Replica {
         if matches!(ask.asker, Asker::Region(..)) {
             return self.finish(number, Err(refusal));
         }
-        ask.plan = Plan::Region(RegionLeg { call: None, begun, sent: None, before });
+        ask.plan = Plan::Region(RegionLeg { call: None, begun, sent: None, sent_age: Duration::ZERO, before });
         self.advance_region_leg(number);
     }
 
@@ -158,12 +160,12 @@ impl Replica {
 
     fn send_to_region(&mut self, number: u64, region: RegionName) {
         let call = self.number();
-        let now = self.now.mono;
+        let (now, sent_age) = (self.now.mono, self.now.age);
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
         let mut request = ask.request.clone();
         request.timeout = ask.deadline.saturating_sub(now);
         let Plan::Region(leg) = &mut ask.plan else { return };
-        leg.sent = Some(now);
+        (leg.sent, leg.sent_age) = (Some(now), sent_age);
         if let Some(before) = leg.call.replace(call) {
             self.gateway.regions.remove(&before);
         }
@@ -203,6 +205,7 @@ impl Replica {
 
     pub(crate) fn region_reply(&mut self, call: u64, mut reply: Reply) {
         let Some(number) = self.gateway.regions.remove(&call) else { return };
+        let now = self.now.age;
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
         let Plan::Region(leg) = &mut ask.plan else { return };
         let reads = !ask.request.body.changes();
@@ -213,6 +216,9 @@ impl Replica {
         }
         if reads && reply.body.is_ok() {
             reply.freshness.outcome = Outcome::Redirected;
+            // It has grown older on its way.
+            let way = now.saturating_sub(leg.sent_age);
+            reply.freshness.staleness = reply.freshness.staleness.saturating_add(way);
         }
         if reads || reply.body.is_err() {
             return self.finish_with(number, reply);

@@ -7,7 +7,7 @@ fn record(op: Op) -> Record {
     let committed_at = Hlc(1_700_000_000_123 << 16 | 7);
     let trace = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap());
     let delta = Delta { origin: origin.clone(), epoch: Epoch(1), seq: Seq(42), committed_at, op, trace };
-    Record { origin, origin_shards: 2, closed: Hlc(committed_at.0 + 1), body: Body::Delta(delta) }
+    Record { origin, origin_shards: 2, body: Body::Delta(delta) }
 }
 
 fn upsert(vectors: Vectors, payload: &str) -> Op {
@@ -20,7 +20,7 @@ fn decode(encoded: &Encoded) -> Result<Record, RecordError> {
 }
 
 #[test]
-fn schema_one_stays_as_it_is() {
+fn schema_two_stays_as_it_is() {
     let vectors = [(String::new(), vec![0.1, -2.0]), ("title".into(), vec![1e-8])].into();
     let encoded = record(upsert(vectors, r#"{"a":1,"b":"x"}"#)).encode();
     assert_eq!(
@@ -32,8 +32,8 @@ fn schema_one_stays_as_it_is() {
         encoded.headers.iter().map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value))).collect();
     assert_eq!(
         headers.join(" "),
-        "kind=delta schema=1 origin=us-east shard=2 shards=2 epoch=1 seq=42 hlc=111411200008060935 \
-         closed=111411200008060936 traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        "kind=delta schema=2 origin=us-east shard=2 shards=2 epoch=1 seq=42 hlc=111411200008060935 \
+         traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     );
 }
 
@@ -47,15 +47,16 @@ fn every_kind_comes_back() {
     let uid = CollectionUid(1 << 60);
     let mut inline = def.clone();
     inline.vectors.values_mut().for_each(|vector| vector.hnsw.inline_storage = true);
-    let close =
-        Record { body: Body::Close(Position { epoch: Epoch(1), seq: Seq(3) }), ..record(Op::DropCollection { uid }) };
+    let through = Position { epoch: Epoch(1), seq: Seq(3) };
+    let statement = Statement { through, term: Term(4), wall: WallMillis(1_700_000_000_123) };
+    let complete = Record { body: Body::Complete(statement), ..record(Op::DropCollection { uid }) };
     let all = [
         record(upsert(Vectors::new(), "")),
         record(Op::Delete { collection: uid, point: PointId::Uuid(77) }),
         record(Op::CreateCollection { uid, def }),
         record(Op::CreateCollection { uid, def: inline }),
         record(Op::DropCollection { uid }),
-        close,
+        complete,
     ];
     for record in all {
         assert_eq!(decode(&record.encode()).as_ref(), Ok(&record));
@@ -71,9 +72,9 @@ fn poison_is_named() {
         assert_eq!(decode(&bad).unwrap_err().to_string(), expected);
     };
     check(&|bad| bad.headers.retain(|(name, _)| *name != "seq"), "header seq is missing");
-    check(&|bad| bad.headers[1].1 = b"2".to_vec(), "schema 2 is not known to this version; schema 1 is");
+    check(&|bad| bad.headers[1].1 = b"1".to_vec(), "schema 1 is not known to this version; schema 2 is");
     check(&|bad| bad.headers[3].1 = b"0".to_vec(), "header shard: \"0\" is not a shard number");
-    check(&|bad| bad.headers[0].1 = b"x".to_vec(), "header kind: \"x\" is not delta, close or collection");
+    check(&|bad| bad.headers[0].1 = b"x".to_vec(), "header kind: \"x\" is not delta, complete or collection");
     check(
         &|bad| bad.value = br#"{"id":"x","op":"delete","ts":1,"collection":"1"}"#.to_vec(),
         "value: id \"x\" is no UUID",
@@ -94,7 +95,7 @@ proptest! {
     #[test]
     fn any_value_is_read_or_refused(value in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..3) {
         let mut encoded = record(upsert(Vectors::new(), "")).encode();
-        encoded.headers[0].1 = ["delta", "close", "collection"][kind].into();
+        encoded.headers[0].1 = ["delta", "complete", "collection"][kind].into();
         encoded.value = value;
         let _ = decode(&encoded);
     }
