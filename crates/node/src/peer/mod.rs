@@ -11,12 +11,12 @@
 
 mod accept;
 mod dial;
-mod gate;
 mod hub;
-mod resolve;
+
+use std::time::Duration;
 
 pub use accept::{Inbound, serve};
 pub use hub::{Hub, Incoming};
 
-#[cfg(test)]
-mod tests;
+/// From the first byte to the end of the greeting.
+const GREETING: Duration = Duration::from_secs(5);
