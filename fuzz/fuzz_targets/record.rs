@@ -5,18 +5,19 @@ use libfuzzer_sys::fuzz_target;
 use meridian_wire::record::Record;
 
 /// What each header holds where the input does not say otherwise.
-const SOUND: [(&str, &str); 9] = [
+const SOUND: [(&str, &str); 10] = [
     ("kind", "delta"),
-    ("schema", "1"),
+    ("schema", "2"),
     ("origin", "us-east"),
     ("shard", "1"),
     ("shards", "2"),
     ("epoch", "1"),
     ("seq", "7"),
     ("hlc", "70"),
-    ("closed", "71"),
+    ("term", "3"),
+    ("wall", "71"),
 ];
-const KINDS: [&str; 3] = ["delta", "close", "collection"];
+const KINDS: [&str; 3] = ["delta", "complete", "collection"];
 
 fuzz_target!(|input: (u8, Option<(u8, Vec<u8>)>, Option<Vec<u8>>, Vec<u8>)| {
     let (kind, broken, trace, value) = input;

@@ -74,10 +74,10 @@ def arrives(east, west, first):
     until(lambda: digest(east) == digest([west]), WITHIN_S, lambda: f"equal digests: {links(west)}")
 
 
-def forged(seq, kind="close", shard=1, closed=1, value="{}"):
+def forged(seq, kind="complete", shard=1, wall=1, value="{}"):
     """A record with headers like ours."""
     headers = {"kind": kind, "schema": 2, "origin": "us-east", "shard": shard, "shards": 2, "epoch": 1}
-    headers |= {"seq": seq, "hlc": closed, "closed": closed}
+    headers |= {"seq": seq, "hlc": 1, "term": 1, "wall": wall}
     return ",".join(f"{name}={text}" for name, text in headers.items()) + "\t" + value
 
 

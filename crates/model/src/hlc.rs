@@ -20,11 +20,16 @@ impl Hlc {
     const COUNTER_BITS: u32 = 16;
     /// Before every stamp.
     pub const ZERO: Self = Self(0);
+    /// No wall clock gives a larger stamp (the year 6429): behind it there is room to count on, for
+    /// order goes on from the largest stamp seen, however far ahead of any clock it is.
+    pub const LIMIT: Self = Self(1 << 63);
+    /// The largest stamp that is taken from another region: its clocks end at [`Hlc::LIMIT`], and nobody counts on this far.
+    pub const REMOTE_MAX: Self = Self(3 << 62);
 
-    /// The first stamp of that millisecond.
+    /// The first stamp of that millisecond, at most [`Hlc::LIMIT`].
     #[must_use]
     pub fn at(wall: WallMillis) -> Self {
-        Self(wall.0 << Self::COUNTER_BITS)
+        Self(wall.0.min(Self::LIMIT.0 >> Self::COUNTER_BITS) << Self::COUNTER_BITS)
     }
 
     /// The last stamp of that millisecond.
@@ -39,7 +44,7 @@ impl Hlc {
         WallMillis(self.0 >> Self::COUNTER_BITS)
     }
 
-    /// The next stamp to give: the wall clock, or one more than `self` where the clock is behind it.
+    /// The next stamp to give: the wall clock, or one more than `self` where the clock is behind it. It waits for no clock.
     #[must_use]
     pub fn tick(self, wall: WallMillis) -> Self {
         Self::at(wall).max(Self(self.0 + 1))
@@ -62,6 +67,13 @@ impl fmt::Display for Hlc {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_clock_at_the_end_of_time_leaves_room_to_count_on() {
+        let last = Hlc::at(WallMillis(u64::MAX));
+        assert_eq!((last, last.tick(WallMillis(u64::MAX))), (Hlc::LIMIT, Hlc(Hlc::LIMIT.0 + 1)));
+        assert_eq!(Hlc::at(WallMillis(1)).tick(WallMillis(0)), Hlc((1 << 16) + 1));
+    }
 
     proptest! {
         #[test]

@@ -7,15 +7,15 @@
 //!   PointId ──bucket_of──► Bucket ──BucketTable──► ShardNumber
 //!   Hlc ─┐
 //!   Seq ─┼─► Delta ──applied──► VersionVector
-//!   closed ─► staleness(now) ──RequiredFreshness──► Verdict
+//!   Statement ──heard──► Completeness::staleness ──RequiredFreshness──► Verdict
 //! ```
 //!
-//! Start reading at [`Delta`], then [`VersionVector`], then [`staleness`].
+//! Start reading at [`Delta`], then [`VersionVector`], then [`Completeness`].
 
 mod address;
 mod bucket;
 mod collection;
-mod conditional;
+mod completeness;
 mod delta;
 mod filter;
 mod freshness;
@@ -25,17 +25,16 @@ mod link;
 mod path;
 mod point;
 mod query;
-mod stamp;
 mod trace;
 mod version_vector;
 
 pub use address::{AddressError, Addresses, TopicName};
 pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
 pub use collection::{CollectionDef, CollectionName, CollectionNameError, Distance, HnswParams, VectorDef, VectorName};
-pub use conditional::{ConditionalChange, PointChange};
+pub use completeness::{Completeness, Moment, Statement};
 pub use delta::{Delta, Op, Payload, Vectors};
 pub use filter::{Condition, Filter, Range, Scalar};
-pub use freshness::{Consistency, RequiredFreshness, Verdict, judge, staleness};
+pub use freshness::{Consistency, RequiredFreshness, Verdict, judge};
 pub use hlc::{Hlc, WallMillis};
 pub use ids::{
     ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,
@@ -45,6 +44,5 @@ pub use link::{Link, Topic, Transport};
 pub use path::{MAX_PATH_BYTES, PathError, PathStep, PayloadPath};
 pub use point::{PointId, PointIdError};
 pub use query::{Answer, Fields, Found, Names, Query, Record, Search, Select};
-pub use stamp::Stamp;
 pub use trace::{Traceparent, TraceparentError};
 pub use version_vector::{Position, VersionVector};

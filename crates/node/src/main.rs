@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -101,9 +100,8 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
             Some(Arc::new(ApiKeys::parse(&text)?))
         }
     };
-    let clock_bound = Duration::from_millis(config.freshness.clock_bound_ms);
     let reporter: Arc<dyn http::Reporter> =
-        Arc::new(NodeReporter { handle: supervisor.handle(), kafka: Plan::of(&config), clock_bound });
+        Arc::new(NodeReporter { handle: supervisor.handle(), kafka: Plan::of(&config) });
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
     let settings = Config { region: config.region.clone(), limits: config.limits.clone(), shape, keys, commit };

@@ -101,7 +101,7 @@ pub struct Metrics {
     registry: Registry,
     /// Time of a search inside a shard.
     pub search_latency: Family<SearchLabels, Histogram, fn() -> Histogram>,
-    /// `now - safe_ts` of each followed delta log; silence counts.
+    /// Staleness of each followed delta log; `+Inf` while unknown.
     pub replication_lag: Family<OriginLabels, Seconds>,
     /// Commit in the origin to applied here.
     pub replication_delay: Family<OriginLabels, Histogram, fn() -> Histogram>,
@@ -128,8 +128,10 @@ pub struct Metrics {
     pub raft_applied_index: Gauge,
     /// 1 on the leader.
     pub raft_leader: Gauge,
-    /// Elections this replica started.
+    /// Elections that this replica won.
     pub raft_elections: Counter,
+    /// 1 while the clock stepped, or provably differs from the group's.
+    pub clock_wrong: Gauge,
     /// Deltas applied, of each origin.
     pub link_applied: Family<OriginLabels, Counter>,
     /// Deltas dropped because they were applied already.
@@ -187,6 +189,7 @@ impl Metrics {
             raft_applied_index: Gauge::default(),
             raft_leader: Gauge::default(),
             raft_elections: Counter::default(),
+            clock_wrong: Gauge::default(),
             link_applied: Family::default(),
             link_duplicates: Counter::default(),
             link_gaps: Counter::default(),
@@ -215,7 +218,7 @@ impl Metrics {
         );
         to.register_with_unit(
             "replication_lag",
-            "Age of the newest moment up to which an origin is complete",
+            "Upper bound of the age of what is missing of an origin; +Inf while unknown",
             s(),
             self.replication_lag.clone(),
         );
@@ -238,7 +241,12 @@ impl Metrics {
         to.register("meridian_raft_commit_index", "Last committed entry", self.raft_commit_index.clone());
         to.register("meridian_raft_applied_index", "Last applied entry", self.raft_applied_index.clone());
         to.register("meridian_raft_leader", "1 on the leader", self.raft_leader.clone());
-        to.register("meridian_raft_elections", "Elections started", self.raft_elections.clone());
+        to.register("meridian_raft_elections", "Elections won by this replica", self.raft_elections.clone());
+        to.register(
+            "meridian_clock_wrong",
+            "1 while the wall clock stepped or provably differs from the group's",
+            self.clock_wrong.clone(),
+        );
         to.register("meridian_link_applied", "Deltas applied", self.link_applied.clone());
         to.register("meridian_link_duplicates", "Deltas dropped, applied already", self.link_duplicates.clone());
         to.register("meridian_link_gaps", "Gaps found and read again", self.link_gaps.clone());

@@ -23,7 +23,7 @@ use crate::{kinds, report, scrape};
 
 /// Between turns.
 const PACE: Duration = Duration::from_secs(5);
-/// Lag from which a source counts as not heard: many closed times and a re-connect are missing.
+/// Lag from which a source counts as not heard: many statements of completeness and a re-connect are missing.
 const SILENCE_SECONDS: f64 = 10.0;
 /// Lag up to which a link counts as within its bound: well above what a busy link shows, so that the condition does not flap.
 const BOUND_SECONDS: f64 = 1.0;

@@ -10,7 +10,8 @@ use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{Connection, ConnectionError, PeerTls};
+use crate::timing::watch;
+use crate::{Connection, ConnectionError, PeerTls, Timing};
 
 /// From the first byte to the end of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -23,8 +24,14 @@ pub async fn open(
     connector: &TlsConnector,
     address: &str,
 ) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
+    open_at(connector, address, host_of(address)).await
+}
+
+/// The host of `host:port`, as a certificate names it.
+#[must_use]
+pub fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    open_at(connector, address, host.trim_matches(['[', ']'])).await
+    host.trim_matches(['[', ']'])
 }
 
 /// Opens a connection to `address`, whose certificate must name `host`.
@@ -36,15 +43,37 @@ pub async fn open_at(
     address: impl ToSocketAddrs,
     host: &str,
 ) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name")))?;
     let connect = async {
         let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        connector.connect(name, tcp).await
+        watch(&tcp, &Timing::CALL)?;
+        secure(connector, tcp, host).await
     };
-    let stream = tokio::time::timeout(HANDSHAKE, connect).await.map_err(|_| ConnectionError::TimedOut)??;
-    Ok(Connection::new(stream))
+    tokio::time::timeout(HANDSHAKE, connect).await.map_err(|_| ConnectionError::TimedOut)?
+}
+
+/// Connects to one address, within the time that this kind of connection has for it.
+///
+/// # Errors
+/// When it cannot be reached in time.
+pub async fn connect(address: SocketAddr, timing: &Timing) -> Result<TcpStream, ConnectionError> {
+    let connecting = TcpStream::connect(address);
+    let tcp = tokio::time::timeout(timing.connect, connecting).await.map_err(|_| ConnectionError::TimedOut)??;
+    watch(&tcp, timing)?;
+    Ok(tcp)
+}
+
+/// TLS over a TCP connection to a party whose certificate must name `host`. The caller sets the deadline.
+///
+/// # Errors
+/// When TLS refuses it.
+pub async fn secure(
+    connector: &TlsConnector,
+    tcp: TcpStream,
+    host: &str,
+) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name")))?;
+    Ok(Connection::new(connector.connect(name, tcp).await?))
 }
 
 /// Says who is calling, and hears who answers.

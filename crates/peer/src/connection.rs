@@ -1,13 +1,21 @@
 //! One connection: frames in, frames out, through a bounded queue.
 
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use meridian_wire::frame::{FRAME_BYTES, Frame, FrameError};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use crate::Timing;
 
 /// Frames that wait to be written to one party; more are dropped.
 const QUEUE: usize = 4096;
@@ -33,6 +41,9 @@ pub enum ConnectionError {
     /// Nothing came in time.
     #[error("no answer in time")]
     TimedOut,
+    /// No byte came for this long, heartbeats included.
+    #[error("nothing heard for {0:?}")]
+    Silent(Duration),
 }
 
 /// The sending half of a connection: never blocks.
@@ -48,19 +59,19 @@ impl Sender {
 
 /// One connection.
 pub struct Connection<S> {
-    framed: Framed<S, LengthDelimitedCodec>,
+    framed: Framed<Heard<S>, LengthDelimitedCodec>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Frames over `stream`, each behind its length in 4 bytes, big-endian.
     pub fn new(stream: S) -> Self {
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES).new_codec();
-        Self { framed: Framed::new(stream, codec) }
+        Self { framed: Framed::new(Heard { stream, last: LastHeard::new() }, codec) }
     }
 
     /// The stream below.
     pub fn stream(&self) -> &S {
-        self.framed.get_ref()
+        &self.framed.get_ref().stream
     }
 
     /// Writes one frame.
@@ -80,21 +91,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(Frame::decode(&bytes)?)
     }
 
-    /// Carries frames both ways until either side ends; what comes in goes to `take`.
+    /// Carries frames both ways until either side ends or falls silent; what comes in, heartbeats included, goes to `take`.
     ///
     /// # Errors
     /// Why it ended.
-    pub async fn run(self, mut queue: mpsc::Receiver<Frame>, take: impl Fn(Frame)) -> Result<(), ConnectionError> {
+    pub async fn run(
+        self,
+        mut queue: mpsc::Receiver<Frame>,
+        timing: &Timing,
+        take: impl Fn(Frame),
+    ) -> Result<(), ConnectionError> {
+        let last = self.framed.get_ref().last.clone();
         let (mut out, mut incoming) = self.framed.split();
         let write = async {
-            while let Some(frame) = queue.recv().await {
+            loop {
+                let frame = match timeout(timing.heartbeat, queue.recv()).await {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return Err::<(), _>(ConnectionError::Closed),
+                    Err(_) => Frame::Heartbeat,
+                };
                 out.feed(Bytes::from(frame.encode())).await?;
                 while let Ok(frame) = queue.try_recv() {
                     out.feed(Bytes::from(frame.encode())).await?;
                 }
                 out.flush().await?;
             }
-            Err::<(), ConnectionError>(ConnectionError::Closed)
         };
         let read = async {
             while let Some(bytes) = incoming.next().await {
@@ -105,7 +126,71 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         tokio::select! {
             ended = write => ended,
             ended = read => ended,
+            silent = last.silent_for(timing.silence) => Err(silent),
         }
+    }
+}
+
+/// When the last byte came. Bytes count, not frames: a large frame takes longer on a slow line than a silence lasts.
+#[derive(Clone)]
+struct LastHeard {
+    base: Instant,
+    /// Milliseconds after `base`.
+    at: Arc<AtomicU64>,
+}
+
+impl LastHeard {
+    fn new() -> Self {
+        Self { base: Instant::now(), at: Arc::default() }
+    }
+
+    fn note(&self) {
+        let millis = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at.store(millis, Ordering::Relaxed);
+    }
+
+    /// Ends when nothing came for `silence`.
+    async fn silent_for(&self, silence: Duration) -> ConnectionError {
+        // What was heard before counts from here: the greeting had a deadline of its own.
+        self.note();
+        loop {
+            let quiet = self.base.elapsed().saturating_sub(Duration::from_millis(self.at.load(Ordering::Relaxed)));
+            if quiet >= silence {
+                return ConnectionError::Silent(silence);
+            }
+            sleep(silence - quiet).await;
+        }
+    }
+}
+
+/// A stream that notes when bytes come.
+struct Heard<S> {
+    stream: S,
+    last: LastHeard,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.last.note();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The transport of the peer port, for those who answer there and those who call.
 //!
-//! Owns: TLS in both directions, the proof of the group key between regions, frames over a connection, and one call of the
-//! operator. Deliberately does not know: what the frames say, who keeps which connection.
+//! Owns: TLS in both directions, the proof of the group key between regions, frames over a connection, when a connection is
+//! given up, and one call of the operator. Deliberately does not know: what the frames say, who keeps which connection.
 //!
 //! ```text
 //!   PeerTls ──open, greet──► Connection ──read, write, run──► Frame
@@ -13,11 +13,13 @@
 mod call;
 mod connection;
 mod group_key;
+mod timing;
 mod tls;
 
-pub use call::{call_topology, call_topology_at, greet, open, open_at};
+pub use call::{call_topology, call_topology_at, connect, greet, host_of, open, open_at, secure};
 pub use connection::{Connection, ConnectionError, Sender, queue};
 pub use group_key::{GroupKey, GroupKeyError, Side};
+pub use timing::{Timing, watch};
 pub use tls::{PeerTls, TlsError};
 
 #[cfg(test)]

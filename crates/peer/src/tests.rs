@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
-use crate::{Connection, ConnectionError, GroupKey, PeerTls, Side, call_topology, open};
+use crate::{Connection, ConnectionError, GroupKey, PeerTls, Side, Timing, call_topology, open, queue};
 
 /// A certificate authority, and the TLS of somebody it vouches for.
 struct Authority(Issuer<'static, KeyPair>, CertificateDer<'static>);
@@ -102,4 +102,62 @@ async fn a_proof_of_the_group_key_holds_on_its_own_connection_only() {
     assert!(!holds(0, Side::Acceptor), "a proof cannot be sent back");
     assert!(!holds(1, Side::Dialler), "a proof cannot be carried to another connection");
     drop(second);
+}
+
+/// Half a second of heartbeats, two of silence, on a clock that jumps when nothing is left to do.
+const FAST: Timing =
+    Timing { heartbeat: Duration::from_millis(500), silence: Duration::from_secs(2), ..Timing::REGION };
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_keep_a_connection_on_which_nothing_else_is_said() {
+    let (one, other) = tokio::io::duplex(1 << 16);
+    let (_from_one, frames_of_one) = queue();
+    let (_from_other, frames_of_other) = queue();
+    let heard = std::cell::Cell::new(0);
+    let listens = Connection::new(one).run(frames_of_one, &FAST, |frame| {
+        assert_eq!(frame, Frame::Heartbeat);
+        heard.set(heard.get() + 1);
+    });
+    let speaks = Connection::new(other).run(frames_of_other, &FAST, |_| {});
+    tokio::select! {
+        ended = listens => panic!("{ended:?}"),
+        ended = speaks => panic!("{ended:?}"),
+        () = tokio::time::sleep(Duration::from_secs(60)) => {}
+    }
+    assert!(heard.get() > 100, "{} heartbeats in a minute", heard.get());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_party_that_holds_the_connection_and_says_nothing_is_given_up() {
+    let (one, _other) = tokio::io::duplex(1 << 16);
+    let (_sender, frames) = queue();
+    let ended = Connection::new(one).run(frames, &FAST, |_| {}).await;
+    assert!(matches!(ended, Err(ConnectionError::Silent(silence)) if silence == FAST.silence), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_frame_on_a_slow_line_is_no_silence() {
+    use tokio::io::AsyncWriteExt;
+    let (one, mut other) = tokio::io::duplex(1 << 16);
+    let (_sender, frames) = queue();
+    let written = async {
+        let frame = Frame::Topology(7, TopologyCall::Status).encode();
+        other.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).await.unwrap();
+        for byte in frame {
+            // The frame takes several silences, and no gap is one.
+            tokio::time::sleep(FAST.silence * 9 / 10).await;
+            other.write_all(&[byte]).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
+    let taken = std::cell::Cell::new(0);
+    let listens = Connection::new(one).run(frames, &FAST, |frame| {
+        assert!(matches!(frame, Frame::Topology(7, TopologyCall::Status)));
+        taken.set(taken.get() + 1);
+    });
+    tokio::select! {
+        ended = listens => assert!(matches!(ended, Err(ConnectionError::Silent(_))), "{ended:?}"),
+        () = written => {}
+    }
+    assert_eq!(taken.get(), 1, "the frame came whole, and only then nothing more");
 }

@@ -122,6 +122,9 @@ impl Replica {
     }
 
     fn read_index_answered(&mut self, context: u64, index: LogIndex) {
+        if self.round_confirmed(context, index) {
+            return;
+        }
         match &mut self.consensus.probe {
             Some((probe, _, wanted)) if *probe == context => *wanted = Some(index),
             _ => self.read_index_confirmed(context, index),
@@ -218,6 +221,7 @@ impl Replica {
     pub(crate) fn stop_leading(&mut self) {
         self.out.push(Command::Leads(false));
         self.fail_waiting_writes();
+        self.fail_parked();
         self.stop_links();
         self.fail_topology_waiters();
     }
@@ -284,8 +288,10 @@ impl Replica {
                 self.lead(Term(entry.term));
             }
         }
+        self.statements_applied();
         self.serve_tails();
         self.recheck_reads();
+        self.recheck_parked();
     }
 
     fn apply_entry(&mut self, raw: &RaftEntry) {

@@ -9,6 +9,8 @@ use meridian_wire::client::Outcome;
 pub struct Counters {
     /// Elections won by this replica.
     pub elections_won: u64,
+    /// Times that this replica handed the leadership over because its clock was wrong.
+    pub clock_hand_overs: u64,
     /// Entries applied.
     pub entries_applied: u64,
     /// Local changes that got a sequence.

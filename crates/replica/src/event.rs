@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{
-    CollectionName, CollectionUid, Filter, Hlc, OriginShard, PointId, Query, Seq, TableVersion, Topic, Traceparent,
-    VersionVector, WallMillis,
-};
+use meridian_model::{CollectionName, Hlc, OriginShard, Query, Seq, Topic, Traceparent, VersionVector, WallMillis};
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
 use meridian_wire::client::{Reply, Request};
@@ -15,10 +12,18 @@ use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 /// The two clocks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Time since some fixed moment; never goes back.
+    /// Time since some fixed moment: nobody sets it, and it goes on while the machine is suspended (`CLOCK_BOOTTIME`).
     pub mono: Duration,
-    /// Wall clock, as wrong as the machine's.
-    pub wall: WallMillis,
+    /// Wall clock, since the Unix epoch; as wrong as the machine's.
+    pub wall: Duration,
+}
+
+impl Now {
+    /// The wall clock in whole milliseconds.
+    #[must_use]
+    pub fn wall_millis(&self) -> WallMillis {
+        WallMillis(u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// Another party.
@@ -48,8 +53,12 @@ pub enum Event {
     },
     /// A replica of this region is connected, or changed its address.
     Met(Hello),
+    /// Another region is connected.
+    Connected(Peer),
     /// A party is no longer connected. What was under way to it is lost.
     Lost(Peer),
+    /// Another region is there, and has nothing else to say.
+    Heard(Peer),
     /// From a replica of this region.
     Peer(NodeId, PeerMessage),
     /// From another region, or from a connection that it opened.
@@ -309,7 +318,7 @@ pub struct LinkStatus {
     pub in_flight: u64,
     /// What is done: `closed`, `streaming` from the origin, `reading` from a broker, `seeding`.
     pub phase: &'static str,
-    /// How long nothing was heard; `None` while nothing is read.
+    /// How long nothing was heard; `None` when nothing was since this replica leads.
     pub silent: Option<Duration>,
     /// The origin is read because the broker lacks something.
     pub detour: bool,
@@ -327,19 +336,6 @@ pub enum ReadWhat {
     List,
     /// One collection and its counts.
     Describe(CollectionName),
-    /// Points that match a filter, with their stamps.
-    Match {
-        /// Where.
-        collection: CollectionUid,
-        /// The table that the state must have.
-        table: TableVersion,
-        /// Which points.
-        filter: Filter,
-        /// The first id that may come.
-        from: Option<PointId>,
-        /// How many at most.
-        limit: usize,
-    },
 }
 
 /// What was read, and what it reflects.
@@ -349,8 +345,6 @@ pub struct ReadResult {
     pub body: Option<PartBody>,
     /// Positions reflected.
     pub covers: VersionVector,
-    /// Closed times reflected.
-    pub safe: std::collections::BTreeMap<OriginShard, Hlc>,
 }
 
 /// Vectors that still wait to be merged into a graph.

@@ -1,7 +1,7 @@
 //! One replica of one shard, and its gateway, as one machine without I/O.
 //!
-//! Owns every decision of the data plane: it stamps, proposes, applies, closes time, reads by index, chases other regions'
-//! logs, judges freshness, forwards. Deliberately does not know: sockets, clocks, threads, disks, Kubernetes. Time,
+//! Owns every decision of the data plane: it stamps, proposes, applies, states completeness, reads by index, chases other
+//! regions' logs, judges freshness, forwards. Deliberately does not know: sockets, clocks, threads, disks, Kubernetes. Time,
 //! randomness and what arrived come in as [`Event`]s; what is to be done goes out as [`Command`]s. `node` feeds it on real
 //! machines, `sim` on a virtual clock, network and disk.
 //!
@@ -17,6 +17,8 @@
 //!
 //! Start reading at [`Replica::step`], then `gateway`, then `consensus`.
 
+mod clock;
+mod completeness;
 mod consensus;
 mod counters;
 mod drain;
@@ -40,6 +42,7 @@ mod tails;
 mod testing;
 mod topology;
 pub mod volume;
+mod wall_clock;
 
 pub use counters::Counters;
 pub use event::{Backlog, Command, Event, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};

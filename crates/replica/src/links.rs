@@ -15,7 +15,7 @@ mod seeding;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use meridian_model::{Delta, Hlc, OriginShard, PointId, Position, RegionName, Seq, ShardNumber, Topic};
+use meridian_model::{Delta, OriginShard, PointId, Position, RegionName, Seq, ShardNumber, Topic};
 use meridian_shard::{Entry, Outcome, RemoteBatch, SourcePosition};
 use meridian_tail::{Batch, Chaser, Record, Taken};
 use meridian_wire::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
@@ -32,8 +32,10 @@ const CREDIT_BYTES: u64 = 8 << 20;
 const BATCH_DELTAS: usize = 256;
 /// Batches proposed and not applied; what comes meanwhile waits, and so does the credit for it.
 const BATCHES_UNDER_WAY: usize = 4;
-/// A source that closes time every 50 ms and is silent for this long is asked anew.
+/// A source that says every 250 ms at least where its log stands, and is silent for this long, is asked anew.
 const SILENCE: Duration = Duration::from_secs(1);
+/// While a broker brings nothing but statements, how far it is read is logged this often: a new leader reads on from there.
+const NOTE_SOURCE_AFTER: Duration = Duration::from_secs(60);
 /// A reader tells its server this often that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Before a failed open or seed is tried again.
@@ -74,6 +76,10 @@ struct Link {
     detour: Option<Detour>,
     /// The newest record that could not be taken, and when it was met.
     poison: Option<(Duration, Poison)>,
+    /// When anything of the log was heard last, on whatever stream: opening one anew is no sign of life.
+    heard: Option<Duration>,
+    /// When a batch was proposed last: it notes how far the source is read.
+    noted: Duration,
 }
 
 #[derive(Debug)]
@@ -120,8 +126,7 @@ impl Replica {
             return;
         }
         let state = &self.state;
-        let claimed = state.safe().get(&origin).copied().unwrap_or_default();
-        let chaser = Chaser::new(origin.clone(), state.tail_position(&origin), claimed);
+        let chaser = Chaser::new(origin.clone(), state.tail_position(&origin));
         let link = Link {
             chaser,
             phase: Phase::Closed { again_at: self.now.mono },
@@ -134,6 +139,8 @@ impl Replica {
             gap: None,
             detour: None,
             poison: None,
+            heard: None,
+            noted: self.now.mono,
         };
         self.links.links.insert(origin, link);
     }
@@ -154,7 +161,7 @@ impl Replica {
             let stuck = |at: Duration| now.saturating_sub(at) >= SILENCE;
             match &link.phase {
                 Phase::Closed { again_at } if *again_at <= now => self.open_stream(&origin),
-                // Only the origin itself repeats its promise while nothing changes.
+                // Only the origin itself repeats where its log stands while nothing changes.
                 Phase::Streaming { heard, path: Path::Direct, .. } if stuck(*heard) => self.close_link(&origin),
                 Phase::Streaming { spoken, path: Path::Direct, .. } if now.saturating_sub(*spoken) >= KEEP_ALIVE => {
                     self.give_credit(&origin, 0);
@@ -190,9 +197,8 @@ impl Replica {
         link.sources.clear();
         link.taken_bytes = 0;
         let state = &self.state;
-        let claimed = state.safe().get(origin).copied().unwrap_or_default();
         let applied = state.tail_position(origin);
-        link.chaser.rewind(applied, claimed);
+        link.chaser.rewind(applied);
         if link.topic.is_some() {
             link.end_detour(applied, state.source_position(origin));
         }
@@ -244,16 +250,16 @@ impl Replica {
 
     pub(crate) fn tail_answer(&mut self, call: u64, answer: TailAnswer) {
         let Some(origin) = self.links.calls.get(&call).cloned() else { return };
+        if !matches!(answer, TailAnswer::Unavailable)
+            && let Some(link) = self.links.links.get_mut(&origin)
+        {
+            link.heard = Some(self.now.mono);
+        }
         match answer {
-            TailAnswer::Records { deltas, at, closed, origin_shards } => {
+            TailAnswer::Records { deltas, at, complete, origin_shards } => {
                 let newest = deltas.is_empty();
-                let mut records: Vec<(Record, SourcePosition)> = Vec::with_capacity(deltas.len() + 1);
-                for delta in deltas {
-                    // Later changes of this shard have larger stamps, so each delta closes its own.
-                    let closed = delta.committed_at;
-                    records.push((Record::Delta { delta, closed }, SourcePosition::Direct));
-                }
-                records.push((Record::Close { at, closed }, SourcePosition::Direct));
+                let records = deltas.into_iter().map(Record::Delta).chain([Record::Mark { at, complete }]);
+                let records = records.map(|record| (record, SourcePosition::Direct)).collect();
                 self.take_records(&origin, records, origin_shards);
                 if newest {
                     self.origin_has_no_more(&origin, at);
@@ -269,8 +275,8 @@ impl Replica {
         self.learn_origin_shards(&origin.region, origin_shards);
         let now = self.now.mono;
         let sabotage = self.settings.sabotage;
-        let newest_allowed = self.newest_allowed();
         let Some(link) = self.links.links.get_mut(origin) else { return };
+        link.heard = Some(now);
         let mut path = Path::Direct;
         if let Phase::Streaming { heard, path: from, .. } = &mut link.phase {
             *heard = now;
@@ -278,27 +284,21 @@ impl Replica {
         }
         link.origin_shards = link.origin_shards.max(origin_shards);
         let state = &self.state;
-        let (mut hole, mut poison, mut unused) = (None, None, 0);
+        let (mut hole, mut poison, mut unused, mut statements) = (None, None, 0, Vec::new());
         for (record, source) in records {
             let bytes = record_bytes(&record);
             if sabotage == Some(Sabotage::AcceptGap) {
                 link.chaser.skip_to(&record);
             }
-            let delta = match &record {
-                Record::Delta { delta, .. } => Some(delta),
-                Record::Close { .. } => None,
+            let (delta, statement) = match &record {
+                Record::Delta(delta) => (Some(delta), None),
+                Record::Mark { complete, .. } => (None, *complete),
             };
             let (is_delta, before) = (delta.is_some(), record.before());
             let new = |delta: &&Delta| delta.position() > link.chaser.taken();
-            let fault = match &record {
-                // Whoever writes to a broker could promise anything; the origin would not, by a clock like ours.
-                Record::Close { closed, .. } if path == Path::Broker && closed.0 > newest_allowed => {
-                    Some("its promise is of a time that this clock is far from".to_owned())
-                }
-                _ => (delta.filter(new))
-                    .and_then(|delta| state.check_remote(std::slice::from_ref(delta)).err())
-                    .map(|(_, fault)| fault.to_string()),
-            };
+            let fault = (delta.filter(new))
+                .and_then(|delta| state.check_remote(std::slice::from_ref(delta)).err())
+                .map(|(_, fault)| fault.to_string());
             if let Some(fault) = fault {
                 unused += bytes;
                 poison = Some(Poison { at: source, seq: Some(record.position().seq), fault });
@@ -311,13 +311,16 @@ impl Replica {
             match link.chaser.take(record) {
                 Taken::Accepted => {
                     link.taken_bytes += bytes;
+                    statements.extend(statement);
                     if path == Path::Broker {
-                        link.sources.push_back((link.chaser.taken(), source));
+                        let taken = link.chaser.taken();
+                        link.sources.pop_back_if(|(at, _)| *at == taken);
+                        link.sources.push_back((taken, source));
                     }
                 }
                 Taken::Duplicate => {
                     unused += bytes;
-                    // A promise that says nothing new is no duplicate.
+                    // A mark that says nothing new is no duplicate.
                     self.counters.duplicates_dropped += u64::from(is_delta);
                 }
                 Taken::Gap { .. } | Taken::NewEpoch { .. } => {
@@ -326,6 +329,10 @@ impl Replica {
                 }
             }
         }
+        for statement in statements {
+            self.hear_statement(origin, statement);
+        }
+        self.recheck_reads();
         if unused > 0 {
             self.give_credit(origin, unused);
         }
@@ -346,11 +353,6 @@ impl Replica {
         }
     }
 
-    /// The largest stamp that is believed.
-    fn newest_allowed(&self) -> u64 {
-        Hlc::at(self.now.wall).0.saturating_add(millis(self.settings.max_drift) << 16)
-    }
-
     fn learn_origin_shards(&mut self, region: &RegionName, origin_shards: u16) {
         let state = &self.state;
         let topic = state.links().iter().find(|link| link.source == *region).and_then(|link| link.topic().cloned());
@@ -362,17 +364,17 @@ impl Replica {
     fn propose_batches(&mut self, origin: &OriginShard) {
         let table = self.state.table().clone();
         let own = self.me().shard;
-        let newest_allowed = self.newest_allowed();
-        let disk_full = self.disk_full;
+        let (disk_full, now) = (self.disk_full, self.now.mono);
         let Some(link) = self.links.links.get_mut(origin) else { return };
         if matches!(link.phase, Phase::Seeding(_)) {
             return;
         }
+        // Statements alone are not logged, so now and then it is noted that they were read.
+        let is_read_on = link.sources.back().is_some_and(|(_, source)| *source != link.source);
+        if is_read_on && link.under_way.is_empty() && now.saturating_sub(link.noted) >= NOTE_SOURCE_AFTER {
+            link.chaser.announce();
+        }
         while link.under_way.len() < BATCHES_UNDER_WAY && !disk_full {
-            // A stamp from too far in the future would take this shard's own clock with it: the link stands still.
-            if link.chaser.next_stamp().is_some_and(|stamp| stamp.0 > newest_allowed) {
-                return;
-            }
             let Some(mut batch) = link.chaser.batch(BATCH_DELTAS) else { return };
             if self.settings.sabotage == Some(Sabotage::AcceptGap) {
                 // The lie that the shard's own check believes.
@@ -388,6 +390,7 @@ impl Replica {
             if self.raft.propose(entry.encode()).is_err() {
                 return self.close_link(origin);
             }
+            link.noted = now;
             let bytes = std::mem::take(&mut link.taken_bytes);
             link.under_way.push((end, bytes));
         }
@@ -449,10 +452,7 @@ impl Replica {
                 Phase::Streaming { path: Path::Broker, .. } => "reading",
                 Phase::Seeding(_) => "seeding",
             },
-            silent: match &link.phase {
-                Phase::Streaming { heard, .. } => Some(self.now.mono.saturating_sub(*heard)),
-                Phase::Closed { .. } | Phase::Seeding(_) => None,
-            },
+            silent: link.heard.map(|heard| self.now.mono.saturating_sub(heard)),
             detour: link.detour.is_some(),
             poison: link.poison.as_ref().map(|(_, poison)| poison.clone()),
         };
@@ -460,8 +460,7 @@ impl Replica {
     }
 }
 
-/// The entry of a batch: deltas that change nothing and those of points that other shards own are left out, their
-/// sequences are counted.
+/// The entry of a batch: deltas of points that other shards own are left out, their sequences are counted.
 fn batch_entry(
     origin: &OriginShard,
     batch: Batch,
@@ -472,22 +471,17 @@ fn batch_entry(
     let mut deltas = batch.deltas;
     deltas.retain(|delta| match &delta.op {
         meridian_model::Op::Upsert { point, .. } | meridian_model::Op::Delete { point, .. } => own(*point),
-        meridian_model::Op::Nothing => false,
-        meridian_model::Op::CreateCollection { .. } | meridian_model::Op::DropCollection { .. } => true,
+        _ => true,
     });
-    let Batch { epoch, from, to, closed, .. } = batch;
-    RemoteBatch { origin: origin.clone(), epoch, from, to, deltas, closed, origin_shards, source }
+    let Batch { epoch, from, to, .. } = batch;
+    RemoteBatch { origin: origin.clone(), epoch, from, to, deltas, origin_shards, source }
 }
 
 /// What a record takes of the credit of [`Command::Follow`].
 #[must_use]
 pub fn record_bytes(record: &Record) -> u64 {
     match record {
-        Record::Delta { delta, .. } => crate::tails::size_of(delta),
-        Record::Close { .. } => 0,
+        Record::Delta(delta) => crate::tails::size_of(delta),
+        Record::Mark { .. } => 0,
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX >> 17)
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{Distance, Hlc, LogIndex, OriginShard, Query, VersionVector};
-use meridian_shard::{Matches, State, View};
+use meridian_model::{Distance, LogIndex, Query, VersionVector};
+use meridian_shard::View;
 use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer};
 
+use crate::clock::Time;
 use crate::settings::Sabotage;
 use crate::shard_calls::Requester;
-use crate::{Command, Now, ReadResult, ReadWhat, Replica};
+use crate::{Command, ReadResult, ReadWhat, Replica};
 
 /// Reads that one replica may have under way; more are refused.
 const READS_WAITING: usize = 16_384;
@@ -24,15 +25,16 @@ pub(crate) struct ReadCall {
     from: Requester,
     what: ReadWhat,
     demand: ReadDemand,
+    /// By the clock of ages.
     arrived: Duration,
     waited: bool,
-    /// Own clock when the quorum was asked: every write acknowledged in the region before is reflected.
-    confirmed: Option<Hlc>,
+    /// When the quorum was asked, by the clock of ages: every write acknowledged in the region before is reflected.
+    confirmed: Option<Duration>,
 }
 
 impl ReadCall {
-    pub(crate) fn new(from: Requester, what: ReadWhat, demand: ReadDemand, now: Now) -> Self {
-        Self { from, what, demand, arrived: now.mono, waited: false, confirmed: None }
+    pub(crate) fn new(from: Requester, what: ReadWhat, demand: ReadDemand, now: Time) -> Self {
+        Self { from, what, demand, arrived: now.age, waited: false, confirmed: None }
     }
 }
 
@@ -48,13 +50,24 @@ pub(crate) struct Reads {
     applying: BTreeMap<LogIndex, Vec<u64>>,
     /// Wait until the state is fresh enough.
     parked: Vec<u64>,
-    /// Handed to the shell; whether the demand is kept.
-    running: BTreeMap<u64, (ReadCall, bool)>,
+    /// Handed to the shell.
+    running: BTreeMap<u64, Running>,
+}
+
+/// A read of a view of the state as it was judged, or of a later one.
+#[derive(Debug)]
+struct Running {
+    call: ReadCall,
+    /// Whether the demand is kept.
+    kept: bool,
+    /// Staleness when it was judged, and when that was.
+    age: Duration,
+    at: Duration,
 }
 
 #[derive(Debug)]
 struct Asked {
-    at: Now,
+    at: Time,
     calls: Vec<u64>,
 }
 
@@ -87,7 +100,7 @@ impl Replica {
 
     pub(crate) fn read_index_confirmed(&mut self, context: u64, index: LogIndex) {
         let Some(asked) = self.reads.asked.remove(&context) else { return };
-        let at = Hlc::at(asked.at.wall);
+        let at = asked.at.age;
         for call in &asked.calls {
             if let Some(call) = self.reads.calls.get_mut(call) {
                 call.confirmed = Some(at);
@@ -115,23 +128,15 @@ impl Replica {
 
     fn judge_read(&mut self, number: u64) {
         let Some(call) = self.reads.calls.get(&number) else { return };
-        let state = &self.state;
-        let safe = self.safe_time(state, state.safe(), call.confirmed);
-        // What the region itself confirmed by a quorum reflects all it acknowledged, whatever the clocks say.
-        let confirmed = self.is_own_origin_only(state) && call.confirmed.is_some();
-        // A promise from further ahead than clocks can differ proves that they do: it says nothing about age.
-        let ahead = |safe: Hlc| safe.since(Hlc::at(self.now.wall)) > self.settings.clock_bound;
-        let reached = |wanted: Hlc| safe.is_some_and(|safe| safe >= wanted && !ahead(safe));
-        let time_kept = call.demand.safe.is_none_or(|wanted| confirmed || reached(wanted));
-        let kept = time_kept && self.covers(state.vv(), &call.demand.covers);
-        let waited = self.now.mono.saturating_sub(call.arrived);
+        let waited = self.now.age.saturating_sub(call.arrived);
+        let age = self.age_of(call);
+        // What counts is the age at the arrival.
+        let allowed = call.demand.max_age.map(|most| most.saturating_add(waited));
+        let time_kept = allowed.is_none_or(|most| age <= most);
+        let kept = time_kept && self.covers(self.state.vv(), &call.demand.covers);
         let left = call.demand.wait.saturating_sub(waited);
-        // Safe time moves no faster than time itself once the tail is reached: more than is left cannot be waited for.
-        let needed = match (call.demand.safe, safe) {
-            (Some(wanted), Some(safe)) if !time_kept => wanted.since(safe),
-            (Some(_), None) if !time_kept => Duration::MAX,
-            _ => Duration::ZERO,
-        };
+        // While statements come, staleness stays about what it is: more than is left cannot be waited for.
+        let needed = allowed.filter(|_| !time_kept).map_or(Duration::ZERO, |most| age.saturating_sub(most));
         if !kept && !left.is_zero() && needed <= left {
             if let Some(call) = self.reads.calls.get_mut(&number) {
                 call.waited = true;
@@ -140,38 +145,28 @@ impl Replica {
             return;
         }
         let Some(call) = self.reads.calls.remove(&number) else { return };
-        let what = call.what.clone();
-        self.reads.running.insert(number, (call, kept));
+        let (what, at) = (call.what.clone(), self.now.age);
+        self.reads.running.insert(number, Running { call, kept, age, at });
         self.out.push(Command::Read { job: number, what });
     }
 
     pub(crate) fn read_done(&mut self, job: u64, result: ReadResult) {
-        let Some((call, kept)) = self.reads.running.remove(&job) else { return };
-        let safe = self.safe_time(&self.state, &result.safe, call.confirmed);
-        let part = ReadPart { body: result.body, kept, waited: call.waited, safe, covers: result.covers };
+        let Some(Running { call, kept, age, at }) = self.reads.running.remove(&job) else { return };
+        let now = self.now.age;
+        let (age, took) = (age.saturating_add(now.saturating_sub(at)), now.saturating_sub(call.arrived));
+        let part = ReadPart { body: result.body, kept, waited: call.waited, age, took, covers: result.covers };
         self.answer(call.from, ShardAnswer::Part(part));
     }
 
-    fn is_own_origin_only(&self, state: &State) -> bool {
-        *state.primary().1 == self.identity.genesis.region
-    }
-
-    /// Up to when every write of every region that may write is known to be here; `None` when one was never heard of.
-    fn safe_time(&self, state: &State, safe: &BTreeMap<OriginShard, Hlc>, confirmed: Option<Hlc>) -> Option<Hlc> {
-        if self.is_own_origin_only(state) {
-            // Towards its own region a replica is as fresh as the last quorum it asked.
-            return safe.get(&self.own_origin()).copied().max(confirmed);
-        }
-        let region = state.primary().1;
-        let shards = state.origin_shards(region)?;
-        meridian_model::ShardNumber::all(shards)
-            .map(|shard| safe.get(&OriginShard { region: region.clone(), shard }).copied())
-            .min()
-            .flatten()
+    /// Staleness of a read. What its own region confirmed by a quorum since is as old as the question, whatever the wall
+    /// clocks say.
+    fn age_of(&self, call: &ReadCall) -> Duration {
+        let confirmed = call.confirmed.filter(|_| self.is_primary()).map(|asked| self.now.age.saturating_sub(asked));
+        confirmed.map_or(self.staleness(), |confirmed| confirmed.min(self.staleness()))
     }
 
     /// Whether the positions that concern this shard are reached: another shard's own log is not its to reach.
-    fn covers(&self, have: &VersionVector, wanted: &VersionVector) -> bool {
+    pub(crate) fn covers(&self, have: &VersionVector, wanted: &VersionVector) -> bool {
         let region = &self.identity.genesis.region;
         let own = self.me().shard;
         wanted
@@ -183,7 +178,7 @@ impl Replica {
     /// Gives back all reads under way, also those that are done: what they read cannot be trusted.
     pub(crate) fn fail_reads(&mut self, why: &str) {
         let Reads { calls, running, .. } = std::mem::take(&mut self.reads);
-        for call in calls.into_values().chain(running.into_values().map(|(call, _)| call)) {
+        for call in calls.into_values().chain(running.into_values().map(|running| running.call)) {
             self.answer(call.from, ShardAnswer::Busy(why.into()));
         }
     }
@@ -208,7 +203,7 @@ impl Replica {
     }
 
     fn give_back(&mut self) {
-        let now = self.now.mono;
+        let now = self.now.age;
         let reads = &mut self.reads;
         let late = |number: &u64| {
             let Some(call) = reads.calls.get(number) else { return true };
@@ -239,13 +234,8 @@ pub fn execute(state: &View, what: &ReadWhat) -> ReadResult {
             points: held.points(),
             indexed: held.indexed(),
         }),
-        ReadWhat::Match { table, .. } if *table != state.table() => Some(PartBody::NotOwner(state.table())),
-        ReadWhat::Match { collection, filter, from, limit, .. } => {
-            let Matches { points, next, read_at } = state.matches(*collection, filter, *from, *limit);
-            Some(PartBody::Matched { points, next, read_at })
-        }
     };
-    ReadResult { body, covers: state.vv().clone(), safe: state.safe().clone() }
+    ReadResult { body, covers: state.vv().clone() }
 }
 
 fn smallest_first(def: &meridian_model::CollectionDef, query: &Query) -> bool {

@@ -8,10 +8,8 @@ use meridian_wire::client::OnStale;
 /// What a replica is told at its start.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Whether other regions may follow this one: then an idle leader closes time.
-    pub followed: bool,
-    /// How often an idle leader closes time. 25 ms at least.
-    pub close_interval: Duration,
+    /// How often a leader of the primary region states how complete its log is.
+    pub statement_interval: Duration,
     /// Required freshness of a read that says nothing; without it such a read is answered by the region alone.
     pub default_freshness: Option<Duration>,
     /// Fallbacks of a read that names none.
@@ -20,7 +18,7 @@ pub struct Settings {
     pub max_wait: Duration,
     /// How far the clocks of any two pods of any regions may differ.
     pub clock_bound: Duration,
-    /// How far the shard's last stamp may lie ahead of the leader's clock before it refuses writes.
+    /// How far the wall clock may step within a second before its new reading must be confirmed by the group.
     pub max_drift: Duration,
     /// Raft ticks without a leader before a follower seeks election.
     pub election_ticks: usize,
@@ -36,9 +34,6 @@ pub struct Settings {
     pub seed_page_bytes: usize,
     /// How often a shard asks shard 1 which collections there are, to end what a dead gateway began.
     pub reconcile_every: Duration,
-    /// Points that a delete by filter reads of a shard, and then deletes, in one piece; at most
-    /// [`meridian_shard::MAX_CONDITIONAL_CHANGES`].
-    pub match_page: usize,
     /// A bug put in on purpose. `None` outside the simulation.
     pub sabotage: Option<Sabotage>,
 }
@@ -46,8 +41,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            followed: false,
-            close_interval: Duration::from_millis(50),
+            statement_interval: Duration::from_millis(50),
             default_freshness: None,
             on_stale: vec![OnStale::Wait, OnStale::Redirect, OnStale::Serve],
             max_wait: Duration::from_millis(50),
@@ -59,7 +53,6 @@ impl Default for Settings {
             log_kept: 20_000,
             seed_page_bytes: 1 << 20,
             reconcile_every: Duration::from_secs(5),
-            match_page: meridian_shard::MAX_CONDITIONAL_CHANGES,
             checksum_every: NonZeroU64::new(4_096).expect("is not zero"),
             sabotage: None,
         }
@@ -75,8 +68,20 @@ pub enum Sabotage {
     SkipVvCheck,
     /// Steps over a missing delta.
     AcceptGap,
-    /// Promises a closed time that later writes undercut.
-    CloseTooHigh,
+    /// States completeness without asking a quorum whether it still leads.
+    StateUnproven,
+    /// States completeness by the wall clock as it is when the quorum has answered, not as it was before.
+    StateLateWall,
+    /// Believes a statement whose position is not applied.
+    CountUnapplied,
+    /// Uses a clock that stepped, without asking the group.
+    BelieveSteps,
+    /// States completeness and tells ages by a clock that is known to be wrong.
+    TrustAnyClock,
+    /// Tells ages by the wall clock.
+    AgeByWall,
+    /// Makes nothing older when the boot clock stood still.
+    ForgetStandstill,
     /// Answers a strong read without asking a quorum.
     ReadWithoutIndex,
     /// Votes although its log was lost.
@@ -87,22 +92,28 @@ pub enum Sabotage {
     AcceptLogDamage,
     /// Goes on serving although its state is known to differ from its group's.
     ServeDivergence,
-    /// Deletes by filter what matched when it was read, whatever stands there now.
-    DeleteUnconditionally,
+    /// Says that a write is visible in a secondary region when the primary region has acknowledged it.
+    VisibleTooEarly,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::AckBeforeFsync,
         Self::SkipVvCheck,
         Self::AcceptGap,
-        Self::CloseTooHigh,
+        Self::StateUnproven,
+        Self::StateLateWall,
+        Self::CountUnapplied,
+        Self::BelieveSteps,
+        Self::TrustAnyClock,
+        Self::AgeByWall,
+        Self::ForgetStandstill,
         Self::ReadWithoutIndex,
         Self::VoteAfterLogLoss,
         Self::UnmarkedStale,
         Self::AcceptLogDamage,
         Self::ServeDivergence,
-        Self::DeleteUnconditionally,
+        Self::VisibleTooEarly,
     ];
 }

@@ -1,21 +1,16 @@
 //! What a replica answers about its own shard: the leader stamps, proposes and acknowledges; any replica reads.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointId, Position, Seq,
-    TableVersion, Traceparent, VersionVector, WallMillis, WriteId,
+    CollectionDef, CollectionName, CollectionUid, Hlc, Op, Position, Seq, Traceparent, VersionVector, WriteId,
 };
 use meridian_raft::ProposeError;
-use meridian_shard::{
-    CollectionChange, ConditionalWrite, Entry, MAX_CONDITIONAL_CHANGES, Outcome, RemoteBatch, Write, WriteResult,
-};
+use meridian_shard::{CollectionChange, Entry, Outcome, RemoteBatch, Write, WriteResult};
 use meridian_wire::client::PointOp;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 
 use crate::reads::ReadCall;
-use crate::settings::Sabotage;
 use crate::{Command, ReadWhat, Replica, Traced};
 
 /// Writes that may wait for their commit at one leader; more are refused until some are done.
@@ -38,7 +33,6 @@ pub(crate) struct Writes {
     /// The newest stamp given, committed or not.
     pub(crate) hlc: Hlc,
     waiting: BTreeMap<(WriteId, u32), Vec<(Requester, Kind)>>,
-    last_close: Duration,
 }
 
 /// What the requester wants to hear.
@@ -47,13 +41,11 @@ pub(crate) enum Kind {
     Written,
     Created,
     Dropped(CollectionUid),
-    Conditional,
 }
 
 impl Kind {
-    fn answer(self, done: &WriteResult, covers: VersionVector) -> ShardAnswer {
-        let last = done.last;
-        match (self, &done.collection) {
+    fn answer(self, last: Seq, covers: VersionVector, change: Option<&CollectionChange>) -> ShardAnswer {
+        match (self, change) {
             (Self::Created, Some(CollectionChange::Created(uid) | CollectionChange::Known(uid))) => {
                 ShardAnswer::Created(*uid, covers)
             }
@@ -64,30 +56,7 @@ impl Kind {
                 ShardAnswer::Dropped { existed, upto, covers }
             }
             (Self::Written, _) => ShardAnswer::Written(last, covers),
-            (Self::Conditional, _) => ShardAnswer::Conditional { last, covers, retry: done.retry.clone() },
         }
-    }
-}
-
-/// What is proposed as one write.
-enum Changes {
-    /// Whatever stands there.
-    Plain(Vec<Op>),
-    /// Each if its point is as it was read.
-    Conditional { collection: CollectionUid, read_at: LogIndex, changes: Vec<ConditionalChange> },
-}
-
-impl Changes {
-    fn len(&self) -> usize {
-        match self {
-            Self::Plain(ops) => ops.len(),
-            Self::Conditional { changes, .. } => changes.len(),
-        }
-    }
-
-    fn points(&self) -> impl Iterator<Item = PointId> {
-        let changes = if let Self::Conditional { changes, .. } = self { changes.as_slice() } else { &[] };
-        changes.iter().map(|change| change.point)
     }
 }
 
@@ -103,18 +72,12 @@ impl Replica {
             return self.answer(from, answer);
         }
         match call {
-            ShardCall::Read { .. } | ShardCall::Match { .. } | ShardCall::List(_) | ShardCall::Describe(..)
-                if !self.consensus.caught_up =>
-            {
+            ShardCall::Read { .. } | ShardCall::List(_) | ShardCall::Describe(..) if !self.consensus.caught_up => {
                 // What it holds may be older than what was acknowledged, or known to be wrong by what it has yet to apply.
                 self.answer(from, ShardAnswer::Busy(format!("replica {} is catching up", self.me().replica)));
             }
             ShardCall::Read { collection, query, demand } => {
                 self.read(ReadCall::new(from, ReadWhat::Points(collection, query), demand, self.now));
-            }
-            ShardCall::Match { collection, table, filter, from: first, limit, demand } => {
-                let what = ReadWhat::Match { collection, table, filter, from: first, limit };
-                self.read(ReadCall::new(from, what, demand, self.now));
             }
             ShardCall::List(demand) => self.read(ReadCall::new(from, ReadWhat::List, demand, self.now)),
             ShardCall::Describe(name, demand) => {
@@ -137,10 +100,7 @@ impl Replica {
             ShardCall::Write { id, table, collection, ops, trace } => {
                 self.write(from, (id, trace), table, &collection, ops);
             }
-            ShardCall::ConditionalWrite { id, part, table, collection, read_at, changes, trace } => {
-                let changes = Changes::Conditional { collection, read_at, changes };
-                self.conditional_write(from, (id, part), table, changes, trace);
-            }
+            ShardCall::Await(positions) => self.await_positions(from, positions),
             ShardCall::Create { id, def } => self.create(from, id, def),
             ShardCall::Learn { uid, def } => self.learn(from, uid, def),
             ShardCall::Drop { id, name, upto } => self.drop_collection(from, id, &name, upto),
@@ -188,41 +148,17 @@ impl Replica {
             state.normalise(&mut ops);
         }
         match checked {
-            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), Changes::Plain(ops), trace),
+            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), ops, trace),
             Err(fault) => self.answer(from, ShardAnswer::Wrong(fault.to_string())),
         }
-    }
-
-    fn conditional_write(
-        &mut self,
-        from: Requester,
-        (id, part): (WriteId, u32),
-        table: TableVersion,
-        changes: Changes,
-        trace: Option<Traceparent>,
-    ) {
-        let (state, own) = (&self.state, self.me().shard);
-        if let Some(done) = state.write_result(id, part) {
-            let answer = Kind::Conditional.answer(done, self.position_of(done.last));
-            self.counters.writes_repeated += 1;
-            return self.answer(from, answer);
-        }
-        let held = state.table().version;
-        if table != held || changes.points().any(|point| state.table().shard_of(point) != own) {
-            return self.answer(from, ShardAnswer::NotOwner(held));
-        }
-        if !(1..=MAX_CONDITIONAL_CHANGES).contains(&changes.len()) {
-            let fault = format!("changes must be from 1 to {MAX_CONDITIONAL_CHANGES} (got {})", changes.len());
-            return self.answer(from, ShardAnswer::Wrong(fault));
-        }
-        self.propose_traced(from, Kind::Conditional, (id, part), changes, trace);
     }
 
     fn create(&mut self, from: Requester, id: WriteId, def: CollectionDef) {
         let state = &self.state;
         let covers = state.vv().clone();
         // The answer of a repeated create names the uid that the first one got.
-        let known = state.write_result(id, 0).map(|done| Kind::Created.answer(done, covers));
+        let known =
+            state.write_result(id, 0).map(|done| Kind::Created.answer(done.last, covers, done.collection.as_ref()));
         let taken = state.collection(&def.name).is_some();
         match known {
             Some(answer) => self.answer(from, answer),
@@ -273,11 +209,11 @@ impl Replica {
     }
 
     fn next_stamp(&self) -> Hlc {
-        self.writes.hlc.max(self.state.last_hlc()).tick(self.now.wall)
+        self.writes.hlc.max(self.state.last_hlc()).tick(self.now.wall_millis())
     }
 
     pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
-        self.propose_traced(from, kind, (id, part), Changes::Plain(ops), None);
+        self.propose_traced(from, kind, (id, part), ops, None);
     }
 
     /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
@@ -286,7 +222,7 @@ impl Replica {
         from: Requester,
         kind: Kind,
         (id, part): (WriteId, u32),
-        changes: Changes,
+        ops: Vec<Op>,
         trace: Option<Traceparent>,
     ) {
         let waiting = self.writes.waiting.len();
@@ -304,21 +240,9 @@ impl Replica {
             return;
         }
         let hlc = self.next_stamp();
-        let ahead = hlc.since(Hlc::at(self.now.wall));
-        if ahead > self.settings.max_drift {
-            let text = format!("the shard's newest stamp is {} ms ahead of this clock", ahead.as_millis());
-            return self.answer(from, ShardAnswer::Busy(text));
-        }
-        let last = Hlc(hlc.0 + changes.len() as u64 - 1);
-        let closed = self.promise(last);
+        let last = Hlc(hlc.0 + ops.len() as u64 - 1);
         let table = self.state.table().version;
-        let entry = match changes {
-            Changes::Plain(ops) => Entry::Write(Write { id, part, table, ops, hlc, closed, trace }),
-            Changes::Conditional { collection, read_at, changes } => {
-                let write = ConditionalWrite { id, part, table, collection, read_at, changes, hlc, closed, trace };
-                Entry::ConditionalWrite(write)
-            }
-        };
+        let entry = Entry::Write(Write { id, part, table, ops, hlc, trace });
         match self.raft.propose(entry.encode()) {
             Ok(_) => {
                 self.writes.hlc = last;
@@ -328,31 +252,18 @@ impl Replica {
         }
     }
 
-    fn promise(&self, last: Hlc) -> Hlc {
-        match self.settings.sabotage {
-            Some(Sabotage::CloseTooHigh) => Hlc::at(WallMillis(last.wall().0 + 400)),
-            _ => last,
-        }
-    }
-
     /// Tells those who wait for `entry` what became of it.
     pub(crate) fn fulfil(&mut self, entry: &Entry, outcome: Outcome) {
         match (entry, &outcome) {
-            (_, Outcome::Written { id, part, first, last, repeated, .. }) => {
+            (_, Outcome::Written { id, part, first, last, repeated, collection, .. }) => {
                 if *repeated {
                     self.counters.writes_repeated += 1;
                 } else {
                     self.counters.ops_committed += last.0 + 1 - first.0;
                 }
-                let Some(waiting) = self.writes.waiting.remove(&(*id, *part)) else { return };
-                let Some(done) = self.state.write_result(*id, *part).cloned() else { return };
-                for (to, kind) in waiting {
-                    self.answer(to, kind.answer(&done, self.position_of(*last)));
-                }
-            }
-            (_, Outcome::ResultForgotten { id, part }) => {
-                for (to, _) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
-                    self.answer(to, ShardAnswer::Forgotten);
+                let covers = self.position_of(*last);
+                for (to, kind) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
+                    self.answer(to, kind.answer(*last, covers.clone(), collection.as_ref()));
                 }
             }
             (_, Outcome::TableChanged { id, part, held }) => {
@@ -407,25 +318,7 @@ impl Replica {
     }
 
     pub(crate) fn tick_writes(&mut self) {
-        self.close_time();
         self.reconcile_collections();
-    }
-
-    /// Promises, when nothing is written, that nothing was: so that other regions can tell silence from a cut link.
-    fn close_time(&mut self) {
-        let due = self.now.mono.saturating_sub(self.writes.last_close) >= self.settings.close_interval;
-        if !due || !self.settings.followed || !self.is_leading() || !self.is_primary() {
-            return;
-        }
-        self.writes.last_close = self.now.mono;
-        let now = Hlc::at(self.now.wall);
-        if now <= self.writes.hlc || self.disk_full {
-            return;
-        }
-        let ts = self.promise(now);
-        if self.raft.propose(Entry::Close { ts }.encode()).is_ok() {
-            self.writes.hlc = now;
-        }
     }
 }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{CollectionUid, Delta, Hlc, Op, PointId, Position, Seq, ShardNumber};
-use meridian_shard::Entry;
+use meridian_model::{CollectionUid, Delta, Op, PointId, Position, Seq, ShardNumber, Statement};
+use meridian_shard::{Entry, deltas_of};
 use meridian_wire::frame::{
     Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionMessage, SeedPage, SeedPoint, TailAnswer, TailCall,
 };
@@ -21,7 +21,7 @@ const STREAMS: usize = 256;
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// A stream whose reader says nothing for this long is forgotten; a reader gives credit, if only of 0 bytes.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
-/// A promise is repeated this often when nothing changes, so that silence can be told from a cut link.
+/// Where the log stands is repeated this often when nothing changes, so that silence can be told from a cut link.
 const REPEAT_AFTER: Duration = Duration::from_millis(250);
 
 /// Who reads.
@@ -47,7 +47,8 @@ pub(crate) struct Tails {
 struct Stream {
     /// The newest position sent.
     sent: Position,
-    closed: Hlc,
+    /// The statement told last.
+    complete: Option<Statement>,
     credit: u64,
     heard: Duration,
     spoken: Duration,
@@ -237,7 +238,7 @@ impl Replica {
         if !reachable {
             return Some(TailAnswer::Gone);
         }
-        let stream = Stream { sent, closed: Hlc::ZERO, credit, heard: now, spoken: Duration::ZERO };
+        let stream = Stream { sent, complete: None, credit, heard: now, spoken: Duration::ZERO };
         self.tails.streams.insert(reader.clone(), stream);
         self.serve(reader);
         None
@@ -260,21 +261,16 @@ impl Replica {
     fn serve(&mut self, reader: &Reader) {
         loop {
             let Some(stream) = self.tails.streams.get(reader) else { return };
-            let (sent, credit, told) = (stream.sent, stream.credit, stream.closed);
+            let (sent, credit, told) = (stream.sent, stream.credit, stream.complete);
             let repeat = self.now.mono.saturating_sub(stream.spoken) >= REPEAT_AFTER;
             let state = &self.state;
             let at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
-            let closed = state.safe().get(&self.own_origin()).copied().unwrap_or_default();
+            // What counts here is of a position that is applied here, so it can be told behind the deltas up to there.
+            let news = self.statement(&self.own_origin()).filter(|statement| told != Some(*statement));
             let origin_shards = self.identity.genesis.shards;
             if sent == at {
-                if closed > told || repeat {
-                    self.say(
-                        reader,
-                        TailAnswer::Records { deltas: Vec::new(), at, closed, origin_shards },
-                        at,
-                        closed,
-                        0,
-                    );
+                if news.is_some() || repeat {
+                    self.say(reader, TailAnswer::Records { deltas: Vec::new(), at, complete: news, origin_shards }, 0);
                 }
                 return;
             }
@@ -288,18 +284,18 @@ impl Replica {
                 return self.send_tail(reader, TailAnswer::Gone);
             };
             let upto = last.position();
-            // With the last delta goes the promise; before it, a delta promises no more than its own stamp.
-            let closed = if upto == at { closed } else { last.committed_at };
+            let complete = news.filter(|statement| statement.through <= upto);
             let bytes: u64 = deltas.iter().map(size_of).sum();
-            self.say(reader, TailAnswer::Records { deltas, at: upto, closed, origin_shards }, upto, closed, bytes);
+            self.say(reader, TailAnswer::Records { deltas, at: upto, complete, origin_shards }, bytes);
         }
     }
 
-    fn say(&mut self, reader: &Reader, answer: TailAnswer, sent: Position, closed: Hlc, bytes: u64) {
+    fn say(&mut self, reader: &Reader, answer: TailAnswer, bytes: u64) {
         let now = self.now.mono;
-        if let Some(stream) = self.tails.streams.get_mut(reader) {
-            stream.sent = sent;
-            stream.closed = closed;
+        if let (Some(stream), TailAnswer::Records { at, complete, .. }) = (self.tails.streams.get_mut(reader), &answer)
+        {
+            stream.sent = *at;
+            stream.complete = complete.or(stream.complete);
             stream.credit = stream.credit.saturating_sub(bytes);
             stream.spoken = now;
         }
@@ -308,11 +304,12 @@ impl Replica {
 
     /// The deltas behind `sent` from the log: at least one, about `budget` bytes.
     fn deltas_after(&self, state: &meridian_shard::State, sent: Seq, budget: u64) -> Vec<Delta> {
+        let origin = self.own_origin();
         let (mut deltas, mut bytes, mut next) = (Vec::new(), 0, sent.next());
         while next < state.next_seq() && (bytes < budget || deltas.is_empty()) {
             let Some(located) = state.locate(next) else { break };
             let Some(entry) = self.logged(located.index.0) else { break };
-            for delta in state.deltas_of(located, &entry) {
+            for delta in deltas_of(&entry, located.first, &origin, state.epoch()) {
                 if delta.seq == next {
                     bytes += size_of(&delta);
                     next = next.next();
@@ -361,12 +358,6 @@ impl Replica {
         let page = SeedPage {
             at: at.unwrap_or(now_at),
             read_at: now_at,
-            // What is closed now is closed at the first page's position only if nothing came since.
-            closed: if at.is_none() {
-                state.safe().get(&self.own_origin()).copied().unwrap_or_default()
-            } else {
-                Hlc::ZERO
-            },
             largest_uid: state.largest_uid(),
             collections: chunk.collections,
             points,
@@ -438,7 +429,7 @@ pub(crate) fn size_of(delta: &Delta) -> u64 {
             vectors.iter().map(|(name, vector)| name.len() + 4 * vector.len() + 8).sum::<usize>() + payload.0.len()
         }
         Op::CreateCollection { def, .. } => 64 * def.vectors.len(),
-        Op::Delete { .. } | Op::DropCollection { .. } | Op::Nothing => 0,
+        Op::Delete { .. } | Op::DropCollection { .. } => 0,
     };
     (HEAD + body) as u64
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber, WallMillis};
+use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use meridian_wire::topology::{Genesis, Identity, Member};
 
 use crate::restore::Found;
@@ -26,6 +26,6 @@ pub(crate) fn identity(replica: u64, founders: u64) -> Identity {
 pub(crate) fn alone(identity: Identity) -> Replica {
     let records = Replica::birth_records(&identity);
     let found = Found { records: (0..).zip(records).collect(), ..Found::default() };
-    let now = Now { mono: Duration::ZERO, wall: WallMillis(1) };
+    let now = Now { mono: Duration::ZERO, wall: Duration::from_millis(1) };
     Replica::restore(Settings::default(), identity, now, 1, found).unwrap()
 }

@@ -8,14 +8,12 @@ use meridian_model::{Link, LogIndex, ReplicaId, Term};
 use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Proposed, Role as RaftRole};
 use meridian_shard::{Entry, Links, Outcome};
 use meridian_wire::topology::{
-    FollowerStatus, Identity, Member, MembersAt, PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall,
-    check_links,
+    FollowerStatus, Identity, Member, MembersAt, PROMOTE_LAG, PodStatus, ReplicaStatus, Role, TopologyAnswer,
+    TopologyCall, check_links,
 };
 
 use crate::{Command, Replica, SnapshotMeta};
 
-/// A learner may be this many entries behind and still be promoted.
-const CAUGHT_UP_WITHIN: u64 = 1_000;
 /// A topology call that is not committed in this time is given up; the operator looks and asks again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -122,7 +120,7 @@ impl Replica {
                 Some(format!("replica {replica} does not follow the log yet (matched {matched}, last {last})"))
             } else if !peer.recently_active {
                 Some(format!("replica {replica} is silent"))
-            } else if behind > CAUGHT_UP_WITHIN {
+            } else if behind > PROMOTE_LAG {
                 Some(format!("replica {replica} is {behind} entries behind"))
             } else {
                 None

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use meridian_model::{
     ClusterId, CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId, Position,
-    PrimaryTerm, RegionName, ReplicaId, Seq, ShardNumber, Topic, Transport, Vectors, WallMillis,
+    PrimaryTerm, RegionName, ReplicaId, Seq, ShardNumber, Statement, Term, Topic, Transport, Vectors, WallMillis,
 };
 use meridian_replica::volume::{self, LogVolume};
 use meridian_replica::{Command, Event, Now, Peer, Poison, Record, Replica, Settings, record_bytes};
@@ -45,7 +45,7 @@ fn delta(seq: u64) -> Delta {
 }
 
 fn record(seq: u64) -> Record {
-    Record::Delta { delta: delta(seq), closed: Hlc(seq) }
+    Record::Delta(delta(seq))
 }
 
 struct Shell {
@@ -72,7 +72,7 @@ impl Shell {
         let disk = SimDisk::new();
         volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let now = Now { mono: Duration::ZERO, wall: WallMillis(1_000_000) };
+        let now = Now { mono: Duration::ZERO, wall: Duration::from_secs(1_000) };
         let replica = Replica::restore(Settings::default(), identity, now, 7, found).unwrap();
         let mut shell = Self { replica, log, now, seen: Vec::new() };
         shell.ticks(100);
@@ -116,7 +116,7 @@ impl Shell {
     fn ticks(&mut self, count: u64) {
         for random in 0..count {
             self.now.mono += Duration::from_millis(20);
-            self.now.wall = WallMillis(self.now.wall.0 + 20);
+            self.now.wall += Duration::from_millis(20);
             self.step(Event::Tick { random });
         }
     }
@@ -151,7 +151,7 @@ impl Shell {
     /// The origin itself answers.
     fn answer(&mut self, call: u64, deltas: Vec<Delta>, newest: u64) {
         let at = Position { epoch: Epoch(1), seq: Seq(newest) };
-        let answer = TailAnswer::Records { deltas, at, closed: Hlc(1_000), origin_shards: 1 };
+        let answer = TailAnswer::Records { deltas, at, complete: None, origin_shards: 1 };
         let message = RegionMessage::Answer(call, RegionAnswer::Tail(answer));
         self.step(Event::Region(Peer::Region(region("us-east")), message));
         self.ticks(1);
@@ -252,7 +252,7 @@ fn a_delta_that_no_door_lets_through_is_poison_and_comes_from_the_origin() {
     let mut shell = Shell::new();
     let (collection, point) = (CollectionUid(9), PointId::Num(1));
     let op = Op::Upsert { collection, point, vectors: Vectors::new(), payload: Payload("no object".into()) };
-    let bad = Record::Delta { delta: Delta { op, ..delta(1) }, closed: Hlc(1) };
+    let bad = Record::Delta(Delta { op, ..delta(1) });
     for _ in 0..2 {
         let (call, _) = shell.follow();
         shell.records(call, vec![(bad.clone(), at(0)), (record(2), at(1))]);
@@ -285,15 +285,44 @@ fn a_record_that_claims_what_the_origin_never_said_is_left_behind() {
     assert_eq!(shell.applied(), 2);
 }
 
+fn statement(seq: u64, wall: Duration) -> Record {
+    let through = Position { epoch: Epoch(1), seq: Seq(seq) };
+    let wall = WallMillis(u64::try_from(wall.as_millis()).unwrap());
+    Record::Mark { at: through, complete: Some(Statement { through, term: Term(1), wall }) }
+}
+
 #[test]
-fn a_promise_of_a_far_time_is_not_believed() {
+fn a_statement_counts_once_its_position_is_applied_and_costs_no_log_entry() {
     let mut shell = Shell::new();
     let (call, _) = shell.follow();
-    let lie = Record::Close { at: Position::default(), closed: Hlc(u64::MAX - 1) };
-    shell.records(call, vec![(lie, at(0)), (record(1), at(1))]);
-    assert_eq!(shell.applied(), 1);
-    assert!(shell.replica.state().safe().get(&origin()).is_none_or(|safe| *safe < Hlc(u64::MAX / 2)));
-    assert!(shell.poison().unwrap().fault.contains("promise"));
+    let wall = shell.now.wall;
+    shell.step(Event::Records {
+        call,
+        records: vec![(record(1), at(0)), (statement(1, wall), at(1))],
+        origin_shards: 1,
+    });
+    assert_eq!(shell.replica.staleness_of(&origin()), Duration::from_millis(10));
+    let applied = shell.replica.state().applied();
+    for offset in 2..50 {
+        shell.records(call, vec![(statement(1, shell.now.wall), at(offset))]);
+    }
+    assert_eq!(shell.replica.state().applied(), applied, "silence is not logged");
+    assert!(shell.replica.staleness_of(&origin()) < Duration::from_millis(40));
+    shell.ticks(3_000);
+    assert_eq!(shell.replica.state().source_position(&origin()), Some(at(49)), "how far it was read is noted at times");
+}
+
+#[test]
+fn a_statement_of_a_far_time_makes_its_origin_unknown() {
+    let mut shell = Shell::new();
+    let (call, _) = shell.follow();
+    shell.records(call, vec![(record(1), at(0)), (statement(1, shell.now.wall), at(1))]);
+    assert_ne!(shell.replica.staleness_of(&origin()), Duration::MAX);
+    let far = shell.now.wall + Duration::from_secs(3_600);
+    shell.records(call, vec![(statement(1, far), at(2)), (record(2), at(3))]);
+    assert_eq!((shell.applied(), shell.replica.staleness_of(&origin())), (2, Duration::MAX));
+    shell.records(call, vec![(statement(2, shell.now.wall), at(4))]);
+    assert_ne!(shell.replica.staleness_of(&origin()), Duration::MAX);
 }
 
 #[test]

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, OriginShard, Position, Seq, ShardNumber,
-    TableVersion, WriteId,
-};
+use meridian_model::{CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, Position, Seq, ShardNumber};
 
 use crate::collection::Collection;
 use crate::outcome::{Applied, CollectionChange, Outcome};
@@ -50,13 +47,8 @@ impl State {
             }
             Entry::Version(_) | Entry::Noop => Outcome::Nothing,
             Entry::Write(write) => self.write(index, write, &mut tally),
-            Entry::ConditionalWrite(write) => self.conditional_write(index, write, &mut tally),
             Entry::RemoteBatch(batch) => self.merge_batch(batch, &mut tally),
             Entry::Seed { origin, step } => self.seed(origin, step, &mut tally),
-            Entry::Close { ts } => {
-                self.close(&self.core.me.clone(), *ts);
-                Outcome::Closed(*ts)
-            }
             Entry::Topology(topology) => self.change_topology(topology),
             Entry::Links(links) => self.change_links(index, links),
             Entry::Checksum { at, hash } => match self.agrees(*at, hash) {
@@ -71,23 +63,15 @@ impl State {
 
     fn write(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> Outcome {
         let (id, part) = (write.id, write.part);
-        let outcome = match self.settled(id, part, write.table) {
-            Some(outcome) => outcome,
-            None => Outcome::written(id, part, self.write_anew(index, write, tally), false),
+        let (result, repeated) = match self.write_ids.result(id, part) {
+            Some(result) => (result.clone(), true),
+            None if write.table != self.core.table.version => {
+                return Outcome::TableChanged { id, part, held: self.core.table.version };
+            }
+            None => (self.write_anew(index, write, tally), false),
         };
-        // A committed promise holds whatever became of the write that carried it.
-        self.close(&self.core.me.clone(), write.closed);
-        outcome
-    }
-
-    /// What a write gets that is not to be applied: the result of its first copy, or the table that replaced its own.
-    pub(crate) fn settled(&self, id: WriteId, part: u32, table: TableVersion) -> Option<Outcome> {
-        let held = self.core.table.version;
-        match self.write_ids.result(id, part) {
-            Some(result) => Some(Outcome::written(id, part, result.clone(), true)),
-            None if table != held => Some(Outcome::TableChanged { id, part, held }),
-            None => None,
-        }
+        let WriteResult { first, last, hlc, collection } = result;
+        Outcome::Written { id, part, first, last, hlc, repeated, collection }
     }
 
     fn write_anew(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> WriteResult {
@@ -103,9 +87,8 @@ impl State {
             self.core.vv.advance(&me, Position { epoch, seq: last });
             self.outbox.push(Located { index, first });
         }
-        let (collection, retry) = (tally.collection.clone(), Vec::new());
-        let result = WriteResult { first, last, hlc: write.hlc, collection, retry };
-        self.write_ids.remember(write.id, write.part, index, result.clone());
+        let result = WriteResult { first, last, hlc: write.hlc, collection: tally.collection.clone() };
+        self.write_ids.remember(write.id, write.part, result.clone());
         result
     }
 
@@ -129,7 +112,6 @@ impl State {
                 let existed = self.drop_collection(*uid, stamp.origin.shard == ShardNumber::FIRST);
                 tally.collection = Some(CollectionChange::Dropped { existed });
             }
-            Op::Nothing => tally.count(false),
         }
     }
 
@@ -214,15 +196,6 @@ impl State {
         self.core.links = links.links.clone();
         self.core.links_version = index;
         Outcome::LinksChanged
-    }
-
-    /// Takes note of a closed time, which never goes back.
-    pub(crate) fn close(&mut self, origin: &OriginShard, closed: Hlc) {
-        self.see(closed);
-        match self.core.safe.get_mut(origin) {
-            Some(safe) => *safe = (*safe).max(closed),
-            None => drop(self.core.safe.insert(origin.clone(), closed)),
-        }
     }
 
     /// Takes note of a stamp: local ones must be larger from now on.

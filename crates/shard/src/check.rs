@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Delta, Distance, Op, Payload, PointId, Seq, TableVersion, VectorDef,
-    VectorName, Vectors,
+    CollectionDef, CollectionName, CollectionUid, Delta, Distance, Hlc, Op, Payload, PointId, Seq, TableVersion,
+    VectorDef, VectorName, Vectors,
 };
 use serde::de::IgnoredAny;
 
@@ -24,6 +24,9 @@ pub enum OpError {
     /// No collection has that uid here, or not yet.
     #[error("collection {0} is not known")]
     UnknownCollection(CollectionUid),
+    /// A stamp that no origin can have given.
+    #[error("stamp must be at most {max} (got {0})", max = Hlc::REMOTE_MAX)]
+    Stamp(Hlc),
     /// Another shard owns the point.
     #[error("point {point} belongs to another shard by bucket table {table}")]
     Elsewhere {
@@ -136,7 +139,11 @@ impl State {
     /// The first fault, and the sequence of its delta: the poison delta at which the link stops.
     pub fn check_remote(&self, deltas: &[Delta]) -> Result<(), (Seq, OpError)> {
         let mut created = BTreeMap::new();
-        deltas.iter().try_for_each(|delta| self.check_op(&delta.op, &mut created).map_err(|fault| (delta.seq, fault)))
+        deltas.iter().try_for_each(|delta| {
+            let stamped =
+                if delta.committed_at > Hlc::REMOTE_MAX { Err(OpError::Stamp(delta.committed_at)) } else { Ok(()) };
+            stamped.and_then(|()| self.check_op(&delta.op, &mut created)).map_err(|fault| (delta.seq, fault))
+        })
     }
 
     /// Scales the vectors whose distance is Cosine to length 1. Once, by the leader, after [`State::check_write`]: the
@@ -193,7 +200,7 @@ impl State {
                 created.insert(*uid, def);
                 check_def(def)
             }
-            Op::Delete { .. } | Op::DropCollection { .. } | Op::Nothing => Ok(()),
+            Op::Delete { .. } | Op::DropCollection { .. } => Ok(()),
         }
     }
 }

@@ -11,7 +11,7 @@ use meridian_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ConditionalWrite, Stamp};
+use crate::Stamp;
 
 /// First byte of every encoded entry.
 pub const FORMAT_VERSION: u8 = 2;
@@ -30,11 +30,6 @@ pub enum Entry {
         /// The step.
         step: SeedStep,
     },
-    /// The leader's promise that every later local change has a larger stamp.
-    Close {
-        /// That stamp.
-        ts: Hlc,
-    },
     /// Who owns which bucket, and which region is primary.
     Topology(Topology),
     /// What the leader's [`crate::State::checksum`] was after `at`. A replica that differs takes itself out of service.
@@ -50,8 +45,6 @@ pub enum Entry {
     Noop,
     /// Which regions are followed, and how.
     Links(Links),
-    /// Local changes, each for one version of its point: they get the next sequences, also those that do nothing.
-    ConditionalWrite(ConditionalWrite),
 }
 
 /// Local changes of one client's write.
@@ -67,8 +60,6 @@ pub struct Write {
     pub ops: Vec<Op>,
     /// Stamp of the first change; change `i` has `hlc + i`.
     pub hlc: Hlc,
-    /// Every later local change has a larger stamp than this.
-    pub closed: Hlc,
     /// The request that it goes back to. Nothing that is stored depends on it.
     pub trace: Option<Traceparent>,
 }
@@ -88,14 +79,12 @@ pub struct RemoteBatch {
     pub origin: OriginShard,
     /// Incarnation of its log.
     pub epoch: Epoch,
-    /// First sequence of the run; `to + 1` when the run is empty and only time is closed.
+    /// First sequence of the run; `to + 1` when the run is empty: then it says how far the source was read, or that an epoch begins.
     pub from: Seq,
     /// Last sequence of the run.
     pub to: Seq,
     /// Ascending; changes of points that other shards of this region own are left out.
     pub deltas: Vec<Delta>,
-    /// Every change of the origin shard behind `to` has a larger stamp than this.
-    pub closed: Hlc,
     /// How many shards the origin region has; 0 when the link does not know.
     pub origin_shards: u16,
     /// Where the link reads on after a restart.
@@ -140,8 +129,6 @@ pub enum SeedStep {
     Commit {
         /// Not behind `Begin::at`, else a delete between the two would be lost.
         position: Position,
-        /// Every change of the origin behind `position` has a larger stamp than this.
-        closed: Hlc,
         /// How many shards the origin region has; 0 when not known.
         origin_shards: u16,
     },

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Distance, Epoch, Hlc, HnswParams, LogIndex,
-    Op, OriginShard, Payload, PointChange, PointId, PrimaryTerm, RegionName, Seq, ShardNumber, TableVersion, VectorDef,
-    WriteId,
+    CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, OriginShard, Payload,
+    PointId, PrimaryTerm, RegionName, Seq, ShardNumber, TableVersion, VectorDef, WriteId,
 };
 use proptest::prelude::*;
 
 use crate::{
-    Applied, CollectionChange, ConditionalWrite, Digest, Entry, Identity, Outcome, RemoteBatch, SourcePosition, Stamp,
-    State, Write,
+    Applied, CollectionChange, Digest, Entry, Identity, Outcome, RemoteBatch, SourcePosition, State, Write, deltas_of,
 };
 
 pub(crate) fn region(name: &str) -> RegionName {
@@ -56,41 +54,7 @@ pub(crate) fn delete(uid: u64, point: u64) -> Op {
 }
 
 pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
-    let closed = Hlc(hlc + ops.len() as u64);
-    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), closed, trace: None })
-}
-
-/// Deletes each of these points if it still has the stamp with it.
-pub(crate) fn delete_if(id: u128, hlc: u64, uid: u64, read_at: u64, seen: Vec<(u64, Stamp)>) -> Entry {
-    let delete = |(point, seen)| ConditionalChange { point: PointId::Num(point), seen, change: PointChange::Delete };
-    let changes: Vec<_> = seen.into_iter().map(delete).collect();
-    Entry::ConditionalWrite(ConditionalWrite {
-        id: WriteId(id),
-        part: 0,
-        table: TableVersion(1),
-        collection: CollectionUid(uid),
-        read_at: LogIndex(read_at),
-        hlc: Hlc(hlc),
-        closed: Hlc(hlc + changes.len() as u64),
-        changes,
-        trace: None,
-    })
-}
-
-/// The stamp of a point.
-pub(crate) fn stamp_of(state: &State, uid: u64, point: u64) -> Option<Stamp> {
-    Some(state.collection_by_uid(CollectionUid(uid))?.point(PointId::Num(point))?.stamp.clone())
-}
-
-/// All deltas of a log from its beginning on, as a replica with this state serves them.
-pub(crate) fn tail(state: &State, log: &[Entry]) -> Vec<Delta> {
-    let mut deltas: Vec<Delta> = Vec::new();
-    while let Some(located) = state.locate(deltas.last().map_or(Seq(1), |delta| delta.seq.next())) {
-        let next = state.deltas_of(located, &log[located.index.0 as usize - 1]);
-        assert!(!next.is_empty(), "{located:?} has no deltas");
-        deltas.extend(next);
-    }
-    deltas
+    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), trace: None })
 }
 
 /// A shard and its log.
@@ -110,33 +74,19 @@ impl Shard {
         self.state.apply(LogIndex(self.log.len() as u64), &self.log[self.log.len() - 1])
     }
 
-    /// The stamp of a point, or that of another version of it.
-    pub(crate) fn seen(&self, uid: u64, point: u64, other: bool) -> Stamp {
-        let none = Stamp { hlc: Hlc(1), origin: self.state.origin().clone(), epoch: Epoch(1), seq: Seq(0) };
-        if other { none } else { stamp_of(&self.state, uid, point).unwrap_or(none) }
-    }
-
     /// The deltas from `from` on, at most `entries` log entries of them, those of points that `state` owns.
     pub(crate) fn batch(&self, from: Seq, entries: usize, target: &State) -> RemoteBatch {
         let (me, epoch) = (self.state.origin(), self.state.epoch());
         let mut next = from;
         let mut deltas = Vec::new();
-        let mut closed = Hlc::ZERO;
         for _ in 0..entries {
             let Some(located) = self.state.locate(next) else { break };
             let entry = &self.log[located.index.0 as usize - 1];
-            let all = self.state.deltas_of(located, entry);
+            assert!(matches!(entry, Entry::Write(_)), "{entry:?}");
+            let all = deltas_of(entry, located.first, me, epoch);
             let last = all[all.len() - 1].seq;
             deltas.extend(all.into_iter().filter(|delta| delta.seq >= next));
-            closed = match entry {
-                Entry::Write(write) => write.closed,
-                Entry::ConditionalWrite(write) => write.closed,
-                other => panic!("{other:?}"),
-            };
             next = last.next();
-        }
-        if self.state.next_seq() == next {
-            closed = self.state.safe().get(me).copied().unwrap_or_default();
         }
         deltas.retain(|delta| match &delta.op {
             Op::Upsert { point, .. } | Op::Delete { point, .. } => target.owns(*point),
@@ -144,7 +94,7 @@ impl Shard {
         });
         let (origin, to) = (me.clone(), Seq(next.0 - 1));
         let source = SourcePosition::Kafka { partition: me.shard.partition(), offset: next.0.cast_signed() };
-        RemoteBatch { origin, epoch, from, to, deltas, closed, origin_shards: self.state.table().shards(), source }
+        RemoteBatch { origin, epoch, from, to, deltas, origin_shards: self.state.table().shards(), source }
     }
 }
 
@@ -161,18 +111,12 @@ pub(crate) enum Action {
         uid: u64,
         point: u64,
     },
-    /// Deletes these points if they are as they were read; of some of them another version was read.
-    DeleteIf {
-        uid: u64,
-        points: Vec<(u64, bool)>,
-    },
     Create {
         name: u8,
     },
     Drop {
         uid: u64,
     },
-    Close,
     /// The last write comes once more.
     Repeat,
     Noop,
@@ -183,11 +127,8 @@ pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
         12 => (1u64..4, 0u64..24, any::<i8>(), any::<i8>())
             .prop_map(|(uid, point, x, y)| Action::Upsert { uid, point, x, y }),
         4 => (1u64..4, 0u64..24).prop_map(|(uid, point)| Action::Delete { uid, point }),
-        4 => (1u64..4, prop::collection::vec((0u64..24, any::<bool>()), 1..6))
-            .prop_map(|(uid, points)| Action::DeleteIf { uid, points }),
         2 => (0u8..2).prop_map(|name| Action::Create { name }),
         1 => (1u64..4).prop_map(|uid| Action::Drop { uid }),
-        1 => Just(Action::Close),
         1 => Just(Action::Repeat),
         1 => Just(Action::Noop),
     ];
@@ -225,18 +166,7 @@ impl Region {
             shard.state.collection_by_uid(CollectionUid(uid)).is_none() && !shard.state.is_dropped(CollectionUid(uid))
         };
         match *action {
-            Action::Upsert { uid, .. } | Action::Delete { uid, .. } | Action::DeleteIf { uid, .. }
-                if unknown(&self.shards[0], uid) => {}
-            Action::DeleteIf { uid, ref points } => {
-                for shard in &mut self.shards {
-                    let own = points.iter().filter(|(point, _)| shard.state.owns(PointId::Num(*point)));
-                    let seen: Vec<_> = own.map(|(point, other)| (*point, shard.seen(uid, *point, *other))).collect();
-                    let read_at = shard.log.len() as u64;
-                    if !seen.is_empty() {
-                        shard.commit(delete_if(id, hlc, uid, read_at, seen));
-                    }
-                }
-            }
+            Action::Upsert { uid, .. } | Action::Delete { uid, .. } if unknown(&self.shards[0], uid) => {}
             Action::Upsert { uid, point, x, y } => {
                 let shard = at(&self.shards, point);
                 self.shards[shard].commit(write(id, hlc, vec![upsert(uid, point, x, y)]));
@@ -250,12 +180,8 @@ impl Region {
                 self.decide(id, hlc, create(uid, &format!("c{name}")));
             }
             Action::Drop { uid } => self.decide(id, hlc, drop_op(uid)),
-            Action::Close => self.shards.iter_mut().for_each(|shard| {
-                shard.commit(Entry::Close { ts: Hlc(hlc) });
-            }),
             Action::Repeat => self.shards.iter_mut().for_each(|shard| {
-                let writes = |entry: &&Entry| matches!(entry, Entry::Write(_) | Entry::ConditionalWrite(_));
-                let last = shard.log.iter().rev().find(writes).cloned();
+                let last = shard.log.iter().rev().find(|entry| matches!(entry, Entry::Write(_))).cloned();
                 if let Some(entry) = last {
                     let Outcome::Written { repeated, .. } = shard.commit(entry).outcome else { panic!() };
                     assert!(repeated);

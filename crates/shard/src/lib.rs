@@ -1,14 +1,14 @@
 //! One replica's state: applies committed entries in order, answers searches.
 //!
-//! Owns: what stands in the Raft log ([`Entry`]), what it does to points, collections, sequences, version vector and
-//! closed times ([`State::apply`]), reads ([`View::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
+//! Owns: what stands in the Raft log ([`Entry`]), what it does to points, collections, sequences and version vector
+//! ([`State::apply`]), reads ([`View::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
 //! the snapshot. Deliberately does not know: who committed an entry and how, clocks, files, sockets.
 //!
 //! ```text
 //!   Entry ──apply──► State ──view──► View ──read──► Answer
 //!     │                ├──digest / checksum
 //!     │                ├──snapshot ⇄ restore
-//!     └─State::deltas_of └──seed_chunk ──► Entry::Seed of another region
+//!     └─deltas_of      └──seed_chunk ──► Entry::Seed of another region
 //! ```
 //!
 //! Every replica of a shard that applied the same entries holds the same state: apply knows no time, no randomness, no
@@ -21,7 +21,6 @@ mod apply;
 mod check;
 mod checksum;
 mod collection;
-mod conditional;
 mod deltas;
 mod digest;
 mod entry;
@@ -35,6 +34,7 @@ mod remote;
 mod seed;
 mod slots;
 mod snapshot;
+mod stamp;
 mod state;
 mod vectors;
 mod view;
@@ -43,11 +43,9 @@ mod write_ids;
 #[cfg(test)]
 mod fixture;
 
-pub use meridian_model::Stamp;
-
 pub use check::{MAX_PAYLOAD_BYTES, MAX_VECTORS, OpError};
 pub use collection::Collection;
-pub use conditional::{ConditionalWrite, MAX_CONDITIONAL_CHANGES};
+pub use deltas::deltas_of;
 pub use digest::Digest;
 pub use entry::{
     DecodeError, Entry, FORMAT_VERSION, Links, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Topology, Write,
@@ -57,9 +55,10 @@ pub use outcome::{Applied, CollectionChange, Merged, Outcome};
 pub use read::ReadError;
 pub use seed::{SeedChunk, SeedCursor};
 pub use snapshot::RestoreError;
+pub use stamp::Stamp;
 pub use state::{Identity, State};
 pub use vectors::TooLong;
-pub use view::{CollectionView, Matches, View};
+pub use view::{CollectionView, View};
 pub use write_ids::WriteResult;
 
 /// The newest behaviour of [`State::apply`] that this build knows. A log entry [`Entry::Version`] switches to it.

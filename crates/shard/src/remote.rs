@@ -7,7 +7,7 @@ use crate::outcome::{Merged, Outcome};
 use crate::{RemoteBatch, Stamp, State};
 
 impl State {
-    /// Drops what is known, refuses a gap, else merges changes, version vector, closed time and source position in this
+    /// Drops what is known, refuses a gap, else merges changes, version vector and source position in this
     /// one step (data-plane G4, proof P1).
     pub(crate) fn merge_batch(&mut self, batch: &RemoteBatch, tally: &mut Tally) -> Outcome {
         let origin = batch.origin.clone();
@@ -31,7 +31,7 @@ impl State {
             self.see(delta.committed_at);
             let elsewhere = match &delta.op {
                 Op::Upsert { point, .. } | Op::Delete { point, .. } => !self.owns(*point),
-                Op::CreateCollection { .. } | Op::DropCollection { .. } | Op::Nothing => false,
+                Op::CreateCollection { .. } | Op::DropCollection { .. } => false,
             };
             if elsewhere {
                 tally.idle += 1;
@@ -42,12 +42,10 @@ impl State {
         }
         let newest = if batch.epoch > held.epoch { known } else { held.seq };
         let position = Position { epoch: batch.epoch, seq: newest.max(batch.to) };
-        let news = position > held || self.core.safe.get(&origin).is_none_or(|safe| batch.closed > *safe);
-        if self.advance_seed(&origin, position, batch.closed) {
-            self.see(batch.closed);
-        } else {
+        // One without deltas says how far its source was read behind what is held.
+        let news = position > held || (batch.deltas.is_empty() && batch.to == held.seq);
+        if !self.advance_seed(&origin, position) {
             self.core.vv.advance(&origin, position);
-            self.close(&origin, batch.closed);
         }
         self.note_shards(&origin.region, batch.origin_shards);
         if news {

@@ -2,17 +2,17 @@
 //!
 //! The origin goes on while its chunks are read, so a chunk may be newer than `Begin::at`: it holds what was written since,
 //! and lacks what was deleted since. Points are merged by stamp, so the first does no harm. For the second nothing is
-//! removed, and no position or closed time is claimed, before the deltas up to the newest chunk are applied as well: else a
+//! removed, and no position is claimed, before the deltas up to the newest chunk are applied as well: else a
 //! point overwritten and then deleted meanwhile would go with the commit, come back by the first delta and go again.
 //!
 //! ```text
-//!   Begin(at) ─► Chunk… ─► Commit(at) ─► RemoteBatch… up to the newest chunk ─► removed, vv and closed time move
+//!   Begin(at) ─► Chunk… ─► Commit(at) ─► RemoteBatch… up to the newest chunk ─► removed, vv moves
 //! ```
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use meridian_model::{CollectionDef, CollectionUid, Hlc, OriginShard, PointId, Position, ShardNumber};
+use meridian_model::{CollectionDef, CollectionUid, OriginShard, PointId, Position, ShardNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::apply::Tally;
@@ -30,8 +30,6 @@ pub(crate) struct Seeding {
     upto: Position,
     /// All chunks are there, and the deltas up to here.
     following: Option<Position>,
-    /// Every change of the origin behind `following` has a larger stamp than this.
-    closed: Hlc,
 }
 
 impl Seeding {
@@ -66,7 +64,7 @@ impl State {
                 return Outcome::SeedRefused { origin: origin.clone() };
             }
             let (collections, points) = (BTreeSet::new(), BTreeSet::new());
-            let begun = Seeding { at, largest_uid, collections, points, upto: at, following: None, closed: Hlc::ZERO };
+            let begun = Seeding { at, largest_uid, collections, points, upto: at, following: None };
             self.core.seeds.insert(origin.clone(), begun);
             return Outcome::SeedBegun { origin: origin.clone() };
         }
@@ -84,10 +82,10 @@ impl State {
                 self.core.seeds.insert(origin.clone(), seeding);
                 Outcome::Malformed { origin: origin.clone(), reason }
             }
-            SeedStep::Commit { position, closed, origin_shards } => {
+            SeedStep::Commit { position, origin_shards } => {
                 self.note_shards(&origin.region, *origin_shards);
                 self.core.sources.insert(origin.clone(), SourcePosition::Direct);
-                (seeding.following, seeding.closed) = (Some(*position), *closed);
+                seeding.following = Some(*position);
                 self.drop_unlisted(origin, &seeding);
                 let removed = self.follow_seed(origin, seeding);
                 Outcome::Seeded { origin: origin.clone(), removed }
@@ -104,10 +102,9 @@ impl State {
     }
 
     /// Deltas behind the chunks of a seed were applied; says whether there is such a seed.
-    pub(crate) fn advance_seed(&mut self, origin: &OriginShard, position: Position, closed: Hlc) -> bool {
+    pub(crate) fn advance_seed(&mut self, origin: &OriginShard, position: Position) -> bool {
         let Some(mut seeding) = self.core.seeds.remove(origin) else { return false };
         seeding.following = Some(position);
-        seeding.closed = seeding.closed.max(closed);
         self.follow_seed(origin, seeding);
         true
     }
@@ -121,7 +118,6 @@ impl State {
         };
         let removed = self.remove_unseen(origin, &seeding);
         self.core.vv.advance(origin, position);
-        self.close(origin, seeding.closed);
         removed
     }
 

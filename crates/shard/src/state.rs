@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use meridian_model::{
     BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, Link, LogIndex, OriginShard, PointId,
-    PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
+    Position, PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,6 @@ pub(crate) struct Core {
     pub(crate) next_seq: Seq,
     pub(crate) last_hlc: Hlc,
     pub(crate) vv: VersionVector,
-    pub(crate) safe: BTreeMap<OriginShard, Hlc>,
     pub(crate) origin_shards: BTreeMap<RegionName, u16>,
     pub(crate) sources: BTreeMap<OriginShard, SourcePosition>,
     pub(crate) largest_uid: CollectionUid,
@@ -98,7 +97,6 @@ impl State {
             next_seq: Seq(1),
             last_hlc: Hlc::ZERO,
             vv: VersionVector::default(),
-            safe: BTreeMap::new(),
             origin_shards: BTreeMap::from([(region, shards)]),
             sources: BTreeMap::new(),
             largest_uid: CollectionUid(0),
@@ -142,10 +140,13 @@ impl State {
         &self.core.vv
     }
 
-    /// Per origin shard, the largest closed time whose sequence is applied: every change with a stamp up to it is here.
+    /// What is applied of `origin`: of this shard's own log, the newest sequence given.
     #[must_use]
-    pub fn safe(&self) -> &BTreeMap<OriginShard, Hlc> {
-        &self.core.safe
+    pub fn position(&self, origin: &OriginShard) -> Position {
+        if *origin == self.core.me {
+            return Position { epoch: self.core.epoch, seq: Seq(self.core.next_seq.0 - 1) };
+        }
+        self.core.vv.position(origin)
     }
 
     /// The largest stamp seen; the next local one must be larger.
@@ -295,9 +296,6 @@ impl State {
             collections: self.collections.iter_mut().map(|(uid, held)| (*uid, held.view())).collect(),
             names: Arc::clone(&self.names),
             vv: self.core.vv.clone(),
-            safe: self.core.safe.clone(),
-            applied: self.core.applied,
-            table: self.core.table.version,
         }
     }
 

@@ -186,13 +186,13 @@ impl World {
             return true;
         }
         match answer {
-            TailAnswer::Records { deltas, at, closed, origin_shards } => {
-                let mut records: Vec<(Record, u16)> = (deltas.iter())
-                    .map(|delta| (Record::Delta { delta: delta.clone(), closed: delta.committed_at }, *origin_shards))
+            TailAnswer::Records { deltas, complete, origin_shards, .. } => {
+                let mark = complete.map(|complete| Record::Mark { at: complete.through, complete: Some(complete) });
+                let records: Vec<(Record, u16)> = (deltas.iter().cloned().map(Record::Delta).chain(mark))
+                    .map(|record| (record, *origin_shards))
                     .collect();
-                match records.last_mut() {
-                    Some((Record::Delta { closed: promise, .. }, _)) => *promise = *closed,
-                    _ => records.push((Record::Close { at: *at, closed: *closed }, *origin_shards)),
+                if records.is_empty() {
+                    return true;
                 }
                 publisher.arrives = publisher.arrives.max(now + delay) + 1;
                 let (arrives, session) = (publisher.arrives, publisher.session);
@@ -228,7 +228,7 @@ impl World {
         let partition = self.broker.partitions.entry(self.pods[pod].shard).or_default();
         // A producer keeps its order: what was held back while the broker was down goes first.
         let first = records.first().map(|(record, _)| record);
-        let early = matches!(first, Some(Record::Delta { delta, .. }) if delta.seq > partition.newest.seq.next());
+        let early = matches!(first, Some(Record::Delta(delta)) if delta.seq > partition.newest.seq.next());
         if early && self.publisher(pod, life, session).is_some() {
             return self.queue.push(self.now + MILLI, What::Broker(AtBroker::Append { pod, life, session, records }));
         }
@@ -237,7 +237,7 @@ impl World {
         for (record, shards) in records {
             bytes += record_bytes(&record);
             let at = record.position();
-            let delta = matches!(record, Record::Delta { .. });
+            let delta = matches!(record, Record::Delta(_));
             self.counts.published_again += u64::from(delta && at <= partition.newest);
             partition.newest = partition.newest.max(at);
             partition.records.push_back(Stored::Record(record, shards));
@@ -356,7 +356,7 @@ impl World {
                 };
                 let delta =
                     Delta { origin: OriginShard { region, shard }, epoch, seq, committed_at: Hlc(1), op, trace: None };
-                let record = Record::Delta { delta, closed: Hlc(1) };
+                let record = Record::Delta(delta);
                 partition.records.push_back(Stored::Record(record, origin_shards));
             }
         }

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use meridian_model::{
     Answer, CollectionDef, CollectionName, Condition, Consistency, Distance, Fields, Filter, HnswParams, Names,
-    OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Scalar, Search, Select, ShardNumber, Traceparent,
+    OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Search, Select, ShardNumber, Traceparent,
     VectorDef, Vectors, VersionVector, WriteId,
 };
 use meridian_replica::Event;
-use meridian_wire::client::{Body, Demand, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
+use meridian_wire::client::{Body, Demand, Freshness, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::divergence::Divergences;
-use crate::history::{FilteredRecord, ReadRecord, Seen, WriteRecord};
-use crate::ledger::{CLASSES, payload_of};
+use crate::history::{ReadRecord, Seen, WriteRecord};
 use crate::world::{CLOCK_BOUND, What, World};
 
 /// The collection that is checked.
@@ -28,7 +27,7 @@ const CLIENTS: usize = 24;
 const TRIES: u32 = 8;
 /// After the last fault, the region is expected to know that it is fresh.
 const SETTLED: Micros = 3 * SECOND;
-/// A demand that a settled region must meet: closed time, the way, and a busy disk.
+/// A demand that a settled region must meet: the interval of statements, the way, and a busy disk.
 const EASY_MS: u64 = 250;
 
 struct Client {
@@ -47,8 +46,6 @@ struct Asking {
     gateway_region: usize,
     /// Its place in the history, if it writes the checked collection.
     write: Option<usize>,
-    /// Its place among the deletes by filter of the checked collection.
-    filtered: Option<usize>,
     freshness: Option<Duration>,
     /// By true time, the answer need not be marked stale.
     could_be_unmarked: bool,
@@ -142,8 +139,9 @@ impl World {
         self.clients.begun += 1;
         let gateway_region = self.clients.all[client].region;
         let trace = Traceparent { trace: id.0 | 1, span: 1 + client as u64, flags: 1 };
-        let filtered = self.remember_filtered(client, trace.trace, &body);
-        let request = Request { id, body, demand, traceparent: Some(trace.to_string()), timeout };
+        // A change whose client waits must be visible in its region when it is answered.
+        let wait = self.rng.per_mille(600).then(|| Duration::from_millis(self.rng.between(20, 2_000)));
+        let request = Request { id, body, demand, traceparent: Some(trace.to_string()), timeout, wait };
         let asking = Asking {
             request,
             ticket: 0,
@@ -151,7 +149,6 @@ impl World {
             invoked: self.now,
             gateway_region,
             write,
-            filtered,
             freshness,
             could_be_unmarked: false,
         };
@@ -169,18 +166,9 @@ impl World {
             PointOp::Delete { point } => (*point, None),
         };
         let changes = ops.iter().map(change).collect();
-        self.history.writes.push(WriteRecord { client, id, changes, invoked: self.now, acked: None });
+        let record = WriteRecord { client, id, changes, invoked: self.now, acked: None, visible: None };
+        self.history.writes.push(record);
         Some(self.history.writes.len() - 1)
-    }
-
-    fn remember_filtered(&mut self, client: usize, trace: u128, body: &Body) -> Option<usize> {
-        let Body::DeleteByFilter { collection, filter } = body else { return None };
-        if collection.as_str() != MAIN {
-            return None;
-        }
-        let class = class_in(filter)?;
-        self.history.filtered.push(FilteredRecord { client, trace, class, invoked: self.now, acked: None });
-        Some(self.history.filtered.len() - 1)
     }
 
     fn compose(&mut self, client: usize, demand: &mut Demand) -> Body {
@@ -189,15 +177,13 @@ impl World {
             5..=8 => return Body::DropCollection(name(SIDE)),
             9..=12 => return Body::ListCollections,
             13..=16 => return Body::DescribeCollection(name(MAIN)),
-            17..=18 => return self.delete_a_class(SIDE),
-            19..=30 => {
+            17..=30 => {
                 let ops = self.changes(1, 0);
                 return Body::Write { collection: name(SIDE), ops };
             }
             31..=380 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 0) },
             381..=420 => return Body::Write { collection: name(MAIN), ops: self.changes(3, 200) },
-            421..=445 => return self.delete_a_class(MAIN),
-            446..=490 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 1000) },
+            421..=490 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 1000) },
             491..=590 => demand.consistency = Some(Consistency::Strong),
             591..=730 => {}
             731..=880 => {
@@ -224,12 +210,6 @@ impl World {
         Body::Read { collection: name(MAIN), query: self.query() }
     }
 
-    fn delete_a_class(&mut self, collection: &str) -> Body {
-        let class = self.rng.below(CLASSES).cast_signed();
-        let must = vec![Condition::Any { key: "class".parse().expect("a path"), any: vec![Scalar::Int(class)] }];
-        Body::DeleteByFilter { collection: name(collection), filter: Filter { must, ..Filter::default() } }
-    }
-
     fn changes(&mut self, most: u64, deletes: u64) -> Vec<PointOp> {
         let mut points = BTreeSet::new();
         for _ in 0..self.rng.between(1, most) {
@@ -246,7 +226,7 @@ impl World {
             self.clients.next_value += 1;
             let vector = (0..4).map(|_| self.rng.below(1000) as f32 / 100.0).collect();
             let vectors: Vectors = [(String::new(), vector)].into_iter().collect();
-            ops.push(PointOp::Upsert { point, vectors, payload: Payload(payload_of(value).into()) });
+            ops.push(PointOp::Upsert { point, vectors, payload: Payload(format!("{{\"n\":{value}}}").into()) });
         }
         ops
     }
@@ -315,8 +295,8 @@ impl World {
         let held = &mut self.clients.all[client];
         let Some(asking) = &held.asking else { return };
         self.clients.tickets.remove(&asking.ticket);
-        // Evaluated again, a delete by filter would delete what was written since.
-        let writes = asking.request.body.changes() && !matches!(asking.request.body, Body::DeleteByFilter { .. });
+        let writes =
+            !matches!(asking.request.body, Body::Read { .. } | Body::ListCollections | Body::DescribeCollection(_));
         // Half of a definition is mended by the region, if its client goes away.
         let defines = matches!(asking.request.body, Body::CreateCollection(_) | Body::DropCollection(_));
         let leaves = defines && asking.tries > 0 && self.rng.per_mille(300);
@@ -357,17 +337,16 @@ impl World {
             Outcome::Stale => self.counts.stale += 1,
             Outcome::Failed => self.counts.failed += 1,
         }
-        let (write, filtered) = (asking.write, asking.filtered);
+        let (write, gateway, waited) = (asking.write, asking.gateway_region, asking.request.wait.is_some());
         self.clients.all[client].token.merge(&reply.freshness.token);
         match body {
-            ReplyBody::Written(_) => {
+            ReplyBody::Written(_) | ReplyBody::Acknowledged(_) => {
                 self.counts.writes_acknowledged += 1;
+                let visible = waited && gateway != self.primary && matches!(body, ReplyBody::Written(_));
+                self.counts.writes_visible += u64::from(visible);
                 if let Some(write) = write {
                     self.history.writes[write].acked = Some(self.now);
-                }
-                if let Some(filtered) = filtered {
-                    self.counts.filtered_deletes += 1;
-                    self.history.filtered[filtered].acked = Some(self.now);
+                    self.history.writes[write].visible = visible.then_some(gateway);
                 }
             }
             ReplyBody::Done(_) => self.clients.ready = true,
@@ -375,7 +354,7 @@ impl World {
                 self.counts.reads_answered += 1;
                 let served = self.regions.iter().position(|region| *region == reply.freshness.served_region);
                 let redirected = reply.freshness.outcome == Outcome::Redirected;
-                self.remember_read(client, &answer, served, reply.freshness.stale, redirected);
+                self.remember_read(client, &answer, served, redirected, &reply.freshness);
             }
             ReplyBody::Collections(_) | ReplyBody::Collection(_) => {}
         }
@@ -384,7 +363,6 @@ impl World {
 
     fn refused(&mut self, client: usize, refusal: &Refusal) {
         let Some(asking) = &self.clients.all[client].asking else { return };
-        self.counts.outcomes_unknown += u64::from(matches!(refusal, Refusal::OutcomeUnknown(_)));
         let again = match refusal {
             Refusal::Unavailable { .. }
             | Refusal::Overloaded(_)
@@ -414,7 +392,15 @@ impl World {
         if again { self.ask_again(client, false) } else { self.done(client) }
     }
 
-    fn remember_read(&mut self, client: usize, answer: &Answer, served: Option<usize>, stale: bool, redirected: bool) {
+    fn remember_read(
+        &mut self,
+        client: usize,
+        answer: &Answer,
+        served: Option<usize>,
+        redirected: bool,
+        freshness: &Freshness,
+    ) {
+        let stale = freshness.stale;
         let Some(asking) = &self.clients.all[client].asking else { return };
         let Body::Read { query, .. } = &asking.request.body else { return };
         let demand = &asking.request.demand;
@@ -426,10 +412,13 @@ impl World {
         let about = format!(
             "read {query:?} by {client}, {demand:?}, stale {stale}, redirected {redirected}, served by {served:?}"
         );
-        let fresh_to = asking
-            .freshness
-            .filter(|_| !stale)
-            .map(|freshness| asking.invoked.saturating_sub(u64::try_from(freshness.as_micros()).unwrap_or(u64::MAX)));
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let demanded = asking.freshness.filter(|_| !stale).map(|demand| asking.invoked.saturating_sub(micros(demand)));
+        // What the answer says of its own staleness holds too, whether or not it was asked for.
+        let stated =
+            (freshness.staleness != Duration::MAX).then(|| self.now.saturating_sub(micros(freshness.staleness)));
+        self.counts.staleness_unknown += u64::from(stated.is_none());
+        let fresh_to = demanded.max(stated);
         let mut seen = seen(query, answer);
         let values: Vec<u64> = (seen.iter())
             .filter_map(|(_, seen)| if let Seen::Value(value) = seen { Some(*value) } else { None })
@@ -466,6 +455,9 @@ impl World {
         if settled && self.links.iter().all(|link| !link.paused) && !self.links.is_empty() {
             return true;
         }
+        if self.faults.clock_steps {
+            return false;
+        }
         let bound = u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default();
         let moment = (asking.invoked + 2 * bound + 2 * MILLI).saturating_sub(freshness);
         if moment >= self.now {
@@ -498,17 +490,6 @@ impl World {
     pub fn clock_excess(&self) -> Micros {
         let spread = u64::try_from(self.clock_errors.1 - self.clock_errors.0).unwrap_or_default();
         spread.saturating_sub(u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default())
-    }
-}
-
-/// The class that a filter of ours selects.
-fn class_in(filter: &Filter) -> Option<u64> {
-    match filter.must.first() {
-        Some(Condition::Any { any, .. }) => match any.first() {
-            Some(Scalar::Int(class)) => u64::try_from(*class).ok(),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use meridian_model::WallMillis;
 use meridian_replica::Now;
 
 /// True time of a run, in microseconds from its start.
@@ -21,13 +20,15 @@ const EPOCH_MILLIS: i64 = 1_700_000_000_000;
 pub struct Clock {
     offset_us: i64,
     drift_ppm: i64,
+    /// By how much the boot clock is behind, because it stood still.
+    stood_still: Micros,
 }
 
 impl Clock {
     /// Off by `offset_us`, and by `drift_ppm` more with time.
     #[must_use]
     pub fn new(offset_us: i64, drift_ppm: i64) -> Self {
-        Self { offset_us, drift_ppm }
+        Self { offset_us, drift_ppm, stood_still: 0 }
     }
 
     /// How far it is ahead of true time, in microseconds.
@@ -41,10 +42,23 @@ impl Clock {
         self.offset_us += error_us - self.error_us(now);
     }
 
+    /// It is right, and stays so.
+    pub fn set_right(&mut self) {
+        (self.offset_us, self.drift_ppm) = (0, 0);
+    }
+
+    /// The machine is suspended for so long, and its boot clock with it.
+    pub fn stand_still(&mut self, lasting: Micros) {
+        self.stood_still += lasting;
+    }
+
     /// What the machine's two clocks show.
     #[must_use]
     pub fn now(&self, now: Micros) -> Now {
         let wall_us = EPOCH_MILLIS * 1000 + i64::try_from(now).unwrap_or(i64::MAX / 2) + self.error_us(now);
-        Now { mono: Duration::from_micros(now), wall: WallMillis(u64::try_from(wall_us / 1000).unwrap_or_default()) }
+        Now {
+            mono: Duration::from_micros(now.saturating_sub(self.stood_still)),
+            wall: Duration::from_micros(u64::try_from(wall_us).unwrap_or_default()),
+        }
     }
 }

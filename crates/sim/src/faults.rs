@@ -4,10 +4,10 @@ use meridian_replica::Event;
 use meridian_store::{Disk, DiskFile};
 use meridian_wire::topology::TopologyCall;
 
+use crate::Sabotage;
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::network::{FAIR, Weather};
 use crate::world::{What, World};
-use crate::{Sabotage, clock::Clock};
 
 /// The end of a fault.
 #[derive(Debug, Clone)]
@@ -37,18 +37,33 @@ pub enum Healing {
 /// What a seed does to a run.
 pub struct Faults {
     /// Clocks may leave their bound.
-    wild_clocks: bool,
+    pub wild_clocks: bool,
+    /// Clocks step by a second up to a day, of one pod up to all, and the boot clock of a machine may stand still.
+    pub clock_steps: bool,
     /// The last moment at which something was wrong, as far as is known.
     pub last: Micros,
 }
 
 impl Faults {
-    pub fn new(seed: u64) -> Self {
-        Self { wild_clocks: seed % 4 == 3, last: 0 }
+    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let clock_steps = seed % 4 == 2 || sabotage.is_some_and(needs_clock_steps);
+        Self { wild_clocks: seed % 4 == 3 && !clock_steps, clock_steps, last: 0 }
     }
 }
 
+fn needs_clock_steps(bug: Sabotage) -> bool {
+    use Sabotage::{AgeByWall, BelieveSteps, ForgetStandstill, TrustAnyClock};
+    matches!(bug, AgeByWall | BelieveSteps | ForgetStandstill | TrustAnyClock)
+}
+
 const KINDS: u64 = 28;
+
+/// A machine stands still.
+const PAUSE: u64 = 10;
+/// Clocks are set.
+const CLOCK: u64 = 11;
+/// The link is paused.
+const LINK: u64 = 19;
 
 /// A replica's state becomes another than its group's.
 const DIVERGENCE: u64 = 26;
@@ -67,6 +82,10 @@ impl World {
             Some(Sabotage::AcceptLogDamage) if self.rng.per_mille(400) => 13,
             Some(Sabotage::AckBeforeFsync) if self.rng.per_mille(300) => 3,
             Some(Sabotage::ServeDivergence) if self.rng.per_mille(400) => DIVERGENCE,
+            Some(bug) if needs_clock_steps(bug) && self.rng.per_mille(600) => {
+                *self.rng.pick(&[CLOCK, CLOCK, PAUSE, LINK]).expect("not empty")
+            }
+            _ if self.faults.clock_steps && self.rng.per_mille(250) => CLOCK,
             _ => self.rng.below(if self.broker.used { KINDS + BROKER_KINDS } else { KINDS }),
         };
         let lasting = self.fault(kind);
@@ -150,13 +169,19 @@ impl World {
                 self.queue.push(self.now + lasting, What::Heal(Healing::FastDisk(pod)));
                 Some(lasting)
             }
-            10 => {
+            PAUSE => {
                 let pod = self.any_up()?;
-                let lasting = self.rng.between(50, 2500) * MILLI;
+                // What waits for a pod that is paused is as late as the pause is long: shorter than a step of a clock.
+                let most = if self.faults.clock_steps { 600 } else { 2500 };
+                let lasting = self.rng.between(50, most) * MILLI;
                 self.pods[pod].paused_until = self.now + lasting;
+                if self.faults.clock_steps && self.rng.per_mille(500) {
+                    self.pods[pod].clock.stand_still(lasting);
+                }
                 Some(lasting)
             }
-            11 => self.jump_clock(),
+            CLOCK if self.faults.clock_steps => self.step_clocks(),
+            CLOCK => self.jump_clock(),
             12 => self.lose_volume(),
             13 => self.flip_byte(),
             14 => {
@@ -266,6 +291,40 @@ impl World {
         Some(100 * MILLI)
     }
 
+    /// The clocks of one pod, of most of a group, of a region, or of all are set by the same error, and set right again.
+    fn step_clocks(&mut self) -> Option<Micros> {
+        let scope = self.rng.below(5);
+        let pods: Vec<usize> = match scope {
+            0 | 1 => vec![self.any_up()?],
+            2 => {
+                let group = self.any_group();
+                let all: Vec<usize> = self.pods_of(group).into_iter().filter(|pod| self.pods[*pod].wanted).collect();
+                all[..all.len() / 2 + 1].to_vec()
+            }
+            3 => {
+                let region = self.rng.index(self.regions.len());
+                (0..self.pods.len()).filter(|pod| self.pods[*pod].region == region).collect()
+            }
+            _ => (0..self.pods.len()).collect(),
+        };
+        // Statements wait for a broker that is down, so that a step of a second hides behind it.
+        let seconds: &[u64] = if self.broker.used { &[60, 3_600, 86_400] } else { &[1, 3, 60, 3_600, 86_400] };
+        let size = match scope {
+            0 if self.rng.per_mille(500) => self.rng.between(25, 450) * MILLI,
+            _ => *self.rng.pick(seconds)? * SECOND,
+        };
+        let error = i64::try_from(size).ok()? * if self.rng.per_mille(500) { 1 } else { -1 };
+        self.log(|| format!("clocks of {pods:?} step by {error} us"));
+        self.counts.clock_steps += 1;
+        let lasting = self.rng.between(500, 4000) * MILLI;
+        for pod in pods {
+            let now = self.now;
+            self.pods[pod].clock.jump(now, error);
+            self.queue.push(now + lasting, What::Heal(Healing::RightClock(pod)));
+        }
+        Some(lasting)
+    }
+
     /// A pod whose group can do without its disk.
     pub fn spare(&mut self) -> Option<usize> {
         let group = self.any_group();
@@ -332,7 +391,7 @@ impl World {
                     self.stop(pod, false, Some(after));
                 }
             }
-            Healing::RightClock(pod) => self.pods[pod].clock = Clock::new(0, 0),
+            Healing::RightClock(pod) => self.pods[pod].clock.set_right(),
             Healing::Diverge { pod, looks } => self.diverge(pod, looks),
             Healing::Broker => self.heal_broker(),
         }
@@ -348,7 +407,7 @@ impl World {
         for pod in 0..self.pods.len() {
             self.heal(Healing::FastDisk(pod));
             self.heal(Healing::Space(pod));
-            if self.faults.wild_clocks {
+            if self.faults.wild_clocks || self.faults.clock_steps {
                 self.heal(Healing::RightClock(pod));
             }
             self.pods[pod].paused_until = 0;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use meridian_model::{CollectionUid, PointId, WriteId};
 
 use crate::clock::Micros;
-use crate::ledger::{Change, Ledger, class_of, value_of};
+use crate::ledger::{Change, Ledger, value_of};
 
 /// What a read saw of one point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,6 @@ pub enum Seen {
     Present,
     /// Nothing.
     Absent,
-    /// Nothing of this class of counters: what a delete by filter left.
-    Without(u64),
 }
 
 impl Seen {
@@ -38,7 +36,6 @@ impl Seen {
             Self::Value(seen) => value == Some(seen),
             Self::Present => value.is_some(),
             Self::Absent => value.is_none(),
-            Self::Without(class) => value.is_none_or(|value| class_of(value) != class),
         }
     }
 }
@@ -56,21 +53,8 @@ pub struct WriteRecord {
     pub invoked: Micros,
     /// Acknowledged.
     pub acked: Option<Micros>,
-}
-
-/// A delete by filter: of all points whose counter is of a class.
-#[derive(Debug, Clone)]
-pub struct FilteredRecord {
-    /// Whose.
-    pub client: usize,
-    /// The trace that its changes carry.
-    pub trace: u128,
-    /// Which points match.
-    pub class: u64,
-    /// Asked.
-    pub invoked: Micros,
-    /// Acknowledged.
-    pub acked: Option<Micros>,
+    /// The secondary region that answered that it is visible there.
+    pub visible: Option<usize>,
 }
 
 /// A read.
@@ -103,8 +87,6 @@ pub struct History {
     pub writes: Vec<WriteRecord>,
     /// Reads, in the order they ended.
     pub reads: Vec<ReadRecord>,
-    /// Deletes by filter of the checked collection, in the order they began.
-    pub filtered: Vec<FilteredRecord>,
 }
 
 /// Something that happened to a point, for the check of it.
@@ -127,52 +109,6 @@ struct Floors {
 }
 
 impl History {
-    /// Takes the deletes by filter apart: each delete of a point becomes a write, and an acknowledged operation a read of
-    /// all points that saw none of its class. What they deleted although it did not match is a fault.
-    ///
-    /// `is_trusted` says of an operation whether no replica that was made different could answer it.
-    pub fn take_apart(
-        &mut self,
-        ledger: &Ledger,
-        collection: CollectionUid,
-        points: impl Iterator<Item = PointId> + Clone,
-        is_trusted: impl Fn(&FilteredRecord) -> bool,
-    ) -> Vec<String> {
-        let mut faults = Vec::new();
-        let by_trace: BTreeMap<u128, &FilteredRecord> =
-            self.filtered.iter().map(|record| (record.trace, record)).collect();
-        for ((_, point), changes) in ledger.points().filter(|((held, _), _)| *held == collection) {
-            for (i, change) in changes.iter().enumerate() {
-                let Some(record) = change.trace.and_then(|trace| by_trace.get(&trace)) else { continue };
-                let before = i.checked_sub(1).and_then(|before| changes[before].value);
-                if before.is_some_and(|value| class_of(value) != record.class) {
-                    faults.push(format!(
-                        "point {point}: a delete by filter of class {} deleted {before:?}, which never matched ({record:?})",
-                        record.class
-                    ));
-                }
-                let FilteredRecord { client, invoked, acked, .. } = **record;
-                let changes = vec![(*point, None)];
-                self.writes.push(WriteRecord { client, id: change.write, changes, invoked, acked });
-            }
-        }
-        for record in self.filtered.iter().filter(|record| is_trusted(record)) {
-            let Some(returned) = record.acked else { continue };
-            self.reads.push(ReadRecord {
-                client: record.client,
-                invoked: record.invoked,
-                returned,
-                seen: points.clone().map(|point| (point, Seen::Without(record.class))).collect(),
-                linear: true,
-                region: None,
-                fresh_to: None,
-                session: false,
-                about: format!("{record:?}"),
-            });
-        }
-        faults
-    }
-
     /// Checks all points; what no order explains.
     #[must_use]
     pub fn check(&self, ledger: &Ledger, collection: CollectionUid) -> Vec<String> {
@@ -257,6 +193,10 @@ impl History {
                     floors.linear = floors.linear.max(place);
                     let session = floors.sessions.entry(write.client).or_default();
                     *session = (*session).max(place);
+                    if let Some(region) = write.visible {
+                        let floor = floors.regions.entry(region).or_default();
+                        *floor = (*floor).max(place);
+                    }
                     let before = floors.acked.last().map_or(0, |(_, place)| *place);
                     floors.acked.push((at, before.max(place)));
                 }
@@ -282,7 +222,10 @@ impl History {
                     }
                     if let Some(fresh_to) = read.fresh_to {
                         let upto = floors.acked.partition_point(|(acked, _)| *acked < fresh_to);
-                        ask(upto.checked_sub(1).map_or(0, |last| floors.acked[last].1), "as fresh as asked");
+                        ask(
+                            upto.checked_sub(1).map_or(0, |last| floors.acked[last].1),
+                            "as fresh as asked, or as it says",
+                        );
                     }
                     if read.session {
                         ask(floors.sessions.get(&read.client).copied().unwrap_or_default(), "what its session knows");
@@ -292,12 +235,7 @@ impl History {
                         let write = place.checked_sub(1).map(|i| order[i].write);
                         write.is_none_or(|write| began.get(&write).is_none_or(|began| *began <= read.returned))
                     };
-                    // What replaced a point while it was being deleted may match too: the delete took place just before.
-                    let overtaken = |place: usize| {
-                        matches!(seen, Seen::Without(_)) && place < order.len() && began_before(place + 1)
-                    };
-                    let shows = |place: usize| seen.is(value(place)) || overtaken(place);
-                    let place = (least..=order.len()).find(|place| shows(*place) && began_before(*place));
+                    let place = (least..=order.len()).find(|place| seen.is(value(*place)) && began_before(*place));
                     let Some(place) = place else {
                         let known = (0..=order.len()).filter(|place| seen.is(value(*place))).max();
                         let fault = format!(

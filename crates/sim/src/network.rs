@@ -13,7 +13,12 @@ use crate::world::{What, World};
 struct Connection {
     dialer: (usize, u64),
     acceptor: (usize, u64),
+    /// When a heartbeat last went through.
+    heard: Micros,
 }
+
+/// Without a heartbeat for so long the dialer gives a connection up, as the transport does.
+const SILENCE: Micros = 1_500 * MILLI;
 
 /// How frames fare.
 #[derive(Debug, Clone, Copy)]
@@ -206,7 +211,7 @@ impl World {
             Peer::Connection(connection) => *connection,
             Peer::Node(_) => return,
         };
-        let Some(Connection { dialer, acceptor }) = self.network.connections.get(&connection) else { return };
+        let Some(Connection { dialer, acceptor, .. }) = self.network.connections.get(&connection) else { return };
         let to_dialer = acceptor.0 == from;
         let to = if to_dialer { dialer.0 } else { acceptor.0 };
         let bytes = Frame::Region(message).encode();
@@ -227,14 +232,46 @@ impl World {
         let to = *self.rng.pick(&up)?;
         self.network.next_connection += 1;
         let number = self.network.next_connection;
-        let connection = Connection { dialer: (from, self.pods[from].life), acceptor: (to, self.pods[to].life) };
+        let life = self.pods[from].life;
+        let connection = Connection { dialer: (from, life), acceptor: (to, self.pods[to].life), heard: self.now };
         self.network.connections.insert(number, connection);
         self.pods[from].process.as_mut()?.region_connection = Some(number);
+        let at = self.arrival(to, from, true);
+        let event = Event::Connected(self.region_peer(region));
+        self.queue.push(at, What::Hand { pod: from, life, event });
         Some(number)
     }
 
+    /// Every pod keeps a connection to the other region, on which heartbeats come.
+    pub fn keep_regions(&mut self) {
+        for pod in 0..self.pods.len() {
+            let Some(process) = &self.pods[pod].process else { continue };
+            let other = 1 - self.pods[pod].region;
+            let Some(number) = process.region_connection else {
+                let name = self.regions[other].clone();
+                self.dial_region(pod, &name);
+                continue;
+            };
+            let Some(connection) = self.network.connections.get(&number) else { continue };
+            let (own, acceptor, heard) = (self.pods[pod].region, connection.acceptor, connection.heard);
+            let cut = self.network.cut.contains_key(&(other, own)) || self.network.cut.contains_key(&(own, other));
+            // A process that is paused sends nothing.
+            let there = self.pods[acceptor.0].life == acceptor.1 && self.pods[acceptor.0].paused_until <= self.now;
+            if there && !cut {
+                if let Some(connection) = self.network.connections.get_mut(&number) {
+                    connection.heard = self.now;
+                }
+                let (at, life) = (self.arrival(acceptor.0, pod, true), self.pods[pod].life);
+                let event = Event::Heard(self.region_peer(other));
+                self.queue.push(at, What::Hand { pod, life, event });
+            } else if self.now.saturating_sub(heard) >= SILENCE {
+                self.break_connection(number);
+            }
+        }
+    }
+
     pub fn region_frame(&mut self, connection: u64, to_dialer: bool, bytes: &[u8]) {
-        let Some(Connection { dialer, acceptor }) = self.network.connections.get(&connection) else { return };
+        let Some(Connection { dialer, acceptor, .. }) = self.network.connections.get(&connection) else { return };
         let ((to, life), (from, _)) = if to_dialer { (*dialer, *acceptor) } else { (*acceptor, *dialer) };
         let regions = (self.pods[from].region, self.pods[to].region);
         if self.pods[to].life != life || self.network.cut.contains_key(&regions) {
@@ -249,7 +286,7 @@ impl World {
 
     /// Both ends learn that a connection between regions is gone.
     pub fn break_connection(&mut self, connection: u64) {
-        let Some(Connection { dialer, acceptor }) = self.network.connections.remove(&connection) else { return };
+        let Some(Connection { dialer, acceptor, .. }) = self.network.connections.remove(&connection) else { return };
         let peer = self.region_peer(self.pods[acceptor.0].region);
         if self.pods[dialer.0].life == dialer.1 {
             if let Some(process) = &mut self.pods[dialer.0].process {

@@ -15,6 +15,7 @@ impl World {
     /// One turn of the operator, and a look at what must hold of all groups.
     pub fn look(&mut self) {
         self.connect_all();
+        self.keep_regions();
         for pod in 0..self.pods.len() {
             self.replace(pod);
         }

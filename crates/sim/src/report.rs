@@ -8,6 +8,8 @@ use std::fmt;
 pub struct Counts {
     pub operations: u64,
     pub writes_acknowledged: u64,
+    /// Writes at a secondary region that were visible there when they were answered.
+    pub writes_visible: u64,
     pub reads_answered: u64,
     pub faults: u64,
     pub elections: u64,
@@ -18,10 +20,6 @@ pub struct Counts {
     pub snapshot_installs: u64,
     pub membership_changes: u64,
     pub writes_repeated: u64,
-    pub filtered_deletes: u64,
-    pub conditional_deletes: u64,
-    pub conditional_idle: u64,
-    pub outcomes_unknown: u64,
     pub duplicates_dropped: u64,
     pub gaps_healed: u64,
     pub reseeds: u64,
@@ -44,6 +42,9 @@ pub struct Counts {
     pub stale: u64,
     pub failed: u64,
     pub disks_filled: u64,
+    pub clock_steps: u64,
+    pub clock_hand_overs: u64,
+    pub staleness_unknown: u64,
     pub could_be_unmarked: u64,
     pub were_unmarked: u64,
     pub simulated_ms: u64,
@@ -55,6 +56,7 @@ macro_rules! all {
         let mut f = $f;
         f("operations", $self.operations);
         f("writes acknowledged", $self.writes_acknowledged);
+        f("writes visible", $self.writes_visible);
         f("reads answered", $self.reads_answered);
         f("faults", $self.faults);
         f("elections", $self.elections);
@@ -65,10 +67,6 @@ macro_rules! all {
         f("snapshot installs", $self.snapshot_installs);
         f("membership changes", $self.membership_changes);
         f("writes repeated", $self.writes_repeated);
-        f("deletes by filter", $self.filtered_deletes);
-        f("conditional deletes", $self.conditional_deletes);
-        f("conditional deletes overtaken", $self.conditional_idle);
-        f("outcomes unknown", $self.outcomes_unknown);
         f("duplicates dropped", $self.duplicates_dropped);
         f("gaps healed", $self.gaps_healed);
         f("re-seeds", $self.reseeds);
@@ -91,6 +89,9 @@ macro_rules! all {
         f("answers stale", $self.stale);
         f("answers failed", $self.failed);
         f("disks filled", $self.disks_filled);
+        f("clock steps", $self.clock_steps);
+        f("clock hand-overs", $self.clock_hand_overs);
+        f("staleness unknown", $self.staleness_unknown);
         f("could be unmarked", $self.could_be_unmarked);
         f("were unmarked", $self.were_unmarked);
         f("simulated ms", $self.simulated_ms);
@@ -112,6 +113,7 @@ impl Counts {
         let sum = |a: &mut u64, b: u64| *a += b;
         sum(&mut self.operations, other.operations);
         sum(&mut self.writes_acknowledged, other.writes_acknowledged);
+        sum(&mut self.writes_visible, other.writes_visible);
         sum(&mut self.reads_answered, other.reads_answered);
         sum(&mut self.faults, other.faults);
         sum(&mut self.elections, other.elections);
@@ -122,10 +124,6 @@ impl Counts {
         sum(&mut self.snapshot_installs, other.snapshot_installs);
         sum(&mut self.membership_changes, other.membership_changes);
         sum(&mut self.writes_repeated, other.writes_repeated);
-        sum(&mut self.filtered_deletes, other.filtered_deletes);
-        sum(&mut self.conditional_deletes, other.conditional_deletes);
-        sum(&mut self.conditional_idle, other.conditional_idle);
-        sum(&mut self.outcomes_unknown, other.outcomes_unknown);
         sum(&mut self.duplicates_dropped, other.duplicates_dropped);
         sum(&mut self.gaps_healed, other.gaps_healed);
         sum(&mut self.reseeds, other.reseeds);
@@ -148,6 +146,9 @@ impl Counts {
         sum(&mut self.stale, other.stale);
         sum(&mut self.failed, other.failed);
         sum(&mut self.disks_filled, other.disks_filled);
+        sum(&mut self.clock_steps, other.clock_steps);
+        sum(&mut self.clock_hand_overs, other.clock_hand_overs);
+        sum(&mut self.staleness_unknown, other.staleness_unknown);
         sum(&mut self.could_be_unmarked, other.could_be_unmarked);
         sum(&mut self.were_unmarked, other.were_unmarked);
         sum(&mut self.simulated_ms, other.simulated_ms);

@@ -90,8 +90,38 @@ fn an_accepted_gap_is_caught() {
 }
 
 #[test]
-fn time_closed_too_high_is_caught() {
-    check_caught(Sabotage::CloseTooHigh);
+fn a_statement_without_proof_of_leadership_is_caught() {
+    check_caught(Sabotage::StateUnproven);
+}
+
+#[test]
+fn a_statement_with_the_wall_time_of_its_proof_is_caught() {
+    check_caught(Sabotage::StateLateWall);
+}
+
+#[test]
+fn a_statement_that_counts_before_its_position_is_applied_is_caught() {
+    check_caught(Sabotage::CountUnapplied);
+}
+
+#[test]
+fn a_step_of_a_clock_that_is_believed_is_caught() {
+    check_caught(Sabotage::BelieveSteps);
+}
+
+#[test]
+fn a_clock_that_is_used_though_known_to_be_wrong_is_caught() {
+    check_caught(Sabotage::TrustAnyClock);
+}
+
+#[test]
+fn ages_by_the_wall_clock_are_caught() {
+    check_caught(Sabotage::AgeByWall);
+}
+
+#[test]
+fn a_boot_clock_that_stood_still_unnoticed_is_caught() {
+    check_caught(Sabotage::ForgetStandstill);
 }
 
 #[test]
@@ -120,6 +150,6 @@ fn a_replica_that_serves_what_it_knows_to_be_wrong_is_caught() {
 }
 
 #[test]
-fn a_delete_by_filter_of_what_no_longer_matches_is_caught() {
-    check_caught(Sabotage::DeleteUnconditionally);
+fn a_write_that_is_called_visible_too_early_is_caught() {
+    check_caught(Sabotage::VisibleTooEarly);
 }

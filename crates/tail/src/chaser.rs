@@ -2,25 +2,20 @@
 
 use std::collections::VecDeque;
 
-use meridian_model::{Delta, Epoch, Hlc, OriginShard, Position, Seq};
+use meridian_model::{Delta, Epoch, OriginShard, Position, Seq, Statement};
 use serde::{Deserialize, Serialize};
 
 /// What travels in a delta log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Record {
-    /// One change, and the closed time that holds once it is applied.
-    Delta {
-        /// The change.
-        delta: Delta,
-        /// Every later change of this origin shard has a larger stamp.
-        closed: Hlc,
-    },
-    /// No change: only the promise that all changes stamped up to `closed` stand at or before `at`.
-    Close {
-        /// The newest change at that time.
+    /// One change.
+    Delta(Delta),
+    /// No change: the log stands at `at`, or stood there.
+    Mark {
+        /// The newest change.
         at: Position,
-        /// The promise.
-        closed: Hlc,
+        /// What the origin's leader states, of a position up to `at`.
+        complete: Option<Statement>,
     },
 }
 
@@ -29,8 +24,8 @@ impl Record {
     #[must_use]
     pub fn position(&self) -> Position {
         match self {
-            Self::Delta { delta, .. } => delta.position(),
-            Self::Close { at, .. } => *at,
+            Self::Delta(delta) => delta.position(),
+            Self::Mark { at, .. } => *at,
         }
     }
 
@@ -38,8 +33,8 @@ impl Record {
     #[must_use]
     pub fn before(&self) -> Position {
         match self {
-            Self::Delta { delta, .. } => Position { epoch: delta.epoch, seq: Seq(delta.seq.0.saturating_sub(1)) },
-            Self::Close { at, .. } => *at,
+            Self::Delta(delta) => Position { epoch: delta.epoch, seq: Seq(delta.seq.0.saturating_sub(1)) },
+            Self::Mark { at, .. } => *at,
         }
     }
 }
@@ -74,8 +69,6 @@ pub struct Batch {
     pub to: Seq,
     /// The deltas `from..=to`.
     pub deltas: Vec<Delta>,
-    /// Closed time once they are applied.
-    pub closed: Hlc,
 }
 
 /// Chases the tail of one origin shard's log.
@@ -90,20 +83,18 @@ pub struct Chaser {
     proposed: Position,
     /// The newest position taken in.
     taken: Position,
-    /// Taken and not handed out yet; the closed time that holds with each.
-    waiting: VecDeque<(Delta, Hlc)>,
-    /// The newest closed time that holds with `taken`.
-    closed: Hlc,
-    /// The newest closed time handed out.
-    claimed: Hlc,
+    /// Taken and not handed out yet.
+    waiting: VecDeque<Delta>,
+    /// A batch is wanted, though there may be no delta for it.
+    announces: bool,
 }
 
 impl Chaser {
     /// Chases `origin` from what is applied already.
     #[must_use]
-    pub fn new(origin: OriginShard, applied: Position, claimed: Hlc) -> Self {
+    pub fn new(origin: OriginShard, applied: Position) -> Self {
         let waiting = VecDeque::new();
-        Self { origin, applied, proposed: applied, taken: applied, waiting, closed: claimed, claimed }
+        Self { origin, applied, proposed: applied, taken: applied, waiting, announces: false }
     }
 
     /// The origin shard that is chased.
@@ -131,12 +122,12 @@ impl Chaser {
     /// A repeated delta is dropped, so redelivery is harmless; a gap is read again, never skipped.
     pub fn take(&mut self, record: Record) -> Taken {
         match record {
-            Record::Delta { delta, closed } => self.take_delta(delta, closed),
-            Record::Close { at, closed } => self.take_close(at, closed),
+            Record::Delta(delta) => self.take_delta(delta),
+            Record::Mark { at, .. } => self.take_mark(at),
         }
     }
 
-    fn take_delta(&mut self, delta: Delta, closed: Hlc) -> Taken {
+    fn take_delta(&mut self, delta: Delta) -> Taken {
         let at = delta.position();
         if at <= self.taken {
             return Taken::Duplicate;
@@ -149,14 +140,12 @@ impl Chaser {
             return Taken::Gap { wanted: self.taken.seq.next() };
         }
         self.taken = at;
-        self.closed = self.closed.max(closed);
-        self.waiting.push_back((delta, self.closed));
+        self.waiting.push_back(delta);
         Taken::Accepted
     }
 
-    fn take_close(&mut self, at: Position, closed: Hlc) -> Taken {
-        // A promise made with fewer deltas than are taken still holds: those taken since have larger stamps.
-        if at.epoch < self.taken.epoch || closed <= self.closed {
+    fn take_mark(&mut self, at: Position) -> Taken {
+        if at.epoch < self.taken.epoch {
             return Taken::Duplicate;
         }
         if at.epoch > self.taken.epoch {
@@ -165,58 +154,42 @@ impl Chaser {
             }
             self.taken = at;
             self.proposed = at;
+            self.announces = true;
         }
         if at > self.taken {
             return Taken::Gap { wanted: self.taken.seq.next() };
         }
-        self.closed = closed;
         Taken::Accepted
+    }
+
+    /// Asks for a batch even if there is no delta to put into it: it tells how far the source was read.
+    pub fn announce(&mut self) {
+        self.announces = true;
     }
 
     /// The next deltas to apply as one entry: at most `most`, of one epoch. `None` when there is nothing to say.
     ///
-    /// A batch without deltas carries a newer closed time.
+    /// A batch without deltas begins an epoch, or was asked for by [`Chaser::announce`].
     pub fn batch(&mut self, most: usize) -> Option<Batch> {
-        let Some((first, _)) = self.waiting.front() else {
-            return self.batch_of_silence();
+        let announces = std::mem::take(&mut self.announces);
+        let Some(first) = self.waiting.front() else {
+            let Position { epoch, seq } = self.proposed;
+            return announces.then(|| Batch { epoch, from: seq.next(), to: seq, deltas: Vec::new() });
         };
         let (epoch, from) = (first.epoch, first.seq);
-        let count = self.waiting.iter().take(most).take_while(|(delta, _)| delta.epoch == epoch).count();
-        let mut closed = self.claimed;
-        let deltas: Vec<Delta> =
-            self.waiting.drain(..count).map(|(delta, at)| (closed = closed.max(at), delta).1).collect();
-        // A promise that came after the last of them holds with it.
-        if self.waiting.is_empty() {
-            closed = closed.max(self.closed);
-        }
+        let count = self.waiting.iter().take(most).take_while(|delta| delta.epoch == epoch).count();
+        let deltas: Vec<Delta> = self.waiting.drain(..count).collect();
         let to = deltas.last().map_or(from, |delta| delta.seq);
         self.proposed = Position { epoch, seq: to };
-        self.claimed = closed;
-        Some(Batch { epoch, from, to, deltas, closed })
-    }
-
-    fn batch_of_silence(&mut self) -> Option<Batch> {
-        // Before the first delta of any epoch there is no position that a promise could be tied to but the start.
-        if self.closed <= self.claimed {
-            return None;
-        }
-        self.claimed = self.closed;
-        let Position { epoch, seq } = self.proposed;
-        Some(Batch { epoch, from: seq.next(), to: seq, deltas: Vec::new(), closed: self.closed })
+        Some(Batch { epoch, from, to, deltas })
     }
 
     /// Takes the position just before `record` for taken, whatever is missing: a bug, put in on purpose by the simulation.
     #[doc(hidden)]
     pub fn skip_to(&mut self, record: &Record) {
-        if let Record::Delta { .. } = record {
+        if let Record::Delta(_) = record {
             self.taken = self.taken.max(record.before());
         }
-    }
-
-    /// The stamp of the next delta to be handed out.
-    #[must_use]
-    pub fn next_stamp(&self) -> Option<Hlc> {
-        self.waiting.front().map(|(delta, _)| delta.committed_at)
     }
 
     /// Everything up to `position` is applied.
@@ -224,18 +197,17 @@ impl Chaser {
         self.applied = self.applied.max(position);
         if position > self.taken {
             // Somebody else applied it: another leader's batch, or a seed.
-            self.rewind(position, self.claimed);
+            self.rewind(position);
         }
     }
 
     /// Forgets what was taken in and starts again after `applied`.
-    pub fn rewind(&mut self, applied: Position, claimed: Hlc) {
+    pub fn rewind(&mut self, applied: Position) {
         self.applied = applied;
         self.proposed = applied;
         self.taken = applied;
         self.waiting.clear();
-        self.closed = claimed;
-        self.claimed = claimed;
+        self.announces = false;
     }
 }
 

@@ -1,7 +1,6 @@
 //! Following one origin shard's delta log.
 //!
-//! Owns: the order of deltas, the dropping of duplicates, the finding of gaps, and the closed time that may be claimed with
-//! what has arrived. Deliberately does not know: which broker or stream brings the records, which runtime drives it, and
+//! Owns: the order of deltas, the dropping of duplicates, and the finding of gaps. Deliberately does not know: which broker or stream brings the records, which runtime drives it, and
 //! how a batch is committed.
 //!
 //! ```text

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use meridian_model::{
-    Answer, CollectionDef, CollectionName, CollectionUid, Consistency, Filter, Payload, PointId, PrimaryTerm, Query,
+    Answer, CollectionDef, CollectionName, CollectionUid, Consistency, Payload, PointId, PrimaryTerm, Query,
     RegionName, RequiredFreshness, ShardNumber, Vectors, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub struct Request {
     pub traceparent: Option<String>,
     /// Time left for the answer, from when the request is handed over.
     pub timeout: Duration,
+    /// Of a change at a secondary region: how long its answer waits, from when the request is handed over, until the change is
+    /// visible there; `None` answers when the primary region has acknowledged it.
+    pub wait: Option<Duration>,
 }
 
 /// What is asked.
@@ -42,14 +45,6 @@ pub enum Body {
         /// Not empty.
         ops: Vec<PointOp>,
     },
-    /// Deletes the points that match; answers with the largest sequence of a delete, 0 when there was none. Not to be
-    /// repeated when its outcome is unknown: evaluated again it would delete what was written since.
-    DeleteByFilter {
-        /// Where.
-        collection: CollectionName,
-        /// Which points.
-        filter: Filter,
-    },
     /// Reads points.
     Read {
         /// Where.
@@ -60,15 +55,10 @@ pub enum Body {
 }
 
 impl Body {
-    /// Whether it changes anything: only the primary region answers it.
+    /// Whether it changes points or collections, so that the primary region answers it.
     #[must_use]
     pub fn changes(&self) -> bool {
-        match self {
-            Self::CreateCollection(_) | Self::DropCollection(_) | Self::Write { .. } | Self::DeleteByFilter { .. } => {
-                true
-            }
-            Self::ListCollections | Self::DescribeCollection(_) | Self::Read { .. } => false,
-        }
+        matches!(self, Self::Write { .. } | Self::CreateCollection(_) | Self::DropCollection(_))
     }
 }
 
@@ -151,6 +141,8 @@ pub enum ReplyBody {
     Written(u64),
     /// Of a read.
     Answer(Answer),
+    /// Of a write at a secondary region: the same, and it is not certain to be visible in this region yet.
+    Acknowledged(u64),
 }
 
 /// What is known of one collection.

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use meridian_model::{
-    Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Filter, Hlc, LogIndex,
-    Payload, PointId, Position, Query, RegionName, ReplicaId, Seq, ShardNumber, Stamp, TableVersion, Term, Traceparent,
-    Vectors, VersionVector, WriteId,
+    Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, Delta, Hlc, OriginShard, Payload, PointId,
+    Position, Query, RegionName, ReplicaId, Seq, ShardNumber, Statement, TableVersion, Term, Traceparent, Vectors,
+    VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,8 @@ pub enum Frame {
     Topology(u64, TopologyCall),
     /// To the operator.
     TopologyAnswer(u64, TopologyAnswer),
+    /// The sender is there; sent when nothing else was for a while.
+    Heartbeat,
 }
 
 /// Who is calling.
@@ -71,6 +73,8 @@ pub enum PeerMessage {
     Call(u64, Call),
     /// An answer; a tail answers more than once.
     Answer(u64, CallAnswer),
+    /// From the leader of a shard to its replicas: the newest statements that count there.
+    Complete(Vec<(OriginShard, Statement)>),
 }
 
 /// What a leader tells every replica of the region.
@@ -113,6 +117,8 @@ pub enum Call {
         /// The sender's.
         hash: [u8; 32],
     },
+    /// What does the wall clock of your machine say?
+    Clock,
 }
 
 /// The answer to a [`Call`].
@@ -128,6 +134,8 @@ pub enum CallAnswer {
     Snapshot(Option<Vec<u8>>),
     /// To `Compare`: where, and what it was; `None` when it is not known, or not any more.
     Compared(meridian_model::LogIndex, Option<[u8; 32]>),
+    /// To `Clock`: since the Unix epoch, as read and not as used.
+    Clock(Duration),
 }
 
 /// A question to a shard.
@@ -186,38 +194,8 @@ pub enum ShardCall {
     Describe(CollectionName, ReadDemand),
     /// To the leader of shard 1: what collections are there?
     Definitions,
-    /// To any replica: points that match, each with the stamp that tells its version.
-    Match {
-        /// Where; one that is not here has no points.
-        collection: CollectionUid,
-        /// The table by which the gateway asks this shard.
-        table: TableVersion,
-        /// Which points.
-        filter: Filter,
-        /// The first id that may come.
-        from: Option<PointId>,
-        /// How many at most.
-        limit: usize,
-        /// How fresh.
-        demand: ReadDemand,
-    },
-    /// To the leader: commit these changes, each of which takes place only if its point is as it was read.
-    ConditionalWrite {
-        /// Of the operation.
-        id: WriteId,
-        /// Which of its writes.
-        part: u32,
-        /// The table by which the gateway chose this shard.
-        table: TableVersion,
-        /// Where.
-        collection: CollectionUid,
-        /// The newest entry that the read had seen.
-        read_at: LogIndex,
-        /// What.
-        changes: Vec<ConditionalChange>,
-        /// The request that it goes back to.
-        trace: Option<Traceparent>,
-    },
+    /// To the leader: are these positions applied and published? Kept open for a while when they are not.
+    Await(VersionVector),
 }
 
 /// What a read must reflect.
@@ -225,8 +203,8 @@ pub enum ShardCall {
 pub struct ReadDemand {
     /// Every write that the region acknowledged before the call arrived.
     pub index: bool,
-    /// Every write of any origin stamped up to this.
-    pub safe: Option<Hlc>,
+    /// Every write that was acknowledged anywhere longer ago than this when the call arrived.
+    pub max_age: Option<Duration>,
     /// These positions.
     pub covers: VersionVector,
     /// How long to wait until it does. A read without demands never waits.
@@ -275,17 +253,8 @@ pub enum ShardAnswer {
         /// The collections.
         standing: Vec<(CollectionUid, CollectionDef)>,
     },
-    /// To `ConditionalWrite`: committed.
-    Conditional {
-        /// Its last sequence.
-        last: Seq,
-        /// The positions it brought.
-        covers: VersionVector,
-        /// Places, ascending, of changes whose points are to be read and tried again. All others are settled.
-        retry: Vec<u32>,
-    },
-    /// To `ConditionalWrite`: whether it was committed before is not known any more; nothing was done now.
-    Forgotten,
+    /// To `Await`.
+    Reached(bool),
 }
 
 /// One shard's part of a read.
@@ -297,8 +266,10 @@ pub struct ReadPart {
     pub kept: bool,
     /// Whether it took waiting.
     pub waited: bool,
-    /// Every write of any origin stamped up to this is reflected; `None` when an origin was never heard of.
-    pub safe: Option<Hlc>,
+    /// Upper bound of the age of what it may miss, when it was answered; [`Duration::MAX`] when unknown.
+    pub age: Duration,
+    /// Time from the arrival of the call to its answer.
+    pub took: Duration,
     /// What is reflected.
     pub covers: VersionVector,
 }
@@ -330,17 +301,6 @@ pub enum PartBody {
     },
     /// The read met a fault of ours.
     Failed(String),
-    /// Of a match.
-    Matched {
-        /// In the order of their ids.
-        points: Vec<(PointId, Stamp)>,
-        /// Where the next page begins, if there is one.
-        next: Option<PointId>,
-        /// The newest entry that was seen.
-        read_at: LogIndex,
-    },
-    /// Of a match: the gateway's table is not this shard's.
-    NotOwner(TableVersion),
 }
 
 /// Between regions: any pod takes it and relays to the right shard.
@@ -402,10 +362,10 @@ pub enum TailAnswer {
     Records {
         /// Deltas from the one after the last sent.
         deltas: Vec<Delta>,
-        /// The newest position, and the closed time that holds with it.
+        /// The newest position.
         at: Position,
-        /// Every later change has a larger stamp.
-        closed: Hlc,
+        /// What the leader states, of a position up to `at`; absent when there is nothing new.
+        complete: Option<Statement>,
         /// How many shards the origin region has.
         origin_shards: u16,
     },
@@ -422,8 +382,6 @@ pub enum TailAnswer {
 pub struct SeedPage {
     /// The position that the whole seed brings the caller to.
     pub at: Position,
-    /// The closed time at that position.
-    pub closed: Hlc,
     /// The position at which this page was read, not behind `at`.
     pub read_at: Position,
     /// The largest uid that the origin had given by then.

@@ -1,17 +1,18 @@
 //! A delta as a Kafka record: headers that carry its place and time, a value in JSON that anybody can read.
 //!
 //! ```text
-//!   headers  kind       delta | close | collection
+//!   headers  kind       delta | complete | collection
 //!            schema     2
 //!            origin     region            shard   number, from 1       shards  how many the region has
-//!            epoch      number            seq     number               (of a close: the newest change at that time)
-//!            hlc        number            closed  number               (all numbers in decimal)
+//!            epoch      number            seq     number               (all numbers in decimal)
+//!            hlc        number, of a change
+//!            term       number, of a statement of completeness: Raft term of the leader that states that every change
+//!            wall       acknowledged before this wall time (milliseconds since 1970) stands at or before epoch and seq
 //!            traceparent  of a delta, and only if the request had one: W3C trace context
 //!   value    delta       {"id": 7 | "<uuid>", "op": "upsert" | "delete", "ts": seconds, "collection": "<uid>",
 //!                         "embedding": [...]  and "vectors": {name: [...]}, "payload": {...}}
-//!                     or  {"op": "none", "ts": seconds}: a change that did nothing, published so that sequences have no gap
 //!            collection  {"op": "create" | "drop", "ts": seconds, "collection": "<uid>", "name": ..., "vectors": {name: {...}}}
-//!            close       {"ts": seconds}
+//!            complete    {"ts": seconds}
 //! ```
 //! `embedding` is the unnamed vector. Numbers of vectors are the shortest decimals that give the same f32 back. Unknown
 //! headers are left to others (tracing puts some there); an unknown schema or key of the value is refused by name.
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position,
-    RegionName, Seq, ShardNumber, VectorDef, VectorName, Vectors,
+    RegionName, Seq, ShardNumber, Statement, Term, VectorDef, VectorName, Vectors, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,19 +44,17 @@ pub struct Record {
     pub origin: OriginShard,
     /// How many shards the origin region has.
     pub origin_shards: u16,
-    /// Every later change of this origin shard has a larger stamp.
-    pub closed: Hlc,
     /// A change, or none.
     pub body: Body,
 }
 
-/// A change, or the promise that there was none.
+/// A change, or a statement of completeness.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// One change.
     Delta(Delta),
-    /// Only the closed time; the position is the newest change at that time.
-    Close(Position),
+    /// Every change that was acknowledged before its wall time stands at or before its position.
+    Complete(Statement),
 }
 
 /// A record on the way: headers by name, and the value.
@@ -97,12 +96,10 @@ pub enum RecordError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeltaValue {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    id: Option<Id>,
+    id: Id,
     op: PointOp,
     ts: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    collection: Option<String>,
+    collection: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embedding: Option<Vec<f32>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -123,7 +120,6 @@ enum Id {
 enum PointOp {
     Upsert,
     Delete,
-    None,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,7 +130,7 @@ enum CollectionValue {
 }
 
 #[derive(Serialize)]
-struct CloseValue {
+struct CompleteValue {
     ts: f64,
 }
 
@@ -144,19 +140,16 @@ impl Record {
     pub fn position(&self) -> Position {
         match &self.body {
             Body::Delta(delta) => delta.position(),
-            Body::Close(at) => *at,
+            Body::Complete(statement) => statement.through,
         }
     }
 
     /// The headers and the value.
     #[must_use]
     pub fn encode(&self) -> Encoded {
-        let (kind, hlc, value) = match &self.body {
-            Body::Close(_) => ("close", self.closed, json(&CloseValue { ts: seconds(self.closed) })),
-            Body::Delta(delta) => {
-                let (kind, value) = encode_op(&delta.op, seconds(delta.committed_at));
-                (kind, delta.committed_at, value)
-            }
+        let (kind, value) = match &self.body {
+            Body::Complete(statement) => ("complete", json(&CompleteValue { ts: seconds(statement.wall) })),
+            Body::Delta(delta) => encode_op(&delta.op, seconds(delta.committed_at.wall())),
         };
         let position = self.position();
         let text = |number: u64| number.to_string().into_bytes();
@@ -168,9 +161,13 @@ impl Record {
             ("shards", text(self.origin_shards.into())),
             ("epoch", text(position.epoch.0.into())),
             ("seq", text(position.seq.0)),
-            ("hlc", text(hlc.0)),
-            ("closed", text(self.closed.0)),
         ];
+        match &self.body {
+            Body::Delta(delta) => headers.push(("hlc", text(delta.committed_at.0))),
+            Body::Complete(statement) => {
+                headers.extend([("term", text(statement.term.0)), ("wall", text(statement.wall.0))]);
+            }
+        }
         if let Body::Delta(Delta { trace: Some(trace), .. }) = &self.body {
             headers.push((TRACEPARENT, trace.to_string().into_bytes()));
         }
@@ -199,23 +196,26 @@ impl Record {
         })?;
         let epoch = Epoch(headers.parse("epoch", "a number", |text| text.parse().ok())?);
         let seq = Seq(headers.number("seq")?);
-        let committed_at = Hlc(headers.number("hlc")?);
-        let closed = Hlc(headers.number("closed")?);
         let op = match headers.text("kind")? {
-            "close" => None,
+            "complete" => None,
             "delta" => Some(decode_point(value)?),
             "collection" => Some(decode_collection(value)?),
-            other => return Err(fault("kind", other, "delta, close or collection")),
+            other => return Err(fault("kind", other, "delta, complete or collection")),
         };
         let body = match op {
-            None => Body::Close(Position { epoch, seq }),
+            None => Body::Complete(Statement {
+                through: Position { epoch, seq },
+                term: Term(headers.number("term")?),
+                wall: WallMillis(headers.number("wall")?),
+            }),
             Some(op) => {
+                let committed_at = Hlc(headers.number("hlc")?);
                 // One that cannot be read is none: what others put into a record must not stop it.
                 let trace = header(TRACEPARENT).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok());
                 Body::Delta(Delta { origin: origin.clone(), epoch, seq, committed_at, op, trace })
             }
         };
-        Ok(Self { origin, origin_shards, closed, body })
+        Ok(Self { origin, origin_shards, body })
     }
 }
 
@@ -245,12 +245,8 @@ impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Headers<'_, F> {
 fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
     let uid = |uid: &CollectionUid| uid.to_string();
     let id = |point: &PointId| match point {
-        PointId::Num(number) => Some(Id::Num(*number)),
-        PointId::Uuid(_) => Some(Id::Text(point.to_string())),
-    };
-    let bare = |id, op, collection| {
-        let (embedding, vectors, payload) = (None, BTreeMap::new(), None);
-        ("delta", json(&DeltaValue { id, op, ts, collection, embedding, vectors, payload }))
+        PointId::Num(number) => Id::Num(*number),
+        PointId::Uuid(_) => Id::Text(point.to_string()),
     };
     match op {
         Op::Upsert { collection, point, vectors, payload } => {
@@ -258,11 +254,14 @@ fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
             let embedding = vectors.remove("");
             // What stands in a log was checked at the door.
             let payload = (!payload.is_empty()).then(|| serde_json::from_str(&payload.0).unwrap_or_default());
-            let (id, collection) = (id(point), Some(uid(collection)));
+            let (id, collection) = (id(point), uid(collection));
             ("delta", json(&DeltaValue { id, op: PointOp::Upsert, ts, collection, embedding, vectors, payload }))
         }
-        Op::Delete { collection, point } => bare(id(point), PointOp::Delete, Some(uid(collection))),
-        Op::Nothing => bare(None, PointOp::None, None),
+        Op::Delete { collection, point } => {
+            let (id, collection, vectors) = (id(point), uid(collection), BTreeMap::new());
+            let value = DeltaValue { id, op: PointOp::Delete, ts, collection, embedding: None, vectors, payload: None };
+            ("delta", json(&value))
+        }
         Op::CreateCollection { uid: collection, def } => {
             let (name, vectors) = (def.name.clone(), def.vectors.clone());
             ("collection", json(&CollectionValue::Create { ts, collection: uid(collection), name, vectors }))
@@ -275,20 +274,15 @@ fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
 
 fn decode_point(value: &[u8]) -> Result<Op, RecordError> {
     let DeltaValue { id, op, collection, embedding, vectors, payload, .. } = parse(value)?;
-    if matches!(op, PointOp::None) {
-        return Ok(Op::Nothing);
-    }
-    let missing = |key: &str| RecordError::Value(format!("missing field `{key}`"));
-    let collection = uid_of(&collection.ok_or_else(|| missing("collection"))?)?;
-    let point = match id.ok_or_else(|| missing("id"))? {
+    let point = match id {
         Id::Num(number) => PointId::Num(number),
         Id::Text(text) => match text.parse() {
             Ok(point @ PointId::Uuid(_)) => point,
             _ => return Err(RecordError::Value(format!("id {:?} is no UUID", cut(&text)))),
         },
     };
+    let collection = uid_of(&collection)?;
     match op {
-        PointOp::None => Ok(Op::Nothing),
         PointOp::Delete => Ok(Op::Delete { collection, point }),
         PointOp::Upsert => {
             let mut vectors: Vectors = vectors;
@@ -324,8 +318,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of this age of the world fit into 53 bits")]
-fn seconds(hlc: Hlc) -> f64 {
-    hlc.wall().0 as f64 / 1000.0
+fn seconds(wall: WallMillis) -> f64 {
+    wall.0 as f64 / 1000.0
 }
 
 fn fault(name: &'static str, value: &str, wanted: &'static str) -> RecordError {

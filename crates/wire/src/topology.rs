@@ -15,6 +15,9 @@ use crate::config::{ConfigError, addresses, topic};
 /// Links that one region may have.
 pub const LINKS: usize = 64;
 
+/// Entries that a learner may be behind when it is given a vote: few, so that the next commit does not wait for it.
+pub const PROMOTE_LAG: u64 = 64;
+
 /// What every replica of a shard is born with. Replicas of one group have equal ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Genesis {

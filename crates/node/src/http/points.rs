@@ -14,21 +14,21 @@ pub async fn upsert(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
     let ops = bodies::upsert(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
-    let (seq, freshness) = call.write(name, ops).await?;
-    Ok(fine(bodies::updated(seq, call.time()), &freshness))
+    let (written, freshness) = call.write(name, ops).await?;
+    Ok(fine(bodies::updated(written.seq, written.visible, call.time()), &freshness))
 }
 
 pub async fn delete(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
-    let (seq, freshness) = match bodies::delete(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))? {
+    let (written, freshness) = match bodies::delete(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))? {
         Deletion::Ids(ids) => {
             let ops = ids.into_iter().map(|point| PointOp::Delete { point }).collect();
             call.write(name, ops).await?
         }
         Deletion::Filter(filter) => call.delete_by_filter(name, filter).await?,
     };
-    Ok(fine(bodies::updated(seq, call.time()), &freshness))
+    Ok(fine(bodies::updated(written.seq, written.visible, call.time()), &freshness))
 }
 
 pub async fn retrieve(call: Call, unread: Unread) -> Result<Response, Response> {

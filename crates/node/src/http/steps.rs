@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Path, Query as QueryString};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use meridian_model::{Answer, CollectionName, Filter, Found, PointId, Query, WriteId};
+use meridian_model::{Answer, CollectionName, Consistency, Filter, Found, PointId, Query, Select, WriteId};
 use meridian_wire::client::{Body, Demand, Freshness, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::freshness;
 use meridian_wire::http::{Ask, Target};
@@ -16,8 +16,28 @@ use tracing::Instrument;
 use super::Api;
 use super::answer::{Started, Trace, refuse, refused, unexpected};
 
+/// Points that a delete by filter removes in one write.
+const DELETE_PAGE: usize = 1_000;
 /// How much longer than its timeout a request waits for a gateway that should have answered by then.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a change at a secondary region waits until it is visible there, when its client names no timeout.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the query parameters ask for.
+#[derive(Default)]
+struct Parameters {
+    timeout: Option<Duration>,
+    wait: bool,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy)]
+pub struct Written {
+    pub seq: u64,
+    /// Reads of this region see it.
+    pub visible: bool,
+}
 
 /// One call, its headers and query parameters understood.
 pub struct Call {
@@ -25,6 +45,10 @@ pub struct Call {
     pub demand: Demand,
     started: Instant,
     timeout: Duration,
+    /// `wait=true`.
+    waits: bool,
+    /// From the start, how long a change may take to become visible.
+    visible_within: Duration,
     trace: String,
     params: HashMap<String, String>,
 }
@@ -40,29 +64,33 @@ impl FromRequestParts<Api> for Call {
         let QueryString(query) = QueryString::<Vec<(String, String)>>::from_request_parts(parts, api)
             .await
             .map_err(|rejection| bad(format!("query parameters: {}", rejection.body_text())))?;
-        let named = query_parameters(&query).map_err(bad)?;
+        let Parameters { timeout: named, wait: waits } = query_parameters(&query).map_err(bad)?;
         let values = |name| parts.headers.get_all(name).iter().map(|value| value.as_bytes());
         let demand = freshness::demand(values).map_err(|fault| bad(fault.to_string()))?;
         let started = parts.extensions.get::<Started>().map_or_else(Instant::now, |started| started.0);
         let trace = parts.extensions.get::<Trace>().map(|trace| trace.0.clone()).unwrap_or_default();
-        Ok(Self { api: api.clone(), demand, started, timeout: api.timeout(named), trace, params })
+        let (timeout, visible_within) = (api.timeout(named), named.unwrap_or(VISIBLE_WITHIN));
+        Ok(Self { api: api.clone(), demand, started, timeout, waits, visible_within, trace, params })
     }
 }
 
-/// Checks the query parameters and gives the timeout. `wait`, `ordering` and `consistency` ask for no more than what is
-/// always so: a write is complete when it is answered, one leader orders it, a read sees all acknowledged writes.
-fn query_parameters(query: &[(String, String)]) -> Result<Option<Duration>, String> {
-    let mut timeout = None;
+/// Checks the query parameters. `ordering` and `consistency` ask for no more than what is always so: one leader orders a
+/// write, a read sees all acknowledged writes. In the primary region so does `wait`: a write is complete when it is answered.
+fn query_parameters(query: &[(String, String)]) -> Result<Parameters, String> {
+    let mut asked = Parameters::default();
     for (name, value) in query {
         let fine = match name.as_str() {
-            "wait" => matches!(value.as_str(), "true" | "false"),
+            "wait" => {
+                asked.wait = value == "true";
+                matches!(value.as_str(), "true" | "false")
+            }
             "ordering" => matches!(value.as_str(), "weak" | "medium" | "strong"),
             "consistency" => {
                 matches!(value.as_str(), "majority" | "quorum" | "all") || value.parse().is_ok_and(|n: u64| n > 0)
             }
             "timeout" => {
-                timeout = value.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
-                timeout.is_some()
+                asked.timeout = value.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+                asked.timeout.is_some()
             }
             _ => return Err(format!("unknown query parameter {name:?}")),
         };
@@ -70,7 +98,7 @@ fn query_parameters(query: &[(String, String)]) -> Result<Option<Duration>, Stri
             return Err(format!("query parameter {name}: {value:?} is not possible"));
         }
     }
-    Ok(timeout)
+    Ok(asked)
 }
 
 impl Call {
@@ -98,10 +126,17 @@ impl Call {
     /// # Errors
     /// The answer to give for a refusal.
     pub async fn ask(&self, body: Body) -> Result<(ReplyBody, Freshness), Response> {
-        let demand = self.demand.clone();
+        self.ask_with(body, self.demand.clone()).await
+    }
+
+    async fn ask_with(&self, body: Body, demand: Demand) -> Result<(ReplyBody, Freshness), Response> {
         let left = self.timeout.saturating_sub(self.time());
-        let request =
-            Request { id: WriteId(rand::random()), body, demand, traceparent: Some(self.trace.clone()), timeout: left };
+        // Qdrant knows no `wait` for collections: they are there when the call returns.
+        let waits = self.waits || matches!(body, Body::CreateCollection(_) | Body::DropCollection(_));
+        let wait = waits.then(|| self.visible_within.saturating_sub(self.time()));
+        let (id, traceparent) = (WriteId(rand::random()), Some(self.trace.clone()));
+        let changes = body.changes();
+        let request = Request { id, body, demand, traceparent, timeout: left, wait };
         let span = tracing::info_span!(
             "ask",
             traceparent = self.trace,
@@ -112,8 +147,17 @@ impl Call {
         );
         let reply = tokio::time::timeout(left + GRACE, self.api.0.gateway.ask(request)).instrument(span.clone()).await;
         let Ok(Reply { body, freshness }) = reply else {
-            let refusal = Refusal::Timeout(self.timeout);
-            return Err(refuse(StatusCode::REQUEST_TIMEOUT, &meridian_wire::http::message_of(&refusal)));
+            // The gateway did not even say that it knows nothing.
+            let refusal = if changes {
+                Refusal::OutcomeUnknown(format!("no answer within {:?}", self.timeout))
+            } else {
+                Refusal::Timeout(self.timeout)
+            };
+            let status = StatusCode::from_u16(meridian_wire::http::status_of(&refusal));
+            return Err(refuse(
+                status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                &meridian_wire::http::message_of(&refusal),
+            ));
         };
         let outcome = self.api.0.metrics.freshness_outcome(freshness.outcome);
         span.record("freshness_outcome", outcome);
@@ -130,25 +174,36 @@ impl Call {
     /// # Errors
     /// The answer to give for a refusal.
     pub async fn read(&self, collection: CollectionName, query: Query) -> Result<(Answer, Freshness), Response> {
-        match self.ask(Body::Read { collection, query }).await? {
+        self.read_with(collection, query, self.demand.clone()).await
+    }
+
+    async fn read_with(
+        &self,
+        collection: CollectionName,
+        query: Query,
+        demand: Demand,
+    ) -> Result<(Answer, Freshness), Response> {
+        match self.ask_with(Body::Read { collection, query }, demand).await? {
             (ReplyBody::Answer(answer), freshness) => Ok((answer, freshness)),
             _ => Err(unexpected()),
         }
     }
 
-    /// Writes to a collection; gives the sequence.
+    /// Writes to a collection.
     ///
     /// # Errors
     /// The answer to give for a refusal.
-    pub async fn write(&self, collection: CollectionName, ops: Vec<PointOp>) -> Result<(u64, Freshness), Response> {
+    pub async fn write(&self, collection: CollectionName, ops: Vec<PointOp>) -> Result<(Written, Freshness), Response> {
         match self.ask(Body::Write { collection, ops }).await? {
-            (ReplyBody::Written(seq), freshness) => Ok((seq, freshness)),
+            (ReplyBody::Written(seq), freshness) => Ok((Written { seq, visible: true }, freshness)),
+            (ReplyBody::Acknowledged(seq), freshness) => Ok((Written { seq, visible: false }, freshness)),
             _ => Err(unexpected()),
         }
     }
 
-    /// Deletes the points that match `filter` when they are read, unless they are written before they are deleted; gives
-    /// the largest sequence.
+    /// Removes the points that pass `filter`, page by page. It reads where it writes, at the primary region, so every
+    /// point that was acknowledged before the call and passes is removed; what is refused midway leaves earlier pages
+    /// removed, and repeating the call completes it.
     ///
     /// # Errors
     /// The answer to give for a refusal.
@@ -156,10 +211,26 @@ impl Call {
         &self,
         collection: CollectionName,
         filter: Filter,
-    ) -> Result<(u64, Freshness), Response> {
-        match self.ask(Body::DeleteByFilter { collection, filter }).await? {
-            (ReplyBody::Written(seq), freshness) => Ok((seq, freshness)),
-            _ => Err(unexpected()),
+    ) -> Result<(Written, Freshness), Response> {
+        let strong = Demand { consistency: Some(Consistency::Strong), ..Demand::default() };
+        let mut from = None;
+        let mut written = Written { seq: 0, visible: true };
+        loop {
+            let page =
+                Query::Scroll { filter: Some(filter.clone()), from, limit: DELETE_PAGE, select: Select::default() };
+            let (answer, mut freshness) = self.read_with(collection.clone(), page, strong.clone()).await?;
+            let Answer::Page(records, next) = answer else { return Err(unexpected()) };
+            if !records.is_empty() {
+                let ops = records.iter().map(|record| PointOp::Delete { point: record.id }).collect();
+                let (page, after) = self.write(collection.clone(), ops).await?;
+                written = Written { seq: written.seq.max(page.seq), visible: written.visible && page.visible };
+                freshness = join(freshness, after);
+            }
+            // A page that does not move on would be asked for for ever.
+            match next {
+                Some(next) if from.is_none_or(|from| next > from) => from = Some(next),
+                _ => return Ok((written, freshness)),
+            }
         }
     }
 

@@ -1,31 +1,19 @@
 //! Between what the tail says and what a broker holds.
 
-use meridian_model::{Delta, Hlc, OriginShard, Position, Seq};
+use meridian_model::{Delta, OriginShard, Seq, Statement};
 use meridian_replica::{Poison, Record as Taken};
 use meridian_shard::SourcePosition;
 use meridian_wire::record::{Body, Record};
 
-/// The records of one answer of the tail: its deltas, of which the last carries the promise; the promise alone where there is
-/// no delta.
+/// The records of one answer of the tail: its deltas, and behind them the statement of completeness, if it has one.
 pub(super) fn to_publish(
     origin: &OriginShard,
     deltas: Vec<Delta>,
-    at: Position,
-    closed: Hlc,
+    complete: Option<Statement>,
     origin_shards: u16,
 ) -> Vec<Record> {
-    let record = |closed, body| Record { origin: origin.clone(), origin_shards, closed, body };
-    if deltas.is_empty() {
-        return vec![record(closed, Body::Close(at))];
-    }
-    let last = deltas.len() - 1;
-    (deltas.into_iter().enumerate())
-        .map(|(i, delta)| {
-            // Later changes of this shard have larger stamps, so each delta closes its own.
-            let closed = if i == last { closed } else { delta.committed_at };
-            record(closed, Body::Delta(delta))
-        })
-        .collect()
+    let bodies = deltas.into_iter().map(Body::Delta).chain(complete.map(Body::Complete));
+    bodies.map(|body| Record { origin: origin.clone(), origin_shards, body }).collect()
 }
 
 /// A record as the machine takes it, with the number of shards that its origin has; or what is wrong with it.
@@ -48,17 +36,17 @@ pub(super) fn to_take<'a>(
             record.origin_shards
         )));
     }
-    let (closed, shards) = (record.closed, record.origin_shards);
-    Ok(match record.body {
-        Body::Delta(delta) => (Taken::Delta { delta, closed }, shards),
-        Body::Close(at) => (Taken::Close { at, closed }, shards),
-    })
+    let taken = match record.body {
+        Body::Delta(delta) => Taken::Delta(delta),
+        Body::Complete(statement) => Taken::Mark { at: statement.through, complete: Some(statement) },
+    };
+    Ok((taken, record.origin_shards))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meridian_model::{CollectionUid, Epoch, Op, PointId, RegionName, ShardNumber};
+    use meridian_model::{CollectionUid, Epoch, Hlc, Op, PointId, Position, RegionName, ShardNumber, Term, WallMillis};
 
     fn origin(shard: u16) -> OriginShard {
         OriginShard { region: RegionName::new("us-east").unwrap(), shard: ShardNumber::new(shard).unwrap() }
@@ -69,6 +57,11 @@ mod tests {
         Delta { origin: origin(1), epoch: Epoch(1), seq: Seq(seq), committed_at: Hlc(100 + seq), op, trace: None }
     }
 
+    fn statement(seq: u64) -> Statement {
+        let through = Position { epoch: Epoch(1), seq: Seq(seq) };
+        Statement { through, term: Term(4), wall: WallMillis(500) }
+    }
+
     fn take(record: &Record, partitions: usize) -> Result<(Taken, u16), Poison> {
         let encoded = record.encode();
         let header = |name: &str| encoded.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_slice());
@@ -77,22 +70,19 @@ mod tests {
 
     #[test]
     fn what_is_published_is_taken_as_the_tail_said_it() {
-        let at = Position { epoch: Epoch(1), seq: Seq(3) };
-        let records = to_publish(&origin(1), (1..=3).map(delta).collect(), at, Hlc(500), 2);
+        let statement = statement(3);
+        let records = to_publish(&origin(1), (1..=3).map(delta).collect(), Some(statement), 2);
         let taken: Vec<_> = records.iter().map(|record| take(record, 2).unwrap()).collect();
-        let closed = [Hlc(101), Hlc(102), Hlc(500)];
-        for (seq, (record, closed)) in (1..).zip(taken.into_iter().zip(closed)) {
-            assert_eq!(record, (Taken::Delta { delta: delta(seq), closed }, 2));
-        }
-        assert_eq!(records[2].position(), at);
-        let [close] = &to_publish(&origin(1), Vec::new(), at, Hlc(600), 2)[..] else { panic!("one record") };
-        assert_eq!(take(close, 2).unwrap(), (Taken::Close { at, closed: Hlc(600) }, 2));
+        let deltas = (1..=3).map(|seq| Taken::Delta(delta(seq)));
+        let mark = Taken::Mark { at: statement.through, complete: Some(statement) };
+        let expected: Vec<_> = deltas.chain([mark]).map(|record| (record, 2)).collect();
+        assert_eq!(taken, expected);
+        assert_eq!(to_publish(&origin(1), Vec::new(), None, 2), []);
     }
 
     #[test]
     fn a_record_of_another_log_is_poison_and_says_which() {
-        let at = Position { epoch: Epoch(1), seq: Seq(7) };
-        let [mut record] = to_publish(&origin(2), Vec::new(), at, Hlc(5), 2).try_into().unwrap();
+        let [mut record] = to_publish(&origin(2), Vec::new(), Some(statement(7)), 2).try_into().unwrap();
         let poison = take(&record, 2).unwrap_err();
         assert_eq!((poison.seq, poison.fault.contains("us-east/s2")), (Some(Seq(7)), true), "{}", poison.fault);
         record.origin = origin(1);

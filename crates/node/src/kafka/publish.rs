@@ -26,8 +26,8 @@ use crate::shell::Handle;
 
 /// Bytes of deltas that may be on their way to the broker.
 const CREDIT_BYTES: u64 = 4 << 20;
-/// Promises that may be on their way; the next says more than one that is left out.
-const CLOSES_UNDER_WAY: usize = 32;
+/// Statements that may be on their way; the next says more than one that is left out.
+const STATEMENTS_UNDER_WAY: usize = 32;
 /// How long one look at the orders lasts while the broker has something to confirm.
 const LOOK: Duration = Duration::from_millis(5);
 /// And while it has not.
@@ -177,11 +177,11 @@ impl Publisher {
                 continue;
             }
             match answer {
-                TailAnswer::Records { deltas, at, closed, origin_shards } => {
+                TailAnswer::Records { deltas, at, complete, origin_shards } => {
                     if !std::mem::replace(&mut is_told, true) {
                         self.status.set_published(claimed);
                     }
-                    for record in convert::to_publish(&self.own, deltas, at, closed, origin_shards) {
+                    for record in convert::to_publish(&self.own, deltas, complete, origin_shards) {
                         self.publish(&producer, &record)?;
                     }
                     (sent, refusals) = (at, 0);
@@ -247,13 +247,10 @@ impl Publisher {
         let delivery = producer.context();
         let position = record.position();
         let bytes = match &record.body {
-            Body::Delta(delta) => {
-                let (delta, closed) = (delta.clone(), record.closed);
-                record_bytes(&meridian_replica::Record::Delta { delta, closed })
-            }
-            Body::Close(_) if delivery.closes.load(Ordering::Relaxed) >= CLOSES_UNDER_WAY => return Ok(()),
-            Body::Close(_) => {
-                delivery.closes.fetch_add(1, Ordering::Relaxed);
+            Body::Delta(delta) => record_bytes(&meridian_replica::Record::Delta(delta.clone())),
+            Body::Complete(_) if delivery.statements.load(Ordering::Relaxed) >= STATEMENTS_UNDER_WAY => return Ok(()),
+            Body::Complete(_) => {
+                delivery.statements.fetch_add(1, Ordering::Relaxed);
                 0
             }
         };
@@ -304,7 +301,7 @@ struct Delivery {
     ear: Ear,
     /// To be given back as credit.
     bytes: AtomicU64,
-    closes: AtomicUsize,
+    statements: AtomicUsize,
     newest: Mutex<Option<Position>>,
     /// Something waits since then, and nothing was confirmed.
     since: Mutex<Option<Instant>>,
@@ -327,7 +324,7 @@ impl ProducerContext for Delivery {
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         if sent.bytes == 0 {
-            self.closes.fetch_sub(1, Ordering::Relaxed);
+            self.statements.fetch_sub(1, Ordering::Relaxed);
         }
         match result {
             Ok(_) => {

@@ -1,106 +1,166 @@
 //! Connections that this node opens, and opens again.
+//!
+//! ```text
+//!   attempt: resolve ──► TCP connect ──► TLS, greeting ──► run until it ends ──► the next attempt
+//!      └─ not there yet after 500 ms: between regions the next attempt starts beside it; the first that is greeted counts
+//! ```
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use meridian_model::RegionName;
-use meridian_peer::{ConnectionError, Side, greet, open, queue};
+use meridian_peer::{Connection, ConnectionError, Side, Timing, connect, greet, host_of, queue, secure};
 use meridian_replica::Peer;
-use meridian_wire::frame::{Frame, Hello};
+use meridian_wire::frame::{Frame, Hello, NodeId};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::client::TlsStream;
 
-use super::GREETING;
 use super::hub::{Hub, Incoming};
+use super::resolve::Endpoint;
 
-/// Before a failed connection is tried again: doubled from the first to the last.
+/// Before an attempt that failed at once is repeated; doubled up to [`Timing::attempt_every`].
 const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(1);
+
+/// A connection whose other end has said who it is.
+type Greeted = (Connection<TlsStream<TcpStream>>, Hello);
 
 pub(super) async fn keep_replica(hub: Hub, address: String) {
-    keep(&hub, &address, || replica(&hub, &address)).await;
+    let greet = |tcp| greet_replica(&hub, &address, tcp);
+    keep(&hub, &address, &Timing::REGION, greet, |greeted| run_replica(&hub, &address, greeted)).await;
 }
 
 pub(super) async fn keep_region(hub: Hub, name: RegionName, endpoint: String) {
-    keep(&hub, &endpoint, || region(&hub, &name, &endpoint)).await;
+    let greet = |tcp| greet_region(&hub, &name, &endpoint, tcp);
+    keep(&hub, &endpoint, &Timing::GROUP, greet, |greeted| run_region(&hub, &name, greeted)).await;
 }
 
-async fn keep<F, R>(hub: &Hub, address: &str, connect: F)
+async fn keep<G, F, R, E>(hub: &Hub, address: &str, timing: &Timing, greet: G, run: R)
 where
-    F: Fn() -> R,
-    R: Future<Output = Result<(), ConnectionError>>,
+    G: Fn(TcpStream) -> F,
+    F: Future<Output = Result<Greeted, ConnectionError>>,
+    R: Fn(Greeted) -> E,
+    E: Future<Output = Result<(), ConnectionError>>,
 {
-    let mut pause = FIRST_RETRY;
+    let endpoint = Endpoint::new(address.to_owned());
+    let stop = &hub.inner().stop;
+    let mut begin = Instant::now();
     loop {
-        let begun = tokio::time::Instant::now();
-        let ended = hub.inner().stop.run_until_cancelled(connect()).await;
-        let Some(ended) = ended else { return };
+        let Some(greeted) = stop.run_until_cancelled(establish(&endpoint, timing, begin, &greet)).await else { return };
+        let established = Instant::now();
+        let Some(ended) = stop.run_until_cancelled(run(greeted)).await else { return };
         if let Err(fault) = ended {
             tracing::debug!(address, fault = %anyhow::Error::new(fault), "peer connection ended");
         }
-        pause = if begun.elapsed() > LAST_RETRY { FIRST_RETRY } else { (pause * 2).min(LAST_RETRY) };
-        if hub.inner().stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-            return;
+        // A party that greets and hangs up at once is not dialled in a loop.
+        begin = established + timing.attempt_every;
+    }
+}
+
+/// Makes attempts, the first at `begin`, until one is greeted.
+async fn establish<G, F>(endpoint: &Endpoint, timing: &Timing, begin: Instant, greet: &G) -> Greeted
+where
+    G: Fn(TcpStream) -> F,
+    F: Future<Output = Result<Greeted, ConnectionError>>,
+{
+    let attempt = |number: usize| async move {
+        let address = endpoint.resolve(number).await?;
+        let tcp = connect(address, timing).await?;
+        timeout(timing.greeting, greet(tcp)).await.map_err(|_| ConnectionError::TimedOut)?
+    };
+    let mut under_way = FuturesUnordered::new();
+    let (mut number, mut pause) = (0, FIRST_RETRY);
+    let (mut begun, mut next) = (begin, begin);
+    loop {
+        tokio::select! {
+            Some(ended) = under_way.next(), if !under_way.is_empty() => match ended {
+                Ok(greeted) => return greeted,
+                Err(fault) => {
+                    tracing::debug!(address = endpoint.address(), fault = %anyhow::Error::new(fault), "dial a peer");
+                    next = next.min(begun + pause);
+                    pause = (pause * 2).min(timing.attempt_every);
+                }
+            },
+            () = sleep_until(next), if under_way.len() < timing.attempts => {
+                under_way.push(attempt(number));
+                number += 1;
+                begun = Instant::now();
+                next = begun + timing.attempt_every;
+            }
         }
     }
 }
 
-async fn replica(hub: &Hub, address: &str) -> Result<(), ConnectionError> {
+async fn greet_replica(hub: &Hub, address: &str, tcp: TcpStream) -> Result<Greeted, ConnectionError> {
     let own = hub.inner().hello.lock().clone();
     if own.node.is_none() {
         // What is said on a connection is heard as of who greeted on it.
         return Err(ConnectionError::Refused("this node is not a replica yet".into()));
     }
-    let mut connection = open(&hub.inner().tls.region, address).await?;
-    let hello = tokio::time::timeout(GREETING, greet(&mut connection, own.clone()))
-        .await
-        .map_err(|_| ConnectionError::TimedOut)??;
+    let mut connection = secure(&hub.inner().tls.region, tcp, host_of(address)).await?;
+    let hello = greet(&mut connection, own.clone()).await?;
     if hello.cluster != own.cluster || hello.region != own.region {
         return Err(ConnectionError::Refused(format!("it belongs to cluster {}", hello.cluster)));
     }
-    let Some(node) = hello.node else {
+    Ok((connection, hello))
+}
+
+async fn run_replica(hub: &Hub, address: &str, (connection, hello): Greeted) -> Result<(), ConnectionError> {
+    let Some(node): Option<NodeId> = hello.node else {
         return Err(ConnectionError::Refused("it is not a replica yet".into()));
     };
     let (sender, frames) = queue();
     let number = hub.node_up(Hello { address: address.to_owned(), ..hello }, node, sender);
-    // Nothing is said on it by the other side; its end is what matters.
-    let ended = connection.run(frames, |_| {}).await;
+    // Nothing but heartbeats is said on it by the other side; its end is what matters.
+    let ended = connection.run(frames, &Timing::REGION, |_| {}).await;
     hub.node_down(node, number);
     ended
 }
 
-async fn region(hub: &Hub, name: &RegionName, endpoint: &str) -> Result<(), ConnectionError> {
+async fn greet_region(
+    hub: &Hub,
+    name: &RegionName,
+    endpoint: &str,
+    tcp: TcpStream,
+) -> Result<Greeted, ConnectionError> {
     let Some(key) = &hub.inner().group_key else {
         return Err(ConnectionError::Refused("this node has no group key".into()));
     };
-    let mut connection = open(&hub.inner().tls.group, endpoint).await?;
+    let mut connection = secure(&hub.inner().tls.group, tcp, host_of(endpoint)).await?;
     let own = hub.inner().hello.lock().clone();
-    let greeting = async {
-        let proof =
-            key.proof(connection.stream().get_ref().1, Side::Dialler).ok_or(ConnectionError::Unexpected("TLS"))?;
-        connection.write(&Frame::Hello(Hello { node: None, address: String::new(), ..own })).await?;
-        connection.write(&Frame::Proof(proof)).await?;
-        let Frame::Hello(hello) = connection.read().await? else {
-            return Err(ConnectionError::Unexpected("a hello"));
-        };
-        let Frame::Proof(proof) = connection.read().await? else {
-            return Err(ConnectionError::Unexpected("a proof of the group key"));
-        };
-        if !key.holds(connection.stream().get_ref().1, Side::Acceptor, &proof) {
-            return Err(ConnectionError::Refused("it does not hold the group key".into()));
-        }
-        Ok(hello)
+    let proof = key.proof(connection.stream().get_ref().1, Side::Dialler).ok_or(ConnectionError::Unexpected("TLS"))?;
+    connection.write(&Frame::Hello(Hello { node: None, address: String::new(), ..own })).await?;
+    connection.write(&Frame::Proof(proof)).await?;
+    let Frame::Hello(hello) = connection.read().await? else {
+        return Err(ConnectionError::Unexpected("a hello"));
     };
-    let hello = tokio::time::timeout(GREETING, greeting).await.map_err(|_| ConnectionError::TimedOut)??;
+    let Frame::Proof(proof) = connection.read().await? else {
+        return Err(ConnectionError::Unexpected("a proof of the group key"));
+    };
+    if !key.holds(connection.stream().get_ref().1, Side::Acceptor, &proof) {
+        return Err(ConnectionError::Refused("it does not hold the group key".into()));
+    }
     if hello.region != *name {
         return Err(ConnectionError::Refused(format!("{endpoint} belongs to region {}", hello.region)));
     }
+    Ok((connection, hello))
+}
+
+async fn run_region(hub: &Hub, name: &RegionName, (connection, _): Greeted) -> Result<(), ConnectionError> {
     let (sender, frames) = queue();
     hub.region_up(name.clone(), sender);
+    let peer = || Peer::Region(name.clone());
     let ended = connection
-        .run(frames, |frame| {
-            if let Frame::Region(message) = frame {
-                (hub.inner().deliver)(Incoming::Region(Peer::Region(name.clone()), message));
-            }
+        .run(frames, &Timing::GROUP, |frame| match frame {
+            Frame::Region(message) => (hub.inner().deliver)(Incoming::Region(peer(), message)),
+            Frame::Heartbeat => (hub.inner().deliver)(Incoming::Heard(peer())),
+            _ => {}
         })
         .await;
     hub.region_down(name);
     ended
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,12 @@ use super::dial;
 pub enum Incoming {
     /// A replica of the region can be spoken to.
     Met(Hello),
+    /// Another region can be spoken to.
+    Connected(Peer),
     /// A party cannot be spoken to any more.
     Lost(Peer),
+    /// Another region is there, and has nothing else to say.
+    Heard(Peer),
     /// A replica of the region said this.
     Peer(NodeId, PeerMessage),
     /// Another region said this.
@@ -38,7 +42,7 @@ pub(super) struct Inner {
     pub(super) deliver: Box<dyn Fn(Incoming) + Send + Sync>,
     pub(super) stop: CancellationToken,
     nodes: Mutex<HashMap<NodeId, (u64, Sender)>>,
-    regions: Mutex<HashMap<RegionName, (u64, Sender)>>,
+    regions: Mutex<HashMap<RegionName, Sender>>,
     connections: Mutex<HashMap<u64, Sender>>,
     dialled: Mutex<HashSet<String>>,
     next: AtomicU64,
@@ -104,18 +108,13 @@ impl Hub {
     /// Says something to another region; lost when it is not connected.
     pub fn send_region(&self, to: &Peer, message: RegionMessage) {
         let sender = match to {
-            Peer::Region(region) => self.0.regions.lock().get(region).map(|(_, sender)| sender.clone()),
+            Peer::Region(region) => self.0.regions.lock().get(region).cloned(),
             Peer::Connection(number) => self.0.connections.lock().get(number).cloned(),
             Peer::Node(_) => None,
         };
         if let Some(sender) = sender {
             sender.send(Frame::Region(message));
         }
-    }
-
-    /// The regions that can be spoken to.
-    pub fn connected_regions(&self) -> Vec<RegionName> {
-        self.0.regions.lock().keys().cloned().collect()
     }
 
     pub(super) fn node_up(&self, hello: Hello, node: NodeId, sender: Sender) -> u64 {
@@ -134,10 +133,9 @@ impl Hub {
         }
     }
 
-    pub(super) fn region_up(&self, region: RegionName, sender: Sender) -> u64 {
-        let number = self.number();
-        self.0.regions.lock().insert(region, (number, sender));
-        number
+    pub(super) fn region_up(&self, region: RegionName, sender: Sender) {
+        self.0.regions.lock().insert(region.clone(), sender);
+        (self.0.deliver)(Incoming::Connected(Peer::Region(region)));
     }
 
     pub(super) fn region_down(&self, region: &RegionName) {

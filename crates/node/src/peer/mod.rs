@@ -11,12 +11,12 @@
 
 mod accept;
 mod dial;
+mod gate;
 mod hub;
-
-use std::time::Duration;
+mod resolve;
 
 pub use accept::{Inbound, serve};
 pub use hub::{Hub, Incoming};
 
-/// From the first byte to the end of the greeting.
-const GREETING: Duration = Duration::from_secs(5);
+#[cfg(test)]
+mod tests;

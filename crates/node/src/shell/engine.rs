@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::Hlc;
 use meridian_replica::volume::{LogVolume, SnapshotVolume};
-use meridian_replica::{Backlog, Command, Event, Now, Poison, Replica};
+use meridian_replica::{Backlog, Command, Event, Poison, Replica};
 use meridian_store::RealDisk;
 use meridian_wire::client::{Freshness, Outcome, Refusal, Reply, Request};
 use meridian_wire::frame::{RegionAnswer, RegionMessage};
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::log_thread::{self, LogJob};
 use super::pulse::Pulse;
-use super::report::{Observed, observe, wall};
+use super::report::{Observed, clocks, observe};
 use super::search_threads::SearchThreads;
 use super::{snapshot_thread, thread};
 use crate::kafka;
@@ -112,7 +112,7 @@ impl Handle {
     /// Answers one request of a client.
     pub fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
         let (sender, answer) = oneshot::channel();
-        let timeout = request.timeout;
+        let (timeout, changes) = (request.timeout, request.body.changes());
         let region = self.observed.read().region();
         let sent = self.inbox.may(Message::Ask(request, sender));
         async move {
@@ -124,6 +124,7 @@ impl Handle {
             match tokio::time::timeout(timeout + Duration::from_secs(1), answer).await {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(_)) => refuse(Refusal::Unavailable { shards: Vec::new(), reason: "the pod is stopping".into() }),
+                Err(_) if changes => refuse(Refusal::OutcomeUnknown(format!("no answer within {timeout:?}"))),
                 Err(_) => refuse(Refusal::Timeout(timeout)),
             }
         }
@@ -216,7 +217,6 @@ impl Engine {
             answers: HashMap::new(),
             ticket: 0,
             drained: Some(self.drained),
-            begun: Instant::now(),
             pulse,
         };
         let tick = self.tick;
@@ -245,7 +245,6 @@ struct Turn {
     answers: HashMap<u64, oneshot::Sender<TopologyAnswer>>,
     ticket: u64,
     drained: Option<oneshot::Sender<()>>,
-    begun: Instant,
     pulse: Arc<Pulse>,
 }
 
@@ -267,6 +266,7 @@ impl Turn {
                     seen.count(&self.metrics, self.kafka.status());
                     let before = std::mem::replace(&mut *self.observed.write(), seen);
                     self.observed.read().tell_of_leadership(&before);
+                    self.observed.read().tell_of_clock(&before);
                 }
             }
             // Graph work is done only when nothing waits.
@@ -319,7 +319,7 @@ impl Turn {
     }
 
     fn step(&mut self, event: Event) {
-        for command in self.replica.step(Now { mono: self.begun.elapsed(), wall: wall() }, event) {
+        for command in self.replica.step(clocks(), event) {
             self.obey(command);
         }
     }
@@ -337,7 +337,9 @@ impl Turn {
             }
             Command::SendRegion(to, message) => self.hub.send_region(&to, message),
             Command::Dial(_, address) => self.hub.dial(&address),
-            Command::Merged { origin, committed_at } => self.metrics.merged(&origin, &committed_at, Hlc::at(wall())),
+            Command::Merged { origin, committed_at } => {
+                self.metrics.merged(&origin, &committed_at, Hlc::at(clocks().wall_millis()))
+            }
             Command::Traced(traced) => traced.iter().for_each(tell_of),
             Command::Reply { ticket, reply } => {
                 if let Some(sender) = self.replies.remove(&ticket) {
@@ -379,7 +381,7 @@ impl Turn {
 /// The end of a request's way, under its own trace: written in one region, applied in this one.
 fn tell_of(traced: &meridian_replica::Traced) {
     let meridian_replica::Traced { trace, origin, seq, committed_at } = traced;
-    let delay_ms = wall().0.saturating_sub(committed_at.wall().0);
+    let delay_ms = clocks().wall_millis().0.saturating_sub(committed_at.wall().0);
     let (trace_id, parent_id) = (format!("{:032x}", trace.trace), format!("{:016x}", trace.span));
     let (region, shard, seq) = (origin.region.as_str(), origin.shard.number(), seq.0);
     if trace.is_sampled() {

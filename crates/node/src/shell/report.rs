@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use meridian_model::{Hlc, OriginShard, RegionName, WallMillis};
-use meridian_replica::{Counters, LinkStatus, Replica};
+use meridian_model::{OriginShard, RegionName};
+use meridian_replica::{Counters, LinkStatus, Now, Replica};
 use meridian_wire::topology::{ReplicaStatus, Role};
 use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +18,7 @@ use crate::http::Reporter;
 use crate::kafka;
 use crate::metrics::{Metrics, OriginLabels, PoisonLabels};
 
-/// A source that closes time every 50 ms counts as not heard after this.
+/// A source that says every 250 ms where its log stands counts as not heard after this.
 const SILENT: Duration = Duration::from_secs(2);
 
 /// An engine thread that has not come round for this long does not live. Far above any step that it takes: a restart costs more
@@ -31,11 +31,14 @@ pub(super) struct Observed {
     status: ReplicaStatus,
     counters: Counters,
     vv: Vec<(OriginShard, meridian_model::Position)>,
-    safe: BTreeMap<OriginShard, Hlc>,
+    /// Of every origin that is known, and of every one that is followed.
+    staleness: BTreeMap<OriginShard, Duration>,
     primary: RegionName,
     digest: String,
     chased: Vec<LinkStatus>,
     pending_index: usize,
+    clock_bound: Duration,
+    clock_fault: Option<String>,
 }
 
 impl Observed {
@@ -56,6 +59,15 @@ impl Observed {
         }
     }
 
+    /// A wrong clock stops nothing by itself, so it has to be told.
+    pub(super) fn tell_of_clock(&self, before: &Self) {
+        match (&before.clock_fault, &self.clock_fault) {
+            (None, Some(fault)) => tracing::error!(%fault, "wrong clock"),
+            (Some(_), None) => tracing::info!("clock agrees with the group again"),
+            _ => {}
+        }
+    }
+
     /// Brings the gauges up to date, and the counters by what came since.
     pub(super) fn count(&self, metrics: &Metrics, kafka: &kafka::Status) {
         let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -64,11 +76,10 @@ impl Observed {
         metrics.raft_applied_index.set(int(self.status.applied.0));
         metrics.raft_leader.set(i64::from(self.status.role == Role::Leader));
         metrics.apply_queue.set(int(self.status.commit.0.saturating_sub(self.status.applied.0)));
-        let now = Hlc::at(wall());
-        for (origin, safe) in &self.safe {
-            let labels = OriginLabels::from(origin);
-            metrics.replication_lag.get_or_create(&labels).set(now.since(*safe).as_secs_f64());
+        for (origin, staleness) in &self.staleness {
+            metrics.replication_lag.get_or_create(&OriginLabels::from(origin)).set(seconds(*staleness));
         }
+        metrics.clock_wrong.set(i64::from(self.clock_fault.is_some()));
         metrics.link_connected.clear();
         metrics.link_poison.clear();
         let counter = |counter: &Counter, total: u64| {
@@ -94,22 +105,35 @@ impl Observed {
 pub(super) fn observe(replica: &Replica) -> Observed {
     let status = replica.status();
     let state = replica.state();
+    let chased = replica.chased();
+    let known = state.vv().iter().map(|(origin, _)| origin).chain(chased.iter().map(|link| &link.origin));
+    let staleness = known.map(|origin| (origin.clone(), replica.staleness_of(origin))).collect();
     Observed {
         status,
         counters: replica.counters().clone(),
         vv: state.vv().iter().map(|(origin, position)| (origin.clone(), position)).collect(),
-        safe: state.safe().clone(),
+        staleness,
         primary: state.primary().1.clone(),
         digest: state.digest().to_string(),
-        chased: replica.chased(),
+        chased,
         pending_index: state.pending_index(),
+        clock_bound: replica.clock_bound(),
+        clock_fault: replica.clock_fault(),
     }
 }
 
-/// The wall clock of this machine.
-pub(super) fn wall() -> WallMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// A staleness as a gauge: an unknown one is `+Inf`, so that an alert on a large one fires.
+fn seconds(staleness: Duration) -> f64 {
+    if staleness == Duration::MAX { f64::INFINITY } else { staleness.as_secs_f64() }
+}
+
+/// The two clocks of this machine.
+pub(super) fn clocks() -> Now {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (secs, nanos) =
+        (u64::try_from(boot.tv_sec).unwrap_or_default(), u32::try_from(boot.tv_nsec).unwrap_or_default());
+    Now { mono: Duration::new(secs, nanos), wall }
 }
 
 /// Why an origin shard is not followed just now, if so.
@@ -120,7 +144,6 @@ fn fault(link: &LinkStatus, kafka: &kafka::Status) -> Option<String> {
     match link.silent {
         Some(silent) if silent < SILENT => None,
         Some(silent) => Some(format!("nothing heard for {} ms", silent.as_millis())),
-        None if link.phase == "seeding" => None,
         None => Some("not connected".into()),
     }
 }
@@ -131,8 +154,6 @@ pub struct NodeReporter {
     pub handle: Arc<RwLock<Option<Handle>>>,
     /// Which broker is written.
     pub kafka: kafka::Plan,
-    /// How far clocks may differ.
-    pub clock_bound: Duration,
 }
 
 impl NodeReporter {
@@ -171,18 +192,15 @@ impl Reporter for NodeReporter {
 
     fn consistency(&self) -> Value {
         let Some(seen) = self.observed() else { return json!({"state": "blank"}) };
-        let now = Hlc::at(wall());
         let origins: Vec<Value> = (seen.vv.iter())
             .map(|(origin, position)| {
-                let safe = seen.safe.get(origin);
-                let staleness = safe.map(|safe| (now.since(*safe) + self.clock_bound).as_millis());
+                let staleness = seen.staleness.get(origin).filter(|age| **age != Duration::MAX);
                 json!({
                     "region": origin.region.as_str(),
                     "shard": origin.shard.number(),
                     "epoch": position.epoch.0,
                     "seq": position.seq.0,
-                    "safe_ms": safe.map(|safe| safe.wall().0),
-                    "staleness_ms": staleness.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+                    "staleness_ms": staleness.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
                 })
             })
             .collect();
@@ -190,7 +208,8 @@ impl Reporter for NodeReporter {
         json!({
             "region": seen.region().as_str(),
             "primary_region": seen.primary.as_str(),
-            "clock_bound_ms": u64::try_from(self.clock_bound.as_millis()).unwrap_or(u64::MAX),
+            "clock_fault": seen.clock_fault,
+            "clock_bound_ms": u64::try_from(seen.clock_bound.as_millis()).unwrap_or(u64::MAX),
             "origins": origins,
             "digest": seen.digest,
             "ops_committed": counters.ops_committed,

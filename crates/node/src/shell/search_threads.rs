@@ -1,6 +1,5 @@
 //! The threads that read: one query a thread, beside others and beside the machine.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -73,7 +72,7 @@ fn caught(metrics: &Metrics, read: impl FnOnce() -> ReadResult) -> ReadResult {
         tracing::error!(said, "a read panicked");
         metrics.search_panics.inc();
         let body = Some(PartBody::Failed("the search met a fault of this software; it was logged".into()));
-        ReadResult { body, covers: VersionVector::default(), safe: BTreeMap::new() }
+        ReadResult { body, covers: VersionVector::default() }
     })
 }
 
@@ -87,7 +86,7 @@ mod tests {
         let result = caught(&metrics, || panic!("slot {} is not taken", 7));
         assert!(matches!(result.body, Some(PartBody::Failed(_))));
         assert_eq!(metrics.search_panics.get(), 1);
-        let whole = ReadResult { body: None, covers: VersionVector::default(), safe: BTreeMap::new() };
+        let whole = ReadResult { body: None, covers: VersionVector::default() };
         assert_eq!(caught(&metrics, || whole.clone()), whole);
         assert_eq!(metrics.search_panics.get(), 1);
     }

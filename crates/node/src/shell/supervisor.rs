@@ -4,13 +4,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::ReplicaId;
 use meridian_replica::volume::{self, VolumeError};
-use meridian_replica::{Event, Now, Peer, Replica, RestoreError, Settings};
+use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
 use meridian_wire::client::{Reply, Request};
 use meridian_wire::config::NodeConfig;
@@ -20,7 +20,6 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::engine::{Engine, Handle};
-use super::report::wall;
 use super::retired;
 use crate::kafka;
 use crate::metrics::Metrics;
@@ -99,8 +98,9 @@ impl Supervisor {
         match incoming {
             // Knowing who is there must not get lost; there are few of these.
             Incoming::Met(hello) => handle.must(Event::Met(hello)),
-            Incoming::Lost(peer @ Peer::Node(_)) => handle.must(Event::Lost(peer)),
+            Incoming::Connected(peer) => handle.must(Event::Connected(peer)),
             Incoming::Lost(peer) => handle.must(Event::Lost(peer)),
+            Incoming::Heard(peer) => handle.event(Event::Heard(peer)),
             Incoming::Peer(node, message) => handle.event(Event::Peer(node, message)),
             Incoming::Region(peer, message) => handle.event(Event::Region(peer, message)),
         }
@@ -210,8 +210,7 @@ impl Supervisor {
         let config = &self.0.config;
         let millis = Duration::from_millis;
         Settings {
-            followed: config.replication_group.is_some() || config.delta_log.is_some(),
-            close_interval: millis(config.delta_log.clone().unwrap_or_default().close_interval_ms),
+            statement_interval: millis(config.delta_log.clone().unwrap_or_default().close_interval_ms),
             default_freshness: config.freshness.default_ms.map(millis),
             on_stale: config.freshness.on_stale.clone(),
             max_wait: millis(config.freshness.max_wait_ms),
@@ -358,7 +357,7 @@ fn is_damage(fault: &SupervisorError) -> bool {
 }
 
 fn clocks() -> (Now, u64) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let incarnation = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) ^ u64::from(std::process::id());
-    (Now { mono: Duration::ZERO, wall: wall() }, incarnation)
+    let now = super::report::clocks();
+    let incarnation = u64::try_from(now.wall.as_nanos()).unwrap_or(u64::MAX) ^ u64::from(std::process::id());
+    (now, incarnation)
 }

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{ReplicaId, ShardNumber};
-use meridian_wire::topology::{PodStatus, ReplicaStatus, Role};
+use meridian_wire::topology::{PROMOTE_LAG, PodStatus, ReplicaStatus, Role};
 
 use crate::{PodSeen, ShardSeen, ValidCluster};
 
 /// Entries that a replica may be behind and still count as a sound copy: what a busy leader sends in about a second.
 const SOUND_LAG: u64 = 4096;
-/// Entries that a learner may be behind when it is given a vote: few, so that the next commit does not wait for it.
-const PROMOTE_LAG: u64 = 64;
 
 /// A group with a leader that a majority of its voters follows.
 pub(crate) struct Group<'a> {

@@ -5,20 +5,23 @@
 //! until the client's time is over.
 
 mod collections;
-mod filtered;
 mod merge;
 mod reads;
+mod region;
+mod visible;
 mod writes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{Hlc, ShardNumber, VersionVector, WallMillis};
+use meridian_model::{ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
-use meridian_wire::frame::{NodeId, RegionAnswer, RegionCall, RegionMessage, ShardAnswer, ShardCall};
+use meridian_wire::frame::{NodeId, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
 use crate::shard_calls::{Requester, shard_message};
 use crate::{Command, Peer, Replica};
+
+pub(crate) use visible::Parked;
 
 /// Client requests that one gateway may have under way; more are refused.
 const ASKS_WAITING: usize = 8192;
@@ -26,8 +29,6 @@ const ASKS_WAITING: usize = 8192;
 const PATIENCE: Duration = Duration::from_millis(400);
 /// A call that was refused for the moment is sent again after this.
 const RETRY_AFTER: Duration = Duration::from_millis(15);
-/// Without an answer in this time a request is sent to the primary region again.
-const REGION_PATIENCE: Duration = Duration::from_secs(2);
 /// The longest that any request is worked on.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -46,27 +47,11 @@ pub(crate) struct Ask {
     asker: Asker,
     request: Request,
     arrived: Duration,
-    arrived_wall: WallMillis,
+    /// By the clock of ages.
+    arrived_age: Duration,
     deadline: Duration,
     plan: Plan,
     fan: BTreeMap<ShardNumber, Leg>,
-}
-
-impl Ask {
-    /// Whether it may be sent to another gateway again: there a write is known by its id, but a delete by filter would be
-    /// evaluated anew.
-    fn may_be_repeated(&self) -> bool {
-        !matches!(self.request.body, Body::DeleteByFilter { .. })
-    }
-
-    /// Whether some of it may have taken place, of what may not be repeated.
-    fn has_begun_once(&self) -> bool {
-        match &self.plan {
-            Plan::Filtered(delete) => delete.has_written(),
-            Plan::Region(_) => !self.may_be_repeated(),
-            _ => false,
-        }
-    }
 }
 
 /// What the answers of a fan mean.
@@ -83,18 +68,10 @@ enum Plan {
         covers: VersionVector,
     },
     Read(reads::ReadPlan),
-    Filtered(filtered::FilteredDelete),
-    /// The primary region was asked.
-    Region(RegionLeg),
-}
-
-/// A request that the primary region was asked to answer.
-#[derive(Debug)]
-struct RegionLeg {
-    call: u64,
-    sent: Duration,
-    /// What the shards of this region said before, to fall back to.
-    before: Option<reads::ReadPlan>,
+    /// The primary region is to answer.
+    Region(region::RegionLeg),
+    /// It has acknowledged a write, which is not known to be visible here yet.
+    Visible(Reply),
 }
 
 /// One call of a fan.
@@ -106,6 +83,8 @@ struct Leg {
     number: u64,
     sent_to: Option<NodeId>,
     attempt: usize,
+    /// By the clock of ages.
+    sent_at: Duration,
     again_at: Duration,
     answer: Option<ShardAnswer>,
     /// Why the last attempt was in vain.
@@ -120,6 +99,7 @@ pub(crate) struct Gateway {
     calls: BTreeMap<u64, (u64, ShardNumber)>,
     /// Number of a call to another region → its ask.
     regions: BTreeMap<u64, u64>,
+    heard: region::RegionsHeard,
 }
 
 impl Replica {
@@ -131,9 +111,9 @@ impl Replica {
         }
         let number = self.number();
         let deadline = self.now.mono + request.timeout.min(LONGEST);
-        let (arrived, arrived_wall) = (self.now.mono, self.now.wall);
+        let (arrived, arrived_age) = (self.now.mono, self.now.age);
         let plan = Plan::Write;
-        let ask = Ask { asker, request, arrived, arrived_wall, deadline, plan, fan: BTreeMap::new() };
+        let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan: BTreeMap::new() };
         self.gateway.asks.insert(number, ask);
         self.begin(number);
     }
@@ -146,7 +126,6 @@ impl Replica {
             Body::Write { .. } => self.begin_write(number),
             Body::CreateCollection(_) => self.begin_create(number),
             Body::DropCollection(_) => self.begin_drop(number),
-            Body::DeleteByFilter { .. } => self.begin_delete_by_filter(number),
             Body::Read { .. } | Body::ListCollections | Body::DescribeCollection(_) => self.begin_read(number),
         }
     }
@@ -162,6 +141,7 @@ impl Replica {
                 number: 0,
                 sent_to: None,
                 attempt: 0,
+                sent_at: self.now.age,
                 again_at: self.now.mono,
                 answer: None,
                 fault: "no replica of the shard is known".into(),
@@ -182,13 +162,14 @@ impl Replica {
         let me = self.me();
         let leader = self.nodes.leader(shard);
         let replicas = self.nodes.of_shard(shard);
-        let now = self.now.mono;
+        let (now, sent_at) = (self.now.mono, self.now.age);
         let Some(leg) = self.gateway.asks.get_mut(&number).and_then(|ask| ask.fan.get_mut(&shard)) else { return };
         let to = choose(me, shard, leg, leader, &replicas);
         self.gateway.calls.remove(&leg.number);
         leg.number = call;
         leg.attempt += 1;
         leg.sent_to = to;
+        leg.sent_at = sent_at;
         leg.again_at = now + if to.is_some() { PATIENCE } else { RETRY_AFTER };
         let body = leg.call.clone();
         match to {
@@ -226,6 +207,10 @@ impl Replica {
                 leg.fault = why;
                 leg.again_at = now + RETRY_AFTER;
             }
+            ShardAnswer::Reached(false) => {
+                leg.fault = "the write is not visible yet".into();
+                leg.again_at = now;
+            }
             answer => {
                 if let (true, Some(node)) = (leg.leader, from) {
                     self.nodes.hint(shard, Some(node.replica));
@@ -241,8 +226,16 @@ impl Replica {
 
     /// Every call of the fan has its answer.
     fn fan_answered(&mut self, number: u64) {
+        let now = self.now.age;
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        let fan = std::mem::take(&mut ask.fan);
+        let mut fan = std::mem::take(&mut ask.fan);
+        for leg in fan.values_mut() {
+            if let Some(ShardAnswer::Part(part)) = &mut leg.answer {
+                // It has grown older on its way, and while other shards were waited for.
+                let since = now.saturating_sub(leg.sent_at).saturating_sub(part.took);
+                part.age = part.age.saturating_add(since);
+            }
+        }
         let answers: Vec<(ShardNumber, ShardAnswer)> =
             fan.into_iter().filter_map(|(shard, leg)| leg.answer.map(|answer| (shard, answer))).collect();
         match std::mem::replace(&mut ask.plan, Plan::Write) {
@@ -253,7 +246,7 @@ impl Replica {
             Plan::DropFirst => self.drop_answered(number, answers),
             Plan::DropRest { existed, covers } => self.drop_spread(number, existed, covers, answers),
             Plan::Read(plan) => self.read_answered(number, plan, answers),
-            Plan::Filtered(delete) => self.filtered_answered(number, delete, answers),
+            Plan::Visible(reply) => self.visible(number, reply),
             Plan::Region(leg) => {
                 if let Some(ask) = self.gateway.asks.get_mut(&number) {
                     ask.plan = Plan::Region(leg);
@@ -262,48 +255,10 @@ impl Replica {
         }
     }
 
-    /// Asks the primary region in place of this one.
-    fn ask_primary(&mut self, number: u64, before: Option<reads::ReadPlan>) {
-        let (term, primary) = {
-            let state = &self.state;
-            let (term, region) = state.primary();
-            (term, region.clone())
-        };
-        let call = self.number();
-        let now = self.now.mono;
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        if matches!(ask.asker, Asker::Region(..)) {
-            let refusal = Refusal::Misdirected { primary, term };
-            return self.finish(number, Err(refusal));
-        }
-        let mut request = ask.request.clone();
-        request.timeout = ask.deadline.saturating_sub(now);
-        ask.plan = Plan::Region(RegionLeg { call, sent: now, before });
-        self.gateway.regions.insert(call, number);
-        let message = RegionMessage::Call(call, RegionCall::Ask(request));
-        self.out.push(Command::SendRegion(Peer::Region(primary), message));
-    }
-
-    pub(crate) fn region_reply(&mut self, call: u64, mut reply: Reply) {
-        let Some(number) = self.gateway.regions.remove(&call) else { return };
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        let Plan::Region(leg) = &mut ask.plan else { return };
-        let reads = !ask.request.body.changes();
-        let failed =
-            matches!(reply.body, Err(Refusal::Unavailable { .. } | Refusal::Timeout(_) | Refusal::Overloaded(_)));
-        if let (true, true, Some(before)) = (failed, reads, leg.before.take()) {
-            return self.fall_back(number, before);
-        }
-        if reads && reply.body.is_ok() {
-            reply.freshness.outcome = Outcome::Redirected;
-        }
-        self.finish_with(number, reply);
-    }
-
     pub(crate) fn gateway_lost(&mut self, peer: &Peer) {
         match peer {
             Peer::Node(node) => self.resend_to_others(*node),
-            Peer::Region(_) => self.region_lost(),
+            Peer::Region(region) => self.region_lost(region),
             Peer::Connection(_) => {
                 self.gateway.asks.retain(|_, ask| !matches!(&ask.asker, Asker::Region(asker, _) if asker == peer));
             }
@@ -316,22 +271,6 @@ impl Replica {
             for leg in ask.fan.values_mut().filter(|leg| leg.sent_to == Some(node) && leg.answer.is_none()) {
                 leg.fault = format!("replica {} of shard {} is gone", node.replica, node.shard);
                 leg.again_at = leg.again_at.min(now + RETRY_AFTER);
-            }
-        }
-    }
-
-    fn region_lost(&mut self) {
-        let now = self.now.mono;
-        let once = |(_, ask): &(&u64, &Ask)| matches!(ask.plan, Plan::Region(_)) && !ask.may_be_repeated();
-        let cut_off: Vec<u64> = self.gateway.asks.iter().filter(once).map(|(number, _)| *number).collect();
-        for number in cut_off {
-            let why = "the connection to the primary region was lost before it answered".into();
-            self.finish(number, Err(Refusal::OutcomeUnknown(why)));
-        }
-        for ask in self.gateway.asks.values_mut() {
-            if let Plan::Region(leg) = &mut ask.plan {
-                // Asked again at the next tick but one, when the connection may stand again.
-                leg.sent = leg.sent.min((now + RETRY_AFTER).saturating_sub(REGION_PATIENCE));
             }
         }
     }
@@ -354,38 +293,24 @@ impl Replica {
         self.tick_region_legs();
     }
 
-    fn tick_region_legs(&mut self) {
-        let now = self.now.mono;
-        let late: Vec<u64> = (self.gateway.asks.iter())
-            .filter(
-                |(_, ask)| matches!(&ask.plan, Plan::Region(leg) if now.saturating_sub(leg.sent) >= REGION_PATIENCE),
-            )
-            .filter(|(_, ask)| ask.may_be_repeated())
-            .map(|(number, _)| *number)
-            .collect();
-        for number in late {
-            let Some(ask) = self.gateway.asks.get_mut(&number) else { continue };
-            let Plan::Region(leg) = &mut ask.plan else { continue };
-            let (call, before) = (leg.call, leg.before.take());
-            self.gateway.regions.remove(&call);
-            match before {
-                Some(before) => self.fall_back(number, before),
-                None => self.ask_primary(number, None),
-            }
-        }
-    }
-
     fn out_of_time(&mut self, number: u64) {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
+        match &ask.plan {
+            Plan::Visible(reply) => {
+                let reply = reply.clone();
+                return self.finish_acknowledged(number, reply);
+            }
+            Plan::Region(_) if ask.request.body.changes() => {
+                let refusal = self.refusal_without(number, self.state.primary().1);
+                return self.finish(number, Err(refusal));
+            }
+            _ => {}
+        }
         let waited = self.now.mono.saturating_sub(ask.arrived);
         let silent: Vec<&Leg> = ask.fan.values().filter(|leg| leg.answer.is_none()).collect();
         let shards: Vec<ShardNumber> =
             ask.fan.iter().filter(|(_, leg)| leg.answer.is_none()).map(|(shard, _)| *shard).collect();
         let refusal = match silent.first() {
-            Some(leg) if ask.has_begun_once() => Refusal::OutcomeUnknown(leg.fault.clone()),
-            None if ask.has_begun_once() => {
-                Refusal::OutcomeUnknown(format!("the primary region did not answer within {waited:?}"))
-            }
             Some(leg) => Refusal::Unavailable { reason: leg.fault.clone(), shards },
             None => Refusal::Timeout(waited),
         };
@@ -401,8 +326,10 @@ impl Replica {
     fn finish_with(&mut self, number: u64, reply: Reply) {
         self.forget_calls(number);
         let Some(ask) = self.gateway.asks.remove(&number) else { return };
-        if let Plan::Region(leg) = &ask.plan {
-            self.gateway.regions.remove(&leg.call);
+        if let Plan::Region(leg) = &ask.plan
+            && let Some(call) = leg.call()
+        {
+            self.gateway.regions.remove(&call);
         }
         *self.counters.outcomes.entry(reply.freshness.outcome).or_default() += 1;
         self.reply(&ask.asker, reply);
@@ -437,16 +364,6 @@ impl Replica {
             outcome: Outcome::Fresh,
         }
     }
-
-    /// How old, at most, what is known up to `safe` is now.
-    fn age_of(&self, safe: Option<Hlc>) -> Duration {
-        let now = Hlc::at(self.now.wall);
-        match safe {
-            Some(safe) if safe.since(now) > self.settings.clock_bound => Duration::MAX,
-            Some(safe) => now.since(safe).saturating_add(self.settings.clock_bound),
-            None => Duration::MAX,
-        }
-    }
 }
 
 /// Whom to send a call to: the leader where only it can answer, else this replica, else whoever has not been tried.
@@ -465,11 +382,4 @@ fn choose(me: NodeId, shard: ShardNumber, leg: &Leg, leader: Option<NodeId>, rep
     }
     let turn = leg.attempt + usize::try_from(me.replica.0 % 1024).unwrap_or_default();
     (!all.is_empty()).then(|| all[turn % all.len()])
-}
-
-/// A read that wants every origin complete up to `required` before the request arrived.
-fn wanted_time(arrived: WallMillis, required: Duration, clock_bound: Duration) -> Hlc {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    // Rounded towards the stricter side: stamps of the last millisecond asked for count.
-    Hlc::end_of(WallMillis(arrived.0.saturating_sub(millis(required)).saturating_add(millis(clock_bound))))
 }

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use meridian_model::{Consistency, Hlc, ShardNumber, VersionVector};
+use meridian_model::{Consistency, ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, OnStale, Outcome, Refusal, Reply, ReplyBody};
 use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
 use super::merge::merge;
 use super::writes::unexpected;
-use super::{Asker, Plan, wanted_time};
+use super::{Asker, Plan};
 use crate::Replica;
 use crate::settings::Sabotage;
 
@@ -17,11 +17,15 @@ use crate::settings::Sabotage;
 #[derive(Debug)]
 pub(super) struct ReadPlan {
     demand: ReadDemand,
+    /// Age that the answer may have when the request arrives.
+    required: Option<Duration>,
     /// What is still to be tried when the demand is not kept, in this order.
     fallbacks: VecDeque<OnStale>,
     max_wait: Duration,
     /// What the shards said last.
     parts: Vec<(ShardNumber, ReadPart)>,
+    /// When: their ages are of that moment.
+    parts_at: Duration,
 }
 
 impl Replica {
@@ -39,8 +43,7 @@ impl Replica {
         }
         let required = wish.freshness.map(|wanted| wanted.0).or(self.settings.default_freshness);
         let bounded = consistency == Consistency::Bounded && !strong;
-        let clock_bound = self.settings.clock_bound;
-        let safe = required.filter(|_| bounded).map(|required| wanted_time(ask.arrived_wall, required, clock_bound));
+        let required = required.filter(|_| bounded);
         let covers = wish.token.clone().filter(|_| consistency != Consistency::Eventual).unwrap_or_default();
         let mut fallbacks: VecDeque<OnStale> = match &wish.on_stale {
             Some(named) => named.iter().copied().collect(),
@@ -53,12 +56,15 @@ impl Replica {
         }
         let wait = if first_waits { max_wait } else { Duration::ZERO };
         let index = consistency != Consistency::Eventual;
-        let demand = ReadDemand { index, safe, covers, wait };
-        self.scatter(number, ReadPlan { demand, fallbacks, max_wait, parts: Vec::new() });
+        let demand = ReadDemand { index, max_age: None, covers, wait };
+        let plan = ReadPlan { demand, required, fallbacks, max_wait, parts: Vec::new(), parts_at: self.now.age };
+        self.scatter(number, plan);
     }
 
-    fn scatter(&mut self, number: u64, plan: ReadPlan) {
+    fn scatter(&mut self, number: u64, mut plan: ReadPlan) {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let since = self.now.age.saturating_sub(ask.arrived_age);
+        plan.demand.max_age = plan.required.map(|required| required.saturating_add(since));
         let demand = &plan.demand;
         let calls = match &ask.request.body {
             Body::Read { collection, query } => self.to_all(&ShardCall::Read {
@@ -79,6 +85,7 @@ impl Replica {
 
     pub(super) fn read_answered(&mut self, number: u64, mut plan: ReadPlan, answers: Vec<(ShardNumber, ShardAnswer)>) {
         plan.parts = Vec::with_capacity(answers.len());
+        plan.parts_at = self.now.age;
         for (shard, answer) in answers {
             match answer {
                 ShardAnswer::Part(part) => plan.parts.push((shard, part)),
@@ -106,10 +113,8 @@ impl Replica {
             Some(OnStale::Redirect) if relayed || self.is_primary() => self.fall_back(number, plan),
             Some(OnStale::Redirect) => self.ask_primary(number, Some(plan)),
             Some(OnStale::Fail) => {
-                let staleness = self.age_of(safe_of(&plan.parts));
-                let staleness_ms = u64::try_from(staleness.as_millis()).unwrap_or(u64::MAX);
-                let mut freshness = self.freshness_of(&plan.parts, Outcome::Failed);
-                freshness.staleness = staleness;
+                let freshness = self.freshness_of(&plan, Outcome::Failed);
+                let staleness_ms = u64::try_from(freshness.staleness.as_millis()).unwrap_or(u64::MAX);
                 self.finish_with(number, Reply { body: Err(Refusal::TooStale { staleness_ms }), freshness });
             }
             Some(OnStale::Serve) | None => self.finish_read(number, plan, Outcome::Stale),
@@ -118,7 +123,7 @@ impl Replica {
 
     fn finish_read(&mut self, number: u64, plan: ReadPlan, outcome: Outcome) {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
-        let freshness = self.freshness_of(&plan.parts, outcome);
+        let freshness = self.freshness_of(&plan, outcome);
         // Shards have equally many; the own shard knows best, and during a change tells what is rather than what shall be.
         let replicas = u16::try_from(self.raft.members().voters.len()).unwrap_or(u16::MAX);
         match merge(&ask.request.body, plan.parts, replicas) {
@@ -129,21 +134,17 @@ impl Replica {
         }
     }
 
-    fn freshness_of(&self, parts: &[(ShardNumber, ReadPart)], outcome: Outcome) -> Freshness {
+    fn freshness_of(&self, plan: &ReadPlan, outcome: Outcome) -> Freshness {
         let mut token = VersionVector::default();
-        for (_, part) in parts {
+        for (_, part) in &plan.parts {
             token.merge(&part.covers);
         }
-        let staleness = self.age_of(safe_of(parts));
+        let oldest = plan.parts.iter().map(|(_, part)| part.age).max().unwrap_or(Duration::MAX);
+        let staleness = oldest.saturating_add(self.now.age.saturating_sub(plan.parts_at));
         let served_region = self.identity.genesis.region.clone();
         let stale = outcome == Outcome::Stale && self.settings.sabotage != Some(Sabotage::UnmarkedStale);
         Freshness { staleness, served_region, token, stale, outcome }
     }
-}
-
-/// Up to when every shard's part is complete.
-fn safe_of(parts: &[(ShardNumber, ReadPart)]) -> Option<Hlc> {
-    parts.iter().map(|(_, part)| part.safe).min().flatten()
 }
 
 /// The definition that any shard knows of the collection in question.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{CollectionUid, Hlc, OriginShard, PointId, Position};
+use meridian_model::{CollectionUid, OriginShard, PointId, Position};
 use meridian_shard::{Entry, Outcome, SeedPoint, SeedStep, Stamp};
 use meridian_wire::frame::{SeedPage, TailCall};
 
@@ -13,9 +13,8 @@ use crate::Replica;
 pub(super) struct Seeding {
     pub(super) call: u64,
     pub(super) asked: Duration,
-    /// Where the first page stood, and the closed time that holds there.
+    /// Where the first page stood.
     at: Option<Position>,
-    closed: Hlc,
     after: Option<(CollectionUid, PointId)>,
     /// Proposed: ask for the next page, or end, when it is applied.
     pub(super) proposed: Option<Proposed>,
@@ -36,8 +35,7 @@ impl Replica {
         self.counters.reseeds += 1;
         let asked = self.now.mono;
         let Some(link) = self.links.links.get_mut(origin) else { return };
-        link.phase =
-            Phase::Seeding(Seeding { call: 0, asked, at: None, closed: Hlc::ZERO, after: None, proposed: None });
+        link.phase = Phase::Seeding(Seeding { call: 0, asked, at: None, after: None, proposed: None });
         self.ask_for_page(origin);
     }
 
@@ -64,7 +62,6 @@ impl Replica {
         let first = seeding.at.is_none();
         if first {
             seeding.at = Some(page.at);
-            seeding.closed = page.closed;
         }
         let proposed = Proposed { origin_shards: page.origin_shards, next: page.next, committing: false, at_tick: now };
         seeding.proposed = Some(proposed);
@@ -101,8 +98,8 @@ impl Replica {
                 if !proposed.committing {
                     proposed.committing = true;
                     proposed.at_tick = now;
-                    let (closed, origin_shards) = (seeding.closed, proposed.origin_shards);
-                    self.propose_seed(origin, SeedStep::Commit { position: at, closed, origin_shards });
+                    let origin_shards = proposed.origin_shards;
+                    self.propose_seed(origin, SeedStep::Commit { position: at, origin_shards });
                 }
             }
             Outcome::Seeded { .. } => self.close_link(origin),

@@ -1,11 +1,9 @@
-use meridian_model::WallMillis;
-
 use super::*;
 use crate::testing::{alone, identity};
 use crate::{Event, Now};
 
 fn tell(replica: &mut Replica, call: TopologyCall) -> TopologyAnswer {
-    let now = Now { mono: Duration::from_secs(9), wall: WallMillis(9_000) };
+    let now = Now { mono: Duration::from_secs(9), wall: Duration::from_secs(9) };
     let commands = replica.step(now, Event::Topology { ticket: 7, call });
     let answer = commands.into_iter().find_map(|command| match command {
         Command::TopologyReply { ticket: 7, answer } => Some(answer),

@@ -99,6 +99,8 @@ fn a_poison_delta_is_named_by_its_sequence_and_a_dead_collection_is_no_fault() {
     let op = Op::Upsert { collection: CollectionUid(5), point, vectors: short, payload };
     let found = shard.state.check_remote(&[delta(1, create(5, "new")), delta(2, op)]);
     assert_eq!(found, Err((Seq(2), OpError::Dimension { expected: 3, found: 0 })));
+    let far = Delta { committed_at: Hlc(u64::MAX), ..delta(1, upsert(9, 1, 1, 1)) };
+    assert_eq!(shard.state.check_remote(&[far]), Err((Seq(1), OpError::Stamp(Hlc(u64::MAX)))), "no room to count on");
 }
 
 proptest! {

@@ -27,8 +27,6 @@ proptest! {
             for source in &source.shards {
                 let (own, there) = (source.state.origin(), &shard.state);
                 prop_assert_eq!(there.vv().position(own).seq.next(), source.state.next_seq());
-                prop_assert_eq!(there.safe().get(own).copied().unwrap_or_default(),
-                    source.state.safe().get(own).copied().unwrap_or_default());
                 prop_assert_eq!(there.origin_shards(&own.region), Some(from));
             }
         }
@@ -78,17 +76,7 @@ fn batch(from: u64, ops: Vec<Op>) -> RemoteBatch {
     };
     let deltas = (from..).zip(ops).map(delta).collect();
     let source = SourcePosition::Kafka { partition: 0, offset: from.cast_signed() };
-    let closed = Hlc(to * 10);
-    RemoteBatch {
-        origin: origin.clone(),
-        epoch,
-        from: Seq(from),
-        to: Seq(to),
-        deltas,
-        closed,
-        origin_shards: 1,
-        source,
-    }
+    RemoteBatch { origin: origin.clone(), epoch, from: Seq(from), to: Seq(to), deltas, origin_shards: 1, source }
 }
 
 fn commit(shard: &mut Shard, batch: RemoteBatch) -> Outcome {
@@ -136,20 +124,18 @@ fn a_new_epoch_starts_at_one_and_ends_the_old() {
 }
 
 #[test]
-fn an_empty_batch_closes_time_and_only_news_moves_the_source() {
+fn an_empty_batch_moves_the_source_and_a_repeat_does_not() {
     let mut shard = Shard::new("eu", 1, 1);
     commit(&mut shard, batch(1, vec![create(1, "a")]));
     let us = origin("us", 1);
     let mut idle = batch(2, vec![upsert(1, 1, 1, 1)]);
-    (idle.to, idle.closed) = (Seq(1), Hlc(500));
+    idle.to = Seq(1);
     idle.deltas.clear();
     assert!(matches!(commit(&mut shard, idle), Outcome::Merged(merged) if merged.advanced == 0));
-    assert_eq!((shard.state.safe()[&us], shard.state.last_hlc()), (Hlc(500), Hlc(500)));
     let source = Some(SourcePosition::Kafka { partition: 0, offset: 2 });
     assert_eq!(shard.state.source_position(&us), source);
     commit(&mut shard, batch(1, vec![create(1, "a")]));
     assert_eq!(shard.state.source_position(&us), source);
-    assert_eq!(shard.state.safe()[&us], Hlc(500));
 }
 
 /// Shard 2 ran ahead and told of a drop; the create that shard 1 had refused before that drop must not come to life.

@@ -1,4 +1,4 @@
-use meridian_model::{Hlc, Seq};
+use meridian_model::Seq;
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +18,6 @@ fn seed(target: &mut Shard, source: &mut Region, nth: usize, budget: usize, mean
     let from = source.shards[nth].state.origin().clone();
     let begin = source.shards[nth].state.seed_begin();
     let SeedStep::Begin { at, .. } = begin else { panic!() };
-    let closed = source.shards[nth].state.safe().get(&from).copied().unwrap_or_default();
     commit(target, &from, begin);
     let mut next = None;
     loop {
@@ -35,7 +34,7 @@ fn seed(target: &mut Shard, source: &mut Region, nth: usize, budget: usize, mean
             break;
         }
     }
-    let commit_step = SeedStep::Commit { position: at, closed, origin_shards: source.shards.len() as u16 };
+    let commit_step = SeedStep::Commit { position: at, origin_shards: source.shards.len() as u16 };
     assert!(matches!(commit(target, &from, commit_step), Outcome::Seeded { .. }));
 }
 
@@ -78,7 +77,6 @@ fn a_seed_without_news_converges_by_itself() {
     let us = origin("us", 1);
     let (held, theirs) = (&target.shards[0].state, &source.shards[0].state);
     assert_eq!(held.vv().position(&us), theirs.vv().position(&us));
-    assert_eq!(held.safe()[&us], theirs.safe()[&us]);
 }
 
 #[test]
@@ -129,12 +127,10 @@ fn what_was_overwritten_and_deleted_between_two_pages_does_not_come_back() {
         commit(target, &us, SeedStep::Chunk { collections, points, read_at });
         chunk = next.map(|next| (page(source, Some(next)), stands_at(&source.shards[0])));
     }
-    let closed = Hlc(u64::MAX >> 1);
-    let end = SeedStep::Commit { position: begun_at, closed, origin_shards: 1 };
+    let end = SeedStep::Commit { position: begun_at, origin_shards: 1 };
     assert_eq!(commit(target, &us, end), Outcome::Seeded { origin: us.clone(), removed: 0 });
     // Nothing is claimed and nothing removed before the deltas up to the last page are here.
     assert_eq!(target.state.vv().position(&us), before);
-    assert!(target.state.safe()[&us] < closed);
     assert!(!target.state.is_seeding(&us));
     assert!(seen(target, 0).is_some() && seen(target, 3).unwrap().contains("\"x\":1}"));
     let mut states = Vec::new();
@@ -147,7 +143,6 @@ fn what_was_overwritten_and_deleted_between_two_pages_does_not_come_back() {
     assert_eq!(states, [true, false], "overwritten, then deleted, and not the other way round");
     assert_eq!(seen(target, 0), None);
     assert_eq!(target.state.vv().position(&us), stands_at(&source.shards[0]));
-    assert_eq!(target.state.safe()[&us], closed);
     assert_eq!(target.state.digest(), source.digest());
 }
 
@@ -170,7 +165,7 @@ fn steps_out_of_place_are_refused() {
     let mut target = Shard::new("eu", 1, 1);
     let at = |seq| Position { epoch: meridian_model::Epoch(1), seq: Seq(seq) };
     let chunk = SeedStep::Chunk { collections: Vec::new(), points: Vec::new(), read_at: at(5) };
-    let end = |seq| SeedStep::Commit { position: at(seq), closed: Hlc(9), origin_shards: 1 };
+    let end = |seq| SeedStep::Commit { position: at(seq), origin_shards: 1 };
     let begin = SeedStep::Begin { at: at(5), largest_uid: CollectionUid(0) };
     assert!(matches!(commit(&mut target, &us, chunk), Outcome::SeedRefused { .. }));
     assert!(matches!(commit(&mut target, &us, end(5)), Outcome::SeedRefused { .. }));

@@ -36,7 +36,7 @@ pub struct RegionEndpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeltaLog {
-    /// Milliseconds after which an idle leader closes time. Default 50, at least 25.
+    /// Milliseconds between two statements of a leader on how complete its log is. Default 50, at least 25.
     #[serde(deserialize_with = "between::<_, u64, 25, 60000>")]
     pub close_interval_ms: u64,
     /// The broker that deltas are published to; absent when regions read directly.
@@ -81,7 +81,8 @@ pub struct FreshnessDefaults {
     /// Milliseconds that the clocks of two regions may differ by. Default 10.
     #[serde(deserialize_with = "between::<_, u64, 0, 60000>")]
     pub clock_bound_ms: u64,
-    /// Milliseconds that the newest stamp may lie ahead of the clock before a leader refuses writes. Default 500.
+    /// Milliseconds that the wall clock may step within a second; after a larger step the old time is used until the group
+    /// confirms the new one. Default 500.
     #[serde(deserialize_with = "between::<_, u64, 1, 600000>")]
     pub max_drift_ms: u64,
 }

@@ -74,8 +74,9 @@ pub fn collection_names(defs: &[CollectionDef], time: Duration) -> Rendered {
 ///
 /// # Errors
 /// See [`found`].
-pub fn updated(operation_id: u64, time: Duration) -> Rendered {
-    ok(json!({"operation_id": operation_id, "status": "completed"}), time)
+pub fn updated(operation_id: u64, visible: bool, time: Duration) -> Rendered {
+    let status = if visible { "completed" } else { "acknowledged" };
+    ok(json!({"operation_id": operation_id, "status": status}), time)
 }
 
 /// Of a count.

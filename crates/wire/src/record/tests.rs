@@ -7,7 +7,7 @@ fn record(op: Op) -> Record {
     let committed_at = Hlc(1_700_000_000_123 << 16 | 7);
     let trace = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap());
     let delta = Delta { origin: origin.clone(), epoch: Epoch(1), seq: Seq(42), committed_at, op, trace };
-    Record { origin, origin_shards: 2, closed: Hlc(committed_at.0 + 1), body: Body::Delta(delta) }
+    Record { origin, origin_shards: 2, body: Body::Delta(delta) }
 }
 
 fn upsert(vectors: Vectors, payload: &str) -> Op {
@@ -33,14 +33,8 @@ fn schema_two_stays_as_it_is() {
     assert_eq!(
         headers.join(" "),
         "kind=delta schema=2 origin=us-east shard=2 shards=2 epoch=1 seq=42 hlc=111411200008060935 \
-         closed=111411200008060936 traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+         traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     );
-    let value = |op| String::from_utf8(record(op).encode().value).unwrap();
-    assert_eq!(
-        value(Op::Delete { collection: CollectionUid(9), point: PointId::Num(5) }),
-        r#"{"id":5,"op":"delete","ts":1700000000.123,"collection":"9"}"#
-    );
-    assert_eq!(value(Op::Nothing), r#"{"op":"none","ts":1700000000.123}"#);
 }
 
 #[test]
@@ -53,16 +47,16 @@ fn every_kind_comes_back() {
     let uid = CollectionUid(1 << 60);
     let mut inline = def.clone();
     inline.vectors.values_mut().for_each(|vector| vector.hnsw.inline_storage = true);
-    let close =
-        Record { body: Body::Close(Position { epoch: Epoch(1), seq: Seq(3) }), ..record(Op::DropCollection { uid }) };
+    let through = Position { epoch: Epoch(1), seq: Seq(3) };
+    let statement = Statement { through, term: Term(4), wall: WallMillis(1_700_000_000_123) };
+    let complete = Record { body: Body::Complete(statement), ..record(Op::DropCollection { uid }) };
     let all = [
         record(upsert(Vectors::new(), "")),
         record(Op::Delete { collection: uid, point: PointId::Uuid(77) }),
         record(Op::CreateCollection { uid, def }),
         record(Op::CreateCollection { uid, def: inline }),
         record(Op::DropCollection { uid }),
-        record(Op::Nothing),
-        close,
+        complete,
     ];
     for record in all {
         assert_eq!(decode(&record.encode()).as_ref(), Ok(&record));
@@ -80,7 +74,7 @@ fn poison_is_named() {
     check(&|bad| bad.headers.retain(|(name, _)| *name != "seq"), "header seq is missing");
     check(&|bad| bad.headers[1].1 = b"1".to_vec(), "schema 1 is not known to this version; schema 2 is");
     check(&|bad| bad.headers[3].1 = b"0".to_vec(), "header shard: \"0\" is not a shard number");
-    check(&|bad| bad.headers[0].1 = b"x".to_vec(), "header kind: \"x\" is not delta, close or collection");
+    check(&|bad| bad.headers[0].1 = b"x".to_vec(), "header kind: \"x\" is not delta, complete or collection");
     check(
         &|bad| bad.value = br#"{"id":"x","op":"delete","ts":1,"collection":"1"}"#.to_vec(),
         "value: id \"x\" is no UUID",
@@ -89,8 +83,6 @@ fn poison_is_named() {
         &|bad| bad.value = br#"{"id":1,"op":"delete","ts":1,"collection":"c"}"#.to_vec(),
         "value: collection \"c\" is no uid",
     );
-    check(&|bad| bad.value = br#"{"op":"delete","ts":1,"collection":"1"}"#.to_vec(), "value: missing field `id`");
-    check(&|bad| bad.value = br#"{"id":1,"op":"delete","ts":1}"#.to_vec(), "value: missing field `collection`");
 }
 
 proptest! {
@@ -103,7 +95,7 @@ proptest! {
     #[test]
     fn any_value_is_read_or_refused(value in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..3) {
         let mut encoded = record(upsert(Vectors::new(), "")).encode();
-        encoded.headers[0].1 = ["delta", "close", "collection"][kind].into();
+        encoded.headers[0].1 = ["delta", "complete", "collection"][kind].into();
         encoded.value = value;
         let _ = decode(&encoded);
     }

@@ -1,0 +1,132 @@
+//! What a wrong wall clock does to one replica: nothing to its writes, and nothing good to its answers about age.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use meridian_model::{
+    ClusterId, CollectionDef, CollectionName, Distance, HnswParams, Payload, PointId, PrimaryTerm, RegionName,
+    ReplicaId, ShardNumber, VectorDef, WriteId,
+};
+use meridian_replica::volume::{self, LogVolume};
+use meridian_replica::{Command, Event, Now, Replica, Settings};
+use meridian_store::SimDisk;
+use meridian_wire::client::{Body, Demand, PointOp, Reply, Request};
+use meridian_wire::topology::{Genesis, Identity, Member};
+
+const SEGMENT_BYTES: u64 = 1 << 20;
+/// What the wall clock shows at the start.
+const START: Duration = Duration::from_secs(1_700_000_000);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A region of one replica, and a shell that obeys at once.
+struct Shell {
+    replica: Replica,
+    log: LogVolume<SimDisk>,
+    now: Now,
+    writes: u64,
+}
+
+impl Shell {
+    fn new() -> Self {
+        let region = RegionName::new("us-east").unwrap();
+        let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
+        let genesis = Genesis {
+            cluster: ClusterId(1),
+            region: region.clone(),
+            shard: ShardNumber::FIRST,
+            shards: 1,
+            primary: region,
+            primary_term: PrimaryTerm(1),
+        };
+        let identity = Identity { genesis, replica: ReplicaId(1), founders };
+        let disk = SimDisk::new();
+        volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
+        let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
+        let now = Now { mono: Duration::ZERO, wall: START };
+        let replica = Replica::restore(Settings::default(), identity, now, 7, found).unwrap();
+        let mut shell = Self { replica, log, now, writes: 0 };
+        shell.ticks(100);
+        let hnsw = HnswParams::default();
+        let vectors = [(String::new(), VectorDef { dim: 1, distance: Distance::Dot, hnsw })].into();
+        let name = CollectionName::new("words").unwrap();
+        shell.ask(Body::CreateCollection(CollectionDef { name, vectors })).body.unwrap();
+        shell
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Command> {
+        let (mut events, mut seen) = (vec![event], Vec::new());
+        while let Some(event) = events.pop() {
+            for command in self.replica.step(self.now, event) {
+                match command {
+                    Command::Persist { number, records } => {
+                        let done = self.log.persist(&[(number, records)]).unwrap();
+                        events.splice(0..0, done.into_iter().rev());
+                    }
+                    other => seen.push(other),
+                }
+            }
+        }
+        seen
+    }
+
+    fn ticks(&mut self, count: u64) {
+        for random in 0..count {
+            self.now.mono += Duration::from_millis(20);
+            self.now.wall += Duration::from_millis(20);
+            self.step(Event::Tick { random });
+        }
+    }
+
+    fn ask(&mut self, body: Body) -> Reply {
+        self.writes += 1;
+        let id = WriteId(self.writes.into());
+        let timeout = Duration::from_secs(1);
+        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout };
+        let reply = |command| match command {
+            Command::Reply { reply, .. } => Some(reply),
+            _ => None,
+        };
+        self.step(Event::Client { ticket: self.writes, request }).into_iter().find_map(reply).expect("answered at once")
+    }
+
+    fn write(&mut self) {
+        let vectors = [(String::new(), vec![1.0])].into();
+        let op = PointOp::Upsert { point: PointId::Num(1), vectors, payload: Payload::default() };
+        let body = Body::Write { collection: CollectionName::new("words").unwrap(), ops: vec![op] };
+        self.ask(body).body.expect("a write is taken whatever the clock says");
+    }
+}
+
+#[test]
+fn a_clock_that_was_ahead_stops_no_write() {
+    let mut shell = Shell::new();
+    let mut last = shell.replica.state().last_hlc();
+    for wall in [START + HOUR, START, START + 24 * HOUR, START, Duration::MAX - HOUR, START] {
+        shell.now.wall = wall;
+        // Longer than it takes to believe the step.
+        shell.ticks(200);
+        shell.write();
+        let stamp = shell.replica.state().last_hlc();
+        assert!(stamp > last, "order only grows: {last} was followed by {stamp}");
+        last = stamp;
+    }
+}
+
+#[test]
+fn a_step_makes_staleness_unknown_for_three_seconds_and_stops_no_write() {
+    let mut shell = Shell::new();
+    let own = shell.replica.state().origin().clone();
+    shell.ticks(10);
+    assert!(shell.replica.staleness_of(&own) < Duration::from_millis(100));
+    for step in [HOUR, 2 * HOUR] {
+        shell.now.wall = START + step;
+        shell.ticks(145);
+        shell.write();
+        assert_eq!(shell.replica.staleness_of(&own), Duration::MAX);
+        assert!(shell.replica.clock_fault().unwrap().contains("clock stepped (maxDrift 500ms)"));
+        shell.ticks(20);
+        assert!(shell.replica.staleness_of(&own) < Duration::from_millis(100));
+        assert_eq!(shell.replica.clock_fault(), None);
+    }
+}
