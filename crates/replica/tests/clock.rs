@@ -82,7 +82,7 @@ impl Shell {
         self.writes += 1;
         let id = WriteId(self.writes.into());
         let timeout = Duration::from_secs(1);
-        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout };
+        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
         let reply = |command| match command {
             Command::Reply { reply, .. } => Some(reply),
             _ => None,
