@@ -3,6 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::patterns::{IMAGE, LABEL};
 use crate::{Auth, DeltaLog, FreshnessSpec, Hnsw, ReplicationGroup, Resources, Storage, Traffic, VectorClusterStatus};
 
 /// One regional vector-search cluster.
@@ -47,7 +48,7 @@ use crate::{Auth, DeltaLog, FreshnessSpec, Hnsw, ReplicationGroup, Resources, St
 )]
 pub struct VectorClusterSpec {
     /// Name of this region, as clients write it into `X-Region` and other regions know it. Cannot be changed.
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: the data on the volumes belongs to it"))]
     pub region: String,
 
@@ -66,7 +67,7 @@ pub struct VectorClusterSpec {
 
     /// Container image of the data plane. A change restarts the pods one at a time. Default: the operator's own release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = IMAGE))]
     pub image: Option<String>,
 
     /// The volume of each replica.

@@ -12,6 +12,8 @@ pub const PROGRESSING: &str = "Progressing";
 pub const DEGRADED: &str = "Degraded";
 /// What the spec needs of others is there: Secrets, Istio, Strimzi.
 pub const DEPENDENCIES_READY: &str = "DependenciesReady";
+/// The routes of the mesh are what the spec says.
+pub const TRAFFIC_CONFIGURED: &str = "TrafficConfigured";
 /// A link hears its source.
 pub const CONNECTED: &str = "Connected";
 /// A link's staleness is below its bound.
@@ -47,6 +49,8 @@ pub mod reason {
     pub const SECRET_MISSING: &str = "SecretMissing";
     /// Istio is not installed.
     pub const ISTIO_MISSING: &str = "IstioMissing";
+    /// A host of `traffic.istio.hosts` is not among the operator's allowed hosts.
+    pub const HOST_NOT_ALLOWED: &str = "HostNotAllowed";
     /// Strimzi is not installed.
     pub const STRIMZI_MISSING: &str = "StrimziMissing";
     /// The cluster that a link names is not there.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::SecretRef;
+use crate::patterns::{BROKERS, ENDPOINT, LABEL};
 
 /// The regions that hold the same data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -19,12 +20,12 @@ use crate::SecretRef;
 )]
 pub struct ReplicationGroup {
     /// Name of the group, the same in all its regions. Cannot be changed.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("replicationGroup.name cannot be changed"))]
     pub name: String,
 
     /// The region that takes writes; the others forward theirs to it. Cannot be changed yet.
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("primaryRegion cannot be changed: switchover is not supported yet"))]
     pub primary_region: String,
 
@@ -49,11 +50,11 @@ pub struct ReplicationGroup {
 #[serde(rename_all = "camelCase")]
 pub struct GroupRegion {
     /// Its name: `spec.region` of the cluster there.
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
     pub name: String,
 
     /// Where the other regions reach it, `host:port`: the Service `<cluster>-region` on port 8082, or what stands before it.
-    #[schemars(length(min = 3, max = 259), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:[0-9]{1,5}$"))]
+    #[schemars(length(min = 3, max = 259), regex(pattern = ENDPOINT))]
     pub endpoint: String,
 }
 
@@ -79,10 +80,7 @@ pub struct DeltaLog {
 #[serde(rename_all = "camelCase")]
 pub struct KafkaLog {
     /// Brokers to start from: `host:port`, several separated by commas.
-    #[schemars(
-        length(min = 3, max = 1024),
-        regex(pattern = r"^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$")
-    )]
+    #[schemars(length(min = 3, max = 1024), regex(pattern = BROKERS))]
     pub bootstrap_servers: String,
 
     /// The topic; it is created when it is not there. Default `vector-deltas`.

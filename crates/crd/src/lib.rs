@@ -1,7 +1,7 @@
 //! What users declare: [`VectorCluster`] (one region) and [`ReplicationLink`] (how one region follows another).
 //!
-//! Owns: fields, bounds, defaults, the rules between fields (CEL, checked by the API server), print columns, status and
-//! the names of conditions and their reasons. Deliberately does not know: what the operator makes of them.
+//! Owns: fields, bounds, defaults, the rules between fields (CEL, checked by the API server and by [`admission`]), print
+//! columns, status and the names of conditions and their reasons. Deliberately does not know: what the operator makes of them.
 //!
 //! ```text
 //!   examples/*.yaml ──API server: schema + rules──► VectorCluster / ReplicationLink ──► plan::valid
@@ -11,10 +11,12 @@
 //! Field docs are user documentation: they become the descriptions in `crds/*.yaml`. Start reading at
 //! [`VectorClusterSpec`].
 
+pub mod admission;
 mod cluster;
 pub mod conditions;
 mod group;
 mod link;
+mod patterns;
 mod settings;
 mod status;
 

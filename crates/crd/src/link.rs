@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::patterns::{BROKERS, LABEL};
+
 /// How the cluster of this namespace follows another region. It lives in the region that follows.
 ///
 /// Deleting a link keeps what was received. Staleness grows from then on.
@@ -69,7 +71,7 @@ fn running() -> LinkState {
 #[serde(rename_all = "camelCase")]
 pub struct ClusterRef {
     /// Its name.
-    #[schemars(length(min = 1, max = 40))]
+    #[schemars(length(min = 1, max = 40), regex(pattern = LABEL))]
     pub name: String,
 }
 
@@ -78,7 +80,7 @@ pub struct ClusterRef {
 #[serde(rename_all = "camelCase")]
 pub struct LinkSource {
     /// Its name; it must be in the cluster's `replicationGroup.regions`.
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
     pub region: String,
 }
 
@@ -107,10 +109,7 @@ pub struct KafkaTransport {
     pub via: KafkaVia,
 
     /// The source region's brokers, `host:port`, several separated by commas.
-    #[schemars(
-        length(min = 3, max = 1024),
-        regex(pattern = r"^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$")
-    )]
+    #[schemars(length(min = 3, max = 1024), regex(pattern = BROKERS))]
     pub bootstrap_servers: String,
 
     /// The topic as the source region names it. Default `vector-deltas`.
@@ -136,10 +135,7 @@ pub struct MirrorMaker2 {
     pub mode: MirrorMaker2Mode,
 
     /// This region's brokers, where the copy is written and read, `host:port`, several separated by commas.
-    #[schemars(
-        length(min = 3, max = 1024),
-        regex(pattern = r"^[A-Za-z0-9.-]+:[0-9]{1,5}(,[A-Za-z0-9.-]+:[0-9]{1,5})*$")
-    )]
+    #[schemars(length(min = 3, max = 1024), regex(pattern = BROKERS))]
     pub bootstrap_servers: String,
 }
 

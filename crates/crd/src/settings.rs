@@ -5,32 +5,41 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::patterns::{BYTES, DNS_NAME, GATEWAY, HOST, LABEL};
+
 /// A Secret in the same namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
     pub name: String,
 }
 
 /// The volume of each replica.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// Size of the volume, for example `20Gi`.
-    #[schemars(length(max = 20), regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"))]
+    #[schemars(length(max = 20), regex(pattern = BYTES))]
+    #[x_kube(validation = Rule::new("quantity(self).isGreaterThan(quantity('0'))").message("storage.size must be above 0"))]
     pub size: String,
 
     /// Storage class. Default: that of the Kubernetes cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
     pub storage_class_name: Option<String>,
 }
 
 /// CPU and memory of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.requests) || !has(self.requests.cpu) || !has(self.limits) || !has(self.limits.cpu) || quantity(string(self.requests.cpu)).compareTo(quantity(string(self.limits.cpu))) <= 0")
+        .message("resources.requests.cpu must be at most resources.limits.cpu"),
+    validation = Rule::new("!has(self.requests) || !has(self.requests.memory) || !has(self.limits) || !has(self.limits.memory) || quantity(string(self.requests.memory)).compareTo(quantity(string(self.limits.memory))) <= 0")
+        .message("resources.requests.memory must be at most resources.limits.memory")
+)]
 pub struct Resources {
     /// What is reserved for the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,8 +50,14 @@ pub struct Resources {
 }
 
 /// Amounts of CPU and memory, as Kubernetes writes them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(r"!has(self.cpu) || string(self.cpu).matches('^[0-9]+(\\.[0-9]+)?m?$')")
+        .message("cpu must be cores such as 2, 0.5 or 500m, not negative"),
+    validation = Rule::new(r"!has(self.memory) || string(self.memory).matches('^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$')")
+        .message("memory must be bytes such as 4Gi, not negative")
+)]
 pub struct Amounts {
     /// Cores, for example `2` or `500m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +85,7 @@ pub struct FreshnessSpec {
              validation = Rule::new("!('Serve' in self && 'Fail' in self)").message("freshness.onStale: Serve and Fail exclude each other"))]
     pub on_stale: Option<Vec<OnStale>>,
 
-    /// How long `Wait` may last, at most `30s`. Default `100ms`.
+    /// How long `Wait` may last, at most `30s`. Default `500ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(us|ms|s|m)$"))]
     #[x_kube(validation = Rule::new("duration(self) <= duration('30s')").message("freshness.maxWait must be at most 30s"))]
@@ -99,7 +114,7 @@ pub enum OnStale {
 /// Graph parameters of collections that are created without their own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.m) || !has(self.efConstruct) || self.efConstruct >= self.m").message("hnsw.efConstruct must be at least hnsw.m: a beam narrower than the links it must find builds a broken graph"))]
+#[x_kube(validation = Rule::new("(has(self.efConstruct) ? self.efConstruct : 100) >= (has(self.m) ? self.m : 16)").message("hnsw.efConstruct must be at least hnsw.m (defaults 100 and 16): a beam narrower than the links it must find builds a broken graph"))]
 pub struct Hnsw {
     /// Links of a node, 4 to 128. Default 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,12 +161,19 @@ pub struct Traffic {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Istio {
-    /// Host names that are routed. Default: the cluster-internal name of the Service.
+    /// Host names that are routed. Default: the cluster-internal name of the Service. The operator's setting `allowedHosts`
+    /// must list what is not the own Service or a public name: single labels, wildcards, names of Services of other
+    /// namespaces; and public names when a gateway or `clientNamespaces` is of another namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253), regex(pattern = HOST)), extend("x-kubernetes-list-type" = "set"))]
     pub hosts: Option<Vec<String>>,
     /// Gateways that let requests in from outside, `namespace/name`; `mesh` stands for the sidecars. Default: `mesh` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253), regex(pattern = GATEWAY)), extend("x-kubernetes-list-type" = "set"))]
     pub gateways: Option<Vec<String>>,
+    /// Other namespaces whose sidecars get the routes, beside the own one and those of the gateways. A gateway whose pods run
+    /// in another namespace than the `Gateway` needs that namespace here. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63), regex(pattern = LABEL)), extend("x-kubernetes-list-type" = "set"))]
+    pub client_namespaces: Option<Vec<String>>,
 }

@@ -1,5 +1,6 @@
 //! `meridian render`: the objects of a file of resources, without a Kubernetes.
 
+use meridian_crd::admission::{Fault, admit};
 use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_model::ClusterId;
 use serde::Deserialize;
@@ -14,13 +15,15 @@ pub enum OfflineError {
     /// Not YAML.
     #[error("read yaml: {0}")]
     Syntax(String),
-    /// A document that is neither of our resources as their schema has them.
-    #[error("document {at}: {fault}")]
-    Document {
-        /// Which, from 1.
+    /// A document that the API server would not admit.
+    #[error("{resource} (document {at}): {}", told(faults))]
+    NotAdmitted {
+        /// Its kind and name.
+        resource: String,
+        /// Which document, from 1.
         at: usize,
-        /// What is wrong with it.
-        fault: String,
+        /// Everything that is wrong with it.
+        faults: Vec<Fault>,
     },
     /// A resource that would be refused.
     #[error("{resource}")]
@@ -50,7 +53,7 @@ pub enum OfflineError {
 /// in the file are passed over. Optional APIs count as present. The cluster id, which volumes decide, is all zeros.
 ///
 /// # Errors
-/// When a resource cannot be read or would be refused.
+/// When a resource cannot be read, or the API server or the operator would refuse it.
 pub fn render_offline(text: &str, settings: &Settings) -> Result<String, OfflineError> {
     let mut out = String::new();
     for valid in parse(text, settings)? {
@@ -82,6 +85,7 @@ pub fn mirror_maker_offline(text: &str, settings: &Settings) -> Result<String, O
 fn parse(text: &str, settings: &Settings) -> Result<Vec<ValidCluster>, OfflineError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| OfflineError::Syntax(error.to_string()))?;
+    let documents = admitted(&documents)?;
     let (clusters, links): (Vec<VectorCluster>, Vec<ReplicationLink>) =
         (of_kind(&documents, "VectorCluster")?, of_kind(&documents, "ReplicationLink")?);
     let refused = |kind: &str, name: &Option<String>, source| OfflineError::Refused {
@@ -115,14 +119,38 @@ fn parse(text: &str, settings: &Settings) -> Result<Vec<ValidCluster>, OfflineEr
     }
 }
 
-fn of_kind<T: for<'de> Deserialize<'de>>(documents: &[Value], kind: &str) -> Result<Vec<T>, OfflineError> {
-    let ours = documents.iter().zip(1..).filter(|(document, _)| {
-        let group = document["apiVersion"].as_str().and_then(|version| version.split('/').next());
-        group == Some(meridian_crd::GROUP) && document["kind"] == kind
-    });
-    ours.map(|(document, at)| {
-        serde_json::from_value(document.clone())
-            .map_err(|fault| OfflineError::Document { at, fault: fault.to_string() })
+/// The resources of `kind` among the documents of our group, as the API server would store them.
+fn of_kind<T: for<'de> Deserialize<'de>>(documents: &[(usize, Value)], kind: &str) -> Result<Vec<T>, OfflineError> {
+    let of_kind = documents.iter().filter(|(_, document)| document["kind"] == kind);
+    of_kind
+        .map(|(at, document)| {
+            serde_json::from_value(document.clone()).map_err(|error| {
+                // What the schema lets through and the type does not hold: a number with a point, for example.
+                not_admitted(*at, document, vec![Fault { field: "spec".into(), fault: error.to_string() }])
+            })
+        })
+        .collect()
+}
+
+/// The documents of our group, admitted, each with its place in the file.
+fn admitted(documents: &[Value]) -> Result<Vec<(usize, Value)>, OfflineError> {
+    let of_our_group = |document: &Value| {
+        document["apiVersion"].as_str().and_then(|version| version.split('/').next()) == Some(meridian_crd::GROUP)
+    };
+    let ours = documents.iter().zip(1..).filter(|(document, _)| of_our_group(document));
+    ours.map(|(document, at)| match admit(document) {
+        Ok(admitted) => Ok((at, admitted)),
+        Err(faults) => Err(not_admitted(at, document, faults)),
     })
     .collect()
+}
+
+fn not_admitted(at: usize, document: &Value, faults: Vec<Fault>) -> OfflineError {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let resource = format!("{} {}", text(&document["kind"]), text(&document["metadata"]["name"]));
+    OfflineError::NotAdmitted { resource, at, faults }
+}
+
+fn told(faults: &[Fault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
