@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use meridian_plan::{Settings, mirror_maker_offline, render_offline};
+use meridian_plan::{AllowedHost, Settings, mirror_maker_offline, render_offline};
 
 /// Longest input that is read.
 const INPUT_BYTES: u64 = 64 << 20;
@@ -25,6 +25,9 @@ pub struct Args {
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     #[arg(long)]
     kafka_image: Option<String>,
+    /// The operator's allowed hosts of mesh routes, separated by commas: a host, `*.` before a host, or `*`.
+    #[arg(long, value_delimiter = ',')]
+    allowed_hosts: Vec<AllowedHost>,
 }
 
 /// Prints YAML documents, or properties. Secrets are left out: they are random and made once.
@@ -41,6 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let settings = Settings {
         node_image: args.node_image.clone().unwrap_or(default.node_image),
         kafka_image: args.kafka_image.clone().unwrap_or(default.kafka_image),
+        allowed_hosts: args.allowed_hosts.clone(),
     };
     let render = if args.mirror_maker2 { mirror_maker_offline } else { render_offline };
     let out = render(&text, &settings)?;

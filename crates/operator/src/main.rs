@@ -22,12 +22,13 @@ mod report;
 mod scrape;
 mod serve;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use meridian_plan::{Apis, Settings};
+use meridian_plan::{AllowedHost, Apis, Settings};
 use tracing_subscriber::EnvFilter;
 
 use crate::context::Context;
@@ -49,6 +50,10 @@ struct Arguments {
     /// Optional APIs whose resources may be written where they are installed: `istio`, `strimzi`.
     #[arg(long, env = "OPTIONAL_APIS", value_delimiter = ',')]
     optional_apis: Vec<String>,
+    /// Hosts that routes of a mesh may claim, beside the clusters' own Services and public names that stay in the namespace: a
+    /// host, `*.` before a host, or `*`.
+    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',')]
+    allowed_hosts: Vec<AllowedHost>,
     /// Where metrics and health are served.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     admin_address: SocketAddr,
@@ -77,7 +82,7 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
     if arguments.log_json {
         log.json().init()
     } else {
@@ -93,6 +98,7 @@ async fn main() -> anyhow::Result<()> {
     let settings = Settings {
         node_image: arguments.node_image.unwrap_or(defaults.node_image),
         kafka_image: arguments.kafka_image.unwrap_or(defaults.kafka_image),
+        allowed_hosts: arguments.allowed_hosts,
     };
     let client = kube::Client::try_default().await.context("connect to the api server")?;
     let may = |api: &str| arguments.optional_apis.iter().any(|named| named == api);

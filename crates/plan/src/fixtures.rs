@@ -66,5 +66,10 @@ pub fn id() -> ClusterId {
 
 pub fn valid(yaml: &str, links: &[&str]) -> ValidCluster {
     let links: Vec<_> = links.iter().map(|yaml| link(yaml)).collect();
-    ValidCluster::parse(&resource(yaml), &links, id(), &Settings::default()).unwrap()
+    ValidCluster::parse(&resource(yaml), &links, id(), &settings()).unwrap()
+}
+
+/// Settings under which every host of the fixtures is routed.
+pub fn settings() -> Settings {
+    Settings { allowed_hosts: vec!["search.example.com".parse().unwrap()], ..Settings::default() }
 }

@@ -22,7 +22,9 @@ mod valid;
 pub use observed::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen};
 pub use render::{OfflineError, mirror_maker_offline, render_offline};
 pub use step::{Act, RefusedAct, Step, next_step};
-pub use valid::{ApiKey, Kafka, MirrorMaker, Refusal, Settings, ValidCluster, ValidGroup, ValidIstio, ValidLink};
+pub use valid::{
+    AllowedHost, ApiKey, Kafka, MirrorMaker, Refusal, Settings, ValidCluster, ValidGroup, ValidIstio, ValidLink,
+};
 
 #[cfg(test)]
 mod fixtures;

@@ -40,9 +40,9 @@ pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
         objects.push(Object::new(stateful_set::shard(cluster, shard, replicas, config_map::name(&config))));
         objects.push(Object::new(config));
     }
-    if let Some(istio) = cluster.istio.as_ref().filter(|_| apis.istio) {
+    if let Some(istio) = cluster.istio.as_ref().filter(|istio| apis.istio && !istio.hosts.is_empty()) {
         objects.push(Object::from_json(istio::virtual_service(cluster, istio)));
-        objects.push(Object::from_json(istio::destination_rule(cluster)));
+        objects.push(Object::from_json(istio::destination_rule(cluster, istio)));
     }
     for link in &cluster.links {
         if let Some(selector) = metadata_of_link(cluster, link) {

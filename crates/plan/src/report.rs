@@ -55,10 +55,17 @@ pub fn cluster(
             None => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
         },
         Finding(c::PROGRESSING, Some(!done), if done { reason::AS_DECLARED } else { why }, message.clone()),
-        Finding(c::READY, Some(done), if done { reason::AS_DECLARED } else { why }, message),
+        match withheld(cluster).filter(|_| done) {
+            Some(message) => Finding(c::READY, Some(false), reason::HOST_NOT_ALLOWED, message),
+            None => Finding(c::READY, Some(done), if done { reason::AS_DECLARED } else { why }, message),
+        },
     ];
+    let findings = findings.into_iter().chain(traffic(cluster, observed));
     status.observed_generation = Some(cluster.generation);
     status.conditions = merged(&old.conditions, findings, cluster.generation, now);
+    if cluster.istio.is_none() {
+        status.conditions.retain(|condition| condition.type_ != c::TRAFFIC_CONFIGURED);
+    }
     status
 }
 
@@ -221,6 +228,27 @@ fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(&'static str,
     }
     (cluster.istio.is_some() && !observed.apis.istio)
         .then(|| (reason::ISTIO_MISSING, "networking.istio.io/v1 is not installed; there are no routes".into()))
+}
+
+/// Whether the routes of the mesh stand; nothing of a cluster that wants none.
+fn traffic(cluster: &ValidCluster, observed: &Observed) -> Option<Finding> {
+    let istio = cluster.istio.as_ref()?;
+    let finding = |holds, why, message| Finding(c::TRAFFIC_CONFIGURED, Some(holds), why, message);
+    Some(match withheld(cluster) {
+        _ if !observed.apis.istio => {
+            finding(false, reason::ISTIO_MISSING, "networking.istio.io/v1 is not installed; there are no routes".into())
+        }
+        Some(message) => finding(false, reason::HOST_NOT_ALLOWED, message),
+        None => finding(true, reason::AS_DECLARED, format!("routes stand for {}", istio.hosts.join(", "))),
+    })
+}
+
+/// Which hosts of the spec are not routed, and what unblocks them.
+pub(crate) fn withheld(cluster: &ValidCluster) -> Option<String> {
+    let withheld = &cluster.istio.as_ref()?.withheld;
+    let told: Vec<String> = withheld.iter().map(|(host, why)| format!("{host} ({why})")).collect();
+    (!told.is_empty())
+        .then(|| cut(&format!("hosts without a route: {}; add them to the operator's allowedHosts", told.join(", "))))
 }
 
 /// Reason and message of what keeps the cluster from being ready, the gravest first.

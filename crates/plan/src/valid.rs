@@ -16,8 +16,10 @@ use meridian_wire::topology::Genesis;
 
 mod link;
 mod text;
+mod traffic;
 pub use link::{Kafka, MirrorMaker, ValidLink};
 use text::{dns_name, label};
+pub use traffic::{AllowedHost, ValidIstio};
 
 /// Longest name of a cluster: pods and Services are named after it.
 const NAME_BYTES: usize = 40;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub node_image: String,
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     pub kafka_image: String,
+    /// Hosts that routes of the mesh may claim beside those that need no right.
+    pub allowed_hosts: Vec<AllowedHost>,
 }
 
 impl Default for Settings {
@@ -42,6 +46,7 @@ impl Default for Settings {
         Self {
             node_image: concat!("ghcr.io/meridiandb/meridian-node:", env!("CARGO_PKG_VERSION")).into(),
             kafka_image: "docker.io/apache/kafka:4.1.1".into(),
+            allowed_hosts: Vec::new(),
         }
     }
 }
@@ -125,15 +130,6 @@ pub struct ApiKey {
     pub secret_is_ours: bool,
 }
 
-/// Routes of the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValidIstio {
-    /// Hosts that are routed.
-    pub hosts: Vec<String>,
-    /// Gateways, `mesh` for the sidecars.
-    pub gateways: Vec<String>,
-}
-
 impl ValidCluster {
     /// Parses a cluster and the links that feed it. Links that cannot be carried out are left out; [`ValidLink::parse`]
     /// says why.
@@ -186,10 +182,9 @@ impl ValidCluster {
         if valid.replicas.is_multiple_of(2) {
             return refuse("spec.replicasPerShard", "must be 1, 3 or 5");
         }
-        valid.istio = spec.traffic.as_ref().and_then(|traffic| traffic.istio.as_ref()).map(|istio| ValidIstio {
-            hosts: istio.hosts.clone().unwrap_or_else(|| vec![valid.service_host()]),
-            gateways: istio.gateways.clone().unwrap_or_else(|| vec!["mesh".into()]),
-        });
+        let istio = spec.traffic.as_ref().and_then(|traffic| traffic.istio.as_ref());
+        let place = (valid.name.as_str(), valid.namespace.as_str());
+        valid.istio = istio.map(|istio| traffic::istio(istio, place, &settings.allowed_hosts)).transpose()?;
         valid.links = link::accepted(&valid, links);
         Ok(valid)
     }

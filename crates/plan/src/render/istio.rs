@@ -35,20 +35,21 @@ pub(super) fn virtual_service(cluster: &ValidCluster, istio: &ValidIstio) -> Val
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
         "metadata": metadata(cluster, cluster.name.clone()),
-        "spec": { "hosts": istio.hosts, "gateways": istio.gateways, "http": routes },
+        "spec": { "hosts": istio.hosts, "gateways": istio.gateways, "exportTo": istio.export_to, "http": routes },
     })
 }
 
 /// How this region's Service is balanced: by open requests, and around pods that do not answer.
 ///
 /// A pod answers 503 for its whole shard at times, so only failures to connect eject.
-pub(super) fn destination_rule(cluster: &ValidCluster) -> Value {
+pub(super) fn destination_rule(cluster: &ValidCluster, istio: &ValidIstio) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1",
         "kind": "DestinationRule",
         "metadata": metadata(cluster, cluster.name.clone()),
         "spec": {
             "host": cluster.service_host(),
+            "exportTo": istio.export_to,
             "trafficPolicy": {
                 "loadBalancer": { "simple": "LEAST_REQUEST" },
                 "connectionPool": { "tcp": { "connectTimeout": "1s" } },

@@ -98,6 +98,10 @@ fn parse(text: &str, settings: &Settings) -> Result<Vec<ValidCluster>, OfflineEr
             links.iter().filter(|link| link.metadata.namespace == resource.metadata.namespace).cloned().collect();
         let valid = ValidCluster::parse(resource, &here, ClusterId(0), settings)
             .map_err(|source| refused("VectorCluster", &resource.metadata.name, source))?;
+        if let Some(fault) = crate::report::withheld(&valid) {
+            let source = Refusal { field: "spec.traffic.istio.hosts", fault };
+            return Err(refused("VectorCluster", &resource.metadata.name, source));
+        }
         for link in here.iter().filter(|link| link.spec.cluster_ref.name == valid.name) {
             ValidLink::parse(link, &valid).map_err(|source| refused("ReplicationLink", &link.metadata.name, source))?;
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     Certificates, Material, Object, cluster as render, mirror_maker_offline, properties, render_offline, secrets,
 };
-use crate::fixtures::{ALONE, GROUPED, MIRRORED, valid};
+use crate::fixtures::{ALONE, GROUPED, MIRRORED, settings, valid};
 use crate::{Apis, Secrets, Settings, ValidCluster};
 
 const ALL: Apis = Apis { istio: true, strimzi: true };
@@ -120,6 +120,15 @@ fn a_changed_setting_names_another_file() {
 }
 
 #[test]
+fn a_host_without_the_right_to_it_gets_no_route() {
+    let cluster = valid(&GROUPED.replace("hosts: [search.example.com]", "hosts: ['*']"), &[]);
+    assert_eq!(of(&objects(&cluster, ALL), &["VirtualService", "DestinationRule"]), Vec::<Value>::new());
+    let refused = render_offline(GROUPED, &Settings::default()).unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("search.example.com (a gateway or clientNamespaces is of another namespace)"), "{why}");
+}
+
+#[test]
 fn what_is_not_installed_is_not_rendered() {
     let objects = objects(&valid(GROUPED, &[MIRRORED]), Apis::default());
     assert_eq!(of(&objects, &["VirtualService", "DestinationRule", "KafkaMirrorMaker2"]), Vec::<Value>::new());
@@ -152,7 +161,7 @@ fn offline_refuses_lines_in_the_properties_of_mirror_maker_2() {
     let injected = ["\"k:1\\nlisteners = http://0.0.0.0:1\"", "'k:1', topic: \"t\\nlisteners = x\""];
     for servers in injected {
         let text = format!("{GROUPED}---{}", MIRRORED.replace("'kafka.us-east:9092'", servers));
-        assert!(mirror_maker_offline(&text, &Settings::default()).is_err(), "{servers}");
+        assert!(mirror_maker_offline(&text, &settings()).is_err(), "{servers}");
     }
 }
 
@@ -191,14 +200,14 @@ fn secrets_that_the_user_named_are_never_made() {
 #[test]
 fn offline_prints_no_secret_and_refuses_what_the_operator_would() {
     let text = format!("{GROUPED}---{MIRRORED}");
-    let out = render_offline(&text, &Settings::default()).unwrap();
+    let out = render_offline(&text, &settings()).unwrap();
     assert!(
         out.contains("kind: StatefulSet") && out.contains("kind: KafkaMirrorMaker2") && !out.contains("kind: Secret")
     );
     let wrong = text.replace("source: {region: us-east}", "source: {region: mars}");
-    assert!(render_offline(&wrong, &Settings::default()).unwrap_err().to_string().contains("from-us-east"));
-    assert!(render_offline(MIRRORED, &Settings::default()).unwrap_err().to_string().contains("is not in the file"));
-    let empty = render_offline("kind: Service\n", &Settings::default()).unwrap_err().to_string();
+    assert!(render_offline(&wrong, &settings()).unwrap_err().to_string().contains("from-us-east"));
+    assert!(render_offline(MIRRORED, &settings()).unwrap_err().to_string().contains("is not in the file"));
+    let empty = render_offline("kind: Service\n", &settings()).unwrap_err().to_string();
     assert_eq!(empty, "there is no VectorCluster in the file");
 }
 
@@ -206,11 +215,11 @@ fn offline_prints_no_secret_and_refuses_what_the_operator_would() {
 fn offline_prints_the_properties_of_mirror_maker_2_whoever_runs_it() {
     for mode in ["Strimzi", "Deployment", "External"] {
         let text = format!("{GROUPED}---{}", MIRRORED.replace("Strimzi", mode));
-        let out = mirror_maker_offline(&text, &Settings::default()).unwrap();
+        let out = mirror_maker_offline(&text, &settings()).unwrap();
         let cluster = valid(GROUPED, &[MIRRORED]);
         let wanted = properties(&cluster, &cluster.links[0]).unwrap();
         assert_eq!(out, format!("# ReplicationLink eu-west/from-us-east\n{wanted}"));
     }
-    let none = mirror_maker_offline(GROUPED, &Settings::default()).unwrap_err().to_string();
+    let none = mirror_maker_offline(GROUPED, &settings()).unwrap_err().to_string();
     assert!(none.contains("mirrored"), "{none}");
 }

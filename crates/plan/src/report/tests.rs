@@ -90,3 +90,27 @@ fn a_link_says_what_it_waits_for() {
     assert_eq!((status.as_str(), reason.as_str()), ("True", "PoisonRecord"));
     assert_eq!(message, "topic t, partition 0, offset 7, sequence 9: bad; another");
 }
+
+#[test]
+fn a_host_that_is_not_allowed_is_named_and_no_other_condition_ends() {
+    let traffic = |yaml: &str, istio| {
+        let valid = valid(yaml, &[]);
+        let observed = Observed { apis: Apis { istio, strimzi: false }, ..Observed::default() };
+        let step = next_step(&valid, &observed);
+        let status = cluster(&valid, &observed, &step, false, &VectorClusterStatus::default(), &at(1));
+        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "TrafficConfigured");
+        condition.map(|condition| (condition.status, condition.reason, condition.message))
+    };
+    assert_eq!(traffic(ALONE, true), None);
+    let (status, reason, _) = traffic(GROUPED, true).unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "AsDeclared"));
+    let (status, reason, _) = traffic(GROUPED, false).unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "IstioMissing"));
+    let (status, reason, message) =
+        traffic(&GROUPED.replace("hosts: [search", "hosts: [payments, search"), true).unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "HostNotAllowed"));
+    assert!(
+        message.contains("payments (it is a single label)") && !message.contains("search.example.com"),
+        "{message}"
+    );
+}
