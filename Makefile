@@ -114,6 +114,6 @@ fuzz: setup ## Every parser for FOR=60 seconds (needs nightly Rust; compiles car
 		cargo +nightly fuzz run $$target -- -max_total_time=$(or $(FOR),60) -rss_limit_mb=4096 -timeout=10 || exit 1; done
 
 DENY := 0.20.2
-deny: setup ## Licences, sources and wildcards of the dependencies (compiles cargo-deny on first use)
+deny: setup ## Licenses, sources, wildcards and advisories of the dependencies (compiles cargo-deny on first use)
 	@[ -x $(CACHE)/bin/cargo-deny ] || env -u CARGO_TARGET_DIR cargo install --quiet --locked --version $(DENY) --root $(CACHE) cargo-deny
-	PATH=$(CACHE)/bin:$$PATH cargo deny --locked check bans licenses sources
+	@PATH=$(CACHE)/bin:$$PATH scripts/deny

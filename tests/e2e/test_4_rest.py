@@ -139,3 +139,22 @@ def test_every_right_is_used_and_none_is_missing():
     assert len(granted) > 40
     never = sorted(granted - used)
     assert not never, never
+
+
+def test_kept_definitions_are_taken_over_by_a_release_of_another_name():
+    kubectl("create", "namespace", "second", check=False)
+    install = ("helm", "install", "second", ROOT / "charts/meridian", "--namespace", "second", "--set", "watchNamespaces={second}")
+    with pytest.raises(Failed) as refused:
+        kube.run(*install)
+    assert "invalid ownership metadata" in str(refused.value)
+    before = kubectl("get", "vectorclusters", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.uid}")
+    kube.run(*install, "--take-ownership")
+    kube.run("helm", "uninstall", "second", "--namespace", "second")
+    assert kubectl("get", "vectorclusters", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.uid}") == before
+    # Back to the first release, or its next upgrade would be refused.
+    for file in sorted((ROOT / "crds").glob("*.yaml")):
+        name = file.name.removesuffix(".yaml")
+        kubectl(
+            "annotate", "--overwrite", "customresourcedefinition", name,
+            "meta.helm.sh/release-name=meridian", f"meta.helm.sh/release-namespace={US.name}",
+        )  # fmt: skip

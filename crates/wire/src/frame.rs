@@ -1,6 +1,6 @@
 //! What pods say to each other: inside a region, and between regions.
 //!
-//! A frame on the wire is a length, a format version and one postcard-encoded message (`FORMAT.md`). Every message is
+//! A frame on the wire is a length, a format version and one postcard-encoded message. Every message is
 //! one-way; a call carries a number, and its answers carry it back. Lost messages are the receiver's and the caller's
 //! business: each call has a deadline, and each is harmless when repeated.
 

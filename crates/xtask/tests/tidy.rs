@@ -110,6 +110,36 @@ fn pure_crates_stay_pure() {
     assert!(faults.is_empty(), "forbidden edges: {faults:?}");
 }
 
+/// Files below `folder` whose name ends with `suffix`.
+fn files(folder: &std::path::Path, suffix: &str, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder of the repository").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, suffix, found);
+        } else if path.to_string_lossy().ends_with(suffix) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn a_format_page_that_is_named_is_there() {
+    let mut faults = Vec::new();
+    for package in
+        std::fs::read_dir(meridian_xtask::root().join("crates")).expect("a folder of the repository").flatten()
+    {
+        let (mut sources, mut pages) = (Vec::new(), Vec::new());
+        files(&package.path(), ".rs", &mut sources);
+        files(&package.path(), "FORMAT.md", &mut pages);
+        let names = |source: &std::path::PathBuf| {
+            !source.ends_with("tests/tidy.rs")
+                && std::fs::read_to_string(source).is_ok_and(|text| text.contains("FORMAT.md"))
+        };
+        faults.extend(sources.into_iter().filter(|source| pages.is_empty() && names(source)));
+    }
+    assert!(faults.is_empty(), "these name a FORMAT.md that is not there: {faults:?}");
+}
+
 #[test]
 fn the_rows_have_no_cycle() {
     let mut left: BTreeMap<&str, BTreeSet<&str>> =
