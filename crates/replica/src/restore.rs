@@ -7,7 +7,7 @@ use meridian_wire::topology::Identity;
 
 use crate::consensus::Consensus;
 use crate::replica::Parts;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{META_VERSION as SNAPSHOT_META_VERSION, Snapshots};
 use crate::topology::Membership;
 use crate::{LogRecord, Now, RecordError, Replica, Settings, SnapshotMeta};
 
@@ -39,6 +39,9 @@ pub enum RestoreError {
     /// The snapshot's meta bytes cannot be read.
     #[error("the snapshot's meta bytes are of an unknown format")]
     SnapshotMeta,
+    /// The snapshot's meta bytes were written by another release.
+    #[error("snapshot meta of format version {0}; this build reads version {SNAPSHOT_META_VERSION}")]
+    SnapshotMetaVersion(u8),
     /// The parts contradict each other.
     #[error("the log contradicts itself")]
     Log(#[from] meridian_raft::RestoreError),
@@ -47,12 +50,29 @@ pub enum RestoreError {
     Identity(#[from] meridian_model::BucketTableError),
 }
 
+impl RestoreError {
+    /// Whether the log or the snapshot is lost or wrong, rather than written by another release.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let other_release =
+            matches!(self, Self::SnapshotMetaVersion(_) | Self::Record { source: RecordError::Version(_), .. });
+        !other_release
+    }
+}
+
 impl Replica {
     /// The records that a replica's log is born with. They are on disk before its identity is, so that an empty log under
     /// an identity is known to be a lost one.
     #[must_use]
     pub fn birth_records(identity: &Identity) -> Vec<Vec<u8>> {
-        let born = born(identity);
+        Self::initial_records(!identity.founders.is_empty())
+    }
+
+    /// As [`Replica::birth_records`]: they are the same for all founders, and for all that join.
+    #[must_use]
+    pub(crate) fn initial_records(founded: bool) -> Vec<Vec<u8>> {
+        // Who the founders are stands in the identity alone.
+        let born = if founded { Restored::bootstrap([]) } else { Restored::joining() };
         let (index, term) = born.snapshot;
         vec![LogRecord::Base { index, term }.encode(), LogRecord::HardState(born.hard_state).encode()]
     }
@@ -76,6 +96,10 @@ impl Replica {
         let mut voided = false;
         let (state, membership, members, snapshots) = match found.snapshot {
             Some((meta, manifest, state)) => {
+                let version = meta.first().copied().filter(|version| *version != SNAPSHOT_META_VERSION);
+                if let Some(version) = version {
+                    return Err(RestoreError::SnapshotMetaVersion(version));
+                }
                 let meta = SnapshotMeta::decode(&meta).ok_or(RestoreError::SnapshotMeta)?;
                 voided = log.fit_behind(&meta);
                 let mut membership = Membership::default();
@@ -125,7 +149,7 @@ fn born(identity: &Identity) -> Restored {
     }
 }
 
-fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
+pub(crate) fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
     let genesis = &identity.genesis;
     meridian_shard::Identity {
         region: genesis.region.clone(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Command, Replica};
 
 /// Format version of [`SnapshotMeta`].
-const META_VERSION: u8 = 1;
+pub(crate) const META_VERSION: u8 = 1;
 /// A piece that was asked for is asked for again after this.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// An installation that gets no piece for this long is given up; the leader offers again.

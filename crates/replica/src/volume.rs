@@ -1,7 +1,7 @@
 //! A replica's folder: its identity, its log, its snapshots. Obeys the disk commands of the machine on any [`Disk`].
 //!
 //! ```text
-//!   identity      what the folder is a replica of; written last at birth, never changed
+//!   identity      what the folder is a replica of; written last by the initialization, never changed
 //!   log/          the write-ahead log
 //!   snapshots/    snapshots, and one being installed
 //! ```
@@ -9,21 +9,29 @@
 
 use meridian_shard::State;
 use meridian_store::{
-    AtomicError, CommitError, Disk, Install, InstallError, Lsn, OpenError, SnapshotError, SnapshotId, Snapshots, Wal,
-    WalOptions, read_atomic, write_atomic,
+    AtomicError, CommitError, Disk, Install, InstallError, Lsn, ManifestError, OpenError, SealError, SnapshotError,
+    SnapshotId, Snapshots, Wal, WalOptions,
 };
 use meridian_wire::topology::Identity;
 
-use crate::{Command, Event, Found, Replica};
+use crate::{Command, Event, Found};
 
-const IDENTITY: &str = "identity";
-const IDENTITY_VERSION: u32 = 1;
+mod folder;
+
+pub use folder::{Folder, identity_of, initialize, inspect};
+
 const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots";
 
 /// Why a replica's folder could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
+    /// The folder cannot be read.
+    #[error("replica folder")]
+    Folder(#[source] std::io::Error),
+    /// Something was a replica here, and its identity cannot be read.
+    #[error("{0}")]
+    NoIdentity(String),
     /// The identity cannot be read or written.
     #[error("identity")]
     Identity(#[from] AtomicError),
@@ -64,48 +72,36 @@ pub enum VolumeError {
 
 impl VolumeError {
     /// Whether what is on the disk is lost or wrong, so that the replica must join anew, rather than the disk refusing just
-    /// now.
+    /// now, or a newer release having written it.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Log(fault) => !matches!(fault, OpenError::Disk { .. } | OpenError::FutureVersion { .. }),
-            Self::Identity(fault) => matches!(fault, AtomicError::Content { .. }),
-            Self::SnapshotDamaged(_) | Self::State { .. } | Self::IdentityMalformed => true,
-            Self::Foreign { .. } | Self::Commit(_) | Self::Snapshots(_) => false,
+            Self::Log(fault) => Self::is_log_damage(fault),
+            Self::Identity(fault) => folder::is_damaged_file(fault),
+            Self::Snapshots(fault) => is_snapshot_damage(fault),
+            Self::State { source, .. } => source.is_damage(),
+            Self::SnapshotDamaged(_) | Self::IdentityMalformed | Self::NoIdentity(_) => true,
+            Self::Foreign { .. } | Self::Commit(_) | Self::Folder(_) => false,
         }
+    }
+
+    fn is_log_damage(fault: &OpenError) -> bool {
+        !matches!(fault, OpenError::Disk { .. } | OpenError::FutureVersion { .. })
     }
 }
 
-/// What the folder is a replica of; `None` for an empty folder.
-///
-/// # Errors
-/// When the identity is there and cannot be read.
-pub fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeError> {
-    match read_atomic(disk, IDENTITY, IDENTITY_VERSION)? {
-        None => Ok(None),
-        Some((_, bytes)) => postcard::from_bytes(&bytes).map(Some).map_err(|_| VolumeError::IdentityMalformed),
-    }
-}
-
-/// Makes an empty folder the replica's: the log with its birth records first, the identity last, so that an identity
-/// without a log is known to have lost it. Repeating it with the same identity changes nothing.
-///
-/// # Errors
-/// When the folder is another replica's, or the disk refuses.
-pub fn give_birth(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> Result<(), VolumeError> {
-    if let Some(found) = identity_of(disk)? {
-        return if found == *identity { Ok(()) } else { Err(foreign(&found)) };
-    }
-    let (mut wal, recovered) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
-    if recovered.records.is_empty() {
-        for record in Replica::birth_records(identity) {
-            wal.append(&record).expect("birth records are small, and the log is fresh");
+/// Whether a snapshot is not what was written. A file that is missing or short is; one that cannot be read is not.
+fn is_snapshot_damage(fault: &SnapshotError) -> bool {
+    match fault {
+        SnapshotError::Disk { source, .. } => {
+            matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
         }
-        wal.commit()?;
+        SnapshotError::Manifest { source, .. } => {
+            !matches!(source, ManifestError::Seal(SealError::FutureVersion { .. }))
+        }
+        SnapshotError::Damaged { .. } | SnapshotError::Name(_) => true,
+        SnapshotError::Exists(_) => false,
     }
-    let bytes = postcard::to_stdvec(identity).expect("an identity can be encoded");
-    write_atomic(disk, IDENTITY, IDENTITY_VERSION, &bytes)?;
-    Ok(())
 }
 
 fn foreign(found: &Identity) -> VolumeError {
@@ -145,8 +141,9 @@ pub fn open<D: Disk>(
     let (wal, recovered) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
     let snapshots = Snapshots::open(disk, SNAPSHOTS)?;
     let newest = snapshots.newest()?;
-    if let Some((id, _)) = newest.refused.first() {
-        return Err(VolumeError::SnapshotDamaged(id.0));
+    if let Some((id, fault)) = newest.refused.into_iter().next() {
+        let damage = is_snapshot_damage(&fault);
+        return Err(if damage { VolumeError::SnapshotDamaged(id.0) } else { fault.into() });
     }
     let snapshot = match newest.snapshot {
         None => None,

@@ -70,7 +70,7 @@ impl Shell {
         };
         let identity = Identity { genesis, replica: ReplicaId(1), founders };
         let disk = SimDisk::new();
-        volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
+        volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
         let now = Now { mono: Duration::ZERO, wall: Duration::from_secs(1_000) };
         let replica = Replica::restore(Settings::default(), identity, now, 7, found).unwrap();

@@ -94,6 +94,14 @@ pub enum RestoreError {
     Checksum,
 }
 
+impl RestoreError {
+    /// Whether the files are lost or wrong, rather than written by another release.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Self::Version { .. } | Self::Behaviour(_))
+    }
+}
+
 const CORE: &str = "core";
 
 fn points_name(uid: CollectionUid) -> String {

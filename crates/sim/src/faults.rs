@@ -339,7 +339,12 @@ impl World {
         let pod = self.spare()?;
         let after = self.rng.between(20, 800) * MILLI;
         self.stop(pod, true, Some(after));
-        self.pods[pod].disk.wipe();
+        let disk = &self.pods[pod].disk;
+        match self.rng.below(3) {
+            0 => disk.remove("identity").and_then(|()| disk.sync_dir("")).ok()?,
+            1 => disk.flip("identity", self.rng.below(60), 1 << self.rng.below(8)).ok()?,
+            _ => disk.wipe(),
+        }
         self.pods[pod].tampered = true;
         Some(3 * SECOND)
     }

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use meridian_model::{ClusterId, Link, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Topic, Transport};
+use meridian_replica::volume::Folder;
 use meridian_replica::{Command, Event, Peer, ReadWhat, Replica, Settings, execute, volume};
 use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
@@ -215,7 +216,7 @@ impl World {
         held.identity = Some(identity.clone());
         (held.damaged, held.tampered) = (false, false);
         held.recent.clear();
-        if let Err(fault) = volume::give_birth(&held.disk, &identity, SEGMENT_BYTES) {
+        if let Err(fault) = volume::initialize(&held.disk, &identity, SEGMENT_BYTES) {
             self.violation(format!("birth of {pod}: {fault}"));
         }
         self.start_at(pod, self.now);
@@ -598,9 +599,10 @@ impl World {
         let disk = held.disk.clone();
         let settings = self.settings();
         let again = self.now + 150 * MILLI;
-        let identity = match volume::identity_of(&disk) {
-            Ok(Some(identity)) => identity,
-            Ok(None) => return self.lost(pod, "the disk is empty"),
+        let identity = match volume::inspect(&disk) {
+            Ok(Folder::Replica(identity)) => identity,
+            Ok(Folder::Blank) => return self.lost(pod, "the disk is empty"),
+            Ok(Folder::Damaged { reason, .. }) => return self.lost(pod, &reason),
             Err(_) if disk.is_down() => {
                 self.stop(pod, true, None);
                 return self.start_at(pod, again);

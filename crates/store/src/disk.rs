@@ -49,7 +49,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// When it is missing or not empty.
     fn remove_dir(&self, path: &str) -> io::Result<()>;
 
-    /// The names in a folder, sorted.
+    /// The names in a folder, sorted, those that no [`Disk`] could have made too. `lost+found`, which every new ext4 volume
+    /// holds, is left out.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] when there is no such folder.

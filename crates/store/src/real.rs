@@ -14,6 +14,9 @@ const ZEROS: &[u8] = &[0; 256 * 1024];
 /// Name of the file that one process at a time may hold.
 const LOCK: &str = ".lock";
 
+/// A folder that mkfs makes on every new ext4 volume.
+const LOST_AND_FOUND: &str = "lost+found";
+
 /// A folder, held by this process alone.
 #[derive(Debug, Clone)]
 pub struct RealDisk(Arc<Held>);
@@ -105,9 +108,8 @@ impl Disk for RealDisk {
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.locate(path)?)? {
-            // Names that are not ours by their letters (`lost+found`) are not listed.
-            let Ok(name) = entry?.file_name().into_string() else { continue };
-            if name != LOCK && check(&name).is_ok() {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != LOCK && name != LOST_AND_FOUND {
                 names.push(name);
             }
         }
@@ -162,6 +164,16 @@ mod tests {
         assert_eq!(RealDisk::open(folder.path()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         RealDisk::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn foreign_names_are_listed_and_lost_and_found_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        assert!(disk.list("").unwrap().is_empty());
+        fs::create_dir(folder.path().join("lost+found")).unwrap();
+        fs::write(folder.path().join("a b"), "").unwrap();
+        assert_eq!(disk.list("").unwrap(), ["a b"]);
     }
 
     #[test]

@@ -181,10 +181,10 @@ pub enum TopologyAnswer {
 pub enum PodStatus {
     /// Its volume is empty: it waits for `Bootstrap` or `Join`.
     Blank,
-    /// Its log is damaged: it must not vote and waits for `Join` under a new id.
+    /// What its volume holds is damaged, or has no readable identity: it must not vote and waits for `Join` under a new id.
     Damaged {
-        /// What it was.
-        identity: Identity,
+        /// The replica that it was, as far as that can be read.
+        replica: Option<ReplicaId>,
         /// What is wrong.
         reason: String,
     },

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::ReplicaId;
-use meridian_replica::volume::{self, VolumeError};
+use meridian_replica::volume::{self, Folder, VolumeError};
 use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
 use meridian_wire::client::{Reply, Request};
@@ -60,8 +60,16 @@ pub enum SupervisorError {
 /// What this pod is just now.
 enum Pod {
     Blank,
-    Damaged { identity: Identity, reason: String },
+    Damaged(Damage),
     Running,
+}
+
+/// What must not run: it is replaced under a new id.
+#[derive(Debug, Clone)]
+struct Damage {
+    /// The replica that it was, as far as that can be read.
+    replica: Option<ReplicaId>,
+    reason: String,
 }
 
 /// Starts the replica when it may, and answers for it while it may not.
@@ -106,19 +114,35 @@ impl Supervisor {
         }
     }
 
-    /// Runs what the folder holds, if it is sound; an empty folder waits for the operator.
+    /// Runs what the folder holds, if it is sound; a blank folder waits for the operator, and a damaged one is reported to it.
     ///
     /// # Errors
-    /// When the folder is another's, of a future format, or the disk refuses. Damage is no error: it is reported, and a new
-    /// beginning awaited.
+    /// When the folder is another's, of a future format, or the disk refuses.
     pub fn begin(&self, hub: Hub) -> Result<(), SupervisorError> {
         *self.0.hub.lock() = Some(hub);
         let disk = self.disk()?;
-        match volume::identity_of(&disk) {
-            Ok(None) => Ok(()),
-            Ok(Some(identity)) => self.run(disk, identity),
-            Err(fault) => Err(fault.into()),
+        match volume::inspect(&disk)? {
+            Folder::Replica(identity) => self.run(disk, identity),
+            Folder::Damaged { replica, reason } => {
+                self.quarantine(Damage { replica, reason });
+                Ok(())
+            }
+            Folder::Blank => {
+                // An empty folder beside those of earlier replicas: this pod's volume has been in a group.
+                let path = self.0.config.data_dir.display().to_string();
+                let beside = retired::beside(&self.0.config.data_dir, FOLDER)
+                    .map_err(|source| SupervisorError::Folder { path, source })?;
+                if let Some((replica, name)) = beside {
+                    self.quarantine(Damage { replica, reason: format!("there is no replica beside {name}") });
+                }
+                Ok(())
+            }
         }
+    }
+
+    fn quarantine(&self, damage: Damage) {
+        tracing::error!(reason = %damage.reason, "this replica must not vote; waiting to join under a new id");
+        *self.0.pod.lock() = Pod::Damaged(damage);
     }
 
     fn folder(&self) -> PathBuf {
@@ -148,8 +172,7 @@ impl Supervisor {
             Ok(parts) => parts,
             Err(fault) if is_damage(&fault) => {
                 let reason = format!("{:#}", anyhow::Error::new(fault));
-                tracing::error!(%reason, "this replica must not vote; waiting to join anew");
-                *self.0.pod.lock() = Pod::Damaged { identity, reason };
+                self.quarantine(Damage { replica: Some(identity.replica), reason });
                 return Ok(());
             }
             Err(fault) => return Err(fault),
@@ -234,22 +257,22 @@ impl Supervisor {
         let birth = matches!(call, TopologyCall::Bootstrap(_) | TopologyCall::Join { .. });
         let answer = match (&*self.0.pod.lock(), &call) {
             (Pod::Blank, TopologyCall::Status) => Some(TopologyAnswer::Status(PodStatus::Blank)),
-            (Pod::Damaged { identity, reason }, TopologyCall::Status) => {
-                let (identity, reason) = (identity.clone(), reason.clone());
-                Some(TopologyAnswer::Status(PodStatus::Damaged { identity, reason }))
+            (Pod::Damaged(Damage { replica, reason }), TopologyCall::Status) => {
+                let (replica, reason) = (*replica, reason.clone());
+                Some(TopologyAnswer::Status(PodStatus::Damaged { replica, reason }))
             }
-            (Pod::Damaged { identity, .. }, TopologyCall::Join { identity: wanted, .. })
-                if wanted.replica == identity.replica =>
+            (Pod::Damaged(Damage { replica: Some(was), .. }), TopologyCall::Join { identity: wanted, .. })
+                if wanted.replica <= *was =>
             {
                 Some(TopologyAnswer::Refused("a damaged replica joins under a new id".into()))
             }
-            (Pod::Damaged { .. }, TopologyCall::Bootstrap(_)) => {
+            (Pod::Damaged(_), TopologyCall::Bootstrap(_)) => {
                 Some(TopologyAnswer::Refused("a damaged replica cannot found a group".into()))
             }
             _ if birth => None,
             _ => Some(TopologyAnswer::Refused("not a replica yet".into())),
         };
-        let answer = answer.unwrap_or_else(|| self.give_birth(call));
+        let answer = answer.unwrap_or_else(|| self.initialize(call));
         async move { answer }.boxed()
     }
 
@@ -262,15 +285,15 @@ impl Supervisor {
         }
     }
 
-    fn give_birth(&self, call: TopologyCall) -> TopologyAnswer {
+    fn initialize(&self, call: TopologyCall) -> TopologyAnswer {
         let (TopologyCall::Bootstrap(identity) | TopologyCall::Join { identity, .. }) = call else {
             return TopologyAnswer::Refused("not a replica yet".into());
         };
         let damaged = match &*self.0.pod.lock() {
-            Pod::Damaged { identity, .. } => Some(identity.clone()),
+            Pod::Damaged(damage) => Some(damage.clone()),
             _ => None,
         };
-        let born = || -> Result<(), SupervisorError> {
+        let initialized = || -> Result<(), SupervisorError> {
             self.check(&identity)?;
             if let Some(old) = damaged {
                 let path = self.folder();
@@ -278,10 +301,10 @@ impl Supervisor {
                     .map_err(|source| SupervisorError::Folder { path: path.display().to_string(), source })?;
             }
             let disk = self.disk()?;
-            volume::give_birth(&disk, &identity, SEGMENT_BYTES)?;
+            volume::initialize(&disk, &identity, SEGMENT_BYTES)?;
             self.run(disk, identity.clone())
         };
-        match born() {
+        match initialized() {
             Ok(()) => {
                 TopologyAnswer::Done { version: meridian_model::LogIndex(u64::from(!identity.founders.is_empty())) }
             }
@@ -291,7 +314,7 @@ impl Supervisor {
 
     /// Moves the folder of a replica that is over aside, and ends the process: the next one finds an empty folder.
     fn retire(&self, replica: ReplicaId) -> TopologyAnswer {
-        match retired::move_aside(&self.0.config.data_dir, FOLDER, replica) {
+        match retired::move_aside(&self.0.config.data_dir, FOLDER, Some(replica)) {
             Ok(()) => {
                 tracing::warn!(%replica, "this replica is over; the process ends to begin anew");
                 tokio::spawn(async {
@@ -351,7 +374,7 @@ impl crate::http::Gateway for Supervisor {
 fn is_damage(fault: &SupervisorError) -> bool {
     match fault {
         SupervisorError::Volume(fault) => fault.is_damage(),
-        SupervisorError::Restore(_) => true,
+        SupervisorError::Restore(fault) => fault.is_damage(),
         SupervisorError::Folder { .. } | SupervisorError::Foreign { .. } => false,
     }
 }

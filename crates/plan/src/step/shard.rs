@@ -1,18 +1,19 @@
 //! One shard's members: founded once, grown, shrunk and mended one at a time.
 
-use meridian_model::{Link, ReplicaId, ShardNumber};
+use meridian_model::{ReplicaId, ShardNumber};
 use meridian_wire::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
-use super::{Act, Group, Move, moving, waiting};
-use crate::{Ledger, PodSeen, ShardSeen, ValidCluster, ValidLink};
+use super::{Act, Group, ShardMove, moving, waiting};
+use crate::{Ledger, Placement, PodSeen, ShardSeen};
 
-/// What this shard would do next.
-pub(super) fn next_move(cluster: &ValidCluster, shard: ShardNumber, seen: &ShardSeen) -> Move {
+/// What a shard would do next if it were alone.
+#[must_use]
+pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &ShardSeen) -> ShardMove {
     let group = Group::of(cluster, shard, seen);
     let turn = Turn { cluster, shard, seen, ledger: facts(seen, group.as_ref()) };
     let replicas = turn.pods_needed(group.as_ref());
-    let idle = |turn: Turn<'_>, operation| Move { ledger: turn.ledger, replicas, act: None, operation };
+    let idle = |turn: Turn<'_>, operation| ShardMove { ledger: turn.ledger, replicas, act: None, operation };
     let name = cluster.shard_name(shard);
     match seen.stateful_set {
         Some(set) if set.deleting => {
@@ -45,19 +46,19 @@ fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
     let all_asked = seen.volumes.iter().chain(seen.pods.keys()).all(answers);
     let mut founders_up = 0;
     for pod in seen.pods.values() {
-        let identity = match &pod.answer {
+        let replica = match &pod.answer {
             Some(PodStatus::Running(status)) => {
                 let known = status.voters.iter().chain(&status.learners);
                 known.for_each(|member| ledger.heard_of(member.replica));
-                &status.identity
+                Some(status.identity.replica)
             }
-            Some(PodStatus::Damaged { identity, .. }) => identity,
+            Some(PodStatus::Damaged { replica, .. }) => *replica,
             Some(PodStatus::Blank) | None => continue,
         };
-        ledger.heard_of(identity.replica);
-        if ledger.founding.contains(&identity.replica) {
+        replica.into_iter().for_each(|replica| ledger.heard_of(replica));
+        if replica.is_some_and(|replica| ledger.founding.contains(&replica)) {
             founders_up += 1;
-        } else if Some(identity.replica) != ledger.joining && (remembers || all_asked) {
+        } else if (replica.is_none() || replica != ledger.joining) && (remembers || all_asked) {
             ledger.founded = true; // a volume from before: this group exists
         }
     }
@@ -80,7 +81,7 @@ fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
 }
 
 struct Turn<'a> {
-    cluster: &'a ValidCluster,
+    cluster: &'a dyn Placement,
     shard: ShardNumber,
     seen: &'a ShardSeen,
     ledger: Ledger,
@@ -89,7 +90,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// How many pods the StatefulSet shall have: enough for every member, and one less at most than it has now.
     fn pods_needed(&self, group: Option<&Group<'_>>) -> u16 {
-        let mut needed = self.cluster.replicas;
+        let mut needed = self.cluster.replicas();
         // Whoever is named as a member by anyone may hold the only copy of something: its pod must be able to run.
         for status in self.seen.pods.values().filter_map(running) {
             let named = match group {
@@ -120,9 +121,9 @@ impl Turn<'_> {
         }
     }
 
-    fn found(mut self, replicas: u16) -> Move {
+    fn found(mut self, replicas: u16) -> ShardMove {
         let name = self.cluster.shard_name(self.shard);
-        let still = |turn: Self, predicate: &str, message: String| Move {
+        let still = |turn: Self, predicate: &str, message: String| ShardMove {
             operation: Some(waiting("Create", name.clone(), predicate, message)),
             ledger: turn.ledger,
             replicas,
@@ -136,7 +137,7 @@ impl Turn<'_> {
             return still(self, "AllPodsAnswer", message);
         }
         if self.ledger.founding.is_empty() {
-            self.ledger.founding = (0..self.cluster.replicas).map(|_| self.ledger.mint()).collect();
+            self.ledger.founding = (0..self.cluster.replicas()).map(|_| self.ledger.mint()).collect();
         }
         let members: Vec<(u16, Member)> = (0..)
             .zip(&self.ledger.founding)
@@ -158,7 +159,7 @@ impl Turn<'_> {
             .collect();
         let operation = Some(moving("Create", name));
         let act = (!pods.is_empty()).then_some(Act::Found { shard: self.shard, pods });
-        Move { ledger: self.ledger, replicas, act, operation }
+        ShardMove { ledger: self.ledger, replicas, act, operation }
     }
 
     /// Why there is no leader that a majority follows.
@@ -166,28 +167,28 @@ impl Turn<'_> {
         let name = self.cluster.shard_name(self.shard);
         let answers: Vec<&PodStatus> = self.seen.pods.values().filter_map(|pod| pod.answer.as_ref()).collect();
         let gone = |answer: &&PodStatus| !matches!(answer, PodStatus::Running(_));
-        if answers.len() >= usize::from(self.cluster.replicas) && answers.iter().all(gone) {
+        if answers.len() >= usize::from(self.cluster.replicas()) && answers.iter().all(gone) {
             let message = "the group was founded and every volume is blank or damaged: bring a volume back, or delete the cluster \
                            and its volumes to begin anew";
             return waiting("Replace", name, "AVolumeIsBack", message);
         }
-        let message = format!("{} of {} pods answer and none leads a majority", answers.len(), self.cluster.replicas);
+        let message = format!("{} of {} pods answer and none leads a majority", answers.len(), self.cluster.replicas());
         waiting("Elect", name, "QuorumPresent", message)
     }
 
     /// Brings the members in line: what is lost is replaced, what is missing added, what is too much removed.
-    fn mend(mut self, group: &Group<'_>, replicas: u16) -> Move {
+    fn mend(mut self, group: &Group<'_>, replicas: u16) -> ShardMove {
         let (act, operation) = match self.mending(group) {
             Some((act, operation)) => (act, Some(operation)),
             None => (None, self.settling(replicas)),
         };
-        Move { ledger: self.ledger, replicas, act, operation }
+        ShardMove { ledger: self.ledger, replicas, act, operation }
     }
 
     fn mending(&mut self, group: &Group<'_>) -> Option<(Option<Act>, meridian_crd::Operation)> {
         let (cluster, shard, leader) = (self.cluster, self.shard, group.leader);
         // 0. Who is followed: no pod restarts for it, and it must not wait for what is being mended.
-        let links: Vec<Link> = cluster.links.iter().map(ValidLink::order).collect();
+        let links = cluster.links();
         if group.status.links != links {
             let expected = group.status.links_version;
             let act = Act::SetLinks { shard, leader, links, expected };
@@ -206,7 +207,7 @@ impl Turn<'_> {
         }
         // 2. A learner gets its vote before the next comes.
         if let Some((replica, place)) =
-            group.learners.iter().find(|(_, place)| place.is_some_and(|o| o < cluster.replicas))
+            group.learners.iter().find(|(_, place)| place.is_some_and(|o| o < cluster.replicas()))
         {
             let target = cluster.pod_name(shard, place.unwrap_or_default());
             if !group.can_vote(*replica) {
@@ -219,7 +220,7 @@ impl Turn<'_> {
             ));
         }
         // 3. A pod that is no member joins under an id that never was.
-        let outside = || (0..cluster.replicas).filter(|ordinal| group.member_at(*ordinal).is_none());
+        let outside = || (0..cluster.replicas()).filter(|ordinal| group.member_at(*ordinal).is_none());
         let told = |pod: &PodSeen| running(pod).is_some_and(|s| Some(s.identity.replica) == self.ledger.joining);
         let told = outside().find(|ordinal| self.seen.pods.get(ordinal).is_some_and(told));
         if told.is_none() && self.ledger.joining.is_some() {
@@ -261,7 +262,7 @@ impl Turn<'_> {
             ));
         }
         // 4. A member too many leaves, the highest ordinal first, and never while it leads.
-        let too_many = members().filter(|(_, place)| place.is_none_or(|ordinal| ordinal >= cluster.replicas));
+        let too_many = members().filter(|(_, place)| place.is_none_or(|ordinal| ordinal >= cluster.replicas()));
         let (replica, place) = too_many.max_by_key(|(_, place)| place.unwrap_or(u16::MAX))?;
         let target = place.map_or_else(|| format!("replica {replica}"), |ordinal| cluster.pod_name(shard, ordinal));
         if !group.survives_removal(*replica) {
@@ -271,7 +272,7 @@ impl Turn<'_> {
         if *replica != group.status.identity.replica {
             return Some((Some(Act::Remove { shard, leader, replica: *replica, expected }), moving("ScaleIn", target)));
         }
-        match group.successor(|ordinal| ordinal < cluster.replicas) {
+        match group.successor(|ordinal| ordinal < cluster.replicas()) {
             Some(to) => Some((Some(Act::TransferLeader { shard, leader, to }), moving("ScaleIn", target))),
             None => Some((
                 None,
@@ -284,11 +285,11 @@ impl Turn<'_> {
     fn settling(&self, replicas: u16) -> Option<meridian_crd::Operation> {
         let set = self.seen.stateful_set?;
         let name = self.cluster.shard_name(self.shard);
-        if replicas < set.replicas || set.replicas > self.cluster.replicas {
+        if replicas < set.replicas || set.replicas > self.cluster.replicas() {
             return Some(moving("ScaleIn", name));
         }
         let missing =
-            (0..self.cluster.replicas).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none()))?;
+            (0..self.cluster.replicas()).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none()))?;
         let pod = self.cluster.pod_name(self.shard, missing);
         let message = format!("{pod} does not answer{}", self.trouble(missing));
         Some(waiting("Start", pod, "AllPodsAnswer", message))

@@ -145,6 +145,28 @@ fn a_damaged_log_is_replaced_under_a_new_id() {
 }
 
 #[test]
+fn a_volume_without_a_readable_identity_is_replaced_under_a_new_id() {
+    let (cluster, mut region) = at_rest(3);
+    region.fault(Fault::LoseIdentity(shard(), 0));
+    let acts = settle(&cluster, &mut region);
+    assert_eq!(names(&acts), ["Remove", "Join", "AddLearner", "Promote"]);
+    assert_eq!(region.voters(shard()), [2, 3, 4]);
+}
+
+#[test]
+fn nothing_is_founded_where_a_volume_without_a_readable_identity_is() {
+    let (cluster, mut region) = at_rest(3);
+    for ordinal in 0..3 {
+        let fault = if ordinal == 1 { Fault::LoseIdentity } else { Fault::LoseVolume };
+        region.fault(fault(shard(), ordinal));
+    }
+    region.fault(Fault::ForgetStatus);
+    assert_eq!(region.turn(&cluster, None), None);
+    let step = next_step(&cluster, &region.observe(&cluster));
+    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("AVolumeIsBack"));
+}
+
+#[test]
 fn a_rolling_change_restarts_the_leader_last_and_after_a_transfer() {
     let (cluster, mut region) = at_rest(3);
     region.lead(shard(), 3);

@@ -23,7 +23,7 @@ fn numbers(events: &[Event]) -> Vec<(u64, u64)> {
 #[test]
 fn what_a_full_disk_held_up_is_said_once_there_is_space() {
     let disk = SimDisk::new();
-    give_birth(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
+    initialize(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
     let (mut log, _, found) = open(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
     let born = found.records.len() as u64;
     disk.limit(0);

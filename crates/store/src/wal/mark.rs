@@ -38,29 +38,34 @@ impl<F: DiskFile> Mark<F> {
 
 /// The mark in the file; zero when there is none, or it is torn or damaged: it only ever adds suspicion.
 pub(super) fn read<D: Disk>(disk: &D, path: &str, owner: [u8; 16]) -> Result<u64, OpenError> {
+    match read_any(disk, path)? {
+        Some((found, _)) if found != owner => Err(OpenError::Foreign { file: path.into(), found, expected: owner }),
+        mark => Ok(mark.map_or(0, |(_, synced)| synced)),
+    }
+}
+
+/// The mark in the file and whose it is; none when there is none, or it is torn or damaged.
+pub(super) fn read_any<D: Disk>(disk: &D, path: &str) -> Result<Option<([u8; 16], u64)>, OpenError> {
     let failed = |source| OpenError::Disk { file: path.into(), source };
     let bytes = match disk.open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => {
             let file = file.map_err(failed)?;
             if file.bytes().map_err(failed)? > FILE_BYTES {
-                return Ok(0);
+                return Ok(None);
             }
             read_whole(&file, FILE_BYTES).map_err(failed)?
         }
     };
     match unseal(KIND, VERSION, &bytes) {
         Ok((_, body)) if body.len() == BODY_BYTES => {
-            let mut found = [0; 16];
-            found.copy_from_slice(&body[..16]);
-            if found != owner {
-                return Err(OpenError::Foreign { file: path.into(), found, expected: owner });
-            }
-            Ok(u64_at(body, 16))
+            let mut owner = [0; 16];
+            owner.copy_from_slice(&body[..16]);
+            Ok(Some((owner, u64_at(body, 16))))
         }
         Err(SealError::FutureVersion { found, supported }) => {
             Err(OpenError::FutureVersion { file: path.into(), found, supported })
         }
-        _ => Ok(0),
+        _ => Ok(None),
     }
 }

@@ -62,6 +62,15 @@ pub struct Recovered {
     pub torn_bytes: u64,
 }
 
+/// What [`Wal::peek`] saw of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peeked {
+    /// Whose log it is, as its first readable header says.
+    pub owner: Option<[u8; 16]>,
+    /// Its records; `None` when the log is longer than one segment, or its beginning was released.
+    pub records: Option<Vec<Vec<u8>>>,
+}
+
 /// Counters and sizes of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WalStats {
@@ -112,6 +121,14 @@ impl<D: Disk> Wal<D> {
     /// the replica must not vote or lead until it is repaired from others.
     pub fn open(disk: &D, dir: &str, options: WalOptions) -> Result<(Self, Recovered), OpenError> {
         open::open(disk, dir, options)
+    }
+
+    /// Reads a log that may be anybody's, and writes nothing. One that was never begun has no owner and no records.
+    ///
+    /// # Errors
+    /// As [`Wal::open`], except that no owner is foreign.
+    pub fn peek(disk: &D, dir: &str) -> Result<Peeked, OpenError> {
+        open::peek(disk, dir)
     }
 
     /// Takes a record in; it is durable after the next [`Wal::commit`]. No I/O.

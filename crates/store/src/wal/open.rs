@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::frame::{self, Fault};
 use super::mark::{self, Mark};
 use super::segment::{self, DATA_START, Header, Segment};
-use super::{Lsn, MIN_SEGMENT_BYTES, OpenError, Recovered, Wal, WalOptions, WalStats};
+use super::{Lsn, MIN_SEGMENT_BYTES, OpenError, Peeked, Recovered, Wal, WalOptions, WalStats};
 use crate::disk::{Disk, DiskFile};
 use crate::seal::SealError;
 
@@ -74,6 +74,51 @@ pub(super) fn open<D: Disk>(disk: &D, dir: &str, options: WalOptions) -> Result<
     recovered.torn_bytes = end.torn_bytes;
     wal.settle(&end)?;
     Ok((wal, recovered))
+}
+
+pub(super) fn peek<D: Disk>(disk: &D, dir: &str) -> Result<Peeked, OpenError> {
+    let mark_path = format!("{dir}/{MARK_FILE}");
+    let Some(owner) = owner(disk, dir)? else {
+        return match mark::read_any(disk, &mark_path)? {
+            Some((_, synced)) if synced > 0 => Err(gone(dir, synced)),
+            // At most a first segment whose header was never synced: the log was not begun.
+            _ => Ok(Peeked { owner: None, records: Some(Vec::new()) }),
+        };
+    };
+    let marked = mark::read(disk, &mark_path, owner)?;
+    let found = find(disk, dir, owner)?;
+    if found.live.len() > 1 || found.live.front().is_some_and(|first| first.header.first_lsn > 1) {
+        return Ok(Peeked { owner: Some(owner), records: None });
+    }
+    let mut recovered = Recovered::default();
+    read_all(&found, dir, marked, &mut recovered)?;
+    let records = recovered.records.into_iter().map(|(_, record)| record).collect();
+    Ok(Peeked { owner: Some(owner), records: Some(records) })
+}
+
+/// The owner in the first header of a segment that can be read; none when no segment was ever begun.
+fn owner<D: Disk>(disk: &D, dir: &str) -> Result<Option<[u8; 16]>, OpenError> {
+    let mut damaged = None;
+    for name in disk.list(dir).map_err(|source| OpenError::Disk { file: dir.into(), source })? {
+        if segment::slot_of(&name).is_none() {
+            continue;
+        }
+        let path = format!("{dir}/{name}");
+        let failed = |source| OpenError::Disk { file: path.clone(), source };
+        let file = disk.open(&path).map_err(failed)?;
+        let bytes = file.bytes().map_err(failed)?;
+        let mut head = vec![0; to_usize(bytes.min(DATA_START))];
+        file.read_at(0, &mut head).map_err(failed)?;
+        match Header::decode(&head) {
+            Ok(Some(header)) => return Ok(Some(header.owner)),
+            Ok(None) => {}
+            Err(SealError::FutureVersion { found, supported }) => {
+                return Err(OpenError::FutureVersion { file: path, found, supported });
+            }
+            Err(source) => damaged = damaged.or(Some(OpenError::Header { segment: path, source })),
+        }
+    }
+    damaged.map_or(Ok(None), Err)
 }
 
 impl<D: Disk> Wal<D> {
@@ -174,6 +219,12 @@ fn find<D: Disk>(disk: &D, dir: &str, owner: [u8; 16]) -> Result<Found<D::File>,
     Ok(Found { live, spare, unfinished, next_slot })
 }
 
+/// No segment is there although records were synced.
+fn gone(dir: &str, synced: u64) -> OpenError {
+    let what = format!("is not there, and records up to {synced} were synced");
+    OpenError::Missing { dir: dir.into(), seq: 1, what }
+}
+
 /// Reads all records and finds the end.
 fn read_all<F: DiskFile>(
     found: &Found<F>,
@@ -183,8 +234,7 @@ fn read_all<F: DiskFile>(
 ) -> Result<End, OpenError> {
     let mut end = End { at: to_usize(DATA_START), next: 1, synced: 0, unsynced_at: 0, unsynced: vec![], torn_bytes: 0 };
     if found.live.is_empty() && marked > 0 {
-        let what = format!("is not there, and records up to {marked} were synced");
-        return Err(OpenError::Missing { dir: dir.into(), seq: 1, what });
+        return Err(gone(dir, marked));
     }
     let mut bytes = Vec::new();
     for (index, segment) in found.live.iter().enumerate() {

@@ -13,6 +13,7 @@ use crate::{Ledger, Observed, PodSeen, ShardSeen, StatefulSetSeen, ValidCluster}
 pub enum Fault {
     LoseVolume(ShardNumber, u16),
     Damage(ShardNumber, u16),
+    LoseIdentity(ShardNumber, u16),
     Silence(ShardNumber, u16, usize),
     Revise,
     Scale(u16),
@@ -25,6 +26,8 @@ pub enum Fault {
 struct Volume {
     identity: Option<Identity>,
     damaged: bool,
+    /// A damaged volume does not say whose it was.
+    anonymous: bool,
     caught_up: bool,
 }
 
@@ -140,7 +143,8 @@ impl Region {
                     let answer = match &volume.identity {
                         None => PodStatus::Blank,
                         Some(identity) if volume.damaged => {
-                            PodStatus::Damaged { identity: identity.clone(), reason: "checksum".into() }
+                            let replica = (!volume.anonymous).then_some(identity.replica);
+                            PodStatus::Damaged { replica, reason: "checksum".into() }
                         }
                         Some(identity) => PodStatus::Running(Box::new(shard.status(identity))),
                     };
@@ -232,7 +236,7 @@ impl Region {
                 for (ordinal, identity) in &pods[..told] {
                     let volume = shard.volumes.get_mut(ordinal).unwrap();
                     assert!(volume.identity.is_none(), "only blank volumes are founded on");
-                    *volume = Volume { identity: Some(identity.clone()), damaged: false, caught_up: true };
+                    *volume = Volume { identity: Some(identity.clone()), caught_up: true, ..Volume::default() };
                 }
             }
             Act::Join { shard: number, ordinal, identity, group } => {
@@ -243,7 +247,7 @@ impl Region {
                     assert!(!shard.voters.contains_key(&old.replica), "a voter was told to forget what it holds");
                     assert!(group.can_do_without(old.replica, LogIndex(0)), "told to give up without a proof");
                 }
-                *volume = Volume { identity: Some(identity.clone()), damaged: false, caught_up: false };
+                *volume = Volume { identity: Some(identity.clone()), ..Volume::default() };
             }
             Act::AddLearner { shard, member, expected, .. } => {
                 let shard = self.shards.get_mut(shard).unwrap();
@@ -303,6 +307,12 @@ impl Region {
             Fault::Damage(shard, ordinal) => {
                 if let Some(volume) = self.shards.get_mut(&shard).and_then(|shard| shard.volumes.get_mut(&ordinal)) {
                     volume.damaged = volume.identity.is_some();
+                }
+            }
+            Fault::LoseIdentity(shard, ordinal) => {
+                self.fault(Fault::Damage(shard, ordinal));
+                if let Some(volume) = self.shards.get_mut(&shard).and_then(|shard| shard.volumes.get_mut(&ordinal)) {
+                    volume.anonymous = volume.damaged;
                 }
             }
             Fault::Silence(shard, ordinal, turns) => self.silence(shard, ordinal, turns),

@@ -1,0 +1,152 @@
+//! What a folder is: blank, a replica's, or damaged.
+//!
+//! The identity is written last, so a folder without one is blank only when nothing else is in it, or nothing but an
+//! initialization that was interrupted: a log of initialization records. Anything else was a replica once. It may have
+//! voted, so it never becomes a member under its old id again.
+
+use std::io;
+
+use meridian_model::ReplicaId;
+use meridian_store::{AtomicError, Disk, OpenError, Peeked, SealError, Wal, read_atomic, write_atomic};
+use meridian_wire::topology::Identity;
+
+use super::{LOG, VolumeError, foreign, options};
+use crate::Replica;
+
+const IDENTITY: &str = "identity";
+const IDENTITY_VERSION: u32 = 1;
+/// The draft of the identity, as [`write_atomic`] names it.
+const DRAFT: &str = "identity.tmp";
+
+/// What [`inspect`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Folder {
+    /// Empty, or an initialization that was interrupted: it may become any replica.
+    Blank,
+    /// This replica's. Whether its log is sound shows when it is opened.
+    Replica(Identity),
+    /// A replica's whose identity cannot be read.
+    Damaged {
+        /// Which, as far as its log says so.
+        replica: Option<ReplicaId>,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Says what a folder is; changes nothing.
+///
+/// # Errors
+/// When the disk cannot be read, or a file is of a newer format: neither is damage.
+pub fn inspect(disk: &impl Disk) -> Result<Folder, VolumeError> {
+    let reason = match identity_of(disk) {
+        Ok(Some(identity)) => return Ok(Folder::Replica(identity)),
+        Ok(None) => None,
+        Err(fault) if fault.is_damage() => Some(told(&fault)),
+        Err(fault) => return Err(fault),
+    };
+    let names = disk.list("").map_err(VolumeError::Folder)?;
+    let log = if names.iter().any(|name| name == LOG) { peek(disk)? } else { Ok(Peeked::default()) };
+    let replica = log.as_ref().ok().and_then(|log| log.owner).map(owner_of);
+    let reason = match (reason, names.iter().find(|name| ![LOG, DRAFT].contains(&name.as_str())), log) {
+        (Some(reason), _, _) => reason,
+        (None, Some(other), _) => format!("there is no identity beside {other}"),
+        (None, None, Ok(log)) if names.is_empty() || is_unfinished(&log) => return Ok(Folder::Blank),
+        (None, None, Ok(_)) => "there is no identity, and the log is that of a replica which ran".into(),
+        (None, None, Err(fault)) => format!("there is no identity, and the log is damaged: {fault}"),
+    };
+    Ok(Folder::Damaged { replica, reason })
+}
+
+/// What the folder is a replica of; `None` when there is no identity.
+///
+/// # Errors
+/// When the identity is there and cannot be read.
+pub fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeError> {
+    match read_atomic(disk, IDENTITY, IDENTITY_VERSION)? {
+        None => Ok(None),
+        Some((_, bytes)) => postcard::from_bytes(&bytes).map(Some).map_err(|_| VolumeError::IdentityMalformed),
+    }
+}
+
+/// Makes a blank folder the replica's: the log with its initialization records first, the identity last, so that an
+/// identity without a log is known to have lost it. An interrupted initialization is repeated; repeating a finished one
+/// with the same identity changes nothing.
+///
+/// # Errors
+/// When the folder is another replica's or damaged, or the disk refuses.
+pub fn initialize(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> Result<(), VolumeError> {
+    match inspect(disk)? {
+        Folder::Replica(found) if found == *identity => return Ok(()),
+        Folder::Replica(found) => return Err(foreign(&found)),
+        Folder::Damaged { reason, .. } => return Err(VolumeError::NoIdentity(reason)),
+        Folder::Blank => {}
+    }
+    clear(disk).map_err(VolumeError::Folder)?;
+    let (mut wal, _) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
+    for record in Replica::birth_records(identity) {
+        wal.append(&record).expect("initialization records are small, and the log is fresh");
+    }
+    wal.commit()?;
+    let bytes = postcard::to_stdvec(identity).expect("an identity can be encoded");
+    write_atomic(disk, IDENTITY, IDENTITY_VERSION, &bytes)?;
+    Ok(())
+}
+
+/// Removes what an interrupted initialization left.
+fn clear(disk: &impl Disk) -> io::Result<()> {
+    for name in disk.list("")? {
+        if name == LOG {
+            for file in disk.list(LOG)? {
+                disk.remove(&format!("{LOG}/{file}"))?;
+            }
+            disk.sync_dir(LOG)?;
+            disk.remove_dir(LOG)?;
+        } else {
+            disk.remove(&name)?;
+        }
+    }
+    disk.sync_dir("")
+}
+
+/// The log of a folder; the inner error is damage.
+fn peek<D: Disk>(disk: &D) -> Result<Result<Peeked, OpenError>, VolumeError> {
+    match Wal::peek(disk, LOG).map_err(VolumeError::Log) {
+        Ok(log) => Ok(Ok(log)),
+        Err(VolumeError::Log(fault)) if VolumeError::is_log_damage(&fault) => Ok(Err(fault)),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Nothing was written to the log but the records of its initialization, or the first of them.
+fn is_unfinished(log: &Peeked) -> bool {
+    let Some(records) = &log.records else { return false };
+    [true, false].into_iter().any(|founded| Replica::initial_records(founded).starts_with(records))
+}
+
+/// The replica that [`options`] wrote into the owner of a log.
+fn owner_of(owner: [u8; 16]) -> ReplicaId {
+    let (replica, _) = owner.split_at(8);
+    ReplicaId(u64::from_le_bytes(replica.try_into().expect("eight bytes")))
+}
+
+fn told(fault: &VolumeError) -> String {
+    match fault {
+        VolumeError::Identity(AtomicError::Content { source, .. }) => format!("the identity is damaged: {source}"),
+        VolumeError::Identity(AtomicError::Disk { source, .. }) => format!("the identity is no file of ours: {source}"),
+        other => other.to_string(),
+    }
+}
+
+/// Whether a small file holds what nobody of ours wrote, rather than the disk refusing or a newer release having written it.
+pub(super) fn is_damaged_file(fault: &AtomicError) -> bool {
+    match fault {
+        AtomicError::Content { source, .. } => !matches!(source, SealError::FutureVersion { .. }),
+        AtomicError::Disk { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::FileTooLarge)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+use std::io::ErrorKind;
+
+use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
+use meridian_store::{DiskFile, MIN_SEGMENT_BYTES, SimDisk};
+use meridian_wire::topology::{Genesis, Member};
+
+use super::*;
+
+const REPLICA: ReplicaId = ReplicaId(7);
+
+fn identity(founders: &[u64]) -> Identity {
+    let region = RegionName::new("us-east").unwrap();
+    let (cluster, shard) = (ClusterId(1), ShardNumber::FIRST);
+    let genesis =
+        Genesis { cluster, region: region.clone(), shard, shards: 1, primary: region, primary_term: PrimaryTerm(1) };
+    let founder = |id: &u64| Member { replica: ReplicaId(*id), address: format!("pod-{id}:8082") };
+    Identity { genesis, replica: REPLICA, founders: founders.iter().map(founder).collect() }
+}
+
+fn initialized() -> SimDisk {
+    let disk = SimDisk::new();
+    initialize(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
+    disk
+}
+
+/// A folder whose replica has written something to its log.
+fn used() -> SimDisk {
+    let disk = initialized();
+    let (mut log, _, _) = super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
+    log.persist(&[(1, vec![b"a vote".to_vec()])]).unwrap();
+    disk
+}
+
+#[track_caller]
+fn damaged(disk: &SimDisk, replica: Option<ReplicaId>, says: &str) {
+    match inspect(disk).unwrap() {
+        Folder::Damaged { replica: found, reason } => {
+            assert_eq!(found, replica);
+            assert!(reason.contains(says), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let refused = initialize(disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap_err();
+    assert!(refused.is_damage(), "{refused:?}");
+}
+
+#[test]
+fn an_empty_folder_is_blank_and_a_replica_is_what_its_identity_says() {
+    assert_eq!(inspect(&SimDisk::new()).unwrap(), Folder::Blank);
+    assert_eq!(inspect(&initialized()).unwrap(), Folder::Replica(identity(&[7, 8, 9])));
+}
+
+#[test]
+fn a_used_folder_without_a_readable_identity_is_damaged() {
+    let disk = used();
+    disk.remove("identity").unwrap();
+    damaged(&disk, Some(REPLICA), "there is no identity beside snapshots");
+
+    let disk = used();
+    disk.flip("identity", 30, 1).unwrap();
+    damaged(&disk, Some(REPLICA), "the identity is damaged: checksum");
+
+    let disk = used();
+    disk.truncate("identity", 0).unwrap();
+    damaged(&disk, Some(REPLICA), "the identity is damaged: not of kind");
+}
+
+#[test]
+fn a_log_that_was_written_to_is_no_interrupted_initialization() {
+    let disk = used();
+    disk.remove("identity").unwrap();
+    disk.remove_dir("snapshots").unwrap();
+    damaged(&disk, Some(REPLICA), "the log is that of a replica which ran");
+    disk.remove("log/slot-000001.wal").unwrap();
+    damaged(&disk, None, "the log is damaged");
+}
+
+#[test]
+fn anything_else_in_the_folder_is_damage() {
+    let disk = SimDisk::new();
+    disk.create("notes.txt", 1).unwrap();
+    damaged(&disk, None, "there is no identity beside notes.txt");
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_and_a_newer_format_are_no_damage() {
+    let disk = used();
+    disk.fail_next(1, ErrorKind::Other);
+    let fault = inspect(&disk).unwrap_err();
+    assert!(!fault.is_damage(), "{fault:?}");
+
+    let disk = used();
+    write_atomic(&disk, IDENTITY, IDENTITY_VERSION + 1, b"of tomorrow").unwrap();
+    let fault = inspect(&disk).unwrap_err();
+    assert!(!fault.is_damage(), "{fault:?}");
+}
+
+#[test]
+fn every_read_of_an_inspection_that_fails_is_a_fault_of_the_disk() {
+    for remove in [false, true] {
+        let disk = used();
+        if remove {
+            disk.remove("identity").unwrap();
+        }
+        let whole = disk.operations();
+        inspect(&disk).unwrap();
+        for at in 1..=disk.operations() - whole {
+            disk.fail_at(at, 1, ErrorKind::Other);
+            let fault = inspect(&disk).unwrap_err();
+            assert!(!fault.is_damage(), "operation {at}: {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn an_initialization_that_a_crash_interrupts_is_repeated() {
+    for founders in [&[7, 8, 9][..], &[]] {
+        for coin in [0, 1, 2] {
+            for at in 1.. {
+                let disk = SimDisk::new();
+                disk.crash_at(at);
+                let done = initialize(&disk, &identity(founders), MIN_SEGMENT_BYTES).is_ok();
+                disk.crash(&mut |n| coin % n);
+                let found = inspect(&disk).unwrap();
+                let whole = Folder::Replica(identity(founders));
+                assert!(found == whole || (!done && found == Folder::Blank), "operation {at}: {found:?}");
+                // And so is its repetition.
+                for again in 1..8 {
+                    disk.crash_at(again);
+                    let _ = initialize(&disk, &identity(founders), MIN_SEGMENT_BYTES);
+                    disk.crash(&mut |n| coin % n);
+                    let found = inspect(&disk).unwrap();
+                    assert!(found == whole || found == Folder::Blank, "operation {at}, then {again}: {found:?}");
+                }
+                initialize(&disk, &identity(founders), MIN_SEGMENT_BYTES).unwrap();
+                assert_eq!(inspect(&disk).unwrap(), whole);
+                super::super::open(&disk, &identity(founders), MIN_SEGMENT_BYTES).unwrap();
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_no_damage_and_one_that_changed_is() {
+    let disk = used();
+    let (_, mut snapshots, _) = super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
+    let state = meridian_shard::State::new(crate::restore::shard_identity(&identity(&[7, 8, 9]))).unwrap();
+    let command = crate::Command::TakeSnapshot { id: 5, meta: vec![1], files: state.snapshot() };
+    snapshots.obey(command).unwrap();
+    let reopen = || super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).map(drop);
+    let (file, bytes) = disk.files().into_iter().find(|(path, _)| path.ends_with("/core")).unwrap();
+    let before = disk.operations();
+    reopen().unwrap();
+    for at in 1..=disk.operations() - before {
+        disk.fail_at(at, 1, ErrorKind::Other);
+        match reopen() {
+            Err(fault) => assert!(!fault.is_damage(), "operation {at}: {fault:?}"),
+            Ok(()) => panic!("operation {at} was not needed"),
+        }
+    }
+    let whole = disk.open(&file).and_then(|file| {
+        let mut whole = vec![0; usize::try_from(bytes).unwrap()];
+        file.read_at(0, &mut whole).map(|()| whole)
+    });
+    disk.flip(&file, bytes / 2, 1).unwrap();
+    assert!(reopen().unwrap_err().is_damage());
+    assert!(whole.is_ok());
+}
