@@ -14,14 +14,16 @@
 pub mod difference;
 pub mod names;
 mod observed;
+mod placement;
 pub mod render;
 pub mod report;
 mod step;
 mod valid;
 
 pub use observed::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen};
+pub use placement::Placement;
 pub use render::{OfflineError, mirror_maker_offline, render_offline};
-pub use step::{Act, RefusedAct, Step, next_step};
+pub use step::{Act, RefusedAct, ShardMove, Step, next_shard_move, next_step};
 pub use valid::{
     AllowedHost, ApiKey, Kafka, MirrorMaker, Refusal, Settings, ValidCluster, ValidGroup, ValidIstio, ValidLink,
 };

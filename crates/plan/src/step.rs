@@ -23,6 +23,7 @@ use meridian_model::ShardNumber;
 pub use act::Act;
 pub(crate) use group::Group;
 pub use refused::RefusedAct;
+pub use shard::next_shard_move;
 
 use crate::{Ledger, Observed, ShardSeen, ValidCluster};
 
@@ -41,11 +42,15 @@ pub struct Step {
 
 /// What one shard would do if it were alone.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Move {
-    ledger: Ledger,
-    replicas: u16,
-    act: Option<Act>,
-    operation: Option<Operation>,
+pub struct ShardMove {
+    /// What must be remembered before the act.
+    pub ledger: Ledger,
+    /// `spec.replicas` of its StatefulSet.
+    pub replicas: u16,
+    /// What to do.
+    pub act: Option<Act>,
+    /// What is under way, and what it waits for.
+    pub operation: Option<Operation>,
 }
 
 /// The next move of a cluster: at most one act, the first shard's that has one.
@@ -59,7 +64,7 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
         .collect();
     let mut step = Step { ledgers: BTreeMap::new(), replicas: BTreeMap::new(), act: None, operations: Vec::new() };
     for (shard, seen) in &seen {
-        let wanted = refused::held_back(shard::next_move(cluster, *shard, seen), &observed.refused, &seen.ledger);
+        let wanted = refused::held_back(next_shard_move(cluster, *shard, seen), &observed.refused, &seen.ledger);
         step.replicas.insert(*shard, wanted.replicas);
         step.operations.extend(wanted.operation);
         // A ledger speaks of the act that it precedes: of the shards whose turn it is not, only facts are kept.

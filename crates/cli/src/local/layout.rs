@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use meridian_model::{ClusterId, NameError, RegionName, ReplicaId, ShardNumber};
-use meridian_wire::topology::{Genesis, Identity, Member};
+use meridian_wire::topology::Genesis;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,7 @@ pub struct RegionLayout {
 pub struct NodeLayout {
     /// Its shard.
     pub shard: ShardNumber,
-    /// Its replica id.
+    /// Its place in the shard, from 1; the replica in it has this id until it is replaced.
     pub replica: ReplicaId,
     /// Port of the public API.
     pub api: u16,
@@ -224,7 +224,7 @@ impl Layout {
         let spec = |region: &RegionLayout| RegionSpec {
             name: region.name.clone(),
             shards: region.shards,
-            replicas: u16::try_from(region.nodes.len() / usize::from(region.shards.max(1))).unwrap_or(u16::MAX),
+            replicas: region.replicas(),
         };
         self.regions.iter().map(spec).collect()
     }
@@ -243,21 +243,23 @@ impl RegionLayout {
         format!("{}-s{}-r{}", self.name, node.shard, node.replica)
     }
 
-    /// What `node` is born as.
+    /// What every replica of a shard is initialized with.
     #[must_use]
-    pub fn identity(&self, node: &NodeLayout, primary: &RegionName) -> Identity {
-        let founders = (self.nodes.iter().filter(|other| other.shard == node.shard))
-            .map(|other| Member { replica: other.replica, address: other.peer_address() })
-            .collect();
-        let genesis = Genesis {
+    pub fn genesis(&self, shard: ShardNumber, primary: &RegionName) -> Genesis {
+        Genesis {
             cluster: self.cluster_id.0,
             region: self.name.clone(),
-            shard: node.shard,
+            shard,
             shards: self.shards,
             primary: primary.clone(),
             primary_term: meridian_model::PrimaryTerm(1),
-        };
-        Identity { genesis, replica: node.replica, founders }
+        }
+    }
+
+    /// Nodes of each shard.
+    #[must_use]
+    pub fn replicas(&self) -> u16 {
+        u16::try_from(self.nodes.len() / usize::from(self.shards.max(1))).unwrap_or(u16::MAX)
     }
 }
 

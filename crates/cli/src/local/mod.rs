@@ -1,14 +1,15 @@
 //! Regions as processes on this machine: every listener on the loopback address, every byte below one folder.
 //!
 //! ```text
-//!   RegionSpec ──► Layout (ports, ids, keys; kept in <dir>/layout.json) ──► files ──► process ──► bootstrap ──► ready
+//!   RegionSpec ──► Layout (ports, ids, keys; kept in <dir>/layout.json) ──► files ──► process ──► Allocator ──► ready
 //!                                            region ◄── Link (can be cut) ──► region
 //! ```
 //!
 //! Start at [`Running`].
 
-mod bootstrap;
+mod allocator;
 mod brokers;
+mod caller;
 mod command;
 mod files;
 mod layout;

@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::bootstrap::{Caller, bootstrap};
+use super::allocator::Allocator;
 use super::brokers::{Brokers, WireSpec};
+use super::caller::Caller;
 use super::files;
 use super::layout::{Layout, NodeLayout, RegionLayout};
 use super::link::Link;
@@ -106,12 +107,15 @@ impl Running {
             self.pids.push(pids);
         }
         let until = Instant::now() + READY;
-        let regions = self.layout.regions.iter().map(|region| {
-            let brokers = &options.brokers;
-            bootstrap(&self.layout, region, brokers, until)
-        });
-        let ready = try_join_all(regions).await;
-        ready.map(drop).with_context(|| format!("logs are in {}", self.layout.dir.display()))
+        let regions = self.layout.regions.iter();
+        let allocators = regions.map(|region| Allocator::open(&self.layout, region, &options.brokers));
+        let mut allocators: Vec<Allocator> = allocators.collect::<anyhow::Result<_>>()?;
+        let ready = try_join_all(allocators.iter_mut().map(|allocator| allocator.settle(until))).await;
+        ready.with_context(|| format!("logs are in {}", self.layout.dir.display()))?;
+        let keep = |allocator: Allocator| tokio::spawn(allocator.keep(self.stop.clone()));
+        let kept: Vec<_> = allocators.into_iter().map(keep).collect();
+        self.tasks.extend(kept);
+        Ok(())
     }
 
     /// What runs where.

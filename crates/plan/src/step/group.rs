@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use meridian_model::{ReplicaId, ShardNumber};
 use meridian_wire::topology::{PROMOTE_LAG, PodStatus, ReplicaStatus, Role};
 
-use crate::{PodSeen, ShardSeen, ValidCluster};
+use crate::{Placement, PodSeen, ShardSeen};
 
 /// Entries that a replica may be behind and still count as a sound copy: what a busy leader sends in about a second.
 const SOUND_LAG: u64 = 4096;
@@ -33,7 +33,7 @@ pub(crate) fn running(pod: &PodSeen) -> Option<&ReplicaStatus> {
 
 impl<'a> Group<'a> {
     /// The group of a shard; none while no leader of the newest term is followed by a majority of voters.
-    pub fn of(cluster: &ValidCluster, shard: ShardNumber, seen: &'a ShardSeen) -> Option<Self> {
+    pub fn of(cluster: &dyn Placement, shard: ShardNumber, seen: &'a ShardSeen) -> Option<Self> {
         let replicas = || seen.pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, running(pod)?)));
         let newest = replicas().map(|(_, status)| status.term).max()?;
         let (leader, status) = replicas().find(|(_, status)| status.role == Role::Leader && status.term == newest)?;

@@ -2,7 +2,7 @@
 
 use meridian_crd::{BlockedBy, Operation};
 
-use super::{Act, Move};
+use super::{Act, ShardMove};
 use crate::Ledger;
 
 /// The longest text of a refusal that a status bears.
@@ -35,14 +35,14 @@ impl Act {
 }
 
 /// Holds back what was refused and is not due again.
-pub(super) fn held_back(wanted: Move, refused: &[RefusedAct], stored: &Ledger) -> Move {
+pub(super) fn held_back(wanted: ShardMove, refused: &[RefusedAct], stored: &Ledger) -> ShardMove {
     let Some(refusal) = last(wanted.act.as_ref(), refused) else { return wanted };
     let operation = wanted.operation.map(|operation| blocked(operation, refusal));
     if refusal.due {
-        return Move { operation, ..wanted };
+        return ShardMove { operation, ..wanted };
     }
     // An id that was taken for an act belongs to that act.
-    Move { ledger: stored.clone(), act: None, operation, ..wanted }
+    ShardMove { ledger: stored.clone(), act: None, operation, ..wanted }
 }
 
 /// The same for the restart of a pod.
