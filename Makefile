@@ -40,6 +40,10 @@ bench: build ## The search engine beside its public peers, into docs/benchmarks;
 bench-filters: build ## Searches with filters beside qdrant-edge, into docs/benchmarks; 25 minutes (ARGS="--data minilm")
 	@bench/peers/run $(BIN)/meridian filters $(ARGS)
 
+.PHONY: bench-limits
+bench-limits: build ## Times and sizes beside the bounds that they must keep (ARGS=restart, or another topic of `meridian bench limits`)
+	@for topic in $(or $(ARGS),restart snapshot); do $(BIN)/meridian bench limits $$topic || exit 1; done
+
 .PHONY: bench-regions
 bench-regions: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60", TRANSPORT=kafka)
 	@scripts/fetch-data.sh

@@ -1,9 +1,10 @@
 //! `meridian bench`: figures, each measured from outside as a user meets it.
 //!
 //! `regions` is a whole service under load; `ann` is the search engine alone, to be compared with other libraries on the same
-//! vectors.
+//! vectors; `limits` compares times and sizes with their bounds.
 
 mod ann;
+mod limits;
 mod load;
 mod pause;
 mod recall;
@@ -16,6 +17,9 @@ pub enum Bench {
     Regions(regions::Args),
     /// The search engine alone: recall and searches a second of an index over a file of vectors.
     Ann(ann::Args),
+    /// Times and sizes beside the bounds that they must keep.
+    #[command(subcommand)]
+    Limits(limits::Limits),
 }
 
 /// Measures, and prints one line at the end.
@@ -25,6 +29,7 @@ pub enum Bench {
 pub async fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Regions(args) => regions::run(args).await,
+        Bench::Limits(limits) => limits::run(limits).await,
         Bench::Ann(args) => tokio::task::spawn_blocking(move || ann::run(&args)).await?,
     }
 }

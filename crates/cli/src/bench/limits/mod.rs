@@ -1,0 +1,32 @@
+//! `meridian bench limits`: times and sizes that must stay within a bound, each measured on processes of this machine.
+//!
+//! One file per topic. Every topic prints one line a round and a last line with the medians beside their bounds.
+
+mod restart;
+mod snapshot;
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub enum Limits {
+    /// From `exec` to the first correct answer of nodes that were killed: 2 s with one replica, 4 s with three at once.
+    Restart(restart::Args),
+    /// Search p99 while a snapshot is written: 1.5 times that without.
+    Snapshot(snapshot::Args),
+}
+
+/// Measures.
+///
+/// # Errors
+/// When it cannot be measured. A bound that is not kept is no error: it is printed.
+pub async fn run(limits: Limits) -> anyhow::Result<()> {
+    match limits {
+        Limits::Restart(args) => restart::run(args).await,
+        Limits::Snapshot(args) => snapshot::run(args).await,
+    }
+}
+
+/// The middle of some figures.
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
