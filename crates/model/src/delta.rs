@@ -63,6 +63,8 @@ pub enum Op {
         /// Which.
         uid: CollectionUid,
     },
+    /// Changes nothing: the place of a conditional change whose condition did not hold.
+    Nothing,
 }
 
 /// One committed change of an origin shard, at its place in that shard's delta log.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use meridian_model::{CollectionName, Hlc, OriginShard, Query, Seq, Topic, Traceparent, VersionVector, WallMillis};
+use meridian_model::{
+    CollectionName, CollectionUid, Filter, Hlc, OriginShard, PointId, Query, Seq, TableVersion, Topic, Traceparent,
+    VersionVector, WallMillis,
+};
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
 use meridian_wire::client::{Reply, Request};
@@ -336,6 +339,19 @@ pub enum ReadWhat {
     List,
     /// One collection and its counts.
     Describe(CollectionName),
+    /// Points that match a filter, with their stamps.
+    Match {
+        /// Where.
+        collection: CollectionUid,
+        /// The table that the state must have.
+        table: TableVersion,
+        /// Which points.
+        filter: Filter,
+        /// The first id that may come.
+        from: Option<PointId>,
+        /// How many at most.
+        limit: usize,
+    },
 }
 
 /// What was read, and what it reflects.

@@ -460,7 +460,8 @@ impl Replica {
     }
 }
 
-/// The entry of a batch: deltas of points that other shards own are left out, their sequences are counted.
+/// The entry of a batch: deltas that change nothing and those of points that other shards own are left out, their
+/// sequences are counted.
 fn batch_entry(
     origin: &OriginShard,
     batch: Batch,
@@ -471,7 +472,8 @@ fn batch_entry(
     let mut deltas = batch.deltas;
     deltas.retain(|delta| match &delta.op {
         meridian_model::Op::Upsert { point, .. } | meridian_model::Op::Delete { point, .. } => own(*point),
-        _ => true,
+        meridian_model::Op::Nothing => false,
+        meridian_model::Op::CreateCollection { .. } | meridian_model::Op::DropCollection { .. } => true,
     });
     let Batch { epoch, from, to, .. } = batch;
     RemoteBatch { origin: origin.clone(), epoch, from, to, deltas, origin_shards, source }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{Distance, LogIndex, Query, VersionVector};
-use meridian_shard::View;
+use meridian_shard::{Matches, View};
 use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer};
 
 use crate::clock::Time;
@@ -234,6 +234,11 @@ pub fn execute(state: &View, what: &ReadWhat) -> ReadResult {
             points: held.points(),
             indexed: held.indexed(),
         }),
+        ReadWhat::Match { table, .. } if *table != state.table() => Some(PartBody::NotOwner(state.table())),
+        ReadWhat::Match { collection, filter, from, limit, .. } => {
+            let Matches { points, next, read_at } = state.matches(*collection, filter, *from, *limit);
+            Some(PartBody::Matched { points, next, read_at })
+        }
     };
     ReadResult { body, covers: state.vv().clone() }
 }

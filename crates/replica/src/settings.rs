@@ -34,6 +34,9 @@ pub struct Settings {
     pub seed_page_bytes: usize,
     /// How often a shard asks shard 1 which collections there are, to end what a dead gateway began.
     pub reconcile_every: Duration,
+    /// Points that a delete by filter reads of a shard, and then deletes, in one piece; at most
+    /// [`meridian_shard::MAX_CONDITIONAL_CHANGES`].
+    pub match_page: usize,
     /// A bug put in on purpose. `None` outside the simulation.
     pub sabotage: Option<Sabotage>,
 }
@@ -53,6 +56,7 @@ impl Default for Settings {
             log_kept: 20_000,
             seed_page_bytes: 1 << 20,
             reconcile_every: Duration::from_secs(5),
+            match_page: meridian_shard::MAX_CONDITIONAL_CHANGES,
             checksum_every: NonZeroU64::new(4_096).expect("is not zero"),
             sabotage: None,
         }
@@ -94,11 +98,13 @@ pub enum Sabotage {
     ServeDivergence,
     /// Says that a write is visible in a secondary region when the primary region has acknowledged it.
     VisibleTooEarly,
+    /// Deletes by filter what matched when it was read, whatever stands there now.
+    DeleteUnconditionally,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeFsync,
         Self::SkipVvCheck,
         Self::AcceptGap,
@@ -115,5 +121,6 @@ impl Sabotage {
         Self::AcceptLogDamage,
         Self::ServeDivergence,
         Self::VisibleTooEarly,
+        Self::DeleteUnconditionally,
     ];
 }

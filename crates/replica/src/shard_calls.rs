@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Hlc, Op, Position, Seq, Traceparent, VersionVector, WriteId,
+    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointId, Position, Seq,
+    TableVersion, Traceparent, VersionVector, WriteId,
 };
 use meridian_raft::ProposeError;
-use meridian_shard::{CollectionChange, Entry, Outcome, RemoteBatch, Write, WriteResult};
+use meridian_shard::{
+    CollectionChange, ConditionalWrite, Entry, MAX_CONDITIONAL_CHANGES, Outcome, RemoteBatch, Write, WriteResult,
+};
 use meridian_wire::client::PointOp;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 
@@ -41,11 +44,13 @@ pub(crate) enum Kind {
     Written,
     Created,
     Dropped(CollectionUid),
+    Conditional,
 }
 
 impl Kind {
-    fn answer(self, last: Seq, covers: VersionVector, change: Option<&CollectionChange>) -> ShardAnswer {
-        match (self, change) {
+    fn answer(self, done: &WriteResult, covers: VersionVector) -> ShardAnswer {
+        let last = done.last;
+        match (self, &done.collection) {
             (Self::Created, Some(CollectionChange::Created(uid) | CollectionChange::Known(uid))) => {
                 ShardAnswer::Created(*uid, covers)
             }
@@ -56,7 +61,30 @@ impl Kind {
                 ShardAnswer::Dropped { existed, upto, covers }
             }
             (Self::Written, _) => ShardAnswer::Written(last, covers),
+            (Self::Conditional, _) => ShardAnswer::Conditional { last, covers, retry: done.retry.clone() },
         }
+    }
+}
+
+/// What is proposed as one write.
+enum Changes {
+    /// Whatever stands there.
+    Plain(Vec<Op>),
+    /// Each if its point is as it was read.
+    Conditional { collection: CollectionUid, read_at: LogIndex, changes: Vec<ConditionalChange> },
+}
+
+impl Changes {
+    fn len(&self) -> usize {
+        match self {
+            Self::Plain(ops) => ops.len(),
+            Self::Conditional { changes, .. } => changes.len(),
+        }
+    }
+
+    fn points(&self) -> impl Iterator<Item = PointId> {
+        let changes = if let Self::Conditional { changes, .. } = self { changes.as_slice() } else { &[] };
+        changes.iter().map(|change| change.point)
     }
 }
 
@@ -72,12 +100,18 @@ impl Replica {
             return self.answer(from, answer);
         }
         match call {
-            ShardCall::Read { .. } | ShardCall::List(_) | ShardCall::Describe(..) if !self.consensus.caught_up => {
+            ShardCall::Read { .. } | ShardCall::Match { .. } | ShardCall::List(_) | ShardCall::Describe(..)
+                if !self.consensus.caught_up =>
+            {
                 // What it holds may be older than what was acknowledged, or known to be wrong by what it has yet to apply.
                 self.answer(from, ShardAnswer::Busy(format!("replica {} is catching up", self.me().replica)));
             }
             ShardCall::Read { collection, query, demand } => {
                 self.read(ReadCall::new(from, ReadWhat::Points(collection, query), demand, self.now));
+            }
+            ShardCall::Match { collection, table, filter, from: first, limit, demand } => {
+                let what = ReadWhat::Match { collection, table, filter, from: first, limit };
+                self.read(ReadCall::new(from, what, demand, self.now));
             }
             ShardCall::List(demand) => self.read(ReadCall::new(from, ReadWhat::List, demand, self.now)),
             ShardCall::Describe(name, demand) => {
@@ -101,6 +135,10 @@ impl Replica {
                 self.write(from, (id, trace), table, &collection, ops);
             }
             ShardCall::Await(positions) => self.await_positions(from, positions),
+            ShardCall::ConditionalWrite { id, part, table, collection, read_at, changes, trace } => {
+                let changes = Changes::Conditional { collection, read_at, changes };
+                self.conditional_write(from, (id, part), table, changes, trace);
+            }
             ShardCall::Create { id, def } => self.create(from, id, def),
             ShardCall::Learn { uid, def } => self.learn(from, uid, def),
             ShardCall::Drop { id, name, upto } => self.drop_collection(from, id, &name, upto),
@@ -148,17 +186,41 @@ impl Replica {
             state.normalise(&mut ops);
         }
         match checked {
-            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), ops, trace),
+            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), Changes::Plain(ops), trace),
             Err(fault) => self.answer(from, ShardAnswer::Wrong(fault.to_string())),
         }
+    }
+
+    fn conditional_write(
+        &mut self,
+        from: Requester,
+        (id, part): (WriteId, u32),
+        table: TableVersion,
+        changes: Changes,
+        trace: Option<Traceparent>,
+    ) {
+        let (state, own) = (&self.state, self.me().shard);
+        if let Some(done) = state.write_result(id, part) {
+            let answer = Kind::Conditional.answer(done, self.position_of(done.last));
+            self.counters.writes_repeated += 1;
+            return self.answer(from, answer);
+        }
+        let held = state.table().version;
+        if table != held || changes.points().any(|point| state.table().shard_of(point) != own) {
+            return self.answer(from, ShardAnswer::NotOwner(held));
+        }
+        if !(1..=MAX_CONDITIONAL_CHANGES).contains(&changes.len()) {
+            let fault = format!("changes must be from 1 to {MAX_CONDITIONAL_CHANGES} (got {})", changes.len());
+            return self.answer(from, ShardAnswer::Wrong(fault));
+        }
+        self.propose_traced(from, Kind::Conditional, (id, part), changes, trace);
     }
 
     fn create(&mut self, from: Requester, id: WriteId, def: CollectionDef) {
         let state = &self.state;
         let covers = state.vv().clone();
         // The answer of a repeated create names the uid that the first one got.
-        let known =
-            state.write_result(id, 0).map(|done| Kind::Created.answer(done.last, covers, done.collection.as_ref()));
+        let known = state.write_result(id, 0).map(|done| Kind::Created.answer(done, covers));
         let taken = state.collection(&def.name).is_some();
         match known {
             Some(answer) => self.answer(from, answer),
@@ -213,7 +275,7 @@ impl Replica {
     }
 
     pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
-        self.propose_traced(from, kind, (id, part), ops, None);
+        self.propose_traced(from, kind, (id, part), Changes::Plain(ops), None);
     }
 
     /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
@@ -222,7 +284,7 @@ impl Replica {
         from: Requester,
         kind: Kind,
         (id, part): (WriteId, u32),
-        ops: Vec<Op>,
+        changes: Changes,
         trace: Option<Traceparent>,
     ) {
         let waiting = self.writes.waiting.len();
@@ -240,9 +302,15 @@ impl Replica {
             return;
         }
         let hlc = self.next_stamp();
-        let last = Hlc(hlc.0 + ops.len() as u64 - 1);
+        let last = Hlc(hlc.0 + changes.len() as u64 - 1);
         let table = self.state.table().version;
-        let entry = Entry::Write(Write { id, part, table, ops, hlc, trace });
+        let entry = match changes {
+            Changes::Plain(ops) => Entry::Write(Write { id, part, table, ops, hlc, trace }),
+            Changes::Conditional { collection, read_at, changes } => {
+                let write = ConditionalWrite { id, part, table, collection, read_at, changes, hlc, trace };
+                Entry::ConditionalWrite(write)
+            }
+        };
         match self.raft.propose(entry.encode()) {
             Ok(_) => {
                 self.writes.hlc = last;
@@ -255,15 +323,21 @@ impl Replica {
     /// Tells those who wait for `entry` what became of it.
     pub(crate) fn fulfil(&mut self, entry: &Entry, outcome: Outcome) {
         match (entry, &outcome) {
-            (_, Outcome::Written { id, part, first, last, repeated, collection, .. }) => {
+            (_, Outcome::Written { id, part, first, last, repeated, .. }) => {
                 if *repeated {
                     self.counters.writes_repeated += 1;
                 } else {
                     self.counters.ops_committed += last.0 + 1 - first.0;
                 }
-                let covers = self.position_of(*last);
-                for (to, kind) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
-                    self.answer(to, kind.answer(*last, covers.clone(), collection.as_ref()));
+                let Some(waiting) = self.writes.waiting.remove(&(*id, *part)) else { return };
+                let Some(done) = self.state.write_result(*id, *part).cloned() else { return };
+                for (to, kind) in waiting {
+                    self.answer(to, kind.answer(&done, self.position_of(*last)));
+                }
+            }
+            (_, Outcome::ResultForgotten { id, part }) => {
+                for (to, _) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
+                    self.answer(to, ShardAnswer::Forgotten);
                 }
             }
             (_, Outcome::TableChanged { id, part, held }) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{CollectionUid, Delta, Op, PointId, Position, Seq, ShardNumber, Statement};
-use meridian_shard::{Entry, deltas_of};
+use meridian_shard::Entry;
 use meridian_wire::frame::{
     Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionMessage, SeedPage, SeedPoint, TailAnswer, TailCall,
 };
@@ -304,12 +304,11 @@ impl Replica {
 
     /// The deltas behind `sent` from the log: at least one, about `budget` bytes.
     fn deltas_after(&self, state: &meridian_shard::State, sent: Seq, budget: u64) -> Vec<Delta> {
-        let origin = self.own_origin();
         let (mut deltas, mut bytes, mut next) = (Vec::new(), 0, sent.next());
         while next < state.next_seq() && (bytes < budget || deltas.is_empty()) {
             let Some(located) = state.locate(next) else { break };
             let Some(entry) = self.logged(located.index.0) else { break };
-            for delta in deltas_of(&entry, located.first, &origin, state.epoch()) {
+            for delta in state.deltas_of(located, &entry) {
                 if delta.seq == next {
                     bytes += size_of(&delta);
                     next = next.next();
@@ -429,7 +428,7 @@ pub(crate) fn size_of(delta: &Delta) -> u64 {
             vectors.iter().map(|(name, vector)| name.len() + 4 * vector.len() + 8).sum::<usize>() + payload.0.len()
         }
         Op::CreateCollection { def, .. } => 64 * def.vectors.len(),
-        Op::Delete { .. } | Op::DropCollection { .. } => 0,
+        Op::Delete { .. } | Op::DropCollection { .. } | Op::Nothing => 0,
     };
     (HEAD + body) as u64
 }

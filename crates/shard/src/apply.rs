@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use meridian_model::{CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, Position, Seq, ShardNumber};
+use meridian_model::{
+    CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, Position, Seq, ShardNumber, TableVersion, WriteId,
+};
 
 use crate::collection::Collection;
 use crate::outcome::{Applied, CollectionChange, Outcome};
@@ -47,6 +49,7 @@ impl State {
             }
             Entry::Version(_) | Entry::Noop => Outcome::Nothing,
             Entry::Write(write) => self.write(index, write, &mut tally),
+            Entry::ConditionalWrite(write) => self.conditional_write(index, write, &mut tally),
             Entry::RemoteBatch(batch) => self.merge_batch(batch, &mut tally),
             Entry::Seed { origin, step } => self.seed(origin, step, &mut tally),
             Entry::Topology(topology) => self.change_topology(topology),
@@ -63,15 +66,20 @@ impl State {
 
     fn write(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> Outcome {
         let (id, part) = (write.id, write.part);
-        let (result, repeated) = match self.write_ids.result(id, part) {
-            Some(result) => (result.clone(), true),
-            None if write.table != self.core.table.version => {
-                return Outcome::TableChanged { id, part, held: self.core.table.version };
-            }
-            None => (self.write_anew(index, write, tally), false),
-        };
-        let WriteResult { first, last, hlc, collection } = result;
-        Outcome::Written { id, part, first, last, hlc, repeated, collection }
+        match self.settled(id, part, write.table) {
+            Some(outcome) => outcome,
+            None => Outcome::written(id, part, self.write_anew(index, write, tally), false),
+        }
+    }
+
+    /// What a write gets that is not to be applied: the result of its first copy, or the table that replaced its own.
+    pub(crate) fn settled(&self, id: WriteId, part: u32, table: TableVersion) -> Option<Outcome> {
+        let held = self.core.table.version;
+        match self.write_ids.result(id, part) {
+            Some(result) => Some(Outcome::written(id, part, result.clone(), true)),
+            None if table != held => Some(Outcome::TableChanged { id, part, held }),
+            None => None,
+        }
     }
 
     fn write_anew(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> WriteResult {
@@ -87,8 +95,9 @@ impl State {
             self.core.vv.advance(&me, Position { epoch, seq: last });
             self.outbox.push(Located { index, first });
         }
-        let result = WriteResult { first, last, hlc: write.hlc, collection: tally.collection.clone() };
-        self.write_ids.remember(write.id, write.part, result.clone());
+        let (collection, retry) = (tally.collection.clone(), Vec::new());
+        let result = WriteResult { first, last, hlc: write.hlc, collection, retry };
+        self.write_ids.remember(write.id, write.part, index, result.clone());
         result
     }
 
@@ -112,6 +121,7 @@ impl State {
                 let existed = self.drop_collection(*uid, stamp.origin.shard == ShardNumber::FIRST);
                 tally.collection = Some(CollectionChange::Dropped { existed });
             }
+            Op::Nothing => tally.count(false),
         }
     }
 

@@ -200,7 +200,7 @@ impl State {
                 created.insert(*uid, def);
                 check_def(def)
             }
-            Op::Delete { .. } | Op::DropCollection { .. } => Ok(()),
+            Op::Delete { .. } | Op::DropCollection { .. } | Op::Nothing => Ok(()),
         }
     }
 }

@@ -25,6 +25,7 @@ impl State {
             hasher.update(&collection.places().to_bytes());
         }
         hasher.update(&self.write_ids.digest().to_bytes());
+        hasher.update(&self.write_ids.forgotten().0.to_le_bytes());
         *hasher.finalize().as_bytes()
     }
 

@@ -11,7 +11,7 @@ use meridian_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Stamp;
+use crate::{ConditionalWrite, Stamp};
 
 /// First byte of every encoded entry.
 pub const FORMAT_VERSION: u8 = 2;
@@ -45,6 +45,8 @@ pub enum Entry {
     Noop,
     /// Which regions are followed, and how.
     Links(Links),
+    /// Local changes, each for one version of its point: they get the next sequences, also those that do nothing.
+    ConditionalWrite(ConditionalWrite),
 }
 
 /// Local changes of one client's write.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, OriginShard, Payload,
-    PointId, PrimaryTerm, RegionName, Seq, ShardNumber, TableVersion, VectorDef, WriteId,
+    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Distance, Epoch, Hlc, HnswParams, LogIndex,
+    Op, OriginShard, Payload, PointChange, PointId, PrimaryTerm, RegionName, Seq, ShardNumber, TableVersion, VectorDef,
+    WriteId,
 };
 use proptest::prelude::*;
 
 use crate::{
-    Applied, CollectionChange, Digest, Entry, Identity, Outcome, RemoteBatch, SourcePosition, State, Write, deltas_of,
+    Applied, CollectionChange, ConditionalWrite, Digest, Entry, Identity, Outcome, RemoteBatch, SourcePosition, Stamp,
+    State, Write,
 };
 
 pub(crate) fn region(name: &str) -> RegionName {
@@ -57,6 +59,38 @@ pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
     Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), trace: None })
 }
 
+/// Deletes each of these points if it still has the stamp with it.
+pub(crate) fn delete_if(id: u128, hlc: u64, uid: u64, read_at: u64, seen: Vec<(u64, Stamp)>) -> Entry {
+    let delete = |(point, seen)| ConditionalChange { point: PointId::Num(point), seen, change: PointChange::Delete };
+    let changes: Vec<_> = seen.into_iter().map(delete).collect();
+    Entry::ConditionalWrite(ConditionalWrite {
+        id: WriteId(id),
+        part: 0,
+        table: TableVersion(1),
+        collection: CollectionUid(uid),
+        read_at: LogIndex(read_at),
+        hlc: Hlc(hlc),
+        changes,
+        trace: None,
+    })
+}
+
+/// The stamp of a point.
+pub(crate) fn stamp_of(state: &State, uid: u64, point: u64) -> Option<Stamp> {
+    Some(state.collection_by_uid(CollectionUid(uid))?.point(PointId::Num(point))?.stamp.clone())
+}
+
+/// All deltas of a log from its beginning on, as a replica with this state serves them.
+pub(crate) fn tail(state: &State, log: &[Entry]) -> Vec<Delta> {
+    let mut deltas: Vec<Delta> = Vec::new();
+    while let Some(located) = state.locate(deltas.last().map_or(Seq(1), |delta| delta.seq.next())) {
+        let next = state.deltas_of(located, &log[located.index.0 as usize - 1]);
+        assert!(!next.is_empty(), "{located:?} has no deltas");
+        deltas.extend(next);
+    }
+    deltas
+}
+
 /// A shard and its log.
 pub(crate) struct Shard {
     pub(crate) state: State,
@@ -74,6 +108,12 @@ impl Shard {
         self.state.apply(LogIndex(self.log.len() as u64), &self.log[self.log.len() - 1])
     }
 
+    /// The stamp of a point, or that of another version of it.
+    pub(crate) fn seen(&self, uid: u64, point: u64, other: bool) -> Stamp {
+        let none = Stamp { hlc: Hlc(1), origin: self.state.origin().clone(), epoch: Epoch(1), seq: Seq(0) };
+        if other { none } else { stamp_of(&self.state, uid, point).unwrap_or(none) }
+    }
+
     /// The deltas from `from` on, at most `entries` log entries of them, those of points that `state` owns.
     pub(crate) fn batch(&self, from: Seq, entries: usize, target: &State) -> RemoteBatch {
         let (me, epoch) = (self.state.origin(), self.state.epoch());
@@ -82,8 +122,8 @@ impl Shard {
         for _ in 0..entries {
             let Some(located) = self.state.locate(next) else { break };
             let entry = &self.log[located.index.0 as usize - 1];
-            assert!(matches!(entry, Entry::Write(_)), "{entry:?}");
-            let all = deltas_of(entry, located.first, me, epoch);
+            assert!(matches!(entry, Entry::Write(_) | Entry::ConditionalWrite(_)), "{entry:?}");
+            let all = self.state.deltas_of(located, entry);
             let last = all[all.len() - 1].seq;
             deltas.extend(all.into_iter().filter(|delta| delta.seq >= next));
             next = last.next();
@@ -111,6 +151,11 @@ pub(crate) enum Action {
         uid: u64,
         point: u64,
     },
+    /// Deletes these points if they are as they were read; of some of them another version was read.
+    DeleteIf {
+        uid: u64,
+        points: Vec<(u64, bool)>,
+    },
     Create {
         name: u8,
     },
@@ -127,6 +172,8 @@ pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
         12 => (1u64..4, 0u64..24, any::<i8>(), any::<i8>())
             .prop_map(|(uid, point, x, y)| Action::Upsert { uid, point, x, y }),
         4 => (1u64..4, 0u64..24).prop_map(|(uid, point)| Action::Delete { uid, point }),
+        4 => (1u64..4, prop::collection::vec((0u64..24, any::<bool>()), 1..6))
+            .prop_map(|(uid, points)| Action::DeleteIf { uid, points }),
         2 => (0u8..2).prop_map(|name| Action::Create { name }),
         1 => (1u64..4).prop_map(|uid| Action::Drop { uid }),
         1 => Just(Action::Repeat),
@@ -166,7 +213,18 @@ impl Region {
             shard.state.collection_by_uid(CollectionUid(uid)).is_none() && !shard.state.is_dropped(CollectionUid(uid))
         };
         match *action {
-            Action::Upsert { uid, .. } | Action::Delete { uid, .. } if unknown(&self.shards[0], uid) => {}
+            Action::Upsert { uid, .. } | Action::Delete { uid, .. } | Action::DeleteIf { uid, .. }
+                if unknown(&self.shards[0], uid) => {}
+            Action::DeleteIf { uid, ref points } => {
+                for shard in &mut self.shards {
+                    let own = points.iter().filter(|(point, _)| shard.state.owns(PointId::Num(*point)));
+                    let seen: Vec<_> = own.map(|(point, other)| (*point, shard.seen(uid, *point, *other))).collect();
+                    let read_at = shard.log.len() as u64;
+                    if !seen.is_empty() {
+                        shard.commit(delete_if(id, hlc, uid, read_at, seen));
+                    }
+                }
+            }
             Action::Upsert { uid, point, x, y } => {
                 let shard = at(&self.shards, point);
                 self.shards[shard].commit(write(id, hlc, vec![upsert(uid, point, x, y)]));
@@ -181,7 +239,8 @@ impl Region {
             }
             Action::Drop { uid } => self.decide(id, hlc, drop_op(uid)),
             Action::Repeat => self.shards.iter_mut().for_each(|shard| {
-                let last = shard.log.iter().rev().find(|entry| matches!(entry, Entry::Write(_))).cloned();
+                let writes = |entry: &&Entry| matches!(entry, Entry::Write(_) | Entry::ConditionalWrite(_));
+                let last = shard.log.iter().rev().find(writes).cloned();
                 if let Some(entry) = last {
                     let Outcome::Written { repeated, .. } = shard.commit(entry).outcome else { panic!() };
                     assert!(repeated);

@@ -8,7 +8,7 @@
 //!   Entry ──apply──► State ──view──► View ──read──► Answer
 //!     │                ├──digest / checksum
 //!     │                ├──snapshot ⇄ restore
-//!     └─deltas_of      └──seed_chunk ──► Entry::Seed of another region
+//!     └─State::deltas_of └──seed_chunk ──► Entry::Seed of another region
 //! ```
 //!
 //! Every replica of a shard that applied the same entries holds the same state: apply knows no time, no randomness, no
@@ -21,6 +21,7 @@ mod apply;
 mod check;
 mod checksum;
 mod collection;
+mod conditional;
 mod deltas;
 mod digest;
 mod entry;
@@ -34,7 +35,6 @@ mod remote;
 mod seed;
 mod slots;
 mod snapshot;
-mod stamp;
 mod state;
 mod vectors;
 mod view;
@@ -43,9 +43,11 @@ mod write_ids;
 #[cfg(test)]
 mod fixture;
 
+pub use meridian_model::Stamp;
+
 pub use check::{MAX_PAYLOAD_BYTES, MAX_VECTORS, OpError};
 pub use collection::Collection;
-pub use deltas::deltas_of;
+pub use conditional::{ConditionalWrite, MAX_CONDITIONAL_CHANGES};
 pub use digest::Digest;
 pub use entry::{
     DecodeError, Entry, FORMAT_VERSION, Links, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Topology, Write,
@@ -55,10 +57,9 @@ pub use outcome::{Applied, CollectionChange, Merged, Outcome};
 pub use read::ReadError;
 pub use seed::{SeedChunk, SeedCursor};
 pub use snapshot::RestoreError;
-pub use stamp::Stamp;
 pub use state::{Identity, State};
 pub use vectors::TooLong;
-pub use view::{CollectionView, View};
+pub use view::{CollectionView, Matches, View};
 pub use write_ids::WriteResult;
 
 /// The newest behaviour of [`State::apply`] that this build knows. A log entry [`Entry::Version`] switches to it.

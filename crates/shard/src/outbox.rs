@@ -1,8 +1,9 @@
 //! Which log entry holds which local sequence, so that the log can be read as a delta log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use meridian_model::{LogIndex, Seq};
+use serde::{Deserialize, Serialize};
 
 /// How many entries are known. Readers further behind than this are seeded anew; 16 MB.
 const CAPACITY: usize = 1 << 20;
@@ -10,41 +11,87 @@ const CAPACITY: usize = 1 << 20;
 /// The entry that holds a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Located {
-    /// Where the [`crate::Entry::Write`] stands.
+    /// Where the [`crate::Entry::Write`] or [`crate::Entry::ConditionalWrite`] stands.
     pub index: LogIndex,
     /// Sequence of its first change.
     pub first: Seq,
+}
+
+/// Which changes of a conditional write took place: one bit for each, the first one lowest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct TookPlace(Vec<u8>);
+
+impl TookPlace {
+    /// Says of change `nth`, the next one, whether it took place.
+    pub(crate) fn push(&mut self, nth: usize, took_place: bool) {
+        if nth.is_multiple_of(8) {
+            self.0.push(0);
+        }
+        self.0[nth / 8] |= u8::from(took_place) << (nth % 8);
+    }
+
+    /// Whether change `nth` took place.
+    pub(crate) fn holds(&self, nth: usize) -> bool {
+        self.0.get(nth / 8).is_some_and(|byte| byte >> (nth % 8) & 1 == 1)
+    }
 }
 
 /// The writes that took sequences, in order. Repeats and refused writes took none, and do not stand here.
 ///
 /// It follows from the log and is no part of the checksum: how far back it reaches may differ between replicas.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox(VecDeque<Located>);
+pub(crate) struct Outbox {
+    entries: VecDeque<Located>,
+    /// Of the conditional writes among them: the log alone does not say it, and a restart must publish the same deltas.
+    took_place: BTreeMap<LogIndex, TookPlace>,
+}
 
 impl Outbox {
     pub(crate) fn push(&mut self, located: Located) {
-        if self.0.len() == CAPACITY {
-            self.0.pop_front();
+        if self.entries.len() == CAPACITY
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.took_place.remove(&oldest.index);
         }
-        self.0.push_back(located);
+        self.entries.push_back(located);
+    }
+
+    pub(crate) fn push_conditional(&mut self, located: Located, took_place: TookPlace) {
+        self.push(located);
+        self.took_place.insert(located.index, took_place);
     }
 
     /// The entry that holds `seq`, if it is not older than what is known; a `seq` not given yet yields the last entry.
     pub(crate) fn locate(&self, seq: Seq) -> Option<Located> {
-        let after = self.0.partition_point(|located| located.first <= seq);
-        self.0.get(after.checked_sub(1)?).copied()
+        let after = self.entries.partition_point(|located| located.first <= seq);
+        self.entries.get(after.checked_sub(1)?).copied()
+    }
+
+    /// Which changes of the conditional write at `index` took place, as long as the log holds it.
+    pub(crate) fn took_place(&self, index: LogIndex) -> Option<&TookPlace> {
+        self.took_place.get(&index)
     }
 
     /// Forgets the entries that the log does not hold any more.
     pub(crate) fn forget_before(&mut self, index: LogIndex) {
-        while self.0.front().is_some_and(|located| located.index < index) {
-            self.0.pop_front();
+        while self.entries.front().is_some_and(|located| located.index < index) {
+            self.entries.pop_front();
         }
+        self.took_place = self.took_place.split_off(&index);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Located> {
-        self.0.iter()
+        self.entries.iter()
+    }
+
+    /// The conditional writes and what took place of each.
+    pub(crate) fn conditional(&self) -> impl Iterator<Item = (LogIndex, &TookPlace)> {
+        self.took_place.iter().map(|(index, took_place)| (*index, took_place))
+    }
+
+    /// Puts back what a snapshot holds of a conditional write.
+    pub(crate) fn put_back(&mut self, index: LogIndex, took_place: TookPlace) {
+        self.took_place.insert(index, took_place);
     }
 }
 
@@ -66,5 +113,20 @@ mod tests {
         outbox.forget_before(LogIndex(4));
         check(&outbox, 4, None);
         check(&outbox, 5, Some(at(4, 5)));
+    }
+
+    #[test]
+    fn what_took_place_is_known_as_long_as_the_log_holds_it() {
+        let mut outbox = Outbox::default();
+        let pattern = |nth: usize| nth % 3 == 1;
+        for index in [3, 4] {
+            let mut took_place = TookPlace::default();
+            (0..20).for_each(|nth| took_place.push(nth, pattern(nth)));
+            outbox.push_conditional(Located { index: LogIndex(index), first: Seq(20 * index) }, took_place);
+        }
+        let held = outbox.took_place(LogIndex(3)).unwrap();
+        assert!((0..20).all(|nth| held.holds(nth) == pattern(nth)) && !held.holds(20) && !held.holds(900));
+        outbox.forget_before(LogIndex(4));
+        assert_eq!((outbox.took_place(LogIndex(3)), outbox.took_place(LogIndex(4)).is_some()), (None, true));
     }
 }

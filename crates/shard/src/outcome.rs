@@ -3,6 +3,8 @@
 use meridian_model::{CollectionUid, Hlc, LogIndex, OriginShard, Position, Seq, TableVersion, WriteId};
 use serde::{Deserialize, Serialize};
 
+use crate::WriteResult;
+
 /// What an entry did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -10,7 +12,8 @@ pub struct Applied {
     pub outcome: Outcome,
     /// Changes of points that took place.
     pub ops_applied: u64,
-    /// Changes that did nothing: beaten by a larger stamp, of a dead collection, of another shard's bucket, or misfits.
+    /// Changes that did nothing: beaten by a larger stamp, of a dead collection, of another shard's bucket, misfits, or of
+    /// a condition that did not hold.
     pub ops_idle: u64,
     /// The checksum that is due after this entry; the leader proposes it as [`crate::Entry::Checksum`].
     pub checksum: Option<(LogIndex, [u8; 32])>,
@@ -35,6 +38,15 @@ pub enum Outcome {
         repeated: bool,
         /// What became of the write's change of a collection, if it had one.
         collection: Option<CollectionChange>,
+        /// Of a conditional write: its changes, by place, whose points are to be read and tried again.
+        retry: Vec<u32>,
+    },
+    /// The result of this conditional write is not known, and may have been and been forgotten; nothing was done now.
+    ResultForgotten {
+        /// Whose write.
+        id: WriteId,
+        /// Which part of it.
+        part: u32,
     },
     /// The write was made under another bucket table; it took no sequence and may be proposed anew.
     TableChanged {
@@ -126,6 +138,13 @@ pub enum Outcome {
     Repeated,
     /// Nothing to do.
     Nothing,
+}
+
+impl Outcome {
+    pub(crate) fn written(id: WriteId, part: u32, result: WriteResult, repeated: bool) -> Self {
+        let WriteResult { first, last, hlc, collection, retry } = result;
+        Self::Written { id, part, first, last, hlc, repeated, collection, retry }
+    }
 }
 
 /// What a remote batch did.

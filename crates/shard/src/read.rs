@@ -125,7 +125,11 @@ impl CollectionView {
     }
 
     /// The points that pass, by id. Cost: one look-up for each listed id where the filter lists ids, else all points.
-    fn passing<'a>(&'a self, filter: &'a Filter, from: Option<PointId>) -> Box<dyn Iterator<Item = &'a Point> + 'a> {
+    pub(crate) fn passing<'a>(
+        &'a self,
+        filter: &'a Filter,
+        from: Option<PointId>,
+    ) -> Box<dyn Iterator<Item = &'a Point> + 'a> {
         let from = from.map_or(Bound::Unbounded, Bound::Included);
         let pass = |point: &&Point| passes(filter, point);
         match only_ids(filter) {

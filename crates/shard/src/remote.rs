@@ -31,7 +31,7 @@ impl State {
             self.see(delta.committed_at);
             let elsewhere = match &delta.op {
                 Op::Upsert { point, .. } | Op::Delete { point, .. } => !self.owns(*point),
-                Op::CreateCollection { .. } | Op::DropCollection { .. } => false,
+                Op::CreateCollection { .. } | Op::DropCollection { .. } | Op::Nothing => false,
             };
             if elsewhere {
                 tally.idle += 1;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collection::seed;
 use crate::entry::is_whole;
+use crate::outbox::TookPlace;
 use crate::records::Records;
 use crate::state::Core;
 use crate::vectors::VectorIndex;
@@ -31,8 +32,13 @@ const HASH_BYTES: usize = 32;
 struct CoreFile {
     core: Core,
     collections: Vec<CollectionUid>,
-    write_ids: Vec<(WriteId, u32, WriteResult)>,
+    /// Oldest first, each with the entry that recorded it.
+    write_ids: Vec<(WriteId, u32, LogIndex, WriteResult)>,
+    /// The entry that recorded the newest result that is forgotten.
+    forgotten: LogIndex,
     outbox: Vec<(LogIndex, Seq)>,
+    /// Of the conditional writes in the outbox, which changes took place.
+    took_place: Vec<(LogIndex, TookPlace)>,
     checksums: Vec<(LogIndex, [u8; 32])>,
     /// Of the state as a whole: what comes back must have it too.
     checksum: [u8; 32],
@@ -119,8 +125,10 @@ impl State {
         let core = CoreFile {
             core: self.core.clone(),
             collections: self.collections.keys().copied().collect(),
-            write_ids: self.write_ids.iter().map(|(id, part, result)| (id, part, result.clone())).collect(),
+            write_ids: self.write_ids.iter().map(|(id, part, at, result)| (id, part, at, result.clone())).collect(),
+            forgotten: self.write_ids.forgotten(),
             outbox: self.outbox.iter().map(|located| (located.index, located.first)).collect(),
+            took_place: self.outbox.conditional().map(|(index, bits)| (index, bits.clone())).collect(),
             checksums: self.checksums.iter().copied().collect(),
             checksum: self.checksum(),
         };
@@ -159,10 +167,12 @@ impl State {
             }
             state.collections.insert(uid, collection);
         }
-        for (id, part, result) in saved.write_ids {
-            state.write_ids.remember(id, part, result);
+        for (id, part, index, result) in saved.write_ids {
+            state.write_ids.remember(id, part, index, result);
         }
+        state.write_ids.set_forgotten(saved.forgotten);
         saved.outbox.into_iter().for_each(|(index, first)| state.outbox.push(Located { index, first }));
+        saved.took_place.into_iter().for_each(|(index, bits)| state.outbox.put_back(index, bits));
         state.checksums = saved.checksums.into();
         if state.checksum() == saved.checksum { Ok(state) } else { Err(RestoreError::Checksum) }
     }

@@ -296,6 +296,8 @@ impl State {
             collections: self.collections.iter_mut().map(|(uid, held)| (*uid, held.view())).collect(),
             names: Arc::clone(&self.names),
             vv: self.core.vv.clone(),
+            applied: self.core.applied,
+            table: self.core.table.version,
         }
     }
 

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meridian_model::{CollectionDef, CollectionName, CollectionUid, Names, VectorName, Vectors, VersionVector};
+use meridian_model::{
+    CollectionDef, CollectionName, CollectionUid, Filter, LogIndex, Names, PointId, TableVersion, VectorName, Vectors,
+    VersionVector,
+};
 
+use crate::Stamp;
 use crate::records::Records;
 use crate::vectors::VectorView;
 
@@ -13,6 +17,19 @@ pub struct View {
     pub(crate) collections: BTreeMap<CollectionUid, Arc<CollectionView>>,
     pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
     pub(crate) vv: VersionVector,
+    pub(crate) applied: LogIndex,
+    pub(crate) table: TableVersion,
+}
+
+/// Points that match a filter, in the order of their ids, each with the stamp that tells its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matches {
+    /// The points.
+    pub points: Vec<(PointId, Stamp)>,
+    /// Where the next page begins; `None` when this is the last.
+    pub next: Option<PointId>,
+    /// The newest entry that the view had applied.
+    pub read_at: LogIndex,
 }
 
 /// One collection in a view.
@@ -28,6 +45,23 @@ impl View {
     #[must_use]
     pub fn vv(&self) -> &VersionVector {
         &self.vv
+    }
+
+    /// The version of the table that says who owns which bucket.
+    #[must_use]
+    pub fn table(&self) -> TableVersion {
+        self.table
+    }
+
+    /// The points of `collection` that match `filter`, from the id `from` on, at most `limit`. A collection that is not here
+    /// has none: it was dropped, or no write of it was acknowledged by this shard yet.
+    #[must_use]
+    pub fn matches(&self, collection: CollectionUid, filter: &Filter, from: Option<PointId>, limit: usize) -> Matches {
+        let held = self.collections.get(&collection);
+        let mut passing = held.into_iter().flat_map(|held| held.passing(filter, from));
+        let points = passing.by_ref().take(limit).map(|point| (point.id, point.stamp.clone())).collect();
+        let next = passing.next().map(|point| point.id);
+        Matches { points, next, read_at: self.applied }
     }
 
     /// The collection of that name.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_model::{Hlc, Seq, WriteId};
+use meridian_model::{Hlc, LogIndex, Seq, WriteId};
 use serde::{Deserialize, Serialize};
 
 use crate::{CollectionChange, Digest};
@@ -22,14 +22,19 @@ pub struct WriteResult {
     pub hlc: Hlc,
     /// What became of the write's change of a collection, if it had one.
     pub collection: Option<CollectionChange>,
+    /// Of a conditional write: its changes, by place, whose points are to be read and tried again.
+    pub retry: Vec<u32>,
 }
 
 /// A bounded map that forgets in the order of the log.
 #[derive(Debug, Default)]
 pub(crate) struct WriteIds {
     results: BTreeMap<(WriteId, u32), WriteResult>,
-    order: VecDeque<(WriteId, u32)>,
+    /// Oldest first, each with the entry that it was recorded by.
+    order: VecDeque<(WriteId, u32, LogIndex)>,
     digest: Digest,
+    /// The entry that recorded the newest result that is forgotten.
+    forgotten: LogIndex,
 }
 
 impl WriteIds {
@@ -37,22 +42,38 @@ impl WriteIds {
         self.results.get(&(id, part))
     }
 
-    /// Remembers the result of a write that is not known yet.
-    pub(crate) fn remember(&mut self, id: WriteId, part: u32, result: WriteResult) {
+    /// Remembers the result of a write that is not known yet, recorded by the entry at `index`.
+    pub(crate) fn remember(&mut self, id: WriteId, part: u32, index: LogIndex, result: WriteResult) {
         if self.order.len() == CAPACITY {
             let oldest = self.order.pop_front().expect("the capacity is not 0");
-            if let Some(forgotten) = self.results.remove(&oldest) {
+            self.forgotten = oldest.2;
+            if let Some(forgotten) = self.results.remove(&(oldest.0, oldest.1)) {
                 self.digest -= hash(oldest, &forgotten);
             }
         }
-        self.digest += hash((id, part), &result);
+        self.digest += hash((id, part, index), &result);
         self.results.insert((id, part), result);
-        self.order.push_back((id, part));
+        self.order.push_back((id, part, index));
+    }
+
+    /// Whether a result recorded behind the entry at `index` is forgotten: one that is not known may have been that.
+    pub(crate) fn has_forgotten_behind(&self, index: LogIndex) -> bool {
+        self.forgotten > index
+    }
+
+    /// The entry that recorded the newest result that is forgotten.
+    pub(crate) fn forgotten(&self) -> LogIndex {
+        self.forgotten
+    }
+
+    /// Puts back from a snapshot what was forgotten by then.
+    pub(crate) fn set_forgotten(&mut self, index: LogIndex) {
+        self.forgotten = index;
     }
 
     /// Oldest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (WriteId, u32, &WriteResult)> {
-        self.order.iter().filter_map(|key| Some((key.0, key.1, self.results.get(key)?)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (WriteId, u32, LogIndex, &WriteResult)> {
+        self.order.iter().filter_map(|(id, part, index)| Some((*id, *part, *index, self.results.get(&(*id, *part))?)))
     }
 
     /// Sum over what is remembered.
@@ -61,7 +82,7 @@ impl WriteIds {
     }
 }
 
-fn hash(key: (WriteId, u32), result: &WriteResult) -> Digest {
+fn hash(key: (WriteId, u32, LogIndex), result: &WriteResult) -> Digest {
     let bytes = postcard::to_stdvec(&(key, result)).expect("numbers only");
     Digest::of(*blake3::hash(&bytes).as_bytes())
 }
@@ -73,14 +94,18 @@ mod tests {
     #[test]
     fn the_oldest_result_is_forgotten_first() {
         let mut ids = WriteIds::default();
-        let result = |n: u64| WriteResult { first: Seq(n), last: Seq(n), hlc: Hlc(n), collection: None };
-        for n in 0..=CAPACITY as u64 {
-            ids.remember(WriteId(n.into()), 0, result(n));
+        let result =
+            |n: u64| WriteResult { first: Seq(n), last: Seq(n), hlc: Hlc(n), collection: None, retry: Vec::new() };
+        for n in 0..CAPACITY as u64 {
+            ids.remember(WriteId(n.into()), 0, LogIndex(n + 10), result(n));
         }
+        assert!(!ids.has_forgotten_behind(LogIndex(0)));
+        ids.remember(WriteId(CAPACITY as u128), 0, LogIndex(1 << 20), result(CAPACITY as u64));
+        assert!(ids.has_forgotten_behind(LogIndex(9)) && !ids.has_forgotten_behind(LogIndex(10)));
         assert_eq!(ids.result(WriteId(0), 0), None);
         assert_eq!(ids.result(WriteId(1), 0), Some(&result(1)));
         let mut again = WriteIds::default();
-        ids.iter().for_each(|(id, part, result)| again.remember(id, part, result.clone()));
+        ids.iter().for_each(|(id, part, index, result)| again.remember(id, part, index, result.clone()));
         assert_eq!(again.digest(), ids.digest());
     }
 }

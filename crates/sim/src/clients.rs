@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_model::{
     Answer, CollectionDef, CollectionName, Condition, Consistency, Distance, Fields, Filter, HnswParams, Names,
-    OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Search, Select, ShardNumber, Traceparent,
+    OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Scalar, Search, Select, ShardNumber, Traceparent,
     VectorDef, Vectors, VersionVector, WriteId,
 };
 use meridian_replica::Event;
@@ -13,7 +13,8 @@ use meridian_wire::client::{Body, Demand, Freshness, OnStale, Outcome, PointOp, 
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::divergence::Divergences;
-use crate::history::{ReadRecord, Seen, WriteRecord};
+use crate::history::{FilteredRecord, ReadRecord, Seen, WriteRecord};
+use crate::ledger::{CLASSES, payload_of};
 use crate::world::{CLOCK_BOUND, What, World};
 
 /// The collection that is checked.
@@ -46,6 +47,8 @@ struct Asking {
     gateway_region: usize,
     /// Its place in the history, if it writes the checked collection.
     write: Option<usize>,
+    /// Its place among the deletes by filter of the checked collection.
+    filtered: Option<usize>,
     freshness: Option<Duration>,
     /// By true time, the answer need not be marked stale.
     could_be_unmarked: bool,
@@ -139,6 +142,7 @@ impl World {
         self.clients.begun += 1;
         let gateway_region = self.clients.all[client].region;
         let trace = Traceparent { trace: id.0 | 1, span: 1 + client as u64, flags: 1 };
+        let filtered = self.remember_filtered(client, trace.trace, &body);
         // A change whose client waits must be visible in its region when it is answered.
         let wait = self.rng.per_mille(600).then(|| Duration::from_millis(self.rng.between(20, 2_000)));
         let request = Request { id, body, demand, traceparent: Some(trace.to_string()), timeout, wait };
@@ -149,6 +153,7 @@ impl World {
             invoked: self.now,
             gateway_region,
             write,
+            filtered,
             freshness,
             could_be_unmarked: false,
         };
@@ -171,19 +176,38 @@ impl World {
         Some(self.history.writes.len() - 1)
     }
 
+    fn remember_filtered(&mut self, client: usize, trace: u128, body: &Body) -> Option<usize> {
+        let Body::DeleteByFilter { collection, filter } = body else { return None };
+        if collection.as_str() != MAIN {
+            return None;
+        }
+        let class = class_in(filter)?;
+        self.history.filtered.push(FilteredRecord {
+            client,
+            trace,
+            class,
+            invoked: self.now,
+            acked: None,
+            visible: None,
+        });
+        Some(self.history.filtered.len() - 1)
+    }
+
     fn compose(&mut self, client: usize, demand: &mut Demand) -> Body {
         match self.rng.below(1000) {
             0..=4 => return Body::CreateCollection(definition(SIDE)),
             5..=8 => return Body::DropCollection(name(SIDE)),
             9..=12 => return Body::ListCollections,
             13..=16 => return Body::DescribeCollection(name(MAIN)),
-            17..=30 => {
+            17..=18 => return self.delete_a_class(SIDE),
+            19..=30 => {
                 let ops = self.changes(1, 0);
                 return Body::Write { collection: name(SIDE), ops };
             }
             31..=380 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 0) },
             381..=420 => return Body::Write { collection: name(MAIN), ops: self.changes(3, 200) },
-            421..=490 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 1000) },
+            421..=445 => return self.delete_a_class(MAIN),
+            446..=490 => return Body::Write { collection: name(MAIN), ops: self.changes(1, 1000) },
             491..=590 => demand.consistency = Some(Consistency::Strong),
             591..=730 => {}
             731..=880 => {
@@ -210,6 +234,12 @@ impl World {
         Body::Read { collection: name(MAIN), query: self.query() }
     }
 
+    fn delete_a_class(&mut self, collection: &str) -> Body {
+        let class = self.rng.below(CLASSES).cast_signed();
+        let must = vec![Condition::Any { key: "class".parse().expect("a path"), any: vec![Scalar::Int(class)] }];
+        Body::DeleteByFilter { collection: name(collection), filter: Filter { must, ..Filter::default() } }
+    }
+
     fn changes(&mut self, most: u64, deletes: u64) -> Vec<PointOp> {
         let mut points = BTreeSet::new();
         for _ in 0..self.rng.between(1, most) {
@@ -226,7 +256,7 @@ impl World {
             self.clients.next_value += 1;
             let vector = (0..4).map(|_| self.rng.below(1000) as f32 / 100.0).collect();
             let vectors: Vectors = [(String::new(), vector)].into_iter().collect();
-            ops.push(PointOp::Upsert { point, vectors, payload: Payload(format!("{{\"n\":{value}}}").into()) });
+            ops.push(PointOp::Upsert { point, vectors, payload: Payload(payload_of(value).into()) });
         }
         ops
     }
@@ -295,8 +325,8 @@ impl World {
         let held = &mut self.clients.all[client];
         let Some(asking) = &held.asking else { return };
         self.clients.tickets.remove(&asking.ticket);
-        let writes =
-            !matches!(asking.request.body, Body::Read { .. } | Body::ListCollections | Body::DescribeCollection(_));
+        // Evaluated again, a delete by filter would delete what was written since.
+        let writes = asking.request.body.changes() && !matches!(asking.request.body, Body::DeleteByFilter { .. });
         // Half of a definition is mended by the region, if its client goes away.
         let defines = matches!(asking.request.body, Body::CreateCollection(_) | Body::DropCollection(_));
         let leaves = defines && asking.tries > 0 && self.rng.per_mille(300);
@@ -338,6 +368,7 @@ impl World {
             Outcome::Failed => self.counts.failed += 1,
         }
         let (write, gateway, waited) = (asking.write, asking.gateway_region, asking.request.wait.is_some());
+        let filtered = asking.filtered;
         self.clients.all[client].token.merge(&reply.freshness.token);
         match body {
             ReplyBody::Written(_) | ReplyBody::Acknowledged(_) => {
@@ -347,6 +378,11 @@ impl World {
                 if let Some(write) = write {
                     self.history.writes[write].acked = Some(self.now);
                     self.history.writes[write].visible = visible.then_some(gateway);
+                }
+                if let Some(filtered) = filtered {
+                    self.counts.filtered_deletes += 1;
+                    self.history.filtered[filtered].acked = Some(self.now);
+                    self.history.filtered[filtered].visible = visible.then_some(gateway);
                 }
             }
             ReplyBody::Done(_) => self.clients.ready = true,
@@ -363,6 +399,7 @@ impl World {
 
     fn refused(&mut self, client: usize, refusal: &Refusal) {
         let Some(asking) = &self.clients.all[client].asking else { return };
+        self.counts.outcomes_unknown += u64::from(matches!(refusal, Refusal::OutcomeUnknown(_)));
         let again = match refusal {
             Refusal::Unavailable { .. }
             | Refusal::Overloaded(_)
@@ -490,6 +527,17 @@ impl World {
     pub fn clock_excess(&self) -> Micros {
         let spread = u64::try_from(self.clock_errors.1 - self.clock_errors.0).unwrap_or_default();
         spread.saturating_sub(u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default())
+    }
+}
+
+/// The class that a filter of ours selects.
+fn class_in(filter: &Filter) -> Option<u64> {
+    match filter.must.first() {
+        Some(Condition::Any { any, .. }) => match any.first() {
+            Some(Scalar::Int(class)) => u64::try_from(*class).ok(),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -20,6 +20,7 @@ const LOOKS: u32 = 400;
 struct Divergence {
     pod: usize,
     group: Group,
+    made: Micros,
     /// Its replica was told that it differs.
     told: Option<Micros>,
 }
@@ -39,6 +40,12 @@ impl Divergences {
     #[must_use]
     pub fn touched(&self, group: Group) -> bool {
         self.0.iter().any(|divergence| divergence.group == group)
+    }
+
+    /// When a replica of this region was first made different.
+    #[must_use]
+    pub fn first_of(&self, region: usize) -> Option<Micros> {
+        self.0.iter().filter(|divergence| divergence.group.0 == region).map(|divergence| divergence.made).min()
     }
 
     /// The values in a replica that no client wrote.
@@ -79,7 +86,7 @@ impl World {
         }
         let value = FIRST + self.divergences.0.len() as u64;
         process.replica.diverge(&Payload(format!("{{\"n\":{value}}}").into()));
-        self.divergences.0.push(Divergence { pod, group, told: None });
+        self.divergences.0.push(Divergence { pod, group, made: self.now, told: None });
         self.counts.divergences += 1;
         self.log(|| format!("pod {pod} diverges by {value}, applied {applied}"));
     }

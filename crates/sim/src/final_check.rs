@@ -8,6 +8,7 @@ use meridian_shard::Digest;
 use meridian_wire::frame::PartBody;
 
 use crate::clients::{MAIN, POINTS, name};
+use crate::history::FilteredRecord;
 use crate::ledger::value_of;
 use crate::world::World;
 
@@ -127,6 +128,14 @@ impl World {
         let Some(main) = self.ledger.created(MAIN) else {
             return self.violation("the collection was never created".into());
         };
+        let diverged = self.divergences.first_of(self.primary);
+        let points = (0..POINTS).map(PointId::Num);
+        let is_trusted =
+            |record: &FilteredRecord| diverged.is_none_or(|at| record.acked.is_some_and(|acked| acked < at));
+        let faults = self.history.take_apart(&self.ledger, main, points, is_trusted);
+        for fault in faults.into_iter().take(5) {
+            self.violation(fault);
+        }
         let excess = self.clock_excess();
         for read in &mut self.history.reads {
             // Clocks further apart than the machines are told make answers staler by as much.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use meridian_model::{CollectionUid, PointId, WriteId};
 
 use crate::clock::Micros;
-use crate::ledger::{Change, Ledger, value_of};
+use crate::ledger::{Change, Ledger, class_of, value_of};
 
 /// What a read saw of one point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Seen {
     Present,
     /// Nothing.
     Absent,
+    /// Nothing of this class of counters: what a delete by filter left.
+    Without(u64),
 }
 
 impl Seen {
@@ -36,6 +38,7 @@ impl Seen {
             Self::Value(seen) => value == Some(seen),
             Self::Present => value.is_some(),
             Self::Absent => value.is_none(),
+            Self::Without(class) => value.is_none_or(|value| class_of(value) != class),
         }
     }
 }
@@ -54,6 +57,23 @@ pub struct WriteRecord {
     /// Acknowledged.
     pub acked: Option<Micros>,
     /// The secondary region that answered that it is visible there.
+    pub visible: Option<usize>,
+}
+
+/// A delete by filter: of all points whose counter is of a class.
+#[derive(Debug, Clone)]
+pub struct FilteredRecord {
+    /// Whose.
+    pub client: usize,
+    /// The trace that its changes carry.
+    pub trace: u128,
+    /// Which points match.
+    pub class: u64,
+    /// Asked.
+    pub invoked: Micros,
+    /// Acknowledged.
+    pub acked: Option<Micros>,
+    /// The secondary region in which it was said to be visible then.
     pub visible: Option<usize>,
 }
 
@@ -87,6 +107,8 @@ pub struct History {
     pub writes: Vec<WriteRecord>,
     /// Reads, in the order they ended.
     pub reads: Vec<ReadRecord>,
+    /// Deletes by filter of the checked collection, in the order they began.
+    pub filtered: Vec<FilteredRecord>,
 }
 
 /// Something that happened to a point, for the check of it.
@@ -109,6 +131,52 @@ struct Floors {
 }
 
 impl History {
+    /// Takes the deletes by filter apart: each delete of a point becomes a write, and an acknowledged operation a read of
+    /// all points that saw none of its class. What they deleted although it did not match is a fault.
+    ///
+    /// `is_trusted` says of an operation whether no replica that was made different could answer it.
+    pub fn take_apart(
+        &mut self,
+        ledger: &Ledger,
+        collection: CollectionUid,
+        points: impl Iterator<Item = PointId> + Clone,
+        is_trusted: impl Fn(&FilteredRecord) -> bool,
+    ) -> Vec<String> {
+        let mut faults = Vec::new();
+        let by_trace: BTreeMap<u128, &FilteredRecord> =
+            self.filtered.iter().map(|record| (record.trace, record)).collect();
+        for ((_, point), changes) in ledger.points().filter(|((held, _), _)| *held == collection) {
+            for (i, change) in changes.iter().enumerate() {
+                let Some(record) = change.trace.and_then(|trace| by_trace.get(&trace)) else { continue };
+                let before = i.checked_sub(1).and_then(|before| changes[before].value);
+                if before.is_some_and(|value| class_of(value) != record.class) {
+                    faults.push(format!(
+                        "point {point}: a delete by filter of class {} deleted {before:?}, which never matched ({record:?})",
+                        record.class
+                    ));
+                }
+                let FilteredRecord { client, invoked, acked, visible, .. } = **record;
+                let changes = vec![(*point, None)];
+                self.writes.push(WriteRecord { client, id: change.write, changes, invoked, acked, visible });
+            }
+        }
+        for record in self.filtered.iter().filter(|record| is_trusted(record)) {
+            let Some(returned) = record.acked else { continue };
+            self.reads.push(ReadRecord {
+                client: record.client,
+                invoked: record.invoked,
+                returned,
+                seen: points.clone().map(|point| (point, Seen::Without(record.class))).collect(),
+                linear: true,
+                region: record.visible,
+                fresh_to: None,
+                session: false,
+                about: format!("{record:?}"),
+            });
+        }
+        faults
+    }
+
     /// Checks all points; what no order explains.
     #[must_use]
     pub fn check(&self, ledger: &Ledger, collection: CollectionUid) -> Vec<String> {
@@ -235,7 +303,12 @@ impl History {
                         let write = place.checked_sub(1).map(|i| order[i].write);
                         write.is_none_or(|write| began.get(&write).is_none_or(|began| *began <= read.returned))
                     };
-                    let place = (least..=order.len()).find(|place| seen.is(value(*place)) && began_before(*place));
+                    // What replaced a point while it was being deleted may match too: the delete took place just before.
+                    let overtaken = |place: usize| {
+                        matches!(seen, Seen::Without(_)) && place < order.len() && began_before(place + 1)
+                    };
+                    let shows = |place: usize| seen.is(value(place)) || overtaken(place);
+                    let place = (least..=order.len()).find(|place| shows(*place) && began_before(*place));
                     let Some(place) = place else {
                         let known = (0..=order.len()).filter(|place| seen.is(value(*place))).max();
                         let fault = format!(

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{CollectionUid, Hlc, Op, PointId, ShardNumber, WriteId};
+use meridian_model::{CollectionUid, Hlc, Op, PointId, ShardNumber, Traceparent, WriteId};
 use meridian_raft::{Entry as RaftEntry, EntryKind};
 use meridian_shard::Entry;
 
@@ -21,6 +21,10 @@ pub struct Change {
     pub write: WriteId,
     /// The counter in its payload; `None` of a delete.
     pub value: Option<u64>,
+    /// The request that it goes back to.
+    pub trace: Option<u128>,
+    /// Its stamp, as far as one group's changes differ by it.
+    stamp: (Hlc, u64),
 }
 
 /// A point of a collection.
@@ -38,6 +42,8 @@ struct Log {
     writes: BTreeSet<(WriteId, u32)>,
     /// The largest stamp.
     newest: Hlc,
+    /// Collections that are gone here.
+    dropped: BTreeSet<CollectionUid>,
     /// Sequences given.
     seq: u64,
     /// When the change of each sequence was proposed: place 0 is sequence 1.
@@ -52,6 +58,8 @@ pub struct Ledger {
     points: BTreeMap<PointKey, Vec<Change>>,
     /// Collections by the name under which they were first created.
     created: BTreeMap<String, CollectionUid>,
+    /// Conditional changes that took place, and that did not.
+    pub conditional: (u64, u64),
     /// What contradicts itself.
     pub faults: Vec<String>,
 }
@@ -101,41 +109,81 @@ impl Ledger {
             Ok(entry) => entry,
             Err(fault) => return self.faults.push(format!("entry {} of {group:?}: {fault}", entry.index)),
         };
-        let Some(log) = self.logs.get_mut(&group) else { return };
         match entry {
             Entry::Write(write) => {
-                let known = !log.writes.insert((write.id, write.part));
-                if !known {
-                    if !write.ops.is_empty() {
-                        if write.hlc <= log.newest {
-                            let fault = format!("{group:?}: a write stamped {} came after {}", write.hlc, log.newest);
-                            self.faults.push(fault);
-                        }
-                        log.newest = Hlc(write.hlc.0 + write.ops.len() as u64 - 1);
+                if let Some(first) =
+                    self.sequences_of(group, (write.id, write.part), (write.hlc, write.ops.len()), proposed)
+                {
+                    for (i, op) in write.ops.iter().enumerate() {
+                        let stamp = (write.stamp(i), first + i as u64);
+                        self.count_op(group, op, write.id, write.trace, stamp);
                     }
-                    log.seq += write.ops.len() as u64;
-                    log.proposals.extend(write.ops.iter().map(|_| proposed));
-                    for op in write.ops {
-                        match op {
-                            Op::Upsert { collection, point, payload, .. } => {
-                                let value = value_of(&payload.0);
-                                let change = Change { write: write.id, value };
-                                self.points.entry((collection, point)).or_default().push(change);
-                            }
-                            Op::Delete { collection, point } => {
-                                let change = Change { write: write.id, value: None };
-                                self.points.entry((collection, point)).or_default().push(change);
-                            }
-                            Op::CreateCollection { uid, def } => {
-                                self.created.entry(def.name.as_str().to_owned()).or_insert(uid);
-                            }
-                            Op::DropCollection { .. } => {}
+                }
+            }
+            Entry::ConditionalWrite(write) => {
+                let size = (write.hlc, write.changes.len());
+                if let Some(first) = self.sequences_of(group, (write.id, write.part), size, proposed) {
+                    for (i, change) in write.changes.iter().enumerate() {
+                        let (collection, point) = (write.collection, change.point);
+                        let stamp = (write.stamp(i), first + i as u64);
+                        let seen = (change.seen.hlc, change.seen.seq.0);
+                        let held = self.points.get(&(collection, point)).and_then(|changes| changes.last());
+                        let gone = self.logs.get(&group).is_some_and(|log| log.dropped.contains(&collection));
+                        let as_seen = held.is_some_and(|held| held.value.is_some() && held.stamp == seen);
+                        if as_seen && seen < stamp && !gone {
+                            self.conditional.0 += 1;
+                            self.count_op(group, &Op::Delete { collection, point }, write.id, write.trace, stamp);
+                        } else {
+                            self.conditional.1 += 1;
                         }
                     }
                 }
             }
             _ => {}
         }
+    }
+
+    /// The first sequence of a write of so many changes, unless it is a repeat.
+    fn sequences_of(
+        &mut self,
+        group: Group,
+        key: (WriteId, u32),
+        (hlc, changes): (Hlc, usize),
+        proposed: Micros,
+    ) -> Option<u64> {
+        let log = self.logs.get_mut(&group)?;
+        if !log.writes.insert(key) {
+            return None;
+        }
+        if changes > 0 {
+            if hlc <= log.newest {
+                let fault = format!("{group:?}: a write stamped {hlc} came after {}", log.newest);
+                self.faults.push(fault);
+            }
+            log.newest = Hlc(hlc.0 + changes as u64 - 1);
+        }
+        let first = log.seq + 1;
+        log.seq += changes as u64;
+        log.proposals.extend(std::iter::repeat_n(proposed, changes));
+        Some(first)
+    }
+
+    fn count_op(&mut self, group: Group, op: &Op, write: WriteId, trace: Option<Traceparent>, stamp: (Hlc, u64)) {
+        let trace = trace.map(|trace| trace.trace);
+        let (key, value) = match op {
+            Op::Upsert { collection, point, payload, .. } => ((*collection, *point), value_of(&payload.0)),
+            Op::Delete { collection, point } => ((*collection, *point), None),
+            Op::CreateCollection { uid, def } => {
+                self.created.entry(def.name.as_str().to_owned()).or_insert(*uid);
+                return;
+            }
+            Op::DropCollection { uid } => {
+                self.logs.entry(group).or_default().dropped.insert(*uid);
+                return;
+            }
+            Op::Nothing => return,
+        };
+        self.points.entry(key).or_default().push(Change { write, value, trace, stamp });
     }
 
     /// The changes of a point, oldest first.
@@ -169,10 +217,25 @@ impl Ledger {
     }
 }
 
-/// The counter in a payload of ours: `{"n":7}`.
+/// Classes of counters: deletes by filter delete one.
+pub const CLASSES: u64 = 4;
+
+/// The class of a counter.
+#[must_use]
+pub fn class_of(value: u64) -> u64 {
+    value % CLASSES
+}
+
+/// The payload of a counter: its class and itself.
+#[must_use]
+pub fn payload_of(value: u64) -> String {
+    format!("{{\"class\":{},\"n\":{value}}}", class_of(value))
+}
+
+/// The counter in a payload of ours.
 #[must_use]
 pub fn value_of(payload: &str) -> Option<u64> {
-    payload.strip_prefix("{\"n\":")?.strip_suffix('}')?.parse().ok()
+    payload.rsplit_once("\"n\":")?.1.strip_suffix('}')?.parse().ok()
 }
 
 fn fingerprint(entry: &RaftEntry) -> [u8; 16] {

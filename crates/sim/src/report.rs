@@ -20,6 +20,10 @@ pub struct Counts {
     pub snapshot_installs: u64,
     pub membership_changes: u64,
     pub writes_repeated: u64,
+    pub filtered_deletes: u64,
+    pub conditional_deletes: u64,
+    pub conditional_idle: u64,
+    pub outcomes_unknown: u64,
     pub duplicates_dropped: u64,
     pub gaps_healed: u64,
     pub reseeds: u64,
@@ -67,6 +71,10 @@ macro_rules! all {
         f("snapshot installs", $self.snapshot_installs);
         f("membership changes", $self.membership_changes);
         f("writes repeated", $self.writes_repeated);
+        f("deletes by filter", $self.filtered_deletes);
+        f("conditional deletes", $self.conditional_deletes);
+        f("conditional deletes overtaken", $self.conditional_idle);
+        f("outcomes unknown", $self.outcomes_unknown);
         f("duplicates dropped", $self.duplicates_dropped);
         f("gaps healed", $self.gaps_healed);
         f("re-seeds", $self.reseeds);
@@ -124,6 +132,10 @@ impl Counts {
         sum(&mut self.snapshot_installs, other.snapshot_installs);
         sum(&mut self.membership_changes, other.membership_changes);
         sum(&mut self.writes_repeated, other.writes_repeated);
+        sum(&mut self.filtered_deletes, other.filtered_deletes);
+        sum(&mut self.conditional_deletes, other.conditional_deletes);
+        sum(&mut self.conditional_idle, other.conditional_idle);
+        sum(&mut self.outcomes_unknown, other.outcomes_unknown);
         sum(&mut self.duplicates_dropped, other.duplicates_dropped);
         sum(&mut self.gaps_healed, other.gaps_healed);
         sum(&mut self.reseeds, other.reseeds);

@@ -238,6 +238,8 @@ impl World {
             // A few points: loading a shard anew takes several pages, and clients go on meanwhile.
             seed_page_bytes: 1_000,
             reconcile_every: Duration::from_secs(1),
+            // A delete by filter takes several pages.
+            match_page: 3,
             sabotage: self.plan.sabotage,
             ..Settings::default()
         }
@@ -301,6 +303,7 @@ impl World {
         for pod in 0..self.pods.len() {
             self.count(pod);
         }
+        (self.counts.conditional_deletes, self.counts.conditional_idle) = self.ledger.conditional;
         self.counts.operations = self.clients.begun;
         self.counts.simulated_ms = self.now / MILLI;
         Report { seed: self.seed, counts: self.counts, trace: self.trace, faults: self.violations }

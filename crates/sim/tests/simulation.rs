@@ -153,3 +153,8 @@ fn a_replica_that_serves_what_it_knows_to_be_wrong_is_caught() {
 fn a_write_that_is_called_visible_too_early_is_caught() {
     check_caught(Sabotage::VisibleTooEarly);
 }
+
+#[test]
+fn a_delete_by_filter_of_what_no_longer_matches_is_caught() {
+    check_caught(Sabotage::DeleteUnconditionally);
+}

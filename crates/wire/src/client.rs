@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use meridian_model::{
-    Answer, CollectionDef, CollectionName, CollectionUid, Consistency, Payload, PointId, PrimaryTerm, Query,
+    Answer, CollectionDef, CollectionName, CollectionUid, Consistency, Filter, Payload, PointId, PrimaryTerm, Query,
     RegionName, RequiredFreshness, ShardNumber, Vectors, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,14 @@ pub enum Body {
         /// Not empty.
         ops: Vec<PointOp>,
     },
+    /// Deletes the points that match; answers with the largest sequence of a delete, 0 when there was none. Not to be
+    /// repeated when its outcome is unknown: evaluated again it would delete what was written since.
+    DeleteByFilter {
+        /// Where.
+        collection: CollectionName,
+        /// Which points.
+        filter: Filter,
+    },
     /// Reads points.
     Read {
         /// Where.
@@ -55,10 +63,15 @@ pub enum Body {
 }
 
 impl Body {
-    /// Whether it changes points or collections, so that the primary region answers it.
+    /// Whether it changes anything: only the primary region answers it.
     #[must_use]
     pub fn changes(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::CreateCollection(_) | Self::DropCollection(_))
+        match self {
+            Self::CreateCollection(_) | Self::DropCollection(_) | Self::Write { .. } | Self::DeleteByFilter { .. } => {
+                true
+            }
+            Self::ListCollections | Self::DescribeCollection(_) | Self::Read { .. } => false,
+        }
     }
 }
 

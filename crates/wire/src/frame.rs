@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use meridian_model::{
-    Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, Delta, Hlc, OriginShard, Payload, PointId,
-    Position, Query, RegionName, ReplicaId, Seq, ShardNumber, Statement, TableVersion, Term, Traceparent, Vectors,
-    VersionVector, WriteId,
+    Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Filter, Hlc, LogIndex,
+    OriginShard, Payload, PointId, Position, Query, RegionName, ReplicaId, Seq, ShardNumber, Stamp, Statement,
+    TableVersion, Term, Traceparent, Vectors, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -196,6 +196,38 @@ pub enum ShardCall {
     Definitions,
     /// To the leader: are these positions applied and published? Kept open for a while when they are not.
     Await(VersionVector),
+    /// To any replica: points that match, each with the stamp that tells its version.
+    Match {
+        /// Where; one that is not here has no points.
+        collection: CollectionUid,
+        /// The table by which the gateway asks this shard.
+        table: TableVersion,
+        /// Which points.
+        filter: Filter,
+        /// The first id that may come.
+        from: Option<PointId>,
+        /// How many at most.
+        limit: usize,
+        /// How fresh.
+        demand: ReadDemand,
+    },
+    /// To the leader: commit these changes, each of which takes place only if its point is as it was read.
+    ConditionalWrite {
+        /// Of the operation.
+        id: WriteId,
+        /// Which of its writes.
+        part: u32,
+        /// The table by which the gateway chose this shard.
+        table: TableVersion,
+        /// Where.
+        collection: CollectionUid,
+        /// The newest entry that the read had seen.
+        read_at: LogIndex,
+        /// What.
+        changes: Vec<ConditionalChange>,
+        /// The request that it goes back to.
+        trace: Option<Traceparent>,
+    },
 }
 
 /// What a read must reflect.
@@ -255,6 +287,17 @@ pub enum ShardAnswer {
     },
     /// To `Await`.
     Reached(bool),
+    /// To `ConditionalWrite`: committed.
+    Conditional {
+        /// Its last sequence.
+        last: Seq,
+        /// The positions it brought.
+        covers: VersionVector,
+        /// Places, ascending, of changes whose points are to be read and tried again. All others are settled.
+        retry: Vec<u32>,
+    },
+    /// To `ConditionalWrite`: whether it was committed before is not known any more; nothing was done now.
+    Forgotten,
 }
 
 /// One shard's part of a read.
@@ -301,6 +344,17 @@ pub enum PartBody {
     },
     /// The read met a fault of ours.
     Failed(String),
+    /// Of a match.
+    Matched {
+        /// In the order of their ids.
+        points: Vec<(PointId, Stamp)>,
+        /// Where the next page begins, if there is one.
+        next: Option<PointId>,
+        /// The newest entry that was seen.
+        read_at: LogIndex,
+    },
+    /// Of a match: the gateway's table is not this shard's.
+    NotOwner(TableVersion),
 }
 
 /// Between regions: any pod takes it and relays to the right shard.

@@ -11,6 +11,7 @@
 //!            traceparent  of a delta, and only if the request had one: W3C trace context
 //!   value    delta       {"id": 7 | "<uuid>", "op": "upsert" | "delete", "ts": seconds, "collection": "<uid>",
 //!                         "embedding": [...]  and "vectors": {name: [...]}, "payload": {...}}
+//!                     or  {"op": "none", "ts": seconds}: a change that did nothing, published so that sequences have no gap
 //!            collection  {"op": "create" | "drop", "ts": seconds, "collection": "<uid>", "name": ..., "vectors": {name: {...}}}
 //!            complete    {"ts": seconds}
 //! ```
@@ -96,10 +97,12 @@ pub enum RecordError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeltaValue {
-    id: Id,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<Id>,
     op: PointOp,
     ts: f64,
-    collection: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    collection: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embedding: Option<Vec<f32>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -120,6 +123,7 @@ enum Id {
 enum PointOp {
     Upsert,
     Delete,
+    None,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -245,8 +249,12 @@ impl<'a, F: Fn(&str) -> Option<&'a [u8]>> Headers<'_, F> {
 fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
     let uid = |uid: &CollectionUid| uid.to_string();
     let id = |point: &PointId| match point {
-        PointId::Num(number) => Id::Num(*number),
-        PointId::Uuid(_) => Id::Text(point.to_string()),
+        PointId::Num(number) => Some(Id::Num(*number)),
+        PointId::Uuid(_) => Some(Id::Text(point.to_string())),
+    };
+    let bare = |id, op, collection| {
+        let (embedding, vectors, payload) = (None, BTreeMap::new(), None);
+        ("delta", json(&DeltaValue { id, op, ts, collection, embedding, vectors, payload }))
     };
     match op {
         Op::Upsert { collection, point, vectors, payload } => {
@@ -254,14 +262,11 @@ fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
             let embedding = vectors.remove("");
             // What stands in a log was checked at the door.
             let payload = (!payload.is_empty()).then(|| serde_json::from_str(&payload.0).unwrap_or_default());
-            let (id, collection) = (id(point), uid(collection));
+            let (id, collection) = (id(point), Some(uid(collection)));
             ("delta", json(&DeltaValue { id, op: PointOp::Upsert, ts, collection, embedding, vectors, payload }))
         }
-        Op::Delete { collection, point } => {
-            let (id, collection, vectors) = (id(point), uid(collection), BTreeMap::new());
-            let value = DeltaValue { id, op: PointOp::Delete, ts, collection, embedding: None, vectors, payload: None };
-            ("delta", json(&value))
-        }
+        Op::Delete { collection, point } => bare(id(point), PointOp::Delete, Some(uid(collection))),
+        Op::Nothing => bare(None, PointOp::None, None),
         Op::CreateCollection { uid: collection, def } => {
             let (name, vectors) = (def.name.clone(), def.vectors.clone());
             ("collection", json(&CollectionValue::Create { ts, collection: uid(collection), name, vectors }))
@@ -274,15 +279,20 @@ fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
 
 fn decode_point(value: &[u8]) -> Result<Op, RecordError> {
     let DeltaValue { id, op, collection, embedding, vectors, payload, .. } = parse(value)?;
-    let point = match id {
+    if matches!(op, PointOp::None) {
+        return Ok(Op::Nothing);
+    }
+    let missing = |key: &str| RecordError::Value(format!("missing field `{key}`"));
+    let collection = uid_of(&collection.ok_or_else(|| missing("collection"))?)?;
+    let point = match id.ok_or_else(|| missing("id"))? {
         Id::Num(number) => PointId::Num(number),
         Id::Text(text) => match text.parse() {
             Ok(point @ PointId::Uuid(_)) => point,
             _ => return Err(RecordError::Value(format!("id {:?} is no UUID", cut(&text)))),
         },
     };
-    let collection = uid_of(&collection)?;
     match op {
+        PointOp::None => Ok(Op::Nothing),
         PointOp::Delete => Ok(Op::Delete { collection, point }),
         PointOp::Upsert => {
             let mut vectors: Vectors = vectors;

@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Path, Query as QueryString};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use meridian_model::{Answer, CollectionName, Consistency, Filter, Found, PointId, Query, Select, WriteId};
+use meridian_model::{Answer, CollectionName, Filter, Found, PointId, Query, WriteId};
 use meridian_wire::client::{Body, Demand, Freshness, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::freshness;
 use meridian_wire::http::{Ask, Target};
@@ -16,8 +16,6 @@ use tracing::Instrument;
 use super::Api;
 use super::answer::{Started, Trace, refuse, refused, unexpected};
 
-/// Points that a delete by filter removes in one write.
-const DELETE_PAGE: usize = 1_000;
 /// How much longer than its timeout a request waits for a gateway that should have answered by then.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -126,10 +124,7 @@ impl Call {
     /// # Errors
     /// The answer to give for a refusal.
     pub async fn ask(&self, body: Body) -> Result<(ReplyBody, Freshness), Response> {
-        self.ask_with(body, self.demand.clone()).await
-    }
-
-    async fn ask_with(&self, body: Body, demand: Demand) -> Result<(ReplyBody, Freshness), Response> {
+        let demand = self.demand.clone();
         let left = self.timeout.saturating_sub(self.time());
         // Qdrant knows no `wait` for collections: they are there when the call returns.
         let waits = self.waits || matches!(body, Body::CreateCollection(_) | Body::DropCollection(_));
@@ -174,16 +169,7 @@ impl Call {
     /// # Errors
     /// The answer to give for a refusal.
     pub async fn read(&self, collection: CollectionName, query: Query) -> Result<(Answer, Freshness), Response> {
-        self.read_with(collection, query, self.demand.clone()).await
-    }
-
-    async fn read_with(
-        &self,
-        collection: CollectionName,
-        query: Query,
-        demand: Demand,
-    ) -> Result<(Answer, Freshness), Response> {
-        match self.ask_with(Body::Read { collection, query }, demand).await? {
+        match self.ask(Body::Read { collection, query }).await? {
             (ReplyBody::Answer(answer), freshness) => Ok((answer, freshness)),
             _ => Err(unexpected()),
         }
@@ -194,16 +180,11 @@ impl Call {
     /// # Errors
     /// The answer to give for a refusal.
     pub async fn write(&self, collection: CollectionName, ops: Vec<PointOp>) -> Result<(Written, Freshness), Response> {
-        match self.ask(Body::Write { collection, ops }).await? {
-            (ReplyBody::Written(seq), freshness) => Ok((Written { seq, visible: true }, freshness)),
-            (ReplyBody::Acknowledged(seq), freshness) => Ok((Written { seq, visible: false }, freshness)),
-            _ => Err(unexpected()),
-        }
+        self.written(Body::Write { collection, ops }).await
     }
 
-    /// Removes the points that pass `filter`, page by page. It reads where it writes, at the primary region, so every
-    /// point that was acknowledged before the call and passes is removed; what is refused midway leaves earlier pages
-    /// removed, and repeating the call completes it.
+    /// Deletes the points that match `filter` when they are read, unless they are written before they are deleted; gives
+    /// the largest sequence.
     ///
     /// # Errors
     /// The answer to give for a refusal.
@@ -212,25 +193,14 @@ impl Call {
         collection: CollectionName,
         filter: Filter,
     ) -> Result<(Written, Freshness), Response> {
-        let strong = Demand { consistency: Some(Consistency::Strong), ..Demand::default() };
-        let mut from = None;
-        let mut written = Written { seq: 0, visible: true };
-        loop {
-            let page =
-                Query::Scroll { filter: Some(filter.clone()), from, limit: DELETE_PAGE, select: Select::default() };
-            let (answer, mut freshness) = self.read_with(collection.clone(), page, strong.clone()).await?;
-            let Answer::Page(records, next) = answer else { return Err(unexpected()) };
-            if !records.is_empty() {
-                let ops = records.iter().map(|record| PointOp::Delete { point: record.id }).collect();
-                let (page, after) = self.write(collection.clone(), ops).await?;
-                written = Written { seq: written.seq.max(page.seq), visible: written.visible && page.visible };
-                freshness = join(freshness, after);
-            }
-            // A page that does not move on would be asked for for ever.
-            match next {
-                Some(next) if from.is_none_or(|from| next > from) => from = Some(next),
-                _ => return Ok((written, freshness)),
-            }
+        self.written(Body::DeleteByFilter { collection, filter }).await
+    }
+
+    async fn written(&self, body: Body) -> Result<(Written, Freshness), Response> {
+        match self.ask(body).await? {
+            (ReplyBody::Written(seq), freshness) => Ok((Written { seq, visible: true }, freshness)),
+            (ReplyBody::Acknowledged(seq), freshness) => Ok((Written { seq, visible: false }, freshness)),
+            _ => Err(unexpected()),
         }
     }
 

@@ -135,6 +135,7 @@ impl Replica {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
         let name = match &ask.request.body {
             Body::Write { collection: name, .. }
+            | Body::DeleteByFilter { collection: name, .. }
             | Body::Read { collection: name, .. }
             | Body::DescribeCollection(name)
             | Body::DropCollection(name) => name.as_str(),

@@ -42,7 +42,7 @@ pub(super) fn merge(body: &Body, parts: Vec<(ShardNumber, ReadPart)>, replicas: 
             }
             report.map(|report| Ok(ReplyBody::Collection(report)))
         }
-        Body::Write { .. } | Body::CreateCollection(_) | Body::DropCollection(_) => None,
+        Body::Write { .. } | Body::DeleteByFilter { .. } | Body::CreateCollection(_) | Body::DropCollection(_) => None,
     }
 }
 
@@ -56,7 +56,11 @@ fn merge_answers(query: &Query, parts: Vec<(ShardNumber, ReadPart)>) -> Option<M
                 answers.push(answer);
             }
             PartBody::Wrong(fault) => return Some(Err(Refusal::BadInput(fault))),
-            PartBody::Collections(_) | PartBody::Collection { .. } | PartBody::Failed(_) => {}
+            PartBody::Collections(_)
+            | PartBody::Collection { .. }
+            | PartBody::Failed(_)
+            | PartBody::Matched { .. }
+            | PartBody::NotOwner(_) => {}
         }
     }
     if answers.is_empty() {

@@ -5,6 +5,7 @@
 //! until the client's time is over.
 
 mod collections;
+mod filtered;
 mod merge;
 mod reads;
 mod region;
@@ -54,6 +55,14 @@ pub(crate) struct Ask {
     fan: BTreeMap<ShardNumber, Leg>,
 }
 
+impl Ask {
+    /// Whether it may be sent to another gateway again: there a write is known by its id, but a delete by filter would be
+    /// evaluated anew.
+    fn may_be_repeated(&self) -> bool {
+        !matches!(self.request.body, Body::DeleteByFilter { .. })
+    }
+}
+
 /// What the answers of a fan mean.
 #[derive(Debug)]
 enum Plan {
@@ -68,6 +77,7 @@ enum Plan {
         covers: VersionVector,
     },
     Read(reads::ReadPlan),
+    Filtered(filtered::FilteredDelete),
     /// The primary region is to answer.
     Region(region::RegionLeg),
     /// It has acknowledged a write, which is not known to be visible here yet.
@@ -126,6 +136,7 @@ impl Replica {
             Body::Write { .. } => self.begin_write(number),
             Body::CreateCollection(_) => self.begin_create(number),
             Body::DropCollection(_) => self.begin_drop(number),
+            Body::DeleteByFilter { .. } => self.begin_delete_by_filter(number),
             Body::Read { .. } | Body::ListCollections | Body::DescribeCollection(_) => self.begin_read(number),
         }
     }
@@ -247,6 +258,7 @@ impl Replica {
             Plan::DropRest { existed, covers } => self.drop_spread(number, existed, covers, answers),
             Plan::Read(plan) => self.read_answered(number, plan, answers),
             Plan::Visible(reply) => self.visible(number, reply),
+            Plan::Filtered(delete) => self.filtered_answered(number, delete, answers),
             Plan::Region(leg) => {
                 if let Some(ask) = self.gateway.asks.get_mut(&number) {
                     ask.plan = Plan::Region(leg);
@@ -311,6 +323,9 @@ impl Replica {
         let shards: Vec<ShardNumber> =
             ask.fan.iter().filter(|(_, leg)| leg.answer.is_none()).map(|(shard, _)| *shard).collect();
         let refusal = match silent.first() {
+            Some(leg) if matches!(&ask.plan, Plan::Filtered(delete) if delete.has_written()) => {
+                Refusal::OutcomeUnknown(leg.fault.clone())
+            }
             Some(leg) => Refusal::Unavailable { reason: leg.fault.clone(), shards },
             None => Refusal::Timeout(waited),
         };

@@ -89,15 +89,18 @@ struct Judged {
     hears: bool,
     /// When the region was heard last.
     last: Duration,
+    /// It is known there by its id.
+    repeatable: bool,
 }
 
 impl Judged {
-    /// A change: sent again while the region is heard, because it is known there by its id.
+    /// A change: sent again while the region is heard, if it is known there by its id.
     fn change(&self) -> Next {
         let silent_for = self.now.saturating_sub(self.last.max(self.begun));
         match self.sent {
             _ if !self.hears && silent_for >= WRITE_PATIENCE => Next::GiveUp,
             _ if !self.hears => Next::Wait,
+            Some(_) if !self.repeatable => Next::Wait,
             Some(sent) if self.now.saturating_sub(sent) < ASK_AGAIN_AFTER => Next::Wait,
             _ => Next::Send,
         }
@@ -144,7 +147,8 @@ impl Replica {
         let (hears, last) = (self.gateway.heard.hears(&primary, now), self.gateway.heard.last(&primary));
         let Some(ask) = self.gateway.asks.get(&number) else { return };
         let Plan::Region(leg) = &ask.plan else { return };
-        let judged = Judged { now, begun: leg.begun, sent: leg.sent, hears, last };
+        let repeatable = ask.may_be_repeated();
+        let judged = Judged { now, begun: leg.begun, sent: leg.sent, hears, last, repeatable };
         let next = if ask.request.body.changes() {
             judged.change()
         } else {
@@ -226,16 +230,24 @@ impl Replica {
         self.begin_visible(number, reply);
     }
 
-    /// The connection is gone: what was sent on it is sent again on the next one.
+    /// The connection is gone: what was sent on it is sent again on the next one, or its outcome is unknown.
     pub(super) fn region_lost(&mut self, region: &RegionName) {
         self.gateway.heard.lost(region);
         if self.state.primary().1 != region {
             return;
         }
-        for ask in self.gateway.asks.values_mut() {
-            if let Plan::Region(leg) = &mut ask.plan {
-                leg.sent = None;
+        let mut cut_off = Vec::new();
+        for (number, ask) in &mut self.gateway.asks {
+            let repeatable = ask.may_be_repeated();
+            match &mut ask.plan {
+                Plan::Region(leg) if repeatable || leg.call.is_none() => leg.sent = None,
+                Plan::Region(_) => cut_off.push(*number),
+                _ => {}
             }
+        }
+        for number in cut_off {
+            let refusal = self.refusal_without(number, region);
+            self.finish(number, Err(refusal));
         }
     }
 
@@ -255,7 +267,8 @@ mod tests {
 
     fn at(now: u64, sent: Option<u64>, hears: bool, last: u64) -> Judged {
         let millis = Duration::from_millis;
-        Judged { now: millis(now), begun: millis(10_000), sent: sent.map(millis), hears, last: millis(last) }
+        let (now, begun, last) = (millis(now), millis(10_000), millis(last));
+        Judged { now, begun, sent: sent.map(millis), hears, last, repeatable: true }
     }
 
     #[test]
@@ -264,6 +277,8 @@ mod tests {
             assert_eq!(judged.change(), Next::Send);
         }
         assert_eq!(at(11_999, Some(10_000), true, 11_990).change(), Next::Wait);
+        let once = Judged { repeatable: false, ..at(12_000, Some(10_000), true, 11_990) };
+        assert_eq!(once.change(), Next::Wait, "what would be evaluated again is sent once");
         assert_eq!(at(11_999, Some(10_000), true, 11_990).read(true, MAX_WAIT), Next::Wait);
         assert_eq!(at(12_000, Some(10_000), true, 11_990).read(true, MAX_WAIT), Next::GiveUp);
         assert_eq!(at(12_000, Some(10_000), true, 11_990).read(false, MAX_WAIT), Next::Send);

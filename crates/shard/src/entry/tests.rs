@@ -2,12 +2,13 @@ use meridian_model::{ShardNumber, Topic, Transport};
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixture::{actions, create, delete, drop_op, origin, region, upsert, write};
+use crate::fixture::{actions, create, delete, delete_if, drop_op, origin, region, upsert, write};
 
 fn entries() -> Vec<Entry> {
     let origin = origin("us", 2);
     let at = Position { epoch: Epoch(1), seq: Seq(7) };
     let stamp = Stamp { hlc: Hlc(70), origin: origin.clone(), epoch: Epoch(1), seq: Seq(7) };
+    let seen = stamp.clone();
     let trace = Some(Traceparent { trace: 0xaf76, span: 0xb7ad, flags: 1 });
     let (epoch, committed_at) = (Epoch(1), Hlc(70));
     let delta = |seq, op| Delta { origin: origin.clone(), epoch, seq: Seq(seq), committed_at, op, trace };
@@ -49,6 +50,7 @@ fn entries() -> Vec<Entry> {
                 },
             ],
         }),
+        delete_if(9, 1 << 40, 1, 5, vec![(5, seen.clone()), (6, Stamp { seq: Seq(8), ..seen })]),
     ]
 }
 
@@ -112,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_is_an_error_or_another_entry(nth in 0usize..10, bit in any::<prop::sample::Index>()) {
+    fn a_flipped_bit_is_an_error_or_another_entry(nth in 0usize..11, bit in any::<prop::sample::Index>()) {
         let entry = entries().swap_remove(nth);
         let mut bytes = entry.encode();
         let bit = bit.index(bytes.len() * 8);

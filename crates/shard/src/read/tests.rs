@@ -79,6 +79,11 @@ proptest! {
             match action {
                 Action::Upsert { uid: 1, point, x, y } => drop(points.insert(PointId::Num(*point), (*x, *y))),
                 Action::Delete { uid: 1, point } => drop(points.remove(&PointId::Num(*point))),
+                Action::DeleteIf { uid: 1, points: tried } => {
+                    tried.iter().filter(|(_, other)| !other).for_each(|(point, _)| {
+                        points.remove(&PointId::Num(*point));
+                    });
+                }
                 Action::Drop { .. } => continue,
                 _ => {}
             }

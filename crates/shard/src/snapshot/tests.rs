@@ -94,8 +94,8 @@ fn a_missing_damaged_or_future_file_is_named() {
         files[nth].1.truncate(7);
         assert_eq!(refused(&files), RestoreError::Damaged(name.clone()));
         files[nth].1 = whole[nth].1.clone();
-        files[nth].1[0] = 2;
-        assert_eq!(refused(&files), RestoreError::Version { file: name, version: 2 });
+        files[nth].1[0] = 1;
+        assert_eq!(refused(&files), RestoreError::Version { file: name, version: 1 });
     }
 }
 

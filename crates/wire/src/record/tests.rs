@@ -35,6 +35,12 @@ fn schema_two_stays_as_it_is() {
         "kind=delta schema=2 origin=us-east shard=2 shards=2 epoch=1 seq=42 hlc=111411200008060935 \
          traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     );
+    let value = |op| String::from_utf8(record(op).encode().value).unwrap();
+    assert_eq!(
+        value(Op::Delete { collection: CollectionUid(9), point: PointId::Num(5) }),
+        r#"{"id":5,"op":"delete","ts":1700000000.123,"collection":"9"}"#
+    );
+    assert_eq!(value(Op::Nothing), r#"{"op":"none","ts":1700000000.123}"#);
 }
 
 #[test]
@@ -56,6 +62,7 @@ fn every_kind_comes_back() {
         record(Op::CreateCollection { uid, def }),
         record(Op::CreateCollection { uid, def: inline }),
         record(Op::DropCollection { uid }),
+        record(Op::Nothing),
         complete,
     ];
     for record in all {
@@ -83,6 +90,8 @@ fn poison_is_named() {
         &|bad| bad.value = br#"{"id":1,"op":"delete","ts":1,"collection":"c"}"#.to_vec(),
         "value: collection \"c\" is no uid",
     );
+    check(&|bad| bad.value = br#"{"op":"delete","ts":1,"collection":"1"}"#.to_vec(), "value: missing field `id`");
+    check(&|bad| bad.value = br#"{"id":1,"op":"delete","ts":1}"#.to_vec(), "value: missing field `collection`");
 }
 
 proptest! {

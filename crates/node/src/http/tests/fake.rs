@@ -120,6 +120,11 @@ fn answer(state: &mut State, body: Body) -> Result<ReplyBody, Refusal> {
             }
             ReplyBody::Written(1)
         }
+        Body::DeleteByFilter { collection, filter } => {
+            let (_, points) = state.collections.get_mut(&collection).ok_or_else(|| missing(&collection))?;
+            points.retain(|id, _| !passes(*id, Some(&filter)));
+            ReplyBody::Written(1)
+        }
         Body::Read { collection, query } => {
             let (_, points) = state.collections.get(&collection).ok_or_else(|| missing(&collection))?;
             ReplyBody::Answer(read(points, query))

@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use meridian_model::{Delta, Epoch, Hlc, OriginShard, Position, Seq};
 use serde::{Deserialize, Serialize};
+
+use crate::{Delta, Epoch, Hlc, OriginShard, Position, Seq};
 
 /// Of two writes of one point the one with the larger stamp stays: by `hlc`, then region, shard, epoch, seq.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,273 @@
+//! Deletes by filter: a linearizable read of the points that match, then writes that delete each of them only if it is
+//! still as it was read.
+//!
+//! ```text
+//!   uid ──► read a page of every shard ──► write it ──► … until no shard has more
+//!                  ▲                          │
+//!                  └── other table, or a point that is to be read again
+//! ```
+//! Only this gateway goes on with the operation; whoever forwarded it never sends it again: evaluated a second time it
+//! would delete what was written since.
+
+use std::collections::BTreeMap;
+
+use meridian_model::{
+    CollectionUid, ConditionalChange, Filter, LogIndex, PointChange, PointId, ShardNumber, Stamp, TableVersion,
+    Traceparent, VersionVector, WriteId,
+};
+use meridian_wire::client::{Body, PointOp, Refusal, ReplyBody};
+use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
+
+use super::writes::unexpected;
+use super::{Ask, Plan};
+use crate::Replica;
+use crate::settings::Sabotage;
+
+/// A delete by filter under way.
+#[derive(Debug)]
+pub(super) struct FilteredDelete {
+    /// Of this attempt alone: a second evaluation of the same request makes other writes, which must not get the results
+    /// of these.
+    id: WriteId,
+    uid: CollectionUid,
+    phase: Phase,
+    /// From which point on each shard is read next. A shard that is done is not among them.
+    unread: BTreeMap<ShardNumber, Option<PointId>>,
+    /// What each shard was read to hold and is being written.
+    pages: BTreeMap<ShardNumber, Page>,
+    /// Writes so far; the number of each is its part of the operation.
+    writes: u32,
+    /// The largest sequence of a write.
+    newest: u64,
+    /// What was read and written.
+    covers: VersionVector,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    FindingUid,
+    Reading,
+    Writing,
+}
+
+/// Points of a shard that matched.
+#[derive(Debug)]
+struct Page {
+    from: Option<PointId>,
+    points: Vec<(PointId, Stamp)>,
+    /// Where the next page begins, if there is one.
+    next: Option<PointId>,
+    read_at: LogIndex,
+}
+
+/// Calls to shards, and whether only the leader can answer.
+type Calls = Vec<(ShardNumber, bool, ShardCall)>;
+
+impl FilteredDelete {
+    fn new(id: WriteId) -> Self {
+        Self {
+            id,
+            uid: CollectionUid(0),
+            phase: Phase::FindingUid,
+            unread: BTreeMap::new(),
+            pages: BTreeMap::new(),
+            writes: 0,
+            newest: 0,
+            covers: VersionVector::default(),
+        }
+    }
+
+    /// Whether a change was sent, so that some of the operation may have taken place.
+    pub(super) fn has_written(&self) -> bool {
+        self.writes > 0
+    }
+
+    fn reads(&mut self, table: TableVersion, filter: &Filter, limit: usize) -> Calls {
+        self.phase = Phase::Reading;
+        let read = |(shard, from): (&ShardNumber, &Option<PointId>)| {
+            let call = ShardCall::Match {
+                collection: self.uid,
+                table,
+                filter: filter.clone(),
+                from: *from,
+                limit,
+                demand: linearizable(),
+            };
+            (*shard, false, call)
+        };
+        self.unread.iter().map(read).collect()
+    }
+
+    /// Takes in what shards hold.
+    fn have_read(&mut self, answers: Vec<(ShardNumber, ShardAnswer)>) -> Result<(), Refusal> {
+        for (shard, answer) in answers {
+            let (body, covers) = match answer {
+                ShardAnswer::Part(ReadPart { body, covers, .. }) => (body, covers),
+                other => return Err(unexpected(shard, &other)),
+            };
+            match body {
+                // Another table: the page is read again.
+                Some(PartBody::NotOwner(_)) => {}
+                Some(PartBody::Matched { points, next, read_at }) => {
+                    self.covers.merge(&covers);
+                    let from = self.unread.remove(&shard).flatten();
+                    if !points.is_empty() {
+                        self.pages.insert(shard, Page { from, points, next, read_at });
+                    } else if next.is_some() {
+                        self.unread.insert(shard, next);
+                    }
+                }
+                Some(PartBody::Wrong(fault)) => return Err(Refusal::BadInput(fault)),
+                Some(PartBody::Failed(fault)) => return Err(Refusal::Internal(fault)),
+                _ => return Err(unexpected(shard, &ShardAnswer::NoCollection)),
+            }
+        }
+        Ok(())
+    }
+
+    fn writes(&mut self, table: TableVersion, trace: Option<Traceparent>) -> Calls {
+        self.phase = Phase::Writing;
+        let (mut calls, collection) = (Calls::new(), self.uid);
+        for (shard, page) in &self.pages {
+            self.writes += 1;
+            let (id, part, read_at) = (self.id, self.writes, page.read_at);
+            let change = |(point, seen): &(PointId, Stamp)| ConditionalChange {
+                point: *point,
+                seen: seen.clone(),
+                change: PointChange::Delete,
+            };
+            let changes = page.points.iter().map(change).collect();
+            let call = ShardCall::ConditionalWrite { id, part, table, collection, read_at, changes, trace };
+            calls.push((*shard, true, call));
+        }
+        calls
+    }
+
+    /// What today's deletes by filter did before they were conditional: a bug, put in on purpose by the simulation.
+    fn unconditional(&mut self, ask: &Ask, table: TableVersion, trace: Option<Traceparent>) -> Calls {
+        let Body::DeleteByFilter { collection, .. } = &ask.request.body else { return Calls::new() };
+        self.phase = Phase::Writing;
+        let mut calls = Calls::new();
+        for (shard, page) in &self.pages {
+            self.writes += 1;
+            let ops = page.points.iter().map(|(point, _)| PointOp::Delete { point: *point }).collect();
+            let (id, collection) = (WriteId(self.id.0 ^ u128::from(self.writes)), collection.clone());
+            calls.push((*shard, true, ShardCall::Write { id, table, collection, ops, trace }));
+        }
+        calls
+    }
+
+    /// Takes in what became of the pages that were written.
+    fn have_written_pages(&mut self, answers: Vec<(ShardNumber, ShardAnswer)>) -> Result<(), Refusal> {
+        for (shard, answer) in answers {
+            let Some(Page { from, points, next, .. }) = self.pages.remove(&shard) else { continue };
+            let go_on = match answer {
+                ShardAnswer::Written(last, covers) => {
+                    self.newest = self.newest.max(last.0);
+                    self.covers.merge(&covers);
+                    next
+                }
+                ShardAnswer::Conditional { last, covers, retry } => {
+                    self.newest = self.newest.max(last.0);
+                    self.covers.merge(&covers);
+                    // Those behind it are settled: where they were overtaken, reading them again does no harm.
+                    let again = retry.first().and_then(|first| points.get(*first as usize));
+                    again.map(|(point, _)| *point).or(next)
+                }
+                ShardAnswer::NotOwner(_) => {
+                    self.unread.insert(shard, from);
+                    continue;
+                }
+                ShardAnswer::Forgotten => {
+                    let why = format!("shard {shard} no longer knows whether it deleted some of the points");
+                    return Err(Refusal::OutcomeUnknown(why));
+                }
+                ShardAnswer::Full => return Err(Refusal::ReadOnly),
+                ShardAnswer::Wrong(fault) => return Err(Refusal::Internal(fault)),
+                other => return Err(unexpected(shard, &other)),
+            };
+            if let Some(point) = go_on {
+                self.unread.insert(shard, Some(point));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Replica {
+    pub(super) fn begin_delete_by_filter(&mut self, number: u64) {
+        let own = self.number();
+        let replica = self.me().replica.0;
+        let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let Body::DeleteByFilter { collection, .. } = &ask.request.body else { return };
+        // The client's id is random; this replica numbers its attempts.
+        let id = WriteId(ask.request.id.0 ^ (u128::from(own) << 64 | u128::from(replica)));
+        let call = ShardCall::Describe(collection.clone(), linearizable());
+        self.fan_out(number, Plan::Filtered(FilteredDelete::new(id)), vec![(ShardNumber::FIRST, false, call)]);
+    }
+
+    pub(super) fn filtered_answered(
+        &mut self,
+        number: u64,
+        mut delete: FilteredDelete,
+        answers: Vec<(ShardNumber, ShardAnswer)>,
+    ) {
+        let taken = match delete.phase {
+            Phase::FindingUid => match uid_of(answers) {
+                Ok(Some(uid)) => {
+                    delete.uid = uid;
+                    delete.unread = ShardNumber::all(self.identity.genesis.shards).map(|shard| (shard, None)).collect();
+                    Ok(())
+                }
+                Ok(None) => return self.finish_no_collection(number),
+                Err(refusal) => Err(refusal),
+            },
+            Phase::Reading => delete.have_read(answers),
+            Phase::Writing => delete.have_written_pages(answers),
+        };
+        match taken {
+            Err(Refusal::Unavailable { reason, .. }) if delete.has_written() => {
+                return self.finish(number, Err(Refusal::OutcomeUnknown(reason)));
+            }
+            Err(refusal) => return self.finish(number, Err(refusal)),
+            Ok(()) => {}
+        }
+        self.go_on_deleting(number, delete);
+    }
+
+    /// Writes what was read, else reads what is unread, else is done.
+    fn go_on_deleting(&mut self, number: u64, mut delete: FilteredDelete) {
+        let Some(ask) = self.gateway.asks.get(&number) else { return };
+        let Body::DeleteByFilter { filter, .. } = &ask.request.body else { return };
+        let table = self.state.table().version;
+        let trace = ask.request.traceparent.as_deref().and_then(|text| text.parse().ok());
+        let calls = if !delete.pages.is_empty() && self.settings.sabotage == Some(Sabotage::DeleteUnconditionally) {
+            delete.unconditional(ask, table, trace)
+        } else if !delete.pages.is_empty() {
+            delete.writes(table, trace)
+        } else if !delete.unread.is_empty() {
+            delete.reads(table, filter, self.settings.match_page)
+        } else {
+            return self.finish_written(number, ReplyBody::Written(delete.newest), delete.covers);
+        };
+        self.fan_out(number, Plan::Filtered(delete), calls);
+    }
+}
+
+/// Every write that the region acknowledged before is to be reflected.
+fn linearizable() -> ReadDemand {
+    ReadDemand { index: true, ..ReadDemand::default() }
+}
+
+/// What shard 1 says of the collection; `None` when there is none of that name.
+fn uid_of(answers: Vec<(ShardNumber, ShardAnswer)>) -> Result<Option<CollectionUid>, Refusal> {
+    match answers.into_iter().next() {
+        Some((_, ShardAnswer::Part(ReadPart { body: Some(PartBody::Collection { uid, .. }), .. }))) => Ok(Some(uid)),
+        Some((_, ShardAnswer::Part(ReadPart { body: None, .. }))) => Ok(None),
+        Some((_, ShardAnswer::Part(ReadPart { body: Some(PartBody::Failed(fault)), .. }))) => {
+            Err(Refusal::Internal(fault))
+        }
+        Some((shard, other)) => Err(unexpected(shard, &other)),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,387 @@
+//! Deletes by filter at one machine: what others write between its read and its writes, what a restart publishes, and what a
+//! region that forwards one does when the answer is lost. A group of one replica, and a shell that obeys at once, but for
+//! reads, which wait until a test lets them go on.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use meridian_model::{
+    Answer, ClusterId, CollectionDef, CollectionName, Condition, Delta, Distance, Filter, HnswParams, Op, Payload,
+    PointId, Position, PrimaryTerm, Query, RegionName, ReplicaId, Scalar, ShardNumber, VectorDef, WriteId,
+};
+use meridian_replica::volume::{self, LogVolume, SnapshotVolume};
+use meridian_replica::{Command, Event, Now, Peer, ReadWhat, Replica, Settings, execute};
+use meridian_store::SimDisk;
+use meridian_wire::client::{Body, Demand, PointOp, Refusal, Reply, ReplyBody, Request};
+use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
+use meridian_wire::topology::{Genesis, Identity, Member};
+
+const SEGMENT_BYTES: u64 = 1 << 20;
+const US: &str = "us-east";
+
+fn region(name: &str) -> RegionName {
+    RegionName::new(name).unwrap()
+}
+
+fn words() -> CollectionName {
+    CollectionName::new("words").unwrap()
+}
+
+fn definition() -> Body {
+    let vector = VectorDef { dim: 2, distance: Distance::Dot, hnsw: HnswParams::default() };
+    Body::CreateCollection(CollectionDef { name: words(), vectors: BTreeMap::from([(String::new(), vector)]) })
+}
+
+fn upserts(points: impl IntoIterator<Item = u64>, mark: &str) -> Body {
+    let op = |point| PointOp::Upsert {
+        point: PointId::Num(point),
+        vectors: BTreeMap::from([(String::new(), vec![1.0, 2.0])]),
+        payload: Payload(format!(r#"{{"mark":"{mark}"}}"#).into()),
+    };
+    Body::Write { collection: words(), ops: points.into_iter().map(op).collect() }
+}
+
+fn delete_all(mark: &str) -> Body {
+    let condition = Condition::Any { key: "mark".parse().unwrap(), any: vec![Scalar::Text(mark.into())] };
+    Body::DeleteByFilter { collection: words(), filter: Filter { must: vec![condition], ..Filter::default() } }
+}
+
+struct Shell {
+    identity: Identity,
+    settings: Settings,
+    disk: SimDisk,
+    replica: Replica,
+    log: LogVolume<SimDisk>,
+    snapshots: SnapshotVolume<SimDisk>,
+    now: Now,
+    tickets: u64,
+    lives: u64,
+    /// Reads that wait.
+    reads: VecDeque<(u64, ReadWhat)>,
+    replies: BTreeMap<u64, Reply>,
+    /// What was sent to other regions.
+    sent: Vec<RegionMessage>,
+    /// The primary region's heartbeats arrive.
+    hears: bool,
+}
+
+impl Shell {
+    /// A leader in the region `own`, while `primary` takes the writes.
+    fn new(own: &str, primary: &str, settings: Settings) -> Self {
+        let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
+        let genesis = Genesis {
+            cluster: ClusterId(1),
+            region: region(own),
+            shard: ShardNumber::FIRST,
+            shards: 1,
+            primary: region(primary),
+            primary_term: PrimaryTerm(1),
+        };
+        let identity = Identity { genesis, replica: ReplicaId(1), founders };
+        let disk = SimDisk::new();
+        volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
+        let now = Now { mono: Duration::ZERO, wall: Duration::from_secs(1_000) };
+        let (replica, log, snapshots) = Self::open(&disk, &identity, &settings, now, 7);
+        let (reads, replies, sent) = Default::default();
+        let (tickets, lives) = (0, 7);
+        let mut shell = Self {
+            identity,
+            settings,
+            disk,
+            replica,
+            log,
+            snapshots,
+            now,
+            tickets,
+            lives,
+            reads,
+            replies,
+            sent,
+            hears: own != primary,
+        };
+        shell.ticks(100);
+        shell
+    }
+
+    fn open(
+        disk: &SimDisk,
+        identity: &Identity,
+        settings: &Settings,
+        now: Now,
+        life: u64,
+    ) -> (Replica, LogVolume<SimDisk>, SnapshotVolume<SimDisk>) {
+        let (log, snapshots, found) = volume::open(disk, identity, SEGMENT_BYTES).unwrap();
+        let replica = Replica::restore(settings.clone(), identity.clone(), now, life, found).unwrap();
+        (replica, log, snapshots)
+    }
+
+    /// Kills the process and starts it again.
+    fn restart(&mut self) {
+        self.disk.kill();
+        self.lives += 1;
+        self.now.mono += Duration::from_secs(1);
+        self.now.wall += Duration::from_secs(1);
+        (self.replica, self.log, self.snapshots) =
+            Self::open(&self.disk, &self.identity, &self.settings, self.now, self.lives);
+        self.reads.clear();
+        self.ticks(100);
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for command in self.replica.step(self.now, event) {
+                match command {
+                    Command::Persist { number, records } => {
+                        events.extend(self.log.persist(&[(number, records)]).unwrap());
+                    }
+                    Command::Release(lsn) => self.log.release(lsn),
+                    Command::Read { job, what } => self.reads.push_back((job, what)),
+                    Command::Reply { ticket, reply } => drop(self.replies.insert(ticket, reply)),
+                    Command::SendRegion(_, message) => self.sent.push(message),
+                    command @ Command::TakeSnapshot { .. } => {
+                        events.extend(self.snapshots.obey(command).ok().flatten());
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn ticks(&mut self, count: u64) {
+        for random in 0..count {
+            self.now.mono += Duration::from_millis(20);
+            self.now.wall += Duration::from_millis(20);
+            if self.hears {
+                self.step(Event::Heard(Peer::Region(region(US))));
+            }
+            self.step(Event::Tick { random });
+        }
+    }
+
+    /// A client asks.
+    fn begin(&mut self, body: Body) -> u64 {
+        self.tickets += 1;
+        let (ticket, id) = (self.tickets, WriteId(u128::from(self.tickets) << 64));
+        let timeout = Duration::from_secs(30);
+        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
+        self.step(Event::Client { ticket, request });
+        ticket
+    }
+
+    /// Lets the reads that wait go on, and those that follow when `all`; says how many.
+    fn read(&mut self, all: bool) -> usize {
+        let mut done = 0;
+        while let Some((job, what)) = self.reads.pop_front() {
+            let result = execute(&self.replica.views().newest(), &what);
+            self.step(Event::ReadDone { job, result });
+            done += 1;
+            if !all {
+                break;
+            }
+        }
+        done
+    }
+
+    fn answer(&mut self, ticket: u64) -> Result<ReplyBody, Refusal> {
+        for _ in 0..10_000 {
+            if let Some(reply) = self.replies.remove(&ticket) {
+                return reply.body;
+            }
+            if self.read(true) == 0 {
+                self.ticks(1);
+            }
+        }
+        panic!("no answer");
+    }
+
+    fn ask(&mut self, body: Body) -> Result<ReplyBody, Refusal> {
+        let ticket = self.begin(body);
+        self.answer(ticket)
+    }
+
+    fn count(&mut self) -> u64 {
+        match self.ask(Body::Read { collection: words(), query: Query::Count { filter: None } }) {
+            Ok(ReplyBody::Answer(Answer::Count(count))) => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All that another region reads of the delta log from its beginning on.
+    fn tail(&mut self) -> Vec<Delta> {
+        self.sent.clear();
+        let call = u64::try_from(self.now.wall.as_millis()).unwrap();
+        let open = TailCall::Open { after: Position::default(), credit: 1 << 40 };
+        let message = RegionMessage::Call(call, RegionCall::Tail(ShardNumber::FIRST, open));
+        self.step(Event::Region(Peer::Connection(5), message));
+        self.ticks(5);
+        let mut deltas = Vec::new();
+        for message in &self.sent {
+            match message {
+                RegionMessage::Answer(at, RegionAnswer::Tail(TailAnswer::Records { deltas: more, .. }))
+                    if *at == call =>
+                {
+                    deltas.extend(more.iter().cloned());
+                }
+                RegionMessage::Answer(_, RegionAnswer::Tail(other)) => panic!("{other:?}"),
+                _ => {}
+            }
+        }
+        self.step(Event::Lost(Peer::Connection(5)));
+        deltas
+    }
+}
+
+#[test]
+fn what_is_written_between_its_read_and_its_writes_stays() {
+    let settings = Settings { match_page: 10, ..Settings::default() };
+    let mut shell = Shell::new(US, US, settings);
+    shell.ask(definition()).unwrap();
+    shell.ask(upserts(0..35, "drop")).unwrap();
+    let delete = shell.begin(delete_all("drop"));
+    let mut kept = Vec::new();
+    // The collection's uid, then a page, then what was read is overwritten before it is deleted, and so on.
+    let mut page = 0;
+    assert_eq!(shell.read(false), 1);
+    loop {
+        let Some((job, what)) = shell.reads.pop_front() else { break };
+        let result = execute(&shell.replica.views().newest(), &what);
+        let overwritten = [page * 10 + 1, page * 10 + 4];
+        if matches!(what, ReadWhat::Match { .. }) && page < 3 {
+            let write = shell.begin(upserts(overwritten, "keep"));
+            assert!(shell.replies.remove(&write).unwrap().body.is_ok());
+            kept.extend(overwritten);
+        }
+        shell.step(Event::ReadDone { job, result });
+        page += 1;
+    }
+    assert!(matches!(shell.answer(delete), Ok(ReplyBody::Written(_))));
+    assert_eq!((page, shell.count()), (4, kept.len() as u64));
+    let nothing = shell.tail().iter().filter(|delta| delta.op == Op::Nothing).count();
+    assert_eq!(nothing, kept.len(), "what did nothing is published as nothing");
+}
+
+/// Ten pages match, others write meanwhile, the process is killed in the middle and a client asks once more. The
+/// log that other regions read is the same before and after each restart, with a snapshot and without.
+#[test]
+fn a_restart_in_the_middle_publishes_the_same_log() {
+    for snapshot_every in [7, 20_000] {
+        let settings = Settings { snapshot_every, match_page: 100, ..Settings::default() };
+        let mut shell = Shell::new(US, US, settings);
+        shell.ask(definition()).unwrap();
+        for first in (0..1_000).step_by(100) {
+            shell.ask(upserts(first..first + 100, "drop")).unwrap();
+        }
+        let delete = shell.begin(delete_all("drop"));
+        for page in 0..6 {
+            shell.read(false);
+            let write = shell.begin(upserts([page * 100 + 99, 990], "keep"));
+            assert!(shell.replies.remove(&write).unwrap().body.is_ok());
+        }
+        assert!(!shell.replies.contains_key(&delete));
+        let before = shell.tail();
+        assert!(before.iter().map(|delta| delta.seq.0).eq(1..=before.len() as u64));
+        assert!(before.iter().any(|delta| matches!(delta.op, Op::Delete { .. })));
+        shell.restart();
+        assert_eq!(shell.replica.counters().snapshots_taken, 0);
+        assert_eq!(shell.tail(), before, "snapshots every {snapshot_every}");
+        shell.ask(delete_all("drop")).unwrap();
+        assert_eq!(shell.count(), 7);
+        let before = shell.tail();
+        shell.ticks(10);
+        shell.restart();
+        assert_eq!((shell.tail() == before, shell.count()), (true, 7));
+    }
+}
+
+/// A client that asks again under the same id, at a gateway that does not know the first attempt: it is evaluated anew, and
+/// what the first attempt was answered says nothing about it.
+#[test]
+fn a_second_evaluation_is_not_answered_by_the_first() {
+    let mut shell = Shell::new(US, US, Settings::default());
+    shell.ask(definition()).unwrap();
+    for points in [0..5, 5..9] {
+        shell.ask(upserts(points, "drop")).unwrap();
+        shell.tickets = 77;
+        shell.ask(delete_all("drop")).unwrap();
+        assert_eq!(shell.count(), 0);
+    }
+}
+
+#[test]
+fn a_collection_that_is_not_there_is_not_found() {
+    let mut shell = Shell::new(US, US, Settings::default());
+    assert!(matches!(shell.ask(delete_all("drop")), Err(Refusal::NotFound(_))));
+}
+
+/// Dropped and created again under its name after the operation began: the new one keeps its points.
+#[test]
+fn a_collection_created_again_meanwhile_keeps_its_points() {
+    let mut shell = Shell::new(US, US, Settings::default());
+    shell.ask(definition()).unwrap();
+    shell.ask(upserts(0..5, "drop")).unwrap();
+    let again = |shell: &mut Shell| {
+        for body in [Body::DropCollection(words()), definition(), upserts(0..5, "drop")] {
+            let ticket = shell.begin(body);
+            assert!(shell.replies.remove(&ticket).unwrap().body.is_ok());
+        }
+    };
+    // Between the uid and the read.
+    let delete = shell.begin(delete_all("drop"));
+    assert_eq!(shell.read(false), 1);
+    again(&mut shell);
+    assert!(shell.answer(delete).is_ok());
+    assert_eq!(shell.count(), 5);
+    // Between the read and the write.
+    let delete = shell.begin(delete_all("drop"));
+    assert_eq!(shell.read(false), 1);
+    let (job, what) = shell.reads.pop_front().unwrap();
+    let result = execute(&shell.replica.views().newest(), &what);
+    again(&mut shell);
+    shell.step(Event::ReadDone { job, result });
+    assert!(shell.answer(delete).is_ok());
+    assert_eq!(shell.count(), 5);
+}
+
+#[test]
+fn a_forwarded_delete_by_filter_is_sent_once() {
+    let mut shell = Shell::new("eu-west", US, Settings::default());
+    let asked = |shell: &Shell| {
+        let asks = |message: &&RegionMessage| matches!(message, RegionMessage::Call(_, RegionCall::Ask(_)));
+        shell.sent.iter().filter(asks).count()
+    };
+    // A write is known by its id: it is sent again while nobody answers.
+    let write = shell.begin(upserts([1], "keep"));
+    shell.ticks(150);
+    assert!(asked(&shell) > 1);
+    shell.ticks(2_000);
+    assert!(shell.replies.remove(&write).is_some());
+    // A delete by filter is not: when nobody answers, when the connection is lost, and when the region falls silent.
+    for trouble in ["no answer", "lost", "silent"] {
+        shell.sent.clear();
+        let delete = shell.begin(delete_all("drop"));
+        shell.ticks(1_000);
+        assert_eq!((asked(&shell), shell.replies.contains_key(&delete)), (1, false), "{trouble}");
+        match trouble {
+            "no answer" => shell.ticks(600),
+            "lost" => shell.step(Event::Lost(Peer::Region(region(US)))),
+            _ => {
+                shell.hears = false;
+                shell.ticks(120);
+            }
+        }
+        let reply = shell.replies.remove(&delete).unwrap();
+        assert!(matches!(reply.body, Err(Refusal::OutcomeUnknown(_))), "{trouble}: {:?}", reply.body);
+        shell.ticks(200);
+        assert_eq!(asked(&shell), 1, "{trouble}");
+    }
+    // What was never sent did not happen.
+    shell.sent.clear();
+    let delete = shell.begin(delete_all("drop"));
+    shell.ticks(120);
+    let reply = shell.replies.remove(&delete).unwrap();
+    assert!(matches!(reply.body, Err(Refusal::Unavailable { .. })), "{:?}", reply.body);
+    assert_eq!(asked(&shell), 0);
+}

@@ -1,0 +1,118 @@
+//! Conditional writes: the second half of an operation that depends on state, whose first half is a linearizable read.
+//!
+//! Every replica decides from the log alone whether a change takes place, so a write that is proposed late, or twice,
+//! cannot undo what was acknowledged since it was read.
+
+use meridian_model::{
+    CollectionUid, ConditionalChange, Hlc, LogIndex, PointChange, Position, Seq, TableVersion, Traceparent, WriteId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::apply::Tally;
+use crate::outbox::TookPlace;
+use crate::outcome::Outcome;
+use crate::{Collection, Located, Stamp, State, WriteResult};
+
+/// Most changes of one conditional write. Deletes of as many points take less than 200 kB of the log.
+pub const MAX_CONDITIONAL_CHANGES: usize = 1_000;
+
+/// Local changes, each of which takes place only if its point is as it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConditionalWrite {
+    /// A repeat of `(id, part)` applies nothing and has the result of the first.
+    pub id: WriteId,
+    /// Which part of the operation.
+    pub part: u32,
+    /// The bucket table by which the leader found the points to be its own.
+    pub table: TableVersion,
+    /// Where.
+    pub collection: CollectionUid,
+    /// The newest entry that the read had seen. The write's first copy stands behind it; if a result recorded behind it was
+    /// forgotten, that may have been this write's, and nothing is done.
+    pub read_at: LogIndex,
+    /// What and under which condition.
+    pub changes: Vec<ConditionalChange>,
+    /// Stamp of the first change; change `i` has `hlc + i`.
+    pub hlc: Hlc,
+    /// The request that it goes back to. Nothing that is stored depends on it.
+    pub trace: Option<Traceparent>,
+}
+
+impl ConditionalWrite {
+    /// Stamp of change `i`.
+    #[must_use]
+    pub fn stamp(&self, i: usize) -> Hlc {
+        Hlc(self.hlc.0.saturating_add(i as u64))
+    }
+}
+
+/// What became of one conditional change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It took place.
+    Applied,
+    /// Its point was deleted, or replaced by an upsert: the operation took place just before that.
+    Overtaken,
+    /// Its point is as it was read, but its stamp is not smaller than the change's: to be read and tried again.
+    Unsettled,
+}
+
+impl State {
+    pub(crate) fn conditional_write(
+        &mut self,
+        index: LogIndex,
+        write: &ConditionalWrite,
+        tally: &mut Tally,
+    ) -> Outcome {
+        let (id, part) = (write.id, write.part);
+        match self.settled(id, part, write.table) {
+            Some(outcome) => outcome,
+            None if self.write_ids.has_forgotten_behind(write.read_at) => Outcome::ResultForgotten { id, part },
+            None => Outcome::written(id, part, self.apply_conditional(index, write, tally), false),
+        }
+    }
+
+    fn apply_conditional(&mut self, index: LogIndex, write: &ConditionalWrite, tally: &mut Tally) -> WriteResult {
+        let (first, me, epoch) = (self.core.next_seq, self.core.me.clone(), self.core.epoch);
+        let (mut took_place, mut retry) = (TookPlace::default(), Vec::new());
+        for (i, change) in write.changes.iter().enumerate() {
+            let stamp = Stamp { hlc: write.stamp(i), origin: me.clone(), epoch, seq: self.core.next_seq };
+            self.see(stamp.hlc);
+            self.core.next_seq = stamp.seq.next();
+            let held = self.collections.get_mut(&write.collection);
+            let fate = held.map_or(Fate::Overtaken, |held| held.change_if(change, &stamp));
+            if fate == Fate::Unsettled {
+                retry.push(u32::try_from(i).expect("a write holds at most a thousand changes"));
+            }
+            took_place.push(i, fate == Fate::Applied);
+            tally.count(fate == Fate::Applied);
+        }
+        let last = Seq(self.core.next_seq.0 - 1);
+        if !write.changes.is_empty() {
+            self.core.vv.advance(&me, Position { epoch, seq: last });
+            self.outbox.push_conditional(Located { index, first }, took_place);
+        }
+        let result = WriteResult { first, last, hlc: write.hlc, collection: None, retry };
+        self.write_ids.remember(write.id, write.part, index, result.clone());
+        result
+    }
+}
+
+impl Collection {
+    /// Changes a point if its stamp is the one that was seen, and smaller than the change's own.
+    fn change_if(&mut self, change: &ConditionalChange, stamp: &Stamp) -> Fate {
+        match self.point(change.point) {
+            Some(held) if held.stamp == change.seen && held.stamp < *stamp => {
+                match change.change {
+                    PointChange::Delete => self.remove(change.point),
+                };
+                Fate::Applied
+            }
+            Some(held) if held.stamp == change.seen => Fate::Unsettled,
+            Some(_) | None => Fate::Overtaken,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
