@@ -81,7 +81,7 @@ impl Shell {
         };
         let identity = Identity { genesis, replica: ReplicaId(1), founders };
         let disk = SimDisk::new();
-        volume::give_birth(&disk, &identity, SEGMENT_BYTES).unwrap();
+        volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
         let now = Now { mono: Duration::ZERO, wall: Duration::from_secs(1_000) };
         let (replica, log, snapshots) = Self::open(&disk, &identity, &settings, now, 7);
         let (reads, replies, sent) = Default::default();
