@@ -10,6 +10,7 @@
 //! Start reading at [`http::Api`].
 
 pub mod admin;
+pub mod credentials;
 pub mod http;
 pub mod kafka;
 pub mod metrics;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use meridian_node::http::{Api, ApiKeys, Config, server};
+use meridian_node::credentials::Credentials;
+use meridian_node::http::{Api, Config, server};
 use meridian_node::kafka::Plan;
 use meridian_node::metrics::Metrics;
 use meridian_node::peer::{self, Hub};
 use meridian_node::shell::{NodeReporter, Supervisor};
 use meridian_node::{admin, http};
-use meridian_peer::{GroupKey, PeerTls};
-use meridian_wire::config::{Auth, NodeConfig};
+use meridian_wire::config::NodeConfig;
 use meridian_wire::frame::Hello;
 use meridian_wire::http::Shape;
 use tokio::net::TcpListener;
@@ -66,11 +66,7 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     let supervisor = Supervisor::new(config.clone(), Arc::clone(&metrics), threads);
     let stop = CancellationToken::new();
 
-    let tls = PeerTls::from_files(&config.tls.ca, &config.tls.cert, &config.tls.key).context("TLS of the peer port")?;
-    let group_key = match &config.replication_group {
-        Some(group) => Some(GroupKey::from_file(&group.key_file)?),
-        None => None,
-    };
+    let credentials = Credentials::load(&config)?;
     let hello = Hello {
         cluster: config.cluster_id,
         region: config.region.clone(),
@@ -78,7 +74,8 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
         address: args.advertise.clone(),
     };
     let deliver = supervisor.clone();
-    let hub = Hub::new(tls, group_key, hello, stop.clone(), move |incoming| deliver.deliver(incoming));
+    let (tls, group_keys, keys) = (credentials.tls(), credentials.group_keys(), credentials.api_keys());
+    let hub = Hub::new(tls, group_keys, hello, stop.clone(), move |incoming| deliver.deliver(incoming));
 
     let at = |port| SocketAddr::new(config.ports.listen, port);
     let listen = async |port| TcpListener::bind(at(port)).await.with_context(|| format!("listen on {}", at(port)));
@@ -91,19 +88,13 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
             hub.dial_region(region.name.clone(), region.endpoint.clone());
         }
     }
+    tokio::spawn(credentials.follow(hub.clone()));
     let topology = supervisor.clone();
     tokio::spawn(peer::serve(hub, peers, Arc::new(move |call| topology.topology(call))));
 
-    let keys = match &config.auth {
-        Auth::Disabled => {
-            tracing::warn!("the HTTP API asks for no key: the configuration says `auth: disabled`");
-            None
-        }
-        Auth::ApiKeyFile(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("read API keys {}", path.display()))?;
-            Some(Arc::new(ApiKeys::parse(&text)?))
-        }
-    };
+    if keys.is_none() {
+        tracing::warn!("the HTTP API asks for no key: the configuration says `auth: disabled`");
+    }
     let reporter: Arc<dyn http::Reporter> =
         Arc::new(NodeReporter { handle: supervisor.handle(), kafka: Plan::of(&config) });
     let shape = Shape::from(&config);

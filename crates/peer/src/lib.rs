@@ -13,14 +13,16 @@
 mod call;
 mod connection;
 mod group_key;
+mod rotation;
 mod timing;
 mod tls;
 
 pub use call::{call_topology, call_topology_at, connect, greet, host_of, open, open_at, secure};
 pub use connection::{Connection, ConnectionError, Sender, queue};
-pub use group_key::{GroupKey, GroupKeyError, Side};
+pub use group_key::{GroupKey, GroupKeyError, GroupKeys, Side};
+pub use rotation::{FORMER_ACCEPTED, FORMER_SHOWN, Rotating, ShownRotation};
 pub use timing::{Timing, watch};
-pub use tls::{PeerTls, TlsError};
+pub use tls::{Pair, PeerTls, TlsError, TlsFiles};
 
 #[cfg(test)]
 mod tests;

@@ -47,13 +47,16 @@ impl PeerTls {
     /// # Errors
     /// When a file cannot be read, or what is in it cannot be used.
     pub fn from_files(ca: &Path, cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        let certs = |path: &Path| -> Result<Vec<CertificateDer<'static>>, TlsError> {
-            let pem = |source| TlsError::Pem { file: path.display().to_string(), source };
-            CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<_, _>>().map_err(pem)
-        };
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|source| TlsError::Pem { file: key.display().to_string(), source })?;
-        Self::new(certs(ca)?, certs(cert)?, private)
+        let TlsFiles { ca, pair } = TlsFiles::read(ca, cert, key)?;
+        Self::of(ca, &pair)
+    }
+
+    /// Trusts the authorities `ca` and shows `pair`.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn of(ca: Vec<CertificateDer<'static>>, pair: &Pair) -> Result<Self, TlsError> {
+        Self::new(ca, pair.chain.clone(), pair.key.clone_key())
     }
 
     /// From certificates in memory.
@@ -92,6 +95,51 @@ impl PeerTls {
             region: TlsConnector::from(Arc::new(region)),
             group: TlsConnector::from(Arc::new(group)),
         })
+    }
+}
+
+/// What a node shows: a certificate and its key.
+#[derive(Debug)]
+pub struct Pair {
+    /// The certificate, and what leads from it to the authority.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Clone for Pair {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+impl PartialEq for Pair {
+    fn eq(&self, other: &Self) -> bool {
+        self.chain == other.chain
+    }
+}
+
+/// The certificate files of a node, as they stand on its disk.
+pub struct TlsFiles {
+    /// The authorities that are trusted.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// What is shown.
+    pub pair: Pair,
+}
+
+impl TlsFiles {
+    /// Reads PEM files.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is not PEM.
+    pub fn read(ca: &Path, cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let certs = |path: &Path| -> Result<Vec<CertificateDer<'static>>, TlsError> {
+            let pem = |source| TlsError::Pem { file: path.display().to_string(), source };
+            CertificateDer::pem_file_iter(path).map_err(pem)?.collect::<Result<_, _>>().map_err(pem)
+        };
+        let private = PrivateKeyDer::from_pem_file(key)
+            .map_err(|source| TlsError::Pem { file: key.display().to_string(), source })?;
+        Ok(Self { ca: certs(ca)?, pair: Pair { chain: certs(cert)?, key: private } })
     }
 }
 

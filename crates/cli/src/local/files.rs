@@ -104,6 +104,7 @@ fn config(
         name: "local".into(),
         primary_region: primary.clone(),
         key_file: group_key.into(),
+        api_key: false,
         regions: (layout.regions.iter())
             .map(|r| RegionEndpoint { name: r.name.clone(), endpoint: format!("127.0.0.1:{}", r.endpoint) })
             .collect(),

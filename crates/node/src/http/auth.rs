@@ -42,17 +42,28 @@ impl ApiKeys {
         read(file).map(|keys| Self(RwLock::new(keys)))
     }
 
-    /// Puts the keys of a changed file in force; on an error the old ones stay.
+    /// From the hashes of keys.
+    #[must_use]
+    pub fn of(hashes: Vec<blake3::Hash>) -> Self {
+        Self(RwLock::new(hashes))
+    }
+
+    /// The hashes of the keys in a file.
     ///
     /// # Errors
     /// As [`ApiKeys::parse`].
-    pub fn replace(&self, file: &str) -> Result<(), ApiKeysError> {
-        let keys = read(file)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        Ok(())
+    pub fn read(file: &str) -> Result<Vec<blake3::Hash>, ApiKeysError> {
+        read(file)
     }
 
-    fn holds(&self, key: &[u8]) -> bool {
+    /// Puts other keys in force.
+    pub fn put(&self, hashes: Vec<blake3::Hash>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = hashes;
+    }
+
+    /// Whether `key` lets a client in.
+    #[must_use]
+    pub fn holds(&self, key: &[u8]) -> bool {
         let shown = blake3::hash(key);
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let equal = keys.iter().fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(shown.as_bytes()));

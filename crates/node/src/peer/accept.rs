@@ -114,6 +114,8 @@ enum Proven {
 
 async fn one(hub: Hub, door: Door, place: Place, stream: TcpStream, topology: Inbound) -> Result<(), ConnectionError> {
     watch(&stream, &Timing::GROUP)?;
+    // Taken before the certificates: what is replaced in between ends the connection once for nothing, not never.
+    let accepted = hub.accepted();
     let leave = place.leave.clone();
     let greeted = leave.run_until_cancelled(tokio::time::timeout(Timing::GROUP.greeting, greet(&hub, stream)));
     let greeted =
@@ -128,14 +130,17 @@ async fn one(hub: Hub, door: Door, place: Place, stream: TcpStream, topology: In
         return Err(ConnectionError::Io(io::Error::other(format!("too many connections {kind} at once"))));
     };
     match proven {
-        Proven::Cluster(hello) => of_the_cluster(hub, connection, hello, topology).await,
-        Proven::Group => of_the_group(hub, connection).await,
+        Proven::Cluster(hello) => {
+            let run = of_the_cluster(hub, connection, hello, topology);
+            accepted.run_until_cancelled(run).await.unwrap_or(Ok(()))
+        }
+        Proven::Group => of_the_group(hub, connection, accepted).await,
     }
 }
 
 /// TLS, and the proof of who it is: a certificate of the cluster's authority, or of the group key.
 async fn greet(hub: &Hub, stream: TcpStream) -> Result<(Connection<TlsStream<TcpStream>>, Proven), ConnectionError> {
-    let tls = hub.inner().tls.acceptor.accept(stream).await?;
+    let tls = hub.tls().acceptor.accept(stream).await?;
     let mut connection = Connection::new(tls);
     let Frame::Hello(hello) = connection.read().await? else {
         return Err(ConnectionError::Unexpected("a hello"));
@@ -149,15 +154,16 @@ async fn greet(hub: &Hub, stream: TcpStream) -> Result<(Connection<TlsStream<Tcp
         }
         return Ok((connection, Proven::Cluster(hello)));
     }
-    let Some(key) = hub.inner().group_key.clone() else {
+    let Some(keys) = hub.group_keys() else {
         return Err(ConnectionError::Refused("no certificate, and this node belongs to no group".into()));
     };
     let Frame::Proof(proof) = connection.read().await? else {
         return Err(ConnectionError::Unexpected("a proof of the group key"));
     };
-    if !key.holds(connection.stream().get_ref().1, Side::Dialler, &proof) {
+    // Proved with the key that the caller holds: it may know neither the next one nor the previous one.
+    let Some(key) = keys.matching(connection.stream().get_ref().1, Side::Dialler, &proof) else {
         return Err(ConnectionError::Refused("it does not hold the group key".into()));
-    }
+    };
     let proof = key.proof(connection.stream().get_ref().1, Side::Acceptor).ok_or(ConnectionError::Unexpected("TLS"))?;
     connection.write(&Frame::Hello(Hello { node: None, address: String::new(), ..own })).await?;
     connection.write(&Frame::Proof(proof)).await?;
@@ -192,16 +198,19 @@ async fn of_the_cluster(
         .await
 }
 
-async fn of_the_group(hub: Hub, connection: Connection<TlsStream<TcpStream>>) -> Result<(), ConnectionError> {
+async fn of_the_group(
+    hub: Hub,
+    connection: Connection<TlsStream<TcpStream>>,
+    accepted: CancellationToken,
+) -> Result<(), ConnectionError> {
     let (sender, frames) = queue();
     let number = hub.connection_up(sender);
-    let ended = connection
-        .run(frames, &Timing::GROUP, |frame| {
-            if let Frame::Region(message) = frame {
-                (hub.inner().deliver)(Incoming::Region(Peer::Connection(number), message));
-            }
-        })
-        .await;
+    let run = connection.run(frames, &Timing::GROUP, |frame| {
+        if let Frame::Region(message) = frame {
+            (hub.inner().deliver)(Incoming::Region(Peer::Connection(number), message));
+        }
+    });
+    let ended = accepted.run_until_cancelled(run).await.unwrap_or(Ok(()));
     hub.connection_down(number);
     ended
 }

@@ -16,6 +16,7 @@ use meridian_wire::frame::{Frame, Hello, NodeId};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::hub::{Hub, Incoming};
 use super::resolve::Endpoint;
@@ -23,8 +24,9 @@ use super::resolve::Endpoint;
 /// Before an attempt that failed at once is repeated; doubled up to [`Timing::attempt_every`].
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
-/// A connection whose other end has said who it is.
-type Greeted = (Connection<TlsStream<TcpStream>>, Hello);
+/// A connection whose other end has said who it is, and what ends when it must be opened anew. That was taken before the
+/// certificates: what is replaced in between ends the connection once for nothing, not never.
+type Greeted = (Connection<TlsStream<TcpStream>>, Hello, CancellationToken);
 
 pub(super) async fn keep_replica(hub: Hub, address: String) {
     let greet = |tcp| greet_replica(&hub, &address, tcp);
@@ -98,22 +100,24 @@ async fn greet_replica(hub: &Hub, address: &str, tcp: TcpStream) -> Result<Greet
         // What is said on a connection is heard as of who greeted on it.
         return Err(ConnectionError::Refused("this node is not a replica yet".into()));
     }
-    let mut connection = secure(&hub.inner().tls.region, tcp, host_of(address)).await?;
+    let accepted = hub.accepted();
+    let mut connection = secure(&hub.tls().region, tcp, host_of(address)).await?;
     let hello = greet(&mut connection, own.clone()).await?;
     if hello.cluster != own.cluster || hello.region != own.region {
         return Err(ConnectionError::Refused(format!("it belongs to cluster {}", hello.cluster)));
     }
-    Ok((connection, hello))
+    Ok((connection, hello, accepted))
 }
 
-async fn run_replica(hub: &Hub, address: &str, (connection, hello): Greeted) -> Result<(), ConnectionError> {
+async fn run_replica(hub: &Hub, address: &str, (connection, hello, accepted): Greeted) -> Result<(), ConnectionError> {
     let Some(node): Option<NodeId> = hello.node else {
         return Err(ConnectionError::Refused("it is not a replica yet".into()));
     };
     let (sender, frames) = queue();
     let number = hub.node_up(Hello { address: address.to_owned(), ..hello }, node, sender);
     // Nothing but heartbeats is said on it by the other side; its end is what matters.
-    let ended = connection.run(frames, &Timing::REGION, |_| {}).await;
+    let run = connection.run(frames, &Timing::REGION, |_| {});
+    let ended = accepted.run_until_cancelled(run).await.unwrap_or(Ok(()));
     hub.node_down(node, number);
     ended
 }
@@ -124,10 +128,11 @@ async fn greet_region(
     endpoint: &str,
     tcp: TcpStream,
 ) -> Result<Greeted, ConnectionError> {
-    let Some(key) = &hub.inner().group_key else {
+    let accepted = hub.accepted();
+    let Some(key) = hub.group_keys().map(|keys| keys.dial) else {
         return Err(ConnectionError::Refused("this node has no group key".into()));
     };
-    let mut connection = secure(&hub.inner().tls.group, tcp, host_of(endpoint)).await?;
+    let mut connection = secure(&hub.tls().group, tcp, host_of(endpoint)).await?;
     let own = hub.inner().hello.lock().clone();
     let proof = key.proof(connection.stream().get_ref().1, Side::Dialler).ok_or(ConnectionError::Unexpected("TLS"))?;
     connection.write(&Frame::Hello(Hello { node: None, address: String::new(), ..own })).await?;
@@ -144,20 +149,19 @@ async fn greet_region(
     if hello.region != *name {
         return Err(ConnectionError::Refused(format!("{endpoint} belongs to region {}", hello.region)));
     }
-    Ok((connection, hello))
+    Ok((connection, hello, accepted))
 }
 
-async fn run_region(hub: &Hub, name: &RegionName, (connection, _): Greeted) -> Result<(), ConnectionError> {
+async fn run_region(hub: &Hub, name: &RegionName, (connection, _, accepted): Greeted) -> Result<(), ConnectionError> {
     let (sender, frames) = queue();
     hub.region_up(name.clone(), sender);
     let peer = || Peer::Region(name.clone());
-    let ended = connection
-        .run(frames, &Timing::GROUP, |frame| match frame {
-            Frame::Region(message) => (hub.inner().deliver)(Incoming::Region(peer(), message)),
-            Frame::Heartbeat => (hub.inner().deliver)(Incoming::Heard(peer())),
-            _ => {}
-        })
-        .await;
+    let run = connection.run(frames, &Timing::GROUP, |frame| match frame {
+        Frame::Region(message) => (hub.inner().deliver)(Incoming::Region(peer(), message)),
+        Frame::Heartbeat => (hub.inner().deliver)(Incoming::Heard(peer())),
+        _ => {}
+    });
+    let ended = accepted.run_until_cancelled(run).await.unwrap_or(Ok(()));
     hub.region_down(name);
     ended
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_model::RegionName;
-use meridian_peer::{GroupKey, PeerTls, Sender};
+use meridian_peer::{GroupKeys, PeerTls, Sender};
 use meridian_replica::Peer;
 use meridian_wire::frame::{Frame, Hello, NodeId, PeerMessage, RegionMessage};
 use parking_lot::Mutex;
@@ -36,8 +36,10 @@ pub enum Incoming {
 pub struct Hub(Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) tls: PeerTls,
-    pub(super) group_key: Option<GroupKey>,
+    tls: Mutex<PeerTls>,
+    group_keys: Mutex<Option<GroupKeys>>,
+    /// Ends when a certificate or key is accepted no longer: connections that may rest on it are opened anew.
+    accepted: Mutex<CancellationToken>,
     pub(super) hello: Mutex<Hello>,
     pub(super) deliver: Box<dyn Fn(Incoming) + Send + Sync>,
     pub(super) stop: CancellationToken,
@@ -55,14 +57,15 @@ impl Hub {
     /// on the runtime it is made on.
     pub fn new(
         tls: PeerTls,
-        group_key: Option<GroupKey>,
+        group_keys: Option<GroupKeys>,
         hello: Hello,
         stop: CancellationToken,
         deliver: impl Fn(Incoming) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner {
-            tls,
-            group_key,
+            tls: Mutex::new(tls),
+            group_keys: Mutex::new(group_keys),
+            accepted: Mutex::new(stop.child_token()),
             hello: Mutex::new(hello),
             deliver: Box::new(deliver),
             stop,
@@ -73,6 +76,35 @@ impl Hub {
             next: AtomicU64::new(1),
             runtime: Handle::current(),
         }))
+    }
+
+    /// What counts for connections that are opened from now on. `ended`: something is accepted no longer, and the connections
+    /// that stand end.
+    pub fn replace_credentials(&self, tls: Option<PeerTls>, group_keys: Option<GroupKeys>, ended: bool) {
+        if let Some(tls) = tls {
+            *self.0.tls.lock() = tls;
+        }
+        if group_keys.is_some() {
+            *self.0.group_keys.lock() = group_keys;
+        }
+        if ended {
+            tracing::info!("a certificate authority or a group key is accepted no longer: peers connect anew");
+            let token = std::mem::replace(&mut *self.0.accepted.lock(), self.0.stop.child_token());
+            token.cancel();
+        }
+    }
+
+    pub(super) fn tls(&self) -> PeerTls {
+        self.0.tls.lock().clone()
+    }
+
+    pub(super) fn group_keys(&self) -> Option<GroupKeys> {
+        self.0.group_keys.lock().clone()
+    }
+
+    /// Ends with the node, and when what a connection rests on may be accepted no longer.
+    pub(super) fn accepted(&self) -> CancellationToken {
+        self.0.accepted.lock().clone()
     }
 
     pub(super) fn inner(&self) -> &Inner {

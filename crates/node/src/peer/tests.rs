@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use meridian_model::{ClusterId, RegionName};
 use meridian_peer::{Connection, ConnectionError, PeerTls, call_topology, open};
-use meridian_wire::frame::Hello;
+use meridian_wire::frame::{Frame, Hello};
 use meridian_wire::topology::{PodStatus, TopologyAnswer, TopologyCall};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
@@ -103,5 +103,36 @@ async fn an_unproven_connection_makes_room_for_later_ones() {
     first.readable().await.unwrap();
     assert!(matches!(first.try_read(&mut byte), Ok(0) | Err(_)));
     drop(others);
+    stop.cancel();
+}
+
+/// A connection that greeted, and what its next frame is.
+async fn greeted(address: &str, tls: &PeerTls) -> Connection<TlsStream<TcpStream>> {
+    let mut connection = open(&tls.region, address).await.unwrap();
+    connection.write(&Frame::Hello(hello())).await.unwrap();
+    assert!(matches!(connection.read().await, Ok(Frame::Hello(_))));
+    connection
+}
+
+#[tokio::test]
+async fn what_is_accepted_no_longer_ends_its_connections_and_opens_no_other() {
+    let [pod, old] = two_of_one_authority();
+    let [renewed, new] = two_of_one_authority();
+    let stop = CancellationToken::new();
+    let hub = Hub::new(pod, None, hello(), stop.clone(), |_| {});
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer = Arc::new(|_: TopologyCall| async { TopologyAnswer::Status(PodStatus::Blank) }.boxed());
+    tokio::spawn(serve(hub.clone(), listener, answer));
+    let mut connection = greeted(&address, &old).await;
+    // Other certificates alone end nothing: the connection answers still.
+    hub.replace_credentials(Some(renewed.clone()), None, false);
+    connection.write(&Frame::Topology(1, TopologyCall::Status)).await.unwrap();
+    let is_answer = |frame: &Frame| matches!(frame, Frame::TopologyAnswer(1, _));
+    while !is_answer(&connection.read().await.unwrap()) {}
+    hub.replace_credentials(Some(renewed), None, true);
+    while connection.read().await.is_ok() {}
+    assert!(call(&address, &old).await.is_err(), "the former authority is not trusted any more");
+    assert_eq!(call(&address, &new).await.unwrap(), TopologyAnswer::Status(PodStatus::Blank));
     stop.cancel();
 }

@@ -49,6 +49,8 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
             name: group.name.clone(),
             primary_region: group.primary.clone(),
             key_file: paths::GROUP_KEY.into(),
+            // A Secret that the user named holds all the keys that the user wants.
+            api_key: cluster.api_key.as_ref().is_some_and(|key| key.secret_is_ours),
             regions: group.regions.clone(),
         }),
         delta_log: publishes.then(|| DeltaLog { kafka: cluster.kafka.as_ref().map(sink), ..DeltaLog::default() }),

@@ -18,6 +18,9 @@ pub struct ReplicationGroup {
     pub primary_region: RegionName,
     /// File with the key that all regions of the group hold.
     pub key_file: PathBuf,
+    /// Clients may also show the API key that is derived from the group key, which is the same in all regions. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub api_key: bool,
     /// All regions, this one included.
     pub regions: Vec<RegionEndpoint>,
 }

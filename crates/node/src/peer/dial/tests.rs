@@ -29,7 +29,7 @@ async fn dialled(attempts: usize, silent: usize) -> (usize, usize) {
             if number < silent {
                 std::future::pending::<()>().await;
             }
-            Ok((pair().await, hello()))
+            Ok((pair().await, hello(), CancellationToken::new()))
         }
     };
     establish(&endpoint, &timing(attempts), Instant::now(), &greet).await;
