@@ -1,5 +1,6 @@
 """At rest nothing is written; what others break is mended; what cannot be is refused; nobody meddles next door."""
 
+import base64
 import time
 
 import pytest
@@ -139,6 +140,35 @@ def test_every_right_is_used_and_none_is_missing():
     assert len(granted) > 40
     never = sorted(granted - used)
     assert not never, never
+
+
+def secret(name, key):
+    return base64.b64decode(kube.get("secret", name, US.name)["data"][key]).decode()
+
+
+def test_both_regions_take_one_api_key():
+    assert US.key() == EU.key()
+    for region in (US, EU):
+        with region.http(timeout=10) as client:
+            assert client.get("/collections").is_success
+
+
+def test_lost_secrets_are_made_again_while_pods_serve():
+    before = {name: pod["metadata"]["uid"] for name, pod in US.pods().items()}
+    old = {"key": US.key(), "ca": secret(f"{CLUSTER}-peer-tls", "ca.crt")}
+    kubectl("-n", US.name, "delete", "secret", f"{CLUSTER}-api-key", f"{CLUSTER}-peer-ca")
+    until(lambda: secret(f"{CLUSTER}-api-key", "api-key") == old["key"], 60, "the group's API key is not derived again")
+    # The new authority stands beside the old one, and the operator sees the pods all the time.
+    until(lambda: secret(f"{CLUSTER}-peer-tls", "ca.crt").count("BEGIN CERTIFICATE") == 2, 60, "pods are not told of both")
+    assert old["ca"].strip() in secret(f"{CLUSTER}-peer-tls", "ca.crt")
+    assert condition(US.cluster(), "Available").get("status") == "True"
+    valid = lambda: condition(US.cluster(), "CertificatesValid")
+    until(lambda: valid().get("status") == "False", 60, lambda: f"nothing is said of it: {valid()}")
+    # Two swaps of files by the kubelet, and three minutes in which the former certificate is shown.
+    until(lambda: valid().get("status") == "True", 900, lambda: f"the authority is not replaced: {valid()}")
+    assert old["ca"].strip() not in secret(f"{CLUSTER}-peer-tls", "ca.crt")
+    assert condition(US.cluster(), "Available").get("status") == "True"
+    assert {name: pod["metadata"]["uid"] for name, pod in US.pods().items()} == before
 
 
 def test_kept_definitions_are_taken_over_by_a_release_of_another_name():

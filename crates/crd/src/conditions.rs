@@ -12,6 +12,10 @@ pub const PROGRESSING: &str = "Progressing";
 pub const DEGRADED: &str = "Degraded";
 /// What the spec needs of others is there: Secrets, Istio, Strimzi.
 pub const DEPENDENCIES_READY: &str = "DependenciesReady";
+/// The certificates of the peer port are valid, and no authority is being replaced.
+pub const CERTIFICATES_VALID: &str = "CertificatesValid";
+/// Pods that run refuse every certificate of the operator: only new pods read the new ones.
+pub const CERTIFICATES_LOST: &str = "CertificatesLost";
 /// The routes of the mesh are what the spec says.
 pub const TRAFFIC_CONFIGURED: &str = "TrafficConfigured";
 /// A link hears its source.
@@ -49,6 +53,12 @@ pub mod reason {
     pub const SECRET_MISSING: &str = "SecretMissing";
     /// Istio is not installed.
     pub const ISTIO_MISSING: &str = "IstioMissing";
+    /// Pods that the kubelet holds ready do not answer the operator.
+    pub const PODS_UNREACHABLE: &str = "PodsUnreachable";
+    /// A pod answers the operator.
+    pub const PODS_REACHABLE: &str = "PodsReachable";
+    /// A certificate or an authority is being replaced.
+    pub const RENEWING: &str = "Renewing";
     /// A host of `traffic.istio.hosts` is not among the operator's allowed hosts.
     pub const HOST_NOT_ALLOWED: &str = "HostNotAllowed";
     /// Strimzi is not installed.

@@ -2,55 +2,123 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use meridian_peer::GroupKey;
+use meridian_plan::certificates::CertificateStep;
 use meridian_plan::names::FIELD_MANAGER;
-use meridian_plan::render::{Material, Object, ObjectRef, secrets};
+use meridian_plan::render::{Keys, Object, ObjectRef, keys, peer_ca, peer_tls};
 use meridian_plan::{ValidCluster, difference};
 use rand::RngCore;
 use serde_json::Value;
 
+use crate::certificates::{Authority, Given, Standing};
+use crate::cluster::now;
 use crate::context::Context;
+use crate::kinds;
 use crate::observe::Sight;
-use crate::{certificates, kinds};
 
-/// Makes the Secrets that are not there. Returns whether any was made.
+/// Makes the keys that are not there, and takes the next step with certificates. Returns whether anything was written.
 pub async fn make_secrets(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
-    let present = sight.observed.secrets;
-    let needs_key = |ours: bool, there: bool| ours && !there;
-    let wanted = needs_key(cluster.api_key.as_ref().is_some_and(|key| key.secret_is_ours), present.api_key)
-        || needs_key(cluster.group.as_ref().is_some_and(|group| group.secret_is_ours), present.group_key)
-        || !present.peer_ca
-        || !present.peer_tls;
-    if !wanted {
-        return Ok(false);
-    }
-    // Under the authority that stands, so that a life that ended between the two is taken up where it ended.
-    let certificates = match &sight.authority {
-        Some(authority) => certificates::sign(cluster, authority.clone())?,
-        None => certificates::make(cluster)?,
-    };
-    let mut material = Material { api_key: [0; 32], group_key: [0; 32], certificates };
-    rand::rng().fill_bytes(&mut material.api_key);
-    rand::rng().fill_bytes(&mut material.group_key);
-    for secret in secrets(cluster, present, &material) {
-        let patch = PatchParams::apply(FIELD_MANAGER);
-        let owned = !secret.as_json()["metadata"]["ownerReferences"].is_null();
+    let mut changed = false;
+    for secret in keys(cluster, sight.observed.secrets, &new_keys(cluster, sight)) {
         let (Some(api), name) = at(context, cluster, &secret.reference()) else { continue };
-        if owned {
-            // What is left of an older authority is overwritten.
-            api.patch(&name, &patch.force(), &Patch::Apply(secret.as_json())).await?;
-            context.metrics.wrote("Secret");
-            continue;
-        }
         let object = serde_json::from_value(secret.as_json().clone())?;
         match api.create(&PostParams { field_manager: Some(FIELD_MANAGER.into()), dry_run: false }, &object).await {
             // One that holds something else is the user's; it is reported as missing its key.
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => continue,
             made => drop(made?),
         }
         context.metrics.wrote("Secret");
+        tracing::info!(name, "made a key");
+        changed = true;
     }
+    changed |= follow_group_key(context, cluster, sight).await?;
+    let step = sight.observed.certificates.next(now().0.as_second());
+    for secret in certificates(cluster, &sight.certificates, step)? {
+        let (Some(api), name) = at(context, cluster, &secret.reference()) else { continue };
+        // Other fields of a Secret that stands are not touched.
+        api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(secret.as_json())).await?;
+        context.metrics.wrote("Secret");
+        tracing::info!(name, ?step, "changed certificates");
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// An API key that was derived from the former group key becomes the one derived from the new one. Nodes accept both.
+async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
+    let (Some(key), Some(group)) = (&cluster.api_key, &cluster.group) else { return Ok(false) };
+    let derive = |text: &Option<String>| Some(GroupKey::new(text.as_ref()?.as_bytes()).ok()?.api_key(&group.name));
+    let (Some(former), Some(current)) = (derive(&sight.keys.group_key_previous), derive(&sight.keys.group_key)) else {
+        return Ok(false);
+    };
+    let held = sight.keys.api_key.as_deref().map(str::trim);
+    if !key.secret_is_ours || held != Some(former.as_str()) || former == current {
+        return Ok(false);
+    }
+    let api = kube::Api::<Secret>::namespaced(context.client.clone(), &cluster.namespace);
+    let change = serde_json::json!({ "data": { "api-key": ByteString(current.into_bytes()) } });
+    api.patch(&key.secret, &PatchParams::default(), &Patch::Merge(change)).await?;
+    context.metrics.wrote("Secret");
+    tracing::info!(name = key.secret, "the API key follows the group key");
     Ok(true)
+}
+
+/// New keys. The API key of a group is derived from the group's key: a client finds the same in all its regions.
+fn new_keys(cluster: &ValidCluster, sight: &Sight) -> Keys {
+    let random = || {
+        let mut bytes = [0; 32];
+        rand::rng().fill_bytes(&mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let group_key = sight.keys.group_key.clone().unwrap_or_else(random);
+    let api_key = match &cluster.group {
+        None => Some(random()),
+        Some(group) if group.secret_is_ours || sight.keys.group_key.is_some() => {
+            GroupKey::new(group_key.as_bytes()).ok().map(|key| key.api_key(&group.name))
+        }
+        Some(_) => None,
+    };
+    Keys { api_key, group_key }
+}
+
+/// The Secrets that a step writes.
+fn certificates(
+    cluster: &ValidCluster,
+    Standing { authority, given }: &Standing,
+    step: CertificateStep,
+) -> anyhow::Result<Vec<Object>> {
+    let bundle = |given: &Given, authority: &Authority| format!("{}\n{}", given.ca.trim_end(), authority.cert);
+    let trusts = |given: &Given, authority: &Authority| given.ca.contains(authority.cert.trim());
+    Ok(match (step, authority, given) {
+        // Pods that have nothing yet need not wait for another turn.
+        (CertificateStep::Found, _, None) => {
+            let founded = Authority::found(cluster)?;
+            let (cert, key) = founded.sign(cluster)?;
+            vec![peer_ca(cluster, &founded.cert, &founded.key), peer_tls(cluster, &founded.cert, &cert, &key)]
+        }
+        (CertificateStep::Found, _, Some(_)) => {
+            let founded = Authority::found(cluster)?;
+            vec![peer_ca(cluster, &founded.cert, &founded.key)]
+        }
+        (CertificateStep::Trust, Some(authority), Some(given)) => {
+            vec![peer_tls(cluster, &bundle(given, authority), &given.cert, &given.key)]
+        }
+        (CertificateStep::Sign, Some(authority), given) => {
+            let (cert, key) = authority.sign(cluster)?;
+            let ca = match given {
+                Some(given) if trusts(given, authority) => given.ca.clone(),
+                _ => authority.cert.clone(),
+            };
+            vec![peer_tls(cluster, &ca, &cert, &key)]
+        }
+        (CertificateStep::Forget, Some(authority), Some(given)) => {
+            vec![peer_tls(cluster, &authority.cert, &given.cert, &given.key)]
+        }
+        _ => Vec::new(),
+    })
 }
 
 fn at(context: &Context, cluster: &ValidCluster, object: &ObjectRef) -> (Option<kube::Api<DynamicObject>>, String) {

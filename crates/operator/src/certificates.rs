@@ -1,32 +1,35 @@
-//! The cluster's own certificate authority: made once, then only signs.
+//! The cluster's own certificate authority, what it signs, and what stands in the two Secrets. When to sign what, `plan`
+//! decides.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use meridian_plan::ValidCluster;
-use meridian_plan::render::Certificates;
+use meridian_plan::certificates::{AUTHORITY_DAYS, BACKDATED_DAYS, CertificatesSeen, LEAF_DAYS, LeafSeen};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsConnector;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The name that every certificate of a cluster bears beside its own, so that one of another cluster is told apart.
 fn cluster_name(cluster: &ValidCluster) -> String {
     format!("{}.meridian", cluster.id)
 }
 
-/// A new authority, and the certificate of all pods: they share one, for every name below the headless Service.
-pub fn make(cluster: &ValidCluster) -> anyhow::Result<Certificates> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name.push(DnType::CommonName, format!("meridian {}", cluster.id));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca_key = KeyPair::generate()?;
-    let ca = params.self_signed(&ca_key)?.pem();
-    let ca_key_text = ca_key.serialize_pem();
-    sign(cluster, Authority { cert: ca, key: ca_key_text })
+/// Parameters of a certificate that is valid for `days` from now on.
+fn valid_for(names: Vec<String>, days: u64) -> anyhow::Result<CertificateParams> {
+    let mut params = CertificateParams::new(names)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let at = |since_1970: Duration| rcgen::date_time_ymd(1970, 1, 1) + since_1970;
+    params.not_before = at(now.saturating_sub(DAY * u32::try_from(BACKDATED_DAYS)?));
+    params.not_after = at(now + DAY * u32::try_from(days)?);
+    Ok(params)
 }
 
 /// The authority as it stands in its Secret, PEM.
@@ -36,41 +39,142 @@ pub struct Authority {
     pub key: String,
 }
 
+/// What pods are given, PEM.
+#[derive(Clone)]
+pub struct Given {
+    /// The authorities that they trust.
+    pub ca: String,
+    pub cert: String,
+    pub key: String,
+}
+
+/// What stands in the two Secrets; what cannot be read counts as absent.
+#[derive(Clone, Default)]
+pub struct Standing {
+    pub authority: Option<Authority>,
+    pub given: Option<Given>,
+}
+
 impl Authority {
+    /// A new one.
+    pub fn found(cluster: &ValidCluster) -> anyhow::Result<Self> {
+        let mut params = valid_for(Vec::new(), AUTHORITY_DAYS)?;
+        params.distinguished_name.push(DnType::CommonName, format!("meridian {}", cluster.id));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        Ok(Self { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    }
+
     fn issuer(&self) -> anyhow::Result<Issuer<'static, KeyPair>> {
         let key = KeyPair::from_pem(&self.key).context("read ca.key")?;
         Issuer::from_ca_cert_pem(&self.cert, key).context("read ca.crt")
     }
-}
 
-/// A new certificate of all pods under an authority that stands.
-pub fn sign(cluster: &ValidCluster, authority: Authority) -> anyhow::Result<Certificates> {
-    let names = vec![format!("*.{}", cluster.peers_domain()), cluster_name(cluster)];
-    let (cert, key) = leaf(&authority.issuer()?, names)?;
-    Ok(Certificates { ca: authority.cert, ca_key: authority.key, cert, key })
+    /// A new certificate of all pods, and its key: they share one, for every name below the headless Service.
+    pub fn sign(&self, cluster: &ValidCluster) -> anyhow::Result<(String, String)> {
+        leaf(&self.issuer()?, vec![format!("*.{}", cluster.peers_domain()), cluster_name(cluster)])
+    }
 }
 
 fn leaf(issuer: &Issuer<'_, KeyPair>, names: Vec<String>) -> anyhow::Result<(String, String)> {
-    let mut params = CertificateParams::new(names)?;
+    let mut params = valid_for(names, LEAF_DAYS)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
     Ok((params.signed_by(&key, issuer)?.pem(), key.serialize_pem()))
 }
 
-/// What the operator shows to pods and demands of them. Its certificate lives as long as this value.
-pub fn client(cluster: &ValidCluster, authority: &Authority) -> anyhow::Result<TlsConnector> {
-    let names = vec![format!("operator.{}", cluster_name(cluster)), cluster_name(cluster)];
-    let (cert, key) = leaf(&authority.issuer()?, names)?;
+fn all(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect()
+}
+
+impl Standing {
+    /// What `plan` decides on; what the pods do is added later.
+    pub fn seen(&self) -> CertificatesSeen {
+        let authority = self.authority.as_ref().filter(|authority| authority.issuer().is_ok());
+        let root = authority.and_then(|authority| all(&authority.cert).into_iter().next());
+        let leaf = self.given.as_ref().and_then(|given| leaf_seen(given, root.as_ref()));
+        CertificatesSeen { authority: root.is_some(), leaf, ..CertificatesSeen::default() }
+    }
+
+    /// The ways to call pods, the one that should work first: shown by a certificate of the authority and trusting only that;
+    /// trusting all; shown by what the pods are given.
+    pub fn ways(&self, cluster: &ValidCluster) -> anyhow::Result<Vec<(Way, TlsConnector)>> {
+        let seen = self.seen();
+        let mut ways = Vec::new();
+        let given = self.given.as_ref().filter(|_| seen.leaf.is_some());
+        let bundle = given.map(|given| all(&given.ca)).unwrap_or_default();
+        if let Some(authority) = self.authority.as_ref().filter(|_| seen.authority) {
+            let names = vec![format!("operator.{}", cluster_name(cluster)), cluster_name(cluster)];
+            let pair = leaf(&authority.issuer()?, names)?;
+            let root = all(&authority.cert);
+            let settled = seen.leaf.is_none_or(|leaf| leaf.by_authority && !leaf.trusts_others);
+            ways.push((Way::Shown, connector(&root, &pair)?));
+            if !settled {
+                ways.push((Way::Trusted, connector(&[root, bundle.clone()].concat(), &pair)?));
+            }
+            if settled {
+                return Ok(ways);
+            }
+        }
+        if let Some(given) = given {
+            ways.push((Way::Former, connector(&bundle, &(given.cert.clone(), given.key.clone()))?));
+        }
+        Ok(ways)
+    }
+}
+
+/// How a pod was reached, and so what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It trusts the authority and shows a certificate of it.
+    Shown,
+    /// It trusts the authority, and shows a certificate of another.
+    Trusted,
+    /// It trusts another only.
+    Former,
+}
+
+fn leaf_seen(given: &Given, authority: Option<&CertificateDer<'static>>) -> Option<LeafSeen> {
+    let cert = all(&given.cert).into_iter().next()?;
+    PrivateKeyDer::from_pem_slice(given.key.as_bytes()).ok()?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&cert).ok()?;
+    let (not_before, not_after) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+    let roots = all(&given.ca);
+    let is_authority = |root: &CertificateDer<'static>| Some(root) == authority;
+    // Whether it was signed by it does not depend on the clock of today.
+    let within = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(not_after - 1).ok()?));
+    let by_authority = authority.is_some_and(|authority| signed_by(&cert, authority, within));
+    Some(LeafSeen {
+        by_authority,
+        trusts_authority: roots.iter().any(is_authority),
+        trusts_others: !roots.iter().all(is_authority),
+        not_before,
+        not_after,
+    })
+}
+
+fn signed_by(cert: &CertificateDer<'static>, authority: &CertificateDer<'static>, at: UnixTime) -> bool {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.cert.as_bytes()).context("read ca.crt")?)?;
+    if roots.add(authority.clone()).is_err() {
+        return false;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    verifier.is_ok_and(|verifier| verifier.verify_client_cert(cert, &[], at).is_ok())
+}
+
+/// Shows `pair` and trusts `roots`.
+fn connector(roots: &[CertificateDer<'static>], pair: &(String, String)) -> anyhow::Result<TlsConnector> {
+    let mut store = rustls::RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone()).context("read ca.crt")?;
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(cert.as_bytes())?],
-            PrivateKeyDer::from_pem_slice(key.as_bytes())?,
-        )?;
+        .with_root_certificates(store)
+        .with_client_auth_cert(all(&pair.0), PrivateKeyDer::from_pem_slice(pair.1.as_bytes())?)?;
     Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -95,6 +95,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let key = format!("{namespace}/{}", cached.name_any());
     let Some(mut resource) = resources.get_opt(&cached.name_any()).await? else {
         context.act_backoff().forget(&key);
+        context.metrics.certificate(&namespace, &cached.name_any(), None);
         return Ok(Action::await_change());
     };
     if resource.metadata.deletion_timestamp.is_some() {
@@ -117,6 +118,8 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     };
     let mut sight = observe(context, &resource, &cluster, &ground).await?;
     sight.observed.refused = context.act_backoff().of(&key, Instant::now());
+    let leaf = sight.observed.certificates.leaf;
+    context.metrics.certificate(&namespace, &cluster.name, leaf.map(|leaf| leaf.not_after));
     let step = next_step(&cluster, &sight.observed);
     if step.act.is_some()
         || step

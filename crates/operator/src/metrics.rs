@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -23,6 +24,12 @@ struct Named {
     name: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cluster {
+    namespace: String,
+    cluster: String,
+}
+
 /// What the operator counts.
 pub struct Metrics {
     pub registry: Registry,
@@ -30,6 +37,7 @@ pub struct Metrics {
     seconds: Histogram,
     acts: Family<Named, Counter<u64, AtomicU64>>,
     writes: Family<Named, Counter<u64, AtomicU64>>,
+    certificates: Family<Cluster, Gauge>,
     /// Writes that may still be made before the process ends; see [`Metrics::end_after`].
     left: Option<AtomicU64>,
 }
@@ -43,7 +51,13 @@ impl Default for Metrics {
         registry.register("turn_seconds", "Duration of a turn", seconds.clone());
         registry.register("acts", "Acts on pods and groups", acts.clone());
         registry.register("writes", "Writes to the API server by kind of object", writes.clone());
-        Self { registry, turns, seconds, acts, writes, left: None }
+        let certificates = Family::<Cluster, Gauge>::default();
+        registry.register(
+            "certificate_not_after_seconds",
+            "Unix time until which the certificate of a cluster's pods is valid",
+            certificates.clone(),
+        );
+        Self { registry, turns, seconds, acts, writes, certificates, left: None }
     }
 }
 
@@ -52,6 +66,16 @@ impl Metrics {
         let outcome = if well { "ok" } else { "failed" };
         self.turns.get_or_create(&Turn { kind, outcome }).inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Until when the certificate of a cluster's pods is valid; nothing when there is none, or no cluster any more.
+    pub fn certificate(&self, namespace: &str, cluster: &str, not_after: Option<i64>) {
+        let of = Cluster { namespace: namespace.into(), cluster: cluster.into() };
+        if let Some(seconds) = not_after {
+            self.certificates.get_or_create(&of).set(seconds);
+        } else {
+            self.certificates.remove(&of);
+        }
     }
 
     pub fn acted(&self, name: &str) {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use meridian_crd::{ReplicationLink, VectorCluster};
@@ -16,10 +17,10 @@ use meridian_plan::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, Statefu
 use meridian_wire::topology::{PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
 use serde_json::Value;
 
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Given, Standing, Way};
 use crate::context::Context;
+use crate::kinds;
 use crate::peers::Peers;
-use crate::{certificates, kinds};
 
 /// What is read before the spec is parsed.
 pub struct Ground {
@@ -40,8 +41,18 @@ pub struct Sight {
     pub addresses: BTreeMap<(ShardNumber, u16), IpAddr>,
     /// The way to the pods; none while there is no certificate authority.
     pub peers: Option<Peers>,
-    /// The certificate authority, while there is one.
-    pub authority: Option<Authority>,
+    /// What stands in the Secrets with certificates.
+    pub certificates: Standing,
+    /// The texts of the keys that are there.
+    pub keys: KeysSeen,
+}
+
+/// The texts of the keys in the Secrets of a cluster.
+#[derive(Default)]
+pub struct KeysSeen {
+    pub api_key: Option<String>,
+    pub group_key: Option<String>,
+    pub group_key_previous: Option<String>,
 }
 
 fn of_cluster(name: &str) -> ListParams {
@@ -72,16 +83,18 @@ pub async fn observe(
     let client = &context.client;
     let apis = kinds::served(client, context.apis).await?;
     let standing = standing(client, cluster, apis).await?;
-    let (secrets, opened) = secrets(client, cluster).await?;
-    let (authority, peers) = opened.unzip();
+    let SecretsSeen { certificates, keys } = secrets(client, cluster).await?;
+    let secrets = Secrets { api_key: keys.api_key.is_some(), group_key: keys.group_key.is_some() };
+    let peers = Peers::new(certificates.ways(cluster)?, cluster.id, cluster.region.clone());
     let pods = Api::<Pod>::namespaced(client.clone(), &cluster.namespace).list(&of_cluster(&cluster.name)).await?.items;
     let mut sight = Sight {
-        observed: Observed { secrets, apis, ..Observed::default() },
+        observed: Observed { secrets, apis, certificates: certificates.seen(), ..Observed::default() },
         standing,
         mounted: mounted(&pods),
         addresses: BTreeMap::new(),
         peers,
-        authority,
+        certificates,
+        keys,
     };
     let ledgers = resource.status.as_ref().map(|status| status.shards.as_slice()).unwrap_or_default();
     let mut revisions = BTreeMap::new();
@@ -116,7 +129,17 @@ pub async fn observe(
     }
     sight.addresses = addresses(cluster, &pods);
     if let Some(peers) = &sight.peers {
-        for (shard, ordinal, status) in statuses(cluster, peers, &sight.addresses).await {
+        let answers = statuses(cluster, peers, &sight.addresses).await;
+        let way = |place: &(ShardNumber, u16)| {
+            answers.iter().find(|(shard, ordinal, ..)| (*shard, *ordinal) == *place).map(|(.., way)| *way)
+        };
+        // A pod without an address reads the newest files when it starts.
+        let asked = || pods.iter().filter(|pod| !has_been_down_for_a_day(pod)).filter_map(|pod| place(cluster, pod));
+        let asked = || asked().filter(|place| sight.addresses.contains_key(place));
+        sight.observed.certificates.all_show = asked().all(|place| way(&place) == Some(Way::Shown));
+        sight.observed.certificates.all_trust =
+            asked().all(|place| matches!(way(&place), Some(Way::Shown | Way::Trusted)));
+        for (shard, ordinal, status, _) in answers {
             let pod = sight.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
             if let Some(pod) = pod {
                 pod.answer = Some(status);
@@ -128,12 +151,13 @@ pub async fn observe(
 
 /// What the replicas of a cluster say of themselves; those that run and answer.
 pub async fn replicas(context: &Context, cluster: &ValidCluster) -> anyhow::Result<Vec<ReplicaStatus>> {
-    let (_, opened) = secrets(&context.client, cluster).await?;
-    let Some((_, peers)) = opened else { return Ok(Vec::new()) };
+    let certificates = secrets(&context.client, cluster).await?.certificates;
+    let peers = Peers::new(certificates.ways(cluster)?, cluster.id, cluster.region.clone());
+    let Some(peers) = peers else { return Ok(Vec::new()) };
     let pods = Api::<Pod>::namespaced(context.client.clone(), &cluster.namespace);
     let pods = pods.list(&of_cluster(&cluster.name)).await?.items;
     let answers = statuses(cluster, &peers, &addresses(cluster, &pods)).await;
-    let running = answers.into_iter().filter_map(|(_, _, status)| match status {
+    let running = answers.into_iter().filter_map(|(_, _, status, _)| match status {
         PodStatus::Running(status) => Some(*status),
         PodStatus::Blank | PodStatus::Damaged { .. } => None,
     });
@@ -176,16 +200,16 @@ async fn statuses(
     cluster: &ValidCluster,
     peers: &Peers,
     addresses: &BTreeMap<(ShardNumber, u16), IpAddr>,
-) -> Vec<(ShardNumber, u16, PodStatus)> {
+) -> Vec<(ShardNumber, u16, PodStatus, Way)> {
     let calls = addresses.iter().map(|((shard, ordinal), address)| async move {
         let host = host(cluster, *shard, *ordinal);
-        (*shard, *ordinal, peers.call(*address, &host, TopologyCall::Status).await)
+        (*shard, *ordinal, peers.call_by(*address, &host, TopologyCall::Status).await)
     });
     let mut statuses = Vec::new();
     for (shard, ordinal, answer) in join_all(calls).await {
         match answer {
-            Ok(TopologyAnswer::Status(status)) => statuses.push((shard, ordinal, status)),
-            Ok(other) => tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status"),
+            Ok((TopologyAnswer::Status(status), way)) => statuses.push((shard, ordinal, status, way)),
+            Ok((other, _)) => tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status"),
             Err(error) => {
                 tracing::debug!(%shard, ordinal, error = &error as &dyn std::error::Error, "a pod did not answer");
             }
@@ -248,27 +272,42 @@ fn stateful_set(
     Ok(Some((seen, status.and_then(|status| status.update_revision.clone()))))
 }
 
-/// Which Secrets are there, and the way to the pods that they open.
-async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<(Secrets, Option<(Authority, Peers)>)> {
+/// What the Secrets of a cluster hold.
+struct SecretsSeen {
+    certificates: Standing,
+    keys: KeysSeen,
+}
+
+async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<SecretsSeen> {
     let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace);
-    let holds = |secret: &Option<Secret>, key: &str| text(secret.as_ref(), key).is_some();
-    let mut present = Secrets::default();
+    let mut keys = KeysSeen::default();
     if let Some(key) = &cluster.api_key {
-        present.api_key = holds(&api.get_opt(&key.secret).await?, "api-key");
+        keys.api_key = text(api.get_opt(&key.secret).await?.as_ref(), "api-key");
     }
     if let Some(group) = &cluster.group {
-        present.group_key = holds(&api.get_opt(&group.secret).await?, "group-key");
+        let secret = api.get_opt(&group.secret).await?;
+        keys.group_key = text(secret.as_ref(), "group-key");
+        keys.group_key_previous = text(secret.as_ref(), "group-key-previous");
     }
     let ca = api.get_opt(&cluster.peer_ca_name()).await?;
-    let (Some(cert), Some(key)) = (text(ca.as_ref(), "ca.crt"), text(ca.as_ref(), "ca.key")) else {
-        return Ok((present, None));
-    };
+    let authority = text(ca.as_ref(), "ca.crt").zip(text(ca.as_ref(), "ca.key"));
     let tls = api.get_opt(&cluster.peer_tls_name()).await?;
-    present.peer_ca = true;
-    present.peer_tls = holds(&tls, "tls.crt") && text(tls.as_ref(), "ca.crt").as_ref() == Some(&cert);
-    let authority = Authority { cert, key };
-    let peers = Peers::new(certificates::client(cluster, &authority)?, cluster.id, cluster.region.clone());
-    Ok((present, Some((authority, peers))))
+    let tls = |key| text(tls.as_ref(), key);
+    let given = tls("ca.crt").zip(tls("tls.crt")).zip(tls("tls.key"));
+    let certificates = Standing {
+        authority: authority.map(|(cert, key)| Authority { cert, key }),
+        given: given.map(|((ca, cert), key)| Given { ca, cert, key }),
+    };
+    Ok(SecretsSeen { certificates, keys })
+}
+
+/// A pod that is not up for so long holds up no certificate; when it comes back, it reads the newest files.
+fn has_been_down_for_a_day(pod: &Pod) -> bool {
+    const DAY_S: i64 = 86_400;
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let mut down = conditions.filter(|condition| condition.type_ == "Ready" && condition.status == "False");
+    let since = down.find_map(|condition| Some(condition.last_transition_time.as_ref()?.0.as_second()));
+    since.is_some_and(|since| Timestamp::now().as_second() - since > DAY_S)
 }
 
 fn text(secret: Option<&Secret>, key: &str) -> Option<String> {

@@ -10,20 +10,23 @@ use meridian_wire::frame::Hello;
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 use tokio_rustls::TlsConnector;
 
+use crate::certificates::Way;
+
 /// How long a pod may take: longer than a disk stalls now and then, shorter than a user waits for `status` to move.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The way to the pods of one cluster.
 #[derive(Clone)]
 pub struct Peers {
-    tls: TlsConnector,
+    ways: Vec<(Way, TlsConnector)>,
     hello: Hello,
 }
 
 impl Peers {
-    /// With what the operator shows to the pods of this cluster.
-    pub fn new(tls: TlsConnector, cluster: ClusterId, region: RegionName) -> Self {
-        Self { tls, hello: Hello { cluster, region, node: None, address: String::new() } }
+    /// With what the operator shows to the pods of this cluster; none when there is nothing to show.
+    pub fn new(ways: Vec<(Way, TlsConnector)>, cluster: ClusterId, region: RegionName) -> Option<Self> {
+        let hello = Hello { cluster, region, node: None, address: String::new() };
+        (!ways.is_empty()).then_some(Self { ways, hello })
     }
 
     /// Puts one question to the pod `host` at `address`.
@@ -33,16 +36,37 @@ impl Peers {
         host: &str,
         call: TopologyCall,
     ) -> Result<TopologyAnswer, ConnectionError> {
+        self.exchange((address, PEER_PORT).into(), host, call).await.map(|(answer, _)| answer)
+    }
+
+    /// As [`Peers::call`], and by which way the pod was reached.
+    pub async fn call_by(
+        &self,
+        address: IpAddr,
+        host: &str,
+        call: TopologyCall,
+    ) -> Result<(TopologyAnswer, Way), ConnectionError> {
         self.exchange((address, PEER_PORT).into(), host, call).await
     }
 
+    /// While an authority is replaced pods refuse some of the ways: the first that is not refused counts. Calls are harmless
+    /// when they are repeated.
     async fn exchange(
         &self,
         address: SocketAddr,
         host: &str,
         call: TopologyCall,
-    ) -> Result<TopologyAnswer, ConnectionError> {
-        call_topology_at(&self.tls, &self.hello, address, host, call, PATIENCE).await
+    ) -> Result<(TopologyAnswer, Way), ConnectionError> {
+        let mut refused = ConnectionError::Closed;
+        for (way, tls) in &self.ways {
+            match call_topology_at(tls, &self.hello, address, host, call.clone(), PATIENCE).await {
+                Ok(answer) => return Ok((answer, *way)),
+                // TLS refuses at once; who is silent is so on every way.
+                Err(error @ ConnectionError::TimedOut) => return Err(error),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 }
 

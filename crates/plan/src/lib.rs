@@ -11,6 +11,7 @@
 //!
 //! Start reading at [`next_step`], then `step/shard.rs`.
 
+pub mod certificates;
 pub mod difference;
 pub mod names;
 mod observed;

@@ -7,6 +7,7 @@ use meridian_model::{ReplicaId, ShardNumber};
 use meridian_wire::topology::PodStatus;
 
 use crate::RefusedAct;
+use crate::certificates::CertificatesSeen;
 
 /// Everything a turn decides on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,19 +20,17 @@ pub struct Observed {
     pub apis: Apis,
     /// Acts that were refused when they were tried last.
     pub refused: Vec<RefusedAct>,
+    /// The certificates of the peer port.
+    pub certificates: CertificatesSeen,
 }
 
-/// Which Secrets are there.
+/// Which Secrets with keys are there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Secrets {
     /// That with the API key.
     pub api_key: bool,
     /// That with the group key.
     pub group_key: bool,
-    /// That with the certificate authority.
-    pub peer_ca: bool,
-    /// That with the pods' certificate, signed by the authority that stands.
-    pub peer_tls: bool,
 }
 
 /// Which optional APIs are there.

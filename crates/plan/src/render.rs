@@ -20,7 +20,7 @@ use meridian_model::ShardNumber;
 pub use mirror_maker::properties;
 pub use object::{Object, ObjectRef};
 pub use offline::{OfflineError, mirror_maker_offline, render_offline};
-pub use secrets::{Certificates, Material, secrets};
+pub use secrets::{Keys, keys, peer_ca, peer_tls};
 
 use crate::{Apis, Step, ValidCluster, ValidLink};
 

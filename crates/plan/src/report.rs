@@ -54,6 +54,13 @@ pub fn cluster(
             Some(operation) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
             None => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
         },
+        match observed.certificates.valid(now.0.as_second()) {
+            Ok(()) => {
+                Finding(c::CERTIFICATES_VALID, Some(true), reason::AS_DECLARED, "the pods' certificate is valid".into())
+            }
+            Err(why) => Finding(c::CERTIFICATES_VALID, Some(false), reason::RENEWING, why),
+        },
+        certificates_lost(observed, old, now),
         Finding(c::PROGRESSING, Some(!done), if done { reason::AS_DECLARED } else { why }, message.clone()),
         match withheld(cluster).filter(|_| done) {
             Some(message) => Finding(c::READY, Some(false), reason::HOST_NOT_ALLOWED, message),
@@ -228,6 +235,29 @@ fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(&'static str,
     }
     (cluster.istio.is_some() && !observed.apis.istio)
         .then(|| (reason::ISTIO_MISSING, "networking.istio.io/v1 is not installed; there are no routes".into()))
+}
+
+/// Seconds for which all pods must have refused the operator before their certificates count as lost: a kubelet brings changed
+/// Secrets within minutes.
+const LOST_AFTER_S: i64 = 900;
+
+/// Whether pods that run refuse whatever the operator shows. For the first minutes that is unknown.
+fn certificates_lost(observed: &Observed, old: &VectorClusterStatus, now: &Time) -> Finding {
+    let pods = || observed.shards.values().flat_map(|seen| seen.pods.values());
+    let found = |holds, why, message: &str| Finding(c::CERTIFICATES_LOST, holds, why, message.into());
+    if pods().any(|pod| pod.answer.is_some()) || !pods().any(|pod| pod.ready) {
+        return found(Some(false), reason::PODS_REACHABLE, "pods that run answer the operator");
+    }
+    let before = old.conditions.iter().find(|condition| condition.type_ == c::CERTIFICATES_LOST);
+    let since = before.filter(|condition| condition.status != "False").map(|condition| &condition.last_transition_time);
+    let is_lost = before.is_some_and(|condition| condition.status == "True")
+        || since.is_some_and(|since| now.0.as_second() - since.0.as_second() >= LOST_AFTER_S);
+    if is_lost {
+        let message = "pods that are ready have not answered the operator for 15 minutes: if their logs speak of \
+                       certificates, delete all pods of the cluster, one shard after the other";
+        return found(Some(true), reason::PODS_UNREACHABLE, message);
+    }
+    found(None, reason::PODS_UNREACHABLE, "pods that are ready do not answer the operator")
 }
 
 /// Whether the routes of the mesh stand; nothing of a cluster that wants none.

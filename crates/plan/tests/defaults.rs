@@ -52,8 +52,6 @@ fn defaults_in_the_definitions_are_the_defaults_rendered() {
             ("spec.freshness.clockBound", millis(&config["freshness"]["clock_bound_ms"])),
             ("spec.hnsw.m", config["hnsw"]["m"].to_string()),
             ("spec.hnsw.efConstruct", config["hnsw"]["ef_construct"].to_string()),
-            // The only mode there is.
-            ("spec.replicationGroup.writeMode", "SingleWriter".into()),
         ]
         .map(|(path, value)| (path.to_owned(), value)),
     );

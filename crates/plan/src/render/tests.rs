@@ -4,7 +4,7 @@ use meridian_wire::config::NodeConfig;
 use serde_json::Value;
 
 use super::{
-    Certificates, Material, Object, cluster as render, mirror_maker_offline, properties, render_offline, secrets,
+    Keys, Object, cluster as render, keys, mirror_maker_offline, peer_ca, peer_tls, properties, render_offline,
 };
 use crate::fixtures::{ALONE, GROUPED, MIRRORED, settings, valid};
 use crate::{Apis, Secrets, Settings, ValidCluster};
@@ -165,36 +165,33 @@ fn offline_refuses_lines_in_the_properties_of_mirror_maker_2() {
     }
 }
 
-fn material() -> Material {
-    let pem = |name: &str| format!("-----{name}-----");
-    let certificates = Certificates { ca: pem("ca"), ca_key: pem("ca key"), cert: pem("cert"), key: pem("key") };
-    Material { api_key: [7; 32], group_key: [9; 32], certificates }
+fn made(cluster: &ValidCluster, present: Secrets) -> Vec<Object> {
+    keys(cluster, present, &Keys { api_key: Some("an-api-key".into()), group_key: "a-group-key".into() })
 }
 
 #[test]
-fn secrets_are_made_once_and_keys_outlive_the_cluster() {
+fn keys_are_made_once_and_outlive_the_cluster() {
     let cluster = valid(ALONE, &[]);
-    let made = secrets(&cluster, Secrets::default(), &material());
-    let names: Vec<String> = made.iter().map(|object| object.reference().name).collect();
-    assert_eq!(names, ["vector-search-api-key", "vector-search-peer-ca", "vector-search-peer-tls"]);
-    assert!(made[0].as_json()["metadata"]["ownerReferences"].is_null());
-    assert!(made[1].as_json()["metadata"]["ownerReferences"].is_array());
-    let all = Secrets { api_key: true, group_key: true, peer_ca: true, peer_tls: true };
-    assert_eq!(secrets(&cluster, all, &material()), []);
+    let objects = made(&cluster, Secrets::default());
+    let names: Vec<String> = objects.iter().map(|object| object.reference().name).collect();
+    assert_eq!(names, ["vector-search-api-key"]);
+    assert!(objects[0].as_json()["metadata"]["ownerReferences"].is_null());
+    assert_eq!(made(&cluster, Secrets { api_key: true, group_key: true }), []);
+    let none = Keys { api_key: None, group_key: String::new() };
+    assert_eq!(keys(&cluster, Secrets::default(), &none), [], "it waits for the group key");
 }
 
 #[test]
-fn an_authority_that_stands_is_never_made_again_for_want_of_a_certificate() {
-    let half = Secrets { api_key: true, group_key: true, peer_ca: true, peer_tls: false };
-    let made = secrets(&valid(ALONE, &[]), half, &material());
-    let names: Vec<String> = made.iter().map(|object| object.reference().name).collect();
-    assert_eq!(names, ["vector-search-peer-tls"]);
+fn certificates_go_with_the_cluster() {
+    let cluster = valid(ALONE, &[]);
+    for object in [peer_ca(&cluster, "ca", "key"), peer_tls(&cluster, "ca", "cert", "key")] {
+        assert!(object.as_json()["metadata"]["ownerReferences"].is_array());
+    }
 }
 
 #[test]
 fn secrets_that_the_user_named_are_never_made() {
-    let made = secrets(&valid(GROUPED, &[]), Secrets::default(), &material());
-    assert!(made.iter().all(|object| object.reference().name.starts_with("vector-search-peer-")), "{made:?}");
+    assert_eq!(made(&valid(GROUPED, &[]), Secrets::default()), []);
 }
 
 #[test]

@@ -114,3 +114,33 @@ fn a_host_that_is_not_allowed_is_named_and_no_other_condition_ends() {
         "{message}"
     );
 }
+
+#[test]
+fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hour() {
+    let valid = valid(ALONE, &[]);
+    let pod = |answer| crate::PodSeen {
+        uid: "u".into(),
+        deleting: false,
+        ready: true,
+        outdated: false,
+        answer,
+        trouble: None,
+    };
+    let observed = |answer| {
+        let shard = crate::ShardSeen { pods: [(0, pod(answer))].into(), ..crate::ShardSeen::default() };
+        Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() }
+    };
+    let (silent, heard) = (observed(None), observed(Some(meridian_wire::topology::PodStatus::Blank)));
+    let mut status = VectorClusterStatus::default();
+    let mut turn = |observed: &Observed, seconds| {
+        status = cluster(&valid, observed, &next_step(&valid, observed), false, &status, &at(seconds));
+        state(&status, "CertificatesLost").0.to_owned()
+    };
+    assert_eq!(turn(&heard, 0), "False");
+    assert_eq!(turn(&silent, 100), "Unknown");
+    assert_eq!(turn(&silent, 999), "Unknown");
+    assert_eq!(turn(&silent, 1_000), "True");
+    assert_eq!(turn(&silent, 1_001), "True");
+    assert_eq!(turn(&heard, 1_002), "False");
+    assert_eq!(turn(&silent, 1_003), "Unknown");
+}
