@@ -53,6 +53,33 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// Calls `meet` with nodes that hold the `k` nearest by vectors for certain, and their distances by vectors.
+    pub fn each_possible(
+        &self,
+        vector: &[f32],
+        mut nodes: Vec<u32>,
+        k: usize,
+        vectors: Vectors<'_>,
+        meet: impl FnMut(f32, u32),
+    ) {
+        if nodes.len() > k {
+            let bound = self.codes.bound(&self.query);
+            let mut least = Vec::with_capacity(nodes.len());
+            for (at, node) in nodes.iter().enumerate() {
+                nodes.get(at + CODES_AHEAD).into_iter().for_each(|next| self.codes.prefetch(*next));
+                least.push(rank(self.codes.least_distance(&self.query, &bound, *node, self.space)));
+            }
+            // Of any `k` nodes the farthest bounds how far the nearest `k` are; of these it is near.
+            let mut first = nodes.clone();
+            keep_least(&mut first, &least, nth_least(&least, k - 1));
+            first.truncate(k);
+            let mut worst = f32::NEG_INFINITY;
+            vectors.each(vector, &first, |distance, _| worst = worst.max(distance));
+            keep_least(&mut nodes, &least, rank(worst));
+        }
+        vectors.each(vector, &nodes, meet);
+    }
+
     /// Offers those of a lot that may be among the nearest.
     pub fn each_of(&self, lot: &mut Lot, nearest: &mut Nearest) {
         self.codes.compare(&self.query, lot, nearest.worst(), self.space, |near| nearest.offer(near));

@@ -18,6 +18,7 @@ use crate::edition::Edition;
 pub struct Filter<'a> {
     rule: Rule<'a>,
     expected: usize,
+    fewest: usize,
     memory: ArcSwapOption<Memory>,
 }
 
@@ -71,7 +72,14 @@ impl<'a> Filter<'a> {
     /// Slots for which `accepts` holds. `expected`: about how many of the points that is. `accepts` is called for up to
     /// every point, for some twice, and must answer the same as long as the filter is kept.
     pub fn predicate(accepts: &'a (dyn Fn(u32) -> bool + Sync), expected: usize) -> Self {
-        Self { rule: Rule::Predicate(accepts), expected, memory: ArcSwapOption::empty() }
+        Self { rule: Rule::Predicate(accepts), expected, fewest: expected, memory: ArcSwapOption::empty() }
+    }
+
+    /// At least about how many of the points meet the condition, where `expected` is uncertain: if so few would all be compared,
+    /// those that match are, and the answer is exact.
+    #[must_use]
+    pub fn at_least(self, fewest: usize) -> Self {
+        Self { fewest: fewest.min(self.expected), ..self }
     }
 
     /// Exactly these slots, in any order; unknown ones match nothing, repeated ones count once. Cost: one sort, and
@@ -82,7 +90,12 @@ impl<'a> Filter<'a> {
         slots.dedup();
         let most = slots.last().map_or(0, |last| *last as usize + 1);
         let bits = (most <= slots.len() * BITS_A_SLOT).then(|| BitSet::of(&slots, most));
-        Self { expected: slots.len(), rule: Rule::Slots(slots, bits), memory: ArcSwapOption::empty() }
+        Self {
+            expected: slots.len(),
+            fewest: slots.len(),
+            rule: Rule::Slots(slots, bits),
+            memory: ArcSwapOption::empty(),
+        }
     }
 
     pub(crate) fn accepts(&self, slot: u32) -> bool {
@@ -104,6 +117,10 @@ impl<'a> Filter<'a> {
 
     pub(crate) fn expected(&self) -> usize {
         self.expected
+    }
+
+    pub(crate) fn fewest(&self) -> usize {
+        self.fewest
     }
 
     /// The matching slots where they are listed.

@@ -39,7 +39,7 @@ pub(crate) enum Body {
 pub struct SearchParams {
     /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it. A walk that has
     /// followed half as many nodes in a row, none of them among the `k` nearest so far (the ten nearest at least), mostly ends before
-    /// the beam is used up.
+    /// the beam is used up. Where as many points match, or fewer, all are compared and the answer is exact.
     pub ef: Option<usize>,
     /// IVF-PQ: lists that are looked at; `√nlist` when absent. More find more and take longer.
     pub nprobe: Option<usize>,
@@ -53,6 +53,10 @@ pub struct SearchParams {
     pub recall: Option<Recall>,
     /// Compare with every point.
     pub exact: bool,
+    /// Bytes of vectors, as they are kept, that may be compared in place of a search in the graph or in lists: where those that
+    /// match have so many or fewer, the answer is exact. They are compared by their codes first where there are codes; only
+    /// those that a proven bound on the error of a code excludes are left out. 0: where a scan is cheaper it may miss some.
+    pub full_scan_bytes: usize,
 }
 
 /// A wanted recall, in thousandths.
@@ -351,7 +355,8 @@ impl Index {
     /// The `k` points nearest to `query` that pass the filter, nearest first, ties by slot.
     ///
     /// All of them if there are fewer than `k`; none for `k = 0`, for an empty index and for a filter that matches
-    /// nothing. Exact for Flat, for `exact`, and where 256 points match or fewer; else it may miss some in favour of others,
+    /// nothing. Exact for Flat, for `exact`, where 256 points match or fewer, or `ef`, or as many as
+    /// [`SearchParams::full_scan_bytes`] holds; else it may miss some in favour of others,
     /// but returns `k` while `k` match. A zero query under Cosine or Dot is equally far from all: ties by slot.
     ///
     /// # Errors

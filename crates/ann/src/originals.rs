@@ -73,6 +73,15 @@ impl Originals {
         of_either!(self, table => table.dim())
     }
 
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        let number = match self {
+            Self::Float32(_) => size_of::<f32>(),
+            Self::Bfloat16(_) => size_of::<bf16>(),
+        };
+        self.dim() * number
+    }
+
     /// Bytes of all rows, and how many of them are in memory that the system cannot take.
     pub fn bytes(&self) -> (usize, usize) {
         of_either!(self, table => table.bytes())

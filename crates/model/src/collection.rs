@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Name of a vector inside a point; the unnamed one is the empty text.
@@ -31,11 +32,18 @@ pub struct HnswParams {
     pub ef_construct: u16,
     /// Codes of a node's neighbours beside its links: faster searches for twice the memory.
     pub inline_storage: bool,
+    /// Kilobytes (1,024 bytes) of vectors of a shard that a query may compare in place of the graph, after its filter. Up to
+    /// so many the answer is the exact one. 0: only where a scan is cheaper.
+    pub full_scan_threshold: u32,
 }
+
+/// Of [`HnswParams::full_scan_threshold`], as in Qdrant: 25,600 vectors of 100 dimensions, which a scan by codes compares
+/// in less than 1 ms.
+const FULL_SCAN_THRESHOLD: u32 = 10_000;
 
 impl Default for HnswParams {
     fn default() -> Self {
-        Self { m: 16, ef_construct: 100, inline_storage: false }
+        Self { m: 16, ef_construct: 100, inline_storage: false, full_scan_threshold: FULL_SCAN_THRESHOLD }
     }
 }
 
@@ -46,30 +54,74 @@ struct Named {
     ef_construct: u16,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inline_storage: bool,
+    #[serde(default = "default_threshold", skip_serializing_if = "is_default_threshold")]
+    full_scan_threshold: u32,
+}
+
+fn default_threshold() -> u32 {
+    FULL_SCAN_THRESHOLD
+}
+
+fn is_default_threshold(threshold: &u32) -> bool {
+    *threshold == FULL_SCAN_THRESHOLD
 }
 
 /// Says in bytes, beside `m`, that there is inline storage: what was written before there was any is read as it was meant.
 const INLINE_STORAGE: u16 = 1 << 15;
+/// Says in bytes, beside `m`, that a threshold follows, which is not the default.
+const THRESHOLD_FOLLOWS: u16 = 1 << 14;
 
 impl Serialize for HnswParams {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { m, ef_construct, inline_storage } = *self;
+        let Self { m, ef_construct, inline_storage, full_scan_threshold } = *self;
         if serializer.is_human_readable() {
-            return Named { m, ef_construct, inline_storage }.serialize(serializer);
+            return Named { m, ef_construct, inline_storage, full_scan_threshold }.serialize(serializer);
         }
-        let flag = if inline_storage { INLINE_STORAGE } else { 0 };
-        (m | flag, ef_construct).serialize(serializer)
+        let m = m | if inline_storage { INLINE_STORAGE } else { 0 };
+        if is_default_threshold(&full_scan_threshold) {
+            (m, ef_construct).serialize(serializer)
+        } else {
+            (m | THRESHOLD_FOLLOWS, ef_construct, full_scan_threshold).serialize(serializer)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for HnswParams {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            let Named { m, ef_construct, inline_storage } = Named::deserialize(deserializer)?;
-            return Ok(Self { m, ef_construct, inline_storage });
+            let Named { m, ef_construct, inline_storage, full_scan_threshold } = Named::deserialize(deserializer)?;
+            return Ok(Self { m, ef_construct, inline_storage, full_scan_threshold });
         }
-        let (m, ef_construct) = <(u16, u16)>::deserialize(deserializer)?;
-        Ok(Self { m: m & !INLINE_STORAGE, ef_construct, inline_storage: m & INLINE_STORAGE != 0 })
+        // Three at most; the third is there if the first says so.
+        deserializer.deserialize_tuple(3, Bytes)
+    }
+}
+
+/// Reads the form without names.
+struct Bytes;
+
+impl<'de> Visitor<'de> for Bytes {
+    type Value = HnswParams;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("m with flags, ef_construct, and a threshold where a flag says so")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<HnswParams, A::Error> {
+        let missing = |nth| A::Error::invalid_length(nth, &self);
+        let m: u16 = seq.next_element()?.ok_or_else(|| missing(0))?;
+        let ef_construct = seq.next_element()?.ok_or_else(|| missing(1))?;
+        let full_scan_threshold = match m & THRESHOLD_FOLLOWS {
+            0 => FULL_SCAN_THRESHOLD,
+            _ => seq.next_element()?.ok_or_else(|| missing(2))?,
+        };
+        let inline_storage = m & INLINE_STORAGE != 0;
+        Ok(HnswParams {
+            m: m & !(INLINE_STORAGE | THRESHOLD_FOLLOWS),
+            ef_construct,
+            inline_storage,
+            full_scan_threshold,
+        })
     }
 }
 
@@ -175,8 +227,10 @@ mod tests {
     fn what_was_told_before_there_was_inline_storage_is_read_as_it_was_meant() {
         let read = |text: &str| serde_json::from_str::<HnswParams>(text).expect("parameters");
         assert_eq!(read(r#"{"m":16,"ef_construct":100}"#), HnswParams::default());
+        let other = HnswParams { full_scan_threshold: 0, ..HnswParams::default() };
+        assert_eq!(read(r#"{"m":16,"ef_construct":100,"full_scan_threshold":0}"#), other);
         for inline_storage in [false, true] {
-            let params = HnswParams { m: 24, ef_construct: 300, inline_storage };
+            let params = HnswParams { m: 24, ef_construct: 300, inline_storage, ..HnswParams::default() };
             let text = serde_json::to_string(&params).expect("text");
             assert_eq!((read(&text), text.contains("inline_storage")), (params, inline_storage));
         }

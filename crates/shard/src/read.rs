@@ -10,11 +10,13 @@ use meridian_model::{
 use crate::collection::Point;
 use crate::filter::{only_ids, passes};
 use crate::payload;
-use crate::vectors::{NumberError, Passing, TooLong, check_numbers, nearer, normalise};
+use crate::vectors::{Estimate, NumberError, Passing, TooLong, check_numbers, nearer, normalise};
 use crate::view::{CollectionView, View};
 
 /// How many points are tried to estimate how many pass a filter; the error of a share is below 3 % mostly.
 const SAMPLE: usize = 256;
+/// Standard deviations of that error, beyond which it is not reckoned with: one sample in 30,000.
+const DEVIATIONS: f64 = 4.0;
 
 /// Why a read is refused. The texts on vectors are those that Qdrant's clients know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,13 +143,17 @@ impl CollectionView {
         }
     }
 
-    /// About how many points pass, judged by places spread evenly: the same answer for the same state.
-    fn estimate(&self, rule: &impl Fn(u32) -> bool) -> usize {
+    /// How many points pass, judged by one place of each of [`SAMPLE`] parts: the same answer for the same state. Where in
+    /// its part is scattered, so that no pattern of slots is mistaken for all of them.
+    fn estimate(&self, rule: &impl Fn(u32) -> bool) -> Estimate {
         let slots = self.records.slots().len();
-        let stride = slots.div_ceil(SAMPLE).max(1);
-        let tried = slots.div_ceil(stride).max(1);
-        let passed = (0..slots).step_by(stride).filter(|slot| rule(*slot as u32)).count();
-        passed * slots / tried
+        let parts = slots.min(SAMPLE);
+        let place = |part: usize| {
+            let (from, to) = (part * slots / parts, (part + 1) * slots / parts);
+            from + scattered(part as u64) as usize % (to - from)
+        };
+        let passed = (0..parts).filter(|part| rule(place(*part) as u32)).count();
+        estimated(passed, parts, slots)
     }
 
     fn record(&self, point: &Point, select: &Select) -> Record {
@@ -158,6 +164,26 @@ impl CollectionView {
         let payload = payload::select(&point.payload, || point.tree().clone(), &select.payload);
         Record { id: point.id, version: point.stamp.seq.0, payload, vectors }
     }
+}
+
+/// What it means for all when so many of those that were tried passed.
+fn estimated(passed: usize, tried: usize, all: usize) -> Estimate {
+    if tried == all {
+        return Estimate { expected: passed, fewest: passed };
+    }
+    // Half a point more on either side: that none or all of a sample pass is no proof.
+    let share = (passed as f64 + 0.5) / (tried as f64 + 1.0);
+    let deviation = (share * (1.0 - share) / tried as f64).sqrt();
+    let fewest = ((share - DEVIATIONS * deviation).max(0.0) * all as f64) as usize;
+    Estimate { expected: passed * all / tried, fewest }
+}
+
+/// The nth of numbers without a pattern (Steele, Lea, Flood, OOPSLA 2014, "SplitMix").
+fn scattered(nth: u64) -> u64 {
+    let mut x = nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 #[cfg(test)]

@@ -23,9 +23,21 @@ pub(crate) struct VectorView {
 pub(crate) enum Passing<'a> {
     /// Exactly these.
     Slots(Vec<u32>),
-    /// Those for which the rule holds, about this many.
-    Rule(&'a (dyn Fn(u32) -> bool + Sync), usize),
+    /// Those for which the rule holds.
+    Rule(&'a (dyn Fn(u32) -> bool + Sync), Estimate),
 }
+
+/// How many points pass a filter, judged by a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Estimate {
+    /// About so many.
+    pub(crate) expected: usize,
+    /// Hardly ever fewer.
+    pub(crate) fewest: usize,
+}
+
+/// Bytes of a kilobyte of [`meridian_model::HnswParams::full_scan_threshold`].
+const KILOBYTE: usize = 1_024;
 
 impl VectorIndex {
     /// # Errors
@@ -120,8 +132,9 @@ impl VectorView {
     ) -> Vec<(u32, f32)> {
         let filter = passing.map(|passing| match passing {
             Passing::Slots(slots) => Filter::slots(slots),
-            Passing::Rule(rule, expected) => Filter::predicate(rule, expected),
+            Passing::Rule(rule, Estimate { expected, fewest }) => Filter::predicate(rule, expected).at_least(fewest),
         });
+        let params = SearchParams { full_scan_bytes: self.def.hnsw.full_scan_threshold as usize * KILOBYTE, ..params };
         let hits = self.index.search(query, limit, &params, filter.as_ref()).expect("length and numbers were checked");
         hits.into_iter().map(|hit| (hit.slot, self.score(hit))).collect()
     }

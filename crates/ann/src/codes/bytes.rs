@@ -104,6 +104,12 @@ impl Bytes {
         prefetch(self.rows.row(node));
     }
 
+    /// The scale and the squared length of a node.
+    #[inline]
+    pub fn numbers(&self, node: u32) -> (f32, f32) {
+        tail(self.rows.row(node))
+    }
+
     /// The deviation of a product of both codes, times the root of their width: each number is off by anything up to half a step.
     pub fn error(&self, query: &Query, node: u32) -> f32 {
         let (scale, square) = tail(self.rows.row(node));

@@ -4,7 +4,7 @@
 //! and a graph may be built by them. Nothing is learnt, so the first vector is encoded as the last one will be.
 //!
 //! - `rotation`: what is done to a vector first; `bytes`: 8 bits a number; `nibbles`: 4; `signs`: 1, beside either;
-//! - `lot`: codes of some nodes side by side.
+//! - `lot`: codes of some nodes side by side; `bounds`: what they prove about distances by vectors.
 
 /// Calls what either kind of records has.
 macro_rules! records {
@@ -16,6 +16,7 @@ macro_rules! records {
     };
 }
 
+mod bounds;
 mod bytes;
 mod lot;
 mod nibbles;

@@ -160,6 +160,13 @@ impl Nibbles {
         prefetch(self.rows.row(node));
     }
 
+    /// The length of the error and the squared length of the vector of a node.
+    #[inline]
+    pub fn numbers(&self, node: u32) -> (f32, f32) {
+        let tail = self.record(node).1;
+        (number(tail, 2), number(tail, 1))
+    }
+
     /// The deviation of a product with the query, times the root of the width.
     pub fn error(&self, query: &Query, node: u32) -> f32 {
         query.square.sqrt() * number(self.record(node).1, 2)

@@ -1,5 +1,6 @@
 mod bounds;
 mod curves;
+mod exact;
 mod kept;
 mod storage;
 mod views;

@@ -40,6 +40,24 @@ impl<S: Structure> Queued<S> {
         comparison.end(ask, shortlist, vectors).into_iter().for_each(|near| meet(near.distance(), near.id()));
     }
 
+    /// Calls `meet` with the distance of each of some nodes that the `k` nearest of them are among, and which it is. Where there
+    /// are codes, the vectors of those are read that the codes do not exclude for certain.
+    pub(super) fn scan_exactly(
+        &self,
+        ask: &Ask<'_>,
+        nodes: Vec<u32>,
+        vectors: Vectors<'_>,
+        meet: impl FnMut(f32, u32),
+    ) {
+        match self.structure.codes() {
+            Some(codes) => {
+                let comparison = Comparison::new(codes, ask.query, vectors.space);
+                comparison.each_possible(ask.query, nodes, ask.k, vectors, meet);
+            }
+            None => vectors.each(ask.query, &nodes, meet),
+        }
+    }
+
     /// Scans by codes for the queries of which nothing is found yet, if there are enough of them.
     pub(super) fn scan_together(
         &self,

@@ -27,12 +27,16 @@ impl<S: Structure> Queued<S> {
         let effort = by_recall.and_then(|recall| self.curve.effort(recall, S::EFFORTS));
         let params = &effort.map_or(*params, |effort| SearchParams {
             exact: params.exact,
+            full_scan_bytes: params.full_scan_bytes,
             rerank: params.rerank.or(S::with_effort(effort, k).rerank),
             ..S::with_effort(effort, k)
         });
         let points = self.points.len();
         let expected = filter.map_or(points, |filter| filter.expected().min(points));
         let are_compared = params.exact || expected <= FEW;
+        let live = points.saturating_sub(self.hidden());
+        let fewest = filter.map_or(live, |filter| filter.fewest().min(live));
+        let is_exact = are_compared || fewest <= params.ef.unwrap_or(0).max(self.scanned(params));
         let remembering = filter.filter(|_| !are_compared).map(|filter| (filter, filter.memory(self.edition)));
         let mut asked = 0;
         let matches = remembering.as_ref().and_then(|(filter, memory)| {
@@ -54,7 +58,7 @@ impl<S: Structure> Queued<S> {
         let ask = Ask { query, k, params, points, matching, is_filtered, scanning };
         let vectors = Vectors { rows: &self.points.vectors, space };
         let find = |queries: &[&[f32]]| {
-            if params.exact {
+            if is_exact {
                 vec![None; queries.len()]
             } else {
                 let noted = matches.map(|matches| (&matches.noted, asked));
@@ -75,15 +79,25 @@ impl<S: Structure> Queued<S> {
                     let known = matches.map(|matches| matches.nodes.clone());
                     let nodes = known.unwrap_or_else(|| self.matching_nodes(filter));
                     let offer = |distance, node| self.points.offer(distance, node, &mut nearest);
-                    self.scan(&Ask { query, ..ask }, nodes, matches.map(|matches| &matches.sketches), vectors, offer);
+                    let ask = Ask { query, ..ask };
+                    if is_exact {
+                        self.scan_exactly(&ask, nodes, vectors, offer);
+                    } else {
+                        self.scan(&ask, nodes, matches.map(|matches| &matches.sketches), vectors, offer);
+                    }
                 }
             }
             space.hits(nearest.into_sorted())
         };
         let mut found: Vec<Option<Vec<Near>>> = queries.chunks(S::TOGETHER).flat_map(find).collect();
-        if let Some(matches) = matches {
+        if let Some(matches) = matches.filter(|_| !is_exact) {
             self.scan_together(&ask, queries, &matches.nodes, vectors, &mut found);
         }
         queries.iter().zip(found).map(answer).collect()
+    }
+
+    /// Points that may all be compared.
+    fn scanned(&self, params: &SearchParams) -> usize {
+        params.full_scan_bytes / self.points.vectors.row_bytes()
     }
 }

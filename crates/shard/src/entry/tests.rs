@@ -78,11 +78,16 @@ fn decode_undoes_encode() {
 
 /// What has none is written as it was before there was any, which the golden entries hold.
 #[test]
-fn inline_storage_comes_back() {
+fn inline_storage_and_another_threshold_come_back() {
     let Op::CreateCollection { uid, mut def } = create(1, "words") else { panic!() };
-    def.vectors.values_mut().for_each(|vector| vector.hnsw.inline_storage = true);
-    let entry = write(9, 1 << 40, vec![Op::CreateCollection { uid, def }]);
-    assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    for threshold in [10_000, 0, u32::MAX] {
+        def.vectors.values_mut().for_each(|vector| {
+            vector.hnsw.inline_storage = true;
+            vector.hnsw.full_scan_threshold = threshold;
+        });
+        let entry = write(9, 1 << 40, vec![Op::CreateCollection { uid, def: def.clone() }, delete(1, 5)]);
+        assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
 }
 
 #[test]

@@ -277,3 +277,78 @@ proptest! {
         }
     }
 }
+
+/// A collection of `count` points of 40 uniform numbers, with this threshold.
+fn uniform(distance: Distance, count: u64, full_scan_threshold: u32) -> (Shard, impl FnMut() -> Vec<f32>) {
+    let mut state = 1;
+    let mut vector = move || {
+        let mut number = || {
+            state += 1;
+            (scattered(state) >> 40) as f32 / (1u64 << 24) as f32
+        };
+        (0..40).map(|_| number()).collect::<Vec<_>>()
+    };
+    let mut def = def("a", distance);
+    def.vectors.remove("other");
+    let unnamed = def.vectors.get_mut("").unwrap();
+    unnamed.dim = 40;
+    (unnamed.hnsw.m, unnamed.hnsw.ef_construct, unnamed.hnsw.full_scan_threshold) = (4, 16, full_scan_threshold);
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![Op::CreateCollection { uid: CollectionUid(1), def }]));
+    let upsert = |point| {
+        let Op::Upsert { collection, point, payload, .. } = upsert(1, point, (point % 100) as i8, 1) else { panic!() };
+        Op::Upsert { collection, point, payload, vectors: [(String::new(), vector())].into() }
+    };
+    let mut ops: Vec<_> = (0..count).map(upsert).collect();
+    shard.state.check_write(&ops).unwrap();
+    shard.state.normalise(&mut ops);
+    shard.commit(write(2, 20, ops));
+    shard.state.merge_index(usize::MAX);
+    (shard, vector)
+}
+
+#[test]
+fn small_collections_are_searched_exactly() {
+    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+        let missed = |threshold, change: fn(&mut Search)| {
+            let (mut shard, mut vector) = uniform(distance, 2_000, threshold);
+            let view = shard.state.view();
+            let differs = |_: &usize| {
+                let mut search = search(&vector(), 10);
+                change(&mut search);
+                let read = |search| view.read(CollectionUid(1), &Query::Search(search)).unwrap();
+                read(search.clone()) != read(Search { exact: true, ..search })
+            };
+            (0..50).filter(differs).count()
+        };
+        let half = |search: &mut Search| {
+            search.filter = Some(Filter { must: vec![range(50.0)], ..Filter::default() });
+            search.ef = Some(10);
+        };
+        let narrow: fn(&mut Search) = |search| search.ef = Some(10);
+        // 2,000 vectors of 160 bytes are 312.5 kilobytes; up to 255 of them wait to be merged, and are compared in any case.
+        assert_eq!(missed(10_000, narrow), 0, "{distance:?}, by default");
+        assert_eq!(missed(313, narrow), 0, "{distance:?}, all");
+        assert!(missed(272, narrow) > 0, "{distance:?}, fewer than all that are merged");
+        assert_eq!(missed(170, half), 0, "{distance:?}, half of them");
+        assert_eq!(missed(0, |search| search.ef = Some(2_000)), 0, "{distance:?}, a beam for all");
+        assert!(missed(0, narrow) > 0, "{distance:?}, by the graph");
+    }
+}
+
+#[test]
+fn a_sample_says_about_how_many_pass_and_hardly_ever_fewer() {
+    assert_eq!(estimated(7, 200, 200), Estimate { expected: 7, fewest: 7 });
+    assert_eq!(estimated(0, 256, 1_000_000), Estimate { expected: 0, fewest: 0 });
+    let Estimate { expected, fewest } = estimated(256, 256, 100_000);
+    assert_eq!(expected, 100_000);
+    assert!((98_000..99_900).contains(&fewest), "{fewest}");
+    let Estimate { expected, fewest } = estimated(128, 256, 100_000);
+    assert_eq!(expected, 50_000);
+    assert!((37_000..38_000).contains(&fewest), "{fewest}");
+    // Every 16th of the slots, where every 16th is tried: none of them or all.
+    let (mut shard, _) = uniform(Distance::Dot, 4_096, 0);
+    let view = shard.state.view();
+    let Estimate { expected, fewest } = view.collections[&CollectionUid(1)].estimate(&|slot| slot.is_multiple_of(16));
+    assert!((100..500).contains(&expected) && fewest <= 256, "{expected}, {fewest}");
+}

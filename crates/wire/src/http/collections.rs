@@ -19,7 +19,6 @@ const NAME_BYTES: usize = 255;
 const DIM: std::ops::RangeInclusive<u64> = 1..=65_536;
 
 /// What `GET /collections/{name}` reports of tuning that we do not have; only these values are accepted.
-pub const FULL_SCAN_THRESHOLD: u64 = 10_000;
 pub const DELETED_THRESHOLD: f64 = 0.2;
 pub const VACUUM_MIN_VECTOR_NUMBER: u64 = 1_000;
 pub const DEFAULT_SEGMENT_NUMBER: u64 = 0;
@@ -89,6 +88,8 @@ enum DistanceBody {
 struct HnswBody {
     m: Option<u64>,
     ef_construct: Option<u64>,
+    /// Kilobytes.
+    #[serde(alias = "full_scan_threshold_kb")]
     full_scan_threshold: Option<u64>,
     max_indexing_threads: Option<u64>,
     on_disk: Option<bool>,
@@ -252,12 +253,6 @@ fn vector(place: &str, def: Value, hnsw: HnswParams) -> Result<VectorDef, Fault>
 impl HnswBody {
     fn convert(self, place: &str, default: HnswParams) -> Result<HnswParams, Fault> {
         let name = |field| format!("{place}.{field}");
-        only(
-            &name("full_scan_threshold"),
-            self.full_scan_threshold,
-            FULL_SCAN_THRESHOLD,
-            "the planner decides by itself",
-        )?;
         only(&name("max_indexing_threads"), self.max_indexing_threads, 0, "the node decides by itself")?;
         only(&name("on_disk"), self.on_disk, false, "graphs are served from memory")?;
         if self.payload_m.is_some() {
@@ -270,7 +265,15 @@ impl HnswBody {
                 _ => Err(Fault::input(format!("{}: {value}, from {least} to {most} are possible", name(field)))),
             },
         };
+        let full_scan_threshold = match self.full_scan_threshold {
+            None => default.full_scan_threshold,
+            Some(value) => u32::try_from(value).map_err(|_| {
+                let field = name("full_scan_threshold");
+                Fault::input(format!("{field} must be <= {} kilobytes (got {value})", u32::MAX))
+            })?,
+        };
         Ok(HnswParams {
+            full_scan_threshold,
             m: within("m", self.m, default.m, 4, 128)?,
             ef_construct: within("ef_construct", self.ef_construct, default.ef_construct, 8, 4_096)?,
             inline_storage: self.inline_storage.unwrap_or(default.inline_storage),

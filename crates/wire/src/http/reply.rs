@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::collections::{
-    DEFAULT_SEGMENT_NUMBER, DELETED_THRESHOLD, FLUSH_INTERVAL_SEC, FULL_SCAN_THRESHOLD, VACUUM_MIN_VECTOR_NUMBER,
-    WAL_CAPACITY_MB, WAL_SEGMENTS_AHEAD,
+    DEFAULT_SEGMENT_NUMBER, DELETED_THRESHOLD, FLUSH_INTERVAL_SEC, VACUUM_MIN_VECTOR_NUMBER, WAL_CAPACITY_MB,
+    WAL_SEGMENTS_AHEAD,
 };
 use super::id::Id;
 use crate::client::CollectionReport;
@@ -115,7 +115,7 @@ pub fn collection(report: &CollectionReport, time: Duration) -> Rendered {
             "hnsw_config": {
                 "m": hnsw.m,
                 "ef_construct": hnsw.ef_construct,
-                "full_scan_threshold": FULL_SCAN_THRESHOLD,
+                "full_scan_threshold": hnsw.full_scan_threshold,
                 "max_indexing_threads": 0,
                 "on_disk": false,
                 "inline_storage": hnsw.inline_storage,
@@ -143,8 +143,13 @@ fn vector_def(vector: &VectorDef, common: HnswParams) -> Value {
     };
     let mut def = json!({"size": vector.dim, "distance": distance});
     if vector.hnsw != common {
-        let HnswParams { m, ef_construct, inline_storage } = vector.hnsw;
-        def["hnsw_config"] = json!({"m": m, "ef_construct": ef_construct, "inline_storage": inline_storage});
+        let HnswParams { m, ef_construct, inline_storage, full_scan_threshold } = vector.hnsw;
+        def["hnsw_config"] = json!({
+            "m": m,
+            "ef_construct": ef_construct,
+            "full_scan_threshold": full_scan_threshold,
+            "inline_storage": inline_storage,
+        });
     }
     def
 }

@@ -1,18 +1,21 @@
 use std::time::Duration;
 
 use meridian_model::{
-    CollectionName, Condition, Distance, Fields, Filter, Found, HnswParams, Names, Payload, PointId, Query, Record,
-    Scalar, Vectors,
+    CollectionName, CollectionUid, Condition, Distance, Fields, Filter, Found, HnswParams, Names, Payload, PointId,
+    Query, Record, Scalar, Vectors,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::client::PointOp;
+use crate::client::{CollectionReport, PointOp};
 use crate::config::Limits;
 
-const SHAPE: Shape =
-    Shape { shards: 2, replicas: 3, hnsw: HnswParams { m: 16, ef_construct: 100, inline_storage: false } };
+const SHAPE: Shape = Shape {
+    shards: 2,
+    replicas: 3,
+    hnsw: HnswParams { m: 16, ef_construct: 100, inline_storage: false, full_scan_threshold: 10_000 },
+};
 
 fn create(body: Value) -> Result<meridian_model::CollectionDef, Fault> {
     create_collection(CollectionName::new("c").unwrap(), body.to_string().as_bytes(), &SHAPE, &Limits::default())
@@ -42,17 +45,43 @@ fn a_collection_with_one_or_several_vectors_is_read() {
     let several = json!({
         "vectors": {
             "image": {"size": 4, "distance": "Dot", "on_disk": false, "datatype": "float32"},
-            "size": {"size": 2, "distance": "Manhattan", "hnsw_config": {"m": 32, "inline_storage": false}},
+            "size": {"size": 2, "distance": "Manhattan", "hnsw_config": {"m": 32, "inline_storage": false, "full_scan_threshold_kb": 0}},
         },
-        "hnsw_config": {"ef_construct": 200, "inline_storage": true, "max_indexing_threads": 0, "full_scan_threshold": 10000},
+        "hnsw_config": {"ef_construct": 200, "inline_storage": true, "max_indexing_threads": 0, "full_scan_threshold": 250},
         "shard_number": 2, "replication_factor": 3, "write_consistency_factor": 2, "on_disk_payload": false,
         "optimizers_config": {"default_segment_number": 0}, "wal_config": {"wal_capacity_mb": 32},
         "sparse_vectors": {}, "metadata": null, "strict_mode_config": {"enabled": false}, "sharding_method": "auto",
     });
     let several = create(several).unwrap();
     assert_eq!(several.vectors["image"].distance, Distance::Dot);
-    assert_eq!(several.vectors["image"].hnsw, HnswParams { m: 16, ef_construct: 200, inline_storage: true });
-    assert_eq!(several.vectors["size"].hnsw, HnswParams { m: 32, ef_construct: 200, inline_storage: false });
+    let hnsw = |m, inline_storage, full_scan_threshold| HnswParams {
+        m,
+        ef_construct: 200,
+        inline_storage,
+        full_scan_threshold,
+    };
+    assert_eq!(several.vectors["image"].hnsw, hnsw(16, true, 250));
+    assert_eq!(several.vectors["size"].hnsw, hnsw(32, false, 0));
+}
+
+#[test]
+fn a_collection_reports_the_thresholds_that_its_searches_use() {
+    let reported = |body: Value| {
+        let def = create(body).unwrap();
+        let report = CollectionReport { uid: CollectionUid(1), def, points: 0, indexed: 0, shards: 2, replicas: 3 };
+        let body: Value = serde_json::from_slice(&collection(&report, Duration::ZERO).unwrap()).unwrap();
+        let config = &body["result"]["config"];
+        (config["hnsw_config"]["full_scan_threshold"].clone(), config["params"]["vectors"].clone())
+    };
+    let (common, vectors) = reported(json!({"vectors": {"size": 4, "distance": "Dot"}}));
+    assert_eq!((common, vectors), (json!(10_000), json!({"size": 4, "distance": "Dot"})));
+    let one = json!({"size": 4, "distance": "Dot"});
+    let (common, vectors) = reported(json!({
+        "vectors": {"a": one, "b": {"size": 4, "distance": "Dot", "hnsw_config": {"full_scan_threshold": 0}}},
+        "hnsw_config": {"full_scan_threshold": 77},
+    }));
+    assert_eq!((common, &vectors["a"]), (json!(77), &one));
+    assert_eq!(vectors["b"]["hnsw_config"]["full_scan_threshold"], 0);
 }
 
 #[test]
@@ -76,6 +105,8 @@ fn what_a_collection_cannot_have_is_refused_by_name() {
     check(with("hnsw_config", json!({"on_disk": true})), 501, "hnsw_config.on_disk: true");
     check(with("hnsw_config", json!({"m": 0})), 400, "hnsw_config.m: 0, from 4 to 128");
     check(with("hnsw_config", json!({"payload_m": 4})), 501, "hnsw_config.payload_m");
+    let beyond = json!({"full_scan_threshold": 1u64 << 32});
+    check(with("hnsw_config", beyond), 400, "full_scan_threshold must be <= 4294967295 kilobytes (got 4294967296)");
     check(with("init_from", json!({"collection": "x"})), 501, "init_from");
     check(with("colour", json!(1)), 400, "unknown field `colour`");
     check(with("vectors", json!({})), 400, "vectors: 0 of them");

@@ -52,7 +52,10 @@ fn every_kind_comes_back() {
     };
     let uid = CollectionUid(1 << 60);
     let mut inline = def.clone();
-    inline.vectors.values_mut().for_each(|vector| vector.hnsw.inline_storage = true);
+    inline.vectors.values_mut().for_each(|vector| {
+        vector.hnsw.inline_storage = true;
+        vector.hnsw.full_scan_threshold = 7;
+    });
     let through = Position { epoch: Epoch(1), seq: Seq(3) };
     let statement = Statement { through, term: Term(4), wall: WallMillis(1_700_000_000_123) };
     let complete = Record { body: Body::Complete(statement), ..record(Op::DropCollection { uid }) };

@@ -1,0 +1,158 @@
+//! Lower bounds on distances by vectors, told by codes: proven ones, where [`Codes::slack`] is a matter of probability.
+//!
+//! Let q' and x' be the vectors that two codes stand for, and `e_q >= ‖q − q'‖`, `e_x >= ‖x − x'‖` bounds on their errors.
+//!
+//! ```text
+//!   inner product            |⟨q, x⟩ − ⟨q', x'⟩| <= e_q ‖x‖ + ‖q'‖ e_x               (Cauchy-Schwarz)
+//!   Euclid, codes of 8 bits  |‖q − x‖ − ‖q' − x'‖| <= e_q + e_x                      (triangle inequality)
+//!   Euclid, codes of 4 bits  ‖q‖² + ‖x‖² − 2⟨q', x'⟩ is wrong by twice the first     (their squares are those of the vectors)
+//! ```
+//!
+//! What floats round, here, in the rotation and in the kernels that a bound is compared with, is part of the bound:
+//! [`HALF_STEP`] and [`Bound::rounding`] exceed what it can be several times, at any length of vectors up to 65,536.
+
+use crate::config::Metric;
+use crate::space::Space;
+
+use super::{Codes, Query, Records};
+
+/// How far a number of 8 bits is from what it stands for, in steps: 1/2, and what turning and converting a vector rounds.
+/// That is below `128 ε ‖x‖`; 1/100 of a step of each number is together at least `0.01 ‖x‖ / 127`.
+const HALF_STEP: f32 = 0.51;
+/// The same where a step is no normal float: then all numbers may have become zero.
+const WHOLE_SCALE: f32 = 128.0;
+/// Squared lengths and products below are lost where floats underflow, at most: `2⁻¹⁵⁰` by 65,536 products of two bytes.
+const UNDERFLOW: f32 = 1e-35;
+/// Its root, rounded up.
+const UNDERFLOW_LENGTH: f32 = 4e-18;
+
+/// What the bounds of all distances from a query share.
+pub(crate) struct Bound {
+    /// `e_q`.
+    error: f32,
+    /// At least the length of the query, and of what its code stands for.
+    length: f32,
+    /// How much of two lengths multiplied sums may be off: the errors of as many additions as there are numbers, and more.
+    rounding: f32,
+}
+
+impl Codes {
+    /// What bounds from a query share that [`Codes::aim`] has made.
+    pub fn bound(&self, query: &Query) -> Bound {
+        let error = quantization_error(query.scale, self.width());
+        let rounding = (4 * self.width() + 256) as f32 * f32::EPSILON;
+        Bound { error, length: query.square.sqrt() + error + UNDERFLOW_LENGTH, rounding }
+    }
+
+    /// A distance that the one by vectors is not below. `-∞` where numbers overflow.
+    #[inline]
+    pub fn least_distance(&self, query: &Query, bound: &Bound, node: u32, space: Space) -> f32 {
+        let distance = self.distance(query, node, space);
+        let (error, square) = match &self.records {
+            Records::Bytes(bytes) => {
+                let (scale, square) = bytes.numbers(node);
+                (quantization_error(scale, self.width()), square)
+            }
+            Records::Nibbles(nibbles) => {
+                let (error, square) = nibbles.numbers(node);
+                ((error * error + bound.rounding * square).sqrt() + UNDERFLOW_LENGTH, square)
+            }
+        };
+        let length = square.sqrt() + error + UNDERFLOW_LENGTH;
+        let product = bound.length * length;
+        let slack = bound.error * length + bound.length * error + bound.rounding * product + UNDERFLOW;
+        let least = match (space.metric(), &self.records) {
+            (Metric::Euclid, Records::Bytes(_)) => {
+                let rounded = bound.rounding * (query.square + square) + UNDERFLOW;
+                let root = (distance - rounded).max(0.0).sqrt() - (bound.error + error);
+                root.max(0.0) * root.max(0.0) - rounded
+            }
+            (Metric::Euclid, Records::Nibbles(_)) => {
+                distance - 2.0 * slack - bound.rounding * (query.square + square) - UNDERFLOW
+            }
+            _ => distance - slack,
+        };
+        if least.is_nan() || distance == f32::INFINITY { f32::NEG_INFINITY } else { least }
+    }
+}
+
+/// How far a vector of so many numbers is from its code of 8 bits, at most.
+#[inline]
+fn quantization_error(scale: f32, width: usize) -> f32 {
+    let of_scale = if scale >= f32::MIN_POSITIVE { HALF_STEP } else { WHOLE_SCALE };
+    of_scale * scale * (width as f32).sqrt() + UNDERFLOW_LENGTH
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernels::InstructionSet;
+    use crate::near::{distance, rank};
+
+    /// Numbers of all sizes: alike, one that outweighs the others, very small and very large ones.
+    fn vectors(dim: usize) -> impl Strategy<Value = Vec<Vec<f32>>> {
+        let number = prop_oneof![
+            8 => -1f32..1.0,
+            1 => Just(0.0),
+            1 => -100f32..100.0,
+            1 => -1e-3f32..1e-3,
+        ];
+        let scale = prop_oneof![
+            6 => Just(1.0f32),
+            1 => prop::sample::select(vec![1e-44f32, 1e-38, 1e-30, 1e-23, 1e-19, 1e-10, 1e10, 1e18, 1e36]),
+        ];
+        let vector = (prop::collection::vec(number, dim), scale, 0f32..3.0)
+            .prop_map(|(numbers, scale, offset)| numbers.iter().map(|x| (x + offset) * scale).collect());
+        prop::collection::vec(vector, 2..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn no_distance_by_vectors_is_below_its_bound(
+            vectors in prop::sample::select(vec![1usize, 3, 32, 33, 100, 300]).prop_flat_map(vectors),
+            is_short: bool,
+            metric in prop::sample::select(vec![Metric::Cosine, Metric::Dot, Metric::Euclid]),
+        ) {
+            let space = Space::new(metric, &InstructionSet::best().kernels().expect("supported"));
+            let mut codes = Codes::new(vectors[0].len(), 5, is_short);
+            for (node, vector) in (0..).zip(&vectors) {
+                codes.put(node, &codes.code_of(vector, space.kernels()));
+            }
+            let (mut rotated, mut query) = (Vec::new(), Query::default());
+            for from in &vectors {
+                codes.aim_at_vector(from, space.kernels(), &mut rotated, &mut query);
+                let bound = codes.bound(&query);
+                for (node, to) in (0..).zip(&vectors) {
+                    let (least, right) = (codes.least_distance(&query, &bound, node, space), space.distance(from, to));
+                    prop_assert!(least <= right, "{least:e} beside {right:e}");
+                }
+            }
+        }
+    }
+
+    /// A bound that excludes nothing would be proven too.
+    #[test]
+    fn bounds_of_alike_vectors_are_tight() {
+        let mut rng = crate::testing::Rng::new(3);
+        let space = Space::new(Metric::Euclid, &InstructionSet::best().kernels().expect("supported"));
+        let mut codes = Codes::new(100, 5, false);
+        let vectors: Vec<Vec<f32>> = (0..200).map(|_| (0..100).map(|_| rng.unit()).collect()).collect();
+        for (node, vector) in (0..).zip(&vectors) {
+            codes.put(node, &codes.code_of(vector, space.kernels()));
+        }
+        let (mut rotated, mut query) = (Vec::new(), Query::default());
+        codes.aim_at_vector(&vectors[0], space.kernels(), &mut rotated, &mut query);
+        let bound = codes.bound(&query);
+        let share = (1..200).map(|node| {
+            let right = space.distance(&vectors[0], &vectors[node as usize]);
+            codes.least_distance(&query, &bound, node, space) / right
+        });
+        let worst = share.fold(1.0, f32::min);
+        assert!(worst > 0.85, "{worst}");
+        assert_eq!(distance(rank(f32::NEG_INFINITY)), f32::NEG_INFINITY, "it is ordered as an integer");
+    }
+}
