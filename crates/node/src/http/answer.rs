@@ -17,6 +17,7 @@ use meridian_wire::http::{Fault, error, message_of, retry_after_s, status_of};
 use super::Api;
 use super::body::Noted;
 use super::trace::{TRACEPARENT, continued};
+use super::unsupported;
 
 /// When a request came, kept with it for the `time` of its answer.
 #[derive(Clone, Copy)]
@@ -117,26 +118,18 @@ pub async fn finish(State(api): State<Api>, mut request: Request, next: Next) ->
     response
 }
 
-/// A path that no route has. Parts of Qdrant's interface that we do not have say so.
+/// A path that no route has.
 pub async fn unknown_path(request: Request) -> Response {
-    let path = request.uri().path();
-    let theirs = ["/collections/", "/aliases", "/snapshots", "/cluster", "/telemetry", "/locks", "/issues"];
-    if theirs.iter().any(|prefix| path.starts_with(prefix)) {
-        let known = path.rsplit('/').next().filter(|last| last.bytes().all(|b| b.is_ascii_graphic())).unwrap_or("this");
-        let last: String = known.chars().take(64).collect();
-        return refuse(
-            StatusCode::NOT_IMPLEMENTED,
-            &format!("Not supported: the operation {last:?} does not exist here"),
-        );
+    match unsupported::operation(request.method(), request.uri().path()) {
+        Some(operation) => refuse(StatusCode::NOT_IMPLEMENTED, &format!("Not supported: {operation}")),
+        None => refuse(StatusCode::NOT_FOUND, "Not found: no such path"),
     }
-    refuse(StatusCode::NOT_FOUND, "Not found: no such path")
 }
 
-/// A known path with another method. Under `/collections/` that is a part of Qdrant's interface that we do not have:
-/// the last word of its operations stands where a point id may stand.
+/// A known path with another method. The last word of some of Qdrant's operations stands where a point id may stand.
 pub async fn wrong_method(request: Request) -> Response {
-    if request.uri().path().starts_with("/collections/") {
-        return unknown_path(request).await;
+    match unsupported::operation(request.method(), request.uri().path()) {
+        Some(operation) => refuse(StatusCode::NOT_IMPLEMENTED, &format!("Not supported: {operation}")),
+        None => refuse(StatusCode::METHOD_NOT_ALLOWED, "Wrong input: this path does not know the method"),
     }
-    refuse(StatusCode::METHOD_NOT_ALLOWED, "Wrong input: this path does not know the method")
 }

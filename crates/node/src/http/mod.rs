@@ -18,6 +18,7 @@ mod queries;
 pub mod server;
 mod steps;
 mod trace;
+mod unsupported;
 
 #[cfg(test)]
 mod tests;

@@ -109,7 +109,12 @@ async fn what_is_wrong_is_named() {
     holds(&server.call(Method::GET, "/collections/c/points/x", Value::Null).await, 400, "not a valid point ID");
     holds(&server.call(Method::GET, "/collections/c/points/9", Value::Null).await, 404, "id 9 does not exist");
     holds(&server.call(Method::PATCH, "/collections/c", json!({})).await, 501, "Not supported");
-    holds(&server.call(Method::POST, "/collections/c/points/discover", json!({})).await, 501, "discover");
+    let discover = "Not supported: discover points (POST /collections/{name}/points/discover)";
+    holds(&server.call(Method::POST, "/collections/c/points/discover", json!({})).await, 501, discover);
+    let index = server.call(Method::DELETE, "/collections/c/index/color", Value::Null).await;
+    holds(&index, 501, "Not supported: delete payload index (DELETE /collections/{name}/index/{field_name})");
+    holds(&server.call(Method::PUT, "/collections/c/points/5", json!({})).await, 405, "method");
+    holds(&server.call(Method::GET, "/collections/c/nothing", Value::Null).await, 404, "no such path");
     holds(&server.call(Method::GET, "/etc/passwd", Value::Null).await, 404, "no such path");
     holds(&server.call(Method::DELETE, "/", Value::Null).await, 405, "method");
 }

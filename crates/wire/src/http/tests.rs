@@ -1,3 +1,5 @@
+mod readme;
+
 use std::time::Duration;
 
 use meridian_model::{
