@@ -4,7 +4,9 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::patterns::{IMAGE, LABEL};
-use crate::{Auth, DeltaLog, FreshnessSpec, Hnsw, ReplicationGroup, Resources, Storage, Traffic, VectorClusterStatus};
+use crate::{
+    Auth, Cors, DeltaLog, FreshnessSpec, Hnsw, ReplicationGroup, Resources, Storage, Traffic, VectorClusterStatus,
+};
 
 /// One regional vector-search cluster.
 ///
@@ -99,6 +101,10 @@ pub struct VectorClusterSpec {
     /// Who may use the API. Default: a key that the operator makes, in the Secret `<name>-api-key` under `api-key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+
+    /// Web pages of which origins may call the API from a browser. Default: none. A change restarts the pods one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
 
     /// Routes of a service mesh to this cluster. Restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,7 @@ pub use link::{
     ReplicationLink, ReplicationLinkSpec, ReplicationLinkStatus, Transport,
 };
 pub use settings::{
-    Amounts, Auth, AuthMode, FreshnessSpec, Hnsw, Istio, OnStale, Resources, SecretRef, Storage, Traffic,
+    Amounts, Auth, AuthMode, Cors, FreshnessSpec, Hnsw, Istio, OnStale, Resources, SecretRef, Storage, Traffic,
 };
 pub use status::{BlockedBy, Operation, ShardStatus, VectorClusterStatus};
 

@@ -148,6 +148,21 @@ pub enum AuthMode {
     Disabled,
 }
 
+/// Cross-origin requests of browsers (CORS).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.origins.size() == 1 || !self.origins.exists(o, o == '*')").message("cors.origins must be ['*'] or a list without '*'"))]
+pub struct Cors {
+    /// Origins as browsers send them, `https://app.example.com` or `http://localhost:3000`; or `*` alone: all. Pages send the
+    /// API key themselves; cookies are not used.
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(max = 280), regex(pattern = r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub origins: Vec<String>,
+}
+
 /// Routes of a service mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

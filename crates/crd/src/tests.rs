@@ -13,6 +13,7 @@ fn cluster() -> Value {
         "freshness": {"default": "100ms", "onStale": ["Wait", "Serve"], "maxWait": "1s", "clockBound": "10ms"},
         "hnsw": {"m": 16, "efConstruct": 100},
         "auth": {"mode": "ApiKey", "secretRef": {"name": "s"}},
+        "cors": {"origins": ["https://app.example.com", "http://[::1]:3000"]},
         "traffic": {"istio": {"hosts": ["h"], "gateways": ["g/g"]}},
     })
 }
@@ -87,6 +88,7 @@ fn what_contradicts_itself_is_refused() {
         ("/freshness/default", json!("0s"), "above 0"),
         ("/hnsw/efConstruct", json!(8), "at least hnsw.m"),
         ("/auth/mode", json!("Disabled"), "has no meaning"),
+        ("/cors/origins", json!(["*", "https://a"]), "or a list without"),
         ("/traffic/istio/hosts", Value::Null, "needs traffic.istio.hosts"),
     ];
     for (path, new, says) in cases {

@@ -99,7 +99,8 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
         Arc::new(NodeReporter { handle: supervisor.handle(), kafka: Plan::of(&config) });
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
-    let settings = Config { region: config.region.clone(), limits: config.limits.clone(), shape, keys, commit };
+    let (limits, cors) = (config.limits.clone(), config.cors.clone());
+    let settings = Config { region: config.region.clone(), limits, shape, keys, cors, commit };
     let router = Api::new(settings, Arc::new(supervisor.clone()), Arc::clone(&reporter), Arc::clone(&metrics)).router();
     let admin_router = admin::router(Arc::clone(&metrics), reporter);
 

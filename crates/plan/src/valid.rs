@@ -11,7 +11,7 @@ use kube::Resource;
 use meridian_crd::{self as crd, AuthMode, Resources, VectorCluster, VectorClusterSpec};
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
 use meridian_wire::client::OnStale;
-use meridian_wire::config::{FreshnessDefaults, HnswDefaults, RegionEndpoint};
+use meridian_wire::config::{Cors, CorsOriginError, FreshnessDefaults, HnswDefaults, RegionEndpoint};
 use meridian_wire::topology::Genesis;
 
 mod link;
@@ -100,6 +100,8 @@ pub struct ValidCluster {
     pub hnsw: HnswDefaults,
     /// The API key; none when access is open.
     pub api_key: Option<ApiKey>,
+    /// Which web pages may call the API.
+    pub cors: Cors,
     /// Routes of the mesh.
     pub istio: Option<ValidIstio>,
     /// What is followed, by source region.
@@ -174,6 +176,7 @@ impl ValidCluster {
             freshness: freshness(spec)?,
             hnsw: hnsw(spec)?,
             api_key: api_key(&name, spec)?,
+            cors: cors(spec)?,
             istio: None,
             links: Vec::new(),
             region,
@@ -334,6 +337,14 @@ fn millis(field: &'static str, text: &str) -> Result<u64, Refusal> {
     });
     let millis = duration.and_then(|duration| u64::try_from(duration.as_micros().div_ceil(1000)).ok());
     millis.ok_or_else(|| Refusal { field, fault: format!("{text:?} is no duration such as 100ms or 2s") })
+}
+
+fn cors(spec: &VectorClusterSpec) -> Result<Cors, Refusal> {
+    let origins = spec.cors.iter().flat_map(|cors| &cors.origins);
+    let origin = |text: &String| {
+        text.parse().map_err(|fault: CorsOriginError| Refusal { field: "spec.cors.origins", fault: fault.to_string() })
+    };
+    Ok(Cors { origins: origins.map(origin).collect::<Result<_, _>>()? })
 }
 
 fn hnsw(spec: &VectorClusterSpec) -> Result<HnswDefaults, Refusal> {

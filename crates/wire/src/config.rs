@@ -15,10 +15,12 @@ use meridian_model::{ClusterId, RegionName, ReplicaId, ShardNumber};
 use serde::{Deserialize, Serialize};
 
 mod bounds;
+mod cors;
 mod limits;
 mod regions;
 mod rules;
 
+pub use cors::{Cors, CorsOrigin, CorsOriginError, MAX_ORIGINS};
 pub use limits::Limits;
 pub use regions::{DeltaLog, FreshnessDefaults, HnswDefaults, KafkaSink, RegionEndpoint, ReplicationGroup};
 
@@ -66,6 +68,9 @@ pub struct NodeConfig {
     pub tls: Tls,
     /// Who may use the HTTP API. There is no default: running without keys has to be written out.
     pub auth: Auth,
+    /// Which web pages may call the HTTP API from a browser.
+    #[serde(default, skip_serializing_if = "Cors::is_off")]
+    pub cors: Cors,
     /// The regions that replicate each other; absent in a cluster that stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_group: Option<ReplicationGroup>,

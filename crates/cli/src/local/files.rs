@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use meridian_wire::config::{
-    Auth, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, NodeConfig, Peer, Ports,
+    Auth, Cors, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, NodeConfig, Peer, Ports,
     RaftTiming, RegionEndpoint, ReplicationGroup, Tls,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -128,6 +128,7 @@ fn config(
         limits: Limits::default(),
         tls: tls(&dir, &name),
         auth: Auth::ApiKeyFile(dir.join("api.key")),
+        cors: Cors::default(),
         delta_log: group.is_some().then(|| DeltaLog { kafka: sink, ..DeltaLog::default() }),
         replication_group: group,
         freshness: FreshnessDefaults::default(),

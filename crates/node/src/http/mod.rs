@@ -12,6 +12,7 @@ mod answer;
 mod auth;
 mod body;
 mod collections;
+mod cors;
 mod native;
 mod points;
 mod queries;
@@ -31,7 +32,7 @@ use axum::routing::{get, post, put};
 use futures::future::BoxFuture;
 use meridian_model::RegionName;
 use meridian_wire::client::{Reply, Request};
-use meridian_wire::config::Limits;
+use meridian_wire::config::{Cors, Limits};
 use meridian_wire::http::Shape;
 use tokio::sync::Semaphore;
 
@@ -73,6 +74,8 @@ pub struct Config {
     pub shape: Shape,
     /// Who may ask; `None` lets everyone.
     pub keys: Option<Arc<ApiKeys>>,
+    /// Which web pages may call from a browser.
+    pub cors: Cors,
     /// Build commit, for `GET /`.
     pub commit: String,
 }
@@ -108,11 +111,11 @@ impl Api {
         named.map_or(most, |named| named.min(most))
     }
 
-    /// All routes. Whatever is not a probe needs a key, unknown paths included.
+    /// All routes. What is neither a probe nor `GET /` needs a key, unknown paths included. A preflight request of a browser
+    /// cannot carry one: it is answered before.
     pub fn router(self) -> Router {
         let point = "/collections/{name}/points";
         let closed = Router::new()
-            .route("/", get(collections::version))
             .route("/collections", get(collections::list))
             .route(
                 "/collections/{name}",
@@ -138,9 +141,15 @@ impl Api {
             .method_not_allowed_fallback(answer::wrong_method)
             .layer(axum::middleware::from_fn_with_state(self.clone(), auth::check));
         let open = Router::new()
+            .route("/", get(collections::version))
             .route("/healthz", get(native::live))
             .route("/livez", get(native::live))
-            .route("/readyz", get(native::ready));
-        closed.merge(open).layer(axum::middleware::from_fn_with_state(self.clone(), answer::finish)).with_state(self)
+            .route("/readyz", get(native::ready))
+            .method_not_allowed_fallback(answer::wrong_method);
+        let all = match cors::layer(&self.0.config.cors) {
+            Some(layer) => closed.merge(open).layer(layer),
+            None => closed.merge(open),
+        };
+        all.layer(axum::middleware::from_fn_with_state(self.clone(), answer::finish)).with_state(self)
     }
 }

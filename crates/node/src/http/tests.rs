@@ -1,5 +1,6 @@
 //! The API over real sockets, in front of a gateway that holds points in memory.
 
+mod cors;
 mod fake;
 mod limits;
 
@@ -205,10 +206,9 @@ async fn a_trace_goes_through() {
 }
 
 #[tokio::test]
-async fn every_path_but_the_probes_asks_for_a_key() {
+async fn every_path_but_the_version_and_the_probes_asks_for_a_key() {
     let server = Server::start().await;
     let paths = [
-        "/",
         "/collections",
         "/collections/c",
         "/collections/c/points/query",
@@ -233,7 +233,7 @@ async fn every_path_but_the_probes_asks_for_a_key() {
     let bearer =
         server.bare(Method::GET, "/collections").header("authorization", format!("bearer {KEY}")).send().await.unwrap();
     assert_eq!(bearer.status(), 200);
-    for path in ["/healthz", "/livez"] {
+    for path in ["/", "/healthz", "/livez"] {
         assert_eq!(server.bare(Method::GET, path).send().await.unwrap().status(), 200);
     }
     let ready = server.bare(Method::GET, "/readyz").send().await.unwrap();

@@ -45,6 +45,7 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
             Some(_) => Auth::ApiKeyFile(paths::API_KEY.into()),
             None => Auth::Disabled,
         },
+        cors: cluster.cors.clone(),
         replication_group: cluster.group.as_ref().map(|group| ReplicationGroup {
             name: group.name.clone(),
             primary_region: group.primary.clone(),

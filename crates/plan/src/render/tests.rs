@@ -104,6 +104,18 @@ fn every_rendered_configuration_is_one_that_nodes_accept() {
 }
 
 #[test]
+fn origins_of_web_pages_reach_the_nodes() {
+    let origins = |yaml: &str| {
+        let maps = of(&objects(&valid(yaml, &[]), ALL), &["ConfigMap"]);
+        let config = NodeConfig::parse(maps[0]["data"]["node.yaml"].as_str().unwrap()).unwrap();
+        config.cors.origins.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(origins(GROUPED).is_empty());
+    let named = "  cors: {origins: ['https://app.example.com', 'http://localhost:3000']}\n  hnsw: {";
+    assert_eq!(origins(&GROUPED.replace("  hnsw: {", named)), ["https://app.example.com", "http://localhost:3000"]);
+}
+
+#[test]
 fn the_number_of_replicas_restarts_nothing() {
     let three = valid(ALONE, &[]);
     let five = ValidCluster { replicas: 5, ..three.clone() };

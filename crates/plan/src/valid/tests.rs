@@ -20,6 +20,7 @@ fn what_the_schema_lets_through_by_mistake_is_refused_here() {
     check(GROUPED, "name: search\n", "name: search\n    writeMode: MultiWriter\n", "spec.replicationGroup.writeMode");
     check(GROUPED, "maxWait: 2s", "maxWait: 2h", "spec.freshness.maxWait");
     check(GROUPED, "- {name: eu-west,", "- {name: us-east,", "spec.replicationGroup.regions");
+    check(GROUPED, "  hnsw: {", "  cors: {origins: ['https://a/b']}\n  hnsw: {", "spec.cors.origins");
 }
 
 #[test]

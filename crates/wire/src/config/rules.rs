@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use meridian_model::{Addresses, ReplicaId, TopicName};
 
-use super::{Auth, ConfigError, NodeConfig, ReplicationGroup};
+use super::{Auth, ConfigError, MAX_ORIGINS, NodeConfig, ReplicationGroup};
 
 /// Names, hosts and endpoints are no longer than a DNS name.
 const NAME_BYTES: usize = 253;
@@ -24,6 +24,12 @@ pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     if let Auth::ApiKeyFile(path) = &config.auth {
         rule(!path.as_os_str().is_empty(), "auth.api_key_file", || "empty".into())?;
     }
+    let origins = &config.cors.origins;
+    rule(origins.len() <= MAX_ORIGINS, "cors.origins", || {
+        format!("must have at most {MAX_ORIGINS} entries (got {})", origins.len())
+    })?;
+    let is_alone = origins.len() == 1 || !origins.iter().any(super::CorsOrigin::is_any);
+    rule(is_alone, "cors.origins", || "must be [\"*\"] or a list without \"*\"".into())?;
     rule(config.raft.heartbeat_ticks < config.raft.election_ticks, "raft.heartbeat_ticks", || {
         format!("{} is not below election_ticks {}", config.raft.heartbeat_ticks, config.raft.election_ticks)
     })?;

@@ -131,3 +131,20 @@ proptest! {
         let _ = NodeConfig::parse(&text);
     }
 }
+
+#[test]
+fn origins_of_web_pages_are_checked() {
+    let with = |origins: &str| format!("{LEAST}cors: {{origins: {origins}}}\n");
+    let config = NodeConfig::parse(&with("['https://a.example', 'http://localhost:3000']")).unwrap();
+    assert_eq!(
+        config.cors.origins.iter().map(CorsOrigin::as_str).collect::<Vec<_>>(),
+        ["https://a.example", "http://localhost:3000"]
+    );
+    assert_eq!(NodeConfig::parse(&config.render()), Ok(config));
+    assert!(NodeConfig::parse(&with("['*']")).is_ok_and(|config| config.cors.origins[0].is_any()));
+    assert!(!NodeConfig::parse(LEAST).unwrap().render().contains("cors"));
+    refused(&with("['https://a.example/']"), &["line 12", "without a path (got \"https://a.example/\")"]);
+    refused(&with("['*', 'https://a.example']"), &["cors.origins: must be [\"*\"] or a list without"]);
+    let many = format!("{:?}", vec!["https://a.example"; MAX_ORIGINS + 1]);
+    refused(&with(&many), &["cors.origins: must have at most 32 entries (got 33)"]);
+}

@@ -10,7 +10,7 @@ use meridian_model::{
     OriginShard, Payload, PointId, Position, Query, Record, RegionName, Select, Seq, ShardNumber, Vectors,
 };
 use meridian_wire::client::{Body, CollectionReport, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
-use meridian_wire::config::Limits;
+use meridian_wire::config::{Cors, Limits};
 use meridian_wire::http::Shape;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -224,6 +224,11 @@ impl Server {
     }
 
     pub async fn with(limits: Limits) -> Self {
+        Self::for_pages(limits, &[]).await
+    }
+
+    /// With web pages of these origins let in.
+    pub async fn for_pages(limits: Limits, origins: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (gateway, metrics, stop) = (Arc::<Fake>::default(), Arc::new(Metrics::new()), CancellationToken::new());
@@ -232,6 +237,7 @@ impl Server {
             limits: limits.clone(),
             shape: Shape { shards: 2, replicas: 3, hnsw: HnswParams::default() },
             keys: Some(Arc::new(ApiKeys::parse(KEY).unwrap())),
+            cors: Cors { origins: origins.iter().map(|origin| origin.parse().unwrap()).collect() },
             commit: "abc".into(),
         };
         let api = Api::new(config, gateway.clone(), Arc::new(Report), metrics.clone());

@@ -1,0 +1,40 @@
+//! What browsers are told about pages of other origins (CORS).
+//!
+//! Keys travel in headers that a page has to know, never in cookies, so an allowed origin gives a page no rights of its user.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, header};
+use meridian_wire::config::Cors;
+use meridian_wire::freshness::{STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use super::trace::TRACEPARENT;
+
+/// How long a browser may remember the answer to a preflight request: browsers cap it at 2 hours or less.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Answers preflight requests and marks responses for the origins that are allowed; none where no origin is.
+pub fn layer(cors: &Cors) -> Option<CorsLayer> {
+    if cors.is_off() {
+        return None;
+    }
+    let origin = if cors.origins.iter().any(|origin| origin.is_any()) {
+        AllowOrigin::any()
+    } else {
+        let origins = cors.origins.iter().map(|origin| {
+            HeaderValue::from_str(origin.as_str()).expect("an origin consists of visible ASCII characters")
+        });
+        AllowOrigin::list(origins)
+    };
+    let exposed =
+        [STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS, TRACEPARENT].map(HeaderName::from_static);
+    let layer = CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        // Whatever a page sends is judged where it is read.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(exposed.into_iter().chain([header::RETRY_AFTER]).collect::<Vec<_>>())
+        .max_age(MAX_AGE);
+    Some(layer)
+}
