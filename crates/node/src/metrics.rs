@@ -112,6 +112,10 @@ pub struct Metrics {
     pub http_connections: Gauge,
     /// Searches that wait for a thread.
     pub search_queue: Gauge,
+    /// Reads refused because too many waited.
+    pub search_refused: Counter,
+    /// Reads ended before their end: the deadline was over, or the client gone.
+    pub search_stopped: Counter,
     /// Reads that panicked: each is a fault of ours, and only its own request fails.
     pub search_panics: Counter,
     /// Committed entries that wait to be applied.
@@ -180,6 +184,8 @@ impl Metrics {
             http_latency: Family::new_with_constructor(search_histogram),
             http_connections: Gauge::default(),
             search_queue: Gauge::default(),
+            search_refused: Counter::default(),
+            search_stopped: Counter::default(),
             search_panics: Counter::default(),
             apply_queue: Gauge::default(),
             wal_sync: Histogram::new(SYNC_EDGES),
@@ -233,6 +239,8 @@ impl Metrics {
         to.register_with_unit("meridian_http_request_latency", "Time of a request", s(), self.http_latency.clone());
         to.register("meridian_http_connections", "Open connections", self.http_connections.clone());
         to.register("meridian_search_queue", "Searches that wait for a thread", self.search_queue.clone());
+        to.register("meridian_search_refused", "Reads refused, too many waited", self.search_refused.clone());
+        to.register("meridian_search_stopped", "Reads ended early, by deadline or client", self.search_stopped.clone());
         to.register("meridian_search_panics", "Reads that met a fault of ours", self.search_panics.clone());
         to.register("meridian_apply_queue", "Committed entries that wait to be applied", self.apply_queue.clone());
         to.register_with_unit("meridian_wal_sync", "Time of one fdatasync", s(), self.wal_sync.clone());

@@ -54,6 +54,11 @@ pub enum Event {
         /// What it asks.
         request: Request,
     },
+    /// The client of this ticket is gone: a read is ended, a write goes on.
+    Gone {
+        /// The ticket of its request.
+        ticket: u64,
+    },
     /// A replica of this region is connected, or changed its address.
     Met(Hello),
     /// Another region is connected.
@@ -86,6 +91,13 @@ pub enum Event {
         job: u64,
         /// What was read.
         result: ReadResult,
+    },
+    /// A read was not begun: more reads wait than can be answered in time.
+    ReadRefused {
+        /// The job's number.
+        job: u64,
+        /// Why, for the client.
+        why: String,
     },
     /// A snapshot is on disk, or could not be written.
     SnapshotTaken {
@@ -175,12 +187,20 @@ pub enum Command {
         /// The answer.
         answer: TopologyAnswer,
     },
-    /// Run [`crate::execute`] on the state, on any thread; then say [`Event::ReadDone`].
+    /// Run [`crate::execute`] on the state, on any thread; then say [`Event::ReadDone`], or [`Event::ReadRefused`] at once. A
+    /// read that was stopped needs no word.
     Read {
         /// The job's number.
         job: u64,
         /// What to read.
         what: ReadWhat,
+        /// On the machine's own clock ([`Now::mono`]); nobody waits for the answer after that.
+        deadline: Duration,
+    },
+    /// Nobody waits for this read any more.
+    CancelRead {
+        /// The job's number.
+        job: u64,
     },
     /// Write a snapshot; then say [`Event::SnapshotTaken`].
     TakeSnapshot {

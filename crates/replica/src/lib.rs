@@ -50,7 +50,7 @@ pub use links::record_bytes;
 pub use log::{LogRecord, RecordError};
 pub use meridian_tail::Record;
 pub use published::Views;
-pub use reads::execute;
+pub use reads::{execute, steps};
 pub use replica::Replica;
 pub use restore::{Found, RestoreError};
 pub use settings::{Sabotage, Settings};

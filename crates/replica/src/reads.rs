@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{Distance, LogIndex, Query, VersionVector};
-use meridian_shard::{Matches, View};
+use meridian_shard::{Matches, ReadError, Stop, View};
 use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer};
 
 use crate::clock::Time;
@@ -27,6 +27,8 @@ pub(crate) struct ReadCall {
     demand: ReadDemand,
     /// By the clock of ages.
     arrived: Duration,
+    /// Nobody waits for the answer after that.
+    deadline: Duration,
     waited: bool,
     /// When the quorum was asked, by the clock of ages: every write acknowledged in the region before is reflected.
     confirmed: Option<Duration>,
@@ -34,13 +36,17 @@ pub(crate) struct ReadCall {
 
 impl ReadCall {
     pub(crate) fn new(from: Requester, what: ReadWhat, demand: ReadDemand, now: Time) -> Self {
-        Self { from, what, demand, arrived: now.age, waited: false, confirmed: None }
+        let deadline = now.mono.saturating_add(demand.left);
+        Self { from, what, demand, arrived: now.age, deadline, waited: false, confirmed: None }
     }
 }
 
 /// Where the reads of a replica stand.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
+    /// Every read under way, by who waits for it.
+    by_requester: BTreeMap<Requester, u64>,
+    /// Not handed to the shell yet.
     calls: BTreeMap<u64, ReadCall>,
     /// Wait to be asked about.
     unasked: Vec<u64>,
@@ -73,10 +79,15 @@ struct Asked {
 
 impl Replica {
     pub(crate) fn read(&mut self, call: ReadCall) {
-        if self.reads.calls.len() >= READS_WAITING {
-            return self.answer(call.from, ShardAnswer::Busy(format!("{READS_WAITING} reads are under way")));
+        // A call that comes again while it is worked on is the gateway's precaution against lost messages.
+        if self.reads.by_requester.contains_key(&call.from) {
+            return;
+        }
+        if self.reads.by_requester.len() >= READS_WAITING {
+            return self.answer(call.from, ShardAnswer::Overloaded(format!("{READS_WAITING} reads are under way")));
         }
         let number = self.number();
+        self.reads.by_requester.insert(call.from, number);
         let index = call.demand.index && self.settings.sabotage != Some(Sabotage::ReadWithoutIndex);
         self.reads.calls.insert(number, call);
         if index {
@@ -145,13 +156,38 @@ impl Replica {
             return;
         }
         let Some(call) = self.reads.calls.remove(&number) else { return };
-        let (what, at) = (call.what.clone(), self.now.age);
+        if call.deadline <= self.now.mono {
+            self.reads.by_requester.remove(&call.from);
+            return;
+        }
+        let (what, deadline, at) = (call.what.clone(), call.deadline, self.now.age);
         self.reads.running.insert(number, Running { call, kept, age, at });
-        self.out.push(Command::Read { job: number, what });
+        self.out.push(Command::Read { job: number, what, deadline });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reads_under_way(&self) -> usize {
+        self.reads.by_requester.len() + self.reads.calls.len() + self.reads.running.len()
+    }
+
+    /// Its gateway waits no more: the client left, another replica answered, or the time is over.
+    pub(crate) fn cancel_read(&mut self, from: Requester) {
+        let Some(number) = self.reads.by_requester.remove(&from) else { return };
+        self.reads.calls.remove(&number);
+        if self.reads.running.remove(&number).is_some() {
+            self.out.push(Command::CancelRead { job: number });
+        }
+    }
+
+    pub(crate) fn read_refused(&mut self, job: u64, why: String) {
+        let Some(Running { call, .. }) = self.reads.running.remove(&job) else { return };
+        self.reads.by_requester.remove(&call.from);
+        self.answer(call.from, ShardAnswer::Overloaded(why));
     }
 
     pub(crate) fn read_done(&mut self, job: u64, result: ReadResult) {
         let Some(Running { call, kept, age, at }) = self.reads.running.remove(&job) else { return };
+        self.reads.by_requester.remove(&call.from);
         let now = self.now.age;
         let (age, took) = (age.saturating_add(now.saturating_sub(at)), now.saturating_sub(call.arrived));
         let part = ReadPart { body: result.body, kept, waited: call.waited, age, took, covers: result.covers };
@@ -178,15 +214,31 @@ impl Replica {
     /// Gives back all reads under way, also those that are done: what they read cannot be trusted.
     pub(crate) fn fail_reads(&mut self, why: &str) {
         let Reads { calls, running, .. } = std::mem::take(&mut self.reads);
+        self.out.extend(running.keys().map(|job| Command::CancelRead { job: *job }));
         for call in calls.into_values().chain(running.into_values().map(|running| running.call)) {
             self.answer(call.from, ShardAnswer::Busy(why.into()));
         }
     }
 
     pub(crate) fn tick_reads(&mut self) {
+        self.end_overdue_reads();
         self.ask_again();
         self.give_back();
         self.recheck_reads();
+    }
+
+    /// Their gateways have answered by now; the shell keeps to the deadline of what it runs by itself.
+    fn end_overdue_reads(&mut self) {
+        let now = self.now.mono;
+        let Reads { by_requester, calls, running, .. } = &mut self.reads;
+        let overdue =
+            calls.values().chain(running.values().map(|running| &running.call)).filter(|call| call.deadline <= now);
+        for from in overdue.map(|call| call.from).collect::<Vec<_>>() {
+            if let Some(number) = by_requester.remove(&from) {
+                calls.remove(&number);
+                running.remove(&number);
+            }
+        }
     }
 
     fn ask_again(&mut self) {
@@ -213,20 +265,28 @@ impl Replica {
         reads.unasked = stay;
         for number in back {
             if let Some(call) = self.reads.calls.remove(&number) {
+                self.reads.by_requester.remove(&call.from);
                 self.answer(call.from, ShardAnswer::Busy("no quorum of the shard answers".into()));
             }
         }
     }
 }
 
-/// Reads the state: what the shell runs on any thread, beside others that read.
+/// Reads the state: what the shell runs on any thread, beside others that read. `None` when `stop` ended it.
 #[must_use]
-pub fn execute(state: &View, what: &ReadWhat) -> ReadResult {
+pub fn execute(state: &View, what: &ReadWhat, stop: Stop<'_>) -> Option<ReadResult> {
     let body = match what {
-        ReadWhat::Points(name, query) => state.collection(name).map(|held| match state.read(held.uid(), query) {
-            Ok(answer) => PartBody::Answer { answer, smallest_first: smallest_first(held.def(), query) },
-            Err(fault) => PartBody::Wrong(fault.to_string()),
-        }),
+        ReadWhat::Points(name, query) => match state.collection(name) {
+            Some(held) => match state.read_until(held.uid(), query, stop) {
+                Ok(answer) => {
+                    let smallest_first = smallest_first(held.def(), query);
+                    Some(PartBody::Answer { answer, smallest_first })
+                }
+                Err(ReadError::Stopped) => return None,
+                Err(fault) => Some(PartBody::Wrong(fault.to_string())),
+            },
+            None => None,
+        },
         ReadWhat::List => Some(PartBody::Collections(state.collections().map(|held| held.def().clone()).collect())),
         ReadWhat::Describe(name) => state.collection(name).map(|held| PartBody::Collection {
             uid: held.uid(),
@@ -236,11 +296,21 @@ pub fn execute(state: &View, what: &ReadWhat) -> ReadResult {
         }),
         ReadWhat::Match { table, .. } if *table != state.table() => Some(PartBody::NotOwner(state.table())),
         ReadWhat::Match { collection, filter, from, limit, .. } => {
-            let Matches { points, next, read_at } = state.matches(*collection, filter, *from, *limit);
+            let Ok(found) = state.matches(*collection, (filter, *from), *limit, stop) else { return None };
+            let Matches { points, next, read_at } = found;
             Some(PartBody::Matched { points, next, read_at })
         }
     };
-    ReadResult { body, covers: state.vv().clone() }
+    Some(ReadResult { body, covers: state.vv().clone() })
+}
+
+/// About how much [`execute`] has to look at when nothing ends it early; see [`View::steps`].
+#[must_use]
+pub fn steps(state: &View, what: &ReadWhat) -> u64 {
+    match what {
+        ReadWhat::Points(name, query) => state.collection(name).map_or(0, |held| state.steps(held.uid(), query)),
+        ReadWhat::List | ReadWhat::Describe(_) | ReadWhat::Match { .. } => 0,
+    }
 }
 
 fn smallest_first(def: &meridian_model::CollectionDef, query: &Query) -> bool {

@@ -127,6 +127,7 @@ impl Replica {
         match event {
             Event::Tick { random } => self.tick(random),
             Event::Client { ticket, request } => self.ask(crate::gateway::Asker::Ticket(ticket), request),
+            Event::Gone { ticket } => self.asker_gone(&crate::gateway::Asker::Ticket(ticket)),
             Event::Met(hello) => self.met(&hello),
             Event::Connected(peer) => self.connected(&peer),
             Event::Lost(peer) => self.lost(&peer),
@@ -136,6 +137,7 @@ impl Replica {
             Event::Topology { ticket, call } => self.topology_call(ticket, call),
             Event::Persisted { number, first } => self.persisted(number, first),
             Event::ReadDone { job, result } => self.read_done(job, result),
+            Event::ReadRefused { job, why } => self.read_refused(job, why),
             Event::SnapshotTaken { id, manifest } => self.snapshot_taken(id, manifest),
             Event::ChunkRead { to, call, bytes } => {
                 self.send(to, PeerMessage::Answer(call, CallAnswer::Chunk(bytes)));
@@ -228,6 +230,7 @@ impl Replica {
                 CallAnswer::Compared(at, hash) => self.compared(from, at, hash),
                 CallAnswer::Clock(wall) => self.clock_heard(from, call, wall),
             },
+            PeerMessage::Cancel(call) => self.cancel_read(Requester::Node(from, call)),
         }
     }
 
@@ -240,6 +243,7 @@ impl Replica {
             RegionMessage::Call(call, RegionCall::Tail(shard, body)) => self.region_tail_call(&from, call, shard, body),
             RegionMessage::Answer(call, RegionAnswer::Reply(reply)) => self.region_reply(call, reply),
             RegionMessage::Answer(call, RegionAnswer::Tail(answer)) => self.tail_answer(call, answer),
+            RegionMessage::Cancel(call) => self.asker_gone(&crate::gateway::Asker::Region(from, call)),
         }
     }
 

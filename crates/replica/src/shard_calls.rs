@@ -22,7 +22,7 @@ const WRITES_WAITING: usize = 4096;
 const PART_LEARNT: u32 = 1 << 16;
 
 /// Who gets the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Requester {
     /// This replica's own gateway, under this number.
     Own(u64),
@@ -294,12 +294,14 @@ impl Replica {
         if self.draining.is_some() {
             return self.answer(from, ShardAnswer::NotLeader(None));
         }
-        if waiting >= WRITES_WAITING {
-            return self.answer(from, ShardAnswer::Busy(format!("{waiting} writes wait for their commit")));
-        }
         if let Some(waiters) = self.writes.waiting.get_mut(&(id, part)) {
-            waiters.push((from, kind));
+            if !waiters.contains(&(from, kind)) {
+                waiters.push((from, kind));
+            }
             return;
+        }
+        if waiting >= WRITES_WAITING {
+            return self.answer(from, ShardAnswer::Overloaded(format!("{waiting} writes wait for their commit")));
         }
         let hlc = self.next_stamp();
         let last = Hlc(hlc.0 + changes.len() as u64 - 1);

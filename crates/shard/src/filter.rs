@@ -6,11 +6,15 @@ use meridian_model::{Condition, Filter, PayloadPath, PointId, Scalar};
 use serde_json::Value;
 
 use crate::collection::Point;
+use crate::meter::Meter;
 use crate::payload::any_at;
 
-/// True when the point passes.
-pub(crate) fn passes(filter: &Filter, point: &Point) -> bool {
-    let holds = |condition: &Condition| holds(condition, point);
+/// Values of a list that one value is compared with in the time of a step.
+const LISTED_A_STEP: usize = 8;
+
+/// True when the point passes. Once `meter` says that the read is to end, the result means nothing.
+pub(crate) fn passes(filter: &Filter, point: &Point, meter: &Meter<'_>) -> bool {
+    let holds = |condition: &Condition| meter.go_on(1) && holds(condition, point, meter);
     filter.must.iter().all(holds)
         && (filter.should.is_empty() || filter.should.iter().any(holds))
         && !filter.must_not.iter().any(holds)
@@ -26,17 +30,21 @@ pub(crate) fn only_ids(filter: &Filter) -> Option<&BTreeSet<PointId>> {
     lists.min_by_key(|ids| ids.len())
 }
 
-fn holds(condition: &Condition, point: &Point) -> bool {
+fn holds(condition: &Condition, point: &Point, meter: &Meter<'_>) -> bool {
+    // Per value of the payload, in steps.
+    let each = |listed: usize| meter.go_on(1 + listed / LISTED_A_STEP);
     match condition {
-        Condition::Any { key, any } => at(point, key, |value| any.iter().any(|scalar| equals(value, scalar))),
-        Condition::Except { key, except } => {
-            at(point, key, |value| !value.is_null() && !except.iter().any(|scalar| equals(value, scalar)))
+        Condition::Any { key, any } => {
+            at(point, key, |value| each(any.len()) && any.iter().any(|scalar| equals(value, scalar)))
         }
+        Condition::Except { key, except } => at(point, key, |value| {
+            each(except.len()) && !value.is_null() && !except.iter().any(|scalar| equals(value, scalar))
+        }),
         Condition::Range { key, range } => {
-            at(point, key, |value| value.as_f64().is_some_and(|number| range.contains(number)))
+            at(point, key, |value| each(0) && value.as_f64().is_some_and(|number| range.contains(number)))
         }
         Condition::HasId(ids) => ids.contains(&point.id),
-        Condition::Nested(filter) => passes(filter, point),
+        Condition::Nested(filter) => passes(filter, point, meter),
     }
 }
 

@@ -26,6 +26,7 @@ mod deltas;
 mod digest;
 mod entry;
 mod filter;
+mod meter;
 mod outbox;
 mod outcome;
 mod payload;
@@ -52,6 +53,7 @@ pub use digest::Digest;
 pub use entry::{
     DecodeError, Entry, FORMAT_VERSION, Links, RemoteBatch, SeedPoint, SeedStep, SourcePosition, Topology, Write,
 };
+pub use meter::Stop;
 pub use outbox::Located;
 pub use outcome::{Applied, CollectionChange, Merged, Outcome};
 pub use read::ReadError;

@@ -4,11 +4,13 @@ use std::ops::Bound;
 
 use meridian_ann::{Recall, SearchParams};
 use meridian_model::{
-    Answer, CollectionUid, Distance, Filter, Found, Names, PointId, Query, Record, Search, Select, VectorName,
+    Answer, CollectionUid, Condition, Distance, Filter, Found, Names, PointId, Query, Record, Search, Select,
+    VectorName,
 };
 
 use crate::collection::Point;
 use crate::filter::{only_ids, passes};
+use crate::meter::{Meter, Stop};
 use crate::payload;
 use crate::vectors::{Estimate, NumberError, Passing, TooLong, check_numbers, nearer, normalise};
 use crate::view::{CollectionView, View};
@@ -17,6 +19,8 @@ use crate::view::{CollectionView, View};
 const SAMPLE: usize = 256;
 /// Standard deviations of that error, beyond which it is not reckoned with: one sample in 30,000.
 const DEVIATIONS: f64 = 4.0;
+/// Steps that the copy of one point for an answer takes, about.
+const RECORD: usize = 32;
 
 /// Why a read is refused. The texts on vectors are those that Qdrant's clients know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +45,9 @@ pub enum ReadError {
     /// So long that its distance to a point may overflow.
     #[error("query vector: {0}")]
     TooLong(TooLong),
+    /// The caller's [`Stop`] ended it.
+    #[error("the read was stopped before its end")]
+    Stopped,
 }
 
 impl View {
@@ -50,22 +57,56 @@ impl View {
     /// # Errors
     /// When the query does not fit the collection.
     pub fn read(&self, collection: CollectionUid, query: &Query) -> Result<Answer, ReadError> {
+        self.read_until(collection, query, &|| false)
+    }
+
+    /// As [`Self::read`], unless `stop` says to end it before its end.
+    ///
+    /// # Errors
+    /// As there, and [`ReadError::Stopped`].
+    pub fn read_until(&self, collection: CollectionUid, query: &Query, stop: Stop<'_>) -> Result<Answer, ReadError> {
         let held = self.collections.get(&collection).ok_or(ReadError::UnknownCollection(collection))?;
-        Ok(match query {
-            Query::Search(search) => Answer::Found(held.search(search)?),
-            Query::Retrieve { ids, select } => Answer::Records(held.retrieve(ids, select)),
+        let meter = Meter::new(stop);
+        let answer = match query {
+            Query::Search(search) => Answer::Found(held.search(search, &meter)?),
+            Query::Retrieve { ids, select } => Answer::Records(held.retrieve(ids, select, &meter)),
             Query::Scroll { filter, from, limit, select } => {
-                let (records, next) = held.scroll(filter.as_ref(), *from, *limit, select);
+                let (records, next) = held.scroll((filter.as_ref(), *from), *limit, select, &meter);
                 Answer::Page(records, next)
             }
             Query::Count { filter: None } => Answer::Count(held.points()),
-            Query::Count { filter: Some(filter) } => Answer::Count(held.passing(filter, None).count() as u64),
-        })
+            Query::Count { filter: Some(filter) } => Answer::Count(held.passing(filter, None, &meter).count() as u64),
+        };
+        if meter.is_stopped() { Err(ReadError::Stopped) } else { Ok(answer) }
+    }
+
+    /// About how many conditions and vectors are looked at when `query` looks at all it may look at; 0 where an index or
+    /// a limit ends it early.
+    #[must_use]
+    pub fn steps(&self, collection: CollectionUid, query: &Query) -> u64 {
+        let Some(held) = self.collections.get(&collection) else { return 0 };
+        let points = held.points();
+        match query {
+            Query::Count { filter: Some(filter) } if only_ids(filter).is_none() => {
+                points.saturating_mul(conditions(filter))
+            }
+            Query::Search(Search { exact: true, .. }) => points,
+            _ => 0,
+        }
     }
 }
 
+fn conditions(filter: &Filter) -> u64 {
+    let all = filter.must.iter().chain(&filter.should).chain(&filter.must_not);
+    all.map(|condition| match condition {
+        Condition::Nested(inner) => conditions(inner),
+        _ => 1,
+    })
+    .sum()
+}
+
 impl CollectionView {
-    fn search(&self, search: &Search) -> Result<Vec<Found>, ReadError> {
+    fn search(&self, search: &Search, meter: &Meter<'_>) -> Result<Vec<Found>, ReadError> {
         let Search { vector, using, filter, limit, ef, recall, exact, score_threshold, select } = search;
         let index = self.vectors.get(using).ok_or_else(|| ReadError::UnknownVector(using.clone()))?;
         let def = index.def();
@@ -81,14 +122,25 @@ impl CollectionView {
             normalise(&mut vector);
         }
         let rule = |slot: u32| match (filter, self.records.at(slot)) {
-            (Some(filter), Some(point)) => passes(filter, point),
-            (None, Some(_)) => true,
+            (Some(filter), Some(point)) => passes(filter, point, meter),
+            (None, Some(_)) => meter.go_on(1),
             (_, None) => false,
         };
-        let passing = filter.as_ref().map(|filter| match only_ids(filter) {
-            Some(_) => Passing::Slots(self.passing(filter, None).map(|point| point.slot).collect()),
-            None => Passing::Rule(&rule, self.estimate(&rule)),
-        });
+        let passing = match filter {
+            Some(filter) if only_ids(filter).is_some() => {
+                Some(Passing::Slots(self.passing(filter, None, meter).map(|point| point.slot).collect()))
+            }
+            Some(_) => Some(Passing::Rule(&rule, self.estimate(&rule))),
+            // A scan of all points asks the rule about each of them, and so can be stopped.
+            None if *exact => {
+                let all = Estimate { expected: self.points() as usize, fewest: 0 };
+                Some(Passing::Rule(&rule, all))
+            }
+            None => None,
+        };
+        if meter.is_stopped() {
+            return Err(ReadError::Stopped);
+        }
         let limit = (*limit).min(self.points() as usize);
         let recall = recall.and_then(|thousandths| Recall::new(f64::from(thousandths) / 1_000.0));
         let params = SearchParams { ef: *ef, recall, exact: *exact, ..SearchParams::default() };
@@ -108,38 +160,43 @@ impl CollectionView {
         Ok(found.into_iter().map(record).collect())
     }
 
-    fn retrieve(&self, ids: &[PointId], select: &Select) -> Vec<Record> {
-        ids.iter().filter_map(|id| self.records.point(*id)).map(|point| self.record(point, select)).collect()
+    fn retrieve(&self, ids: &[PointId], select: &Select, meter: &Meter<'_>) -> Vec<Record> {
+        let known = ids.iter().take_while(|_| meter.go_on(RECORD)).filter_map(|id| self.records.point(*id));
+        known.map(|point| self.record(point, select)).collect()
     }
 
     fn scroll(
         &self,
-        filter: Option<&Filter>,
-        from: Option<PointId>,
+        (filter, from): (Option<&Filter>, Option<PointId>),
         limit: usize,
         select: &Select,
+        meter: &Meter<'_>,
     ) -> (Vec<Record>, Option<PointId>) {
         let everything = Filter::default();
-        let mut passing = self.passing(filter.unwrap_or(&everything), from);
-        let page = passing.by_ref().take(limit).map(|point| self.record(point, select)).collect();
+        let mut passing = self.passing(filter.unwrap_or(&everything), from, meter);
+        let taken = passing.by_ref().take(limit).take_while(|_| meter.go_on(RECORD));
+        let page = taken.map(|point| self.record(point, select)).collect();
         let next = passing.next().map(|point| point.id);
         (page, next)
     }
 
     /// The points that pass, by id. Cost: one look-up for each listed id where the filter lists ids, else all points.
+    /// Ends early once `meter` says so.
     pub(crate) fn passing<'a>(
         &'a self,
         filter: &'a Filter,
         from: Option<PointId>,
+        meter: &'a Meter<'a>,
     ) -> Box<dyn Iterator<Item = &'a Point> + 'a> {
         let from = from.map_or(Bound::Unbounded, Bound::Included);
-        let pass = |point: &&Point| passes(filter, point);
+        let goes_on = |_: &&Point| meter.go_on(1);
+        let pass = |point: &&Point| passes(filter, point, meter);
         match only_ids(filter) {
             Some(ids) => {
                 let listed = ids.range((from, Bound::Unbounded)).filter_map(|id| self.records.point(*id));
-                Box::new(listed.filter(pass))
+                Box::new(listed.take_while(goes_on).filter(pass))
             }
-            None => Box::new(self.records.range(from).filter(pass)),
+            None => Box::new(self.records.range(from).take_while(goes_on).filter(pass)),
         }
     }
 

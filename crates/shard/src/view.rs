@@ -9,6 +9,8 @@ use meridian_model::{
 };
 
 use crate::Stamp;
+use crate::meter::{Meter, Stop};
+use crate::read::ReadError;
 use crate::records::Records;
 use crate::vectors::VectorView;
 
@@ -55,13 +57,23 @@ impl View {
 
     /// The points of `collection` that match `filter`, from the id `from` on, at most `limit`. A collection that is not here
     /// has none: it was dropped, or no write of it was acknowledged by this shard yet.
-    #[must_use]
-    pub fn matches(&self, collection: CollectionUid, filter: &Filter, from: Option<PointId>, limit: usize) -> Matches {
+    ///
+    /// # Errors
+    /// [`ReadError::Stopped`] when `stop` says so.
+    pub fn matches(
+        &self,
+        collection: CollectionUid,
+        (filter, from): (&Filter, Option<PointId>),
+        limit: usize,
+        stop: Stop<'_>,
+    ) -> Result<Matches, ReadError> {
+        let meter = Meter::new(stop);
         let held = self.collections.get(&collection);
-        let mut passing = held.into_iter().flat_map(|held| held.passing(filter, from));
+        let mut passing = held.into_iter().flat_map(|held| held.passing(filter, from, &meter));
         let points = passing.by_ref().take(limit).map(|point| (point.id, point.stamp.clone())).collect();
         let next = passing.next().map(|point| point.id);
-        Matches { points, next, read_at: self.applied }
+        drop(passing);
+        if meter.is_stopped() { Err(ReadError::Stopped) } else { Ok(Matches { points, next, read_at: self.applied }) }
     }
 
     /// The collection of that name.

@@ -24,6 +24,8 @@ const SIDE: &str = "side";
 /// Points that all clients fight for.
 pub const POINTS: u64 = 40;
 const CLIENTS: usize = 24;
+/// Of a thousand requests, those whose client closes its connection soon after.
+const LEAVING_PER_MILLE: u64 = 20;
 /// Times that a write is tried before its client gives up.
 const TRIES: u32 = 8;
 /// After the last fault, the region is expected to know that it is fresh.
@@ -317,6 +319,10 @@ impl World {
         let patience = u64::try_from(request.timeout.as_micros()).unwrap_or_default() + 300 * MILLI;
         let life = self.pods[pod].life;
         self.queue.push(self.now, What::Hand { pod, life, event: Event::Client { ticket, request } });
+        if self.rng.per_mille(LEAVING_PER_MILLE) {
+            let at = self.now + self.rng.between(0, 30 * MILLI);
+            self.queue.push(at, What::Hand { pod, life, event: Event::Gone { ticket } });
+        }
         self.wake_in(client, patience);
     }
 

@@ -163,8 +163,9 @@ impl World {
         for (number, pod) in self.pods.iter().enumerate() {
             let Some(process) = pod.process.as_ref().filter(|_| pod.wanted) else { continue };
             let state = process.replica.state();
-            let result = execute(&process.replica.views().newest(), &what);
-            let Some(PartBody::Answer { answer: Answer::Records(records), .. }) = result.body else {
+            let result = execute(&process.replica.views().newest(), &what, &|| false);
+            let Some(PartBody::Answer { answer: Answer::Records(records), .. }) = result.and_then(|result| result.body)
+            else {
                 faults.push(format!("pod {number} does not know the collection"));
                 continue;
             };

@@ -46,6 +46,8 @@ pub const FAULTS: u64 = 20;
 const CALM: Micros = 40 * SECOND;
 /// Events between two looks at the invariants of all groups.
 const LOOK: Micros = 100 * MILLI;
+/// Of a thousand reads, those that a pod refuses because too many wait.
+const REFUSED_PER_MILLE: u64 = 10;
 
 /// Something that is to happen.
 pub enum What {
@@ -344,7 +346,7 @@ impl World {
             What::Sync { pod, life } if self.pods[pod].life == life => self.sync(pod),
             What::Read { pod, life, job, what } if self.pods[pod].life == life => {
                 let Some(process) = &self.pods[pod].process else { return };
-                let result = execute(&process.replica.views().newest(), &what);
+                let Some(result) = execute(&process.replica.views().newest(), &what, &|| false) else { return };
                 self.step(pod, Event::ReadDone { job, result });
             }
             What::Snapshot { pod, life, command } if self.pods[pod].life == life => self.snapshot(pod, command),
@@ -424,7 +426,13 @@ impl World {
             Command::Traced(traced) => self.counts.traces_followed += traced.len() as u64,
             Command::TopologyReply { answer, .. } => self.log(|| format!("pod {pod} to the operator: {answer:?}")),
             Command::Reply { ticket, reply } => self.client_hears(ticket, reply),
-            Command::Read { job, what } => {
+            // What is cancelled is read anyway: the machine must take no harm from a word that comes too late.
+            Command::CancelRead { .. } => {}
+            Command::Read { job, .. } if self.rng.per_mille(REFUSED_PER_MILLE) => {
+                let event = Event::ReadRefused { job, why: "too many reads wait".into() };
+                self.queue.push(self.now, What::Hand { pod, life, event });
+            }
+            Command::Read { job, what, .. } => {
                 let at = self.now + self.rng.between(20, 400);
                 self.queue.push(at, What::Read { pod, life, job, what });
             }

@@ -75,6 +75,8 @@ pub enum PeerMessage {
     Answer(u64, CallAnswer),
     /// From the leader of a shard to its replicas: the newest statements that count there.
     Complete(Vec<(OriginShard, Statement)>),
+    /// The sender no longer waits for the answer to its call of this number: a read is ended, a write goes on.
+    Cancel(u64),
 }
 
 /// What a leader tells every replica of the region.
@@ -140,6 +142,7 @@ pub enum CallAnswer {
 
 /// A question to a shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum ShardCall {
     /// To the leader: commit these.
     Write {
@@ -241,6 +244,8 @@ pub struct ReadDemand {
     pub covers: VersionVector,
     /// How long to wait until it does. A read without demands never waits.
     pub wait: Duration,
+    /// Time left for the answer when the call is sent; then nobody waits for it any more.
+    pub left: Duration,
 }
 
 /// The answer to a [`ShardCall`].
@@ -273,7 +278,7 @@ pub enum ShardAnswer {
     NotLeader(Option<ReplicaId>),
     /// The gateway's table is not this shard's: the bucket is elsewhere.
     NotOwner(TableVersion),
-    /// Not now.
+    /// Not now: the gateway tries again until its deadline.
     Busy(String),
     /// The disk is full.
     Full,
@@ -298,6 +303,27 @@ pub enum ShardAnswer {
     },
     /// To `ConditionalWrite`: whether it was committed before is not known any more; nothing was done now.
     Forgotten,
+    /// More is asked of the replica than it can do: nothing was done, and the client is to slow down.
+    Overloaded(String),
+}
+
+impl ShardCall {
+    /// Tells a read how much time is left for its answer. Calls of other kinds have none.
+    #[must_use]
+    pub fn with_time_left(mut self, left: Duration) -> Self {
+        if let Self::Read { demand, .. } | Self::Match { demand, .. } | Self::List(demand) | Self::Describe(_, demand) =
+            &mut self
+        {
+            demand.left = left;
+        }
+        self
+    }
+
+    /// Whether it changes nothing, so that it can be ended at any time.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Match { .. } | Self::List(_) | Self::Describe(..))
+    }
 }
 
 /// One shard's part of a read.
@@ -365,6 +391,8 @@ pub enum RegionMessage {
     Call(u64, RegionCall),
     /// An answer; a tail answers more than once.
     Answer(u64, RegionAnswer),
+    /// The sender no longer waits for the answer to its call of this number: a read is ended, a write goes on.
+    Cancel(u64),
 }
 
 /// A question to another region.

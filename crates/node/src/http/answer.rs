@@ -51,6 +51,15 @@ pub fn refused(refusal: &Refusal, freshness: &Freshness, time: Duration) -> Resp
     told(response, freshness)
 }
 
+/// A refusal before anybody was asked.
+pub fn refused_at_the_door(refusal: &Refusal) -> Response {
+    let mut response = refuse(code(status_of(refusal)), &message_of(refusal));
+    if let Some(seconds) = retry_after_s(refusal) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
 /// An answer with its freshness.
 pub fn fine(rendered: Result<Vec<u8>, serde_json::Error>, freshness: &Freshness) -> Response {
     let response = match rendered {

@@ -31,7 +31,7 @@ use axum::Router;
 use axum::routing::{get, post, put};
 use futures::future::BoxFuture;
 use meridian_model::RegionName;
-use meridian_wire::client::{Reply, Request};
+use meridian_wire::client::{Refusal, Reply, Request};
 use meridian_wire::config::{Cors, Limits};
 use meridian_wire::http::Shape;
 use tokio::sync::Semaphore;
@@ -44,7 +44,14 @@ use crate::metrics::Metrics;
 
 /// Takes requests of clients wherever they have to go.
 pub trait Gateway: Send + Sync {
-    /// Answers one request; never later than its timeout.
+    /// Whether a read that comes now would be taken. Asked before anything is done for it, so it is cheap.
+    ///
+    /// # Errors
+    /// Why not.
+    fn admit_read(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+    /// Answers one request; never later than its timeout. A read whose answer is not waited for is cancelled.
     fn ask(&self, request: Request) -> BoxFuture<'static, Reply>;
 }
 

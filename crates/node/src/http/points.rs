@@ -34,6 +34,7 @@ pub async fn delete(call: Call, unread: Unread) -> Result<Response, Response> {
 pub async fn retrieve(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
+    call.admit_read()?;
     let query = bodies::retrieve(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
     match call.read(name, query).await? {
         (Answer::Records(records), freshness) => Ok(fine(bodies::records(&records, call.time()), &freshness)),
@@ -43,6 +44,7 @@ pub async fn retrieve(call: Call, unread: Unread) -> Result<Response, Response> 
 
 pub async fn one(call: Call) -> Result<Response, Response> {
     let name = call.collection()?;
+    call.admit_read()?;
     let id: PointId =
         call.param("id").parse().map_err(|fault| refuse(StatusCode::BAD_REQUEST, &format!("Wrong input: {fault}")))?;
     let select = Select { payload: Fields::All, vectors: Names::All };
@@ -61,6 +63,7 @@ pub async fn one(call: Call) -> Result<Response, Response> {
 pub async fn scroll(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
+    call.admit_read()?;
     let query = bodies::scroll(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
     match call.read(name, query).await? {
         (Answer::Page(page, next), freshness) => Ok(fine(bodies::scrolled(&page, next, call.time()), &freshness)),
@@ -71,6 +74,7 @@ pub async fn scroll(call: Call, unread: Unread) -> Result<Response, Response> {
 pub async fn count(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
+    call.admit_read()?;
     let query = bodies::count(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
     match call.read(name, query).await? {
         (Answer::Count(count), freshness) => Ok(fine(bodies::counted(count, call.time()), &freshness)),

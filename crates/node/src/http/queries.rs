@@ -15,6 +15,7 @@ const AT_ONCE: usize = 8;
 pub async fn query(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
+    call.admit_read()?;
     let ask = bodies::query(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
     let (found, freshness) = call.search(name, &ask).await?;
     Ok(fine(bodies::found(&found, call.time()), &freshness))
@@ -23,6 +24,7 @@ pub async fn query(call: Call, unread: Unread) -> Result<Response, Response> {
 pub async fn search(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
+    call.admit_read()?;
     let ask = bodies::legacy_search(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
     let (found, freshness) = call.search(name, &ask).await?;
     Ok(fine(bodies::found_plain(&found, call.time()), &freshness))
@@ -31,7 +33,9 @@ pub async fn search(call: Call, unread: Unread) -> Result<Response, Response> {
 pub async fn batch(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
+    call.admit_read()?;
     let asks = bodies::query_batch(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let call = call.patient();
     let searches = asks.iter().map(|ask| call.search(name.clone(), ask)).collect::<Vec<_>>();
     let answers: Vec<_> = stream::iter(searches).buffered(AT_ONCE).try_collect().await?;
     let (found, told): (Vec<_>, Vec<_>) = answers.into_iter().unzip();

@@ -14,10 +14,16 @@ use meridian_wire::http::{Ask, Target};
 use tracing::Instrument;
 
 use super::Api;
-use super::answer::{Started, Trace, refuse, refused, unexpected};
+use super::answer::{Started, Trace, refuse, refused, refused_at_the_door, unexpected};
 
 /// How much longer than its timeout a request waits for a gateway that should have answered by then.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Pause before an ask that was refused for want of room is repeated.
+const ROOM: Duration = Duration::from_millis(5);
+
+/// What the gateway said.
+type Answered = Result<(ReplyBody, Freshness), (Refusal, Freshness)>;
 
 /// How long a change at a secondary region waits until it is visible there, when its client names no timeout.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(2);
@@ -47,6 +53,8 @@ pub struct Call {
     waits: bool,
     /// From the start, how long a change may take to become visible.
     visible_within: Duration,
+    /// Asks that are refused for want of room are repeated until the timeout.
+    is_patient: bool,
     trace: String,
     params: HashMap<String, String>,
 }
@@ -68,7 +76,7 @@ impl FromRequestParts<Api> for Call {
         let started = parts.extensions.get::<Started>().map_or_else(Instant::now, |started| started.0);
         let trace = parts.extensions.get::<Trace>().map(|trace| trace.0.clone()).unwrap_or_default();
         let (timeout, visible_within) = (api.timeout(named), named.unwrap_or(VISIBLE_WITHIN));
-        Ok(Self { api: api.clone(), demand, started, timeout, waits, visible_within, trace, params })
+        Ok(Self { api: api.clone(), demand, started, timeout, is_patient: false, waits, visible_within, trace, params })
     }
 }
 
@@ -119,12 +127,38 @@ impl Call {
             .map_err(|fault| refuse(StatusCode::BAD_REQUEST, &format!("Wrong input: {fault}")))
     }
 
+    /// Refuses a read that would wait too long, before its body is decoded.
+    ///
+    /// # Errors
+    /// The answer to give.
+    pub fn admit_read(&self) -> Result<(), Response> {
+        self.api.0.gateway.admit_read().map_err(|refusal| refused_at_the_door(&refusal))
+    }
+
+    /// For a call of many asks, of which the first was admitted: the next ones wait for room, so that what was done is not
+    /// in vain.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
+    }
+
     /// Asks the gateway under the client's demand.
     ///
     /// # Errors
     /// The answer to give for a refusal.
     pub async fn ask(&self, body: Body) -> Result<(ReplyBody, Freshness), Response> {
         let demand = self.demand.clone();
+        while self.is_patient && !body.changes() && self.timeout > self.time() + ROOM {
+            match self.ask_once(body.clone(), demand.clone()).await? {
+                Err((Refusal::Overloaded(_), _)) => tokio::time::sleep(ROOM).await,
+                answered => return answered.map_err(|(refusal, freshness)| refused(&refusal, &freshness, self.time())),
+            }
+        }
+        let answered = self.ask_once(body, demand).await?;
+        answered.map_err(|(refusal, freshness)| refused(&refusal, &freshness, self.time()))
+    }
+
+    async fn ask_once(&self, body: Body, demand: Demand) -> Result<Answered, Response> {
         let left = self.timeout.saturating_sub(self.time());
         // Qdrant knows no `wait` for collections: they are there when the call returns.
         let waits = self.waits || matches!(body, Body::CreateCollection(_) | Body::DropCollection(_));
@@ -158,10 +192,10 @@ impl Call {
         span.record("freshness_outcome", outcome);
         span.record("staleness_ms", u64::try_from(freshness.staleness.as_millis()).unwrap_or(u64::MAX));
         span.in_scope(|| tracing::debug!("answered"));
-        match body {
+        Ok(match body {
             Ok(body) => Ok((body, freshness)),
-            Err(refusal) => Err(refused(&refusal, &freshness, self.time())),
-        }
+            Err(refusal) => Err((refusal, freshness)),
+        })
     }
 
     /// Reads from a collection under the client's demand.

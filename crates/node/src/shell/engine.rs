@@ -1,7 +1,8 @@
 //! The thread that drives the machine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use super::log_thread::{self, LogJob};
 use super::pulse::Pulse;
 use super::report::{Observed, clocks, observe};
-use super::search_threads::SearchThreads;
+use super::search_threads::{Door, SearchThreads};
 use super::{snapshot_thread, thread};
 use crate::kafka;
 use crate::metrics::{Metrics, OriginLabels, SearchLabels};
@@ -34,7 +35,10 @@ const OBSERVE_EVERY: Duration = Duration::from_millis(100);
 /// What reaches the engine thread.
 pub(super) enum Message {
     Event(Event),
-    Ask(Request, oneshot::Sender<Reply>),
+    /// A client's request, under its ticket.
+    Ask(u64, Request, oneshot::Sender<Reply>),
+    /// The client of this ticket is gone.
+    Gone(u64),
     Topology(TopologyCall, oneshot::Sender<TopologyAnswer>),
     Stop,
 }
@@ -63,6 +67,24 @@ pub struct Handle {
     observed: Arc<parking_lot::RwLock<Observed>>,
     pulse: Arc<Pulse>,
     kafka: Arc<kafka::Status>,
+    door: Door,
+    tickets: Arc<AtomicU64>,
+}
+
+/// A client that waits. Dropped before its answer came, it tells the machine that nobody waits any more.
+struct Waiting {
+    ticket: u64,
+    inbox: Inbox,
+    answered: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // When it is lost, the work ends at the request's deadline.
+        if !self.answered && !self.inbox.may(Message::Gone(self.ticket)) {
+            tracing::debug!("the inbox is full; a client that left is not reported");
+        }
+    }
 }
 
 impl Handle {
@@ -81,6 +103,14 @@ impl Handle {
     /// Something that must not be lost.
     pub fn must(&self, event: Event) {
         self.inbox.must(event);
+    }
+
+    /// Whether a read that comes now would be taken; cheap, to be asked before anything is done for it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit_read(&self) -> Result<(), Refusal> {
+        self.door.check().map_err(Refusal::Overloaded)
     }
 
     /// Asks the operator's question.
@@ -114,14 +144,20 @@ impl Handle {
         let (sender, answer) = oneshot::channel();
         let (timeout, changes) = (request.timeout, request.body.changes());
         let region = self.observed.read().region();
-        let sent = self.inbox.may(Message::Ask(request, sender));
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let sent = self.inbox.may(Message::Ask(ticket, request, sender));
+        let waiting = Waiting { ticket, inbox: self.inbox.clone(), answered: !sent };
         async move {
+            // Whole, not its fields alone: it must live as long as this future.
+            let mut waiting = waiting;
             let refuse = |refusal| Reply { body: Err(refusal), freshness: unknown(region.clone()) };
             if !sent {
                 return refuse(Refusal::Overloaded("too many events wait at this pod".into()));
             }
             // The machine answers in time; this holds if it does not.
-            match tokio::time::timeout(timeout + Duration::from_secs(1), answer).await {
+            let answer = tokio::time::timeout(timeout + Duration::from_secs(1), answer).await;
+            waiting.answered = answer.is_ok();
+            match answer {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(_)) => refuse(Refusal::Unavailable { shards: Vec::new(), reason: "the pod is stopping".into() }),
                 Err(_) if changes => refuse(Refusal::OutcomeUnknown(format!("no answer within {timeout:?}"))),
@@ -177,15 +213,6 @@ impl Engine {
         let observed = Arc::new(parking_lot::RwLock::new(observe(&self.replica)));
         let pulse = Arc::new(Pulse::new());
         let status = Arc::<kafka::Status>::default();
-        let handle = Handle {
-            inbox: inbox.clone(),
-            observed: Arc::clone(&observed),
-            pulse: Arc::clone(&pulse),
-            kafka: Arc::clone(&status),
-        };
-        let kafka = kafka::Room::start(&self.kafka, &handle, status)?;
-        let (log_jobs, log_queue) = channel();
-        let (snapshot_jobs, snapshot_queue) = channel();
         let genesis = self.replica.identity().genesis.clone();
         let labels = SearchLabels {
             region: genesis.region.to_string(),
@@ -194,6 +221,17 @@ impl Engine {
         };
         let views = self.replica.views();
         let searches = SearchThreads::start(self.search_threads, &views, &inbox, &self.metrics, &labels)?;
+        let handle = Handle {
+            inbox: inbox.clone(),
+            observed: Arc::clone(&observed),
+            pulse: Arc::clone(&pulse),
+            kafka: Arc::clone(&status),
+            door: searches.door(),
+            tickets: Arc::default(),
+        };
+        let kafka = kafka::Room::start(&self.kafka, &handle, status)?;
+        let (log_jobs, log_queue) = channel();
+        let (snapshot_jobs, snapshot_queue) = channel();
         let (disk, log, metrics, log_inbox) = (self.disk, self.log, Arc::clone(&self.metrics), inbox.clone());
         thread("log", move || {
             if let Err(fault) = log_thread::run(&disk, log, &log_queue, &log_inbox, &metrics) {
@@ -217,6 +255,7 @@ impl Engine {
             answers: HashMap::new(),
             ticket: 0,
             drained: Some(self.drained),
+            refused: VecDeque::new(),
             pulse,
         };
         let tick = self.tick;
@@ -245,6 +284,8 @@ struct Turn {
     answers: HashMap<u64, oneshot::Sender<TopologyAnswer>>,
     ticket: u64,
     drained: Option<oneshot::Sender<()>>,
+    /// Reads that the threads did not take, to be told to the machine next.
+    refused: VecDeque<Event>,
     pulse: Arc<Pulse>,
 }
 
@@ -304,10 +345,13 @@ impl Turn {
     fn take(&mut self, message: Message) {
         match message {
             Message::Event(event) => self.step(event),
-            Message::Ask(request, sender) => {
-                self.ticket += 1;
-                self.replies.insert(self.ticket, sender);
-                self.step(Event::Client { ticket: self.ticket, request });
+            Message::Ask(ticket, request, sender) => {
+                self.replies.insert(ticket, sender);
+                self.step(Event::Client { ticket, request });
+            }
+            Message::Gone(ticket) => {
+                self.replies.remove(&ticket);
+                self.step(Event::Gone { ticket });
             }
             Message::Topology(call, sender) => {
                 self.ticket += 1;
@@ -319,8 +363,12 @@ impl Turn {
     }
 
     fn step(&mut self, event: Event) {
-        for command in self.replica.step(clocks(), event) {
-            self.obey(command);
+        let mut next = Some(event);
+        while let Some(event) = next {
+            for command in self.replica.step(clocks(), event) {
+                self.obey(command);
+            }
+            next = self.refused.pop_front();
         }
     }
 
@@ -352,7 +400,14 @@ impl Turn {
                     let _ = sender.send(answer);
                 }
             }
-            Command::Read { job, what } => self.searches.read(job, what),
+            Command::Read { job, what, deadline } => {
+                if let Err(why) = self.searches.read(job, what, Instant::now() + deadline.saturating_sub(clocks().mono))
+                {
+                    self.metrics.search_refused.inc();
+                    self.refused.push_back(Event::ReadRefused { job, why });
+                }
+            }
+            Command::CancelRead { job } => self.searches.cancel(job),
             command @ (Command::TakeSnapshot { .. }
             | Command::ReadChunk { .. }
             | Command::Install { .. }

@@ -9,6 +9,7 @@
 //!                                    └──Send──► peer::Hub
 //! ```
 
+mod admission;
 mod engine;
 mod log_thread;
 mod pulse;

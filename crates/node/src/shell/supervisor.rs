@@ -357,6 +357,10 @@ impl Supervisor {
 }
 
 impl crate::http::Gateway for Supervisor {
+    fn admit_read(&self) -> Result<(), meridian_wire::client::Refusal> {
+        self.0.handle.read().as_ref().map_or(Ok(()), Handle::admit_read)
+    }
+
     fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
         match self.0.handle.read().as_ref() {
             Some(handle) => handle.ask(request),

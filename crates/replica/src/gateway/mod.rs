@@ -2,7 +2,8 @@
 //!
 //! Each request is an [`Ask`]: a fan of calls to shards, and a plan that says what their answers mean. Calls are harmless
 //! when repeated (writes by their id), so a call without a good answer is sent again, to the leader or to another replica,
-//! until the client's time is over.
+//! until the client's time is over. The first answer counts, whichever attempt it belongs to. Each call carries the time
+//! that is left, and a read that nobody waits for is cancelled where it runs.
 
 mod collections;
 mod filtered;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use meridian_model::{ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
-use meridian_wire::frame::{NodeId, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
+use meridian_wire::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
 use crate::shard_calls::{Requester, shard_message};
 use crate::{Command, Peer, Replica};
@@ -26,15 +27,19 @@ pub(crate) use visible::Parked;
 
 /// Client requests that one gateway may have under way; more are refused.
 const ASKS_WAITING: usize = 8192;
-/// Without an answer in this time a call is sent again, elsewhere.
+/// Without an answer in this time a call is sent to another replica too. What was sent before stays under way, and the
+/// first answer counts.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// Each replica that has a read and does not answer doubles the patience, this often at most: several that are slow must
+/// not all do the same work.
+const DOUBLINGS: usize = 5;
 /// A call that was refused for the moment is sent again after this.
 const RETRY_AFTER: Duration = Duration::from_millis(15);
 /// The longest that any request is worked on.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Who asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Asker {
     /// A client of this pod.
     Ticket(u64),
@@ -90,10 +95,11 @@ struct Leg {
     call: ShardCall,
     /// Only the leader can answer.
     leader: bool,
-    number: u64,
-    sent_to: Option<NodeId>,
+    /// Who has it and has not answered, and under which number. A replica gets a repeat under the same number, and a
+    /// read that it works on already is not begun again.
+    sent: Vec<Sent>,
     attempt: usize,
-    /// By the clock of ages.
+    /// When the attempt was sent that the answer belongs to, by the clock of ages.
     sent_at: Duration,
     again_at: Duration,
     answer: Option<ShardAnswer>,
@@ -101,10 +107,29 @@ struct Leg {
     fault: String,
 }
 
+/// A call that a replica has and has not answered.
+#[derive(Debug)]
+struct Sent {
+    to: NodeId,
+    /// Its number.
+    call: u64,
+    /// By the clock of ages; of a repeat under the same number, that of the first, so that no answer seems younger.
+    at: Duration,
+}
+
+impl Leg {
+    /// How long to wait before another replica is tried.
+    fn patience(&self) -> Duration {
+        let doublings = if self.call.is_read() { self.sent.len().saturating_sub(1).min(DOUBLINGS) } else { 0 };
+        PATIENCE * (1 << doublings)
+    }
+}
+
 /// The requests of a gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Gateway {
     asks: BTreeMap<u64, Ask>,
+    askers: BTreeMap<Asker, u64>,
     /// Number of a call under way → its ask and shard.
     calls: BTreeMap<u64, (u64, ShardNumber)>,
     /// Number of a call to another region → its ask.
@@ -123,6 +148,7 @@ impl Replica {
         let deadline = self.now.mono + request.timeout.min(LONGEST);
         let (arrived, arrived_age) = (self.now.mono, self.now.age);
         let plan = Plan::Write;
+        self.gateway.askers.insert(asker.clone(), number);
         let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan: BTreeMap::new() };
         self.gateway.asks.insert(number, ask);
         self.begin(number);
@@ -149,8 +175,7 @@ impl Replica {
             let leg = Leg {
                 call,
                 leader,
-                number: 0,
-                sent_to: None,
+                sent: Vec::new(),
                 attempt: 0,
                 sent_at: self.now.age,
                 again_at: self.now.mono,
@@ -169,30 +194,34 @@ impl Replica {
     }
 
     fn send_leg(&mut self, number: u64, shard: ShardNumber) {
-        let call = self.number();
+        let fresh = self.number();
         let me = self.me();
         let leader = self.nodes.leader(shard);
         let replicas = self.nodes.of_shard(shard);
         let (now, sent_at) = (self.now.mono, self.now.age);
-        let Some(leg) = self.gateway.asks.get_mut(&number).and_then(|ask| ask.fan.get_mut(&shard)) else { return };
+        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
+        let left = ask.deadline.saturating_sub(now);
+        let Some(leg) = ask.fan.get_mut(&shard) else { return };
         let to = choose(me, shard, leg, leader, &replicas);
-        self.gateway.calls.remove(&leg.number);
-        leg.number = call;
         leg.attempt += 1;
-        leg.sent_to = to;
-        leg.sent_at = sent_at;
-        leg.again_at = now + if to.is_some() { PATIENCE } else { RETRY_AFTER };
-        let body = leg.call.clone();
-        match to {
-            None => {}
-            Some(node) if node == me => {
-                self.gateway.calls.insert(call, (number, shard));
-                self.shard_call(Requester::Own(call), body);
+        let Some(node) = to else {
+            leg.again_at = now + RETRY_AFTER;
+            return;
+        };
+        let call = match leg.sent.iter().find(|sent| sent.to == node) {
+            Some(sent) => sent.call,
+            None => {
+                leg.sent.push(Sent { to: node, call: fresh, at: sent_at });
+                fresh
             }
-            Some(node) => {
-                self.gateway.calls.insert(call, (number, shard));
-                self.send(node, shard_message(call, body));
-            }
+        };
+        leg.again_at = now + leg.patience();
+        let body = leg.call.clone().with_time_left(left);
+        self.gateway.calls.insert(call, (number, shard));
+        if node == me {
+            self.shard_call(Requester::Own(call), body);
+        } else {
+            self.send(node, shard_message(call, body));
         }
     }
 
@@ -202,13 +231,19 @@ impl Replica {
         }
         let Some((number, shard)) = self.gateway.calls.remove(&call) else { return };
         let now = self.now.mono;
-        let Some(leg) = self.gateway.asks.get_mut(&number).and_then(|ask| ask.fan.get_mut(&shard)) else { return };
+        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
+        // It may have deleted something already, so it is not refused as if nothing was done.
+        let goes_on = matches!(ask.plan, Plan::Filtered(_));
+        let Some(leg) = ask.fan.get_mut(&shard) else { return };
+        let answered = leg.sent.iter().position(|sent| sent.call == call).map(|at| leg.sent.swap_remove(at));
+        let sent_to = answered.as_ref().map(|sent| sent.to);
+        let others = !leg.sent.is_empty();
         match answer {
             ShardAnswer::NotLeader(hint) => {
                 leg.fault = "the shard has no leader just now".into();
                 let hinted = hint.map(|replica| NodeId { shard, replica });
                 leg.again_at = now + RETRY_AFTER;
-                let at_once = hinted.is_some() && hinted != leg.sent_to && leg.attempt % 3 != 0;
+                let at_once = hinted.is_some() && hinted != sent_to && leg.attempt % 3 != 0;
                 self.nodes.hint(shard, hint);
                 if at_once {
                     self.send_leg(number, shard);
@@ -222,11 +257,20 @@ impl Replica {
                 leg.fault = "the write is not visible yet".into();
                 leg.again_at = now;
             }
+            // An earlier attempt is still worked on, or may have been proposed.
+            ShardAnswer::Overloaded(why) if others || goes_on || leg.leader && leg.attempt > 1 => {
+                leg.fault = why;
+                leg.again_at = now + if others { leg.patience() } else { RETRY_AFTER };
+            }
+            ShardAnswer::Overloaded(why) => self.finish(number, Err(Refusal::Overloaded(why))),
             answer => {
                 if let (true, Some(node)) = (leg.leader, from) {
                     self.nodes.hint(shard, Some(node.replica));
                 }
                 leg.answer = Some(answer);
+                leg.sent_at = answered.map_or(leg.sent_at, |sent| sent.at);
+                let (is_read, rest) = (leg.call.is_read(), std::mem::take(&mut leg.sent));
+                self.forget_sent(is_read, rest);
                 let whole = self.gateway.asks.get(&number).is_some_and(|a| a.fan.values().all(|l| l.answer.is_some()));
                 if whole {
                     self.fan_answered(number);
@@ -272,7 +316,9 @@ impl Replica {
             Peer::Node(node) => self.resend_to_others(*node),
             Peer::Region(region) => self.region_lost(region),
             Peer::Connection(_) => {
-                self.gateway.asks.retain(|_, ask| !matches!(&ask.asker, Asker::Region(asker, _) if asker == peer));
+                let of_it = |asker: &&Asker| matches!(asker, Asker::Region(asker, _) if asker == peer);
+                let gone: Vec<Asker> = self.gateway.askers.keys().filter(of_it).cloned().collect();
+                gone.iter().for_each(|asker| self.asker_gone(asker));
             }
         }
     }
@@ -280,7 +326,10 @@ impl Replica {
     fn resend_to_others(&mut self, node: NodeId) {
         let now = self.now.mono;
         for ask in self.gateway.asks.values_mut() {
-            for leg in ask.fan.values_mut().filter(|leg| leg.sent_to == Some(node) && leg.answer.is_none()) {
+            for leg in ask.fan.values_mut() {
+                let Some(at) = leg.sent.iter().position(|sent| sent.to == node) else { continue };
+                let lost = leg.sent.swap_remove(at);
+                self.gateway.calls.remove(&lost.call);
                 leg.fault = format!("replica {} of shard {} is gone", node.replica, node.shard);
                 leg.again_at = leg.again_at.min(now + RETRY_AFTER);
             }
@@ -322,9 +371,12 @@ impl Replica {
         let silent: Vec<&Leg> = ask.fan.values().filter(|leg| leg.answer.is_none()).collect();
         let shards: Vec<ShardNumber> =
             ask.fan.iter().filter(|(_, leg)| leg.answer.is_none()).map(|(shard, _)| *shard).collect();
-        let refusal = match silent.first() {
-            Some(leg) if matches!(&ask.plan, Plan::Filtered(delete) if delete.has_written()) => {
-                Refusal::OutcomeUnknown(leg.fault.clone())
+        // A replica that has the call was slow, not away.
+        let away = silent.iter().find(|leg| leg.sent.is_empty());
+        let refusal = match away.or(silent.first().filter(|_| ask.has_begun_once())) {
+            Some(leg) if ask.has_begun_once() => Refusal::OutcomeUnknown(leg.fault.clone()),
+            None if ask.has_begun_once() => {
+                Refusal::OutcomeUnknown(format!("the primary region did not answer within {waited:?}"))
             }
             Some(leg) => Refusal::Unavailable { reason: leg.fault.clone(), shards },
             None => Refusal::Timeout(waited),
@@ -341,19 +393,53 @@ impl Replica {
     fn finish_with(&mut self, number: u64, reply: Reply) {
         self.forget_calls(number);
         let Some(ask) = self.gateway.asks.remove(&number) else { return };
-        if let Plan::Region(leg) = &ask.plan
-            && let Some(call) = leg.call()
-        {
-            self.gateway.regions.remove(&call);
-        }
+        self.gateway.askers.remove(&ask.asker);
         *self.counters.outcomes.entry(reply.freshness.outcome).or_default() += 1;
         self.reply(&ask.asker, reply);
     }
 
+    /// Nobody waits for the answer any more. What only reads is ended; a change that is half done goes on.
+    pub(crate) fn asker_gone(&mut self, asker: &Asker) {
+        let Some(number) = self.gateway.askers.get(asker).copied() else { return };
+        if self.gateway.asks.get(&number).is_some_and(|ask| !ask.request.body.changes()) {
+            self.forget_calls(number);
+            self.gateway.asks.remove(&number);
+            self.gateway.askers.remove(asker);
+        }
+    }
+
+    /// Ends the calls of an ask that have not been answered.
     fn forget_calls(&mut self, number: u64) {
-        if let Some(ask) = self.gateway.asks.get(&number) {
-            for leg in ask.fan.values() {
-                self.gateway.calls.remove(&leg.number);
+        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
+        let legs: Vec<_> =
+            ask.fan.values_mut().map(|leg| (leg.call.is_read(), std::mem::take(&mut leg.sent))).collect();
+        let region = match &ask.plan {
+            Plan::Region(leg) => leg.call(),
+            _ => None,
+        };
+        let is_read = !ask.request.body.changes();
+        for (is_read, sent) in legs {
+            self.forget_sent(is_read, sent);
+        }
+        if let Some(call) = region
+            && self.gateway.regions.remove(&call).is_some()
+            && is_read
+        {
+            let primary = Peer::Region(self.state.primary().1.clone());
+            self.out.push(Command::SendRegion(primary, RegionMessage::Cancel(call)));
+        }
+    }
+
+    fn forget_sent(&mut self, is_read: bool, sent: Vec<Sent>) {
+        for Sent { to: node, call, .. } in sent {
+            self.gateway.calls.remove(&call);
+            if !is_read {
+                continue;
+            }
+            if node == self.me() {
+                self.cancel_read(Requester::Own(call));
+            } else {
+                self.send(node, PeerMessage::Cancel(call));
             }
         }
     }
@@ -398,3 +484,6 @@ fn choose(me: NodeId, shard: ShardNumber, leg: &Leg, leader: Option<NodeId>, rep
     let turn = leg.attempt + usize::try_from(me.replica.0 % 1024).unwrap_or_default();
     (!all.is_empty()).then(|| all[turn % all.len()])
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,8 @@ impl Replica {
         }
         let wait = if first_waits { max_wait } else { Duration::ZERO };
         let index = consistency != Consistency::Eventual;
-        let demand = ReadDemand { index, max_age: None, covers, wait };
+        // The age and the time that is left are put in when a call is sent.
+        let demand = ReadDemand { index, max_age: None, covers, wait, left: Duration::ZERO };
         let plan = ReadPlan { demand, required, fallbacks, max_wait, parts: Vec::new(), parts_at: self.now.age };
         self.scatter(number, plan);
     }

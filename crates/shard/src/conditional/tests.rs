@@ -140,7 +140,8 @@ fn a_page_of_long_points_is_short() {
     shard.log.push(entry);
     let condition = Condition::Range { key: "n".parse().unwrap(), range: Range { gte: Some(1.0), ..Range::default() } };
     let filter = Filter { must: vec![condition], ..Filter::default() };
-    let page = shard.state.view().matches(CollectionUid(1), &filter, None, MAX_CONDITIONAL_CHANGES);
+    let page =
+        shard.state.view().matches(CollectionUid(1), (&filter, None), MAX_CONDITIONAL_CHANGES, &|| false).unwrap();
     assert_eq!((page.points.len(), page.next, page.read_at), (1_000, None, LogIndex(3)));
     let seen = page.points.into_iter().map(|(id, stamp)| (if let PointId::Num(id) = id { id } else { 0 }, stamp));
     let write = delete_if(4, 5_000, 1, 3, seen.collect());
@@ -154,7 +155,7 @@ fn matches_come_in_pages_by_id() {
     let all = Filter::default();
     let ids = |from: Option<u64>, limit| {
         let view = shard.state.view();
-        let page = view.matches(CollectionUid(1), &all, from.map(PointId::Num), limit);
+        let page = view.matches(CollectionUid(1), (&all, from.map(PointId::Num)), limit, &|| false).unwrap();
         let num = |id: PointId| if let PointId::Num(id) = id { id } else { 0 };
         (page.points.iter().map(|(id, _)| num(*id)).collect::<Vec<_>>(), page.next.map(num))
     };
@@ -162,7 +163,7 @@ fn matches_come_in_pages_by_id() {
     assert_eq!(ids(None, 4), (vec![1, 2, 3, 4], Some(5)));
     assert_eq!(ids(Some(5), 4), (vec![5, 6, 7, 8], Some(9)));
     assert_eq!(ids(Some(9), 4), (vec![9], None));
-    let unknown = shard.state.view().matches(CollectionUid(9), &all, None, 4);
+    let unknown = shard.state.view().matches(CollectionUid(9), (&all, None), 4, &|| false).unwrap();
     assert_eq!((unknown.points.len(), unknown.next), (0, None));
 }
 

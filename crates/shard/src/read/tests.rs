@@ -349,6 +349,23 @@ fn a_sample_says_about_how_many_pass_and_hardly_ever_fewer() {
     // Every 16th of the slots, where every 16th is tried: none of them or all.
     let (mut shard, _) = uniform(Distance::Dot, 4_096, 0);
     let view = shard.state.view();
-    let Estimate { expected, fewest } = view.collections[&CollectionUid(1)].estimate(&|slot| slot.is_multiple_of(16));
+    let Estimate { expected, fewest } =
+        view.collections.get(&CollectionUid(1)).unwrap().estimate(&|slot| slot.is_multiple_of(16));
     assert!((100..500).contains(&expected) && fewest <= 256, "{expected}, {fewest}");
+}
+
+/// Of 3,000 conditions that do not hold on a few points, a read looks at no more once it is told to stop.
+#[test]
+fn a_read_ends_when_it_is_told_to_stop() {
+    let view = four(Distance::Euclid).state.view();
+    let should = vec![any_of("nowhere", [Scalar::Int(1)]); 3_000];
+    let filter = Some(Filter { should, ..Filter::default() });
+    let count = Query::Count { filter: filter.clone() };
+    assert_eq!(view.read(CollectionUid(1), &count), Ok(Answer::Count(0)));
+    assert_eq!(view.read_until(CollectionUid(1), &count, &|| true), Err(ReadError::Stopped));
+    let scroll = Query::Scroll { filter: filter.clone(), from: None, limit: 10, select: Select::default() };
+    assert_eq!(view.read_until(CollectionUid(1), &scroll, &|| true), Err(ReadError::Stopped));
+    let near = Query::Search(Search { filter, ..search(&[3.0, 4.0], 2) });
+    assert_eq!(view.read_until(CollectionUid(1), &near, &|| true), Err(ReadError::Stopped));
+    assert_eq!(view.steps(CollectionUid(1), &count), 4 * 3_000);
 }

@@ -1,6 +1,7 @@
 //! A gateway that holds points in memory, and a server in front of it on a free port.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,17 @@ struct State {
     refuse: Option<Refusal>,
     stale: bool,
     stuck: bool,
+    full: bool,
+    abandoned: Arc<AtomicUsize>,
+}
+
+/// Counts a request that nobody waits for any more.
+struct Abandoned(Arc<AtomicUsize>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[derive(Default)]
@@ -50,6 +62,16 @@ impl Fake {
         self.0.lock().unwrap().stuck = true;
     }
 
+    /// Whether reads are refused at the door from now on.
+    pub fn be_full(&self, full: bool) {
+        self.0.lock().unwrap().full = full;
+    }
+
+    /// Requests whose client left before the answer.
+    pub fn abandoned(&self) -> usize {
+        self.0.lock().unwrap().abandoned.load(Ordering::SeqCst)
+    }
+
     pub fn last(&self) -> Request {
         self.0.lock().unwrap().last.clone().unwrap()
     }
@@ -60,11 +82,19 @@ impl Fake {
 }
 
 impl Gateway for Fake {
+    fn admit_read(&self) -> Result<(), Refusal> {
+        if self.0.lock().unwrap().full { Err(Refusal::Overloaded("9 searches wait".into())) } else { Ok(()) }
+    }
+
     fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
         let mut state = self.0.lock().unwrap();
         state.last = Some(request.clone());
         if state.stuck {
-            return Box::pin(futures::future::pending());
+            let abandoned = Abandoned(Arc::clone(&state.abandoned));
+            return Box::pin(async move {
+                let _held = abandoned;
+                futures::future::pending().await
+            });
         }
         let body = match state.refuse.take() {
             Some(refusal) => Err(refusal),

@@ -156,3 +156,43 @@ async fn a_drain_ends_when_its_time_is_over() {
     tokio::time::timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap();
     assert!(open.await.unwrap().is_err());
 }
+
+/// Waits until `what` holds.
+async fn until(what: impl Fn() -> bool) {
+    while !what() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_request() {
+    let server = Server::start().await;
+    server.gateway.be_stuck();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(format!("{}{{}}", head("content-length: 2\r\n")).as_bytes()).await.unwrap();
+    until(|| server.gateway.asked()).await;
+    assert_eq!(server.gateway.abandoned(), 0);
+    drop(stream);
+    until(|| server.gateway.abandoned() == 1).await;
+}
+
+#[tokio::test]
+async fn reads_beyond_capacity_are_refused_at_the_door_and_keep_their_connection() {
+    let server = Server::start().await;
+    server.gateway.be_full(true);
+    for path in ["query", "query/batch", "search", "scroll", "count", ""] {
+        let path = format!("/collections/c/points/{path}");
+        let request = server.raw(Method::POST, path.trim_end_matches('/')).json(&json!({}));
+        let response = request.send().await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()["retry-after"]),
+            (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap())
+        );
+        assert!(!response.headers().contains_key("connection"), "{path}");
+    }
+    assert!(!server.gateway.asked(), "nothing was done for them");
+    let write = server.call(Method::PUT, "/collections/c/points", json!({"points": [{"id": 1, "vector": [1]}]})).await;
+    holds(&write, 404, "doesn't exist");
+    server.gateway.be_full(false);
+    holds(&server.call(Method::POST, COUNT, json!({})).await, 404, "doesn't exist");
+}

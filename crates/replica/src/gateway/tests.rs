@@ -1,0 +1,228 @@
+use meridian_model::ReplicaId;
+use meridian_wire::client::Demand;
+use meridian_wire::frame::{Call, Hello, PartBody, ReadPart};
+
+use super::*;
+use crate::testing::{alone, identity};
+use crate::{Event, Now, ReadResult};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A replica that leads a group of one, beside another replica that others say belongs to it.
+struct Pod {
+    replica: Replica,
+    mono: Duration,
+    lsn: u64,
+}
+
+impl Pod {
+    fn new() -> Self {
+        let identity = identity(1, 1);
+        let lsn = Replica::birth_records(&identity).len() as u64;
+        let mut pod = Self { replica: alone(identity), mono: Duration::ZERO, lsn };
+        while !pod.replica.is_ready() {
+            pod.wait(20 * MS);
+        }
+        let replica = pod.replica.me();
+        let other = NodeId { replica: ReplicaId(2), ..replica };
+        let genesis = pod.replica.identity().genesis.clone();
+        let hello =
+            Hello { cluster: genesis.cluster, region: genesis.region, node: Some(other), address: "pod-2:8082".into() };
+        pod.step(Event::Met(hello));
+        pod
+    }
+
+    fn other(&self) -> NodeId {
+        NodeId { replica: ReplicaId(2), ..self.replica.me() }
+    }
+
+    /// What is to be done beyond the log, which takes everything at once.
+    fn step(&mut self, event: Event) -> Vec<Command> {
+        let now = Now { mono: self.mono, wall: 1_000 * MS + self.mono };
+        let (mut left, mut next) = (Vec::new(), vec![event]);
+        while let Some(event) = next.pop() {
+            for command in self.replica.step(now, event) {
+                match command {
+                    Command::Persist { number, records } => {
+                        next.push(Event::Persisted { number, first: self.lsn });
+                        self.lsn += records.len() as u64;
+                    }
+                    command => left.push(command),
+                }
+            }
+        }
+        left
+    }
+
+    /// Ticks until so much time is over.
+    fn wait(&mut self, time: Duration) -> Vec<Command> {
+        let until = self.mono + time;
+        let mut all = Vec::new();
+        while self.mono < until {
+            self.mono += 20 * MS;
+            all.extend(self.step(Event::Tick { random: 7 }));
+        }
+        all
+    }
+
+    fn list(&mut self, ticket: u64, timeout: Duration) -> Vec<Command> {
+        let (body, demand) = (Body::ListCollections, Demand::default());
+        let request = Request {
+            id: meridian_model::WriteId(ticket.into()),
+            body,
+            demand,
+            traceparent: None,
+            timeout,
+            wait: None,
+        };
+        self.step(Event::Client { ticket, request })
+    }
+}
+
+fn read_of(commands: &[Command]) -> Option<(u64, Duration)> {
+    commands.iter().find_map(|command| match command {
+        Command::Read { job, deadline, .. } => Some((*job, *deadline)),
+        _ => None,
+    })
+}
+
+fn reply_of(commands: &[Command]) -> Option<&Reply> {
+    commands.iter().find_map(|command| match command {
+        Command::Reply { reply, .. } => Some(reply),
+        _ => None,
+    })
+}
+
+fn cancels(commands: &[Command]) -> Vec<u64> {
+    let job = |command: &Command| if let Command::CancelRead { job } = command { Some(*job) } else { None };
+    commands.iter().filter_map(job).collect()
+}
+
+/// The calls that went to the other replica, and how much time each said was left.
+fn calls_sent(commands: &[Command]) -> Vec<(u64, Duration)> {
+    let call = |command: &Command| match command {
+        Command::Send(_, PeerMessage::Call(call, Call::Shard(ShardCall::List(demand)))) => Some((*call, demand.left)),
+        _ => None,
+    };
+    commands.iter().filter_map(call).collect()
+}
+
+fn nothing() -> ReadResult {
+    let body = Some(PartBody::Collections(Vec::new()));
+    ReadResult { body, covers: VersionVector::default() }
+}
+
+#[test]
+fn a_read_carries_the_deadline_of_its_request_and_is_answered_at_it() {
+    let mut pod = Pod::new();
+    let begun = pod.mono;
+    let (_, deadline) = read_of(&pod.list(1, 1_000 * MS)).expect("handed to the threads");
+    assert_eq!(deadline, begun + 1_000 * MS);
+    let commands = pod.wait(500 * MS);
+    assert_eq!(calls_sent(&commands).len(), 1, "another replica is tried once the patience is over");
+    assert_eq!(calls_sent(&commands)[0].1, 600 * MS, "with the time that is left");
+    let commands = pod.wait(500 * MS);
+    assert!(matches!(reply_of(&commands).unwrap().body, Err(Refusal::Timeout(_))), "both were slow, not away");
+    let (_, later) = read_of(&pod.list(2, 5 * MS)).unwrap();
+    assert_eq!(later, pod.mono + 5 * MS, "what was left behind is in nobody's way");
+}
+
+#[test]
+fn the_answer_of_the_first_attempt_counts_after_a_second_one_was_sent() {
+    let mut pod = Pod::new();
+    let (job, _) = read_of(&pod.list(1, 60_000 * MS)).unwrap();
+    let sent = calls_sent(&pod.wait(400 * MS));
+    let commands = pod.step(Event::ReadDone { job, result: nothing() });
+    assert_eq!(reply_of(&commands).unwrap().body, Ok(ReplyBody::Collections(Vec::new())));
+    let other = pod.other();
+    let cancel = Command::Send(other, PeerMessage::Cancel(sent[0].0));
+    assert!(commands.iter().any(|c| format!("{c:?}") == format!("{cancel:?}")), "the second is ended: {commands:?}");
+}
+
+#[test]
+fn the_answer_of_the_second_attempt_ends_the_first() {
+    let mut pod = Pod::new();
+    let (job, _) = read_of(&pod.list(1, 60_000 * MS)).unwrap();
+    let (call, _) = calls_sent(&pod.wait(400 * MS))[0];
+    let part = ReadPart {
+        body: nothing().body,
+        kept: true,
+        waited: false,
+        age: Duration::ZERO,
+        took: Duration::ZERO,
+        covers: VersionVector::default(),
+    };
+    let answer = meridian_wire::frame::CallAnswer::Shard(ShardAnswer::Part(part));
+    let commands = pod.step(Event::Peer(pod.other(), PeerMessage::Answer(call, answer)));
+    assert!(reply_of(&commands).unwrap().body.is_ok());
+    assert_eq!(cancels(&commands), [job]);
+}
+
+/// Each replica that works on a read doubles the patience, and none begins it twice.
+#[test]
+fn a_slow_read_is_not_begun_again_and_again() {
+    let mut pod = Pod::new();
+    let first = pod.list(1, 60_000 * MS);
+    let later = pod.wait(10_000 * MS);
+    let jobs = first.iter().chain(&later).filter(|command| matches!(command, Command::Read { .. })).count();
+    assert_eq!(jobs, 1, "begun once here");
+    let numbers: std::collections::BTreeSet<u64> = calls_sent(&later).into_iter().map(|(call, _)| call).collect();
+    assert_eq!(numbers.len(), 1, "and under one number there");
+    assert!(calls_sent(&later).len() <= 10, "{} repeats in 10 s", calls_sent(&later).len());
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_read_everywhere() {
+    let mut pod = Pod::new();
+    let (job, _) = read_of(&pod.list(1, 60_000 * MS)).unwrap();
+    let (call, _) = calls_sent(&pod.wait(400 * MS))[0];
+    let commands = pod.step(Event::Gone { ticket: 1 });
+    assert_eq!(cancels(&commands), [job]);
+    assert!(commands.iter().any(|c| matches!(c, Command::Send(_, PeerMessage::Cancel(sent)) if *sent == call)));
+    assert!(reply_of(&commands).is_none());
+    assert!(
+        pod.step(Event::ReadDone { job, result: nothing() }).is_empty(),
+        "an answer that comes too late is dropped"
+    );
+    assert!(pod.replica.gateway.asks.is_empty() && pod.replica.gateway.askers.is_empty());
+}
+
+#[test]
+fn a_write_goes_on_when_its_client_leaves() {
+    let mut pod = Pod::new();
+    let hnsw = meridian_model::HnswParams { m: 16, ef_construct: 100, inline_storage: false };
+    let vector = meridian_model::VectorDef { dim: 2, distance: meridian_model::Distance::Dot, hnsw };
+    let name = meridian_model::CollectionName::new("words").unwrap();
+    let def = meridian_model::CollectionDef { name, vectors: BTreeMap::from([(String::new(), vector)]) };
+    let body = Body::CreateCollection(def);
+    let id = meridian_model::WriteId(9);
+    let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout: 1_000 * MS, wait: None };
+    let now = Now { mono: pod.mono, wall: 9_000 * MS };
+    let commands = pod.replica.step(now, Event::Client { ticket: 1, request });
+    assert!(pod.replica.step(now, Event::Gone { ticket: 1 }).is_empty());
+    let Some(Command::Persist { number, .. }) = commands.into_iter().next() else { panic!("it is in the log") };
+    let commands = pod.step(Event::Persisted { number, first: pod.lsn });
+    assert_eq!(reply_of(&commands).unwrap().body, Ok(ReplyBody::Done(true)));
+}
+
+#[test]
+fn a_read_that_the_threads_refuse_is_refused_at_once() {
+    let mut pod = Pod::new();
+    let (job, _) = read_of(&pod.list(1, 60_000 * MS)).unwrap();
+    let commands = pod.step(Event::ReadRefused { job, why: "9 searches wait".into() });
+    assert_eq!(reply_of(&commands).unwrap().body, Err(Refusal::Overloaded("9 searches wait".into())));
+}
+
+#[test]
+fn a_replica_ends_a_read_that_another_gateway_cancels() {
+    let mut pod = Pod::new();
+    let demand = meridian_wire::frame::ReadDemand { left: 1_000 * MS, ..Default::default() };
+    let call =
+        |number| Event::Peer(pod.other(), PeerMessage::Call(number, Call::Shard(ShardCall::List(demand.clone()))));
+    let (first, repeat) = (call(5), call(5));
+    let (job, _) = read_of(&pod.step(first)).unwrap();
+    assert!(read_of(&pod.step(repeat)).is_none(), "a repeat under the same number is not begun again");
+    let other = pod.other();
+    assert_eq!(cancels(&pod.step(Event::Peer(other, PeerMessage::Cancel(5)))), [job]);
+    assert!(pod.replica.reads_under_way() == 0);
+}
