@@ -1,15 +1,14 @@
 //! Deltas: what one region tells another.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Position, Seq, Traceparent, VectorName};
+use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Position, Seq, Traceparent, Vectors};
 
-/// The vectors of one point by name.
-pub type Vectors = BTreeMap<VectorName, Vec<f32>>;
+/// Longest payload of a point: the largest point still fits a Kafka record of a few MB.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
 /// What a user attached to a point: the text of one JSON object with sorted keys, checked at the door. Empty means none.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ pub mod admin;
 pub mod credentials;
 pub mod http;
 pub mod kafka;
+pub mod memory_limit;
 pub mod metrics;
 pub mod peer;
 pub mod shell;

@@ -20,6 +20,11 @@ use meridian_wire::http::Shape;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// Gives freed memory back to the system, whichever thread freed it; glibc keeps what lies below the newest block of each
+/// of its arenas.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One replica of one shard of a Meridian cluster, and a gateway to all of it.
 #[derive(Parser)]
 #[command(name = "meridian-node", version)]
@@ -99,7 +104,10 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
         Arc::new(NodeReporter { handle: supervisor.handle(), kafka: Plan::of(&config) });
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
-    let (limits, cors) = (config.limits.clone(), config.cors.clone());
+    let (mut limits, cors) = (config.limits.clone(), config.cors.clone());
+    limits.requests_bytes = meridian_node::memory_limit::for_requests(limits.requests_bytes);
+    // A body that the budget can never hold once it is decoded is too large, rather than one that may come again.
+    limits.body_bytes = limits.body_bytes.min(limits.requests_bytes / 4);
     let settings = Config { region: config.region.clone(), limits, shape, keys, cors, commit };
     let router = Api::new(settings, Arc::new(supervisor.clone()), Arc::clone(&reporter), Arc::clone(&metrics)).router();
     let admin_router = admin::router(Arc::clone(&metrics), reporter);

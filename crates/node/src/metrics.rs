@@ -1,5 +1,6 @@
 //! The metrics of a node, typed: a label that does not exist does not compile.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use meridian_model::{Hlc, OriginShard};
 use meridian_replica::Poison;
 use meridian_shard::SourcePosition;
 use meridian_wire::client::Outcome;
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -101,6 +103,8 @@ pub struct Metrics {
     registry: Registry,
     /// Time of a search inside a shard.
     pub search_latency: Family<SearchLabels, Histogram, fn() -> Histogram>,
+    /// The labels that it has series of.
+    searched: Mutex<HashSet<SearchLabels>>,
     /// Staleness of each followed delta log; `+Inf` while unknown.
     pub replication_lag: Family<OriginLabels, Seconds>,
     /// Commit in the origin to applied here.
@@ -177,6 +181,7 @@ impl Metrics {
         let mut all = Self {
             registry: Registry::default(),
             search_latency: Family::new_with_constructor(search_histogram),
+            searched: Mutex::default(),
             replication_lag: Family::default(),
             replication_delay: Family::new_with_constructor(delay_histogram),
             freshness_outcomes: Family::default(),
@@ -266,6 +271,26 @@ impl Metrics {
         to.register("meridian_delta_log_connected", "1 while deltas are published", self.delta_log_connected.clone());
     }
 
+    /// Counts a search of a collection.
+    pub fn searched(&self, labels: &SearchLabels, took: Duration) {
+        let mut searched = self.searched.lock();
+        if !searched.contains(labels) {
+            searched.insert(labels.clone());
+        }
+        self.search_latency.get_or_create(labels).observe(took.as_secs_f64());
+    }
+
+    /// Ends the series of collections that are gone.
+    pub fn keep_collections(&self, exists: impl Fn(&str) -> bool) {
+        self.searched.lock().retain(|labels| {
+            let kept = exists(&labels.collection);
+            if !kept {
+                self.search_latency.remove(labels);
+            }
+            kept
+        });
+    }
+
     /// Deltas of `origin`, stamped at these times, are applied here at `now`.
     pub fn merged(&self, origin: &OriginShard, committed_at: &[Hlc], now: Hlc) {
         let labels = OriginLabels::from(origin);
@@ -324,7 +349,7 @@ mod tests {
     fn the_promised_names_stand_in_the_text() {
         let metrics = Metrics::new();
         let labels = SearchLabels { region: "us-east".into(), shard: 1, collection: "words".into() };
-        metrics.search_latency.get_or_create(&labels).observe(0.029);
+        metrics.searched(&labels, Duration::from_millis(29));
         let origin = OriginLabels { origin: "eu-west".into(), shard: 2 };
         metrics.replication_lag.get_or_create(&origin).set(0.25);
         metrics.replication_delay.get_or_create(&origin).observe(0.19);
@@ -341,5 +366,19 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn the_series_of_a_dropped_collection_disappear() {
+        let metrics = Metrics::new();
+        let labels = |name: &str| SearchLabels { region: "us-east".into(), shard: 1, collection: name.into() };
+        for name in ["kept", "dropped"] {
+            metrics.searched(&labels(name), Duration::from_millis(1));
+        }
+        metrics.keep_collections(|name| name == "kept");
+        let text = metrics.render().unwrap();
+        assert!(text.contains("collection=\"kept\"") && !text.contains("collection=\"dropped\""), "{text}");
+        metrics.searched(&labels("dropped"), Duration::from_millis(1));
+        assert!(metrics.render().unwrap().contains("collection=\"dropped\""), "it may be created anew");
     }
 }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub clock_bound: Duration,
     /// How far the wall clock may step within a second before its new reading must be confirmed by the group.
     pub max_drift: Duration,
+    /// Collections that the region may have.
+    pub collections: usize,
     /// Raft ticks without a leader before a follower seeks election.
     pub election_ticks: usize,
     /// Raft ticks between two heartbeats.
@@ -50,6 +52,7 @@ impl Default for Settings {
             max_wait: Duration::from_millis(50),
             clock_bound: Duration::from_millis(10),
             max_drift: Duration::from_millis(500),
+            collections: 1_000,
             election_ticks: 15,
             heartbeat_ticks: 3,
             snapshot_every: 20_000,

@@ -225,11 +225,25 @@ impl Replica {
         match known {
             Some(answer) => self.answer(from, answer),
             None if taken => self.answer(from, ShardAnswer::Exists),
+            None if self.collections_to_be() >= self.settings.collections => {
+                let most = self.settings.collections;
+                let fault = format!(
+                    "collections must be at most {most} (got {most} already); drop one, or raise limits.collections"
+                );
+                self.answer(from, ShardAnswer::Wrong(fault));
+            }
             None => {
                 let uid = CollectionUid(self.next_stamp().0);
                 self.propose_ops(from, Kind::Created, id, 0, vec![Op::CreateCollection { uid, def }]);
             }
         }
+    }
+
+    /// Collections that there are, and those that wait for their commit.
+    fn collections_to_be(&self) -> usize {
+        let waiting =
+            self.writes.waiting.values().filter(|waiters| waiters.iter().any(|(_, kind)| *kind == Kind::Created));
+        self.state.collections().count() + waiting.count()
     }
 
     pub(crate) fn learn(&mut self, from: Requester, uid: CollectionUid, def: CollectionDef) {

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Delta, Distance, Hlc, Op, Payload, PointId, Seq, TableVersion,
-    VectorDef, VectorName, Vectors,
+    CollectionDef, CollectionName, CollectionUid, Delta, Distance, Hlc, MAX_PAYLOAD_BYTES, Op, Payload, PointId, Seq,
+    TableVersion, VectorDef, VectorName, Vectors,
 };
 use serde::de::IgnoredAny;
 
 use crate::State;
 use crate::vectors::{NumberError, TooLong, check_numbers, normalise};
 
-/// Longest payload of a point: the largest point still fits a Kafka record of a few MB.
-pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// Most named vectors of a collection: each has an index of its own.
 pub const MAX_VECTORS: usize = 64;
 /// Longest name of a vector, as of a collection.

@@ -18,7 +18,7 @@ impl State {
     pub fn checksum(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&postcard::to_stdvec(&self.core).expect("the core holds nothing that postcard cannot write"));
-        for (uid, collection) in &self.collections {
+        for (uid, collection) in self.collections.iter() {
             let head = (uid, collection.def(), collection.points());
             hasher.update(&postcard::to_stdvec(&head).expect("names and numbers"));
             hasher.update(&collection.digest().to_bytes());

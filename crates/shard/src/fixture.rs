@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Distance, Epoch, Hlc, HnswParams, LogIndex,
     Op, OriginShard, Payload, PointChange, PointId, PrimaryTerm, RegionName, Seq, ShardNumber, TableVersion, VectorDef,
-    WriteId,
+    Vectors, WriteId,
 };
 use proptest::prelude::*;
 
@@ -43,7 +43,7 @@ pub(crate) fn drop_op(uid: u64) -> Op {
 }
 
 pub(crate) fn upsert(uid: u64, point: u64, x: i8, y: i8) -> Op {
-    let mut vectors = BTreeMap::from([(String::new(), vec![f32::from(x), f32::from(y)])]);
+    let mut vectors = Vectors::unnamed(vec![f32::from(x), f32::from(y)]);
     if x % 2 == 0 {
         vectors.insert("other".into(), vec![f32::from(y), 1.0, f32::from(x)]);
     }

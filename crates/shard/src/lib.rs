@@ -21,6 +21,7 @@ mod apply;
 mod check;
 mod checksum;
 mod collection;
+mod collections;
 mod conditional;
 mod deltas;
 mod digest;
@@ -46,7 +47,7 @@ mod fixture;
 
 pub use meridian_model::Stamp;
 
-pub use check::{MAX_PAYLOAD_BYTES, MAX_VECTORS, OpError};
+pub use check::{MAX_VECTORS, OpError};
 pub use collection::Collection;
 pub use conditional::{ConditionalWrite, MAX_CONDITIONAL_CHANGES};
 pub use digest::Digest;

@@ -1,6 +1,6 @@
 //! Ends a read before it is complete: when its time is over, when nobody waits for it, or when it was asked to make room.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// Asked now and then while a read scans; `true` ends it.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -9,16 +9,21 @@ pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 /// within a millisecond.
 const STEPS: u32 = 1 << 12;
 
-/// Counts the steps of one read.
+/// Bytes of payloads and vectors that one shard's part of an answer may hold: far more than a page needs, and of all
+/// threads together far less than a pod has.
+pub(crate) const ANSWER_BYTES: usize = 16 << 20;
+
+/// Counts the steps of one read, and the bytes of its answer.
 pub(crate) struct Meter<'a> {
     stop: Stop<'a>,
     steps: AtomicU32,
     stopped: AtomicBool,
+    bytes: AtomicUsize,
 }
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(stop: Stop<'a>) -> Self {
-        Self { stop, steps: AtomicU32::new(0), stopped: AtomicBool::new(false) }
+        Self { stop, steps: AtomicU32::new(0), stopped: AtomicBool::new(false), bytes: AtomicUsize::new(0) }
     }
 
     /// Counts `steps` more; false once the read is to end. What is skipped from then on makes the answer wrong, so the
@@ -37,6 +42,11 @@ impl<'a> Meter<'a> {
             self.stopped.store(true, Ordering::Relaxed);
         }
         !self.is_stopped()
+    }
+
+    /// Counts bytes of the answer; false when it becomes too large by them.
+    pub(crate) fn holds(&self, bytes: usize) -> bool {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= ANSWER_BYTES
     }
 
     #[inline]

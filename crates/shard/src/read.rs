@@ -10,7 +10,7 @@ use meridian_model::{
 
 use crate::collection::Point;
 use crate::filter::{only_ids, passes};
-use crate::meter::{Meter, Stop};
+use crate::meter::{ANSWER_BYTES, Meter, Stop};
 use crate::payload;
 use crate::vectors::{Estimate, NumberError, Passing, TooLong, check_numbers, nearer, normalise};
 use crate::view::{CollectionView, View};
@@ -45,6 +45,11 @@ pub enum ReadError {
     /// So long that its distance to a point may overflow.
     #[error("query vector: {0}")]
     TooLong(TooLong),
+    /// Payloads and vectors of more bytes than an answer may hold.
+    #[error(
+        "the answer must hold at most {ANSWER_BYTES} bytes a shard; ask for fewer points, or leave out payloads and vectors"
+    )]
+    TooLarge,
     /// The caller's [`Stop`] ended it.
     #[error("the read was stopped before its end")]
     Stopped,
@@ -69,7 +74,7 @@ impl View {
         let meter = Meter::new(stop);
         let answer = match query {
             Query::Search(search) => Answer::Found(held.search(search, &meter)?),
-            Query::Retrieve { ids, select } => Answer::Records(held.retrieve(ids, select, &meter)),
+            Query::Retrieve { ids, select } => Answer::Records(held.retrieve(ids, select, &meter)?),
             Query::Scroll { filter, from, limit, select } => {
                 let (records, next) = held.scroll((filter.as_ref(), *from), *limit, select, &meter);
                 Answer::Page(records, next)
@@ -103,6 +108,12 @@ fn conditions(filter: &Filter) -> u64 {
         _ => 1,
     })
     .sum()
+}
+
+/// Bytes of a record, about.
+fn bytes_of(record: &Record) -> usize {
+    let vectors = record.vectors.iter().flatten().map(|(name, vector)| name.len() + size_of_val(vector.as_slice()));
+    size_of::<Record>() + vectors.sum::<usize>() + record.payload.as_ref().map_or(0, |payload| payload.0.len())
 }
 
 impl CollectionView {
@@ -156,13 +167,19 @@ impl CollectionView {
         });
         let mut found: Vec<_> = found.collect();
         found.sort_by(|(a, near), (b, far)| nearer(def.distance, *near, *far).then(a.id.cmp(&b.id)));
-        let record = |(point, score)| Found { record: self.record(point, select), score };
-        Ok(found.into_iter().map(record).collect())
+        let record = |(point, score)| Ok(Found { record: self.counted(point, select, meter)?, score });
+        found.into_iter().map(record).collect()
     }
 
-    fn retrieve(&self, ids: &[PointId], select: &Select, meter: &Meter<'_>) -> Vec<Record> {
+    fn retrieve(&self, ids: &[PointId], select: &Select, meter: &Meter<'_>) -> Result<Vec<Record>, ReadError> {
         let known = ids.iter().take_while(|_| meter.go_on(RECORD)).filter_map(|id| self.records.point(*id));
-        known.map(|point| self.record(point, select)).collect()
+        known.map(|point| self.counted(point, select, meter)).collect()
+    }
+
+    /// A record that counts towards the answer's bytes.
+    fn counted(&self, point: &Point, select: &Select, meter: &Meter<'_>) -> Result<Record, ReadError> {
+        let record = self.record(point, select);
+        if meter.holds(bytes_of(&record)) { Ok(record) } else { Err(ReadError::TooLarge) }
     }
 
     fn scroll(
@@ -174,8 +191,18 @@ impl CollectionView {
     ) -> (Vec<Record>, Option<PointId>) {
         let everything = Filter::default();
         let mut passing = self.passing(filter.unwrap_or(&everything), from, meter);
-        let taken = passing.by_ref().take(limit).take_while(|_| meter.go_on(RECORD));
-        let page = taken.map(|point| self.record(point, select)).collect();
+        let mut page = Vec::new();
+        while page.len() < limit
+            && meter.go_on(RECORD)
+            && let Some(point) = passing.next()
+        {
+            let record = self.record(point, select);
+            // A page that would be too large ends here; the first record is always in it, so that the next one moves on.
+            if !meter.holds(bytes_of(&record)) && !page.is_empty() {
+                return (page, Some(point.id));
+            }
+            page.push(record);
+        }
         let next = passing.next().map(|point| point.id);
         (page, next)
     }

@@ -168,7 +168,7 @@ impl State {
 
     fn remove_unseen(&mut self, origin: &OriginShard, seeding: &Seeding) -> u64 {
         let mut removed = 0;
-        for (uid, collection) in &mut self.collections {
+        for (uid, collection) in self.collections.iter_mut() {
             let stale = |point: &&crate::collection::Point| {
                 let missed = point.stamp.origin == *origin && point.stamp.position() <= seeding.at;
                 missed && !seeding.points.contains(&(*uid, point.id))

@@ -133,7 +133,7 @@ impl State {
             checksum: self.checksum(),
         };
         let mut files = vec![(CORE.into(), seal(&core))];
-        for (uid, collection) in &self.collections {
+        for (uid, collection) in self.collections.iter() {
             files.push((points_name(*uid), seal(&points_file(collection))));
             for (nth, index) in collection.vectors.values().enumerate() {
                 let mut bytes = vec![SNAPSHOT_VERSION];

@@ -10,6 +10,7 @@ use meridian_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::collections::Collections;
 use crate::outbox::Outbox;
 use crate::seed::Seeding;
 use crate::view::View;
@@ -32,7 +33,7 @@ pub struct Identity {
 /// One replica's state. All of it is in the snapshot, and only [`State::apply`] changes it.
 pub struct State {
     pub(crate) core: Core,
-    pub(crate) collections: BTreeMap<CollectionUid, Collection>,
+    pub(crate) collections: Collections,
     pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
     pub(crate) write_ids: WriteIds,
     pub(crate) outbox: Outbox,
@@ -112,7 +113,7 @@ impl State {
     pub(crate) fn of(core: Core) -> Self {
         Self {
             core,
-            collections: BTreeMap::new(),
+            collections: Collections::default(),
             names: Arc::default(),
             write_ids: WriteIds::default(),
             outbox: Outbox::default(),
@@ -219,7 +220,7 @@ impl State {
     /// simulation.
     #[doc(hidden)]
     pub fn diverge(&mut self, payload: &meridian_model::Payload) {
-        self.collections.values_mut().for_each(|collection| collection.diverge(payload));
+        self.collections.iter_mut().for_each(|(_, collection)| collection.diverge(payload));
     }
 
     /// All payloads, for the simulation to look at.
@@ -289,11 +290,11 @@ impl State {
         self.collections.values().map(Collection::pending).sum()
     }
 
-    /// What reads see now. Cost: some microseconds, and the next change of anything costs a copy of a piece around it.
+    /// What reads see now. Cost: some microseconds, whatever the number of collections, and the next change of anything costs a copy of a piece around it.
     #[must_use]
     pub fn view(&mut self) -> View {
         View {
-            collections: self.collections.iter_mut().map(|(uid, held)| (*uid, held.view())).collect(),
+            collections: self.collections.views(),
             names: Arc::clone(&self.names),
             vv: self.core.vv.clone(),
             applied: self.core.applied,
@@ -310,21 +311,26 @@ impl State {
     /// Has the next view be made anew, though nothing has changed, of collections that have more copies than that. It finds out which
     /// nobody looks at any more.
     pub fn look_anew(&mut self, copies: usize) {
-        let many = self.collections.values_mut().filter(|held| held.copied() > copies);
-        many.for_each(Collection::look_anew);
+        let many = |(uid, held): (&CollectionUid, &Collection)| (held.copied() > copies).then_some(*uid);
+        for uid in self.collections.iter().filter_map(many).collect::<Vec<_>>() {
+            self.collections.get_mut(&uid).into_iter().for_each(Collection::look_anew);
+        }
     }
 
     /// Whether [`Self::merge_index`] would do anything: up to 255 vectors of each index wait for their block to be full.
     pub fn can_merge_index(&self) -> bool {
-        self.collections.values().any(Collection::can_merge)
+        self.collections.can_merge()
     }
 
     /// Merges up to about `most` waiting vectors into the graphs, and says how many.
     pub fn merge_index(&mut self, most: usize) -> usize {
         let mut done = 0;
-        for collection in self.collections.values_mut() {
-            if done < most && collection.can_merge() {
-                done += collection.merge(most - done);
+        while done < most
+            && let Some(collection) = self.collections.next_to_merge()
+        {
+            match collection.merge(most - done) {
+                0 => break,
+                more => done += more,
             }
         }
         done

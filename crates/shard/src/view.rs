@@ -9,6 +9,7 @@ use meridian_model::{
 };
 
 use crate::Stamp;
+use crate::collections::CollectionViews;
 use crate::meter::{Meter, Stop};
 use crate::read::ReadError;
 use crate::records::Records;
@@ -16,7 +17,7 @@ use crate::vectors::VectorView;
 
 /// A state as it was when [`crate::State::view`] was called. Any number of threads may read it, and it never changes.
 pub struct View {
-    pub(crate) collections: BTreeMap<CollectionUid, Arc<CollectionView>>,
+    pub(crate) collections: CollectionViews,
     pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
     pub(crate) vv: VersionVector,
     pub(crate) applied: LogIndex,
@@ -84,7 +85,7 @@ impl View {
 
     /// All collections, by uid.
     pub fn collections(&self) -> impl Iterator<Item = &CollectionView> {
-        self.collections.values().map(|held| &**held)
+        self.collections.into_iter().map(|(_, held)| &**held)
     }
 }
 

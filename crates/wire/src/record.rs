@@ -105,8 +105,8 @@ struct DeltaValue {
     collection: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embedding: Option<Vec<f32>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    vectors: BTreeMap<VectorName, Vec<f32>>,
+    #[serde(default, skip_serializing_if = "Vectors::is_empty")]
+    vectors: Vectors,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload: Option<serde_json::Map<String, serde_json::Value>>,
 }
@@ -253,7 +253,7 @@ fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
         PointId::Uuid(_) => Some(Id::Text(point.to_string())),
     };
     let bare = |id, op, collection| {
-        let (embedding, vectors, payload) = (None, BTreeMap::new(), None);
+        let (embedding, vectors, payload) = (None, Vectors::new(), None);
         ("delta", json(&DeltaValue { id, op, ts, collection, embedding, vectors, payload }))
     };
     match op {
@@ -295,7 +295,7 @@ fn decode_point(value: &[u8]) -> Result<Op, RecordError> {
         PointOp::None => Ok(Op::Nothing),
         PointOp::Delete => Ok(Op::Delete { collection, point }),
         PointOp::Upsert => {
-            let mut vectors: Vectors = vectors;
+            let mut vectors = vectors;
             if let Some(embedding) = embedding {
                 vectors.insert(VectorName::new(), embedding);
             }

@@ -1,5 +1,6 @@
 //! From replies to responses: status, envelope, headers.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,11 @@ use meridian_wire::freshness::{
     STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS, encode_token, staleness_text,
 };
 use meridian_wire::http::{Fault, error, message_of, retry_after_s, status_of};
+use parking_lot::Mutex;
 
 use super::Api;
 use super::body::Noted;
+use super::sent::{AnswerShare, Sent};
 use super::trace::{TRACEPARENT, continued};
 use super::unsupported;
 
@@ -39,7 +42,11 @@ pub fn refuse(status: StatusCode, message: &str) -> Response {
 
 /// A body that was refused at the door.
 pub fn faulty(fault: &Fault) -> Response {
-    refuse(code(fault.status()), &fault.to_string())
+    let mut response = refuse(code(fault.status()), &fault.to_string());
+    if matches!(fault, Fault::NoRoom) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// A refusal of the gateway.
@@ -110,9 +117,12 @@ pub async fn finish(State(api): State<Api>, mut request: Request, next: Next) ->
     let method = request.method().clone();
     request.extensions_mut().insert(Started(started));
     request.extensions_mut().insert(Trace(trace.clone()));
+    let share = AnswerShare(Arc::new(Mutex::new(api.0.memory.share())));
+    request.extensions_mut().insert(share.clone());
     let (parts, body) = request.into_parts();
     let (body, is_read) = Noted::new(body);
-    let mut response = next.run(Request::from_parts(parts, Body::new(body))).await;
+    let response = next.run(Request::from_parts(parts, Body::new(body))).await;
+    let mut response = response.map(|body| Body::new(Sent::new(body, share)));
     api.0.metrics.http_request(&route, &method, response.status().as_u16(), started.elapsed());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&trace) {

@@ -1,4 +1,4 @@
-//! Request bodies, bounded in size, in pace, and in what all of them hold together.
+//! Request bodies, bounded in size, in pace, in what they become, and in what all of them hold together.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,23 +11,59 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
+use meridian_wire::config::Limits;
+use meridian_wire::http::{Fault, metered};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::Api;
-use super::answer::refuse;
+use super::answer::{faulty, refuse, unexpected};
+use super::memory::Share;
 
-/// What the budget for all bodies counts in.
-pub const UNIT: usize = 1024;
+/// What is taken of the budget at once.
+const PIECE: usize = 16 << 10;
+/// Bodies from this size on are decoded on a thread of their own: decoding takes some milliseconds a megabyte, in which a
+/// worker would serve nobody else.
+const LARGE: usize = 64 << 10;
 
 /// How long, and up to how many times the most bytes of a body, the rest of a refused one is read: a connection that is
 /// closed with bytes unread is reset, and then the client reads no refusal.
 const DISCARD: Duration = Duration::from_secs(5);
 const DISCARD_BODIES: usize = 4;
 
-/// The whole body of a request. Its share of the budget is held until it is dropped.
-pub struct Whole<'a> {
+/// The whole body of a request. Its share of the budget, and that of what it became, is held until it is dropped.
+pub struct Whole {
     pub bytes: Vec<u8>,
-    _held: Vec<tokio::sync::SemaphorePermit<'a>>,
+    share: Share,
+}
+
+impl Whole {
+    /// Decodes it. What it became counts in place of its bytes from then on.
+    ///
+    /// # Errors
+    /// The answer to give when it is wrong, or would need more memory than it may or than there is.
+    pub async fn decode<T: Send + 'static>(
+        &mut self,
+        api: &Api,
+        decode: impl FnOnce(&[u8], &Limits) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Response> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let len = bytes.len();
+        let memory = self.share.memory();
+        // It goes with the work: when the client leaves meanwhile, it is given back when the work ends.
+        let mut share = std::mem::replace(&mut self.share, memory.share());
+        let limits = api.limits().clone();
+        let run = move || {
+            let (decoded, taken) = metered(len, Some(memory), || decode(&bytes, &limits));
+            drop(bytes);
+            share.adopt(taken);
+            share.shrink(len);
+            (decoded, share)
+        };
+        let (decoded, share) =
+            if len < LARGE { run() } else { tokio::task::spawn_blocking(run).await.map_err(|_| unexpected())? };
+        self.share = share;
+        decoded.map_err(|fault| faulty(&fault))
+    }
 }
 
 /// A body that notes when it was read to its end: a connection on which some is left is closed behind the answer, which must say so
@@ -86,7 +122,7 @@ impl Unread {
     ///
     /// # Errors
     /// The answer to give when it is too large, too slow, of another type, or the node holds too many already.
-    pub async fn read(mut self, api: &Api) -> Result<Whole<'_>, Response> {
+    pub async fn read(mut self, api: &Api) -> Result<Whole, Response> {
         let refused = match check_head(&self.headers, api) {
             Ok(()) => match self.take(api).await {
                 Ok(whole) => return Ok(whole),
@@ -100,17 +136,20 @@ impl Unread {
         Err(refused)
     }
 
-    async fn take<'a>(&mut self, api: &'a Api) -> Result<Whole<'a>, Response> {
+    async fn take(&mut self, api: &Api) -> Result<Whole, Response> {
         let limits = api.limits();
         let until = Instant::now() + limits.request_timeout();
         let idle = Duration::from_millis(limits.body_idle_ms);
         let slow = || refuse(StatusCode::REQUEST_TIMEOUT, "Timeout: the request body came too slowly");
-        let (mut bytes, mut held, mut paid) = (Vec::new(), Vec::new(), 0);
+        let (mut bytes, mut share, mut paid) = (Vec::new(), api.0.memory.share(), 0);
         loop {
             let deadline = until.min(Instant::now() + idle);
             let frame = match timeout_at(deadline, self.body.frame()).await {
                 Err(_) => return Err(slow()),
-                Ok(None) => return Ok(Whole { bytes, _held: held }),
+                Ok(None) => {
+                    share.shrink(paid - bytes.len());
+                    return Ok(Whole { bytes, share });
+                }
                 Ok(Some(Err(_))) => {
                     return Err(refuse(StatusCode::BAD_REQUEST, "Wrong input: the request body broke off"));
                 }
@@ -120,17 +159,11 @@ impl Unread {
             if bytes.len() + piece.len() > limits.body_bytes {
                 return Err(too_large(limits.body_bytes));
             }
-            while paid < bytes.len() + piece.len() {
-                let permit = api.0.bodies.try_acquire().map_err(|_| {
-                    let mut full = refuse(StatusCode::TOO_MANY_REQUESTS, "Rate limit: too many large requests at once");
-                    full.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
-                    full
-                })?;
-                match held.first_mut() {
-                    None => held.push(permit),
-                    Some(all) => tokio::sync::SemaphorePermit::merge(all, permit),
-                }
-                paid += UNIT;
+            let needed = (bytes.len() + piece.len()).saturating_sub(paid);
+            if needed > 0 {
+                // Pieces, so that many small frames do not all go to the budget; no more than is needed where little is left.
+                let taken = [needed.max(PIECE), needed].into_iter().find(|bytes| share.grow(*bytes));
+                paid += taken.ok_or_else(|| faulty(&Fault::NoRoom))?;
             }
             bytes.extend_from_slice(&piece);
         }

@@ -13,9 +13,12 @@ mod auth;
 mod body;
 mod collections;
 mod cors;
+mod memory;
 mod native;
+mod paced;
 mod points;
 mod queries;
+mod sent;
 pub mod server;
 mod steps;
 mod trace;
@@ -34,13 +37,13 @@ use meridian_model::RegionName;
 use meridian_wire::client::{Refusal, Reply, Request};
 use meridian_wire::config::{Cors, Limits};
 use meridian_wire::http::Shape;
-use tokio::sync::Semaphore;
 
 pub(crate) use native::probe;
 
 pub use auth::{ApiKeys, ApiKeysError};
 
 use crate::metrics::Metrics;
+use memory::Memory;
 
 /// Takes requests of clients wherever they have to go.
 pub trait Gateway: Send + Sync {
@@ -96,16 +99,16 @@ struct Inner {
     gateway: Arc<dyn Gateway>,
     reporter: Arc<dyn Reporter>,
     metrics: Arc<Metrics>,
-    /// Bytes of request bodies that may still be held, in units of [`body::UNIT`].
-    bodies: Semaphore,
+    /// Of all requests in flight.
+    memory: Arc<Memory>,
 }
 
 impl Api {
     /// An API in front of `gateway`.
     #[must_use]
     pub fn new(config: Config, gateway: Arc<dyn Gateway>, reporter: Arc<dyn Reporter>, metrics: Arc<Metrics>) -> Self {
-        let bodies = Semaphore::new(config.limits.bodies_bytes / body::UNIT);
-        Self(Arc::new(Inner { config, gateway, reporter, metrics, bodies }))
+        let memory = Memory::new(config.limits.requests_bytes);
+        Self(Arc::new(Inner { config, gateway, reporter, metrics, memory }))
     }
 
     fn limits(&self) -> &Limits {

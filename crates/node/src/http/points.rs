@@ -6,22 +6,22 @@ use meridian_model::{Answer, Fields, Names, PointId, Query, Select};
 use meridian_wire::client::{PointOp, Refusal};
 use meridian_wire::http::{self as bodies, Deletion};
 
-use super::answer::{faulty, fine, refuse, refused, unexpected};
+use super::answer::{fine, refuse, refused, unexpected};
 use super::body::Unread;
 use super::steps::Call;
 
 pub async fn upsert(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
-    let ops = bodies::upsert(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let mut body = unread.read(&call.api).await?;
+    let ops = body.decode(&call.api, bodies::upsert).await?;
     let (written, freshness) = call.write(name, ops).await?;
     Ok(fine(bodies::updated(written.seq, written.visible, call.time()), &freshness))
 }
 
 pub async fn delete(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
-    let (written, freshness) = match bodies::delete(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))? {
+    let mut body = unread.read(&call.api).await?;
+    let (written, freshness) = match body.decode(&call.api, bodies::delete).await? {
         Deletion::Ids(ids) => {
             let ops = ids.into_iter().map(|point| PointOp::Delete { point }).collect();
             call.write(name, ops).await?
@@ -33,9 +33,9 @@ pub async fn delete(call: Call, unread: Unread) -> Result<Response, Response> {
 
 pub async fn retrieve(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
+    let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let query = bodies::retrieve(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let query = body.decode(&call.api, bodies::retrieve).await?;
     match call.read(name, query).await? {
         (Answer::Records(records), freshness) => Ok(fine(bodies::records(&records, call.time()), &freshness)),
         _ => Err(unexpected()),
@@ -62,9 +62,9 @@ pub async fn one(call: Call) -> Result<Response, Response> {
 
 pub async fn scroll(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
+    let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let query = bodies::scroll(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let query = body.decode(&call.api, bodies::scroll).await?;
     match call.read(name, query).await? {
         (Answer::Page(page, next), freshness) => Ok(fine(bodies::scrolled(&page, next, call.time()), &freshness)),
         _ => Err(unexpected()),
@@ -73,9 +73,9 @@ pub async fn scroll(call: Call, unread: Unread) -> Result<Response, Response> {
 
 pub async fn count(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
+    let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let query = bodies::count(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let query = body.decode(&call.api, bodies::count).await?;
     match call.read(name, query).await? {
         (Answer::Count(count), freshness) => Ok(fine(bodies::counted(count, call.time()), &freshness)),
         _ => Err(unexpected()),

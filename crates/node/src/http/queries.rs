@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use meridian_wire::client::{Body, ReplyBody};
 use meridian_wire::http as bodies;
 
-use super::answer::{faulty, fine, unexpected};
+use super::answer::{fine, unexpected};
 use super::body::Unread;
 use super::steps::{Call, join};
 
@@ -14,27 +14,27 @@ const AT_ONCE: usize = 8;
 
 pub async fn query(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
+    let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let ask = bodies::query(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let ask = body.decode(&call.api, bodies::query).await?;
     let (found, freshness) = call.search(name, &ask).await?;
     Ok(fine(bodies::found(&found, call.time()), &freshness))
 }
 
 pub async fn search(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
+    let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let ask = bodies::legacy_search(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let ask = body.decode(&call.api, bodies::legacy_search).await?;
     let (found, freshness) = call.search(name, &ask).await?;
     Ok(fine(bodies::found_plain(&found, call.time()), &freshness))
 }
 
 pub async fn batch(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
-    let body = unread.read(&call.api).await?;
+    let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let asks = bodies::query_batch(&body.bytes, call.api.limits()).map_err(|fault| faulty(&fault))?;
+    let asks = body.decode(&call.api, bodies::query_batch).await?;
     let call = call.patient();
     let searches = asks.iter().map(|ask| call.search(name.clone(), ask)).collect::<Vec<_>>();
     let answers: Vec<_> = stream::iter(searches).buffered(AT_ONCE).try_collect().await?;

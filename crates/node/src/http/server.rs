@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::paced::Paced;
 use crate::metrics::Metrics;
 
 /// Headers of one request.
@@ -58,6 +59,9 @@ pub async fn serve(
                 }
             },
         };
+        // Answers are small and wanted at once.
+        let _ = stream.set_nodelay(true);
+        let stream = Paced::new(stream, Duration::from_millis(limits.write_idle_ms));
         let connection = serve_one(stream, builder.clone(), router.clone(), stop.clone());
         let (abort, metrics) = (abort.clone(), Arc::clone(&metrics));
         tasks.spawn(async move {
@@ -84,9 +88,7 @@ async fn pause_after(fault: &io::Error) {
     }
 }
 
-async fn serve_one(stream: TcpStream, builder: http1::Builder, router: Router, stop: CancellationToken) {
-    // Answers are small and wanted at once.
-    let _ = stream.set_nodelay(true);
+async fn serve_one(stream: Paced<TcpStream>, builder: http1::Builder, router: Router, stop: CancellationToken) {
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

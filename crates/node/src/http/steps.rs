@@ -10,11 +10,12 @@ use http::request::Parts;
 use meridian_model::{Answer, CollectionName, Filter, Found, PointId, Query, WriteId};
 use meridian_wire::client::{Body, Demand, Freshness, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::freshness;
-use meridian_wire::http::{Ask, Target};
+use meridian_wire::http::{Ask, Fault, Target};
 use tracing::Instrument;
 
 use super::Api;
-use super::answer::{Started, Trace, refuse, refused, refused_at_the_door, unexpected};
+use super::answer::{Started, Trace, faulty, refuse, refused, refused_at_the_door, unexpected};
+use super::sent::{AnswerShare, rendered_bytes};
 
 /// How much longer than its timeout a request waits for a gateway that should have answered by then.
 const GRACE: Duration = Duration::from_millis(500);
@@ -55,6 +56,7 @@ pub struct Call {
     visible_within: Duration,
     /// Asks that are refused for want of room are repeated until the timeout.
     is_patient: bool,
+    share: Option<AnswerShare>,
     trace: String,
     params: HashMap<String, String>,
 }
@@ -73,10 +75,12 @@ impl FromRequestParts<Api> for Call {
         let Parameters { timeout: named, wait: waits } = query_parameters(&query).map_err(bad)?;
         let values = |name| parts.headers.get_all(name).iter().map(|value| value.as_bytes());
         let demand = freshness::demand(values).map_err(|fault| bad(fault.to_string()))?;
+        let share = parts.extensions.get::<AnswerShare>().cloned();
         let started = parts.extensions.get::<Started>().map_or_else(Instant::now, |started| started.0);
         let trace = parts.extensions.get::<Trace>().map(|trace| trace.0.clone()).unwrap_or_default();
         let (timeout, visible_within) = (api.timeout(named), named.unwrap_or(VISIBLE_WITHIN));
-        Ok(Self { api: api.clone(), demand, started, timeout, is_patient: false, waits, visible_within, trace, params })
+        let (api, is_patient) = (api.clone(), false);
+        Ok(Self { api, demand, started, timeout, waits, visible_within, is_patient, share, trace, params })
     }
 }
 
@@ -204,9 +208,28 @@ impl Call {
     /// The answer to give for a refusal.
     pub async fn read(&self, collection: CollectionName, query: Query) -> Result<(Answer, Freshness), Response> {
         match self.ask(Body::Read { collection, query }).await? {
-            (ReplyBody::Answer(answer), freshness) => Ok((answer, freshness)),
+            (ReplyBody::Answer(answer), freshness) => {
+                self.hold(rendered_bytes(&answer))?;
+                Ok((answer, freshness))
+            }
             _ => Err(unexpected()),
         }
+    }
+
+    /// Takes the memory for so much of the answer, until it is sent.
+    fn hold(&self, bytes: usize) -> Result<(), Response> {
+        let most = self.api.limits().response_bytes;
+        let Some(AnswerShare(share)) = &self.share else { return Ok(()) };
+        let mut share = share.lock();
+        if share.bytes() + bytes > most {
+            let text = format!(
+                "Wrong input: the answer must be at most {most} bytes (got about {}); ask for fewer points, or leave out \
+                 payloads and vectors",
+                share.bytes() + bytes
+            );
+            return Err(refuse(StatusCode::BAD_REQUEST, &text));
+        }
+        if share.grow(bytes) { Ok(()) } else { Err(faulty(&Fault::NoRoom)) }
     }
 
     /// Writes to a collection.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use meridian_model::Hlc;
+use meridian_model::{CollectionName, Hlc};
 use meridian_replica::volume::{LogVolume, SnapshotVolume};
 use meridian_replica::{Backlog, Command, Event, Poison, Replica};
 use meridian_store::RealDisk;
@@ -305,6 +305,10 @@ impl Turn {
                     next_look = now + OBSERVE_EVERY;
                     let seen = observe(&self.replica);
                     seen.count(&self.metrics, self.kafka.status());
+                    let state = self.replica.state();
+                    self.metrics.keep_collections(|name| {
+                        CollectionName::new(name).is_ok_and(|name| state.collection(&name).is_some())
+                    });
                     let before = std::mem::replace(&mut *self.observed.write(), seen);
                     self.observed.read().tell_of_leadership(&before);
                     self.observed.read().tell_of_clock(&before);

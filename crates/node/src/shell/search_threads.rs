@@ -264,7 +264,7 @@ impl Pool {
             (&job.what, &result.body)
         {
             let labels = SearchLabels { collection: collection.to_string(), ..self.labels.clone() };
-            self.metrics.search_latency.get_or_create(&labels).observe(job.queued.elapsed().as_secs_f64());
+            self.metrics.searched(&labels, job.queued.elapsed());
         }
         self.inbox.must(Event::ReadDone { job: number, result });
     }

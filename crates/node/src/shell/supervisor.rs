@@ -239,6 +239,7 @@ impl Supervisor {
             max_wait: millis(config.freshness.max_wait_ms),
             clock_bound: millis(config.freshness.clock_bound_ms),
             max_drift: millis(config.freshness.max_drift_ms),
+            collections: config.limits.collections,
             election_ticks: config.raft.election_ticks as usize,
             heartbeat_ticks: config.raft.heartbeat_ticks as usize,
             ..Settings::default()

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use meridian_model::{
     Answer, CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, Payload, PointId,
-    Query, Search, Select, TableVersion, VectorDef, WriteId,
+    Query, Search, Select, TableVersion, VectorDef, Vectors, WriteId,
 };
 use meridian_shard::{Entry, View, Write};
 
@@ -26,7 +26,7 @@ fn upsert(replica: &mut Replica, points: Range<u64>, beside: f32) {
     let op = |point: u64| Op::Upsert {
         collection: WORDS,
         point: PointId::Num(point),
-        vectors: BTreeMap::from([(String::new(), vec![point as f32, beside])]),
+        vectors: Vectors::unnamed(vec![point as f32, beside]),
         payload: Payload("{}".into()),
     };
     apply(replica, points.map(op).collect());

@@ -369,3 +369,32 @@ fn a_read_ends_when_it_is_told_to_stop() {
     assert_eq!(view.read_until(CollectionUid(1), &near, &|| true), Err(ReadError::Stopped));
     assert_eq!(view.steps(CollectionUid(1), &count), 4 * 3_000);
 }
+
+/// Forty payloads of 500 kB: a page ends before it is too large and goes on where it ended; what has no next page is refused.
+#[test]
+fn answers_are_bounded_in_bytes() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![Op::CreateCollection { uid: CollectionUid(1), def: def("a", Distance::Dot) }]));
+    let payload = Payload(format!(r#"{{"text":"{}"}}"#, "x".repeat(500_000)).into());
+    for id in 0..40 {
+        let Op::Upsert { collection, point, vectors, .. } = upsert(1, id, 1, 1) else { panic!() };
+        let op = Op::Upsert { collection, point, vectors, payload: payload.clone() };
+        shard.commit(write(u128::from(id) + 2, 20 + id, vec![op]));
+    }
+    let view = shard.state.view();
+    let select = Select { payload: Fields::All, ..Select::default() };
+    let page = |from| {
+        let query = Query::Scroll { filter: None, from, limit: 100, select: select.clone() };
+        let Answer::Page(records, next) = view.read(CollectionUid(1), &query).unwrap() else { panic!() };
+        (records.iter().map(|record| record.id).collect::<Vec<_>>(), next)
+    };
+    let (mut ids, next) = page(None);
+    assert_eq!((ids.len(), next), (33, Some(PointId::Num(33))));
+    let (more, next) = page(next);
+    ids.extend(more);
+    assert_eq!((ids, next), ((0..40).map(PointId::Num).collect(), None));
+    let near = Query::Search(Search { select: select.clone(), ..search(&[1.0, 1.0], 40) });
+    assert_eq!(view.read(CollectionUid(1), &near), Err(ReadError::TooLarge));
+    let named = Query::Retrieve { ids: (0..40).map(PointId::Num).collect(), select };
+    assert_eq!(view.read(CollectionUid(1), &named), Err(ReadError::TooLarge));
+}

@@ -13,9 +13,19 @@ pub struct Limits {
     /// Bytes of a request body. Default 32 MiB.
     #[serde(deserialize_with = "between::<_, usize, 1024, 1073741824>")]
     pub body_bytes: usize,
-    /// Bytes of all request bodies held at once. Default 512 MiB.
+    /// Bytes of all requests in flight: bodies, what they become, and answers until they are sent. Default 512 MiB, but at
+    /// most a third of the memory that the node may use.
     #[serde(deserialize_with = "between::<_, usize, 1024, 68719476736>")]
-    pub bodies_bytes: usize,
+    pub requests_bytes: usize,
+    /// Bytes of one answer, as JSON. Default 64 MiB.
+    #[serde(deserialize_with = "between::<_, usize, 65536, 1073741824>")]
+    pub response_bytes: usize,
+    /// Milliseconds that a client may take to read a piece of an answer. Default 15 s.
+    #[serde(deserialize_with = "between::<_, u64, 10, 600000>")]
+    pub write_idle_ms: u64,
+    /// Collections of the region. Default 1,000.
+    #[serde(deserialize_with = "between::<_, usize, 1, 1000000>")]
+    pub collections: usize,
     /// Points, or ids, of one request. Default 10,000.
     #[serde(deserialize_with = "between::<_, usize, 1, 1000000>")]
     pub batch_points: usize,
@@ -61,7 +71,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 32 << 20,
-            bodies_bytes: 512 << 20,
+            requests_bytes: 512 << 20,
+            response_bytes: 64 << 20,
+            write_idle_ms: 15_000,
+            collections: 1_000,
             batch_points: 10_000,
             batch_searches: 1_000,
             result_points: 10_000,

@@ -33,8 +33,8 @@ pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     rule(config.raft.heartbeat_ticks < config.raft.election_ticks, "raft.heartbeat_ticks", || {
         format!("{} is not below election_ticks {}", config.raft.heartbeat_ticks, config.raft.election_ticks)
     })?;
-    rule(config.limits.body_bytes <= config.limits.bodies_bytes, "limits.body_bytes", || {
-        format!("{} is above bodies_bytes {}", config.limits.body_bytes, config.limits.bodies_bytes)
+    rule(config.limits.body_bytes <= config.limits.requests_bytes, "limits.body_bytes", || {
+        format!("{} is above requests_bytes {}", config.limits.body_bytes, config.limits.requests_bytes)
     })?;
     if let Some(group) = &config.replication_group {
         regions(config, group)?;

@@ -13,6 +13,9 @@ use crate::config::{Limits, NodeConfig};
 
 /// Vectors that one collection may have.
 const VECTORS: usize = 64;
+/// Bytes of a definition: 64 vectors with all they can say, some times. Trees of its JSON stay within the 1 MiB that any
+/// body may need.
+const BYTES: usize = 32 << 10;
 /// Bytes of a vector's name.
 const NAME_BYTES: usize = 255;
 /// Dimensions of a vector.
@@ -136,6 +139,12 @@ pub fn create_collection(
     shape: &Shape,
     limits: &Limits,
 ) -> Result<CollectionDef, Fault> {
+    if body.len() > BYTES {
+        return Err(Fault::TooLarge(format!(
+            "the definition of a collection must be at most {BYTES} bytes (got {})",
+            body.len()
+        )));
+    }
     let body: CreateBody = parse(body, limits)?;
     refuse_what_is_not_supported(&body)?;
     fits(&body, shape)?;

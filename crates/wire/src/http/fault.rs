@@ -9,6 +9,12 @@ pub enum Fault {
     /// The right shape with impossible values (400).
     #[error("Wrong input: {0}")]
     Input(String),
+    /// A body that needs too much memory once it is decoded (413).
+    #[error("Wrong input: {0}")]
+    TooLarge(String),
+    /// The requests in flight leave no memory for this one (429).
+    #[error("Rate limit: the requests in flight use all memory that is set aside for them")]
+    NoRoom,
     /// A part of Qdrant's interface that Meridian does not have (501).
     #[error("Not supported: {0}")]
     Unsupported(String),
@@ -20,6 +26,8 @@ impl Fault {
     pub fn status(&self) -> u16 {
         match self {
             Self::Format(_) | Self::Input(_) => 400,
+            Self::TooLarge(_) => 413,
+            Self::NoRoom => 429,
             Self::Unsupported(_) => 501,
         }
     }

@@ -1,13 +1,16 @@
 //! Filters: `must`, `should`, `must_not` with match, range, has_id and filters inside.
 
+use std::fmt;
+
 use meridian_model::{Condition, Filter, PayloadPath, Range, Scalar};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Number;
 
 use super::Fault;
 use super::id::Id;
 use super::json::refuse;
+use super::meter::{HEADER, List, Text, charge, charge_path};
 use super::select::OneOrMany;
 use crate::config::Limits;
 
@@ -34,7 +37,7 @@ struct ConditionBody {
     values_count: Option<IgnoredAny>,
     is_empty: Option<IgnoredAny>,
     is_null: Option<IgnoredAny>,
-    has_id: Option<Vec<Id>>,
+    has_id: Option<List<Id>>,
     has_vector: Option<IgnoredAny>,
     nested: Option<IgnoredAny>,
     must: Option<OneOrMany<ConditionBody>>,
@@ -47,8 +50,8 @@ struct ConditionBody {
 #[serde(deny_unknown_fields)]
 struct MatchBody {
     value: Option<Value>,
-    any: Option<Vec<Value>>,
-    except: Option<Vec<Value>>,
+    any: Option<List<Value>>,
+    except: Option<List<Value>>,
     text: Option<IgnoredAny>,
     text_any: Option<IgnoredAny>,
     phrase: Option<IgnoredAny>,
@@ -61,6 +64,63 @@ struct RangeBody {
     lte: Option<Value>,
     gt: Option<Value>,
     gte: Option<Value>,
+}
+
+/// A value that something is compared with. Lists and objects cannot be, and are not kept.
+enum Value {
+    Bool(bool),
+    Number(Number),
+    Text(Text),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number or a boolean")
+            }
+
+            fn visit_bool<E: Error>(self, truth: bool) -> Result<Value, E> {
+                Ok(Value::Bool(truth))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
+                Ok(Value::Number(number.into()))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
+                Ok(Value::Number(number.into()))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+                Ok(Number::from_f64(number).map_or(Value::Other, Value::Number))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+                charge::<E>(text.len() + HEADER)?;
+                Ok(Value::Text(Text(text.to_owned())))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Value, E> {
+                Ok(Value::Other)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Value::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Value::Other)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 /// What is left of the bounds while a filter is converted.
@@ -117,7 +177,7 @@ impl Budget<'_> {
             (Some(key), None, Some(range), None, false) => {
                 Ok(Condition::Range { key: path(&key)?, range: range.convert()? })
             }
-            (None, None, None, Some(ids), false) => {
+            (None, None, None, Some(List(ids)), false) => {
                 self.spend(ids.len())?;
                 Ok(Condition::HasId(ids.into_iter().map(|id| id.0).collect()))
             }
@@ -137,8 +197,8 @@ impl Budget<'_> {
         refuse(wanted.phrase.as_ref(), "filter: match.phrase is not supported")?;
         match (wanted.value, wanted.any, wanted.except) {
             (Some(value), None, None) => Ok(Condition::Any { key, any: vec![scalar(value)?] }),
-            (None, Some(any), None) => Ok(Condition::Any { key, any: self.scalars(any)? }),
-            (None, None, Some(except)) => Ok(Condition::Except { key, except: self.scalars(except)? }),
+            (None, Some(any), None) => Ok(Condition::Any { key, any: self.scalars(any.0)? }),
+            (None, None, Some(except)) => Ok(Condition::Except { key, except: self.scalars(except.0)? }),
             _ => Err(Fault::input("filter: match holds one of value, any, except")),
         }
     }
@@ -159,17 +219,18 @@ impl Budget<'_> {
 }
 
 fn path(key: &str) -> Result<PayloadPath, Fault> {
+    charge_path::<serde_json::Error>(key).map_err(|_| Fault::NoRoom)?;
     key.parse().map_err(|error| Fault::input(format!("filter.key: {error}")))
 }
 
 fn scalar(value: Value) -> Result<Scalar, Fault> {
     match value {
-        Value::String(text) => Ok(Scalar::Text(text)),
+        Value::Text(Text(text)) => Ok(Scalar::Text(text)),
         Value::Bool(truth) => Ok(Scalar::Bool(truth)),
         Value::Number(number) => number.as_i64().map(Scalar::Int).ok_or_else(|| {
             Fault::input(format!("filter: match on {number}: only texts, booleans and 64-bit integers can be matched"))
         }),
-        _ => Err(Fault::input("filter: match: only texts, booleans and 64-bit integers can be matched")),
+        Value::Other => Err(Fault::input("filter: match: only texts, booleans and 64-bit integers can be matched")),
     }
 }
 
@@ -178,7 +239,7 @@ impl RangeBody {
         let bound = |name: &str, value: Option<Value>| match value {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64()),
-            Some(Value::String(_)) => {
+            Some(Value::Text(_)) => {
                 Err(Fault::unsupported(format!("filter: range.{name}: ranges of dates are not supported")))
             }
             Some(_) => Err(Fault::input(format!("filter: range.{name} is no number"))),

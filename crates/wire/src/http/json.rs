@@ -2,9 +2,7 @@
 
 use std::fmt::Display;
 
-use meridian_model::Payload;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::{Map, Value};
 
 use super::Fault;
 use crate::config::Limits;
@@ -58,48 +56,6 @@ fn check_depth(bytes: &[u8], most: usize) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// The one text of an object: keys sorted by their bytes, no spaces. Whole numbers of 64 bits and doubles keep their
-/// value. The empty object is the empty payload.
-pub fn payload(object: Option<Map<String, Value>>) -> Payload {
-    let Some(object) = object.filter(|object| !object.is_empty()) else { return Payload::default() };
-    let mut text = String::new();
-    write_object(&object, &mut text);
-    Payload(text.into())
-}
-
-fn write_object(object: &Map<String, Value>, out: &mut String) {
-    // Sorted here: whether `Map` sorts depends on a feature that any crate of the build may switch.
-    let mut entries: Vec<_> = object.iter().collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    out.push('{');
-    for (at, (key, value)) in entries.into_iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        out.push_str(&Value::from(key.as_str()).to_string());
-        out.push(':');
-        write_value(value, out);
-    }
-    out.push('}');
-}
-
-fn write_value(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(object) => write_object(object, out),
-        Value::Array(values) => {
-            out.push('[');
-            for (at, value) in values.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write_value(value, out);
-            }
-            out.push(']');
-        }
-        scalar => out.push_str(&scalar.to_string()),
-    }
 }
 
 /// Refuses a field that is there, with a sentence behind its name.

@@ -1,16 +1,17 @@
 //! Bodies about points: upsert, delete, retrieve, scroll, count.
 
 use meridian_model::{Fields, Filter, PointId, Query, Vectors};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer};
 
 use super::Fault;
 use super::filter::{FilterBody, filter};
 use super::id::{Id, ids};
-use super::json::{only, parse, payload, refuse};
+use super::json::{only, parse, refuse};
+use super::meter::{List, charge};
+use super::payload::{PayloadText, payload};
 use super::select::{WithPayload, WithVector, select};
-use super::vector::{Columns, PointVectors};
+use super::vector::{Columns, ENTRY, PointVectors};
 use crate::client::PointOp;
 use crate::config::Limits;
 
@@ -22,7 +23,7 @@ pub(super) const SHARD_KEY: &str = "shard_key: points are spread by the hash of 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpsertBody {
-    points: Option<Vec<PointBody>>,
+    points: Option<List<Point>>,
     batch: Option<BatchBody>,
     shard_key: Option<IgnoredAny>,
     update_filter: Option<IgnoredAny>,
@@ -34,15 +35,24 @@ struct UpsertBody {
 struct PointBody {
     id: Id,
     vector: PointVectors,
-    payload: Option<Map<String, Value>>,
+    payload: Option<PayloadText>,
+}
+
+/// A point that is converted as soon as it is read, so that only one stands there twice.
+struct Point(PointOp);
+
+impl<'de> Deserialize<'de> for Point {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        PointBody::deserialize(deserializer).map(|body| Self(body.convert()))
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BatchBody {
-    ids: Vec<Id>,
+    ids: List<Id>,
     vectors: Columns,
-    payloads: Option<Vec<Option<Map<String, Value>>>>,
+    payloads: Option<List<Option<PayloadText>>>,
 }
 
 /// Reads the body of an upsert, as a list of points or in columns.
@@ -55,7 +65,7 @@ pub fn upsert(body: &[u8], limits: &Limits) -> Result<Vec<PointOp>, Fault> {
     refuse(body.update_filter.as_ref(), "update_filter: conditional writes are not supported")?;
     only("update_mode", body.update_mode.as_deref(), "upsert", "conditional writes are not supported")?;
     let ops = match (body.points, body.batch) {
-        (Some(points), None) => points.into_iter().map(PointBody::convert).collect(),
+        (Some(List(points)), None) => points.into_iter().map(|point| point.0).collect(),
         (None, Some(batch)) => batch.convert()?,
         _ => return Err(Fault::input("an upsert holds either points or batch")),
     };
@@ -81,7 +91,7 @@ impl PointBody {
 
 impl BatchBody {
     fn convert(self) -> Result<Vec<PointOp>, Fault> {
-        let count = self.ids.len();
+        let count = self.ids.0.len();
         let long = |what: &str, found: usize| {
             if found == count {
                 Ok(())
@@ -89,6 +99,8 @@ impl BatchBody {
                 Err(Fault::input(format!("batch.{what}: {found} of them for {count} ids")))
             }
         };
+        // Each point gets a map of its own, and a place in a list.
+        charge::<serde_json::Error>(count.saturating_mul(ENTRY + size_of::<PointOp>())).map_err(|_| Fault::NoRoom)?;
         let mut points = vec![Vectors::new(); count];
         let columns = match self.vectors {
             Columns::Unnamed(rows) => vec![(String::new(), rows)],
@@ -100,9 +112,9 @@ impl BatchBody {
                 vectors.insert(name.clone(), row.0);
             }
         }
-        let payloads = self.payloads.unwrap_or_else(|| vec![None; count]);
+        let payloads = self.payloads.map_or_else(|| (0..count).map(|_| None).collect(), |payloads| payloads.0);
         long("payloads", payloads.len())?;
-        let rows = self.ids.into_iter().zip(points).zip(payloads);
+        let rows = self.ids.0.into_iter().zip(points).zip(payloads);
         Ok(rows
             .map(|((id, vectors), object)| PointOp::Upsert { point: id.0, vectors, payload: payload(object) })
             .collect())
@@ -121,7 +133,7 @@ pub enum Deletion {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeleteBody {
-    points: Option<Vec<Id>>,
+    points: Option<List<Id>>,
     filter: Option<FilterBody>,
     shard_key: Option<IgnoredAny>,
 }
@@ -134,7 +146,7 @@ pub fn delete(body: &[u8], limits: &Limits) -> Result<Deletion, Fault> {
     let body: DeleteBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
     match (body.points, body.filter) {
-        (Some(points), None) => {
+        (Some(List(points)), None) => {
             within("points", points.len(), limits)?;
             Ok(Deletion::Ids(ids(points)))
         }
@@ -146,7 +158,7 @@ pub fn delete(body: &[u8], limits: &Limits) -> Result<Deletion, Fault> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetrieveBody {
-    ids: Vec<Id>,
+    ids: List<Id>,
     with_payload: Option<WithPayload>,
     #[serde(alias = "with_vectors")]
     with_vector: Option<WithVector>,
@@ -160,11 +172,12 @@ struct RetrieveBody {
 pub fn retrieve(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
     let body: RetrieveBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
-    if !body.ids.is_empty() {
-        within("ids", body.ids.len(), limits)?;
+    let List(wanted) = body.ids;
+    if !wanted.is_empty() {
+        within("ids", wanted.len(), limits)?;
     }
     let select = select(body.with_payload, body.with_vector, Fields::All);
-    Ok(Query::Retrieve { ids: ids(body.ids), select })
+    Ok(Query::Retrieve { ids: ids(wanted), select })
 }
 
 #[derive(Deserialize)]

@@ -1,12 +1,16 @@
 //! Bodies of searches: `points/query`, its batch, and the older `points/search`.
 
+use std::fmt;
+
 use meridian_model::{Condition, Fields, Filter, PointId, Query, Search, Select, VectorName};
-use serde::Deserialize;
-use serde::de::{Error, IgnoredAny};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Fault;
 use super::filter::{FilterBody, filter};
 use super::json::{only, parse, refuse};
+use super::meter::List;
 use super::points::{SHARD_KEY, limit};
 use super::select::{WithPayload, WithVector, select};
 use super::vector::{Dense, Near};
@@ -90,11 +94,34 @@ struct QueryBody {
     shard_key: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PrefetchBody {
-    Many(Vec<IgnoredAny>),
-    One(IgnoredAny),
+/// Whether there is a query of another stage.
+struct PrefetchBody(bool);
+
+impl<'de> Deserialize<'de> for PrefetchBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = PrefetchBody;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a query or a list of queries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PrefetchBody, A::Error> {
+                let mut any = false;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    any = true;
+                }
+                Ok(PrefetchBody(any))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PrefetchBody, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(PrefetchBody(true))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -127,7 +154,7 @@ pub fn query(body: &[u8], limits: &Limits) -> Result<Ask, Fault> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BatchBody {
-    searches: Vec<QueryBody>,
+    searches: List<QueryBody>,
 }
 
 /// Reads the body of a batch of queries.
@@ -135,7 +162,7 @@ struct BatchBody {
 /// # Errors
 /// As [`query`], and when there are too many.
 pub fn query_batch(body: &[u8], limits: &Limits) -> Result<Vec<Ask>, Fault> {
-    let searches = parse::<BatchBody>(body, limits)?.searches;
+    let List(searches) = parse::<BatchBody>(body, limits)?.searches;
     if searches.len() > limits.batch_searches {
         let most = limits.batch_searches;
         return Err(Fault::input(format!("searches: {} in one request, up to {most} are possible", searches.len())));
@@ -147,10 +174,8 @@ impl QueryBody {
     fn convert(self, limits: &Limits) -> Result<Ask, Fault> {
         refuse(self.shard_key.as_ref(), SHARD_KEY)?;
         refuse(self.lookup_from.as_ref(), "lookup_from: vectors cannot be taken from another collection")?;
-        match &self.prefetch {
-            Some(PrefetchBody::Many(none)) if none.is_empty() => {}
-            None => {}
-            Some(_) => return Err(Fault::unsupported("prefetch: queries of several stages are not supported")),
+        if let Some(PrefetchBody(true)) = self.prefetch {
+            return Err(Fault::unsupported("prefetch: queries of several stages are not supported"));
         }
         let target = match self.query {
             Some(Near::Vector(vector)) => Target::Vector(vector),
@@ -214,11 +239,31 @@ struct LegacyBody {
     shard_key: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum LegacyVector {
     Plain(Dense),
     Named(NamedBody),
+}
+
+impl<'de> Deserialize<'de> for LegacyVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = LegacyVector;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of numbers, or an object of name and vector")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<LegacyVector, A::Error> {
+                Dense::deserialize(SeqAccessDeserializer::new(list)).map(LegacyVector::Plain)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LegacyVector, A::Error> {
+                NamedBody::deserialize(MapAccessDeserializer::new(map)).map(LegacyVector::Named)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 #[derive(Deserialize)]

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use meridian_model::{Fields, Names, PayloadPath, Select, VectorName};
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use meridian_model::{Fields, Names, PayloadPath, Select};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::json::unsupported;
+use super::meter::{List, Text, charge, charge_path, collect};
 
 /// `with_payload`: true, false, a list of keys, `{include: […]}` or `{exclude: […]}`.
 #[derive(Debug)]
@@ -21,8 +22,12 @@ pub struct WithVector(Names);
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum IncludeOrExclude {
-    Include(Vec<String>),
-    Exclude(Vec<String>),
+    Include(List<Text>),
+    Exclude(List<Text>),
+}
+
+fn texts(texts: Vec<Text>) -> Vec<String> {
+    texts.into_iter().map(|text| text.0).collect()
 }
 
 impl<'de> Deserialize<'de> for WithPayload {
@@ -40,13 +45,13 @@ impl<'de> Deserialize<'de> for WithPayload {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Fields, A::Error> {
-                paths(Deserialize::deserialize(SeqAccessDeserializer::new(list))?).map(Fields::Only)
+                paths(texts(collect(list)?)).map(Fields::Only)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields, A::Error> {
                 match IncludeOrExclude::deserialize(MapAccessDeserializer::new(map))? {
-                    IncludeOrExclude::Include(keys) => paths(keys).map(Fields::Only),
-                    IncludeOrExclude::Exclude(keys) => paths(keys).map(Fields::Without),
+                    IncludeOrExclude::Include(List(keys)) => paths(texts(keys)).map(Fields::Only),
+                    IncludeOrExclude::Exclude(List(keys)) => paths(texts(keys)).map(Fields::Without),
                 }
             }
         }
@@ -57,6 +62,7 @@ impl<'de> Deserialize<'de> for WithPayload {
 /// Reads paths. Qdrant reads an index too, selects nothing by it, and says so to nobody: it is refused here.
 fn paths<E: Error>(keys: Vec<String>) -> Result<Vec<PayloadPath>, E> {
     let path = |key: String| {
+        charge_path::<E>(&key)?;
         let path: PayloadPath = key.parse().map_err(|error| E::custom(format_args!("with_payload: {error}")))?;
         if path.has_index() {
             return Err(unsupported(format_args!(
@@ -83,7 +89,7 @@ impl<'de> Deserialize<'de> for WithVector {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Names, A::Error> {
-                Vec::<VectorName>::deserialize(SeqAccessDeserializer::new(list)).map(Names::Only)
+                collect(list).map(texts).map(Names::Only)
             }
         }
         deserializer.deserialize_any(Any).map(Self)
@@ -118,10 +124,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
-                Deserialize::deserialize(SeqAccessDeserializer::new(list))
+                collect(list)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+                charge::<A::Error>(size_of::<T>())?;
                 T::deserialize(MapAccessDeserializer::new(map)).map(|one| vec![one])
             }
         }

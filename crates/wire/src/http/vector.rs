@@ -8,6 +8,11 @@ use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::json::{EXPECTED_NUMBER, unsupported};
+use super::meter::{HEADER, List, Text, charge, charge_push, collect};
+
+/// Bytes that a vector takes in the list of its point beside its numbers, and about those of a node of a map of columns.
+pub const ENTRY: usize = size_of::<(VectorName, Vec<f32>)>() + 2 * HEADER;
+const NODE: usize = 11 * size_of::<(VectorName, Vec<Dense>)>() + HEADER;
 
 /// One finite number.
 struct Finite(f32);
@@ -50,8 +55,10 @@ impl<'de> Deserialize<'de> for Finite {
 fn numbers<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Vec<f32>, A::Error> {
     let mut out = Vec::new();
     while let Some(Finite(number)) = list.next_element()? {
+        charge_push::<_, A::Error>(&out)?;
         out.push(number);
     }
+    out.shrink_to_fit();
     Ok(out)
 }
 
@@ -96,12 +103,14 @@ impl<'de> Deserialize<'de> for PointVectors {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<PointVectors, A::Error> {
-                Ok(PointVectors(Vectors::from([(VectorName::new(), numbers(list)?)])))
+                charge::<A::Error>(ENTRY)?;
+                Ok(PointVectors(Vectors::unnamed(numbers(list)?)))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PointVectors, A::Error> {
                 let mut vectors = Vectors::new();
-                while let Some(name) = map.next_key::<VectorName>()? {
+                while let Some(Text(name)) = map.next_key()? {
+                    charge::<A::Error>(ENTRY)?;
                     let Dense(vector) = map.next_value()?;
                     if vectors.contains_key(&name) {
                         return Err(A::Error::custom(format_args!("vector {name:?} stands twice")));
@@ -131,17 +140,14 @@ impl<'de> Deserialize<'de> for Columns {
                 f.write_str("a list of vectors, or an object of such lists by name")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Columns, A::Error> {
-                let mut rows = Vec::new();
-                while let Some(row) = list.next_element()? {
-                    rows.push(row);
-                }
-                Ok(Columns::Unnamed(rows))
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Columns, A::Error> {
+                collect(list).map(Columns::Unnamed)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns, A::Error> {
                 let mut columns = BTreeMap::new();
-                while let Some((name, rows)) = map.next_entry()? {
+                while let Some((Text(name), List(rows))) = map.next_entry()? {
+                    charge::<A::Error>(NODE)?;
                     columns.insert(name, rows);
                 }
                 Ok(Columns::Named(columns))

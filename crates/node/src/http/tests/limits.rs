@@ -54,7 +54,7 @@ async fn the_refusal_of_a_body_much_too_large_is_read_by_who_sends_all_of_it_fir
 
 #[tokio::test]
 async fn all_bodies_together_are_bounded() {
-    let server = Server::with(Limits { body_bytes: 4_096, bodies_bytes: 2_048, ..Limits::default() }).await;
+    let server = Server::with(Limits { body_bytes: 4_096, requests_bytes: 2_048, ..Limits::default() }).await;
     let sent = server
         .raw(Method::POST, COUNT)
         .header("content-type", "application/json")

@@ -1,0 +1,142 @@
+//! All collections of a shard, with what reads see of them. A write costs the same however many there are: only what it
+//! touched is looked at, and views share the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use immutable_chunkmap::map::MapS;
+use meridian_model::CollectionUid;
+
+use crate::Collection;
+use crate::view::CollectionView;
+
+/// What reads see of all collections. A copy shares all of it.
+pub(crate) type CollectionViews = MapS<CollectionUid, Arc<CollectionView>>;
+
+/// The collections by uid. Whatever changes one goes through here, so that it is known which have changed.
+#[derive(Default)]
+pub(crate) struct Collections {
+    held: BTreeMap<CollectionUid, Collection>,
+    /// As they were at the last [`Self::views`].
+    views: CollectionViews,
+    /// Since then, these may have changed.
+    touched: BTreeSet<CollectionUid>,
+    /// Of the others, those that have graph work to do.
+    can_merge: BTreeSet<CollectionUid>,
+}
+
+impl Deref for Collections {
+    type Target = BTreeMap<CollectionUid, Collection>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.held
+    }
+}
+
+impl Collections {
+    pub(crate) fn get_mut(&mut self, uid: &CollectionUid) -> Option<&mut Collection> {
+        let held = self.held.get_mut(uid)?;
+        self.touched.insert(*uid);
+        Some(held)
+    }
+
+    pub(crate) fn insert(&mut self, uid: CollectionUid, collection: Collection) {
+        self.touched.insert(uid);
+        self.held.insert(uid, collection);
+    }
+
+    pub(crate) fn remove(&mut self, uid: &CollectionUid) -> Option<Collection> {
+        self.touched.insert(*uid);
+        self.held.remove(uid)
+    }
+
+    /// All of them, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&CollectionUid, &mut Collection)> {
+        self.touched.extend(self.held.keys());
+        self.held.iter_mut()
+    }
+
+    /// What reads see now. Cost: what was touched since the last time.
+    pub(crate) fn views(&mut self) -> CollectionViews {
+        for uid in std::mem::take(&mut self.touched) {
+            let Some(held) = self.held.get_mut(&uid) else {
+                self.views.remove_cow(&uid);
+                self.can_merge.remove(&uid);
+                continue;
+            };
+            self.views.insert_cow(uid, held.view());
+            if held.can_merge() {
+                self.can_merge.insert(uid);
+            } else {
+                self.can_merge.remove(&uid);
+            }
+        }
+        self.views.clone()
+    }
+
+    /// Whether any has graph work to do.
+    pub(crate) fn can_merge(&self) -> bool {
+        self.mergeable().next().is_some()
+    }
+
+    /// The first that has graph work to do.
+    pub(crate) fn next_to_merge(&mut self) -> Option<&mut Collection> {
+        let uid = self.mergeable().next()?;
+        self.get_mut(&uid)
+    }
+
+    fn mergeable(&self) -> impl Iterator<Item = CollectionUid> {
+        let candidates = self.can_merge.iter().chain(&self.touched);
+        candidates.filter(|uid| self.held.get(uid).is_some_and(Collection::can_merge)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_model::{Distance, Op};
+
+    use super::*;
+    use crate::fixture::{Shard, def, upsert, write};
+
+    /// A shard of many collections, of which a view was taken.
+    fn of_many() -> (Shard, u64) {
+        let mut shard = Shard::new("us", 1, 1);
+        let create = |uid: u64| {
+            let def = def(&format!("c{uid}"), Distance::Dot);
+            write(u128::from(uid), uid * 10, vec![Op::CreateCollection { uid: CollectionUid(uid), def }])
+        };
+        (1..=200).for_each(|uid| drop(shard.commit(create(uid))));
+        shard.state.view();
+        (shard, 200)
+    }
+
+    #[test]
+    fn a_write_makes_only_the_view_of_what_it_touched_anew() {
+        let (mut shard, count) = of_many();
+        let before = shard.state.view();
+        shard.commit(write(1_000, 9_000, vec![upsert(1, 1, 1, 1)]));
+        assert_eq!(shard.state.collections.touched, BTreeSet::from([CollectionUid(1)]));
+        let after = shard.state.view();
+        let same = |uid: &CollectionUid| {
+            let of = |view: &crate::View| Arc::as_ptr(view.collections.get(uid).expect("it is there"));
+            of(&before) == of(&after)
+        };
+        let anew: Vec<u64> = (1..=count).filter(|uid| !same(&CollectionUid(*uid))).collect();
+        assert_eq!(anew, [1]);
+        assert_eq!((before.collections.len(), after.collections.len()), (200, 200));
+    }
+
+    #[test]
+    fn a_view_shows_what_comes_and_goes() {
+        let (mut shard, count) = of_many();
+        let before = shard.state.view();
+        shard.commit(write(1_000, 9_000, vec![Op::DropCollection { uid: CollectionUid(7) }]));
+        let after = shard.state.view();
+        assert!(
+            before.collections.get(&CollectionUid(7)).is_some() && after.collections.get(&CollectionUid(7)).is_none()
+        );
+        assert_eq!(after.collections().count() as u64, count - 1);
+        assert!(!shard.state.can_merge_index());
+    }
+}

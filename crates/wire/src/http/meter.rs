@@ -1,0 +1,189 @@
+//! Counts what a body becomes while it is decoded, so that no body is built that needs far more memory than it sent.
+//!
+//! `Deserialize` takes no context, so the count stands in the thread. It is a sum of what lists, texts and maps set aside;
+//! every type of a body that can repeat is one of [`List`], `OneOrMany`, `Text`, or charges by itself. Structs need no
+//! charge beyond their place in a list: a body has a fixed number of them otherwise.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use meridian_model::PathStep;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::Fault;
+
+/// Decoded bytes that each byte of a body may become. With the body itself that makes four.
+const FACTOR: usize = 3;
+/// Decoded bytes that any body may become on top, so that small bodies are not refused for fixed costs.
+const ALLOWANCE: usize = 1 << 20;
+/// Bytes that are asked of the budget at once, so that a small body takes no more than it needs.
+const PIECE: usize = 16 << 10;
+/// Bytes that the allocator and a node of a map cost beside what they hold.
+pub const HEADER: usize = 16;
+
+/// Memory that all requests in flight share.
+pub trait Budget: Send + Sync {
+    /// Takes `bytes`; false when they are not there. Whoever took them gives them back.
+    fn take(&self, bytes: usize) -> bool;
+}
+
+/// One decoding.
+struct Meter {
+    most: usize,
+    used: usize,
+    taken: usize,
+    budget: Option<Arc<dyn Budget>>,
+    stop: Option<Reason>,
+}
+
+/// Why a decoding ended early.
+#[derive(Clone, Copy)]
+enum Reason {
+    TooLarge,
+    NoRoom,
+}
+
+thread_local! {
+    static METER: RefCell<Option<Meter>> = const { RefCell::new(None) };
+}
+
+/// Decodes a body of `len` bytes. Says what it took of `budget`, which is the caller's to give back, also after a fault.
+///
+/// # Errors
+/// What `decode` says, [`Fault::TooLarge`] when the body becomes too large, [`Fault::NoRoom`] when the budget is used up.
+pub fn metered<T>(
+    len: usize,
+    budget: Option<Arc<dyn Budget>>,
+    decode: impl FnOnce() -> Result<T, Fault>,
+) -> (Result<T, Fault>, usize) {
+    let most = len.saturating_mul(FACTOR).saturating_add(ALLOWANCE);
+    let before = METER.replace(Some(Meter { most, used: 0, taken: 0, budget, stop: None }));
+    let decoded = decode();
+    let meter = METER.replace(before);
+    let Some(meter) = meter else { return (decoded, 0) };
+    let decoded = match meter.stop {
+        None => decoded,
+        Some(Reason::NoRoom) => Err(Fault::NoRoom),
+        Some(Reason::TooLarge) => Err(Fault::TooLarge(format!(
+            "the request body of {len} bytes must need at most {most} bytes once it is decoded; send fewer or larger elements"
+        ))),
+    };
+    (decoded, meter.taken)
+}
+
+/// Counts `bytes` that are about to be set aside.
+///
+/// # Errors
+/// When the body must not be decoded further.
+pub fn charge<E: Error>(bytes: usize) -> Result<(), E> {
+    METER.with_borrow_mut(|meter| match meter {
+        None => Ok(()),
+        Some(meter) => meter.charge(bytes).map_err(|reason| {
+            meter.stop = Some(reason);
+            E::custom("the body needs too much memory")
+        }),
+    })
+}
+
+/// Counts a payload path: a step may have two bytes of text.
+///
+/// # Errors
+/// As [`charge`].
+pub fn charge_path<E: Error>(text: &str) -> Result<(), E> {
+    charge((1 + text.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count()) * (size_of::<PathStep>() + HEADER))
+}
+
+/// What is counted so far; to be handed to [`release`].
+pub fn mark() -> usize {
+    METER.with_borrow(|meter| meter.as_ref().map_or(0, |meter| meter.used))
+}
+
+/// What was counted since `mark` is freed again. The budget keeps what it gave until the end.
+pub fn release(mark: usize) {
+    METER.with_borrow_mut(|meter| {
+        if let Some(meter) = meter {
+            meter.used = mark;
+        }
+    });
+}
+
+/// Counts the growth of a list of `capacity` by one element.
+///
+/// # Errors
+/// As [`charge`].
+pub fn charge_push<T, E: Error>(list: &Vec<T>) -> Result<(), E> {
+    if list.len() < list.capacity() {
+        return Ok(());
+    }
+    let grown = list.capacity().saturating_mul(2).max(4);
+    charge((grown - list.capacity()).saturating_mul(size_of::<T>()) + if list.capacity() == 0 { HEADER } else { 0 })
+}
+
+impl Meter {
+    fn charge(&mut self, bytes: usize) -> Result<(), Reason> {
+        self.used = self.used.saturating_add(bytes);
+        if self.used > self.most {
+            return Err(Reason::TooLarge);
+        }
+        while self.used > self.taken {
+            let piece = PIECE.max(self.used - self.taken);
+            if !self.budget.as_ref().is_none_or(|budget| budget.take(piece)) {
+                return Err(Reason::NoRoom);
+            }
+            self.taken += piece;
+        }
+        Ok(())
+    }
+}
+
+/// A list whose growth is counted.
+pub struct List<T>(pub Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<List<T>, A::Error> {
+                collect(list).map(List)
+            }
+        }
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
+
+/// The elements of a list, counted.
+pub fn collect<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut list: A) -> Result<Vec<T>, A::Error> {
+    let mut elements = Vec::new();
+    while let Some(element) = list.next_element()? {
+        charge_push::<_, A::Error>(&elements)?;
+        elements.push(element);
+    }
+    Ok(elements)
+}
+
+/// A text that is counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text(pub String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        charge::<D::Error>(text.len() + HEADER)?;
+        Ok(Self(text))
+    }
+}

@@ -1,0 +1,142 @@
+"""Slow reads, clients that leave, and bodies that become far larger than they are: each is bounded, and harms nobody else."""
+
+import concurrent.futures
+import re
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from regions import KEY, Local, client, until
+
+POINTS = 20_000
+# Each condition holds on no point, so every point is asked all of them: seconds of work in a debug build.
+SLOW = {"filter": {"should": [{"key": f"nowhere{n}", "match": {"value": n}} for n in range(1_000)]}}
+BODY = 31 << 20
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    with Local(tmp_path_factory.mktemp("limits"), "us-east:1x1") as local:
+        node = local.nodes[0]
+        created = node.put("/collections/c", {"vectors": {"size": 4, "distance": "Euclid"}})
+        assert created.status_code == 200, created.text
+        for first in range(0, POINTS, 1_000):
+            points = [{"id": n, "vector": [n % 7, n % 11, n % 13, 1], "payload": {"n": n}} for n in range(first, first + 1_000)]
+            assert node.put("/collections/c/points", {"points": points}).status_code == 200
+        yield node
+
+
+def metric(node, name):
+    text = httpx.get(f"{node.admin}/metrics").text
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? ([0-9.]+)", text, re.MULTILINE))
+
+
+def processor_s(node):
+    fields = Path(f"/proc/{node.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def sent(node, path, body):
+    """A connection on which a request was sent whole, and its answer not read."""
+    url = urlsplit(node.api)
+    connection = socket.create_connection((url.hostname, url.port))
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\napi-key: {KEY}\r\ncontent-type: application/json\r\n"
+    connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+def test_a_slow_read_is_answered_once_and_does_not_hold_up_others(node):
+    begun = processor_s(node)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(client(node.api).post, "/collections/c/points/count", json=SLOW, timeout=120) for _ in range(2)]
+        searched = 0
+        while not all(count.done() for count in slow):
+            found = node.post("/collections/c/points/query", {"query": [1, 2, 3, 1], "limit": 3})
+            assert found.status_code == 200, found.text
+            searched += 1
+        assert all(count.result().json()["result"] == {"count": 0} for count in slow), [c.result().text for c in slow]
+    assert searched > 3, "searches went on beside them"
+    assert processor_s(node) > begun
+
+
+def test_a_slow_read_ends_when_its_client_leaves(node):
+    before = metric(node, "meridian_search_stopped_total")
+    body = httpx.Request("POST", "http://x", json=SLOW).content
+    connections = [sent(node, "/collections/c/points/count", body) for _ in range(4)]
+    time.sleep(0.1)  # some of them run, some wait: whichever is hit, all end
+    for connection in connections:
+        connection.close()
+    until(lambda: metric(node, "meridian_search_queue") == 0, 20, "reads still wait")
+    until(lambda: metric(node, "meridian_search_stopped_total") > before, 20, "no read was stopped")
+    # Nothing works on them any more: a search takes what it always takes.
+    quiet = processor_s(node)
+    time.sleep(1)
+    assert processor_s(node) - quiet < 0.5
+
+
+def test_a_read_ends_at_its_timeout(node):
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        post = lambda: client(node.api).post("/collections/c/points/count?timeout=1", json=SLOW, timeout=60)
+        answers = [count.result() for count in [pool.submit(post) for _ in range(8)]]
+    assert time.monotonic() - began < 10
+    assert {answer.status_code for answer in answers} <= {200, 408, 429}, [answer.text for answer in answers]
+
+
+def many(before, element, after):
+    count = (BODY - len(before) - len(after)) // (len(element) + 1)
+    return (before + ",".join([element] * count) + after).encode()
+
+
+ATTACKS = {
+    "empty filters": ("POST", "points/count", '{"filter":{"must":[', "{}", "]}}"),
+    "empty searches": ("POST", "points/query/batch", '{"searches":[', "{}", "]}"),
+    "empty objects": ("PUT", "points", '{"points":[', "{}", "]}"),
+    "tiny points": ("PUT", "points", '{"points":[', '{"id":1,"vector":[1,2,3,4]}', "]}"),
+    "nested arrays": ("PUT", "points", '{"points":[{"id":1,"vector":[1,2,3,4],"payload":{"a":[', "[[],[]]", "]}}]}"),
+    "numbers": ("POST", "points/count", '{"filter":{"must":{"key":"a","match":{"any":[', "1", "]}}}}"),
+}
+
+
+def memory(node, name):
+    status = Path(f"/proc/{node.pid}/status").read_text()
+    return int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)[1]) << 10
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_body_needs_at_most_four_times_its_bytes(node, attack):
+    method, path, before, element, after = ATTACKS[attack]
+    body = many(before, element, after)
+    rest = memory(node, "VmRSS")
+    Path(f"/proc/{node.pid}/clear_refs").write_text("5")
+    headers = {"content-type": "application/json"}
+    answer = node.http.request(method, f"/collections/c/{path}", content=body, headers=headers, timeout=120)
+    assert answer.status_code in (400, 413), answer.text
+    grown = memory(node, "VmHWM") - rest
+    # The buffers of sockets and threads are not the body's.
+    assert grown <= 4 * len(body) + (1 << 20) + (8 << 20), f"{grown >> 20} MiB for {len(body) >> 20} MiB"
+
+
+def test_many_such_bodies_at_once_are_refused_within_the_budget(node):
+    method, path, before, element, after = ATTACKS["empty searches"]
+    body = many(before, element, after)
+    headers = {"content-type": "application/json"}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        ask = lambda: client(node.api).request(method, f"/collections/c/{path}", content=body, headers=headers, timeout=120)
+        answers = [answer.result() for answer in [pool.submit(ask) for _ in range(8)]]
+    assert {answer.status_code for answer in answers} <= {413, 429}, [answer.text for answer in answers]
+    assert node.post("/collections/c/points/count", {}).json()["result"]["count"] == POINTS
+
+
+def test_the_metric_series_of_a_dropped_collection_disappear(node):
+    assert node.put("/collections/gone", {"vectors": {"size": 4, "distance": "Dot"}}).status_code == 200
+    assert node.put("/collections/gone/points", {"points": [{"id": 1, "vector": [1, 2, 3, 4]}]}).status_code == 200
+    assert node.post("/collections/gone/points/query", {"query": [1, 2, 3, 4]}).status_code == 200
+    series = 'collection="gone"'
+    until(lambda: series in httpx.get(f"{node.admin}/metrics").text, 10, "no series of the collection")
+    assert node.http.delete("/collections/gone").status_code == 200
+    until(lambda: series not in httpx.get(f"{node.admin}/metrics").text, 10, "the series stays")
