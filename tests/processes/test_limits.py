@@ -3,7 +3,6 @@
 import concurrent.futures
 import re
 import socket
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ import pytest
 
 from regions import KEY, Local, client, until
 
-POINTS = 20_000
+POINTS = 5_000
 # Each condition holds on no point, so every point is asked all of them: seconds of work in a debug build.
 SLOW = {"filter": {"should": [{"key": f"nowhere{n}", "match": {"value": n}} for n in range(1_000)]}}
 BODY = 31 << 20
@@ -35,11 +34,6 @@ def metric(node, name):
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? ([0-9.]+)", text, re.MULTILINE))
 
 
-def processor_s(node):
-    fields = Path(f"/proc/{node.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
 def sent(node, path, body):
     """A connection on which a request was sent whole, and its answer not read."""
     url = urlsplit(node.api)
@@ -50,7 +44,6 @@ def sent(node, path, body):
 
 
 def test_a_slow_read_is_answered_once_and_does_not_hold_up_others(node):
-    begun = processor_s(node)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         slow = [pool.submit(client(node.api).post, "/collections/c/points/count", json=SLOW, timeout=120) for _ in range(2)]
         searched = 0
@@ -60,30 +53,24 @@ def test_a_slow_read_is_answered_once_and_does_not_hold_up_others(node):
             searched += 1
         assert all(count.result().json()["result"] == {"count": 0} for count in slow), [c.result().text for c in slow]
     assert searched > 3, "searches went on beside them"
-    assert processor_s(node) > begun
 
 
 def test_a_slow_read_ends_when_its_client_leaves(node):
     before = metric(node, "meridian_search_stopped_total")
     body = httpx.Request("POST", "http://x", json=SLOW).content
-    connections = [sent(node, "/collections/c/points/count", body) for _ in range(4)]
-    time.sleep(0.1)  # some of them run, some wait: whichever is hit, all end
+    connections = [sent(node, "/collections/c/points/count", body) for _ in range(6)]
+    # There are two threads for long reads: when four wait, two run.
+    until(lambda: metric(node, "meridian_search_queue") == 4, 20, "the reads do not wait")
     for connection in connections:
         connection.close()
-    until(lambda: metric(node, "meridian_search_queue") == 0, 20, "reads still wait")
-    until(lambda: metric(node, "meridian_search_stopped_total") > before, 20, "no read was stopped")
-    # Nothing works on them any more: a search takes what it always takes.
-    quiet = processor_s(node)
-    time.sleep(1)
-    assert processor_s(node) - quiet < 0.5
+    until(lambda: metric(node, "meridian_search_stopped_total") >= before + 6, 20, "not all reads were ended")
+    assert metric(node, "meridian_search_queue") == 0
 
 
 def test_a_read_ends_at_its_timeout(node):
-    began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         post = lambda: client(node.api).post("/collections/c/points/count?timeout=1", json=SLOW, timeout=60)
         answers = [count.result() for count in [pool.submit(post) for _ in range(8)]]
-    assert time.monotonic() - began < 10
     assert {answer.status_code for answer in answers} <= {200, 408, 429}, [answer.text for answer in answers]
 
 

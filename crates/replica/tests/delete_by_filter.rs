@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meridian_model::{
     Answer, ClusterId, CollectionDef, CollectionName, Condition, Delta, Distance, Filter, HnswParams, Op, Payload,
-    PointId, Position, PrimaryTerm, Query, RegionName, ReplicaId, Scalar, ShardNumber, VectorDef, WriteId,
+    PointId, Position, PrimaryTerm, Query, RegionName, ReplicaId, Scalar, ShardNumber, VectorDef, Vectors, WriteId,
 };
 use meridian_replica::volume::{self, LogVolume, SnapshotVolume};
 use meridian_replica::{Command, Event, Now, Peer, ReadWhat, Replica, Settings, execute};
@@ -37,7 +37,7 @@ fn definition() -> Body {
 fn upserts(points: impl IntoIterator<Item = u64>, mark: &str) -> Body {
     let op = |point| PointOp::Upsert {
         point: PointId::Num(point),
-        vectors: BTreeMap::from([(String::new(), vec![1.0, 2.0])]),
+        vectors: Vectors::unnamed(vec![1.0, 2.0]),
         payload: Payload(format!(r#"{{"mark":"{mark}"}}"#).into()),
     };
     Body::Write { collection: words(), ops: points.into_iter().map(op).collect() }
@@ -138,7 +138,7 @@ impl Shell {
                         events.extend(self.log.persist(&[(number, records)]).unwrap());
                     }
                     Command::Release(lsn) => self.log.release(lsn),
-                    Command::Read { job, what } => self.reads.push_back((job, what)),
+                    Command::Read { job, what, .. } => self.reads.push_back((job, what)),
                     Command::Reply { ticket, reply } => drop(self.replies.insert(ticket, reply)),
                     Command::SendRegion(_, message) => self.sent.push(message),
                     command @ Command::TakeSnapshot { .. } => {
@@ -175,7 +175,7 @@ impl Shell {
     fn read(&mut self, all: bool) -> usize {
         let mut done = 0;
         while let Some((job, what)) = self.reads.pop_front() {
-            let result = execute(&self.replica.views().newest(), &what);
+            let result = execute(&self.replica.views().newest(), &what, &|| false).unwrap();
             self.step(Event::ReadDone { job, result });
             done += 1;
             if !all {
@@ -247,7 +247,7 @@ fn what_is_written_between_its_read_and_its_writes_stays() {
     assert_eq!(shell.read(false), 1);
     loop {
         let Some((job, what)) = shell.reads.pop_front() else { break };
-        let result = execute(&shell.replica.views().newest(), &what);
+        let result = execute(&shell.replica.views().newest(), &what, &|| false).unwrap();
         let overwritten = [page * 10 + 1, page * 10 + 4];
         if matches!(what, ReadWhat::Match { .. }) && page < 3 {
             let write = shell.begin(upserts(overwritten, "keep"));
@@ -338,7 +338,7 @@ fn a_collection_created_again_meanwhile_keeps_its_points() {
     let delete = shell.begin(delete_all("drop"));
     assert_eq!(shell.read(false), 1);
     let (job, what) = shell.reads.pop_front().unwrap();
-    let result = execute(&shell.replica.views().newest(), &what);
+    let result = execute(&shell.replica.views().newest(), &what, &|| false).unwrap();
     again(&mut shell);
     shell.step(Event::ReadDone { job, result });
     assert!(shell.answer(delete).is_ok());

@@ -107,7 +107,7 @@ mod tests {
             write(u128::from(uid), uid * 10, vec![Op::CreateCollection { uid: CollectionUid(uid), def }])
         };
         (1..=200).for_each(|uid| drop(shard.commit(create(uid))));
-        shard.state.view();
+        drop(shard.state.view());
         (shard, 200)
     }
 

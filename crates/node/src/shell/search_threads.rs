@@ -201,6 +201,7 @@ impl Pool {
             let begun = Instant::now();
             if job.cancelled.load(Ordering::Relaxed) || job.deadline <= begun {
                 self.lanes.lock().cancelled.remove(&job.number);
+                self.metrics.search_stopped.inc();
                 continue;
             }
             let most = match lane {

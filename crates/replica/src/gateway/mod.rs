@@ -371,13 +371,13 @@ impl Replica {
         let silent: Vec<&Leg> = ask.fan.values().filter(|leg| leg.answer.is_none()).collect();
         let shards: Vec<ShardNumber> =
             ask.fan.iter().filter(|(_, leg)| leg.answer.is_none()).map(|(shard, _)| *shard).collect();
-        // A replica that has the call was slow, not away.
-        let away = silent.iter().find(|leg| leg.sent.is_empty());
-        let refusal = match away.or(silent.first().filter(|_| ask.has_begun_once())) {
-            Some(leg) if ask.has_begun_once() => Refusal::OutcomeUnknown(leg.fault.clone()),
-            None if ask.has_begun_once() => {
-                Refusal::OutcomeUnknown(format!("the primary region did not answer within {waited:?}"))
+        let is_read = !ask.request.body.changes();
+        let refusal = match silent.first() {
+            Some(leg) if matches!(&ask.plan, Plan::Filtered(delete) if delete.has_written()) => {
+                Refusal::OutcomeUnknown(leg.fault.clone())
             }
+            // Replicas that have a read are slow, not away.
+            Some(_) if is_read && silent.iter().all(|leg| !leg.sent.is_empty()) => Refusal::Timeout(waited),
             Some(leg) => Refusal::Unavailable { reason: leg.fault.clone(), shards },
             None => Refusal::Timeout(waited),
         };

@@ -187,18 +187,23 @@ fn a_client_that_leaves_ends_its_read_everywhere() {
     assert!(pod.replica.gateway.asks.is_empty() && pod.replica.gateway.askers.is_empty());
 }
 
+fn create(name: &str) -> Request {
+    let hnsw = meridian_model::HnswParams::default();
+    let vector = meridian_model::VectorDef { dim: 2, distance: meridian_model::Distance::Dot, hnsw };
+    let def = meridian_model::CollectionDef {
+        name: meridian_model::CollectionName::new(name).unwrap(),
+        vectors: BTreeMap::from([(String::new(), vector)]),
+    };
+    let id = meridian_model::WriteId(name.len() as u128);
+    let (body, demand) = (Body::CreateCollection(def), Demand::default());
+    Request { id, body, demand, traceparent: None, timeout: 1_000 * MS, wait: None }
+}
+
 #[test]
 fn a_write_goes_on_when_its_client_leaves() {
     let mut pod = Pod::new();
-    let hnsw = meridian_model::HnswParams { m: 16, ef_construct: 100, inline_storage: false };
-    let vector = meridian_model::VectorDef { dim: 2, distance: meridian_model::Distance::Dot, hnsw };
-    let name = meridian_model::CollectionName::new("words").unwrap();
-    let def = meridian_model::CollectionDef { name, vectors: BTreeMap::from([(String::new(), vector)]) };
-    let body = Body::CreateCollection(def);
-    let id = meridian_model::WriteId(9);
-    let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout: 1_000 * MS, wait: None };
     let now = Now { mono: pod.mono, wall: 9_000 * MS };
-    let commands = pod.replica.step(now, Event::Client { ticket: 1, request });
+    let commands = pod.replica.step(now, Event::Client { ticket: 1, request: create("words") });
     assert!(pod.replica.step(now, Event::Gone { ticket: 1 }).is_empty());
     let Some(Command::Persist { number, .. }) = commands.into_iter().next() else { panic!("it is in the log") };
     let commands = pod.step(Event::Persisted { number, first: pod.lsn });
@@ -225,4 +230,18 @@ fn a_replica_ends_a_read_that_another_gateway_cancels() {
     let other = pod.other();
     assert_eq!(cancels(&pod.step(Event::Peer(other, PeerMessage::Cancel(5)))), [job]);
     assert!(pod.replica.reads_under_way() == 0);
+}
+
+#[test]
+fn a_region_has_no_more_collections_than_it_may() {
+    let mut pod = Pod::new();
+    pod.replica.settings.collections = 2;
+    for (ticket, name) in (1..).zip(["a", "bb"]) {
+        let commands = pod.step(Event::Client { ticket, request: create(name) });
+        assert_eq!(reply_of(&commands).unwrap().body, Ok(ReplyBody::Done(true)));
+    }
+    let commands = pod.step(Event::Client { ticket: 3, request: create("ccc") });
+    let Err(Refusal::BadInput(text)) = &reply_of(&commands).unwrap().body else { panic!("one too many") };
+    assert!(text.starts_with("collections must be at most 2"), "{text}");
+    assert_eq!(pod.replica.state().collections().count(), 2);
 }

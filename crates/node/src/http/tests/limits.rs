@@ -196,3 +196,22 @@ async fn reads_beyond_capacity_are_refused_at_the_door_and_keep_their_connection
     server.gateway.be_full(false);
     holds(&server.call(Method::POST, COUNT, json!({})).await, 404, "doesn't exist");
 }
+
+#[tokio::test]
+async fn an_answer_beyond_the_most_is_refused_and_its_memory_given_back() {
+    let limits = Limits { response_bytes: 65_536, requests_bytes: 400_000, body_bytes: 100_000, ..Limits::default() };
+    let server = Server::with(limits).await;
+    server.call(Method::PUT, "/collections/c", json!({"vectors": {"size": 1, "distance": "Dot"}})).await;
+    for id in [1, 2] {
+        let point = json!({"id": id, "vector": [1], "payload": {"text": "x".repeat(40_000)}});
+        let (status, body) = server.call(Method::PUT, "/collections/c/points", json!({"points": [point]})).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+    }
+    let scroll = |limit| server.call(Method::POST, "/collections/c/points/scroll", json!({"limit": limit}));
+    holds(&scroll(2).await, 400, "the answer must be at most 65536 bytes");
+    for _ in 0..20 {
+        assert_eq!(scroll(1).await.0, StatusCode::OK, "what earlier answers held is free again");
+    }
+    let (_, body) = server.call(Method::POST, "/collections/c/points/scroll", json!({"with_payload": false})).await;
+    assert_eq!(body["result"]["points"].as_array().unwrap().len(), 2);
+}
