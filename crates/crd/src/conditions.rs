@@ -29,6 +29,12 @@ pub mod reason {
     pub const AS_DECLARED: &str = "AsDeclared";
     /// The spec holds a value that cannot be carried out.
     pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// Objects of the cluster cannot be written: somebody else's bear their names, or an older cluster does.
+    pub const NAME_CONFLICT: &str = "NameConflict";
+    /// The API server refused objects of the cluster; the message holds its words.
+    pub const REJECTED: &str = "Rejected";
+    /// The image of a pod cannot be pulled.
+    pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
     /// Being made for the first time.
     pub const CREATING: &str = "Creating";
     /// Replicas are added.

@@ -29,7 +29,7 @@ pub use link::{
 pub use settings::{
     Amounts, Auth, AuthMode, Cors, FreshnessSpec, Hnsw, Istio, OnStale, Resources, SecretRef, Storage, Traffic,
 };
-pub use status::{BlockedBy, Operation, ShardStatus, VectorClusterStatus};
+pub use status::{BlockedBy, Operation, RollStatus, ShardStatus, VectorClusterStatus};
 
 /// The API group of both resources.
 pub const GROUP: &str = "meridiandb.io";

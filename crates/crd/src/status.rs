@@ -1,6 +1,6 @@
 //! What the operator reports of a cluster.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,15 @@ pub struct VectorClusterStatus {
     /// The 128-bit name that the volumes bear; those of another cluster are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// Hash of the last accepted spec, which the ConfigMap `<name>-accepted` keeps: while a newer one is refused, it is in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_spec: Option<String>,
+    /// The operator's default image to which this cluster was brought, or for which it had nothing to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_image: Option<String>,
+    /// The slot that this cluster holds while it rolls to another default image; see the operator's `maxConcurrentRolls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roll: Option<RollStatus>,
     /// Replicas ready of replicas wanted, `6/6`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<String>,
@@ -28,6 +37,20 @@ pub struct VectorClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["shard"]))]
     pub shards: Vec<ShardStatus>,
+}
+
+/// A roll that the operator's own change caused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollStatus {
+    /// The default image to which it rolls.
+    pub image: String,
+    /// When one more pod served with the new template, or the roll began.
+    pub progress_at: Time,
+    /// Pods that serve with the new template.
+    pub updated: i32,
+    /// The cluster was Ready before: should it stall, no other cluster begins.
+    pub was_ready: bool,
 }
 
 /// One thing under way.

@@ -1,199 +1,158 @@
-//! Server-side apply of what is wanted, then pruning of what is wanted no longer. What stands as wanted is not written.
+//! Every object that is wanted, then pruning of what is wanted no longer. What stands as wanted is not written; what cannot be
+//! written stops only itself and the templates that mount it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Instant;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
-use meridian_peer::GroupKey;
-use meridian_plan::certificates::CertificateStep;
-use meridian_plan::names::FIELD_MANAGER;
-use meridian_plan::render::{Keys, Object, ObjectRef, keys, peer_ca, peer_tls};
+use kube::api::{DeleteParams, Preconditions};
+use meridian_plan::ownership::{Blocked, Cause, Claim, mounts};
+use meridian_plan::render::{Object, ObjectRef};
+use meridian_plan::rolls::{self, Change};
 use meridian_plan::{ValidCluster, difference};
-use rand::RngCore;
-use serde_json::Value;
 
-use crate::certificates::{Authority, Given, Standing};
-use crate::cluster::now;
 use crate::context::Context;
 use crate::kinds;
 use crate::observe::Sight;
+use crate::put::{Put, Target};
+use crate::refusals::ClusterKey;
 
-/// Makes the keys that are not there, and takes the next step with certificates. Returns whether anything was written.
-pub async fn make_secrets(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
-    let mut changed = false;
-    for secret in keys(cluster, sight.observed.secrets, &new_keys(cluster, sight)) {
-        let (Some(api), name) = at(context, cluster, &secret.reference()) else { continue };
-        let object = serde_json::from_value(secret.as_json().clone())?;
-        match api.create(&PostParams { field_manager: Some(FIELD_MANAGER.into()), dry_run: false }, &object).await {
-            // One that holds something else is the user's; it is reported as missing its key.
-            Err(kube::Error::Api(status)) if status.code == 409 => continue,
-            made => drop(made?),
-        }
-        context.metrics.wrote("Secret");
-        tracing::info!(name, "made a key");
-        changed = true;
-    }
-    changed |= follow_group_key(context, cluster, sight).await?;
-    let step = sight.observed.certificates.next(now().0.as_second());
-    for secret in certificates(cluster, &sight.certificates, step)? {
-        let (Some(api), name) = at(context, cluster, &secret.reference()) else { continue };
-        // Other fields of a Secret that stands are not touched.
-        api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(secret.as_json())).await?;
-        context.metrics.wrote("Secret");
-        tracing::info!(name, ?step, "changed certificates");
-        changed = true;
-    }
-    Ok(changed)
+/// What came of it.
+#[derive(Default)]
+pub struct Applied {
+    /// Something was written.
+    pub changed: bool,
+    /// What does not stand as wanted.
+    pub blocked: Vec<Blocked>,
+    /// Of those, what was not known before: users are told once.
+    pub news: Vec<Blocked>,
 }
 
-/// An API key that was derived from the former group key becomes the one derived from the new one. Nodes accept both.
-async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
-    let (Some(key), Some(group)) = (&cluster.api_key, &cluster.group) else { return Ok(false) };
-    let derive = |text: &Option<String>| Some(GroupKey::new(text.as_ref()?.as_bytes()).ok()?.api_key(&group.name));
-    let (Some(former), Some(current)) = (derive(&sight.keys.group_key_previous), derive(&sight.keys.group_key)) else {
-        return Ok(false);
-    };
-    let held = sight.keys.api_key.as_deref().map(str::trim);
-    if !key.secret_is_ours || held != Some(former.as_str()) || former == current {
-        return Ok(false);
-    }
-    let api = kube::Api::<Secret>::namespaced(context.client.clone(), &cluster.namespace);
-    let change = serde_json::json!({ "data": { "api-key": ByteString(current.into_bytes()) } });
-    api.patch(&key.secret, &PatchParams::default(), &Patch::Merge(change)).await?;
-    context.metrics.wrote("Secret");
-    tracing::info!(name = key.secret, "the API key follows the group key");
-    Ok(true)
+struct Work<'a> {
+    context: &'a Context,
+    cluster: &'a ValidCluster,
+    key: ClusterKey,
+    sight: &'a Sight,
+    held: bool,
+    applied: Applied,
 }
 
-/// New keys. The API key of a group is derived from the group's key: a client finds the same in all its regions.
-fn new_keys(cluster: &ValidCluster, sight: &Sight) -> Keys {
-    let random = || {
-        let mut bytes = [0; 32];
-        rand::rng().fill_bytes(&mut bytes);
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
-    let group_key = sight.keys.group_key.clone().unwrap_or_else(random);
-    let api_key = match &cluster.group {
-        None => Some(random()),
-        Some(group) if group.secret_is_ours || sight.keys.group_key.is_some() => {
-            GroupKey::new(group_key.as_bytes()).ok().map(|key| key.api_key(&group.name))
-        }
-        Some(_) => None,
-    };
-    Keys { api_key, group_key }
-}
-
-/// The Secrets that a step writes.
-fn certificates(
-    cluster: &ValidCluster,
-    Standing { authority, given }: &Standing,
-    step: CertificateStep,
-) -> anyhow::Result<Vec<Object>> {
-    let bundle = |given: &Given, authority: &Authority| format!("{}\n{}", given.ca.trim_end(), authority.cert);
-    let trusts = |given: &Given, authority: &Authority| given.ca.contains(authority.cert.trim());
-    Ok(match (step, authority, given) {
-        // Pods that have nothing yet need not wait for another turn.
-        (CertificateStep::Found, _, None) => {
-            let founded = Authority::found(cluster)?;
-            let (cert, key) = founded.sign(cluster)?;
-            vec![peer_ca(cluster, &founded.cert, &founded.key), peer_tls(cluster, &founded.cert, &cert, &key)]
-        }
-        (CertificateStep::Found, _, Some(_)) => {
-            let founded = Authority::found(cluster)?;
-            vec![peer_ca(cluster, &founded.cert, &founded.key)]
-        }
-        (CertificateStep::Trust, Some(authority), Some(given)) => {
-            vec![peer_tls(cluster, &bundle(given, authority), &given.cert, &given.key)]
-        }
-        (CertificateStep::Sign, Some(authority), given) => {
-            let (cert, key) = authority.sign(cluster)?;
-            let ca = match given {
-                Some(given) if trusts(given, authority) => given.ca.clone(),
-                _ => authority.cert.clone(),
-            };
-            vec![peer_tls(cluster, &ca, &cert, &key)]
-        }
-        (CertificateStep::Forget, Some(authority), Some(given)) => {
-            vec![peer_tls(cluster, &authority.cert, &given.cert, &given.key)]
-        }
-        _ => Vec::new(),
-    })
-}
-
-fn at(context: &Context, cluster: &ValidCluster, object: &ObjectRef) -> (Option<kube::Api<DynamicObject>>, String) {
-    (kinds::api(&context.client, &cluster.namespace, object), object.name.clone())
-}
-
-/// Applies `wanted` and prunes. Returns whether anything was written.
-pub async fn apply(context: &Context, cluster: &ValidCluster, sight: &Sight, wanted: &[Object]) -> kube::Result<bool> {
-    let mut changed = false;
-    for object in wanted {
-        let reference = object.reference();
-        if sight.standing.get(&reference).is_some_and(|live| difference::is_applied(live, object)) {
-            continue;
-        }
-        let (Some(api), name) = at(context, cluster, &reference) else { continue };
-        let applied = put(context, &api, &name, object, sight.standing.contains_key(&reference)).await?;
-        let before = sight.standing.get(&reference).and_then(|live| live["metadata"]["resourceVersion"].as_str());
-        changed |= applied.metadata.resource_version.as_deref() != before;
-        tracing::info!(kind = reference.kind, name, "applied");
-    }
-    Ok(prune(context, cluster, &sight.standing, wanted, sight).await? || changed)
-}
-
-/// Applies one object. Items that someone else put into a keyed list (a port, say) are not ours to apply away: where they
-/// remain, or stand in the way, our lists replace the whole.
-async fn put(
-    context: &Context,
-    api: &kube::Api<DynamicObject>,
-    name: &str,
-    object: &Object,
-    stands: bool,
-) -> kube::Result<DynamicObject> {
-    let patch = PatchParams::apply(FIELD_MANAGER);
-    let kind = &object.reference().kind;
-    let applied = api.patch(name, &patch.clone().force(), &Patch::Apply(object.as_json())).await;
-    context.metrics.wrote(kind);
-    let in_the_way = match &applied {
-        Ok(applied) => {
-            !difference::is_applied(&serde_json::to_value(applied).map_err(kube::Error::SerdeError)?, object)
-        }
-        Err(kube::Error::Api(status)) => status.code == 422,
-        Err(_) => false,
-    };
-    if !(stands && in_the_way) {
-        return applied;
-    }
-    let merged = api.patch(name, &patch, &Patch::Merge(object.as_json())).await;
-    context.metrics.wrote(kind);
-    merged
-}
-
-async fn prune(
+/// Applies `wanted` and prunes. `held`: pod templates that the operator itself changed stay as they stand.
+pub async fn apply(
     context: &Context,
     cluster: &ValidCluster,
-    standing: &BTreeMap<ObjectRef, Value>,
-    wanted: &[Object],
     sight: &Sight,
-) -> kube::Result<bool> {
-    let references: Vec<ObjectRef> = standing.keys().cloned().collect();
-    let mut changed = false;
-    for object in difference::to_prune(&references, wanted, &sight.mounted) {
-        let (Some(api), name) = at(context, cluster, &object) else { continue };
-        let meta = &standing[&object]["metadata"];
-        let preconditions = Preconditions {
-            uid: meta["uid"].as_str().map(Into::into),
-            resource_version: meta["resourceVersion"].as_str().map(Into::into),
-        };
-        let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-        match api.delete(&name, &delete).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            deleted => drop(deleted?),
-        }
-        context.metrics.wrote(&object.kind);
-        tracing::info!(kind = object.kind, name, "pruned");
-        changed = true;
+    wanted: &[Object],
+    held: bool,
+) -> kube::Result<Applied> {
+    let key = (cluster.namespace.clone(), cluster.name.clone());
+    let mut work = Work { context, cluster, key, sight, held, applied: Applied::default() };
+    // What mounts others comes after them, so that it is known whether they stand.
+    let (mounting, plain): (Vec<&Object>, Vec<&Object>) =
+        wanted.iter().partition(|object| !mounts(object.as_json()).is_empty());
+    for object in plain.into_iter().chain(mounting) {
+        work.place(object).await?;
     }
-    Ok(changed)
+    work.prune(wanted).await?;
+    context.refusals.retain(&work.key, &wanted.iter().map(Object::reference).collect());
+    Ok(work.applied)
+}
+
+impl<'a> Work<'a> {
+    fn target(&self, object: &ObjectRef) -> Option<Target<'a>> {
+        let api = kinds::api(&self.context.client, &self.cluster.namespace, object)?;
+        Some(Target { context: self.context, api, owners: &self.sight.owners })
+    }
+
+    /// The Secret that a certificate needs: signed by an authority that nobody kept, it would be of no use.
+    fn authority_of(&self, object: &ObjectRef) -> Option<ObjectRef> {
+        let signed = object.kind == "Secret" && object.name == self.cluster.peer_tls_name();
+        signed.then(|| ObjectRef { name: self.cluster.peer_ca_name(), ..object.clone() })
+    }
+
+    async fn place(&mut self, object: &Object) -> kube::Result<()> {
+        let reference = object.reference();
+        let sight = self.sight;
+        let live = sight.standing.get(&reference);
+        if self.held && rolls::change(live, object) == Change::Own {
+            return self.hold(object).await;
+        }
+        let now = Instant::now();
+        let blocked: BTreeSet<&ObjectRef> = self.applied.blocked.iter().map(|blocked| &blocked.object).collect();
+        let needed =
+            mounts(object.as_json()).into_iter().chain(self.authority_of(&reference)).find(|it| blocked.contains(it));
+        let why = match needed {
+            Some(needed) => {
+                let message = format!("it needs {} {}", needed.kind, needed.name);
+                Some(Blocked { object: reference.clone(), cause: Cause::Needs, message })
+            }
+            None if live.is_some_and(|live| difference::is_applied(live, object)) => None,
+            None => self.context.refusals.standing(&self.key, object, now),
+        };
+        if let Some(why) = why {
+            self.applied.blocked.push(why);
+            return self.hold(object).await;
+        }
+        let Some(target) = self.target(&reference) else { return Ok(()) };
+        match target.put(object, live.cloned()).await? {
+            Put::Stands => self.context.refusals.written(&self.key, &reference),
+            Put::Written => {
+                tracing::info!(kind = reference.kind, name = reference.name, "applied");
+                self.context.refusals.written(&self.key, &reference);
+                self.applied.changed = true;
+            }
+            Put::Blocked(cause, message) => {
+                let why = Blocked { object: reference, cause, message };
+                // What leaves is waited for, from turn to turn.
+                if cause != Cause::Leaving && self.context.refusals.refused(&self.key, object, &why, now) {
+                    self.applied.news.push(why.clone());
+                }
+                self.applied.blocked.push(why);
+                self.hold(object).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The template that stands goes on; only the number of its pods follows.
+    async fn hold(&mut self, object: &Object) -> kube::Result<()> {
+        let reference = object.reference();
+        let sight = self.sight;
+        let (Some(live), Some(target)) = (sight.standing.get(&reference), self.target(&reference)) else {
+            return Ok(());
+        };
+        if let Put::Written = target.hold(object, live).await? {
+            self.applied.changed = true;
+        }
+        Ok(())
+    }
+
+    async fn prune(&mut self, wanted: &[Object]) -> kube::Result<()> {
+        let sight = self.sight;
+        let standing = &sight.standing;
+        let ours = standing.iter().filter(|(_, live)| sight.owners.claim(live) == Claim::Ours);
+        let ours: Vec<ObjectRef> = ours.map(|(reference, _)| reference.clone()).collect();
+        for object in difference::to_prune(&ours, wanted, &self.sight.mounted) {
+            let Some(target) = self.target(&object) else { continue };
+            let meta = &standing[&object]["metadata"];
+            let preconditions = Preconditions {
+                uid: meta["uid"].as_str().map(Into::into),
+                resource_version: meta["resourceVersion"].as_str().map(Into::into),
+            };
+            let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+            match target.api.delete(&object.name, &delete).await {
+                // Gone, or changed since it was judged: the next turn looks again.
+                Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
+                Err(kube::Error::Api(status)) => {
+                    let message = format!("delete: {}", status.message);
+                    self.applied.blocked.push(Blocked { object: object.clone(), cause: Cause::Rejected, message });
+                    continue;
+                }
+                deleted => drop(deleted?),
+            }
+            self.context.metrics.wrote(&object.kind);
+            tracing::info!(kind = object.kind, name = object.name, "pruned");
+            self.applied.changed = true;
+        }
+        Ok(())
+    }
 }

@@ -1,8 +1,10 @@
 //! One turn for one cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
@@ -10,18 +12,24 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use meridian_crd::{ReplicationLink, VectorCluster};
+use meridian_crd::conditions::{self, reason};
+use meridian_crd::{ReplicationLink, VectorCluster, VectorClusterStatus};
+use meridian_plan::adoption;
 use meridian_plan::names::CLUSTER_LABEL;
-use meridian_plan::{Step, ValidCluster, next_step, render, report as said};
+use meridian_plan::ownership::{self, Cause};
+use meridian_plan::render::AcceptedSpec;
+use meridian_plan::report::Outcome;
+use meridian_plan::{Refusal, Step, next_step, render, report as said, rolls};
 
 use crate::act::Acted;
 use crate::context::Context;
 use crate::observe::{Sight, ground, observe};
-use crate::{act, apply, report};
+use crate::{act, apply, report, rolls as slots, secrets};
 
 /// Between turns while something moves.
 const MOVING: Duration = Duration::from_millis(300);
@@ -29,6 +37,9 @@ const MOVING: Duration = Duration::from_millis(300);
 const WAITING: Duration = Duration::from_secs(1);
 /// Between turns at rest: how long a lost volume or a leaderless shard may go unnoticed.
 const RESTING: Duration = Duration::from_secs(15);
+
+/// Between turns of a cluster whose name collides with an older one's.
+const COLLIDING: Duration = Duration::from_secs(60);
 
 /// A turn that failed; it is repeated after a growing wait.
 #[derive(Debug, thiserror::Error)]
@@ -93,29 +104,37 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let resources: Api<VectorCluster> = Api::namespaced(context.client.clone(), &namespace);
     // The watch may lag behind our own writes and behind the user's; a turn begins with what is.
     let key = format!("{namespace}/{}", cached.name_any());
-    let Some(mut resource) = resources.get_opt(&cached.name_any()).await? else {
+    let forget = || {
         context.act_backoff().forget(&key);
         context.metrics.certificate(&namespace, &cached.name_any(), None);
+        context.refusals.retain(&(namespace.clone(), cached.name_any()), &BTreeSet::new());
+    };
+    let Some(mut resource) = resources.get_opt(&cached.name_any()).await? else {
+        forget();
         return Ok(Action::await_change());
     };
     if resource.metadata.deletion_timestamp.is_some() {
-        context.act_backoff().forget(&key);
+        forget();
         return Ok(Action::await_change()); // owned objects go with it, volumes and keys stay
     }
     let old = resource.status.clone().unwrap_or_default();
-    let ground = ground(&context.client, &resource).await?;
-    let cluster = match ValidCluster::parse(&resource, &ground.links, ground.id, &context.settings) {
-        Ok(cluster) => cluster,
+    let neighbors = resources.list(&ListParams::default()).await?.items;
+    if let Some(refusal) = ownership::name_collision(&resource, &neighbors) {
+        refuse(context, &mut resource, reason::NAME_CONFLICT, &refusal).await?;
+        return Ok(Action::requeue(COLLIDING)); // the older cluster may go
+    }
+    let ground = ground(context, &resource).await?;
+    let (cluster, refusal) = match ground.parse(&resource, &context.settings) {
+        Ok(parsed) => parsed,
         // A refused spec is not a failure to retry: say so, and wait for an edit.
         Err(refusal) => {
-            let status = said::refused(resource.metadata.generation.unwrap_or_default(), &refusal, &old, &now());
-            if resource.status.as_ref() != Some(&status) {
-                report::event(context, &resource, true, "InvalidSpec", refusal.to_string()).await;
-            }
-            report::cluster(context, &mut resource, status).await?;
+            refuse(context, &mut resource, reason::INVALID_SPEC, &refusal).await?;
             return Ok(Action::await_change());
         }
     };
+    if let Some(refusal) = refusal.as_ref().filter(|refusal| !is_told(&old, refusal)) {
+        report::event(context, &resource, true, reason::INVALID_SPEC, refusal.to_string()).await;
+    }
     let mut sight = observe(context, &resource, &cluster, &ground).await?;
     sight.observed.refused = context.act_backoff().of(&key, Instant::now());
     let leaf = sight.observed.certificates.leaf;
@@ -130,11 +149,31 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
         let intent = said::intent(&cluster, &step, &old);
         report::cluster(context, &mut resource, intent).await?; // written before the act, so a crash resumes it
     }
-    let made = apply::make_secrets(context, &cluster, &sight).await?;
-    let wanted = render::cluster(&cluster, &step, sight.observed.apis);
-    let changed = apply::apply(context, &cluster, &sight, &wanted).await? || made;
+    let spec = match &refusal {
+        None => AcceptedSpec::of(&resource.spec),
+        Some(_) => ground.accepted.clone().context("a refused spec has a predecessor")?,
+    };
+    let former = ground.accepted.as_ref().filter(|former| **former != spec);
+    let followed = secrets::follow_group_key(context, &cluster, &sight).await?;
+    let mut wanted = secrets::wanted(&cluster, &sight)?;
+    wanted.push(render::accepted(&cluster, &spec, former));
+    let declared = spec.spec().context("the accepted spec cannot be read")?;
+    let objects = render::cluster(&cluster, &step, sight.observed.apis);
+    wanted.extend(objects.into_iter().map(|object| {
+        let live = sight.standing.get(&object.reference());
+        rolls::marked(adoption::with_standing_claims(object, live), &declared, cluster.id)
+    }));
+    let pending = slots::is_pending(&sight, &wanted);
+    let waiting = if pending { slots::take_slot(context, &mut resource, &cluster).await? } else { None };
+    let mut applied = apply::apply(context, &cluster, &sight, &wanted, waiting.is_some()).await?;
+    applied.changed |= followed;
+    for blocked in &applied.news {
+        let why = if blocked.cause == Cause::NameConflict { reason::NAME_CONFLICT } else { reason::REJECTED };
+        let note = format!("{} {}: {}", blocked.object.kind, blocked.object.name, blocked.message);
+        report::event(context, &resource, true, why, note).await;
+    }
     // What was just written may change what the act would be: look again first.
-    if let Some(move_) = step.act.as_ref().filter(|_| !changed) {
+    if let Some(move_) = step.act.as_ref().filter(|_| !applied.changed) {
         match act::act(context, &cluster, &sight, move_).await? {
             Acted::Done => {
                 context.act_backoff().accepted(&key, move_);
@@ -149,9 +188,43 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
             }
         }
     }
-    let status = said::cluster(&cluster, &sight.observed, &step, changed, &old, &now());
+    let outcome = Outcome { changed: applied.changed, blocked: &applied.blocked, refusal: refusal.as_ref() };
+    let mut status = said::cluster(&cluster, &sight.observed, &step, outcome, &old, &now());
+    if applied.blocked.iter().all(|blocked| blocked.object.name != render::accepted_name(&cluster.name)) {
+        status.accepted_spec = Some(spec.hash);
+    }
+    let image = &context.settings.node_image;
+    let slot = resource.status.as_ref().and_then(|status| status.roll.as_ref());
+    status.roll = slot.and_then(|roll| rolls::progressed(roll, &cluster, &sight.observed, image, pending, &now()));
+    if !pending && status.roll.is_none() {
+        status.default_image = Some(image.clone());
+    }
+    status.operations.extend(waiting);
     report::cluster(context, &mut resource, status).await?;
-    Ok(Action::requeue(pace(&step, &sight, changed)))
+    let leaving = applied.blocked.iter().any(|blocked| blocked.cause == Cause::Leaving);
+    Ok(Action::requeue(pace(&step, &sight, applied.changed).min(if leaving { WAITING } else { RESTING })))
+}
+
+/// Says that a spec is refused and that nothing is done.
+async fn refuse(
+    context: &Context,
+    resource: &mut VectorCluster,
+    why: &'static str,
+    refusal: &Refusal,
+) -> anyhow::Result<()> {
+    let old = resource.status.clone().unwrap_or_default();
+    let status = said::refused(resource.metadata.generation.unwrap_or_default(), why, refusal, &old, &now());
+    if resource.status.as_ref() != Some(&status) {
+        report::event(context, resource, true, why, refusal.to_string()).await;
+    }
+    report::cluster(context, resource, status).await?;
+    Ok(())
+}
+
+/// Whether the status tells of this refusal already.
+fn is_told(status: &VectorClusterStatus, refusal: &Refusal) -> bool {
+    let accepted = status.conditions.iter().find(|condition| condition.type_ == conditions::ACCEPTED);
+    accepted.is_some_and(|condition| condition.status == "False" && condition.message == refusal.to_string())
 }
 
 fn pace(step: &Step, sight: &Sight, changed: bool) -> Duration {
@@ -167,3 +240,6 @@ fn pace(step: &Step, sight: &Sight, changed: bool) -> Duration {
 pub fn now() -> Time {
     Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_else(|_| Timestamp::now()))
 }
+
+#[cfg(test)]
+mod tests;

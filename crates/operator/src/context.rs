@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::Client;
+use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client};
+use meridian_crd::VectorCluster;
 use meridian_plan::names::FIELD_MANAGER;
 use meridian_plan::{Apis, Settings};
 
 use crate::act_backoff::ActBackoff;
+use crate::cluster::api;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 
 /// The first wait after a failure; it doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
@@ -25,6 +29,13 @@ pub struct Context {
     pub apis: Apis,
     pub recorder: Recorder,
     pub metrics: Metrics,
+    /// Objects that could not be written.
+    pub refusals: Refusals,
+    /// Namespaces that are watched; none stands for all.
+    pub namespaces: Vec<Option<String>>,
+    /// Clusters that may roll at a time by the operator's own change, asked and noted under one lock.
+    pub max_concurrent_rolls: usize,
+    pub rolls: tokio::sync::Mutex<()>,
     failures: Mutex<HashMap<String, u32>>,
     act_backoff: Mutex<ActBackoff>,
 }
@@ -33,7 +44,34 @@ impl Context {
     pub fn new(client: Client, settings: Settings, apis: Apis, metrics: Metrics) -> Self {
         let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: std::env::var("POD_NAME").ok() };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, settings, apis, recorder, metrics, failures: Mutex::default(), act_backoff: Mutex::default() }
+        Self {
+            client,
+            settings,
+            apis,
+            recorder,
+            metrics,
+            refusals: Refusals::default(),
+            namespaces: vec![None],
+            max_concurrent_rolls: 1,
+            rolls: tokio::sync::Mutex::default(),
+            failures: Mutex::default(),
+            act_backoff: Mutex::default(),
+        }
+    }
+
+    /// With what is watched, and how many clusters may roll at a time.
+    pub fn with_rolls(self, namespaces: Vec<Option<String>>, max_concurrent_rolls: usize) -> Self {
+        Self { namespaces, max_concurrent_rolls, ..self }
+    }
+
+    /// All clusters that are watched.
+    pub async fn clusters(&self) -> kube::Result<Vec<VectorCluster>> {
+        let mut clusters = Vec::new();
+        for namespace in &self.namespaces {
+            let of_namespace: Api<VectorCluster> = api(&self.client, namespace.as_deref());
+            clusters.extend(of_namespace.list(&ListParams::default()).await?);
+        }
+        Ok(clusters)
     }
 
     /// How long to wait after one more failure of this object.

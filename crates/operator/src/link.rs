@@ -71,10 +71,10 @@ async fn turn(cached: &ReplicationLink, context: &Context) -> anyhow::Result<Act
         report::link(context, &mut resource, status).await?;
         return Ok(Action::requeue(PACE));
     };
-    let ground = ground(client, &owner).await?;
-    let status = match ValidCluster::parse(&owner, &ground.links, ground.id, &context.settings) {
+    let ground = ground(context, &owner).await?;
+    let status = match ground.parse(&owner, &context.settings) {
         Err(_) => said::link(&resource, &LinkSeen::ClusterRefused, &now()),
-        Ok(cluster) => match ValidLink::parse(&resource, &cluster) {
+        Ok((cluster, _)) => match ValidLink::parse(&resource, &cluster) {
             Err(refusal) => said::link(&resource, &LinkSeen::Refused(refusal), &now()),
             Ok(link) => {
                 let apis = kinds::served(client, context.apis).await?;

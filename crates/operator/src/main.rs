@@ -18,9 +18,15 @@ mod link;
 mod metrics;
 mod observe;
 mod peers;
+mod put;
+mod refusals;
 mod report;
+mod rolls;
 mod scrape;
+mod secrets;
 mod serve;
+#[cfg(test)]
+mod testing;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -47,6 +53,9 @@ struct Arguments {
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     #[arg(long, env = "KAFKA_IMAGE")]
     kafka_image: Option<String>,
+    /// Clusters that may be restarted at a time because the default image changed.
+    #[arg(long, env = "MAX_CONCURRENT_ROLLS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    max_concurrent_rolls: u16,
     /// Optional APIs whose resources may be written where they are installed: `istio`, `strimzi`.
     #[arg(long, env = "OPTIONAL_APIS", value_delimiter = ',')]
     optional_apis: Vec<String>,
@@ -104,11 +113,12 @@ async fn main() -> anyhow::Result<()> {
     let may = |api: &str| arguments.optional_apis.iter().any(|named| named == api);
     let apis = Apis { istio: may("istio"), strimzi: may("strimzi") };
     let metrics = Metrics::default().end_after(arguments.exit_after_writes);
-    let context = Arc::new(Context::new(client, settings, apis, metrics));
     let namespaces: Vec<Option<String>> = match arguments.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().filter(|name| !name.is_empty()).cloned().map(Some).collect(),
     };
+    let context = Context::new(client, settings, apis, metrics);
+    let context = Arc::new(context.with_rolls(namespaces.clone(), arguments.max_concurrent_rolls.into()));
     let served = tokio::spawn(serve::run(arguments.admin_address, context.clone()));
     let mut controllers = tokio::task::JoinSet::new();
     for namespace in namespaces {

@@ -5,15 +5,20 @@ use std::net::IpAddr;
 
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_model::{ClusterId, ShardNumber};
-use meridian_plan::names::{CLUSTER_ID_LABEL, CLUSTER_LABEL, SHARD_LABEL};
-use meridian_plan::render::ObjectRef;
-use meridian_plan::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen, ValidCluster};
+use meridian_plan::adoption;
+use meridian_plan::names::{ADOPT_ANNOTATION, CLUSTER_ID_LABEL, CLUSTER_LABEL, SHARD_LABEL};
+use meridian_plan::ownership::{self, Claim, Owners};
+use meridian_plan::render::{AcceptedSpec, ObjectRef, accepted_name};
+use meridian_plan::report::is_image_fault;
+use meridian_plan::{
+    Apis, Ledger, Observed, PodSeen, Refusal, Secrets, Settings, ShardSeen, StatefulSetSeen, ValidCluster,
+};
 use meridian_wire::topology::{PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
 use serde_json::Value;
 
@@ -26,16 +31,46 @@ use crate::peers::Peers;
 pub struct Ground {
     pub links: Vec<ReplicationLink>,
     pub volumes: Vec<PersistentVolumeClaim>,
-    /// What the volumes bear; the resource's uid when there are none.
-    pub id: ClusterId,
+    /// What the volumes bear, or shall bear; a refusal when the annotation that says so cannot be followed.
+    pub id: Result<ClusterId, Refusal>,
+    /// Whose objects are ours.
+    pub owners: Owners,
+    /// The last accepted spec, where `status` names one.
+    pub accepted: Option<AcceptedSpec>,
+}
+
+impl Ground {
+    /// The cluster as it shall be. Where its spec is refused: as the last accepted spec has it, with the refusal.
+    ///
+    /// # Errors
+    /// When the spec is refused and no earlier one can be carried out.
+    pub fn parse(
+        &self,
+        resource: &VectorCluster,
+        settings: &Settings,
+    ) -> Result<(ValidCluster, Option<Refusal>), Refusal> {
+        let id = self.id.clone()?;
+        let parse = |resource: &VectorCluster| ValidCluster::parse(resource, &self.links, id, settings);
+        let refusal = match parse(resource) {
+            Ok(cluster) => return Ok((cluster, None)),
+            Err(refusal) => refusal,
+        };
+        let Some(spec) = self.accepted.as_ref().and_then(AcceptedSpec::spec) else { return Err(refusal) };
+        match parse(&VectorCluster { spec, ..resource.clone() }) {
+            Ok(cluster) => Ok((cluster, Some(refusal))),
+            Err(_) => Err(refusal),
+        }
+    }
 }
 
 /// What a turn sees.
 pub struct Sight {
     pub observed: Observed,
-    /// Objects of ours that stand.
+    /// Objects with our label that stand; those of others left out.
     pub standing: BTreeMap<ObjectRef, Value>,
-    /// ConfigMaps that pods mount.
+    /// Whose objects are ours.
+    pub owners: Owners,
+    /// ConfigMaps that pods mount, and those of templates that stand: a held template may start a pod at any time.
     pub mounted: BTreeSet<String>,
     /// Addresses of pods.
     pub addresses: BTreeMap<(ShardNumber, u16), IpAddr>,
@@ -60,17 +95,28 @@ fn of_cluster(name: &str) -> ListParams {
 }
 
 /// Reads what parsing needs.
-pub async fn ground(client: &Client, cluster: &VectorCluster) -> kube::Result<Ground> {
+pub async fn ground(context: &Context, cluster: &VectorCluster) -> kube::Result<Ground> {
+    let client = &context.client;
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let links =
         Api::<ReplicationLink>::namespaced(client.clone(), &namespace).list(&ListParams::default()).await?.items;
     let volumes =
         Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace).list(&of_cluster(&name)).await?.items;
     let borne = volumes.iter().find_map(|volume| volume.labels().get(CLUSTER_ID_LABEL)?.parse().ok());
-    let own = cluster.uid().and_then(|uid| uid.parse().ok());
-    // Every object of an API server has a uid, and every uid is a UUID.
-    let id = borne.or(own).unwrap_or(ClusterId(0));
-    Ok(Ground { links, volumes, id })
+    let adopts = cluster.annotations().contains_key(ADOPT_ANNOTATION);
+    let others = if adopts { context.clusters().await? } else { Vec::new() };
+    let id = adoption::cluster_id(cluster, borne, &others);
+    let owners = Owners::of(cluster, &links);
+    let accepted = accepted(client, cluster, &owners).await?;
+    Ok(Ground { links, volumes, id, owners, accepted })
+}
+
+async fn accepted(client: &Client, cluster: &VectorCluster, owners: &Owners) -> kube::Result<Option<AcceptedSpec>> {
+    let Some(hash) = cluster.status.as_ref().and_then(|status| status.accepted_spec.as_ref()) else { return Ok(None) };
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
+    let Some(map) = maps.get_opt(&accepted_name(&cluster.name_any())).await? else { return Ok(None) };
+    let map = serde_json::to_value(map).map_err(kube::Error::SerdeError)?;
+    Ok(AcceptedSpec::read(&map, owners, hash))
 }
 
 /// Sees a cluster.
@@ -82,15 +128,21 @@ pub async fn observe(
 ) -> anyhow::Result<Sight> {
     let client = &context.client;
     let apis = kinds::served(client, context.apis).await?;
-    let standing = standing(client, cluster, apis).await?;
+    let standing = standing(client, cluster, &ground.owners, apis).await?;
     let SecretsSeen { certificates, keys } = secrets(client, cluster).await?;
     let secrets = Secrets { api_key: keys.api_key.is_some(), group_key: keys.group_key.is_some() };
     let peers = Peers::new(certificates.ways(cluster)?, cluster.id, cluster.region.clone());
     let pods = Api::<Pod>::namespaced(client.clone(), &cluster.namespace).list(&of_cluster(&cluster.name)).await?.items;
+    let of_templates: Vec<String> = standing
+        .values()
+        .flat_map(ownership::mounts)
+        .filter_map(|mounted| (mounted.kind == "ConfigMap").then_some(mounted.name))
+        .collect();
     let mut sight = Sight {
         observed: Observed { secrets, apis, certificates: certificates.seen(), ..Observed::default() },
         standing,
-        mounted: mounted(&pods),
+        owners: ground.owners.clone(),
+        mounted: mounted(&pods).chain(of_templates).collect(),
         addresses: BTreeMap::new(),
         peers,
         certificates,
@@ -102,7 +154,7 @@ pub async fn observe(
         let ledger = ledgers.iter().find(|ledger| ledger.shard == i32::from(shard.number()));
         let mut seen =
             ShardSeen { ledger: ledger.map(Ledger::from_status).unwrap_or_default(), ..ShardSeen::default() };
-        if let Some((set, revision)) = stateful_set(&sight.standing, &cluster.shard_name(shard))? {
+        if let Some((set, revision)) = stateful_set(&sight, &cluster.shard_name(shard))? {
             seen.stateful_set = Some(set);
             revisions.insert(shard, revision);
         }
@@ -185,8 +237,16 @@ fn trouble(pod: &Pod) -> Option<String> {
     let last = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref()?.message.as_deref().map(last_line);
     // What a process said when it ended says more than that the kubelet waits before it starts it again.
     let words = last(&container.state).or_else(|| last(&container.last_state));
-    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref()?.reason.clone());
-    words.or(waiting.filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing"))
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+    let reason = reason.filter(|reason| *reason != "ContainerCreating" && *reason != "PodInitializing");
+    // An image that cannot be had is told with the reason first; what an earlier image said when it ended no longer counts.
+    let of_image =
+        waiting.filter(|_| reason.is_some_and(is_image_fault)).and_then(|waiting| waiting.message.as_deref());
+    match (reason, of_image) {
+        (Some(reason), Some(message)) => Some(format!("{reason}: {}", last_line(message))),
+        _ => words.or(reason.map(ToOwned::to_owned)),
+    }
 }
 
 /// The last line that says something, cut to a length that a status can bear.
@@ -229,12 +289,17 @@ fn place(cluster: &ValidCluster, pod: &Pod) -> Option<(ShardNumber, u16)> {
     Some((shard, ordinal))
 }
 
-fn mounted(pods: &[Pod]) -> BTreeSet<String> {
+fn mounted(pods: &[Pod]) -> impl Iterator<Item = String> {
     let volumes = pods.iter().filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
-    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone())).collect()
+    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
 }
 
-async fn standing(client: &Client, cluster: &ValidCluster, apis: Apis) -> kube::Result<BTreeMap<ObjectRef, Value>> {
+async fn standing(
+    client: &Client,
+    cluster: &ValidCluster,
+    owners: &Owners,
+    apis: Apis,
+) -> kube::Result<BTreeMap<ObjectRef, Value>> {
     let labels = of_cluster(&cluster.name);
     let mut standing = BTreeMap::new();
     for resource in kinds::standing(apis) {
@@ -249,25 +314,24 @@ async fn standing(client: &Client, cluster: &ValidCluster, apis: Apis) -> kube::
             // Items of a list come without these two.
             value["apiVersion"] = resource.api_version.as_str().into();
             value["kind"] = resource.kind.as_str().into();
-            standing.insert(reference, value);
+            if !matches!(owners.claim(&value), Claim::Foreign(_)) {
+                standing.insert(reference, value);
+            }
         }
     }
     Ok(standing)
 }
 
 /// The StatefulSet of that name, and the revision that its pods shall have.
-fn stateful_set(
-    standing: &BTreeMap<ObjectRef, Value>,
-    name: &str,
-) -> anyhow::Result<Option<(StatefulSetSeen, Option<String>)>> {
+fn stateful_set(sight: &Sight, name: &str) -> anyhow::Result<Option<(StatefulSetSeen, Option<String>)>> {
     let reference = ObjectRef { api_version: "apps/v1".into(), kind: "StatefulSet".into(), name: name.into() };
-    let Some(value) = standing.get(&reference) else { return Ok(None) };
+    let Some(value) = sight.standing.get(&reference) else { return Ok(None) };
     let set: StatefulSet = serde_json::from_value(value.clone())?;
     let status = set.status.as_ref();
     let seen = StatefulSetSeen {
         replicas: set.spec.as_ref().and_then(|spec| u16::try_from(spec.replicas?).ok()).unwrap_or(1),
         settled: status.and_then(|status| status.observed_generation) == set.metadata.generation,
-        deleting: set.metadata.deletion_timestamp.is_some(),
+        deleting: sight.owners.claim(value) == Claim::Leaving,
     };
     Ok(Some((seen, status.and_then(|status| status.update_revision.clone()))))
 }
@@ -292,7 +356,10 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<Secr
     let ca = api.get_opt(&cluster.peer_ca_name()).await?;
     let authority = text(ca.as_ref(), "ca.crt").zip(text(ca.as_ref(), "ca.key"));
     let tls = api.get_opt(&cluster.peer_tls_name()).await?;
-    let tls = |key| text(tls.as_ref(), key);
+    // The certificate bears the id: after an adoption another is signed.
+    let of_us =
+        tls.as_ref().and_then(|tls| tls.labels().get(CLUSTER_ID_LABEL)).is_none_or(|id| *id == cluster.id.to_string());
+    let tls = |key| text(tls.as_ref().filter(|_| of_us), key);
     let given = tls("ca.crt").zip(tls("tls.crt")).zip(tls("tls.key"));
     let certificates = Standing {
         authority: authority.map(|(cert, key)| Authority { cert, key }),

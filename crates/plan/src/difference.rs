@@ -5,23 +5,32 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::names::APPLIED_ANNOTATION;
+use crate::ownership;
 use crate::render::{Object, ObjectRef};
 
-/// True when `live` was last applied from this very object and still shows every field of it.
+/// True when `live` was last applied from this very object, still shows every field of it, and all that we wrote to it is
+/// owned by our `Apply` entry.
 ///
 /// The hash notices fields that are wanted no longer, the comparison notices edits by others.
 #[must_use]
 pub fn is_applied(live: &Value, wanted: &Object) -> bool {
     let hash = |object: &Value| object["metadata"]["annotations"][APPLIED_ANNOTATION].as_str().map(ToOwned::to_owned);
-    hash(live) == hash(wanted.as_json()) && shows(live, wanted.as_json())
+    hash(live) == hash(wanted.as_json())
+        && shows(live, wanted.as_json())
+        && ownership::managed_fields_as_applied(live).is_none()
 }
+
+/// Maps and lists that the API server treats as one value: who owns one owns all of it, so what others add is drift. An extra
+/// key in a Service's selector leaves it without endpoints; an extra port in a rule of a NetworkPolicy opens that port.
+const ATOMIC: [&str; 6] = ["selector", "labelSelector", "podSelector", "namespaceSelector", "ingress", "http"];
 
 /// Every field of `wanted` stands in `live` with an equal value. The API server adds fields to objects, also inside lists, and
 /// rewrites quantities.
-fn shows(live: &Value, wanted: &Value) -> bool {
+pub(crate) fn shows(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
             wanted.iter().all(|(key, wanted)| match live.get(key) {
+                Some(live) if ATOMIC.contains(&key.as_str()) => equals(live, wanted),
                 Some(live) => shows(live, wanted),
                 // What is empty is often left out when it is stored.
                 None => is_empty(wanted),
@@ -34,6 +43,23 @@ fn shows(live: &Value, wanted: &Value) -> bool {
             live == wanted || quantity(live).is_some_and(|q| Some(q) == quantity(wanted))
         }
         _ => live == wanted,
+    }
+}
+
+/// [`shows`], and nothing beside: for what has no fields that the API server adds.
+fn equals(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            let of = |map: &serde_json::Map<String, Value>, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
+            live.keys().chain(wanted.keys()).all(|key| {
+                let (live, wanted) = (of(live, key), of(wanted, key));
+                (is_empty(&live) && is_empty(&wanted)) || equals(&live, &wanted)
+            })
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| equals(live, wanted))
+        }
+        _ => shows(live, wanted),
     }
 }
 
@@ -107,6 +133,28 @@ mod tests {
         ] {
             assert!(!shows(&live, &wanted), "{live}");
         }
+    }
+
+    #[test]
+    fn what_others_add_to_an_atomic_map_or_list_is_a_difference() {
+        let wanted = json!({"spec": {"selector": {"a": "1"}, "ingress": [{"ports": [{"port": 8080}], "from": null}]}});
+        let live =
+            |selector: Value, port: Value| json!({"spec": {"selector": selector, "ingress": [{"ports": [port]}]}});
+        assert!(shows(&live(json!({"a": "1"}), json!({"port": 8080})), &wanted));
+        assert!(!shows(&live(json!({"a": "1", "extra": "x"}), json!({"port": 8080})), &wanted));
+        assert!(!shows(&live(json!({"a": "1"}), json!({"port": 8080, "endPort": 9000})), &wanted));
+        let service = json!({"spec": {"selector": {"a": "1"}, "ports": [{"port": 8080, "protocol": "TCP"}], "type": "ClusterIP"}});
+        assert!(shows(&service, &json!({"spec": {"selector": {"a": "1"}, "ports": [{"port": 8080}]}})));
+    }
+
+    #[test]
+    fn what_our_update_entry_still_owns_is_applied_again() {
+        let wanted = Object::from_json_for_tests(json!({"metadata": {"name": "a"}, "spec": {"x": 1}}));
+        let mut live = wanted.as_json().clone();
+        live["metadata"]["managedFields"] = json!([{"manager": crate::names::FIELD_MANAGER, "operation": "Update"}]);
+        assert!(!is_applied(&live, &wanted));
+        live["metadata"]["managedFields"][0]["operation"] = json!("Apply");
+        assert!(is_applied(&live, &wanted));
     }
 
     #[test]

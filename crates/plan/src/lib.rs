@@ -11,13 +11,16 @@
 //!
 //! Start reading at [`next_step`], then `step/shard.rs`.
 
+pub mod adoption;
 pub mod certificates;
 pub mod difference;
 pub mod names;
 mod observed;
+pub mod ownership;
 mod placement;
 pub mod render;
 pub mod report;
+pub mod rolls;
 mod step;
 mod valid;
 

@@ -16,8 +16,14 @@ pub const SHARD_LABEL: &str = "meridiandb.io/shard";
 pub const LINK_LABEL: &str = "meridiandb.io/link";
 /// On volumes: the 128-bit name of the cluster, so that a resource applied again finds its own.
 pub const CLUSTER_ID_LABEL: &str = "meridiandb.io/cluster-id";
+/// Set by users on a cluster: the id of the cluster whose volumes it adopts.
+pub const ADOPT_ANNOTATION: &str = "meridiandb.io/adopt";
 /// On every object of ours: a hash of what was applied, so that a field that is wanted no longer is noticed.
 pub const APPLIED_ANNOTATION: &str = "meridiandb.io/applied";
+/// On StatefulSets: a hash of the pod template as it was rendered.
+pub const TEMPLATE_ANNOTATION: &str = "meridiandb.io/template";
+/// On StatefulSets: a hash of what the spec said of the pods, so that the operator's own changes are told from edits.
+pub const INPUTS_ANNOTATION: &str = "meridiandb.io/template-inputs";
 /// The label by which the operator's own pods are known to the network policy.
 pub const OPERATOR_NAME: &str = "meridian-operator";
 /// The domain of Services.

@@ -1,5 +1,6 @@
 //! Every object, one file per kind. Builders are functions of parsed specs and cannot fail.
 
+mod accepted;
 mod config;
 mod config_map;
 mod istio;
@@ -17,6 +18,7 @@ mod strimzi;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use meridian_model::ShardNumber;
 
+pub use accepted::{AcceptedSpec, accepted, name as accepted_name};
 pub use mirror_maker::properties;
 pub use object::{Object, ObjectRef};
 pub use offline::{OfflineError, mirror_maker_offline, render_offline};
@@ -53,7 +55,7 @@ pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
 }
 
 /// The step that a cluster has offline: everything as declared.
-fn as_declared(cluster: &ValidCluster) -> Step {
+pub(crate) fn as_declared(cluster: &ValidCluster) -> Step {
     let replicas = ShardNumber::all(cluster.shards).map(|shard| (shard, cluster.replicas)).collect();
     Step { ledgers: Default::default(), replicas, act: None, operations: Vec::new() }
 }
@@ -79,7 +81,7 @@ fn metadata_of_link(cluster: &ValidCluster, link: &ValidLink) -> Option<ObjectMe
 }
 
 /// The first 10 hexadecimal digits of a content's hash: enough to tell the few versions of one object apart.
-fn content_hash(content: &str) -> String {
+pub(crate) fn content_hash(content: &str) -> String {
     blake3::hash(content.as_bytes()).to_hex()[..10].to_owned()
 }
 

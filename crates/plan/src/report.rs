@@ -6,20 +6,31 @@ use meridian_crd::{MirrorMaker2Mode, Operation, ReplicationLink, ReplicationLink
 use meridian_model::ShardNumber;
 use meridian_wire::topology::PodStatus;
 
+use crate::ownership::{Blocked, Cause};
 use crate::step::Group;
 use crate::{Apis, Observed, Refusal, Step, ValidCluster, ValidLink};
 
 /// A condition's new state.
 struct Finding(&'static str, Option<bool>, &'static str, String);
 
-/// The status of a cluster that was seen like this and does that. `changed`: this turn wrote objects, so what was observed is
-/// older than what stands, and nothing is claimed to be done.
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outcome<'a> {
+    /// It wrote objects, so what was observed is older than what stands, and nothing is claimed to be done.
+    pub changed: bool,
+    /// Objects that do not stand as wanted.
+    pub blocked: &'a [Blocked],
+    /// Why the newest spec was refused; the turn went on with the last accepted one.
+    pub refusal: Option<&'a Refusal>,
+}
+
+/// The status of a cluster that was seen like this and does that.
 #[must_use]
 pub fn cluster(
     cluster: &ValidCluster,
     observed: &Observed,
     step: &Step,
-    changed: bool,
+    outcome: Outcome<'_>,
     old: &VectorClusterStatus,
     now: &Time,
 ) -> VectorClusterStatus {
@@ -32,13 +43,21 @@ pub fn cluster(
         .map(|shard| cluster.shard_name(shard))
         .collect();
     let missing = missing(cluster, observed);
-    let busy = changed || step.act.is_some() || !step.operations.is_empty();
+    let busy = outcome.changed || step.act.is_some() || !step.operations.is_empty() || !outcome.blocked.is_empty();
     let lost = step.operations.iter().find(|operation| operation.kind == "Replace");
     let available = leaderless.is_empty();
     let done = !busy && available && ready >= wanted && missing.is_none();
-    let (why, message) = summary(step, &leaderless, ready, wanted, missing.as_ref());
+    let stuck = stuck(outcome.blocked);
+    let (why, message) = match &stuck {
+        Some((why, message)) => (*why, message.clone()),
+        None => summary(step, &leaderless, ready, wanted, missing.as_ref(), outcome.blocked),
+    };
+    let progressing = !done && stuck.is_none();
     let findings = [
-        Finding(c::ACCEPTED, Some(true), reason::AS_DECLARED, "the spec can be carried out".into()),
+        match outcome.refusal {
+            None => Finding(c::ACCEPTED, Some(true), reason::AS_DECLARED, "the spec can be carried out".into()),
+            Some(refusal) => Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, refusal.to_string()),
+        },
         match &missing {
             None => {
                 Finding(c::DEPENDENCIES_READY, Some(true), reason::ALL_PRESENT, "everything needed is there".into())
@@ -52,7 +71,10 @@ pub fn cluster(
         },
         match lost {
             Some(operation) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
-            None => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
+            None => match image_fault(cluster, observed) {
+                Some(message) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
+                None => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
+            },
         },
         match observed.certificates.valid(now.0.as_second()) {
             Ok(()) => {
@@ -61,10 +83,11 @@ pub fn cluster(
             Err(why) => Finding(c::CERTIFICATES_VALID, Some(false), reason::RENEWING, why),
         },
         certificates_lost(observed, old, now),
-        Finding(c::PROGRESSING, Some(!done), if done { reason::AS_DECLARED } else { why }, message.clone()),
-        match withheld(cluster).filter(|_| done) {
-            Some(message) => Finding(c::READY, Some(false), reason::HOST_NOT_ALLOWED, message),
-            None => Finding(c::READY, Some(done), if done { reason::AS_DECLARED } else { why }, message),
+        Finding(c::PROGRESSING, Some(progressing), if done { reason::AS_DECLARED } else { why }, message.clone()),
+        match (outcome.refusal, withheld(cluster).filter(|_| done)) {
+            (Some(refusal), _) => Finding(c::READY, Some(false), reason::INVALID_SPEC, refusal.to_string()),
+            (None, Some(message)) => Finding(c::READY, Some(false), reason::HOST_NOT_ALLOWED, message),
+            (None, None) => Finding(c::READY, Some(done), if done { reason::AS_DECLARED } else { why }, message),
         },
     ];
     let findings = findings.into_iter().chain(traffic(cluster, observed));
@@ -74,6 +97,37 @@ pub fn cluster(
         status.conditions.retain(|condition| condition.type_ != c::TRAFFIC_CONFIGURED);
     }
     status
+}
+
+/// Reason and message of what nobody but a user can mend: names that are taken first, then what the API server refused.
+fn stuck(blocked: &[Blocked]) -> Option<(&'static str, String)> {
+    let of = |cause: Cause| blocked.iter().filter(move |object| object.cause == cause);
+    let told = |object: &Blocked| format!("{} {}: {}", object.object.kind, object.object.name, object.message);
+    let conflicts: Vec<String> = of(Cause::NameConflict).map(told).collect();
+    if !conflicts.is_empty() {
+        return Some((reason::NAME_CONFLICT, cut(&conflicts.join("; "))));
+    }
+    let rejected: Vec<String> = of(Cause::Rejected).map(told).collect();
+    (!rejected.is_empty()).then(|| (reason::REJECTED, cut(&rejected.join("; "))))
+}
+
+/// What the kubelet says, in the order of its retries, of an image that it cannot run.
+const IMAGE_FAULTS: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
+
+/// Whether the reason of a waiting container, or a text that begins with it, tells of an image that cannot be had.
+#[must_use]
+pub fn is_image_fault(trouble: &str) -> bool {
+    IMAGE_FAULTS.iter().any(|fault| trouble.starts_with(fault))
+}
+
+/// The first pod whose image cannot be had.
+fn image_fault(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
+    let pods = observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
+    pods.filter_map(|(shard, ordinal, pod)| {
+        let trouble = pod.trouble.as_deref()?;
+        is_image_fault(trouble).then(|| cut(&format!("pod {}: {trouble}", cluster.pod_name(shard, ordinal))))
+    })
+    .next()
 }
 
 /// The status that is written before the act: what will be done, and which ids it takes.
@@ -87,13 +141,21 @@ pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) ->
     }
 }
 
-/// The status of a cluster whose spec was refused: the last good state keeps running, and its ledgers stay.
+/// The status of a cluster whose spec was refused, and that has none to go on with: what stands keeps running, and its ledgers
+/// stay. `why` is `InvalidSpec` or `NameConflict`.
 #[must_use]
-pub fn refused(generation: i64, refusal: &Refusal, old: &VectorClusterStatus, now: &Time) -> VectorClusterStatus {
+pub fn refused(
+    generation: i64,
+    why: &'static str,
+    refusal: &Refusal,
+    old: &VectorClusterStatus,
+    now: &Time,
+) -> VectorClusterStatus {
     let message = refusal.to_string();
     let findings = [
-        Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, message.clone()),
-        Finding(c::READY, Some(false), reason::INVALID_SPEC, message),
+        Finding(c::ACCEPTED, Some(false), why, message.clone()),
+        Finding(c::PROGRESSING, Some(false), why, message.clone()),
+        Finding(c::READY, Some(false), why, message),
     ];
     VectorClusterStatus {
         observed_generation: Some(generation),
@@ -288,7 +350,12 @@ fn summary(
     ready: usize,
     wanted: usize,
     missing: Option<&(&'static str, String)>,
+    blocked: &[Blocked],
 ) -> (&'static str, String) {
+    if let Some(object) = blocked.iter().find(|object| object.cause == Cause::Leaving) {
+        let message = format!("waiting for the old {} {} to be deleted", object.object.kind, object.object.name);
+        return (reason::CREATING, message);
+    }
     if let Some(operation) = step.operations.first() {
         let why = match operation.kind.as_str() {
             "Create" => reason::CREATING,

@@ -63,8 +63,10 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
         .map(|shard| (shard, observed.shards.get(&shard).unwrap_or(&nothing)))
         .collect();
     let mut step = Step { ledgers: BTreeMap::new(), replicas: BTreeMap::new(), act: None, operations: Vec::new() };
-    for (shard, seen) in &seen {
-        let wanted = refused::held_back(next_shard_move(cluster, *shard, seen), &observed.refused, &seen.ledger);
+    let mut moves: Vec<ShardMove> = seen.iter().map(|(shard, seen)| next_shard_move(cluster, *shard, seen)).collect();
+    wait_for_all_volumes(cluster, &seen, &mut moves);
+    for ((shard, seen), wanted) in seen.iter().zip(moves) {
+        let wanted = refused::held_back(wanted, &observed.refused, &seen.ledger);
         step.replicas.insert(*shard, wanted.replicas);
         step.operations.extend(wanted.operation);
         // A ledger speaks of the act that it precedes: of the shards whose turn it is not, only facts are kept.
@@ -79,6 +81,29 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
         step.operations.extend(operations);
     }
     step
+}
+
+/// Founding the first shard settles which cluster the volumes belong to, so it waits for the pods of all shards: one whose volume
+/// belongs to another cluster does not answer, and its user may want to adopt that cluster's volumes instead.
+fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)], moves: &mut [ShardMove]) {
+    let begun = seen.iter().any(|(_, seen)| !seen.ledger.founding.is_empty());
+    if begun || moves.iter().any(|wanted| wanted.ledger.founded) {
+        return;
+    }
+    let is_silent = |wanted: &&ShardMove| {
+        let blocked = wanted.operation.as_ref().and_then(|operation| operation.blocked_by.as_ref());
+        blocked.is_some_and(|blocked| blocked.predicate == "AllPodsAnswer")
+    };
+    let Some(silent) = moves.iter().find(is_silent).and_then(|wanted| wanted.operation.clone()) else { return };
+    for ((shard, seen), wanted) in seen.iter().zip(moves) {
+        if matches!(wanted.act, Some(Act::Found { .. })) {
+            let message =
+                format!("{} waits for its pods, and no shard is founded before all volumes were seen", silent.target);
+            wanted.operation = Some(waiting("Create", cluster.shard_name(*shard), "AllPodsAnswer", message));
+            wanted.ledger = seen.ledger.clone();
+            wanted.act = None;
+        }
+    }
 }
 
 /// Something under way that moves.

@@ -29,7 +29,7 @@ impl Object {
     }
 
     /// An object of another type. The hash of its content is noted on it.
-    pub(super) fn from_json(mut object: Value) -> Self {
+    pub(crate) fn from_json(mut object: Value) -> Self {
         let hash = content_hash(&object.to_string());
         let annotations = &mut object["metadata"]["annotations"];
         if annotations.is_null() {

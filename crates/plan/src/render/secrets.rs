@@ -6,6 +6,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::{Object, metadata};
+use crate::names::CLUSTER_ID_LABEL;
 use crate::{Secrets, ValidCluster};
 
 /// The texts of keys that are made when their Secrets are not there.
@@ -50,10 +51,8 @@ fn kept(cluster: &ValidCluster, name: &str, key: &str, text: &str) -> Object {
 
 fn owned(cluster: &ValidCluster, name: String, files: &[(&str, &str)]) -> Object {
     let data = files.iter().map(|(file, text)| ((*file).to_owned(), ByteString(text.as_bytes().to_vec()))).collect();
-    Object::new(Secret {
-        metadata: metadata(cluster, name),
-        data: Some(data),
-        type_: Some("Opaque".into()),
-        ..Secret::default()
-    })
+    let mut meta = metadata(cluster, name);
+    // The certificate bears the id in its names.
+    meta.labels.get_or_insert_default().insert(CLUSTER_ID_LABEL.into(), cluster.id.to_string());
+    Object::new(Secret { metadata: meta, data: Some(data), type_: Some("Opaque".into()), ..Secret::default() })
 }

@@ -1,9 +1,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meridian_crd::VectorClusterStatus;
 
-use super::{LinkSeen, cluster, link, refused};
+use super::{LinkSeen, Outcome, cluster, link, refused};
 use crate::fixtures::{self, ALONE, GROUPED, MIRRORED, valid};
+use crate::ownership::{Blocked, Cause};
+use crate::render::ObjectRef;
 use crate::{Apis, Observed, Refusal, ValidLink, next_step};
+
+const CHANGED: Outcome<'static> = Outcome { changed: true, blocked: &[], refusal: None };
 
 fn at(seconds: i64) -> Time {
     Time(k8s_openapi::jiff::Timestamp::from_second(seconds).unwrap())
@@ -19,7 +23,7 @@ fn a_cluster_of_which_nothing_is_there_claims_nothing() {
     let valid = valid(ALONE, &[]);
     let observed = Observed::default();
     let status =
-        cluster(&valid, &observed, &next_step(&valid, &observed), true, &VectorClusterStatus::default(), &at(1));
+        cluster(&valid, &observed, &next_step(&valid, &observed), CHANGED, &VectorClusterStatus::default(), &at(1));
     assert_eq!(status.ready.as_deref(), Some("0/6"));
     assert_eq!(state(&status, "Ready"), ("False", "Creating"));
     assert_eq!(state(&status, "Available"), ("False", "QuorumLost"));
@@ -31,16 +35,22 @@ fn the_time_of_a_condition_moves_only_with_its_status() {
     let valid = valid(ALONE, &[]);
     let observed = Observed::default();
     let step = next_step(&valid, &observed);
-    let first = cluster(&valid, &observed, &step, true, &VectorClusterStatus::default(), &at(1));
-    assert_eq!(cluster(&valid, &observed, &step, true, &first, &at(2)), first);
+    let first = cluster(&valid, &observed, &step, CHANGED, &VectorClusterStatus::default(), &at(1));
+    assert_eq!(cluster(&valid, &observed, &step, CHANGED, &first, &at(2)), first);
 }
 
 #[test]
 fn a_secret_that_is_missing_is_named() {
     let valid = valid(GROUPED, &[]);
     let observed = Observed::default();
-    let status =
-        cluster(&valid, &observed, &next_step(&valid, &observed), false, &VectorClusterStatus::default(), &at(1));
+    let status = cluster(
+        &valid,
+        &observed,
+        &next_step(&valid, &observed),
+        Outcome::default(),
+        &VectorClusterStatus::default(),
+        &at(1),
+    );
     assert_eq!(state(&status, "DependenciesReady"), ("False", "SecretMissing"));
 }
 
@@ -48,12 +58,62 @@ fn a_secret_that_is_missing_is_named() {
 fn a_refused_spec_keeps_the_ledgers() {
     let valid = valid(ALONE, &[]);
     let observed = Observed::default();
-    let before =
-        cluster(&valid, &observed, &next_step(&valid, &observed), false, &VectorClusterStatus::default(), &at(1));
+    let before = cluster(
+        &valid,
+        &observed,
+        &next_step(&valid, &observed),
+        Outcome::default(),
+        &VectorClusterStatus::default(),
+        &at(1),
+    );
     let refusal = Refusal { field: "spec.region", fault: "no".into() };
-    let after = refused(7, &refusal, &before, &at(2));
+    let after = refused(7, "InvalidSpec", &refusal, &before, &at(2));
     assert_eq!((&after.shards, after.observed_generation), (&before.shards, Some(7)));
     assert_eq!(state(&after, "Ready"), ("False", "InvalidSpec"));
+}
+
+fn blocked(kind: &str, cause: Cause, message: &str) -> Blocked {
+    let object = ObjectRef { api_version: "v1".into(), kind: kind.into(), name: "vector-search".into() };
+    Blocked { object, cause, message: message.into() }
+}
+
+#[test]
+fn objects_of_others_and_the_api_servers_words_are_in_the_condition() {
+    let valid = valid(ALONE, &[]);
+    let observed = Observed::default();
+    let step = next_step(&valid, &observed);
+    let told = |blocked: &[Blocked]| {
+        let outcome = Outcome { blocked, ..Outcome::default() };
+        let status = cluster(&valid, &observed, &step, outcome, &VectorClusterStatus::default(), &at(1));
+        assert_eq!(state(&status, "Ready").0, "False");
+        let progressing = status.conditions.iter().find(|condition| condition.type_ == "Progressing").unwrap();
+        (progressing.status.clone(), progressing.reason.clone(), progressing.message.clone())
+    };
+    let rejected = blocked("StatefulSet", Cause::Rejected, "cpu: must be a quantity");
+    let conflict = blocked("Service", Cause::NameConflict, "held by somebody else");
+    let secret = blocked("Secret", Cause::NameConflict, "held by Deployment shop");
+    let (status, reason, message) = told(&[rejected.clone()]);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Rejected"));
+    assert_eq!(message, "StatefulSet vector-search: cpu: must be a quantity");
+    let (status, reason, message) = told(&[rejected, conflict, secret]);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NameConflict"));
+    let both = "Service vector-search: held by somebody else; Secret vector-search: held by Deployment shop";
+    assert_eq!(message, both);
+    let (status, reason, _) = told(&[blocked("Service", Cause::Leaving, "")]);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Creating"));
+}
+
+#[test]
+fn a_refused_edit_is_told_while_turns_go_on() {
+    let valid = valid(ALONE, &[]);
+    let observed = Observed::default();
+    let refusal = Refusal { field: "spec.region", fault: "no".into() };
+    let outcome = Outcome { refusal: Some(&refusal), ..Outcome::default() };
+    let status =
+        cluster(&valid, &observed, &next_step(&valid, &observed), outcome, &VectorClusterStatus::default(), &at(1));
+    assert_eq!(state(&status, "Accepted"), ("False", "InvalidSpec"));
+    assert_eq!(state(&status, "Ready"), ("False", "InvalidSpec"));
+    assert_eq!(state(&status, "Progressing"), ("True", "Creating"));
 }
 
 #[test]
@@ -97,7 +157,7 @@ fn a_host_that_is_not_allowed_is_named_and_no_other_condition_ends() {
         let valid = valid(yaml, &[]);
         let observed = Observed { apis: Apis { istio, strimzi: false }, ..Observed::default() };
         let step = next_step(&valid, &observed);
-        let status = cluster(&valid, &observed, &step, false, &VectorClusterStatus::default(), &at(1));
+        let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
         let condition = status.conditions.into_iter().find(|condition| condition.type_ == "TrafficConfigured");
         condition.map(|condition| (condition.status, condition.reason, condition.message))
     };
@@ -133,7 +193,7 @@ fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hou
     let (silent, heard) = (observed(None), observed(Some(meridian_wire::topology::PodStatus::Blank)));
     let mut status = VectorClusterStatus::default();
     let mut turn = |observed: &Observed, seconds| {
-        status = cluster(&valid, observed, &next_step(&valid, observed), false, &status, &at(seconds));
+        status = cluster(&valid, observed, &next_step(&valid, observed), Outcome::default(), &status, &at(seconds));
         state(&status, "CertificatesLost").0.to_owned()
     };
     assert_eq!(turn(&heard, 0), "False");

@@ -72,6 +72,23 @@ fn nothing_is_founded_until_every_pod_has_answered_blank() {
 }
 
 #[test]
+fn no_shard_is_founded_while_a_volume_of_another_was_not_seen() {
+    let cluster = cluster(2, 3);
+    let mut region = Region::default();
+    region.turn(&cluster, None);
+    region.tick(&cluster);
+    region.silence(ShardNumber::new(2).unwrap(), 1, usize::MAX); // its volume belongs to another cluster
+    for _ in 0..5 {
+        assert_eq!(region.turn(&cluster, None), None);
+        let step = next_step(&cluster, &region.observe(&cluster));
+        assert!(step.ledgers.values().all(|ledger| ledger.founding.is_empty()), "{step:?}");
+        assert_eq!(step.operations.len(), 2);
+    }
+    region.heal();
+    assert_eq!(names(&settle(&cluster, &mut region)), ["Found", "Found"]);
+}
+
+#[test]
 fn replicas_grow_one_learner_at_a_time_and_nothing_restarts() {
     let (_, mut region) = at_rest(3);
     let acts = settle(&cluster(1, 5), &mut region);

@@ -1,0 +1,455 @@
+//! Whole turns against an API server in memory. No pod ever answers: this is about objects.
+
+use meridian_crd::VectorCluster;
+use meridian_plan::{Apis, Settings};
+use serde_json::{Value, json};
+
+use super::turn;
+use crate::context::Context;
+use crate::metrics::Metrics;
+use crate::testing::{ApiServer, Refusal};
+
+const NAMESPACE: &str = "us-east";
+const NAME: &str = "vector-search";
+const UID: &str = "5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1e11";
+const LINK_UID: &str = "5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1e13";
+
+struct Bed {
+    server: ApiServer,
+    context: Context,
+}
+
+fn resource(uid: &str) -> Value {
+    json!({
+        "apiVersion": "meridiandb.io/v1alpha1", "kind": "VectorCluster",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": uid, "generation": 1},
+        "spec": {
+            "region": "us-east", "shards": 1, "replicasPerShard": 3, "storage": {"size": "1Gi"},
+            "resources": {"limits": {"memory": "1Gi"}},
+            "replicationGroup": {"name": "g", "primaryRegion": "eu-west", "secretRef": {"name": "group-key"}, "regions": [
+                {"name": "us-east", "endpoint": "a.us-east:8082"}, {"name": "eu-west", "endpoint": "b.eu-west:8082"}]},
+            "traffic": {"istio": {}},
+        },
+    })
+}
+
+fn link() -> Value {
+    json!({
+        "apiVersion": "meridiandb.io/v1alpha1", "kind": "ReplicationLink",
+        "metadata": {"name": "from-eu-west", "namespace": NAMESPACE, "uid": LINK_UID, "generation": 1},
+        "spec": {
+            "clusterRef": {"name": NAME}, "source": {"region": "eu-west"}, "state": "Running",
+            "transport": {"kafka": {"via": "Mirror", "bootstrapServers": "kafka.eu-west:9092"}},
+            "mirrorMaker2": {"mode": "Deployment", "bootstrapServers": "kafka.us-east:9092"},
+        },
+    })
+}
+
+impl Bed {
+    fn new() -> Self {
+        let server = ApiServer::default();
+        let apis = Apis { istio: true, strimzi: false };
+        let context = Context::new(server.client(), Settings::default(), apis, Metrics::default());
+        let context = context.with_rolls(vec![Some(NAMESPACE.into())], 1);
+        let bed = Self { server, context };
+        bed.server.seed("vectorclusters", resource(UID));
+        bed
+    }
+
+    fn object(&self, plural: &str, name: &str) -> Value {
+        self.server.get(plural, NAMESPACE, name)
+    }
+
+    /// One turn; what it wrote.
+    async fn turn(&self) -> Vec<String> {
+        let cached: VectorCluster = serde_json::from_value(self.object("vectorclusters", NAME)).unwrap();
+        self.server.writes();
+        turn(&cached, &self.context).await.unwrap();
+        self.server.writes()
+    }
+
+    /// Three turns of each of these clusters.
+    async fn turns_of(&self, names: &[&str]) {
+        for name in names.iter().cycle().take(3 * names.len()) {
+            let cached: VectorCluster = serde_json::from_value(self.object("vectorclusters", name)).unwrap();
+            turn(&cached, &self.context).await.unwrap();
+        }
+    }
+
+    /// Turns until nothing is written.
+    async fn settle(&self) {
+        for _ in 0..10 {
+            if self.turn().await.is_empty() {
+                return;
+            }
+        }
+        panic!("every turn writes: {:?}", self.turn().await);
+    }
+
+    fn condition(&self, type_: &str) -> (String, String, String) {
+        let status = self.object("vectorclusters", NAME)["status"].clone();
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|condition| condition["type"] == type_).unwrap_or_default();
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+
+    fn edit(&self, change: impl Fn(&mut Value)) {
+        let mut resource = self.object("vectorclusters", NAME);
+        change(&mut resource["spec"]);
+        resource["metadata"]["generation"] = (resource["metadata"]["generation"].as_i64().unwrap() + 1).into();
+        self.server.seed("vectorclusters", resource);
+    }
+}
+
+fn object(api_version: &str, kind: &str, name: &str, rest: Value) -> Value {
+    let mut object =
+        json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}});
+    for (key, value) in rest.as_object().unwrap() {
+        object[key] = value.clone();
+    }
+    object
+}
+
+#[tokio::test]
+async fn foreign_objects_stay_unchanged_and_the_condition_names_them() {
+    let bed = Bed::new();
+    let foreign = [
+        ("services", object("v1", "Service", NAME, json!({"spec": {"selector": {"app": "shop"}}}))),
+        (
+            "networkpolicies",
+            object("networking.k8s.io/v1", "NetworkPolicy", NAME, json!({"spec": {"podSelector": {}}})),
+        ),
+        ("configmaps", object("v1", "ConfigMap", "vector-search-accepted", json!({"data": {"a": "b"}}))),
+        ("secrets", object("v1", "Secret", "vector-search-peer-ca", json!({"data": {}}))),
+        (
+            "virtualservices",
+            object("networking.istio.io/v1", "VirtualService", NAME, json!({"spec": {"hosts": ["shop"]}})),
+        ),
+    ];
+    for (plural, object) in &foreign {
+        bed.server.seed(plural, object.clone());
+    }
+    let before: Vec<Value> = foreign
+        .iter()
+        .map(|(plural, object)| bed.object(plural, object["metadata"]["name"].as_str().unwrap()))
+        .collect();
+    bed.settle().await;
+    for ((plural, object), before) in foreign.iter().zip(before) {
+        assert_eq!(bed.object(plural, object["metadata"]["name"].as_str().unwrap()), before);
+    }
+    let (status, reason, message) = bed.condition("Progressing");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NameConflict"));
+    for named in [
+        "Service vector-search:",
+        "NetworkPolicy vector-search:",
+        "ConfigMap vector-search-accepted:",
+        "Secret vector-search-peer-ca:",
+        "VirtualService vector-search:",
+    ] {
+        assert!(message.contains(named), "{named} is not in {message}");
+    }
+    // What needs none of them stands; the pods' certificate would be signed by an authority that nobody kept.
+    assert!(!bed.object("services", "vector-search-peers").is_null());
+    assert!(
+        bed.object("secrets", "vector-search-peer-tls").is_null()
+            && bed.object("statefulsets", "vector-search-s1").is_null()
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_becomes_free_is_taken_and_an_edit_is_tried_at_once() {
+    let bed = Bed::new();
+    bed.server.seed("services", object("v1", "Service", NAME, json!({"spec": {"selector": {"app": "shop"}}})));
+    bed.settle().await;
+    bed.server.remove("services", NAMESPACE, NAME);
+    assert_eq!(bed.turn().await, Vec::<String>::new(), "tried again before its minute was over");
+    bed.context.refusals.retain(&(NAMESPACE.into(), NAME.into()), &std::collections::BTreeSet::new());
+    bed.settle().await;
+    assert!(!bed.object("services", NAME).is_null());
+    assert_ne!(bed.condition("Progressing").1, "NameConflict");
+}
+
+#[tokio::test]
+async fn at_rest_nothing_is_written_and_all_is_owned_by_apply() {
+    let bed = Bed::new();
+    bed.server.seed("replicationlinks", link());
+    bed.settle().await;
+    assert!(!bed.object("deployments", "from-eu-west-mm2").is_null());
+    bed.server.change_all(|plural, object| {
+        for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+            let ours = entry["manager"] == "meridian-operator";
+            assert!(!ours || entry["operation"] == "Apply", "{plural}: {entry}");
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_field_that_is_wanted_no_longer_goes_though_it_was_created_by_post() {
+    let bed = Bed::new();
+    bed.settle().await;
+    let resources = |bed: &Bed| {
+        let set = bed.object("statefulsets", "vector-search-s1");
+        set["spec"]["template"]["spec"]["containers"][0]["resources"].clone()
+    };
+    assert_eq!(resources(&bed)["limits"]["memory"], "1Gi");
+    bed.edit(|spec| spec["resources"] = json!({"requests": {"cpu": "1"}}));
+    bed.settle().await;
+    assert_eq!(resources(&bed), json!({"requests": {"cpu": "1"}, "limits": {}}));
+}
+
+#[tokio::test]
+async fn an_extra_key_in_our_selector_is_reverted() {
+    let bed = Bed::new();
+    bed.settle().await;
+    let ours = bed.object("services", NAME)["spec"]["selector"].clone();
+    bed.server.change_all(|plural, object| {
+        if plural == "services" {
+            object["spec"]["selector"]["nobody"] = "bears this".into();
+        }
+    });
+    bed.settle().await;
+    assert_eq!(bed.object("services", NAME)["spec"]["selector"], ours);
+    assert!(bed.object("services", "vector-search-peers")["spec"]["selector"].get("nobody").is_none());
+}
+
+#[tokio::test]
+async fn an_upgrade_keeps_the_objects_of_links_and_prunes_them_with_their_link() {
+    let bed = Bed::new();
+    bed.server.seed("replicationlinks", link());
+    bed.settle().await;
+    // As the release before left them: hashes that nobody renders any more.
+    bed.server.change_all(|_, object| {
+        if let Some(hash) = object["metadata"]["annotations"].get_mut("meridiandb.io/applied") {
+            *hash = "of-another-release".into();
+        }
+    });
+    let uid = bed.object("deployments", "from-eu-west-mm2")["metadata"]["uid"].clone();
+    bed.settle().await;
+    assert_eq!(bed.object("deployments", "from-eu-west-mm2")["metadata"]["uid"], uid);
+    assert_ne!(bed.condition("Progressing").1, "NameConflict");
+    // A neighbor's Deployment bears our label, whoever put it there.
+    let mut neighbor = object("apps/v1", "Deployment", "shop", json!({"spec": {}}));
+    neighbor["metadata"]["labels"] = json!({"meridiandb.io/cluster": NAME});
+    bed.server.seed("deployments", neighbor);
+    let mut direct = link();
+    direct["spec"]["transport"] = json!({"direct": {}});
+    direct["spec"].as_object_mut().unwrap().remove("mirrorMaker2");
+    bed.server.seed("replicationlinks", direct);
+    bed.settle().await;
+    assert_eq!(bed.server.names("deployments"), ["shop"]);
+}
+
+#[tokio::test]
+async fn orphaned_objects_and_those_of_a_restored_backup_are_adopted() {
+    for restored in [false, true] {
+        let bed = Bed::new();
+        bed.settle().await;
+        bed.server.change_all(|_, object| {
+            let meta = object["metadata"].as_object_mut().unwrap();
+            meta.remove("ownerReferences");
+            if restored {
+                meta.remove("managedFields");
+            }
+        });
+        let before = bed.object("services", NAME)["metadata"]["uid"].clone();
+        let secret = bed.object("secrets", "vector-search-peer-ca")["data"].clone();
+        let mut again = resource("5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1eff");
+        again["metadata"]["generation"] = 1.into();
+        bed.server.seed("vectorclusters", again);
+        bed.settle().await;
+        for (plural, name) in
+            [("services", NAME), ("statefulsets", "vector-search-s1"), ("configmaps", "vector-search-accepted")]
+        {
+            let owners = bed.object(plural, name)["metadata"]["ownerReferences"].clone();
+            assert_eq!(owners[0]["uid"], "5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1eff", "{plural} {name}");
+        }
+        assert_eq!(bed.object("services", NAME)["metadata"]["uid"], before, "it was made anew");
+        assert_eq!(bed.object("secrets", "vector-search-peer-ca")["data"], secret, "a new authority");
+        assert_ne!(bed.condition("Progressing").1, "NameConflict");
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_on_the_resource_version_is_read_again_at_once() {
+    let bed = Bed::new();
+    bed.settle().await;
+    bed.server.change_all(|plural, object| {
+        if plural == "services" {
+            object["spec"]["selector"] = json!({"app": "edited"});
+        }
+    });
+    bed.server.race(2);
+    bed.turn().await;
+    assert_eq!(bed.object("services", NAME)["spec"]["selector"]["meridiandb.io/cluster"], NAME);
+}
+
+#[tokio::test]
+async fn a_refused_edit_does_not_stop_healing() {
+    let bed = Bed::new();
+    bed.settle().await;
+    bed.edit(|spec| {
+        spec["region"] = "mars".into();
+        spec["replicasPerShard"] = 5.into();
+    });
+    bed.settle().await;
+    bed.server.remove("services", NAMESPACE, NAME);
+    bed.settle().await;
+    assert!(!bed.object("services", NAME).is_null(), "the Service stays away while the spec is refused");
+    assert_eq!(bed.object("statefulsets", "vector-search-s1")["spec"]["replicas"], 3);
+    assert_eq!(bed.condition("Accepted").0, "False");
+    assert!(bed.condition("Ready").2.contains("mars"), "{:?}", bed.condition("Ready"));
+    // A ConfigMap that somebody edited is no spec.
+    bed.server.change_all(|plural, object| {
+        if plural == "configmaps" && object["metadata"]["name"] == "vector-search-accepted" {
+            let text = object["data"].to_string().replace("\\\"shards\\\":1", "\\\"shards\\\":9");
+            object["data"] = serde_json::from_str(&text).unwrap();
+        }
+    });
+    bed.server.remove("services", NAMESPACE, NAME);
+    bed.turn().await;
+    assert!(bed.object("services", NAME).is_null(), "went on with a spec that nobody accepted");
+}
+
+#[tokio::test]
+async fn what_the_api_server_refuses_stops_only_itself_and_is_told() {
+    let bed = Bed::new();
+    let message = "spec.template.spec.containers[0].resources.limits[cpu]: Invalid value: \"lots\"";
+    bed.server.refuse(vec![Refusal { plural: "statefulsets", way: "", code: 422, message }]);
+    bed.settle().await;
+    assert!(
+        !bed.object("services", NAME).is_null() && !bed.object("poddisruptionbudgets", "vector-search-s1").is_null()
+    );
+    let (status, reason, told) = bed.condition("Progressing");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Rejected"));
+    assert!(told.contains("StatefulSet vector-search-s1") && told.contains("Invalid value: \"lots\""), "{told}");
+    assert_eq!(bed.condition("Ready").0, "False");
+    let events = bed.server.names("events").len();
+    assert!((1..=2).contains(&events), "{events} Events");
+    for _ in 0..5 {
+        assert_eq!(bed.turn().await, Vec::<String>::new(), "an object that was refused is tried in every turn");
+    }
+    assert_eq!(bed.server.names("events").len(), events);
+    bed.server.refuse(Vec::new());
+    bed.edit(|spec| spec["resources"] = json!({"limits": {"cpu": "1"}}));
+    bed.settle().await;
+    assert!(!bed.object("statefulsets", "vector-search-s1").is_null());
+    assert_ne!(bed.condition("Progressing").1, "Rejected");
+}
+
+#[tokio::test]
+async fn replicas_go_on_while_a_template_is_refused() {
+    let bed = Bed::new();
+    bed.settle().await;
+    let template = bed.object("statefulsets", "vector-search-s1")["spec"]["template"].clone();
+    let message = "no such image policy";
+    bed.server.refuse(vec![Refusal { plural: "statefulsets", way: "apply", code: 403, message }]);
+    bed.edit(|spec| {
+        spec["replicasPerShard"] = 5.into();
+        spec["image"] = "example.com/bad:1".into();
+    });
+    bed.turn().await;
+    bed.turn().await;
+    let set = bed.object("statefulsets", "vector-search-s1");
+    assert_eq!((&set["spec"]["replicas"], &set["spec"]["template"]), (&json!(5), &template));
+    assert_eq!(bed.condition("Progressing").1, "Rejected");
+}
+
+#[tokio::test]
+async fn a_younger_cluster_whose_name_collides_does_nothing() {
+    let bed = Bed::new();
+    let mut older = resource("older");
+    older["metadata"]["name"] = "vector".into();
+    older["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+    bed.server.seed("vectorclusters", older);
+    let mut younger = resource(UID);
+    younger["metadata"]["name"] = "vector-peers".into();
+    younger["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z".into();
+    bed.server.seed("vectorclusters", younger.clone());
+    bed.server.writes();
+    turn(&serde_json::from_value(younger).unwrap(), &bed.context).await.unwrap();
+    assert_eq!(bed.server.writes(), Vec::<String>::new());
+    let conditions = bed.object("vectorclusters", "vector-peers")["status"]["conditions"].clone();
+    let progressing =
+        conditions.as_array().unwrap().iter().find(|condition| condition["type"] == "Progressing").unwrap();
+    assert_eq!((&progressing["status"], &progressing["reason"]), (&json!("False"), &json!("NameConflict")));
+}
+
+#[tokio::test]
+async fn the_configuration_of_a_held_template_is_not_pruned() {
+    let bed = Bed::new();
+    bed.settle().await;
+    let before = bed.server.names("configmaps");
+    bed.server.refuse(vec![Refusal { plural: "statefulsets", way: "apply", code: 403, message: "denied" }]);
+    bed.edit(|spec| spec["hnsw"] = json!({"m": 24}));
+    bed.turn().await;
+    bed.turn().await;
+    let after = bed.server.names("configmaps");
+    assert!(before.iter().all(|name| after.contains(name)) && after.len() == before.len() + 1, "{before:?} {after:?}");
+}
+
+#[tokio::test]
+async fn another_default_image_rolls_one_cluster_at_a_time_and_an_edit_does_not_wait() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let mut bed = Bed::new();
+    bed.server.remove("vectorclusters", NAMESPACE, NAME);
+    for name in NAMES {
+        let mut cluster = resource(&format!("5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1e0{name}"));
+        cluster["metadata"]["name"] = name.into();
+        bed.server.seed("vectorclusters", cluster);
+    }
+    let image = |bed: &Bed, name: &str| {
+        let set = bed.object("statefulsets", &format!("{name}-s1"));
+        set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned()
+    };
+    let old = bed.context.settings.node_image.clone();
+    bed.turns_of(&NAMES).await;
+    assert!(NAMES.iter().all(|name| image(&bed, name) == old), "new clusters waited for a slot");
+
+    bed.context.settings.node_image = "node:next".into();
+    bed.turns_of(&NAMES).await;
+    let next = |bed: &Bed| NAMES.into_iter().filter(|name| image(bed, name) == "node:next").collect::<Vec<_>>();
+    assert_eq!(next(&bed), ["a"], "maxConcurrentRolls is 1");
+    let waiting = bed.object("vectorclusters", "b")["status"]["operations"].to_string();
+    assert!(waiting.contains("RollSlot") && waiting.contains("us-east/a rolls"), "{waiting}");
+
+    let mut edited = bed.object("vectorclusters", "c");
+    edited["spec"]["resources"] = json!({"limits": {"memory": "2Gi"}});
+    bed.server.seed("vectorclusters", edited);
+    // Its replicas follow the spec while its template is held.
+    let mut scaled = bed.object("vectorclusters", "b");
+    scaled["spec"]["replicasPerShard"] = 5.into();
+    bed.server.seed("vectorclusters", scaled);
+    bed.turns_of(&NAMES).await;
+    assert_eq!(next(&bed), ["a", "c"]);
+    assert_eq!(bed.object("statefulsets", "b-s1")["spec"]["replicas"], 5);
+
+    bed.server.remove("vectorclusters", NAMESPACE, "a");
+    bed.turns_of(&["b"]).await;
+    assert_eq!(image(&bed, "b"), "node:next");
+}
+
+#[tokio::test]
+async fn volumes_of_an_earlier_cluster_are_adopted_by_annotation() {
+    const EARLIER: &str = "0123abcd-0000-4000-8000-000000000001";
+    let bed = Bed::new();
+    bed.settle().await;
+    let certificate = bed.object("secrets", "vector-search-peer-tls")["data"].clone();
+    let configured = |bed: &Bed| {
+        let set = bed.object("statefulsets", "vector-search-s1");
+        let volumes = set["spec"]["template"]["spec"]["volumes"].as_array().unwrap().clone();
+        let name = volumes.iter().find_map(|volume| volume["configMap"]["name"].as_str()).unwrap().to_owned();
+        bed.object("configmaps", &name)["data"].to_string()
+    };
+    assert!(configured(&bed).contains(UID));
+    let message = "updates to statefulset spec for fields other than 'replicas' are forbidden";
+    let claims = bed.object("statefulsets", "vector-search-s1")["spec"]["volumeClaimTemplates"].clone();
+    let mut adopting = bed.object("vectorclusters", NAME);
+    adopting["metadata"]["annotations"] = json!({"meridiandb.io/adopt": EARLIER});
+    bed.server.seed("vectorclusters", adopting);
+    bed.settle().await;
+    assert!(configured(&bed).contains(EARLIER), "the nodes are not told whose volumes they have");
+    assert_eq!(bed.object("vectorclusters", NAME)["status"]["clusterId"], EARLIER);
+    assert_ne!(bed.object("secrets", "vector-search-peer-tls")["data"], certificate, "it bears the former id");
+    assert_eq!(bed.object("statefulsets", "vector-search-s1")["spec"]["volumeClaimTemplates"], claims, "{message}");
+}

@@ -1,0 +1,39 @@
+//! Slots for rolls that the operator's own change causes.
+
+use kube::Resource;
+use meridian_crd::{Operation, VectorCluster};
+use meridian_plan::ValidCluster;
+use meridian_plan::render::Object;
+use meridian_plan::rolls::{self, Change};
+
+use crate::cluster::now;
+use crate::context::Context;
+use crate::observe::Sight;
+use crate::report;
+
+/// Whether a template of `wanted` differs from the one that stands by the operator's own doing.
+pub fn is_pending(sight: &Sight, wanted: &[Object]) -> bool {
+    wanted.iter().any(|object| rolls::change(sight.standing.get(&object.reference()), object) == Change::Own)
+}
+
+/// Takes a slot and notes it in the status; what is waited for, if there is none.
+pub async fn take_slot(
+    context: &Context,
+    resource: &mut VectorCluster,
+    cluster: &ValidCluster,
+) -> kube::Result<Option<Operation>> {
+    if resource.status.as_ref().is_some_and(|status| status.roll.is_some()) {
+        return Ok(None);
+    }
+    let _one_at_a_time = context.rolls.lock().await;
+    let clusters = context.clusters().await?;
+    let (image, most) = (&context.settings.node_image, context.max_concurrent_rolls);
+    if let Err(why) = rolls::may_roll(resource, &clusters, most, image, &now()) {
+        return Ok(Some(rolls::waiting_for_slot(cluster, why)));
+    }
+    let mut status = resource.status.clone().unwrap_or_default();
+    status.roll = Some(rolls::begun(resource.status.as_ref(), image, &now()));
+    tracing::info!(cluster = resource.meta().name, namespace = resource.meta().namespace, image, "rolls");
+    report::cluster(context, resource, status).await?;
+    Ok(None)
+}

@@ -1,0 +1,97 @@
+//! The Secrets of a cluster that a turn writes: keys that are not there, and the next step with certificates.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use meridian_peer::GroupKey;
+use meridian_plan::ValidCluster;
+use meridian_plan::certificates::CertificateStep;
+use meridian_plan::render::{Keys, Object, keys, peer_ca, peer_tls};
+use rand::RngCore;
+
+use crate::certificates::{Authority, Given, Standing};
+use crate::cluster::now;
+use crate::context::Context;
+use crate::observe::Sight;
+
+/// The Secrets that are to be written: keys that are not there, and those of the next step with certificates.
+pub fn wanted(cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<Vec<Object>> {
+    let mut wanted = keys(cluster, sight.observed.secrets, &new_keys(cluster, sight));
+    let step = sight.observed.certificates.next(now().0.as_second());
+    wanted.extend(certificates(cluster, &sight.certificates, step)?);
+    Ok(wanted)
+}
+
+/// An API key that was derived from the former group key becomes the one derived from the new one. Nodes accept both.
+pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
+    let (Some(key), Some(group)) = (&cluster.api_key, &cluster.group) else { return Ok(false) };
+    let derive = |text: &Option<String>| Some(GroupKey::new(text.as_ref()?.as_bytes()).ok()?.api_key(&group.name));
+    let (Some(former), Some(current)) = (derive(&sight.keys.group_key_previous), derive(&sight.keys.group_key)) else {
+        return Ok(false);
+    };
+    let held = sight.keys.api_key.as_deref().map(str::trim);
+    if !key.secret_is_ours || held != Some(former.as_str()) || former == current {
+        return Ok(false);
+    }
+    let api = kube::Api::<Secret>::namespaced(context.client.clone(), &cluster.namespace);
+    let change = serde_json::json!({ "data": { "api-key": ByteString(current.into_bytes()) } });
+    api.patch(&key.secret, &PatchParams::default(), &Patch::Merge(change)).await?;
+    context.metrics.wrote("Secret");
+    tracing::info!(name = key.secret, "the API key follows the group key");
+    Ok(true)
+}
+
+/// New keys. The API key of a group is derived from the group's key: a client finds the same in all its regions.
+fn new_keys(cluster: &ValidCluster, sight: &Sight) -> Keys {
+    let random = || {
+        let mut bytes = [0; 32];
+        rand::rng().fill_bytes(&mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let group_key = sight.keys.group_key.clone().unwrap_or_else(random);
+    let api_key = match &cluster.group {
+        None => Some(random()),
+        Some(group) if group.secret_is_ours || sight.keys.group_key.is_some() => {
+            GroupKey::new(group_key.as_bytes()).ok().map(|key| key.api_key(&group.name))
+        }
+        Some(_) => None,
+    };
+    Keys { api_key, group_key }
+}
+
+/// The Secrets that a step writes.
+fn certificates(
+    cluster: &ValidCluster,
+    Standing { authority, given }: &Standing,
+    step: CertificateStep,
+) -> anyhow::Result<Vec<Object>> {
+    let bundle = |given: &Given, authority: &Authority| format!("{}\n{}", given.ca.trim_end(), authority.cert);
+    let trusts = |given: &Given, authority: &Authority| given.ca.contains(authority.cert.trim());
+    Ok(match (step, authority, given) {
+        // Pods that have nothing yet need not wait for another turn.
+        (CertificateStep::Found, _, None) => {
+            let founded = Authority::found(cluster)?;
+            let (cert, key) = founded.sign(cluster)?;
+            vec![peer_ca(cluster, &founded.cert, &founded.key), peer_tls(cluster, &founded.cert, &cert, &key)]
+        }
+        (CertificateStep::Found, _, Some(_)) => {
+            let founded = Authority::found(cluster)?;
+            vec![peer_ca(cluster, &founded.cert, &founded.key)]
+        }
+        (CertificateStep::Trust, Some(authority), Some(given)) => {
+            vec![peer_tls(cluster, &bundle(given, authority), &given.cert, &given.key)]
+        }
+        (CertificateStep::Sign, Some(authority), given) => {
+            let (cert, key) = authority.sign(cluster)?;
+            let ca = match given {
+                Some(given) if trusts(given, authority) => given.ca.clone(),
+                _ => authority.cert.clone(),
+            };
+            vec![peer_tls(cluster, &ca, &cert, &key)]
+        }
+        (CertificateStep::Forget, Some(authority), Some(given)) => {
+            vec![peer_tls(cluster, &authority.cert, &given.cert, &given.key)]
+        }
+        _ => Vec::new(),
+    })
+}

@@ -1,0 +1,156 @@
+//! Which cluster a resource is: the id that its volumes bear.
+//!
+//! Volumes outlive their resource and their namespace. A resource that finds them again under another UID adopts them by the
+//! annotation `meridiandb.io/adopt: <cluster id>`.
+
+use meridian_crd::{VectorCluster, VectorClusterStatus};
+use meridian_model::ClusterId;
+use serde_json::Value;
+
+use crate::Refusal;
+use crate::names::{ADOPT_ANNOTATION, CLUSTER_ID_LABEL};
+use crate::render::Object;
+
+/// The id of `cluster`: that of its status, else of the annotation, else of its claims' labels (`borne`), else its UID.
+///
+/// While no volume can bear the id of the status, because no shard was founded under it, the annotation replaces it.
+///
+/// # Errors
+/// When the annotation is no id, or another of `clusters` has that id: two clusters on the volumes of one would both serve.
+pub fn cluster_id(
+    cluster: &VectorCluster,
+    borne: Option<ClusterId>,
+    clusters: &[VectorCluster],
+) -> Result<ClusterId, Refusal> {
+    let own = cluster.metadata.uid.as_ref().and_then(|uid| uid.parse().ok());
+    let status = cluster.status.as_ref();
+    let known = status.and_then(|status| status.cluster_id.as_ref()?.parse().ok());
+    if let Some(known) = known.filter(|_| status.is_some_and(has_founded)) {
+        return Ok(known);
+    }
+    match cluster.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADOPT_ANNOTATION)) {
+        Some(text) => adopted(cluster, text, clusters),
+        // Every object of an API server has a UID, and every UID is a UUID.
+        None => Ok(known.or(borne).or(own).unwrap_or(ClusterId(0))),
+    }
+}
+
+fn adopted(cluster: &VectorCluster, text: &str, clusters: &[VectorCluster]) -> Result<ClusterId, Refusal> {
+    let refuse = |fault: String| Err(Refusal { field: "metadata.annotations[meridiandb.io/adopt]", fault });
+    let Ok(id) = text.trim().parse::<ClusterId>() else {
+        return refuse(format!("must be a cluster id as status.clusterId shows it (got {text:?})"));
+    };
+    let has_it = |other: &&VectorCluster| {
+        let status = other.status.as_ref().and_then(|status| status.cluster_id.as_ref()?.parse().ok());
+        other.metadata.uid != cluster.metadata.uid && status == Some(id)
+    };
+    match clusters.iter().find(has_it) {
+        Some(other) => {
+            let meta = &other.metadata;
+            let name = |text: &Option<String>| text.clone().unwrap_or_default();
+            refuse(format!("cluster {id} is VectorCluster {}/{}", name(&meta.namespace), name(&meta.name)))
+        }
+        None => Ok(id),
+    }
+}
+
+/// Whether a pod may have been told the id: from then on a volume bears it.
+fn has_founded(status: &VectorClusterStatus) -> bool {
+    status.shards.iter().any(|shard| shard.founded || !shard.founding.is_empty() || shard.joining.is_some())
+}
+
+/// `object` with the labels that the claim templates of `live` bear: a StatefulSet's claim templates cannot be changed, so one
+/// made before an adoption keeps the id of that time.
+#[must_use]
+pub fn with_standing_claims(object: Object, live: Option<&Value>) -> Object {
+    let label =
+        |object: &Value| object["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"][CLUSTER_ID_LABEL].clone();
+    match live.map(label).filter(|standing| !standing.is_null() && *standing != label(object.as_json())) {
+        Some(standing) if object.as_json()["kind"] == "StatefulSet" => {
+            let mut json = object.as_json().clone();
+            json["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"][CLUSTER_ID_LABEL] = standing;
+            Object::from_json(json)
+        }
+        _ => object,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use meridian_crd::ShardStatus;
+
+    use super::*;
+    use crate::fixtures::{ALONE, resource, valid};
+    use crate::{Apis, render};
+
+    const UID: u128 = 0x5f0b_7a52_6c1f_4d53_9d0a_0d7f_4a9c_1e11;
+
+    fn annotated(text: &str) -> VectorCluster {
+        let mut cluster = resource(ALONE);
+        cluster.metadata.annotations = Some(BTreeMap::from([(ADOPT_ANNOTATION.to_owned(), text.to_owned())]));
+        cluster
+    }
+
+    fn with_status(mut cluster: VectorCluster, id: u128, shard: ShardStatus) -> VectorCluster {
+        let cluster_id = Some(ClusterId(id).to_string());
+        cluster.status =
+            Some(VectorClusterStatus { cluster_id, shards: vec![shard], ..VectorClusterStatus::default() });
+        cluster
+    }
+
+    fn id_of(cluster: &VectorCluster, borne: Option<u128>) -> u128 {
+        cluster_id(cluster, borne.map(ClusterId), &[]).unwrap().0
+    }
+
+    #[test]
+    fn the_id_comes_from_status_annotation_label_uid_in_this_order() {
+        let adopt = annotated(&ClusterId(7).to_string());
+        assert_eq!(id_of(&resource(ALONE), None), UID);
+        assert_eq!(id_of(&resource(ALONE), Some(5)), 5);
+        assert_eq!(id_of(&adopt, Some(5)), 7);
+        assert_eq!(id_of(&with_status(resource(ALONE), 3, ShardStatus::default()), Some(5)), 3);
+    }
+
+    #[test]
+    fn an_annotation_replaces_an_id_that_no_volume_bears_and_no_other() {
+        let adopt = || annotated(&ClusterId(7).to_string());
+        assert_eq!(id_of(&with_status(adopt(), 3, ShardStatus::default()), None), 7);
+        let told = [
+            ShardStatus { founded: true, ..ShardStatus::default() },
+            ShardStatus { founding: vec![1], ..ShardStatus::default() },
+            ShardStatus { joining: Some(1), ..ShardStatus::default() },
+        ];
+        for shard in told {
+            assert_eq!(id_of(&with_status(adopt(), 3, shard.clone()), None), 3, "{shard:?}");
+        }
+    }
+
+    #[test]
+    fn an_annotation_that_is_no_id_or_another_clusters_is_refused() {
+        let refused = |cluster: &VectorCluster, others: &[VectorCluster]| {
+            cluster_id(cluster, None, others).unwrap_err().to_string()
+        };
+        assert!(refused(&annotated("mine"), &[]).contains("must be a cluster id"));
+        let mut other = with_status(resource(ALONE), 7, ShardStatus::default());
+        other.metadata.uid = Some("another".into());
+        let said = refused(&annotated(&ClusterId(7).to_string()), &[other]);
+        assert!(said.contains("is VectorCluster us-east/vector-search"), "{said}");
+    }
+
+    #[test]
+    fn a_stateful_set_from_before_keeps_the_label_of_its_claims() {
+        let cluster = valid(ALONE, &[]);
+        let sets = |cluster: &crate::ValidCluster| {
+            let objects = render::cluster(cluster, &render::as_declared(cluster), Apis::default());
+            objects.into_iter().find(|object| object.reference().kind == "StatefulSet").unwrap()
+        };
+        let before = sets(&cluster);
+        let adopting = crate::ValidCluster { id: ClusterId(7), ..cluster };
+        let claims = |object: &Object| object.as_json()["spec"]["volumeClaimTemplates"].clone();
+        assert_ne!(claims(&sets(&adopting)), claims(&before));
+        assert_eq!(claims(&with_standing_claims(sets(&adopting), Some(before.as_json()))), claims(&before));
+        assert_eq!(with_standing_claims(sets(&adopting), None), sets(&adopting));
+    }
+}
