@@ -53,18 +53,18 @@ impl Replica {
         // A boot clock that went back must not take the machine with it.
         let mono = now.mono.max(self.now.mono);
         let grown = self.clock.check(Now { mono, wall: now.wall });
-        let believed = match self.settings.sabotage {
-            Some(Sabotage::BelieveSteps) => self.clock.believe(),
-            _ => Duration::ZERO,
+        let grown = match self.settings.sabotage {
+            Some(Sabotage::BelieveSteps) => grown + self.clock.believe(),
+            Some(Sabotage::ForgetStandstill) => Duration::ZERO,
+            _ => grown,
         };
-        let grown = if self.settings.sabotage == Some(Sabotage::ForgetStandstill) { Duration::ZERO } else { grown };
-        let age = self.now.age + (mono - self.now.mono) + grown + believed;
+        let age = self.now.age + (mono - self.now.mono) + grown;
         self.now = Time { mono, age, wall: self.clock.wall(mono) };
     }
 
     /// Whether ages and statements may be told by this replica's wall clock.
     pub(crate) fn trusts_clock(&self) -> bool {
-        self.settings.sabotage == Some(Sabotage::TrustAnyClock) || self.clock.verdict() == Verdict::Trusted
+        self.clock.verdict() == Verdict::Trusted
     }
 
     /// What is wrong with the wall clock, for people; `None` while nothing is, or nothing is known.
@@ -135,3 +135,6 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,10 +87,7 @@ impl Replica {
     fn finish_round(&mut self) {
         let applied = self.state.applied();
         let proven = |round: &mut Round| round.index.is_some_and(|index| index <= applied);
-        let Some(Round { mut wall, term, .. }) = self.complete.round.take_if(proven) else { return };
-        if self.settings.sabotage == Some(Sabotage::StateLateWall) {
-            wall = self.now.wall_millis();
-        }
+        let Some(Round { wall, term, .. }) = self.complete.round.take_if(proven) else { return };
         if self.consensus.leading == Some(term) && self.may_state() {
             let own = self.own_origin();
             let through = self.state.position(&own);

@@ -288,6 +288,7 @@ impl Replica {
                 self.lead(Term(entry.term));
             }
         }
+        self.note_applied();
         self.statements_applied();
         self.serve_tails();
         self.recheck_reads();

@@ -1,7 +1,7 @@
 //! A replica whose state differs from its group's: who is right, and how the others' state is taken over.
 //!
-//! Every few thousand entries the log names the leader's checksum. The leader may be the one that is wrong, so a replica
-//! that differs stops serving, and then asks:
+//! Every few thousand entries, and now and then while there are none, the log names the leader's checksum. The leader may be
+//! the one that is wrong, so a replica that differs stops serving, and then asks:
 //!
 //! ```text
 //!   differs ──► in doubt: serves nothing, asks all voters for theirs
@@ -41,6 +41,8 @@ pub(crate) struct Healing {
     differing: BTreeMap<ReplicaId, (LogIndex, Hash)>,
     /// When one of them last said so; one that is in doubt repeats it.
     disputed: Option<Duration>,
+    /// When an entry was applied last, or an idle shard's checksum proposed.
+    applied_at: Duration,
 }
 
 /// This replica differs from somebody, and serves nothing until it is known who is right.
@@ -191,7 +193,28 @@ impl Replica {
         self.ask_for_state();
     }
 
+    pub(crate) fn note_applied(&mut self) {
+        self.healing.applied_at = self.now.mono;
+    }
+
+    /// States are compared every so many entries; a leader of a shard that is idle has it compared now and then too.
+    fn compare_when_idle(&mut self) {
+        let now = self.now.mono;
+        let idle = now.saturating_sub(self.healing.applied_at) >= self.settings.checksum_idle;
+        if !idle || !self.is_leading() || self.raft.members().voters.len() <= 1 {
+            return;
+        }
+        self.healing.applied_at = now;
+        let at = self.state.applied();
+        if self.raft.status().last_index == at.0 {
+            let hash = self.state.checksum();
+            // Refused only when the leadership is lost, and then the next leader compares.
+            let _ = self.raft.propose(Entry::Checksum { at, hash }.encode());
+        }
+    }
+
     pub(crate) fn tick_healing(&mut self) {
+        self.compare_when_idle();
         let now = self.now.mono;
         let busy = self.snapshots.is_installing();
         let Some(doubt) = &mut self.healing.doubt else { return };

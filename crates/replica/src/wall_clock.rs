@@ -111,9 +111,13 @@ impl WallClock {
             self.compared = (now.mono, self.raw);
         }
         if let Some(since) = self.suspended {
-            let alone = self.is_alone() && now.mono.saturating_sub(since) >= ALONE;
             let agrees = |(low, high): (Offset, Offset)| self.raw >= low - drift && self.raw <= high + drift;
-            if !alone && !self.median().is_some_and(agrees) {
+            let is_confirmed = if self.is_alone() {
+                now.mono.saturating_sub(since) >= ALONE
+            } else {
+                self.median().is_some_and(agrees)
+            };
+            if !is_confirmed {
                 return Duration::ZERO;
             }
             self.suspended = None;

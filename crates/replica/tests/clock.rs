@@ -130,3 +130,15 @@ fn a_step_makes_staleness_unknown_for_three_seconds_and_stops_no_write() {
         assert_eq!(shell.replica.clock_fault(), None);
     }
 }
+
+#[test]
+fn a_boot_clock_that_stood_still_makes_everything_older() {
+    let mut shell = Shell::new();
+    let own = shell.replica.state().origin().clone();
+    shell.ticks(10);
+    let before = shell.replica.staleness_of(&own);
+    // The machine was suspended for 400 ms, and only its wall clock knows.
+    shell.now.wall += Duration::from_millis(400);
+    shell.step(Event::DiskFull(false));
+    assert!(shell.replica.staleness_of(&own) >= before + Duration::from_millis(400));
+}

@@ -54,10 +54,13 @@ impl State {
             Entry::Seed { origin, step } => self.seed(origin, step, &mut tally),
             Entry::Topology(topology) => self.change_topology(topology),
             Entry::Links(links) => self.change_links(index, links),
-            Entry::Checksum { at, hash } => match self.agrees(*at, hash) {
-                Some(false) => Outcome::ChecksumDiffers { at: *at },
-                Some(true) | None => Outcome::ChecksumHeld,
-            },
+            Entry::Checksum { at, hash } => {
+                self.take_checksum_named(*at);
+                match self.agrees(*at, hash) {
+                    Some(false) => Outcome::ChecksumDiffers { at: *at },
+                    Some(true) | None => Outcome::ChecksumHeld,
+                }
+            }
         };
         self.core.applied = index;
         let checksum = self.take_checksum(before);

@@ -35,11 +35,24 @@ impl State {
             return None;
         }
         let due = (self.core.applied, self.checksum());
+        self.keep_checksum(due);
+        Some(due)
+    }
+
+    fn keep_checksum(&mut self, checksum: (LogIndex, [u8; 32])) {
         if self.checksums.len() == KEPT {
             self.checksums.pop_front();
         }
-        self.checksums.push_back(due);
-        Some(due)
+        self.checksums.push_back(checksum);
+    }
+
+    /// Before an entry that names the checksum after `at`: ours is taken too if nothing was applied since, also where none
+    /// was due. So an idle shard can be compared, whose count of entries stands still.
+    pub(crate) fn take_checksum_named(&mut self, at: LogIndex) {
+        if at == self.core.applied && self.checksum_at(at).is_none() {
+            let own = (at, self.checksum());
+            self.keep_checksum(own);
+        }
     }
 
     /// Whether `hash` is what our checksum was after `at`; `None` when it is not known any more.

@@ -46,14 +46,10 @@ pub struct Faults {
 
 impl Faults {
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let clock_steps = seed % 4 == 2 || sabotage.is_some_and(needs_clock_steps);
+        let clock_steps = seed % 4 == 2
+            || matches!(sabotage, Some(Sabotage::AgeByWall | Sabotage::BelieveSteps | Sabotage::ForgetStandstill));
         Self { wild_clocks: seed % 4 == 3 && !clock_steps, clock_steps, last: 0 }
     }
-}
-
-fn needs_clock_steps(bug: Sabotage) -> bool {
-    use Sabotage::{AgeByWall, BelieveSteps, ForgetStandstill, TrustAnyClock};
-    matches!(bug, AgeByWall | BelieveSteps | ForgetStandstill | TrustAnyClock)
 }
 
 const KINDS: u64 = 28;
@@ -82,9 +78,13 @@ impl World {
             Some(Sabotage::AcceptLogDamage) if self.rng.per_mille(400) => 13,
             Some(Sabotage::AckBeforeFsync) if self.rng.per_mille(300) => 3,
             Some(Sabotage::ServeDivergence) if self.rng.per_mille(400) => DIVERGENCE,
-            Some(bug) if needs_clock_steps(bug) && self.rng.per_mille(600) => {
+            Some(Sabotage::AgeByWall | Sabotage::BelieveSteps | Sabotage::ForgetStandstill)
+                if self.rng.per_mille(600) =>
+            {
                 *self.rng.pick(&[CLOCK, CLOCK, PAUSE, LINK]).expect("not empty")
             }
+            // A leader that was away while another was elected.
+            Some(Sabotage::StateUnproven) if self.rng.per_mille(700) => PAUSE,
             _ if self.faults.clock_steps && self.rng.per_mille(250) => CLOCK,
             _ => self.rng.below(if self.broker.used { KINDS + BROKER_KINDS } else { KINDS }),
         };
@@ -310,7 +310,10 @@ impl World {
         // Statements wait for a broker that is down, so that a step of a second hides behind it.
         let seconds: &[u64] = if self.broker.used { &[60, 3_600, 86_400] } else { &[1, 3, 60, 3_600, 86_400] };
         let size = match scope {
-            0 if self.rng.per_mille(500) => self.rng.between(25, 450) * MILLI,
+            0 if self.rng.per_mille(500) => {
+                let most = if self.rng.per_mille(500) { 80 } else { 450 };
+                self.rng.between(25, most) * MILLI
+            }
             _ => *self.rng.pick(seconds)? * SECOND,
         };
         let error = i64::try_from(size).ok()? * if self.rng.per_mille(500) { 1 } else { -1 };

@@ -237,6 +237,7 @@ impl World {
             snapshot_every: 150,
             log_kept: 60,
             checksum_every: CHECKSUM_EVERY,
+            checksum_idle: Duration::from_secs(3),
             // A few points: loading a shard anew takes several pages, and clients go on meanwhile.
             seed_page_bytes: 1_000,
             reconcile_every: Duration::from_secs(1),

@@ -200,3 +200,17 @@ fn a_change_that_does_not_fit_does_nothing() {
     let applied = shard.commit(write(2, 20, vec![op(vec![1.0]), op(vec![f32::NAN, 1.0])]));
     assert_eq!((applied.ops_applied, applied.ops_idle, shard.state.next_seq()), (0, 2, Seq(4)));
 }
+
+#[test]
+fn an_idle_shard_is_compared_at_its_newest_entry() {
+    let (mut shard, mut other) = (Shard::new("us", 1, 1), Shard::new("us", 1, 1));
+    shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
+    other.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 2)]));
+    let named = Entry::Checksum { at: LogIndex(1), hash: shard.state.checksum() };
+    assert_eq!(shard.commit(named.clone()).outcome, Outcome::ChecksumHeld);
+    assert_eq!(other.commit(named.clone()).outcome, Outcome::ChecksumDiffers { at: LogIndex(1) });
+    let mut late = Shard::new("us", 1, 1);
+    late.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 2)]));
+    late.commit(Entry::Noop);
+    assert_eq!(late.commit(named).outcome, Outcome::ChecksumHeld, "what it was then is not known any more");
+}
