@@ -90,6 +90,11 @@ fn an_accepted_gap_is_caught() {
 }
 
 #[test]
+fn a_statement_without_proof_of_leadership_is_caught() {
+    check_caught(Sabotage::StateUnproven);
+}
+
+#[test]
 fn a_statement_that_counts_before_its_position_is_applied_is_caught() {
     check_caught(Sabotage::CountUnapplied);
 }
