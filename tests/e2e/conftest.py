@@ -28,7 +28,7 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.when != "call" or not report.failed:
         return
-    for namespace in (US.name, EU.name):
+    for namespace in (US.name, EU.name, "idle"):
         seen = [kube.kubectl("-n", namespace, "get", "pods,pvc,vectorclusters,replicationlinks", "-o", "wide", check=False)]
         status = kube.kubectl("-n", namespace, "get", "vectorcluster", CLUSTER, "-o", "jsonpath={.status}", check=False)
         seen.append(status)
