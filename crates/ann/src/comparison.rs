@@ -65,10 +65,10 @@ impl<'a> Comparison<'a> {
         if nodes.len() > k {
             let bound = self.codes.bound(&self.query);
             let mut least = Vec::with_capacity(nodes.len());
-            for (at, node) in nodes.iter().enumerate() {
-                nodes.get(at + CODES_AHEAD).into_iter().for_each(|next| self.codes.prefetch(*next));
-                least.push(rank(self.codes.least_distance(&self.query, &bound, *node, self.space)));
-            }
+            // In the order in which they lie: the processor asks for them ahead by itself.
+            least.extend(
+                nodes.iter().map(|node| rank(self.codes.least_distance(&self.query, &bound, *node, self.space))),
+            );
             // Of any `k` nodes the farthest bounds how far the nearest `k` are; of these it is near.
             let mut first = nodes.clone();
             keep_least(&mut first, &least, nth_least(&least, k - 1));

@@ -34,28 +34,31 @@ pub(crate) struct Bound {
     length: f32,
     /// How much of two lengths multiplied sums may be off: the errors of as many additions as there are numbers, and more.
     rounding: f32,
+    /// The root of the number of numbers.
+    root: f32,
 }
 
 impl Codes {
     /// What bounds from a query share that [`Codes::aim`] has made.
     pub fn bound(&self, query: &Query) -> Bound {
-        let error = quantization_error(query.scale, self.width());
+        let root = (self.width() as f32).sqrt();
+        let error = of_scale(query.scale) * query.scale * root + UNDERFLOW_LENGTH;
         let rounding = (4 * self.width() + 256) as f32 * f32::EPSILON;
-        Bound { error, length: query.square.sqrt() + error + UNDERFLOW_LENGTH, rounding }
+        Bound { error, length: query.square.sqrt() + error + UNDERFLOW_LENGTH, rounding, root }
     }
 
     /// A distance that the one by vectors is not below. `-∞` where numbers overflow.
-    #[inline]
+    #[inline(always)]
     pub fn least_distance(&self, query: &Query, bound: &Bound, node: u32, space: Space) -> f32 {
-        let distance = self.distance(query, node, space);
-        let (error, square) = match &self.records {
+        let (distance, error, square) = match &self.records {
             Records::Bytes(bytes) => {
-                let (scale, square) = bytes.numbers(node);
-                (quantization_error(scale, self.width()), square)
+                let (distance, scale, square) = bytes.compared(query, node, space);
+                (distance, of_scale(scale) * scale * bound.root + UNDERFLOW_LENGTH, square)
             }
             Records::Nibbles(nibbles) => {
                 let (error, square) = nibbles.numbers(node);
-                ((error * error + bound.rounding * square).sqrt() + UNDERFLOW_LENGTH, square)
+                let error = (error * error + bound.rounding * square).sqrt() + UNDERFLOW_LENGTH;
+                (nibbles.distance(query, node, space), error, square)
             }
         };
         let length = square.sqrt() + error + UNDERFLOW_LENGTH;
@@ -76,11 +79,10 @@ impl Codes {
     }
 }
 
-/// How far a vector of so many numbers is from its code of 8 bits, at most.
-#[inline]
-fn quantization_error(scale: f32, width: usize) -> f32 {
-    let of_scale = if scale >= f32::MIN_POSITIVE { HALF_STEP } else { WHOLE_SCALE };
-    of_scale * scale * (width as f32).sqrt() + UNDERFLOW_LENGTH
+/// How many scales a number of 8 bits is off at most.
+#[inline(always)]
+fn of_scale(scale: f32) -> f32 {
+    if scale >= f32::MIN_POSITIVE { HALF_STEP } else { WHOLE_SCALE }
 }
 
 #[cfg(test)]

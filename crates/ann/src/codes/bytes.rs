@@ -104,10 +104,13 @@ impl Bytes {
         prefetch(self.rows.row(node));
     }
 
-    /// The scale and the squared length of a node.
-    #[inline]
-    pub fn numbers(&self, node: u32) -> (f32, f32) {
-        tail(self.rows.row(node))
+    /// The distance of a node, its scale and its squared length, by one look at its record.
+    #[inline(always)]
+    pub fn compared(&self, query: &Query, node: u32, space: Space) -> (f32, f32, f32) {
+        let record = self.rows.row(node);
+        let sum = (space.kernels().byte_dot)(record, &query.lines);
+        let (scale, square) = tail(record);
+        (distance(self.product(query, scale, sum), query.square + square, space), scale, square)
     }
 
     /// The deviation of a product of both codes, times the root of their width: each number is off by anything up to half a step.
