@@ -16,7 +16,7 @@ use crate::queue::BLOCK;
 use crate::queued::Queued;
 use crate::space::Space;
 use crate::tuning::QUERIES;
-use crate::view::View;
+use crate::view::{Image, View};
 
 #[cfg(test)]
 mod tests;
@@ -275,6 +275,28 @@ impl Index {
             Body::IvfPq(ivf) => Body::IvfPq(Box::new(ivf.view())),
         };
         View(Self { config: self.config, space: self.space, body })
+    }
+
+    /// All of it as it is now, to be written as a snapshot on another thread. Cost: that of [`Self::view`], and a copy of a few
+    /// bytes a point.
+    #[must_use = "rows are copied as long as there are images"]
+    pub fn image(&mut self) -> Image {
+        let body = match &mut self.body {
+            Body::Flat(flat) => Body::Flat(Box::new(Flat { points: flat.points.image() })),
+            Body::Hnsw(hnsw) => Body::Hnsw(Box::new(hnsw.image())),
+            Body::IvfPq(ivf) => Body::IvfPq(Box::new(ivf.image())),
+        };
+        Image::new(Self { config: self.config, space: self.space, body })
+    }
+
+    /// Whether writes leave all merging to [`Self::merge`]: for a caller that applies many at once, and bounds them. Searches scan
+    /// what is queued, and no graph changes by it.
+    pub fn defer_merging(&mut self, defer: bool) {
+        match &mut self.body {
+            Body::Flat(_) => {}
+            Body::Hnsw(hnsw) => hnsw.is_deferring = defer,
+            Body::IvfPq(ivf) => ivf.is_deferring = defer,
+        }
     }
 
     /// Rows, of the table that has the most of them, that are there twice because views may look at what they were. Merging makes

@@ -63,4 +63,4 @@ pub use kernels::{InstructionSet, Unsupported};
 pub use near::Hit;
 pub use originals::VectorStorage;
 pub use snapshot::ReadError;
-pub use view::View;
+pub use view::{Image, View};

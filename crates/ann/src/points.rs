@@ -149,6 +149,12 @@ impl Points {
         Self { vectors: self.vectors.view(), slots, by_slot, free: Vec::new() }
     }
 
+    /// As [`Self::view`], with the order in which free nodes are reused.
+    pub fn image(&mut self) -> Self {
+        let free = self.free.clone();
+        Self { free, ..self.view() }
+    }
+
     /// Bytes beside the vectors.
     pub fn table_bytes(&self) -> usize {
         self.slots.bytes() + self.by_slot.bytes() + self.free.capacity() * 4

@@ -95,7 +95,7 @@ impl Ask<'_> {
 /// is sought for every point of a block before any of them comes in, so that many can be sought at once.
 pub(crate) trait Structure: Sync + Sized {
     /// Where a point would go.
-    type Survey: Send + Sync;
+    type Survey: Clone + Send + Sync;
 
     /// Seeks a place for the `nth` point of a block that comes in, from 1.
     fn survey(&self, vector: &[f32], nth: u64, vectors: Vectors<'_>) -> Self::Survey;
@@ -112,6 +112,9 @@ pub(crate) trait Structure: Sync + Sized {
 
     /// What searches look at, as it is now, whatever is done to the structure from now on. It is only searched.
     fn view(&mut self) -> Self;
+
+    /// As [`Self::view`], with all that a snapshot holds.
+    fn image(&mut self) -> Self;
 
     /// Whether nothing was learnt from some nodes and no other is found by them, so that they can be asked for as if they were not there.
     const HOLDS_OUT: bool;

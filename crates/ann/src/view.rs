@@ -1,6 +1,7 @@
 //! What searches see of an index that is written meanwhile.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 
 use crate::filter::Filter;
 use crate::index::{Index, SearchError, SearchParams};
@@ -12,6 +13,23 @@ pub struct View(
     /// Without what only changes look at.
     pub(crate) Index,
 );
+
+/// All of an index as it was when [`Index::image`] was called, while the index is written. Nobody waits for anybody.
+pub struct Image(Index);
+
+impl Image {
+    pub(crate) fn new(index: Index) -> Self {
+        Self(index)
+    }
+
+    /// As [`Index::write_to`].
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        self.0.write_to(out)
+    }
+}
 
 impl View {
     /// As [`Index::search`].

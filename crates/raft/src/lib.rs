@@ -37,6 +37,6 @@ pub use machine::{
     ProposeError, Proposed, Raft, Role, RoleChange, Status, StepError, Stepped, TransferError, UnknownIndex,
 };
 pub use members::Members;
-pub use message::MAX_READ_CONTEXTS;
+pub use message::{MAX_READ_CONTEXTS, carries_entries};
 pub use restored::{RestoreError, Restored};
 pub use snapshot::Snapshot;

@@ -52,6 +52,12 @@ impl ReadContext {
     }
 }
 
+/// Whether a message from a leader brings entries for the log. Anything that is no message brings none.
+#[must_use]
+pub fn carries_entries(bytes: &[u8]) -> bool {
+    decode(bytes).is_ok_and(|message| message.msg_type == MessageType::MsgAppend && !message.entries.is_empty())
+}
+
 /// Encodes a message, or nothing for a kind that never travels.
 pub(crate) fn encode(message: &Message) -> Option<Vec<u8>> {
     let (tag, _) = KINDS.iter().find(|(_, kind)| *kind == message.msg_type)?;

@@ -8,6 +8,7 @@ use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as Raf
 use meridian_shard::{Entry, Outcome};
 use meridian_wire::frame::{Lead, NodeId, PeerMessage};
 
+use crate::log_bytes::LogBytes;
 use crate::settings::Sabotage;
 use crate::{Command, LogRecord, Replica};
 
@@ -24,6 +25,8 @@ pub(crate) struct Consensus {
     persisting: VecDeque<Persisting>,
     /// Where each log entry's record stands in the write-ahead log, once it is there.
     pub(crate) places: BTreeMap<u64, u64>,
+    /// Sizes of the entries in the log.
+    pub(crate) log_bytes: LogBytes,
     /// Set while this replica leads and has applied its own term's first entry: only then may it propose.
     pub(crate) leading: Option<Term>,
     /// This replica leads, by the library's word.
@@ -37,8 +40,16 @@ pub(crate) struct Consensus {
 }
 
 impl Consensus {
-    pub(crate) fn with_places(places: Vec<(u64, u64)>) -> Self {
-        Self { places: places.into_iter().collect(), ..Self::default() }
+    /// How long the disk has been at work on the oldest batch that is not durable.
+    pub(crate) fn oldest_fsync(&self, now: Duration) -> Duration {
+        self.persisting.front().map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest.since))
+    }
+
+    /// With the entries of the log and where their records stand.
+    pub(crate) fn with_log(entries: &[RaftEntry], places: Vec<(u64, u64)>) -> Self {
+        let mut log_bytes = LogBytes::default();
+        entries.iter().for_each(|entry| log_bytes.push(entry.index, entry.payload.len()));
+        Self { places: places.into_iter().collect(), log_bytes, ..Self::default() }
     }
 }
 
@@ -53,11 +64,16 @@ struct Persisting {
     messages: Vec<Envelope>,
     /// Let go of the log before this index once the records are on disk.
     release_before: Option<u64>,
+    /// Since when it waits.
+    since: Duration,
 }
 
 impl Replica {
     pub(crate) fn raft_message(&mut self, from: NodeId, bytes: &[u8]) {
         if from.shard != self.me().shard || self.out_of_service.is_some() {
+            return;
+        }
+        if self.drops_appends_of(from) && meridian_raft::carries_entries(bytes) {
             return;
         }
         match self.raft.step(bytes) {
@@ -94,7 +110,10 @@ impl Replica {
         // make a torn end look like a lost log.
         records.extend(output.snapshot.map(|base| LogRecord::Base { index: base.index, term: base.term }));
         indexes.resize(records.len(), None);
-        indexes.extend(output.entries.iter().map(|entry| Some(entry.index)));
+        for entry in &output.entries {
+            indexes.push(Some(entry.index));
+            self.consensus.log_bytes.push(entry.index, entry.payload.len());
+        }
         records.extend(output.entries.into_iter().map(LogRecord::Entry));
         records.extend(output.hard_state.map(LogRecord::HardState));
         indexes.resize(records.len(), None);
@@ -110,7 +129,8 @@ impl Replica {
             // acknowledged only once its first copy is on disk.
             let number = self.consensus.persisting.back().map_or(0, |last| last.number);
             let (output, messages) = (Some(output.number), output.messages_after_persist);
-            let behind = Persisting { number, output, indexes: Vec::new(), messages, release_before: None };
+            let since = self.now.mono;
+            let behind = Persisting { number, output, indexes: Vec::new(), messages, release_before: None, since };
             self.consensus.persisting.push_back(behind);
         } else {
             self.persist(records, indexes, Some(output.number), output.messages_after_persist, None);
@@ -141,7 +161,8 @@ impl Replica {
     ) {
         let number = self.number();
         let records = records.iter().map(LogRecord::encode).collect();
-        self.consensus.persisting.push_back(Persisting { number, output, indexes, messages, release_before });
+        let since = self.now.mono;
+        self.consensus.persisting.push_back(Persisting { number, output, indexes, messages, release_before, since });
         self.out.push(Command::Persist { number, records });
     }
 
@@ -171,7 +192,7 @@ impl Replica {
     fn release(&mut self, before: u64) {
         self.consensus.places = self.consensus.places.split_off(&before);
         if let Some((_, lsn)) = self.consensus.places.first_key_value() {
-            self.out.push(Command::Release(*lsn));
+            self.out.push(Command::Release { before: *lsn, shrink: !self.has_space() });
         }
     }
 
@@ -184,6 +205,7 @@ impl Replica {
         let first = self.raft.compact(keep_from);
         let Some(term) = self.raft.term_of(first - 1) else { return };
         self.state.change().forget_log_before(LogIndex(first));
+        self.consensus.log_bytes.forget_before(first);
         let records = vec![LogRecord::Base { index: first - 1, term }, LogRecord::HardState(self.raft.hard_state())];
         self.persist(records, vec![None, None], None, Vec::new(), Some(first));
     }
@@ -259,7 +281,12 @@ impl Replica {
     fn probe(&mut self) {
         let now = self.now.mono;
         match self.consensus.probe {
-            Some((_, _, Some(index))) => self.consensus.caught_up = self.state.applied() >= index,
+            Some((_, _, Some(index))) => {
+                self.consensus.caught_up = self.state.applied() >= index;
+                if self.consensus.caught_up {
+                    self.state.change().defer_merging(false);
+                }
+            }
             Some((_, asked, None)) if now.saturating_sub(asked) < PROBE_AGAIN_AFTER => {}
             _ => {
                 let context = self.number();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use meridian_model::{
-    CollectionName, CollectionUid, Filter, Hlc, OriginShard, PointId, Query, Seq, TableVersion, Topic, Traceparent,
-    VersionVector, WallMillis,
+    CollectionName, CollectionUid, Filter, Hlc, OriginShard, PointId, Query, ReplicaId, Seq, TableVersion, Topic,
+    Traceparent, VersionVector, WallMillis,
 };
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
@@ -149,8 +149,8 @@ pub enum Event {
         /// What is wrong with it.
         poison: Poison,
     },
-    /// The disk is full, or no longer is.
-    DiskFull(bool),
+    /// Bytes that the log and snapshots can still take. Told several times a second, also while writing.
+    FreeBytes(u64),
     /// The process is asked to stop: hand the leadership over.
     Drain,
 }
@@ -166,7 +166,19 @@ pub enum Command {
         records: Vec<Vec<u8>>,
     },
     /// What stands before this log sequence number is not needed any more.
-    Release(u64),
+    Release {
+        /// The number.
+        before: u64,
+        /// Give the space back to the disk, rather than keep it for the log.
+        shrink: bool,
+    },
+    /// The leadership goes to another replica, because this one's disk is full or hangs.
+    HandedOver {
+        /// To whom.
+        to: ReplicaId,
+        /// An fsync has been running for more than an election timeout.
+        hangs: bool,
+    },
     /// To a replica of this region; may be lost.
     Send(NodeId, PeerMessage),
     /// To another region, or on a connection that it opened; may be lost.
@@ -208,8 +220,8 @@ pub enum Command {
         id: u64,
         /// Opaque bytes for its manifest.
         meta: Vec<u8>,
-        /// Its files.
-        files: Vec<(String, Vec<u8>)>,
+        /// What it is written of.
+        image: Box<meridian_shard::Image>,
     },
     /// Read a piece of a snapshot of ours; then say [`Event::ChunkRead`].
     ReadChunk {

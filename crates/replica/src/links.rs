@@ -364,7 +364,7 @@ impl Replica {
     fn propose_batches(&mut self, origin: &OriginShard) {
         let table = self.state.table().clone();
         let own = self.me().shard;
-        let (disk_full, now) = (self.disk_full, self.now.mono);
+        let (admits, now) = (self.admits_growth(), self.now.mono);
         let Some(link) = self.links.links.get_mut(origin) else { return };
         if matches!(link.phase, Phase::Seeding(_)) {
             return;
@@ -374,7 +374,7 @@ impl Replica {
         if is_read_on && link.under_way.is_empty() && now.saturating_sub(link.noted) >= NOTE_SOURCE_AFTER {
             link.chaser.announce();
         }
-        while link.under_way.len() < BATCHES_UNDER_WAY && !disk_full {
+        while link.under_way.len() < BATCHES_UNDER_WAY && admits {
             let Some(mut batch) = link.chaser.batch(BATCH_DELTAS) else { return };
             if self.settings.sabotage == Some(Sabotage::AcceptGap) {
                 // The lie that the shard's own check believes.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use meridian_shard::{State, View};
+use meridian_shard::{Image, State, View};
 
 /// Steps of graph work after which readers get to see what was done. Until then they compare with what waited, one by one, as they
 /// did.
@@ -41,6 +41,11 @@ impl Published {
     pub(crate) fn change(&mut self) -> &mut State {
         self.is_behind = true;
         &mut self.state
+    }
+
+    /// All of it, to be written on another thread.
+    pub(crate) fn image(&mut self) -> Image {
+        self.state.image()
     }
 
     /// Takes a step of graph work, which changes no answer but when it comes.

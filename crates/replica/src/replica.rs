@@ -20,6 +20,7 @@ use crate::published::Published;
 use crate::reads::Reads;
 use crate::shard_calls::{Requester, Writes};
 use crate::snapshots::Snapshots;
+use crate::space::Space;
 use crate::tails::Tails;
 use crate::topology::Membership;
 use crate::wall_clock::WallClock;
@@ -54,7 +55,7 @@ pub struct Replica {
     pub(crate) healing: Healing,
     /// When shard 1 was last asked which collections there are.
     pub(crate) reconciled: Duration,
-    pub(crate) disk_full: bool,
+    pub(crate) space: Space,
     pub(crate) draining: Option<crate::drain::Draining>,
     /// Why this replica must not serve, if so.
     pub(crate) out_of_service: Option<String>,
@@ -81,7 +82,9 @@ impl Replica {
         }
         // Numbers of calls must not repeat those of an earlier life, whose answers may still be under way.
         let next_number = (now.wall_millis().0 << 20) | (identity.replica.0 & 0xfffff);
-        let state = prepared(&settings, state);
+        let mut state = prepared(&settings, state);
+        // What the log holds behind the snapshot is applied before anybody is answered; graphs can wait.
+        state.defer_merging(true);
         let clock = WallClock::new(now, identity.replica, settings.max_drift, settings.clock_bound);
         Self {
             settings,
@@ -106,7 +109,7 @@ impl Replica {
             snapshots,
             healing: Healing::default(),
             reconciled: now.mono,
-            disk_full: false,
+            space: Space::default(),
             draining: None,
             out_of_service: None,
             next_number,
@@ -147,7 +150,7 @@ impl Replica {
             Event::InstallFailed(reason) => self.install_failed(&reason),
             Event::Records { call, records, origin_shards } => self.broker_records(call, records, origin_shards),
             Event::Poison { call, poison } => self.broker_poison(call, poison),
-            Event::DiskFull(full) => self.disk_full = full,
+            Event::FreeBytes(free) => self.free_bytes(free),
             Event::Drain => self.drain(),
         }
     }
@@ -163,6 +166,7 @@ impl Replica {
         self.tick_gateway();
         self.tick_links();
         self.tick_tails();
+        self.tick_space();
         self.tick_snapshots();
         self.tick_healing();
         self.tick_topology();
@@ -201,6 +205,7 @@ impl Replica {
     fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
         // Who speaks is there, whatever was heard of its coming: one that met us while it was nobody yet is met once only.
         self.nodes.heard(from);
+        self.heard_of(from);
         match message {
             PeerMessage::Raft(bytes) => self.raft_message(from, &bytes),
             PeerMessage::Complete(statements) => self.statements_heard(from, statements),
@@ -212,6 +217,7 @@ impl Replica {
                     }
                 }
             }
+            PeerMessage::Disk(notice) => self.disk_notice(from, notice),
             PeerMessage::Call(call, body) => match body {
                 Call::Shard(body) => self.shard_call(Requester::Node(from, call), body),
                 Call::Tail(body) => self.tail_call(Requester::Node(from, call), body),

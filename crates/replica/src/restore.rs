@@ -114,7 +114,7 @@ impl Replica {
                 (state, Membership::of(&identity.founders), born(&identity).members, Snapshots::found(0, None))
             }
         };
-        let consensus = Consensus::with_places(log.places);
+        let consensus = Consensus::with_log(&log.entries, log.places);
         let base = LogRecord::Base { index: log.base.0, term: log.base.1 };
         let restored = Restored {
             hard_state: log.hard_state,

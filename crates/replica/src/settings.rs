@@ -1,8 +1,10 @@
 //! What a replica is told at its start and keeps to.
 
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use meridian_store::SEGMENT_BYTES;
 use meridian_wire::client::OnStale;
 
 /// What a replica is told at its start.
@@ -22,14 +24,22 @@ pub struct Settings {
     pub max_drift: Duration,
     /// Collections that the region may have.
     pub collections: usize,
+    /// Length of a tick.
+    pub tick: Duration,
     /// Raft ticks without a leader before a follower seeks election.
     pub election_ticks: usize,
     /// Raft ticks between two heartbeats.
     pub heartbeat_ticks: usize,
     /// Entries applied between two snapshots.
     pub snapshot_every: u64,
+    /// Bytes of log after which a snapshot is taken, the least and the most: a start reads and applies them again.
+    pub snapshot_log_bytes: RangeInclusive<u64>,
     /// Entries kept behind a snapshot for slow followers and links.
     pub log_kept: u64,
+    /// Bytes of these entries, at most: they are on the disk and in memory.
+    pub log_kept_bytes: u64,
+    /// What upserts leave free.
+    pub disk_reserve: DiskReserve,
     /// Entries between two comparisons of the replicas' states. The same at all replicas of a shard.
     pub checksum_every: NonZeroU64,
     /// After so long without an entry the leader has the replicas' states compared.
@@ -45,6 +55,21 @@ pub struct Settings {
     pub sabotage: Option<Sabotage>,
 }
 
+/// Bytes of the disk that upserts do not use. What a snapshot would take is left free beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskReserve {
+    /// For deletes, which must be possible when all disks are full: four segments.
+    pub log_bytes: u64,
+    /// Of these the last, for votes, term starts and what the log already holds: two segments.
+    pub last_bytes: u64,
+}
+
+impl Default for DiskReserve {
+    fn default() -> Self {
+        Self { log_bytes: 4 * SEGMENT_BYTES, last_bytes: 2 * SEGMENT_BYTES }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -55,10 +80,14 @@ impl Default for Settings {
             clock_bound: Duration::from_millis(10),
             max_drift: Duration::from_millis(500),
             collections: 1_000,
+            tick: Duration::from_millis(20),
             election_ticks: 15,
             heartbeat_ticks: 3,
             snapshot_every: 20_000,
+            snapshot_log_bytes: 16 << 20..=512 << 20,
             log_kept: 20_000,
+            log_kept_bytes: 256 << 20,
+            disk_reserve: DiskReserve::default(),
             seed_page_bytes: 1 << 20,
             reconcile_every: Duration::from_secs(5),
             match_page: meridian_shard::MAX_CONDITIONAL_CHANGES,

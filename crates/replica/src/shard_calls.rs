@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointId, Position, Seq,
-    TableVersion, Traceparent, VersionVector, WriteId,
+    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointChange, PointId, Position,
+    Seq, TableVersion, Traceparent, VersionVector, WriteId,
 };
 use meridian_raft::ProposeError;
 use meridian_shard::{
@@ -302,8 +302,16 @@ impl Replica {
         trace: Option<Traceparent>,
     ) {
         let waiting = self.writes.waiting.len();
-        if self.disk_full {
-            return self.answer(from, ShardAnswer::Full);
+        let admitted = match &changes {
+            Changes::Plain(ops) => self.admits(ops),
+            Changes::Conditional { changes, .. } => {
+                let shrinks = changes.iter().all(|change| matches!(change.change, PointChange::Delete));
+                if shrinks { self.admits_small() } else { self.admits_growth() }
+            }
+        };
+        if !admitted {
+            let elsewhere = self.is_handing_over_for_space();
+            return self.answer(from, if elsewhere { ShardAnswer::NotLeader(None) } else { ShardAnswer::Full });
         }
         if self.draining.is_some() {
             return self.answer(from, ShardAnswer::NotLeader(None));

@@ -18,6 +18,17 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// An installation that gets no piece for this long is given up; the leader offers again.
 const GIVE_UP: Duration = Duration::from_secs(20);
 
+/// A snapshot that could not be written is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A snapshot is taken once the log behind the last one is this part of it: writing snapshots then costs at most four times the
+/// disk's bandwidth that the log costs.
+const SNAPSHOT_SHARE: u64 = 4;
+
+/// Bytes of all files of a snapshot.
+fn total_bytes(manifest: &[u8]) -> u64 {
+    meridian_store::Manifest::decode(manifest).map_or(0, |manifest| manifest.total_bytes())
+}
+
 /// What a snapshot says beside the state: the opaque bytes of its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotMeta {
@@ -65,6 +76,10 @@ pub(crate) struct Snapshots {
     pub(crate) newest: u64,
     /// Its manifest, for a replica that must re-install.
     pub(crate) manifest: Option<Vec<u8>>,
+    /// What its files take.
+    pub(crate) bytes: u64,
+    /// When one could not be written, if that was the last.
+    failed: Option<Duration>,
     /// Being written: number and group.
     taking: Option<(u64, Members)>,
     installing: Option<Installing>,
@@ -86,12 +101,18 @@ struct Installing {
 impl Snapshots {
     /// With a snapshot found on disk.
     pub(crate) fn found(newest: u64, manifest: Option<Vec<u8>>) -> Self {
-        Self { newest, manifest, ..Self::default() }
+        let bytes = manifest.as_deref().map_or(0, total_bytes);
+        Self { newest, manifest, bytes, ..Self::default() }
     }
 
     /// Whether another replica's snapshot is on its way.
     pub(crate) fn is_installing(&self) -> bool {
         self.installing.is_some() || self.installed.is_some()
+    }
+
+    /// Whether one is being written.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.taking.is_some()
     }
 
     /// The newest number that a snapshot of ours has, or will have.
@@ -111,21 +132,34 @@ impl Replica {
 
     pub(crate) fn tick_snapshots(&mut self) {
         let applied = self.state.applied().0;
-        let due = applied.saturating_sub(self.snapshots.newest) >= self.settings.snapshot_every;
+        let newest = self.snapshots.newest;
+        let due = applied.saturating_sub(newest) >= self.settings.snapshot_every
+            || applied > newest && self.consensus.log_bytes.since(newest) >= self.snapshot_after_bytes();
         let wanted = self.snapshots.wanted.iter().any(|(_, _, at_least)| at_least.0 <= applied);
-        if due || wanted || self.raft.snapshot_wanted() {
+        if due || wanted || self.raft.snapshot_wanted() || self.snapshot_frees_space() {
             self.take_snapshot();
         }
         self.ask_for_late_chunk();
         self.accept_installed();
     }
 
+    /// Bytes of log after which the next snapshot is taken: a share of what one takes, so that writing them costs at most as
+    /// many times what is written to the log, within bounds on what a start reads.
+    fn snapshot_after_bytes(&self) -> u64 {
+        let bounds = &self.settings.snapshot_log_bytes;
+        (self.snapshots.bytes / SNAPSHOT_SHARE).clamp(*bounds.start(), *bounds.end())
+    }
+
     fn take_snapshot(&mut self) {
-        if self.snapshots.taking.is_some() || self.disk_full || !self.is_trusted() {
+        let retry = self.snapshots.failed.is_some_and(|at| self.now.mono.saturating_sub(at) < RETRY_AFTER);
+        if self.snapshots.taking.is_some()
+            || retry
+            || !self.is_trusted()
+            || !(self.has_space() || self.snapshot_frees_space())
+        {
             return;
         }
-        let state = &self.state;
-        let index = state.applied().0;
+        let index = self.state.applied().0;
         let Some(term) = self.raft.term_of(index) else { return };
         let members = self.raft.members();
         if members.voters.is_empty() {
@@ -139,14 +173,17 @@ impl Replica {
             addresses: self.membership.addresses.clone(),
             membership_version: self.membership.version,
         };
-        let files = state.snapshot();
+        self.note_snapshot_for_space();
+        let image = Box::new(self.state.image());
         self.snapshots.taking = Some((index, members));
-        self.out.push(Command::TakeSnapshot { id: index, meta: meta.encode(), files });
+        self.out.push(Command::TakeSnapshot { id: index, meta: meta.encode(), image });
     }
 
     pub(crate) fn snapshot_taken(&mut self, id: u64, manifest: Option<Vec<u8>>) {
         let Some((index, members)) = self.snapshots.taking.take_if(|(index, _)| *index == id) else { return };
+        self.snapshots.failed = manifest.is_none().then_some(self.now.mono);
         let Some(manifest) = manifest else { return };
+        self.snapshots.bytes = total_bytes(&manifest);
         if self.is_in_doubt() {
             // On disk it is followed by a sound one; nobody else is to have it.
             self.snapshots.newest = index;
@@ -166,7 +203,9 @@ impl Replica {
             self.send(node, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest.clone()))));
         }
         self.snapshots.manifest = Some(manifest);
-        let keep_from = (index + 1).saturating_sub(self.settings.log_kept);
+        let by_count = (index + 1).saturating_sub(self.settings.log_kept);
+        let by_bytes = self.consensus.log_bytes.keep_from(index, self.settings.log_kept_bytes);
+        let keep_from = if self.has_space() { by_count.max(by_bytes).min(index + 1) } else { index + 1 };
         self.compact_log(keep_from);
     }
 
@@ -176,7 +215,7 @@ impl Replica {
             return;
         }
         let ready = self.snapshots.installed.as_ref().is_some_and(|(ready, _, _)| ready.index >= snapshot.index);
-        if ready || self.disk_full {
+        if ready || !self.fits(total_bytes(&snapshot.manifest)) {
             return;
         }
         self.begin_install(from, snapshot);
@@ -252,9 +291,11 @@ impl Replica {
                 self.counters.snapshots_installed += 1;
                 self.snapshots.newest = meta.index;
                 self.snapshots.manifest = Some(snapshot.manifest.to_vec());
+                self.snapshots.bytes = total_bytes(&snapshot.manifest);
                 self.membership.replace(&meta);
                 *self.state.change() = crate::replica::prepared(&self.settings, state);
                 self.consensus.places.clear();
+                self.consensus.log_bytes = crate::log_bytes::LogBytes::default();
                 self.replaced();
             }
             // The log holds what the snapshot does, but it is not applied yet.

@@ -17,6 +17,9 @@ use crate::{Command, Replica, SnapshotMeta};
 /// A topology call that is not committed in this time is given up; the operator looks and asks again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Why nothing is proposed any more.
+const DISK_FULL: &str = "the leader's disk is full, and so is the log's reserve on it";
+
 /// Who belongs to the group, as far as the log is applied.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
@@ -147,6 +150,9 @@ impl Replica {
         if version != expected {
             return Some(TopologyAnswer::Conflict { version });
         }
+        if !self.admits_small() {
+            return Some(TopologyAnswer::Refused(DISK_FULL.into()));
+        }
         let proposed = self.raft.change_members(change, context);
         self.wait_for(ticket, proposed)
     }
@@ -177,6 +183,9 @@ impl Replica {
         }
         if version != expected {
             return Some(TopologyAnswer::Conflict { version });
+        }
+        if !self.admits_small() {
+            return Some(TopologyAnswer::Refused(DISK_FULL.into()));
         }
         let proposed = self.raft.propose(Entry::Links(Links { expects: expected, links }).encode());
         self.wait_for(ticket, proposed.map_err(ChangeError::Propose))
@@ -287,6 +296,7 @@ impl Replica {
             links: state.links().to_vec(),
             links_version: state.links_version(),
             poisons: self.poisons(),
+            disk: self.disk_level(),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //! A folder belongs to one identity for ever; a replica that must join anew has its old folder moved aside first.
 
-use meridian_shard::State;
+use meridian_shard::{Image, State};
 use meridian_store::{
     AtomicError, CommitError, Disk, Install, InstallError, Lsn, ManifestError, OpenError, SealError, SnapshotError,
     SnapshotId, Snapshots, Wal, WalOptions,
@@ -140,16 +140,15 @@ pub fn open<D: Disk>(
 ) -> Result<(LogVolume<D>, SnapshotVolume<D>, Found), VolumeError> {
     let (wal, recovered) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
     let snapshots = Snapshots::open(disk, SNAPSHOTS)?;
-    let newest = snapshots.newest()?;
-    if let Some((id, fault)) = newest.refused.into_iter().next() {
-        let damage = is_snapshot_damage(&fault);
-        return Err(if damage { VolumeError::SnapshotDamaged(id.0) } else { fault.into() });
-    }
-    let snapshot = match newest.snapshot {
+    let snapshot = match snapshots.list()?.last() {
         None => None,
-        Some(snapshot) => {
-            let manifest = snapshot.manifest().encode().map_err(|_| VolumeError::SnapshotDamaged(snapshot.id().0))?;
-            Some((snapshot.meta().to_vec(), manifest, load(&snapshot)?))
+        Some(id) => {
+            let damaged =
+                |fault: VolumeError| if fault.is_damage() { VolumeError::SnapshotDamaged(id.0) } else { fault };
+            let snapshot = snapshots.snapshot(*id).map_err(|fault| damaged(fault.into()))?;
+            let manifest = snapshot.manifest().encode().map_err(|_| VolumeError::SnapshotDamaged(id.0))?;
+            let state = load(&snapshot).map_err(damaged)?;
+            Some((snapshot.meta().to_vec(), manifest, state))
         }
     };
     let records = recovered.records.into_iter().map(|(lsn, bytes)| (lsn.0, bytes)).collect();
@@ -193,9 +192,19 @@ impl<D: Disk> LogVolume<D> {
         self.wal.stats().disk_bytes
     }
 
-    /// Lets go of what stands before `lsn`.
-    pub fn release(&mut self, lsn: u64) {
+    /// Lets go of what stands before `lsn`; with `shrink`, gives the space back to the disk.
+    ///
+    /// # Errors
+    /// As [`LogVolume::persist`].
+    pub fn release(&mut self, lsn: u64, shrink: bool) -> Result<(), CommitError> {
         self.wal.release(Lsn(lsn));
+        if shrink { self.wal.shrink() } else { Ok(()) }
+    }
+
+    /// Bytes that the log can take without asking the disk for space.
+    #[must_use]
+    pub fn reusable_bytes(&self) -> u64 {
+        self.wal.reusable_bytes()
     }
 
     /// Makes a spare segment, when nothing else is to be done.
@@ -214,8 +223,8 @@ impl<D: Disk> SnapshotVolume<D> {
     /// The command, if it is not about snapshots.
     pub fn obey(&mut self, command: Command) -> Result<Option<Event>, Box<Command>> {
         Ok(match command {
-            Command::TakeSnapshot { id, meta, files } => {
-                let manifest = self.take(id, meta, &files).ok();
+            Command::TakeSnapshot { id, meta, image } => {
+                let manifest = self.take(id, meta, &image).ok();
                 Some(Event::SnapshotTaken { id, manifest })
             }
             Command::ReadChunk { to, call, snapshot, file, offset, len } => {
@@ -229,10 +238,13 @@ impl<D: Disk> SnapshotVolume<D> {
         })
     }
 
-    fn take(&self, id: u64, meta: Vec<u8>, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, SnapshotError> {
+    fn take(&self, id: u64, meta: Vec<u8>, image: &Image) -> Result<Vec<u8>, SnapshotError> {
         let mut writer = self.snapshots.write(SnapshotId(id))?;
-        for (name, bytes) in files {
-            writer.add_file(name, bytes)?;
+        for content in image.files() {
+            let name = content.name();
+            let mut file = writer.file(&name)?;
+            content.write(&mut file).map_err(|source| SnapshotError::Disk { file: name, source })?;
+            file.finish()?;
         }
         let snapshot = writer.commit(meta)?;
         self.snapshots.remove_older(SnapshotId(id))?;

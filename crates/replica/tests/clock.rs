@@ -139,6 +139,6 @@ fn a_boot_clock_that_stood_still_makes_everything_older() {
     let before = shell.replica.staleness_of(&own);
     // The machine was suspended for 400 ms, and only its wall clock knows.
     shell.now.wall += Duration::from_millis(400);
-    shell.step(Event::DiskFull(false));
+    shell.step(Event::FreeBytes(u64::MAX));
     assert!(shell.replica.staleness_of(&own) >= before + Duration::from_millis(400));
 }

@@ -137,7 +137,7 @@ impl Shell {
                     Command::Persist { number, records } => {
                         events.extend(self.log.persist(&[(number, records)]).unwrap());
                     }
-                    Command::Release(lsn) => self.log.release(lsn),
+                    Command::Release { before, shrink } => self.log.release(before, shrink).unwrap(),
                     Command::Read { job, what, .. } => self.reads.push_back((job, what)),
                     Command::Reply { ticket, reply } => drop(self.replies.insert(ticket, reply)),
                     Command::SendRegion(_, message) => self.sent.push(message),

@@ -149,10 +149,11 @@ impl State {
                 return CollectionChange::NameTaken { by };
             }
         }
-        let Ok(collection) = Collection::new(uid, def.clone()) else {
+        let Ok(mut collection) = Collection::new(uid, def.clone()) else {
             self.bury(uid, None, decides);
             return CollectionChange::Dead(uid);
         };
+        collection.defer_merging(self.defers_merging);
         match named {
             Some(newer) if newer > uid => {
                 self.bury(uid, Some(def.name.clone()), false);

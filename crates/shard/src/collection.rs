@@ -78,6 +78,11 @@ impl Collection {
         Arc::clone(view)
     }
 
+    /// As [`crate::State::defer_merging`], of all its vectors.
+    pub(crate) fn defer_merging(&mut self, defer: bool) {
+        self.vectors.values_mut().for_each(|index| index.defer_merging(defer));
+    }
+
     /// Its uid.
     #[must_use]
     pub fn uid(&self) -> CollectionUid {

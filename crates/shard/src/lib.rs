@@ -59,7 +59,7 @@ pub use outbox::Located;
 pub use outcome::{Applied, CollectionChange, Merged, Outcome};
 pub use read::ReadError;
 pub use seed::{SeedChunk, SeedCursor};
-pub use snapshot::RestoreError;
+pub use snapshot::{Image, ImageFile, RestoreError};
 pub use state::{Identity, State};
 pub use vectors::TooLong;
 pub use view::{CollectionView, Matches, View};

@@ -39,7 +39,7 @@ impl TookPlace {
 /// The writes that took sequences, in order. Repeats and refused writes took none, and do not stand here.
 ///
 /// It follows from the log and is no part of the checksum: how far back it reaches may differ between replicas.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Outbox {
     entries: VecDeque<Located>,
     /// Of the conditional writes among them: the log alone does not say it, and a restart must publish the same deltas.

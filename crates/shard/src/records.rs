@@ -27,6 +27,11 @@ impl Records {
         Self { ids: self.ids.clone(), slots: self.slots.view() }
     }
 
+    /// As [`Self::view`], with the free slots.
+    pub(crate) fn image(&self) -> Self {
+        Self { ids: self.ids.clone(), slots: self.slots.image() }
+    }
+
     /// Points.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()

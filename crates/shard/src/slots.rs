@@ -24,6 +24,11 @@ impl<T> Slots<T> {
         Self { held: self.held.clone(), free: BTreeSet::new() }
     }
 
+    /// All of it as it is now. Cost: a copy of the free slots.
+    pub(crate) fn image(&self) -> Self {
+        Self { held: self.held.clone(), free: self.free.clone() }
+    }
+
     /// The slot that the next newcomer gets.
     pub(crate) fn next(&self) -> u32 {
         let behind = || u32::try_from(self.held.len()).expect("a shard holds fewer than 2^32 points");

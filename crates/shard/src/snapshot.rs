@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,10 +20,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::collection::seed;
 use crate::entry::is_whole;
-use crate::outbox::TookPlace;
+use crate::outbox::{Outbox, TookPlace};
 use crate::records::Records;
 use crate::state::Core;
 use crate::vectors::VectorIndex;
+use crate::write_ids::WriteIds;
 use crate::{BEHAVIOUR, Collection, Located, Stamp, State, WriteResult};
 
 const SNAPSHOT_VERSION: u8 = 2;
@@ -119,29 +121,30 @@ fn graph_name(uid: CollectionUid, nth: usize) -> String {
 }
 
 impl State {
+    /// All of the state as it is now, to be written on another thread. Cost: a copy of a few bytes a point, a write that is
+    /// remembered, and an entry that is to be published.
+    #[must_use]
+    pub fn image(&mut self) -> Image {
+        Image {
+            checksum: self.checksum(),
+            core: self.core.clone(),
+            write_ids: self.write_ids.clone(),
+            outbox: self.outbox.clone(),
+            checksums: self.checksums.iter().copied().collect(),
+            collections: self.collections.iter_mut().map(|(_, collection)| CollectionImage::of(collection)).collect(),
+        }
+    }
+
     /// All of the state, as files by name. Equal states need not give equal graph files.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<(String, Vec<u8>)> {
-        let core = CoreFile {
-            core: self.core.clone(),
-            collections: self.collections.keys().copied().collect(),
-            write_ids: self.write_ids.iter().map(|(id, part, at, result)| (id, part, at, result.clone())).collect(),
-            forgotten: self.write_ids.forgotten(),
-            outbox: self.outbox.iter().map(|located| (located.index, located.first)).collect(),
-            took_place: self.outbox.conditional().map(|(index, bits)| (index, bits.clone())).collect(),
-            checksums: self.checksums.iter().copied().collect(),
-            checksum: self.checksum(),
+    pub fn snapshot(&mut self) -> Vec<(String, Vec<u8>)> {
+        let image = self.image();
+        let content = |file: ImageFile<'_>| {
+            let mut bytes = Vec::new();
+            file.write(&mut bytes).expect("memory takes all bytes");
+            (file.name(), bytes)
         };
-        let mut files = vec![(CORE.into(), seal(&core))];
-        for (uid, collection) in self.collections.iter() {
-            files.push((points_name(*uid), seal(&points_file(collection))));
-            for (nth, index) in collection.vectors.values().enumerate() {
-                let mut bytes = vec![SNAPSHOT_VERSION];
-                index.write(&mut bytes);
-                files.push((graph_name(*uid, nth), close(bytes)));
-            }
-        }
-        files
+        image.files().map(content).collect()
     }
 
     /// Undoes [`State::snapshot`]: the same checksum and digest, the same answers. Memory stays in proportion to the
@@ -178,7 +181,155 @@ impl State {
     }
 }
 
-fn points_file(collection: &Collection) -> PointsFile {
+/// All of a state at one applied index, while entries are applied to the state. Any thread may write it.
+pub struct Image {
+    core: Core,
+    write_ids: WriteIds,
+    outbox: Outbox,
+    checksums: Vec<(LogIndex, [u8; 32])>,
+    checksum: [u8; 32],
+    collections: Vec<CollectionImage>,
+}
+
+struct CollectionImage {
+    uid: CollectionUid,
+    def: Arc<CollectionDef>,
+    records: Records,
+    indexes: Vec<meridian_ann::Image>,
+}
+
+/// One file of a snapshot that is yet to be written.
+pub struct ImageFile<'a> {
+    image: &'a Image,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Core,
+    Points(&'a CollectionImage),
+    Graph(&'a CollectionImage, usize),
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Image").field("applied", &self.core.applied).finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    /// The last entry applied.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.core.applied
+    }
+
+    /// Its files, in the order in which they are to be written.
+    pub fn files(&self) -> impl Iterator<Item = ImageFile<'_>> {
+        let contents =
+            std::iter::once(Content::Core).chain(self.collections.iter().flat_map(CollectionImage::contents));
+        contents.map(|content| ImageFile { image: self, content })
+    }
+
+    fn core_file(&self) -> CoreFile {
+        CoreFile {
+            core: self.core.clone(),
+            collections: self.collections.iter().map(|collection| collection.uid).collect(),
+            write_ids: self.write_ids.iter().map(|(id, part, at, result)| (id, part, at, result.clone())).collect(),
+            forgotten: self.write_ids.forgotten(),
+            outbox: self.outbox.iter().map(|located| (located.index, located.first)).collect(),
+            took_place: self.outbox.conditional().map(|(index, bits)| (index, bits.clone())).collect(),
+            checksums: self.checksums.clone(),
+            checksum: self.checksum,
+        }
+    }
+}
+
+impl CollectionImage {
+    fn contents(&self) -> impl Iterator<Item = Content<'_>> {
+        let graphs = (0..self.indexes.len()).map(move |nth| Content::Graph(self, nth));
+        std::iter::once(Content::Points(self)).chain(graphs)
+    }
+
+    fn of(collection: &mut Collection) -> Self {
+        Self {
+            uid: collection.uid(),
+            def: Arc::new(collection.def().clone()),
+            records: collection.records.image(),
+            indexes: collection.vectors.values_mut().map(VectorIndex::image).collect(),
+        }
+    }
+}
+
+impl ImageFile<'_> {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.content {
+            Content::Core => CORE.into(),
+            Content::Points(collection) => points_name(collection.uid),
+            Content::Graph(collection, nth) => graph_name(collection.uid, nth),
+        }
+    }
+
+    /// Writes its content, piece by piece.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut sealing = Sealing { out: BufWriter::with_capacity(PIECE_BYTES, Hashing::new(out)) };
+        sealing.out.write_all(&[SNAPSHOT_VERSION])?;
+        match self.content {
+            Content::Core => sealing.postcard(&self.image.core_file())?,
+            Content::Points(collection) => sealing.postcard(&points_file(collection))?,
+            Content::Graph(collection, nth) => collection.indexes[nth].write_to(&mut sealing.out)?,
+        }
+        sealing.finish()
+    }
+}
+
+/// Bytes gathered before they are hashed and handed on.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Ends what is written to it with the hash of it.
+struct Sealing<'a, W: Write> {
+    out: BufWriter<Hashing<'a, W>>,
+}
+
+struct Hashing<'a, W: Write> {
+    out: &'a mut W,
+    hasher: blake3::Hasher,
+}
+
+impl<'a, W: Write> Hashing<'a, W> {
+    fn new(out: &'a mut W) -> Self {
+        Self { out, hasher: blake3::Hasher::new() }
+    }
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write_all(bytes)?;
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Sealing<'_, W> {
+    fn postcard<T: Serialize>(&mut self, body: &T) -> io::Result<()> {
+        postcard::to_io(body, &mut self.out).map(drop).map_err(io::Error::other)
+    }
+
+    fn finish(self) -> io::Result<()> {
+        let Hashing { out, hasher } = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        out.write_all(hasher.finalize().as_bytes())
+    }
+}
+
+fn points_file(collection: &CollectionImage) -> PointsFile {
     let mut origins = BTreeMap::new();
     let mut names = Vec::new();
     let mut number = |origin: &OriginShard| match origins.get(origin) {
@@ -199,9 +350,9 @@ fn points_file(collection: &Collection) -> PointsFile {
         seq: point.stamp.seq,
         payload: point.payload.clone(),
     };
-    let rows = collection.range(Bound::Unbounded).map(row).collect();
+    let rows = collection.records.range(Bound::Unbounded).map(row).collect();
     let free = collection.records.slots().iter_free().collect();
-    PointsFile { uid: collection.uid(), def: collection.def().clone(), origins: names, free, rows }
+    PointsFile { uid: collection.uid, def: (*collection.def).clone(), origins: names, free, rows }
 }
 
 fn read_collection(files: &BTreeMap<&str, &[u8]>, uid: CollectionUid) -> Result<Collection, RestoreError> {
@@ -227,18 +378,6 @@ fn read_collection(files: &BTreeMap<&str, &[u8]>, uid: CollectionUid) -> Result<
         }
     }
     if collection.is_whole() { Ok(collection) } else { Err(malformed(&name, "vectors without a point")) }
-}
-
-fn seal<T: Serialize>(body: &T) -> Vec<u8> {
-    close(
-        postcard::to_extend(body, vec![SNAPSHOT_VERSION]).expect("the state holds nothing that postcard cannot write"),
-    )
-}
-
-fn close(mut bytes: Vec<u8>) -> Vec<u8> {
-    let hash = blake3::hash(&bytes);
-    bytes.extend(hash.as_bytes());
-    bytes
 }
 
 fn open<'a>(files: &BTreeMap<&str, &'a [u8]>, file: &str) -> Result<&'a [u8], RestoreError> {

@@ -43,6 +43,8 @@ pub struct State {
     pub(crate) checksum_every: u64,
     /// See [`State::skip_vv_check`].
     pub(crate) skips_vv_check: bool,
+    /// See [`State::defer_merging`].
+    pub(crate) defers_merging: bool,
 }
 
 /// The small part of the state: written whole into the snapshot and the checksum.
@@ -120,6 +122,7 @@ impl State {
             checksums: VecDeque::new(),
             checksum_every: crate::checksum::EVERY,
             skips_vv_check: false,
+            defers_merging: false,
         }
     }
 
@@ -300,6 +303,13 @@ impl State {
             applied: self.core.applied,
             table: self.core.table.version,
         }
+    }
+
+    /// Whether applying leaves all graph work to [`Self::merge_index`]: while a log is applied again after a start, which is bounded,
+    /// answers matter more than graphs.
+    pub fn defer_merging(&mut self, defer: bool) {
+        self.defers_merging = defer;
+        self.collections.iter_mut().for_each(|(_, held)| held.defer_merging(defer));
     }
 
     /// Rows of an index, of the one that has the most, that are there twice because views may look at what they were.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-use meridian_ann::{Config, ConfigError, Filter, Hit, Index, Kind, Metric, Profile, SearchParams, View};
+use meridian_ann::{Config, ConfigError, Filter, Hit, Image, Index, Kind, Metric, Profile, SearchParams, View};
 use meridian_model::{Distance, VectorDef};
 
 /// The vectors of one name, by slot. What comes in has the right length and finite numbers: its callers have checked.
@@ -90,8 +90,14 @@ impl VectorIndex {
         self.index.merge(most)
     }
 
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        self.index.write_to(out).expect("memory takes all bytes");
+    /// As [`Index::image`].
+    pub(crate) fn image(&mut self) -> Image {
+        self.index.image()
+    }
+
+    /// As [`Index::defer_merging`].
+    pub(crate) fn defer_merging(&mut self, defer: bool) {
+        self.index.defer_merging(defer);
     }
 
     /// # Errors

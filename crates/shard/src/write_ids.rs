@@ -1,7 +1,8 @@
 //! Results of recent writes, so that a repeat is answered and not applied again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
+use immutable_chunkmap::map::MapS;
 use meridian_model::{Hlc, LogIndex, Seq, WriteId};
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +28,10 @@ pub struct WriteResult {
 }
 
 /// A bounded map that forgets in the order of the log.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct WriteIds {
-    results: BTreeMap<(WriteId, u32), WriteResult>,
+    /// Copies share what was not changed since: a snapshot is written beside the machine.
+    results: MapS<(WriteId, u32), WriteResult>,
     /// Oldest first, each with the entry that it was recorded by.
     order: VecDeque<(WriteId, u32, LogIndex)>,
     digest: Digest,
@@ -47,12 +49,12 @@ impl WriteIds {
         if self.order.len() == CAPACITY {
             let oldest = self.order.pop_front().expect("the capacity is not 0");
             self.forgotten = oldest.2;
-            if let Some(forgotten) = self.results.remove(&(oldest.0, oldest.1)) {
+            if let Some(forgotten) = self.results.remove_cow(&(oldest.0, oldest.1)) {
                 self.digest -= hash(oldest, &forgotten);
             }
         }
         self.digest += hash((id, part, index), &result);
-        self.results.insert((id, part), result);
+        self.results.insert_cow((id, part), result);
         self.order.push_back((id, part, index));
     }
 

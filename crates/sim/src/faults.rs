@@ -7,7 +7,7 @@ use meridian_wire::topology::TopologyCall;
 use crate::Sabotage;
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::network::{FAIR, Weather};
-use crate::world::{What, World};
+use crate::world::{SEGMENT_BYTES, What, World};
 
 /// The end of a fault.
 #[derive(Debug, Clone)]
@@ -185,12 +185,20 @@ impl World {
             12 => self.lose_volume(),
             13 => self.flip_byte(),
             14 => {
-                let pod = self.any_up()?;
-                let used: u64 = self.pods[pod].disk.files().iter().map(|(_, bytes)| bytes).sum();
-                let room = self.rng.below(40_000);
-                self.pods[pod].disk.limit(used + room);
+                // One disk of a group, two, or all.
+                let first = self.any_up()?;
+                let others = self.pods_of(self.pods[first].group()).into_iter().filter(|pod| *pod != first);
+                let mut pods: Vec<usize> = std::iter::once(first).chain(others).collect();
+                pods.truncate(1 + self.rng.index(3));
                 let lasting = self.rng.between(500, 4000) * MILLI;
-                self.queue.push(self.now + lasting, What::Heal(Healing::Space(pod)));
+                for pod in pods {
+                    let used: u64 = self.pods[pod].disk.files().iter().map(|(_, bytes)| bytes).sum();
+                    let room = if self.rng.per_mille(500) { 40_000 } else { 4 * SEGMENT_BYTES };
+                    let room = self.rng.below(room);
+                    self.pods[pod].disk.limit(used + room);
+                    self.counts.disks_filled += 1;
+                    self.queue.push(self.now + lasting, What::Heal(Healing::Space(pod)));
+                }
                 Some(lasting)
             }
             15 | 16 => {

@@ -16,6 +16,7 @@ pub struct Counts {
     pub crashes: u64,
     pub torn_tails: u64,
     pub damaged_logs: u64,
+    pub disk_hand_overs: u64,
     pub snapshots_taken: u64,
     pub snapshot_installs: u64,
     pub membership_changes: u64,
@@ -67,6 +68,7 @@ macro_rules! all {
         f("crashes", $self.crashes);
         f("torn tails", $self.torn_tails);
         f("damaged logs", $self.damaged_logs);
+        f("disk hand-overs", $self.disk_hand_overs);
         f("snapshots taken", $self.snapshots_taken);
         f("snapshot installs", $self.snapshot_installs);
         f("membership changes", $self.membership_changes);
@@ -128,6 +130,7 @@ impl Counts {
         sum(&mut self.crashes, other.crashes);
         sum(&mut self.torn_tails, other.torn_tails);
         sum(&mut self.damaged_logs, other.damaged_logs);
+        sum(&mut self.disk_hand_overs, other.disk_hand_overs);
         sum(&mut self.snapshots_taken, other.snapshots_taken);
         sum(&mut self.snapshot_installs, other.snapshot_installs);
         sum(&mut self.membership_changes, other.membership_changes);

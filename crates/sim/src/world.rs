@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meridian_model::{ClusterId, Link, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Topic, Transport};
 use meridian_replica::volume::Folder;
-use meridian_replica::{Command, Event, Peer, ReadWhat, Replica, Settings, execute, volume};
+use meridian_replica::{Command, DiskReserve, Event, Peer, ReadWhat, Replica, Settings, execute, volume};
 use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
 use meridian_wire::frame::PeerMessage;
@@ -235,7 +235,11 @@ impl World {
         Settings {
             clock_bound: CLOCK_BOUND,
             snapshot_every: 150,
+            snapshot_log_bytes: 24_000..=40_000,
             log_kept: 60,
+            log_kept_bytes: 12_000,
+            tick: Duration::from_micros(TICK),
+            disk_reserve: DiskReserve { log_bytes: 4 * SEGMENT_BYTES, last_bytes: 2 * SEGMENT_BYTES },
             checksum_every: CHECKSUM_EVERY,
             checksum_idle: Duration::from_secs(3),
             // A few points: loading a shard anew takes several pages, and clients go on meanwhile.
@@ -333,6 +337,9 @@ impl World {
                 self.queue.push(self.now + TICK, What::Tick { pod, life });
                 let random = self.rng.next();
                 self.step(pod, Event::Tick { random });
+                if self.rng.per_mille(100) {
+                    self.measure(pod);
+                }
                 if self.rng.per_mille(200)
                     && let Some(process) = &mut self.pods[pod].process
                 {
@@ -406,11 +413,8 @@ impl World {
         let life = self.pods[pod].life;
         match command {
             Command::Persist { number, records } => self.persist(pod, number, records),
-            Command::Release(lsn) => {
-                if let Some(process) = &mut self.pods[pod].process {
-                    process.log.release(lsn);
-                }
-            }
+            Command::Release { before, shrink } => self.release(pod, before, shrink),
+            Command::HandedOver { to, .. } => self.handed_over(pod, to),
             Command::Send(to, message) => {
                 if let PeerMessage::Lead(lead) = &message {
                     self.leads(pod, lead.term.0);
@@ -454,6 +458,34 @@ impl World {
                 let at = self.now + self.rng.between(100, 500) * MILLI;
                 self.queue.push(self.now + 1, What::Heal(Healing::Stop { pod, life, start_at: at }));
             }
+        }
+    }
+
+    fn release(&mut self, pod: usize, before: u64, shrink: bool) {
+        let Some(process) = &mut self.pods[pod].process else { return };
+        match process.log.release(before, shrink) {
+            Ok(()) | Err(CommitError::Full { .. }) => {}
+            Err(fault) => {
+                self.log(|| format!("pod {pod} stops: {fault}"));
+                let after = self.rng.between(50, 1500) * MILLI;
+                // Not from within the step that commanded it.
+                let life = self.pods[pod].life;
+                self.queue.push(self.now + 1, What::Heal(Healing::Stop { pod, life, start_at: self.now + after }));
+            }
+        }
+    }
+
+    fn handed_over(&mut self, pod: usize, to: meridian_model::ReplicaId) {
+        self.log(|| format!("pod {pod} hands over to replica {to}: its disk is full"));
+        self.counts.disk_hand_overs += 1;
+    }
+
+    fn measure(&mut self, pod: usize) {
+        let held = &self.pods[pod];
+        let Some(process) = &held.process else { return };
+        if let Ok(free) = meridian_store::Disk::free_bytes(&held.disk) {
+            let free = free.saturating_add(process.log.reusable_bytes());
+            self.step(pod, Event::FreeBytes(free));
         }
     }
 
@@ -505,13 +537,11 @@ impl World {
         match process.log.persist(&batches) {
             Ok(events) => {
                 process.syncing = false;
-                let was_full = std::mem::take(&mut process.full);
-                if was_full {
-                    self.step(pod, Event::DiskFull(false));
-                }
+                process.full = false;
                 for event in events {
                     self.step(pod, event);
                 }
+                self.measure(pod);
                 let same = self.pods[pod].life == life;
                 if let Some(process) = &mut self.pods[pod].process
                     && same
@@ -527,7 +557,7 @@ impl World {
                 self.queue.push(self.now + 30 * MILLI, What::Sync { pod, life });
                 if !told {
                     self.counts.disks_filled += 1;
-                    self.step(pod, Event::DiskFull(true));
+                    self.measure(pod);
                 }
             }
             Err(fault) => {

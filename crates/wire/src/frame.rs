@@ -77,6 +77,31 @@ pub enum PeerMessage {
     Complete(Vec<(OriginShard, Statement)>),
     /// The sender no longer waits for the answer to its call of this number: a read is ended, a write goes on.
     Cancel(u64),
+    /// To the sender's group: how full its disk is.
+    Disk(DiskNotice),
+}
+
+/// What a replica tells its group of the space on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskNotice {
+    /// Of the sender's disk.
+    pub level: DiskLevel,
+    /// The sender leads, and a quorum of the voters has space: those without take no appends.
+    pub quorum_has_space: bool,
+    /// The sender hands the leadership over because of its disk.
+    pub handing_over: bool,
+}
+
+/// How much space a disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum DiskLevel {
+    /// Beyond the reserve: all writes.
+    #[default]
+    Free,
+    /// In the reserve of the log: what frees something, or changes the group.
+    Reserve,
+    /// In the last segments of it: votes, and what the log already holds.
+    Exhausted,
 }
 
 /// What a leader tells every replica of the region.

@@ -11,6 +11,7 @@ use meridian_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, addresses, topic};
+use crate::frame::DiskLevel;
 
 /// Links that one region may have.
 pub const LINKS: usize = 64;
@@ -229,6 +230,8 @@ pub struct ReplicaStatus {
     pub links_version: LogIndex,
     /// Leader only: records of followed logs that could not be taken, the newest of each origin shard.
     pub poisons: Vec<PoisonSeen>,
+    /// How much space its disk has.
+    pub disk: DiskLevel,
 }
 
 /// A record of a followed log that could not be taken.

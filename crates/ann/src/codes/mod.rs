@@ -57,6 +57,7 @@ enum Records {
 }
 
 /// What will be in the rows of a node.
+#[derive(Clone)]
 pub(crate) struct Code {
     record: Vec<u8>,
     signs: Vec<u64>,

@@ -106,6 +106,12 @@ impl Graph {
         Self { base, upper, entry: self.entry, ..Self::new(self.m, self.ef_construct, self.seed) }
     }
 
+    /// As [`Self::view`], with what a snapshot holds beside the links. Cost: a copy of 12 bytes a node.
+    pub fn image(&mut self) -> Self {
+        let (birth, parent, births) = (self.birth.clone(), self.parent.clone(), self.births);
+        Self { birth, parent, births, ..self.view() }
+    }
+
     /// As [`Rows::patched`].
     pub fn patched(&self) -> usize {
         self.base.patched()

@@ -12,6 +12,7 @@ use super::patience::Patience;
 const PARENTS: usize = 8;
 
 /// Where a vector would be linked in, as the graph is now.
+#[derive(Clone)]
 pub(crate) struct Survey {
     pub code: Option<Code>,
     /// Births there were.

@@ -154,6 +154,11 @@ impl Structure for Hnsw {
         }
     }
 
+    fn image(&mut self) -> Self {
+        let graph = self.graph.image();
+        Self { graph, ..self.view() }
+    }
+
     /// Every node is linked.
     const HOLDS_OUT: bool = false;
 

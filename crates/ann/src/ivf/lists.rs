@@ -45,6 +45,7 @@ pub(crate) struct Lists {
 }
 
 /// A list that a point is put on, and how it is written there.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub list: usize,
     pub codes: Vec<u8>,

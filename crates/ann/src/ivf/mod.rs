@@ -182,6 +182,10 @@ impl Structure for Ivf {
         Self::from_parts(self.nlist, self.parts, self.lists.as_ref().map(|lists| lists.view()))
     }
 
+    fn image(&mut self) -> Self {
+        self.view()
+    }
+
     const HOLDS_OUT: bool = true;
 
     fn is_held_out(&self, node: u32) -> bool {

@@ -48,6 +48,8 @@ pub(crate) struct Queued<S: Structure> {
     /// Slots that hold a point in the newest view.
     live: usize,
     edition: Edition,
+    /// Writes do not merge, however many operations are queued.
+    pub is_deferring: bool,
 }
 
 impl<S: Structure> Queued<S> {
@@ -70,6 +72,7 @@ impl<S: Structure> Queued<S> {
             hidden,
             live,
             edition: Edition::new(),
+            is_deferring: false,
         }
     }
 
@@ -98,7 +101,14 @@ impl<S: Structure> Queued<S> {
             hidden: self.hidden.clone(),
             live: self.live,
             edition: self.edition,
+            is_deferring: self.is_deferring,
         }
+    }
+
+    /// As [`Self::view`], with all that a snapshot holds.
+    pub fn image(&mut self) -> Self {
+        let (points, structure) = (self.points.image(), self.structure.image());
+        Self { points, structure, surveys: self.surveys.clone(), ..self.view() }
     }
 
     pub fn len(&self) -> usize {
@@ -142,7 +152,7 @@ impl<S: Structure> Queued<S> {
             self.hidden.set(node, true);
         }
         self.queue.push(slot, vector);
-        if self.queue.pending() > QUEUE_LIMIT {
+        if self.queue.pending() > QUEUE_LIMIT && !self.is_deferring {
             self.merge(STEPS_A_WRITE, space);
         }
     }

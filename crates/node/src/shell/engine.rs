@@ -380,7 +380,11 @@ impl Turn {
         match command {
             // The log thread ends only with the process.
             Command::Persist { number, records } => drop(self.log.send(LogJob::Persist { number, records })),
-            Command::Release(lsn) => drop(self.log.send(LogJob::Release(lsn))),
+            Command::Release { before, shrink } => drop(self.log.send(LogJob::Release { before, shrink })),
+            Command::HandedOver { to, hangs } => {
+                let why = if hangs { "an fsync hangs" } else { "the disk is full" };
+                tracing::warn!(%to, why, "the leadership is handed over");
+            }
             Command::Send(to, message) => self.hub.send(to, message),
             Command::SendRegion(kafka::PUBLISHER, message) => {
                 if let RegionMessage::Answer(call, RegionAnswer::Tail(answer)) = message {

@@ -15,14 +15,34 @@ use crate::metrics::Metrics;
 pub(super) enum LogJob {
     /// Append and sync.
     Persist { number: u64, records: Vec<Vec<u8>> },
-    /// Let go of what stands before.
-    Release(u64),
+    /// Let go of what stands before, and perhaps give the space back to the disk.
+    Release { before: u64, shrink: bool },
 }
 
-/// How often the free space is looked at, and a commit that found the disk full is tried again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// With less than this free, writes are refused before the log itself runs into the wall: four segments.
-const LEAST_FREE: u64 = 4 * meridian_store::SEGMENT_BYTES;
+/// How often the free space is measured, also while writing, and a commit that found the disk full is tried again. At 1 GB/s a
+/// disk takes 100 MB meanwhile, less than the two segments that are left for votes.
+const MEASURE_EVERY: Duration = Duration::from_millis(100);
+/// With less than this free no segment is made ahead: a snapshot may need the space.
+const PREPARE_ABOVE: u64 = 4 * meridian_store::SEGMENT_BYTES;
+
+/// What is taken from the queue at once.
+#[derive(Default)]
+struct Work {
+    batches: Vec<(u64, Vec<Vec<u8>>)>,
+    release: Option<(u64, bool)>,
+}
+
+impl Work {
+    fn add(&mut self, job: LogJob) {
+        match job {
+            LogJob::Persist { number, records } => self.batches.push((number, records)),
+            LogJob::Release { before, shrink } => {
+                let (held, shrinks) = self.release.unwrap_or_default();
+                self.release = Some((held.max(before), shrinks || shrink));
+            }
+        }
+    }
+}
 
 /// Runs until the queue closes. An error means that what is on the disk is unknown: the process must end.
 pub(super) fn run(
@@ -32,53 +52,57 @@ pub(super) fn run(
     inbox: &Inbox,
     metrics: &Arc<Metrics>,
 ) -> Result<(), CommitError> {
-    let mut full = false;
+    let mut measured: Option<Instant> = None;
+    let mut is_full = false;
     loop {
-        let mut batches = Vec::new();
-        let mut release = None;
-        match jobs.recv_timeout(LOOK_EVERY) {
-            Ok(job) => sort(job, &mut batches, &mut release),
+        let mut work = Work::default();
+        match jobs.recv_timeout(MEASURE_EVERY) {
+            Ok(job) => work.add(job),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
         while let Ok(job) = jobs.try_recv() {
-            sort(job, &mut batches, &mut release);
+            work.add(job);
         }
         let begun = Instant::now();
-        let mut refused = false;
-        match log.persist(&batches) {
+        let was_full = is_full;
+        match log.persist(&work.batches) {
             Ok(events) => {
+                is_full = false;
                 if !events.is_empty() {
                     metrics.wal_sync.observe(begun.elapsed().as_secs_f64());
                 }
                 events.into_iter().for_each(|event| inbox.must(event));
             }
             Err(fault @ CommitError::Full { .. }) => {
-                tracing::warn!(%fault, "the disk is full; records wait");
-                refused = true;
+                is_full = true;
+                if !was_full {
+                    tracing::warn!(%fault, "the disk is full; records wait");
+                }
             }
             Err(fault) => return Err(fault),
         }
-        if let Some(lsn) = release {
-            log.release(lsn);
+        if let Some((before, shrink)) = work.release {
+            harmless_when_full(log.release(before, shrink))?;
         }
         metrics.wal_bytes.set(i64::try_from(log.disk_bytes()).unwrap_or(i64::MAX));
-        if batches.is_empty() || refused {
-            let now_full = refused || disk.free_bytes().is_ok_and(|free| free < LEAST_FREE);
-            if now_full != full {
-                full = now_full;
-                inbox.must(Event::DiskFull(full));
-            }
-            if !full {
-                log.prepare()?;
+        if measured.is_some_and(|at| at.elapsed() < MEASURE_EVERY) && is_full == was_full {
+            continue;
+        }
+        measured = Some(Instant::now());
+        if let Ok(free) = disk.free_bytes() {
+            inbox.must(Event::FreeBytes(free.saturating_add(log.reusable_bytes())));
+            if work.batches.is_empty() && !is_full && free > PREPARE_ABOVE {
+                harmless_when_full(log.prepare())?;
             }
         }
     }
 }
 
-fn sort(job: LogJob, batches: &mut Vec<(u64, Vec<Vec<u8>>)>, release: &mut Option<u64>) {
-    match job {
-        LogJob::Persist { number, records } => batches.push((number, records)),
-        LogJob::Release(lsn) => *release = (*release).max(Some(lsn)),
+/// A segment that cannot be made ahead is no fault: the commit that needs it says so.
+fn harmless_when_full(done: Result<(), CommitError>) -> Result<(), CommitError> {
+    match done {
+        Err(CommitError::Full { .. }) => Ok(()),
+        other => other,
     }
 }

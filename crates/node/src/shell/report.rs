@@ -185,6 +185,7 @@ impl Reporter for NodeReporter {
             "points": status.points,
             "ready": status.ready,
             "fault": status.fault,
+            "disk": format!("{:?}", status.disk).to_lowercase(),
             "pending_index": seen.pending_index,
             "digest": seen.digest,
         })

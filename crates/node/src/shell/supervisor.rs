@@ -240,6 +240,7 @@ impl Supervisor {
             clock_bound: millis(config.freshness.clock_bound_ms),
             max_drift: millis(config.freshness.max_drift_ms),
             collections: config.limits.collections,
+            tick: millis(config.raft.tick_ms),
             election_ticks: config.raft.election_ticks as usize,
             heartbeat_ticks: config.raft.heartbeat_ticks as usize,
             ..Settings::default()

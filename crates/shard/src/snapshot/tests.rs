@@ -115,6 +115,33 @@ fn a_slot_out_of_proportion_is_refused_before_memory_is_taken() {
     let sealed = &files[1].1;
     let mut body: PointsFile = postcard::from_bytes(&sealed[1..sealed.len() - HASH_BYTES]).unwrap();
     body.rows[0].slot = u32::MAX - 1;
-    files[1].1 = seal(&body);
+    let mut sealed = postcard::to_extend(&body, vec![SNAPSHOT_VERSION]).unwrap();
+    let hash = blake3::hash(&sealed);
+    sealed.extend(hash.as_bytes());
+    files[1].1 = sealed;
     assert!(matches!(refused(&files), RestoreError::Malformed { .. }));
+}
+
+#[test]
+fn an_image_holds_its_applied_index_while_entries_are_applied() {
+    let mut region = Region::new("us", 1);
+    region.act(&crate::fixture::Action::Create { name: 0 });
+    let upsert = |point, y| crate::fixture::Action::Upsert { uid: 1, point, x: 1, y };
+    (0..20).for_each(|point| region.act(&upsert(point, point as i8)));
+    let state = &mut region.shards[0].state;
+    let (before, checksum, digest) = (state.snapshot(), state.checksum(), state.digest());
+    let image = state.image();
+    (0..20).for_each(|point| region.act(&upsert(point, 99)));
+    region.shards[0].state.merge_index(1_000);
+    let written: Vec<(String, Vec<u8>)> = image
+        .files()
+        .map(|file| {
+            let mut bytes = Vec::new();
+            file.write(&mut bytes).unwrap();
+            (file.name(), bytes)
+        })
+        .collect();
+    assert_eq!(written, before);
+    let restored = State::restore(&written).unwrap();
+    assert_eq!((restored.checksum(), restored.digest(), restored.applied()), (checksum, digest, image.applied()));
 }

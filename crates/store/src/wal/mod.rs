@@ -221,7 +221,32 @@ impl<D: Disk> Wal<D> {
         segment.restart(header).map_err(|source| CommitError::Disk { file: segment.path.clone(), source })?;
         self.live.push_back(segment);
         self.at = segment::DATA_START;
-        self.trim()
+        self.trim(SPARE_SEGMENTS)
+    }
+
+    /// Gives the released segments back to the disk instead of keeping some for reuse. Cost: one `fdatasync` and the removals.
+    ///
+    /// # Errors
+    /// As [`Wal::commit`].
+    pub fn shrink(&mut self) -> Result<(), CommitError> {
+        if self.poisoned {
+            return Err(CommitError::Poisoned);
+        }
+        if self.spare.is_empty() || !self.frames.is_empty() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        // The newest header on the disk may still call them live: the next one says that they are not.
+        let done = self.rotate().and_then(|()| self.trim(0));
+        self.poisoned = matches!(done, Err(CommitError::Disk { .. }));
+        done
+    }
+
+    /// Bytes that the log can write without asking the disk for space: the rest of its segment, and spare ones.
+    #[must_use]
+    pub fn reusable_bytes(&self) -> u64 {
+        let rest = self.live.back().map_or(0, |current| current.header.segment_bytes.saturating_sub(self.at));
+        self.spare.iter().map(|spare| spare.header.segment_bytes).sum::<u64>() + rest
     }
 
     /// Makes sure that a spare segment is at hand, so that a later commit need not make one. For idle moments.
@@ -246,9 +271,9 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Removes spares beyond [`SPARE_SEGMENTS`]; the newest header on the disk needs none of them.
-    fn trim(&mut self) -> Result<(), CommitError> {
-        while self.spare.len() > SPARE_SEGMENTS {
+    /// Removes spares beyond `most`; the newest header on the disk needs none of them.
+    fn trim(&mut self, most: usize) -> Result<(), CommitError> {
+        while self.spare.len() > most {
             let odd = |spare: &Segment<D::File>| spare.header.segment_bytes != self.options.segment_bytes;
             let gone = self.spare.swap_remove(self.spare.iter().position(odd).unwrap_or(0));
             self.disk.remove(&gone.path).map_err(|source| CommitError::Disk { file: gone.path, source })?;

@@ -57,8 +57,34 @@ fn workload(disk: &SimDisk, run: u8, promised: &mut Promised) -> Result<(), Box<
             promised.released = wal.synced();
             wal.release(wal.synced());
         }
+        if round == 5 {
+            wal.shrink()?;
+        }
     }
     Ok(())
+}
+
+#[test]
+fn released_segments_are_given_back_to_a_full_disk() {
+    let disk = SimDisk::new();
+    let (mut wal, _) = open(&disk);
+    while wal.stats().segments < 5 {
+        append(&mut wal, 1, 900);
+        wal.commit().unwrap();
+    }
+    disk.limit(0);
+    wal.release(wal.synced());
+    let before = wal.stats();
+    wal.shrink().unwrap();
+    let after = wal.stats();
+    assert_eq!((after.spares, after.segments), (0, 2));
+    assert_eq!(after.disk_bytes, 2 * MIN_SEGMENT_BYTES);
+    assert!(after.disk_bytes < before.disk_bytes);
+    let (lsn, kept) = append(&mut wal, 1, 900);
+    wal.commit().unwrap();
+    drop(wal);
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.records.last(), Some(&(lsn, kept)));
 }
 
 /// All that was committed is there as a prefix, and nothing that was not appended.

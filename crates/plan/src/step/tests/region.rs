@@ -127,6 +127,7 @@ impl Shard {
             links: self.links.clone(),
             links_version: LogIndex(self.links_version),
             poisons: Vec::new(),
+            disk: meridian_wire::frame::DiskLevel::Free,
         }
     }
 }

@@ -147,8 +147,8 @@ fn an_initialization_that_a_crash_interrupts_is_repeated() {
 fn a_snapshot_that_cannot_be_read_is_no_damage_and_one_that_changed_is() {
     let disk = used();
     let (_, mut snapshots, _) = super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
-    let state = meridian_shard::State::new(crate::restore::shard_identity(&identity(&[7, 8, 9]))).unwrap();
-    let command = crate::Command::TakeSnapshot { id: 5, meta: vec![1], files: state.snapshot() };
+    let mut state = meridian_shard::State::new(crate::restore::shard_identity(&identity(&[7, 8, 9]))).unwrap();
+    let command = crate::Command::TakeSnapshot { id: 5, meta: vec![1], image: Box::new(state.image()) };
     snapshots.obey(command).unwrap();
     let reopen = || super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).map(drop);
     let (file, bytes) = disk.files().into_iter().find(|(path, _)| path.ends_with("/core")).unwrap();

@@ -1,0 +1,227 @@
+//! Three replicas on one network that loses nothing and disks that are durable at once.
+
+use std::collections::VecDeque;
+
+use meridian_model::{CollectionUid, Payload, PointId, ShardNumber, Vectors};
+use meridian_shard::Entry;
+
+use super::*;
+use crate::testing::{alone, identity};
+use crate::{Event, Now};
+
+const PLENTY: u64 = 1 << 40;
+/// Within the log's reserve.
+const RESERVE: u64 = 200 << 20;
+/// Within its last two segments.
+const EXHAUSTED: u64 = 100 << 20;
+
+struct Trio {
+    replicas: Vec<Replica>,
+    now: Duration,
+    frames: VecDeque<(usize, usize, PeerMessage)>,
+    /// Who handed over to whom, and when.
+    hand_overs: Vec<(usize, u64, Duration)>,
+    /// Its fsyncs do not end.
+    hung: Option<usize>,
+}
+
+impl Trio {
+    /// With replica 1 as leader and space on all disks.
+    fn new() -> Self {
+        let replicas = (1..=3).map(|id| alone(identity(id, 3))).collect();
+        let mut trio =
+            Self { replicas, now: Duration::ZERO, frames: VecDeque::new(), hand_overs: Vec::new(), hung: None };
+        (0..3).for_each(|at| trio.free(at, PLENTY));
+        trio.run(Duration::from_secs(3));
+        let leader = trio.leader();
+        if leader != 0 {
+            trio.replicas[leader].raft.transfer_leader(1).unwrap();
+            trio.run(Duration::from_secs(2));
+        }
+        assert_eq!(trio.leader(), 0);
+        trio
+    }
+
+    fn step(&mut self, at: usize, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = Now { mono: self.now, wall: Duration::from_secs(1) + self.now };
+            for command in self.replicas[at].step(now, event) {
+                match command {
+                    Command::Persist { number, .. } if self.hung != Some(at) => {
+                        events.push_back(Event::Persisted { number, first: 1 });
+                    }
+                    Command::Send(to, message) => {
+                        self.frames.push_back((at, to.replica.0 as usize - 1, message));
+                    }
+                    Command::TakeSnapshot { id, .. } => {
+                        events.push_back(Event::SnapshotTaken { id, manifest: None });
+                    }
+                    Command::HandedOver { to, .. } => self.hand_overs.push((at, to.0, self.now)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        while let Some((from, to, message)) = self.frames.pop_front() {
+            let from = NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(from as u64 + 1) };
+            self.step(to, Event::Peer(from, message));
+        }
+    }
+
+    fn run(&mut self, lasting: Duration) {
+        let end = self.now + lasting;
+        while self.now < end {
+            self.now += Duration::from_millis(20);
+            for at in 0..3 {
+                let random = self.now.as_millis() as u64 * 31 + at as u64 * 7;
+                self.step(at, Event::Tick { random });
+            }
+            self.deliver();
+        }
+    }
+
+    fn free(&mut self, at: usize, bytes: u64) {
+        self.step(at, Event::FreeBytes(bytes));
+        self.deliver();
+    }
+
+    fn leader(&self) -> usize {
+        let leads = |replica: &Replica| replica.is_leading();
+        self.replicas.iter().position(leads).expect("a leader")
+    }
+
+    /// Proposes an entry at the leader and says which replicas have applied it a second later.
+    fn commit(&mut self) -> Vec<bool> {
+        let leader = self.leader();
+        let index = self.replicas[leader].raft.propose(Entry::Noop.encode()).unwrap().index;
+        self.run(Duration::from_secs(1));
+        self.replicas.iter().map(|replica| replica.state.applied().0 >= index).collect()
+    }
+
+    #[track_caller]
+    fn admits(&self, upserts: bool, deletes: bool) {
+        let leader = &self.replicas[self.leader()];
+        assert_eq!((leader.admits(&[upsert()]), leader.admits(&[delete()])), (upserts, deletes));
+        assert_eq!(leader.admits(&[delete(), upsert()]), upserts);
+    }
+}
+
+fn upsert() -> Op {
+    let (vectors, payload) = (Vectors::default(), Payload("{}".into()));
+    Op::Upsert { collection: CollectionUid(1), point: PointId::Num(1), vectors, payload }
+}
+
+fn delete() -> Op {
+    Op::Delete { collection: CollectionUid(1), point: PointId::Num(1) }
+}
+
+#[test]
+fn one_full_follower_stops_nobody_and_takes_no_appends() {
+    let mut trio = Trio::new();
+    trio.admits(true, true);
+    trio.free(2, RESERVE);
+    assert_eq!(trio.commit(), [true, true, false]);
+    trio.admits(true, true);
+    trio.free(2, PLENTY);
+    assert_eq!(trio.commit(), [true, true, true]);
+    assert!(trio.hand_overs.is_empty());
+}
+
+#[test]
+fn a_full_leader_hands_over_to_a_voter_with_space() {
+    let mut trio = Trio::new();
+    trio.free(2, RESERVE);
+    trio.free(0, RESERVE);
+    trio.run(Duration::from_secs(3));
+    assert_eq!(trio.leader(), 1, "the only one with space leads");
+    assert_eq!(trio.hand_overs.len(), 1);
+    trio.admits(false, true);
+    trio.free(2, PLENTY);
+    trio.run(Duration::from_secs(2));
+    trio.admits(true, true);
+    assert_eq!(trio.commit(), [false, true, true]);
+}
+
+#[test]
+fn a_group_changes_its_leader_for_disks_once_in_thirty_seconds() {
+    let mut trio = Trio::new();
+    // The disk of whoever leads is full, for two minutes.
+    for _ in 0..120 {
+        let leader = trio.leader();
+        (0..3).for_each(|at| trio.free(at, if at == leader { RESERVE } else { PLENTY }));
+        trio.run(Duration::from_secs(1));
+    }
+    assert!((3..=4).contains(&trio.hand_overs.len()), "{:?}", trio.hand_overs);
+    for pair in trio.hand_overs.windows(2) {
+        assert!(pair[1].2 - pair[0].2 >= HAND_OVER_EVERY, "{:?}", trio.hand_overs);
+    }
+}
+
+#[test]
+fn while_a_majority_is_full_deletes_commit_from_the_reserve() {
+    for full in [&[1, 2][..], &[0, 1, 2]] {
+        let mut trio = Trio::new();
+        full.iter().for_each(|at| trio.free(*at, RESERVE));
+        trio.run(Duration::from_secs(2));
+        trio.admits(false, true);
+        assert_eq!(trio.commit(), [true, true, true]);
+        full.iter().for_each(|at| trio.free(*at, PLENTY));
+        trio.run(Duration::from_secs(2));
+        trio.admits(true, true);
+    }
+}
+
+#[test]
+fn the_last_segments_are_for_votes_alone() {
+    let mut trio = Trio::new();
+    (0..3).for_each(|at| trio.free(at, EXHAUSTED));
+    trio.run(Duration::from_secs(2));
+    trio.admits(false, false);
+    assert_eq!(trio.commit(), [true, true, true], "what is in the log goes on");
+}
+
+#[test]
+fn a_leader_whose_fsync_hangs_hands_over() {
+    let mut trio = Trio::new();
+    trio.hung = Some(0);
+    trio.replicas[0].raft.propose(Entry::Noop.encode()).unwrap();
+    trio.run(Duration::from_secs(3));
+    assert_ne!(trio.leader(), 0);
+    assert_eq!(trio.hand_overs.len(), 1);
+}
+
+#[test]
+fn a_silent_voter_counts_as_full_beside_a_full_one() {
+    for (full, admits) in [(true, false), (false, true)] {
+        let mut trio = Trio::new();
+        trio.free(1, if full { RESERVE } else { PLENTY });
+        trio.admits(true, true);
+        // Replica 3 hears and says nothing from now on.
+        for _ in 0..100 {
+            trio.now += Duration::from_millis(20);
+            for at in 0..2 {
+                trio.step(at, Event::Tick { random: 1 });
+            }
+            while let Some((from, to, message)) = trio.frames.pop_front() {
+                let id = NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(from as u64 + 1) };
+                if to != 2 {
+                    trio.step(to, Event::Peer(id, message));
+                }
+            }
+        }
+        trio.admits(admits, true);
+    }
+}
+
+#[test]
+fn a_group_with_space_admits_writes_at_every_tick() {
+    let mut trio = Trio::new();
+    trio.free(2, RESERVE);
+    for _ in 0..500 {
+        trio.run(Duration::from_millis(20));
+        trio.admits(true, true);
+    }
+}
