@@ -42,7 +42,7 @@ bench-filters: build ## Searches with filters beside qdrant-edge, into docs/benc
 
 .PHONY: bench-limits
 bench-limits: build ## Times and sizes beside the bounds that they must keep (ARGS=restart, or another topic of `meridian bench limits`)
-	@for topic in $(or $(ARGS),exact-scan restart snapshot); do $(BIN)/meridian bench limits $$topic || exit 1; done
+	@for topic in $(or $(ARGS),exact-scan restart snapshot overload memory collections); do $(BIN)/meridian bench limits $$topic || exit 1; done
 
 .PHONY: bench-regions
 bench-regions: build ## Two regions at 200 writes and 200 searches a second: how long everything takes (ARGS="--seconds 60", TRANSPORT=kafka)

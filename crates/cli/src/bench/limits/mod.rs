@@ -2,8 +2,12 @@
 //!
 //! One file per topic. Every topic prints one line a round and a last line with the medians beside their bounds.
 
+mod collections;
 mod exact_scan;
+mod memory;
+mod overload;
 mod restart;
+mod server;
 mod snapshot;
 
 /// What to measure.
@@ -15,6 +19,12 @@ pub enum Limits {
     Restart(restart::Args),
     /// Search p99 while a snapshot is written: 1.5 times that without.
     Snapshot(snapshot::Args),
+    /// Searches at three times what one processor can do: goodput, p99, refusals, and how soon it is over.
+    Overload,
+    /// What request bodies cost in memory, and whether it comes back.
+    Memory,
+    /// What a write costs beside 1,000 collections: 1.2 times that beside one.
+    Collections,
 }
 
 /// Measures.
@@ -26,6 +36,23 @@ pub async fn run(limits: Limits) -> anyhow::Result<()> {
         Limits::ExactScan => tokio::task::spawn_blocking(exact_scan::run).await?,
         Limits::Restart(args) => restart::run(args).await,
         Limits::Snapshot(args) => snapshot::run(args).await,
+        Limits::Overload => overload::run().await,
+        Limits::Memory => memory::run().await,
+        Limits::Collections => collections::run().await,
+    }
+}
+
+/// A figure beside its bound.
+struct Bound {
+    what: String,
+    found: f64,
+    most: f64,
+}
+
+impl Bound {
+    fn print(&self) {
+        let Self { what, found, most } = self;
+        println!("{what}: {found:.3} (bound: {most}){}", if found <= most { "" } else { " OVER" });
     }
 }
 

@@ -1,0 +1,179 @@
+//! Three times as many searches as one processor can do, open loop: each search has its time, whatever became of those before.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::server::Server;
+use super::{Bound, median};
+
+const DIM: usize = 100;
+const POINTS: usize = 20_000;
+/// A search takes this long on its processor.
+const SEARCH: Duration = Duration::from_millis(2);
+/// Samples behind a 99th percentile.
+const SAMPLES: f64 = 10_000.0;
+/// Rounds of which the median is told.
+const ROUNDS: usize = 5;
+/// Searches that wait for the peak.
+const AT_ONCE: usize = 4;
+/// After a burst, all is as before.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// What one load showed.
+#[derive(Default)]
+struct Seen {
+    /// Of accepted searches: seconds in the server, as the answer tells.
+    accepted: Vec<f64>,
+    /// Of refused ones: seconds at the client.
+    refused: Vec<f64>,
+    /// Others.
+    failed: usize,
+}
+
+pub(super) async fn run() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let queries = fill(&server).await?;
+    server.pin()?;
+    let ef = calibrate(&server, &queries).await?;
+    let load = Load { server: &server, queries: &queries, ef };
+    let (mut lost, mut slower, mut refusals, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let peak = load.peak(Duration::from_secs(5)).await?;
+        let length = |rate: f64| Duration::from_secs_f64(SAMPLES / rate);
+        let mut calm = load.open(peak * 0.3, length(peak * 0.3)).await?;
+        let burst_length = length(peak);
+        let mut burst = load.open(peak * 3.0, burst_length).await?;
+        tokio::time::sleep(RECOVERY).await;
+        let mut later = load.open(peak * 0.3, Duration::from_secs(5)).await?;
+        ensure!(burst.failed + calm.failed + later.failed == 0, "searches failed otherwise than by 429");
+        let rate = burst.accepted.len() as f64 / burst_length.as_secs_f64();
+        let usual = p99(&mut calm.accepted);
+        println!(
+            "     peak {peak:.0}/s; at 30 %: p99 {:.1} ms; at 300 %: {rate:.0}/s, p99 {:.1} ms, {} refused, p99 {:.1} ms",
+            usual * 1e3,
+            p99(&mut burst.accepted) * 1e3,
+            burst.refused.len(),
+            p99(&mut burst.refused) * 1e3
+        );
+        lost.push(1.0 - rate / peak);
+        slower.push(p99(&mut burst.accepted) / usual);
+        refusals.push(p99(&mut burst.refused) * 1e3);
+        after.push(p99(&mut later.accepted) / usual + later.refused.len() as f64);
+    }
+    server.stop().await;
+    let print = |what: &str, mut found: Vec<f64>, most| {
+        Bound { what: what.into(), found: median(&mut found), most }.print();
+    };
+    print("at 3 x capacity: share of the peak that is lost", lost, 0.1);
+    print("at 3 x capacity: p99 of accepted searches, times that at 30 %", slower, 5.0);
+    print("at 3 x capacity: p99 of refusals at the client, ms", refusals, 100.0);
+    print("2 s after it: p99, times that before; a refusal counts as 1", after, 2.0);
+    Ok(())
+}
+
+async fn fill(server: &Server) -> anyhow::Result<Vec<Vec<f32>>> {
+    let mut rng = SmallRng::seed_from_u64(7);
+    let mut vector = || (0..DIM).map(|_| rng.random::<f32>()).collect::<Vec<f32>>();
+    server.create("c", DIM).await?;
+    for first in (0..POINTS).step_by(500) {
+        let points = (first..first + 500).map(|id| json!({"id": id, "vector": vector()})).collect();
+        server.upsert("c", points).await?;
+    }
+    Ok((0..200).map(|_| vector()).collect())
+}
+
+/// The beam width at which a search takes [`SEARCH`].
+async fn calibrate(server: &Server, queries: &[Vec<f32>]) -> anyhow::Result<usize> {
+    for ef in (6..=12).map(|power| 1usize << power) {
+        let load = Load { server, queries, ef };
+        let begun = server.processor_time()?;
+        for nth in 0..200 {
+            load.search(nth).await?;
+        }
+        if (server.processor_time()? - begun) / 200 >= SEARCH {
+            return Ok(ef);
+        }
+    }
+    Ok(4_096)
+}
+
+struct Load<'a> {
+    server: &'a Server,
+    queries: &'a [Vec<f32>],
+    ef: usize,
+}
+
+impl Load<'_> {
+    /// Status, and the seconds that the answer tells or, of a refusal, those that the client waited.
+    async fn search(&self, nth: usize) -> anyhow::Result<(u16, f64)> {
+        let body =
+            json!({"query": self.queries[nth % self.queries.len()], "limit": 10, "params": {"hnsw_ef": self.ef}});
+        let begun = Instant::now();
+        let ask = crate::client::Ask::post("/collections/c/points/query", &body);
+        let answer = self.server.region.ask_one(0, ask).await?;
+        match answer.status {
+            200 => Ok((200, answer.body.get("time").and_then(Value::as_f64).context("a time")?)),
+            status => Ok((status, begun.elapsed().as_secs_f64())),
+        }
+    }
+
+    /// Searches a second when a few are always under way.
+    async fn peak(&self, length: Duration) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        let all = (0..AT_ONCE).map(|first| self.one_after_the_other(first, begun, length));
+        let done = futures::future::try_join_all(all).await?;
+        Ok(done.into_iter().sum::<usize>() as f64 / length.as_secs_f64())
+    }
+
+    async fn one_after_the_other(&self, first: usize, begun: Instant, length: Duration) -> anyhow::Result<usize> {
+        let mut done = 0;
+        while begun.elapsed() < length {
+            done += usize::from(self.search(first * 7_919 + done).await?.0 == 200);
+        }
+        Ok(done)
+    }
+
+    /// So many a second, each at its time.
+    async fn open(&self, rate: f64, length: Duration) -> anyhow::Result<Seen> {
+        let (begun, mut seen, mut under_way) = (Instant::now(), Seen::default(), FuturesUnordered::new());
+        let keep = |seen: &mut Seen, answer: anyhow::Result<(u16, f64)>| match answer {
+            Ok((200, took)) => seen.accepted.push(took),
+            Ok((429, took)) => seen.refused.push(took),
+            _ => seen.failed += 1,
+        };
+        for nth in 0.. {
+            let due = begun + Duration::from_secs_f64(nth as f64 / rate);
+            if due - begun >= length {
+                break;
+            }
+            let wait = sleep_until(due);
+            tokio::pin!(wait);
+            loop {
+                tokio::select! {
+                    () = &mut wait => break,
+                    Some(answer) = under_way.next() => keep(&mut seen, answer),
+                }
+            }
+            under_way.push(self.search(nth));
+        }
+        while let Some(answer) = under_way.next().await {
+            keep(&mut seen, answer);
+        }
+        Ok(seen)
+    }
+}
+
+fn p99(of: &mut [f64]) -> f64 {
+    if of.is_empty() {
+        return 0.0;
+    }
+    of.sort_by(f64::total_cmp);
+    of[(of.len() * 99 / 100).min(of.len() - 1)]
+}

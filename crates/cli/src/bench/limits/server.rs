@@ -1,0 +1,114 @@
+//! A region of one replica that a topic measures from outside.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::client::{Ask, Region};
+use crate::local::{Brokers, Layout, Options, RegionSpec, Running};
+
+/// Clock ticks of `/proc/<pid>/stat` in a second, on every Linux that there is.
+const TICKS: f64 = 100.0;
+
+/// The region; stopped by [`Server::stop`], and its folder removed.
+pub struct Server {
+    running: Running,
+    /// Its API.
+    pub region: Region,
+    /// Base URL of its API.
+    pub url: String,
+    /// The key that lets a client in.
+    pub key: String,
+    pid: u32,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir().context("a folder")?;
+        let spec: RegionSpec = "bench:1x1".parse().context("a region")?;
+        let layout = Layout::open(dir.path(), &[spec], &mut rand::rng())?;
+        let options = Options { binary: None, restart: false, brokers: Brokers::default(), wires: Vec::new() };
+        let running = Running::start(layout, &options, std::future::pending()).await?;
+        let region = running.layout().primary();
+        let (url, key) = (region.nodes[0].api_url(), region.api_key.clone());
+        let pid = running.pid(0, 0).context("the node runs")?;
+        let region = Region::new(vec![url.clone()], Some(key.clone()))?;
+        Ok(Self { running, region, url, key, pid, _dir: dir })
+    }
+
+    /// Creates a collection of one vector.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create(&self, name: &str, dim: usize) -> anyhow::Result<()> {
+        let body = serde_json::json!({"vectors": {"size": dim, "distance": "Euclid"}});
+        self.region.ask(0, Ask::put(&format!("/collections/{name}"), &body)).await?.fine().map(drop)
+    }
+
+    /// Puts points into a collection.
+    ///
+    /// # Errors
+    /// When they are refused.
+    pub async fn upsert(&self, name: &str, points: Vec<Value>) -> anyhow::Result<()> {
+        let body = serde_json::json!({"points": points});
+        self.region.ask(0, Ask::put(&format!("/collections/{name}/points"), &body)).await?.fine().map(drop)
+    }
+
+    /// Runs all its threads on one processor, and this process on another.
+    ///
+    /// # Errors
+    /// Where there are fewer than two, or no `taskset`.
+    pub fn pin(&self) -> anyhow::Result<()> {
+        for (pid, processor) in [(self.pid, "1"), (std::process::id(), "0")] {
+            let mut command = std::process::Command::new("taskset");
+            let done = command.args(["-a", "-c", "-p", processor, &pid.to_string()]).output().context("run taskset")?;
+            ensure!(done.status.success(), "taskset: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(())
+    }
+
+    /// Processor time that it has used.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let fields = stat.rsplit_once(')').context("a name")?.1;
+        // Fields 14 and 15 of the line; two stand before the parenthesis.
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+    }
+
+    /// Bytes that it holds in memory now, and the most since [`Self::forget_peak`].
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn memory(&self) -> anyhow::Result<(u64, u64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let of = |name: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+        };
+        Ok((of("VmRSS:").context("VmRSS")?, of("VmHWM:").context("VmHWM")?))
+    }
+
+    /// Counts the most memory from now on.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        std::fs::write(Path::new("/proc").join(self.pid.to_string()).join("clear_refs"), "5").context("clear_refs")
+    }
+
+    /// Stops it.
+    pub async fn stop(self) {
+        self.running.stop().await;
+    }
+}
