@@ -1,6 +1,8 @@
 //! `meridian render` judges the specs of tests/admission/cases.yaml as the API server does; that the API server does so too,
 //! tests/e2e/test_0_admission.py shows.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::path::Path;
 
 use meridian_plan::{OfflineError, Settings, render_offline};

@@ -1,5 +1,7 @@
 //! A default that the definitions tell users is the one that is rendered.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::BTreeMap;
 
 use meridian_plan::{Settings, render_offline};

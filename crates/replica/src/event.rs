@@ -363,7 +363,6 @@ pub struct LinkStatus {
 
 /// A read of the local state.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum ReadWhat {
     /// Points of a collection.
     Points(CollectionName, Query),

@@ -245,8 +245,7 @@ fn what_is_written_between_its_read_and_its_writes_stays() {
     // The collection's uid, then a page, then what was read is overwritten before it is deleted, and so on.
     let mut page = 0;
     assert_eq!(shell.read(false), 1);
-    loop {
-        let Some((job, what)) = shell.reads.pop_front() else { break };
+    while let Some((job, what)) = shell.reads.pop_front() {
         let result = execute(&shell.replica.views().newest(), &what, &|| false).unwrap();
         let overwritten = [page * 10 + 1, page * 10 + 4];
         if matches!(what, ReadWhat::Match { .. }) && page < 3 {

@@ -167,7 +167,6 @@ pub enum CallAnswer {
 
 /// A question to a shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum ShardCall {
     /// To the leader: commit these.
     Write {

@@ -92,7 +92,7 @@ fn objects_of_others_and_the_api_servers_words_are_in_the_condition() {
     let rejected = blocked("StatefulSet", Cause::Rejected, "cpu: must be a quantity");
     let conflict = blocked("Service", Cause::NameConflict, "held by somebody else");
     let secret = blocked("Secret", Cause::NameConflict, "held by Deployment shop");
-    let (status, reason, message) = told(&[rejected.clone()]);
+    let (status, reason, message) = told(std::slice::from_ref(&rejected));
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Rejected"));
     assert_eq!(message, "StatefulSet vector-search: cpu: must be a quantity");
     let (status, reason, message) = told(&[rejected, conflict, secret]);

@@ -24,8 +24,8 @@ fn set(yaml: &str, image: &str) -> Object {
 
 #[test]
 fn another_default_image_is_our_own_change_and_an_edit_is_the_users() {
-    let live = set(ALONE, "node:1");
-    let live = Some(live.as_json());
+    let node_1 = set(ALONE, "node:1");
+    let live = Some(node_1.as_json());
     let edited = ALONE.replace("region: us-east\n", "region: us-east\n  hnsw: {m: 24}\n");
     assert_ne!(edited, ALONE);
     assert_eq!(change(None, &set(ALONE, NEW)), Change::None);
@@ -35,7 +35,7 @@ fn another_default_image_is_our_own_change_and_an_edit_is_the_users() {
     // Replicas restart nothing: such an edit takes no other image along.
     assert_eq!(change(live, &set(&ALONE.replace("replicasPerShard: 3", "replicasPerShard: 5"), NEW)), Change::Own);
     // What somebody else did to a template is repaired at once.
-    let mut drifted = live.unwrap().clone();
+    let mut drifted = node_1.as_json().clone();
     drifted["spec"]["template"]["spec"]["containers"][0]["image"] = "evil:1".into();
     assert_eq!(change(Some(&drifted), &set(ALONE, "node:1")), Change::None);
 }
