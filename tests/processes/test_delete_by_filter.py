@@ -53,6 +53,13 @@ class Writer(threading.Thread):
         self.kept, self.doubtful, self.fault = [], set(), None
 
     def run(self):
+        try:
+            self.write_all()
+        finally:
+            for http in self.https:
+                http.close()
+
+    def write_all(self):
         for point in self.points:
             # One that may still be marked later, by an attempt without an answer, proves nothing.
             if not self.write(point, "drop", tries=1):
