@@ -167,8 +167,15 @@ def test_optional_objects_come_and_go(operator):
 
 
 def test_what_an_older_release_left_is_removed(operator):
+    owner = {
+        "apiVersion": "meridiandb.io/v1alpha1",
+        "kind": "VectorCluster",
+        "name": CLUSTER,
+        "uid": kubectl("-n", TINY.name, "get", "vectorcluster", CLUSTER, "-o", "jsonpath={.metadata.uid}").strip(),
+        "controller": True,
+    }
     labels = {"meridiandb.io/cluster": CLUSTER}
-    meta = {"name": "left", "namespace": TINY.name, "labels": labels}
+    meta = {"name": "left", "namespace": TINY.name, "labels": labels, "ownerReferences": [owner]}
     kube.apply(
         {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 1}]}},
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"no": "pod"}}}},
