@@ -384,3 +384,24 @@ fn a_forwarded_delete_by_filter_is_sent_once() {
     assert!(matches!(reply.body, Err(Refusal::Unavailable { .. })), "{:?}", reply.body);
     assert_eq!(asked(&shell), 0);
 }
+
+#[test]
+fn a_message_that_arrives_twice_deletes_by_filter_once() {
+    let mut shell = Shell::new(US, US, Settings::default());
+    shell.ask(definition()).unwrap();
+    shell.ask(upserts(0..3, "drop")).unwrap();
+    let timeout = Duration::from_secs(30);
+    let (id, body) = (WriteId(1 << 90), delete_all("drop"));
+    let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
+    let message = || {
+        let ask = RegionCall::Ask(request.clone());
+        Event::Region(Peer::Connection(5), RegionMessage::Call(7, ask))
+    };
+    shell.step(message());
+    while shell.read(true) > 0 {}
+    assert_eq!(shell.count(), 0);
+    shell.ask(upserts(0..3, "drop")).unwrap();
+    shell.step(message());
+    while shell.read(true) > 0 {}
+    assert_eq!(shell.count(), 3, "what was written since it was acknowledged is gone");
+}

@@ -6,6 +6,7 @@
 //! that is left, and a read that nobody waits for is cancelled where it runs.
 
 mod collections;
+mod evaluated;
 mod filtered;
 mod merge;
 mod reads;
@@ -23,6 +24,7 @@ use meridian_wire::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, Sha
 use crate::shard_calls::{Requester, shard_message};
 use crate::{Command, Peer, Replica};
 
+use evaluated::Admission;
 pub(crate) use visible::Parked;
 
 /// Client requests that one gateway may have under way; more are refused.
@@ -135,6 +137,7 @@ pub(crate) struct Gateway {
     /// Number of a call to another region → its ask.
     regions: BTreeMap<u64, u64>,
     heard: region::RegionsHeard,
+    evaluated: evaluated::Evaluated,
 }
 
 impl Replica {
@@ -143,6 +146,18 @@ impl Replica {
             let refusal = Refusal::Overloaded(format!("{ASKS_WAITING} requests are under way at this pod"));
             let reply = Reply { body: Err(refusal), freshness: self.no_freshness() };
             return self.reply(&asker, reply);
+        }
+        if let (Asker::Region(..), Body::DeleteByFilter { .. }) = (&asker, &request.body) {
+            match self.gateway.evaluated.admit(&asker, self.now.mono) {
+                Admission::New => {}
+                // The first one is answered.
+                Admission::Repeated => return,
+                Admission::Full => {
+                    let refusal = Refusal::Overloaded("too many deletes by filter in the last minute".into());
+                    let reply = Reply { body: Err(refusal), freshness: self.no_freshness() };
+                    return self.reply(&asker, reply);
+                }
+            }
         }
         let number = self.number();
         let deadline = self.now.mono + request.timeout.min(LONGEST);
