@@ -60,8 +60,9 @@ async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) 
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {
             tracing::info!(cluster = cluster.name, pod, code = status.code, "not evicted");
         }
-        // A budget says not now.
-        Err(kube::Error::Api(status)) if status.code == 429 => {
+        // 429: a budget says not now. 500: several budgets select the pod, which the API server does not support. Whatever
+        // else it answers, it is the API server's word and told as such.
+        Err(kube::Error::Api(status)) => {
             tracing::info!(cluster = cluster.name, pod, code = status.code, "not evicted");
             return Ok(Acted::Refused(format!("the API server does not evict {pod} now: {}", status.message)));
         }
