@@ -48,6 +48,12 @@ struct Heard {
     arrived: Duration,
 }
 
+impl Heard {
+    fn age_at(&self, now: Duration) -> Duration {
+        self.age.saturating_add(now.saturating_sub(self.arrived))
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Origin {
     counts: Option<Heard>,
@@ -81,6 +87,8 @@ pub struct Completeness(BTreeMap<OriginShard, Origin>);
 
 impl Completeness {
     /// Takes in a statement on `origin`, of which `applied` is applied here. `bound`: how far clocks may differ.
+    /// `at_least`: the age that whoever passed it on held; a statement may be told long after it was made, and the clocks
+    /// may have stepped back since.
     ///
     /// A statement that is known already keeps the age that it has. One from further ahead than clocks may differ proves
     /// that some do: then nothing is known of the origin until the next statement.
@@ -91,6 +99,7 @@ impl Completeness {
         applied: Position,
         now: Moment,
         bound: Duration,
+        at_least: Duration,
     ) {
         let stated = Duration::from_millis(statement.wall.0);
         if stated > now.wall.saturating_add(bound) {
@@ -101,7 +110,7 @@ impl Completeness {
         if held.knows(&statement) {
             return;
         }
-        let age = now.wall.saturating_sub(stated).saturating_add(bound);
+        let age = now.wall.saturating_sub(stated).saturating_add(bound).max(at_least);
         let heard = Heard { statement, age, arrived: now.age };
         if statement.through <= applied {
             held.consider(heard);
@@ -128,9 +137,9 @@ impl Completeness {
         Some(self.0.get(origin)?.counts?.statement)
     }
 
-    /// All statements that count.
-    pub fn statements(&self) -> impl Iterator<Item = (&OriginShard, Statement)> {
-        self.0.iter().filter_map(|(origin, held)| Some((origin, held.counts?.statement)))
+    /// All statements that count, each with its age at `now`.
+    pub fn statements(&self, now: Duration) -> impl Iterator<Item = (&OriginShard, Statement, Duration)> {
+        self.0.iter().filter_map(move |(origin, held)| Some((origin, held.counts?.statement, held.counts?.age_at(now))))
     }
 
     /// Upper bound of the age of what may be missing here of `origins`: the largest age of the statements that count, so
@@ -139,7 +148,7 @@ impl Completeness {
     pub fn staleness<'a>(&self, origins: impl IntoIterator<Item = &'a OriginShard>, now: Duration) -> Duration {
         let age = |origin: &OriginShard| {
             let counts = self.0.get(origin).and_then(|held| held.counts);
-            counts.map_or(Duration::MAX, |heard| heard.age.saturating_add(now.saturating_sub(heard.arrived)))
+            counts.map_or(Duration::MAX, |heard| heard.age_at(now))
         };
         origins.into_iter().map(age).max().unwrap_or(Duration::ZERO)
     }

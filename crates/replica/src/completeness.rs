@@ -91,27 +91,28 @@ impl Replica {
         if self.consensus.leading == Some(term) && self.may_state() {
             let own = self.own_origin();
             let through = self.state.position(&own);
-            self.hear_statement(&own, Statement { through, term, wall });
+            self.hear_statement(&own, Statement { through, term, wall }, Duration::ZERO);
             self.serve_tails();
         }
     }
 
-    pub(crate) fn hear_statement(&mut self, origin: &OriginShard, statement: Statement) {
+    /// `at_least`: the age that whoever passed it on held.
+    pub(crate) fn hear_statement(&mut self, origin: &OriginShard, statement: Statement, at_least: Duration) {
         let applied = match self.settings.sabotage {
             Some(Sabotage::CountUnapplied) => statement.through,
             _ => self.state.position(origin),
         };
         let now = Moment { age: self.now.age, wall: self.now.wall };
-        self.complete.held.hear(origin, statement, applied, now, self.settings.clock_bound);
+        self.complete.held.hear(origin, statement, applied, now, self.settings.clock_bound, at_least);
     }
 
     /// From the leader of this shard, or one that was: what it states stays true.
-    pub(crate) fn statements_heard(&mut self, from: NodeId, statements: Vec<(OriginShard, Statement)>) {
+    pub(crate) fn statements_heard(&mut self, from: NodeId, statements: Vec<(OriginShard, Statement, Duration)>) {
         if from.shard != self.me().shard {
             return;
         }
-        for (origin, statement) in statements {
-            self.hear_statement(&origin, statement);
+        for (origin, statement, age) in statements {
+            self.hear_statement(&origin, statement, age);
         }
         self.serve_tails();
         self.recheck_reads();
@@ -133,15 +134,20 @@ impl Replica {
             self.complete.told.clear();
             return;
         }
+        let held: Vec<(OriginShard, Statement, Duration)> = self
+            .complete
+            .held
+            .statements(self.now.age)
+            .map(|(origin, said, age)| (origin.clone(), said, age))
+            .collect();
         let counting: BTreeMap<OriginShard, Statement> =
-            self.complete.held.statements().map(|(origin, statement)| (origin.clone(), statement)).collect();
+            held.iter().map(|(origin, statement, _)| (origin.clone(), *statement)).collect();
         let again = now.saturating_sub(self.complete.last_told) >= TELL_AGAIN_AFTER;
         if counting.is_empty() || (counting == self.complete.told && !again) {
             return;
         }
-        let news: Vec<(OriginShard, Statement)> = (counting.iter())
-            .filter(|(origin, statement)| again || self.complete.told.get(origin) != Some(statement))
-            .map(|(origin, statement)| (origin.clone(), *statement))
+        let news: Vec<(OriginShard, Statement, Duration)> = (held.into_iter())
+            .filter(|(origin, statement, _)| again || self.complete.told.get(origin) != Some(statement))
             .collect();
         if again {
             self.complete.last_told = now;

@@ -330,7 +330,7 @@ impl Replica {
             }
         }
         for statement in statements {
-            self.hear_statement(origin, statement);
+            self.hear_statement(origin, statement, Duration::ZERO);
         }
         self.recheck_reads();
         if unused > 0 {

@@ -74,7 +74,7 @@ pub enum PeerMessage {
     /// An answer; a tail answers more than once.
     Answer(u64, CallAnswer),
     /// From the leader of a shard to its replicas: the newest statements that count there.
-    Complete(Vec<(OriginShard, Statement)>),
+    Complete(Vec<(OriginShard, Statement, Duration)>),
     /// The sender no longer waits for the answer to its call of this number: a read is ended, a write goes on.
     Cancel(u64),
     /// To the sender's group: how full its disk is.

@@ -26,7 +26,7 @@ fn moment(millis: u64) -> Moment {
 fn heard(all: &[(u64, Statement, u64)]) -> Completeness {
     let mut held = Completeness::default();
     for (applied, statement, millis) in all {
-        held.hear(&origin(1), *statement, at(*applied), moment(*millis), BOUND);
+        held.hear(&origin(1), *statement, at(*applied), moment(*millis), BOUND, Duration::ZERO);
     }
     held
 }
@@ -47,7 +47,7 @@ fn a_statement_is_as_old_as_its_wall_time_and_grows_older_in_silence() {
 fn an_origin_never_heard_of_is_unknown_and_the_oldest_decides() {
     let mut held = heard(&[(5, statement(5, 1, 900), 1_000)]);
     assert_eq!(held.staleness(&[origin(1), origin(2)], moment(1_000).age), Duration::MAX);
-    held.hear(&origin(2), statement(1, 1, 950), at(1), moment(1_000), BOUND);
+    held.hear(&origin(2), statement(1, 1, 950), at(1), moment(1_000), BOUND, Duration::ZERO);
     assert_eq!(held.staleness(&[origin(1), origin(2)], moment(1_000).age), Duration::from_millis(110));
     assert_eq!(held.staleness(&[], moment(1_000).age), Duration::ZERO);
 }
@@ -66,7 +66,7 @@ fn a_statement_counts_only_when_its_position_is_applied() {
 fn under_steady_writes_older_statements_stay_until_their_turn() {
     let mut held = Completeness::default();
     for seq in 1..=200 {
-        held.hear(&origin(1), statement(seq, 1, seq), at(0), moment(seq), BOUND);
+        held.hear(&origin(1), statement(seq, 1, seq), at(0), moment(seq), BOUND, Duration::ZERO);
     }
     held.applied(&origin(1), at(WAITING as u64 - 1));
     assert_eq!(held.statement(&origin(1)), Some(statement(WAITING as u64 - 1, 1, WAITING as u64 - 1)));
@@ -88,7 +88,7 @@ fn a_statement_from_the_future_makes_its_origin_unknown() {
     check(&heard(&[(5, statement(5, 1, 1_010), 1_000)]), 1_000, Some(10));
     let mut held = heard(&[(5, statement(5, 1, 1_000), 1_000), (5, statement(5, 1, 1_011), 1_000)]);
     check(&held, 1_000, None);
-    held.hear(&origin(1), statement(5, 1, 1_000), at(5), moment(1_020), BOUND);
+    held.hear(&origin(1), statement(5, 1, 1_000), at(5), moment(1_020), BOUND, Duration::ZERO);
     check(&held, 1_020, Some(30));
 }
 
@@ -96,6 +96,15 @@ fn a_statement_from_the_future_makes_its_origin_unknown() {
 fn a_wall_clock_that_is_set_back_makes_nothing_younger() {
     let mut held = heard(&[(5, statement(5, 1, 1_000), 1_000)]);
     let back = Moment { age: AGE + Duration::from_secs(61), wall: Duration::from_secs(1) };
-    held.hear(&origin(1), statement(5, 1, 1_000), at(5), back, BOUND);
+    held.hear(&origin(1), statement(5, 1, 1_000), at(5), back, BOUND, Duration::ZERO);
     assert_eq!(held.staleness(&[origin(1)], back.age), Duration::from_millis(60_010));
+}
+
+#[test]
+fn a_statement_that_is_passed_on_is_as_old_as_whoever_held_it_says() {
+    let mut held = Completeness::default();
+    // Made at 1,000 and passed on a second later, when all clocks had stepped back by a second.
+    let told = Duration::from_millis(1_020);
+    held.hear(&origin(1), statement(5, 1, 1_000), at(5), moment(1_005), BOUND, told);
+    assert_eq!(held.staleness(&[origin(1)], moment(1_005).age), told);
 }

@@ -42,7 +42,7 @@ impl Member {
         let wall = Now { mono: self.boot, wall: others + self.boot }.wall_millis();
         let statement = Statement { through: Position { epoch: Epoch(1), seq: Seq(0) }, term: Term(1), wall };
         let from = NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(2) };
-        let message = PeerMessage::Complete(vec![(shard.clone(), statement)]);
+        let message = PeerMessage::Complete(vec![(shard.clone(), statement, Duration::ZERO)]);
         self.replica.step(self.now(own), Event::Peer(from, message));
         self.replica.staleness_of(&shard)
     }
