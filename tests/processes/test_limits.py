@@ -11,8 +11,8 @@ import pytest
 
 from regions import KEY, Local, client, until
 
-POINTS = 5_000
-# Each condition holds on no point, so every point is asked all of them: seconds of work in a debug build.
+POINTS = 40_000
+# Each condition holds on no point, so every point is asked all of them: 40 million evaluations, seconds of work.
 SLOW = {"filter": {"should": [{"key": f"nowhere{n}", "match": {"value": n}} for n in range(1_000)]}}
 BODY = 31 << 20
 
@@ -59,11 +59,14 @@ def test_a_slow_read_ends_when_its_client_leaves(node):
     before = metric(node, "meridian_search_stopped_total")
     body = httpx.Request("POST", "http://x", json=SLOW).content
     connections = [sent(node, "/collections/c/points/count", body) for _ in range(6)]
-    # There are two threads for long reads: when four wait, two run.
-    until(lambda: metric(node, "meridian_search_queue") == 4, 20, "the reads do not wait")
+    # There are two threads for long reads: while one waits, two run. Some of the six may have been refused.
+    waiting = lambda: metric(node, "meridian_search_queue")
+    until(lambda: waiting() >= 1, 20, "the reads do not wait")
+    least = waiting() + 2
     for connection in connections:
         connection.close()
-    until(lambda: metric(node, "meridian_search_stopped_total") >= before + 6, 20, "not all reads were ended")
+    stopped = lambda: metric(node, "meridian_search_stopped_total") - before
+    until(lambda: stopped() >= least, 20, lambda: f"{stopped()} of at least {least} reads were ended")
     assert metric(node, "meridian_search_queue") == 0
 
 
