@@ -7,7 +7,7 @@
 //!   PointId ──bucket_of──► Bucket ──BucketTable──► ShardNumber
 //!   Hlc ─┐
 //!   Seq ─┼─► Delta ──applied──► VersionVector
-//!   Statement ──heard──► Completeness::staleness ──RequiredFreshness──► Verdict
+//!   Statement ──heard──► Completeness::staleness, held against a RequiredFreshness
 //! ```
 //!
 //! Start reading at [`Delta`], then [`VersionVector`], then [`Completeness`].
@@ -38,7 +38,7 @@ pub use completeness::{Completeness, Moment, Statement};
 pub use conditional::{ConditionalChange, PointChange};
 pub use delta::{Delta, MAX_PAYLOAD_BYTES, Op, Payload};
 pub use filter::{Condition, Filter, Range, Scalar};
-pub use freshness::{Consistency, RequiredFreshness, Verdict, judge};
+pub use freshness::{Consistency, RequiredFreshness};
 pub use hlc::{Hlc, WallMillis};
 pub use ids::{
     ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,

@@ -143,9 +143,7 @@ pub(crate) struct Gateway {
 impl Replica {
     pub(crate) fn ask(&mut self, asker: Asker, request: Request) {
         if self.gateway.asks.len() >= ASKS_WAITING {
-            let refusal = Refusal::Overloaded(format!("{ASKS_WAITING} requests are under way at this pod"));
-            let reply = Reply { body: Err(refusal), freshness: self.no_freshness() };
-            return self.reply(&asker, reply);
+            return self.turn_away(&asker, format!("{ASKS_WAITING} requests are under way at this pod"));
         }
         if let (Asker::Region(..), Body::DeleteByFilter { .. }) = (&asker, &request.body) {
             match self.gateway.evaluated.admit(&asker, self.now.mono) {
@@ -153,9 +151,7 @@ impl Replica {
                 // The first one is answered.
                 Admission::Repeated => return,
                 Admission::Full => {
-                    let refusal = Refusal::Overloaded("too many deletes by filter in the last minute".into());
-                    let reply = Reply { body: Err(refusal), freshness: self.no_freshness() };
-                    return self.reply(&asker, reply);
+                    return self.turn_away(&asker, "too many deletes by filter in the last minute".into());
                 }
             }
         }
@@ -167,6 +163,11 @@ impl Replica {
         let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan: BTreeMap::new() };
         self.gateway.asks.insert(number, ask);
         self.begin(number);
+    }
+
+    fn turn_away(&mut self, asker: &Asker, why: String) {
+        let reply = Reply { body: Err(Refusal::Overloaded(why)), freshness: self.no_freshness() };
+        self.reply(asker, reply);
     }
 
     fn begin(&mut self, number: u64) {
