@@ -1,7 +1,7 @@
 //! A query compared with single nodes by their codes.
 
 use crate::codes::{Codes, Lot, PackedSigns, Query, SignQuery};
-use crate::near::{Near, Nearest, distance, keep_least, nth_least, rank, reach};
+use crate::near::{Near, Nearest, distance, each_within, keep_least, nth_least, rank, reach};
 use crate::once::Once;
 use crate::space::Space;
 use crate::structure::{Ask, Vectors};
@@ -63,21 +63,27 @@ impl<'a> Comparison<'a> {
         meet: impl FnMut(f32, u32),
     ) {
         if nodes.len() > k {
-            let bound = self.codes.bound(&self.query);
-            let mut least = Vec::with_capacity(nodes.len());
-            // In the order in which they lie: the processor asks for them ahead by itself.
-            least.extend(
-                nodes.iter().map(|node| rank(self.codes.least_distance(&self.query, &bound, *node, self.space))),
-            );
-            // Of any `k` nodes the farthest bounds how far the nearest `k` are; of these it is near.
-            let mut first = nodes.clone();
-            keep_least(&mut first, &least, nth_least(&least, k - 1));
-            first.truncate(k);
-            let mut worst = f32::NEG_INFINITY;
-            vectors.each(vector, &first, |distance, _| worst = worst.max(distance));
-            keep_least(&mut nodes, &least, rank(worst));
+            let bound = self.codes.bound(&self.query, self.space);
+            let (ranks, worst_off) = self.codes.compare_all(&self.query, &bound, &nodes, self.space);
+            let worst = self.farthest_of_some(vector, &nodes, &ranks, k, vectors);
+            // First as if all codes were as wrong as the worst, which is one distance for all; what is left, each by its own.
+            keep_least(&mut nodes, &ranks, bound.last_within(worst, worst_off));
+            nodes.retain(|node| {
+                let (distance, off) = self.codes.compared(&self.query, &bound, *node, self.space);
+                bound.least(distance, off) <= worst
+            });
         }
         vectors.each(vector, &nodes, meet);
+    }
+
+    /// The distance by vectors of the farthest of `k` nodes that are near by codes: the nearest `k` are no farther.
+    fn farthest_of_some(&self, vector: &[f32], nodes: &[u32], ranks: &[u32], k: usize, vectors: Vectors<'_>) -> f32 {
+        let mut near = Vec::with_capacity(k);
+        each_within(ranks, nth_least(ranks, k - 1), |at| near.push(nodes[at]));
+        near.truncate(k);
+        let mut farthest = f32::NEG_INFINITY;
+        vectors.each(vector, &near, |distance, _| farthest = farthest.max(distance));
+        farthest
     }
 
     /// Offers those of a lot that may be among the nearest.

@@ -130,7 +130,7 @@ pub(crate) fn keep_least(nodes: &mut Vec<u32>, ranks: &[u32], worst: u32) {
 
 /// Calls `meet` with the place of each rank that is `worst` at most. They are few, so most groups hold none, which one look tells.
 #[inline]
-fn each_within(ranks: &[u32], worst: u32, mut meet: impl FnMut(usize)) {
+pub(crate) fn each_within(ranks: &[u32], worst: u32, mut meet: impl FnMut(usize)) {
     const GROUP: usize = 16;
     for (nth, group) in ranks.chunks(GROUP).enumerate() {
         places(within(group, worst)).for_each(|i| meet(nth * GROUP + i));

@@ -12,8 +12,11 @@
 //! [`HALF_STEP`] and [`Bound::rounding`] exceed what it can be several times, at any length of vectors up to 65,536.
 
 use crate::config::Metric;
+use crate::kernels::columns::ROWS;
+use crate::near::{distance, rank};
 use crate::space::Space;
 
+use super::lot::Parts;
 use super::{Codes, Query, Records};
 
 /// How far a number of 8 bits is from what it stands for, in steps: 1/2, and what turning and converting a vector rounds.
@@ -28,54 +31,139 @@ const UNDERFLOW_LENGTH: f32 = 4e-18;
 
 /// What the bounds of all distances from a query share.
 pub(crate) struct Bound {
+    rule: Rule,
     /// `e_q`.
     error: f32,
     /// At least the length of the query, and of what its code stands for.
     length: f32,
+    /// The squared length of what its code stands for.
+    square: f32,
     /// How much of two lengths multiplied sums may be off: the errors of as many additions as there are numbers, and more.
     rounding: f32,
     /// The root of the number of numbers.
     root: f32,
 }
 
+/// Which line of the table above holds.
+#[derive(Clone, Copy)]
+enum Rule {
+    Product,
+    Roots,
+    Squares,
+}
+
+/// How wrong a code is, and what it is the code of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Off {
+    /// `e_x`.
+    error: f32,
+    /// A squared length: that of the vector, or, with 8 bits a number, of what the code stands for.
+    square: f32,
+}
+
+impl Off {
+    /// Of a code whose numbers overflowed.
+    const UNKNOWN: Self = Self { error: f32::INFINITY, square: f32::INFINITY };
+
+    /// The larger of each: whatever is true of codes that are so wrong is true of either. NaN is larger than any number.
+    #[inline(always)]
+    pub fn or_worse(self, other: Self) -> Self {
+        let larger = |a: f32, b: f32| f32::from_bits(a.abs().to_bits().max(b.abs().to_bits()));
+        Self { error: larger(self.error, other.error), square: larger(self.square, other.square) }
+    }
+}
+
 impl Codes {
     /// What bounds from a query share that [`Codes::aim`] has made.
-    pub fn bound(&self, query: &Query) -> Bound {
+    pub fn bound(&self, query: &Query, space: Space) -> Bound {
         let root = (self.width() as f32).sqrt();
         let error = of_scale(query.scale) * query.scale * root + UNDERFLOW_LENGTH;
         let rounding = (4 * self.width() + 256) as f32 * f32::EPSILON;
-        Bound { error, length: query.square.sqrt() + error + UNDERFLOW_LENGTH, rounding, root }
+        let rule = match (space.metric(), &self.records) {
+            (Metric::Euclid, Records::Bytes(_)) => Rule::Roots,
+            (Metric::Euclid, Records::Nibbles(_)) => Rule::Squares,
+            _ => Rule::Product,
+        };
+        let length = query.square.sqrt() + error + UNDERFLOW_LENGTH;
+        Bound { rule, error, length, square: query.square, rounding, root }
     }
 
-    /// A distance that the one by vectors is not below. `-∞` where numbers overflow.
+    /// The distances of nodes by their codes, as [`rank`] has them, and how wrong none of these codes is more than.
+    pub fn compare_all(&self, query: &Query, bound: &Bound, nodes: &[u32], space: Space) -> (Vec<u32>, Off) {
+        let mut ranks = Vec::with_capacity(nodes.len());
+        let mut worst = [Off::default(); ROWS];
+        // In the order in which they lie: the processor asks for them ahead by itself.
+        for nodes in nodes.chunks(ROWS) {
+            // Where nodes are missing, a code of nothing: it is not wrong.
+            let mut parts = Parts::default();
+            records!(&self.records, records => records.parts(query, nodes, space, &mut parts));
+            let distances = self.distances(query, &parts, space);
+            for (worst, at) in worst.iter_mut().zip(0..) {
+                let off = Off { error: parts.errors[at], square: parts.squares[at] };
+                *worst = worst.or_worse(if distances[at] == f32::INFINITY { Off::UNKNOWN } else { off });
+            }
+            ranks.extend_from_slice(&distances.map(rank)[..nodes.len()]);
+        }
+        let Off { error, square } = worst.into_iter().fold(Off::default(), Off::or_worse);
+        let error = match &self.records {
+            // [`of_scale`] of any scale up to this one.
+            Records::Bytes(_) => (HALF_STEP * error + WHOLE_SCALE * f32::MIN_POSITIVE) * bound.root + UNDERFLOW_LENGTH,
+            Records::Nibbles(_) => (error * error + bound.rounding * square).sqrt() + UNDERFLOW_LENGTH,
+        };
+        (ranks, Off { error, square })
+    }
+
+    /// The distance of a node by its code, and what its bound needs.
     #[inline(always)]
-    pub fn least_distance(&self, query: &Query, bound: &Bound, node: u32, space: Space) -> f32 {
-        let (distance, error, square) = match &self.records {
+    pub fn compared(&self, query: &Query, bound: &Bound, node: u32, space: Space) -> (f32, Off) {
+        match &self.records {
             Records::Bytes(bytes) => {
                 let (distance, scale, square) = bytes.compared(query, node, space);
-                (distance, of_scale(scale) * scale * bound.root + UNDERFLOW_LENGTH, square)
+                (distance, Off { error: of_scale(scale) * scale * bound.root + UNDERFLOW_LENGTH, square })
             }
             Records::Nibbles(nibbles) => {
                 let (error, square) = nibbles.numbers(node);
                 let error = (error * error + bound.rounding * square).sqrt() + UNDERFLOW_LENGTH;
-                (nibbles.distance(query, node, space), error, square)
+                (nibbles.distance(query, node, space), Off { error, square })
             }
-        };
+        }
+    }
+}
+
+impl Bound {
+    /// A distance that the one by vectors is not below, by that of a code that is no worse than `off`. `-∞` where numbers
+    /// overflow. Rounded sums, products and roots grow with what they are of, so a worse `off` makes it no larger.
+    #[inline(always)]
+    pub fn least(&self, distance: f32, off: Off) -> f32 {
+        let Off { error, square } = off;
         let length = square.sqrt() + error + UNDERFLOW_LENGTH;
-        let product = bound.length * length;
-        let slack = bound.error * length + bound.length * error + bound.rounding * product + UNDERFLOW;
-        let least = match (space.metric(), &self.records) {
-            (Metric::Euclid, Records::Bytes(_)) => {
-                let rounded = bound.rounding * (query.square + square) + UNDERFLOW;
-                let root = (distance - rounded).max(0.0).sqrt() - (bound.error + error);
-                root.max(0.0) * root.max(0.0) - rounded
+        let slack = self.error * length + self.length * error + self.rounding * (self.length * length) + UNDERFLOW;
+        let rounded = self.rounding * (self.square + square) + UNDERFLOW;
+        let least = match self.rule {
+            Rule::Roots => {
+                let root = ((distance - rounded).max(0.0).sqrt() - (self.error + error)).max(0.0);
+                root * root - rounded
             }
-            (Metric::Euclid, Records::Nibbles(_)) => {
-                distance - 2.0 * slack - bound.rounding * (query.square + square) - UNDERFLOW
-            }
-            _ => distance - slack,
+            Rule::Squares => distance - 2.0 * slack - rounded,
+            Rule::Product => distance - slack,
         };
         if least.is_nan() || distance == f32::INFINITY { f32::NEG_INFINITY } else { least }
+    }
+
+    /// The rank of the largest distance whose vector may be as near as `worst`, by a code that is no worse than `off`: what is
+    /// farther is not. Any, where numbers overflow.
+    pub fn last_within(&self, worst: f32, off: Off) -> u32 {
+        let is_within = |rank: u32| self.least(distance(rank), off) <= worst;
+        if is_within(rank(f32::MAX)) {
+            return u32::MAX;
+        }
+        // It grows with the distance.
+        let (mut within, mut beyond) = (rank(f32::MIN), rank(f32::MAX));
+        while beyond - within > 1 {
+            let middle = within.midpoint(beyond);
+            *if is_within(middle) { &mut within } else { &mut beyond } = middle;
+        }
+        within
     }
 }
 
@@ -91,7 +179,6 @@ mod tests {
 
     use super::*;
     use crate::kernels::InstructionSet;
-    use crate::near::{distance, rank};
 
     /// Numbers of all sizes: alike, one that outweighs the others, very small and very large ones.
     fn vectors(dim: usize) -> impl Strategy<Value = Vec<Vec<f32>>> {
@@ -127,10 +214,15 @@ mod tests {
             let (mut rotated, mut query) = (Vec::new(), Query::default());
             for from in &vectors {
                 codes.aim_at_vector(from, space.kernels(), &mut rotated, &mut query);
-                let bound = codes.bound(&query);
+                let bound = codes.bound(&query, space);
+                let compared = |node| codes.compared(&query, &bound, node, space);
+                let worst = (0..vectors.len() as u32).map(|node| compared(node).1).fold(Off::default(), Off::or_worse);
                 for (node, to) in (0..).zip(&vectors) {
-                    let (least, right) = (codes.least_distance(&query, &bound, node, space), space.distance(from, to));
+                    let (distance, off) = compared(node);
+                    let (least, right) = (bound.least(distance, off), space.distance(from, to));
                     prop_assert!(least <= right, "{least:e} beside {right:e}");
+                    let lower = bound.least(distance, worst);
+                    prop_assert!(lower <= least, "{lower:e} with the worst beside {least:e}");
                 }
             }
         }
@@ -148,10 +240,11 @@ mod tests {
         }
         let (mut rotated, mut query) = (Vec::new(), Query::default());
         codes.aim_at_vector(&vectors[0], space.kernels(), &mut rotated, &mut query);
-        let bound = codes.bound(&query);
+        let bound = codes.bound(&query, space);
         let share = (1..200).map(|node| {
             let right = space.distance(&vectors[0], &vectors[node as usize]);
-            codes.least_distance(&query, &bound, node, space) / right
+            let (distance, off) = codes.compared(&query, &bound, node, space);
+            bound.least(distance, off) / right
         });
         let worst = share.fold(1.0, f32::min);
         assert!(worst > 0.85, "{worst}");

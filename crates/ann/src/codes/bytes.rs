@@ -2,10 +2,12 @@
 //!
 //! A record fills whole lines: the bytes, each with 128 added, zeros, and at its end the scale and the squared length.
 
+use crate::kernels::bytes::FOUR;
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
 
+use super::lot::Parts;
 use super::{Query, distance, inverse, number};
 
 /// What is added to a signed byte to store it.
@@ -102,6 +104,24 @@ impl Bytes {
     #[inline]
     pub fn prefetch(&self, node: u32) {
         prefetch(self.rows.row(node));
+    }
+
+    /// What the distances of some nodes are made of.
+    #[inline(always)]
+    pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut Parts) {
+        let kernels = space.kernels();
+        let (fours, rest) = nodes.as_chunks::<FOUR>();
+        let (sums, last) = parts.sums.split_at_mut(fours.len() * FOUR);
+        for (four, sums) in fours.iter().zip(sums.as_chunks_mut().0) {
+            *sums = (kernels.byte_dots)(four.map(|node| self.rows.row(node)), &query.lines);
+        }
+        for (node, sum) in rest.iter().zip(last) {
+            *sum = (kernels.byte_dot)(self.rows.row(*node), &query.lines);
+        }
+        for (at, node) in nodes.iter().enumerate() {
+            (parts.scales[at], parts.squares[at]) = tail(self.rows.row(*node));
+            parts.errors[at] = parts.scales[at];
+        }
     }
 
     /// The distance of a node, its scale and its squared length, by one look at its record.

@@ -24,6 +24,16 @@ pub(crate) struct Lot {
     sums: Vec<i32>,
 }
 
+/// What distances of some nodes are made of.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub sums: [i32; ROWS],
+    pub scales: [f32; ROWS],
+    pub squares: [f32; ROWS],
+    /// Of codes of 8 bits their scales once more, of others the lengths of their errors.
+    pub errors: [f32; ROWS],
+}
+
 impl Lot {
     pub const NODES: usize = NODES;
 }
@@ -57,16 +67,27 @@ impl Codes {
         (space.kernels().columns)(vector, &lot.columns, &mut lot.sums);
         let (sums, _) = lot.sums.as_chunks::<ROWS>();
         for (group, nodes) in lot.nodes.chunks(ROWS).enumerate() {
-            let (sums, scales, squares) = (&sums[group], &lot.scales[group], &lot.squares[group]);
-            let products: [f32; ROWS] = match &self.records {
-                Records::Bytes(bytes) => std::array::from_fn(|i| bytes.product(query, scales[i], sums[i])),
-                Records::Nibbles(nibbles) => std::array::from_fn(|i| nibbles.product(query, scales[i], sums[i])),
+            let parts = Parts {
+                sums: sums[group],
+                scales: lot.scales[group],
+                squares: lot.squares[group],
+                errors: [0.0; ROWS],
             };
-            let distances: [f32; ROWS] =
-                std::array::from_fn(|i| distance(products[i], query.square + squares[i], space));
+            let distances = self.distances(query, &parts, space);
             for i in places(within(&distances[..nodes.len()], worst)) {
                 meet(Near::new(distances[i], nodes[i]));
             }
         }
+    }
+
+    /// The distances of nodes, as [`Self::distance`] has them.
+    #[inline(always)]
+    pub(super) fn distances(&self, query: &Query, parts: &Parts, space: Space) -> [f32; ROWS] {
+        let Parts { sums, scales, squares, .. } = parts;
+        let products: [f32; ROWS] = match &self.records {
+            Records::Bytes(bytes) => std::array::from_fn(|i| bytes.product(query, scales[i], sums[i])),
+            Records::Nibbles(nibbles) => std::array::from_fn(|i| nibbles.product(query, scales[i], sums[i])),
+        };
+        std::array::from_fn(|i| distance(products[i], query.square + squares[i], space))
     }
 }

@@ -9,6 +9,7 @@ use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
 
+use super::lot::Parts;
 use super::{Query, distance, inverse, number};
 
 /// Bytes of a piece.
@@ -158,6 +159,17 @@ impl Nibbles {
     #[inline]
     pub fn prefetch(&self, node: u32) {
         prefetch(self.rows.row(node));
+    }
+
+    /// What the distances of some nodes are made of.
+    #[inline(always)]
+    pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut Parts) {
+        for (at, node) in nodes.iter().enumerate() {
+            let (code, tail) = self.record(*node);
+            parts.sums[at] = (space.kernels().nibble_dot)(code, bytes_of(&query.lines));
+            (parts.scales[at], parts.squares[at], parts.errors[at]) =
+                (number(tail, 0), number(tail, 1), number(tail, 2));
+        }
     }
 
     /// The length of the error and the squared length of the vector of a node.

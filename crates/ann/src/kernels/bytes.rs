@@ -6,6 +6,12 @@ use crate::memory::Line;
 /// exceeds `i32`).
 pub(crate) type ByteDot = fn(code: &[Line], query: &[Line]) -> i32;
 
+/// The same of [`FOUR`] codes at once: what is done to the query for each is done once.
+pub(crate) type ByteDots = fn(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR];
+
+/// Codes at once.
+pub(crate) const FOUR: usize = 4;
+
 /// The definition.
 pub(super) fn scalar(code: &[Line], query: &[Line]) -> i32 {
     let bytes = |(x, y): (&Line, &Line)| {
@@ -52,6 +58,54 @@ pub(super) mod x86 {
             sums[i % 2] = _mm512_dpbusd_epi32(sums[i % 2], x, y);
         }
         _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
+    }
+
+    /// Of four codes at once.
+    pub mod four {
+        use std::arch::x86_64::*;
+
+        use super::super::FOUR;
+        use crate::memory::Line;
+
+        /// As [`super::avx2()`]: the query is widened once for all.
+        #[target_feature(enable = "avx2")]
+        pub fn avx2(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR] {
+            let codes = codes.map(|code| &code[..query.len()]);
+            let mut sums = [_mm256_setzero_si256(); FOUR];
+            for (at, y) in query.iter().enumerate() {
+                for i in 0..4 {
+                    // SAFETY: a line has 64 bytes, and `16 i + 16` is 64 at most.
+                    let y = _mm256_cvtepi8_epi16(unsafe { _mm_load_si128(y.0.as_ptr().add(16 * i).cast()) });
+                    for (code, sum) in codes.iter().zip(&mut sums) {
+                        // SAFETY: as above.
+                        let x = _mm256_cvtepu8_epi16(unsafe { _mm_load_si128(code[at].0.as_ptr().add(16 * i).cast()) });
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, y));
+                    }
+                }
+            }
+            let pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+            let four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+            let mut out = [0; FOUR];
+            // SAFETY: four sums of 32 bits are as many bytes as the register has.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four) };
+            out
+        }
+
+        /// A line of each a step.
+        #[target_feature(enable = "avx512f,avx512vnni")]
+        pub fn avx512(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR] {
+            let codes = codes.map(|code| &code[..query.len()]);
+            let mut sums = [_mm512_setzero_si512(); FOUR];
+            for (at, y) in query.iter().enumerate() {
+                // SAFETY: a line has 64 bytes and is aligned to as many.
+                let y = unsafe { _mm512_load_si512(y.0.as_ptr().cast()) };
+                for (code, sum) in codes.iter().zip(&mut sums) {
+                    // SAFETY: as above.
+                    *sum = _mm512_dpbusd_epi32(*sum, unsafe { _mm512_load_si512(code[at].0.as_ptr().cast()) }, y);
+                }
+            }
+            sums.map(|sum| _mm512_reduce_add_epi32(sum))
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct Kernels {
     pub bit_differences: bits::BitDifferences,
     pub bit_columns: bit_columns::BitColumns,
     pub byte_dot: bytes::ByteDot,
+    pub byte_dots: bytes::ByteDots,
     pub nibble_dot: nibbles::NibbleDot,
     pub hadamard: lanes::Hadamard,
     pub largest: lanes::Largest,
@@ -102,6 +103,8 @@ macro_rules! twins {
             bit_columns: |columns, words, planes, sums| unsafe { bit_columns::x86::$set(columns, words, planes, sums) },
             // SAFETY: as above.
             byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
+            // SAFETY: as above.
+            byte_dots: |codes, query| unsafe { bytes::x86::four::$set(codes, query) },
             // SAFETY: as above.
             nibble_dot: |code, query| unsafe { nibbles::x86::$set(code, query) },
             // SAFETY: as above.
@@ -219,6 +222,8 @@ impl InstructionSet {
                 fast_scan: |block, table, limit, sums| unsafe { fast_scan::aarch64::neon(block, table, limit, sums) },
                 // SAFETY: as above.
                 byte_dot: |code, query| unsafe { bytes::aarch64::neon(code, query) },
+                // SAFETY: as above.
+                byte_dots: |codes, query| codes.map(|code| unsafe { bytes::aarch64::neon(code, query) }),
                 // SAFETY: as above.
                 nibble_dot: |code, query| unsafe { nibbles::aarch64::neon(code, query) },
                 // All code for this architecture may use NEON: the compiler makes the same of these as of a twin.

@@ -19,6 +19,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     bit_differences: |rows, words, planes| bits::scalar(rows, words, planes),
     bit_columns: |columns, words, planes, sums| bit_columns::scalar(columns, words, planes, sums),
     byte_dot: bytes::scalar,
+    byte_dots: |codes, query| codes.map(|code| bytes::scalar(code, query)),
     nibble_dot: nibbles::scalar,
     hadamard: |window, signs| lanes::hadamard(window, signs),
     largest: |numbers| lanes::largest(numbers),

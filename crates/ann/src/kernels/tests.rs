@@ -269,6 +269,9 @@ fn twins_multiply_bytes_alike() {
             let expected: i64 = pairs.map(|(x, y)| i64::from(*x) * i64::from(y.cast_signed())).sum();
             for (set, kernels) in others() {
                 assert_eq!(i64::from((kernels.byte_dot)(code, query)), expected, "{set:?}, {len} lines");
+                let others = [code, query, code, &vec![Line::ZERO; len]];
+                let dots = (kernels.byte_dots)(others.map(Vec::as_slice), query);
+                assert_eq!(dots, others.map(|code| (kernels.byte_dot)(code, query)), "{set:?}, {len} lines of four");
             }
         }
     }
