@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use meridian_ann::ConfigError;
 use meridian_model::{CollectionDef, CollectionUid, Payload, PointId, VectorDef, VectorName, Vectors};
-use serde_json::Value;
 
 use crate::records::Records;
 use crate::vectors::VectorIndex;
@@ -35,14 +34,6 @@ pub(crate) struct Point {
     pub(crate) payload: Payload,
     /// Of all that regions agree on; kept, because an overwritten vector is gone when its part of the sum must go.
     hash: [u8; 32],
-    parsed: OnceLock<Box<Value>>,
-}
-
-impl Point {
-    /// The payload as a tree, read when a filter asks for it first.
-    pub(crate) fn tree(&self) -> &Value {
-        self.parsed.get_or_init(|| Box::new(crate::payload::tree(&self.payload)))
-    }
 }
 
 impl Collection {
@@ -152,7 +143,7 @@ impl Collection {
         }
         let hash =
             content_hash(self.uid, id, vectors.iter().map(|(n, v)| (n, Cow::Borrowed(v.as_slice()))), payload, &stamp);
-        let point = Point { id, slot, stamp, payload: payload.clone(), hash, parsed: OnceLock::new() };
+        let point = Point { id, slot, stamp, payload: payload.clone(), hash };
         if held.is_some() { self.replace(point) } else { self.put_in(point) }
     }
 
@@ -185,7 +176,7 @@ impl Collection {
     pub(crate) fn put_back(&mut self, id: PointId, slot: u32, stamp: Stamp, payload: Payload) -> bool {
         let vectors = self.vectors.iter().filter_map(|(name, index)| Some((name, index.vector(slot)?)));
         let hash = content_hash(self.uid, id, vectors, &payload, &stamp);
-        self.put_in(Point { id, slot, stamp, payload, hash, parsed: OnceLock::new() })
+        self.put_in(Point { id, slot, stamp, payload, hash })
     }
 
     /// True when every vector in the indexes belongs to a point.

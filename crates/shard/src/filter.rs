@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use meridian_model::{Condition, Filter, PayloadPath, PointId, Scalar};
-use serde_json::Value;
 
 use crate::collection::Point;
 use crate::meter::Meter;
-use crate::payload::any_at;
+use crate::seek::{Leaf, any_at};
 
 /// Values of a list that one value is compared with in the time of a step.
 const LISTED_A_STEP: usize = 8;
+/// Bytes of a payload that are read in the time of a step.
+const BYTES_A_STEP: usize = 64;
 
 /// True when the point passes. Once `meter` says that the read is to end, the result means nothing.
 pub(crate) fn passes(filter: &Filter, point: &Point, meter: &Meter<'_>) -> bool {
@@ -33,34 +34,37 @@ pub(crate) fn only_ids(filter: &Filter) -> Option<&BTreeSet<PointId>> {
 fn holds(condition: &Condition, point: &Point, meter: &Meter<'_>) -> bool {
     // Per value of the payload, in steps.
     let each = |listed: usize| meter.go_on(1 + listed / LISTED_A_STEP);
+    let at = |key: &PayloadPath, test: &dyn Fn(Leaf<'_>) -> bool| {
+        meter.go_on(point.payload.0.len() / BYTES_A_STEP) && any_at(&point.payload, key.steps(), test)
+    };
     match condition {
         Condition::Any { key, any } => {
-            at(point, key, |value| each(any.len()) && any.iter().any(|scalar| equals(value, scalar)))
+            at(key, &|leaf| each(any.len()) && any.iter().any(|scalar| equals(leaf, scalar)))
         }
-        Condition::Except { key, except } => at(point, key, |value| {
-            each(except.len()) && !value.is_null() && !except.iter().any(|scalar| equals(value, scalar))
+        Condition::Except { key, except } => at(key, &|leaf| {
+            each(except.len()) && leaf != Leaf::Null && !except.iter().any(|scalar| equals(leaf, scalar))
         }),
         Condition::Range { key, range } => {
-            at(point, key, |value| each(0) && value.as_f64().is_some_and(|number| range.contains(number)))
+            at(key, &|leaf| each(0) && number(leaf).is_some_and(|number| range.contains(number)))
         }
         Condition::HasId(ids) => ids.contains(&point.id),
         Condition::Nested(filter) => passes(filter, point, meter),
     }
 }
 
-/// True when `test` holds for a value that `key` selects, or for an element where that value is an array.
-fn at(point: &Point, key: &PayloadPath, test: impl Fn(&Value) -> bool) -> bool {
-    any_at(point.tree(), key.steps(), &mut |value| match value {
-        Value::Array(elements) => elements.iter().any(&test),
-        value => test(value),
-    })
+fn number(leaf: Leaf<'_>) -> Option<f64> {
+    match leaf {
+        Leaf::Int(int) => Some(int as f64),
+        Leaf::Float(float) => Some(float),
+        _ => None,
+    }
 }
 
-fn equals(value: &Value, scalar: &Scalar) -> bool {
-    match (value, scalar) {
-        (Value::String(held), Scalar::Text(text)) => held == text,
-        (Value::Number(held), Scalar::Int(int)) => held.as_i64() == Some(*int),
-        (Value::Bool(held), Scalar::Bool(bool)) => held == bool,
+fn equals(leaf: Leaf<'_>, scalar: &Scalar) -> bool {
+    match (leaf, scalar) {
+        (Leaf::Text(held), Scalar::Text(text)) => held == text,
+        (Leaf::Int(held), Scalar::Int(int)) => held == *int,
+        (Leaf::Bool(held), Scalar::Bool(bool)) => held == *bool,
         _ => false,
     }
 }

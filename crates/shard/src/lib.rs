@@ -35,6 +35,7 @@ mod read;
 mod records;
 mod remote;
 mod seed;
+mod seek;
 mod slots;
 mod snapshot;
 mod state;

@@ -245,7 +245,7 @@ impl CollectionView {
             Names::None => None,
             names => Some(self.vectors_of(point.slot, names)),
         };
-        let payload = payload::select(&point.payload, || point.tree().clone(), &select.payload);
+        let payload = payload::select(&point.payload, &select.payload);
         Record { id: point.id, version: point.stamp.seq.0, payload, vectors }
     }
 }
