@@ -142,6 +142,7 @@ impl Unread {
         let idle = Duration::from_millis(limits.body_idle_ms);
         let slow = || refuse(StatusCode::REQUEST_TIMEOUT, "Timeout: the request body came too slowly");
         let (mut bytes, mut share, mut paid) = (Vec::new(), api.0.memory.share(), 0);
+        let length = content_length(&self.headers).map_or(0, |length| usize::try_from(length).unwrap_or(0));
         loop {
             let deadline = until.min(Instant::now() + idle);
             let frame = match timeout_at(deadline, self.body.frame()).await {
@@ -165,6 +166,7 @@ impl Unread {
                 let taken = [needed.max(PIECE), needed].into_iter().find(|bytes| share.grow(*bytes));
                 paid += taken.ok_or_else(|| faulty(&Fault::NoRoom))?;
             }
+            make_room(&mut bytes, piece.len(), length);
             bytes.extend_from_slice(&piece);
         }
     }
@@ -183,14 +185,25 @@ impl Unread {
     }
 }
 
+/// Room for `more` bytes. A body that has sent [`LARGE`] bytes gets all of its announced length at once: growing by copying
+/// would leave holes as large as the body.
+fn make_room(bytes: &mut Vec<u8>, more: usize, announced: usize) {
+    if bytes.len() + more > bytes.capacity() && bytes.len() >= LARGE {
+        bytes.reserve_exact(announced.saturating_sub(bytes.len()));
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 fn too_large(most: usize) -> Response {
     refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("Wrong input: the request body is larger than {most} bytes"))
 }
 
 fn check_head(headers: &HeaderMap, api: &Api) -> Result<(), Response> {
     let most = api.limits().body_bytes;
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > most as u64) {
+    if content_length(headers).is_some_and(|length| length > most as u64) {
         return Err(too_large(most));
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {

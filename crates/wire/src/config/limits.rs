@@ -26,7 +26,7 @@ pub struct Limits {
     /// Collections of the region. Default 1,000.
     #[serde(deserialize_with = "between::<_, usize, 1, 1000000>")]
     pub collections: usize,
-    /// Points, or ids, of one request. Default 10,000.
+    /// Points, or ids, of one request. Default 100,000: a full-size body of small points.
     #[serde(deserialize_with = "between::<_, usize, 1, 1000000>")]
     pub batch_points: usize,
     /// Searches of one batch. Default 1,000.
@@ -41,6 +41,9 @@ pub struct Limits {
     /// Conditions of one filter. Default 1,000.
     #[serde(deserialize_with = "between::<_, usize, 1, 1000000>")]
     pub filter_conditions: usize,
+    /// Values and ids of one filter's conditions. Default 10,000.
+    #[serde(deserialize_with = "between::<_, usize, 1, 1000000>")]
+    pub filter_values: usize,
     /// Filters inside each other. Default 16.
     #[serde(deserialize_with = "between::<_, usize, 1, 64>")]
     pub filter_depth: usize,
@@ -75,11 +78,12 @@ impl Default for Limits {
             response_bytes: 64 << 20,
             write_idle_ms: 15_000,
             collections: 1_000,
-            batch_points: 10_000,
+            batch_points: 100_000,
             batch_searches: 1_000,
             result_points: 10_000,
             json_depth: 64,
             filter_conditions: 1_000,
+            filter_values: 10_000,
             filter_depth: 16,
             search_ef: 4_096,
             head_bytes: 16 << 10,

@@ -132,7 +132,7 @@ struct Budget<'a> {
 
 /// Converts a filter.
 pub fn filter(body: FilterBody, limits: &Limits) -> Result<Filter, Fault> {
-    let mut budget = Budget { limits, conditions: limits.filter_conditions, values: limits.batch_points };
+    let mut budget = Budget { limits, conditions: limits.filter_conditions, values: limits.filter_values };
     budget.filter(body, 1)
 }
 
@@ -209,7 +209,7 @@ impl Budget<'_> {
     }
 
     fn spend(&mut self, values: usize) -> Result<(), Fault> {
-        let most = self.limits.batch_points;
+        let most = self.limits.filter_values;
         self.values = self
             .values
             .checked_sub(values)

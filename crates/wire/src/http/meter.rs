@@ -21,6 +21,9 @@ const FACTOR: usize = 3;
 const ALLOWANCE: usize = 1 << 20;
 /// Bytes that are asked of the budget at once, so that a small body takes no more than it needs.
 const PIECE: usize = 16 << 10;
+/// A list of this many bytes counts in full when it moves to a larger place: the allocator uses a small hole again at once,
+/// and keeps a large one resident for a while.
+const LARGE: usize = 64 << 10;
 /// Bytes that the allocator and a node of a map cost beside what they hold.
 pub const HEADER: usize = 16;
 
@@ -118,8 +121,9 @@ pub fn charge_push<T, E: Error>(list: &Vec<T>) -> Result<(), E> {
     if list.len() < list.capacity() {
         return Ok(());
     }
-    let grown = list.capacity().saturating_mul(2).max(4);
-    charge((grown - list.capacity()).saturating_mul(size_of::<T>()) + if list.capacity() == 0 { HEADER } else { 0 })
+    let held = list.capacity().saturating_mul(size_of::<T>());
+    let grown = list.capacity().saturating_mul(2).max(4).saturating_mul(size_of::<T>());
+    charge(if held >= LARGE { grown } else { grown - held } + if held == 0 { HEADER } else { 0 })
 }
 
 impl Meter {
