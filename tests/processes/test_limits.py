@@ -34,6 +34,12 @@ def metric(node, name):
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? ([0-9.]+)", text, re.MULTILINE))
 
 
+def asked(node, method, path, **options):
+    """The answer to a request on a connection of its own."""
+    with client(node.api) as alone:
+        return alone.request(method, path, **options)
+
+
 def sent(node, path, body):
     """A connection on which a request was sent whole, and its answer not read."""
     url = urlsplit(node.api)
@@ -45,7 +51,7 @@ def sent(node, path, body):
 
 def test_a_slow_read_is_answered_once_and_does_not_hold_up_others(node):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        slow = [pool.submit(client(node.api).post, "/collections/c/points/count", json=SLOW, timeout=120) for _ in range(2)]
+        slow = [pool.submit(asked, node, "POST", "/collections/c/points/count", json=SLOW, timeout=120) for _ in range(2)]
         searched = 0
         while not all(count.done() for count in slow):
             found = node.post("/collections/c/points/query", {"query": [1, 2, 3, 1], "limit": 3})
@@ -72,7 +78,7 @@ def test_a_slow_read_ends_when_its_client_leaves(node):
 
 def test_a_read_ends_at_its_timeout(node):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        post = lambda: client(node.api).post("/collections/c/points/count?timeout=1", json=SLOW, timeout=60)
+        post = lambda: asked(node, "POST", "/collections/c/points/count?timeout=1", json=SLOW, timeout=60)
         answers = [count.result() for count in [pool.submit(post) for _ in range(8)]]
     assert {answer.status_code for answer in answers} <= {200, 408, 429}, [answer.text for answer in answers]
 
@@ -116,7 +122,7 @@ def test_many_such_bodies_at_once_are_refused_within_the_budget(node):
     body = many(before, element, after)
     headers = {"content-type": "application/json"}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        ask = lambda: client(node.api).request(method, f"/collections/c/{path}", content=body, headers=headers, timeout=120)
+        ask = lambda: asked(node, method, f"/collections/c/{path}", content=body, headers=headers, timeout=120)
         answers = [answer.result() for answer in [pool.submit(ask) for _ in range(8)]]
     assert {answer.status_code for answer in answers} <= {413, 429}, [answer.text for answer in answers]
     assert node.post("/collections/c/points/count", {}).json()["result"]["count"] == POINTS
