@@ -131,11 +131,13 @@ pub enum Sabotage {
     VisibleTooEarly,
     /// Deletes by filter what matched when it was read, whatever stands there now.
     DeleteUnconditionally,
+    /// Answers that a write did not take place when it does not know.
+    RefuseUnknown,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AckBeforeFsync,
         Self::SkipVvCheck,
         Self::AcceptGap,
@@ -151,5 +153,6 @@ impl Sabotage {
         Self::ServeDivergence,
         Self::VisibleTooEarly,
         Self::DeleteUnconditionally,
+        Self::RefuseUnknown,
     ];
 }

@@ -411,7 +411,7 @@ impl Replica {
     /// A leader that no longer leads cannot say what became of its writes; their gateways ask the next one.
     pub(crate) fn fail_waiting_writes(&mut self) {
         for (to, _) in std::mem::take(&mut self.writes.waiting).into_values().flatten() {
-            self.answer(to, ShardAnswer::NotLeader(None));
+            self.answer(to, ShardAnswer::SteppedDown);
         }
     }
 

@@ -13,7 +13,7 @@ use meridian_wire::client::{Body, Demand, Freshness, OnStale, Outcome, PointOp, 
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::divergence::Divergences;
-use crate::history::{FilteredRecord, ReadRecord, Seen, WriteRecord};
+use crate::history::{FilteredRecord, ReadRecord, RefusedRecord, Seen, WriteRecord};
 use crate::ledger::{CLASSES, payload_of};
 use crate::world::{CLOCK_BOUND, What, World};
 
@@ -52,6 +52,8 @@ struct Asking {
     /// Its place among the deletes by filter of the checked collection.
     filtered: Option<usize>,
     freshness: Option<Duration>,
+    /// Each attempt was answered, and the answer said that nothing was done.
+    did_nothing: bool,
     /// By true time, the answer need not be marked stale.
     could_be_unmarked: bool,
 }
@@ -157,6 +159,7 @@ impl World {
             write,
             filtered,
             freshness,
+            did_nothing: true,
             could_be_unmarked: false,
         };
         self.clients.all[client].asking = Some(asking);
@@ -329,7 +332,8 @@ impl World {
     /// No answer, or one that says to ask again.
     fn ask_again(&mut self, client: usize, silent: bool) {
         let held = &mut self.clients.all[client];
-        let Some(asking) = &held.asking else { return };
+        let Some(asking) = &mut held.asking else { return };
+        asking.did_nothing &= !silent;
         self.clients.tickets.remove(&asking.ticket);
         // Evaluated again, a delete by filter would delete what was written since.
         let writes = asking.request.body.changes() && !matches!(asking.request.body, Body::DeleteByFilter { .. });
@@ -345,6 +349,11 @@ impl World {
                 asking.ticket = 0;
             }
             return self.wake_in(client, after);
+        }
+        if asking.did_nothing && asking.request.body.changes() {
+            self.counts.writes_refused += 1;
+            let trace = asking.filtered.map(|filtered| self.history.filtered[filtered].trace);
+            self.history.refused.push(RefusedRecord { id: asking.request.id, trace });
         }
         self.done(client);
     }
@@ -404,7 +413,8 @@ impl World {
     }
 
     fn refused(&mut self, client: usize, refusal: &Refusal) {
-        let Some(asking) = &self.clients.all[client].asking else { return };
+        let Some(asking) = &mut self.clients.all[client].asking else { return };
+        asking.did_nothing &= refusal.invites_repeat();
         self.counts.outcomes_unknown += u64::from(matches!(refusal, Refusal::OutcomeUnknown(_)));
         let again = match refusal {
             Refusal::Unavailable { .. }

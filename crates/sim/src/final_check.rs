@@ -136,6 +136,9 @@ impl World {
         for fault in faults.into_iter().take(5) {
             self.violation(fault);
         }
+        for fault in self.history.check_refused(&self.ledger).into_iter().take(5) {
+            self.violation(fault);
+        }
         let excess = self.clock_excess();
         for read in &mut self.history.reads {
             // Clocks further apart than the machines are told make answers staler by as much.

@@ -77,6 +77,15 @@ pub struct FilteredRecord {
     pub visible: Option<usize>,
 }
 
+/// A change that was refused: whoever was asked said that nothing was done.
+#[derive(Debug, Clone)]
+pub struct RefusedRecord {
+    /// Its id.
+    pub id: WriteId,
+    /// Of a delete by filter of the checked collection: the trace that its changes would carry.
+    pub trace: Option<u128>,
+}
+
 /// A read.
 #[derive(Debug, Clone)]
 pub struct ReadRecord {
@@ -109,6 +118,8 @@ pub struct History {
     pub reads: Vec<ReadRecord>,
     /// Deletes by filter of the checked collection, in the order they began.
     pub filtered: Vec<FilteredRecord>,
+    /// Changes that were refused, of any collection.
+    pub refused: Vec<RefusedRecord>,
 }
 
 /// Something that happened to a point, for the check of it.
@@ -175,6 +186,17 @@ impl History {
             });
         }
         faults
+    }
+
+    /// What was refused and took place nevertheless.
+    #[must_use]
+    pub fn check_refused(&self, ledger: &Ledger) -> Vec<String> {
+        let traces = ledger.traces();
+        let took_place = |record: &&RefusedRecord| {
+            ledger.has_write(record.id) || record.trace.is_some_and(|trace| traces.contains(&trace))
+        };
+        let fault = |record: &RefusedRecord| format!("a change was refused and took place: {record:?}");
+        self.refused.iter().filter(took_place).map(fault).collect()
     }
 
     /// Checks all points; what no order explains.

@@ -197,6 +197,18 @@ impl Ledger {
         self.points.iter()
     }
 
+    /// Whether a group committed a part of this write.
+    #[must_use]
+    pub fn has_write(&self, id: WriteId) -> bool {
+        self.logs.values().any(|log| log.writes.range((id, 0)..=(id, u32::MAX)).next().is_some())
+    }
+
+    /// The requests that committed changes go back to.
+    #[must_use]
+    pub fn traces(&self) -> BTreeSet<u128> {
+        self.points.values().flatten().filter_map(|change| change.trace).collect()
+    }
+
     /// The uid under which a name was first created.
     #[must_use]
     pub fn created(&self, name: &str) -> Option<CollectionUid> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_replica::{Event, Peer};
-use meridian_wire::frame::{Frame, Hello, NodeId, PeerMessage, RegionMessage};
+use meridian_wire::frame::{Call, Frame, Hello, NodeId, PeerMessage, RegionCall, RegionMessage};
 
 use crate::clock::{MILLI, Micros};
 use crate::rng::Rng;
@@ -150,14 +150,15 @@ impl World {
         *last
     }
 
-    /// Arrivals of one frame: none when it is lost, two when it is doubled.
-    fn arrivals(&mut self, from: usize, to: usize, far: bool) -> Vec<Micros> {
+    /// Arrivals of one frame: none when it is lost, two when it is doubled. A request for a change never is: a connection
+    /// delivers a frame once, and the refusal of the only copy of a change is taken at its word.
+    fn arrivals(&mut self, from: usize, to: usize, far: bool, is_change: bool) -> Vec<Micros> {
         let weather = self.network.weather;
         if self.rng.per_mille(weather.lost) {
             return Vec::new();
         }
         let mut at = vec![self.arrival(from, to, far)];
-        if self.rng.per_mille(weather.doubled) {
+        if self.rng.per_mille(weather.doubled) && !is_change {
             at.push(self.now + self.rng.between(1, 80) * MILLI);
         }
         if self.rng.per_mille(weather.late) {
@@ -179,8 +180,9 @@ impl World {
         if !connected || self.network.is_blocked(from, to) {
             return;
         }
+        let is_change = matches!(&message, PeerMessage::Call(_, Call::Shard(call)) if call.is_change());
         let bytes = Frame::Peer(message).encode();
-        for at in self.arrivals(from, to, false) {
+        for at in self.arrivals(from, to, false, is_change) {
             self.queue.push(at, What::Frame { from, from_life, to, to_life, bytes: bytes.clone() });
         }
     }
@@ -214,8 +216,9 @@ impl World {
         let Some(Connection { dialer, acceptor, .. }) = self.network.connections.get(&connection) else { return };
         let to_dialer = acceptor.0 == from;
         let to = if to_dialer { dialer.0 } else { acceptor.0 };
+        let is_change = matches!(&message, RegionMessage::Call(_, RegionCall::Ask(request)) if request.body.changes());
         let bytes = Frame::Region(message).encode();
-        for at in self.arrivals(from, to, true) {
+        for at in self.arrivals(from, to, true, is_change) {
             self.queue.push(at, What::RegionFrame { connection, to_dialer, bytes: bytes.clone() });
         }
     }

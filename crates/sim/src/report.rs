@@ -25,6 +25,7 @@ pub struct Counts {
     pub conditional_deletes: u64,
     pub conditional_idle: u64,
     pub outcomes_unknown: u64,
+    pub writes_refused: u64,
     pub duplicates_dropped: u64,
     pub gaps_healed: u64,
     pub reseeds: u64,
@@ -77,6 +78,7 @@ macro_rules! all {
         f("conditional deletes", $self.conditional_deletes);
         f("conditional deletes overtaken", $self.conditional_idle);
         f("outcomes unknown", $self.outcomes_unknown);
+        f("writes refused", $self.writes_refused);
         f("duplicates dropped", $self.duplicates_dropped);
         f("gaps healed", $self.gaps_healed);
         f("re-seeds", $self.reseeds);
@@ -139,6 +141,7 @@ impl Counts {
         sum(&mut self.conditional_deletes, other.conditional_deletes);
         sum(&mut self.conditional_idle, other.conditional_idle);
         sum(&mut self.outcomes_unknown, other.outcomes_unknown);
+        sum(&mut self.writes_refused, other.writes_refused);
         sum(&mut self.duplicates_dropped, other.duplicates_dropped);
         sum(&mut self.gaps_healed, other.gaps_healed);
         sum(&mut self.reseeds, other.reseeds);

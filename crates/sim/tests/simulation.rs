@@ -148,3 +148,8 @@ fn a_write_that_is_called_visible_too_early_is_caught() {
 fn a_delete_by_filter_of_what_no_longer_matches_is_caught() {
     check_caught(Sabotage::DeleteUnconditionally);
 }
+
+#[test]
+fn a_write_that_is_refused_and_takes_place_is_caught() {
+    check_caught(Sabotage::RefuseUnknown);
+}

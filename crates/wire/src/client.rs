@@ -217,7 +217,7 @@ pub enum Refusal {
     /// What it would create is there (409).
     #[error("{0}")]
     AlreadyExists(String),
-    /// Some shards did not take it; repeat it under the same id (503).
+    /// Some shards did not answer. A change certainly did not take place; it may be repeated (503).
     #[error("{reason}; shards {shards:?} did not answer")]
     Unavailable {
         /// Which shards.
@@ -245,7 +245,7 @@ pub enum Refusal {
     /// The disk is full: reads go on, writes do not (507).
     #[error("the disk is full; the shard is read-only")]
     ReadOnly,
-    /// The answer did not come in time; whether a write took place is unknown (408).
+    /// The answer to a read did not come in time (408).
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// A fault of ours that this very request meets (500).
@@ -254,4 +254,17 @@ pub enum Refusal {
     /// The write may have taken place, in part or in full, or may still do so (500: clients and meshes repeat a 503).
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(String),
+}
+
+impl Refusal {
+    /// Whether it says that nothing was done and invites to ask again, here or elsewhere. Clients and meshes do so.
+    #[must_use]
+    pub fn invites_repeat(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Overloaded(_) | Self::TooStale { .. } | Self::ReadOnly => true,
+            Self::Misdirected { .. } => true,
+            Self::BadInput(_) | Self::NotFound(_) | Self::AlreadyExists(_) => false,
+            Self::Timeout(_) | Self::Internal(_) | Self::OutcomeUnknown(_) => false,
+        }
+    }
 }

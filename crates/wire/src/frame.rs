@@ -2,7 +2,8 @@
 //!
 //! A frame on the wire is a length, a format version and one postcard-encoded message. Every message is
 //! one-way; a call carries a number, and its answers carry it back. Lost messages are the receiver's and the caller's
-//! business: each call has a deadline, and each is harmless when repeated.
+//! business: each call has a deadline, and each is harmless when repeated. A connection delivers a frame at most once, so
+//! that a change whose only copy was refused did not take place.
 
 use std::time::Duration;
 
@@ -298,7 +299,7 @@ pub enum ShardAnswer {
     NoCollection,
     /// The request is wrong, and how.
     Wrong(String),
-    /// Ask the leader.
+    /// Ask the leader. Nothing was proposed here.
     NotLeader(Option<ReplicaId>),
     /// The gateway's table is not this shard's: the bucket is elsewhere.
     NotOwner(TableVersion),
@@ -329,9 +330,35 @@ pub enum ShardAnswer {
     Forgotten,
     /// More is asked of the replica than it can do: nothing was done, and the client is to slow down.
     Overloaded(String),
+    /// It was proposed, and the replica stepped down before it was committed: only the next leader can say what became of it.
+    SteppedDown,
+}
+
+impl ShardAnswer {
+    /// Whether it says that nothing was proposed for this copy of the call.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Exists | Self::NoCollection | Self::Wrong(_) | Self::NotLeader(_) | Self::NotOwner(_) => true,
+            Self::Busy(_) | Self::Full | Self::Overloaded(_) => true,
+            Self::Written(..) | Self::Created(..) | Self::Dropped { .. } | Self::Conditional { .. } => false,
+            Self::Resolved(_) | Self::Part(_) | Self::Definitions { .. } | Self::Reached(_) => false,
+            Self::Forgotten | Self::SteppedDown => false,
+        }
+    }
 }
 
 impl ShardCall {
+    /// Whether it proposes what a client asked for. What only prepares that does not count.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::Write { .. } | Self::ConditionalWrite { .. } | Self::Create { .. } | Self::Drop { .. } => true,
+            Self::Learn { .. } | Self::Resolve(_) | Self::Definitions | Self::Await(_) => false,
+            Self::Read { .. } | Self::Match { .. } | Self::List(_) | Self::Describe(..) => false,
+        }
+    }
+
     /// Tells a read how much time is left for its answer. Calls of other kinds have none.
     #[must_use]
     pub fn with_time_left(mut self, left: Duration) -> Self {

@@ -164,7 +164,7 @@ impl Stage {
 pub fn outcome(status: &Result<u16, AskError>) -> Outcome {
     match status {
         Ok(200) => Outcome::Acknowledged,
-        // 503 and 408 leave open what became of it, and so does a fault of the server.
+        // A 503 of a node says that nothing was done, but one of a proxy does not. All others leave it open.
         Ok(408 | 500..) | Err(AskError::Unknown(_)) => Outcome::Unknown,
         Ok(_) | Err(AskError::NotSent) => Outcome::Refused,
     }

@@ -159,6 +159,7 @@ impl Handle {
             waiting.answered = answer.is_ok();
             match answer {
                 Ok(Ok(reply)) => reply,
+                Ok(Err(_)) if changes => refuse(Refusal::OutcomeUnknown("the pod is stopping".into())),
                 Ok(Err(_)) => refuse(Refusal::Unavailable { shards: Vec::new(), reason: "the pod is stopping".into() }),
                 Err(_) if changes => refuse(Refusal::OutcomeUnknown(format!("no answer within {timeout:?}"))),
                 Err(_) => refuse(Refusal::Timeout(timeout)),

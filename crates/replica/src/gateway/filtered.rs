@@ -77,11 +77,6 @@ impl FilteredDelete {
         }
     }
 
-    /// Whether a change was sent, so that some of the operation may have taken place.
-    pub(super) fn has_written(&self) -> bool {
-        self.writes > 0
-    }
-
     fn reads(&mut self, table: TableVersion, filter: &Filter, limit: usize) -> Calls {
         self.phase = Phase::Reading;
         let read = |(shard, from): (&ShardNumber, &Option<PointId>)| {
@@ -226,13 +221,9 @@ impl Replica {
             Phase::Writing => delete.have_written_pages(answers),
         };
         match taken {
-            Err(Refusal::Unavailable { reason, .. }) if delete.has_written() => {
-                return self.finish(number, Err(Refusal::OutcomeUnknown(reason)));
-            }
-            Err(refusal) => return self.finish(number, Err(refusal)),
-            Ok(()) => {}
+            Err(refusal) => self.finish(number, Err(refusal)),
+            Ok(()) => self.go_on_deleting(number, delete),
         }
-        self.go_on_deleting(number, delete);
     }
 
     /// Writes what was read, else reads what is unread, else is done.

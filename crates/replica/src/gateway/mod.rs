@@ -4,6 +4,9 @@
 //! when repeated (writes by their id), so a call without a good answer is sent again, to the leader or to another replica,
 //! until the client's time is over. The first answer counts, whichever attempt it belongs to. Each call carries the time
 //! that is left, and a read that nobody waits for is cancelled where it runs.
+//!
+//! A change is refused, so that clients and meshes repeat it, only if each of its attempts was: then nothing was proposed
+//! anywhere. Else its outcome is unknown.
 
 mod collections;
 mod evaluated;
@@ -21,6 +24,7 @@ use meridian_model::{ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
+use crate::settings::Sabotage;
 use crate::shard_calls::{Requester, shard_message};
 use crate::{Command, Peer, Replica};
 
@@ -60,6 +64,8 @@ pub(crate) struct Ask {
     deadline: Duration,
     plan: Plan,
     fan: BTreeMap<ShardNumber, Leg>,
+    /// An attempt at the change was not refused: it may have taken place, in part or in full, or may still do so.
+    may_have_happened: bool,
 }
 
 impl Ask {
@@ -115,6 +121,8 @@ struct Sent {
     to: NodeId,
     /// Its number.
     call: u64,
+    /// How often it was sent under that number. An answer belongs to one of the copies.
+    copies: u32,
     /// By the clock of ages; of a repeat under the same number, that of the first, so that no answer seems younger.
     at: Duration,
 }
@@ -160,7 +168,8 @@ impl Replica {
         let (arrived, arrived_age) = (self.now.mono, self.now.age);
         let plan = Plan::Write;
         self.gateway.askers.insert(asker.clone(), number);
-        let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan: BTreeMap::new() };
+        let (fan, may_have_happened) = (BTreeMap::new(), false);
+        let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan, may_have_happened };
         self.gateway.asks.insert(number, ask);
         self.begin(number);
     }
@@ -220,14 +229,20 @@ impl Replica {
         let Some(leg) = ask.fan.get_mut(&shard) else { return };
         let to = choose(me, shard, leg, leader, &replicas);
         leg.attempt += 1;
-        let Some(node) = to else {
+        // What is sent without a connection is lost, and a change may then not be refused any more.
+        let reaches = |node: &NodeId| !leg.call.is_change() || *node == me || self.nodes.is_connected(*node);
+        let Some(node) = to.filter(reaches) else {
             leg.again_at = now + RETRY_AFTER;
             return;
         };
-        let call = match leg.sent.iter().find(|sent| sent.to == node) {
-            Some(sent) => sent.call,
+        leg.fault = format!("replica {} of shard {shard} does not answer", node.replica);
+        let call = match leg.sent.iter_mut().find(|sent| sent.to == node) {
+            Some(sent) => {
+                sent.copies += 1;
+                sent.call
+            }
             None => {
-                leg.sent.push(Sent { to: node, call: fresh, at: sent_at });
+                leg.sent.push(Sent { to: node, call: fresh, copies: 1, at: sent_at });
                 fresh
             }
         };
@@ -248,10 +263,10 @@ impl Replica {
         let Some((number, shard)) = self.gateway.calls.remove(&call) else { return };
         let now = self.now.mono;
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        // It may have deleted something already, so it is not refused as if nothing was done.
-        let goes_on = matches!(ask.plan, Plan::Filtered(_));
         let Some(leg) = ask.fan.get_mut(&shard) else { return };
         let answered = leg.sent.iter().position(|sent| sent.call == call).map(|at| leg.sent.swap_remove(at));
+        let is_refused = answer.is_refusal() && answered.as_ref().is_some_and(|sent| sent.copies == 1);
+        ask.may_have_happened |= leg.call.is_change() && !is_refused;
         let sent_to = answered.as_ref().map(|sent| sent.to);
         let others = !leg.sent.is_empty();
         match answer {
@@ -265,6 +280,10 @@ impl Replica {
                     self.send_leg(number, shard);
                 }
             }
+            ShardAnswer::SteppedDown => {
+                leg.fault = "the leader of the shard stepped down while it worked on the write".into();
+                leg.again_at = now + RETRY_AFTER;
+            }
             ShardAnswer::Busy(why) => {
                 leg.fault = why;
                 leg.again_at = now + RETRY_AFTER;
@@ -273,8 +292,8 @@ impl Replica {
                 leg.fault = "the write is not visible yet".into();
                 leg.again_at = now;
             }
-            // An earlier attempt is still worked on, or may have been proposed.
-            ShardAnswer::Overloaded(why) if others || goes_on || leg.leader && leg.attempt > 1 => {
+            // An earlier attempt is still worked on, or something may have been done.
+            ShardAnswer::Overloaded(why) if others || ask.may_have_happened => {
                 leg.fault = why;
                 leg.again_at = now + if others { leg.patience() } else { RETRY_AFTER };
             }
@@ -286,6 +305,7 @@ impl Replica {
                 leg.answer = Some(answer);
                 leg.sent_at = answered.map_or(leg.sent_at, |sent| sent.at);
                 let (is_read, rest) = (leg.call.is_read(), std::mem::take(&mut leg.sent));
+                ask.may_have_happened |= leg.call.is_change() && !rest.is_empty();
                 self.forget_sent(is_read, rest);
                 let whole = self.gateway.asks.get(&number).is_some_and(|a| a.fan.values().all(|l| l.answer.is_some()));
                 if whole {
@@ -345,6 +365,7 @@ impl Replica {
             for leg in ask.fan.values_mut() {
                 let Some(at) = leg.sent.iter().position(|sent| sent.to == node) else { continue };
                 let lost = leg.sent.swap_remove(at);
+                ask.may_have_happened |= leg.call.is_change();
                 self.gateway.calls.remove(&lost.call);
                 leg.fault = format!("replica {} of shard {} is gone", node.replica, node.shard);
                 leg.again_at = leg.again_at.min(now + RETRY_AFTER);
@@ -389,9 +410,6 @@ impl Replica {
             ask.fan.iter().filter(|(_, leg)| leg.answer.is_none()).map(|(shard, _)| *shard).collect();
         let is_read = !ask.request.body.changes();
         let refusal = match silent.first() {
-            Some(leg) if matches!(&ask.plan, Plan::Filtered(delete) if delete.has_written()) => {
-                Refusal::OutcomeUnknown(leg.fault.clone())
-            }
             // Replicas that have a read are slow, not away.
             Some(_) if is_read && silent.iter().all(|leg| !leg.sent.is_empty()) => Refusal::Timeout(waited),
             Some(leg) => Refusal::Unavailable { reason: leg.fault.clone(), shards },
@@ -406,10 +424,16 @@ impl Replica {
         self.finish_with(number, Reply { body, freshness });
     }
 
-    fn finish_with(&mut self, number: u64, reply: Reply) {
+    fn finish_with(&mut self, number: u64, mut reply: Reply) {
         self.forget_calls(number);
         let Some(ask) = self.gateway.asks.remove(&number) else { return };
         self.gateway.askers.remove(&ask.asker);
+        if let (true, Err(refusal)) = (ask.may_have_happened, &reply.body)
+            && refusal.invites_repeat()
+            && self.settings.sabotage != Some(Sabotage::RefuseUnknown)
+        {
+            reply.body = Err(Refusal::OutcomeUnknown(refusal.to_string()));
+        }
         *self.counters.outcomes.entry(reply.freshness.outcome).or_default() += 1;
         self.reply(&ask.asker, reply);
     }
@@ -427,6 +451,7 @@ impl Replica {
     /// Ends the calls of an ask that have not been answered.
     fn forget_calls(&mut self, number: u64) {
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
+        ask.may_have_happened |= ask.fan.values().any(|leg| leg.call.is_change() && !leg.sent.is_empty());
         let legs: Vec<_> =
             ask.fan.values_mut().map(|leg| (leg.call.is_read(), std::mem::take(&mut leg.sent))).collect();
         let region = match &ask.plan {

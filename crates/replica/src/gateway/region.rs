@@ -168,9 +168,12 @@ impl Replica {
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
         let mut request = ask.request.clone();
         request.timeout = ask.deadline.saturating_sub(now);
+        let changes = ask.request.body.changes();
         let Plan::Region(leg) = &mut ask.plan else { return };
         (leg.sent, leg.sent_age) = (Some(now), sent_age);
         if let Some(before) = leg.call.replace(call) {
+            // Its answer is not waited for any more.
+            ask.may_have_happened |= changes;
             self.gateway.regions.remove(&before);
         }
         self.gateway.regions.insert(call, number);

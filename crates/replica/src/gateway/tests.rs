@@ -1,6 +1,6 @@
-use meridian_model::ReplicaId;
-use meridian_wire::client::Demand;
-use meridian_wire::frame::{Call, Hello, PartBody, ReadPart};
+use meridian_model::{CollectionName, PointId, ReplicaId};
+use meridian_wire::client::{Demand, PointOp};
+use meridian_wire::frame::{Call, CallAnswer, Hello, PartBody, ReadPart};
 
 use super::*;
 use crate::testing::{alone, identity};
@@ -17,19 +17,31 @@ struct Pod {
 
 impl Pod {
     fn new() -> Self {
-        let identity = identity(1, 1);
-        let lsn = Replica::birth_records(&identity).len() as u64;
-        let mut pod = Self { replica: alone(identity), mono: Duration::ZERO, lsn };
+        let mut pod = Self::of(identity(1, 1));
         while !pod.replica.is_ready() {
             pod.wait(20 * MS);
         }
-        let replica = pod.replica.me();
-        let other = NodeId { replica: ReplicaId(2), ..replica };
-        let genesis = pod.replica.identity().genesis.clone();
-        let hello =
-            Hello { cluster: genesis.cluster, region: genesis.region, node: Some(other), address: "pod-2:8082".into() };
-        pod.step(Event::Met(hello));
+        pod.meet();
         pod
+    }
+
+    fn of(identity: meridian_wire::topology::Identity) -> Self {
+        let lsn = Replica::birth_records(&identity).len() as u64;
+        Self { replica: alone(identity), mono: Duration::ZERO, lsn }
+    }
+
+    /// The other replica is connected.
+    fn meet(&mut self) {
+        let genesis = self.replica.identity().genesis.clone();
+        let (node, address) = (Some(self.other()), "pod-2:8082".into());
+        self.step(Event::Met(Hello { cluster: genesis.cluster, region: genesis.region, node, address }));
+    }
+
+    /// The other replica says that it leads.
+    fn lead(&mut self) {
+        let members = self.replica.identity().founders.clone();
+        let lead = meridian_wire::frame::Lead { term: meridian_model::Term(9), members };
+        self.step(Event::Peer(self.other(), PeerMessage::Lead(lead)));
     }
 
     fn other(&self) -> NodeId {
@@ -65,17 +77,14 @@ impl Pod {
         all
     }
 
-    fn list(&mut self, ticket: u64, timeout: Duration) -> Vec<Command> {
-        let (body, demand) = (Body::ListCollections, Demand::default());
-        let request = Request {
-            id: meridian_model::WriteId(ticket.into()),
-            body,
-            demand,
-            traceparent: None,
-            timeout,
-            wait: None,
-        };
+    fn ask(&mut self, ticket: u64, body: Body, timeout: Duration) -> Vec<Command> {
+        let (id, demand) = (meridian_model::WriteId(ticket.into()), Demand::default());
+        let request = Request { id, body, demand, traceparent: None, timeout, wait: None };
         self.step(Event::Client { ticket, request })
+    }
+
+    fn list(&mut self, ticket: u64, timeout: Duration) -> Vec<Command> {
+        self.ask(ticket, Body::ListCollections, timeout)
     }
 }
 
@@ -152,7 +161,7 @@ fn the_answer_of_the_second_attempt_ends_the_first() {
         took: Duration::ZERO,
         covers: VersionVector::default(),
     };
-    let answer = meridian_wire::frame::CallAnswer::Shard(ShardAnswer::Part(part));
+    let answer = CallAnswer::Shard(ShardAnswer::Part(part));
     let commands = pod.step(Event::Peer(pod.other(), PeerMessage::Answer(call, answer)));
     assert!(reply_of(&commands).unwrap().body.is_ok());
     assert_eq!(cancels(&commands), [job]);
@@ -244,4 +253,159 @@ fn a_region_has_no_more_collections_than_it_may() {
     let Err(Refusal::BadInput(text)) = &reply_of(&commands).unwrap().body else { panic!("one too many") };
     assert!(text.starts_with("collections must be at most 2"), "{text}");
     assert_eq!(pod.replica.state().collections().count(), 2);
+}
+
+/// A gateway whose shard is led by the other replica, as that one says.
+fn beside_a_leader() -> Pod {
+    let mut pod = Pod::of(identity(1, 3));
+    pod.meet();
+    pod.lead();
+    pod
+}
+
+fn write() -> Body {
+    let ops = vec![PointOp::Delete { point: PointId::Num(1) }];
+    Body::Write { collection: CollectionName::new("words").unwrap(), ops }
+}
+
+/// Numbers of the changes that went to the other replica.
+fn changes_sent(commands: &[Command]) -> Vec<u64> {
+    let call = |command: &Command| match command {
+        Command::Send(_, PeerMessage::Call(call, Call::Shard(body))) if body.is_change() => Some(*call),
+        _ => None,
+    };
+    commands.iter().filter_map(call).collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Attempt {
+    /// The answer comes.
+    Refused,
+    SteppedDown,
+    /// It is repeated, and one answer comes.
+    RefusedOnce,
+    Silent,
+    /// The connection is lost while it is worked on.
+    Lost,
+    /// There was no connection to send it on.
+    NotSent,
+}
+
+/// What a client hears at its deadline of a change whose attempts fare like this.
+fn outcome_of(body: Body, attempts: &[Attempt]) -> Refusal {
+    let mut pod = beside_a_leader();
+    let other = pod.other();
+    if let Some(Attempt::NotSent) = attempts.first() {
+        pod.step(Event::Lost(Peer::Node(other)));
+    }
+    let mut sent = changes_sent(&pod.ask(1, body, 3_000 * MS));
+    for attempt in attempts {
+        while sent.is_empty() && !matches!(attempt, Attempt::NotSent) {
+            sent = changes_sent(&pod.wait(20 * MS));
+        }
+        let answer = |answer| Event::Peer(other, PeerMessage::Answer(sent[0], CallAnswer::Shard(answer)));
+        match attempt {
+            Attempt::Refused => drop(pod.step(answer(ShardAnswer::NotLeader(None)))),
+            Attempt::SteppedDown => drop(pod.step(answer(ShardAnswer::SteppedDown))),
+            Attempt::RefusedOnce => {
+                let again = changes_sent(&pod.wait(500 * MS));
+                assert_eq!(again[..1], sent[..1], "a repeat has the same number");
+                pod.step(answer(ShardAnswer::Busy("catching up".into())));
+            }
+            Attempt::Lost => {
+                pod.step(Event::Lost(Peer::Node(other)));
+                pod.meet();
+            }
+            Attempt::Silent | Attempt::NotSent => {}
+        }
+        sent.clear();
+    }
+    if !matches!(attempts.last(), Some(Attempt::Silent)) {
+        pod.step(Event::Lost(Peer::Node(other)));
+    }
+    let commands = pod.wait(4_000 * MS);
+    reply_of(&commands).expect("its time is over").body.clone().expect_err("nobody took it")
+}
+
+/// PROTOCOLS 14: 503 says that a write certainly did not take place.
+#[test]
+fn only_a_change_that_every_attempt_refused_is_unavailable() {
+    use Attempt::{Lost, NotSent, Refused, RefusedOnce, Silent, SteppedDown};
+    let create = create("words").body;
+    let drop = Body::DropCollection(CollectionName::new("words").unwrap());
+    for body in [write(), create, drop] {
+        for attempts in [&[Refused][..], &[Refused, Refused], &[NotSent]] {
+            let refusal = outcome_of(body.clone(), attempts);
+            assert!(matches!(refusal, Refusal::Unavailable { .. }), "{attempts:?}: {refusal:?}");
+        }
+        for attempts in
+            [&[Silent][..], &[SteppedDown], &[RefusedOnce], &[Lost], &[Lost, Refused], &[SteppedDown, Refused]]
+        {
+            let refusal = outcome_of(body.clone(), attempts);
+            assert!(matches!(refusal, Refusal::OutcomeUnknown(_)), "{attempts:?}: {refusal:?}");
+        }
+    }
+}
+
+/// A shard that is full, overloaded or not the owner refuses what another attempt may have done.
+#[test]
+fn no_refusal_invites_to_repeat_what_may_have_happened() {
+    for answer in [ShardAnswer::Full, ShardAnswer::NotOwner(meridian_model::TableVersion(9))] {
+        for first in [None, Some(ShardAnswer::SteppedDown)] {
+            let mut pod = beside_a_leader();
+            let other = pod.other();
+            let step = |pod: &mut Pod, call, answer| {
+                pod.step(Event::Peer(other, PeerMessage::Answer(call, CallAnswer::Shard(answer))))
+            };
+            let mut sent = changes_sent(&pod.ask(1, write(), 3_000 * MS));
+            if let Some(first) = &first {
+                assert!(reply_of(&step(&mut pod, sent[0], first.clone())).is_none());
+                sent = changes_sent(&pod.wait(40 * MS));
+            }
+            let commands = step(&mut pod, sent[0], answer.clone());
+            let refusal = reply_of(&commands).unwrap().body.clone().unwrap_err();
+            assert_eq!(matches!(refusal, Refusal::OutcomeUnknown(_)), first.is_some(), "{answer:?}: {refusal:?}");
+            assert_eq!(refusal.invites_repeat(), first.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_delete_by_filter_that_wrote_nothing_is_refused_and_one_that_wrote_is_unknown() {
+    for writes in [false, true] {
+        let mut pod = Pod::new();
+        pod.step(Event::Lost(Peer::Node(pod.other())));
+        assert!(reply_of(&pod.ask(1, create("words").body, 1_000 * MS)).unwrap().body.is_ok());
+        let upsert = PointOp::Upsert {
+            point: PointId::Num(1),
+            vectors: meridian_model::Vectors::unnamed(vec![1.0, 2.0]),
+            payload: meridian_model::Payload("{}".into()),
+        };
+        let collection = CollectionName::new("words").unwrap();
+        pod.ask(2, Body::Write { collection: collection.clone(), ops: vec![upsert] }, 1_000 * MS);
+        let body = Body::DeleteByFilter { collection, filter: meridian_model::Filter::default() };
+        let mut commands = pod.ask(3, body, 1_000 * MS);
+        // The disk answers no more, or nothing more is proposed.
+        let mut persisted = false;
+        while let Some(read) = commands.iter().position(|command| matches!(command, Command::Read { .. })) {
+            let Command::Read { job, what, .. } = commands.swap_remove(read) else { unreachable!() };
+            let result = crate::execute(&pod.replica.views().newest(), &what, &|| false).unwrap();
+            if !writes && matches!(what, crate::ReadWhat::Match { .. }) {
+                pod.step(Event::Drain);
+            }
+            let now = Now { mono: pod.mono, wall: 1_000 * MS + pod.mono };
+            commands = pod.replica.step(now, Event::ReadDone { job, result });
+            persisted |= commands.iter().any(|command| matches!(command, Command::Persist { .. }));
+        }
+        assert_eq!(persisted, writes);
+        let mut replied = None;
+        while replied.is_none() {
+            pod.mono += 20 * MS;
+            let now = Now { mono: pod.mono, wall: 1_000 * MS + pod.mono };
+            replied = reply_of(&pod.replica.step(now, Event::Tick { random: 7 })).cloned();
+        }
+        let refusal = replied.unwrap().body.unwrap_err();
+        assert_eq!(matches!(refusal, Refusal::OutcomeUnknown(_)), writes, "{refusal:?}");
+        assert_eq!(matches!(refusal, Refusal::Unavailable { .. }), !writes, "{refusal:?}");
+    }
 }

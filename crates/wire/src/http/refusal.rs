@@ -39,10 +39,6 @@ pub fn message_of(refusal: &Refusal) -> String {
 /// The seconds for `Retry-After`, where repeating the same request may help.
 #[must_use]
 pub fn retry_after_s(refusal: &Refusal) -> Option<u64> {
-    match refusal {
-        Refusal::Overloaded(_) | Refusal::Unavailable { .. } | Refusal::TooStale { .. } | Refusal::ReadOnly => {
-            Some(RETRY_AFTER_S)
-        }
-        _ => None,
-    }
+    let here = !matches!(refusal, Refusal::Misdirected { .. });
+    (refusal.invites_repeat() && here).then_some(RETRY_AFTER_S)
 }
