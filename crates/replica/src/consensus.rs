@@ -255,7 +255,7 @@ impl Replica {
 
     pub(crate) fn lead_notice(&self) -> Option<Lead> {
         let term = self.consensus.leading.filter(|_| self.is_leading())?;
-        Some(Lead { term, members: self.membership.members().collect() })
+        Some(Lead { term, members: self.membership.members().collect(), applied: self.state.applied() })
     }
 
     pub(crate) fn announce(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{ReplicaId, ShardNumber, Term};
+use meridian_model::{LogIndex, ReplicaId, ShardNumber, Term};
 use meridian_wire::frame::{Lead, NodeId};
 
 /// What is known of the region's replicas.
@@ -13,6 +13,8 @@ pub(crate) struct Nodes {
     leaders: BTreeMap<ShardNumber, (Term, ReplicaId)>,
     /// As each shard's leader said last.
     members: BTreeMap<ShardNumber, BTreeSet<ReplicaId>>,
+    /// The newest entry that any leader of a shard said to have applied.
+    applied: BTreeMap<ShardNumber, LogIndex>,
 }
 
 impl Nodes {
@@ -46,6 +48,8 @@ impl Nodes {
 
     /// Takes in what a leader says of its group; returns the members whose address is new.
     pub(crate) fn led_by(&mut self, leader: NodeId, lead: &Lead) -> Vec<(NodeId, String)> {
+        let applied = self.applied.entry(leader.shard).or_default();
+        *applied = (*applied).max(lead.applied);
         let known = self.leaders.get(&leader.shard).map(|(term, _)| *term);
         if known.is_none_or(|term| term <= lead.term) {
             self.leaders.insert(leader.shard, (lead.term, leader.replica));
@@ -78,6 +82,11 @@ impl Nodes {
         Some(NodeId { shard, replica: *replica })
     }
 
+    /// An entry of a shard that is applied, about a second old; `None` while no leader of the shard was heard.
+    pub(crate) fn applied(&self, shard: ShardNumber) -> Option<LogIndex> {
+        self.applied.get(&shard).copied()
+    }
+
     /// The replicas of a shard that can be asked: the members that are connected; while there are none, whoever is known. One
     /// that was removed, or has not been added yet, would only cost the time that it takes to find that out.
     pub(crate) fn of_shard(&self, shard: ShardNumber) -> Vec<NodeId> {
@@ -108,7 +117,17 @@ mod tests {
 
     fn lead(term: u64, members: &[u64]) -> Lead {
         let member = |id: &u64| Member { replica: ReplicaId(*id), address: format!("pod-{id}:8082") };
-        Lead { term: Term(term), members: members.iter().map(member).collect() }
+        Lead { term: Term(term), members: members.iter().map(member).collect(), applied: LogIndex(term) }
+    }
+
+    #[test]
+    fn what_a_leader_has_applied_stays_applied() {
+        let mut nodes = Nodes::default();
+        assert_eq!(nodes.applied(ShardNumber::FIRST), None);
+        for term in [7, 2] {
+            nodes.led_by(node(1), &lead(term, &[1]));
+            assert_eq!(nodes.applied(ShardNumber::FIRST), Some(LogIndex(7)));
+        }
     }
 
     fn asked(nodes: &Nodes) -> Vec<u64> {

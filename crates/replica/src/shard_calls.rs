@@ -68,8 +68,8 @@ impl Kind {
 
 /// What is proposed as one write.
 enum Changes {
-    /// Whatever stands there.
-    Plain(Vec<Op>),
+    /// Whatever stands there. The entry was applied before they were first sent.
+    Plain { sent_at: LogIndex, ops: Vec<Op> },
     /// Each if its point is as it was read.
     Conditional { collection: CollectionUid, read_at: LogIndex, changes: Vec<ConditionalChange> },
 }
@@ -77,7 +77,7 @@ enum Changes {
 impl Changes {
     fn len(&self) -> usize {
         match self {
-            Self::Plain(ops) => ops.len(),
+            Self::Plain { ops, .. } => ops.len(),
             Self::Conditional { changes, .. } => changes.len(),
         }
     }
@@ -131,17 +131,22 @@ impl Replica {
                 let largest = state.largest_uid();
                 self.answer(from, ShardAnswer::Definitions { largest, standing });
             }
-            ShardCall::Write { id, table, collection, ops, trace } => {
-                self.write(from, (id, trace), table, &collection, ops);
+            ShardCall::Write { id, table, sent_at, collection, ops, trace } => {
+                self.write(from, (id, trace), (table, sent_at), &collection, ops);
             }
             ShardCall::Await(positions) => self.await_positions(from, positions),
             ShardCall::ConditionalWrite { id, part, table, collection, read_at, changes, trace } => {
                 let changes = Changes::Conditional { collection, read_at, changes };
                 self.conditional_write(from, (id, part), table, changes, trace);
             }
-            ShardCall::Create { id, def } => self.create(from, id, def),
+            ShardCall::Create { id, sent_at, .. } | ShardCall::Drop { id, sent_at, .. }
+                if self.state.may_have_forgotten(id, 0, sent_at) =>
+            {
+                self.answer(from, ShardAnswer::Forgotten);
+            }
+            ShardCall::Create { id, sent_at, def } => self.create(from, (id, sent_at), def),
             ShardCall::Learn { uid, def } => self.learn(from, uid, def),
-            ShardCall::Drop { id, name, upto } => self.drop_collection(from, id, &name, upto),
+            ShardCall::Drop { id, sent_at, name, upto } => self.drop_collection(from, (id, sent_at), &name, upto),
         }
     }
 
@@ -156,7 +161,7 @@ impl Replica {
         &mut self,
         from: Requester,
         (id, trace): (WriteId, Option<Traceparent>),
-        table: meridian_model::TableVersion,
+        (table, sent_at): (TableVersion, LogIndex),
         collection: &CollectionName,
         ops: Vec<PointOp>,
     ) {
@@ -186,7 +191,7 @@ impl Replica {
             state.normalise(&mut ops);
         }
         match checked {
-            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), Changes::Plain(ops), trace),
+            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), Changes::Plain { sent_at, ops }, trace),
             Err(fault) => self.answer(from, ShardAnswer::Wrong(fault.to_string())),
         }
     }
@@ -216,7 +221,7 @@ impl Replica {
         self.propose_traced(from, Kind::Conditional, (id, part), changes, trace);
     }
 
-    fn create(&mut self, from: Requester, id: WriteId, def: CollectionDef) {
+    fn create(&mut self, from: Requester, (id, sent_at): (WriteId, LogIndex), def: CollectionDef) {
         let state = &self.state;
         let covers = state.vv().clone();
         // The answer of a repeated create names the uid that the first one got.
@@ -234,7 +239,8 @@ impl Replica {
             }
             None => {
                 let uid = CollectionUid(self.next_stamp().0);
-                self.propose_ops(from, Kind::Created, id, 0, vec![Op::CreateCollection { uid, def }]);
+                let changes = Changes::Plain { sent_at, ops: vec![Op::CreateCollection { uid, def }] };
+                self.propose_traced(from, Kind::Created, (id, 0), changes, None);
             }
         }
     }
@@ -260,7 +266,13 @@ impl Replica {
     /// Shard 1 decides which collection is meant, so that every repeat and every other shard means the same one, and not
     /// one that was created meanwhile. The other shards bury it even if they never had it: its definition may still be on
     /// its way to them.
-    fn drop_collection(&mut self, from: Requester, id: WriteId, name: &CollectionName, upto: Option<CollectionUid>) {
+    fn drop_collection(
+        &mut self,
+        from: Requester,
+        (id, sent_at): (WriteId, LogIndex),
+        name: &CollectionName,
+        upto: Option<CollectionUid>,
+    ) {
         let state = &self.state;
         let done = state.write_result(id, 0).map(|done| done.collection.clone());
         let standing = state.collection(name).map(|held| held.uid());
@@ -281,15 +293,17 @@ impl Replica {
             return self.answer(from, ShardAnswer::Dropped { existed, upto, covers });
         }
         let ops = gone.into_iter().map(|uid| Op::DropCollection { uid }).collect();
-        self.propose_ops(from, Kind::Dropped(upto), id, 0, ops);
+        self.propose_traced(from, Kind::Dropped(upto), (id, 0), Changes::Plain { sent_at, ops }, None);
     }
 
     fn next_stamp(&self) -> Hlc {
         self.writes.hlc.max(self.state.last_hlc()).tick(self.now.wall_millis())
     }
 
+    /// Proposes what follows from what is applied here: a repeat would follow from that too.
     pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
-        self.propose_traced(from, kind, (id, part), Changes::Plain(ops), None);
+        let sent_at = self.state.applied();
+        self.propose_traced(from, kind, (id, part), Changes::Plain { sent_at, ops }, None);
     }
 
     /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
@@ -303,7 +317,7 @@ impl Replica {
     ) {
         let waiting = self.writes.waiting.len();
         let admitted = match &changes {
-            Changes::Plain(ops) => self.admits(ops),
+            Changes::Plain { ops, .. } => self.admits(ops),
             Changes::Conditional { changes, .. } => {
                 let shrinks = changes.iter().all(|change| matches!(change.change, PointChange::Delete));
                 if shrinks { self.admits_small() } else { self.admits_growth() }
@@ -329,7 +343,7 @@ impl Replica {
         let last = Hlc(hlc.0 + changes.len() as u64 - 1);
         let table = self.state.table().version;
         let entry = match changes {
-            Changes::Plain(ops) => Entry::Write(Write { id, part, table, ops, hlc, trace }),
+            Changes::Plain { sent_at, ops } => Entry::Write(Write { id, part, table, sent_at, ops, hlc, trace }),
             Changes::Conditional { collection, read_at, changes } => {
                 let write = ConditionalWrite { id, part, table, collection, read_at, changes, hlc, trace };
                 Entry::ConditionalWrite(write)

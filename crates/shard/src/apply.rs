@@ -69,17 +69,19 @@ impl State {
 
     fn write(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> Outcome {
         let (id, part) = (write.id, write.part);
-        match self.settled(id, part, write.table) {
+        match self.settled(id, part, write.table, write.sent_at) {
             Some(outcome) => outcome,
             None => Outcome::written(id, part, self.write_anew(index, write, tally), false),
         }
     }
 
-    /// What a write gets that is not to be applied: the result of its first copy, or the table that replaced its own.
-    pub(crate) fn settled(&self, id: WriteId, part: u32, table: TableVersion) -> Option<Outcome> {
+    /// What a write gets that is not to be applied: the result of its first copy, that this may be forgotten, or the table
+    /// that replaced its own. All its copies stand behind the entry `after`.
+    pub(crate) fn settled(&self, id: WriteId, part: u32, table: TableVersion, after: LogIndex) -> Option<Outcome> {
         let held = self.core.table.version;
         match self.write_ids.result(id, part) {
             Some(result) => Some(Outcome::written(id, part, result.clone(), true)),
+            None if self.write_ids.has_forgotten_behind(after) => Some(Outcome::ResultForgotten { id, part }),
             None if table != held => Some(Outcome::TableChanged { id, part, held }),
             None => None,
         }

@@ -65,9 +65,8 @@ impl State {
         tally: &mut Tally,
     ) -> Outcome {
         let (id, part) = (write.id, write.part);
-        match self.settled(id, part, write.table) {
+        match self.settled(id, part, write.table, write.read_at) {
             Some(outcome) => outcome,
-            None if self.write_ids.has_forgotten_behind(write.read_at) => Outcome::ResultForgotten { id, part },
             None => Outcome::written(id, part, self.apply_conditional(index, write, tally), false),
         }
     }

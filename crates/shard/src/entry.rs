@@ -58,6 +58,9 @@ pub struct Write {
     pub part: u32,
     /// The bucket table by which the leader found the points to be its own.
     pub table: TableVersion,
+    /// An entry that was applied before the write was first sent. Each copy of it stands behind; if a result recorded behind
+    /// was forgotten, that may have been this write's, and nothing is done.
+    pub sent_at: LogIndex,
     /// Checked and normalised.
     pub ops: Vec<Op>,
     /// Stamp of the first change; change `i` has `hlc + i`.

@@ -55,8 +55,14 @@ pub(crate) fn delete(uid: u64, point: u64) -> Op {
     Op::Delete { collection: CollectionUid(uid), point: PointId::Num(point) }
 }
 
+/// A write that is first sent now, whenever that is.
 pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
-    Entry::Write(Write { id: WriteId(id), part: 0, table: TableVersion(1), ops, hlc: Hlc(hlc), trace: None })
+    write_sent_at(u64::MAX, id, hlc, ops)
+}
+
+pub(crate) fn write_sent_at(sent_at: u64, id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
+    let (table, sent_at) = (TableVersion(1), LogIndex(sent_at));
+    Entry::Write(Write { id: WriteId(id), part: 0, table, sent_at, ops, hlc: Hlc(hlc), trace: None })
 }
 
 /// Deletes each of these points if it still has the stamp with it.

@@ -41,7 +41,7 @@ pub enum Outcome {
         /// Of a conditional write: its changes, by place, whose points are to be read and tried again.
         retry: Vec<u32>,
     },
-    /// The result of this conditional write is not known, and may have been and been forgotten; nothing was done now.
+    /// The result of this write is not known, and may have been and been forgotten; nothing was done now.
     ResultForgotten {
         /// Whose write.
         id: WriteId,

@@ -276,6 +276,13 @@ impl State {
         self.write_ids.result(id, part)
     }
 
+    /// Whether the result of a write is not known and may have been forgotten; all copies of the write stand behind the entry
+    /// `after`.
+    #[must_use]
+    pub fn may_have_forgotten(&self, id: WriteId, part: u32, after: LogIndex) -> bool {
+        self.write_ids.result(id, part).is_none() && self.write_ids.has_forgotten_behind(after)
+    }
+
     /// The log entry that holds the local sequence `seq`; `None` when it is older than what is known, or not given yet.
     #[must_use]
     pub fn locate(&self, seq: Seq) -> Option<Located> {

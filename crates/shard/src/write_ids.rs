@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{CollectionChange, Digest};
 
 /// How many results are kept. A gateway repeats a write for some seconds; at 10,000 writes a second this lasts 13 s, and
-/// costs about 13 MB.
+/// costs about 13 MB. A write that is repeated later does nothing, and its outcome is unknown.
 const CAPACITY: usize = 131_072;
 
 /// What a write got.

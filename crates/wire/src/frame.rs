@@ -112,6 +112,8 @@ pub struct Lead {
     pub term: Term,
     /// The group, so that pods that came later are found.
     pub members: Vec<Member>,
+    /// The newest entry that the leader has applied.
+    pub applied: LogIndex,
 }
 
 /// A question between two replicas of a region.
@@ -175,6 +177,8 @@ pub enum ShardCall {
         id: WriteId,
         /// The table by which the gateway chose this shard.
         table: TableVersion,
+        /// An entry of the shard that was applied before the write was first sent.
+        sent_at: LogIndex,
         /// Where.
         collection: CollectionName,
         /// What.
@@ -186,6 +190,8 @@ pub enum ShardCall {
     Create {
         /// The client's.
         id: WriteId,
+        /// As of a write.
+        sent_at: LogIndex,
         /// What.
         def: CollectionDef,
     },
@@ -200,6 +206,8 @@ pub enum ShardCall {
     Drop {
         /// The client's.
         id: WriteId,
+        /// As of a write.
+        sent_at: LogIndex,
         /// Which.
         name: CollectionName,
         /// The youngest that is meant; absent for shard 1, which decides.
@@ -326,7 +334,7 @@ pub enum ShardAnswer {
         /// Places, ascending, of changes whose points are to be read and tried again. All others are settled.
         retry: Vec<u32>,
     },
-    /// To `ConditionalWrite`: whether it was committed before is not known any more; nothing was done now.
+    /// To a change: whether it was committed before is not known any more; nothing was done now.
     Forgotten,
     /// More is asked of the replica than it can do: nothing was done, and the client is to slow down.
     Overloaded(String),
@@ -349,6 +357,16 @@ impl ShardAnswer {
 }
 
 impl ShardCall {
+    /// Tells a change that may be repeated which entry of the shard was applied before it was first sent. Of one that depends
+    /// on what was read, the read says so.
+    #[must_use]
+    pub fn first_sent_at(mut self, at: LogIndex) -> Self {
+        if let Self::Write { sent_at, .. } | Self::Create { sent_at, .. } | Self::Drop { sent_at, .. } = &mut self {
+            *sent_at = at;
+        }
+        self
+    }
+
     /// Whether it proposes what a client asked for. What only prepares that does not count.
     #[must_use]
     pub fn is_change(&self) -> bool {
@@ -598,12 +616,12 @@ mod tests {
 
     fn lead() -> Frame {
         let members = vec![Member { replica: ReplicaId(7), address: "a:8082".into() }];
-        Frame::Peer(PeerMessage::Lead(Lead { term: Term(3), members }))
+        Frame::Peer(PeerMessage::Lead(Lead { term: Term(3), members, applied: LogIndex(5) }))
     }
 
     #[test]
     fn version_three_stays_as_it_is() {
-        let golden = [3, 2, 1, 3, 1, 7, 6, b'a', b':', b'8', b'0', b'8', b'2'];
+        let golden = [3, 2, 1, 3, 1, 7, 6, b'a', b':', b'8', b'0', b'8', b'2', 5];
         assert_eq!(lead().encode(), golden);
         assert_eq!(Frame::decode(&golden), Ok(lead()));
     }

@@ -1,6 +1,6 @@
 //! Creating and dropping collections: shard 1 decides, the other shards learn it, then the client hears.
 
-use meridian_model::{ShardNumber, VersionVector};
+use meridian_model::{LogIndex, ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, Refusal, Reply, ReplyBody};
 use meridian_wire::frame::{ShardAnswer, ShardCall};
 
@@ -12,7 +12,7 @@ impl Replica {
     pub(super) fn begin_create(&mut self, number: u64) {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
         let Body::CreateCollection(def) = &ask.request.body else { return };
-        let call = ShardCall::Create { id: ask.request.id, def: def.clone() };
+        let call = ShardCall::Create { id: ask.request.id, sent_at: LogIndex(0), def: def.clone() };
         self.fan_out(number, Plan::CreateFirst, vec![(ShardNumber::FIRST, true, call)]);
     }
 
@@ -63,7 +63,7 @@ impl Replica {
     pub(super) fn begin_drop(&mut self, number: u64) {
         let Some(ask) = self.gateway.asks.get(&number) else { return };
         let Body::DropCollection(name) = &ask.request.body else { return };
-        let call = ShardCall::Drop { id: ask.request.id, name: name.clone(), upto: None };
+        let call = ShardCall::Drop { id: ask.request.id, sent_at: LogIndex(0), name: name.clone(), upto: None };
         self.fan_out(number, Plan::DropFirst, vec![(ShardNumber::FIRST, true, call)]);
     }
 
@@ -73,7 +73,8 @@ impl Replica {
         match answers.into_iter().next() {
             Some((_, ShardAnswer::Dropped { existed, upto, covers })) => {
                 // Also when shard 1 has none: an earlier drop may not have reached every shard.
-                let call = ShardCall::Drop { id: ask.request.id, name: name.clone(), upto: Some(upto) };
+                let (id, sent_at, upto) = (ask.request.id, LogIndex(0), Some(upto));
+                let call = ShardCall::Drop { id, sent_at, name: name.clone(), upto };
                 let calls = self.to_the_rest(&call);
                 if calls.is_empty() {
                     return self.finish_written(number, ReplyBody::Done(existed), covers);

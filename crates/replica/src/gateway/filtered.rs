@@ -147,7 +147,7 @@ impl FilteredDelete {
             self.writes += 1;
             let ops = page.points.iter().map(|(point, _)| PointOp::Delete { point: *point }).collect();
             let (id, collection) = (WriteId(self.id.0 ^ u128::from(self.writes)), collection.clone());
-            calls.push((*shard, true, ShardCall::Write { id, table, collection, ops, trace }));
+            calls.push((*shard, true, ShardCall::Write { id, table, sent_at: page.read_at, collection, ops, trace }));
         }
         calls
     }
@@ -172,10 +172,6 @@ impl FilteredDelete {
                 ShardAnswer::NotOwner(_) => {
                     self.unread.insert(shard, from);
                     continue;
-                }
-                ShardAnswer::Forgotten => {
-                    let why = format!("shard {shard} no longer knows whether it deleted some of the points");
-                    return Err(Refusal::OutcomeUnknown(why));
                 }
                 ShardAnswer::Full => return Err(Refusal::ReadOnly),
                 ShardAnswer::Wrong(fault) => return Err(Refusal::Internal(fault)),

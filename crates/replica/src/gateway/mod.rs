@@ -20,7 +20,7 @@ mod writes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{ShardNumber, VersionVector};
+use meridian_model::{LogIndex, ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
@@ -64,6 +64,8 @@ pub(crate) struct Ask {
     deadline: Duration,
     plan: Plan,
     fan: BTreeMap<ShardNumber, Leg>,
+    /// Of each shard that a change was sent to, an entry that was applied before.
+    sent_at: BTreeMap<ShardNumber, LogIndex>,
     /// An attempt at the change was not refused: it may have taken place, in part or in full, or may still do so.
     may_have_happened: bool,
 }
@@ -168,8 +170,8 @@ impl Replica {
         let (arrived, arrived_age) = (self.now.mono, self.now.age);
         let plan = Plan::Write;
         self.gateway.askers.insert(asker.clone(), number);
-        let (fan, may_have_happened) = (BTreeMap::new(), false);
-        let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan, may_have_happened };
+        let (fan, sent_at, may_have_happened) = (BTreeMap::new(), BTreeMap::new(), false);
+        let ask = Ask { asker, request, arrived, arrived_age, deadline, plan, fan, sent_at, may_have_happened };
         self.gateway.asks.insert(number, ask);
         self.begin(number);
     }
@@ -229,8 +231,16 @@ impl Replica {
         let Some(leg) = ask.fan.get_mut(&shard) else { return };
         let to = choose(me, shard, leg, leader, &replicas);
         leg.attempt += 1;
+        let mut body = leg.call.clone();
+        if body.is_change() {
+            let Some(applied) = self.nodes.applied(shard) else {
+                leg.again_at = now + RETRY_AFTER;
+                return;
+            };
+            body = body.first_sent_at(*ask.sent_at.entry(shard).or_insert(applied));
+        }
         // What is sent without a connection is lost, and a change may then not be refused any more.
-        let reaches = |node: &NodeId| !leg.call.is_change() || *node == me || self.nodes.is_connected(*node);
+        let reaches = |node: &NodeId| !body.is_change() || *node == me || self.nodes.is_connected(*node);
         let Some(node) = to.filter(reaches) else {
             leg.again_at = now + RETRY_AFTER;
             return;
@@ -247,7 +257,7 @@ impl Replica {
             }
         };
         leg.again_at = now + leg.patience();
-        let body = leg.call.clone().with_time_left(left);
+        let body = body.with_time_left(left);
         self.gateway.calls.insert(call, (number, shard));
         if node == me {
             self.shard_call(Requester::Own(call), body);
@@ -287,6 +297,10 @@ impl Replica {
             ShardAnswer::Busy(why) => {
                 leg.fault = why;
                 leg.again_at = now + RETRY_AFTER;
+            }
+            ShardAnswer::Forgotten => {
+                let why = format!("shard {shard} no longer knows whether it took the write");
+                self.finish(number, Err(Refusal::OutcomeUnknown(why)));
             }
             ShardAnswer::Reached(false) => {
                 leg.fault = "the write is not visible yet".into();

@@ -37,10 +37,10 @@ impl Pod {
         self.step(Event::Met(Hello { cluster: genesis.cluster, region: genesis.region, node, address }));
     }
 
-    /// The other replica says that it leads.
-    fn lead(&mut self) {
-        let members = self.replica.identity().founders.clone();
-        let lead = meridian_wire::frame::Lead { term: meridian_model::Term(9), members };
+    /// The other replica says that it leads, and what it has applied.
+    fn lead(&mut self, applied: u64) {
+        let (term, members) = (meridian_model::Term(9), self.replica.identity().founders.clone());
+        let lead = meridian_wire::frame::Lead { term, members, applied: LogIndex(applied) };
         self.step(Event::Peer(self.other(), PeerMessage::Lead(lead)));
     }
 
@@ -259,7 +259,7 @@ fn a_region_has_no_more_collections_than_it_may() {
 fn beside_a_leader() -> Pod {
     let mut pod = Pod::of(identity(1, 3));
     pod.meet();
-    pod.lead();
+    pod.lead(5);
     pod
 }
 
@@ -408,4 +408,38 @@ fn a_delete_by_filter_that_wrote_nothing_is_refused_and_one_that_wrote_is_unknow
         assert_eq!(matches!(refusal, Refusal::OutcomeUnknown(_)), writes, "{refusal:?}");
         assert_eq!(matches!(refusal, Refusal::Unavailable { .. }), !writes, "{refusal:?}");
     }
+}
+
+/// A leader that has forgotten results behind that entry does not know whether the first copy was one of them.
+#[test]
+fn each_copy_of_a_write_tells_what_was_applied_before_the_first() {
+    let sent_at = |commands: &[Command]| -> Vec<(u64, u64)> {
+        let call = |command: &Command| match command {
+            Command::Send(_, PeerMessage::Call(call, Call::Shard(ShardCall::Write { sent_at, .. }))) => {
+                Some((*call, sent_at.0))
+            }
+            _ => None,
+        };
+        commands.iter().filter_map(call).collect()
+    };
+    let mut pod = beside_a_leader();
+    let other = pod.other();
+    let first = sent_at(&pod.ask(1, write(), 9_000 * MS))[0];
+    pod.lead(200_000);
+    let answer = |call, answer| Event::Peer(other, PeerMessage::Answer(call, CallAnswer::Shard(answer)));
+    pod.step(answer(first.0, ShardAnswer::SteppedDown));
+    let again = sent_at(&pod.wait(40 * MS))[0];
+    assert_eq!((first.1, again.1), (5, 5));
+    assert_eq!(sent_at(&pod.ask(2, write(), 9_000 * MS))[0].1, 200_000);
+    let commands = pod.step(answer(again.0, ShardAnswer::Forgotten));
+    assert!(matches!(reply_of(&commands).unwrap().body, Err(Refusal::OutcomeUnknown(_))));
+}
+
+#[test]
+fn a_write_waits_until_a_leader_was_heard() {
+    let mut pod = Pod::of(identity(1, 3));
+    pod.meet();
+    assert!(changes_sent(&pod.ask(1, write(), 500 * MS)).is_empty());
+    pod.lead(5);
+    assert_eq!(changes_sent(&pod.wait(40 * MS)).len(), 1);
 }

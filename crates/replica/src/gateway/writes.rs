@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meridian_model::{ShardNumber, VersionVector};
+use meridian_model::{LogIndex, ShardNumber, VersionVector};
 use meridian_wire::client::{Body, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody};
 use meridian_wire::frame::{ShardAnswer, ShardCall};
 
@@ -24,7 +24,8 @@ impl Replica {
         let calls = parts
             .into_iter()
             .map(|(shard, ops)| {
-                (shard, true, ShardCall::Write { id, table: version, collection: collection.clone(), ops, trace })
+                let (table, collection, sent_at) = (version, collection.clone(), LogIndex(0));
+                (shard, true, ShardCall::Write { id, table, sent_at, collection, ops, trace })
             })
             .collect();
         self.fan_out(number, Plan::Write, calls);

@@ -15,8 +15,8 @@ const WORDS: CollectionUid = CollectionUid(1);
 /// Applies a write as the log would bring it.
 fn apply(replica: &mut Replica, ops: Vec<Op>) {
     let index = replica.state().applied().0 + 1;
-    let (table, hlc) = (TableVersion(1), Hlc(index * 100_000));
-    let entry = Entry::Write(Write { id: WriteId(index.into()), part: 0, table, ops, hlc, trace: None });
+    let (table, hlc, sent_at) = (TableVersion(1), Hlc(index * 100_000), LogIndex(index - 1));
+    let entry = Entry::Write(Write { id: WriteId(index.into()), part: 0, table, sent_at, ops, hlc, trace: None });
     replica.state.change().apply(LogIndex(index), &entry);
     replica.state.publish();
 }

@@ -2,7 +2,9 @@ use meridian_model::{BucketTable, Link, PrimaryTerm, TableVersion, Transport, Wr
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixture::{Action, Region, Shard, actions, create, delete, drop_op, region, state, upsert, write};
+use crate::fixture::{
+    Action, Region, Shard, actions, create, delete, drop_op, region, state, upsert, write, write_sent_at,
+};
 
 fn written(applied: &Applied) -> (u64, u64, bool) {
     let Outcome::Written { first, last, repeated, .. } = applied.outcome else { panic!("{applied:?}") };
@@ -100,6 +102,33 @@ fn a_repeat_of_a_write_applies_nothing_and_gets_the_first_result() {
     assert_eq!((shard.state.digest(), shard.state.next_seq()), (digest, next));
     assert_eq!(shard.state.write_result(WriteId(1), 0).unwrap().hlc, Hlc(10));
     assert_eq!(shard.state.write_result(WriteId(1), 1), None);
+}
+
+/// The gateway repeats a write after so many others that its result is forgotten.
+#[test]
+fn a_late_repeat_of_a_write_whose_result_is_forgotten_does_nothing() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![create(1, "a")]));
+    let entry = write_sent_at(1, 2, 20, vec![upsert(1, 1, 1, 1)]);
+    assert_eq!(written(&shard.commit(entry.clone())), (2, 2, false));
+    let index = |nth: u64| LogIndex(2 + nth);
+    for nth in 1..131_072 {
+        shard.state.apply(index(nth), &write(u128::from(nth) << 64, 20 + nth, vec![delete(1, 1)]));
+    }
+    assert!(written(&shard.state.apply(index(131_072), &entry)).2, "known until the last");
+    let mut moved = State::restore(&shard.state.snapshot()).unwrap();
+    for state in [&mut shard.state, &mut moved] {
+        state.apply(index(131_073), &write(3, 1 << 40, vec![delete(1, 1)]));
+        let next = state.next_seq();
+        let late = state.apply(index(131_074), &entry).outcome;
+        assert_eq!(late, Outcome::ResultForgotten { id: WriteId(2), part: 0 });
+        assert_eq!((state.next_seq(), state.collection_by_uid(CollectionUid(1)).unwrap().points()), (next, 0));
+        assert!(state.may_have_forgotten(WriteId(2), 0, LogIndex(1)));
+        // What was first sent since is not concerned.
+        assert!(!state.may_have_forgotten(WriteId(4), 0, LogIndex(2)));
+        let other = write_sent_at(2, 4, 1 << 41, vec![upsert(1, 1, 1, 1)]);
+        assert!(!written(&state.apply(index(131_075), &other)).2);
+    }
 }
 
 #[test]
