@@ -2,28 +2,20 @@
 //! region that forwards one does when the answer is lost. A group of one replica, and a shell that obeys at once, but for
 //! reads, which wait until a test lets them go on.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use meridian_model::{
-    Answer, ClusterId, CollectionDef, CollectionName, Condition, Delta, Distance, Filter, HnswParams, Op, Payload,
-    PointId, Position, PrimaryTerm, Query, RegionName, ReplicaId, Scalar, ShardNumber, VectorDef, Vectors, WriteId,
+    Answer, CollectionDef, CollectionName, Condition, Delta, Distance, Filter, HnswParams, Op, Payload, PointId,
+    Position, Query, Scalar, ShardNumber, VectorDef, Vectors, WriteId,
 };
-use meridian_replica::volume::{self, LogVolume, SnapshotVolume};
-use meridian_replica::{Command, Event, Now, Peer, ReadWhat, Replica, Settings, execute};
-use meridian_store::SimDisk;
+use meridian_replica::{Command, Event, Peer, ReadWhat, Settings, execute};
 use meridian_wire::client::{Body, Demand, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
-use meridian_wire::topology::{Genesis, Identity, Member};
 
-const SEGMENT_BYTES: u64 = 1 << 20;
+use crate::shell::{self, region};
+
 const US: &str = "us-east";
-
-fn region(name: &str) -> RegionName {
-    RegionName::new(name).unwrap()
-}
 
 fn words() -> CollectionName {
     CollectionName::new("words").unwrap()
@@ -49,15 +41,8 @@ fn delete_all(mark: &str) -> Body {
 }
 
 struct Shell {
-    identity: Identity,
-    settings: Settings,
-    disk: SimDisk,
-    replica: Replica,
-    log: LogVolume<SimDisk>,
-    snapshots: SnapshotVolume<SimDisk>,
-    now: Now,
+    shell: shell::Shell,
     tickets: u64,
-    lives: u64,
     /// Reads that wait.
     reads: VecDeque<(u64, ReadWhat)>,
     replies: BTreeMap<u64, Reply>,
@@ -67,97 +52,52 @@ struct Shell {
     hears: bool,
 }
 
+impl std::ops::Deref for Shell {
+    type Target = shell::Shell;
+
+    fn deref(&self) -> &Self::Target {
+        &self.shell
+    }
+}
+
 impl Shell {
     /// A leader in the region `own`, while `primary` takes the writes.
     fn new(own: &str, primary: &str, settings: Settings) -> Self {
-        let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
-        let genesis = Genesis {
-            cluster: ClusterId(1),
-            region: region(own),
-            shard: ShardNumber::FIRST,
-            shards: 1,
-            primary: region(primary),
-            primary_term: PrimaryTerm(1),
-        };
-        let identity = Identity { genesis, replica: ReplicaId(1), founders };
-        let disk = SimDisk::new();
-        volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let now = Now { mono: Duration::ZERO, wall: Duration::from_secs(1_000) };
-        let (replica, log, snapshots) = Self::open(&disk, &identity, &settings, now, 7);
-        let (reads, replies, sent) = Default::default();
-        let (tickets, lives) = (0, 7);
-        let mut shell = Self {
-            identity,
-            settings,
-            disk,
-            replica,
-            log,
-            snapshots,
-            now,
-            tickets,
-            lives,
-            reads,
-            replies,
-            sent,
-            hears: own != primary,
-        };
-        shell.ticks(100);
-        shell
-    }
-
-    fn open(
-        disk: &SimDisk,
-        identity: &Identity,
-        settings: &Settings,
-        now: Now,
-        life: u64,
-    ) -> (Replica, LogVolume<SimDisk>, SnapshotVolume<SimDisk>) {
-        let (log, snapshots, found) = volume::open(disk, identity, SEGMENT_BYTES).unwrap();
-        let replica = Replica::restore(settings.clone(), identity.clone(), now, life, found).unwrap();
-        (replica, log, snapshots)
+        let shell = shell::Shell::new(own, primary, settings, Duration::from_secs(1_000));
+        let (tickets, reads, replies, sent) = Default::default();
+        Self { shell, tickets, reads, replies, sent, hears: own != primary }
     }
 
     /// Kills the process and starts it again.
     fn restart(&mut self) {
-        self.disk.kill();
-        self.lives += 1;
-        self.now.mono += Duration::from_secs(1);
-        self.now.wall += Duration::from_secs(1);
-        (self.replica, self.log, self.snapshots) =
-            Self::open(&self.disk, &self.identity, &self.settings, self.now, self.lives);
+        self.shell.restart();
         self.reads.clear();
         self.ticks(100);
     }
 
     fn step(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            for command in self.replica.step(self.now, event) {
-                match command {
-                    Command::Persist { number, records } => {
-                        events.extend(self.log.persist(&[(number, records)]).unwrap());
-                    }
-                    Command::Release { before, shrink } => self.log.release(before, shrink).unwrap(),
-                    Command::Read { job, what, .. } => self.reads.push_back((job, what)),
-                    Command::Reply { ticket, reply } => drop(self.replies.insert(ticket, reply)),
-                    Command::SendRegion(_, message) => self.sent.push(message),
-                    command @ Command::TakeSnapshot { .. } => {
-                        events.extend(self.snapshots.obey(command).ok().flatten());
-                    }
-                    _ => {}
-                }
+        self.shell.step(event);
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        for command in self.shell.seen.drain(..) {
+            match command {
+                Command::Read { job, what, .. } => self.reads.push_back((job, what)),
+                Command::Reply { ticket, reply } => drop(self.replies.insert(ticket, reply)),
+                Command::SendRegion(_, message) => self.sent.push(message),
+                _ => {}
             }
         }
     }
 
     fn ticks(&mut self, count: u64) {
         for random in 0..count {
-            self.now.mono += Duration::from_millis(20);
-            self.now.wall += Duration::from_millis(20);
             if self.hears {
                 self.step(Event::Heard(Peer::Region(region(US))));
             }
-            self.step(Event::Tick { random });
+            self.shell.tick(random);
+            self.sort();
         }
     }
 

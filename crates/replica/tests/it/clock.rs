@@ -1,81 +1,45 @@
 //! What a wrong wall clock does to one replica: nothing to its writes, and nothing good to its answers about age.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::time::Duration;
 
-use meridian_model::{
-    ClusterId, CollectionDef, CollectionName, Distance, HnswParams, Payload, PointId, PrimaryTerm, RegionName,
-    ReplicaId, ShardNumber, VectorDef, WriteId,
-};
-use meridian_replica::volume::{self, LogVolume};
-use meridian_replica::{Command, Event, Now, Replica, Settings};
-use meridian_store::SimDisk;
+use meridian_model::{CollectionDef, CollectionName, Distance, HnswParams, Payload, PointId, VectorDef, WriteId};
+use meridian_replica::{Command, Event, Settings};
 use meridian_wire::client::{Body, Demand, PointOp, Reply, Request};
-use meridian_wire::topology::{Genesis, Identity, Member};
 
-const SEGMENT_BYTES: u64 = 1 << 20;
+use crate::shell;
+
 /// What the wall clock shows at the start.
 const START: Duration = Duration::from_secs(1_700_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A region of one replica, and a shell that obeys at once.
+/// A primary region with a collection.
 struct Shell {
-    replica: Replica,
-    log: LogVolume<SimDisk>,
-    now: Now,
+    shell: shell::Shell,
     writes: u64,
+}
+
+impl std::ops::Deref for Shell {
+    type Target = shell::Shell;
+
+    fn deref(&self) -> &Self::Target {
+        &self.shell
+    }
+}
+
+impl std::ops::DerefMut for Shell {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.shell
+    }
 }
 
 impl Shell {
     fn new() -> Self {
-        let region = RegionName::new("us-east").unwrap();
-        let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
-        let genesis = Genesis {
-            cluster: ClusterId(1),
-            region: region.clone(),
-            shard: ShardNumber::FIRST,
-            shards: 1,
-            primary: region,
-            primary_term: PrimaryTerm(1),
-        };
-        let identity = Identity { genesis, replica: ReplicaId(1), founders };
-        let disk = SimDisk::new();
-        volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let now = Now { mono: Duration::ZERO, wall: START };
-        let replica = Replica::restore(Settings::default(), identity, now, 7, found).unwrap();
-        let mut shell = Self { replica, log, now, writes: 0 };
-        shell.ticks(100);
+        let mut shell = Self { shell: shell::Shell::new("us-east", "us-east", Settings::default(), START), writes: 0 };
         let hnsw = HnswParams::default();
         let vectors = [(String::new(), VectorDef { dim: 1, distance: Distance::Dot, hnsw })].into();
         let name = CollectionName::new("words").unwrap();
         shell.ask(Body::CreateCollection(CollectionDef { name, vectors })).body.unwrap();
         shell
-    }
-
-    fn step(&mut self, event: Event) -> Vec<Command> {
-        let (mut events, mut seen) = (vec![event], Vec::new());
-        while let Some(event) = events.pop() {
-            for command in self.replica.step(self.now, event) {
-                match command {
-                    Command::Persist { number, records } => {
-                        let done = self.log.persist(&[(number, records)]).unwrap();
-                        events.splice(0..0, done.into_iter().rev());
-                    }
-                    other => seen.push(other),
-                }
-            }
-        }
-        seen
-    }
-
-    fn ticks(&mut self, count: u64) {
-        for random in 0..count {
-            self.now.mono += Duration::from_millis(20);
-            self.now.wall += Duration::from_millis(20);
-            self.step(Event::Tick { random });
-        }
     }
 
     fn ask(&mut self, body: Body) -> Reply {
@@ -87,7 +51,10 @@ impl Shell {
             Command::Reply { reply, .. } => Some(reply),
             _ => None,
         };
-        self.step(Event::Client { ticket: self.writes, request }).into_iter().find_map(reply).expect("answered at once")
+        let ticket = self.writes;
+        self.seen.clear();
+        self.step(Event::Client { ticket, request });
+        self.seen.drain(..).find_map(reply).expect("answered at once")
     }
 
     fn write(&mut self) {

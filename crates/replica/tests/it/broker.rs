@@ -1,26 +1,18 @@
 //! What a leader does with what a broker brings, and does not bring: one replica that is a group of its own, and a shell that
 //! obeys at once.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::time::Duration;
 
 use meridian_model::{
-    ClusterId, CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId, Position,
-    PrimaryTerm, RegionName, ReplicaId, Seq, ShardNumber, Statement, Term, Topic, Transport, Vectors, WallMillis,
+    CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId, Position, Seq, ShardNumber,
+    Statement, Term, Topic, Transport, Vectors, WallMillis,
 };
-use meridian_replica::volume::{self, LogVolume};
-use meridian_replica::{Command, Event, Now, Peer, Poison, Record, Replica, Settings, record_bytes};
+use meridian_replica::{Command, Event, Peer, Poison, Record, Settings, record_bytes};
 use meridian_shard::SourcePosition;
-use meridian_store::SimDisk;
 use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
-use meridian_wire::topology::{Genesis, Identity, Member, TopologyAnswer, TopologyCall};
+use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 
-const SEGMENT_BYTES: u64 = 1 << 20;
-
-fn region(name: &str) -> RegionName {
-    RegionName::new(name).unwrap()
-}
+use crate::shell::{self, region};
 
 fn origin() -> OriginShard {
     OriginShard { region: region("us-east"), shard: ShardNumber::FIRST }
@@ -48,34 +40,27 @@ fn record(seq: u64) -> Record {
     Record::Delta(delta(seq))
 }
 
-struct Shell {
-    replica: Replica,
-    log: LogVolume<SimDisk>,
-    now: Now,
-    /// What was commanded beside the disk's work, oldest first.
-    seen: Vec<Command>,
+struct Shell(shell::Shell);
+
+impl std::ops::Deref for Shell {
+    type Target = shell::Shell;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Shell {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Shell {
     /// A leader that follows us-east through a broker.
     fn new() -> Self {
-        let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
-        let genesis = Genesis {
-            cluster: ClusterId(1),
-            region: region("eu-west"),
-            shard: ShardNumber::FIRST,
-            shards: 1,
-            primary: region("us-east"),
-            primary_term: PrimaryTerm(1),
-        };
-        let identity = Identity { genesis, replica: ReplicaId(1), founders };
-        let disk = SimDisk::new();
-        volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let (log, _, found) = volume::open(&disk, &identity, SEGMENT_BYTES).unwrap();
-        let now = Now { mono: Duration::ZERO, wall: Duration::from_secs(1_000) };
-        let replica = Replica::restore(Settings::default(), identity, now, 7, found).unwrap();
-        let mut shell = Self { replica, log, now, seen: Vec::new() };
-        shell.ticks(100);
+        let start = Duration::from_secs(1_000);
+        let mut shell = Self(shell::Shell::new("eu-west", "us-east", Settings::default(), start));
         assert_eq!(
             shell.set_links(vec![link(false)], 0),
             TopologyAnswer::Done { version: LogIndex(shell.links_version()) }
@@ -96,29 +81,6 @@ impl Shell {
 
     fn links_version(&self) -> u64 {
         self.replica.status().links_version.0
-    }
-
-    fn step(&mut self, event: Event) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
-            for command in self.replica.step(self.now, event) {
-                match command {
-                    Command::Persist { number, records } => {
-                        let done = self.log.persist(&[(number, records)]).unwrap();
-                        events.splice(0..0, done.into_iter().rev());
-                    }
-                    other => self.seen.push(other),
-                }
-            }
-        }
-    }
-
-    fn ticks(&mut self, count: u64) {
-        for random in 0..count {
-            self.now.mono += Duration::from_millis(20);
-            self.now.wall += Duration::from_millis(20);
-            self.step(Event::Tick { random });
-        }
     }
 
     /// The newest order to read the broker: its number, and behind which place.

@@ -1,0 +1,106 @@
+//! A shell that obeys at once, but for what a test is to answer.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
+use meridian_replica::volume::{self, LogVolume, SnapshotVolume};
+use meridian_replica::{Command, Event, Now, Replica, Settings};
+use meridian_store::SimDisk;
+use meridian_wire::topology::{Genesis, Identity, Member};
+
+const SEGMENT_BYTES: u64 = 1 << 20;
+
+pub fn region(name: &str) -> RegionName {
+    RegionName::new(name).unwrap()
+}
+
+/// A region of one shard with one replica.
+pub struct Shell {
+    identity: Identity,
+    settings: Settings,
+    disk: SimDisk,
+    pub replica: Replica,
+    log: LogVolume<SimDisk>,
+    snapshots: SnapshotVolume<SimDisk>,
+    pub now: Now,
+    lives: u64,
+    /// What was commanded beside the disk's work, oldest first.
+    pub seen: Vec<Command>,
+}
+
+impl Shell {
+    /// A leader in the region `own`, while `primary` takes the writes. The wall clock shows `start` at first.
+    pub fn new(own: &str, primary: &str, settings: Settings, start: Duration) -> Self {
+        let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
+        let genesis = Genesis {
+            cluster: ClusterId(1),
+            region: region(own),
+            shard: ShardNumber::FIRST,
+            shards: 1,
+            primary: region(primary),
+            primary_term: PrimaryTerm(1),
+        };
+        let identity = Identity { genesis, replica: ReplicaId(1), founders };
+        let disk = SimDisk::new();
+        volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
+        let (now, lives) = (Now { mono: Duration::ZERO, wall: start }, 7);
+        let (replica, log, snapshots) = Self::open(&disk, &identity, &settings, now, lives);
+        let mut shell = Self { identity, settings, disk, replica, log, snapshots, now, lives, seen: Vec::new() };
+        shell.ticks(100);
+        shell
+    }
+
+    fn open(
+        disk: &SimDisk,
+        identity: &Identity,
+        settings: &Settings,
+        now: Now,
+        life: u64,
+    ) -> (Replica, LogVolume<SimDisk>, SnapshotVolume<SimDisk>) {
+        let (log, snapshots, found) = volume::open(disk, identity, SEGMENT_BYTES).unwrap();
+        let replica = Replica::restore(settings.clone(), identity.clone(), now, life, found).unwrap();
+        (replica, log, snapshots)
+    }
+
+    /// Kills the process and starts it again.
+    pub fn restart(&mut self) {
+        self.disk.kill();
+        self.lives += 1;
+        self.pass(Duration::from_secs(1));
+        (self.replica, self.log, self.snapshots) =
+            Self::open(&self.disk, &self.identity, &self.settings, self.now, self.lives);
+    }
+
+    pub fn step(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for command in self.replica.step(self.now, event) {
+                match command {
+                    Command::Persist { number, records } => {
+                        events.extend(self.log.persist(&[(number, records)]).unwrap());
+                    }
+                    Command::Release { before, shrink } => self.log.release(before, shrink).unwrap(),
+                    command @ Command::TakeSnapshot { .. } => {
+                        events.extend(self.snapshots.obey(command).ok().flatten());
+                    }
+                    other => self.seen.push(other),
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.mono += time;
+        self.now.wall += time;
+    }
+
+    pub fn tick(&mut self, random: u64) {
+        self.pass(Duration::from_millis(20));
+        self.step(Event::Tick { random });
+    }
+
+    pub fn ticks(&mut self, count: u64) {
+        (0..count).for_each(|random| self.tick(random));
+    }
+}
