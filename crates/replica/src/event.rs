@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use meridian_model::{
-    CollectionName, CollectionUid, Filter, Hlc, OriginShard, PointId, Query, ReplicaId, Seq, TableVersion, Topic,
-    Traceparent, VersionVector, WallMillis,
+    CollectionName, Hlc, OriginShard, Query, ReplicaId, Seq, Topic, Traceparent, VersionVector, WallMillis,
 };
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
 use meridian_wire::client::{Reply, Request};
-use meridian_wire::frame::{Hello, NodeId, PartBody, PeerMessage, RegionMessage};
+use meridian_wire::frame::{Hello, MatchQuery, NodeId, PartBody, PeerMessage, RegionMessage};
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 
 /// The two clocks of the machine.
@@ -371,18 +370,7 @@ pub enum ReadWhat {
     /// One collection and its counts.
     Describe(CollectionName),
     /// Points that match a filter, with their stamps.
-    Match {
-        /// Where.
-        collection: CollectionUid,
-        /// The table that the state must have.
-        table: TableVersion,
-        /// Which points.
-        filter: Filter,
-        /// The first id that may come.
-        from: Option<PointId>,
-        /// How many at most.
-        limit: usize,
-    },
+    Match(MatchQuery),
 }
 
 /// What was read, and what it reflects.

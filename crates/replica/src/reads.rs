@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_model::{Distance, LogIndex, Query, VersionVector};
 use meridian_shard::{Matches, ReadError, Stop, View};
-use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer};
+use meridian_wire::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer};
 
 use crate::clock::Time;
 use crate::settings::Sabotage;
@@ -294,8 +294,8 @@ pub fn execute(state: &View, what: &ReadWhat, stop: Stop<'_>) -> Option<ReadResu
             points: held.points(),
             indexed: held.indexed(),
         }),
-        ReadWhat::Match { table, .. } if *table != state.table() => Some(PartBody::NotOwner(state.table())),
-        ReadWhat::Match { collection, filter, from, limit, .. } => {
+        ReadWhat::Match(query) if query.table != state.table() => Some(PartBody::NotOwner(state.table())),
+        ReadWhat::Match(MatchQuery { collection, filter, from, limit, .. }) => {
             let Ok(found) = state.matches(*collection, (filter, *from), *limit, stop) else { return None };
             let Matches { points, next, read_at } = found;
             Some(PartBody::Matched { points, next, read_at })
@@ -309,7 +309,7 @@ pub fn execute(state: &View, what: &ReadWhat, stop: Stop<'_>) -> Option<ReadResu
 pub fn steps(state: &View, what: &ReadWhat) -> u64 {
     match what {
         ReadWhat::Points(name, query) => state.collection(name).map_or(0, |held| state.steps(held.uid(), query)),
-        ReadWhat::List | ReadWhat::Describe(_) | ReadWhat::Match { .. } => 0,
+        ReadWhat::List | ReadWhat::Describe(_) | ReadWhat::Match(_) => 0,
     }
 }
 

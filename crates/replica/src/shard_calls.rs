@@ -100,18 +100,15 @@ impl Replica {
             return self.answer(from, answer);
         }
         match call {
-            ShardCall::Read { .. } | ShardCall::Match { .. } | ShardCall::List(_) | ShardCall::Describe(..)
-                if !self.consensus.caught_up =>
-            {
+            _ if call.is_read() && !self.consensus.caught_up => {
                 // What it holds may be older than what was acknowledged, or known to be wrong by what it has yet to apply.
                 self.answer(from, ShardAnswer::Busy(format!("replica {} is catching up", self.me().replica)));
             }
             ShardCall::Read { collection, query, demand } => {
                 self.read(ReadCall::new(from, ReadWhat::Points(collection, query), demand, self.now));
             }
-            ShardCall::Match { collection, table, filter, from: first, limit, demand } => {
-                let what = ReadWhat::Match { collection, table, filter, from: first, limit };
-                self.read(ReadCall::new(from, what, demand, self.now));
+            ShardCall::Match(query, demand) => {
+                self.read(ReadCall::new(from, ReadWhat::Match(query), demand, self.now));
             }
             ShardCall::List(demand) => self.read(ReadCall::new(from, ReadWhat::List, demand, self.now)),
             ShardCall::Describe(name, demand) => {

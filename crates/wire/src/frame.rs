@@ -233,20 +233,7 @@ pub enum ShardCall {
     /// To the leader: are these positions applied and published? Kept open for a while when they are not.
     Await(VersionVector),
     /// To any replica: points that match, each with the stamp that tells its version.
-    Match {
-        /// Where; one that is not here has no points.
-        collection: CollectionUid,
-        /// The table by which the gateway asks this shard.
-        table: TableVersion,
-        /// Which points.
-        filter: Filter,
-        /// The first id that may come.
-        from: Option<PointId>,
-        /// How many at most.
-        limit: usize,
-        /// How fresh.
-        demand: ReadDemand,
-    },
+    Match(MatchQuery, ReadDemand),
     /// To the leader: commit these changes, each of which takes place only if its point is as it was read.
     ConditionalWrite {
         /// Of the operation.
@@ -264,6 +251,21 @@ pub enum ShardCall {
         /// The request that it goes back to.
         trace: Option<Traceparent>,
     },
+}
+
+/// Points that match a filter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MatchQuery {
+    /// Where; a collection that is not here has no points.
+    pub collection: CollectionUid,
+    /// The table by which the gateway asks this shard; the state must have it.
+    pub table: TableVersion,
+    /// Which points.
+    pub filter: Filter,
+    /// The first id that may come.
+    pub from: Option<PointId>,
+    /// How many at most.
+    pub limit: usize,
 }
 
 /// What a read must reflect.
@@ -373,14 +375,14 @@ impl ShardCall {
         match self {
             Self::Write { .. } | Self::ConditionalWrite { .. } | Self::Create { .. } | Self::Drop { .. } => true,
             Self::Learn { .. } | Self::Resolve(_) | Self::Definitions | Self::Await(_) => false,
-            Self::Read { .. } | Self::Match { .. } | Self::List(_) | Self::Describe(..) => false,
+            Self::Read { .. } | Self::Match(..) | Self::List(_) | Self::Describe(..) => false,
         }
     }
 
     /// Tells a read how much time is left for its answer. Calls of other kinds have none.
     #[must_use]
     pub fn with_time_left(mut self, left: Duration) -> Self {
-        if let Self::Read { demand, .. } | Self::Match { demand, .. } | Self::List(demand) | Self::Describe(_, demand) =
+        if let Self::Read { demand, .. } | Self::Match(_, demand) | Self::List(demand) | Self::Describe(_, demand) =
             &mut self
         {
             demand.left = left;
@@ -391,7 +393,7 @@ impl ShardCall {
     /// Whether it changes nothing, so that it can be ended at any time.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Read { .. } | Self::Match { .. } | Self::List(_) | Self::Describe(..))
+        matches!(self, Self::Read { .. } | Self::Match(..) | Self::List(_) | Self::Describe(..))
     }
 }
 

@@ -16,7 +16,7 @@ use meridian_model::{
     Traceparent, VersionVector, WriteId,
 };
 use meridian_wire::client::{Body, PointOp, Refusal, ReplyBody};
-use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
+use meridian_wire::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
 use super::writes::unexpected;
 use super::{Ask, Plan};
@@ -80,15 +80,9 @@ impl FilteredDelete {
     fn reads(&mut self, table: TableVersion, filter: &Filter, limit: usize) -> Calls {
         self.phase = Phase::Reading;
         let read = |(shard, from): (&ShardNumber, &Option<PointId>)| {
-            let call = ShardCall::Match {
-                collection: self.uid,
-                table,
-                filter: filter.clone(),
-                from: *from,
-                limit,
-                demand: linearizable(),
-            };
-            (*shard, false, call)
+            let (collection, filter, from) = (self.uid, filter.clone(), *from);
+            let query = MatchQuery { collection, table, filter, from, limit };
+            (*shard, false, ShardCall::Match(query, linearizable()))
         };
         self.unread.iter().map(read).collect()
     }

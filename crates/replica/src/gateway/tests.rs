@@ -390,7 +390,7 @@ fn a_delete_by_filter_that_wrote_nothing_is_refused_and_one_that_wrote_is_unknow
         while let Some(read) = commands.iter().position(|command| matches!(command, Command::Read { .. })) {
             let Command::Read { job, what, .. } = commands.swap_remove(read) else { unreachable!() };
             let result = crate::execute(&pod.replica.views().newest(), &what, &|| false).unwrap();
-            if !writes && matches!(what, crate::ReadWhat::Match { .. }) {
+            if !writes && matches!(what, crate::ReadWhat::Match(_)) {
                 pod.step(Event::Drain);
             }
             let now = Now { mono: pod.mono, wall: 1_000 * MS + pod.mono };
