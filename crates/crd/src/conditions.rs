@@ -37,6 +37,8 @@ pub mod reason {
     pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
     /// Being made for the first time.
     pub const CREATING: &str = "Creating";
+    /// Disks have no space beyond their reserve.
+    pub const DISK_FULL: &str = "DiskFull";
     /// Replicas are added.
     pub const SCALING_OUT: &str = "ScalingOut";
     /// Replicas are removed.

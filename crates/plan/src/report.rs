@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meridian_crd::conditions::{self as c, reason};
 use meridian_crd::{MirrorMaker2Mode, Operation, ReplicationLink, ReplicationLinkStatus, VectorClusterStatus};
 use meridian_model::ShardNumber;
+use meridian_wire::frame::DiskLevel;
 use meridian_wire::topology::PodStatus;
 
 use crate::ownership::{Blocked, Cause};
@@ -71,9 +72,10 @@ pub fn cluster(
         },
         match lost {
             Some(operation) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
-            None => match image_fault(cluster, observed) {
-                Some(message) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
-                None => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
+            None => match (image_fault(cluster, observed), full_disks(cluster, observed)) {
+                (Some(message), _) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
+                (None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::DISK_FULL, message),
+                (None, None) => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
             },
         },
         match observed.certificates.valid(now.0.as_second()) {
@@ -128,6 +130,25 @@ fn image_fault(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
         is_image_fault(trouble).then(|| cut(&format!("pod {}: {trouble}", cluster.pod_name(shard, ordinal))))
     })
     .next()
+}
+
+/// Pods whose disks are full, and what unblocks them. A region that follows another takes nothing while its disks are full,
+/// the deletes among it included.
+fn full_disks(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
+    let pods = observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
+    let is_full = |pod: &crate::PodSeen| match &pod.answer {
+        Some(PodStatus::Running(status)) => status.disk != DiskLevel::Free,
+        _ => false,
+    };
+    let full: Vec<String> =
+        pods.filter(|(_, _, pod)| is_full(pod)).map(|(shard, ordinal, _)| cluster.pod_name(shard, ordinal)).collect();
+    let sources: Vec<&str> = cluster.links.iter().map(|link| link.source.as_str()).collect();
+    let awaited = if sources.is_empty() {
+        "deletes, dropped collections or larger volumes".into()
+    } else {
+        format!("larger volumes; deletes in {} free nothing here while disks are full", sources.join(", "))
+    };
+    (!full.is_empty()).then(|| cut(&format!("full disks of {}: waiting for {awaited}", full.join(", "))))
 }
 
 /// The status that is written before the act: what will be done, and which ids it takes.

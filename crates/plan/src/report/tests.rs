@@ -1,5 +1,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meridian_crd::VectorClusterStatus;
+use meridian_model::LogIndex;
+use meridian_wire::frame::DiskLevel;
+use meridian_wire::topology::{Identity, PodStatus, ReplicaStatus, Role};
 
 use super::{LinkSeen, Outcome, cluster, link, refused};
 use crate::fixtures::{self, ALONE, GROUPED, MIRRORED, valid};
@@ -203,4 +206,55 @@ fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hou
     assert_eq!(turn(&silent, 1_001), "True");
     assert_eq!(turn(&heard, 1_002), "False");
     assert_eq!(turn(&silent, 1_003), "Unknown");
+}
+
+/// A region that follows takes no deletes while its disks are full.
+#[test]
+fn full_disks_are_named_with_what_frees_them() {
+    let degraded = |yaml: &str, links: &[&str], levels: [DiskLevel; 3]| {
+        let valid = valid(yaml, links);
+        let pods = (0..).zip(levels).map(|(ordinal, disk)| (ordinal, pod_with(&valid, disk))).collect();
+        let shard = crate::ShardSeen { pods, ..crate::ShardSeen::default() };
+        let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
+        let step = next_step(&valid, &Observed::default());
+        let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
+        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "Degraded").unwrap();
+        (condition.status, condition.reason, condition.message)
+    };
+    use DiskLevel::{Exhausted, Free, Reserve};
+    assert_eq!(degraded(ALONE, &[], [Free; 3]).0, "False");
+    let (status, reason, message) = degraded(ALONE, &[], [Free, Reserve, Exhausted]);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "DiskFull"));
+    let pods = "full disks of vector-search-s1-1, vector-search-s1-2: waiting for";
+    assert_eq!(message, format!("{pods} deletes, dropped collections or larger volumes"));
+    let message = degraded(GROUPED, &[MIRRORED], [Free, Reserve, Reserve]).2;
+    let only = "larger volumes; deletes in us-east free nothing here while disks are full";
+    assert_eq!(message, format!("{pods} {only}"));
+}
+
+fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::PodSeen {
+    let genesis = cluster.genesis(meridian_model::ShardNumber::FIRST);
+    let identity = Identity { genesis, replica: meridian_model::ReplicaId(1), founders: Vec::new() };
+    let status = ReplicaStatus {
+        identity,
+        role: Role::Follower,
+        term: meridian_model::Term(1),
+        leader: None,
+        voters: Vec::new(),
+        learners: Vec::new(),
+        membership_version: LogIndex(1),
+        commit: LogIndex(1),
+        applied: LogIndex(1),
+        ready: true,
+        draining: false,
+        fault: None,
+        followers: Vec::new(),
+        points: 0,
+        links: Vec::new(),
+        links_version: LogIndex(0),
+        poisons: Vec::new(),
+        disk,
+    };
+    let answer = Some(PodStatus::Running(Box::new(status)));
+    crate::PodSeen { uid: "u".into(), deleting: false, ready: true, outdated: false, answer, trouble: None }
 }
