@@ -388,6 +388,10 @@ impl World {
         match body {
             ReplyBody::Written(_) | ReplyBody::Acknowledged(_) => {
                 self.counts.writes_acknowledged += 1;
+                if let Some(asking) = &self.clients.all[client].asking {
+                    let body = asking.request.body.clone();
+                    self.note_write(&body, true);
+                }
                 let visible = waited && gateway != self.primary && matches!(body, ReplyBody::Written(_));
                 self.counts.writes_visible += u64::from(visible);
                 if let Some(write) = write {
@@ -415,6 +419,11 @@ impl World {
     fn refused(&mut self, client: usize, refusal: &Refusal) {
         let Some(asking) = &mut self.clients.all[client].asking else { return };
         asking.did_nothing &= refusal.invites_repeat();
+        if *refusal == Refusal::ReadOnly {
+            let body = asking.request.body.clone();
+            self.note_write(&body, false);
+        }
+        let Some(asking) = &self.clients.all[client].asking else { return };
         self.counts.outcomes_unknown += u64::from(matches!(refusal, Refusal::OutcomeUnknown(_)));
         let again = match refusal {
             Refusal::Unavailable { .. }

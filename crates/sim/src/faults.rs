@@ -20,6 +20,8 @@ pub enum Healing {
     FastDisk(usize),
     /// There is space again.
     Space(usize),
+    /// On all disks that were filled in place of other faults.
+    FullDisks,
     /// The network is fair.
     Fair,
     /// The link is as the operator wants it.
@@ -71,6 +73,9 @@ impl World {
     pub fn next_fault(&mut self) {
         if self.calm {
             return;
+        }
+        if self.plan.full_disks > 0 {
+            return self.fill_disks();
         }
         let kind = match self.plan.sabotage {
             // Where a bug needs a rare fault, that fault comes more often.
@@ -399,6 +404,7 @@ impl World {
             Healing::Uncut(ways) => ways.into_iter().for_each(|(from, to)| self.network.cut(from, to, false)),
             Healing::FastDisk(pod) => self.pods[pod].sync_us = 150,
             Healing::Space(pod) => self.pods[pod].disk.limit(u64::MAX),
+            Healing::FullDisks => self.judge_full_disks(),
             Healing::Fair => self.network.weather = FAIR,
             Healing::Links => self.links = vec![self.link(false)],
             Healing::Stop { pod, life, start_at } => {
@@ -417,6 +423,9 @@ impl World {
     pub fn calm_down(&mut self) {
         self.log(|| "calm".into());
         self.calm = true;
+        if self.plan.full_disks > 0 {
+            self.judge_free_disks();
+        }
         self.network.clear();
         self.heal(Healing::Links);
         self.heal_broker();

@@ -19,6 +19,7 @@ mod clock;
 mod divergence;
 mod faults;
 mod final_check;
+mod full_disks;
 mod history;
 mod ledger;
 mod network;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub sabotage: Option<Sabotage>,
     /// Prints what happens.
     pub verbose: bool,
+    /// So many of the disks of a shard are full for a while, and nothing else goes wrong; 0 for the faults of the seed.
+    pub full_disks: usize,
 }
 
 /// Runs one seed to its end, or to the first thing that must not happen.

@@ -21,6 +21,9 @@ struct Args {
     /// Puts a bug in on purpose, by its name.
     #[arg(long)]
     sabotage: Option<String>,
+    /// Fills so many disks of a shard in place of the seed's faults.
+    #[arg(long, default_value_t = 0)]
+    full_disks: usize,
     /// Prints what happens.
     #[arg(long)]
     verbose: bool,
@@ -30,7 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let (from, to) = range(&args.seeds)?;
     let sabotage = args.sabotage.as_deref().map(sabotage).transpose()?;
-    let plan = Plan { sabotage, verbose: args.verbose };
+    let plan = Plan { sabotage, verbose: args.verbose, full_disks: args.full_disks };
     let began = Instant::now();
     let next = AtomicU64::new(from);
     let (tell, hear) = mpsc::channel::<Report>();

@@ -17,6 +17,7 @@ use crate::clients::Clients;
 use crate::clock::{Clock, MILLI, Micros, SECOND};
 use crate::divergence::Divergences;
 use crate::faults::{Faults, Healing};
+use crate::full_disks::{self, FullDisks};
 use crate::history::History;
 use crate::ledger::{Group, Ledger};
 use crate::network::Network;
@@ -99,6 +100,7 @@ pub struct World {
     pub ledger: Ledger,
     pub faults: Faults,
     pub divergences: Divergences,
+    pub full_disks: FullDisks,
     pub counts: Counts,
     pub violations: Vec<String>,
     pub next_replica: u64,
@@ -135,6 +137,7 @@ impl World {
             ledger: Ledger::default(),
             faults: Faults::new(seed, plan.sabotage),
             divergences: Divergences::default(),
+            full_disks: FullDisks::default(),
             counts: Counts::default(),
             violations: Vec::new(),
             next_replica: 1,
@@ -300,6 +303,9 @@ impl World {
     }
 
     fn is_loaded(&self) -> bool {
+        if self.plan.full_disks > 0 {
+            return self.now >= full_disks::END;
+        }
         self.now >= LOAD && self.clients.begun >= OPERATIONS && self.counts.faults >= FAULTS
     }
 
@@ -362,6 +368,7 @@ impl World {
             What::Look => {
                 self.queue.push(self.now + LOOK, What::Look);
                 self.look();
+                self.look_at_disks();
             }
             What::Broker(what) => self.at_broker(what),
             What::Fault => self.next_fault(),
@@ -478,9 +485,10 @@ impl World {
     fn handed_over(&mut self, pod: usize, to: meridian_model::ReplicaId) {
         self.log(|| format!("pod {pod} hands over to replica {to}: its disk is full"));
         self.counts.disk_hand_overs += 1;
+        self.handed_over_for_space(pod);
     }
 
-    fn measure(&mut self, pod: usize) {
+    pub fn measure(&mut self, pod: usize) {
         let held = &self.pods[pod];
         let Some(process) = &held.process else { return };
         if let Ok(free) = meridian_store::Disk::free_bytes(&held.disk) {

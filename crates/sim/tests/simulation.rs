@@ -153,3 +153,15 @@ fn a_delete_by_filter_of_what_no_longer_matches_is_caught() {
 fn a_write_that_is_refused_and_takes_place_is_caught() {
     check_caught(Sabotage::RefuseUnknown);
 }
+
+/// PROTOCOLS 12: what a shard with one, two or three full disks takes and refuses.
+#[test]
+fn full_disks_refuse_upserts_without_a_quorum_and_take_deletes() {
+    for full_disks in 1..=3 {
+        // The primary region has one shard there.
+        for seed in [0, 4] {
+            let report = run(seed, Plan { full_disks, ..Plan::default() });
+            assert!(report.faults.is_empty(), "{full_disks} full disks, seed {seed}: {:#?}", report.faults);
+        }
+    }
+}
