@@ -78,16 +78,38 @@ pub struct Sight {
     pub peers: Option<Peers>,
     /// What stands in the Secrets with certificates.
     pub certificates: Standing,
-    /// The texts of the keys that are there.
+    /// The Secrets with keys.
     pub keys: KeysSeen,
 }
 
-/// The texts of the keys in the Secrets of a cluster.
+/// The Secrets with the keys of a cluster.
 #[derive(Default)]
 pub struct KeysSeen {
-    pub api_key: Option<String>,
-    pub group_key: Option<String>,
-    pub group_key_previous: Option<String>,
+    pub api: KeySecret,
+    pub group: KeySecret,
+}
+
+/// A Secret with keys, as it was read; empty when it is not there.
+#[derive(Default)]
+pub struct KeySecret(Option<Secret>);
+
+impl KeySecret {
+    /// Whether something stands under `key`, be it usable or not.
+    pub fn holds(&self, key: &str) -> bool {
+        self.0.as_ref().and_then(|secret| secret.data.as_ref()).is_some_and(|data| data.contains_key(key))
+    }
+
+    /// The text under `key`.
+    pub fn text(&self, key: &str) -> Option<String> {
+        text(self.0.as_ref(), key)
+    }
+
+    /// The Secret, if it is a kept one of the cluster: no other may be written.
+    pub fn kept(&self, owners: &Owners) -> kube::Result<Option<Value>> {
+        let Some(secret) = &self.0 else { return Ok(None) };
+        let secret = serde_json::to_value(secret).map_err(kube::Error::SerdeError)?;
+        Ok(owners.keeps(&secret).then_some(secret))
+    }
 }
 
 fn of_cluster(name: &str) -> ListParams {
@@ -130,7 +152,7 @@ pub async fn observe(
     let apis = kinds::served(client, context.apis).await?;
     let standing = standing(client, cluster, &ground.owners, apis).await?;
     let SecretsSeen { certificates, keys } = secrets(client, cluster).await?;
-    let secrets = Secrets { api_key: keys.api_key.is_some(), group_key: keys.group_key.is_some() };
+    let secrets = Secrets { api_key: keys.api.holds("api-key"), group_key: keys.group.holds("group-key") };
     let peers = Peers::new(certificates.ways(cluster)?, cluster.id, cluster.region.clone());
     let pods = Api::<Pod>::namespaced(client.clone(), &cluster.namespace).list(&of_cluster(&cluster.name)).await?.items;
     let of_templates: Vec<String> = standing
@@ -346,12 +368,10 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<Secr
     let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace);
     let mut keys = KeysSeen::default();
     if let Some(key) = &cluster.api_key {
-        keys.api_key = text(api.get_opt(&key.secret).await?.as_ref(), "api-key");
+        keys.api = KeySecret(api.get_opt(&key.secret).await?);
     }
     if let Some(group) = &cluster.group {
-        let secret = api.get_opt(&group.secret).await?;
-        keys.group_key = text(secret.as_ref(), "group-key");
-        keys.group_key_previous = text(secret.as_ref(), "group-key-previous");
+        keys.group = KeySecret(api.get_opt(&group.secret).await?);
     }
     let ca = api.get_opt(&cluster.peer_ca_name()).await?;
     let authority = text(ca.as_ref(), "ca.crt").zip(text(ca.as_ref(), "ca.key"));

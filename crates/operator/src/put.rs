@@ -5,7 +5,7 @@ use meridian_plan::difference;
 use meridian_plan::names::FIELD_MANAGER;
 use meridian_plan::ownership::{self, Cause, Claim, Owners};
 use meridian_plan::render::Object;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::context::Context;
 
@@ -52,7 +52,7 @@ impl Target<'_> {
     /// Makes `object` stand as wanted. `live` is what stands under its name, if that has been seen.
     ///
     /// Absent: created by POST, which takes nothing over. Present and ours: applied by force, with `uid` and
-    /// `resourceVersion`. A conflict on those is read again at once.
+    /// `resourceVersion`; a kept Secret is only completed. A conflict on those is read again at once.
     pub async fn put(&self, object: &Object, live: Option<Value>) -> kube::Result<Put> {
         let reference = object.reference();
         let mut live = match live {
@@ -63,6 +63,10 @@ impl Target<'_> {
             let written = match &live {
                 None => self.create(object).await,
                 Some(live) => match self.owners.claim(live) {
+                    Claim::Ours | Claim::Orphaned if object.is_kept() => self.complete(object, live).await,
+                    Claim::Foreign(_) if object.is_kept() && self.owners.keeps(live) => {
+                        self.complete(object, live).await
+                    }
                     Claim::Foreign(holder) => {
                         let message = format!("the name is taken by an object of {holder}, which stays as it is");
                         return Ok(Put::Blocked(Cause::NameConflict, message));
@@ -135,6 +139,20 @@ impl Target<'_> {
         } else if applied["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"] {
             return Ok(Put::Stands);
         }
+        Ok(Put::Written)
+    }
+
+    /// Adds the keys of a kept Secret that `live` lacks; those that it has stay as they are, and the annotation with them.
+    async fn complete(&self, object: &Object, live: &Value) -> kube::Result<Put> {
+        let wanted = object.as_json()["data"].as_object().into_iter().flatten();
+        let missing: Map<String, Value> = wanted
+            .filter(|(key, _)| live["data"][key.as_str()].is_null())
+            .map(|(key, text)| (key.clone(), text.clone()))
+            .collect();
+        if missing.is_empty() {
+            return Ok(Put::Stands);
+        }
+        self.merge(object, &ownership::with_preconditions(json!({"metadata": {}, "data": missing}), live)).await?;
         Ok(Put::Written)
     }
 

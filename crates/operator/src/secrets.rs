@@ -6,15 +6,18 @@ use kube::api::{Patch, PatchParams};
 use meridian_peer::GroupKey;
 use meridian_plan::ValidCluster;
 use meridian_plan::certificates::CertificateStep;
+use meridian_plan::names::FIELD_MANAGER;
+use meridian_plan::ownership;
 use meridian_plan::render::{Keys, Object, keys, peer_ca, peer_tls};
 use rand::RngCore;
+use serde_json::json;
 
 use crate::certificates::{Authority, Given, Standing};
 use crate::cluster::now;
 use crate::context::Context;
 use crate::observe::Sight;
 
-/// The Secrets that are to be written: keys that are not there, and those of the next step with certificates.
+/// The Secrets that are to be written: those that lack keys, and those of the next step with certificates.
 pub fn wanted(cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<Vec<Object>> {
     let mut wanted = keys(cluster, sight.observed.secrets, &new_keys(cluster, sight));
     let step = sight.observed.certificates.next(now().0.as_second());
@@ -22,20 +25,31 @@ pub fn wanted(cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<Vec<Objec
     Ok(wanted)
 }
 
-/// An API key that was derived from the former group key becomes the one derived from the new one. Nodes accept both.
+/// An API key that was derived from the former group key becomes the one derived from the new one. Nodes accept both. Only a
+/// kept Secret is written, and only in the state in which it was read.
 pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
     let (Some(key), Some(group)) = (&cluster.api_key, &cluster.group) else { return Ok(false) };
-    let derive = |text: &Option<String>| Some(GroupKey::new(text.as_ref()?.as_bytes()).ok()?.api_key(&group.name));
-    let (Some(former), Some(current)) = (derive(&sight.keys.group_key_previous), derive(&sight.keys.group_key)) else {
+    let derive = |text: Option<String>| Some(GroupKey::new(text?.as_bytes()).ok()?.api_key(&group.name));
+    let keys = &sight.keys;
+    let (Some(former), Some(current)) =
+        (derive(keys.group.text("group-key-previous")), derive(keys.group.text("group-key")))
+    else {
         return Ok(false);
     };
-    let held = sight.keys.api_key.as_deref().map(str::trim);
-    if !key.secret_is_ours || held != Some(former.as_str()) || former == current {
+    if !key.secret_is_ours || keys.api.text("api-key").as_deref().map(str::trim) != Some(&*former) || former == current
+    {
         return Ok(false);
     }
+    let Some(live) = keys.api.kept(&sight.owners)? else { return Ok(false) };
+    let change = json!({ "metadata": {}, "data": { "api-key": ByteString(current.into_bytes()) } });
+    let change = ownership::with_preconditions(change, &live);
     let api = kube::Api::<Secret>::namespaced(context.client.clone(), &cluster.namespace);
-    let change = serde_json::json!({ "data": { "api-key": ByteString(current.into_bytes()) } });
-    api.patch(&key.secret, &PatchParams::default(), &Patch::Merge(change)).await?;
+    let patch = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    match api.patch(&key.secret, &patch, &Patch::Merge(change)).await {
+        // Gone, or edited since it was read: the next turn looks again.
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => return Ok(true),
+        patched => drop(patched?),
+    }
     context.metrics.wrote("Secret");
     tracing::info!(name = key.secret, "the API key follows the group key");
     Ok(true)
@@ -48,10 +62,12 @@ fn new_keys(cluster: &ValidCluster, sight: &Sight) -> Keys {
         rand::rng().fill_bytes(&mut bytes);
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    let group_key = sight.keys.group_key.clone().unwrap_or_else(random);
+    let held = sight.keys.group.text("group-key");
+    let is_held = held.is_some();
+    let group_key = held.unwrap_or_else(random);
     let api_key = match &cluster.group {
         None => Some(random()),
-        Some(group) if group.secret_is_ours || sight.keys.group_key.is_some() => {
+        Some(group) if group.secret_is_ours || is_held => {
             GroupKey::new(group_key.as_bytes()).ok().map(|key| key.api_key(&group.name))
         }
         Some(_) => None,

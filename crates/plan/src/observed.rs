@@ -24,12 +24,12 @@ pub struct Observed {
     pub certificates: CertificatesSeen,
 }
 
-/// Which Secrets with keys are there.
+/// Which keys are there, in their Secrets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Secrets {
-    /// That with the API key.
+    /// `api-key`.
     pub api_key: bool,
-    /// That with the group key.
+    /// `group-key`.
     pub group_key: bool,
 }
 

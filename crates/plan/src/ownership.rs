@@ -97,6 +97,18 @@ impl Owners {
         }
     }
 
+    /// Whether `live` is a kept Secret of the cluster: our label, and deliberately no owner. It is used and completed, never
+    /// overwritten or pruned. One that a user made or restored may lack our annotation.
+    #[must_use]
+    pub fn keeps(&self, live: &Value) -> bool {
+        let meta = &live["metadata"];
+        let owners = meta["ownerReferences"].as_array();
+        live["kind"] == "Secret"
+            && meta["labels"][CLUSTER_LABEL] == self.cluster
+            && owners.is_none_or(Vec::is_empty)
+            && meta["deletionTimestamp"].is_null()
+    }
+
     fn bears_our_marks(&self, meta: &Value) -> bool {
         meta["labels"][CLUSTER_LABEL] == self.cluster && meta["annotations"][APPLIED_ANNOTATION].is_string()
     }

@@ -1,5 +1,6 @@
 //! Whole turns against an API server in memory. No pod ever answers: this is about objects.
 
+use k8s_openapi::ByteString;
 use meridian_crd::VectorCluster;
 use meridian_plan::{Apis, Settings};
 use serde_json::{Value, json};
@@ -427,6 +428,119 @@ async fn another_default_image_rolls_one_cluster_at_a_time_and_an_edit_does_not_
     bed.server.remove("vectorclusters", NAMESPACE, "a");
     bed.turns_of(&["b"]).await;
     assert_eq!(image(&bed, "b"), "node:next");
+}
+
+const FORMER_KEY: &str = "the-former-key-of-the-group-0123456789";
+const GROUP_KEY: &str = "the-key-of-the-group-0123456789-abcdef";
+
+fn derived(group_key: &str) -> String {
+    meridian_peer::GroupKey::new(group_key.as_bytes()).unwrap_or_else(|_| panic!("long enough")).api_key("g")
+}
+
+/// A Secret of the user's, with the label that makes it the cluster's or without.
+fn secret(name: &str, is_labeled: bool, keys: &[(&str, &str)]) -> Value {
+    let data: serde_json::Map<String, Value> =
+        keys.iter().map(|(key, text)| ((*key).to_owned(), json!(ByteString(text.as_bytes().to_vec())))).collect();
+    let mut secret = object("v1", "Secret", name, json!({"data": data}));
+    if is_labeled {
+        secret["metadata"]["labels"] = json!({"meridiandb.io/cluster": NAME});
+    }
+    secret
+}
+
+impl Bed {
+    /// The text of a key in a Secret.
+    fn key(&self, secret: &str, key: &str) -> Option<String> {
+        let bytes: ByteString =
+            serde_json::from_value(self.object("secrets", secret)["data"].get(key)?.clone()).unwrap();
+        Some(String::from_utf8(bytes.0).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn an_api_key_follows_the_group_key_in_a_secret_that_bears_our_label_and_in_no_other() {
+    for is_ours in [true, false] {
+        let bed = Bed::new();
+        bed.server.seed(
+            "secrets",
+            secret("group-key", false, &[("group-key", GROUP_KEY), ("group-key-previous", FORMER_KEY)]),
+        );
+        bed.server.seed("secrets", secret("vector-search-api-key", is_ours, &[("api-key", &derived(FORMER_KEY))]));
+        let before = bed.object("secrets", "vector-search-api-key");
+        bed.settle().await;
+        let followed = bed.key("vector-search-api-key", "api-key").unwrap();
+        if is_ours {
+            assert_eq!(followed, derived(GROUP_KEY));
+        } else {
+            assert_eq!(bed.object("secrets", "vector-search-api-key"), before, "a Secret without our label is written");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_secret_is_completed_and_what_it_holds_stays() {
+    let bed = Bed::new();
+    bed.server.seed("secrets", secret("group-key", false, &[("group-key", GROUP_KEY)]));
+    let former = [("api-key-previous", "former-key"), ("notes", "of the user")];
+    bed.server.seed("secrets", secret("vector-search-api-key", true, &former));
+    bed.settle().await;
+    assert_eq!(bed.key("vector-search-api-key", "api-key"), Some(derived(GROUP_KEY)));
+    for (key, text) in former {
+        assert_eq!(bed.key("vector-search-api-key", key).as_deref(), Some(text));
+    }
+    // One that cannot be read is there nevertheless.
+    let mut unreadable = secret("vector-search-api-key", true, &[]);
+    unreadable["data"] = json!({"api-key": ByteString(vec![0xff, 0xfe])});
+    bed.server.seed("secrets", unreadable);
+    let before = bed.object("secrets", "vector-search-api-key");
+    bed.settle().await;
+    assert_eq!(bed.object("secrets", "vector-search-api-key"), before);
+}
+
+#[tokio::test]
+async fn a_key_that_a_user_adds_while_the_operator_completes_a_secret_wins() {
+    let bed = Bed::new();
+    bed.settle().await;
+    bed.server.seed("secrets", secret("group-key", false, &[("group-key", GROUP_KEY)]));
+    // As the operator made it, and as a backup without annotations brings it back.
+    for is_annotated in [true, false] {
+        let mut edited = secret("vector-search-api-key", true, &[("api-key", "key-of-the-user")]);
+        if is_annotated {
+            edited["metadata"]["annotations"] = json!({"meridiandb.io/applied": "0123456789"});
+        }
+        bed.server.seed("secrets", edited);
+        put_key_of_an_earlier_look(&bed).await;
+        assert_eq!(bed.key("vector-search-api-key", "api-key").as_deref(), Some("key-of-the-user"));
+    }
+}
+
+/// What a turn does that saw the Secret of the API key before there was a key in it.
+async fn put_key_of_an_earlier_look(bed: &Bed) {
+    let owners = meridian_plan::ownership::Owners { cluster: NAME.into(), uids: [UID.to_owned()].into() };
+    let resource: VectorCluster = serde_json::from_value(bed.object("vectorclusters", NAME)).unwrap();
+    let cluster =
+        meridian_plan::ValidCluster::parse(&resource, &[], meridian_model::ClusterId(1), &Settings::default()).unwrap();
+    let keys = meridian_plan::render::Keys { api_key: Some("minted".into()), group_key: GROUP_KEY.into() };
+    let [wanted] =
+        &meridian_plan::render::keys(&cluster, meridian_plan::Secrets { api_key: false, group_key: true }, &keys)[..]
+    else {
+        panic!("one Secret")
+    };
+    let api = crate::kinds::api(&bed.context.client, NAMESPACE, &wanted.reference()).unwrap();
+    let target = crate::put::Target { context: &bed.context, api, owners: &owners };
+    target.put(wanted, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_without_our_label_that_lacks_the_key_is_named_and_not_written() {
+    let bed = Bed::new();
+    bed.server.seed("secrets", secret("group-key", false, &[("group-key", GROUP_KEY)]));
+    bed.server.seed("secrets", secret("vector-search-api-key", false, &[("password", "hunter2")]));
+    let before = bed.object("secrets", "vector-search-api-key");
+    bed.settle().await;
+    assert_eq!(bed.object("secrets", "vector-search-api-key"), before);
+    let (_, reason, message) = bed.condition("Progressing");
+    assert!(reason == "NameConflict" && message.contains("Secret vector-search-api-key"), "{reason}: {message}");
 }
 
 #[tokio::test]

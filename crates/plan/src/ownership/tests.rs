@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{Claim, Owners, managed_fields_as_applied, mounts, name_collision, with_preconditions};
 use crate::fixtures::{ALONE, MIRRORED, link, resource, valid};
-use crate::names::FIELD_MANAGER;
+use crate::names::{CLUSTER_LABEL, FIELD_MANAGER};
 use crate::render;
 
 const CLUSTER: &str = "5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1e11";
@@ -58,6 +58,18 @@ fn an_orphan_with_our_marks_is_adopted() {
     // An owner that does not control it says nothing.
     let helper = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]);
     check(with(marks(), "ownerReferences", helper), &Claim::Orphaned);
+}
+
+#[test]
+fn a_key_secret_is_kept_by_its_label_and_only_while_nobody_owns_it() {
+    let secret = |meta: Value| json!({"kind": "Secret", "metadata": meta});
+    let label = || json!({"labels": {CLUSTER_LABEL: "vector-search"}});
+    assert!(owners().keeps(&secret(label())));
+    assert!(!owners().keeps(&secret(json!({}))));
+    assert!(!owners().keeps(&secret(json!({"labels": {CLUSTER_LABEL: "another"}}))));
+    assert!(!owners().keeps(&secret(with(label(), "deletionTimestamp", json!("2026-01-01T00:00:00Z")))));
+    assert!(!owners().keeps(&secret(with(label(), "ownerReferences", json!([{"kind": "Helm", "name": "shop"}])))));
+    assert!(!owners().keeps(&json!({"kind": "ConfigMap", "metadata": label()})));
 }
 
 #[test]

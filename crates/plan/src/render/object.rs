@@ -50,6 +50,12 @@ impl Object {
         &self.0
     }
 
+    /// Whether it outlives its cluster: a Secret without an owner. It is created and completed, never applied.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.0["kind"] == "Secret" && self.0["metadata"]["ownerReferences"].is_null()
+    }
+
     /// Which object it is.
     #[must_use]
     pub fn reference(&self) -> ObjectRef {

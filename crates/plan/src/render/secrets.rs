@@ -18,8 +18,8 @@ pub struct Keys {
     pub group_key: String,
 }
 
-/// The Secrets with keys that are wanted and not there. They are created, never applied: what is there stays. They outlive the
-/// cluster, as volumes do, so that clients find the same key when it is applied again.
+/// The Secrets with keys that are wanted and not there. They are created or completed, never applied: what is there stays. They
+/// outlive the cluster, as volumes do, so that clients find the same key when it is applied again.
 #[must_use]
 pub fn keys(cluster: &ValidCluster, present: Secrets, keys: &Keys) -> Vec<Object> {
     let mut objects = Vec::new();
