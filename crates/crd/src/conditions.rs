@@ -16,6 +16,8 @@ pub const DEPENDENCIES_READY: &str = "DependenciesReady";
 pub const CERTIFICATES_VALID: &str = "CertificatesValid";
 /// Pods that run refuse every certificate of the operator: only new pods read the new ones.
 pub const CERTIFICATES_LOST: &str = "CertificatesLost";
+/// Pods accept other keys than the Secrets hold, or than each other.
+pub const KEYS_DIFFER: &str = "KeysDiffer";
 /// The routes of the mesh are what the spec says.
 pub const TRAFFIC_CONFIGURED: &str = "TrafficConfigured";
 /// A link hears its source.
@@ -65,6 +67,12 @@ pub mod reason {
     pub const PODS_UNREACHABLE: &str = "PodsUnreachable";
     /// A pod answers the operator.
     pub const PODS_REACHABLE: &str = "PodsReachable";
+    /// Pods accept different keys: a kubelet brings a changed Secret within minutes.
+    pub const KEYS_DIFFER: &str = "KeysDiffer";
+    /// A Secret holds what is no key, so that pods keep the keys that they have.
+    pub const KEYS_UNUSABLE: &str = "KeysUnusable";
+    /// A pod has the volume of another cluster, region, shard or replication group, which is not touched.
+    pub const FOREIGN_VOLUME: &str = "ForeignVolume";
     /// A certificate or an authority is being replaced.
     pub const RENEWING: &str = "Renewing";
     /// A host of `traffic.istio.hosts` is not among the operator's allowed hosts.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   files ──every 5 s──► what changed ─► PeerTls, GroupKeys ─► Hub (new connections)
-//!                                     └► hashes of API keys ─► ApiKeys
+//!                                     ├► hashes of API keys ─► ApiKeys
+//!                                     └► digest of all keys ─► status, for the operator
 //! ```
 //!
 //! A file that cannot be used leaves in force what is: half a Secret may be on the disk for a moment.
@@ -12,8 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use meridian_peer::{GroupKey, GroupKeys, Pair, PeerTls, Rotating, ShownRotation, TlsFiles};
+use meridian_model::ClusterId;
+use meridian_peer::{
+    GroupKey, GroupKeys, Pair, PeerTls, Rotating, ShownRotation, TlsFiles, keys_digest, read_api_keys,
+};
 use meridian_wire::config::{Auth, NodeConfig, ReplicationGroup, Tls};
+use meridian_wire::topology::KeysDigest;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::http::ApiKeys;
@@ -24,6 +30,7 @@ const PACE: Duration = Duration::from_secs(5);
 
 /// The certificates and keys of one node.
 pub struct Credentials {
+    cluster: ClusterId,
     tls_files: Tls,
     api_key_file: Option<PathBuf>,
     group: Option<ReplicationGroup>,
@@ -33,6 +40,7 @@ pub struct Credentials {
     api_keys: Rotating<blake3::Hash>,
     tls: PeerTls,
     keys: Option<Arc<ApiKeys>>,
+    digest: watch::Sender<KeysDigest>,
     /// Why files could not be used last time, so that it is told once.
     faults: Vec<String>,
 }
@@ -68,7 +76,9 @@ impl Credentials {
         let (files, group_keys, api_keys) = (read.tls?, read.group_keys?, read.api_keys?);
         let tls = PeerTls::of(files.ca.clone(), &files.pair).context("TLS of the peer port")?;
         let keys = api_key_file.is_some().then(|| Arc::new(ApiKeys::of(api_keys.clone())));
+        let digest = watch::Sender::new(keys_digest(config.cluster_id, &api_keys, &group_keys));
         Ok(Self {
+            cluster: config.cluster_id,
             tls_files,
             api_key_file,
             group,
@@ -78,6 +88,7 @@ impl Credentials {
             api_keys: Rotating::new(api_keys),
             tls,
             keys,
+            digest,
             faults: Vec::new(),
         })
     }
@@ -99,6 +110,13 @@ impl Credentials {
     #[must_use]
     pub fn api_keys(&self) -> Option<Arc<ApiKeys>> {
         self.keys.clone()
+    }
+
+    /// The digest of the keys in force, without those that are accepted for a while more: what the operator compares with the
+    /// Secrets.
+    #[must_use]
+    pub fn digest(&self) -> watch::Receiver<KeysDigest> {
+        self.digest.subscribe()
     }
 
     /// Reads the files again, and lets go of what has ended. `now` is the age of the process.
@@ -172,6 +190,7 @@ impl Credentials {
             Err(fault) => faults.push(format!("{fault:#}")),
         }
         self.tell(faults);
+        self.digest.send_replace(keys_digest(self.cluster, self.api_keys.current(), self.group_keys.current()));
         changed
     }
 
@@ -202,7 +221,7 @@ fn read(tls: &Tls, api_key_file: Option<&Path>, group: Option<&ReplicationGroup>
     Read {
         tls: TlsFiles::read(&tls.ca, &tls.cert, &tls.key).context("TLS of the peer port"),
         group_keys,
-        api_keys: api_key_file.map_or(Ok(Vec::new()), |path| read_api_keys(path, derived?)),
+        api_keys: api_key_file.map_or(Ok(Vec::new()), |path| read_key_files(path, derived?)),
     }
 }
 
@@ -217,10 +236,10 @@ fn read_group_keys(group: &ReplicationGroup) -> anyhow::Result<Vec<GroupKey>> {
     Ok(keys)
 }
 
-fn read_api_keys(path: &Path, derived: Vec<blake3::Hash>) -> anyhow::Result<Vec<blake3::Hash>> {
+fn read_key_files(path: &Path, derived: Vec<blake3::Hash>) -> anyhow::Result<Vec<blake3::Hash>> {
     let hashes = |path: &Path| -> anyhow::Result<Vec<blake3::Hash>> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read API keys {}", path.display()))?;
-        ApiKeys::read(&text).with_context(|| format!("read API keys {}", path.display()))
+        read_api_keys(&text).with_context(|| format!("read API keys {}", path.display()))
     };
     let mut keys = hashes(path)?;
     let previous = beside(path, "-previous");
@@ -238,4 +257,4 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

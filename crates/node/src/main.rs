@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use futures::FutureExt;
 use meridian_node::credentials::Credentials;
 use meridian_node::http::{Api, Config, server};
 use meridian_node::kafka::Plan;
@@ -93,9 +94,14 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
             hub.dial_region(region.name.clone(), region.endpoint.clone());
         }
     }
+    let digest = credentials.digest();
     tokio::spawn(credentials.follow(hub.clone()));
     let topology = supervisor.clone();
-    tokio::spawn(peer::serve(hub, peers, Arc::new(move |call| topology.topology(call))));
+    let answer = move |call| {
+        let digest = digest.clone();
+        topology.topology(call).map(move |answer| answer.with_keys(*digest.borrow())).boxed()
+    };
+    tokio::spawn(peer::serve(hub, peers, Arc::new(answer)));
 
     if keys.is_none() {
         tracing::warn!("the HTTP API asks for no key: the configuration says `auth: disabled`");

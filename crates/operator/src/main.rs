@@ -13,6 +13,7 @@ mod apply;
 mod certificates;
 mod cluster;
 mod context;
+mod keys;
 mod kinds;
 mod link;
 mod metrics;

@@ -19,11 +19,12 @@ use meridian_plan::report::is_image_fault;
 use meridian_plan::{
     Apis, Ledger, Observed, PodSeen, Refusal, Secrets, Settings, ShardSeen, StatefulSetSeen, ValidCluster,
 };
-use meridian_wire::topology::{PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
+use meridian_wire::topology::{KeysDigest, PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
 use serde_json::Value;
 
 use crate::certificates::{Authority, Given, Standing, Way};
 use crate::context::Context;
+use crate::keys::{KeySecret, KeysSeen};
 use crate::kinds;
 use crate::peers::Peers;
 
@@ -82,36 +83,6 @@ pub struct Sight {
     pub keys: KeysSeen,
 }
 
-/// The Secrets with the keys of a cluster.
-#[derive(Default)]
-pub struct KeysSeen {
-    pub api: KeySecret,
-    pub group: KeySecret,
-}
-
-/// A Secret with keys, as it was read; empty when it is not there.
-#[derive(Default)]
-pub struct KeySecret(Option<Secret>);
-
-impl KeySecret {
-    /// Whether something stands under `key`, be it usable or not.
-    pub fn holds(&self, key: &str) -> bool {
-        self.0.as_ref().and_then(|secret| secret.data.as_ref()).is_some_and(|data| data.contains_key(key))
-    }
-
-    /// The text under `key`.
-    pub fn text(&self, key: &str) -> Option<String> {
-        text(self.0.as_ref(), key)
-    }
-
-    /// The Secret, if it is a kept one of the cluster: no other may be written.
-    pub fn kept(&self, owners: &Owners) -> kube::Result<Option<Value>> {
-        let Some(secret) = &self.0 else { return Ok(None) };
-        let secret = serde_json::to_value(secret).map_err(kube::Error::SerdeError)?;
-        Ok(owners.keeps(&secret).then_some(secret))
-    }
-}
-
 fn of_cluster(name: &str) -> ListParams {
     ListParams::default().labels(&format!("{CLUSTER_LABEL}={name}"))
 }
@@ -152,7 +123,8 @@ pub async fn observe(
     let apis = kinds::served(client, context.apis).await?;
     let standing = standing(client, cluster, &ground.owners, apis).await?;
     let SecretsSeen { certificates, keys } = secrets(client, cluster).await?;
-    let secrets = Secrets { api_key: keys.api.holds("api-key"), group_key: keys.group.holds("group-key") };
+    let secrets =
+        Secrets { api_key: keys.api.bytes("api-key").is_some(), group_key: keys.group.bytes("group-key").is_some() };
     let peers = Peers::new(certificates.ways(cluster)?, cluster.id, cluster.region.clone());
     let pods = Api::<Pod>::namespaced(client.clone(), &cluster.namespace).list(&of_cluster(&cluster.name)).await?.items;
     let of_templates: Vec<String> = standing
@@ -161,7 +133,13 @@ pub async fn observe(
         .filter_map(|mounted| (mounted.kind == "ConfigMap").then_some(mounted.name))
         .collect();
     let mut sight = Sight {
-        observed: Observed { secrets, apis, certificates: certificates.seen(), ..Observed::default() },
+        observed: Observed {
+            secrets,
+            apis,
+            certificates: certificates.seen(),
+            keys: keys.expected(cluster),
+            ..Observed::default()
+        },
         standing,
         owners: ground.owners.clone(),
         mounted: mounted(&pods).chain(of_templates).collect(),
@@ -197,6 +175,7 @@ pub async fn observe(
             ready: ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
             outdated: settled && wanted.is_some() && own != wanted,
             answer: None,
+            keys: None,
             trouble: trouble(pod),
         };
         seen.pods.insert(ordinal, seen_pod);
@@ -204,19 +183,19 @@ pub async fn observe(
     sight.addresses = addresses(cluster, &pods);
     if let Some(peers) = &sight.peers {
         let answers = statuses(cluster, peers, &sight.addresses).await;
-        let way = |place: &(ShardNumber, u16)| {
-            answers.iter().find(|(shard, ordinal, ..)| (*shard, *ordinal) == *place).map(|(.., way)| *way)
-        };
+        let way =
+            |place: &(ShardNumber, u16)| answers.iter().find(|answer| answer.place == *place).map(|answer| answer.way);
         // A pod without an address reads the newest files when it starts.
         let asked = || pods.iter().filter(|pod| !has_been_down_for_a_day(pod)).filter_map(|pod| place(cluster, pod));
         let asked = || asked().filter(|place| sight.addresses.contains_key(place));
         sight.observed.certificates.all_show = asked().all(|place| way(&place) == Some(Way::Shown));
         sight.observed.certificates.all_trust =
             asked().all(|place| matches!(way(&place), Some(Way::Shown | Way::Trusted)));
-        for (shard, ordinal, status, _) in answers {
+        for Answered { place: (shard, ordinal), pod: status, keys, .. } in answers {
             let pod = sight.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
             if let Some(pod) = pod {
                 pod.answer = Some(status);
+                pod.keys = keys;
             }
         }
     }
@@ -231,9 +210,9 @@ pub async fn replicas(context: &Context, cluster: &ValidCluster) -> anyhow::Resu
     let pods = Api::<Pod>::namespaced(context.client.clone(), &cluster.namespace);
     let pods = pods.list(&of_cluster(&cluster.name)).await?.items;
     let answers = statuses(cluster, &peers, &addresses(cluster, &pods)).await;
-    let running = answers.into_iter().filter_map(|(_, _, status, _)| match status {
+    let running = answers.into_iter().filter_map(|answer| match answer.pod {
         PodStatus::Running(status) => Some(*status),
-        PodStatus::Blank | PodStatus::Damaged { .. } => None,
+        PodStatus::Blank | PodStatus::Damaged { .. } | PodStatus::Foreign { .. } => None,
     });
     Ok(running.collect())
 }
@@ -277,12 +256,20 @@ fn last_line(text: &str) -> String {
     line.trim().chars().take(300).collect()
 }
 
+/// What a pod said of itself.
+struct Answered {
+    place: (ShardNumber, u16),
+    pod: PodStatus,
+    keys: Option<KeysDigest>,
+    way: Way,
+}
+
 /// Asks every pod at once how it is; those that answer.
 async fn statuses(
     cluster: &ValidCluster,
     peers: &Peers,
     addresses: &BTreeMap<(ShardNumber, u16), IpAddr>,
-) -> Vec<(ShardNumber, u16, PodStatus, Way)> {
+) -> Vec<Answered> {
     let calls = addresses.iter().map(|((shard, ordinal), address)| async move {
         let host = host(cluster, *shard, *ordinal);
         (*shard, *ordinal, peers.call_by(*address, &host, TopologyCall::Status).await)
@@ -290,7 +277,9 @@ async fn statuses(
     let mut statuses = Vec::new();
     for (shard, ordinal, answer) in join_all(calls).await {
         match answer {
-            Ok((TopologyAnswer::Status(status), way)) => statuses.push((shard, ordinal, status, way)),
+            Ok((TopologyAnswer::Status { pod, keys }, way)) => {
+                statuses.push(Answered { place: (shard, ordinal), pod, keys, way });
+            }
             Ok((other, _)) => tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status"),
             Err(error) => {
                 tracing::debug!(%shard, ordinal, error = &error as &dyn std::error::Error, "a pod did not answer");
@@ -368,10 +357,10 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<Secr
     let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace);
     let mut keys = KeysSeen::default();
     if let Some(key) = &cluster.api_key {
-        keys.api = KeySecret(api.get_opt(&key.secret).await?);
+        keys.api = KeySecret::of(api.get_opt(&key.secret).await?);
     }
     if let Some(group) = &cluster.group {
-        keys.group = KeySecret(api.get_opt(&group.secret).await?);
+        keys.group = KeySecret::of(api.get_opt(&group.secret).await?);
     }
     let ca = api.get_opt(&cluster.peer_ca_name()).await?;
     let authority = text(ca.as_ref(), "ca.crt").zip(text(ca.as_ref(), "ca.key"));

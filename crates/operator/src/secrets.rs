@@ -29,15 +29,12 @@ pub fn wanted(cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<Vec<Objec
 /// kept Secret is written, and only in the state in which it was read.
 pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
     let (Some(key), Some(group)) = (&cluster.api_key, &cluster.group) else { return Ok(false) };
-    let derive = |text: Option<String>| Some(GroupKey::new(text?.as_bytes()).ok()?.api_key(&group.name));
     let keys = &sight.keys;
-    let (Some(former), Some(current)) =
-        (derive(keys.group.text("group-key-previous")), derive(keys.group.text("group-key")))
-    else {
+    let derive = |key| Some(GroupKey::new(keys.group.bytes(key)?).ok()?.api_key(&group.name));
+    let (Some(former), Some(current)) = (derive("group-key-previous"), derive("group-key")) else {
         return Ok(false);
     };
-    if !key.secret_is_ours || keys.api.text("api-key").as_deref().map(str::trim) != Some(&*former) || former == current
-    {
+    if !key.secret_is_ours || keys.api.text("api-key").map(str::trim) != Some(&*former) || former == current {
         return Ok(false);
     }
     let Some(live) = keys.api.kept(&sight.owners)? else { return Ok(false) };
@@ -62,13 +59,12 @@ fn new_keys(cluster: &ValidCluster, sight: &Sight) -> Keys {
         rand::rng().fill_bytes(&mut bytes);
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    let held = sight.keys.group.text("group-key");
-    let is_held = held.is_some();
-    let group_key = held.unwrap_or_else(random);
+    let held = sight.keys.group.bytes("group-key");
+    let group_key = random();
     let api_key = match &cluster.group {
         None => Some(random()),
-        Some(group) if group.secret_is_ours || is_held => {
-            GroupKey::new(group_key.as_bytes()).ok().map(|key| key.api_key(&group.name))
+        Some(group) if group.secret_is_ours || held.is_some() => {
+            GroupKey::new(held.unwrap_or(group_key.as_bytes())).ok().map(|key| key.api_key(&group.name))
         }
         Some(_) => None,
     };

@@ -105,6 +105,11 @@ impl GroupKey {
         key.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// By which it is told from others.
+    pub(crate) fn hash(&self) -> blake3::Hash {
+        blake3::hash(&self.bytes)
+    }
+
     /// What `side` says to prove that it holds the key.
     #[must_use]
     pub fn proof<D>(&self, connection: &ConnectionCommon<D>, side: Side) -> Option<[u8; 32]> {

@@ -1,6 +1,6 @@
 //! The transport of the peer port, for those who answer there and those who call.
 //!
-//! Owns: TLS in both directions, the proof of the group key between regions, frames over a connection, when a connection is
+//! Owns: TLS in both directions, the proof of the group key between regions, which keys count, frames over a connection, when a connection is
 //! given up, and one call of the operator. Deliberately does not know: what the frames say, who keeps which connection.
 //!
 //! ```text
@@ -13,6 +13,7 @@
 mod call;
 mod connection;
 mod group_key;
+mod keys;
 mod rotation;
 mod timing;
 mod tls;
@@ -20,6 +21,7 @@ mod tls;
 pub use call::{call_topology, call_topology_at, connect, greet, host_of, open, open_at, secure};
 pub use connection::{Connection, ConnectionError, Sender, queue};
 pub use group_key::{GroupKey, GroupKeyError, GroupKeys, Side};
+pub use keys::{ApiKeysError, keys_digest, read_api_keys};
 pub use rotation::{FORMER_ACCEPTED, FORMER_SHOWN, Rotating, ShownRotation};
 pub use timing::{Timing, watch};
 pub use tls::{Pair, PeerTls, TlsError, TlsFiles};

@@ -4,12 +4,13 @@
 //! annotation `meridiandb.io/adopt: <cluster id>`.
 
 use meridian_crd::{VectorCluster, VectorClusterStatus};
-use meridian_model::ClusterId;
+use meridian_model::{ClusterId, ShardNumber};
+use meridian_wire::topology::{Genesis, Identity, PodStatus};
 use serde_json::Value;
 
-use crate::Refusal;
 use crate::names::{ADOPT_ANNOTATION, CLUSTER_ID_LABEL};
 use crate::render::Object;
+use crate::{Observed, Placement, PodSeen, Refusal, ValidCluster};
 
 /// The id of `cluster`: that of its status, else of the annotation, else of its claims' labels (`borne`), else its UID.
 ///
@@ -54,6 +55,53 @@ fn adopted(cluster: &VectorCluster, text: &str, clusters: &[VectorCluster]) -> R
     }
 }
 
+/// The pods that have another's volume, and what a user can do; none when there is none.
+#[must_use]
+pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &VectorClusterStatus) -> Option<String> {
+    let pods = || observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
+    let foreign: Vec<(ShardNumber, u16, &Identity)> = pods()
+        .filter(|(.., pod)| !pod.deleting)
+        .filter_map(|(shard, ordinal, pod)| Some((shard, ordinal, pod.foreign()?)))
+        .collect();
+    let (_, _, first) = foreign.first()?;
+    let id = first.genesis.cluster;
+    // Another id is all that an adoption changes.
+    let is_in_place = |(shard, _, found): &(ShardNumber, u16, &Identity)| {
+        let genesis = Genesis { cluster: id, ..found.genesis.clone() };
+        let here = Genesis { cluster: id, ..cluster.genesis(*shard) };
+        let same = (&genesis.region, genesis.shard, genesis.shards) == (&here.region, here.shard, here.shards);
+        same && (found.group.is_none() || found.group == cluster.group())
+    };
+    let bears_ours = |(_, _, pod): (ShardNumber, u16, &PodSeen)| bears(pod, cluster.id);
+    let agree = foreign.iter().all(|(.., found)| found.genesis.cluster == id) && !pods().any(bears_ours);
+    let advice = if !foreign.iter().all(is_in_place) {
+        "give every pod a volume that was made for its region, shard and replication group".to_owned()
+    } else if id == cluster.id {
+        "give every pod its own volume".to_owned()
+    } else if has_founded(status) {
+        format!(
+            "volumes of this cluster bear {} already, so it adopts no other: give every pod its own volume",
+            cluster.id
+        )
+    } else if !agree {
+        "the volumes do not agree: give all pods volumes of one cluster".to_owned()
+    } else {
+        format!("to adopt them, set the annotation {ADOPT_ANNOTATION}: {id} on the VectorCluster")
+    };
+    let told: Vec<String> = foreign
+        .iter()
+        .map(|(shard, ordinal, found)| format!("{} has a volume of {found}", cluster.pod_name(*shard, *ordinal)))
+        .collect();
+    // The advice first: many pods do not push it out of what a status can bear.
+    Some(format!("{advice}; {}", told.join("; ")))
+}
+
+/// Whether the volume of a pod bears this id, as the replica says that runs on it.
+#[must_use]
+pub fn bears(pod: &PodSeen, id: ClusterId) -> bool {
+    matches!(&pod.answer, Some(PodStatus::Running(status)) if status.identity.genesis.cluster == id)
+}
+
 /// Whether a pod may have been told the id: from then on a volume bears it.
 fn has_founded(status: &VectorClusterStatus) -> bool {
     status.shards.iter().any(|shard| shard.founded || !shard.founding.is_empty() || shard.joining.is_some())
@@ -80,10 +128,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use meridian_crd::ShardStatus;
+    use meridian_model::ReplicaId;
 
     use super::*;
     use crate::fixtures::{ALONE, resource, valid};
-    use crate::{Apis, render};
+    use crate::{Apis, ShardSeen, render};
 
     const UID: u128 = 0x5f0b_7a52_6c1f_4d53_9d0a_0d7f_4a9c_1e11;
 
@@ -137,6 +186,60 @@ mod tests {
         other.metadata.uid = Some("another".into());
         let said = refused(&annotated(&ClusterId(7).to_string()), &[other]);
         assert!(said.contains("is VectorCluster us-east/vector-search"), "{said}");
+    }
+
+    /// A pod of the first shard that says this.
+    fn pod(answer: PodStatus) -> PodSeen {
+        let uid = "u".into();
+        PodSeen { uid, deleting: false, ready: true, outdated: false, answer: Some(answer), keys: None, trouble: None }
+    }
+
+    fn observed(pods: Vec<PodStatus>) -> Observed {
+        let shard = ShardSeen { pods: (0..).zip(pods.into_iter().map(pod)).collect(), ..ShardSeen::default() };
+        Observed { shards: [(ShardNumber::FIRST, shard)].into(), ..Observed::default() }
+    }
+
+    /// A volume of the earlier cluster `id`, changed in one respect.
+    fn foreign(id: u128, change: impl Fn(&mut Identity)) -> PodStatus {
+        let genesis = Genesis { cluster: ClusterId(id), ..valid(ALONE, &[]).genesis(ShardNumber::FIRST) };
+        let mut identity = Identity { genesis, replica: ReplicaId(3), founders: Vec::new(), group: None };
+        change(&mut identity);
+        PodStatus::Foreign { identity }
+    }
+
+    fn advice(pods: Vec<PodStatus>, status: &VectorClusterStatus) -> String {
+        foreign_volumes(&valid(ALONE, &[]), &observed(pods), status).unwrap_or_default()
+    }
+
+    #[test]
+    fn volumes_of_one_earlier_cluster_are_named_with_the_annotation_that_adopts_them() {
+        let status = VectorClusterStatus::default();
+        assert_eq!(advice(vec![PodStatus::Blank], &status), "");
+        let id = ClusterId(7);
+        let said = advice(vec![PodStatus::Blank, foreign(7, |_| ())], &status);
+        let named = format!("vector-search-s1-1 has a volume of cluster {id}, region us-east, shard 1 of 2, replica 3");
+        assert_eq!(
+            said,
+            format!("to adopt them, set the annotation meridiandb.io/adopt: {id} on the VectorCluster; {named}")
+        );
+    }
+
+    #[test]
+    fn volumes_that_no_annotation_brings_back_are_told_otherwise() {
+        let status = VectorClusterStatus::default();
+        let own = valid(ALONE, &[]).id.0;
+        let founded = ShardStatus { founded: true, ..ShardStatus::default() };
+        let founded = VectorClusterStatus { shards: vec![founded], ..VectorClusterStatus::default() };
+        let check = |pods: Vec<PodStatus>, status: &VectorClusterStatus, says: &str| {
+            let said = advice(pods, status);
+            assert!(said.contains(says) && !said.contains("annotation"), "{said}");
+        };
+        check(vec![foreign(7, |_| ()), foreign(8, |_| ())], &status, "do not agree");
+        check(vec![foreign(7, |_| ())], &founded, "adopts no other");
+        let elsewhere = "made for its region, shard and replication group";
+        check(vec![foreign(own, |identity| identity.genesis.shard = ShardNumber::new(2).unwrap())], &status, elsewhere);
+        check(vec![foreign(7, |identity| identity.genesis.shards = 9)], &status, elsewhere);
+        check(vec![foreign(7, |identity| identity.group = Some("another".into()))], &status, elsewhere);
     }
 
     #[test]

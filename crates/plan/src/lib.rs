@@ -24,7 +24,7 @@ pub mod rolls;
 mod step;
 mod valid;
 
-pub use observed::{Apis, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen};
+pub use observed::{Apis, ExpectedKeys, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen};
 pub use placement::Placement;
 pub use render::{OfflineError, mirror_maker_offline, render_offline};
 pub use step::{Act, RefusedAct, ShardMove, Step, next_shard_move, next_step};

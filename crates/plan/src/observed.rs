@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_crd::ShardStatus;
 use meridian_model::{ReplicaId, ShardNumber};
-use meridian_wire::topology::PodStatus;
+use meridian_wire::topology::{Identity, KeysDigest, PodStatus};
 
 use crate::RefusedAct;
 use crate::certificates::CertificatesSeen;
@@ -22,6 +22,20 @@ pub struct Observed {
     pub refused: Vec<RefusedAct>,
     /// The certificates of the peer port.
     pub certificates: CertificatesSeen,
+    /// The keys that all pods should accept.
+    pub keys: ExpectedKeys,
+}
+
+/// What the Secrets say of keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ExpectedKeys {
+    /// A Secret or a key in it is not there.
+    #[default]
+    Missing,
+    /// Something in them is no key, in words.
+    Unusable(String),
+    /// The digest that every pod should report.
+    Digest(KeysDigest),
 }
 
 /// Which keys are there, in their Secrets.
@@ -55,6 +69,14 @@ pub struct ShardSeen {
     pub ledger: Ledger,
 }
 
+impl ShardSeen {
+    /// The first pod that has another's volume, by ordinal.
+    #[must_use]
+    pub fn foreign(&self) -> Option<u16> {
+        self.pods.iter().find(|(_, pod)| !pod.deleting && pod.foreign().is_some()).map(|(ordinal, _)| *ordinal)
+    }
+}
+
 /// A StatefulSet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatefulSetSeen {
@@ -79,8 +101,27 @@ pub struct PodSeen {
     pub outdated: bool,
     /// What it says of itself; none when it cannot be reached.
     pub answer: Option<PodStatus>,
+    /// Of the keys that it accepts; none when it cannot be reached.
+    pub keys: Option<KeysDigest>,
     /// Why it does not run, as the kubelet or the scheduler says: an image that is not there, the last words of a process.
     pub trouble: Option<String>,
+}
+
+impl PodSeen {
+    /// What its volume bears, if that is another's.
+    #[must_use]
+    pub fn foreign(&self) -> Option<&Identity> {
+        match &self.answer {
+            Some(PodStatus::Foreign { identity }) => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// Whether it says what its own volume is. One whose volume is another's says nothing of that.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.answer.is_some() && self.foreign().is_none()
+    }
 }
 
 /// What the operator remembers of one shard, kept in `status.shards`.

@@ -12,6 +12,8 @@ pub trait Placement {
     fn replicas(&self) -> u16;
     /// What every replica of a shard is initialized with.
     fn genesis(&self, shard: ShardNumber) -> Genesis;
+    /// The replication group of regions, which stands in every identity that is made.
+    fn group(&self) -> Option<String>;
     /// Which regions are followed.
     fn links(&self) -> Vec<Link>;
     /// What a shard is called.
@@ -31,6 +33,10 @@ impl Placement for ValidCluster {
 
     fn genesis(&self, shard: ShardNumber) -> Genesis {
         self.genesis(shard)
+    }
+
+    fn group(&self) -> Option<String> {
+        self.group.as_ref().map(|group| group.name.clone())
     }
 
     fn links(&self) -> Vec<Link> {

@@ -9,7 +9,9 @@ use meridian_wire::topology::PodStatus;
 
 use crate::ownership::{Blocked, Cause};
 use crate::step::Group;
-use crate::{Apis, Observed, Refusal, Step, ValidCluster, ValidLink};
+use crate::{Apis, Observed, Refusal, Step, ValidCluster, ValidLink, adoption};
+
+mod keys;
 
 /// A condition's new state.
 struct Finding(&'static str, Option<bool>, &'static str, String);
@@ -46,12 +48,14 @@ pub fn cluster(
     let missing = missing(cluster, observed);
     let busy = outcome.changed || step.act.is_some() || !step.operations.is_empty() || !outcome.blocked.is_empty();
     let lost = step.operations.iter().find(|operation| operation.kind == "Replace");
+    let foreign = adoption::foreign_volumes(cluster, observed, &status).map(|message| cut(&message));
     let available = leaderless.is_empty();
     let done = !busy && available && ready >= wanted && missing.is_none();
     let stuck = stuck(outcome.blocked);
-    let (why, message) = match &stuck {
-        Some((why, message)) => (*why, message.clone()),
-        None => summary(step, &leaderless, ready, wanted, missing.as_ref(), outcome.blocked),
+    let (why, message) = match (&stuck, &foreign) {
+        (Some((why, message)), _) => (*why, message.clone()),
+        (None, Some(message)) => (reason::FOREIGN_VOLUME, message.clone()),
+        (None, None) => summary(step, &leaderless, ready, wanted, missing.as_ref(), outcome.blocked),
     };
     let progressing = !done && stuck.is_none();
     let findings = [
@@ -70,13 +74,14 @@ pub fn cluster(
         } else {
             Finding(c::AVAILABLE, Some(false), reason::QUORUM_LOST, format!("no quorum in {}", leaderless.join(", ")))
         },
-        match lost {
-            Some(operation) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
-            None => match (image_fault(cluster, observed), full_disks(cluster, observed)) {
-                (Some(message), _) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
-                (None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::DISK_FULL, message),
-                (None, None) => Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into()),
-            },
+        match (foreign.clone(), lost, image_fault(cluster, observed), full_disks(cluster, observed)) {
+            (Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::FOREIGN_VOLUME, message),
+            (None, Some(operation), ..) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
+            (None, None, Some(message), _) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
+            (None, None, None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::DISK_FULL, message),
+            (None, None, None, None) => {
+                Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into())
+            }
         },
         match observed.certificates.valid(now.0.as_second()) {
             Ok(()) => {
@@ -85,6 +90,7 @@ pub fn cluster(
             Err(why) => Finding(c::CERTIFICATES_VALID, Some(false), reason::RENEWING, why),
         },
         certificates_lost(observed, old, now),
+        keys::differ(cluster, observed),
         Finding(c::PROGRESSING, Some(progressing), if done { reason::AS_DECLARED } else { why }, message.clone()),
         match (outcome.refusal, withheld(cluster).filter(|_| done)) {
             (Some(refusal), _) => Finding(c::READY, Some(false), reason::INVALID_SPEC, refusal.to_string()),

@@ -83,23 +83,31 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
     step
 }
 
-/// Founding the first shard settles which cluster the volumes belong to, so it waits for the pods of all shards: one whose volume
-/// belongs to another cluster does not answer, and its user may want to adopt that cluster's volumes instead.
+/// What is waited for while a pod has another's volume.
+pub(crate) const VOLUMES_ARE_OWN: &str = "VolumesAreOwn";
+
+/// Founding the first shard settles which cluster the volumes belong to, so it waits for the pods of all shards. No shard is founded
+/// while a pod has another's volume: its user may want to adopt that cluster's volumes instead.
 fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)], moves: &mut [ShardMove]) {
-    let begun = seen.iter().any(|(_, seen)| !seen.ledger.founding.is_empty());
-    if begun || moves.iter().any(|wanted| wanted.ledger.founded) {
-        return;
-    }
+    let foreign = seen.iter().find_map(|(shard, seen)| Some(cluster.pod_name(*shard, seen.foreign()?)));
+    let begun = seen.iter().any(|(_, seen)| !seen.ledger.founding.is_empty())
+        || moves.iter().any(|wanted| wanted.ledger.founded);
     let is_silent = |wanted: &&ShardMove| {
         let blocked = wanted.operation.as_ref().and_then(|operation| operation.blocked_by.as_ref());
         blocked.is_some_and(|blocked| blocked.predicate == "AllPodsAnswer")
     };
-    let Some(silent) = moves.iter().find(is_silent).and_then(|wanted| wanted.operation.clone()) else { return };
+    let silent = moves.iter().find(is_silent).filter(|_| !begun).and_then(|wanted| wanted.operation.clone());
+    let (predicate, why) = match (foreign, silent) {
+        (Some(pod), _) => (VOLUMES_ARE_OWN, format!("{pod} has another's volume, and no shard is founded meanwhile")),
+        (None, Some(silent)) => (
+            "AllPodsAnswer",
+            format!("{} waits for its pods, and no shard is founded before all volumes were seen", silent.target),
+        ),
+        (None, None) => return,
+    };
     for ((shard, seen), wanted) in seen.iter().zip(moves) {
         if matches!(wanted.act, Some(Act::Found { .. })) {
-            let message =
-                format!("{} waits for its pods, and no shard is founded before all volumes were seen", silent.target);
-            wanted.operation = Some(waiting("Create", cluster.shard_name(*shard), "AllPodsAnswer", message));
+            wanted.operation = Some(waiting("Create", cluster.shard_name(*shard), predicate, why.clone()));
             wanted.ledger = seen.ledger.clone();
             wanted.act = None;
         }

@@ -54,6 +54,7 @@ fn pods(trouble: Option<&str>) -> Observed {
         ready: false,
         outdated: false,
         answer: None,
+        keys: None,
         trouble: trouble.map(Into::into),
     };
     let seen = ShardSeen { pods: BTreeMap::from([(0, pod)]), ..ShardSeen::default() };

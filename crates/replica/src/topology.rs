@@ -54,7 +54,10 @@ impl Replica {
 
     pub(crate) fn topology_call(&mut self, ticket: u64, call: TopologyCall) {
         let answer = match call {
-            TopologyCall::Status => Some(TopologyAnswer::Status(PodStatus::Running(Box::new(self.replica_status())))),
+            TopologyCall::Status => {
+                let pod = PodStatus::Running(Box::new(self.replica_status()));
+                Some(TopologyAnswer::Status { pod, keys: None })
+            }
             TopologyCall::Bootstrap(identity) | TopologyCall::Join { identity, .. } if identity == self.identity => {
                 Some(TopologyAnswer::Done { version: self.membership.version })
             }
@@ -95,7 +98,9 @@ impl Replica {
     fn give_up(&mut self, wanted: &Identity, group: &MembersAt) -> TopologyAnswer {
         let last = LogIndex(self.raft.status().last_index);
         let own = self.identity.replica;
-        if wanted.replica <= own || wanted.genesis != self.identity.genesis || !wanted.founders.is_empty() {
+        let of_other_group = self.identity.group.is_some() && wanted.group != self.identity.group;
+        let is_other = wanted.genesis != self.identity.genesis || of_other_group;
+        if wanted.replica <= own || is_other || !wanted.founders.is_empty() {
             return TopologyAnswer::Refused(self.who());
         }
         if !self.membership.removed && !group.can_do_without(own, last) {

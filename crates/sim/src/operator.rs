@@ -55,7 +55,7 @@ impl World {
         let replica = ReplicaId(self.next_replica);
         self.next_replica += 1;
         self.log(|| format!("pod {pod} becomes replica {replica}"));
-        self.make(pod, Identity { genesis: self.genesis(region, shard), replica, founders: Vec::new() });
+        self.make(pod, Identity { genesis: self.genesis(region, shard), replica, founders: Vec::new(), group: None });
     }
 
     /// The pod that leads a group, and what it knows.

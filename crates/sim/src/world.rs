@@ -168,7 +168,8 @@ impl World {
                 for member in &founders {
                     let pod = self.add_pod(region, shard, member.address.clone(), spread);
                     let genesis = self.genesis(region, shard);
-                    let identity = Identity { genesis, replica: member.replica, founders: founders.clone() };
+                    let identity =
+                        Identity { genesis, replica: member.replica, founders: founders.clone(), group: None };
                     self.make(pod, identity);
                 }
             }

@@ -18,7 +18,7 @@ use crate::client::{PointOp, Reply, Request};
 use crate::topology::{Member, TopologyAnswer, TopologyCall};
 
 /// Format version that every frame begins with.
-pub const FRAME_VERSION: u8 = 3;
+pub const FRAME_VERSION: u8 = 4;
 /// The largest frame that is taken: a client's body limit of 32 MiB as points, and room for names.
 pub const FRAME_BYTES: usize = 64 << 20;
 
@@ -622,8 +622,8 @@ mod tests {
     }
 
     #[test]
-    fn version_three_stays_as_it_is() {
-        let golden = [3, 2, 1, 3, 1, 7, 6, b'a', b':', b'8', b'0', b'8', b'2', 5];
+    fn version_four_stays_as_it_is() {
+        let golden = [4, 2, 1, 3, 1, 7, 6, b'a', b':', b'8', b'0', b'8', b'2', 5];
         assert_eq!(lead().encode(), golden);
         assert_eq!(Frame::decode(&golden), Ok(lead()));
     }
@@ -634,7 +634,7 @@ mod tests {
         bytes[0] = 9;
         assert_eq!(
             Frame::decode(&bytes).unwrap_err().to_string(),
-            "frame of format version 9; this build reads version 3"
+            "frame of format version 9; this build reads version 4"
         );
     }
 

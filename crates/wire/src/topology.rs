@@ -4,6 +4,7 @@
 //! voter at a time. Every change carries the membership version that it expects to replace.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use meridian_model::{
     ClusterId, Link, LogIndex, OriginShard, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Term, Topic,
@@ -54,6 +55,27 @@ pub struct Identity {
     pub replica: ReplicaId,
     /// The voters the group was founded with; empty when this replica joined a group that existed.
     pub founders: Vec<Member>,
+    /// Name of the replication group of regions that it was made for. One without fits any: a group may be added later.
+    pub group: Option<String>,
+}
+
+/// As messages name a volume: `cluster 0123…, region us-east, shard 1 of 2, replica 3`.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Genesis { cluster, region, shard, shards, .. } = &self.genesis;
+        write!(f, "cluster {cluster}, region {region}, shard {shard} of {shards}, replica {}", self.replica)?;
+        self.group.as_ref().map_or(Ok(()), |group| write!(f, ", replication group {group}"))
+    }
+}
+
+/// One digest of all keys that a pod accepts. It is compared and never shown: neither in logs nor in a status.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeysDigest(pub [u8; 32]);
+
+impl fmt::Debug for KeysDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeysDigest(..)")
+    }
 }
 
 /// A question or an order of the operator.
@@ -155,7 +177,12 @@ impl MembersAt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopologyAnswer {
     /// To `Status`.
-    Status(PodStatus),
+    Status {
+        /// What the pod is.
+        pod: PodStatus,
+        /// Of the keys in force; absent where the answer comes from a replica that was not given any.
+        keys: Option<KeysDigest>,
+    },
     /// Done, or was so already; the version of members or links that holds now.
     Done {
         /// Index of the newest change of its kind in the log.
@@ -177,6 +204,17 @@ pub enum TopologyAnswer {
     Refused(String),
 }
 
+impl TopologyAnswer {
+    /// The answer of a pod that accepts these keys.
+    #[must_use]
+    pub fn with_keys(mut self, digest: KeysDigest) -> Self {
+        if let Self::Status { keys, .. } = &mut self {
+            *keys = Some(digest);
+        }
+        self
+    }
+}
+
 /// What a pod is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodStatus {
@@ -191,6 +229,11 @@ pub enum PodStatus {
     },
     /// It runs.
     Running(Box<ReplicaStatus>),
+    /// Its volume is another's: another cluster's, region's, shard's or group's. It serves nothing and takes no order.
+    Foreign {
+        /// What the volume bears.
+        identity: Identity,
+    },
 }
 
 /// What a running replica knows of itself and its group.

@@ -55,7 +55,7 @@ impl Allocator {
         let path = files::region_dir(layout, region).join("replicas.json");
         let ledgers = read(&path).with_context(|| format!("read {}", path.display()))?;
         let links = brokers.links(&primary, &region.name);
-        let region = LocalRegion { layout: region.clone(), primary, links };
+        let region = LocalRegion { layout: region.clone(), primary, group: layout.group(), links };
         Ok(Self { caller: Caller::new(layout, &region.layout)?, region, ledgers, path })
     }
 
@@ -128,6 +128,7 @@ impl Allocator {
             ready: answer.is_some(),
             outdated: false,
             answer,
+            keys: None,
             trouble: None,
         };
         ShardSeen {
@@ -150,6 +151,7 @@ impl Allocator {
                 },
                 Some(PodStatus::Damaged { reason, .. }) => format!("is damaged: {reason}"),
                 Some(PodStatus::Blank) => "is blank".into(),
+                Some(PodStatus::Foreign { identity }) => format!("has the folder of {identity}"),
                 None => "does not answer".into(),
             };
             Some(format!("{} {why}", self.region.pod_name(shard, *ordinal)))
@@ -197,6 +199,7 @@ fn write(path: &Path, ledgers: &BTreeMap<ShardNumber, Ledger>) -> anyhow::Result
 struct LocalRegion {
     layout: RegionLayout,
     primary: RegionName,
+    group: Option<String>,
     links: Vec<Link>,
 }
 
@@ -214,6 +217,10 @@ impl Placement for LocalRegion {
 
     fn genesis(&self, shard: ShardNumber) -> Genesis {
         self.layout.genesis(shard, &self.primary)
+    }
+
+    fn group(&self) -> Option<String> {
+        self.group.clone()
     }
 
     fn links(&self) -> Vec<Link> {

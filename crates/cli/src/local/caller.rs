@@ -43,7 +43,7 @@ impl Caller {
     /// What the node is; nothing while it does not answer.
     pub async fn pod(&self, node: &NodeLayout) -> Option<PodStatus> {
         match self.call(node, TopologyCall::Status).await {
-            Ok(TopologyAnswer::Status(status)) => Some(status),
+            Ok(TopologyAnswer::Status { pod, .. }) => Some(pod),
             _ => None,
         }
     }

@@ -100,8 +100,8 @@ fn config(
     let name = region.node_name(node);
     let primary = &layout.primary().name;
     let initial = region.nodes.iter().filter(|other| other.shard == node.shard);
-    let group = (layout.regions.len() > 1).then(|| ReplicationGroup {
-        name: "local".into(),
+    let group = layout.group().map(|name| ReplicationGroup {
+        name,
         primary_region: primary.clone(),
         key_file: group_key.into(),
         api_key: false,

@@ -229,6 +229,12 @@ impl Layout {
         self.regions.iter().map(spec).collect()
     }
 
+    /// The replication group that several regions are.
+    #[must_use]
+    pub fn group(&self) -> Option<String> {
+        (self.regions.len() > 1).then(|| "local".into())
+    }
+
     /// The region that takes writes at first.
     #[must_use]
     pub fn primary(&self) -> &RegionLayout {

@@ -25,8 +25,8 @@ fn write(folder: &Path, files: &[(&str, &str)]) {
     files.iter().for_each(|(file, text)| std::fs::write(folder.join(file), text).unwrap());
 }
 
-/// A folder with all files, and what a node of a group has read from it.
-fn node() -> (tempfile::TempDir, Credentials) {
+/// A folder with all files, and the configuration of a node of a group that has its data there too.
+pub(crate) fn config() -> (tempfile::TempDir, NodeConfig) {
     let folder = tempfile::tempdir().unwrap();
     let [ca, cert, key] = authority();
     let files = [("ca", &*ca), ("cert", &cert), ("key", &key), ("api-key", "key-number-1"), ("group-key", GROUP_KEY)];
@@ -34,9 +34,10 @@ fn node() -> (tempfile::TempDir, Credentials) {
     let at = |file: &str| folder.path().join(file).display().to_string();
     let text = format!(
         "format: 1\ncluster: c\ncluster_id: 5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1e11\nregion: us\nshard: 1\nshards: 1\n\
-         initial_replicas: [{{id: 1, host: a}}]\ndata_dir: /data\ntls: {{ca: {}, cert: {}, key: {}}}\n\
+         initial_replicas: [{{id: 1, host: a}}]\ndata_dir: {}\ntls: {{ca: {}, cert: {}, key: {}}}\n\
          auth: {{api_key_file: {}}}\nreplication_group: {{name: g, primary_region: us, key_file: {}, api_key: true, \
          regions: [{{name: us, endpoint: 'a:1'}}]}}\n",
+        at("data"),
         at("ca"),
         at("cert"),
         at("key"),
@@ -44,6 +45,12 @@ fn node() -> (tempfile::TempDir, Credentials) {
         at("group-key"),
     );
     let config = NodeConfig::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    (folder, config)
+}
+
+/// The same folder, and what a node has read from it.
+fn node() -> (tempfile::TempDir, Credentials) {
+    let (folder, config) = config();
     let credentials = Credentials::load(&config).unwrap();
     (folder, credentials)
 }
@@ -91,6 +98,37 @@ fn all_regions_of_a_group_accept_the_key_that_is_derived_from_the_group_key() {
     write(folder.path(), &[("group-key-next", next)]);
     node.turn(at(5));
     assert_eq!(let_in(&node, &[&current, &derived_next]), [current.as_str(), derived_next.as_str()]);
+}
+
+#[test]
+fn the_digest_is_that_of_what_the_files_say_and_stays_while_they_cannot_be_used() {
+    let (folder, mut node) = node();
+    let told = node.digest();
+    let expect = |api_keys: &[&str], group_keys: &[&str]| {
+        let group_keys: Vec<GroupKey> =
+            group_keys.iter().map(|text| GroupKey::new(text.as_bytes()).unwrap_or_else(|_| panic!("short"))).collect();
+        let derived = group_keys.iter().map(|key| key.api_key("g"));
+        let api_keys = api_keys.iter().map(|key| (*key).to_owned()).chain(derived).collect::<Vec<_>>().join("\n");
+        keys_digest(node.cluster, &read_api_keys(&api_keys).unwrap(), &group_keys)
+    };
+    let (first, next) = (expect(&["key-number-1"], &[GROUP_KEY]), "another-group-key-of-32-bytes----");
+    let both = expect(&["key-number-1", "key-number-2"], &[GROUP_KEY, next]);
+    assert_eq!(*told.borrow(), first);
+    write(
+        folder.path(),
+        &[("api-key", "key-number-2"), ("api-key-previous", "key-number-1"), ("group-key-next", next)],
+    );
+    node.turn(at(5));
+    assert_eq!(*told.borrow(), both);
+    std::fs::remove_file(folder.path().join("group-key")).unwrap();
+    write(folder.path(), &[("api-key", "short")]);
+    node.turn(at(10));
+    assert_eq!(*told.borrow(), both, "what is in force is told, not what a file says that cannot be used");
+    std::fs::remove_file(folder.path().join("api-key-previous")).unwrap();
+    std::fs::remove_file(folder.path().join("group-key-next")).unwrap();
+    write(folder.path(), &[("api-key", "key-number-1"), ("group-key", GROUP_KEY)]);
+    node.turn(at(15));
+    assert_eq!(*told.borrow(), first, "keys that are accepted for a while more are no difference");
 }
 
 #[test]

@@ -40,7 +40,7 @@ use meridian_wire::http::Shape;
 
 pub(crate) use native::probe;
 
-pub use auth::{ApiKeys, ApiKeysError};
+pub use auth::ApiKeys;
 
 use crate::metrics::Metrics;
 use memory::Memory;

@@ -254,12 +254,3 @@ async fn the_native_api_reports_and_refuses() {
         (StatusCode::NOT_IMPLEMENTED, &"application/problem+json".parse().unwrap())
     );
 }
-
-#[test]
-fn a_key_file_is_checked_without_telling_keys() {
-    use super::{ApiKeys, ApiKeysError};
-    assert_eq!(ApiKeys::parse("\n\n").err(), Some(ApiKeysError::Empty));
-    assert_eq!(ApiKeys::parse("good-key-1\nshort").err(), Some(ApiKeysError::Unusable(2)));
-    assert_eq!(ApiKeys::parse("with space inside").err(), Some(ApiKeysError::Unusable(1)));
-    assert!(ApiKeys::parse("good-key-1\n\ngood-key-2\n").is_ok());
-}

@@ -47,10 +47,10 @@ pub enum SupervisorError {
     /// What is in it must not run.
     #[error("replica folder")]
     Restore(#[from] RestoreError),
-    /// It belongs to something else than the configuration says.
-    #[error("the folder belongs to {found}; the configuration says {wanted}")]
+    /// It shall become something else than the configuration says.
+    #[error("the call speaks of {found}; the configuration says {wanted}")]
     Foreign {
-        /// What is there.
+        /// What it shall become.
         found: String,
         /// What should be.
         wanted: String,
@@ -61,6 +61,8 @@ pub enum SupervisorError {
 enum Pod {
     Blank,
     Damaged(Damage),
+    /// Its volume is another's, which is not touched.
+    Foreign(Box<Identity>),
     Running,
 }
 
@@ -114,14 +116,21 @@ impl Supervisor {
         }
     }
 
-    /// Runs what the folder holds, if it is sound; a blank folder waits for the operator, and a damaged one is reported to it.
+    /// Runs what the folder holds, if it is sound and this pod's own; a blank folder waits for the operator, a damaged one and
+    /// another's are reported to it.
     ///
     /// # Errors
-    /// When the folder is another's, of a future format, or the disk refuses.
+    /// When the folder is of a future format, or the disk refuses.
     pub fn begin(&self, hub: Hub) -> Result<(), SupervisorError> {
         *self.0.hub.lock() = Some(hub);
         let disk = self.disk()?;
         match volume::inspect(&disk)? {
+            Folder::Replica(identity) if !is_own(&self.0.config, &identity) => {
+                let wanted = place(&self.0.config);
+                tracing::error!(found = %identity, wanted, "the volume is another's: it is not touched, and nothing is served");
+                *self.0.pod.lock() = Pod::Foreign(Box::new(identity));
+                Ok(())
+            }
             Folder::Replica(identity) => self.run(disk, identity),
             Folder::Damaged { replica, reason } => {
                 self.quarantine(Damage { replica, reason });
@@ -157,7 +166,6 @@ impl Supervisor {
     }
 
     fn run(&self, disk: RealDisk, identity: Identity) -> Result<(), SupervisorError> {
-        self.check(&identity)?;
         let opened = volume::open(&disk, &identity, SEGMENT_BYTES).map_err(SupervisorError::from).and_then(
             |(log, snapshots, found)| {
                 if found.torn_bytes > 0 {
@@ -211,22 +219,10 @@ impl Supervisor {
     }
 
     fn check(&self, identity: &Identity) -> Result<(), SupervisorError> {
-        let config = &self.0.config;
-        let genesis = &identity.genesis;
-        let right = genesis.cluster == config.cluster_id
-            && genesis.region == config.region
-            && genesis.shard == config.shard
-            && genesis.shards == config.shards;
-        let name = |cluster: &dyn std::fmt::Display, region: &str, shard: u16, shards: u16| {
-            format!("cluster {cluster}, region {region}, shard {shard} of {shards}")
-        };
-        if right {
+        if is_own(&self.0.config, identity) {
             return Ok(());
         }
-        Err(SupervisorError::Foreign {
-            found: name(&genesis.cluster, genesis.region.as_str(), genesis.shard.number(), genesis.shards),
-            wanted: name(&config.cluster_id, config.region.as_str(), config.shard.number(), config.shards),
-        })
+        Err(SupervisorError::Foreign { found: identity.to_string(), wanted: place(&self.0.config) })
     }
 
     fn settings(&self) -> Settings {
@@ -257,11 +253,17 @@ impl Supervisor {
             };
         }
         let birth = matches!(call, TopologyCall::Bootstrap(_) | TopologyCall::Join { .. });
+        let status = |pod| Some(TopologyAnswer::Status { pod, keys: None });
         let answer = match (&*self.0.pod.lock(), &call) {
-            (Pod::Blank, TopologyCall::Status) => Some(TopologyAnswer::Status(PodStatus::Blank)),
+            (Pod::Blank, TopologyCall::Status) => status(PodStatus::Blank),
             (Pod::Damaged(Damage { replica, reason }), TopologyCall::Status) => {
-                let (replica, reason) = (*replica, reason.clone());
-                Some(TopologyAnswer::Status(PodStatus::Damaged { replica, reason }))
+                status(PodStatus::Damaged { replica: *replica, reason: reason.clone() })
+            }
+            (Pod::Foreign(found), TopologyCall::Status) => {
+                status(PodStatus::Foreign { identity: Identity::clone(found) })
+            }
+            (Pod::Foreign(found), _) => {
+                Some(TopologyAnswer::Refused(format!("the volume belongs to {found} and is not touched")))
             }
             (Pod::Damaged(Damage { replica: Some(was), .. }), TopologyCall::Join { identity: wanted, .. })
                 if wanted.replica <= *was =>
@@ -377,6 +379,24 @@ impl crate::http::Gateway for Supervisor {
     }
 }
 
+/// Whether a volume of this identity may run under this configuration. A group may be added after a volume was made.
+fn is_own(config: &NodeConfig, identity: &Identity) -> bool {
+    let genesis = &identity.genesis;
+    let group = config.replication_group.as_ref().map(|group| &group.name);
+    genesis.cluster == config.cluster_id
+        && genesis.region == config.region
+        && genesis.shard == config.shard
+        && genesis.shards == config.shards
+        && (identity.group.is_none() || identity.group.as_ref() == group)
+}
+
+/// What the configuration says of this pod, in the words in which an [`Identity`] is told.
+fn place(config: &NodeConfig) -> String {
+    let NodeConfig { cluster_id, region, shard, shards, .. } = config;
+    let group = config.replication_group.as_ref().map(|group| format!(", replication group {}", group.name));
+    format!("cluster {cluster_id}, region {region}, shard {shard} of {shards}{}", group.unwrap_or_default())
+}
+
 fn is_damage(fault: &SupervisorError) -> bool {
     match fault {
         SupervisorError::Volume(fault) => fault.is_damage(),
@@ -390,3 +410,6 @@ fn clocks() -> (Now, u64) {
     let incarnation = u64::try_from(now.wall.as_nanos()).unwrap_or(u64::MAX) ^ u64::from(std::process::id());
     (now, incarnation)
 }
+
+#[cfg(test)]
+mod tests;

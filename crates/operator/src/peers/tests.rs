@@ -58,7 +58,7 @@ async fn pod(listener: TcpListener, made: Given, cluster: ClusterId) {
         connection.write(&Frame::Hello(hello)).await.unwrap();
         // The caller may hang up at our name.
         let Ok(Frame::Topology(number, TopologyCall::Status)) = connection.read().await else { continue };
-        let answer = Frame::TopologyAnswer(number, TopologyAnswer::Status(PodStatus::Blank));
+        let answer = Frame::TopologyAnswer(number, TopologyAnswer::Status { pod: PodStatus::Blank, keys: None });
         connection.write(&answer).await.unwrap();
     }
 }
@@ -93,7 +93,7 @@ fn settled() -> (Standing, Given) {
 async fn a_pod_of_the_cluster_answers() {
     let (standing, given) = settled();
     let (answer, way) = call(7, standing, given).await.unwrap();
-    assert_eq!((answer, way), (TopologyAnswer::Status(PodStatus::Blank), Way::Shown));
+    assert_eq!((answer, way), (TopologyAnswer::Status { pod: PodStatus::Blank, keys: None }, Way::Shown));
 }
 
 #[tokio::test]

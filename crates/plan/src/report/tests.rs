@@ -187,6 +187,7 @@ fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hou
         ready: true,
         outdated: false,
         answer,
+        keys: None,
         trouble: None,
     };
     let observed = |answer| {
@@ -234,7 +235,7 @@ fn full_disks_are_named_with_what_frees_them() {
 
 fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::PodSeen {
     let genesis = cluster.genesis(meridian_model::ShardNumber::FIRST);
-    let identity = Identity { genesis, replica: meridian_model::ReplicaId(1), founders: Vec::new() };
+    let identity = Identity { genesis, replica: meridian_model::ReplicaId(1), founders: Vec::new(), group: None };
     let status = ReplicaStatus {
         identity,
         role: Role::Follower,
@@ -256,5 +257,36 @@ fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::PodSeen {
         disk,
     };
     let answer = Some(PodStatus::Running(Box::new(status)));
-    crate::PodSeen { uid: "u".into(), deleting: false, ready: true, outdated: false, answer, trouble: None }
+    crate::PodSeen { uid: "u".into(), deleting: false, ready: true, outdated: false, answer, keys: None, trouble: None }
+}
+
+#[test]
+fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
+    let valid = valid(ALONE, &[]);
+    let mut genesis = valid.genesis(meridian_model::ShardNumber::FIRST);
+    genesis.cluster = meridian_model::ClusterId(7);
+    let identity = meridian_wire::topology::Identity {
+        genesis,
+        replica: meridian_model::ReplicaId(1),
+        founders: Vec::new(),
+        group: None,
+    };
+    let pod = crate::PodSeen {
+        uid: "u".into(),
+        deleting: false,
+        ready: false,
+        outdated: false,
+        answer: Some(meridian_wire::topology::PodStatus::Foreign { identity }),
+        keys: None,
+        trouble: None,
+    };
+    let shard = crate::ShardSeen { pods: [(0, pod)].into(), ..crate::ShardSeen::default() };
+    let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
+    let step = next_step(&valid, &observed);
+    let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
+    assert_eq!(state(&status, "Degraded"), ("True", "ForeignVolume"));
+    assert_eq!(state(&status, "Ready"), ("False", "ForeignVolume"));
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    let annotation = format!("meridiandb.io/adopt: {}", meridian_model::ClusterId(7));
+    assert!(ready.message.contains("vector-search-s1-0") && ready.message.contains(&annotation), "{}", ready.message);
 }

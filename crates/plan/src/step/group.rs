@@ -74,10 +74,11 @@ impl<'a> Group<'a> {
         at(&self.voters).or_else(|| at(&self.learners))
     }
 
-    /// A member's volume is lost, damaged or another's: its pod answers and is not that member.
+    /// A member's volume is lost or damaged: its pod answers and is not that member. One that has another's volume in its place
+    /// loses nothing: its own may come back.
     pub fn is_lost(&self, replica: ReplicaId) -> bool {
         let place = self.voters.get(&replica).or_else(|| self.learners.get(&replica)).copied().flatten();
-        let answered = |ordinal| self.pods.get(&ordinal).is_some_and(|pod| pod.answer.is_some() && !pod.deleting);
+        let answered = |ordinal| self.pods.get(&ordinal).is_some_and(|pod| pod.answers() && !pod.deleting);
         place.is_some_and(answered) && self.pod_of(replica).is_none()
     }
 

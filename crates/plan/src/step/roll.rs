@@ -67,8 +67,9 @@ fn restart(
         let harmless = match (group, running(pod)) {
             (Some(group), Some(status)) => group.survives_absence(status.identity.replica),
             (Some(_), None) => true,
-            // Without a leader nobody can say who is needed: only a pod that neither we nor the kubelet find up is restarted.
-            (None, _) => pod.answer.is_none() && !pod.ready,
+            // Without a leader nobody can say which replica is needed: only a pod that runs none is restarted.
+            (None, None) => !pod.ready,
+            (None, Some(_)) => false,
         };
         if harmless {
             return evict(*ordinal, pod);

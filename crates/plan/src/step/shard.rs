@@ -4,7 +4,7 @@ use meridian_model::{ReplicaId, ShardNumber};
 use meridian_wire::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
-use super::{Act, Group, ShardMove, moving, waiting};
+use super::{Act, Group, ShardMove, VOLUMES_ARE_OWN, moving, waiting};
 use crate::{Ledger, Placement, PodSeen, ShardSeen};
 
 /// What a shard would do next if it were alone.
@@ -42,7 +42,7 @@ fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
     // Without memory the ids that were given out are known only when every volume has been asked, those of removed replicas
     // included: an id that one of them bears must not be given to another.
     let remembers = ledger.founded || !ledger.founding.is_empty();
-    let answers = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| pod.answer.is_some() && !pod.deleting);
+    let answers = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| pod.answers() && !pod.deleting);
     let all_asked = seen.volumes.iter().chain(seen.pods.keys()).all(answers);
     let mut founders_up = 0;
     for pod in seen.pods.values() {
@@ -53,7 +53,7 @@ fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
                 Some(status.identity.replica)
             }
             Some(PodStatus::Damaged { replica, .. }) => *replica,
-            Some(PodStatus::Blank) | None => continue,
+            Some(PodStatus::Blank | PodStatus::Foreign { .. }) | None => continue,
         };
         replica.into_iter().for_each(|replica| ledger.heard_of(replica));
         if replica.is_some_and(|replica| ledger.founding.contains(&replica)) {
@@ -129,6 +129,10 @@ impl Turn<'_> {
             replicas,
             act: None,
         };
+        if let Some(ordinal) = self.seen.foreign() {
+            let (predicate, message) = self.absence(ordinal);
+            return still(self, predicate, message);
+        }
         let asked = replicas.max(self.seen.pods.keys().last().map_or(0, |ordinal| ordinal + 1));
         let silent = (0..asked).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none() || pod.deleting));
         if let Some(ordinal) = silent {
@@ -147,25 +151,28 @@ impl Turn<'_> {
             .collect();
         let founders: Vec<Member> = members.iter().map(|(_, member)| member.clone()).collect();
         let is_blank = |ordinal: u16| self.seen.pods.get(&ordinal).is_some_and(|p| p.answer == Some(PodStatus::Blank));
-        let genesis = self.cluster.genesis(self.shard);
         let pods: Vec<(u16, Identity)> = members
             .iter()
             .filter(|(ordinal, _)| is_blank(*ordinal))
-            .map(|(ordinal, member)| {
-                let identity =
-                    Identity { genesis: genesis.clone(), replica: member.replica, founders: founders.clone() };
-                (*ordinal, identity)
-            })
+            .map(|(ordinal, member)| (*ordinal, self.identity(member.replica, founders.clone())))
             .collect();
         let operation = Some(moving("Create", name));
         let act = (!pods.is_empty()).then_some(Act::Found { shard: self.shard, pods });
         ShardMove { ledger: self.ledger, replicas, act, operation }
     }
 
+    fn identity(&self, replica: ReplicaId, founders: Vec<Member>) -> Identity {
+        Identity { genesis: self.cluster.genesis(self.shard), replica, founders, group: self.cluster.group() }
+    }
+
     /// Why there is no leader that a majority follows.
     fn leaderless(&self) -> meridian_crd::Operation {
         let name = self.cluster.shard_name(self.shard);
         let answers: Vec<&PodStatus> = self.seen.pods.values().filter_map(|pod| pod.answer.as_ref()).collect();
+        if let Some(ordinal) = self.seen.foreign() {
+            let (predicate, message) = self.absence(ordinal);
+            return waiting("Elect", name, predicate, message);
+        }
         let gone = |answer: &&PodStatus| !matches!(answer, PodStatus::Running(_));
         if answers.len() >= usize::from(self.cluster.replicas()) && answers.iter().all(gone) {
             let message = "the group was founded and every volume is blank or damaged: bring a volume back, or delete the cluster \
@@ -225,16 +232,17 @@ impl Turn<'_> {
         let told = outside().find(|ordinal| self.seen.pods.get(ordinal).is_some_and(told));
         if told.is_none() && self.ledger.joining.is_some() {
             // Whoever was told that id may only be silent: were another id given out, nobody would know what to do with it.
-            let silent = |ordinal: &u16| self.seen.pods.get(ordinal).is_some_and(|pod| pod.answer.is_none());
+            let silent = |ordinal: &u16| self.seen.pods.get(ordinal).is_some_and(|pod| !pod.answers());
             if let Some(ordinal) = outside().find(silent) {
                 let target = cluster.pod_name(shard, ordinal);
-                let message = format!("{target} does not answer{}", self.trouble(ordinal));
+                let (_, message) = self.absence(ordinal);
                 return Some((None, waiting("ScaleOut", target, "JoinerAnswers", message)));
             }
         }
         for ordinal in told.into_iter().chain(outside().filter(|ordinal| Some(*ordinal) != told)) {
             let target = cluster.pod_name(shard, ordinal);
-            let Some(pod) = self.seen.pods.get(&ordinal).filter(|pod| !pod.deleting) else { continue };
+            // One with another's volume is not told to join: what it holds is not ours to move aside.
+            let Some(pod) = self.seen.pods.get(&ordinal).filter(|pod| !pod.deleting && pod.answers()) else { continue };
             let Some(answer) = &pod.answer else { continue };
             if let PodStatus::Running(status) = answer {
                 let own = status.identity.replica;
@@ -255,7 +263,7 @@ impl Turn<'_> {
             }
             let replica = self.ledger.mint();
             self.ledger.joining = Some(replica);
-            let identity = Identity { genesis: cluster.genesis(shard), replica, founders: Vec::new() };
+            let identity = self.identity(replica, Vec::new());
             return Some((
                 Some(Act::Join { shard, ordinal, identity, group: group.status.members_at() }),
                 moving("ScaleOut", target),
@@ -288,11 +296,18 @@ impl Turn<'_> {
         if replicas < set.replicas || set.replicas > self.cluster.replicas() {
             return Some(moving("ScaleIn", name));
         }
-        let missing =
-            (0..self.cluster.replicas()).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none()))?;
-        let pod = self.cluster.pod_name(self.shard, missing);
-        let message = format!("{pod} does not answer{}", self.trouble(missing));
-        Some(waiting("Start", pod, "AllPodsAnswer", message))
+        let missing = (0..self.cluster.replicas()).find(|o| self.seen.pods.get(o).is_none_or(|pod| !pod.answers()))?;
+        let (predicate, message) = self.absence(missing);
+        Some(waiting("Start", self.cluster.pod_name(self.shard, missing), predicate, message))
+    }
+
+    /// What is waited for, and why, of a pod that does not speak of a volume of its own.
+    fn absence(&self, ordinal: u16) -> (&'static str, String) {
+        let name = self.cluster.pod_name(self.shard, ordinal);
+        match self.seen.pods.get(&ordinal).and_then(PodSeen::foreign) {
+            Some(found) => (VOLUMES_ARE_OWN, format!("{name} has a volume of {found}")),
+            None => ("AllPodsAnswer", format!("{name} does not answer{}", self.trouble(ordinal))),
+        }
     }
 
     /// Why a pod does not run, where it is known, to be put behind a sentence.

@@ -88,6 +88,97 @@ fn no_shard_is_founded_while_a_volume_of_another_was_not_seen() {
     assert_eq!(names(&settle(&cluster, &mut region)), ["Found", "Found"]);
 }
 
+/// What the first operation waits for.
+fn waits_for(cluster: &ValidCluster, region: &Region) -> String {
+    let step = next_step(cluster, &region.observe(cluster));
+    let blocked = step.operations.first().and_then(|operation| operation.blocked_by.as_ref());
+    blocked.map(|blocked| blocked.predicate.clone()).unwrap_or_default()
+}
+
+#[test]
+fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
+    let cluster = cluster(2, 3);
+    let second = ShardNumber::new(2).unwrap();
+    for begun in [false, true] {
+        let mut region = Region::default();
+        region.turn(&cluster, None);
+        region.tick(&cluster);
+        if begun {
+            assert_eq!(region.turn(&cluster, None).as_ref().map(Act::name), Some("Found"));
+        }
+        region.exchange(second, 1, true);
+        for _ in 0..5 {
+            let act = region.turn(&cluster, None);
+            assert!(!matches!(act, Some(Act::Found { .. })), "{act:?}");
+        }
+        assert!(region.voters(second).is_empty());
+        assert_eq!(waits_for(&cluster, &region), "VolumesAreOwn");
+        region.exchange(second, 1, false);
+        settle(&cluster, &mut region);
+        assert_eq!(region.voters(second), [1, 2, 3]);
+    }
+}
+
+#[test]
+fn a_member_whose_pod_has_anothers_volume_is_neither_lost_nor_joined_again() {
+    let (cluster, mut region) = at_rest(3);
+    region.exchange(shard(), 1, true);
+    for _ in 0..5 {
+        assert_eq!(region.turn(&cluster, None), None);
+    }
+    assert_eq!(waits_for(&cluster, &region), "VolumesAreOwn");
+    region.exchange(shard(), 1, false);
+    assert_eq!(settle(&cluster, &mut region), []);
+    assert_eq!(region.voters(shard()), [1, 2, 3]);
+}
+
+#[test]
+fn a_new_pod_with_anothers_volume_is_not_told_to_join() {
+    let (_, mut region) = at_rest(3);
+    let large = cluster(1, 5);
+    region.turn(&large, None);
+    region.exchange(shard(), 3, true);
+    for _ in 0..20 {
+        region.turn(&large, None); // the volume would be asserted to be ours
+    }
+    assert_eq!(region.voters(shard()), [1, 2, 3, 4]);
+    region.exchange(shard(), 3, false);
+    settle(&large, &mut region);
+    assert_eq!(region.voters(shard()), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_group_from_before_is_recognized_only_when_every_volume_is_its_own() {
+    let (cluster, mut region) = at_rest(3);
+    region.delete();
+    region.exchange(shard(), 2, true);
+    for _ in 0..5 {
+        assert_eq!(region.turn(&cluster, None), None);
+    }
+    let founded = |region: &Region| region.observe(&cluster).shards[&shard()].ledger.founded;
+    assert!(!founded(&region), "the ids that its own volume may bear are not known");
+    assert_eq!(waits_for(&cluster, &region), "VolumesAreOwn");
+    region.exchange(shard(), 2, false);
+    assert_eq!(settle(&cluster, &mut region), []);
+    assert!(founded(&region));
+}
+
+#[test]
+fn pods_with_anothers_volumes_are_restarted_for_an_adoption_without_a_leader() {
+    let cluster = cluster(1, 3);
+    let mut region = Region::default();
+    region.turn(&cluster, None);
+    region.tick(&cluster);
+    for ordinal in 0..3 {
+        region.exchange(shard(), ordinal, true);
+    }
+    assert_eq!(region.turn(&cluster, None), None);
+    region.revise();
+    for _ in 0..3 {
+        assert_eq!(region.turn(&cluster, None).as_ref().map(Act::name), Some("Evict"));
+    }
+}
+
 #[test]
 fn replicas_grow_one_learner_at_a_time_and_nothing_restarts() {
     let (_, mut region) = at_rest(3);

@@ -8,13 +8,14 @@ use std::io;
 
 use meridian_model::ReplicaId;
 use meridian_store::{AtomicError, Disk, OpenError, Peeked, SealError, Wal, read_atomic, write_atomic};
-use meridian_wire::topology::Identity;
+use meridian_wire::topology::{Genesis, Identity, Member};
 
 use super::{LOG, VolumeError, foreign, options};
 use crate::Replica;
 
 const IDENTITY: &str = "identity";
-const IDENTITY_VERSION: u32 = 1;
+/// Version 2 adds the replication group. An identity without one is written as version 1, which earlier releases read.
+const IDENTITY_VERSION: u32 = 2;
 /// The draft of the identity, as [`write_atomic`] names it.
 const DRAFT: &str = "identity.tmp";
 
@@ -65,8 +66,26 @@ pub fn inspect(disk: &impl Disk) -> Result<Folder, VolumeError> {
 pub fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeError> {
     match read_atomic(disk, IDENTITY, IDENTITY_VERSION)? {
         None => Ok(None),
-        Some((_, bytes)) => postcard::from_bytes(&bytes).map(Some).map_err(|_| VolumeError::IdentityMalformed),
+        Some((version, bytes)) => decode(version, &bytes).map(Some).map_err(|_| VolumeError::IdentityMalformed),
     }
+}
+
+fn decode(version: u32, bytes: &[u8]) -> postcard::Result<Identity> {
+    if version > 1 {
+        return postcard::from_bytes(bytes);
+    }
+    let (genesis, replica, founders): (Genesis, ReplicaId, Vec<Member>) = postcard::from_bytes(bytes)?;
+    Ok(Identity { genesis, replica, founders, group: None })
+}
+
+fn encode(identity: &Identity) -> (u32, Vec<u8>) {
+    let Identity { genesis, replica, founders, group } = identity;
+    let bytes = match group {
+        Some(_) => postcard::to_stdvec(identity),
+        None => postcard::to_stdvec(&(genesis, replica, founders)),
+    };
+    let version = if group.is_some() { IDENTITY_VERSION } else { 1 };
+    (version, bytes.expect("an identity can be encoded"))
 }
 
 /// Makes a blank folder the replica's: the log with its initialization records first, the identity last, so that an
@@ -88,8 +107,8 @@ pub fn initialize(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> 
         wal.append(&record).expect("initialization records are small, and the log is fresh");
     }
     wal.commit()?;
-    let bytes = postcard::to_stdvec(identity).expect("an identity can be encoded");
-    write_atomic(disk, IDENTITY, IDENTITY_VERSION, &bytes)?;
+    let (version, bytes) = encode(identity);
+    write_atomic(disk, IDENTITY, version, &bytes)?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ fn identity() -> Identity {
     let (cluster, shard) = (ClusterId(1), ShardNumber::FIRST);
     let genesis =
         Genesis { cluster, region: region.clone(), shard, shards: 1, primary: region, primary_term: PrimaryTerm(1) };
-    Identity { genesis, replica: ReplicaId(7), founders: Vec::new() }
+    Identity { genesis, replica: ReplicaId(7), founders: Vec::new(), group: None }
 }
 
 fn numbers(events: &[Event]) -> Vec<(u64, u64)> {

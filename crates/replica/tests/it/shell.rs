@@ -41,7 +41,7 @@ impl Shell {
             primary: region(primary),
             primary_term: PrimaryTerm(1),
         };
-        let identity = Identity { genesis, replica: ReplicaId(1), founders };
+        let identity = Identity { genesis, replica: ReplicaId(1), founders, group: None };
         let disk = SimDisk::new();
         volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (now, lives) = (Now { mono: Duration::ZERO, wall: start }, 7);

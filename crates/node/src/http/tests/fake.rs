@@ -266,7 +266,7 @@ impl Server {
             region: RegionName::new("us-east").unwrap(),
             limits: limits.clone(),
             shape: Shape { shards: 2, replicas: 3, hnsw: HnswParams::default() },
-            keys: Some(Arc::new(ApiKeys::parse(KEY).unwrap())),
+            keys: Some(Arc::new(ApiKeys::of(meridian_peer::read_api_keys(KEY).unwrap()))),
             cors: Cors { origins: origins.iter().map(|origin| origin.parse().unwrap()).collect() },
             commit: "abc".into(),
         };

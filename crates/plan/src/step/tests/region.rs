@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{Link, LogIndex, ReplicaId, ShardNumber, Term};
+use meridian_model::{ClusterId, Link, LogIndex, ReplicaId, ShardNumber, Term};
 use meridian_wire::topology::{FollowerStatus, Identity, Member, PodStatus, ReplicaStatus, Role};
 
 use super::super::{Act, next_step};
@@ -29,6 +29,8 @@ struct Volume {
     /// A damaged volume does not say whose it was.
     anonymous: bool,
     caught_up: bool,
+    /// Another's volume stands in its place.
+    exchanged: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -65,7 +67,9 @@ pub struct Region {
 
 impl Shard {
     fn place(&self, replica: ReplicaId) -> Option<u16> {
-        let holds = |volume: &Volume| volume.identity.as_ref().is_some_and(|i| i.replica == replica) && !volume.damaged;
+        let holds = |volume: &Volume| {
+            volume.identity.as_ref().is_some_and(|i| i.replica == replica) && !volume.damaged && !volume.exchanged
+        };
         self.volumes.iter().find(|(_, volume)| holds(volume)).map(|(ordinal, _)| *ordinal)
     }
 
@@ -132,6 +136,17 @@ impl Shard {
     }
 }
 
+fn volume_runs(volume: &Volume) -> bool {
+    volume.identity.is_some() && !volume.damaged && !volume.exchanged
+}
+
+/// The identity on the volume of an earlier cluster.
+pub fn foreign(cluster: &ValidCluster) -> Identity {
+    let mut genesis = cluster.genesis(ShardNumber::FIRST);
+    genesis.cluster = ClusterId(0xadab);
+    Identity { genesis, replica: ReplicaId(70), founders: Vec::new(), group: None }
+}
+
 impl Region {
     pub fn observe(&self, cluster: &ValidCluster) -> Observed {
         let see = |shard: &Shard| ShardSeen {
@@ -142,6 +157,7 @@ impl Region {
                 .map(|(ordinal, pod)| {
                     let volume = &shard.volumes[ordinal];
                     let answer = match &volume.identity {
+                        _ if volume.exchanged => PodStatus::Foreign { identity: foreign(cluster) },
                         None => PodStatus::Blank,
                         Some(identity) if volume.damaged => {
                             let replica = (!volume.anonymous).then_some(identity.replica);
@@ -152,9 +168,10 @@ impl Region {
                     let seen = PodSeen {
                         uid: pod.uid.to_string(),
                         deleting: false,
-                        ready: pod.silent == 0,
+                        ready: pod.silent == 0 && matches!(answer, PodStatus::Running(_)),
                         outdated: shard.set.is_some_and(|(_, revision)| pod.revision != revision),
                         answer: (pod.silent == 0).then_some(answer),
+                        keys: None,
                         trouble: None,
                     };
                     (*ordinal, seen)
@@ -236,7 +253,7 @@ impl Region {
                 }
                 for (ordinal, identity) in &pods[..told] {
                     let volume = shard.volumes.get_mut(ordinal).unwrap();
-                    assert!(volume.identity.is_none(), "only blank volumes are founded on");
+                    assert!(volume.identity.is_none() && !volume.exchanged, "only blank volumes are founded on");
                     *volume = Volume { identity: Some(identity.clone()), caught_up: true, ..Volume::default() };
                 }
             }
@@ -244,6 +261,7 @@ impl Region {
                 let shard = self.shards.get_mut(number).unwrap();
                 self.ids.push((*number, identity.replica));
                 let volume = shard.volumes.get_mut(ordinal).unwrap();
+                assert!(!volume.exchanged, "another's volume was told to join");
                 if let Some(old) = volume.identity.as_ref().filter(|_| !volume.damaged) {
                     assert!(!shard.voters.contains_key(&old.replica), "a voter was told to forget what it holds");
                     assert!(group.can_do_without(old.replica, LogIndex(0)), "told to give up without a proof");
@@ -290,7 +308,8 @@ impl Region {
                 let shard = self.shards.get_mut(shard).unwrap();
                 assert_eq!(shard.pods[ordinal].uid.to_string(), *uid);
                 let away = shard.volumes[ordinal].identity.as_ref().map(|identity| identity.replica);
-                let was_up = shard.pods[ordinal].silent == 0;
+                let runs = volume_runs(&shard.volumes[ordinal]);
+                let was_up = shard.pods[ordinal].silent == 0 && runs;
                 let holds = shard.has_quorum_without(away);
                 assert!(holds || !was_up || shard.voters.len() == 1, "an eviction took the quorum");
                 shard.pods.remove(ordinal);
@@ -356,6 +375,12 @@ impl Region {
         if let Some(pod) = self.shards.get_mut(&shard).and_then(|shard| shard.pods.get_mut(&ordinal)) {
             pod.silent = turns;
         }
+        self.elect();
+    }
+
+    /// Another's volume takes the place of a pod's own, or goes again.
+    pub fn exchange(&mut self, shard: ShardNumber, ordinal: u16, exchanged: bool) {
+        self.shards.get_mut(&shard).unwrap().volumes.get_mut(&ordinal).unwrap().exchanged = exchanged;
         self.elect();
     }
 

@@ -2,7 +2,6 @@ use std::io::ErrorKind;
 
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
 use meridian_store::{DiskFile, MIN_SEGMENT_BYTES, SimDisk};
-use meridian_wire::topology::{Genesis, Member};
 
 use super::*;
 
@@ -14,7 +13,7 @@ fn identity(founders: &[u64]) -> Identity {
     let genesis =
         Genesis { cluster, region: region.clone(), shard, shards: 1, primary: region, primary_term: PrimaryTerm(1) };
     let founder = |id: &u64| Member { replica: ReplicaId(*id), address: format!("pod-{id}:8082") };
-    Identity { genesis, replica: REPLICA, founders: founders.iter().map(founder).collect() }
+    Identity { genesis, replica: REPLICA, founders: founders.iter().map(founder).collect(), group: None }
 }
 
 fn initialized() -> SimDisk {
@@ -48,6 +47,30 @@ fn damaged(disk: &SimDisk, replica: Option<ReplicaId>, says: &str) {
 fn an_empty_folder_is_blank_and_a_replica_is_what_its_identity_says() {
     assert_eq!(inspect(&SimDisk::new()).unwrap(), Folder::Blank);
     assert_eq!(inspect(&initialized()).unwrap(), Folder::Replica(identity(&[7, 8, 9])));
+}
+
+/// The identity of a founder, without a group, as every release writes it: cluster, region, shard, shards, primary, its term,
+/// replica, founders.
+const GOLDEN_1: &[u8] = b"\x01\x07us-east\x01\x01\x07us-east\x01\x07\x01\x07\x0apod-7:8082";
+
+#[test]
+fn both_versions_of_the_identity_stay_as_they_are() {
+    let alone = identity(&[7]);
+    let grouped = Identity { group: Some("g".into()), ..alone.clone() };
+    for (identity, version, golden) in
+        [(&alone, 1, GOLDEN_1.to_vec()), (&grouped, 2, [GOLDEN_1, b"\x01\x01g"].concat())]
+    {
+        assert_eq!(encode(identity), (version, golden.clone()));
+        let disk = SimDisk::new();
+        write_atomic(&disk, IDENTITY, version, &golden).unwrap();
+        assert_eq!(identity_of(&disk).unwrap().as_ref(), Some(identity));
+        let disk = SimDisk::new();
+        initialize(&disk, identity, MIN_SEGMENT_BYTES).unwrap();
+        assert_eq!(inspect(&disk).unwrap(), Folder::Replica(identity.clone()));
+    }
+    let disk = SimDisk::new();
+    write_atomic(&disk, IDENTITY, 2, GOLDEN_1).unwrap();
+    assert!(matches!(identity_of(&disk), Err(VolumeError::IdentityMalformed)));
 }
 
 #[test]

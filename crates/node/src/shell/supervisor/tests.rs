@@ -1,0 +1,78 @@
+//! Pods whose volume is another's.
+
+use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ShardNumber};
+use meridian_wire::frame::Hello;
+use meridian_wire::topology::Genesis;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::credentials::{Credentials, tests};
+
+/// What the configuration of the tests says, for a replica with `id`.
+fn own(config: &NodeConfig, id: u64) -> Identity {
+    let genesis = Genesis {
+        cluster: config.cluster_id,
+        region: config.region.clone(),
+        shard: config.shard,
+        shards: config.shards,
+        primary: config.region.clone(),
+        primary_term: PrimaryTerm(1),
+    };
+    let group = config.replication_group.as_ref().map(|group| group.name.clone());
+    Identity { genesis, replica: ReplicaId(id), founders: Vec::new(), group }
+}
+
+/// A pod whose volume has this identity, once it has begun.
+fn pod_with(config: &NodeConfig, identity: &Identity) -> Supervisor {
+    let folder = config.data_dir.join(FOLDER);
+    std::fs::create_dir_all(&folder).unwrap();
+    volume::initialize(&RealDisk::open(&folder).unwrap(), identity, SEGMENT_BYTES).unwrap();
+    let credentials = Credentials::load(config).unwrap();
+    let hello =
+        Hello { cluster: config.cluster_id, region: config.region.clone(), node: None, address: "here:1".into() };
+    let hub = Hub::new(credentials.tls(), credentials.group_keys(), hello, CancellationToken::new(), |_| ());
+    let supervisor = Supervisor::new(config.clone(), Arc::new(Metrics::new()), 1);
+    supervisor.begin(hub).unwrap();
+    supervisor
+}
+
+#[tokio::test]
+async fn a_pod_with_anothers_volume_says_whose_it_is_and_touches_nothing() {
+    let changes: [fn(&mut Identity); 5] = [
+        |identity| identity.genesis.cluster = ClusterId(7),
+        |identity| identity.genesis.region = RegionName::new("eu").unwrap(),
+        |identity| identity.genesis.shard = ShardNumber::new(2).unwrap(),
+        |identity| identity.genesis.shards = 2,
+        |identity| identity.group = Some("another".into()),
+    ];
+    for change in changes {
+        let (_folder, config) = tests::config();
+        let mut found = own(&config, 3);
+        change(&mut found);
+        let pod = pod_with(&config, &found);
+        assert!(pod.handle().read().is_none(), "it serves");
+        let status = TopologyAnswer::Status { pod: PodStatus::Foreign { identity: found.clone() }, keys: None };
+        assert_eq!(pod.topology(TopologyCall::Status).await, status);
+        let group = MembersAt { applied: LogIndex(9), members: Vec::new() };
+        for call in [
+            TopologyCall::Join { identity: own(&config, 9), group },
+            TopologyCall::Bootstrap(own(&config, 9)),
+            TopologyCall::Remove { replica: ReplicaId(3), expected: LogIndex(0) },
+        ] {
+            let answer = pod.topology(call).await;
+            assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(&found.to_string())), "{answer:?}");
+        }
+        let disk = RealDisk::open(&config.data_dir.join(FOLDER)).unwrap();
+        assert_eq!(volume::inspect(&disk).unwrap(), Folder::Replica(found));
+    }
+}
+
+#[tokio::test]
+async fn a_volume_from_before_its_group_runs() {
+    let (_folder, config) = tests::config();
+    let pod = pod_with(&config, &Identity { group: None, ..own(&config, 3) });
+    assert!(pod.handle().read().is_some());
+    let answer = pod.topology(TopologyCall::Status).await;
+    let TopologyAnswer::Status { pod: PodStatus::Running(status), .. } = answer else { panic!("{answer:?}") };
+    assert_eq!((status.identity.replica, status.identity.group), (ReplicaId(3), None));
+}
