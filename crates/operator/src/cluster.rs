@@ -29,7 +29,7 @@ use meridian_plan::{Refusal, Step, next_step, render, report as said, rolls};
 use crate::act::Acted;
 use crate::context::Context;
 use crate::observe::{Sight, ground, observe};
-use crate::{act, apply, report, rolls as slots, secrets};
+use crate::{act, apply, claims, report, rolls as slots, secrets};
 
 /// Between turns while something moves.
 const MOVING: Duration = Duration::from_millis(300);
@@ -167,6 +167,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let waiting = if pending { slots::take_slot(context, &mut resource, &cluster).await? } else { None };
     let mut applied = apply::apply(context, &cluster, &sight, &wanted, waiting.is_some()).await?;
     applied.changed |= followed;
+    claims::follow_id(context, &cluster, &ground.volumes, &sight.observed).await?;
     for blocked in &applied.news {
         let why = if blocked.cause == Cause::NameConflict { reason::NAME_CONFLICT } else { reason::REJECTED };
         let note = format!("{} {}: {}", blocked.object.kind, blocked.object.name, blocked.message);

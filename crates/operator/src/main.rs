@@ -11,6 +11,7 @@ mod act;
 mod act_backoff;
 mod apply;
 mod certificates;
+mod claims;
 mod cluster;
 mod context;
 mod keys;

@@ -102,6 +102,27 @@ pub fn bears(pod: &PodSeen, id: ClusterId) -> bool {
     matches!(&pod.answer, Some(PodStatus::Running(status)) if status.identity.genesis.cluster == id)
 }
 
+/// Claims whose volume bears the id of the cluster and whose label names another: those of an adopted cluster.
+///
+/// `claims`: name and label of each. By the label a resource that is applied again finds the id.
+#[must_use]
+pub fn claims_to_label<'a>(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    claims: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> Vec<&'a str> {
+    let id = cluster.id.to_string();
+    let is_ours = |name: &str| {
+        observed.shards.iter().any(|(shard, seen)| {
+            let prefix = format!("data-{}-", cluster.shard_name(*shard));
+            let ordinal = name.strip_prefix(&prefix).and_then(|ordinal| ordinal.parse().ok());
+            ordinal.and_then(|ordinal: u16| seen.pods.get(&ordinal)).is_some_and(|pod| bears(pod, cluster.id))
+        })
+    };
+    let claims = claims.into_iter();
+    claims.filter(|(name, label)| *label != Some(id.as_str()) && is_ours(name)).map(|(name, _)| name).collect()
+}
+
 /// Whether a pod may have been told the id: from then on a volume bears it.
 fn has_founded(status: &VectorClusterStatus) -> bool {
     status.shards.iter().any(|shard| shard.founded || !shard.founding.is_empty() || shard.joining.is_some())
@@ -240,6 +261,25 @@ mod tests {
         check(vec![foreign(own, |identity| identity.genesis.shard = ShardNumber::new(2).unwrap())], &status, elsewhere);
         check(vec![foreign(7, |identity| identity.genesis.shards = 9)], &status, elsewhere);
         check(vec![foreign(7, |identity| identity.group = Some("another".into()))], &status, elsewhere);
+    }
+
+    #[test]
+    fn claims_whose_volumes_bear_the_adopted_id_get_its_label_and_no_others() {
+        let cluster = crate::ValidCluster { id: ClusterId(7), ..valid(ALONE, &[]) };
+        let (id, former) = (ClusterId(7).to_string(), ClusterId(UID).to_string());
+        let running = PodStatus::Running(Box::new(crate::fixtures::running(cluster.genesis(ShardNumber::FIRST))));
+        let observed = observed(vec![running.clone(), running.clone(), foreign(9, |_| ()), PodStatus::Blank, running]);
+        let claims = [
+            ("data-vector-search-s1-0", Some(former.as_str())),
+            ("data-vector-search-s1-1", Some(id.as_str())),
+            ("data-vector-search-s1-2", Some(former.as_str())),
+            ("data-vector-search-s1-3", Some(former.as_str())),
+            ("data-vector-search-s1-4", None),
+            ("data-vector-search-s1-5", Some(former.as_str())),
+            ("shop", Some(former.as_str())),
+        ];
+        let labeled = claims_to_label(&cluster, &observed, claims);
+        assert_eq!(labeled, ["data-vector-search-s1-0", "data-vector-search-s1-4"]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use k8s_openapi::ByteString;
 use meridian_crd::VectorCluster;
-use meridian_plan::{Apis, Settings};
+use meridian_model::ShardNumber;
+use meridian_plan::{Apis, Observed, PodSeen, Settings, ShardSeen};
+use meridian_wire::topology::{Identity, PodStatus};
 use serde_json::{Value, json};
 
 use super::turn;
@@ -566,4 +568,46 @@ async fn volumes_of_an_earlier_cluster_are_adopted_by_annotation() {
     assert_eq!(bed.object("vectorclusters", NAME)["status"]["clusterId"], EARLIER);
     assert_ne!(bed.object("secrets", "vector-search-peer-tls")["data"], certificate, "it bears the former id");
     assert_eq!(bed.object("statefulsets", "vector-search-s1")["spec"]["volumeClaimTemplates"], claims, "{message}");
+}
+
+#[tokio::test]
+async fn the_claims_of_adopted_volumes_bear_the_id_of_the_cluster() {
+    let bed = Bed::new();
+    let id = meridian_model::ClusterId(7);
+    let resource: VectorCluster = serde_json::from_value(bed.object("vectorclusters", NAME)).unwrap();
+    let cluster = meridian_plan::ValidCluster::parse(&resource, &[], id, &Settings::default()).unwrap();
+    for ordinal in 0..2 {
+        let name = format!("data-vector-search-s1-{ordinal}");
+        let mut claim = object("v1", "PersistentVolumeClaim", &name, json!({"spec": {}}));
+        claim["metadata"]["labels"] = json!({"meridiandb.io/cluster": NAME, "meridiandb.io/cluster-id": UID});
+        bed.server.seed("persistentvolumeclaims", claim);
+    }
+    let identity = Identity {
+        genesis: cluster.genesis(ShardNumber::FIRST),
+        replica: meridian_model::ReplicaId(1),
+        founders: Vec::new(),
+        group: None,
+    };
+    let pod = |answer| PodSeen {
+        uid: "u".into(),
+        deleting: false,
+        ready: true,
+        outdated: false,
+        answer: Some(answer),
+        keys: None,
+        trouble: None,
+    };
+    let running = PodStatus::Running(Box::new(crate::testing::running(identity.clone())));
+    let pods = [(0, pod(running)), (1, pod(PodStatus::Foreign { identity }))].into();
+    let shard = ShardSeen { pods, ..ShardSeen::default() };
+    let observed = Observed { shards: [(ShardNumber::FIRST, shard)].into(), ..Observed::default() };
+    let ground = crate::observe::ground(&bed.context, &resource).await.unwrap();
+    assert!(crate::claims::follow_id(&bed.context, &cluster, &ground.volumes, &observed).await.unwrap());
+    let label = |ordinal: u16| {
+        let claim = bed.object("persistentvolumeclaims", &format!("data-vector-search-s1-{ordinal}"));
+        claim["metadata"]["labels"]["meridiandb.io/cluster-id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((label(0), label(1)), (id.to_string(), UID.to_owned()));
+    let ground = crate::observe::ground(&bed.context, &resource).await.unwrap();
+    assert!(!crate::claims::follow_id(&bed.context, &cluster, &ground.volumes, &observed).await.unwrap());
 }
