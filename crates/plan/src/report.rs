@@ -320,7 +320,12 @@ fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(&'static str,
         return secret(&key.secret, "api-key");
     }
     if let Some(group) = cluster.group.as_ref().filter(|group| !group.secret_is_ours && !observed.secrets.group_key) {
-        return secret(&group.secret, "group-key");
+        return secret(&group.secret, "group-key").map(|(why, message)| {
+            // Minted here it would be another than in the other regions, which would then refuse this one.
+            let advice = "copy it from another region of the group, or put one new key into all of them: the operator makes \
+                          none, and pods that run keep the former key until they restart";
+            (why, format!("{message}: {advice}"))
+        });
     }
     (cluster.istio.is_some() && !observed.apis.istio)
         .then(|| (reason::ISTIO_MISSING, "networking.istio.io/v1 is not installed; there are no routes".into()))

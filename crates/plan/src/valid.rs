@@ -117,7 +117,7 @@ pub struct ValidGroup {
     pub primary: RegionName,
     /// Secret with the group key.
     pub secret: String,
-    /// The operator makes that Secret when it is not there.
+    /// The operator makes that Secret when it is not there: only in a group of one region.
     pub secret_is_ours: bool,
     /// All regions.
     pub regions: Vec<RegionEndpoint>,
@@ -285,7 +285,8 @@ fn group(cluster: &str, own: &RegionName, spec: &VectorClusterSpec) -> Result<Op
             Some(secret) => dns_name("spec.replicationGroup.secretRef.name", &secret.name)?,
             None => format!("{cluster}-group-key"),
         },
-        secret_is_ours: group.secret_ref.is_none(),
+        // One that is made here would be another than that of the other regions.
+        secret_is_ours: group.secret_ref.is_none() && regions.len() == 1,
         regions,
     }))
 }

@@ -290,3 +290,15 @@ fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
     let annotation = format!("meridiandb.io/adopt: {}", meridian_model::ClusterId(7));
     assert!(ready.message.contains("vector-search-s1-0") && ready.message.contains(&annotation), "{}", ready.message);
 }
+
+#[test]
+fn a_lost_group_key_is_told_with_what_to_do() {
+    let valid = valid(GROUPED, &[]);
+    let secrets = crate::Secrets { api_key: true, group_key: false };
+    let observed = Observed { secrets, ..Observed::default() };
+    let step = next_step(&valid, &observed);
+    let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
+    let missing = status.conditions.iter().find(|condition| condition.type_ == "DependenciesReady").unwrap();
+    assert_eq!((missing.status.as_str(), missing.reason.as_str()), ("False", "SecretMissing"));
+    assert!(missing.message.contains("copy it from another region"), "{}", missing.message);
+}

@@ -56,6 +56,17 @@ fn a_link_cannot_write_its_own_lines_into_the_properties_of_mirror_maker_2() {
 }
 
 #[test]
+fn a_group_key_is_made_only_where_no_other_region_needs_the_same() {
+    let without = GROUPED.replace("    secretRef: {name: group-key}\n", "");
+    let us_east = "    - {name: us-east, endpoint: 'vector-search-region.us-east.svc.cluster.local:8082'}\n";
+    let one_region = without.replace(us_east, "").replace("primaryRegion: us-east", "primaryRegion: eu-west");
+    let is_ours = |yaml: &str| valid(yaml, &[]).group.map(|group| (group.regions.len(), group.secret_is_ours));
+    assert_eq!(is_ours(GROUPED), Some((2, false)));
+    assert_eq!(is_ours(&without), Some((2, false)));
+    assert_eq!(is_ours(&one_region), Some((1, true)));
+}
+
+#[test]
 fn defaults_are_filled_in() {
     let cluster = valid(ALONE, &[]);
     assert_eq!(cluster.freshness.on_stale, [OnStale::Wait, OnStale::Redirect, OnStale::Serve]);
