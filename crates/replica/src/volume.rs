@@ -157,11 +157,13 @@ pub fn open<D: Disk>(
 }
 
 fn load<D: Disk>(snapshot: &meridian_store::Snapshot<D>) -> Result<State, VolumeError> {
-    let mut files = Vec::with_capacity(snapshot.manifest().files.len());
-    for entry in &snapshot.manifest().files {
-        files.push((entry.name.clone(), snapshot.read(&entry.name)?));
-    }
-    State::restore(&files).map_err(|source| VolumeError::State { id: snapshot.id().0, source })
+    let open = |name: &str| match snapshot.reader(name) {
+        Ok(file) => Ok(Some(file)),
+        Err(SnapshotError::Name(_)) => Ok(None),
+        Err(SnapshotError::Disk { source, .. }) => Err(source),
+        Err(fault) => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, fault)),
+    };
+    State::read(open).map_err(|source| VolumeError::State { id: snapshot.id().0, source })
 }
 
 impl<D: Disk> LogVolume<D> {

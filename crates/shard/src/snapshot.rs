@@ -5,19 +5,19 @@
 //!                 bytes 1..n-32      body
 //!                 bytes n-32..n      BLAKE3 of all bytes before
 //!   core          body: postcard of `CoreFile`
-//!   points-<uid>  body: postcard of `PointsFile`, one for each collection
+//!   points-<uid>  body: postcard of `PointsHead`, then of as many `Row`s as it says; one file for each collection
 //!   graph-<uid>-<i>   body: the index of the collection's i-th vector, as `ann` writes it
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use meridian_model::{CollectionDef, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, Payload, PointId, Seq, WriteId};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::sealed::{Values, read_sealed};
 use crate::collection::seed;
 use crate::entry::is_whole;
 use crate::outbox::{Outbox, TookPlace};
@@ -26,6 +26,8 @@ use crate::state::Core;
 use crate::vectors::VectorIndex;
 use crate::write_ids::WriteIds;
 use crate::{BEHAVIOUR, Collection, Located, Stamp, State, WriteResult};
+
+mod sealed;
 
 const SNAPSHOT_VERSION: u8 = 2;
 const HASH_BYTES: usize = 32;
@@ -47,16 +49,19 @@ struct CoreFile {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PointsFile {
+struct PointsHead {
     uid: CollectionUid,
     def: CollectionDef,
     /// Each named once; rows point here.
     origins: Vec<OriginShard>,
     /// Slots that hold no point; with those of the rows they are all slots from 0 on.
     free: Vec<u32>,
-    /// By id.
-    rows: Vec<Row>,
+    /// How many rows follow, by id.
+    rows: u64,
 }
+
+/// Bytes of a row, at least: one for each number and for the length of the payload, two for the id.
+const ROW_BYTES: u64 = 8;
 
 #[derive(Serialize, Deserialize)]
 struct Row {
@@ -86,6 +91,16 @@ pub enum RestoreError {
     /// Not the bytes that were written.
     #[error("snapshot file {0} is damaged")]
     Damaged(String),
+    /// The disk does not give it.
+    #[error("read snapshot file {file}: {reason}")]
+    Unreadable {
+        /// Which.
+        file: String,
+        /// What kind of fault it is.
+        kind: io::ErrorKind,
+        /// What the disk says.
+        reason: String,
+    },
     /// Its hash holds, but not its contents.
     #[error("snapshot file {file}: {reason}")]
     Malformed {
@@ -103,10 +118,21 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
-    /// Whether the files are lost or wrong, rather than written by another release.
+    /// Whether the files are lost or wrong, rather than written by another release, or on a disk that does not give them.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::Version { .. } | Self::Behaviour(_))
+        match self {
+            Self::Version { .. } | Self::Behaviour(_) => false,
+            // Gone, shorter than it was, or other bytes than the manifest says.
+            Self::Unreadable { kind, .. } => {
+                matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+            }
+            Self::Missing(_) | Self::Damaged(_) | Self::Malformed { .. } | Self::Checksum => true,
+        }
+    }
+
+    fn unreadable(file: &str, fault: &io::Error) -> Self {
+        Self::Unreadable { file: file.into(), kind: fault.kind(), reason: fault.to_string() }
     }
 }
 
@@ -147,15 +173,30 @@ impl State {
         image.files().map(content).collect()
     }
 
-    /// Undoes [`State::snapshot`]: the same checksum and digest, the same answers. Memory stays in proportion to the
-    /// files; every vector is hashed once.
+    /// As [`State::read`], of files in memory.
     ///
     /// # Errors
-    /// When a file is missing, damaged or of a future format, or the files do not belong together.
+    /// As there.
     pub fn restore(files: &[(String, Vec<u8>)]) -> Result<Self, RestoreError> {
         let files: BTreeMap<&str, &[u8]> =
             files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-        let saved: CoreFile = read(&files, CORE)?;
+        Self::read(|name| Ok(files.get(name).map(|bytes| (*bytes, bytes.len() as u64))))
+    }
+
+    /// Undoes [`State::snapshot`]: the same checksum and digest, the same answers. `open` gives a file and its length, or
+    /// nothing when there is none of this name. Files are read piece by piece: memory is that of the state, and stays in
+    /// proportion to the files whatever they claim; every vector is hashed once.
+    ///
+    /// # Errors
+    /// When a file is missing, cannot be read, is damaged or of a future format, or the files do not belong together.
+    pub fn read<R: Read>(mut open: impl FnMut(&str) -> io::Result<Option<(R, u64)>>) -> Result<Self, RestoreError> {
+        let (input, _) = open_file(&mut open, CORE)?;
+        let saved: CoreFile = read_sealed(CORE, input, |body| {
+            let mut values = Values::of(body);
+            let core = values.next().map_err(|e| malformed(CORE, &e))?;
+            values.end().map_err(|e| malformed(CORE, &e))?;
+            Ok(core)
+        })?;
         if saved.core.behaviour > BEHAVIOUR {
             return Err(RestoreError::Behaviour(saved.core.behaviour));
         }
@@ -164,7 +205,7 @@ impl State {
         }
         let mut state = Self::of(saved.core);
         for uid in saved.collections {
-            let collection = read_collection(&files, uid)?;
+            let collection = read_collection(&mut open, uid)?;
             if Arc::make_mut(&mut state.names).insert(collection.def().name.clone(), uid).is_some() {
                 return Err(malformed(CORE, "two collections of one name"));
             }
@@ -280,7 +321,7 @@ impl ImageFile<'_> {
         sealing.out.write_all(&[SNAPSHOT_VERSION])?;
         match self.content {
             Content::Core => sealing.postcard(&self.image.core_file())?,
-            Content::Points(collection) => sealing.postcard(&points_file(collection))?,
+            Content::Points(collection) => write_points(collection, &mut sealing)?,
             Content::Graph(collection, nth) => collection.indexes[nth].write_to(&mut sealing.out)?,
         }
         sealing.finish()
@@ -329,75 +370,84 @@ impl<W: Write> Sealing<'_, W> {
     }
 }
 
-fn points_file(collection: &CollectionImage) -> PointsFile {
-    let mut origins = BTreeMap::new();
-    let mut names = Vec::new();
-    let mut number = |origin: &OriginShard| match origins.get(origin) {
-        Some(number) => *number,
-        None => {
-            let next = names.len() as u32;
-            names.push(origin.clone());
-            origins.insert(origin.clone(), next);
-            next
-        }
-    };
-    let row = |point: &crate::collection::Point| Row {
-        id: point.id,
-        slot: point.slot,
-        hlc: point.stamp.hlc,
-        origin: number(&point.stamp.origin),
-        epoch: point.stamp.epoch,
-        seq: point.stamp.seq,
-        payload: point.payload.clone(),
-    };
-    let rows = collection.records.range(Bound::Unbounded).map(row).collect();
-    let free = collection.records.slots().iter_free().collect();
-    PointsFile { uid: collection.uid, def: (*collection.def).clone(), origins: names, free, rows }
-}
-
-fn read_collection(files: &BTreeMap<&str, &[u8]>, uid: CollectionUid) -> Result<Collection, RestoreError> {
-    let name = points_name(uid);
-    let PointsFile { uid: written, def, origins, free, rows } = read(files, &name)?;
-    if written != uid {
-        return Err(malformed(&name, "the points of another collection"));
-    }
-    let mut vectors = BTreeMap::new();
-    for (nth, (vector, def)) in def.vectors.iter().enumerate() {
-        let name = graph_name(uid, nth);
-        let index = VectorIndex::read(*def, seed(uid, nth), open(files, &name)?).map_err(|e| malformed(&name, &e))?;
-        vectors.insert(vector.clone(), index);
-    }
-    // As many slots as the file lists one by one: a hostile number cannot ask for memory.
-    let slots = u32::try_from(rows.len() + free.len()).map_err(|_| malformed(&name, "too many points"))?;
-    let mut collection = Collection::with(uid, def, vectors, Records::new(slots));
-    for Row { id, slot, hlc, origin, epoch, seq, payload } in rows {
-        let origin = origins.get(origin as usize).ok_or_else(|| malformed(&name, "a point of no origin"))?;
-        let stamp = Stamp { hlc, origin: origin.clone(), epoch, seq };
-        if !collection.put_back(id, slot, stamp, payload) {
-            return Err(malformed(&name, "two points in one place"));
+/// Row by row: of a collection with many points, all rows would be a good part of it once more.
+fn write_points<W: Write>(collection: &CollectionImage, sealing: &mut Sealing<'_, W>) -> io::Result<()> {
+    let points = || collection.records.range(Bound::Unbounded);
+    let mut numbers = BTreeMap::new();
+    let mut origins = Vec::new();
+    for point in points() {
+        if !numbers.contains_key(&point.stamp.origin) {
+            numbers.insert(point.stamp.origin.clone(), origins.len() as u32);
+            origins.push(point.stamp.origin.clone());
         }
     }
-    if collection.is_whole() { Ok(collection) } else { Err(malformed(&name, "vectors without a point")) }
+    sealing.postcard(&PointsHead {
+        uid: collection.uid,
+        def: (*collection.def).clone(),
+        origins,
+        free: collection.records.slots().iter_free().collect(),
+        rows: collection.records.len() as u64,
+    })?;
+    for point in points() {
+        sealing.postcard(&Row {
+            id: point.id,
+            slot: point.slot,
+            hlc: point.stamp.hlc,
+            origin: numbers[&point.stamp.origin],
+            epoch: point.stamp.epoch,
+            seq: point.stamp.seq,
+            payload: point.payload.clone(),
+        })?;
+    }
+    Ok(())
 }
 
-fn open<'a>(files: &BTreeMap<&str, &'a [u8]>, file: &str) -> Result<&'a [u8], RestoreError> {
-    let bytes = files.get(file).ok_or_else(|| RestoreError::Missing(file.into()))?;
-    let damaged = || RestoreError::Damaged(file.into());
-    let (sealed, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or_else(damaged)?;
-    let (version, body) = sealed.split_first().ok_or_else(damaged)?;
-    // The version first: a future format may be sealed in another way.
-    if *version != SNAPSHOT_VERSION {
-        return Err(RestoreError::Version { file: file.into(), version: *version });
-    }
-    if blake3::hash(sealed).as_bytes() == hash { Ok(body) } else { Err(damaged()) }
+fn read_collection<R: Read>(
+    open: &mut impl FnMut(&str) -> io::Result<Option<(R, u64)>>,
+    uid: CollectionUid,
+) -> Result<Collection, RestoreError> {
+    let file = points_name(uid);
+    let (input, bytes) = open_file(open, &file)?;
+    read_sealed(&file, input, |body| {
+        let wrong = |reason: &str| malformed(&file, reason);
+        let mut values = Values::of(body);
+        let PointsHead { uid: written, def, origins, free, rows } = values.next().map_err(|e| wrong(&e))?;
+        if written != uid {
+            return Err(wrong("the points of another collection"));
+        }
+        // A hostile number cannot ask for more memory than the file is long.
+        let slots = Some(rows).filter(|rows| *rows <= bytes / ROW_BYTES);
+        let slots = slots.and_then(|rows| u32::try_from(rows + free.len() as u64).ok());
+        let slots = slots.ok_or_else(|| wrong("more points than the file has bytes for"))?;
+        let mut vectors = BTreeMap::new();
+        for (nth, (vector, def)) in def.vectors.iter().enumerate() {
+            let file = graph_name(uid, nth);
+            let (input, _) = open_file(open, &file)?;
+            let index = read_sealed(&file, input, |body| {
+                VectorIndex::read(*def, seed(uid, nth), body).map_err(|e| malformed(&file, &e))
+            })?;
+            vectors.insert(vector.clone(), index);
+        }
+        let mut collection = Collection::with(uid, def, vectors, Records::new(slots));
+        for _ in 0..rows {
+            let Row { id, slot, hlc, origin, epoch, seq, payload } = values.next().map_err(|e| wrong(&e))?;
+            let origin = origins.get(origin as usize).ok_or_else(|| wrong("a point of no origin"))?;
+            let stamp = Stamp { hlc, origin: origin.clone(), epoch, seq };
+            if !collection.put_back(id, slot, stamp, payload) {
+                return Err(wrong("two points in one place"));
+            }
+        }
+        values.end().map_err(|e| wrong(&e))?;
+        if collection.is_whole() { Ok(collection) } else { Err(wrong("vectors without a point")) }
+    })
 }
 
-fn read<T: DeserializeOwned>(files: &BTreeMap<&str, &[u8]>, file: &str) -> Result<T, RestoreError> {
-    match postcard::take_from_bytes(open(files, file)?) {
-        Ok((body, [])) => Ok(body),
-        Ok(_) => Err(malformed(file, "bytes behind its end")),
-        Err(error) => Err(malformed(file, &error.to_string())),
-    }
+fn open_file<R>(
+    open: &mut impl FnMut(&str) -> io::Result<Option<(R, u64)>>,
+    file: &str,
+) -> Result<(R, u64), RestoreError> {
+    let found = open(file).map_err(|fault| RestoreError::unreadable(file, &fault))?;
+    found.ok_or_else(|| RestoreError::Missing(file.into()))
 }
 
 fn malformed(file: &str, reason: &str) -> RestoreError {

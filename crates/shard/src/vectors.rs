@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::io::Read;
 
 use meridian_ann::{Config, ConfigError, Filter, Hit, Image, Index, Kind, Metric, Profile, SearchParams, View};
 use meridian_model::{Distance, VectorDef};
@@ -102,11 +103,8 @@ impl VectorIndex {
 
     /// # Errors
     /// When the bytes are no index, or that of another definition.
-    pub(crate) fn read(def: VectorDef, seed: u64, mut bytes: &[u8]) -> Result<Self, String> {
-        let index = Index::read_from(&mut bytes).map_err(|error| error.to_string())?;
-        if !bytes.is_empty() {
-            return Err("bytes behind its end".into());
-        }
+    pub(crate) fn read(def: VectorDef, seed: u64, input: &mut impl Read) -> Result<Self, String> {
+        let index = Index::read_from(input).map_err(|error| error.to_string())?;
         if *index.config() != config(&def, seed) {
             return Err("the index of another vector".into());
         }

@@ -27,8 +27,8 @@ pub use real::{RealDisk, RealFile};
 pub use seal::SealError;
 pub use sim::{SECTOR_BYTES, SimDisk, SimFile};
 pub use snapshot::{
-    CHUNK_BYTES, Chunk, FileEntry, FileWriter, Install, InstallError, MAX_FILES, MAX_MANIFEST_BYTES, Manifest,
-    ManifestError, Newest, Snapshot, SnapshotError, SnapshotId, SnapshotWriter, Snapshots,
+    CHUNK_BYTES, Chunk, FileEntry, FileReader, FileWriter, Install, InstallError, MAX_FILES, MAX_MANIFEST_BYTES,
+    Manifest, ManifestError, Newest, Snapshot, SnapshotError, SnapshotId, SnapshotWriter, Snapshots,
 };
 pub use wal::{
     AppendError, CommitError, Fault, Lsn, MAX_RECORD_BYTES, MIN_SEGMENT_BYTES, OpenError, Peeked, Recovered,

@@ -42,3 +42,66 @@ fn what_a_full_disk_held_up_is_said_once_there_is_space() {
     disk.limit(u64::MAX);
     assert_eq!(numbers(&log.persist(&[]).unwrap()), held_up);
 }
+
+/// A folder whose snapshot holds some points.
+fn with_snapshot() -> SimDisk {
+    let disk = SimDisk::new();
+    initialize(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
+    let (_, mut snapshots, _) = open(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
+    let mut state = State::new(crate::restore::shard_identity(&identity())).unwrap();
+    let vector = meridian_model::VectorDef {
+        dim: 2,
+        distance: meridian_model::Distance::Dot,
+        hnsw: meridian_model::HnswParams::default(),
+    };
+    let def = meridian_model::CollectionDef {
+        name: meridian_model::CollectionName::new("words").unwrap(),
+        vectors: [(String::new(), vector)].into(),
+    };
+    let ops = vec![meridian_model::Op::CreateCollection { uid: meridian_model::CollectionUid(1), def }];
+    let (id, table) = (meridian_model::WriteId(1), meridian_model::TableVersion(1));
+    let write = meridian_shard::Write { id, part: 0, table, ops, hlc: meridian_model::Hlc(1 << 20), trace: None };
+    state.apply(meridian_model::LogIndex(1), &meridian_shard::Entry::Write(write));
+    let command = Command::TakeSnapshot { id: 1, meta: vec![1], image: Box::new(state.image()) };
+    let taken = snapshots.obey(command).unwrap();
+    assert!(matches!(taken, Some(Event::SnapshotTaken { manifest: Some(_), .. })));
+    disk
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_no_damage_and_is_named() {
+    let mut named = std::collections::BTreeSet::new();
+    for at in 1.. {
+        let disk = with_snapshot();
+        disk.fail_at(at, 1, std::io::ErrorKind::Other);
+        match open(&disk, &identity(), MIN_SEGMENT_BYTES) {
+            Ok((_, _, found)) => {
+                assert!(found.snapshot.is_some());
+                break;
+            }
+            Err(fault) => {
+                assert!(!fault.is_damage(), "operation {at}: {fault:?}");
+                if let VolumeError::State { source, .. } = fault {
+                    named.insert(source.to_string().split(':').next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    let read = |name: &str| format!("read snapshot file {name}");
+    assert_eq!(named, ["core", "points-1", "graph-1-0"].map(read).into());
+}
+
+#[test]
+fn a_changed_file_of_the_snapshot_is_damage() {
+    let files = with_snapshot().files();
+    let held: Vec<_> = files.iter().filter(|(path, bytes)| path.starts_with(SNAPSHOTS) && *bytes > 0).collect();
+    assert_eq!(held.len(), 4, "{files:?}");
+    for (path, bytes) in held {
+        for change in [|disk: &SimDisk, path: &str, at| disk.flip(path, at, 1), SimDisk::truncate] {
+            let disk = with_snapshot();
+            change(&disk, path, bytes / 2).unwrap();
+            let fault = open(&disk, &identity(), MIN_SEGMENT_BYTES).map(drop).unwrap_err();
+            assert!(matches!(fault, VolumeError::SnapshotDamaged(1)), "{path}: {fault:?}");
+        }
+    }
+}

@@ -112,14 +112,26 @@ fn files_of_two_snapshots_do_not_mix() {
 #[test]
 fn a_slot_out_of_proportion_is_refused_before_memory_is_taken() {
     let mut files = a_snapshot();
-    let sealed = &files[1].1;
-    let mut body: PointsFile = postcard::from_bytes(&sealed[1..sealed.len() - HASH_BYTES]).unwrap();
-    body.rows[0].slot = u32::MAX - 1;
-    let mut sealed = postcard::to_extend(&body, vec![SNAPSHOT_VERSION]).unwrap();
-    let hash = blake3::hash(&sealed);
-    sealed.extend(hash.as_bytes());
-    files[1].1 = sealed;
-    assert!(matches!(refused(&files), RestoreError::Malformed { .. }));
+    let sealed = files[1].1.clone();
+    let (head, rows) = postcard::take_from_bytes::<PointsHead>(&sealed[1..sealed.len() - HASH_BYTES]).unwrap();
+    let (row, rest) = postcard::take_from_bytes::<Row>(rows).unwrap();
+    let mut check = |head: &PointsHead, row: &Row| {
+        let mut sealed = postcard::to_extend(head, vec![SNAPSHOT_VERSION]).unwrap();
+        sealed = postcard::to_extend(row, sealed).unwrap();
+        sealed.extend(rest);
+        let hash = blake3::hash(&sealed);
+        sealed.extend(hash.as_bytes());
+        files[1].1 = sealed;
+        State::restore(&files).map(drop)
+    };
+    check(&head, &row).unwrap();
+    let far = Row { slot: u32::MAX - 1, payload: row.payload.clone(), origin: row.origin, ..row };
+    assert!(matches!(check(&head, &far), Err(RestoreError::Malformed { .. })));
+    for rows in [head.rows - 1, head.rows + 1, 1 << 31, u64::MAX] {
+        let (def, origins, free) = (head.def.clone(), head.origins.clone(), head.free.clone());
+        let head = PointsHead { uid: head.uid, def, origins, free, rows };
+        assert!(matches!(check(&head, &row), Err(RestoreError::Malformed { .. })), "{rows}");
+    }
 }
 
 #[test]
@@ -144,4 +156,48 @@ fn an_image_holds_its_applied_index_while_entries_are_applied() {
     assert_eq!(written, before);
     let restored = State::restore(&written).unwrap();
     assert_eq!((restored.checksum(), restored.digest(), restored.applied()), (checksum, digest, image.applied()));
+}
+
+/// Gives its bytes in small pieces, and an error from one byte on.
+struct Failing<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    fails_at: Option<usize>,
+}
+
+impl Read for Failing<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.fails_at.is_some_and(|at| self.at >= at) {
+            return Err(io::Error::other("input/output error"));
+        }
+        let count = into.len().min(7).min(self.bytes.len() - self.at);
+        into[..count].copy_from_slice(&self.bytes[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_is_no_damage() {
+    let files = a_snapshot();
+    let read = |fails: Option<(usize, usize)>| {
+        State::read(|name| {
+            let found = files.iter().enumerate().find(|(_, (file, _))| file == name);
+            Ok(found.map(|(nth, (_, bytes))| {
+                let fails_at = fails.filter(|(file, _)| *file == nth).map(|(_, at)| at);
+                (Failing { bytes, at: 0, fails_at }, bytes.len() as u64)
+            }))
+        })
+    };
+    assert_eq!(read(None).unwrap().checksum(), State::restore(&files).unwrap().checksum());
+    for (nth, (name, content)) in files.iter().enumerate() {
+        let bytes = content.len();
+        for at in [0, 1, 9, bytes / 2, bytes - 33, bytes - 1, bytes] {
+            let fault = read(Some((nth, at))).err().expect("must be refused");
+            let reason = format!("read snapshot file {name}: input/output error");
+            assert_eq!((fault.to_string(), fault.is_damage()), (reason, false), "at {at}");
+        }
+    }
+    let fault = State::read(|_| Err::<Option<(&[u8], u64)>, _>(io::ErrorKind::NotFound.into())).err().unwrap();
+    assert!(fault.is_damage(), "a file that is gone is lost");
 }

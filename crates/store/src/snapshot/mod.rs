@@ -270,6 +270,19 @@ impl<D: Disk> Snapshot<D> {
         Ok(bytes)
     }
 
+    /// A file, to be read to its end, and its length. The read that reaches the end fails with [`io::ErrorKind::InvalidData`]
+    /// when the content is not what the manifest says: what was read counts only after it.
+    ///
+    /// # Errors
+    /// When there is no such file, it has another length, or the disk refuses.
+    pub fn reader(&self, name: &str) -> Result<(FileReader<D>, u64), SnapshotError> {
+        let entry = self.entry(name)?;
+        let file = self.open_file(entry)?;
+        let (place, entry) = (self.place(entry), entry.clone());
+        let bytes = entry.bytes;
+        Ok((FileReader { file, place, entry, at: 0, hasher: blake3::Hasher::new() }, bytes))
+    }
+
     /// `bytes` of a file from `offset`, for sending it elsewhere; less at its end. Not checked: the receiver checks.
     ///
     /// # Errors
@@ -318,6 +331,36 @@ impl<D: Disk> Snapshot<D> {
             return Ok(());
         }
         Err(damaged(self.place(entry), entry.bytes, found.to_hex().to_string(), entry))
+    }
+}
+
+/// A file of a snapshot that is read from its beginning to its end.
+pub struct FileReader<D: Disk> {
+    file: D::File,
+    place: String,
+    entry: FileEntry,
+    at: u64,
+    hasher: blake3::Hasher,
+}
+
+impl<D: Disk> io::Read for FileReader<D> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.entry.bytes - self.at).unwrap_or(usize::MAX);
+        let count = left.min(into.len());
+        if count > 0 {
+            self.file.read_at(self.at, &mut into[..count])?;
+            self.hasher.update(&into[..count]);
+            self.at += count as u64;
+        }
+        if self.at < self.entry.bytes {
+            return Ok(count);
+        }
+        let found = self.hasher.finalize();
+        if found == self.entry.hash {
+            return Ok(count);
+        }
+        let (place, found) = (self.place.clone(), found.to_hex().to_string());
+        Err(io::Error::new(io::ErrorKind::InvalidData, damaged(place, self.at, found, &self.entry)))
     }
 }
 

@@ -1,0 +1,168 @@
+//! Reading a file of a snapshot piece by piece: no more of it is in memory than what is being decoded.
+
+use std::io::{self, Read};
+
+use serde::de::DeserializeOwned;
+
+use super::{HASH_BYTES, RestoreError, SNAPSHOT_VERSION, malformed};
+
+/// Bytes read at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The body of a file, which is hashed while it is read. What was read of it counts only after [`read_sealed`] has seen its end.
+pub(super) struct Body<R> {
+    input: R,
+    hasher: blake3::Hasher,
+    /// Read and not handed on; its last bytes may be the hash.
+    held: Vec<u8>,
+    at: usize,
+    is_at_end: bool,
+    /// Why the file cannot be read.
+    fault: Option<io::Error>,
+}
+
+impl<R: Read> Body<R> {
+    fn new(input: R) -> Self {
+        let hasher = blake3::Hasher::new();
+        Self { input, hasher, held: Vec::new(), at: 0, is_at_end: false, fault: None }
+    }
+
+    /// Bytes of the body that are there, more of them if there were none; none at its end.
+    fn fill(&mut self) -> io::Result<&[u8]> {
+        while self.held.len() - self.at <= HASH_BYTES && !self.is_at_end {
+            self.held.drain(..self.at);
+            self.at = 0;
+            let begun = self.held.len();
+            self.held.resize(begun + PIECE_BYTES, 0);
+            let read = self.input.read(&mut self.held[begun..]);
+            self.held.truncate(begun + read.as_ref().copied().unwrap_or_default());
+            match read {
+                Ok(0) => self.is_at_end = true,
+                Ok(_) => {}
+                Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
+                Err(fault) => {
+                    // Whoever decodes may turn it into a text.
+                    self.fault = Some(io::Error::new(fault.kind(), fault.to_string()));
+                    self.is_at_end = true;
+                    return Err(fault);
+                }
+            }
+        }
+        let end = self.held.len().saturating_sub(HASH_BYTES).max(self.at);
+        Ok(&self.held[self.at..end])
+    }
+
+    fn hand_on(&mut self, bytes: usize) {
+        self.hasher.update(&self.held[self.at..self.at + bytes]);
+        self.at += bytes;
+    }
+
+    /// Reads what is left, and says how much that was.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not what was written.
+    fn finish(mut self, file: &str) -> Result<u64, RestoreError> {
+        let mut left = 0;
+        while let Some(bytes) = self.fill().ok().map(<[u8]>::len).filter(|bytes| *bytes > 0) {
+            self.hand_on(bytes);
+            left += bytes as u64;
+        }
+        if let Some(fault) = self.fault {
+            return Err(RestoreError::unreadable(file, &fault));
+        }
+        if self.held[self.at..] == *self.hasher.finalize().as_bytes() {
+            Ok(left)
+        } else {
+            Err(RestoreError::Damaged(file.into()))
+        }
+    }
+}
+
+impl<R: Read> Read for Body<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill()?;
+        let count = bytes.len().min(into.len());
+        into[..count].copy_from_slice(&bytes[..count]);
+        self.hand_on(count);
+        Ok(count)
+    }
+}
+
+/// Reads a file by `decode`, which must read all of its body. What is wrong with the file as a whole is told first.
+///
+/// # Errors
+/// When the file cannot be read, is not what was written, of another format, or `decode` says so.
+pub(super) fn read_sealed<R: Read, T>(
+    file: &str,
+    input: R,
+    decode: impl FnOnce(&mut Body<R>) -> Result<T, RestoreError>,
+) -> Result<T, RestoreError> {
+    let mut body = Body::new(input);
+    let mut version = [0];
+    match body.read(&mut version) {
+        // The version first: a future format may be sealed in another way.
+        Ok(1) if version[0] != SNAPSHOT_VERSION => {
+            return Err(RestoreError::Version { file: file.into(), version: version[0] });
+        }
+        Ok(1) => {}
+        Ok(_) | Err(_) => {
+            body.finish(file)?;
+            return Err(RestoreError::Damaged(file.into()));
+        }
+    }
+    let decoded = decode(&mut body);
+    let left = body.finish(file)?;
+    match decoded {
+        Ok(_) if left > 0 => Err(malformed(file, "bytes behind its end")),
+        decoded => decoded,
+    }
+}
+
+/// Values of postcard, one behind the other.
+pub(super) struct Values<'a, R> {
+    body: &'a mut Body<R>,
+    held: Vec<u8>,
+    at: usize,
+}
+
+impl<'a, R: Read> Values<'a, R> {
+    pub(super) fn of(body: &'a mut Body<R>) -> Self {
+        Self { body, held: Vec::new(), at: 0 }
+    }
+
+    /// The next one. Memory: its bytes, twice at most.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<T, String> {
+        loop {
+            let fault = match postcard::take_from_bytes(&self.held[self.at..]) {
+                Ok((value, rest)) => {
+                    self.at = self.held.len() - rest.len();
+                    return Ok(value);
+                }
+                Err(fault) => fault,
+            };
+            if fault != postcard::Error::DeserializeUnexpectedEnd || !self.read_on()? {
+                return Err(fault.to_string());
+            }
+        }
+    }
+
+    /// Whether there was more: as much as is held at least, so that a large value is not tried often.
+    fn read_on(&mut self) -> Result<bool, String> {
+        self.held.drain(..self.at);
+        self.at = 0;
+        let wanted = self.held.len().max(PIECE_BYTES) as u64;
+        let read = (&mut *self.body).take(wanted).read_to_end(&mut self.held).map_err(|fault| fault.to_string())?;
+        Ok(read > 0)
+    }
+
+    /// Fails unless all was read.
+    ///
+    /// # Errors
+    /// When something follows.
+    pub(super) fn end(mut self) -> Result<(), String> {
+        if self.at == self.held.len() && !self.read_on()? { Ok(()) } else { Err("bytes behind its end".into()) }
+    }
+}
