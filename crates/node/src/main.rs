@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
@@ -128,10 +129,12 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     tracing::info!(region = %config.region, shard = %config.shard, advertise = %args.advertise, "node listens");
 
     signalled().await?;
+    let stop_by = Instant::now() + Duration::from_millis(config.limits.stop_ms);
     tracing::info!("asked to stop: handing over the leadership");
     supervisor.drain().await;
     api_stop.cancel();
     served.await.context("end of the HTTP API")?;
+    supervisor.finish(stop_by.saturating_duration_since(Instant::now())).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -152,6 +152,12 @@ pub enum Event {
     FreeBytes(u64),
     /// The process is asked to stop: hand the leadership over.
     Drain,
+    /// Nobody asks any more: write a last snapshot, if that saves the next start something and ends in time; then say
+    /// [`Command::Finished`].
+    Finish {
+        /// When the process ends at the latest.
+        within: Duration,
+    },
 }
 
 /// Something is to be done.
@@ -300,8 +306,15 @@ pub enum Command {
     },
     /// This replica must not serve any more; its log or state cannot be trusted.
     OutOfService(String),
-    /// The leadership is handed over, or there is none: the process may stop.
+    /// The leadership is handed over, or there is none: no more requests need to be taken.
     Drained,
+    /// The process may stop; what it leaves behind is as good as after a kill.
+    Finished {
+        /// Entries that the next start applies again.
+        entries_behind: u64,
+        /// A snapshot is being written that did not end in time.
+        is_abandoned: bool,
+    },
 }
 
 /// A change of another region that was applied, and the request that it goes back to.

@@ -152,6 +152,7 @@ impl Replica {
             Event::Poison { call, poison } => self.broker_poison(call, poison),
             Event::FreeBytes(free) => self.free_bytes(free),
             Event::Drain => self.drain(),
+            Event::Finish { within } => self.begin_last_snapshot(within),
         }
     }
 

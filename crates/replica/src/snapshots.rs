@@ -78,15 +78,24 @@ pub(crate) struct Snapshots {
     pub(crate) manifest: Option<Vec<u8>>,
     /// What its files take.
     pub(crate) bytes: u64,
+    /// Bytes a second at which it was written; unknown when this process did not write it.
+    pub(crate) speed: Option<u64>,
     /// When one could not be written, if that was the last.
     failed: Option<Duration>,
-    /// Being written: number and group.
-    taking: Option<(u64, Members)>,
+    taking: Option<Taking>,
     installing: Option<Installing>,
     /// Installed on disk, waiting for the consensus library to take it, or for this replica to be as far.
     pub(crate) installed: Option<(Snapshot, SnapshotMeta, State)>,
     /// Replicas that wait for a snapshot of at least this index.
     wanted: Vec<(NodeId, u64, LogIndex)>,
+}
+
+/// A snapshot that is being written.
+struct Taking {
+    /// Its number.
+    index: u64,
+    members: Members,
+    since: Duration,
 }
 
 struct Installing {
@@ -117,7 +126,7 @@ impl Snapshots {
 
     /// The newest number that a snapshot of ours has, or will have.
     pub(crate) fn newest_number(&self) -> u64 {
-        self.taking.as_ref().map_or(0, |(number, _)| *number).max(self.newest)
+        self.taking.as_ref().map_or(0, |taking| taking.index).max(self.newest)
     }
 }
 
@@ -150,7 +159,7 @@ impl Replica {
         (self.snapshots.bytes / SNAPSHOT_SHARE).clamp(*bounds.start(), *bounds.end())
     }
 
-    fn take_snapshot(&mut self) {
+    pub(crate) fn take_snapshot(&mut self) {
         let retry = self.snapshots.failed.is_some_and(|at| self.now.mono.saturating_sub(at) < RETRY_AFTER);
         if self.snapshots.taking.is_some()
             || retry
@@ -175,15 +184,18 @@ impl Replica {
         };
         self.note_snapshot_for_space();
         let image = Box::new(self.state.image());
-        self.snapshots.taking = Some((index, members));
+        self.snapshots.taking = Some(Taking { index, members, since: self.now.mono });
         self.out.push(Command::TakeSnapshot { id: index, meta: meta.encode(), image });
     }
 
     pub(crate) fn snapshot_taken(&mut self, id: u64, manifest: Option<Vec<u8>>) {
-        let Some((index, members)) = self.snapshots.taking.take_if(|(index, _)| *index == id) else { return };
+        let Some(taking) = self.snapshots.taking.take_if(|taking| taking.index == id) else { return };
+        let Taking { index, members, since } = taking;
         self.snapshots.failed = manifest.is_none().then_some(self.now.mono);
         let Some(manifest) = manifest else { return };
         self.snapshots.bytes = total_bytes(&manifest);
+        let took = self.now.mono.saturating_sub(since).max(self.settings.tick);
+        self.snapshots.speed = Some((self.snapshots.bytes as f64 / took.as_secs_f64()) as u64);
         if self.is_in_doubt() {
             // On disk it is followed by a sound one; nobody else is to have it.
             self.snapshots.newest = index;

@@ -125,7 +125,8 @@ fn config(
             .collect(),
         ports: Ports { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), api: node.api, admin: node.admin, peer: node.peer },
         data_dir: dir.join(&name),
-        limits: Limits::default(),
+        // Less than a node gets before it is killed.
+        limits: Limits { stop_ms: 10_000, ..Limits::default() },
         tls: tls(&dir, &name),
         auth: Auth::ApiKeyFile(dir.join("api.key")),
         cors: Cors::default(),

@@ -201,6 +201,17 @@ pub struct Engine {
     pub kafka: kafka::Plan,
     /// Told once the leadership is handed over after [`Event::Drain`].
     pub drained: oneshot::Sender<()>,
+    /// Told after [`Event::Finish`] that the process may end.
+    pub finished: oneshot::Sender<Finished>,
+}
+
+/// What a process leaves to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Entries of the log that it applies again.
+    pub entries_behind: u64,
+    /// A last snapshot was begun and did not end in time.
+    pub is_abandoned: bool,
 }
 
 impl Engine {
@@ -256,6 +267,7 @@ impl Engine {
             answers: HashMap::new(),
             ticket: 0,
             drained: Some(self.drained),
+            finished: Some(self.finished),
             refused: VecDeque::new(),
             pulse,
         };
@@ -285,6 +297,7 @@ struct Turn {
     answers: HashMap<u64, oneshot::Sender<TopologyAnswer>>,
     ticket: u64,
     drained: Option<oneshot::Sender<()>>,
+    finished: Option<oneshot::Sender<Finished>>,
     /// Reads that the threads did not take, to be told to the machine next.
     refused: VecDeque<Event>,
     pulse: Arc<Pulse>,
@@ -436,6 +449,11 @@ impl Turn {
             Command::Drained => {
                 if let Some(drained) = self.drained.take() {
                     let _ = drained.send(());
+                }
+            }
+            Command::Finished { entries_behind, is_abandoned } => {
+                if let Some(finished) = self.finished.take() {
+                    let _ = finished.send(Finished { entries_behind, is_abandoned });
                 }
             }
         }

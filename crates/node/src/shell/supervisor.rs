@@ -19,7 +19,7 @@ use meridian_wire::topology::{Identity, MembersAt, PodStatus, TopologyAnswer, To
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use super::engine::{Engine, Handle};
+use super::engine::{Engine, Finished, Handle};
 use super::retired;
 use crate::kafka;
 use crate::metrics::Metrics;
@@ -86,14 +86,16 @@ struct Inner {
     hub: Mutex<Option<Hub>>,
     pod: Mutex<Pod>,
     drained: Mutex<Option<oneshot::Receiver<()>>>,
+    finished: Mutex<Option<oneshot::Receiver<Finished>>>,
 }
 
 impl Supervisor {
     /// For the node of this configuration.
     #[must_use]
     pub fn new(config: NodeConfig, metrics: Arc<Metrics>, search_threads: usize) -> Self {
-        let (handle, hub, drained) = (Arc::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { config, metrics, search_threads, handle, hub, pod: Mutex::new(Pod::Blank), drained }))
+        let (handle, hub, pod) = (Arc::default(), Mutex::default(), Mutex::new(Pod::Blank));
+        let (drained, finished) = Default::default();
+        Self(Arc::new(Inner { config, metrics, search_threads, handle, hub, pod, drained, finished }))
     }
 
     /// The running replica, once there is one.
@@ -186,7 +188,8 @@ impl Supervisor {
             Err(fault) => return Err(fault),
         };
         let hub = self.0.hub.lock().clone().expect("the hub is there before the replica");
-        let (drained, receiver) = oneshot::channel();
+        let (drained, drained_receiver) = oneshot::channel();
+        let (finished, finished_receiver) = oneshot::channel();
         let node = NodeId { shard: identity.genesis.shard, replica: identity.replica };
         let engine = Engine {
             disk,
@@ -199,11 +202,13 @@ impl Supervisor {
             search_threads: self.0.search_threads,
             kafka: kafka::Plan::of(&self.0.config),
             drained,
+            finished,
         };
         let handle = engine
             .start()
             .map_err(|source| SupervisorError::Folder { path: self.folder().display().to_string(), source })?;
-        *self.0.drained.lock() = Some(receiver);
+        *self.0.drained.lock() = Some(drained_receiver);
+        *self.0.finished.lock() = Some(finished_receiver);
         *self.0.handle.write() = Some(handle.clone());
         *self.0.pod.lock() = Pod::Running;
         tokio::spawn(self.clone().forget_retired(handle));
@@ -356,6 +361,24 @@ impl Supervisor {
             handle.must(Event::Drain);
             // The machine gives up by itself after a few seconds.
             let _ = tokio::time::timeout(Duration::from_secs(10), receiver).await;
+        }
+    }
+
+    /// Writes a last snapshot, if the next start is worth it and it ends `within` so long.
+    pub async fn finish(&self, within: Duration) {
+        let handle = self.0.handle.read().clone();
+        let receiver = self.0.finished.lock().take();
+        let (Some(handle), Some(receiver)) = (handle, receiver) else { return };
+        handle.must(Event::Finish { within });
+        // The machine gives up by itself at the end of that time.
+        match tokio::time::timeout(within + Duration::from_secs(1), receiver).await {
+            Ok(Ok(Finished { entries_behind, is_abandoned: false })) => {
+                tracing::info!(entries_behind, "the next start applies these entries again");
+            }
+            Ok(Ok(Finished { entries_behind, is_abandoned: true })) => {
+                tracing::warn!(entries_behind, "the last snapshot did not end in time and is abandoned");
+            }
+            Ok(Err(_)) | Err(_) => tracing::warn!("the replica did not say whether its last snapshot was written"),
         }
     }
 }

@@ -32,8 +32,9 @@ pub(super) mod paths {
 pub(super) const DATA_VOLUME: &str = "data";
 /// User and group of the process: that of `nonroot` in common base images.
 const USER: i64 = 65532;
-/// Open requests get 20 s to end, the leadership a moment to move: the kubelet waits a little longer.
-const STOP_SECONDS: i64 = 40;
+/// The leadership moves, open requests end, and a last snapshot is written, within [`meridian_wire::config::Limits::stop_ms`]:
+/// the kubelet waits a little longer.
+pub(super) const STOP_SECONDS: i64 = 40;
 
 /// Security settings of a pod that runs as nobody in particular.
 pub(super) fn restricted() -> PodSecurityContext {

@@ -232,3 +232,11 @@ fn offline_prints_the_properties_of_mirror_maker_2_whoever_runs_it() {
     let none = mirror_maker_offline(GROUPED, &settings()).unwrap_err().to_string();
     assert!(none.contains("mirrored"), "{none}");
 }
+
+#[test]
+fn the_kubelet_waits_longer_than_a_node_takes_to_stop() {
+    let limits = meridian_wire::config::Limits::default();
+    // For what follows the last snapshot, and a node that notices late.
+    assert!(limits.stop_ms + 5_000 <= super::pod::STOP_SECONDS as u64 * 1_000);
+    assert!(limits.drain_ms + 10_000 < limits.stop_ms, "time is left for a snapshot");
+}

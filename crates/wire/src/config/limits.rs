@@ -68,6 +68,10 @@ pub struct Limits {
     /// Milliseconds that open requests get to end when the node stops. Default 20 s.
     #[serde(deserialize_with = "between::<_, u64, 0, 600000>")]
     pub drain_ms: u64,
+    /// Milliseconds from the request to stop within which a last snapshot may be written, after the leadership is handed over
+    /// and open requests have ended. Default 35 s; the kubelet kills a pod after 40.
+    #[serde(deserialize_with = "between::<_, u64, 0, 600000>")]
+    pub stop_ms: u64,
 }
 
 impl Default for Limits {
@@ -92,6 +96,7 @@ impl Default for Limits {
             request_timeout_ms: 60_000,
             connections: 10_000,
             drain_ms: 20_000,
+            stop_ms: 35_000,
         }
     }
 }
