@@ -18,6 +18,9 @@ pub const CERTIFICATES_VALID: &str = "CertificatesValid";
 pub const CERTIFICATES_LOST: &str = "CertificatesLost";
 /// Pods accept other keys than the Secrets hold, or than each other.
 pub const KEYS_DIFFER: &str = "KeysDiffer";
+/// Replicas take no upserts, or are close to it, because a snapshot does not fit into their memory or their disk's reserve is in
+/// use: only more of it, or fewer points, heal that.
+pub const CAPACITY_RISK: &str = "CapacityRisk";
 /// The routes of the mesh are what the spec says.
 pub const TRAFFIC_CONFIGURED: &str = "TrafficConfigured";
 /// A link hears its source.
@@ -63,6 +66,12 @@ pub mod reason {
     pub const SECRET_MISSING: &str = "SecretMissing";
     /// Istio is not installed.
     pub const ISTIO_MISSING: &str = "IstioMissing";
+    /// A snapshot does not fit into the memory of a replica.
+    pub const MEMORY_SHORT: &str = "MemoryShort";
+    /// The reserve of a replica's disk is in use.
+    pub const DISK_SHORT: &str = "DiskShort";
+    /// All replicas have disk and memory left.
+    pub const CAPACITY_LEFT: &str = "CapacityLeft";
     /// Pods that the kubelet holds ready do not answer the operator.
     pub const PODS_UNREACHABLE: &str = "PodsUnreachable";
     /// A pod answers the operator.

@@ -112,7 +112,7 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
     let (mut limits, cors) = (config.limits.clone(), config.cors.clone());
-    limits.requests_bytes = meridian_node::memory_limit::for_requests(limits.requests_bytes);
+    limits.requests_bytes = meridian_node::memory_limit::for_requests(limits.requests_bytes, limits.memory_bytes);
     // A body that the budget can never hold once it is decoded is too large, rather than one that may come again.
     limits.body_bytes = limits.body_bytes.min(limits.requests_bytes / 4);
     let settings = Config { region: config.region.clone(), limits, shape, keys, cors, commit };

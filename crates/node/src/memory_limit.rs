@@ -1,4 +1,4 @@
-//! How much memory this process may use, by its control group and the machine.
+//! How much memory this process uses, and may use by its configuration, its control group and the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,27 @@ use std::path::{Path, PathBuf};
 /// needs on its way through the log.
 const SHARE: usize = 3;
 
-/// `configured`, but at most a third of what the process may use.
+/// `wanted`, but at most a third of what the process may use.
 #[must_use]
-pub fn for_requests(configured: usize) -> usize {
-    most().map_or(configured, |most| configured.min(most / SHARE))
+pub fn for_requests(wanted: usize, configured: Option<u64>) -> usize {
+    let most = most(configured).and_then(|most| usize::try_from(most).ok());
+    most.map_or(wanted, |most| wanted.min(most / SHARE))
 }
 
-/// The least limit of the control groups that the process is in, and of the machine's memory.
-fn most() -> Option<usize> {
+/// Bytes that the process uses and the system cannot take back, and those that it may use; `None` where the system does not say.
+#[must_use]
+pub fn measure(configured: Option<u64>) -> Option<(u64, u64)> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    Some((kilobytes(&status, "RssAnon:")?, most(configured)?))
+}
+
+/// The least of the configured limit, those of the control groups that the process is in, and the machine's memory. Read anew
+/// each time: the limit of a running container can be changed.
+fn most(configured: Option<u64>) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = limit_files(&groups).into_iter().filter_map(|file| limit(&fs::read_to_string(file).ok()?));
-    limits.chain(machine(&fs::read_to_string("/proc/meminfo").unwrap_or_default())).min()
+    let machine = kilobytes(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:");
+    limits.chain(machine).chain(configured).min()
 }
 
 /// The files that may hold a limit: of the group of version 2 and those above it, and of version 1.
@@ -30,13 +40,14 @@ fn limit_files(groups: &str) -> Vec<PathBuf> {
 }
 
 /// A limit as the kernel prints it; `max` is none.
-fn limit(text: &str) -> Option<usize> {
+fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-fn machine(meminfo: &str) -> Option<usize> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+/// Bytes of the line that begins with `name`.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -46,7 +57,7 @@ mod tests {
     #[test]
     fn limits_are_read_as_the_kernel_prints_them() {
         assert_eq!((limit("536870912\n"), limit("max\n")), (Some(512 << 20), None));
-        assert_eq!(machine("MemTotal:       24576000 kB\nMemFree: 1 kB\n"), Some(24_576_000 * 1024));
+        assert_eq!(kilobytes("MemTotal:       24576000 kB\nMemFree: 1 kB\n", "MemTotal:"), Some(24_576_000 * 1024));
         let files = limit_files("12:cpu:/x\n0::/a/b\n");
         let v2 = ["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"];
         assert_eq!(files[1..], v2.map(PathBuf::from));
@@ -55,7 +66,15 @@ mod tests {
 
     #[test]
     fn requests_get_at_most_a_third() {
-        assert_eq!(for_requests(1), 1);
-        assert!(for_requests(usize::MAX) < usize::MAX / SHARE, "every machine has a limit");
+        assert_eq!(for_requests(1, None), 1);
+        assert!(for_requests(usize::MAX, None) < usize::MAX / SHARE, "every machine has a limit");
+        assert_eq!(for_requests(usize::MAX, Some(3_000_000)), 1_000_000);
+    }
+
+    #[test]
+    fn what_the_process_uses_is_below_what_it_may_use() {
+        let (used, limit) = measure(None).unwrap();
+        assert!(0 < used && used < limit, "{used} of {limit}");
+        assert_eq!(measure(Some(1 << 20)).unwrap().1, 1 << 20);
     }
 }

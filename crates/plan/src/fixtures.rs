@@ -96,5 +96,6 @@ pub fn running(genesis: Genesis) -> ReplicaStatus {
         links_version: LogIndex(0),
         poisons: Vec::new(),
         disk: meridian_wire::frame::DiskLevel::Free,
+        memory: None,
     }
 }

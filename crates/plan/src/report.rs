@@ -91,6 +91,7 @@ pub fn cluster(
         },
         certificates_lost(observed, old, now),
         keys::differ(cluster, observed),
+        capacity_risk(cluster, observed),
         Finding(c::PROGRESSING, Some(progressing), if done { reason::AS_DECLARED } else { why }, message.clone()),
         match (outcome.refusal, withheld(cluster).filter(|_| done)) {
             (Some(refusal), _) => Finding(c::READY, Some(false), reason::INVALID_SPEC, refusal.to_string()),
@@ -352,6 +353,56 @@ fn certificates_lost(observed: &Observed, old: &VectorClusterStatus, now: &Time)
         return found(Some(true), reason::PODS_UNREACHABLE, message);
     }
     found(None, reason::PODS_UNREACHABLE, "pods that are ready do not answer the operator")
+}
+
+/// Whether replicas have no room for a snapshot in memory, or use the reserve of their disks, and what unblocks them.
+fn capacity_risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
+    let running = || {
+        let pods =
+            observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(at, pod)| (*shard, *at, pod)));
+        pods.filter_map(|(shard, ordinal, pod)| match &pod.answer {
+            Some(PodStatus::Running(status)) => Some((cluster.pod_name(shard, ordinal), status)),
+            _ => None,
+        })
+    };
+    let mib = |bytes: u64| bytes >> 20;
+    let memory: Vec<String> = running()
+        .filter_map(|(pod, status)| {
+            let seen = status.memory.filter(|memory| memory.is_short)?;
+            Some(format!("{pod} ({} of {} MiB used)", mib(seen.used_bytes), mib(seen.limit_bytes)))
+        })
+        .collect();
+    let disks: Vec<String> = running()
+        .filter_map(|(pod, status)| match status.disk {
+            DiskLevel::Free => None,
+            DiskLevel::Reserve => Some(pod),
+            DiskLevel::Exhausted => Some(format!("{pod} (used up)")),
+        })
+        .collect();
+    let mut told = Vec::new();
+    if !memory.is_empty() {
+        told.push(format!(
+            "a snapshot does not fit into the memory of {}: raise spec.resources.limits.memory or drop a collection",
+            memory.join(", ")
+        ));
+    }
+    if !disks.is_empty() {
+        told.push(format!(
+            "the disk's reserve is in use in {}: enlarge the PersistentVolumeClaim or delete points",
+            disks.join(", ")
+        ));
+    }
+    match (memory.is_empty(), disks.is_empty()) {
+        (true, true) if running().next().is_none() => {
+            Finding(c::CAPACITY_RISK, None, reason::UNKNOWN, "no pod has answered yet".into())
+        }
+        (true, true) => {
+            let message = "every replica that answers has disk and memory left".into();
+            Finding(c::CAPACITY_RISK, Some(false), reason::CAPACITY_LEFT, message)
+        }
+        (false, _) => Finding(c::CAPACITY_RISK, Some(true), reason::MEMORY_SHORT, cut(&told.join("; "))),
+        (true, false) => Finding(c::CAPACITY_RISK, Some(true), reason::DISK_SHORT, cut(&told.join("; "))),
+    }
 }
 
 /// Whether the routes of the mesh stand; nothing of a cluster that wants none.

@@ -150,6 +150,13 @@ pub enum Event {
     },
     /// Bytes that the log and snapshots can still take. Told several times a second, also while writing.
     FreeBytes(u64),
+    /// Memory that the process uses and the system cannot take back. Told as often.
+    MemoryUsed {
+        /// How much.
+        bytes: u64,
+        /// What it may use.
+        limit: u64,
+    },
     /// The process is asked to stop: hand the leadership over.
     Drain,
     /// Nobody asks any more: write a last snapshot, if that saves the next start something and ends in time; then say
@@ -177,12 +184,12 @@ pub enum Command {
         /// Give the space back to the disk, rather than keep it for the log.
         shrink: bool,
     },
-    /// The leadership goes to another replica, because this one's disk is full or hangs.
+    /// The leadership goes to another replica, because this one cannot write.
     HandedOver {
         /// To whom.
         to: ReplicaId,
-        /// An fsync has been running for more than an election timeout.
-        hangs: bool,
+        /// Why.
+        cause: HandOverCause,
     },
     /// To a replica of this region; may be lost.
     Send(NodeId, PeerMessage),
@@ -315,6 +322,17 @@ pub enum Command {
         /// A snapshot is being written that did not end in time.
         is_abandoned: bool,
     },
+}
+
+/// Why a leader cannot write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandOverCause {
+    /// Its disk is full.
+    DiskFull,
+    /// A snapshot does not fit into its memory.
+    MemoryShort,
+    /// An fsync has been running for more than an election timeout.
+    FsyncHangs,
 }
 
 /// A change of another region that was applied, and the request that it goes back to.

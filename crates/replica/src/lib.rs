@@ -28,6 +28,7 @@ mod healing;
 mod links;
 mod log;
 mod log_bytes;
+mod memory;
 mod merging;
 mod nodes;
 mod published;
@@ -47,7 +48,7 @@ pub mod volume;
 mod wall_clock;
 
 pub use counters::Counters;
-pub use event::{Backlog, Command, Event, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};
+pub use event::{Backlog, Command, Event, HandOverCause, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};
 pub use links::record_bytes;
 pub use log::{LogRecord, RecordError};
 pub use meridian_tail::Record;

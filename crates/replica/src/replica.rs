@@ -15,6 +15,7 @@ use crate::consensus::Consensus;
 use crate::gateway::{Gateway, Parked};
 use crate::healing::Healing;
 use crate::links::Links;
+use crate::memory::Memory;
 use crate::nodes::Nodes;
 use crate::published::Published;
 use crate::reads::Reads;
@@ -56,6 +57,7 @@ pub struct Replica {
     /// When shard 1 was last asked which collections there are.
     pub(crate) reconciled: Duration,
     pub(crate) space: Space,
+    pub(crate) memory: Memory,
     pub(crate) draining: Option<crate::drain::Draining>,
     /// Why this replica must not serve, if so.
     pub(crate) out_of_service: Option<String>,
@@ -110,6 +112,7 @@ impl Replica {
             healing: Healing::default(),
             reconciled: now.mono,
             space: Space::default(),
+            memory: Memory::default(),
             draining: None,
             out_of_service: None,
             next_number,
@@ -151,6 +154,7 @@ impl Replica {
             Event::Records { call, records, origin_shards } => self.broker_records(call, records, origin_shards),
             Event::Poison { call, poison } => self.broker_poison(call, poison),
             Event::FreeBytes(free) => self.free_bytes(free),
+            Event::MemoryUsed { bytes, limit } => self.memory_used(bytes, limit),
             Event::Drain => self.drain(),
             Event::Finish { within } => self.begin_last_snapshot(within),
         }

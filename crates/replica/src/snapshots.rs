@@ -163,6 +163,7 @@ impl Replica {
         let retry = self.snapshots.failed.is_some_and(|at| self.now.mono.saturating_sub(at) < RETRY_AFTER);
         if self.snapshots.taking.is_some()
             || retry
+            || self.memory.is_short()
             || !self.is_trusted()
             || !(self.has_space() || self.snapshot_frees_space())
         {

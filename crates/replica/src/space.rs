@@ -1,7 +1,7 @@
-//! Space on the disks of a group: what is admitted while some of them are full, and who leads then.
+//! Space of a group: what is admitted while disks are full or memory is short, and who leads then.
 //!
 //! ```text
-//!   free bytes ──► level: free | reserve | exhausted ──► told to the group
+//!   free bytes ──► level: free | reserve | exhausted ──► told to the group; memory short ──► reserve at least
 //!                     │ not free: snapshot at once, release the log; take no appends while a quorum has space
 //!   leader: a quorum free ──► all writes; else upserts get 507, deletes use the reserve; exhausted ──► all get 507
 //!           itself full, or its fsync hangs ──► hand over to a caught-up voter with space, at most once in 30 s
@@ -14,7 +14,7 @@ use meridian_model::{Op, ReplicaId};
 use meridian_raft::PeerState;
 use meridian_wire::frame::{DiskLevel, DiskNotice, NodeId, PeerMessage};
 
-use crate::{Command, Replica};
+use crate::{Command, HandOverCause, Replica};
 
 /// Between two hand-overs of a group because of its disks: each one costs an election's pause.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(30);
@@ -33,6 +33,9 @@ const SUCCESSOR_LAG: u64 = 1_000;
 pub(crate) struct Space {
     /// Bytes that the log and snapshots can still take; unknown until measured.
     free: Option<u64>,
+    /// Of the disk alone.
+    disk: DiskLevel,
+    /// Of all that a write needs: it is told to the group.
     level: DiskLevel,
     /// What others said last.
     peers: BTreeMap<ReplicaId, DiskNotice>,
@@ -56,9 +59,10 @@ impl Replica {
         self.tell_space(false);
     }
 
-    /// The level as it is now. While a snapshot is being written into its reserve, the level does not rise.
-    fn judge_space(&mut self) {
-        let Some(free) = self.space.free else { return };
+    /// The level as it is now. While a snapshot is being written into its reserve, the level does not rise. Short memory counts
+    /// as a disk in its reserve: deletes, which give memory back, go on.
+    pub(crate) fn judge_space(&mut self) {
+        let free = self.space.free.unwrap_or(u64::MAX);
         let taking = self.snapshots.is_taking();
         let snapshot = if taking { 0 } else { self.snapshot_reserve() };
         let reserve = &self.settings.disk_reserve;
@@ -67,7 +71,9 @@ impl Replica {
             left if left <= reserve.log_bytes => DiskLevel::Reserve,
             _ => DiskLevel::Free,
         };
-        self.space.level = if taking { level.max(self.space.level) } else { level };
+        self.space.disk = if taking { level.max(self.space.disk) } else { level };
+        let for_memory = if self.memory.is_short() { DiskLevel::Reserve } else { DiskLevel::Free };
+        self.space.level = self.space.disk.max(for_memory);
     }
 
     /// 1.2 times what a snapshot would take now.
@@ -77,10 +83,10 @@ impl Replica {
     }
 
     pub(crate) fn disk_level(&self) -> DiskLevel {
-        self.space.level
+        self.space.disk
     }
 
-    /// Whether this replica's disk has space beyond its reserve.
+    /// Whether this replica's disk has space beyond its reserve, and its memory has room for a snapshot.
     pub(crate) fn has_space(&self) -> bool {
         self.space.level == DiskLevel::Free
     }
@@ -171,7 +177,7 @@ impl Replica {
     }
 
     /// Tells the group what changed at once, and all of it again now and then.
-    fn tell_space(&mut self, handing_over: bool) {
+    pub(crate) fn tell_space(&mut self, handing_over: bool) {
         let quorum_has_space = self.space.leads_since.is_some() && self.quorum_has_space();
         let notice = DiskNotice { level: self.space.level, quorum_has_space, handing_over };
         let due =
@@ -186,7 +192,7 @@ impl Replica {
         }
     }
 
-    /// Gives the leadership to a voter that can write, when this replica's disk is full or hangs.
+    /// Gives the leadership to a voter that can write, when this replica has no space, or its disk hangs.
     fn hand_over_for_space(&mut self) {
         let hangs = self.space.hung_ticks >= HANG_TICKS;
         let again = self.space.handed_over.is_some_and(|at| self.now.mono.saturating_sub(at) < HAND_OVER_EVERY);
@@ -198,7 +204,12 @@ impl Replica {
         {
             self.space.handed_over = Some(self.now.mono);
             self.tell_space(true);
-            self.out.push(Command::HandedOver { to, hangs });
+            let cause = match self.space.disk {
+                _ if hangs => HandOverCause::FsyncHangs,
+                DiskLevel::Free => HandOverCause::MemoryShort,
+                DiskLevel::Reserve | DiskLevel::Exhausted => HandOverCause::DiskFull,
+            };
+            self.out.push(Command::HandedOver { to, cause });
         }
     }
 
@@ -219,7 +230,7 @@ impl Replica {
     pub(crate) fn snapshot_frees_space(&self) -> bool {
         let recent = self.space.snapshot_at.is_some_and(|at| self.now.mono.saturating_sub(at) < SNAPSHOT_EVERY);
         let fits = self.space.free.is_none_or(|free| free >= self.snapshot_reserve());
-        !self.has_space() && !recent && fits && self.state.applied().0 > self.snapshots.newest
+        self.space.disk != DiskLevel::Free && !recent && fits && self.state.applied().0 > self.snapshots.newest
     }
 
     /// A snapshot for want of space has begun.

@@ -302,6 +302,7 @@ impl Replica {
             links_version: state.links_version(),
             poisons: self.poisons(),
             disk: self.disk_level(),
+            memory: self.memory.seen(),
         }
     }
 }

@@ -242,8 +242,8 @@ pub enum Refusal {
         /// Under which term.
         term: PrimaryTerm,
     },
-    /// The disk is full: reads go on, writes do not (507).
-    #[error("the disk is full; the shard is read-only")]
+    /// The disk is full, or memory is: reads and deletes go on, other writes do not (507).
+    #[error("the disk is full, or memory is: the shard takes deletes, no other writes")]
     ReadOnly,
     /// The answer to a read did not come in time (408).
     #[error("no answer within {0:?}")]

@@ -275,6 +275,19 @@ pub struct ReplicaStatus {
     pub poisons: Vec<PoisonSeen>,
     /// How much space its disk has.
     pub disk: DiskLevel,
+    /// How much memory its process uses; unknown until measured.
+    pub memory: Option<MemorySeen>,
+}
+
+/// How much memory the process of a replica uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemorySeen {
+    /// What the system cannot take back.
+    pub used_bytes: u64,
+    /// What it may use.
+    pub limit_bytes: u64,
+    /// A snapshot does not fit beside it: none is taken, and the replica reports no free bytes.
+    pub is_short: bool,
 }
 
 /// A record of a followed log that could not be taken.

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::{CollectionName, Hlc};
 use meridian_replica::volume::{LogVolume, SnapshotVolume};
-use meridian_replica::{Backlog, Command, Event, Poison, Replica};
+use meridian_replica::{Backlog, Command, Event, HandOverCause, Poison, Replica};
 use meridian_store::RealDisk;
 use meridian_wire::client::{Freshness, Outcome, Refusal, Reply, Request};
 use meridian_wire::frame::{RegionAnswer, RegionMessage};
@@ -18,7 +18,7 @@ use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 use rand::Rng;
 use tokio::sync::oneshot;
 
-use super::log_thread::{self, LogJob};
+use super::log_thread::{self, LogJob, Measured};
 use super::pulse::Pulse;
 use super::report::{Observed, clocks, observe};
 use super::search_threads::{Door, SearchThreads};
@@ -183,6 +183,8 @@ pub(super) fn unknown(served_region: meridian_model::RegionName) -> Freshness {
 pub struct Engine {
     /// The folder, for its free space.
     pub disk: RealDisk,
+    /// Bytes of memory that the process may use, if its configuration says.
+    pub memory_limit: Option<u64>,
     /// The log.
     pub log: LogVolume<RealDisk>,
     /// The snapshots.
@@ -244,9 +246,10 @@ impl Engine {
         let kafka = kafka::Room::start(&self.kafka, &handle, status)?;
         let (log_jobs, log_queue) = channel();
         let (snapshot_jobs, snapshot_queue) = channel();
-        let (disk, log, metrics, log_inbox) = (self.disk, self.log, Arc::clone(&self.metrics), inbox.clone());
+        let measured = Measured { disk: self.disk, memory_limit: self.memory_limit };
+        let (log, metrics, log_inbox) = (self.log, Arc::clone(&self.metrics), inbox.clone());
         thread("log", move || {
-            if let Err(fault) = log_thread::run(&disk, log, &log_queue, &log_inbox, &metrics) {
+            if let Err(fault) = log_thread::run(&measured, log, &log_queue, &log_inbox, &metrics) {
                 // What is on the disk is unknown now: only a restart from the disk can tell.
                 tracing::error!(fault = %anyhow::Error::new(fault), "the log cannot be written; the process ends");
                 std::process::exit(70);
@@ -326,6 +329,7 @@ impl Turn {
                     let before = std::mem::replace(&mut *self.observed.write(), seen);
                     self.observed.read().tell_of_leadership(&before);
                     self.observed.read().tell_of_clock(&before);
+                    self.observed.read().tell_of_memory(&before);
                 }
             }
             // Graph work is done only when nothing waits.
@@ -395,8 +399,12 @@ impl Turn {
             // The log thread ends only with the process.
             Command::Persist { number, records } => drop(self.log.send(LogJob::Persist { number, records })),
             Command::Release { before, shrink } => drop(self.log.send(LogJob::Release { before, shrink })),
-            Command::HandedOver { to, hangs } => {
-                let why = if hangs { "an fsync hangs" } else { "the disk is full" };
+            Command::HandedOver { to, cause } => {
+                let why = match cause {
+                    HandOverCause::DiskFull => "the disk is full",
+                    HandOverCause::MemoryShort => "a snapshot does not fit into memory",
+                    HandOverCause::FsyncHangs => "an fsync hangs",
+                };
                 tracing::warn!(%to, why, "the leadership is handed over");
             }
             Command::Send(to, message) => self.hub.send(to, message),

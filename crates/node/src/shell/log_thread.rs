@@ -9,6 +9,7 @@ use meridian_replica::volume::LogVolume;
 use meridian_store::{CommitError, Disk, RealDisk};
 
 use super::engine::Inbox;
+use crate::memory_limit;
 use crate::metrics::Metrics;
 
 /// What the log is asked to do.
@@ -19,7 +20,15 @@ pub(super) enum LogJob {
     Release { before: u64, shrink: bool },
 }
 
-/// How often the free space is measured, also while writing, and a commit that found the disk full is tried again. At 1 GB/s a
+/// What is measured for the machine.
+pub(super) struct Measured {
+    /// Its free space.
+    pub(super) disk: RealDisk,
+    /// Memory that the process may use, if its configuration says.
+    pub(super) memory_limit: Option<u64>,
+}
+
+/// How often the free space and memory are measured, also while writing, and a commit that found the disk full is tried again. At 1 GB/s a
 /// disk takes 100 MB meanwhile, less than the two segments that are left for votes.
 const MEASURE_EVERY: Duration = Duration::from_millis(100);
 /// With less than this free no segment is made ahead: a snapshot may need the space.
@@ -46,7 +55,7 @@ impl Work {
 
 /// Runs until the queue closes. An error means that what is on the disk is unknown: the process must end.
 pub(super) fn run(
-    disk: &RealDisk,
+    of: &Measured,
     mut log: LogVolume<RealDisk>,
     jobs: &Receiver<LogJob>,
     inbox: &Inbox,
@@ -90,7 +99,10 @@ pub(super) fn run(
             continue;
         }
         measured = Some(Instant::now());
-        if let Ok(free) = disk.free_bytes() {
+        if let Some((bytes, limit)) = memory_limit::measure(of.memory_limit) {
+            inbox.must(Event::MemoryUsed { bytes, limit });
+        }
+        if let Ok(free) = of.disk.free_bytes() {
             inbox.must(Event::FreeBytes(free.saturating_add(log.reusable_bytes())));
             if work.batches.is_empty() && !is_full && free > PREPARE_ABOVE {
                 harmless_when_full(log.prepare())?;

@@ -68,6 +68,18 @@ impl Observed {
         }
     }
 
+    /// Without room for a snapshot writes are refused; somebody has to give the process more memory.
+    pub(super) fn tell_of_memory(&self, before: &Self) {
+        let short = |seen: &Self| seen.status.memory.is_some_and(|memory| memory.is_short);
+        let Some(memory) = self.status.memory else { return };
+        let (used, limit) = (memory.used_bytes, memory.limit_bytes);
+        match (short(before), short(self)) {
+            (false, true) => tracing::warn!(used, limit, "a snapshot does not fit into memory: upserts are refused"),
+            (true, false) => tracing::info!(used, limit, "a snapshot fits into memory again"),
+            _ => {}
+        }
+    }
+
     /// Brings the gauges up to date, and the counters by what came since.
     pub(super) fn count(&self, metrics: &Metrics, kafka: &kafka::Status) {
         let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -186,6 +198,13 @@ impl Reporter for NodeReporter {
             "ready": status.ready,
             "fault": status.fault,
             "disk": format!("{:?}", status.disk).to_lowercase(),
+            "memory": status.memory.map(|memory| {
+                json!({
+                    "used_bytes": memory.used_bytes,
+                    "limit_bytes": memory.limit_bytes,
+                    "short": memory.is_short,
+                })
+            }),
             "pending_index": seen.pending_index,
             "digest": seen.digest,
         })

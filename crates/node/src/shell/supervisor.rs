@@ -193,6 +193,7 @@ impl Supervisor {
         let node = NodeId { shard: identity.genesis.shard, replica: identity.replica };
         let engine = Engine {
             disk,
+            memory_limit: self.0.config.limits.memory_bytes,
             log,
             snapshots,
             replica,

@@ -1,8 +1,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meridian_crd::VectorClusterStatus;
-use meridian_model::LogIndex;
 use meridian_wire::frame::DiskLevel;
-use meridian_wire::topology::{Identity, PodStatus, ReplicaStatus, Role};
+use meridian_wire::topology::{PodStatus, ReplicaStatus};
 
 use super::{LinkSeen, Outcome, cluster, link, refused};
 use crate::fixtures::{self, ALONE, GROUPED, MIRRORED, valid};
@@ -235,27 +234,7 @@ fn full_disks_are_named_with_what_frees_them() {
 
 fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::PodSeen {
     let genesis = cluster.genesis(meridian_model::ShardNumber::FIRST);
-    let identity = Identity { genesis, replica: meridian_model::ReplicaId(1), founders: Vec::new(), group: None };
-    let status = ReplicaStatus {
-        identity,
-        role: Role::Follower,
-        term: meridian_model::Term(1),
-        leader: None,
-        voters: Vec::new(),
-        learners: Vec::new(),
-        membership_version: LogIndex(1),
-        commit: LogIndex(1),
-        applied: LogIndex(1),
-        ready: true,
-        draining: false,
-        fault: None,
-        followers: Vec::new(),
-        points: 0,
-        links: Vec::new(),
-        links_version: LogIndex(0),
-        poisons: Vec::new(),
-        disk,
-    };
+    let status = ReplicaStatus { disk, ..fixtures::running(genesis) };
     let answer = Some(PodStatus::Running(Box::new(status)));
     crate::PodSeen { uid: "u".into(), deleting: false, ready: true, outdated: false, answer, keys: None, trouble: None }
 }
@@ -301,4 +280,52 @@ fn a_lost_group_key_is_told_with_what_to_do() {
     let missing = status.conditions.iter().find(|condition| condition.type_ == "DependenciesReady").unwrap();
     assert_eq!((missing.status.as_str(), missing.reason.as_str()), ("False", "SecretMissing"));
     assert!(missing.message.contains("copy it from another region"), "{}", missing.message);
+}
+
+#[test]
+fn replicas_without_room_are_named_with_what_unblocks_them() {
+    use meridian_model::ShardNumber;
+    use meridian_wire::frame::DiskLevel;
+    use meridian_wire::topology::{MemorySeen, PodStatus, ReplicaStatus};
+
+    let valid = valid(ALONE, &[]);
+    let told = |replicas: &[(DiskLevel, Option<(u64, bool)>)]| {
+        let pod = |(disk, memory): &(DiskLevel, Option<(u64, bool)>)| {
+            let memory =
+                memory.map(|(used, is_short)| MemorySeen { used_bytes: used << 20, limit_bytes: 4 << 30, is_short });
+            let status = ReplicaStatus { disk: *disk, memory, ..fixtures::running(valid.genesis(ShardNumber::FIRST)) };
+            crate::PodSeen {
+                uid: "u".into(),
+                deleting: false,
+                ready: true,
+                outdated: false,
+                answer: Some(PodStatus::Running(Box::new(status))),
+                keys: None,
+                trouble: None,
+            }
+        };
+        let pods = (0..).zip(replicas.iter().map(pod)).collect();
+        let shard = crate::ShardSeen { pods, ..crate::ShardSeen::default() };
+        let observed = Observed { shards: [(ShardNumber::FIRST, shard)].into(), ..Observed::default() };
+        let step = next_step(&valid, &observed);
+        let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
+        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "CapacityRisk").unwrap();
+        (condition.status, condition.reason, condition.message)
+    };
+    let check = |replicas: &[_], status: &str, reason: &str, message: &str| {
+        assert_eq!(told(replicas), (status.to_owned(), reason.to_owned(), message.to_owned()));
+    };
+    let well = (DiskLevel::Free, Some((100, false)));
+    check(&[], "Unknown", "Unknown", "no pod has answered yet");
+    let left = "every replica that answers has disk and memory left";
+    check(&[well, (DiskLevel::Free, None)], "False", "CapacityLeft", left);
+    let memory = "a snapshot does not fit into the memory of vector-search-s1-1 (3500 of 4096 MiB used): \
+                  raise spec.resources.limits.memory or drop a collection";
+    check(&[well, (DiskLevel::Free, Some((3500, true)))], "True", "MemoryShort", memory);
+    let disk = "the disk's reserve is in use in vector-search-s1-0, vector-search-s1-1 (used up): \
+                enlarge the PersistentVolumeClaim or delete points";
+    check(&[(DiskLevel::Reserve, None), (DiskLevel::Exhausted, None), well], "True", "DiskShort", disk);
+    let (status, reason, message) = told(&[(DiskLevel::Reserve, Some((3500, true)))]);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "MemoryShort"));
+    assert!(message.contains("snapshot does not fit") && message.contains("disk's reserve"), "{message}");
 }

@@ -21,6 +21,9 @@ struct Trio {
     frames: VecDeque<(usize, usize, PeerMessage)>,
     /// Who handed over to whom, and when.
     hand_overs: Vec<(usize, u64, Duration)>,
+    causes: Vec<HandOverCause>,
+    /// Snapshots begun by each; none can be written.
+    snapshots: [u32; 3],
     /// Its fsyncs do not end.
     hung: Option<usize>,
 }
@@ -29,8 +32,9 @@ impl Trio {
     /// With replica 1 as leader and space on all disks.
     fn new() -> Self {
         let replicas = (1..=3).map(|id| alone(identity(id, 3))).collect();
-        let mut trio =
-            Self { replicas, now: Duration::ZERO, frames: VecDeque::new(), hand_overs: Vec::new(), hung: None };
+        let (hand_overs, causes, snapshots, hung) = Default::default();
+        let frames = VecDeque::new();
+        let mut trio = Self { replicas, now: Duration::ZERO, frames, hand_overs, causes, snapshots, hung };
         (0..3).for_each(|at| trio.free(at, PLENTY));
         trio.run(Duration::from_secs(3));
         let leader = trio.leader();
@@ -55,9 +59,13 @@ impl Trio {
                         self.frames.push_back((at, to.replica.0 as usize - 1, message));
                     }
                     Command::TakeSnapshot { id, .. } => {
+                        self.snapshots[at] += 1;
                         events.push_back(Event::SnapshotTaken { id, manifest: None });
                     }
-                    Command::HandedOver { to, .. } => self.hand_overs.push((at, to.0, self.now)),
+                    Command::HandedOver { to, cause } => {
+                        self.hand_overs.push((at, to.0, self.now));
+                        self.causes.push(cause);
+                    }
                     _ => {}
                 }
             }
@@ -223,5 +231,59 @@ fn a_group_with_space_admits_writes_at_every_tick() {
     for _ in 0..500 {
         trio.run(Duration::from_millis(20));
         trio.admits(true, true);
+    }
+}
+
+/// A process of so many MiB, of 1,000, said often enough to be believed.
+fn use_memory(trio: &mut Trio, at: usize, mib: u64) {
+    for _ in 0..10 {
+        trio.step(at, Event::MemoryUsed { bytes: mib << 20, limit: 1_000 << 20 });
+    }
+    trio.deliver();
+}
+
+#[test]
+fn a_replica_without_memory_for_a_snapshot_reports_no_free_bytes_until_it_has() {
+    let mut trio = Trio::new();
+    use_memory(&mut trio, 2, 810);
+    assert_eq!(trio.commit(), [true, true, false]);
+    trio.admits(true, true);
+    let status = trio.replicas[2].status();
+    assert_eq!(status.disk, DiskLevel::Free);
+    assert!(status.memory.is_some_and(|memory| memory.is_short));
+    use_memory(&mut trio, 1, 810);
+    trio.run(Duration::from_secs(2));
+    trio.admits(false, true);
+    assert_eq!(trio.commit(), [true, true, true], "deletes go on everywhere");
+    use_memory(&mut trio, 1, 700);
+    trio.run(Duration::from_secs(2));
+    trio.admits(true, true);
+    use_memory(&mut trio, 2, 700);
+    assert_eq!(trio.commit(), [true, true, true]);
+    assert!(trio.hand_overs.is_empty());
+}
+
+#[test]
+fn a_leader_without_memory_hands_over() {
+    let mut trio = Trio::new();
+    use_memory(&mut trio, 0, 810);
+    trio.run(Duration::from_secs(3));
+    assert_ne!(trio.leader(), 0);
+    assert_eq!((trio.hand_overs.len(), trio.causes.as_slice()), (1, &[HandOverCause::MemoryShort][..]));
+    trio.admits(true, true);
+}
+
+#[test]
+fn no_snapshot_is_taken_without_memory_and_one_follows_at_once_when_there_is() {
+    for (mib, taken) in [(700, 1), (810, 0)] {
+        let mut trio = Trio::new();
+        (0..3).for_each(|at| use_memory(&mut trio, at, mib));
+        trio.replicas.iter_mut().for_each(|replica| replica.settings.snapshot_every = 1);
+        trio.run(Duration::from_millis(40));
+        let begun = trio.snapshots;
+        assert_eq!(begun.map(|begun| begun.min(1)), [taken; 3]);
+        (0..3).for_each(|at| use_memory(&mut trio, at, 700));
+        trio.run(Duration::from_secs(6));
+        assert!(trio.snapshots.iter().zip(begun).all(|(now, before)| *now > before), "{:?}", trio.snapshots);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds::between;
+use super::bounds::{between, maybe_between};
 
 /// Bounds on what clients may send. Each protects memory or a thread; each is answered with a sentence when it is met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Limits {
     /// most a third of the memory that the node may use.
     #[serde(deserialize_with = "between::<_, usize, 1024, 68719476736>")]
     pub requests_bytes: usize,
+    /// Bytes of memory that the node may use. Default, and at most: what its control group and the machine allow.
+    #[serde(deserialize_with = "maybe_between::<_, 1048576, 1125899906842624>")]
+    pub memory_bytes: Option<u64>,
     /// Bytes of one answer, as JSON. Default 64 MiB.
     #[serde(deserialize_with = "between::<_, usize, 65536, 1073741824>")]
     pub response_bytes: usize,
@@ -79,6 +82,7 @@ impl Default for Limits {
         Self {
             body_bytes: 32 << 20,
             requests_bytes: 512 << 20,
+            memory_bytes: None,
             response_bytes: 64 << 20,
             write_idle_ms: 15_000,
             collections: 1_000,

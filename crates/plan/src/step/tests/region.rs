@@ -132,6 +132,7 @@ impl Shard {
             links_version: LogIndex(self.links_version),
             poisons: Vec::new(),
             disk: meridian_wire::frame::DiskLevel::Free,
+            memory: None,
         }
     }
 }

@@ -1,0 +1,120 @@
+//! Memory: whether a snapshot still fits beside what the process uses. Where it does not, none is taken, and the replica
+//! reports no free bytes: without snapshots the log in memory would grow until all replicas of the group are killed.
+
+use std::collections::VecDeque;
+
+use meridian_wire::topology::MemorySeen;
+
+use crate::Replica;
+
+/// A snapshot adds at most one part in so many of what the process uses: rows and points that are written while it is taken are
+/// there twice, and it copies about 16 bytes a point. Files are written piece by piece.
+const SNAPSHOT_PART: u64 = 4;
+/// Of so many measurements in a row the least counts: what requests use comes and goes.
+const WINDOW: usize = 10;
+/// One part in so many of the limit must be left over before a snapshot fits again.
+const MARGIN_PART: u64 = 32;
+
+/// What is known of the memory of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// What the process used lately, the oldest first, while no snapshot was being taken.
+    used: VecDeque<u64>,
+    seen: Option<MemorySeen>,
+}
+
+/// Whether a snapshot that adds so much does not fit below the limit; `was_short`: it did not fit before.
+fn is_short(used: u64, limit: u64, adds: u64, was_short: bool) -> bool {
+    let margin = if was_short { limit / MARGIN_PART } else { 0 };
+    used.saturating_add(adds).saturating_add(margin) > limit
+}
+
+impl Memory {
+    /// Takes in a measurement. What the process uses while a snapshot is taken says nothing of the next one.
+    fn measured(&mut self, used: u64, limit: u64, is_taking: bool) {
+        let was_short = self.is_short();
+        if is_taking {
+            self.used.clear();
+            self.seen = Some(MemorySeen { used_bytes: used, limit_bytes: limit, is_short: was_short });
+            return;
+        }
+        self.used.push_back(used);
+        if self.used.len() > WINDOW {
+            self.used.pop_front();
+        }
+        let least = self.used.iter().copied().min().unwrap_or(used);
+        let is_sure = self.seen.is_none() || self.used.len() == WINDOW;
+        let is_short = is_short(least, limit, least / SNAPSHOT_PART, was_short) && (was_short || is_sure);
+        self.seen = Some(MemorySeen { used_bytes: used, limit_bytes: limit, is_short });
+    }
+
+    /// Whether a snapshot does not fit.
+    pub(crate) fn is_short(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.is_short)
+    }
+
+    /// The newest measurement.
+    pub(crate) fn seen(&self) -> Option<MemorySeen> {
+        self.seen
+    }
+}
+
+impl Replica {
+    pub(crate) fn memory_used(&mut self, used: u64, limit: u64) {
+        let was_short = self.memory.is_short();
+        self.memory.measured(used, limit, self.snapshots.is_taking());
+        if self.memory.is_short() && !was_short {
+            // The log behind the newest snapshot is kept in memory for those that are slow: they get the snapshot.
+            self.compact_log(self.snapshots.newest + 1);
+        }
+        self.judge_space();
+        self.tell_space(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_fits_while_what_it_adds_does() {
+        for (used, limit, adds, was_short, short) in [
+            (800, 1_000, 200, false, false),
+            (801, 1_000, 200, false, true),
+            (800, 1_000, 200, true, true),
+            (769, 1_000, 200, true, false),
+            (770, 1_000, 200, true, true),
+            (2_000, 1_000, 0, false, true),
+            (u64::MAX, u64::MAX, u64::MAX, false, false),
+            (u64::MAX, 1, u64::MAX, false, true),
+        ] {
+            assert_eq!(is_short(used, limit, adds, was_short), short, "{used} {limit} {adds} {was_short}");
+        }
+    }
+
+    #[test]
+    fn what_requests_use_for_a_moment_does_not_count() {
+        let mut memory = Memory::default();
+        let mut after = |used: &[u64], is_taking| {
+            used.iter().for_each(|used| memory.measured(*used, 1_000, is_taking));
+            memory.is_short()
+        };
+        assert!(!after(&[500; 20], false));
+        assert!(!after(&[900; 9], false), "one of ten was low");
+        assert!(after(&[900], false));
+        assert!(after(&[780], false), "within the margin");
+        assert!(!after(&[700], false));
+        assert!(!after(&[950; 50], true), "a snapshot was being taken");
+        assert!(!after(&[950; 9], false), "its memory may not have been given back yet");
+        assert!(after(&[950], false));
+        assert!(after(&[100; 50], true), "the last verdict holds until the snapshot is taken");
+    }
+
+    #[test]
+    fn a_replica_that_starts_with_too_little_is_short_at_once() {
+        let mut memory = Memory::default();
+        memory.measured(900, 1_000, false);
+        assert!(memory.is_short());
+        assert_eq!(memory.seen(), Some(MemorySeen { used_bytes: 900, limit_bytes: 1_000, is_short: true }));
+    }
+}
