@@ -17,8 +17,8 @@ pub struct Counts {
     pub torn_tails: u64,
     pub damaged_logs: u64,
     pub disk_hand_overs: u64,
-    /// Last snapshots of stopping processes that did not end in time.
-    pub abandoned_snapshots: u64,
+    /// Processes asked to stop that had finished before they were killed.
+    pub stops_finished: u64,
     pub snapshots_taken: u64,
     pub snapshot_installs: u64,
     pub membership_changes: u64,
@@ -72,7 +72,7 @@ macro_rules! all {
         f("torn tails", $self.torn_tails);
         f("damaged logs", $self.damaged_logs);
         f("disk hand-overs", $self.disk_hand_overs);
-        f("abandoned snapshots", $self.abandoned_snapshots);
+        f("stops finished", $self.stops_finished);
         f("snapshots taken", $self.snapshots_taken);
         f("snapshot installs", $self.snapshot_installs);
         f("membership changes", $self.membership_changes);
@@ -136,7 +136,7 @@ impl Counts {
         sum(&mut self.torn_tails, other.torn_tails);
         sum(&mut self.damaged_logs, other.damaged_logs);
         sum(&mut self.disk_hand_overs, other.disk_hand_overs);
-        sum(&mut self.abandoned_snapshots, other.abandoned_snapshots);
+        sum(&mut self.stops_finished, other.stops_finished);
         sum(&mut self.snapshots_taken, other.snapshots_taken);
         sum(&mut self.snapshot_installs, other.snapshot_installs);
         sum(&mut self.membership_changes, other.membership_changes);
