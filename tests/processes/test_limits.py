@@ -120,12 +120,28 @@ def test_a_body_needs_at_most_four_times_its_bytes(node, attack):
 def test_many_such_bodies_at_once_are_refused_within_the_budget(node):
     method, path, before, element, after = ATTACKS["empty searches"]
     body = many(before, element, after)
+    rest = memory(node, "VmRSS")
     headers = {"content-type": "application/json"}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         ask = lambda: asked(node, method, f"/collections/c/{path}", content=body, headers=headers, timeout=120)
         answers = [answer.result() for answer in [pool.submit(ask) for _ in range(8)]]
     assert {answer.status_code for answer in answers} <= {413, 429}, [answer.text for answer in answers]
     assert node.post("/collections/c/points/count", {}).json()["result"]["count"] == POINTS
+    kept = lambda: memory(node, "VmRSS") - rest
+    until(lambda: kept() < 48 << 20, 30, lambda: f"{kept() >> 20} MiB stay")
+
+
+def test_a_full_size_body_of_ordinary_points_is_accepted(node):
+    assert node.put("/collections/full", {"vectors": {"size": 100, "distance": "Dot"}}).status_code == 200
+    vector = ",".join(str(round(0.731 * n % 1, 6)) for n in range(100))
+    point = '{"id":%d,"vector":[' + vector + '],"payload":{"city":"Berlin","count":17,"tags":["a","b"]}}'
+    body = '{"points":[' + ",".join(point % n for n in range(BODY // (len(point) + 7))) + "]}"
+    headers = {"content-type": "application/json"}
+    answer = node.http.put("/collections/full/points", content=body, headers=headers, timeout=120)
+    assert answer.status_code == 200, answer.text
+    count = node.post("/collections/full/points/count", {}).json()["result"]["count"]
+    assert count == BODY // (len(point) + 7) > 25_000
+    assert node.http.delete("/collections/full").status_code == 200
 
 
 def test_the_metric_series_of_a_dropped_collection_disappear(node):

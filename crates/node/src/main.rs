@@ -22,10 +22,10 @@ use meridian_wire::http::Shape;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Gives freed memory back to the system, whichever thread freed it; glibc keeps what lies below the newest block of each
-/// of its arenas.
+/// Gives freed memory back to the system within about a second, whichever thread freed it (`.cargo/config.toml`). glibc keeps what lies below the newest block of each of its arenas, mimalloc what a
+/// thread has not come back to collect.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// One replica of one shard of a Meridian cluster, and a gateway to all of it.
 #[derive(Parser)]

@@ -30,13 +30,20 @@ fn most(configured: Option<u64>) -> Option<u64> {
     limits.chain(machine).chain(configured).min()
 }
 
-/// The files that may hold a limit: of the group of version 2 and those above it, and of version 1.
+/// The files that may hold a limit: of the group that the process is in and of those above it, of version 2 and of version 1.
+/// `groups` has lines of the form `number:controllers:path`; version 2 has number 0 and names no controllers.
 fn limit_files(groups: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
-    let mut files = vec![root.join("memory/memory.limit_in_bytes")];
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    files.extend(Path::new(group).ancestors().map(|group| root.join(group).join("memory.max")));
-    files
+    let files = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
+        let (root, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            names if names.split(',').any(|name| name == "memory") => (root.join(names), "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        Some(Path::new(path).ancestors().map(move |group| root.join(group).join(file)).collect::<Vec<_>>())
+    });
+    files.flatten().collect()
 }
 
 /// A limit as the kernel prints it; `max` is none.
@@ -58,10 +65,13 @@ mod tests {
     fn limits_are_read_as_the_kernel_prints_them() {
         assert_eq!((limit("536870912\n"), limit("max\n")), (Some(512 << 20), None));
         assert_eq!(kilobytes("MemTotal:       24576000 kB\nMemFree: 1 kB\n", "MemTotal:"), Some(24_576_000 * 1024));
-        let files = limit_files("12:cpu:/x\n0::/a/b\n");
-        let v2 = ["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"];
-        assert_eq!(files[1..], v2.map(PathBuf::from));
-        assert_eq!(limit_files("")[1..], [PathBuf::from("/sys/fs/cgroup/memory.max")]);
+        let files = limit_files("12:cpu:/x\n4:memory:/c\n0::/a/b\n");
+        let root = Path::new("/sys/fs/cgroup");
+        let expected = ["memory/c/memory.limit_in_bytes", "memory/memory.limit_in_bytes"];
+        assert_eq!(files[..2], expected.map(|file| root.join(file)));
+        let expected = ["a/b/memory.max", "a/memory.max", "memory.max"];
+        assert_eq!(files[2..], expected.map(|file| root.join(file)));
+        assert!(limit_files("").is_empty() && limit_files("0::\nx\n").is_empty());
     }
 
     #[test]

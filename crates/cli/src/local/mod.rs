@@ -22,7 +22,7 @@ pub use command::{Args, Signals, run};
 pub use layout::{Layout, LayoutError, NodeLayout, RegionLayout, RegionSpec, RegionSpecError};
 pub use link::Link;
 pub use process::{Restart, send_signal};
-pub use running::{Options, Running};
+pub use running::{Options, Running, node_binary};
 
 #[cfg(test)]
 mod tests;

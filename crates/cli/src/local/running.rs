@@ -200,7 +200,11 @@ impl Running {
     }
 }
 
-fn node_binary() -> anyhow::Result<PathBuf> {
+/// The program that nodes run: the one that `MERIDIAN_NODE` names, or that beside this one.
+///
+/// # Errors
+/// When it is not there.
+pub fn node_binary() -> anyhow::Result<PathBuf> {
     if let Some(binary) = std::env::var_os("MERIDIAN_NODE") {
         return Ok(binary.into());
     }

@@ -1,13 +1,13 @@
 //! A region of one replica that a topic measures from outside.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::client::{Ask, Region};
-use crate::local::{Brokers, Layout, Options, RegionSpec, Running};
+use crate::local::{Brokers, Layout, Options, RegionSpec, Running, node_binary};
 
 /// Clock ticks of `/proc/<pid>/stat` in a second, on every Linux that there is.
 const TICKS: f64 = 100.0;
@@ -22,6 +22,7 @@ pub struct Server {
     /// The key that lets a client in.
     pub key: String,
     pid: u32,
+    group: Option<PathBuf>,
     _dir: tempfile::TempDir,
 }
 
@@ -31,16 +32,38 @@ impl Server {
     /// # Errors
     /// When it does not become ready.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::of(tempfile::tempdir().context("a folder")?, None).await
+    }
+
+    /// Starts it in a control group that may use so many bytes of memory.
+    ///
+    /// # Errors
+    /// When it does not become ready, or no such group can be made.
+    pub async fn start_within(bytes: u64) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("a folder")?;
+        let group = control_group(bytes)?;
+        let script = dir.path().join("within");
+        let (procs, node) = (group.join("cgroup.procs"), node_binary()?);
+        std::fs::write(
+            &script,
+            format!("#!/bin/sh\necho $$ >{} && exec {} \"$@\"\n", procs.display(), node.display()),
+        )?;
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        let mut server = Self::of(dir, Some(script)).await?;
+        server.group = Some(group);
+        Ok(server)
+    }
+
+    async fn of(dir: tempfile::TempDir, binary: Option<PathBuf>) -> anyhow::Result<Self> {
         let spec: RegionSpec = "bench:1x1".parse().context("a region")?;
         let layout = Layout::open(dir.path(), &[spec], &mut rand::rng())?;
-        let options = Options { binary: None, restart: false, brokers: Brokers::default(), wires: Vec::new() };
+        let options = Options { binary, restart: false, brokers: Brokers::default(), wires: Vec::new() };
         let running = Running::start(layout, &options, std::future::pending()).await?;
         let region = running.layout().primary();
         let (url, key) = (region.nodes[0].api_url(), region.api_key.clone());
         let pid = running.pid(0, 0).context("the node runs")?;
         let region = Region::new(vec![url.clone()], Some(key.clone()))?;
-        Ok(Self { running, region, url, key, pid, _dir: dir })
+        Ok(Self { running, region, url, key, pid, group: None, _dir: dir })
     }
 
     /// Creates a collection of one vector.
@@ -110,5 +133,20 @@ impl Server {
     /// Stops it.
     pub async fn stop(self) {
         self.running.stop().await;
+        // It is empty now; one that stays is in nobody's way.
+        let _ = self.group.map(std::fs::remove_dir);
     }
+}
+
+/// Makes a control group, of version 1 or 2, that may use so many bytes of memory.
+fn control_group(bytes: u64) -> anyhow::Result<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let name = format!("meridian-bench-{}", std::process::id());
+    let (group, file) = match root.join("memory") {
+        memory if memory.is_dir() => (memory.join(name), "memory.limit_in_bytes"),
+        _ => (root.join(name), "memory.max"),
+    };
+    std::fs::create_dir(&group).with_context(|| format!("make the control group {}", group.display()))?;
+    std::fs::write(group.join(file), bytes.to_string()).with_context(|| format!("limit {}", group.display()))?;
+    Ok(group)
 }
