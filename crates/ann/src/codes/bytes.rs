@@ -3,6 +3,7 @@
 //! A record fills whole lines: the bytes, each with 128 added, zeros, and at its end the scale and the squared length.
 
 use crate::kernels::bytes::FOUR;
+use crate::kernels::columns::ROWS;
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
 use crate::space::Space;
@@ -106,20 +107,29 @@ impl Bytes {
         prefetch(self.rows.row(node));
     }
 
-    /// What the distances of some nodes are made of.
+    /// What the distances of some nodes, [`ROWS`] at most, are made of.
     #[inline(always)]
     pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut Parts) {
         let kernels = space.kernels();
-        let (fours, rest) = nodes.as_chunks::<FOUR>();
+        let mut records = [[].as_slice(); ROWS];
+        let first = nodes[0];
+        let is_run = (first..).zip(nodes).all(|(next, node)| next == *node);
+        if let Some(run) = is_run.then(|| self.rows.run(first, nodes.len())).flatten() {
+            records.iter_mut().zip(run.chunks_exact(self.rows.width())).for_each(|(record, row)| *record = row);
+        } else {
+            records.iter_mut().zip(nodes).for_each(|(record, node)| *record = self.rows.row(*node));
+        }
+        let records = &records[..nodes.len()];
+        let (fours, rest) = records.as_chunks::<FOUR>();
         let (sums, last) = parts.sums.split_at_mut(fours.len() * FOUR);
         for (four, sums) in fours.iter().zip(sums.as_chunks_mut().0) {
-            *sums = (kernels.byte_dots)(four.map(|node| self.rows.row(node)), &query.lines);
+            *sums = (kernels.byte_dots)(*four, &query.lines);
         }
-        for (node, sum) in rest.iter().zip(last) {
-            *sum = (kernels.byte_dot)(self.rows.row(*node), &query.lines);
+        for (record, sum) in rest.iter().zip(last) {
+            *sum = (kernels.byte_dot)(record, &query.lines);
         }
-        for (at, node) in nodes.iter().enumerate() {
-            (parts.scales[at], parts.squares[at]) = tail(self.rows.row(*node));
+        for (at, record) in records.iter().enumerate() {
+            (parts.scales[at], parts.squares[at]) = tail(record);
             parts.errors[at] = parts.scales[at];
         }
     }

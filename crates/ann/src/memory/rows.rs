@@ -224,6 +224,19 @@ impl<T: Pod> Rows<T> {
         }
     }
 
+    /// `count` rows, one behind the other, if they lie so.
+    #[inline]
+    pub fn run(&self, at: u32, count: usize) -> Option<&[T]> {
+        let end = at as usize + count;
+        let is_one = count > 0 && end <= self.len && at >> self.shift == (end - 1) as u32 >> self.shift;
+        if !is_one || self.patches.len() > 0 {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "others may write other rows meanwhile")]
+        // SAFETY: all are ours and of one chunk; the rest as in [`Self::row`].
+        Some(unsafe { slice::from_raw_parts(self.base(at), count * self.width) })
+    }
+
     #[inline]
     pub fn row_mut(&mut self, at: u32) -> &mut [T] {
         let (base, width) = (self.base(at), self.width);
@@ -272,6 +285,13 @@ mod tests {
             for i in 0..count {
                 let expected = if i == 3 { -1.0 } else { i as f32 };
                 assert!(rows.row(i as u32).iter().all(|x| *x == expected), "row {i} of width {width}");
+                let run = rows.run(i as u32, 2);
+                let next = i + 1 < count && (i + 1) % (1 << rows.shift) != 0;
+                assert_eq!(run.is_some(), next, "rows {i} and the next of width {width}");
+                if let Some(run) = run {
+                    let rows = [rows.row(i as u32), rows.row(i as u32 + 1)];
+                    assert!(std::ptr::eq(&run[..width], rows[0]) && std::ptr::eq(&run[width..], rows[1]));
+                }
             }
         }
     }
@@ -300,5 +320,8 @@ mod tests {
         });
         drop(rows.view());
         assert_eq!((read(&rows), rows.patched()), (model, 0));
+        let view = rows.view();
+        rows.row_mut(5).fill(0);
+        assert_eq!((rows.run(0, 2), view.run(0, 12).map(<[_]>::len)), (None, Some(36)), "a row lies elsewhere");
     }
 }
