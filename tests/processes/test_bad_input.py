@@ -1,12 +1,14 @@
 """What clients and operators get wrong: each fault is named, nothing is lost, nothing stops."""
 
+import contextlib
 import shutil
 import socket
 import subprocess
 
+import httpx
 import pytest
 
-from regions import BIN, client, until
+from regions import BIN, KEY, client, until
 
 COLLECTION = "/collections/kept"
 POINTS = f"{COLLECTION}/points"
@@ -75,9 +77,11 @@ def test_a_body_that_is_wrong_is_refused_with_its_fault(nodes, case):
 
 
 def test_more_points_than_may_be_are_counted(nodes):
-    answer = nodes[0].post(f"{POINTS}/delete", {"points": list(range(10_001))})
+    answer = nodes[0].post(f"{POINTS}/delete", {"points": list(range(100_001))})
+    assert answer.status_code in (400, 413), answer.text
+    answer = nodes[0].post(f"{POINTS}/count", {"filter": {"must": {"has_id": list(range(10_001))}}})
     assert answer.status_code == 400, answer.text
-    assert "10001" in answer.json()["status"]["error"]
+    assert "10000 values" in answer.json()["status"]["error"]
 
 
 QUERIES = {
@@ -172,6 +176,30 @@ def start(config):
     return done.stderr
 
 
+@contextlib.contextmanager
+def running(config):
+    """A node that runs; gives its log and what tells its ports."""
+    log = config.with_suffix(".log")
+    lines = config.read_text().splitlines()
+    port = lambda name: next(int(line.split(":")[1]) for line in lines if line.strip().startswith(f"{name}:"))
+    with log.open("w") as stderr:
+        command = [BIN / "meridian-node", "--config", config, "--advertise", f"127.0.0.1:{port('peer')}"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
+    try:
+        yield log, port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url):
+    """The status that a URL answers with; 0 while nobody does."""
+    try:
+        return httpx.get(url, headers={"api-key": KEY}, timeout=5, trust_env=False).status_code
+    except httpx.HTTPError:
+        return 0
+
+
 def changed(node, tmp_path, change):
     """A copy of a node's configuration after `change`, on free ports and in a folder of its own."""
     config = tmp_path / "node.yaml"
@@ -208,8 +236,9 @@ def test_a_file_that_is_no_configuration_is_refused(nodes, tmp_path, text):
     assert str(config) in start(config)
 
 
-def test_a_folder_of_another_cluster_or_shard_is_refused(nodes, tmp_path):
-    """The folder of a running replica is copied, so that its own lock is not what refuses."""
+def test_a_folder_of_another_cluster_or_shard_is_not_touched(nodes, tmp_path):
+    """The folder of a running replica is copied, so that its own lock is not what is in the way. The node stays up, to tell the
+    operator whose folder it is, and serves nothing."""
     copied = tmp_path / "data"
     shutil.copytree(nodes[0].config.with_suffix(""), copied)
     (copied / "replica" / ".lock").unlink()
@@ -222,8 +251,13 @@ def test_a_folder_of_another_cluster_or_shard_is_refused(nodes, tmp_path):
 
     cluster = "00000000-0000-0000-0000-000000000001"
     for other in ({"cluster_id": cluster}, {"region": "eu-west"}):
-        said = start(changed(nodes[0], tmp_path, lambda text: elsewhere(text, **other)))
-        assert "us-east, shard 1 of 1" in said, said
-        assert next(iter(other.values())) in said, said
+        config = changed(nodes[0], tmp_path, lambda text: elsewhere(text, **other))
+        with running(config) as (log, port):
+            said = lambda: next((line for line in log.read_text().splitlines() if "the volume is another's" in line), "")
+            until(said, 20, log.read_text)
+            assert "us-east, shard 1 of 1" in said() and next(iter(other.values())) in said(), said()
+            until(lambda: answers(f"http://127.0.0.1:{port('admin')}/livez") == 200, 20, log.read_text)
+            assert answers(f"http://127.0.0.1:{port('admin')}/readyz") == 503
+            assert answers(f"http://127.0.0.1:{port('api')}/collections") == 503
     before = sorted(path.name for path in (copied / "replica").iterdir() if path.name != ".lock")
     assert before == ["identity", "log", "snapshots"]
