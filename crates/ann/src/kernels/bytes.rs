@@ -70,7 +70,7 @@ pub(super) mod x86 {
         /// As [`super::avx2()`]: the query is widened once for all.
         #[target_feature(enable = "avx2")]
         pub fn avx2(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR] {
-            let codes = codes.map(|code| &code[..query.len()]);
+            assert!(codes.iter().all(|code| code.len() == query.len()), "equally many lines");
             let mut sums = [_mm256_setzero_si256(); FOUR];
             for (at, y) in query.iter().enumerate() {
                 for i in 0..4 {
@@ -94,7 +94,7 @@ pub(super) mod x86 {
         /// A line of each a step.
         #[target_feature(enable = "avx512f,avx512vnni")]
         pub fn avx512(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR] {
-            let codes = codes.map(|code| &code[..query.len()]);
+            assert!(codes.iter().all(|code| code.len() == query.len()), "equally many lines");
             let mut sums = [_mm512_setzero_si512(); FOUR];
             for (at, y) in query.iter().enumerate() {
                 // SAFETY: a line has 64 bytes and is aligned to as many.
@@ -104,7 +104,11 @@ pub(super) mod x86 {
                     *sum = _mm512_dpbusd_epi32(*sum, unsafe { _mm512_load_si512(code[at].0.as_ptr().cast()) }, y);
                 }
             }
-            sums.map(|sum| _mm512_reduce_add_epi32(sum))
+            let mut out = [0; FOUR];
+            for (sum, out) in sums.into_iter().zip(&mut out) {
+                *out = _mm512_reduce_add_epi32(sum);
+            }
+            out
         }
     }
 }
