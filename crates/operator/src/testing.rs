@@ -36,6 +36,7 @@ pub fn running(identity: Identity) -> ReplicaStatus {
         links_version: LogIndex(0),
         poisons: Vec::new(),
         disk: meridian_wire::frame::DiskLevel::Free,
+        memory: None,
     }
 }
 

@@ -29,7 +29,7 @@ fn identity() -> Identity {
         primary_term: PrimaryTerm(1),
     };
     let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
-    Identity { genesis, replica: ReplicaId(1), founders }
+    Identity { genesis, replica: ReplicaId(1), founders, group: None }
 }
 
 struct Shell {

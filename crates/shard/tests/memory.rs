@@ -46,7 +46,7 @@ fn assert_within_an_eighth(what: &str, peak: u64, state: u64) {
 fn apply(state: &mut State, ops: Vec<Op>) {
     let index = state.applied().0 + 1;
     let (id, hlc) = (WriteId(index.into()), Hlc(index * 1_000_000));
-    let write = Write { id, part: 0, table: TableVersion(1), ops, hlc, trace: None };
+    let write = Write { id, part: 0, table: TableVersion(1), sent_at: LogIndex(u64::MAX), ops, hlc, trace: None };
     state.apply(LogIndex(index), &Entry::Write(write));
 }
 

@@ -60,7 +60,15 @@ fn with_snapshot() -> SimDisk {
     };
     let ops = vec![meridian_model::Op::CreateCollection { uid: meridian_model::CollectionUid(1), def }];
     let (id, table) = (meridian_model::WriteId(1), meridian_model::TableVersion(1));
-    let write = meridian_shard::Write { id, part: 0, table, ops, hlc: meridian_model::Hlc(1 << 20), trace: None };
+    let write = meridian_shard::Write {
+        id,
+        part: 0,
+        table,
+        sent_at: meridian_model::LogIndex(u64::MAX),
+        ops,
+        hlc: meridian_model::Hlc(1 << 20),
+        trace: None,
+    };
     state.apply(meridian_model::LogIndex(1), &meridian_shard::Entry::Write(write));
     let command = Command::TakeSnapshot { id: 1, meta: vec![1], image: Box::new(state.image()) };
     let taken = snapshots.obey(command).unwrap();
