@@ -121,6 +121,15 @@ def test_no_operator_touches_the_others_namespace():
     assert astray == []
 
 
+def test_a_claim_gets_the_id_that_its_volume_bears():
+    claim = f"data-{sorted(US.pods())[0]}"
+    label = lambda: kube.get("persistentvolumeclaim", claim, US.name)["metadata"].get("labels", {}).get("meridiandb.io/cluster-id")
+    before = label()
+    assert before, claim
+    kubectl("-n", US.name, "label", "persistentvolumeclaim", claim, "meridiandb.io/cluster-id-")
+    until(lambda: label() == before, 120, lambda: f"the label of {claim} is {label()}")
+
+
 def test_every_right_is_used_and_none_is_missing():
     """So that dropping any one makes a test fail: what needed it was refused, and that shows here."""
     used, refused = set(), []
