@@ -6,3 +6,4 @@ mod broker;
 mod clock;
 mod delete_by_filter;
 mod shell;
+mod stop;

@@ -19,14 +19,16 @@ pub fn region(name: &str) -> RegionName {
 pub struct Shell {
     identity: Identity,
     settings: Settings,
-    disk: SimDisk,
+    pub disk: SimDisk,
     pub replica: Replica,
     log: LogVolume<SimDisk>,
-    snapshots: SnapshotVolume<SimDisk>,
+    pub snapshots: SnapshotVolume<SimDisk>,
     pub now: Now,
     lives: u64,
-    /// What was commanded beside the disk's work, oldest first.
+    /// Commands that are not obeyed, oldest first: all but the disk's work.
     pub seen: Vec<Command>,
+    /// Snapshots are not obeyed either.
+    pub holds_snapshots: bool,
 }
 
 impl Shell {
@@ -46,7 +48,8 @@ impl Shell {
         volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (now, lives) = (Now { mono: Duration::ZERO, wall: start }, 7);
         let (replica, log, snapshots) = Self::open(&disk, &identity, &settings, now, lives);
-        let mut shell = Self { identity, settings, disk, replica, log, snapshots, now, lives, seen: Vec::new() };
+        let (seen, holds_snapshots) = Default::default();
+        let mut shell = Self { identity, settings, disk, replica, log, snapshots, now, lives, seen, holds_snapshots };
         shell.ticks(100);
         shell
     }
@@ -81,7 +84,7 @@ impl Shell {
                         events.extend(self.log.persist(&[(number, records)]).unwrap());
                     }
                     Command::Release { before, shrink } => self.log.release(before, shrink).unwrap(),
-                    command @ Command::TakeSnapshot { .. } => {
+                    command @ Command::TakeSnapshot { .. } if !self.holds_snapshots => {
                         events.extend(self.snapshots.obey(command).ok().flatten());
                     }
                     other => self.seen.push(other),

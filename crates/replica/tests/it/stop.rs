@@ -1,65 +1,42 @@
-//! A process that stops: its last snapshot, what the next start applies again, and what a kill in the middle leaves. A group of
-//! one replica on a simulated disk, and a shell that obeys at once, but for snapshots, which wait until a test lets them go on.
+//! A process that stops: its last snapshot, the entries that the next start applies again, and a kill in the middle. Snapshots
+//! wait until a test lets them go on.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{
-    ClusterId, CollectionDef, CollectionName, Distance, HnswParams, LogIndex, Payload, PointId, PrimaryTerm,
-    RegionName, ReplicaId, ShardNumber, VectorDef, Vectors, WriteId,
+    CollectionDef, CollectionName, Distance, HnswParams, LogIndex, Payload, PointId, VectorDef, Vectors, WriteId,
 };
-use meridian_replica::volume::{self, LogVolume, SnapshotVolume};
-use meridian_replica::{Command, Event, Now, Replica, Settings};
-use meridian_store::SimDisk;
+use meridian_replica::{Command, Event, Settings};
 use meridian_wire::client::{Body, Demand, PointOp, Request};
-use meridian_wire::topology::{Genesis, Identity, Member};
 
-const SEGMENT_BYTES: u64 = 1 << 20;
-
-fn identity() -> Identity {
-    let region = RegionName::new("us-east").unwrap();
-    let genesis = Genesis {
-        cluster: ClusterId(1),
-        region: region.clone(),
-        shard: ShardNumber::FIRST,
-        shards: 1,
-        primary: region,
-        primary_term: PrimaryTerm(1),
-    };
-    let founders = vec![Member { replica: ReplicaId(1), address: "here:1".into() }];
-    Identity { genesis, replica: ReplicaId(1), founders, group: None }
-}
+use crate::shell;
 
 struct Shell {
-    disk: SimDisk,
-    replica: Replica,
-    log: LogVolume<SimDisk>,
-    snapshots: SnapshotVolume<SimDisk>,
-    now: Now,
+    shell: shell::Shell,
     tickets: u64,
-    /// Snapshots that are to be written.
-    held: VecDeque<Command>,
-    is_drained: bool,
-    finished: Vec<(u64, bool)>,
+}
+
+impl std::ops::Deref for Shell {
+    type Target = shell::Shell;
+
+    fn deref(&self) -> &Self::Target {
+        &self.shell
+    }
+}
+
+impl std::ops::DerefMut for Shell {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.shell
+    }
 }
 
 impl Shell {
-    fn open(disk: SimDisk, seconds: u64) -> Self {
-        let (log, snapshots, found) = volume::open(&disk, &identity(), SEGMENT_BYTES).unwrap();
-        let now = Now { mono: Duration::from_secs(seconds), wall: Duration::from_secs(1_000 + seconds) };
-        let replica = Replica::restore(Settings::default(), identity(), now, 7 + seconds, found).unwrap();
-        let (held, finished) = Default::default();
-        Self { disk, replica, log, snapshots, now, tickets: seconds << 20, held, is_drained: false, finished }
-    }
-
     /// Leads, and holds points that no snapshot holds.
     fn with_points(batches: u64) -> Self {
-        let disk = SimDisk::new();
-        volume::initialize(&disk, &identity(), SEGMENT_BYTES).unwrap();
-        let mut shell = Self::open(disk, 0);
-        shell.ticks(100);
+        let shell = shell::Shell::new("us-east", "us-east", Settings::default(), Duration::from_secs(1_000));
+        let mut shell = Self { shell, tickets: 0 };
+        shell.holds_snapshots = true;
         let name = CollectionName::new("words").unwrap();
         let vector = VectorDef { dim: 2, distance: Distance::Dot, hnsw: HnswParams::default() };
         let def = CollectionDef { name, vectors: BTreeMap::from([(String::new(), vector)]) };
@@ -70,40 +47,26 @@ impl Shell {
     }
 
     /// Kills the process and starts it again; says up to which entry its snapshot reaches.
-    fn restart(self) -> (Self, LogIndex) {
-        self.disk.kill();
-        let mut shell = Self::open(self.disk, self.now.mono.as_secs() + 1);
-        let applied = shell.replica.state().applied();
-        shell.ticks(100);
-        (shell, applied)
+    fn restart(mut self) -> (Self, LogIndex) {
+        self.shell.restart();
+        let applied = self.replica.state().applied();
+        self.ticks(100);
+        (self, applied)
     }
 
-    fn step(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            for command in self.replica.step(self.now, event) {
-                match command {
-                    Command::Persist { number, records } => {
-                        events.extend(self.log.persist(&[(number, records)]).unwrap());
-                    }
-                    Command::Release { before, shrink } => self.log.release(before, shrink).unwrap(),
-                    command @ Command::TakeSnapshot { .. } => self.held.push_back(command),
-                    Command::Drained => self.is_drained = true,
-                    Command::Finished { entries_behind, is_abandoned } => {
-                        self.finished.push((entries_behind, is_abandoned));
-                    }
-                    _ => {}
-                }
-            }
-        }
+    /// The ends of the process that were told: entries behind its snapshot, and whether one was abandoned.
+    fn finished(&self) -> Vec<(u64, bool)> {
+        let told = |command: &Command| match command {
+            Command::Finished { entries_behind, is_abandoned } => Some((*entries_behind, *is_abandoned)),
+            _ => None,
+        };
+        self.seen.iter().filter_map(told).collect()
     }
 
-    fn ticks(&mut self, count: u64) {
-        for random in 0..count {
-            self.now.mono += Duration::from_millis(20);
-            self.now.wall += Duration::from_millis(20);
-            self.step(Event::Tick { random });
-        }
+    /// The oldest snapshot that is to be written.
+    fn held(&mut self) -> Option<Command> {
+        let at = self.seen.iter().position(|command| matches!(command, Command::TakeSnapshot { .. }))?;
+        Some(self.seen.remove(at))
     }
 
     fn ask(&mut self, body: Body) {
@@ -130,13 +93,15 @@ impl Shell {
 
     fn stop(&mut self, within: Duration) {
         self.step(Event::Drain);
-        assert!(self.is_drained && self.finished.is_empty(), "a leader that is alone has nobody to hand over to");
+        let is_drained = self.seen.iter().any(|command| matches!(command, Command::Drained));
+        assert!(is_drained && self.finished().is_empty(), "a leader that is alone has nobody to hand over to");
         self.step(Event::Finish { within });
     }
 
     /// Writes the snapshot that waits.
     fn write_snapshot(&mut self) {
-        let event = self.snapshots.obey(self.held.pop_front().unwrap()).unwrap();
+        let command = self.held().unwrap();
+        let event = self.snapshots.obey(command).unwrap();
         self.step(event.unwrap());
         self.ticks(1);
     }
@@ -148,9 +113,9 @@ fn after_a_last_snapshot_the_next_start_applies_nothing_again() {
     let applied = shell.replica.state().applied();
     shell.stop(Duration::from_secs(10));
     shell.ticks(5);
-    assert!(shell.finished.is_empty(), "it waits for the snapshot");
+    assert!(shell.finished().is_empty(), "it waits for the snapshot");
     shell.write_snapshot();
-    assert_eq!(shell.finished, [(0, false)]);
+    assert_eq!(shell.finished(), [(0, false)]);
     let digest = shell.replica.state().digest();
     let (mut shell, found) = shell.restart();
     assert_eq!((found, shell.replica.state().digest()), (applied, digest));
@@ -165,8 +130,8 @@ fn without_entries_behind_the_newest_snapshot_none_is_written() {
     shell.stop(Duration::from_secs(10));
     shell.write_snapshot();
     shell.step(Event::Finish { within: Duration::from_secs(10) });
-    assert!(shell.held.is_empty());
-    assert_eq!(shell.finished, [(0, false), (0, false)]);
+    assert!(shell.held().is_none());
+    assert_eq!(shell.finished(), [(0, false), (0, false)]);
 }
 
 #[test]
@@ -175,9 +140,9 @@ fn a_snapshot_that_does_not_end_in_time_is_abandoned_and_nothing_is_lost() {
     let behind = shell.replica.state().applied().0;
     shell.stop(Duration::from_millis(100));
     shell.ticks(4);
-    assert!(shell.finished.is_empty());
+    assert!(shell.finished().is_empty());
     shell.ticks(1);
-    assert_eq!(shell.finished, [(behind, true)]);
+    assert_eq!(shell.finished(), [(behind, true)]);
     let (shell, found) = shell.restart();
     assert!(found < LogIndex(behind), "there is no snapshot");
     assert_eq!(shell.points(), 30);
@@ -188,8 +153,8 @@ fn without_time_no_snapshot_is_begun() {
     let mut shell = Shell::with_points(30);
     let behind = shell.replica.state().applied().0;
     shell.stop(Duration::ZERO);
-    assert!(shell.held.is_empty());
-    assert_eq!(shell.finished, [(behind, false)]);
+    assert!(shell.held().is_none());
+    assert_eq!(shell.finished(), [(behind, false)]);
 }
 
 /// The process is killed, or the power fails, at each operation of the disk while the last snapshot is written.
@@ -200,7 +165,8 @@ fn a_kill_at_any_operation_of_the_last_snapshot_loses_nothing() {
         let mut shell = Shell::with_points(5);
         shell.stop(Duration::from_secs(10));
         shell.disk.crash_at(at);
-        let event = shell.snapshots.obey(shell.held.pop_front().unwrap()).unwrap();
+        let command = shell.held().unwrap();
+        let event = shell.snapshots.obey(command).unwrap();
         let is_whole = matches!(event, Some(Event::SnapshotTaken { manifest: Some(_), .. }));
         let mut coin = at;
         shell.disk.crash(&mut |n| {
