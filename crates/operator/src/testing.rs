@@ -8,37 +8,10 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use kube::Client;
 use kube::client::Body;
-use meridian_model::{LogIndex, Term};
-use meridian_wire::topology::{Identity, ReplicaStatus, Role};
 use serde_json::{Map, Value, json};
 
 /// Plural, namespace, name.
 type Key = (String, String, String);
-
-/// A replica that has just been made.
-pub fn running(identity: Identity) -> ReplicaStatus {
-    ReplicaStatus {
-        identity,
-        role: Role::Follower,
-        term: Term(1),
-        leader: None,
-        voters: Vec::new(),
-        learners: Vec::new(),
-        membership_version: LogIndex(0),
-        commit: LogIndex(0),
-        applied: LogIndex(0),
-        ready: true,
-        draining: false,
-        fault: None,
-        followers: Vec::new(),
-        points: 0,
-        links: Vec::new(),
-        links_version: LogIndex(0),
-        poisons: Vec::new(),
-        disk: meridian_wire::frame::DiskLevel::Free,
-        memory: None,
-    }
-}
 
 /// Which writes are refused, and with what words.
 pub struct Refusal {

@@ -1,8 +1,8 @@
 //! A few named resources; each test case is one field away from one of them.
 
 use meridian_crd::{ReplicationLink, VectorCluster};
-use meridian_model::{ClusterId, LogIndex, ReplicaId, Term};
-use meridian_wire::topology::{Genesis, Identity, ReplicaStatus, Role};
+use meridian_model::{ClusterId, ReplicaId};
+use meridian_wire::topology::{Genesis, Identity, ReplicaStatus};
 
 use crate::{Settings, ValidCluster};
 
@@ -77,25 +77,5 @@ pub fn settings() -> Settings {
 
 /// A replica that has just been made.
 pub fn running(genesis: Genesis) -> ReplicaStatus {
-    ReplicaStatus {
-        identity: Identity { genesis, replica: ReplicaId(1), founders: Vec::new(), group: None },
-        role: Role::Follower,
-        term: Term(1),
-        leader: None,
-        voters: Vec::new(),
-        learners: Vec::new(),
-        membership_version: LogIndex(0),
-        commit: LogIndex(0),
-        applied: LogIndex(0),
-        ready: true,
-        draining: false,
-        fault: None,
-        followers: Vec::new(),
-        points: 0,
-        links: Vec::new(),
-        links_version: LogIndex(0),
-        poisons: Vec::new(),
-        disk: meridian_wire::frame::DiskLevel::Free,
-        memory: None,
-    }
+    ReplicaStatus::new(Identity { genesis, replica: ReplicaId(1), founders: Vec::new(), group: None })
 }

@@ -279,6 +279,34 @@ pub struct ReplicaStatus {
     pub memory: Option<MemorySeen>,
 }
 
+impl ReplicaStatus {
+    /// That of a follower that has just been made: ready, in no group yet, with an empty log.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            role: Role::Follower,
+            term: Term(1),
+            leader: None,
+            voters: Vec::new(),
+            learners: Vec::new(),
+            membership_version: LogIndex(0),
+            commit: LogIndex(0),
+            applied: LogIndex(0),
+            ready: true,
+            draining: false,
+            fault: None,
+            followers: Vec::new(),
+            points: 0,
+            links: Vec::new(),
+            links_version: LogIndex(0),
+            poisons: Vec::new(),
+            disk: DiskLevel::Free,
+            memory: None,
+        }
+    }
+}
+
 /// How much memory the process of a replica uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemorySeen {

@@ -4,7 +4,7 @@ use k8s_openapi::ByteString;
 use meridian_crd::VectorCluster;
 use meridian_model::ShardNumber;
 use meridian_plan::{Apis, Observed, PodSeen, Settings, ShardSeen};
-use meridian_wire::topology::{Identity, PodStatus};
+use meridian_wire::topology::{Identity, PodStatus, ReplicaStatus};
 use serde_json::{Value, json};
 
 use super::turn;
@@ -597,7 +597,7 @@ async fn the_claims_of_adopted_volumes_bear_the_id_of_the_cluster() {
         keys: None,
         trouble: None,
     };
-    let running = PodStatus::Running(Box::new(crate::testing::running(identity.clone())));
+    let running = PodStatus::Running(Box::new(ReplicaStatus::new(identity.clone())));
     let pods = [(0, pod(running)), (1, pod(PodStatus::Foreign { identity }))].into();
     let shard = ShardSeen { pods, ..ShardSeen::default() };
     let observed = Observed { shards: [(ShardNumber::FIRST, shard)].into(), ..Observed::default() };

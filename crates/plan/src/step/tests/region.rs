@@ -110,7 +110,6 @@ impl Shard {
                 }
             });
         ReplicaStatus {
-            identity: identity.clone(),
             role: match () {
                 () if leads => Role::Leader,
                 () if self.learners.contains_key(&replica) || !member => Role::Learner,
@@ -124,15 +123,10 @@ impl Shard {
             commit: LogIndex(if member { 10_000 } else { 0 }),
             applied: LogIndex(if member { 10_000 } else { 0 }),
             ready: member && self.leader.is_some(),
-            draining: false,
             followers: if leads { followers.collect() } else { Vec::new() },
-            points: 0,
-            fault: None,
             links: self.links.clone(),
             links_version: LogIndex(self.links_version),
-            poisons: Vec::new(),
-            disk: meridian_wire::frame::DiskLevel::Free,
-            memory: None,
+            ..ReplicaStatus::new(identity.clone())
         }
     }
 }
