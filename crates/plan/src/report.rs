@@ -4,13 +4,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meridian_crd::conditions::{self as c, reason};
 use meridian_crd::{MirrorMaker2Mode, Operation, ReplicationLink, ReplicationLinkStatus, VectorClusterStatus};
 use meridian_model::ShardNumber;
-use meridian_wire::frame::DiskLevel;
 use meridian_wire::topology::PodStatus;
 
 use crate::ownership::{Blocked, Cause};
 use crate::step::Group;
 use crate::{Apis, Observed, Refusal, Step, ValidCluster, ValidLink, adoption};
 
+mod capacity;
 mod keys;
 
 /// A condition's new state.
@@ -74,7 +74,7 @@ pub fn cluster(
         } else {
             Finding(c::AVAILABLE, Some(false), reason::QUORUM_LOST, format!("no quorum in {}", leaderless.join(", ")))
         },
-        match (foreign.clone(), lost, image_fault(cluster, observed), full_disks(cluster, observed)) {
+        match (foreign.clone(), lost, image_fault(cluster, observed), capacity::full_disks(cluster, observed)) {
             (Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::FOREIGN_VOLUME, message),
             (None, Some(operation), ..) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
             (None, None, Some(message), _) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
@@ -91,7 +91,7 @@ pub fn cluster(
         },
         certificates_lost(observed, old, now),
         keys::differ(cluster, observed),
-        capacity_risk(cluster, observed),
+        capacity::risk(cluster, observed),
         Finding(c::PROGRESSING, Some(progressing), if done { reason::AS_DECLARED } else { why }, message.clone()),
         match (outcome.refusal, withheld(cluster).filter(|_| done)) {
             (Some(refusal), _) => Finding(c::READY, Some(false), reason::INVALID_SPEC, refusal.to_string()),
@@ -137,25 +137,6 @@ fn image_fault(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
         is_image_fault(trouble).then(|| cut(&format!("pod {}: {trouble}", cluster.pod_name(shard, ordinal))))
     })
     .next()
-}
-
-/// Pods whose disks are full, and what unblocks them. A region that follows another takes nothing while its disks are full,
-/// the deletes among it included.
-fn full_disks(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
-    let pods = observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
-    let is_full = |pod: &crate::PodSeen| match &pod.answer {
-        Some(PodStatus::Running(status)) => status.disk != DiskLevel::Free,
-        _ => false,
-    };
-    let full: Vec<String> =
-        pods.filter(|(_, _, pod)| is_full(pod)).map(|(shard, ordinal, _)| cluster.pod_name(shard, ordinal)).collect();
-    let sources: Vec<&str> = cluster.links.iter().map(|link| link.source.as_str()).collect();
-    let awaited = if sources.is_empty() {
-        "deletes, dropped collections or larger volumes".into()
-    } else {
-        format!("larger volumes; deletes in {} free nothing here while disks are full", sources.join(", "))
-    };
-    (!full.is_empty()).then(|| cut(&format!("full disks of {}: waiting for {awaited}", full.join(", "))))
 }
 
 /// The status that is written before the act: what will be done, and which ids it takes.
@@ -353,56 +334,6 @@ fn certificates_lost(observed: &Observed, old: &VectorClusterStatus, now: &Time)
         return found(Some(true), reason::PODS_UNREACHABLE, message);
     }
     found(None, reason::PODS_UNREACHABLE, "pods that are ready do not answer the operator")
-}
-
-/// Whether replicas have no room for a snapshot in memory, or use the reserve of their disks, and what unblocks them.
-fn capacity_risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
-    let running = || {
-        let pods =
-            observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(at, pod)| (*shard, *at, pod)));
-        pods.filter_map(|(shard, ordinal, pod)| match &pod.answer {
-            Some(PodStatus::Running(status)) => Some((cluster.pod_name(shard, ordinal), status)),
-            _ => None,
-        })
-    };
-    let mib = |bytes: u64| bytes >> 20;
-    let memory: Vec<String> = running()
-        .filter_map(|(pod, status)| {
-            let seen = status.memory.filter(|memory| memory.is_short)?;
-            Some(format!("{pod} ({} of {} MiB used)", mib(seen.used_bytes), mib(seen.limit_bytes)))
-        })
-        .collect();
-    let disks: Vec<String> = running()
-        .filter_map(|(pod, status)| match status.disk {
-            DiskLevel::Free => None,
-            DiskLevel::Reserve => Some(pod),
-            DiskLevel::Exhausted => Some(format!("{pod} (used up)")),
-        })
-        .collect();
-    let mut told = Vec::new();
-    if !memory.is_empty() {
-        told.push(format!(
-            "a snapshot does not fit into the memory of {}: raise spec.resources.limits.memory or drop a collection",
-            memory.join(", ")
-        ));
-    }
-    if !disks.is_empty() {
-        told.push(format!(
-            "the disk's reserve is in use in {}: enlarge the PersistentVolumeClaim or delete points",
-            disks.join(", ")
-        ));
-    }
-    match (memory.is_empty(), disks.is_empty()) {
-        (true, true) if running().next().is_none() => {
-            Finding(c::CAPACITY_RISK, None, reason::UNKNOWN, "no pod has answered yet".into())
-        }
-        (true, true) => {
-            let message = "every replica that answers has disk and memory left".into();
-            Finding(c::CAPACITY_RISK, Some(false), reason::CAPACITY_LEFT, message)
-        }
-        (false, _) => Finding(c::CAPACITY_RISK, Some(true), reason::MEMORY_SHORT, cut(&told.join("; "))),
-        (true, false) => Finding(c::CAPACITY_RISK, Some(true), reason::DISK_SHORT, cut(&told.join("; "))),
-    }
 }
 
 /// Whether the routes of the mesh stand; nothing of a cluster that wants none.
