@@ -44,7 +44,7 @@ pub(crate) struct Bound {
     root: f32,
 }
 
-/// Which line of the table above holds.
+/// A line of the table above.
 #[derive(Clone, Copy)]
 enum Rule {
     Product,
@@ -108,7 +108,7 @@ impl Codes {
         let error = match &self.records {
             // [`of_scale`] of any scale up to this one.
             Records::Bytes(_) => (HALF_STEP * error + WHOLE_SCALE * f32::MIN_POSITIVE) * bound.root + UNDERFLOW_LENGTH,
-            Records::Nibbles(_) => (error * error + bound.rounding * square).sqrt() + UNDERFLOW_LENGTH,
+            Records::Nibbles(_) => bound.of_nibbles(error, square),
         };
         (ranks, Off { error, square })
     }
@@ -123,14 +123,20 @@ impl Codes {
             }
             Records::Nibbles(nibbles) => {
                 let (error, square) = nibbles.numbers(node);
-                let error = (error * error + bound.rounding * square).sqrt() + UNDERFLOW_LENGTH;
-                (nibbles.distance(query, node, space), Off { error, square })
+                let off = Off { error: bound.of_nibbles(error, square), square };
+                (nibbles.distance(query, node, space), off)
             }
         }
     }
 }
 
 impl Bound {
+    /// `e_x` of a code of 4 bits, by the length of its error as it was computed.
+    #[inline(always)]
+    fn of_nibbles(&self, error: f32, square: f32) -> f32 {
+        (error * error + self.rounding * square).sqrt() + UNDERFLOW_LENGTH
+    }
+
     /// A distance that the one by vectors is not below, by that of a code that is no worse than `off`. `-∞` where numbers
     /// overflow. Rounded sums, products and roots grow with what they are of, so a worse `off` makes it no larger.
     #[inline(always)]

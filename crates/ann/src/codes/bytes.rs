@@ -107,7 +107,7 @@ impl Bytes {
         prefetch(self.rows.row(node));
     }
 
-    /// What the distances of some nodes, [`ROWS`] at most, are made of.
+    /// Fills in the parts of the distances of [`ROWS`] nodes at most.
     #[inline(always)]
     pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut Parts) {
         let kernels = space.kernels();

@@ -24,7 +24,7 @@ pub(crate) struct Lot {
     sums: Vec<i32>,
 }
 
-/// What distances of some nodes are made of.
+/// The parts of the distances of some nodes, by node.
 #[derive(Default)]
 pub(super) struct Parts {
     pub sums: [i32; ROWS],

@@ -161,7 +161,7 @@ impl Nibbles {
         prefetch(self.rows.row(node));
     }
 
-    /// What the distances of some nodes, [`crate::kernels::columns::ROWS`] at most, are made of.
+    /// Fills in the parts of the distances of [`crate::kernels::columns::ROWS`] nodes at most.
     #[inline(always)]
     pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut Parts) {
         for (at, node) in nodes.iter().enumerate() {

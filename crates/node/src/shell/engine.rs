@@ -207,7 +207,7 @@ pub struct Engine {
     pub finished: oneshot::Sender<Finished>,
 }
 
-/// What a process leaves to the next one.
+/// The work that a process leaves to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
     /// Entries of the log that it applies again.

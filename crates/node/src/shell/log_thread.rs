@@ -20,7 +20,7 @@ pub(super) enum LogJob {
     Release { before: u64, shrink: bool },
 }
 
-/// What is measured for the machine.
+/// The resources that the log thread measures for the machine.
 pub(super) struct Measured {
     /// Its free space.
     pub(super) disk: RealDisk,

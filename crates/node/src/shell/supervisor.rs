@@ -50,9 +50,9 @@ pub enum SupervisorError {
     /// It shall become something else than the configuration says.
     #[error("the call speaks of {found}; the configuration says {wanted}")]
     Foreign {
-        /// What it shall become.
+        /// The replica of the call.
         found: String,
-        /// What should be.
+        /// The replica of the configuration.
         wanted: String,
     },
 }
@@ -403,7 +403,7 @@ impl crate::http::Gateway for Supervisor {
     }
 }
 
-/// Whether a volume of this identity may run under this configuration. A group may be added after a volume was made.
+/// A volume of this identity may run under this configuration. A group may be added after a volume was made.
 fn is_own(config: &NodeConfig, identity: &Identity) -> bool {
     let genesis = &identity.genesis;
     let group = config.replication_group.as_ref().map(|group| &group.name);
