@@ -2,7 +2,6 @@
 //!
 //! A record fills whole lines: the bytes, each with 128 added, zeros, and at its end the scale and the squared length.
 
-use crate::kernels::bytes::FOUR;
 use crate::kernels::columns::ROWS;
 use crate::kernels::{Kernels, prefetch};
 use crate::memory::{Line, Rows, bytes_of, bytes_of_mut};
@@ -110,28 +109,19 @@ impl Bytes {
     /// Fills in the parts of the distances of [`ROWS`] nodes at most.
     #[inline(always)]
     pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut Parts) {
-        let kernels = space.kernels();
-        let mut records = [[].as_slice(); ROWS];
-        let first = nodes[0];
-        let is_run = (first..).zip(nodes).all(|(next, node)| next == *node);
-        if let Some(run) = is_run.then(|| self.rows.run(first, nodes.len())).flatten() {
+        // Where nodes are missing, the first once more.
+        let mut records = [self.rows.row(nodes[0]); ROWS];
+        let is_run = (nodes[0]..).zip(nodes).fold(true, |is_run, (next, node)| is_run & (next == *node));
+        if let Some(run) = is_run.then(|| self.rows.run(nodes[0], nodes.len())).flatten() {
             records.iter_mut().zip(run.chunks_exact(self.rows.width())).for_each(|(record, row)| *record = row);
         } else {
             records.iter_mut().zip(nodes).for_each(|(record, node)| *record = self.rows.row(*node));
         }
-        let records = &records[..nodes.len()];
-        let (fours, rest) = records.as_chunks::<FOUR>();
-        let (sums, last) = parts.sums.split_at_mut(fours.len() * FOUR);
-        for (four, sums) in fours.iter().zip(sums.as_chunks_mut().0) {
-            *sums = (kernels.byte_dots)(*four, &query.lines);
-        }
-        for (record, sum) in rest.iter().zip(last) {
-            *sum = (kernels.byte_dot)(record, &query.lines);
-        }
-        for (at, record) in records.iter().enumerate() {
+        parts.sums = (space.kernels().byte_dots)(&records, &query.lines);
+        for (at, record) in records[..nodes.len()].iter().enumerate() {
             (parts.scales[at], parts.squares[at]) = tail(record);
-            parts.errors[at] = parts.scales[at];
         }
+        parts.errors = parts.scales;
     }
 
     /// The distance of a node, its scale and its squared length, by one look at its record.

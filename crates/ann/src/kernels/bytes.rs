@@ -2,15 +2,14 @@
 
 use crate::memory::Line;
 
+use super::columns::ROWS;
+
 /// The sum of products, a stored code (unsigned) by a query (signed); equally many lines, 1,028 at most (then no sum
 /// exceeds `i32`).
 pub(crate) type ByteDot = fn(code: &[Line], query: &[Line]) -> i32;
 
-/// The same of [`FOUR`] codes at once: what is done to the query for each is done once.
-pub(crate) type ByteDots = fn(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR];
-
-/// Codes at once.
-pub(crate) const FOUR: usize = 4;
+/// The same of [`ROWS`] codes at once: what is done to the query for each is done once, and sums are added up together.
+pub(crate) type ByteDots = fn(codes: &[&[Line]; ROWS], query: &[Line]) -> [i32; ROWS];
 
 /// The definition.
 pub(super) fn scalar(code: &[Line], query: &[Line]) -> i32 {
@@ -60,54 +59,71 @@ pub(super) mod x86 {
         _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
     }
 
-    /// Of four codes at once.
-    pub mod four {
+    /// Of [`ROWS`] codes at once.
+    pub mod rows {
         use std::arch::x86_64::*;
 
-        use super::super::FOUR;
+        use super::super::ROWS;
         use crate::memory::Line;
 
-        /// As [`super::avx2()`]: the query is widened once for all.
+        /// Codes that the registers of AVX2 hold the sums of.
+        const FOUR: usize = 4;
+
+        /// As [`super::avx2()`]: the query is widened once for four.
         #[target_feature(enable = "avx2")]
-        pub fn avx2(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR] {
+        pub fn avx2(codes: &[&[Line]; ROWS], query: &[Line]) -> [i32; ROWS] {
             assert!(codes.iter().all(|code| code.len() == query.len()), "equally many lines");
-            let mut sums = [_mm256_setzero_si256(); FOUR];
-            for (at, y) in query.iter().enumerate() {
-                for i in 0..4 {
-                    // SAFETY: a line has 64 bytes, and `16 i + 16` is 64 at most.
-                    let y = _mm256_cvtepi8_epi16(unsafe { _mm_load_si128(y.0.as_ptr().add(16 * i).cast()) });
-                    for (code, sum) in codes.iter().zip(&mut sums) {
-                        // SAFETY: as above.
-                        let x = _mm256_cvtepu8_epi16(unsafe { _mm_load_si128(code[at].0.as_ptr().add(16 * i).cast()) });
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, y));
+            let mut out = [0; ROWS];
+            let (codes, _) = codes.as_chunks::<FOUR>();
+            for (codes, out) in codes.iter().zip(out.as_chunks_mut::<FOUR>().0) {
+                let mut sums = [_mm256_setzero_si256(); FOUR];
+                for (at, y) in query.iter().enumerate() {
+                    for i in 0..4 {
+                        // SAFETY: a line has 64 bytes, and `16 i + 16` is 64 at most.
+                        let y = _mm256_cvtepi8_epi16(unsafe { _mm_load_si128(y.0.as_ptr().add(16 * i).cast()) });
+                        for (code, sum) in codes.iter().zip(&mut sums) {
+                            // SAFETY: as above; `at` is below the length of the query, which is that of each code.
+                            let x = unsafe {
+                                _mm_load_si128((&raw const (*code.as_ptr().add(at)).0).cast::<__m128i>().add(i))
+                            };
+                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_cvtepu8_epi16(x), y));
+                        }
                     }
                 }
+                let pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+                let four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+                // SAFETY: four sums of 32 bits are as many bytes as the register has.
+                unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four) };
             }
-            let pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
-            let four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
-            let mut out = [0; FOUR];
-            // SAFETY: four sums of 32 bits are as many bytes as the register has.
-            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four) };
             out
         }
 
-        /// A line of each a step.
+        /// A line of each a step. The 16 sums of each of 16 codes are added up by halves: after each addition a register holds
+        /// those of twice as many codes.
         #[target_feature(enable = "avx512f,avx512vnni")]
-        pub fn avx512(codes: [&[Line]; FOUR], query: &[Line]) -> [i32; FOUR] {
+        pub fn avx512(codes: &[&[Line]; ROWS], query: &[Line]) -> [i32; ROWS] {
             assert!(codes.iter().all(|code| code.len() == query.len()), "equally many lines");
-            let mut sums = [_mm512_setzero_si512(); FOUR];
+            let mut sums = [_mm512_setzero_si512(); ROWS];
             for (at, y) in query.iter().enumerate() {
                 // SAFETY: a line has 64 bytes and is aligned to as many.
                 let y = unsafe { _mm512_load_si512(y.0.as_ptr().cast()) };
                 for (code, sum) in codes.iter().zip(&mut sums) {
-                    // SAFETY: as above.
-                    *sum = _mm512_dpbusd_epi32(*sum, unsafe { _mm512_load_si512(code[at].0.as_ptr().cast()) }, y);
+                    // SAFETY: as above; `at` is below the length of the query, which is that of each code.
+                    *sum = _mm512_dpbusd_epi32(*sum, unsafe { _mm512_load_si512(code.as_ptr().add(at).cast()) }, y);
                 }
             }
-            let mut out = [0; FOUR];
-            for (sum, out) in sums.into_iter().zip(&mut out) {
-                *out = _mm512_reduce_add_epi32(sum);
-            }
+            let numbers = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let pairs = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+            let quarters = |a, b| {
+                let (even, odd) =
+                    (_mm512_shuffle_i32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b));
+                _mm512_add_epi32(even, odd)
+            };
+            let four = |i: usize| pairs(numbers(sums[i], sums[i + 1]), numbers(sums[i + 2], sums[i + 3]));
+            let all = quarters(quarters(four(0), four(4)), quarters(four(8), four(12)));
+            let mut out = [0; ROWS];
+            // SAFETY: sixteen sums of 32 bits are as many bytes as the register has.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), all) };
             out
         }
     }

@@ -104,7 +104,7 @@ macro_rules! twins {
             // SAFETY: as above.
             byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
             // SAFETY: as above.
-            byte_dots: |codes, query| unsafe { bytes::x86::four::$set(codes, query) },
+            byte_dots: |codes, query| unsafe { bytes::x86::rows::$set(codes, query) },
             // SAFETY: as above.
             nibble_dot: |code, query| unsafe { nibbles::x86::$set(code, query) },
             // SAFETY: as above.
