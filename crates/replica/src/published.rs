@@ -51,7 +51,7 @@ impl Published {
     /// Takes a step of graph work, which changes no answer but when it comes.
     pub(crate) fn merge(&mut self) {
         self.steps += self.state.merge_index(1);
-        self.is_behind |= self.steps >= STEPS_A_VIEW || !self.state.can_merge_index();
+        self.is_behind |= self.steps >= STEPS_A_VIEW || self.state.next_to_merge().is_none();
     }
 
     /// Lets everybody see what was changed.

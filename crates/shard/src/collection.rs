@@ -236,13 +236,14 @@ impl Collection {
         held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.into_owned()))).collect()
     }
 
-    /// As [`crate::State::look_anew`].
-    pub(crate) fn look_anew(&mut self) {
+    /// Has the next view be made anew, though nothing has changed.
+    pub(crate) fn renew_view(&mut self) {
         self.seen = None;
     }
 
-    /// As [`crate::State::copied`].
-    pub(crate) fn copied(&self) -> usize {
+    /// Rows of an index, of the one that has the most, that are there twice because views may look at what they were.
+    #[must_use]
+    pub fn copied(&self) -> usize {
         self.vectors.values().map(VectorIndex::copied).max().unwrap_or(0)
     }
 

@@ -75,20 +75,15 @@ impl Collections {
         self.views.clone()
     }
 
-    /// Whether any has graph work to do.
-    pub(crate) fn can_merge(&self) -> bool {
-        self.mergeable().next().is_some()
-    }
-
     /// The first that has graph work to do.
-    pub(crate) fn next_to_merge(&mut self) -> Option<&mut Collection> {
-        let uid = self.mergeable().next()?;
-        self.get_mut(&uid)
+    pub(crate) fn next_to_merge(&self) -> Option<&Collection> {
+        let candidates = self.can_merge.iter().chain(&self.touched);
+        candidates.filter_map(|uid| self.held.get(uid)).find(|held| held.can_merge())
     }
 
-    fn mergeable(&self) -> impl Iterator<Item = CollectionUid> {
-        let candidates = self.can_merge.iter().chain(&self.touched);
-        candidates.filter(|uid| self.held.get(uid).is_some_and(Collection::can_merge)).copied()
+    pub(crate) fn next_to_merge_mut(&mut self) -> Option<&mut Collection> {
+        let uid = self.next_to_merge()?.uid();
+        self.get_mut(&uid)
     }
 }
 
@@ -137,6 +132,19 @@ mod tests {
             before.collections.get(&CollectionUid(7)).is_some() && after.collections.get(&CollectionUid(7)).is_none()
         );
         assert_eq!(after.collections().count() as u64, count - 1);
-        assert!(!shard.state.can_merge_index());
+        assert!(shard.state.next_to_merge().is_none());
+    }
+
+    #[test]
+    fn graph_work_is_found_without_a_look_at_the_other_collections() {
+        let (mut shard, _) = of_many();
+        shard.commit(write(1_000, 9_000, (0..300).map(|point| upsert(7, point, 1, 1)).collect()));
+        drop(shard.state.view());
+        let collections = &shard.state.collections;
+        assert_eq!((&collections.can_merge, collections.touched.len()), (&BTreeSet::from([CollectionUid(7)]), 0));
+        let next = shard.state.next_to_merge().expect("a block of 256 is full");
+        assert_eq!((next.uid(), next.pending()), (CollectionUid(7), 300));
+        shard.state.renew_view_of_next_to_merge();
+        assert_eq!(shard.state.collections.touched, BTreeSet::from([CollectionUid(7)]));
     }
 }

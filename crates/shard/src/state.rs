@@ -319,31 +319,24 @@ impl State {
         self.collections.iter_mut().for_each(|(_, held)| held.defer_merging(defer));
     }
 
-    /// Rows of an index, of the one that has the most, that are there twice because views may look at what they were.
+    /// The collection that the next step of graph work is for, if any has some to do: up to 255 vectors of each index wait for
+    /// their block to be full.
     #[must_use]
-    pub fn copied(&self) -> usize {
-        self.collections.values().map(Collection::copied).max().unwrap_or(0)
+    pub fn next_to_merge(&self) -> Option<&Collection> {
+        self.collections.next_to_merge()
     }
 
-    /// Has the next view be made anew, though nothing has changed, of collections that have more copies than that. It finds out which
+    /// Has the next view of that collection be made anew, though nothing has changed. That finds out which copies of rows
     /// nobody looks at any more.
-    pub fn look_anew(&mut self, copies: usize) {
-        let many = |(uid, held): (&CollectionUid, &Collection)| (held.copied() > copies).then_some(*uid);
-        for uid in self.collections.iter().filter_map(many).collect::<Vec<_>>() {
-            self.collections.get_mut(&uid).into_iter().for_each(Collection::look_anew);
-        }
-    }
-
-    /// Whether [`Self::merge_index`] would do anything: up to 255 vectors of each index wait for their block to be full.
-    pub fn can_merge_index(&self) -> bool {
-        self.collections.can_merge()
+    pub fn renew_view_of_next_to_merge(&mut self) {
+        self.collections.next_to_merge_mut().into_iter().for_each(Collection::renew_view);
     }
 
     /// Merges up to about `most` waiting vectors into the graphs, and says how many.
     pub fn merge_index(&mut self, most: usize) -> usize {
         let mut done = 0;
         while done < most
-            && let Some(collection) = self.collections.next_to_merge()
+            && let Some(collection) = self.collections.next_to_merge_mut()
         {
             match collection.merge(most - done) {
                 0 => break,
