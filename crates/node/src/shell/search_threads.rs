@@ -145,7 +145,7 @@ impl SearchThreads {
             if lanes.quick.is_empty() {
                 lanes.admission.emptied(pool.begun.elapsed());
             }
-            pool.check(&lanes)?;
+            pool.check(&mut lanes)?;
             lanes.quick.push_back(job);
             pool.metrics.search_queue.inc();
             pool.quick_came.notify_one();
@@ -176,7 +176,7 @@ impl Door {
     /// # Errors
     /// Why not.
     pub(super) fn check(&self) -> Result<(), String> {
-        let checked = self.0.check(&self.0.lanes.lock());
+        let checked = self.0.check(&mut self.0.lanes.lock());
         if checked.is_err() {
             self.0.metrics.search_refused.inc();
         }
@@ -185,7 +185,7 @@ impl Door {
 }
 
 impl Pool {
-    fn check(&self, lanes: &Lanes) -> Result<(), String> {
+    fn check(&self, lanes: &mut Lanes) -> Result<(), String> {
         let waiting = lanes.quick.len();
         if lanes.admission.admits(waiting, self.begun.elapsed()) {
             return Ok(());
