@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const RESTART: Duration = Duration::from_millis(300);
 /// How long a node gets to hand over and end; more than its own limit for that.
 const STOP: Duration = Duration::from_secs(12);
+/// Threads that search, of each node, where there are as many processors.
+const SEARCH_THREADS: usize = 2;
 
 /// A node that died was started again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,11 +74,13 @@ impl Program {
     fn spawn(&self) -> anyhow::Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("open {}", self.log.display()))?;
+        // They share the machine.
+        let threads = std::thread::available_parallelism()?.get().min(SEARCH_THREADS).to_string();
         let mut command = Command::new(&self.binary);
         command
             .arg("--config")
             .arg(&self.config)
-            .args(["--advertise", &self.advertise, "--search-threads", "2"])
+            .args(["--advertise", &self.advertise, "--search-threads", &threads])
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("log file")?)
             .stderr(log)

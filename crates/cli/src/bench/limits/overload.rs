@@ -8,6 +8,8 @@ use futures::stream::FuturesUnordered;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::server::Server;
@@ -27,6 +29,10 @@ const AT_ONCE: usize = 4;
 /// After a burst, all is as before.
 const RECOVERY: Duration = Duration::from_secs(2);
 
+/// Conditions of a count that takes long, and the processor time that it has had when its client leaves.
+const CONDITIONS: usize = 1_000;
+const LEAVES_AFTER: Duration = Duration::from_millis(30);
+
 /// What one load showed.
 #[derive(Default)]
 struct Seen {
@@ -39,9 +45,8 @@ struct Seen {
 }
 
 pub(super) async fn run() -> anyhow::Result<()> {
-    let server = Server::start().await?;
+    let server = Server::start_on_its_own_processor().await?;
     let queries = fill(&server).await?;
-    server.pin()?;
     rest(&server).await?;
     let ef = calibrate(&server, &queries).await?;
     let load = Load { server: &server, queries: &queries, ef };
@@ -69,6 +74,7 @@ pub(super) async fn run() -> anyhow::Result<()> {
         refusals.push(p99(&mut burst.refused) * 1e3);
         after.push(p99(&mut later.accepted) / usual + later.refused.len() as f64);
     }
+    let left = disconnected(&server).await?;
     server.stop().await;
     let print = |what: &str, mut found: Vec<f64>, most| {
         Bound { what: what.into(), found: median(&mut found), most }.print();
@@ -76,8 +82,50 @@ pub(super) async fn run() -> anyhow::Result<()> {
     print("at 3 x capacity: share of the peak that is lost", lost, 0.1);
     print("at 3 x capacity: p99 of accepted searches, times that at 30 %", slower, 5.0);
     print("at 3 x capacity: p99 of refusals at the client, ms", refusals, 100.0);
+    print("processor time of a slow count after its client disconnected, ms", left, 10.0);
     print("2 s after it: p99, times that before; a refusal counts as 1", after, 2.0);
     Ok(())
+}
+
+/// Milliseconds of processor time that a count of many conditions uses once its client is gone.
+async fn disconnected(server: &Server) -> anyhow::Result<Vec<f64>> {
+    let conditions: Vec<Value> =
+        (0..CONDITIONS).map(|nth| json!({"key": format!("k{nth}"), "match": {"value": nth}})).collect();
+    let body = json!({"exact": true, "filter": {"should": conditions}});
+    let begun = server.processor_time_of_threads()?;
+    server.region.ask_one(0, crate::client::Ask::post("/collections/c/points/count", &body)).await?.fine()?;
+    let whole = server.processor_time_of_threads()?.saturating_sub(begun);
+    ensure!(whole > 4 * LEAVES_AFTER, "a count takes {whole:?}: too little to leave it");
+    println!("     a count of {CONDITIONS} conditions takes {whole:?} of processor time");
+    let address = server.url.trim_start_matches("http://");
+    let (key, body) = (&server.key, body.to_string());
+    let head = format!(
+        "POST /collections/c/points/count HTTP/1.1\r\nhost: {address}\r\napi-key: {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut left = Vec::new();
+    for _ in 0..ROUNDS {
+        rest(server).await?;
+        let idle = over_a_second(server).await?;
+        let mut connection = TcpStream::connect(address).await?;
+        connection.write_all(head.as_bytes()).await?;
+        connection.write_all(body.as_bytes()).await?;
+        let begun = server.processor_time_of_threads()?;
+        while server.processor_time_of_threads()?.saturating_sub(begun) < LEAVES_AFTER {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(connection);
+        left.push(1e3 * (over_a_second(server).await? - idle).max(0.0));
+    }
+    Ok(left)
+}
+
+/// Seconds of processor time that it uses in the next second.
+async fn over_a_second(server: &Server) -> anyhow::Result<f64> {
+    let begun = server.processor_time_of_threads()?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(server.processor_time_of_threads()?.saturating_sub(begun).as_secs_f64())
 }
 
 async fn fill(server: &Server) -> anyhow::Result<Vec<Vec<f32>>> {

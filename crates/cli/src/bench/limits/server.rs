@@ -42,16 +42,20 @@ impl Server {
     pub async fn start_within(bytes: u64) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("a folder")?;
         let group = control_group(bytes)?;
-        let script = dir.path().join("within");
-        let (procs, node) = (group.join("cgroup.procs"), node_binary()?);
-        std::fs::write(
-            &script,
-            format!("#!/bin/sh\necho $$ >{} && exec {} \"$@\"\n", procs.display(), node.display()),
-        )?;
-        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        let script = node_behind(dir.path(), &format!("echo $$ >{}/cgroup.procs && exec", group.display()))?;
         let mut server = Self::of(dir, Some(script)).await?;
         server.group = Some(group);
         Ok(server)
+    }
+
+    /// Starts it on processor 1 alone, and moves this process to processor 0.
+    ///
+    /// # Errors
+    /// When it does not become ready, or where there are fewer than two processors, or no `taskset`.
+    pub async fn start_on_its_own_processor() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir().context("a folder")?;
+        let script = on_its_own_processor(dir.path())?;
+        Self::of(dir, Some(script)).await
     }
 
     async fn of(dir: tempfile::TempDir, binary: Option<PathBuf>) -> anyhow::Result<Self> {
@@ -84,19 +88,6 @@ impl Server {
         self.region.ask(0, Ask::put(&format!("/collections/{name}/points"), &body)).await?.fine().map(drop)
     }
 
-    /// Runs all its threads on one processor, and this process on another.
-    ///
-    /// # Errors
-    /// Where there are fewer than two, or no `taskset`.
-    pub fn pin(&self) -> anyhow::Result<()> {
-        for (pid, processor) in [(self.pid, "1"), (std::process::id(), "0")] {
-            let mut command = std::process::Command::new("taskset");
-            let done = command.args(["-a", "-c", "-p", processor, &pid.to_string()]).output().context("run taskset")?;
-            ensure!(done.status.success(), "taskset: {}", String::from_utf8_lossy(&done.stderr));
-        }
-        Ok(())
-    }
-
     /// Processor time that it has used.
     ///
     /// # Errors
@@ -107,6 +98,21 @@ impl Server {
         // Fields 14 and 15 of the line; two stand before the parenthesis.
         let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
         Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+    }
+
+    /// Processor time that its threads of now have used, to the nanosecond.
+    ///
+    /// # Errors
+    /// When it is gone, or the kernel keeps no such statistics.
+    pub fn processor_time_of_threads(&self) -> anyhow::Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            // A thread may end meanwhile.
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            let nanos = stat.split_whitespace().next().context("no statistics of threads")?;
+            sum += Duration::from_nanos(nanos.parse()?);
+        }
+        Ok(sum)
     }
 
     /// Bytes that it holds in memory now, and the most since [`Self::forget_peak`].
@@ -136,6 +142,26 @@ impl Server {
         // It is empty now; one that stays is in nobody's way.
         let _ = self.group.map(std::fs::remove_dir);
     }
+}
+
+/// Moves this process to processor 0; a program that starts the node on processor 1. A node counts its processors when it starts.
+///
+/// # Errors
+/// Where there are fewer than two, or no `taskset`.
+pub(super) fn on_its_own_processor(dir: &Path) -> anyhow::Result<PathBuf> {
+    let mut command = std::process::Command::new("taskset");
+    let done =
+        command.args(["-a", "-c", "-p", "0", &std::process::id().to_string()]).output().context("run taskset")?;
+    ensure!(done.status.success(), "taskset: {}", String::from_utf8_lossy(&done.stderr));
+    node_behind(dir, "exec taskset -c 1")
+}
+
+/// A program that starts the node by `sh`, with these words before it.
+fn node_behind(dir: &Path, words: &str) -> anyhow::Result<PathBuf> {
+    let (script, node) = (dir.join("node"), node_binary()?);
+    std::fs::write(&script, format!("#!/bin/sh\n{words} {} \"$@\"\n", node.display()))?;
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(script)
 }
 
 /// Makes a control group, of version 1 or 2, that may use so many bytes of memory.

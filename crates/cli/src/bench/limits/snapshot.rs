@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::median;
+use super::server::on_its_own_processor;
 use crate::client::{Ask, Region};
 use crate::demo::{ms, quantile};
 use crate::local::{Brokers, Layout, Options, RegionSpec, Running, Signals};
@@ -37,12 +38,13 @@ pub struct Args {
 }
 
 /// One replica is written to all the time, so that snapshots come by themselves; each search counts for the time with a
-/// snapshot or for that without. Node and generator run on cores of their own where there are two.
+/// snapshot or for that without. Node and generator run on processors of their own.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let spec: RegionSpec = "limits:1x1".parse()?;
     let layout = Layout::open(dir.path(), &[spec], &mut rand::rng())?;
-    let options = Options { binary: None, restart: true, brokers: Brokers::default(), wires: Vec::new() };
+    let binary = Some(on_its_own_processor(dir.path())?);
+    let options = Options { binary, restart: true, brokers: Brokers::default(), wires: Vec::new() };
     let mut signals = Signals::new()?;
     let running = Running::start(layout, &options, signals.stopped()).await?;
     let measured = measure(&args, &running, dir.path()).await;
@@ -56,10 +58,6 @@ async fn measure(args: &Args, running: &Running, dir: &Path) -> anyhow::Result<V
     let region = &running.layout().regions[0];
     let node = &region.nodes[0];
     let snapshots = dir.join(region.name.as_str()).join(region.node_name(node)).join("replica/snapshots");
-    if let Some(pid) = running.pid(0, 0) {
-        pin(&PathBuf::from(format!("/proc/{pid}/task")), 0)?;
-        pin(Path::new("/proc/self/task"), 1)?;
-    }
     let api = Region::new(vec![node.api_url()], Some(region.api_key.clone()))?;
     let collection = json!({"vectors": {"size": DIM, "distance": "Euclid"}});
     api.ask(0, Ask::put("/collections/limits", &collection)).await?.fine()?;
@@ -136,21 +134,6 @@ fn is_writing(snapshots: &Path) -> bool {
 async fn write(api: &Region, ids: Vec<usize>) -> anyhow::Result<()> {
     let points: Vec<Value> = ids.iter().map(|id| json!({"id": id, "vector": vector(*id as u64)})).collect();
     api.ask(0, Ask::put("/collections/limits/points?wait=true", &json!({"points": points}))).await?.fine()?;
-    Ok(())
-}
-
-/// All threads of a process on one core, and those that they start.
-fn pin(tasks: &Path, core: usize) -> anyhow::Result<()> {
-    if std::thread::available_parallelism()?.get() <= core {
-        return Ok(());
-    }
-    let mut cores = rustix::thread::CpuSet::new();
-    cores.set(core);
-    for task in std::fs::read_dir(tasks)? {
-        let id = task?.file_name().to_string_lossy().parse()?;
-        // A thread that has just ended needs no core.
-        let _ = rustix::thread::sched_setaffinity(rustix::thread::Pid::from_raw(id), &cores);
-    }
     Ok(())
 }
 
