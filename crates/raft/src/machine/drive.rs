@@ -9,6 +9,9 @@ impl Raft {
         if self.is_leader() {
             self.node.tick();
             self.retry_snapshots();
+        } else if self.node.raft.promotable() && self.node.raft.prs().is_singleton() {
+            // The only voter: no other can lead.
+            self.campaign();
         } else if self.is_settled() {
             if self.node.raft.election_elapsed == 0 {
                 let ticks = self.config.election_ticks;

@@ -101,3 +101,16 @@ fn what_cannot_be_proposed_is_said() {
     assert!(net.raft(1).propose(vec![1; 80]).is_ok());
     assert_eq!(net.raft(1).propose(vec![1; 80]), Err(ProposeError::Overloaded));
 }
+
+#[test]
+fn a_group_of_one_waits_for_nobody() {
+    let mut net = Net::of(&[1], 1);
+    net.tick_all(1);
+    assert_eq!(net.role(1), Role::Leader);
+    net.propose(1, b"x");
+    net.settle();
+    net.crash(1);
+    net.restart(1);
+    net.tick_all(1);
+    assert_eq!((net.role(1), net.payloads(1)), (Role::Leader, vec![b"x".to_vec()]));
+}

@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
@@ -14,10 +14,11 @@ use crate::local::{Brokers, Layout, Options, RegionSpec, Running, Signals};
 const DIM: usize = 100;
 /// Points of one request while the collection is filled.
 const BATCH: usize = 500;
-/// Points of one request beside the searches: as many a second make a snapshot due every few seconds.
-const WRITE: usize = 50;
-/// Between two writes.
-const WRITE_EVERY: Duration = Duration::from_millis(20);
+/// Payload of a point that is written beside the searches, and the time between two writes: the log grows so fast that a
+/// snapshot is due every few seconds. These points are in a collection of their own, and are few.
+const PAYLOAD: usize = 1 << 20;
+const WRITE_EVERY: Duration = Duration::from_millis(33);
+const WRITTEN: u64 = 4;
 /// How often the folder is looked at for a snapshot that is being written.
 const LOOK: Duration = Duration::from_millis(5);
 /// Samples behind each p99.
@@ -59,8 +60,10 @@ async fn measure(args: &Args, running: &Running, dir: &Path) -> anyhow::Result<V
     let node = &region.nodes[0];
     let snapshots = dir.join(region.name.as_str()).join(region.node_name(node)).join("replica/snapshots");
     let api = Region::new(vec![node.api_url()], Some(region.api_key.clone()))?;
-    let collection = json!({"vectors": {"size": DIM, "distance": "Euclid"}});
-    api.ask(0, Ask::put("/collections/limits", &collection)).await?.fine()?;
+    for (name, dim) in [("limits", DIM), ("beside", 1)] {
+        let collection = json!({"vectors": {"size": dim, "distance": "Euclid"}});
+        api.ask(0, Ask::put(&format!("/collections/{name}"), &collection)).await?.fine()?;
+    }
     for first in (0..args.points).step_by(BATCH) {
         write(&api, (first..args.points.min(first + BATCH)).collect()).await?;
     }
@@ -83,8 +86,7 @@ async fn measure(args: &Args, running: &Running, dir: &Path) -> anyhow::Result<V
 
 /// Search times while a snapshot is written, and while none is.
 async fn load(args: &Args, api: &Region, snapshots: &Path) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
-    let (writing, written) = (AtomicBool::new(false), AtomicU64::new(0));
-    let done = AtomicBool::new(false);
+    let (writing, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let watch = async {
         while !done.load(Ordering::Relaxed) {
             writing.store(is_writing(snapshots), Ordering::Relaxed);
@@ -93,11 +95,15 @@ async fn load(args: &Args, api: &Region, snapshots: &Path) -> anyhow::Result<(Ve
         anyhow::Ok(())
     };
     let writes = async {
-        while !done.load(Ordering::Relaxed) {
-            let first = written.fetch_add(WRITE as u64, Ordering::Relaxed);
-            let ids = (first..first + WRITE as u64).map(|id| id as usize % args.points).collect();
-            write(api, ids).await?;
-            tokio::time::sleep(WRITE_EVERY).await;
+        let text = "x".repeat(PAYLOAD);
+        let mut every = tokio::time::interval(WRITE_EVERY);
+        for id in (0..WRITTEN).cycle() {
+            every.tick().await;
+            if done.load(Ordering::Relaxed) {
+                break;
+            }
+            let body = json!({"points": [{"id": id, "vector": [1.0], "payload": {"text": text}}]});
+            api.ask(0, Ask::put("/collections/beside/points?wait=true", &body)).await?.fine()?;
         }
         anyhow::Ok(())
     };
