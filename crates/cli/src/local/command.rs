@@ -27,11 +27,19 @@ pub struct Args {
     #[arg(long = "kafka")]
     kafka: Vec<BrokerSpec>,
     /// The key that lets clients in, in every region. Default: a random one for each.
-    #[arg(long, env = "MERIDIAN_API_KEY")]
+    #[arg(long, env = "MERIDIAN_API_KEY", value_parser = api_key)]
     api_key: Option<String>,
     /// Leave nodes that die dead.
     #[arg(long)]
     no_restart: bool,
+}
+
+/// An API key that nodes accept: they would not start with another.
+fn api_key(text: &str) -> Result<String, &'static str> {
+    match meridian_peer::read_api_keys(text) {
+        Ok(keys) if keys.len() == 1 => Ok(text.trim().to_owned()),
+        _ => Err("must be one line of at least 8 visible ASCII characters"),
+    }
 }
 
 /// Runs regions until a signal comes or stdin ends. Prints one JSON line when all are ready, and one for each restart.
@@ -108,6 +116,19 @@ fn stdin_ended() -> impl Future<Output = ()> {
     async move {
         if seen.await.is_err() {
             std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_nodes_refuse_is_refused_before_they_start() {
+        assert_eq!(api_key("eight-ch").as_deref(), Ok("eight-ch"));
+        for refused in ["", "seven-c", "with a space", "two-lines-1\ntwo-lines-2"] {
+            assert!(api_key(refused).is_err(), "{refused:?}");
         }
     }
 }

@@ -16,8 +16,8 @@ const DIM: usize = 100;
 const BATCH: usize = 500;
 /// Payload of a point that is written beside the searches, and the time between two writes: the log grows so fast that a
 /// snapshot is due every few seconds. These points are in a collection of their own, and are few.
-const PAYLOAD: usize = 1 << 20;
-const WRITE_EVERY: Duration = Duration::from_millis(33);
+const PAYLOAD: usize = 1_000_000;
+const WRITE_EVERY: Duration = Duration::from_millis(100);
 const WRITTEN: u64 = 4;
 /// How often the folder is looked at for a snapshot that is being written.
 const LOOK: Duration = Duration::from_millis(5);
