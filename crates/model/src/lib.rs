@@ -1,7 +1,8 @@
 //! The nouns every Meridian crate speaks.
 //!
-//! Owns: ids and names, hash buckets, hybrid logical time, version vectors, deltas, and the verdict on an answer's
-//! freshness. Deliberately does not know: async, encodings, I/O, or who uses it.
+//! Owns: ids and names, hash buckets, hybrid logical time, version vectors, deltas, the verdict on an answer's freshness,
+//! client requests with their replies, and the rules for addresses, topics and links. Deliberately does not know: async,
+//! encodings, I/O, or who uses it.
 //!
 //! ```text
 //!   PointId ──bucket_of──► Bucket ──BucketTable──► ShardNumber
@@ -10,10 +11,11 @@
 //!   Statement ──heard──► Completeness::staleness, held against a RequiredFreshness
 //! ```
 //!
-//! Start reading at [`Delta`], then [`VersionVector`], then [`Completeness`].
+//! Start reading at [`Delta`], then [`VersionVector`], then [`Completeness`]; for requests at [`client`].
 
 mod address;
 mod bucket;
+pub mod client;
 mod collection;
 mod completeness;
 mod conditional;
@@ -44,11 +46,11 @@ pub use ids::{
     ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,
     ShardNumber, ShardNumberError, TableVersion, Term, WriteId,
 };
-pub use link::{Link, Topic, Transport};
+pub use link::{Link, LinksError, MAX_LINKS, Topic, Transport, check_links};
 pub use path::{MAX_PATH_BYTES, PathError, PathStep, PayloadPath};
 pub use point::{PointId, PointIdError};
 pub use query::{Answer, Fields, Found, Names, Query, Record, Search, Select};
 pub use stamp::Stamp;
-pub use trace::{Traceparent, TraceparentError};
+pub use trace::{TRACEPARENT, Traceparent, TraceparentError};
 pub use vectors::Vectors;
 pub use version_vector::{Position, VersionVector};

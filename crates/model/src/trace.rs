@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// Name of the header that carries a [`Traceparent`], in HTTP and in Kafka records.
+pub const TRACEPARENT: &str = "traceparent";
+
 /// A `traceparent`: a trace, and the span in it that the bearer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Traceparent {

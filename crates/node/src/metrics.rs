@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+use meridian_model::client::Outcome;
 use meridian_model::{Hlc, OriginShard};
 use meridian_replica::Poison;
 use meridian_shard::SourcePosition;
-use meridian_wire::client::Outcome;
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;

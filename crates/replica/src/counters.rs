@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meridian_wire::client::Outcome;
+use meridian_model::client::Outcome;
 
 /// Counts since the start of the process; they only grow.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

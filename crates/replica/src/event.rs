@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use meridian_model::client::{Reply, Request};
 use meridian_model::{
     CollectionName, Hlc, OriginShard, Query, ReplicaId, Seq, Topic, Traceparent, VersionVector, WallMillis,
 };
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
-use meridian_wire::client::{Reply, Request};
 use meridian_wire::frame::{Hello, MatchQuery, NodeId, PartBody, PeerMessage, RegionMessage};
 use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 

@@ -4,8 +4,8 @@ use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use meridian_model::client::OnStale;
 use meridian_store::SEGMENT_BYTES;
-use meridian_wire::client::OnStale;
 
 /// What a replica is told at its start.
 #[derive(Debug, Clone)]

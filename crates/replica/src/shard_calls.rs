@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use meridian_model::client::PointOp;
 use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointChange, PointId, Position,
     Seq, TableVersion, Traceparent, VersionVector, WriteId,
@@ -10,7 +11,6 @@ use meridian_raft::ProposeError;
 use meridian_shard::{
     CollectionChange, ConditionalWrite, Entry, MAX_CONDITIONAL_CHANGES, Outcome, RemoteBatch, Write, WriteResult,
 };
-use meridian_wire::client::PointOp;
 use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 
 use crate::reads::ReadCall;

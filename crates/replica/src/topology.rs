@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{Link, LogIndex, ReplicaId, Term};
+use meridian_model::{Link, LogIndex, ReplicaId, Term, check_links};
 use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Proposed, Role as RaftRole};
 use meridian_shard::{Entry, Links, Outcome};
 use meridian_wire::topology::{
     FollowerStatus, Identity, Member, MembersAt, PROMOTE_LAG, PodStatus, ReplicaStatus, Role, TopologyAnswer,
-    TopologyCall, check_links,
+    TopologyCall,
 };
 
 use crate::{Command, Replica, SnapshotMeta};

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use meridian_model::client::{Body, Demand, Freshness, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_model::{
     Answer, CollectionDef, CollectionName, Condition, Consistency, Distance, Fields, Filter, HnswParams, Names,
     OriginShard, Payload, PointId, Query, Record, RequiredFreshness, Scalar, Search, Select, ShardNumber, Traceparent,
     VectorDef, Vectors, VersionVector, WriteId,
 };
 use meridian_replica::Event;
-use meridian_wire::client::{Body, Demand, Freshness, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::divergence::Divergences;

@@ -6,7 +6,7 @@
 //! replica with space, and not twice within 30 s. That what was acknowledged is kept, the other oracles check.
 
 use meridian_model::ShardNumber;
-use meridian_wire::client::{Body, PointOp};
+use meridian_model::client::{Body, PointOp};
 use meridian_wire::frame::DiskLevel;
 
 use crate::clock::{MILLI, Micros, SECOND};

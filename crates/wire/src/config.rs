@@ -25,7 +25,6 @@ pub use limits::Limits;
 pub use regions::{DeltaLog, FreshnessDefaults, HnswDefaults, KafkaSink, RegionEndpoint, ReplicationGroup};
 
 use bounds::between;
-pub(crate) use rules::{addresses, topic};
 
 /// The format that this version writes and reads.
 pub const FORMAT: u32 = 1;

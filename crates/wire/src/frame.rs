@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use meridian_model::client::{PointOp, Reply, Request};
 use meridian_model::{
     Answer, ClusterId, CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Filter, Hlc, LogIndex,
     OriginShard, Payload, PointId, Position, Query, RegionName, ReplicaId, Seq, ShardNumber, Stamp, Statement,
@@ -14,7 +15,6 @@ use meridian_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::client::{PointOp, Reply, Request};
 use crate::topology::{Member, TopologyAnswer, TopologyCall};
 
 /// Format version that every frame begins with.

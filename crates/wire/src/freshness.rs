@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use meridian_model::client::{Demand, OnStale, OnStaleError};
 use meridian_model::{
     Consistency, Epoch, OriginShard, Position, RegionName, RequiredFreshness, Seq, ShardNumber, VersionVector,
 };
-
-use crate::client::{Demand, OnStale};
 
 /// Request: how a read relates to the writes before it.
 pub const X_CONSISTENCY: &str = "x-consistency";
@@ -65,12 +64,9 @@ pub enum HeaderError {
         /// What stood there.
         text: String,
     },
-    /// Not one of the four fallbacks.
-    #[error("X-Required-Freshness: on-stale: {0:?} is none of wait, redirect, serve, fail")]
-    OnStale(String),
-    /// A fallback stands twice, or behind one that always ends the search.
-    #[error("X-Required-Freshness: on-stale: {0:?} is never reached")]
-    Unreachable(&'static str),
+    /// The list of fallbacks is malformed.
+    #[error("X-Required-Freshness: on-stale: {0}")]
+    OnStale(#[from] OnStaleError),
     /// A parameter that does not exist.
     #[error("X-Required-Freshness: unknown parameter {0:?}; there are on-stale and max-wait")]
     Parameter(String),
@@ -170,7 +166,7 @@ pub fn parse_required_freshness(text: &str) -> Result<Demand, HeaderError> {
     for part in parts {
         let (name, value) = part.split_once('=').ok_or_else(|| HeaderError::Parameter(part.into()))?;
         match name.trim() {
-            "on-stale" if demand.on_stale.is_none() => demand.on_stale = Some(parse_on_stale(value)?),
+            "on-stale" if demand.on_stale.is_none() => demand.on_stale = Some(OnStale::parse_list(value)?),
             "max-wait" if demand.max_wait.is_none() => {
                 demand.max_wait = Some(parse_duration(value.trim(), "X-Required-Freshness: max-wait")?);
             }
@@ -181,47 +177,12 @@ pub fn parse_required_freshness(text: &str) -> Result<Demand, HeaderError> {
     Ok(demand)
 }
 
-/// Reads fallbacks with commas between.
-///
-/// # Errors
-/// When a word is unknown, or one can never be reached.
-pub fn parse_on_stale(text: &str) -> Result<Vec<OnStale>, HeaderError> {
-    let mut fallbacks = Vec::with_capacity(4);
-    for word in text.split(',').map(str::trim) {
-        let fallback = match word {
-            "wait" => OnStale::Wait,
-            "redirect" => OnStale::Redirect,
-            "serve" => OnStale::Serve,
-            "fail" => OnStale::Fail,
-            other => return Err(HeaderError::OnStale(other.into())),
-        };
-        // Serving and failing always end the search.
-        let ended = matches!(fallbacks.last(), Some(OnStale::Serve | OnStale::Fail));
-        if ended || fallbacks.contains(&fallback) {
-            return Err(HeaderError::Unreachable(on_stale_text(fallback)));
-        }
-        fallbacks.push(fallback);
-    }
-    Ok(fallbacks)
-}
-
-/// Prints one fallback.
-#[must_use]
-pub fn on_stale_text(fallback: OnStale) -> &'static str {
-    match fallback {
-        OnStale::Wait => "wait",
-        OnStale::Redirect => "redirect",
-        OnStale::Serve => "serve",
-        OnStale::Fail => "fail",
-    }
-}
-
 /// Prints the `X-Required-Freshness` of a demand, if it has a freshness.
 #[must_use]
 pub fn required_freshness_text(demand: &Demand) -> Option<String> {
     let mut text = duration_text(demand.freshness?.0);
     if let Some(fallbacks) = &demand.on_stale {
-        let words: Vec<_> = fallbacks.iter().copied().map(on_stale_text).collect();
+        let words: Vec<_> = fallbacks.iter().map(|fallback| fallback.as_str()).collect();
         text = format!("{text}; on-stale={}", words.join(","));
     }
     if let Some(wait) = demand.max_wait {

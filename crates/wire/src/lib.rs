@@ -1,12 +1,10 @@
-//! All that crosses a process: HTTP bodies and headers, requests between pods, peer frames, delta records, the node's
-//! configuration file. Owns their shapes and versions, and knows no behaviour.
+//! All that crosses a process: HTTP bodies and headers, peer frames, delta records, the node's configuration file. Owns their shapes and versions, and knows no behaviour.
 //!
 //! ```text
-//!   HTTP body + headers ──http, freshness──► client::Request ──frame──► another pod or region
+//!   HTTP body + headers ──http, freshness──► Request ──frame──► another pod or region
 //!   Delta ──record──► Kafka          config ◄── ConfigMap
 //! ```
 
-pub mod client;
 pub mod config;
 pub mod frame;
 pub mod freshness;

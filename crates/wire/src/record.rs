@@ -23,14 +23,12 @@ use std::sync::Arc;
 
 use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position,
-    RegionName, Seq, ShardNumber, Statement, Term, VectorDef, VectorName, Vectors, WallMillis,
+    RegionName, Seq, ShardNumber, Statement, TRACEPARENT, Term, VectorDef, VectorName, Vectors, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: u32 = 2;
-/// The header of the trace that a change belongs to; it may be missing.
-pub const TRACEPARENT: &str = "traceparent";
 /// Longest value that is read: the largest point of a body of 32 MiB.
 pub const VALUE_BYTES: usize = 32 << 20;
 

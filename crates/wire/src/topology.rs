@@ -3,19 +3,12 @@
 //! The operator is the only authority on topology: it mints replica ids, founds each group once, and changes members one
 //! voter at a time. Every change carries the membership version that it expects to replace.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use meridian_model::{
-    ClusterId, Link, LogIndex, OriginShard, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Term, Topic,
-};
+use meridian_model::{ClusterId, Link, LogIndex, OriginShard, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Term};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, addresses, topic};
 use crate::frame::DiskLevel;
-
-/// Links that one region may have.
-pub const LINKS: usize = 64;
 
 /// Entries that a learner may be behind when it is given a vote: few, so that the next commit does not wait for it.
 pub const PROMOTE_LAG: u64 = 64;
@@ -121,37 +114,11 @@ pub enum TopologyCall {
     },
     /// Leader only: follow these regions from now on, and no others. Nothing restarts; what was received stays.
     SetLinks {
-        /// One for each source; see [`check_links`].
+        /// One for each source; see [`meridian_model::check_links`].
         links: Vec<Link>,
         /// The version of the links to replace.
         expected: LogIndex,
     },
-}
-
-/// Whether `region` can follow these: a source once, never itself, and topics at addresses.
-///
-/// # Errors
-/// Names the link and what is wrong with it.
-pub fn check_links(region: &RegionName, links: &[Link]) -> Result<(), ConfigError> {
-    let refuse = |key: String, fault: String| Err(ConfigError::Rule { key, fault });
-    if links.len() > LINKS {
-        return refuse("links".into(), format!("{} of them: at most {LINKS} can be followed", links.len()));
-    }
-    let mut seen = BTreeSet::new();
-    for (at, link) in links.iter().enumerate() {
-        let (key, source) = (format!("links[{at}]"), &link.source);
-        if source == region {
-            return refuse(key, "a region does not follow itself".into());
-        }
-        if !seen.insert(source) {
-            return refuse(key, format!("source {source} stands twice"));
-        }
-        if let Some(Topic { bootstrap_servers, name }) = link.topic() {
-            addresses(&format!("{key}.transport.kafka.bootstrap_servers"), bootstrap_servers)?;
-            topic(&format!("{key}.transport.kafka.name"), name)?;
-        }
-    }
-    Ok(())
 }
 
 /// Who belongs to a group once its log is applied up to `applied`: final, for what is applied is committed.
@@ -362,32 +329,7 @@ pub enum Role {
 
 #[cfg(test)]
 mod tests {
-    use meridian_model::Transport;
-
     use super::*;
-
-    #[test]
-    fn links_that_cannot_be_followed_are_refused_by_name() {
-        let region = |name: &str| RegionName::new(name).unwrap();
-        let direct = |source: &str| Link { source: region(source), transport: Transport::Direct, paused: false };
-        let kafka = |servers: &str, name: &str| {
-            let topic = Topic { bootstrap_servers: servers.into(), name: name.into() };
-            Link { transport: Transport::Kafka(topic), ..direct("us-east") }
-        };
-        let check = |links: &[Link], says: &str| {
-            let told = check_links(&region("eu-west"), links).map_err(|fault| fault.to_string()).err();
-            assert_eq!(told.as_deref(), (!says.is_empty()).then_some(says));
-        };
-        check(&[], "");
-        check(&[kafka("a:9092,[::1]:9092", "us-east.vector-deltas"), direct("ap")], "");
-        check(&[direct("ap"), direct("eu-west")], "links[1]: a region does not follow itself");
-        check(&[direct("ap"), direct("ap")], "links[1]: source ap stands twice");
-        check(&[kafka("a", "t")], "links[0].transport.kafka.bootstrap_servers: \"a\" is no host:port");
-        let topic = "\"a/b\" is no topic: 1 to 249 of letters, digits, '.', '_', '-'";
-        check(&[kafka("a:1", "a/b")], &format!("links[0].transport.kafka.name: {topic}"));
-        let many: Vec<Link> = (0..=LINKS).map(|at| direct(&format!("r{at}"))).collect();
-        check(&many, "links: 65 of them: at most 64 can be followed");
-    }
 
     #[test]
     fn a_replica_can_be_done_without_only_when_its_log_ends_within_what_others_agreed_on() {

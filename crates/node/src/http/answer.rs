@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use meridian_wire::client::{Freshness, Refusal};
+use meridian_model::client::{Freshness, Refusal};
 use meridian_wire::freshness::{
     STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS, encode_token, staleness_text,
 };

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use meridian_wire::client::{Body, ReplyBody};
+use meridian_model::client::{Body, ReplyBody};
 use meridian_wire::http::{self as bodies, Shape};
 
 use super::Api;

@@ -34,7 +34,7 @@ use axum::Router;
 use axum::routing::{get, post, put};
 use futures::future::BoxFuture;
 use meridian_model::RegionName;
-use meridian_wire::client::{Refusal, Reply, Request};
+use meridian_model::client::{Refusal, Reply, Request};
 use meridian_wire::config::{Cors, Limits};
 use meridian_wire::http::Shape;
 

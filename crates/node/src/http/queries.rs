@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use futures::{StreamExt, TryStreamExt, stream};
-use meridian_wire::client::{Body, ReplyBody};
+use meridian_model::client::{Body, ReplyBody};
 use meridian_wire::http as bodies;
 
 use super::answer::{fine, unexpected};

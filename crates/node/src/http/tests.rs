@@ -4,7 +4,7 @@ mod cors;
 mod fake;
 mod limits;
 
-use meridian_wire::client::Refusal;
+use meridian_model::client::Refusal;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;

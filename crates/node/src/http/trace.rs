@@ -1,7 +1,7 @@
 //! W3C trace context: `traceparent` in, `traceparent` out (<https://www.w3.org/TR/trace-context/>, section 3.2).
 
+pub use meridian_model::TRACEPARENT;
 use meridian_model::Traceparent;
-pub use meridian_wire::record::TRACEPARENT;
 
 /// The context of this node's part of the trace: the caller's trace with a span of ours, or a trace of our own where the
 /// caller sent none, or a broken one. `random` gives the bits that are new.

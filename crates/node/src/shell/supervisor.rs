@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::ReplicaId;
+use meridian_model::client::{Reply, Request};
 use meridian_replica::volume::{self, Folder, VolumeError};
 use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
-use meridian_wire::client::{Reply, Request};
 use meridian_wire::config::NodeConfig;
 use meridian_wire::frame::NodeId;
 use meridian_wire::topology::{Identity, MembersAt, PodStatus, TopologyAnswer, TopologyCall};
@@ -385,7 +385,7 @@ impl Supervisor {
 }
 
 impl crate::http::Gateway for Supervisor {
-    fn admit_read(&self) -> Result<(), meridian_wire::client::Refusal> {
+    fn admit_read(&self) -> Result<(), meridian_model::client::Refusal> {
         self.0.handle.read().as_ref().map_or(Ok(()), Handle::admit_read)
     }
 
@@ -395,7 +395,7 @@ impl crate::http::Gateway for Supervisor {
             None => {
                 let region = self.0.config.region.clone();
                 let reason = "this pod is not a replica yet".into();
-                let body = Err(meridian_wire::client::Refusal::Unavailable { shards: Vec::new(), reason });
+                let body = Err(meridian_model::client::Refusal::Unavailable { shards: Vec::new(), reason });
                 let freshness = super::engine::unknown(region);
                 async move { Reply { body, freshness } }.boxed()
             }

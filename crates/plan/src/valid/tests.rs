@@ -1,4 +1,4 @@
-use meridian_wire::client::OnStale;
+use meridian_model::client::OnStale;
 
 use super::{Settings, ValidCluster, ValidLink, millis};
 use crate::fixtures::{ALONE, GROUPED, MIRRORED, id, link, resource, valid};

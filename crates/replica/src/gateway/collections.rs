@@ -1,7 +1,7 @@
 //! Creating and dropping collections: shard 1 decides, the other shards learn it, then the client hears.
 
+use meridian_model::client::{Body, Freshness, Refusal, Reply, ReplyBody};
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
-use meridian_wire::client::{Body, Freshness, Refusal, Reply, ReplyBody};
 use meridian_wire::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;

@@ -11,11 +11,11 @@
 
 use std::collections::BTreeMap;
 
+use meridian_model::client::{Body, PointOp, Refusal, ReplyBody};
 use meridian_model::{
     CollectionUid, ConditionalChange, Filter, LogIndex, PointChange, PointId, ShardNumber, Stamp, TableVersion,
     Traceparent, VersionVector, WriteId,
 };
-use meridian_wire::client::{Body, PointOp, Refusal, ReplyBody};
 use meridian_wire::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
 use super::writes::unexpected;

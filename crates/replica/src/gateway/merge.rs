@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use meridian_model::client::{Body, CollectionReport, Refusal, ReplyBody};
 use meridian_model::{Answer, Found, PointId, Query, Record, ShardNumber};
-use meridian_wire::client::{Body, CollectionReport, Refusal, ReplyBody};
 use meridian_wire::frame::{PartBody, ReadPart};
 
 use super::reads::{Merged, bodies};

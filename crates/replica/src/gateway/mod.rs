@@ -20,8 +20,8 @@ mod writes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use meridian_model::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
-use meridian_wire::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
 use crate::settings::Sabotage;

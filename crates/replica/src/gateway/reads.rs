@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use meridian_model::client::{Body, Freshness, OnStale, Outcome, Refusal, Reply, ReplyBody};
 use meridian_model::{Consistency, ShardNumber, VersionVector};
-use meridian_wire::client::{Body, Freshness, OnStale, Outcome, Refusal, Reply, ReplyBody};
 use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
 use super::merge::merge;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::RegionName;
-use meridian_wire::client::{Outcome, Refusal, Reply};
+use meridian_model::client::{Outcome, Refusal, Reply};
 use meridian_wire::frame::{RegionCall, RegionMessage};
 
 use super::{Asker, Plan, reads};

@@ -1,5 +1,5 @@
+use meridian_model::client::{Demand, PointOp};
 use meridian_model::{CollectionName, PointId, ReplicaId};
-use meridian_wire::client::{Demand, PointOp};
 use meridian_wire::frame::{Call, CallAnswer, Hello, PartBody, ReadPart};
 
 use super::*;

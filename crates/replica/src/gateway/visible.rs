@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use meridian_model::client::{Body, Reply, ReplyBody};
 use meridian_model::{ShardNumber, VersionVector};
-use meridian_wire::client::{Body, Reply, ReplyBody};
 use meridian_wire::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use meridian_model::client::{Body, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody};
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
-use meridian_wire::client::{Body, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody};
 use meridian_wire::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use meridian_model::client::{Body, Demand, PointOp, Reply, Request};
 use meridian_model::{CollectionDef, CollectionName, Distance, HnswParams, Payload, PointId, VectorDef, WriteId};
 use meridian_replica::{Command, Event, Settings};
-use meridian_wire::client::{Body, Demand, PointOp, Reply, Request};
 
 use crate::shell;
 

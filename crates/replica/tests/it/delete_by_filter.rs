@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use meridian_model::client::{Body, Demand, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_model::{
     Answer, CollectionDef, CollectionName, Condition, Delta, Distance, Filter, HnswParams, Op, Payload, PointId,
     Position, Query, Scalar, ShardNumber, VectorDef, Vectors, WriteId,
 };
 use meridian_replica::{Command, Event, Peer, ReadWhat, Settings, execute};
-use meridian_wire::client::{Body, Demand, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 
 use crate::shell::{self, region};

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use meridian_model::client::{Body, Demand, PointOp, Request};
 use meridian_model::{
     CollectionDef, CollectionName, Distance, HnswParams, LogIndex, Payload, PointId, VectorDef, Vectors, WriteId,
 };
 use meridian_replica::{Command, Event, Settings};
-use meridian_wire::client::{Body, Demand, PointOp, Request};
 
 use crate::shell;
 

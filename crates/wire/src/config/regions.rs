@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use meridian_model::client::OnStale;
 use meridian_model::{HnswParams, RegionName};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::{between, maybe_between};
-use crate::client::OnStale;
 
 /// The regions that replicate each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,16 +128,15 @@ impl From<HnswDefaults> for HnswParams {
 }
 
 mod on_stale {
+    use meridian_model::client::OnStale;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use crate::client::OnStale;
-    use crate::freshness::{on_stale_text, parse_on_stale};
-
     pub fn serialize<S: Serializer>(fallbacks: &[OnStale], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(fallbacks.iter().copied().map(on_stale_text))
+        serializer.collect_seq(fallbacks.iter().copied().map(OnStale::as_str))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OnStale>, D::Error> {
-        parse_on_stale(&Vec::<String>::deserialize(deserializer)?.join(",")).map_err(D::Error::custom)
+        OnStale::parse_list(&Vec::<String>::deserialize(deserializer)?.join(","))
+            .map_err(|fault| D::Error::custom(format_args!("X-Required-Freshness: on-stale: {fault}")))
     }
 }

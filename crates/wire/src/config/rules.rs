@@ -104,11 +104,11 @@ fn name(key: &str, text: &str) -> Result<(), ConfigError> {
 }
 
 /// One or several `host:port`, separated by commas.
-pub(crate) fn addresses(key: &str, text: &str) -> Result<(), ConfigError> {
+fn addresses(key: &str, text: &str) -> Result<(), ConfigError> {
     Addresses::new(text).map(drop).map_err(|fault| ConfigError::Rule { key: key.into(), fault: fault.to_string() })
 }
 
 /// Kafka's own rule for topic names.
-pub(crate) fn topic(key: &str, text: &str) -> Result<(), ConfigError> {
+fn topic(key: &str, text: &str) -> Result<(), ConfigError> {
     TopicName::new(text).map(drop).map_err(|fault| ConfigError::Rule { key: key.into(), fault: fault.to_string() })
 }

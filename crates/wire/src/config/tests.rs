@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::client::OnStale;
+use meridian_model::client::OnStale;
 use proptest::prelude::*;
 
 /// As small as a configuration gets.

@@ -1,6 +1,6 @@
 //! How a refusal looks to a client: status code, text, when to come back.
 
-use crate::client::Refusal;
+use meridian_model::client::Refusal;
 
 /// Seconds after which an overloaded or lagging cluster may be asked again.
 const RETRY_AFTER_S: u64 = 1;

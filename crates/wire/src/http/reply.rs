@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meridian_model::client::CollectionReport;
 use meridian_model::{CollectionDef, Distance, Found, HnswParams, Payload, PointId, Record, VectorDef, Vectors};
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
@@ -13,7 +14,6 @@ use super::collections::{
     WAL_SEGMENTS_AHEAD,
 };
 use super::id::Id;
-use crate::client::CollectionReport;
 
 /// The version of Qdrant's interface that is spoken. Its clients compare major and minor with their own.
 const QDRANT_VERSION: &str = "1.20.0";

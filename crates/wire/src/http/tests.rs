@@ -2,6 +2,7 @@ mod readme;
 
 use std::time::Duration;
 
+use meridian_model::client::{CollectionReport, PointOp};
 use meridian_model::{
     CollectionName, CollectionUid, Condition, Distance, Fields, Filter, Found, HnswParams, Names, Payload, PointId,
     Query, Record, Scalar, Vectors,
@@ -10,7 +11,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::client::{CollectionReport, PointOp};
 use crate::config::Limits;
 
 const SHAPE: Shape = Shape {
