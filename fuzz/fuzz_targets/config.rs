@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_wire::config::NodeConfig;
+use meridian_config::NodeConfig;
 
 fuzz_target!(|text: &str| {
     if let Ok(config) = NodeConfig::parse(text) {

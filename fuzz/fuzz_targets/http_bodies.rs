@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use meridian_config::Limits;
 use meridian_model::{CollectionName, HnswParams};
-use meridian_wire::config::Limits;
 use meridian_wire::http::{
     Shape, count, create_collection, delete, legacy_search, query, query_batch, retrieve, scroll, upsert,
 };

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use meridian_config::{Auth, NodeConfig, ReplicationGroup, Tls};
 use meridian_model::ClusterId;
 use meridian_peer::{
     GroupKey, GroupKeys, Pair, PeerTls, Rotating, ShownRotation, TlsFiles, keys_digest, read_api_keys,
 };
-use meridian_wire::config::{Auth, NodeConfig, ReplicationGroup, Tls};
 use meridian_wire::topology::KeysDigest;
 use tokio::sync::watch;
 use tokio::time::Instant;

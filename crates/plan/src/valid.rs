@@ -8,10 +8,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
+use meridian_config::{Cors, CorsOriginError, FreshnessDefaults, HnswDefaults, RegionEndpoint};
 use meridian_crd::{self as crd, AuthMode, Resources, VectorCluster, VectorClusterSpec};
 use meridian_model::client::OnStale;
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
-use meridian_wire::config::{Cors, CorsOriginError, FreshnessDefaults, HnswDefaults, RegionEndpoint};
 use meridian_wire::topology::Genesis;
 
 mod link;

@@ -1,11 +1,11 @@
-//! All that crosses a process: HTTP bodies and headers, peer frames, delta records, the node's configuration file. Owns their shapes and versions, and knows no behaviour.
+//! Formats between processes: HTTP bodies and headers, peer frames, delta records. Owns their shapes and versions, and
+//! knows no behavior.
 //!
 //! ```text
 //!   HTTP body + headers ──http, freshness──► Request ──frame──► another pod or region
-//!   Delta ──record──► Kafka          config ◄── ConfigMap
+//!   Delta ──record──► Kafka
 //! ```
 
-pub mod config;
 pub mod frame;
 pub mod freshness;
 pub mod http;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use meridian_config::KafkaSink;
 use meridian_model::{Link, NameError, RegionName, Topic, Transport};
-use meridian_wire::config::KafkaSink;
 
 /// The topic of the region that publishes.
 const TOPIC: &str = "vector-deltas";

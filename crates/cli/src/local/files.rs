@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use meridian_wire::config::{
+use meridian_config::{
     Auth, Cors, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, NodeConfig, Peer, Ports,
     RaftTiming, RegionEndpoint, ReplicationGroup, Tls,
 };

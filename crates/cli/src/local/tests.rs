@@ -73,7 +73,7 @@ fn every_file_that_a_configuration_names_is_there_and_can_be_used() {
     for region in &layout.regions {
         for node in &region.nodes {
             let text = std::fs::read_to_string(files::config_path(&layout, region, node)).unwrap();
-            let config = meridian_wire::config::NodeConfig::parse(&text).unwrap();
+            let config = meridian_config::NodeConfig::parse(&text).unwrap();
             meridian_peer::PeerTls::from_files(&config.tls.ca, &config.tls.cert, &config.tls.key).unwrap();
             let group = config.replication_group.unwrap();
             meridian_peer::GroupKey::from_file(&group.key_file).unwrap();

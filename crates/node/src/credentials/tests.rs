@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use meridian_wire::config::NodeConfig;
+use meridian_config::NodeConfig;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::*;

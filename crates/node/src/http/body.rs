@@ -11,7 +11,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
-use meridian_wire::config::Limits;
+use meridian_config::Limits;
 use meridian_wire::http::{Fault, metered};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 

@@ -27,10 +27,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use meridian_config::NodeConfig;
 use meridian_model::{OriginShard, Topic};
 use meridian_replica::Peer;
 use meridian_shard::SourcePosition;
-use meridian_wire::config::NodeConfig;
 use meridian_wire::frame::TailAnswer;
 
 use crate::shell::Handle;

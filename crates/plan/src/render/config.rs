@@ -1,10 +1,10 @@
 //! The configuration that a node reads at start: only what a restart needs, and nothing that changes with the replicas.
 
-use meridian_model::{ReplicaId, ShardNumber};
-use meridian_wire::config::{
+use meridian_config::{
     Auth, DeltaLog, FORMAT, InitialReplica, KafkaSink, Limits, NodeConfig, Peer, Ports, RaftTiming, ReplicationGroup,
     Tls,
 };
+use meridian_model::{ReplicaId, ShardNumber};
 
 use super::pod::paths;
 use crate::ValidCluster;

@@ -1,6 +1,6 @@
 //! Whole rendered objects. Each case is one field away from a named fixture.
 
-use meridian_wire::config::NodeConfig;
+use meridian_config::NodeConfig;
 use serde_json::Value;
 
 use super::{
@@ -235,7 +235,7 @@ fn offline_prints_the_properties_of_mirror_maker_2_whoever_runs_it() {
 
 #[test]
 fn the_kubelet_waits_longer_than_a_node_takes_to_stop() {
-    let limits = meridian_wire::config::Limits::default();
+    let limits = meridian_config::Limits::default();
     // For what follows the last snapshot, and a node that notices late.
     assert!(limits.stop_ms + 5_000 <= super::pod::STOP_SECONDS as u64 * 1_000);
     assert!(limits.drain_ms + 10_000 < limits.stop_ms, "time is left for a snapshot");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use meridian_config::{Limits, NodeConfig};
 use meridian_model::{CollectionDef, CollectionName, Distance, HnswParams, VectorDef, VectorName};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -9,7 +10,6 @@ use serde_json::{Map, Value};
 
 use super::Fault;
 use super::json::{only, parse, refuse};
-use crate::config::{Limits, NodeConfig};
 
 /// Vectors that one collection may have.
 const VECTORS: usize = 64;

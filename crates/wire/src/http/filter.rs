@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use meridian_config::Limits;
 use meridian_model::{Condition, Filter, PayloadPath, Range, Scalar};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -12,7 +13,6 @@ use super::id::Id;
 use super::json::refuse;
 use super::meter::{HEADER, List, Text, charge, charge_path};
 use super::select::OneOrMany;
-use crate::config::Limits;
 
 /// A filter as it stands in JSON.
 #[derive(Deserialize, Default)]

@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 
+use meridian_config::Limits;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::Fault;
-use crate::config::Limits;
 
 /// Stands in front of a message of a `Deserialize` of ours that means "not supported" rather than "wrong". A control
 /// character, so no field name can be mistaken for it without an escape.

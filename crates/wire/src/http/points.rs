@@ -1,5 +1,6 @@
 //! Bodies about points: upsert, delete, retrieve, scroll, count.
 
+use meridian_config::Limits;
 use meridian_model::client::PointOp;
 use meridian_model::{Fields, Filter, PointId, Query, Vectors};
 use serde::de::IgnoredAny;
@@ -13,7 +14,6 @@ use super::meter::{List, charge};
 use super::payload::{PayloadText, payload};
 use super::select::{WithPayload, WithVector, select};
 use super::vector::{Columns, ENTRY, PointVectors};
-use crate::config::Limits;
 
 /// Points of a page when the request does not say.
 const LIMIT: usize = 10;

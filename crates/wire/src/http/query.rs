@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use meridian_config::Limits;
 use meridian_model::{Condition, Fields, Filter, PointId, Query, Search, Select, VectorName};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -14,7 +15,6 @@ use super::meter::List;
 use super::points::{SHARD_KEY, limit};
 use super::select::{WithPayload, WithVector, select};
 use super::vector::{Dense, Near};
-use crate::config::Limits;
 
 /// A search as a client states it. Its query may name a point, whose vector has to be read first.
 #[derive(Debug, Clone, PartialEq)]

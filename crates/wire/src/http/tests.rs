@@ -2,6 +2,7 @@ mod readme;
 
 use std::time::Duration;
 
+use meridian_config::Limits;
 use meridian_model::client::{CollectionReport, PointOp};
 use meridian_model::{
     CollectionName, CollectionUid, Condition, Distance, Fields, Filter, Found, HnswParams, Names, Payload, PointId,
@@ -11,7 +12,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::Limits;
 
 const SHAPE: Shape = Shape {
     shards: 2,

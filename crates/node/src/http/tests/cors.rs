@@ -1,6 +1,6 @@
 //! What a browser is told.
 
-use meridian_wire::config::Limits;
+use meridian_config::Limits;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::json;
 

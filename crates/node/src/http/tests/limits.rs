@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_wire::config::Limits;
+use meridian_config::Limits;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,11 +1,11 @@
-//! Which web pages may call the API from a browser.
+//! Web pages that may call the API from a browser (CORS).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Origins that may be named: an application has a few, each of its stages one.
+/// Origins in the list: an application has a few, one for each of its stages.
 pub const MAX_ORIGINS: usize = 32;
 /// Longest origin, in bytes: a host name of 253 with scheme and port.
 const MAX_BYTES: usize = 280;
@@ -19,7 +19,7 @@ pub struct Cors {
 }
 
 impl Cors {
-    /// True when browsers get no answer that lets a page in.
+    /// Whether no page of another origin may call the API.
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.origins.is_empty()
@@ -37,13 +37,13 @@ pub struct CorsOrigin(String);
 pub struct CorsOriginError(String);
 
 impl CorsOrigin {
-    /// True for `*`.
+    /// Whether it is `*`.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0 == "*"
     }
 
-    /// As browsers send it.
+    /// The origin as browsers send it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

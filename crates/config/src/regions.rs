@@ -1,4 +1,4 @@
-//! What concerns other regions: the group, what is published, how fresh answers are.
+//! Other regions: the replication group, the published delta log, the freshness of reads.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use meridian_model::client::OnStale;
 use meridian_model::{HnswParams, RegionName};
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{between, maybe_between};
+use crate::bounds::{between, maybe_between};
 
 /// The regions that replicate each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,9 +16,9 @@ pub struct ReplicationGroup {
     pub name: String,
     /// The region that is primary when the group begins.
     pub primary_region: RegionName,
-    /// File with the key that all regions of the group hold.
+    /// File with the group key, equal in all regions of the group.
     pub key_file: PathBuf,
-    /// Clients may also show the API key that is derived from the group key, which is the same in all regions. Default false.
+    /// Whether clients may also use the API key derived from the group key, which is equal in all regions. Default false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub api_key: bool,
     /// All regions, this one included.
@@ -35,14 +35,14 @@ pub struct RegionEndpoint {
     pub endpoint: String,
 }
 
-/// What other regions may read from this one.
+/// How the region publishes its delta log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeltaLog {
-    /// Milliseconds between two statements of a leader on how complete its log is. Default 50, at least 25.
+    /// Milliseconds between two statements of completeness of a leader. Default 50, at least 25.
     #[serde(deserialize_with = "between::<_, u64, 25, 60000>")]
     pub close_interval_ms: u64,
-    /// The broker that deltas are published to; absent when regions read directly.
+    /// The broker to which deltas are published; absent when other regions read from this one directly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaSink>,
 }
@@ -53,7 +53,7 @@ impl Default for DeltaLog {
     }
 }
 
-/// Where deltas are published.
+/// The topic to which deltas are published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSink {
@@ -68,24 +68,24 @@ fn default_topic() -> String {
     "vector-deltas".into()
 }
 
-/// What a read gets that asks for nothing, and how far clocks may be off.
+/// Freshness of reads that demand none, and the accuracy of clocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreshnessDefaults {
-    /// Milliseconds that every answer keeps unless the request says otherwise; absent: no demand on other regions.
+    /// Required freshness of a read that names none, in milliseconds; absent: none.
     #[serde(deserialize_with = "maybe_between::<_, 0, 86400000>", skip_serializing_if = "Option::is_none")]
     pub default_ms: Option<u64>,
-    /// Fallbacks in order. Default wait, redirect, serve.
+    /// Fallbacks in the order in which they are tried. Default wait, redirect, serve.
     #[serde(with = "on_stale")]
     pub on_stale: Vec<OnStale>,
     /// Milliseconds that a wait may last. Default 500.
     #[serde(deserialize_with = "between::<_, u64, 0, 600000>")]
     pub max_wait_ms: u64,
-    /// Milliseconds that the clocks of two regions may differ by. Default 10.
+    /// Largest difference between the clocks of two regions, in milliseconds. Default 10.
     #[serde(deserialize_with = "between::<_, u64, 0, 60000>")]
     pub clock_bound_ms: u64,
-    /// Milliseconds that the wall clock may step within a second; after a larger step the old time is used until the group
-    /// confirms the new one. Default 500.
+    /// Largest step of the wall clock within a second, in milliseconds; after a larger one the old time is used until the
+    /// group confirms the new one. Default 500.
     #[serde(deserialize_with = "between::<_, u64, 1, 600000>")]
     pub max_drift_ms: u64,
 }
@@ -102,11 +102,11 @@ impl Default for FreshnessDefaults {
     }
 }
 
-/// Graph parameters of collections that name none.
+/// Graph parameters of collections whose definition names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HnswDefaults {
-    /// Links a node. Default 16.
+    /// Links per node. Default 16.
     #[serde(deserialize_with = "between::<_, u16, 4, 128>")]
     pub m: u16,
     /// Beam width while building. Default 100.

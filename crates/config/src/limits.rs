@@ -1,12 +1,12 @@
-//! Bounds on what clients may send.
+//! Bounds on client requests.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{between, maybe_between};
+use crate::bounds::{between, maybe_between};
 
-/// Bounds on what clients may send. Each protects memory or a thread; each is answered with a sentence when it is met.
+/// Bounds on client requests. Each protects memory or a thread; a request beyond one is refused with a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {

@@ -1,10 +1,10 @@
-//! Numbers that are refused outside their bounds while they are read, so that the error has a line.
+//! Bounds of numbers, checked during deserialization, so that the error names the line.
 
 use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Reads a number from `MIN` to `MAX`.
+/// Deserializes a number from `MIN` to `MAX`.
 pub fn between<'de, D, T, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -17,7 +17,7 @@ where
     }
 }
 
-/// Reads a number from `MIN` to `MAX`, or nothing.
+/// Deserializes a number from `MIN` to `MAX`, or nothing.
 pub fn maybe_between<'de, D, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<Option<u64>, D::Error>
 where
     D: Deserializer<'de>,

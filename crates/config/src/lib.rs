@@ -1,12 +1,15 @@
-//! The node's configuration file: YAML (so JSON too), written by the operator's ConfigMap and by `meridian demo`, read by
-//! the node at start. It holds what a restart needs and nothing that moves: members, the bucket table, the primary
-//! region in force and the links travel by calls on the peer port.
+//! The node's configuration file: YAML, and so JSON too. The operator and `meridian local` write it, a node reads it once,
+//! at start.
+//!
+//! Owns: the keys with their defaults and bounds, and the rules between keys. Must not contain: anything that changes while
+//! a node runs (members, the bucket table, the primary region in force and the links are set by calls on the peer port), or
+//! access to files, environment and network.
 //!
 //! ```text
-//!   text ──format known?──► keys and bounds (by serde: line, key) ──► rules between keys ──► NodeConfig
+//!   text ──known format?──► keys and bounds (serde names line and key) ──► rules between keys ──► NodeConfig
 //! ```
 //!
-//! Every key that is absent has the default stated at its field. Unknown keys are refused. Start at [`NodeConfig`].
+//! An absent key has the default stated at its field; an unknown key is refused. Start reading at [`NodeConfig`].
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -31,7 +34,7 @@ pub const FORMAT: u32 = 1;
 /// Longest file that is read.
 pub const FILE_BYTES: usize = 4 << 20;
 
-/// What a node needs to know to start.
+/// The configuration of one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
@@ -52,34 +55,34 @@ pub struct NodeConfig {
     /// The replicas with which this shard's group is bootstrapped, once in its life. A node finds itself by its host
     /// name; one whose name is not here joins when the operator adds it.
     pub initial_replicas: Vec<InitialReplica>,
-    /// Where the replicas of all shards were when the file was written: whom to ask first.
+    /// Addresses of the replicas of all shards when the file was written; the node dials them first.
     #[serde(default)]
     pub peers: Vec<Peer>,
-    /// Where to listen.
+    /// Addresses to listen on.
     #[serde(default)]
     pub ports: Ports,
     /// The folder that holds the write-ahead log and the snapshots.
     pub data_dir: PathBuf,
-    /// Bounds on what clients may send.
+    /// Bounds on client requests.
     #[serde(default)]
     pub limits: Limits,
     /// Certificates of the peer port.
     pub tls: Tls,
     /// Who may use the HTTP API. There is no default: running without keys has to be written out.
     pub auth: Auth,
-    /// Which web pages may call the HTTP API from a browser.
+    /// Web pages that may call the HTTP API from a browser.
     #[serde(default, skip_serializing_if = "Cors::is_off")]
     pub cors: Cors,
     /// The regions that replicate each other; absent in a cluster that stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_group: Option<ReplicationGroup>,
-    /// What other regions may read from this one; absent when nothing is published.
+    /// How this region publishes its delta log; absent when it publishes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta_log: Option<DeltaLog>,
-    /// What a read gets that asks for nothing.
+    /// Freshness of reads that demand none.
     #[serde(default)]
     pub freshness: FreshnessDefaults,
-    /// Graph parameters of collections that name none.
+    /// Graph parameters of collections whose definition names none.
     #[serde(default)]
     pub hnsw: HnswDefaults,
     /// Timing of the consensus.
@@ -97,7 +100,7 @@ pub struct InitialReplica {
     pub host: String,
 }
 
-/// Where one replica listens for peers.
+/// Address of one replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
@@ -147,15 +150,15 @@ pub struct Tls {
 pub enum Auth {
     /// `auth: disabled`: everyone who reaches the port.
     Disabled,
-    /// `auth: {api_key_file: <path>}`: who knows one of the keys in the file, one a line.
+    /// `auth: {api_key_file: <path>}`: clients that send one of the keys in the file, one per line.
     ApiKeyFile(PathBuf),
 }
 
-/// Timing of the consensus. An election starts after `election_ticks` to twice as many ticks without a leader.
+/// Timing of the consensus. A replica starts an election after `election_ticks` to twice as many ticks without a leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftTiming {
-    /// Milliseconds a tick. Default 20.
+    /// Milliseconds per tick. Default 20.
     #[serde(deserialize_with = "between::<_, u64, 5, 1000>")]
     pub tick_ms: u64,
     /// Ticks between heartbeats. Default 5.
@@ -178,15 +181,15 @@ pub enum ConfigError {
     /// Longer than [`FILE_BYTES`].
     #[error("a configuration of {0} bytes: at most {FILE_BYTES} are read")]
     TooLong(usize),
-    /// A later version wrote it.
+    /// Written in a format that this version does not know.
     #[error("format {0} is not known to this version; format {FORMAT} is")]
     Format(u64),
     /// Not YAML, an unknown or missing key, or a value that its key cannot have.
     #[error("line {line}: {message}{}", if text.is_empty() { String::new() } else { format!(" (at `{text}`)") })]
     Syntax {
-        /// Line, from 1; 0 when the fault has no place.
+        /// Line, from 1; 0 when the error has no place in the text.
         line: u64,
-        /// What stands there, cut to 80 characters.
+        /// The line, cut to 80 characters.
         text: String,
         /// What is wrong.
         message: String,
@@ -208,10 +211,11 @@ struct Head {
 }
 
 impl NodeConfig {
-    /// Reads and checks a configuration.
+    /// Parses and checks a configuration.
     ///
     /// # Errors
-    /// Names the key, and the line where the fault has one.
+    /// When `text` is too long, of another format, malformed, or contradicts itself. Names the key, and the line if the error
+    /// has one.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         if text.len() > FILE_BYTES {
             return Err(ConfigError::TooLong(text.len()));
@@ -234,7 +238,7 @@ impl NodeConfig {
         serde_saphyr::to_string(self).expect("plain values and UTF-8 paths always have a YAML form")
     }
 
-    /// The replica id that `host` has in the bootstrap group, if it is in it.
+    /// The replica id of `host` in the bootstrap group, if it belongs to it.
     #[must_use]
     pub fn initial_replica(&self, host: &str) -> Option<ReplicaId> {
         self.initial_replicas.iter().find(|replica| replica.host == host).map(|replica| replica.id)

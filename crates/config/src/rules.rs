@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use meridian_model::{Addresses, ReplicaId, TopicName};
 
-use super::{Auth, ConfigError, MAX_ORIGINS, NodeConfig, ReplicationGroup};
+use crate::{Auth, ConfigError, CorsOrigin, MAX_ORIGINS, NodeConfig, ReplicationGroup};
 
 /// Names, hosts and endpoints are no longer than a DNS name.
 const NAME_BYTES: usize = 253;
 
+/// Checks the rules that hold between keys, and those that a type cannot express.
+///
+/// # Errors
+/// [`ConfigError::Rule`] with the path of the first key that violates a rule.
 pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     name("cluster", &config.cluster)?;
     rule(config.shard.number() <= config.shards, "shard", || {
@@ -28,7 +32,7 @@ pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     rule(origins.len() <= MAX_ORIGINS, "cors.origins", || {
         format!("must have at most {MAX_ORIGINS} entries (got {})", origins.len())
     })?;
-    let is_alone = origins.len() == 1 || !origins.iter().any(super::CorsOrigin::is_any);
+    let is_alone = origins.len() == 1 || !origins.iter().any(CorsOrigin::is_any);
     rule(is_alone, "cors.origins", || "must be [\"*\"] or a list without \"*\"".into())?;
     rule(config.raft.heartbeat_ticks < config.raft.election_ticks, "raft.heartbeat_ticks", || {
         format!("{} is not below election_ticks {}", config.raft.heartbeat_ticks, config.raft.election_ticks)
