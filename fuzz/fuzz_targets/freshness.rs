@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_wire::freshness::{
+use meridian_api::freshness::{
     decode_token, demand, encode_token, parse_required_freshness, parse_staleness, required_freshness_text,
 };
 

@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_config::Limits;
-use meridian_model::{CollectionName, HnswParams};
-use meridian_wire::http::{
+use meridian_api::http::{
     Shape, count, create_collection, delete, legacy_search, query, query_batch, retrieve, scroll, upsert,
 };
+use meridian_config::Limits;
+use meridian_model::{CollectionName, HnswParams};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (which, body) = input;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use meridian_wire::freshness::{STALE_RESULT, X_SERVED_REGION, X_STALENESS_MS};
+use meridian_api::freshness::{STALE_RESULT, X_SERVED_REGION, X_STALENESS_MS};
 use reqwest::Method;
 use serde_json::Value;
 

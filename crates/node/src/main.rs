@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Parser;
 use futures::FutureExt;
+use meridian_api::http::Shape;
 use meridian_config::NodeConfig;
 use meridian_node::credentials::Credentials;
 use meridian_node::http::{Api, Config, server};
@@ -18,7 +19,6 @@ use meridian_node::peer::{self, Hub};
 use meridian_node::shell::{NodeReporter, Supervisor};
 use meridian_node::{admin, http};
 use meridian_wire::frame::Hello;
-use meridian_wire::http::Shape;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

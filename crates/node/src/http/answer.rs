@@ -9,11 +9,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use meridian_model::client::{Freshness, Refusal};
-use meridian_wire::freshness::{
+use meridian_api::freshness::{
     STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS, encode_token, staleness_text,
 };
-use meridian_wire::http::{Fault, error, message_of, retry_after_s, status_of};
+use meridian_api::http::{Fault, error, message_of, retry_after_s, status_of};
+use meridian_model::client::{Freshness, Refusal};
 use parking_lot::Mutex;
 
 use super::Api;

@@ -11,8 +11,8 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
+use meridian_api::http::{Fault, metered};
 use meridian_config::Limits;
-use meridian_wire::http::{Fault, metered};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::Api;

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use meridian_api::http::{self as bodies, Shape};
 use meridian_model::client::{Body, ReplyBody};
-use meridian_wire::http::{self as bodies, Shape};
 
 use super::Api;
 use super::answer::{faulty, fine, json, refuse, unexpected};

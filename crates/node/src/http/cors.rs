@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
+use meridian_api::freshness::{STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS};
 use meridian_config::Cors;
-use meridian_wire::freshness::{STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION, X_STALENESS_MS};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::trace::TRACEPARENT;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use meridian_wire::http::Budget;
+use meridian_api::http::Budget;
 
 /// Bytes that are left.
 #[derive(Debug)]

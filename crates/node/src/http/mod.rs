@@ -33,10 +33,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post, put};
 use futures::future::BoxFuture;
+use meridian_api::http::Shape;
 use meridian_config::{Cors, Limits};
 use meridian_model::RegionName;
 use meridian_model::client::{Refusal, Reply, Request};
-use meridian_wire::http::Shape;
 
 pub(crate) use native::probe;
 

@@ -2,9 +2,9 @@
 
 use axum::response::Response;
 use http::StatusCode;
+use meridian_api::http::{self as bodies, Deletion};
 use meridian_model::client::{PointOp, Refusal};
 use meridian_model::{Answer, Fields, Names, PointId, Query, Select};
-use meridian_wire::http::{self as bodies, Deletion};
 
 use super::answer::{fine, refuse, refused, unexpected};
 use super::body::Unread;

@@ -2,8 +2,8 @@
 
 use axum::response::Response;
 use futures::{StreamExt, TryStreamExt, stream};
+use meridian_api::http as bodies;
 use meridian_model::client::{Body, ReplyBody};
-use meridian_wire::http as bodies;
 
 use super::answer::{fine, unexpected};
 use super::body::Unread;

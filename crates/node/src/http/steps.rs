@@ -7,10 +7,10 @@ use axum::extract::{FromRequestParts, Path, Query as QueryString};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
+use meridian_api::freshness;
+use meridian_api::http::{Fault, QueryRequest, Target};
 use meridian_model::client::{Body, Demand, Freshness, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_model::{Answer, CollectionName, Filter, Found, PointId, Query, WriteId};
-use meridian_wire::freshness;
-use meridian_wire::http::{Ask, Fault, Target};
 use tracing::Instrument;
 
 use super::Api;
@@ -186,10 +186,10 @@ impl Call {
             } else {
                 Refusal::Timeout(self.timeout)
             };
-            let status = StatusCode::from_u16(meridian_wire::http::status_of(&refusal));
+            let status = StatusCode::from_u16(meridian_api::http::status_of(&refusal));
             return Err(refuse(
                 status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                &meridian_wire::http::message_of(&refusal),
+                &meridian_api::http::message_of(&refusal),
             ));
         };
         let outcome = self.api.0.metrics.freshness_outcome(freshness.outcome);
@@ -265,7 +265,11 @@ impl Call {
     ///
     /// # Errors
     /// The answer to give for a refusal.
-    pub async fn search(&self, collection: CollectionName, ask: &Ask) -> Result<(Vec<Found>, Freshness), Response> {
+    pub async fn search(
+        &self,
+        collection: CollectionName,
+        ask: &QueryRequest,
+    ) -> Result<(Vec<Found>, Freshness), Response> {
         let (mut found, freshness) = match &ask.target {
             Target::Vector(vector) => self.nearest(collection, ask, vector.clone()).await?,
             Target::Point(point) => {
@@ -287,7 +291,7 @@ impl Call {
     async fn nearest(
         &self,
         collection: CollectionName,
-        ask: &Ask,
+        ask: &QueryRequest,
         vector: Vec<f32>,
     ) -> Result<(Vec<Found>, Freshness), Response> {
         match self.read(collection, ask.search(vector)).await? {
@@ -299,7 +303,7 @@ impl Call {
     async fn vector_of(
         &self,
         collection: CollectionName,
-        ask: &Ask,
+        ask: &QueryRequest,
         point: PointId,
     ) -> Result<(Vec<f32>, Freshness), Response> {
         let (answer, freshness) = self.read(collection, ask.vector_of(point)).await?;

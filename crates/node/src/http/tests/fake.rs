@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use meridian_api::http::Shape;
 use meridian_config::{Cors, Limits};
 use meridian_model::client::{Body, CollectionReport, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_model::{
     Answer, CollectionDef, CollectionName, CollectionUid, Condition, Epoch, Fields, Filter, Found, HnswParams, Names,
     OriginShard, Payload, PointId, Position, Query, Record, RegionName, Select, Seq, ShardNumber, Vectors,
 };
-use meridian_wire::http::Shape;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Vectors in JSON. Numbers are read as f32 directly, so that a shortest decimal gives the bits it came from.
+//! Vectors in JSON. Numbers are parsed as f32 directly, so that the shortest decimal of an f32 gives its bits back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer};
 use super::json::{EXPECTED_NUMBER, unsupported};
 use super::meter::{HEADER, List, Text, charge, charge_push, collect};
 
-/// Bytes that a vector takes in the list of its point beside its numbers, and about those of a node of a map of columns.
+/// Bytes of a vector in the list of its point, without its numbers.
 pub const ENTRY: usize = size_of::<(VectorName, Vec<f32>)>() + 2 * HEADER;
+/// About the bytes of a node of the map of columns.
 const NODE: usize = 11 * size_of::<(VectorName, Vec<Dense>)>() + HEADER;
 
 /// One finite number.
@@ -157,7 +158,7 @@ impl<'de> Deserialize<'de> for Columns {
     }
 }
 
-/// What a query is near to: a vector or a point.
+/// The target of a query: a vector or a point.
 pub enum Near {
     Vector(Vec<f32>),
     Point(super::id::Id),
@@ -169,7 +170,7 @@ impl<'de> Deserialize<'de> for Near {
     }
 }
 
-/// `{"nearest": …}` may stand around what a query is near to, once.
+/// The target of a query may be wrapped in `{"nearest": …}` once.
 struct NearVisitor {
     nested: bool,
 }

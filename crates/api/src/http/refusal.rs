@@ -1,11 +1,11 @@
-//! How a refusal looks to a client: status code, text, when to come back.
+//! A refusal in HTTP: status code, text, `Retry-After`.
 
 use meridian_model::client::Refusal;
 
-/// Seconds after which an overloaded or lagging cluster may be asked again.
+/// Seconds after which a request to an overloaded or lagging cluster may be repeated.
 const RETRY_AFTER_S: u64 = 1;
 
-/// The status code of a refusal.
+/// The HTTP status code of a refusal.
 #[must_use]
 pub fn status_of(refusal: &Refusal) -> u16 {
     match refusal {
@@ -21,7 +21,7 @@ pub fn status_of(refusal: &Refusal) -> u16 {
     }
 }
 
-/// The text of a refusal, with the prefix by which clients tell kinds apart.
+/// The text of a refusal, with the prefix by which Qdrant's clients distinguish kinds.
 #[must_use]
 pub fn message_of(refusal: &Refusal) -> String {
     match refusal {
@@ -36,7 +36,7 @@ pub fn message_of(refusal: &Refusal) -> String {
     }
 }
 
-/// The seconds for `Retry-After`, where repeating the same request may help.
+/// Seconds for `Retry-After`; `None` where repeating the same request here cannot help.
 #[must_use]
 pub fn retry_after_s(refusal: &Refusal) -> Option<u64> {
     let here = !matches!(refusal, Refusal::Misdirected { .. });

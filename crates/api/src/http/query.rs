@@ -16,36 +16,36 @@ use super::points::{SHARD_KEY, limit};
 use super::select::{WithPayload, WithVector, select};
 use super::vector::{Dense, Near};
 
-/// A search as a client states it. Its query may name a point, whose vector has to be read first.
+/// A parsed search. Its query may name a point, whose vector has to be read before the search.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
-    /// What is looked for.
+pub struct QueryRequest {
+    /// The query vector, or how to get it.
     pub target: Target,
-    /// The search; its vector is empty until [`Ask::search`] puts it in.
+    /// The search; its vector is empty until [`QueryRequest::search`] sets it.
     search: Search,
-    /// How many of the nearest are skipped.
+    /// How many of the nearest points the reply skips; the search returns them too.
     pub skip: usize,
 }
 
-/// What a search looks for.
+/// The query of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Target {
     /// The points nearest to this vector.
     Vector(Vec<f32>),
-    /// The points nearest to this one, itself left out.
+    /// The points nearest to this point, which is excluded.
     Point(PointId),
-    /// Any points, in the order of their ids.
+    /// Any points, ordered by id.
     Any,
 }
 
-impl Ask {
-    /// The vector name that is compared.
+impl QueryRequest {
+    /// Name of the vector that is compared.
     #[must_use]
     pub fn using(&self) -> &VectorName {
         &self.search.using
     }
 
-    /// The search near `vector`. The point that gave the vector, if one did, is left out of the answer.
+    /// The search near `vector`. The point of [`Target::Point`] is excluded from the answer.
     #[must_use]
     pub fn search(&self, vector: Vec<f32>) -> Query {
         let mut search = Search { vector, ..self.search.clone() };
@@ -60,14 +60,14 @@ impl Ask {
         Query::Search(search)
     }
 
-    /// The points in the order of their ids, for a query that is near to nothing.
+    /// The read for [`Target::Any`]: points ordered by id.
     #[must_use]
     pub fn scroll(&self) -> Query {
         let Search { filter, limit, select, .. } = self.search.clone();
         Query::Scroll { filter, from: None, limit, select }
     }
 
-    /// The read of the vector of `point`.
+    /// The read of the query vector of `point`.
     #[must_use]
     pub fn vector_of(&self, point: PointId) -> Query {
         let vectors = meridian_model::Names::Only(vec![self.using().clone()]);
@@ -94,7 +94,7 @@ struct QueryBody {
     shard_key: Option<IgnoredAny>,
 }
 
-/// Whether there is a query of another stage.
+/// Whether `prefetch` holds a query.
 struct PrefetchBody(bool);
 
 impl<'de> Deserialize<'de> for PrefetchBody {
@@ -128,7 +128,7 @@ impl<'de> Deserialize<'de> for PrefetchBody {
 #[serde(deny_unknown_fields)]
 struct ParamsBody {
     hnsw_ef: Option<usize>,
-    /// Ours: the share of the true neighbours to be found.
+    /// Meridian's own: the share of the true neighbors to be found.
     recall: Option<f64>,
     exact: Option<bool>,
     quantization: Option<IgnoredAny>,
@@ -143,11 +143,11 @@ fn finite<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f3
     }
 }
 
-/// Reads the body of a query.
+/// Parses the body of `points/query`.
 ///
 /// # Errors
-/// When it is malformed, its bounds are impossible, or it asks for what is not supported.
-pub fn query(body: &[u8], limits: &Limits) -> Result<Ask, Fault> {
+/// When it is malformed, a value is out of bounds, or a field is not supported.
+pub fn query(body: &[u8], limits: &Limits) -> Result<QueryRequest, Fault> {
     parse::<QueryBody>(body, limits)?.convert(limits)
 }
 
@@ -157,11 +157,11 @@ struct BatchBody {
     searches: List<QueryBody>,
 }
 
-/// Reads the body of a batch of queries.
+/// Parses the body of `points/query/batch`.
 ///
 /// # Errors
-/// As [`query`], and when there are too many.
-pub fn query_batch(body: &[u8], limits: &Limits) -> Result<Vec<Ask>, Fault> {
+/// As [`query`], and when there are more than `limits.batch_searches`.
+pub fn query_batch(body: &[u8], limits: &Limits) -> Result<Vec<QueryRequest>, Fault> {
     let List(searches) = parse::<BatchBody>(body, limits)?.searches;
     if searches.len() > limits.batch_searches {
         let most = limits.batch_searches;
@@ -171,7 +171,7 @@ pub fn query_batch(body: &[u8], limits: &Limits) -> Result<Vec<Ask>, Fault> {
 }
 
 impl QueryBody {
-    fn convert(self, limits: &Limits) -> Result<Ask, Fault> {
+    fn convert(self, limits: &Limits) -> Result<QueryRequest, Fault> {
         refuse(self.shard_key.as_ref(), SHARD_KEY)?;
         refuse(self.lookup_from.as_ref(), "lookup_from: vectors cannot be taken from another collection")?;
         if let Some(PrefetchBody(true)) = self.prefetch {
@@ -205,11 +205,11 @@ impl QueryBody {
             score_threshold: self.score_threshold,
             select: select(self.with_payload, self.with_vector, Fields::None),
         };
-        Ok(Ask { target, search, skip })
+        Ok(QueryRequest { target, search, skip })
     }
 }
 
-/// A wanted recall, in thousandths.
+/// A demanded recall, from a share to thousandths.
 fn recall(share: f64, ef: Option<usize>) -> Result<u16, Fault> {
     if ef.is_some() {
         return Err(Fault::input("params.recall: name either it or hnsw_ef"));
@@ -273,11 +273,11 @@ struct NamedBody {
     vector: Dense,
 }
 
-/// Reads the body of the older `points/search`.
+/// Parses the body of the older `points/search`.
 ///
 /// # Errors
 /// As [`query`].
-pub fn legacy_search(body: &[u8], limits: &Limits) -> Result<Ask, Fault> {
+pub fn legacy_search(body: &[u8], limits: &Limits) -> Result<QueryRequest, Fault> {
     let body: LegacyBody = parse(body, limits)?;
     let (vector, using) = match body.vector {
         LegacyVector::Plain(Dense(vector)) => (vector, None),

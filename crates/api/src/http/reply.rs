@@ -1,4 +1,4 @@
-//! Answers in Qdrant's envelope, `{"result": …, "status": "ok", "time": seconds}`, as bytes.
+//! Replies as JSON in Qdrant's envelope, `{"result": …, "status": "ok", "time": seconds}`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::collections::{
 };
 use super::id::Id;
 
-/// The version of Qdrant's interface that is spoken. Its clients compare major and minor with their own.
+/// The version of Qdrant's interface that is reported. Qdrant's clients compare major and minor with their own.
 const QDRANT_VERSION: &str = "1.20.0";
 
 #[derive(Serialize)]
@@ -25,27 +25,27 @@ struct Envelope<T> {
     time: f64,
 }
 
-/// Rendering fails only on a stored payload that is no JSON, which the door never let in.
+/// Rendering fails only on a stored payload that is no JSON, which no request can store.
 type Rendered = Result<Vec<u8>, serde_json::Error>;
 
 fn ok<T: Serialize>(result: T, time: Duration) -> Rendered {
     serde_json::to_vec(&Envelope { result, status: "ok", time: time.as_secs_f64() })
 }
 
-/// An error.
+/// The body of an error.
 #[must_use]
 pub fn error(message: &str, time: Duration) -> Vec<u8> {
     json!({"status": {"error": message}, "time": time.as_secs_f64()}).to_string().into_bytes()
 }
 
-/// `GET /`, without an envelope.
+/// The body of `GET /`, which has no envelope.
 #[must_use]
 pub fn version(commit: &str) -> Vec<u8> {
     let title = concat!("Meridian ", env!("CARGO_PKG_VERSION"), ", regional vector search (Qdrant-compatible API)");
     json!({"title": title, "version": QDRANT_VERSION, "commit": commit}).to_string().into_bytes()
 }
 
-/// Of a create or a delete of a collection.
+/// Reply to the creation or deletion of a collection.
 ///
 /// # Errors
 /// See [`found`].
@@ -53,7 +53,7 @@ pub fn done(existed: bool, time: Duration) -> Rendered {
     ok(existed, time)
 }
 
-/// Of `exists`.
+/// Reply to `exists`.
 ///
 /// # Errors
 /// See [`found`].
@@ -61,7 +61,7 @@ pub fn exists(exists: bool, time: Duration) -> Rendered {
     ok(json!({"exists": exists}), time)
 }
 
-/// Of a list of collections.
+/// Reply to the list of collections.
 ///
 /// # Errors
 /// See [`found`].
@@ -70,7 +70,7 @@ pub fn collection_names(defs: &[CollectionDef], time: Duration) -> Rendered {
     ok(json!({"collections": names}), time)
 }
 
-/// Of a write, all of which are complete when they are answered.
+/// Reply to a write: `completed` if it is visible in this region, else `acknowledged`.
 ///
 /// # Errors
 /// See [`found`].
@@ -79,7 +79,7 @@ pub fn updated(operation_id: u64, visible: bool, time: Duration) -> Rendered {
     ok(json!({"operation_id": operation_id, "status": status}), time)
 }
 
-/// Of a count.
+/// Reply to a count.
 ///
 /// # Errors
 /// See [`found`].
@@ -87,7 +87,7 @@ pub fn counted(count: u64, time: Duration) -> Rendered {
     ok(json!({"count": count}), time)
 }
 
-/// Of one collection. Its status is always green: points that are not in a graph yet are searched all the same.
+/// Reply to the description of a collection. The status is always green: points that are not indexed yet are searched too.
 ///
 /// # Errors
 /// See [`found`].
@@ -176,7 +176,7 @@ fn payload<S: Serializer>(payload: &Option<&Payload>, serializer: S) -> Result<S
     }
 }
 
-/// The unnamed vector alone is a list; named ones are an object.
+/// The vectors of a point: a list if there is only the unnamed one, else an object.
 struct VectorsBody<'a>(&'a Vectors);
 
 impl Serialize for VectorsBody<'_> {
@@ -209,7 +209,7 @@ impl<'a> Points<'a> {
     }
 }
 
-/// Of a query.
+/// Reply to a query.
 ///
 /// # Errors
 /// When a stored payload is no JSON.
@@ -217,7 +217,7 @@ pub fn found(found: &[Found], time: Duration) -> Rendered {
     ok(Points::found(found), time)
 }
 
-/// Of a batch of queries.
+/// Reply to a batch of queries.
 ///
 /// # Errors
 /// See [`found`].
@@ -225,7 +225,7 @@ pub fn found_batch(batch: &[Vec<Found>], time: Duration) -> Rendered {
     ok(batch.iter().map(|found| Points::found(found)).collect::<Vec<_>>(), time)
 }
 
-/// Of the older search: the points without an object around.
+/// Reply to the older search: the points without an enclosing object.
 ///
 /// # Errors
 /// See [`found`].
@@ -233,7 +233,7 @@ pub fn found_plain(found: &[Found], time: Duration) -> Rendered {
     ok(Points::found(found).points, time)
 }
 
-/// Of a retrieve.
+/// Reply to a retrieve.
 ///
 /// # Errors
 /// See [`found`].
@@ -241,7 +241,7 @@ pub fn records(records: &[Record], time: Duration) -> Rendered {
     ok(records.iter().map(|record| body(record, None)).collect::<Vec<_>>(), time)
 }
 
-/// Of one point.
+/// Reply to the retrieval of one point.
 ///
 /// # Errors
 /// See [`found`].
@@ -249,7 +249,7 @@ pub fn record(record: &Record, time: Duration) -> Rendered {
     ok(body(record, None), time)
 }
 
-/// Of a scroll.
+/// Reply to a scroll; `next` is where the next page begins.
 ///
 /// # Errors
 /// See [`found`].

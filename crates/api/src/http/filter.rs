@@ -14,7 +14,7 @@ use super::json::refuse;
 use super::meter::{HEADER, List, Text, charge, charge_path};
 use super::select::OneOrMany;
 
-/// A filter as it stands in JSON.
+/// A filter in JSON.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct FilterBody {
@@ -24,7 +24,7 @@ pub struct FilterBody {
     min_should: Option<IgnoredAny>,
 }
 
-/// All that may stand in a condition; which fields do says which kind it is.
+/// All fields of a condition; those present decide its kind.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConditionBody {
@@ -66,7 +66,7 @@ struct RangeBody {
     gte: Option<Value>,
 }
 
-/// A value that something is compared with. Lists and objects cannot be, and are not kept.
+/// A value to compare with. Lists and objects are recognized but not kept.
 enum Value {
     Bool(bool),
     Number(Number),
@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// What is left of the bounds while a filter is converted.
+/// Conditions and values that the filter may still use.
 struct Budget<'a> {
     limits: &'a Limits,
     conditions: usize,
@@ -131,6 +131,9 @@ struct Budget<'a> {
 }
 
 /// Converts a filter.
+///
+/// # Errors
+/// When it is beyond a bound of `limits`, a condition is of no kind or of two, or a field is not supported.
 pub fn filter(body: FilterBody, limits: &Limits) -> Result<Filter, Fault> {
     let mut budget = Budget { limits, conditions: limits.filter_conditions, values: limits.filter_values };
     budget.filter(body, 1)

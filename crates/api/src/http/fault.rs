@@ -1,27 +1,27 @@
-//! What is wrong with a request body.
+//! Errors in request bodies.
 
-/// Why a request body was refused before anybody was asked.
+/// Why a request body was refused. The HTTP status is in parentheses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Not JSON, or not of the shape of this request (400).
+    /// Not JSON, or not the fields of this request (400).
     #[error("Format error in JSON body: {0}")]
     Format(String),
-    /// The right shape with impossible values (400).
+    /// A value that its field cannot have (400).
     #[error("Wrong input: {0}")]
     Input(String),
-    /// A body that needs too much memory once it is decoded (413).
+    /// The body would need too much memory once decoded (413).
     #[error("Wrong input: {0}")]
     TooLarge(String),
-    /// The requests in flight leave no memory for this one (429).
+    /// The requests in flight use all memory set aside for requests (429).
     #[error("Rate limit: the requests in flight use all memory that is set aside for them")]
     NoRoom,
-    /// A part of Qdrant's interface that Meridian does not have (501).
+    /// A part of Qdrant's interface that Meridian does not support (501).
     #[error("Not supported: {0}")]
     Unsupported(String),
 }
 
 impl Fault {
-    /// The status code to answer with.
+    /// The HTTP status code of the reply.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {

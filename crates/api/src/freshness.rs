@@ -1,6 +1,6 @@
-//! The freshness headers (DESIGN 3.6): names, parsing, printing.
+//! The freshness headers: names, parsing, rendering.
 //!
-//! A token is opaque to clients. Its bytes, before base64url without padding:
+//! The consistency token is opaque to clients. It is base64url without padding of these bytes:
 //!
 //! ```text
 //!   0     1
@@ -19,25 +19,25 @@ use meridian_model::{
     Consistency, Epoch, OriginShard, Position, RegionName, RequiredFreshness, Seq, ShardNumber, VersionVector,
 };
 
-/// Request: how a read relates to the writes before it.
+/// Request header: consistency of a read.
 pub const X_CONSISTENCY: &str = "x-consistency";
-/// Request: how old the answer may be, and what happens when it is older.
+/// Request header: how old the answer may be, and the fallbacks when it is older.
 pub const X_REQUIRED_FRESHNESS: &str = "x-required-freshness";
-/// Request and response: positions that the answer must cover, or covers.
+/// Request and response header: positions that the answer must cover, or covers.
 pub const X_CONSISTENCY_TOKEN: &str = "x-consistency-token";
-/// Response: upper bound on the age of what the answer may miss, or [`UNKNOWN_STALENESS`].
+/// Response header: upper bound on the age of what the answer may miss, or [`UNKNOWN_STALENESS`].
 pub const X_STALENESS_MS: &str = "x-staleness-ms";
-/// Response: the region that answered.
+/// Response header: the region that answered.
 pub const X_SERVED_REGION: &str = "x-served-region";
-/// Response: `true` when the promise was missed; absent otherwise.
+/// Response header: `true` when the demand was not met; absent otherwise.
 pub const STALE_RESULT: &str = "stale-result";
 
-/// What [`X_STALENESS_MS`] says when an origin was never heard of.
+/// Value of [`X_STALENESS_MS`] when an origin has not sent a statement yet.
 pub const UNKNOWN_STALENESS: &str = "unknown";
 
-/// Longest token text; with the other headers it has to fit into a 16 KiB head.
+/// Longest token in bytes of text; with the other headers it has to fit into a 16 KiB head.
 pub const TOKEN_TEXT_BYTES: usize = 12 * 1024;
-/// Largest duration a header may name: a longer one is a slip of the pen.
+/// Longest duration in a header; a longer one is taken for a mistake.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 const TOKEN_FORMAT: u8 = 1;
@@ -45,15 +45,15 @@ const TOKEN_FORMAT: u8 = 1;
 /// Why a header was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// Not one of the four words.
+    /// Unknown consistency.
     #[error("X-Consistency: {0:?} is none of strong, bounded, session, eventual")]
     Consistency(String),
-    /// Not a whole number with a unit.
+    /// Not an integer with a unit.
     #[error("{place}: {text:?} is no duration; write a whole number and us, ms or s, such as 100ms")]
     Duration {
         /// The header and its parameter.
         place: &'static str,
-        /// What stood there.
+        /// The text found.
         text: String,
     },
     /// More than [`DURATION_MAX`].
@@ -61,7 +61,7 @@ pub enum HeaderError {
     TooLong {
         /// The header and its parameter.
         place: &'static str,
-        /// What stood there.
+        /// The text found.
         text: String,
     },
     /// The list of fallbacks is malformed.
@@ -70,18 +70,18 @@ pub enum HeaderError {
     /// A parameter that does not exist.
     #[error("X-Required-Freshness: unknown parameter {0:?}; there are on-stale and max-wait")]
     Parameter(String),
-    /// Something stands twice.
+    /// A header or parameter is repeated.
     #[error("{0}: given twice")]
     Twice(&'static str),
     /// Not visible ASCII.
     #[error("{0}: holds bytes that are not visible ASCII")]
     NotText(&'static str),
-    /// No token of ours.
+    /// The token cannot be decoded.
     #[error("X-Consistency-Token: {0}")]
     Token(#[from] TokenError),
 }
 
-/// Why a token could not be read, or written.
+/// Why a token cannot be decoded, or encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Longer than [`TOKEN_TEXT_BYTES`].
@@ -90,18 +90,18 @@ pub enum TokenError {
     /// Not base64url without padding.
     #[error("not base64url")]
     Base64,
-    /// Of a format this version does not know.
+    /// A format that this version does not know.
     #[error("format {0} is not known here; format {TOKEN_FORMAT} is")]
     Format(u8),
-    /// Cut short, too long, or holding impossible names.
+    /// Truncated, with bytes left over, or with malformed names.
     #[error("damaged")]
     Damaged,
 }
 
-/// Reads the demand out of the headers. `header` gives the values under a lower-case name, in order.
+/// Parses the demand of a request. `header` returns the values of a header by its lower-case name, in order.
 ///
 /// # Errors
-/// When a header is given twice, is not ASCII, or says what cannot be understood.
+/// When a header is repeated, is not ASCII, or is malformed.
 pub fn demand<'a, I>(header: impl Fn(&'static str) -> I) -> Result<Demand, HeaderError>
 where
     I: Iterator<Item = &'a [u8]>,
@@ -130,7 +130,7 @@ where
     Ok(demand)
 }
 
-/// Reads an `X-Consistency`.
+/// Parses an `X-Consistency`.
 ///
 /// # Errors
 /// When it is none of the four words.
@@ -144,7 +144,7 @@ pub fn parse_consistency(text: &str) -> Result<Consistency, HeaderError> {
     })
 }
 
-/// Prints an `X-Consistency`.
+/// Renders an `X-Consistency`.
 #[must_use]
 pub fn consistency_text(consistency: Consistency) -> &'static str {
     match consistency {
@@ -155,10 +155,10 @@ pub fn consistency_text(consistency: Consistency) -> &'static str {
     }
 }
 
-/// Reads an `X-Required-Freshness`: `<n>(us|ms|s)[; on-stale=a,b,…][; max-wait=<n>(us|ms|s)]`.
+/// Parses an `X-Required-Freshness`: `<n>(us|ms|s)[; on-stale=a,b,…][; max-wait=<n>(us|ms|s)]`.
 ///
 /// # Errors
-/// Names the part that cannot be understood.
+/// Names the malformed part.
 pub fn parse_required_freshness(text: &str) -> Result<Demand, HeaderError> {
     let mut parts = text.split(';').map(str::trim);
     let freshness = parse_duration(parts.next().unwrap_or_default(), "X-Required-Freshness")?;
@@ -177,7 +177,7 @@ pub fn parse_required_freshness(text: &str) -> Result<Demand, HeaderError> {
     Ok(demand)
 }
 
-/// Prints the `X-Required-Freshness` of a demand, if it has a freshness.
+/// Renders the `X-Required-Freshness` of a demand; `None` if it has no freshness.
 #[must_use]
 pub fn required_freshness_text(demand: &Demand) -> Option<String> {
     let mut text = duration_text(demand.freshness?.0);
@@ -203,7 +203,7 @@ fn parse_duration(text: &str, place: &'static str) -> Result<Duration, HeaderErr
     if number.is_empty() {
         return Err(HeaderError::Duration { place, text: text.into() });
     }
-    // Digits only, so the one thing that can go wrong is size.
+    // Digits only, so parsing can fail only by size.
     let micros = number.parse::<u64>().ok().and_then(|n| n.checked_mul(micros_per_unit));
     match micros.map(Duration::from_micros) {
         Some(duration) if duration <= DURATION_MAX => Ok(duration),
@@ -211,7 +211,7 @@ fn parse_duration(text: &str, place: &'static str) -> Result<Duration, HeaderErr
     }
 }
 
-/// Prints a duration in the largest unit that keeps it whole; parts below a microsecond are dropped.
+/// Renders a duration in the largest unit that keeps it an integer; parts below a microsecond are dropped.
 fn duration_text(duration: Duration) -> String {
     match duration.as_micros() {
         micros if micros % 1_000_000 == 0 => format!("{}s", micros / 1_000_000),
@@ -220,7 +220,7 @@ fn duration_text(duration: Duration) -> String {
     }
 }
 
-/// Prints an `X-Staleness-Ms`, rounded up: it is an upper bound.
+/// Renders an `X-Staleness-Ms`, rounded up because it is an upper bound.
 #[must_use]
 pub fn staleness_text(staleness: Duration) -> String {
     if staleness == Duration::MAX {
@@ -229,7 +229,7 @@ pub fn staleness_text(staleness: Duration) -> String {
     staleness.as_nanos().div_ceil(1_000_000).to_string()
 }
 
-/// Reads an `X-Staleness-Ms`; `None` when it is none.
+/// Parses an `X-Staleness-Ms`; `None` when it is malformed.
 #[must_use]
 pub fn parse_staleness(text: &str) -> Option<Duration> {
     if text == UNKNOWN_STALENESS {
@@ -238,14 +238,15 @@ pub fn parse_staleness(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_millis)
 }
 
-type Wire = Vec<(RegionName, Vec<(ShardNumber, Epoch, Seq)>)>;
+/// The body of a token.
+type TokenBody = Vec<(RegionName, Vec<(ShardNumber, Epoch, Seq)>)>;
 
-/// Prints a version vector as an `X-Consistency-Token`.
+/// Encodes a version vector as an `X-Consistency-Token`.
 ///
 /// # Errors
 /// When the text would be longer than [`TOKEN_TEXT_BYTES`]; about 1,000 origin shards fit.
 pub fn encode_token(vv: &VersionVector) -> Result<String, TokenError> {
-    let mut regions: Wire = Vec::new();
+    let mut regions: TokenBody = Vec::new();
     for (origin, position) in vv.iter() {
         let entry = (origin.shard, position.epoch, position.seq);
         match regions.last_mut() {
@@ -258,10 +259,10 @@ pub fn encode_token(vv: &VersionVector) -> Result<String, TokenError> {
     if text.len() > TOKEN_TEXT_BYTES { Err(TokenError::TooLong) } else { Ok(text) }
 }
 
-/// Reads an `X-Consistency-Token`.
+/// Decodes an `X-Consistency-Token`.
 ///
 /// # Errors
-/// When it is no token, or one of a later format.
+/// When it is longer than [`TOKEN_TEXT_BYTES`], malformed, or of an unknown format.
 pub fn decode_token(text: &str) -> Result<VersionVector, TokenError> {
     if text.len() > TOKEN_TEXT_BYTES {
         return Err(TokenError::TooLong);
@@ -271,7 +272,7 @@ pub fn decode_token(text: &str) -> Result<VersionVector, TokenError> {
     if *format != TOKEN_FORMAT {
         return Err(TokenError::Format(*format));
     }
-    let (regions, rest): (Wire, _) = postcard::take_from_bytes(body).map_err(|_| TokenError::Damaged)?;
+    let (regions, rest): (TokenBody, _) = postcard::take_from_bytes(body).map_err(|_| TokenError::Damaged)?;
     if !rest.is_empty() {
         return Err(TokenError::Damaged);
     }

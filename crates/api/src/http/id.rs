@@ -1,4 +1,4 @@
-//! Point ids in JSON: an unsigned number, or a text with a UUID.
+//! Point ids in JSON: an unsigned number, or a string with a UUID.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use meridian_model::{PointId, PointIdError};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A point id as it stands in JSON.
+/// A point id in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id(pub PointId);
 
@@ -46,7 +46,7 @@ impl Visitor<'_> for IdVisitor {
         Err(E::custom(PointIdError(number.to_string())))
     }
 
-    // A text of digits is no id here: the number 1 and the text "1" are different points to other tools.
+    // A string of digits is no id: other tools distinguish the number 1 from the string "1".
     fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
         let uuid = uuid::Uuid::parse_str(text).map_err(|_| E::custom(PointIdError(text.chars().take(64).collect())))?;
         Ok(Id(PointId::Uuid(uuid.as_u128())))

@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for WithPayload {
     }
 }
 
-/// Reads paths. Qdrant reads an index too, selects nothing by it, and says so to nobody: it is refused here.
+/// Parses paths. Qdrant accepts an array index and silently selects nothing by it; here it is refused.
 fn paths<E: Error>(keys: Vec<String>) -> Result<Vec<PayloadPath>, E> {
     let path = |key: String| {
         charge_path::<E>(&key)?;
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for WithVector {
     }
 }
 
-/// What to return; `payload` says what an absent `with_payload` means, which differs between requests.
+/// The fields to return. `payload` is the meaning of an absent `with_payload`, which differs between requests.
 pub fn select(with_payload: Option<WithPayload>, with_vector: Option<WithVector>, payload: Fields) -> Select {
     Select {
         payload: with_payload.map_or(payload, |with| with.0),
@@ -104,7 +104,7 @@ pub fn select(with_payload: Option<WithPayload>, with_vector: Option<WithVector>
     }
 }
 
-/// A list, or one element that stands for a list of one.
+/// A list, or a single element in place of a list of one.
 pub struct OneOrMany<T>(pub Vec<T>);
 
 impl<T> Default for OneOrMany<T> {

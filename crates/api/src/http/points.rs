@@ -1,4 +1,4 @@
-//! Bodies about points: upsert, delete, retrieve, scroll, count.
+//! Bodies of point operations: upsert, delete, retrieve, scroll, count.
 
 use meridian_config::Limits;
 use meridian_model::client::PointOp;
@@ -15,7 +15,7 @@ use super::payload::{PayloadText, payload};
 use super::select::{WithPayload, WithVector, select};
 use super::vector::{Columns, ENTRY, PointVectors};
 
-/// Points of a page when the request does not say.
+/// Points of a reply when the request has no `limit`.
 const LIMIT: usize = 10;
 
 pub(super) const SHARD_KEY: &str = "shard_key: points are spread by the hash of their id, there are no shard keys";
@@ -38,7 +38,7 @@ struct PointBody {
     payload: Option<PayloadText>,
 }
 
-/// A point that is converted as soon as it is read, so that only one stands there twice.
+/// A point that is converted as soon as it is parsed, so that at most one exists in both forms.
 struct Point(PointOp);
 
 impl<'de> Deserialize<'de> for Point {
@@ -55,10 +55,10 @@ struct BatchBody {
     payloads: Option<List<Option<PayloadText>>>,
 }
 
-/// Reads the body of an upsert, as a list of points or in columns.
+/// Parses the body of an upsert, a list of points or columns. One operation per point, in the order of the body.
 ///
 /// # Errors
-/// When it is malformed, empty, too long, or asks for what is not supported.
+/// When it is malformed, has no point or more than `limits.batch_points`, or a field is not supported.
 pub fn upsert(body: &[u8], limits: &Limits) -> Result<Vec<PointOp>, Fault> {
     let body: UpsertBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
@@ -121,12 +121,12 @@ impl BatchBody {
     }
 }
 
-/// Which points a delete is about.
+/// The points that a delete removes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deletion {
-    /// These.
+    /// Those with these ids.
     Ids(Vec<PointId>),
-    /// All that pass.
+    /// All that match.
     Filter(Filter),
 }
 
@@ -138,10 +138,10 @@ struct DeleteBody {
     shard_key: Option<IgnoredAny>,
 }
 
-/// Reads the body of a delete.
+/// Parses the body of a delete.
 ///
 /// # Errors
-/// When it is malformed, empty, too long, or asks for what is not supported.
+/// When it is malformed, has no id or more than `limits.batch_points`, or a field is not supported.
 pub fn delete(body: &[u8], limits: &Limits) -> Result<Deletion, Fault> {
     let body: DeleteBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
@@ -165,10 +165,10 @@ struct RetrieveBody {
     shard_key: Option<IgnoredAny>,
 }
 
-/// Reads the body of a retrieve; payloads come unless it says otherwise.
+/// Parses the body of a retrieve. Payloads are returned unless it says otherwise.
 ///
 /// # Errors
-/// When it is malformed, too long, or asks for what is not supported.
+/// When it is malformed, has more than `limits.batch_points` ids, or a field is not supported.
 pub fn retrieve(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
     let body: RetrieveBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
@@ -193,10 +193,10 @@ struct ScrollBody {
     shard_key: Option<IgnoredAny>,
 }
 
-/// Reads the body of a scroll; payloads come unless it says otherwise.
+/// Parses the body of a scroll. Payloads are returned unless it says otherwise.
 ///
 /// # Errors
-/// When it is malformed, its limit is impossible, or it asks for what is not supported.
+/// When it is malformed, its `limit` is out of bounds, or a field is not supported.
 pub fn scroll(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
     let body: ScrollBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
@@ -209,7 +209,10 @@ pub fn scroll(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
     })
 }
 
-/// The points that are asked for, with those that are skipped.
+/// Points to read: `limit` and the `skip` points before them.
+///
+/// # Errors
+/// When `limit` is 0, or the sum is above `limits.result_points`.
 pub(super) fn limit(limit: Option<usize>, skip: usize, limits: &Limits) -> Result<usize, Fault> {
     let limit = limit.unwrap_or(LIMIT);
     let most = limits.result_points;
@@ -228,16 +231,16 @@ pub(super) fn limit(limit: Option<usize>, skip: usize, limits: &Limits) -> Resul
 #[serde(deny_unknown_fields)]
 struct CountBody {
     filter: Option<FilterBody>,
-    /// A count is exact whether it is asked to be or not.
+    /// Accepted and ignored: counts are always exact.
     #[serde(rename = "exact")]
     _exact: Option<bool>,
     shard_key: Option<IgnoredAny>,
 }
 
-/// Reads the body of a count.
+/// Parses the body of a count.
 ///
 /// # Errors
-/// When it is malformed, or asks for what is not supported.
+/// When it is malformed, or a field is not supported.
 pub fn count(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
     let body: CountBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;

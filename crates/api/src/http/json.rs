@@ -1,4 +1,4 @@
-//! From bytes to serde types, with bounds, and payloads in their one form.
+//! Deserialization of request bodies: bounded nesting, and errors that distinguish "unsupported" from "malformed".
 
 use std::fmt::Display;
 
@@ -11,15 +11,19 @@ use super::Fault;
 /// character, so no field name can be mistaken for it without an escape.
 const MARK: char = '\u{1}';
 
-/// What a list of lists meets where a number is expected.
+/// Expectation where a number stands; a list of lists is answered with it.
 pub const EXPECTED_NUMBER: &str = "a finite number (\u{1}lists of lists, that is multivectors, are not supported)";
 
-/// An error of a `Deserialize` that means "not supported".
+/// The error of a `Deserialize` implementation that means "not supported".
 pub fn unsupported<E: serde::de::Error>(message: impl Display) -> E {
     E::custom(format_args!("{MARK}{message}"))
 }
 
-/// Reads a body.
+/// Deserializes a body.
+///
+/// # Errors
+/// [`Fault::Format`] when it is malformed or nested deeper than `limits.json_depth`, [`Fault::Unsupported`] when a
+/// `Deserialize` said so.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, Fault> {
     check_depth(bytes, limits.json_depth)?;
     serde_json::from_slice(bytes).map_err(|error| {
@@ -58,12 +62,18 @@ fn check_depth(bytes: &[u8], most: usize) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Refuses a field that is there, with a sentence behind its name.
+/// Refuses a field that is present.
+///
+/// # Errors
+/// [`Fault::Unsupported`] with `sentence`.
 pub fn refuse(field: Option<&IgnoredAny>, sentence: &'static str) -> Result<(), Fault> {
     field.map_or(Ok(()), |_| Err(Fault::unsupported(sentence)))
 }
 
-/// Refuses a field whose value is other than what is so anyway.
+/// Refuses a field whose value is not the only supported one, `so`.
+///
+/// # Errors
+/// [`Fault::Unsupported`] with the reason `why`.
 pub fn only<T: PartialEq + Display>(name: &str, found: Option<T>, so: T, why: &str) -> Result<(), Fault> {
     match found {
         Some(found) if found != so => {

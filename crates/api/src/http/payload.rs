@@ -1,6 +1,6 @@
-//! Payloads in their one form: keys sorted by their bytes, no spaces. Whole numbers of 64 bits and doubles keep their value.
+//! Payloads in canonical form: keys sorted by bytes, no spaces. 64-bit integers and doubles keep their value.
 //!
-//! The text is written while the body is read, without a tree between: a tree takes ten times the text and more.
+//! The text is written while the body is parsed, without a JSON tree, which would take ten times the text and more.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::meter::{HEADER, Text, charge, charge_push, mark, release};
 
-/// A text that grows takes up to twice its length, and the copy that sorts keys once more.
+/// A growing text takes up to twice its length; the copy that sorts keys takes it once more.
 const GROWTH: usize = 3;
 
-/// An object in its one form.
+/// An object in canonical form.
 pub struct PayloadText(String);
 
 /// The payload of a point; the empty object is the empty payload.
@@ -43,14 +43,14 @@ impl<'de> Deserialize<'de> for PayloadText {
         }
         let before = mark();
         let text = deserializer.deserialize_map(Object)?;
-        // What lists of keys and a growing text took is free again.
+        // The lists of keys and the spare capacity of the text are freed by now.
         release(before);
         charge::<D::Error>(text.len() + HEADER)?;
         Ok(Self(text))
     }
 }
 
-/// Refuses what is too long already, before it is read on; the rest is the shard's to judge.
+/// Refuses a payload while it is parsed, once it is too long. The shard checks the exact length.
 fn within<E: Error>(text: &str) -> Result<(), E> {
     if text.len() > MAX_PAYLOAD_BYTES {
         return Err(E::custom(format_args!("payload must be at most {MAX_PAYLOAD_BYTES} bytes (got more)")));
@@ -58,7 +58,7 @@ fn within<E: Error>(text: &str) -> Result<(), E> {
     Ok(())
 }
 
-/// Appends a value in its one form.
+/// Appends a value in canonical form.
 struct Written<'a>(&'a mut String);
 
 impl Written<'_> {
@@ -135,7 +135,7 @@ impl<'de> Visitor<'de> for Written<'_> {
             charge_push::<_, A::Error>(&entries)?;
             entries.push((name, from..out.len()));
         }
-        // Of a key that stands twice, the last value counts.
+        // The last value of a repeated key wins.
         let twice = entries.len();
         entries.reverse();
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -155,7 +155,7 @@ impl<'de> Visitor<'de> for Written<'_> {
     }
 }
 
-/// An element of a list, behind a comma unless it is the first.
+/// An element of a list, preceded by a comma unless it is the first.
 struct Separated<'a> {
     out: &'a mut String,
     begun: usize,

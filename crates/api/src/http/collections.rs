@@ -11,17 +11,17 @@ use serde_json::{Map, Value};
 use super::Fault;
 use super::json::{only, parse, refuse};
 
-/// Vectors that one collection may have.
+/// Largest number of vector names of a collection.
 const VECTORS: usize = 64;
-/// Bytes of a definition: 64 vectors with all they can say, some times. Trees of its JSON stay within the 1 MiB that any
-/// body may need.
+/// Largest definition in bytes: several times 64 vectors with all their fields. Its JSON tree stays within the 1 MiB that
+/// any body may need.
 const BYTES: usize = 32 << 10;
-/// Bytes of a vector's name.
+/// Longest vector name in bytes.
 const NAME_BYTES: usize = 255;
-/// Dimensions of a vector.
+/// Possible dimensions of a vector.
 const DIM: std::ops::RangeInclusive<u64> = 1..=65_536;
 
-/// What `GET /collections/{name}` reports of tuning that we do not have; only these values are accepted.
+/// Values that `GET /collections/{name}` reports for tuning that Meridian does not have; no others are accepted.
 pub const DELETED_THRESHOLD: f64 = 0.2;
 pub const VACUUM_MIN_VECTOR_NUMBER: u64 = 1_000;
 pub const DEFAULT_SEGMENT_NUMBER: u64 = 0;
@@ -29,14 +29,14 @@ pub const FLUSH_INTERVAL_SEC: u64 = 5;
 pub const WAL_CAPACITY_MB: u64 = 32;
 pub const WAL_SEGMENTS_AHEAD: u64 = 0;
 
-/// What the cluster has, against which a request is held.
+/// The cluster's properties that the definition of a collection must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Shards of the region.
     pub shards: u16,
     /// Replicas of each shard.
     pub replicas: u16,
-    /// Graph parameters where a request names none.
+    /// Graph parameters of collections whose definition names none.
     pub hnsw: HnswParams,
 }
 
@@ -129,10 +129,10 @@ struct StrictModeBody {
     bounds: Map<String, Value>,
 }
 
-/// Reads the body of a create.
+/// Parses the definition of the collection `name`.
 ///
 /// # Errors
-/// When it is malformed, impossible, or asks for what Meridian or this cluster does not have.
+/// When it is malformed, too large, out of bounds, or names what Meridian or this cluster does not support.
 pub fn create_collection(
     name: CollectionName,
     body: &[u8],
@@ -210,7 +210,7 @@ fn refuse_what_is_not_supported(body: &CreateBody) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Holds what is asked of the cluster against what it has.
+/// Checks shards and replicas of the request against those of the cluster.
 fn fits(body: &CreateBody, shape: &Shape) -> Result<(), Fault> {
     let equal = |name, found: Option<u64>, has: u16| match found {
         Some(found) if found != u64::from(has) => Err(Fault::input(format!(

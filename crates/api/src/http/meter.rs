@@ -1,8 +1,8 @@
-//! Counts what a body becomes while it is decoded, so that no body is built that needs far more memory than it sent.
+//! Counts the memory of a body while it is decoded, so that a small body cannot become a large value.
 //!
-//! `Deserialize` takes no context, so the count stands in the thread. It is a sum of what lists, texts and maps set aside;
-//! every type of a body that can repeat is one of [`List`], `OneOrMany`, `Text`, or charges by itself. Structs need no
-//! charge beyond their place in a list: a body has a fixed number of them otherwise.
+//! `Deserialize` takes no context, so the counter is thread-local. It sums the allocations of lists, texts and maps: every
+//! type of a body that can repeat is a [`List`], `OneOrMany` or `Text`, or charges by itself. Structs need no charge beyond
+//! their place in a list, because a body has a fixed number of others.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,25 +15,25 @@ use serde::{Deserialize, Deserializer};
 
 use super::Fault;
 
-/// Decoded bytes that each byte of a body may become. With the body itself that makes four.
+/// Decoded bytes per byte of a body. With the body itself that makes four.
 const FACTOR: usize = 3;
-/// Decoded bytes that any body may become on top, so that small bodies are not refused for fixed costs.
+/// Decoded bytes that any body may use in addition, so that small bodies are not refused for fixed costs.
 const ALLOWANCE: usize = 1 << 20;
-/// Bytes that are asked of the budget at once, so that a small body takes no more than it needs.
+/// Bytes taken from the budget at once; small, so that a small body takes about what it needs.
 const PIECE: usize = 16 << 10;
-/// A list of this many bytes counts in full when it moves to a larger place: the allocator uses a small hole again at once,
-/// and keeps a large one resident for a while.
+/// From this many bytes on, a list that is reallocated counts in full, old and new: the allocator reuses a small hole at
+/// once, but keeps a large one resident for a while.
 const LARGE: usize = 64 << 10;
-/// Bytes that the allocator and a node of a map cost beside what they hold.
+/// Overhead of an allocation, and of an entry of a map, in bytes.
 pub const HEADER: usize = 16;
 
-/// Memory that all requests in flight share.
+/// Memory shared by all requests in flight.
 pub trait Budget: Send + Sync {
-    /// Takes `bytes`; false when they are not there. Whoever took them gives them back.
+    /// Takes `bytes`; false when fewer are left. The caller returns them.
     fn take(&self, bytes: usize) -> bool;
 }
 
-/// One decoding.
+/// The count of one body.
 struct Meter {
     most: usize,
     used: usize,
@@ -42,7 +42,7 @@ struct Meter {
     stop: Option<Reason>,
 }
 
-/// Why a decoding ended early.
+/// Why decoding was stopped.
 #[derive(Clone, Copy)]
 enum Reason {
     TooLarge,
@@ -53,10 +53,11 @@ thread_local! {
     static METER: RefCell<Option<Meter>> = const { RefCell::new(None) };
 }
 
-/// Decodes a body of `len` bytes. Says what it took of `budget`, which is the caller's to give back, also after a fault.
+/// Runs `decode` on a body of `len` bytes and counts its memory. The second value is the number of bytes taken from
+/// `budget`, which the caller returns to it, after an error too.
 ///
 /// # Errors
-/// What `decode` says, [`Fault::TooLarge`] when the body becomes too large, [`Fault::NoRoom`] when the budget is used up.
+/// Those of `decode`; [`Fault::TooLarge`] when the body becomes too large, [`Fault::NoRoom`] when the budget is used up.
 pub fn metered<T>(
     len: usize,
     budget: Option<Arc<dyn Budget>>,
@@ -77,10 +78,10 @@ pub fn metered<T>(
     (decoded, meter.taken)
 }
 
-/// Counts `bytes` that are about to be set aside.
+/// Counts `bytes` that are about to be allocated.
 ///
 /// # Errors
-/// When the body must not be decoded further.
+/// When decoding must stop.
 pub fn charge<E: Error>(bytes: usize) -> Result<(), E> {
     METER.with_borrow_mut(|meter| match meter {
         None => Ok(()),
@@ -99,12 +100,12 @@ pub fn charge_path<E: Error>(text: &str) -> Result<(), E> {
     charge((1 + text.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count()) * (size_of::<PathStep>() + HEADER))
 }
 
-/// What is counted so far; to be handed to [`release`].
+/// The bytes counted so far, for [`release`].
 pub fn mark() -> usize {
     METER.with_borrow(|meter| meter.as_ref().map_or(0, |meter| meter.used))
 }
 
-/// What was counted since `mark` is freed again. The budget keeps what it gave until the end.
+/// Uncounts what was counted since `mark`, because it is freed. What was taken from the budget stays taken.
 pub fn release(mark: usize) {
     METER.with_borrow_mut(|meter| {
         if let Some(meter) = meter {
@@ -143,7 +144,7 @@ impl Meter {
     }
 }
 
-/// A list whose growth is counted.
+/// A list whose memory is counted.
 pub struct List<T>(pub Vec<T>);
 
 impl<T> Default for List<T> {
@@ -170,7 +171,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     }
 }
 
-/// The elements of a list, counted.
+/// Deserializes the elements of a list and counts their memory.
+///
+/// # Errors
+/// Those of the elements, and as [`charge`].
 pub fn collect<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut list: A) -> Result<Vec<T>, A::Error> {
     let mut elements = Vec::new();
     while let Some(element) = list.next_element()? {
@@ -180,7 +184,7 @@ pub fn collect<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut list: A) -> Resu
     Ok(elements)
 }
 
-/// A text that is counted.
+/// A text whose memory is counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(pub String);
 
