@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_wire::frame::Frame;
+use meridian_proto::frame::Frame;
 
 fuzz_target!(|bytes: &[u8]| {
     // The version byte is not worth searching for.

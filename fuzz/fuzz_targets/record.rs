@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_wire::record::Record;
+use meridian_proto::record::Record;
 
 /// What each header holds where the input does not say otherwise.
 const SOUND: [(&str, &str); 10] = [

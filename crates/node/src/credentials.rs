@@ -18,7 +18,7 @@ use meridian_model::ClusterId;
 use meridian_peer::{
     GroupKey, GroupKeys, Pair, PeerTls, Rotating, ShownRotation, TlsFiles, keys_digest, read_api_keys,
 };
-use meridian_wire::topology::KeysDigest;
+use meridian_proto::topology::KeysDigest;
 use tokio::sync::watch;
 use tokio::time::Instant;
 

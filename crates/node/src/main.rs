@@ -18,7 +18,7 @@ use meridian_node::metrics::Metrics;
 use meridian_node::peer::{self, Hub};
 use meridian_node::shell::{NodeReporter, Supervisor};
 use meridian_node::{admin, http};
-use meridian_wire::frame::Hello;
+use meridian_proto::frame::Hello;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, EvictParams, Preconditions};
 use meridian_plan::{Act, ValidCluster};
-use meridian_wire::topology::TopologyAnswer;
+use meridian_proto::topology::TopologyAnswer;
 
 use crate::context::Context;
 use crate::observe::{Sight, host};

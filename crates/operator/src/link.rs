@@ -14,7 +14,7 @@ use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_plan::names::CLUSTER_LABEL;
 use meridian_plan::report::{self as said, LinkSeen};
 use meridian_plan::{ValidCluster, ValidLink};
-use meridian_wire::topology::ReplicaStatus;
+use meridian_proto::topology::ReplicaStatus;
 
 use crate::cluster::{TurnError, api, now};
 use crate::context::Context;

@@ -19,7 +19,7 @@ use meridian_plan::report::is_image_fault;
 use meridian_plan::{
     Apis, Ledger, Observed, PodSeen, Refusal, Secrets, Settings, ShardSeen, StatefulSetSeen, ValidCluster,
 };
-use meridian_wire::topology::{KeysDigest, PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
+use meridian_proto::topology::{KeysDigest, PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
 use serde_json::Value;
 
 use crate::certificates::{Authority, Given, Standing, Way};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use meridian_model::{ClusterId, RegionName};
 use meridian_peer::{ConnectionError, call_topology_at};
 use meridian_plan::names::PEER_PORT;
-use meridian_wire::frame::Hello;
-use meridian_wire::topology::{TopologyAnswer, TopologyCall};
+use meridian_proto::frame::Hello;
+use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use tokio_rustls::TlsConnector;
 
 use crate::certificates::Way;

@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meridian_wire::frame::{Frame, Hello};
-use meridian_wire::topology::{TopologyAnswer, TopologyCall};
+use meridian_proto::frame::{Frame, Hello};
+use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio_rustls::{TlsConnector, client::TlsStream};

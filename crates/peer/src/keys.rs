@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use meridian_model::ClusterId;
-use meridian_wire::topology::KeysDigest;
+use meridian_proto::topology::KeysDigest;
 
 use crate::GroupKey;
 

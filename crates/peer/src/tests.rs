@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use meridian_model::{ClusterId, RegionName};
-use meridian_wire::frame::{Frame, Hello};
-use meridian_wire::topology::{PodStatus, TopologyAnswer, TopologyCall};
+use meridian_proto::frame::{Frame, Hello};
+use meridian_proto::topology::{PodStatus, TopologyAnswer, TopologyCall};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;

@@ -5,7 +5,7 @@
 
 use meridian_crd::{VectorCluster, VectorClusterStatus};
 use meridian_model::{ClusterId, ShardNumber};
-use meridian_wire::topology::{Genesis, Identity, PodStatus};
+use meridian_proto::topology::{Genesis, Identity, PodStatus};
 use serde_json::Value;
 
 use crate::names::{ADOPT_ANNOTATION, CLUSTER_ID_LABEL};

@@ -2,7 +2,7 @@
 
 use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_model::{ClusterId, ReplicaId};
-use meridian_wire::topology::{Genesis, Identity, ReplicaStatus};
+use meridian_proto::topology::{Genesis, Identity, ReplicaStatus};
 
 use crate::{Settings, ValidCluster};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_crd::ShardStatus;
 use meridian_model::{ReplicaId, ShardNumber};
-use meridian_wire::topology::{Identity, KeysDigest, PodStatus};
+use meridian_proto::topology::{Identity, KeysDigest, PodStatus};
 
 use crate::RefusedAct;
 use crate::certificates::CertificatesSeen;

@@ -1,7 +1,7 @@
 //! What the decisions about a group's members need to know of the place where its pods run.
 
 use meridian_model::{Link, ShardNumber};
-use meridian_wire::topology::Genesis;
+use meridian_proto::topology::Genesis;
 
 use crate::{ValidCluster, ValidLink};
 

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meridian_crd::conditions::{self as c, reason};
 use meridian_crd::{MirrorMaker2Mode, Operation, ReplicationLink, ReplicationLinkStatus, VectorClusterStatus};
 use meridian_model::ShardNumber;
-use meridian_wire::topology::PodStatus;
+use meridian_proto::topology::PodStatus;
 
 use crate::ownership::{Blocked, Cause};
 use crate::step::Group;

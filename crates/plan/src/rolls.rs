@@ -10,7 +10,7 @@ use meridian_crd::{
     BlockedBy, Operation, RollStatus, VectorCluster, VectorClusterSpec, VectorClusterStatus, conditions,
 };
 use meridian_model::{ClusterId, ShardNumber};
-use meridian_wire::topology::PodStatus;
+use meridian_proto::topology::PodStatus;
 use serde_json::Value;
 
 use crate::names::{INPUTS_ANNOTATION, TEMPLATE_ANNOTATION};

@@ -12,7 +12,7 @@ use meridian_config::{Cors, CorsOriginError, FreshnessDefaults, HnswDefaults, Re
 use meridian_crd::{self as crd, AuthMode, Resources, VectorCluster, VectorClusterSpec};
 use meridian_model::client::OnStale;
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
-use meridian_wire::topology::Genesis;
+use meridian_proto::topology::Genesis;
 
 mod link;
 mod text;

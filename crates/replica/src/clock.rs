@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use meridian_model::{ReplicaId, WallMillis};
+use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage};
 use meridian_raft::Role as RaftRole;
-use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage};
 
 use crate::settings::Sabotage;
 use crate::wall_clock::Verdict;

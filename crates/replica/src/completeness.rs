@@ -12,7 +12,7 @@ use std::time::Duration;
 use meridian_model::{
     Completeness, LogIndex, Moment, OriginShard, ReplicaId, ShardNumber, Statement, Term, WallMillis,
 };
-use meridian_wire::frame::{NodeId, PeerMessage};
+use meridian_proto::frame::{NodeId, PeerMessage};
 
 use crate::Replica;
 use crate::settings::Sabotage;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use meridian_model::{LogIndex, ReplicaId, Term};
+use meridian_proto::frame::{Lead, NodeId, PeerMessage};
 use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as RaftRole, StepError, Stepped};
 use meridian_shard::{Entry, Outcome};
-use meridian_wire::frame::{Lead, NodeId, PeerMessage};
 
 use crate::log_bytes::LogBytes;
 use crate::settings::Sabotage;

@@ -6,10 +6,10 @@ use meridian_model::client::{Reply, Request};
 use meridian_model::{
     CollectionName, Hlc, OriginShard, Query, ReplicaId, Seq, Topic, Traceparent, VersionVector, WallMillis,
 };
+use meridian_proto::frame::{Hello, MatchQuery, NodeId, PartBody, PeerMessage, RegionMessage};
+use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
-use meridian_wire::frame::{Hello, MatchQuery, NodeId, PartBody, PeerMessage, RegionMessage};
-use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 
 /// The two clocks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

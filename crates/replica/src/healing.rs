@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{LogIndex, ReplicaId};
+use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage};
 use meridian_raft::Snapshot;
 use meridian_shard::{Entry, State};
 use meridian_store::Manifest;
-use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage};
 
 use crate::settings::Sabotage;
 use crate::{Replica, SnapshotMeta};

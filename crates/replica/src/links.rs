@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use meridian_model::{Delta, OriginShard, PointId, Position, RegionName, Seq, ShardNumber, Topic};
+use meridian_proto::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
+use meridian_proto::topology::PoisonSeen;
 use meridian_shard::{Entry, Outcome, RemoteBatch, SourcePosition};
 use meridian_tail::{Batch, Chaser, Record, Taken};
-use meridian_wire::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
-use meridian_wire::topology::PoisonSeen;
 
 use self::broker::Detour;
 use self::seeding::Seeding;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use meridian_wire::topology::MemorySeen;
+use meridian_proto::topology::MemorySeen;
 
 use crate::Replica;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_model::{LogIndex, ReplicaId, ShardNumber, Term};
-use meridian_wire::frame::{Lead, NodeId};
+use meridian_proto::frame::{Lead, NodeId};
 
 /// What is known of the region's replicas.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meridian_wire::topology::Member;
+    use meridian_proto::topology::Member;
 
     fn node(replica: u64) -> NodeId {
         NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(replica) }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{Distance, LogIndex, Query, VersionVector};
+use meridian_proto::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer};
 use meridian_shard::{Matches, ReadError, Stop, View};
-use meridian_wire::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer};
 
 use crate::clock::Time;
 use crate::settings::Sabotage;

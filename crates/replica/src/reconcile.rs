@@ -2,7 +2,7 @@
 //! shard's leader asks shard 1, which decides, now and then, and does what was left undone.
 
 use meridian_model::{CollectionDef, CollectionUid, Op, ShardNumber, WriteId};
-use meridian_wire::frame::ShardCall;
+use meridian_proto::frame::ShardCall;
 
 use crate::Replica;
 use crate::shard_calls::{Kind, Requester, shard_message};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_model::{OriginShard, ReplicaId};
+use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
+use meridian_proto::topology::{Identity, ReplicaStatus};
 use meridian_raft::Raft;
 use meridian_shard::State;
-use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
-use meridian_wire::topology::{Identity, ReplicaStatus};
 
 use crate::clock::{ClockExchange, Time};
 use crate::completeness::Complete;
@@ -178,7 +178,7 @@ impl Replica {
         self.tick_drain();
     }
 
-    fn met(&mut self, hello: &meridian_wire::frame::Hello) {
+    fn met(&mut self, hello: &meridian_proto::frame::Hello) {
         let Some(node) = hello.node else { return };
         if node == self.me() || hello.cluster != self.identity.genesis.cluster {
             return;

@@ -1,9 +1,9 @@
 //! From what the disk holds to a running machine.
 
 use meridian_model::LogIndex;
+use meridian_proto::topology::Identity;
 use meridian_raft::{Config, Entry as RaftEntry, HardState, Raft, Restored};
 use meridian_shard::{Entry, State};
-use meridian_wire::topology::Identity;
 
 use crate::consensus::Consensus;
 use crate::replica::Parts;

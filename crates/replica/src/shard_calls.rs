@@ -7,11 +7,11 @@ use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointChange, PointId, Position,
     Seq, TableVersion, Traceparent, VersionVector, WriteId,
 };
+use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 use meridian_raft::ProposeError;
 use meridian_shard::{
     CollectionChange, ConditionalWrite, Entry, MAX_CONDITIONAL_CHANGES, Outcome, RemoteBatch, Write, WriteResult,
 };
-use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 
 use crate::reads::ReadCall;
 use crate::{Command, ReadWhat, Replica, Traced};

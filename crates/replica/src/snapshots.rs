@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{LogIndex, ReplicaId};
+use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage};
 use meridian_raft::{Installation, Members, Snapshot};
 use meridian_shard::State;
-use meridian_wire::frame::{Call, CallAnswer, NodeId, PeerMessage};
 use serde::{Deserialize, Serialize};
 
 use crate::{Command, Replica};

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{Op, ReplicaId};
+use meridian_proto::frame::{DiskNotice, NodeId, PeerMessage};
+use meridian_proto::topology::DiskLevel;
 use meridian_raft::PeerState;
-use meridian_wire::frame::{DiskLevel, DiskNotice, NodeId, PeerMessage};
 
 use crate::{Command, HandOverCause, Replica};
 

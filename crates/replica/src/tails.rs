@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{CollectionUid, Delta, Op, PointId, Position, Seq, ShardNumber, Statement};
-use meridian_shard::Entry;
-use meridian_wire::frame::{
+use meridian_proto::frame::{
     Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionMessage, SeedPage, SeedPoint, TailAnswer, TailCall,
 };
+use meridian_shard::Entry;
 
 use crate::shard_calls::Requester;
 use crate::{Command, Peer, Replica};

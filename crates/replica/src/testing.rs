@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
-use meridian_wire::topology::{Genesis, Identity, Member};
+use meridian_proto::topology::{Genesis, Identity, Member};
 
 use crate::restore::Found;
 use crate::{Now, Replica, Settings};

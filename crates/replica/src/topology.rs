@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{Link, LogIndex, ReplicaId, Term, check_links};
-use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Proposed, Role as RaftRole};
-use meridian_shard::{Entry, Links, Outcome};
-use meridian_wire::topology::{
+use meridian_proto::topology::{
     FollowerStatus, Identity, Member, MembersAt, PROMOTE_LAG, PodStatus, ReplicaStatus, Role, TopologyAnswer,
     TopologyCall,
 };
+use meridian_raft::{Change, ChangeError, Entry as RaftEntry, PeerState, ProposeError, Proposed, Role as RaftRole};
+use meridian_shard::{Entry, Links, Outcome};
 
 use crate::{Command, Replica, SnapshotMeta};
 
@@ -223,7 +223,7 @@ impl Replica {
         self.counters.membership_changes += 1;
         self.membership.version = index;
         if let Ok(member) = postcard::from_bytes::<Member>(&entry.payload) {
-            let node = meridian_wire::frame::NodeId { replica: member.replica, ..self.me() };
+            let node = meridian_proto::frame::NodeId { replica: member.replica, ..self.me() };
             if node != self.me() {
                 self.out.push(Command::Dial(node, member.address.clone()));
             }
@@ -231,7 +231,7 @@ impl Replica {
         }
         if let meridian_raft::EntryKind::Membership(Change::Remove(id)) = entry.kind {
             self.membership.addresses.remove(&ReplicaId(id));
-            self.nodes.forget(meridian_wire::frame::NodeId { replica: ReplicaId(id), ..self.me() });
+            self.nodes.forget(meridian_proto::frame::NodeId { replica: ReplicaId(id), ..self.me() });
             if id == self.me().replica.0 {
                 self.membership.removed = true;
                 self.leave_service("removed from its group".into());

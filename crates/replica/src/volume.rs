@@ -7,12 +7,12 @@
 //! ```
 //! A folder belongs to one identity for ever; a replica that must join anew has its old folder moved aside first.
 
+use meridian_proto::topology::Identity;
 use meridian_shard::{Image, State};
 use meridian_store::{
     AtomicError, CommitError, Disk, Install, InstallError, Lsn, ManifestError, OpenError, SealError, SnapshotError,
     SnapshotId, Snapshots, Wal, WalOptions,
 };
-use meridian_wire::topology::Identity;
 
 use crate::{Command, Event, Found};
 

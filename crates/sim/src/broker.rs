@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use meridian_model::{
     CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position, Seq, ShardNumber, Vectors,
 };
+use meridian_proto::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_replica::{Event, Peer, Poison, Record, record_bytes};
 use meridian_shard::SourcePosition;
-use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::world::{What, World};

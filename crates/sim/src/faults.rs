@@ -1,8 +1,8 @@
 //! What goes wrong, and when it ends.
 
+use meridian_proto::topology::TopologyCall;
 use meridian_replica::Event;
 use meridian_store::{Disk, DiskFile};
-use meridian_wire::topology::TopologyCall;
 
 use crate::Sabotage;
 use crate::clock::{MILLI, Micros, SECOND};

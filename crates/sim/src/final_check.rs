@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{Answer, Fields, Names, OriginShard, PointId, Query, Select, ShardNumber};
+use meridian_proto::frame::PartBody;
 use meridian_replica::{ReadWhat, execute};
 use meridian_shard::Digest;
-use meridian_wire::frame::PartBody;
 
 use crate::clients::{MAIN, POINTS, name};
 use crate::history::FilteredRecord;
@@ -27,7 +27,7 @@ impl World {
             out += &format!(" starting {starting} {:?}", pod.node());
             if let Some(process) = &pod.process {
                 let status = process.replica.status();
-                let ids = |members: &[meridian_wire::topology::Member]| {
+                let ids = |members: &[meridian_proto::topology::Member]| {
                     members.iter().map(|member| member.replica.0).collect::<Vec<_>>()
                 };
                 let (voters, learners) = (ids(&status.voters), ids(&status.learners));

@@ -7,7 +7,7 @@
 
 use meridian_model::ShardNumber;
 use meridian_model::client::{Body, PointOp};
-use meridian_wire::frame::DiskLevel;
+use meridian_proto::topology::DiskLevel;
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::faults::Healing;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use meridian_proto::frame::{Call, Frame, Hello, NodeId, PeerMessage, RegionCall, RegionMessage};
 use meridian_replica::{Event, Peer};
-use meridian_wire::frame::{Call, Frame, Hello, NodeId, PeerMessage, RegionCall, RegionMessage};
 
 use crate::clock::{MILLI, Micros};
 use crate::rng::Rng;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use meridian_model::ReplicaId;
+use meridian_proto::topology::{Identity, Member, ReplicaStatus, Role, TopologyCall};
 use meridian_replica::Event;
-use meridian_wire::topology::{Identity, Member, ReplicaStatus, Role, TopologyCall};
 
 use crate::Sabotage;
 use crate::clock::MILLI;

@@ -5,12 +5,12 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use meridian_model::{ClusterId, Link, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Topic, Transport};
+use meridian_proto::frame::PeerMessage;
+use meridian_proto::topology::{Genesis, Identity, Member};
 use meridian_replica::volume::Folder;
 use meridian_replica::{Command, DiskReserve, Event, Peer, ReadWhat, Replica, Settings, execute, volume};
 use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
-use meridian_wire::frame::PeerMessage;
-use meridian_wire::topology::{Genesis, Identity, Member};
 
 use crate::broker::{AtBroker, Broker};
 use crate::clients::Clients;

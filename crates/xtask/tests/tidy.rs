@@ -16,14 +16,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tail", &["model"]),
     ("config", &["model"]),
     ("api", &["model", "config"]),
-    ("peer", &["model", "wire"]),
-    ("wire", &["model"]),
+    ("proto", &["model"]),
+    ("peer", &["model", "proto"]),
     ("shard", &["model", "ann", "store", "pages"]),
-    ("replica", &["model", "shard", "raft", "tail", "wire"]),
-    ("node", &["model", "replica", "api", "config", "wire", "store"]),
-    ("plan", &["model", "crd", "config", "wire"]),
-    ("operator", &["model", "plan", "crd", "wire"]),
-    ("cli", &["model", "plan", "crd", "api", "config", "wire", "ann"]),
+    ("replica", &["model", "shard", "raft", "tail", "proto"]),
+    ("node", &["model", "replica", "api", "config", "proto", "store"]),
+    ("plan", &["model", "crd", "config", "proto"]),
+    ("operator", &["model", "plan", "crd", "proto"]),
+    ("cli", &["model", "plan", "crd", "api", "config", "proto", "ann"]),
     ("sim", &["model", "replica", "store"]),
     ("xtask", &["crd", "plan"]),
 ];
@@ -41,7 +41,7 @@ const BESIDE: &[(&str, &str, &str)] = &[
     ("node", "shard", "search threads read a shard's state beside the machine"),
     ("sim", "shard", "the oracles compare whole states"),
     ("sim", "raft", "faults are aimed at messages of the consensus"),
-    ("sim", "wire", "clients of the simulation speak the requests of real ones"),
+    ("sim", "proto", "its network carries the messages of real processes, and its operator makes real calls"),
 ];
 
 /// Crates of others that a pure crate must never see: runtimes, sockets, the API server.
@@ -52,6 +52,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("raft", &["tokio", "kube", "axum", "hyper", "rdkafka"]),
     ("tail", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("store", &["tokio", "kube", "axum", "hyper", "rdkafka"]),
+    ("proto", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("api", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("config", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("shard", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),

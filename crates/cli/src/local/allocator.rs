@@ -13,7 +13,7 @@ use futures::future::join_all;
 use meridian_crd::ShardStatus;
 use meridian_model::{Link, RegionName, ShardNumber};
 use meridian_plan::{Ledger, Placement, PodSeen, ShardMove, ShardSeen, StatefulSetSeen, next_shard_move};
-use meridian_wire::topology::{Genesis, PodStatus};
+use meridian_proto::topology::{Genesis, PodStatus};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

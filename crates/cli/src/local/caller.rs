@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::bail;
 use meridian_model::ShardNumber;
 use meridian_peer::{PeerTls, call_topology};
-use meridian_wire::frame::Hello;
-use meridian_wire::topology::{PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
+use meridian_proto::frame::Hello;
+use meridian_proto::topology::{PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
 
 use super::files;
 use super::layout::{Layout, NodeLayout, RegionLayout};

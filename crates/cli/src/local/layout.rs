@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use meridian_model::{ClusterId, NameError, RegionName, ReplicaId, ShardNumber};
-use meridian_wire::topology::Genesis;
+use meridian_proto::topology::Genesis;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 

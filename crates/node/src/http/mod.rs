@@ -1,7 +1,7 @@
 //! The public HTTP API: parse, ask the gateway, render. Decides nothing itself.
 //!
 //! ```text
-//!   socket ──server: connections, head──► auth ──► body: size, pace──► wire::http ──► Gateway::ask ──► Reply ──► render
+//!   socket ──server: connections, head──► auth ──► body: size, pace──► api::http ──► Gateway::ask ──► Reply ──► render
 //! ```
 //!
 //! Start at [`Api`]. Two requests take several asks: a delete by filter and a query near a point (`steps`).

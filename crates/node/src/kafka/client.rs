@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_wire::record::RECORD_BYTES;
+use meridian_proto::record::RECORD_BYTES;
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;

@@ -1,9 +1,9 @@
 //! Between what the tail says and what a broker holds.
 
 use meridian_model::{Delta, OriginShard, Seq, Statement};
+use meridian_proto::record::{Body, Record};
 use meridian_replica::{Poison, Record as Taken};
 use meridian_shard::SourcePosition;
-use meridian_wire::record::{Body, Record};
 
 /// The records of one answer of the tail: its deltas, and behind them the statement of completeness, if it has one.
 pub(super) fn to_publish(

@@ -29,9 +29,9 @@ use std::sync::mpsc::{Sender, channel};
 
 use meridian_config::NodeConfig;
 use meridian_model::{OriginShard, Topic};
+use meridian_proto::frame::TailAnswer;
 use meridian_replica::Peer;
 use meridian_shard::SourcePosition;
-use meridian_wire::frame::TailAnswer;
 
 use crate::shell::Handle;
 

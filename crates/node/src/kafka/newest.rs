@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use meridian_model::{OriginShard, Position, Topic};
-use meridian_wire::record::Record;
+use meridian_proto::record::Record;
 use rdkafka::Message;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;

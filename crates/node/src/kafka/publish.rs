@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use meridian_model::{OriginShard, Position, Topic};
+use meridian_proto::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
+use meridian_proto::record::{Body, RECORD_BYTES, Record};
 use meridian_replica::{Event, record_bytes};
-use meridian_wire::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
-use meridian_wire::record::{Body, RECORD_BYTES, Record};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;

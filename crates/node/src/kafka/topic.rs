@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use futures::executor::block_on;
 use meridian_model::Topic;
-use meridian_wire::record::RECORD_BYTES;
+use meridian_proto::record::RECORD_BYTES;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use meridian_peer::{Connection, ConnectionError, Side, Timing, queue, watch};
+use meridian_proto::frame::{Frame, Hello};
+use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_replica::Peer;
-use meridian_wire::frame::{Frame, Hello};
-use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_model::RegionName;
 use meridian_peer::{GroupKeys, PeerTls, Sender};
+use meridian_proto::frame::{Frame, Hello, NodeId, PeerMessage, RegionMessage};
 use meridian_replica::Peer;
-use meridian_wire::frame::{Frame, Hello, NodeId, PeerMessage, RegionMessage};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;

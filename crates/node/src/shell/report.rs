@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meridian_model::{OriginShard, RegionName};
+use meridian_proto::topology::{ReplicaStatus, Role};
 use meridian_replica::{Counters, LinkStatus, Now, Replica};
-use meridian_wire::topology::{ReplicaStatus, Role};
 use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
@@ -178,7 +178,7 @@ impl Reporter for NodeReporter {
     fn cluster(&self) -> Value {
         let Some(seen) = self.observed() else { return json!({"state": "blank"}) };
         let status = &seen.status;
-        let member = |m: &meridian_wire::topology::Member| json!({"replica": m.replica.0, "address": m.address});
+        let member = |m: &meridian_proto::topology::Member| json!({"replica": m.replica.0, "address": m.address});
         json!({
             "cluster_id": status.identity.genesis.cluster.to_string(),
             "region": status.identity.genesis.region.as_str(),

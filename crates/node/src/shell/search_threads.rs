@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use meridian_model::{Query, VersionVector};
+use meridian_proto::frame::PartBody;
 use meridian_replica::{Event, ReadResult, ReadWhat, Views, execute, steps};
-use meridian_wire::frame::PartBody;
 use parking_lot::{Condvar, Mutex};
 
 use super::admission::Admission;

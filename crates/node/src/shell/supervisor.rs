@@ -11,11 +11,11 @@ use futures::future::BoxFuture;
 use meridian_config::NodeConfig;
 use meridian_model::ReplicaId;
 use meridian_model::client::{Reply, Request};
+use meridian_proto::frame::NodeId;
+use meridian_proto::topology::{Identity, MembersAt, PodStatus, TopologyAnswer, TopologyCall};
 use meridian_replica::volume::{self, Folder, VolumeError};
 use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
-use meridian_wire::frame::NodeId;
-use meridian_wire::topology::{Identity, MembersAt, PodStatus, TopologyAnswer, TopologyCall};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 

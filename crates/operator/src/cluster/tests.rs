@@ -4,7 +4,7 @@ use k8s_openapi::ByteString;
 use meridian_crd::VectorCluster;
 use meridian_model::ShardNumber;
 use meridian_plan::{Apis, Observed, PodSeen, Settings, ShardSeen};
-use meridian_wire::topology::{Identity, PodStatus, ReplicaStatus};
+use meridian_proto::topology::{Identity, PodStatus, ReplicaStatus};
 use serde_json::{Value, json};
 
 use super::turn;

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use meridian_crd::MirrorMaker2Mode;
 use meridian_model::RegionName;
-use meridian_wire::record::RECORD_BYTES;
+use meridian_proto::record::RECORD_BYTES;
 
 use super::{Object, config_map, pod, strimzi};
 use crate::{Apis, ValidCluster, ValidLink};

@@ -1,8 +1,7 @@
 //! Replicas whose disks are full, or that have no memory for a snapshot, and the change that unblocks them.
 
 use meridian_crd::conditions::{self as c, reason};
-use meridian_wire::frame::DiskLevel;
-use meridian_wire::topology::{PodStatus, ReplicaStatus};
+use meridian_proto::topology::{DiskLevel, PodStatus, ReplicaStatus};
 
 use super::{Finding, cut};
 use crate::{Observed, ValidCluster};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_crd::conditions::{self as c, reason};
-use meridian_wire::topology::KeysDigest;
+use meridian_proto::topology::KeysDigest;
 
 use super::{Finding, cut};
 use crate::observed::ExpectedKeys;

@@ -1,7 +1,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meridian_crd::VectorClusterStatus;
-use meridian_wire::frame::DiskLevel;
-use meridian_wire::topology::{PodStatus, ReplicaStatus};
+use meridian_proto::topology::{DiskLevel, PodStatus, ReplicaStatus};
 
 use super::{LinkSeen, Outcome, cluster, link, refused};
 use crate::fixtures::{self, ALONE, GROUPED, MIRRORED, valid};
@@ -193,7 +192,7 @@ fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hou
         let shard = crate::ShardSeen { pods: [(0, pod(answer))].into(), ..crate::ShardSeen::default() };
         Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() }
     };
-    let (silent, heard) = (observed(None), observed(Some(meridian_wire::topology::PodStatus::Blank)));
+    let (silent, heard) = (observed(None), observed(Some(meridian_proto::topology::PodStatus::Blank)));
     let mut status = VectorClusterStatus::default();
     let mut turn = |observed: &Observed, seconds| {
         status = cluster(&valid, observed, &next_step(&valid, observed), Outcome::default(), &status, &at(seconds));
@@ -244,7 +243,7 @@ fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
     let valid = valid(ALONE, &[]);
     let mut genesis = valid.genesis(meridian_model::ShardNumber::FIRST);
     genesis.cluster = meridian_model::ClusterId(7);
-    let identity = meridian_wire::topology::Identity {
+    let identity = meridian_proto::topology::Identity {
         genesis,
         replica: meridian_model::ReplicaId(1),
         founders: Vec::new(),
@@ -255,7 +254,7 @@ fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
         deleting: false,
         ready: false,
         outdated: false,
-        answer: Some(meridian_wire::topology::PodStatus::Foreign { identity }),
+        answer: Some(meridian_proto::topology::PodStatus::Foreign { identity }),
         keys: None,
         trouble: None,
     };
@@ -285,8 +284,7 @@ fn a_lost_group_key_is_told_with_what_to_do() {
 #[test]
 fn replicas_without_room_are_named_with_what_unblocks_them() {
     use meridian_model::ShardNumber;
-    use meridian_wire::frame::DiskLevel;
-    use meridian_wire::topology::{MemorySeen, PodStatus, ReplicaStatus};
+    use meridian_proto::topology::{DiskLevel, MemorySeen, PodStatus, ReplicaStatus};
 
     let valid = valid(ALONE, &[]);
     let told = |replicas: &[(DiskLevel, Option<(u64, bool)>)]| {

@@ -1,7 +1,7 @@
 //! What can be done to pods and groups.
 
 use meridian_model::{Link, LogIndex, ReplicaId, ShardNumber};
-use meridian_wire::topology::{Identity, Member, MembersAt, TopologyCall};
+use meridian_proto::topology::{Identity, Member, MembersAt, TopologyCall};
 
 /// One act on the data plane, or one eviction. Each is harmless when repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]

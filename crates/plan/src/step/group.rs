@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{ReplicaId, ShardNumber};
-use meridian_wire::topology::{PROMOTE_LAG, PodStatus, ReplicaStatus, Role};
+use meridian_proto::topology::{PROMOTE_LAG, PodStatus, ReplicaStatus, Role};
 
 use crate::{Placement, PodSeen, ShardSeen};
 
@@ -37,7 +37,7 @@ impl<'a> Group<'a> {
         let replicas = || seen.pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, running(pod)?)));
         let newest = replicas().map(|(_, status)| status.term).max()?;
         let (leader, status) = replicas().find(|(_, status)| status.role == Role::Leader && status.term == newest)?;
-        let places = |members: &[meridian_wire::topology::Member]| {
+        let places = |members: &[meridian_proto::topology::Member]| {
             members.iter().map(|m| (m.replica, cluster.ordinal_of(shard, &m.address))).collect()
         };
         let group = Self {

@@ -1,7 +1,7 @@
 //! One shard's members: founded once, grown, shrunk and mended one at a time.
 
 use meridian_model::{ReplicaId, ShardNumber};
-use meridian_wire::topology::{Identity, Member, PodStatus};
+use meridian_proto::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
 use super::{Act, Group, ShardMove, VOLUMES_ARE_OWN, moving, waiting};

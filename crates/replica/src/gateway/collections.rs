@@ -2,7 +2,7 @@
 
 use meridian_model::client::{Body, Freshness, Refusal, Reply, ReplyBody};
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
-use meridian_wire::frame::{ShardAnswer, ShardCall};
+use meridian_proto::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;
 use super::writes::unexpected;

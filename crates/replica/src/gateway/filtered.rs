@@ -16,7 +16,7 @@ use meridian_model::{
     CollectionUid, ConditionalChange, Filter, LogIndex, PointChange, PointId, ShardNumber, Stamp, TableVersion,
     Traceparent, VersionVector, WriteId,
 };
-use meridian_wire::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
+use meridian_proto::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
 use super::writes::unexpected;
 use super::{Ask, Plan};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use meridian_model::client::{Body, CollectionReport, Refusal, ReplyBody};
 use meridian_model::{Answer, Found, PointId, Query, Record, ShardNumber};
-use meridian_wire::frame::{PartBody, ReadPart};
+use meridian_proto::frame::{PartBody, ReadPart};
 
 use super::reads::{Merged, bodies};
 

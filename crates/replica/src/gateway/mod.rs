@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use meridian_model::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody, Request};
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
-use meridian_wire::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
+use meridian_proto::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
 use crate::settings::Sabotage;
 use crate::shard_calls::{Requester, shard_message};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_model::client::{Body, Freshness, OnStale, Outcome, Refusal, Reply, ReplyBody};
 use meridian_model::{Consistency, ShardNumber, VersionVector};
-use meridian_wire::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
+use meridian_proto::frame::{PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
 use super::merge::merge;
 use super::writes::unexpected;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meridian_model::RegionName;
 use meridian_model::client::{Outcome, Refusal, Reply};
-use meridian_wire::frame::{RegionCall, RegionMessage};
+use meridian_proto::frame::{RegionCall, RegionMessage};
 
 use super::{Asker, Plan, reads};
 use crate::{Command, Peer, Replica};

@@ -1,6 +1,6 @@
 use meridian_model::client::{Demand, PointOp};
 use meridian_model::{CollectionName, PointId, ReplicaId};
-use meridian_wire::frame::{Call, CallAnswer, Hello, PartBody, ReadPart};
+use meridian_proto::frame::{Call, CallAnswer, Hello, PartBody, ReadPart};
 
 use super::*;
 use crate::testing::{alone, identity};
@@ -25,7 +25,7 @@ impl Pod {
         pod
     }
 
-    fn of(identity: meridian_wire::topology::Identity) -> Self {
+    fn of(identity: meridian_proto::topology::Identity) -> Self {
         let lsn = Replica::birth_records(&identity).len() as u64;
         Self { replica: alone(identity), mono: Duration::ZERO, lsn }
     }
@@ -40,7 +40,7 @@ impl Pod {
     /// The other replica says that it leads, and what it has applied.
     fn lead(&mut self, applied: u64) {
         let (term, members) = (meridian_model::Term(9), self.replica.identity().founders.clone());
-        let lead = meridian_wire::frame::Lead { term, members, applied: LogIndex(applied) };
+        let lead = meridian_proto::frame::Lead { term, members, applied: LogIndex(applied) };
         self.step(Event::Peer(self.other(), PeerMessage::Lead(lead)));
     }
 
@@ -230,7 +230,7 @@ fn a_read_that_the_threads_refuse_is_refused_at_once() {
 #[test]
 fn a_replica_ends_a_read_that_another_gateway_cancels() {
     let mut pod = Pod::new();
-    let demand = meridian_wire::frame::ReadDemand { left: 1_000 * MS, ..Default::default() };
+    let demand = meridian_proto::frame::ReadDemand { left: 1_000 * MS, ..Default::default() };
     let call =
         |number| Event::Peer(pod.other(), PeerMessage::Call(number, Call::Shard(ShardCall::List(demand.clone()))));
     let (first, repeat) = (call(5), call(5));

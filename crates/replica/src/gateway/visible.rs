@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meridian_model::client::{Body, Reply, ReplyBody};
 use meridian_model::{ShardNumber, VersionVector};
-use meridian_wire::frame::{ShardAnswer, ShardCall};
+use meridian_proto::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;
 use crate::Replica;

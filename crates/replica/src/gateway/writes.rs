@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meridian_model::client::{Body, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody};
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
-use meridian_wire::frame::{ShardAnswer, ShardCall};
+use meridian_proto::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;
 use crate::Replica;

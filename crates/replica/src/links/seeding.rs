@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use meridian_model::{CollectionUid, OriginShard, PointId, Position};
+use meridian_proto::frame::{SeedPage, TailCall};
 use meridian_shard::{Entry, Outcome, SeedPoint, SeedStep, Stamp};
-use meridian_wire::frame::{SeedPage, TailCall};
 
 use super::{Link, Phase};
 use crate::Replica;
@@ -108,9 +108,9 @@ impl Replica {
     }
 }
 
-fn seed_point(origin: &OriginShard, point: meridian_wire::frame::SeedPoint) -> SeedPoint {
+fn seed_point(origin: &OriginShard, point: meridian_proto::frame::SeedPoint) -> SeedPoint {
     let Position { epoch, seq } = point.position;
     let stamp = Stamp { hlc: point.committed_at, origin: origin.clone(), epoch, seq };
-    let meridian_wire::frame::SeedPoint { collection, point, vectors, payload, .. } = point;
+    let meridian_proto::frame::SeedPoint { collection, point, vectors, payload, .. } = point;
     SeedPoint { collection, point, vectors, payload, stamp }
 }

@@ -7,8 +7,8 @@
 use std::io;
 
 use meridian_model::ReplicaId;
+use meridian_proto::topology::{Genesis, Identity, Member};
 use meridian_store::{AtomicError, Disk, OpenError, Peeked, SealError, Wal, read_atomic, write_atomic};
-use meridian_wire::topology::{Genesis, Identity, Member};
 
 use super::{LOG, VolumeError, foreign, options};
 use crate::Replica;

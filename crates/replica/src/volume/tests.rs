@@ -1,6 +1,6 @@
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
+use meridian_proto::topology::Genesis;
 use meridian_store::{MIN_SEGMENT_BYTES, SimDisk};
-use meridian_wire::topology::Genesis;
 
 use super::*;
 

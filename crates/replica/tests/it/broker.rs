@@ -7,10 +7,10 @@ use meridian_model::{
     CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId, Position, Seq, ShardNumber,
     Statement, Term, Topic, Transport, Vectors, WallMillis,
 };
+use meridian_proto::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
+use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_replica::{Command, Event, Peer, Poison, Record, Settings, record_bytes};
 use meridian_shard::SourcePosition;
-use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
-use meridian_wire::topology::{TopologyAnswer, TopologyCall};
 
 use crate::shell::{self, region};
 

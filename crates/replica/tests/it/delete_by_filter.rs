@@ -10,8 +10,8 @@ use meridian_model::{
     Answer, CollectionDef, CollectionName, Condition, Delta, Distance, Filter, HnswParams, Op, Payload, PointId,
     Position, Query, Scalar, ShardNumber, VectorDef, Vectors, WriteId,
 };
+use meridian_proto::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_replica::{Command, Event, Peer, ReadWhat, Settings, execute};
-use meridian_wire::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 
 use crate::shell::{self, region};
 

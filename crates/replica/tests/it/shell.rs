@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
+use meridian_proto::topology::{Genesis, Identity, Member};
 use meridian_replica::volume::{self, LogVolume, SnapshotVolume};
 use meridian_replica::{Command, Event, Now, Replica, Settings};
 use meridian_store::SimDisk;
-use meridian_wire::topology::{Genesis, Identity, Member};
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 

@@ -1,8 +1,8 @@
 //! Pods whose volume is another's.
 
 use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ShardNumber};
-use meridian_wire::frame::Hello;
-use meridian_wire::topology::Genesis;
+use meridian_proto::frame::Hello;
+use meridian_proto::topology::Genesis;
 use tokio_util::sync::CancellationToken;
 
 use super::*;

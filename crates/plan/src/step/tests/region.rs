@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_model::{ClusterId, Link, LogIndex, ReplicaId, ShardNumber, Term};
-use meridian_wire::topology::{FollowerStatus, Identity, Member, PodStatus, ReplicaStatus, Role};
+use meridian_proto::topology::{FollowerStatus, Identity, Member, PodStatus, ReplicaStatus, Role};
 
 use super::super::{Act, next_step};
 use crate::{Ledger, Observed, PodSeen, ShardSeen, StatefulSetSeen, ValidCluster};

@@ -1,4 +1,4 @@
-//! A delta as a Kafka record: headers that carry its place and time, a value in JSON that anybody can read.
+//! Deltas and statements of completeness as Kafka records: headers with position and time, a value in JSON.
 //!
 //! ```text
 //!   headers  kind       delta | complete | collection
@@ -7,7 +7,7 @@
 //!            epoch      number            seq     number               (all numbers in decimal)
 //!            hlc        number, of a change
 //!            term       number, of a statement of completeness: Raft term of the leader that states that every change
-//!            wall       acknowledged before this wall time (milliseconds since 1970) stands at or before epoch and seq
+//!            wall       acknowledged before this wall time (milliseconds since 1970) has a position up to epoch and seq
 //!            traceparent  of a delta, and only if the request had one: W3C trace context
 //!   value    delta       {"id": 7 | "<uuid>", "op": "upsert" | "delete", "ts": seconds, "collection": "<uid>",
 //!                         "embedding": [...]  and "vectors": {name: [...]}, "payload": {...}}
@@ -16,7 +16,7 @@
 //!            complete    {"ts": seconds}
 //! ```
 //! `embedding` is the unnamed vector. Numbers of vectors are the shortest decimals that give the same f32 back. Unknown
-//! headers are left to others (tracing puts some there); an unknown schema or key of the value is refused by name.
+//! headers are ignored, because tracing adds some; an unknown schema or key of the value is refused by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,67 +27,67 @@ use meridian_model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The schema that this version writes and reads.
+/// The schema that this version writes and reads; others are refused.
 pub const SCHEMA: u32 = 2;
-/// Longest value that is read: the largest point of a body of 32 MiB.
+/// Longest value that is decoded, in bytes: the largest point of a request body of 32 MiB.
 pub const VALUE_BYTES: usize = 32 << 20;
 
-/// Longest record, headers included, that is published: what the topic must take, and MirrorMaker 2 with it. A longer delta
-/// goes to other regions directly.
+/// Longest record that is published, in bytes with its headers; the topic and MirrorMaker 2 must accept it. Other regions
+/// read a longer delta directly.
 pub const RECORD_BYTES: usize = 8 << 20;
 
-/// What a record says.
+/// A record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// Whose log.
+    /// Origin shard of the log.
     pub origin: OriginShard,
-    /// How many shards the origin region has.
+    /// Number of shards of the origin region.
     pub origin_shards: u16,
-    /// A change, or none.
+    /// Change or statement.
     pub body: Body,
 }
 
-/// A change, or a statement of completeness.
+/// The content of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// One change.
     Delta(Delta),
-    /// Every change that was acknowledged before its wall time stands at or before its position.
+    /// A statement of completeness.
     Complete(Statement),
 }
 
-/// A record on the way: headers by name, and the value.
+/// An encoded record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// In the order written.
+    /// Names and values in the order written.
     pub headers: Vec<(&'static str, Vec<u8>)>,
     /// JSON.
     pub value: Vec<u8>,
 }
 
-/// A record that cannot be read: poison, which stops the link of its origin shard.
+/// Why a record cannot be decoded. Such a poison record stops the link of its origin shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// A header is missing.
     #[error("header {0} is missing")]
     Missing(&'static str),
-    /// A header does not hold what it should.
+    /// A header has an invalid value.
     #[error("header {name}: {value:?} is not {wanted}")]
     Header {
         /// Which.
         name: &'static str,
-        /// What stands there, cut short.
+        /// The value, cut to 80 characters.
         value: String,
-        /// What should.
+        /// What the value must be.
         wanted: &'static str,
     },
-    /// Written by a later version.
+    /// A schema that this version does not know.
     #[error("schema {0} is not known to this version; schema {SCHEMA} is")]
     Schema(String),
-    /// Too long.
+    /// Longer than [`VALUE_BYTES`].
     #[error("a value of {0} bytes; at most {VALUE_BYTES} are read")]
     TooLong(usize),
-    /// The value is not what the kind asks for.
+    /// The value does not fit the kind.
     #[error("value: {0}")]
     Value(String),
 }
@@ -97,7 +97,7 @@ pub enum RecordError {
 struct DeltaValue {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<Id>,
-    op: PointOp,
+    op: DeltaOp,
     ts: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     collection: Option<String>,
@@ -118,7 +118,7 @@ enum Id {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum PointOp {
+enum DeltaOp {
     Upsert,
     Delete,
     None,
@@ -137,7 +137,7 @@ struct CompleteValue {
 }
 
 impl Record {
-    /// Where it stands in the log.
+    /// Position of the delta in the log, or the position that the statement is about.
     #[must_use]
     pub fn position(&self) -> Position {
         match &self.body {
@@ -146,7 +146,7 @@ impl Record {
         }
     }
 
-    /// The headers and the value.
+    /// Encodes headers and value.
     #[must_use]
     pub fn encode(&self) -> Encoded {
         let (kind, value) = match &self.body {
@@ -176,10 +176,10 @@ impl Record {
         Encoded { headers, value }
     }
 
-    /// Reads a record; `header` gives the value of a header by name.
+    /// Decodes a record. `header` returns the value of a header by its name.
     ///
     /// # Errors
-    /// When it is not a whole record of a known schema: poison.
+    /// When a header is missing or invalid, the schema is unknown, or the value is too long or malformed.
     pub fn decode<'a>(header: impl Fn(&str) -> Option<&'a [u8]>, value: &[u8]) -> Result<Self, RecordError> {
         if value.len() > VALUE_BYTES {
             return Err(RecordError::TooLong(value.len()));
@@ -212,7 +212,7 @@ impl Record {
             }),
             Some(op) => {
                 let committed_at = Hlc(headers.number("hlc")?);
-                // One that cannot be read is none: what others put into a record must not stop it.
+                // A malformed header counts as absent: headers added by others must not stop the link.
                 let trace = header(TRACEPARENT).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok());
                 Body::Delta(Delta { origin: origin.clone(), epoch, seq, committed_at, op, trace })
             }
@@ -258,13 +258,13 @@ fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
         Op::Upsert { collection, point, vectors, payload } => {
             let mut vectors = vectors.clone();
             let embedding = vectors.remove("");
-            // What stands in a log was checked at the door.
+            // Payloads in a log were checked when the request was parsed.
             let payload = (!payload.is_empty()).then(|| serde_json::from_str(&payload.0).unwrap_or_default());
             let (id, collection) = (id(point), Some(uid(collection)));
-            ("delta", json(&DeltaValue { id, op: PointOp::Upsert, ts, collection, embedding, vectors, payload }))
+            ("delta", json(&DeltaValue { id, op: DeltaOp::Upsert, ts, collection, embedding, vectors, payload }))
         }
-        Op::Delete { collection, point } => bare(id(point), PointOp::Delete, Some(uid(collection))),
-        Op::Nothing => bare(None, PointOp::None, None),
+        Op::Delete { collection, point } => bare(id(point), DeltaOp::Delete, Some(uid(collection))),
+        Op::Nothing => bare(None, DeltaOp::None, None),
         Op::CreateCollection { uid: collection, def } => {
             let (name, vectors) = (def.name.clone(), def.vectors.clone());
             ("collection", json(&CollectionValue::Create { ts, collection: uid(collection), name, vectors }))
@@ -277,7 +277,7 @@ fn encode_op(op: &Op, ts: f64) -> (&'static str, Vec<u8>) {
 
 fn decode_point(value: &[u8]) -> Result<Op, RecordError> {
     let DeltaValue { id, op, collection, embedding, vectors, payload, .. } = parse(value)?;
-    if matches!(op, PointOp::None) {
+    if matches!(op, DeltaOp::None) {
         return Ok(Op::Nothing);
     }
     let missing = |key: &str| RecordError::Value(format!("missing field `{key}`"));
@@ -290,9 +290,9 @@ fn decode_point(value: &[u8]) -> Result<Op, RecordError> {
         },
     };
     match op {
-        PointOp::None => Ok(Op::Nothing),
-        PointOp::Delete => Ok(Op::Delete { collection, point }),
-        PointOp::Upsert => {
+        DeltaOp::None => Ok(Op::Nothing),
+        DeltaOp::Delete => Ok(Op::Delete { collection, point }),
+        DeltaOp::Upsert => {
             let mut vectors = vectors;
             if let Some(embedding) = embedding {
                 vectors.insert(VectorName::new(), embedding);
@@ -325,7 +325,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("finite numbers and text keys can always be written as JSON")
 }
 
-#[expect(clippy::cast_precision_loss, reason = "milliseconds of this age of the world fit into 53 bits")]
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit into 53 bits for 285,000 years")]
 fn seconds(wall: WallMillis) -> f64 {
     wall.0 as f64 / 1000.0
 }

@@ -1,0 +1,108 @@
+//! Calls on the peer port by which the operator, or `meridian local`, decides which replica is a member of which group.
+//!
+//! The operator is the only authority on topology: it allocates replica ids, founds each group once, and changes members one
+//! voter at a time. Every change carries the version of members or links that it expects to replace.
+
+use meridian_model::{Link, LogIndex, ReplicaId};
+use serde::{Deserialize, Serialize};
+
+mod identity;
+mod status;
+
+pub use identity::{Genesis, Identity, KeysDigest, Member, MembersAt};
+pub use status::{DiskLevel, FollowerStatus, MemorySeen, PodStatus, PoisonSeen, ReplicaStatus, Role};
+
+/// Entries that a learner may lag behind when it gets a vote: few, so that the next commit does not wait for it.
+pub const PROMOTE_LAG: u64 = 64;
+
+/// A call of the operator to a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopologyCall {
+    /// Report the state of the pod.
+    Status,
+    /// Found a group: the same call goes to every founder. Repeating it is harmless; a volume with another identity refuses.
+    Bootstrap(Identity),
+    /// Become an empty replica that waits to be added as a learner. The data of a damaged or removed replica is moved aside;
+    /// a running one is given up only when `group` proves that the group needs nothing of it.
+    Join {
+        /// The new identity.
+        identity: Identity,
+        /// The members of the group to join.
+        group: MembersAt,
+    },
+    /// Leader only: let a joined replica follow the log without a vote.
+    AddLearner {
+        /// Its id and address.
+        member: Member,
+        /// The membership version to replace.
+        expected: LogIndex,
+    },
+    /// Leader only: give a vote to a learner that has caught up.
+    Promote {
+        /// The learner.
+        replica: ReplicaId,
+        /// The membership version to replace.
+        expected: LogIndex,
+    },
+    /// Leader only: remove a replica from the group for ever.
+    Remove {
+        /// The replica.
+        replica: ReplicaId,
+        /// The membership version to replace.
+        expected: LogIndex,
+    },
+    /// Leader only: transfer the leadership to a voter that has caught up.
+    TransferLeader {
+        /// The new leader.
+        to: ReplicaId,
+    },
+    /// Leader only: follow exactly these regions from now on. Nothing restarts; received deltas stay.
+    SetLinks {
+        /// One for each source; see [`meridian_model::check_links`].
+        links: Vec<Link>,
+        /// The version of the links to replace.
+        expected: LogIndex,
+    },
+}
+
+/// The answer of a pod to a [`TopologyCall`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopologyAnswer {
+    /// To `Status`.
+    Status {
+        /// State of the pod.
+        pod: PodStatus,
+        /// Digest of the keys in force; absent where the answer comes from a replica that was not given any.
+        keys: Option<KeysDigest>,
+    },
+    /// Done now or before; the version of members or links that holds now.
+    Done {
+        /// Index of the newest change of its kind in the log.
+        version: LogIndex,
+    },
+    /// Accepted and in progress; `Status` reports the outcome.
+    Started,
+    /// The receiver does not lead.
+    NotLeader {
+        /// Believed leader.
+        leader: Option<ReplicaId>,
+    },
+    /// Members or links are not those that the call expects.
+    Conflict {
+        /// Their version that holds now.
+        version: LogIndex,
+    },
+    /// Refused, for this reason.
+    Refused(String),
+}
+
+impl TopologyAnswer {
+    /// Adds the digest of the pod's keys to an answer to `Status`. Other answers are unchanged.
+    #[must_use]
+    pub fn with_keys(mut self, digest: KeysDigest) -> Self {
+        if let Self::Status { keys, .. } = &mut self {
+            *keys = Some(digest);
+        }
+        self
+    }
+}
