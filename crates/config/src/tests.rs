@@ -49,7 +49,7 @@ fn refused(text: &str, says: &[&str]) {
 }
 
 #[test]
-fn what_is_absent_has_its_default() {
+fn absent_keys_have_their_defaults() {
     let config = NodeConfig::parse(LEAST).unwrap();
     assert_eq!(config.ports, Ports::default());
     assert_eq!(config.limits, Limits::default());

@@ -1,3 +1,7 @@
+//! Frames: golden bytes, versions, damage.
+
+mod golden;
+
 use meridian_model::{LogIndex, Term};
 use proptest::prelude::*;
 
@@ -24,7 +28,7 @@ fn a_frame_of_another_version_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_too_short_or_too_long_is_refused() {
+fn a_truncated_or_overlong_frame_is_refused() {
     let bytes = lead().encode();
     for end in 0..bytes.len() {
         assert!(Frame::decode(&bytes[..end]).is_err());

@@ -55,7 +55,7 @@ fn a_collection_reports_the_thresholds_that_its_searches_use() {
 }
 
 #[test]
-fn what_a_collection_cannot_have_is_refused_by_name() {
+fn unsupported_fields_of_a_collection_are_refused_by_name() {
     let with = |name: &str, value: Value| {
         let mut body = json!({"vectors": {"size": 4, "distance": "Dot"}});
         body[name] = value;

@@ -43,7 +43,7 @@ fn a_body_that_becomes_far_larger_is_refused_while_it_is_decoded() {
 }
 
 #[test]
-fn what_is_not_supported_is_not_built_either() {
+fn unsupported_fields_are_skipped_without_being_built() {
     let prefetch = many(r#"{"prefetch":["#, "[]", "]}");
     let (refused, used) = metered_alone(&prefetch, query);
     check(refused, 501, "prefetch");

@@ -65,7 +65,7 @@ fn feed_all(bytes: &[u8]) {
 
 proptest! {
     #[test]
-    fn no_body_makes_the_door_panic(body in bodies(), raw in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn no_body_makes_a_parser_panic(body in bodies(), raw in prop::collection::vec(any::<u8>(), 0..60)) {
         feed_all(body.as_bytes());
         feed_all(&raw);
     }

@@ -33,7 +33,7 @@ fn a_query_near_a_point_leaves_it_out() {
 }
 
 #[test]
-fn what_a_query_cannot_ask_is_refused_by_name() {
+fn unsupported_fields_of_a_query_are_refused_by_name() {
     check(asked(json!({"query": {"recommend": {"positive": [1]}}})), 501, "\"recommend\" is not supported");
     check(asked(json!({"query": {"fusion": "rrf"}})), 501, "\"fusion\"");
     check(asked(json!({"query": {"nearest": {"text": "hi", "model": "m"}}})), 501, "\"model\"");

@@ -16,7 +16,7 @@ fn renders(bytes: &[u8], expected: Value) {
 }
 
 #[test]
-fn answers_stand_in_the_envelope() {
+fn replies_have_the_envelope_of_qdrant() {
     let time = Duration::from_millis(500);
     let one = record_of(r#"{"a":1}"#, Some(Vectors::from([(String::new(), vec![0.1])])));
     let bytes = found(&[Found { record: one, score: 0.25 }], time).unwrap();
