@@ -38,6 +38,7 @@ const BESIDE: &[(&str, &str, &str)] = &[
     ("node", "peer", "the transport of the peer port: it answers there"),
     ("cli", "peer", "the transport of the peer port: the demo calls there as the operator does"),
     ("operator", "peer", "the transport of the peer port: it calls there"),
+    ("cli", "shard", "`meridian bench formats` measures log entries"),
     ("node", "shard", "search threads read a shard's state beside the machine"),
     ("sim", "shard", "the oracles compare whole states"),
     ("sim", "raft", "faults are aimed at messages of the consensus"),

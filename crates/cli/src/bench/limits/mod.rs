@@ -57,7 +57,7 @@ impl Bound {
 }
 
 /// The middle of some figures.
-fn median(figures: &mut [f64]) -> f64 {
+pub(super) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
