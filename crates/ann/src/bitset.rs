@@ -2,7 +2,7 @@
 
 /// The word that has the bit of a number, and the bit.
 #[inline]
-pub(crate) fn place(number: u32) -> (usize, u64) {
+pub(crate) fn word_and_bit(number: u32) -> (usize, u64) {
     (number as usize / u64::BITS as usize, 1 << (number % u64::BITS))
 }
 
@@ -28,7 +28,7 @@ impl BitSet {
     /// Marks a number below the end; whether this is the first time.
     #[inline]
     pub fn insert(&mut self, number: u32) -> bool {
-        let (word, bit) = place(number);
+        let (word, bit) = word_and_bit(number);
         let word = &mut self.0[word];
         let is_first = *word & bit == 0;
         *word |= bit;
@@ -37,8 +37,8 @@ impl BitSet {
 
     /// Whether a number is marked; none from the end on is.
     #[inline]
-    pub fn has(&self, number: u32) -> bool {
-        let (word, bit) = place(number);
+    pub fn contains(&self, number: u32) -> bool {
+        let (word, bit) = word_and_bit(number);
         self.0.get(word).is_some_and(|word| word & bit != 0)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 
 use crate::bitset::BitSet;
-use crate::edition::Edition;
+use crate::revision::ViewRevision;
 
 /// A condition on slots with an estimate of how many points meet it. The estimate steers the plan, never who may be found.
 ///
@@ -19,43 +19,49 @@ pub struct Filter<'a> {
     rule: Rule<'a>,
     expected: usize,
     fewest: usize,
-    memory: ArcSwapOption<Memory>,
+    state: ArcSwapOption<FilterState>,
 }
 
 /// What a filter remembers of an edition of an index.
-pub(crate) struct Memory {
-    of: Edition,
+pub(crate) struct FilterState {
+    revision: ViewRevision,
     /// Queries it was asked for there.
-    asked: AtomicUsize,
+    queries_seen: AtomicUsize,
     /// Whether somebody finds out, or has found out, whom it matches.
-    is_sought: AtomicBool,
+    is_being_computed: AtomicBool,
     /// Whom, as that kind of index notes it.
     matches: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-impl Memory {
-    fn new(of: Edition) -> Self {
-        Self { of, asked: AtomicUsize::new(0), is_sought: AtomicBool::new(false), matches: OnceLock::new() }
+impl FilterState {
+    fn new(revision: ViewRevision) -> Self {
+        Self {
+            revision,
+            queries_seen: AtomicUsize::new(0),
+            is_being_computed: AtomicBool::new(false),
+            matches: OnceLock::new(),
+        }
     }
 
     /// So many more queries are asked; how many that makes.
-    pub fn ask(&self, queries: usize) -> usize {
-        self.asked.fetch_add(queries, Ordering::Relaxed).saturating_add(queries)
+    pub fn add_queries(&self, queries: usize) -> usize {
+        self.queries_seen.fetch_add(queries, Ordering::Relaxed).saturating_add(queries)
     }
 
     /// Whom it matches; found out if that is worth it for so many queries, of this search or of all. Nobody waits: while one finds it out,
     /// others do without or find it out too, whichever takes less.
     pub fn matches<T: Send + Sync + 'static>(
         &self,
-        (here, in_all): (usize, usize),
+        (in_search, in_total): (usize, usize),
         is_worth_it: impl Fn(usize) -> bool,
-        find: impl FnOnce() -> T,
+        compute: impl FnOnce() -> T,
     ) -> Option<&T> {
-        let seeks = || is_worth_it(here) || is_worth_it(in_all) && !self.is_sought.swap(true, Ordering::Relaxed);
-        if self.matches.get().is_none() && seeks() {
-            _ = self.matches.set(Box::new(find()));
+        let computes =
+            || is_worth_it(in_search) || is_worth_it(in_total) && !self.is_being_computed.swap(true, Ordering::Relaxed);
+        if self.matches.get().is_none() && computes() {
+            _ = self.matches.set(Box::new(compute()));
         }
-        self.matches.get().map(|matches| matches.downcast_ref().expect("an edition is of one index"))
+        self.matches.get().map(|matches| matches.downcast_ref().expect("a revision belongs to one index"))
     }
 }
 
@@ -66,13 +72,13 @@ enum Rule<'a> {
 }
 
 /// Bits that one listed slot may cost at most.
-const BITS_A_SLOT: usize = 128;
+const BITS_PER_SLOT: usize = 128;
 
 impl<'a> Filter<'a> {
     /// Slots for which `accepts` holds. `expected`: about how many of the points that is. `accepts` is called for up to
     /// every point, for some twice, and must answer the same as long as the filter is kept.
     pub fn predicate(accepts: &'a (dyn Fn(u32) -> bool + Sync), expected: usize) -> Self {
-        Self { rule: Rule::Predicate(accepts), expected, fewest: expected, memory: ArcSwapOption::empty() }
+        Self { rule: Rule::Predicate(accepts), expected, fewest: expected, state: ArcSwapOption::empty() }
     }
 
     /// At least about how many of the points meet the condition, where `expected` is uncertain: if so few would all be compared,
@@ -89,29 +95,29 @@ impl<'a> Filter<'a> {
         slots.sort_unstable();
         slots.dedup();
         let most = slots.last().map_or(0, |last| *last as usize + 1);
-        let bits = (most <= slots.len() * BITS_A_SLOT).then(|| BitSet::of(&slots, most));
+        let bits = (most <= slots.len() * BITS_PER_SLOT).then(|| BitSet::of(&slots, most));
         Self {
             expected: slots.len(),
             fewest: slots.len(),
             rule: Rule::Slots(slots, bits),
-            memory: ArcSwapOption::empty(),
+            state: ArcSwapOption::empty(),
         }
     }
 
     pub(crate) fn accepts(&self, slot: u32) -> bool {
         match &self.rule {
             Rule::Predicate(accepts) => accepts(slot),
-            Rule::Slots(_, Some(bits)) => bits.has(slot),
+            Rule::Slots(_, Some(bits)) => bits.contains(slot),
             Rule::Slots(slots, None) => slots.binary_search(&slot).is_ok(),
         }
     }
 
     /// What it remembers of an edition; it forgets any other.
-    pub(crate) fn memory(&self, of: Edition) -> Arc<Memory> {
-        self.memory.load_full().filter(|memory| memory.of == of).unwrap_or_else(|| {
-            let memory = Arc::new(Memory::new(of));
-            self.memory.store(Some(Arc::clone(&memory)));
-            memory
+    pub(crate) fn state(&self, revision: ViewRevision) -> Arc<FilterState> {
+        self.state.load_full().filter(|state| state.revision == revision).unwrap_or_else(|| {
+            let state = Arc::new(FilterState::new(revision));
+            self.state.store(Some(Arc::clone(&state)));
+            state
         })
     }
 

@@ -1,9 +1,9 @@
 //! Exact search: every point is compared.
 
 use crate::filter::Filter;
-use crate::near::{Hit, Nearest};
-use crate::points::Points;
-use crate::space::Space;
+use crate::metric::Space;
+use crate::neighbor::{Hit, TopK};
+use crate::storage::points::Points;
 
 /// Points without any further structure. Writes are done when they return, so nothing is ever pending.
 pub(crate) struct Flat {
@@ -15,17 +15,17 @@ impl Flat {
         match self.points.node_of(slot) {
             Some(node) => self.points.vectors.put(node, vector),
             None => {
-                self.points.claim(slot, vector);
+                self.points.insert(slot, vector);
             }
         }
     }
 
     pub fn delete(&mut self, slot: u32) -> bool {
-        self.points.release(slot).is_some()
+        self.points.remove(slot).is_some()
     }
 
     pub fn search(&self, space: &Space, query: &[f32], k: usize, filter: Option<&Filter<'_>>) -> Vec<Hit> {
-        let mut nearest = Nearest::new(k);
+        let mut nearest = TopK::new(k);
         self.points.scan(space, query, filter, |_| true, &mut nearest);
         space.hits(nearest.into_sorted())
     }

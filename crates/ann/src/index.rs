@@ -2,21 +2,19 @@
 
 use std::borrow::Cow;
 
-use crate::config::{Config, ConfigError, Kind};
+use crate::buffered::BufferedIndex;
 use crate::filter::Filter;
 use crate::flat::Flat;
-use crate::held_back::HeldBack;
 use crate::hnsw::Hnsw;
 use crate::ivf::Ivf;
 use crate::kernels::{InstructionSet, Unsupported};
-use crate::near::Hit;
-use crate::originals::VectorStorage;
-use crate::points::{NO_SLOT, Points};
-use crate::queue::BLOCK;
-use crate::queued::Queued;
-use crate::space::Space;
-use crate::tuning::QUERIES;
-use crate::view::{Image, View};
+use crate::metric::Space;
+use crate::neighbor::Hit;
+use crate::params::{BLOCK, Config, ConfigError, Kind, SearchParams};
+use crate::recall_model::PROBE_COUNT;
+use crate::recall_model::holdout::HoldoutSampler;
+use crate::storage::points::{NO_SLOT, Points};
+use crate::storage::vector_store::VectorStorage;
 
 #[cfg(test)]
 mod tests;
@@ -30,58 +28,15 @@ pub struct Index {
 
 pub(crate) enum Body {
     Flat(Box<Flat>),
-    Hnsw(Box<Queued<Hnsw>>),
-    IvfPq(Box<Queued<Ivf>>),
-}
-
-/// What a search may spend.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SearchParams {
-    /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it. A walk that has
-    /// followed half as many nodes in a row, none of them among the `k` nearest so far (the ten nearest at least), mostly ends before
-    /// the beam is used up. Where as many points match, or fewer, all are compared and the answer is exact.
-    pub ef: Option<usize>,
-    /// IVF-PQ: lists that are looked at; `√nlist` when absent. More find more and take longer.
-    pub nprobe: Option<usize>,
-    /// Points that are compared by their vectors after their codes were, `k` at least. When absent, on lists `6 k + 100`; in a graph
-    /// `2 k`, `6 k` in profile `memory`, those left out that cannot be among the `k` nearest by what codes may be wrong.
-    pub rerank: Option<usize>,
-    /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: about as
-    /// much is spent as reached it with vectors that the index did not hold: in a graph, of those that came in lately (or all at once,
-    /// [`Index::extend`]); on lists, when that was last found out, after half as many points had come in as there were. Before anything is
-    /// known (4,096 points, or a block more), the defaults.
-    pub recall: Option<Recall>,
-    /// Compare with every point.
-    pub exact: bool,
-    /// Bytes of vectors, as they are kept, that may be compared in place of a search in the graph or in lists: where those that
-    /// match have so many or fewer, the answer is exact. They are compared by their codes first where there are codes; only
-    /// those that a proven bound on the error of a code excludes are left out. 0: where a scan is cheaper it may miss some.
-    pub full_scan_bytes: usize,
-}
-
-/// A wanted recall, in thousandths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recall(u16);
-
-impl Recall {
-    /// Above 0, 1 at most; none for others. Thousandths count.
-    #[must_use]
-    pub fn new(share: f64) -> Option<Self> {
-        let thousandths = (share * 1_000.0).round();
-        (1.0..=1_000.0).contains(&thousandths).then_some(Self(thousandths as u16))
-    }
-
-    /// Between 0 and 1.
-    pub(crate) fn share(self) -> f64 {
-        f64::from(self.0) / 1_000.0
-    }
+    Hnsw(Box<BufferedIndex<Hnsw>>),
+    IvfPq(Box<BufferedIndex<Ivf>>),
 }
 
 /// Why a vector was not taken in. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UpsertError {
     /// The vector has another length than the index.
-    #[error("vector of {found} dimensions, expected {expected}")]
+    #[error("vector must have {expected} dimensions (got {found})")]
     Dim {
         /// The vector's.
         found: usize,
@@ -89,13 +44,13 @@ pub enum UpsertError {
         expected: usize,
     },
     /// A component is NaN or infinite.
-    #[error("component {at} of the vector is not a finite number")]
+    #[error("component {at} of the vector must be finite")]
     NotFinite {
         /// The first such component, from 0.
         at: usize,
     },
     /// This number is reserved.
-    #[error("slot {NO_SLOT} is reserved")]
+    #[error("slot must not be {NO_SLOT}, which is reserved")]
     Slot,
 }
 
@@ -103,7 +58,7 @@ pub enum UpsertError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
     /// The query has another length than the index.
-    #[error("query of {found} dimensions, expected {expected}")]
+    #[error("query must have {expected} dimensions (got {found})")]
     Dim {
         /// The query's.
         found: usize,
@@ -111,7 +66,7 @@ pub enum SearchError {
         expected: usize,
     },
     /// A component is NaN or infinite.
-    #[error("component {at} of the query is not a finite number")]
+    #[error("component {at} of the query must be finite")]
     NotFinite {
         /// The first such component, from 0.
         at: usize,
@@ -158,11 +113,11 @@ impl Index {
         let body = match config.kind {
             Kind::Flat => Body::Flat(Box::new(Flat { points })),
             Kind::Hnsw { m, ef_construct } => {
-                Body::Hnsw(Box::new(Queued::new(points, Hnsw::new(&config, m, ef_construct))))
+                Body::Hnsw(Box::new(BufferedIndex::new(points, Hnsw::new(&config, m, ef_construct))))
             }
             Kind::IvfPq { nlist, .. } => {
                 let ivf = Ivf::from_parts(nlist, config.subquantizers(), None);
-                Body::IvfPq(Box::new(Queued::new(points, ivf)))
+                Body::IvfPq(Box::new(BufferedIndex::new(points, ivf)))
             }
         };
         Ok(Self::from_parts(config, body))
@@ -172,8 +127,17 @@ impl Index {
         Self { config, space: Space::best(config.metric), body }
     }
 
+    /// The same configuration and kernels around another body.
+    pub(crate) fn with_body(&self, body: Body) -> Self {
+        Self { config: self.config, space: self.space, body }
+    }
+
     pub(crate) fn body(&self) -> &Body {
         &self.body
+    }
+
+    pub(crate) fn body_mut(&mut self) -> &mut Body {
+        &mut self.body
     }
 
     /// Computes with these instructions from now on. Results do not change.
@@ -240,8 +204,8 @@ impl Index {
     pub fn pending(&self) -> usize {
         match &self.body {
             Body::Flat(_) => 0,
-            Body::Hnsw(hnsw) => hnsw.queue.pending(),
-            Body::IvfPq(ivf) => ivf.queue.pending(),
+            Body::Hnsw(hnsw) => hnsw.buffer.pending(),
+            Body::IvfPq(ivf) => ivf.buffer.pending(),
         }
     }
 
@@ -265,30 +229,6 @@ impl Index {
         }
     }
 
-    /// What searches see now. Cost: some microseconds, and what is written next to each row of the index for the first time is
-    /// written to a copy of that row, until this view and all before it are dropped.
-    #[must_use = "rows are copied as long as there are views"]
-    pub fn view(&mut self) -> View {
-        let body = match &mut self.body {
-            Body::Flat(flat) => Body::Flat(Box::new(Flat { points: flat.points.view() })),
-            Body::Hnsw(hnsw) => Body::Hnsw(Box::new(hnsw.view())),
-            Body::IvfPq(ivf) => Body::IvfPq(Box::new(ivf.view())),
-        };
-        View(Self { config: self.config, space: self.space, body })
-    }
-
-    /// All of it as it is now, to be written as a snapshot on another thread. Cost: that of [`Self::view`], and a copy of a few
-    /// bytes a point.
-    #[must_use = "rows are copied as long as there are images"]
-    pub fn image(&mut self) -> Image {
-        let body = match &mut self.body {
-            Body::Flat(flat) => Body::Flat(Box::new(Flat { points: flat.points.image() })),
-            Body::Hnsw(hnsw) => Body::Hnsw(Box::new(hnsw.image())),
-            Body::IvfPq(ivf) => Body::IvfPq(Box::new(ivf.image())),
-        };
-        Image::new(Self { config: self.config, space: self.space, body })
-    }
-
     /// Whether writes leave all merging to [`Self::merge`]: for a caller that applies many at once, and bounds them. Searches scan
     /// what is queued, and no graph changes by it.
     pub fn defer_merging(&mut self, defer: bool) {
@@ -303,9 +243,9 @@ impl Index {
     /// them, and upserts of [`Kind::Flat`]; the next [`Self::view`] ends those that no view looks at any more.
     pub fn copied(&self) -> usize {
         match &self.body {
-            Body::Flat(flat) => flat.points.vectors.patched(),
-            Body::Hnsw(hnsw) => hnsw.points.vectors.patched().max(hnsw.structure.patched()),
-            Body::IvfPq(ivf) => ivf.points.vectors.patched(),
+            Body::Flat(flat) => flat.points.vectors.patched_rows(),
+            Body::Hnsw(hnsw) => hnsw.points.vectors.patched_rows().max(hnsw.index.patched_rows()),
+            Body::IvfPq(ivf) => ivf.points.vectors.patched_rows(),
         }
     }
 
@@ -340,7 +280,7 @@ impl Index {
     ) -> Result<(), (usize, UpsertError)> {
         // What was there before has come in as it would have alone, whenever it was merged.
         self.merge(usize::MAX);
-        let mut held_back = HeldBack::new(if matches!(self.body, Body::Hnsw(_)) { QUERIES } else { 0 });
+        let mut sampler = HoldoutSampler::new(if matches!(self.body, Body::Hnsw(_)) { PROBE_COUNT } else { 0 });
         let mut count = 0;
         let mut taken_in = Ok(());
         for (slot, vector) in points {
@@ -349,7 +289,7 @@ impl Index {
                 break;
             }
             count += 1;
-            let Some((slot, vector)) = held_back.offer(slot, vector) else { continue };
+            let Some((slot, vector)) = sampler.push(slot, vector) else { continue };
             self.put(slot, vector);
             if self.pending() >= BLOCK {
                 while self.merge_block(threads, Some(0)) {}
@@ -358,16 +298,16 @@ impl Index {
         }
         // What was not held back comes in first, so that what is found out is of it too.
         while self.merge_block(threads, Some(0)) {}
-        let mut owed = 0;
-        for block in held_back.release().chunks(BLOCK) {
+        let mut pending_probes = 0;
+        for block in sampler.into_held().chunks(BLOCK) {
             for (slot, vector) in block {
                 self.put(*slot, vector);
             }
             if let Body::Hnsw(hnsw) = &self.body {
-                owed = hnsw.curve.owed(hnsw.points.len()).max(owed);
+                pending_probes = hnsw.recall_model.pending_probes(hnsw.points.len()).max(pending_probes);
             }
-            self.merge_block(threads, Some(owed.min(BLOCK)));
-            owed = owed.saturating_sub(BLOCK);
+            self.merge_block(threads, Some(pending_probes.min(BLOCK)));
+            pending_probes = pending_probes.saturating_sub(BLOCK);
         }
         self.merge_all(threads, |_| ());
         progress(count);
@@ -440,8 +380,8 @@ impl Index {
     pub fn contains(&self, slot: u32) -> bool {
         match &self.body {
             Body::Flat(flat) => flat.points.node_of(slot).is_some(),
-            Body::Hnsw(hnsw) => hnsw.holds(slot),
-            Body::IvfPq(ivf) => ivf.holds(slot),
+            Body::Hnsw(hnsw) => hnsw.contains(slot),
+            Body::IvfPq(ivf) => ivf.contains(slot),
         }
     }
 
@@ -463,8 +403,8 @@ impl Index {
     pub fn stats(&self) -> Stats {
         let (points, graph_bytes, queue_bytes, tombstones) = match &self.body {
             Body::Flat(flat) => (&flat.points, 0, 0, 0),
-            Body::Hnsw(hnsw) => (&hnsw.points, hnsw.structure.bytes(), hnsw.queue.bytes(), hnsw.hidden()),
-            Body::IvfPq(ivf) => (&ivf.points, ivf.structure.bytes(), ivf.queue.bytes(), ivf.hidden()),
+            Body::Hnsw(hnsw) => (&hnsw.points, hnsw.index.bytes(), hnsw.buffer.bytes(), hnsw.hidden()),
+            Body::IvfPq(ivf) => (&ivf.points, ivf.index.bytes(), ivf.buffer.bytes(), ivf.hidden()),
         };
         Stats {
             live: self.len(),

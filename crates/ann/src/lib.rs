@@ -24,43 +24,41 @@
 //!
 //! Start reading at [`Index`] and [`View`], then `queued/mod.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
 
+mod approximate_index;
 mod bitset;
-mod codes;
-mod comparison;
-mod config;
-mod datatype;
-mod edition;
+mod buffered;
 mod filter;
 mod flat;
-mod held_back;
+mod hash;
 mod hnsw;
 mod index;
 mod ivf;
 mod kernels;
 mod memory;
-mod mix;
-mod near;
-mod once;
-mod originals;
-mod points;
-mod queue;
-mod queued;
-mod slots;
+mod metric;
+mod neighbor;
+mod once_cell;
+mod params;
+mod planner;
+mod quantization;
+mod recall_model;
+mod revision;
+mod search_request;
+mod selection;
 mod snapshot;
-mod space;
-mod structure;
+mod storage;
 mod sync;
 #[cfg(test)]
 mod testing;
-mod tuning;
 mod view;
 
-pub use config::{Config, ConfigError, Kind, Metric, Profile};
-pub use datatype::Datatype;
 pub use filter::Filter;
-pub use index::{Index, Recall, SearchError, SearchParams, Stats, UpsertError};
+pub use index::{Index, SearchError, Stats, UpsertError};
 pub use kernels::{InstructionSet, Unsupported};
-pub use near::Hit;
-pub use originals::VectorStorage;
+pub use metric::Metric;
+pub use neighbor::Hit;
+pub use params::{Config, ConfigError, Kind, Profile, Recall, SearchParams};
 pub use snapshot::ReadError;
+pub use storage::datatype::Datatype;
+pub use storage::vector_store::VectorStorage;
 pub use view::{Image, View};

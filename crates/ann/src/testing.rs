@@ -1,17 +1,17 @@
 //! Seeded data for tests.
 
-use crate::mix::mix;
+use crate::hash::splitmix64;
 
 pub(crate) struct Rng(u64);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(mix(seed))
+        Self(splitmix64(seed))
     }
 
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
-        mix(self.0)
+        splitmix64(self.0)
     }
 
     pub fn below(&mut self, n: usize) -> usize {
@@ -28,19 +28,19 @@ impl Rng {
     }
 }
 
-/// `n` vectors around `centres` centres, clusters of unlike width, as real embeddings have.
-pub(crate) fn clustered(seed: u64, n: usize, dim: usize, centres: usize) -> Vec<Vec<f32>> {
+/// `n` vectors around `centers` centres, clusters of unlike width, as real embeddings have.
+pub(crate) fn clustered(seed: u64, n: usize, dim: usize, centers: usize) -> Vec<Vec<f32>> {
     let mut rng = Rng::new(seed);
     let middle: Vec<(Vec<f32>, f32)> =
-        (0..centres).map(|_| ((0..dim).map(|_| rng.normal()).collect(), 0.3 + rng.unit())).collect();
+        (0..centers).map(|_| ((0..dim).map(|_| rng.normal()).collect(), 0.3 + rng.unit())).collect();
     let point = |rng: &mut Rng| {
-        let (centre, width) = &middle[rng.below(centres)];
-        centre.iter().map(|c| c + width * rng.normal()).collect()
+        let (center, width) = &middle[rng.below(centers)];
+        center.iter().map(|c| c + width * rng.normal()).collect()
     };
     (0..n).map(|_| point(&mut rng)).collect()
 }
 
-pub(crate) fn normalised(mut v: Vec<f32>) -> Vec<f32> {
+pub(crate) fn normalized(mut v: Vec<f32>) -> Vec<f32> {
     let length = v.iter().map(|x| x * x).sum::<f32>().sqrt();
     v.iter_mut().for_each(|x| *x /= length);
     v

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::filter::Filter;
-use crate::index::{Index, SearchError, SearchParams};
-use crate::near::Hit;
+use crate::flat::Flat;
+use crate::index::{Body, Index, SearchError};
+use crate::neighbor::Hit;
+use crate::params::SearchParams;
 
 /// An index as it was when [`Index::view`] was called. Any number of threads may search it, while the index is written and after it is
 /// dropped: nobody waits for anybody. What was written since is in views made since.
@@ -17,11 +19,33 @@ pub struct View(
 /// All of an index as it was when [`Index::image`] was called, while the index is written. Nobody waits for anybody.
 pub struct Image(Index);
 
-impl Image {
-    pub(crate) fn new(index: Index) -> Self {
-        Self(index)
+impl Index {
+    /// What searches see now. Cost: some microseconds, and what is written next to each row of the index for the first time is
+    /// written to a copy of that row, until this view and all before it are dropped.
+    #[must_use = "rows are copied as long as there are views"]
+    pub fn view(&mut self) -> View {
+        let body = match self.body_mut() {
+            Body::Flat(flat) => Body::Flat(Box::new(Flat { points: flat.points.view() })),
+            Body::Hnsw(hnsw) => Body::Hnsw(Box::new(hnsw.view())),
+            Body::IvfPq(ivf) => Body::IvfPq(Box::new(ivf.view())),
+        };
+        View(self.with_body(body))
     }
 
+    /// All of it as it is now, to be written as a snapshot on another thread. Cost: that of [`Self::view`], and a copy of a few
+    /// bytes a point.
+    #[must_use = "rows are copied as long as there are images"]
+    pub fn image(&mut self) -> Image {
+        let body = match self.body_mut() {
+            Body::Flat(flat) => Body::Flat(Box::new(Flat { points: flat.points.image() })),
+            Body::Hnsw(hnsw) => Body::Hnsw(Box::new(hnsw.image())),
+            Body::IvfPq(ivf) => Body::IvfPq(Box::new(ivf.image())),
+        };
+        Image(self.with_body(body))
+    }
+}
+
+impl Image {
     /// As [`Index::write_to`].
     ///
     /// # Errors

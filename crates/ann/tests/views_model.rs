@@ -10,8 +10,8 @@ use loom::thread;
 
 use memory::Patches;
 
-#[path = "../src/mix.rs"]
-mod mix;
+#[path = "../src/hash.rs"]
+mod hash;
 
 #[path = "../src/memory"]
 mod memory {
@@ -81,7 +81,7 @@ fn read(latest: &Latest) {
 }
 
 #[test]
-fn a_row_is_written_where_nobody_looks() {
+fn no_row_is_written_while_it_is_read() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
@@ -104,7 +104,7 @@ fn a_row_is_written_where_nobody_looks() {
 
 /// When all views are gone, the row itself is written: what they read is behind them.
 #[test]
-fn a_row_is_written_itself_when_all_are_gone() {
+fn a_row_is_written_in_place_without_views() {
     loom::model(|| {
         let mut table = Table::new();
         let view = table.view();

@@ -5,133 +5,133 @@ use std::collections::BinaryHeap;
 
 use crate::bitset::BitSet;
 use crate::kernels::prefetch;
-use crate::near::Near;
+use crate::neighbor::Neighbor;
 
+use super::candidate_list::CandidateList;
+use super::early_termination::EarlyTermination;
 use super::graph::Graph;
-use super::measure::{Measure, Target};
-use super::neighbours::Signs;
-use super::patience::Patience;
-use super::pool::Pool;
+use super::packed_neighbors::PackedQuery;
+use super::scorer::{PreparedQuery, Scorer};
 
 /// Links that are not accepted, and are looked behind, at most: more cost more than what they find is worth.
-pub(super) const BRIDGES: usize = 8;
+pub(super) const MAX_BRIDGES: usize = 8;
 
 /// Accepted nodes that should have been met before it is believed that there are hardly any around; then a walk gives up if
 /// less than one in so many was.
-const EXPECTED: usize = 8;
+const MIN_EXPECTED: usize = 8;
 
 /// What a walk needs and the next one can use again.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    pub target: Target,
+    pub query: PreparedQuery,
     /// For distances beside those from the target.
-    pub other: Target,
-    pub pool: Pool,
+    pub other: PreparedQuery,
+    pub candidates: CandidateList,
     /// Those of a walk by estimates that were measured.
-    pub shortlist: Pool,
-    pub signs: Signs,
-    pub seen: Seen,
+    pub shortlist: CandidateList,
+    pub packed_query: PackedQuery,
+    pub visited: VisitedSet,
 }
 
 /// Nodes that were seen.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct VisitedSet {
     nodes: BitSet,
     /// Those seen last, to be measured.
-    ahead: Vec<u32>,
+    batch: Vec<u32>,
     /// Links that are not accepted.
     bridges: Vec<u32>,
 }
 
-impl Seen {
+impl VisitedSet {
     pub fn reset(&mut self, nodes: u32) {
         self.nodes.reset(nodes as usize);
     }
 
     /// Whether this is the first time.
     #[inline]
-    pub fn see(&mut self, node: u32) -> bool {
+    pub fn insert(&mut self, node: u32) -> bool {
         self.nodes.insert(node)
     }
 
     #[inline]
-    pub fn has(&self, node: u32) -> bool {
-        self.nodes.has(node)
+    pub fn contains(&self, node: u32) -> bool {
+        self.nodes.contains(node)
     }
 }
 
 /// Where a walk could go on.
 pub(super) trait Frontier {
     /// Takes in what was met.
-    fn offer(&mut self, near: Near);
+    fn push(&mut self, neighbor: Neighbor);
 
     /// The nearest not followed yet, while it could lead to something nearer than what is kept.
-    fn follow(&mut self) -> Option<Near>;
+    fn pop_nearest_unexpanded(&mut self) -> Option<Neighbor>;
 }
 
 /// Follows the nearest of a pool while that finds something.
 struct Beam<'a> {
-    pool: &'a mut Pool,
-    patience: Patience,
+    candidates: &'a mut CandidateList,
+    termination: EarlyTermination,
 }
 
 impl Frontier for Beam<'_> {
     #[inline]
-    fn offer(&mut self, near: Near) {
-        self.pool.offer(near);
+    fn push(&mut self, neighbor: Neighbor) {
+        self.candidates.push(neighbor);
     }
 
     #[inline]
-    fn follow(&mut self) -> Option<Near> {
-        let (place, near) = self.pool.follow()?;
-        self.patience.step(Some(place)).then_some(near)
+    fn pop_nearest_unexpanded(&mut self) -> Option<Neighbor> {
+        let (place, neighbor) = self.candidates.pop_nearest_unexpanded()?;
+        self.termination.step(Some(place)).then_some(neighbor)
     }
 }
 
 /// Keeps the `ef` nearest accepted nodes. Others are followed and do not count, so a walk widens by itself until it has `ef`
 /// accepted ones or has seen all; or gives up when it meets far fewer of them than there should be.
-pub(super) struct Accepted<A> {
+pub(super) struct FilteredFrontier<A> {
     ef: usize,
     accepts: A,
     /// Share of all nodes that should be accepted, one in so many.
     one_in: usize,
-    found: BinaryHeap<Near>,
-    candidates: BinaryHeap<Reverse<Near>>,
+    found: BinaryHeap<Neighbor>,
+    candidates: BinaryHeap<Reverse<Neighbor>>,
     /// Nodes that were near enough to be followed, and those of them that were accepted.
     admitted: usize,
     accepted: usize,
 }
 
 /// What became of a walk for accepted nodes.
-pub(super) enum Walked {
+pub(super) enum SearchOutcome {
     /// The nearest, nearest first.
-    Found(Vec<Near>),
+    Found(Vec<Neighbor>),
     /// It would have cost more than the budget.
-    TooFar,
+    BudgetExceeded,
     /// What is accepted is not around here.
-    Elsewhere,
+    LowSelectivity,
 }
 
-impl<A: Fn(u32) -> bool> Accepted<A> {
-    fn admits(&self, near: Near) -> bool {
-        self.found.len() < self.ef || self.found.peek().is_some_and(|worst| near < *worst)
+impl<A: Fn(u32) -> bool> FilteredFrontier<A> {
+    fn admits(&self, neighbor: Neighbor) -> bool {
+        self.found.len() < self.ef || self.found.peek().is_some_and(|worst| neighbor < *worst)
     }
 
     /// Whether so few of those followed were accepted that it cannot be by chance.
-    fn is_elsewhere(&self) -> bool {
+    fn is_low_selectivity(&self) -> bool {
         let expected = self.admitted / self.one_in;
-        expected >= EXPECTED && self.accepted * EXPECTED < expected
+        expected >= MIN_EXPECTED && self.accepted * MIN_EXPECTED < expected
     }
 }
 
-impl<A: Fn(u32) -> bool> Frontier for Accepted<A> {
-    fn offer(&mut self, near: Near) {
-        if self.admits(near) {
+impl<A: Fn(u32) -> bool> Frontier for FilteredFrontier<A> {
+    fn push(&mut self, neighbor: Neighbor) {
+        if self.admits(neighbor) {
             self.admitted += 1;
-            self.candidates.push(Reverse(near));
-            if (self.accepts)(near.id()) {
+            self.candidates.push(Reverse(neighbor));
+            if (self.accepts)(neighbor.id()) {
                 self.accepted += 1;
-                self.found.push(near);
+                self.found.push(neighbor);
                 if self.found.len() > self.ef {
                     self.found.pop();
                 }
@@ -139,170 +139,189 @@ impl<A: Fn(u32) -> bool> Frontier for Accepted<A> {
         }
     }
 
-    fn follow(&mut self) -> Option<Near> {
-        let Reverse(near) = self.candidates.pop()?;
-        (self.admits(near) && !self.is_elsewhere()).then_some(near)
+    fn pop_nearest_unexpanded(&mut self) -> Option<Neighbor> {
+        let Reverse(neighbor) = self.candidates.pop()?;
+        (self.admits(neighbor) && !self.is_low_selectivity()).then_some(neighbor)
     }
 }
 
 impl Graph {
     /// Follows the links of a floor to ever nearer nodes, from one.
-    pub(super) fn descend(&self, target: &Target, mut at: Near, floor: usize, measure: Measure<'_>) -> Near {
+    pub(super) fn greedy_search_layer(
+        &self,
+        query: &PreparedQuery,
+        mut at: Neighbor,
+        level: usize,
+        scorer: Scorer<'_>,
+    ) -> Neighbor {
         loop {
-            let links = self.links(at.id(), floor);
-            links.iter().for_each(|node| measure.prefetch(*node));
-            match links.iter().map(|node| measure.near(target, *node)).min() {
+            let links = self.links(at.id(), level);
+            links.iter().for_each(|node| scorer.prefetch(*node));
+            match links.iter().map(|node| scorer.neighbor(query, *node)).min() {
                 Some(nearer) if nearer < at => at = nearer,
                 _ => return at,
             }
         }
     }
 
-    /// From the entry down to `floor`, the nearest node by greedy descent; none in an empty graph.
-    pub(super) fn land(&self, target: &Target, floor: usize, measure: Measure<'_>) -> Option<Near> {
+    /// From the entry down to `level`, the nearest node by greedy descent; none in an empty graph.
+    pub(super) fn search_entry_point(
+        &self,
+        query: &PreparedQuery,
+        level: usize,
+        scorer: Scorer<'_>,
+    ) -> Option<Neighbor> {
         let entry = self.entry?;
-        let at = measure.near(target, entry);
-        Some((floor + 1..=self.level(entry)).rev().fold(at, |at, floor| self.descend(target, at, floor, measure)))
+        let at = scorer.neighbor(query, entry);
+        Some(
+            (level + 1..=self.level(entry))
+                .rev()
+                .fold(at, |at, level| self.greedy_search_layer(query, at, level, scorer)),
+        )
     }
 
     /// Walks a floor, best first (Alg. 2), from what the frontier has been offered; false if that would cost more distances than
     /// the budget.
-    pub(super) fn walk(
+    pub(super) fn expand_layer(
         &self,
-        target: &Target,
-        floor: usize,
+        query: &PreparedQuery,
+        level: usize,
         budget: usize,
         frontier: &mut impl Frontier,
-        measure: Measure<'_>,
-        seen: &mut Seen,
+        scorer: Scorer<'_>,
+        visited: &mut VisitedSet,
     ) -> bool {
         let mut spent = 0;
-        let mut ahead = std::mem::take(&mut seen.ahead);
-        while let Some(near) = frontier.follow() {
-            ahead.clear();
-            for &node in self.links(near.id(), floor) {
-                if seen.see(node) {
-                    measure.prefetch(node);
-                    ahead.push(node);
+        let mut batch = std::mem::take(&mut visited.batch);
+        while let Some(neighbor) = frontier.pop_nearest_unexpanded() {
+            batch.clear();
+            for &node in self.links(neighbor.id(), level) {
+                if visited.insert(node) {
+                    scorer.prefetch(node);
+                    batch.push(node);
                 }
             }
-            spent += ahead.len();
+            spent += batch.len();
             if spent > budget {
                 break;
             }
-            ahead.iter().for_each(|node| frontier.offer(measure.near(target, *node)));
+            batch.iter().for_each(|node| frontier.push(scorer.neighbor(query, *node)));
         }
-        seen.ahead = ahead;
+        visited.batch = batch;
         spent <= budget
     }
 
     /// The `ef` nearest nodes of a floor that a walk from `from` towards the scratch's target finds; they are in its pool. What the
     /// scratch has seen already is left out.
-    pub(super) fn scout(
+    pub(super) fn search_layer(
         &self,
-        from: impl Iterator<Item = Near>,
-        floor: usize,
-        (ef, patience): (usize, Patience),
-        measure: Measure<'_>,
+        from: impl Iterator<Item = Neighbor>,
+        level: usize,
+        (ef, termination): (usize, EarlyTermination),
+        scorer: Scorer<'_>,
         scratch: &mut Scratch,
     ) {
-        let Scratch { target, pool, seen, .. } = scratch;
-        pool.reset(ef.min(self.nodes() as usize), measure.vectors.space.kernels());
-        let mut beam = Beam { pool, patience };
-        for near in from {
-            if seen.see(near.id()) {
-                beam.offer(near);
+        let Scratch { query, candidates, visited, .. } = scratch;
+        candidates.reset(ef.min(self.nodes() as usize), scorer.vectors.space.kernels());
+        let mut beam = Beam { candidates, termination };
+        for neighbor in from {
+            if visited.insert(neighbor.id()) {
+                beam.push(neighbor);
             }
         }
-        self.walk(target, floor, usize::MAX, &mut beam, measure, seen);
+        self.expand_layer(query, level, usize::MAX, &mut beam, scorer, visited);
     }
 
     /// The `ef` nearest accepted nodes of the lowest floor; one in `one_in` should be accepted.
-    pub(super) fn search_accepted(
+    pub(super) fn search_layer_filtered(
         &self,
-        from: Near,
+        from: Neighbor,
         (ef, one_in, budget): (usize, usize, usize),
         accepts: impl Fn(u32) -> bool,
-        measure: Measure<'_>,
+        scorer: Scorer<'_>,
         scratch: &mut Scratch,
-    ) -> Walked {
-        let Scratch { target, seen, .. } = scratch;
-        seen.reset(self.nodes());
-        seen.see(from.id());
+    ) -> SearchOutcome {
+        let Scratch { query, visited, .. } = scratch;
+        visited.reset(self.nodes());
+        visited.insert(from.id());
         let (found, candidates) = Default::default();
-        let mut accepted = Accepted { ef, accepts, one_in, found, candidates, admitted: 0, accepted: 0 };
-        accepted.offer(from);
-        if !self.walk(target, 0, budget, &mut accepted, measure, seen) {
-            return Walked::TooFar;
+        let mut accepted = FilteredFrontier { ef, accepts, one_in, found, candidates, admitted: 0, accepted: 0 };
+        accepted.push(from);
+        if !self.expand_layer(query, 0, budget, &mut accepted, scorer, visited) {
+            return SearchOutcome::BudgetExceeded;
         }
-        if accepted.is_elsewhere() { Walked::Elsewhere } else { Walked::Found(accepted.found.into_sorted_vec()) }
+        if accepted.is_low_selectivity() {
+            SearchOutcome::LowSelectivity
+        } else {
+            SearchOutcome::Found(accepted.found.into_sorted_vec())
+        }
     }
 
     /// The nearest accepted nodes of the lowest floor that a walk over accepted nodes finds; they are in the scratch's pool. Links
     /// that are not accepted are bridges to those behind them (Patel et al., arXiv 2403.04871, "ACORN", 5.2). False if that would
     /// cost more distances than the budget.
-    pub(super) fn scout_accepted(
+    pub(super) fn search_layer_two_hop(
         &self,
         from: &[u32],
         (ef, budget): (usize, usize),
         accepts: impl Fn(u32) -> bool,
-        measure: Measure<'_>,
+        scorer: Scorer<'_>,
         scratch: &mut Scratch,
     ) -> bool {
-        let Scratch { target, pool, seen, .. } = scratch;
-        seen.reset(self.nodes());
-        pool.reset(ef.min(self.nodes() as usize), measure.vectors.space.kernels());
-        let (mut ahead, mut bridges) = (std::mem::take(&mut seen.ahead), std::mem::take(&mut seen.bridges));
-        ahead.clear();
+        let Scratch { query, candidates, visited, .. } = scratch;
+        visited.reset(self.nodes());
+        candidates.reset(ef.min(self.nodes() as usize), scorer.vectors.space.kernels());
+        let (mut batch, mut bridges) = (std::mem::take(&mut visited.batch), std::mem::take(&mut visited.bridges));
+        batch.clear();
         for &node in from {
             if !accepts(node) {
-                self.gather(node, &accepts, seen, &mut ahead, &mut bridges);
-            } else if seen.see(node) {
-                ahead.push(node);
+                self.collect_accepted(node, &accepts, visited, &mut batch, &mut bridges);
+            } else if visited.insert(node) {
+                batch.push(node);
             }
         }
         let mut spent = 0;
         loop {
-            spent += ahead.len();
-            ahead.iter().for_each(|node| _ = pool.offer(measure.near(target, *node)));
-            ahead.clear();
-            let Some((_, near)) = pool.follow().filter(|_| spent <= budget) else { break };
-            self.gather(near.id(), &accepts, seen, &mut ahead, &mut bridges);
-            ahead.iter().for_each(|node| measure.prefetch(*node));
+            spent += batch.len();
+            batch.iter().for_each(|node| _ = candidates.push(scorer.neighbor(query, *node)));
+            batch.clear();
+            let Some((_, neighbor)) = candidates.pop_nearest_unexpanded().filter(|_| spent <= budget) else { break };
+            self.collect_accepted(neighbor.id(), &accepts, visited, &mut batch, &mut bridges);
+            batch.iter().for_each(|node| scorer.prefetch(*node));
         }
-        (seen.ahead, seen.bridges) = (ahead, bridges);
+        (visited.batch, visited.bridges) = (batch, bridges);
         spent <= budget
     }
 
     /// Adds accepted nodes that were not seen: those a node links to, and those behind a few others where these are rare.
-    fn gather(
+    fn collect_accepted(
         &self,
         node: u32,
         accepts: &impl Fn(u32) -> bool,
-        seen: &mut Seen,
-        ahead: &mut Vec<u32>,
+        visited: &mut VisitedSet,
+        batch: &mut Vec<u32>,
         bridges: &mut Vec<u32>,
     ) {
         bridges.clear();
         let links = self.links(node, 0);
         for &link in links {
-            if seen.has(link) {
+            if visited.contains(link) {
                 continue;
             }
             if accepts(link) {
-                seen.see(link);
-                ahead.push(link);
-            } else if bridges.len() < BRIDGES {
+                visited.insert(link);
+                batch.push(link);
+            } else if bridges.len() < MAX_BRIDGES {
                 bridges.push(link);
             }
         }
         bridges.iter().for_each(|bridge| prefetch(self.links(*bridge, 0)));
         for &bridge in &*bridges {
-            seen.see(bridge);
+            visited.insert(bridge);
             for &behind in self.links(bridge, 0) {
-                if !seen.has(behind) && accepts(behind) {
-                    seen.see(behind);
-                    ahead.push(behind);
+                if !visited.contains(behind) && accepts(behind) {
+                    visited.insert(behind);
+                    batch.push(behind);
                 }
             }
         }

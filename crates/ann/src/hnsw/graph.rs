@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use meridian_pages::Pages;
 
+use crate::hash::{SlotMap, splitmix64};
 use crate::memory::Rows;
-use crate::mix::{SlotMap, mix};
-use crate::near::Near;
-use crate::queue::BLOCK;
+use crate::neighbor::Neighbor;
+use crate::params::BLOCK;
 
-use super::measure::{Measure, Target};
+use super::scorer::{PreparedQuery, Scorer};
 
 /// Marks the absence of a node.
 pub(crate) const NO_NODE: u32 = u32::MAX;
@@ -19,13 +19,13 @@ pub(crate) const NO_NODE: u32 = u32::MAX;
 pub(crate) const MAX_LEVEL: usize = 16;
 
 /// The links of one node on its upper floors.
-type Floors = Arc<Vec<Vec<u32>>>;
+type UpperLinks = Arc<Vec<Vec<u32>>>;
 
 /// Nodes that link to one to which it does not link, in no particular order. It is as long as it must be: there are many.
 #[derive(Default)]
-struct List(Box<[u32]>);
+struct IncomingList(Box<[u32]>);
 
-impl List {
+impl IncomingList {
     fn add(&mut self, node: u32) {
         let mut list = std::mem::take(&mut self.0).into_vec();
         list.reserve_exact(1);
@@ -52,22 +52,22 @@ pub(crate) struct Graph {
     /// Floor 0, by node: the number of links, then the links, `2 m` at most.
     base: Rows<u32>,
     /// Floors 1 and up, by node; one in `m` has them.
-    upper: Pages<Option<Floors>>,
+    upper: Pages<Option<UpperLinks>>,
     /// A node of the highest floor, where walks begin.
     pub entry: Option<u32>,
     // --- what only changes look at ---
     /// Floor 0, by node.
-    one_sided: Vec<List>,
+    one_sided: Vec<IncomingList>,
     /// Floors 1 and up, of the nodes that have them.
-    one_sided_above: SlotMap<Vec<List>>,
+    one_sided_above: SlotMap<Vec<IncomingList>>,
     /// By node: when it came, from 1; 0 marks a free node. Never used twice.
-    pub(super) birth: Vec<u64>,
+    pub(super) insert_seq: Vec<u64>,
     /// By node: the older node it hangs on, see `tree.rs`.
     pub(super) parent: Vec<u32>,
     /// By node: how many hang on it.
     pub(super) children: Vec<u16>,
     /// Births so far.
-    pub births: u64,
+    pub last_insert_seq: u64,
     /// Nodes and their births, the last [`BLOCK`] or more, oldest first; some may be gone.
     newest: VecDeque<(u64, u32)>,
     /// Nodes whose links on floor 0, to others or from others, have changed since [`Self::take_changed`], some of them more than
@@ -86,10 +86,10 @@ impl Graph {
             entry: None,
             one_sided: Vec::new(),
             one_sided_above: SlotMap::default(),
-            birth: Vec::new(),
+            insert_seq: Vec::new(),
             parent: Vec::new(),
             children: Vec::new(),
-            births: 0,
+            last_insert_seq: 0,
             newest: VecDeque::new(),
             changed: Vec::new(),
         }
@@ -108,54 +108,55 @@ impl Graph {
 
     /// As [`Self::view`], with what a snapshot holds beside the links. Cost: a copy of 12 bytes a node.
     pub fn image(&mut self) -> Self {
-        let (birth, parent, births) = (self.birth.clone(), self.parent.clone(), self.births);
-        Self { birth, parent, births, ..self.view() }
+        let (insert_seq, parent, last_insert_seq) =
+            (self.insert_seq.clone(), self.parent.clone(), self.last_insert_seq);
+        Self { insert_seq, parent, last_insert_seq, ..self.view() }
     }
 
-    /// As [`Rows::patched`].
-    pub fn patched(&self) -> usize {
-        self.base.patched()
+    /// As [`Rows::patched_rows`].
+    pub fn patched_rows(&self) -> usize {
+        self.base.patched_rows()
     }
 
     pub fn level(&self, node: u32) -> usize {
-        self.upper.get(node as usize).and_then(Option::as_ref).map_or(0, |floors| floors.len())
+        self.upper.get(node as usize).and_then(Option::as_ref).map_or(0, |levels| levels.len())
     }
 
     /// Most links of a node on a floor.
-    pub fn room(&self, floor: usize) -> usize {
-        if floor == 0 { 2 * self.m } else { self.m }
+    pub fn max_links(&self, level: usize) -> usize {
+        if level == 0 { 2 * self.m } else { self.m }
     }
 
     #[inline]
-    pub fn links(&self, node: u32, floor: usize) -> &[u32] {
-        if floor == 0 {
+    pub fn links(&self, node: u32, level: usize) -> &[u32] {
+        if level == 0 {
             let row = self.base.row(node);
             &row[1..=row[0] as usize]
         } else {
-            &self.upper[node as usize].as_ref().expect("a node that is linked to on a floor stands there")[floor - 1]
+            &self.upper[node as usize].as_ref().expect("a node that is linked to on a level has it")[level - 1]
         }
     }
 
     /// Who links to `node`, ascending.
-    pub(super) fn incoming(&self, node: u32, floor: usize) -> Vec<u32> {
+    pub(super) fn incoming(&self, node: u32, level: usize) -> Vec<u32> {
         let one_sided =
-            if floor == 0 { &self.one_sided[node as usize] } else { &self.one_sided_above[&node][floor - 1] };
-        let links = self.links(node, floor).iter().copied();
-        let mut into: Vec<u32> = links.filter(|x| self.is_linked(*x, node, floor)).collect();
+            if level == 0 { &self.one_sided[node as usize] } else { &self.one_sided_above[&node][level - 1] };
+        let links = self.links(node, level).iter().copied();
+        let mut into: Vec<u32> = links.filter(|x| self.is_linked(*x, node, level)).collect();
         into.extend(&one_sided.0);
         into.sort_unstable();
         into
     }
 
-    pub(super) fn is_linked(&self, from: u32, to: u32, floor: usize) -> bool {
-        self.links(from, floor).contains(&to)
+    pub(super) fn is_linked(&self, from: u32, to: u32, level: usize) -> bool {
+        self.links(from, level).contains(&to)
     }
 
-    fn one_sided_mut(&mut self, node: u32, floor: usize) -> &mut List {
-        if floor == 0 {
+    fn one_sided_mut(&mut self, node: u32, level: usize) -> &mut IncomingList {
+        if level == 0 {
             return &mut self.one_sided[node as usize];
         }
-        &mut self.one_sided_above.get_mut(&node).expect("a node that links to a floor stands there")[floor - 1]
+        &mut self.one_sided_above.get_mut(&node).expect("a node that links on a level has it")[level - 1]
     }
 
     /// Nodes whose links on floor 0, to others or from others, have changed since the last time, ascending.
@@ -167,31 +168,31 @@ impl Graph {
     }
 
     /// The same where nobody asks which.
-    pub fn forget_changed(&mut self) {
+    pub fn clear_changed(&mut self) {
         self.changed.clear();
     }
 
     /// Where a node links to on floor 0, and in what room is left the nearest of those that link to it alone: they were near enough
     /// to choose it, and it preferred others.
-    pub(super) fn around(&self, node: u32, measure: Measure<'_>, target: &mut Target) -> Vec<u32> {
-        let mut around = self.links(node, 0).to_vec();
-        let nears = measure.sorted(node, self.one_sided[node as usize].0.iter().copied(), target);
-        let room = self.room(0) - around.len();
-        around.extend(nears.iter().take(room).map(|near| near.id()));
-        around
+    pub(super) fn surrounding(&self, node: u32, scorer: Scorer<'_>, query: &mut PreparedQuery) -> Vec<u32> {
+        let mut surrounding = self.links(node, 0).to_vec();
+        let neighbors = scorer.sorted(node, self.one_sided[node as usize].0.iter().copied(), query);
+        let max = self.max_links(0) - surrounding.len();
+        surrounding.extend(neighbors.iter().take(max).map(|neighbor| neighbor.id()));
+        surrounding
     }
 
     /// Replaces the links of a node and keeps the lists of one-sided links true. Links that stay keep their places while the list grows, so
     /// that what is stored beside them can stay.
-    pub(super) fn set_links(&mut self, node: u32, floor: usize, new: &[u32]) {
-        let old = self.links(node, floor).to_vec();
-        let mut come = new.iter().copied().filter(|x| !old.contains(x)).collect::<Vec<_>>().into_iter();
-        for x in come.clone() {
+    pub(super) fn set_links(&mut self, node: u32, level: usize, new: &[u32]) {
+        let old = self.links(node, level).to_vec();
+        let mut added = new.iter().copied().filter(|x| !old.contains(x)).collect::<Vec<_>>().into_iter();
+        for x in added.clone() {
             // Either it linked here alone so far, or now it is linked to alone.
-            if !self.one_sided_mut(node, floor).remove(x) {
-                self.one_sided_mut(x, floor).add(node);
+            if !self.one_sided_mut(node, level).remove(x) {
+                self.one_sided_mut(x, level).add(node);
             }
-            self.note_change(x, floor);
+            self.mark_changed(x, level);
         }
         let mut list = Vec::with_capacity(new.len());
         for x in old {
@@ -199,111 +200,118 @@ impl Graph {
                 list.push(x);
                 continue;
             }
-            list.extend(come.next());
-            if !self.one_sided_mut(x, floor).remove(node) {
-                self.one_sided_mut(node, floor).add(x);
+            list.extend(added.next());
+            if !self.one_sided_mut(x, level).remove(node) {
+                self.one_sided_mut(node, level).add(x);
             }
-            self.note_change(x, floor);
+            self.mark_changed(x, level);
         }
-        list.extend(come);
-        self.note_change(node, floor);
-        if floor == 0 {
+        list.extend(added);
+        self.mark_changed(node, level);
+        if level == 0 {
             let row = self.base.row_mut(node);
             row[0] = list.len() as u32;
             row[1..=list.len()].copy_from_slice(&list);
         } else {
-            let floors = self.upper.get_mut(node as usize).and_then(Option::as_mut);
-            Arc::make_mut(floors.expect("a node that links to a floor stands there"))[floor - 1] = list;
+            let levels = self.upper.get_mut(node as usize).and_then(Option::as_mut);
+            Arc::make_mut(levels.expect("a node that links on a level has it"))[level - 1] = list;
         }
     }
 
-    fn note_change(&mut self, node: u32, floor: usize) {
-        if floor == 0 {
+    fn mark_changed(&mut self, node: u32, level: usize) {
+        if level == 0 {
             self.changed.push(node);
         }
     }
 
     /// Adds links to a node; where there is no room, keeps those of the tree and a diverse choice of the others
     /// (Alg. 4 without its extensions).
-    pub(super) fn relink(&mut self, node: u32, floor: usize, extra: &[u32], measure: Measure<'_>, target: &mut Target) {
-        let mut list = self.links(node, floor).to_vec();
+    pub(super) fn connect_with_pruning(
+        &mut self,
+        node: u32,
+        level: usize,
+        extra: &[u32],
+        scorer: Scorer<'_>,
+        query: &mut PreparedQuery,
+    ) {
+        let mut list = self.links(node, level).to_vec();
         for x in extra {
             if *x != node && !list.contains(x) {
                 list.push(*x);
             }
         }
-        let room = self.room(floor);
-        if list.len() > room {
-            let nears = measure.sorted(node, list.iter().copied(), target);
-            let (mut kept, rest): (Vec<Near>, Vec<Near>) =
-                nears.into_iter().partition(|x| floor == 0 && self.is_tree_link(node, x.id()));
-            choose_diverse(&rest, room, &mut kept, measure, target);
+        let max = self.max_links(level);
+        if list.len() > max {
+            let neighbors = scorer.sorted(node, list.iter().copied(), query);
+            let (mut kept, rest): (Vec<Neighbor>, Vec<Neighbor>) =
+                neighbors.into_iter().partition(|x| level == 0 && self.is_tree_link(node, x.id()));
+            select_neighbors_heuristic(&rest, max, &mut kept, scorer, query);
             list = kept.iter().map(|x| x.id()).collect();
         }
-        self.set_links(node, floor, &list);
+        self.set_links(node, level, &list);
     }
 
     /// The highest floor of a node: drawn from the seed and its birth, so that each floor holds one in `m` of the one below.
-    pub(super) fn level_of_birth(&self, birth: u64) -> usize {
-        let mut draw = mix(self.seed ^ mix(birth));
+    pub(super) fn level_of(&self, insert_seq: u64) -> usize {
+        let mut draw = splitmix64(self.seed ^ splitmix64(insert_seq));
         let mut level = 0;
         while level < MAX_LEVEL && draw.is_multiple_of(self.m as u64) {
             level += 1;
-            draw = mix(draw);
+            draw = splitmix64(draw);
         }
         level
     }
 
     /// Makes room for a node, the next one born.
-    pub(super) fn occupy(&mut self, node: u32, level: usize) {
-        self.births += 1;
-        let births = self.births;
-        self.place(node, births, level);
-        self.newest.push_back((births, node));
+    pub(super) fn allocate_node(&mut self, node: u32, level: usize) {
+        self.last_insert_seq += 1;
+        let last_insert_seq = self.last_insert_seq;
+        self.init_node(node, last_insert_seq, level);
+        self.newest.push_back((last_insert_seq, node));
         if self.newest.len() > BLOCK {
             self.newest.pop_front();
         }
     }
 
     /// Nodes born after a birth, of the last [`BLOCK`].
-    pub(super) fn born_after(&self, birth: u64) -> impl Iterator<Item = u32> {
-        let newest = self.newest.iter().copied().filter(move |(born, _)| *born > birth);
-        newest.filter(|(born, node)| self.birth[*node as usize] == *born).map(|(_, node)| node)
+    pub(super) fn inserted_after(&self, insert_seq: u64) -> impl Iterator<Item = u32> {
+        let newest = self.newest.iter().copied().filter(move |(seq, _)| *seq > insert_seq);
+        newest.filter(|(seq, node)| self.insert_seq[*node as usize] == *seq).map(|(_, node)| node)
     }
 
     /// Puts a node without links in its place; it is a free one, or the next new one.
-    fn place(&mut self, node: u32, birth: u64, level: usize) {
+    fn init_node(&mut self, node: u32, insert_seq: u64, level: usize) {
         if node == self.nodes() {
             self.base.push(&vec![0; 1 + 2 * self.m]);
             self.upper.push(None);
-            self.one_sided.push(List::default());
-            self.birth.push(0);
+            self.one_sided.push(IncomingList::default());
+            self.insert_seq.push(0);
             self.parent.push(NO_NODE);
             self.children.push(0);
         }
-        debug_assert_eq!(self.birth[node as usize], 0, "node {node} was in use");
-        self.birth[node as usize] = birth;
+        debug_assert_eq!(self.insert_seq[node as usize], 0, "node {node} was in use");
+        self.insert_seq[node as usize] = insert_seq;
         if level > 0 {
             *self.upper.get_mut(node as usize).expect("one of the nodes") = Some(Arc::new(vec![Vec::new(); level]));
-            self.one_sided_above.entry(node).or_default().resize_with(level, List::default);
+            self.one_sided_above.entry(node).or_default().resize_with(level, IncomingList::default);
         }
     }
 
     /// Frees a node that nothing links to any more.
-    pub(super) fn vacate(&mut self, node: u32) {
+    pub(super) fn free_node(&mut self, node: u32) {
         debug_assert!(self.incoming(node, 0).is_empty() && self.links(node, 0).is_empty());
-        self.birth[node as usize] = 0;
+        self.insert_seq[node as usize] = 0;
         *self.upper.get_mut(node as usize).expect("one of the nodes") = None;
         self.one_sided_above.remove(&node);
         self.parent[node as usize] = NO_NODE;
         if self.entry == Some(node) {
-            let in_use = (0..self.nodes()).filter(|node| self.birth[*node as usize] != 0);
+            let in_use = (0..self.nodes()).filter(|node| self.insert_seq[*node as usize] != 0);
             self.entry = in_use.max_by_key(|node| (self.level(*node), std::cmp::Reverse(*node)));
         }
     }
 
     /// Every node that a walk over floor 0 from the entry reaches, the entry included.
-    pub fn reached(&self) -> Vec<u32> {
+    pub fn reachable_nodes(&self) -> Vec<u32> {
         let mut seen = vec![false; self.nodes() as usize];
         let mut reached: Vec<u32> = self.entry.into_iter().collect();
         reached.iter().for_each(|node| seen[*node as usize] = true);
@@ -320,79 +328,79 @@ impl Graph {
     }
 
     pub fn bytes(&self) -> usize {
-        let list = |list: &List| size_of::<List>() + list.0.len() * 4;
-        let floor = |links: &Vec<u32>| size_of::<Vec<u32>>() + links.len() * 4;
-        let floors = self.upper.iter().flatten().flat_map(|floors| &**floors).map(floor).sum::<usize>();
+        let list = |list: &IncomingList| size_of::<IncomingList>() + list.0.len() * 4;
+        let links_bytes = |links: &Vec<u32>| size_of::<Vec<u32>>() + links.len() * 4;
+        let upper = self.upper.iter().flatten().flat_map(|levels| &**levels).map(links_bytes).sum::<usize>();
         let above = self.one_sided_above.values().flatten().map(list).sum::<usize>()
-            + self.one_sided_above.capacity() * (size_of::<(u32, Vec<List>)>() + 1);
+            + self.one_sided_above.capacity() * (size_of::<(u32, Vec<IncomingList>)>() + 1);
         let one_sided = self.one_sided.iter().map(list).sum::<usize>() + above;
-        self.base.bytes() + self.upper.bytes() + floors + one_sided + self.birth.len() * 14
+        self.base.bytes() + self.upper.bytes() + upper + one_sided + self.insert_seq.len() * 14
     }
 
     /// Birth and parent of a node, for the snapshot; a birth of 0 marks a free node.
-    pub fn ancestry(&self, node: u32) -> (u64, u32) {
-        (self.birth[node as usize], self.parent[node as usize])
+    pub fn seq_and_parent(&self, node: u32) -> (u64, u32) {
+        (self.insert_seq[node as usize], self.parent[node as usize])
     }
 
     /// Adds the next node as a snapshot tells it; [`Self::restore_links`] and [`Self::restored`] follow.
-    pub fn restore_node(&mut self, birth: u64, parent: u32, level: usize) {
+    pub fn restore_node(&mut self, insert_seq: u64, parent: u32, level: usize) {
         let node = self.nodes();
-        self.place(node, birth, level);
+        self.init_node(node, insert_seq, level);
         self.parent[node as usize] = parent;
     }
 
     /// Sets links as a snapshot tells them; false unless they lead to other nodes of that floor, each once.
-    pub fn restore_links(&mut self, node: u32, floor: usize, links: &[u32]) -> bool {
+    pub fn restore_links(&mut self, node: u32, level: usize, links: &[u32]) -> bool {
         let leads =
-            |x: &u32| *x < self.nodes() && *x != node && self.birth[*x as usize] != 0 && self.level(*x) >= floor;
+            |x: &u32| *x < self.nodes() && *x != node && self.insert_seq[*x as usize] != 0 && self.level(*x) >= level;
         let repeats = links.iter().enumerate().any(|(i, x)| links[..i].contains(x));
-        if links.len() > self.room(floor) || repeats || !links.iter().all(leads) {
+        if links.len() > self.max_links(level) || repeats || !links.iter().all(leads) {
             return false;
         }
-        self.set_links(node, floor, links);
+        self.set_links(node, level, links);
         true
     }
 
     /// Derives what a snapshot leaves out; false if what it told is not a graph of ours.
-    pub fn restored(&mut self) -> bool {
-        let in_use = || (0..self.nodes()).filter(|node| self.birth[*node as usize] != 0);
+    pub fn finish_restore(&mut self) -> bool {
+        let in_use = || (0..self.nodes()).filter(|node| self.insert_seq[*node as usize] != 0);
         let highest = in_use().map(|node| self.level(node)).max();
         let entry_stands = match self.entry {
             None => highest.is_none(),
             Some(entry) => {
-                entry < self.nodes() && self.birth[entry as usize] != 0 && Some(self.level(entry)) == highest
+                entry < self.nodes() && self.insert_seq[entry as usize] != 0 && Some(self.level(entry)) == highest
             }
         };
-        let mut births: Vec<u64> = in_use().map(|node| self.birth[node as usize]).collect();
-        births.sort_unstable();
-        self.newest = in_use().map(|node| (self.birth[node as usize], node)).collect();
+        let mut seqs: Vec<u64> = in_use().map(|node| self.insert_seq[node as usize]).collect();
+        seqs.sort_unstable();
+        self.newest = in_use().map(|node| (self.insert_seq[node as usize], node)).collect();
         self.newest.make_contiguous().sort_unstable();
         self.newest.drain(..self.newest.len().saturating_sub(BLOCK));
-        let births_differ = births.windows(2).all(|pair| pair[0] < pair[1]);
+        let seqs_differ = seqs.windows(2).all(|pair| pair[0] < pair[1]);
         entry_stands
-            && births_differ
-            && births.last().is_none_or(|last| *last <= self.births)
-            && self.births < u64::MAX / 2
+            && seqs_differ
+            && seqs.last().is_none_or(|last| *last <= self.last_insert_seq)
+            && self.last_insert_seq < u64::MAX / 2
             && self.restore_tree()
     }
 }
 
 /// Fills `kept` up to `most` from `sorted` (nearest first) with nodes that are nearer to their origin than to any node
 /// kept (Alg. 4).
-pub(super) fn choose_diverse(
-    sorted: &[Near],
+pub(super) fn select_neighbors_heuristic(
+    sorted: &[Neighbor],
     most: usize,
-    kept: &mut Vec<Near>,
-    measure: Measure<'_>,
-    target: &mut Target,
+    kept: &mut Vec<Neighbor>,
+    scorer: Scorer<'_>,
+    query: &mut PreparedQuery,
 ) {
-    for near in sorted {
+    for neighbor in sorted {
         if kept.len() >= most {
             break;
         }
-        measure.aim_at(near.id(), target);
-        if kept.iter().all(|k| measure.near(target, k.id()).distance() >= near.distance()) {
-            kept.push(*near);
+        scorer.set_query_node(neighbor.id(), query);
+        if kept.iter().all(|k| scorer.neighbor(query, k.id()).distance() >= neighbor.distance()) {
+            kept.push(*neighbor);
         }
     }
 }

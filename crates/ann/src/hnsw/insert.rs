@@ -1,82 +1,88 @@
 //! How a node comes into the graph: first its neighbours are sought, then it is linked with them.
 
-use crate::codes::Code;
-use crate::near::Near;
+use crate::neighbor::Neighbor;
+use crate::quantization::Code;
 
 use super::beam::Scratch;
-use super::graph::{Graph, choose_diverse};
-use super::measure::{Measure, Target};
-use super::patience::Patience;
+use super::early_termination::EarlyTermination;
+use super::graph::{Graph, select_neighbors_heuristic};
+use super::scorer::{PreparedQuery, Scorer};
 
 /// Nearest nodes that are kept of a survey though diversity does not choose them: one of them becomes the parent.
-const PARENTS: usize = 8;
+const PARENT_CANDIDATES: usize = 8;
 
 /// Where a vector would be linked in, as the graph is now.
 #[derive(Clone)]
-pub(crate) struct Survey {
+pub(crate) struct InsertPlan {
     pub code: Option<Code>,
     /// Births there were.
-    pub frozen: u64,
+    pub snapshot_seq: u64,
     pub level: usize,
     /// From floor 0 up to the highest that there was: nodes to link to, nearest first.
-    pub floors: Vec<Vec<u32>>,
+    pub neighbors: Vec<Vec<u32>>,
 }
 
 impl Graph {
     /// Seeks neighbours for a vector that will be the `nth` birth from now, from 1 (Alg. 1).
-    pub fn survey(&self, vector: &[f32], nth: u64, measure: Measure<'_>, scratch: &mut Scratch) -> Survey {
-        let (frozen, level) = (self.births, self.level_of_birth(self.births + nth));
-        measure.aim_at_vector(vector, &mut scratch.target);
-        let code = measure.code(&scratch.target);
-        let Some(entry) = self.entry else { return Survey { code, frozen, level, floors: Vec::new() } };
+    pub fn plan_insert(&self, vector: &[f32], nth: u64, scorer: Scorer<'_>, scratch: &mut Scratch) -> InsertPlan {
+        let (snapshot_seq, level) = (self.last_insert_seq, self.level_of(self.last_insert_seq + nth));
+        scorer.set_query_vector(vector, &mut scratch.query);
+        let code = scorer.code(&scratch.query);
+        let Some(entry) = self.entry else { return InsertPlan { code, snapshot_seq, level, neighbors: Vec::new() } };
         let top = level.min(self.level(entry));
-        let mut floors = vec![Vec::new(); top + 1];
-        let mut from: Vec<Near> = self.land(&scratch.target, top, measure).into_iter().collect();
-        for floor in (0..=top).rev() {
-            scratch.seen.reset(self.nodes());
-            self.scout(from.iter().copied(), floor, (self.ef_construct, Patience::endless()), measure, scratch);
-            from = scratch.pool.nears().collect();
+        let mut neighbors = vec![Vec::new(); top + 1];
+        let mut from: Vec<Neighbor> = self.search_entry_point(&scratch.query, top, scorer).into_iter().collect();
+        for level in (0..=top).rev() {
+            scratch.visited.reset(self.nodes());
+            self.search_layer(
+                from.iter().copied(),
+                level,
+                (self.ef_construct, EarlyTermination::disabled()),
+                scorer,
+                scratch,
+            );
+            from = scratch.candidates.neighbors().collect();
             let mut kept = Vec::with_capacity(self.m);
-            choose_diverse(&from, self.m, &mut kept, measure, &mut scratch.other);
-            kept.extend(from.iter().take(PARENTS));
+            select_neighbors_heuristic(&from, self.m, &mut kept, scorer, &mut scratch.other);
+            kept.extend(from.iter().take(PARENT_CANDIDATES));
             kept.sort_unstable();
             kept.dedup();
-            floors[floor] = kept.iter().map(|near| near.id()).collect();
+            neighbors[level] = kept.iter().map(|neighbor| neighbor.id()).collect();
         }
-        Survey { code, frozen, level, floors }
+        InsertPlan { code, snapshot_seq, level, neighbors }
     }
 
     /// Links a new node; its vector and code are in their rows already. `node` is free, or the next new one. What was born since
     /// the survey, which knew nothing of it, is compared too.
-    pub fn link_in(&mut self, node: u32, survey: &Survey, measure: Measure<'_>, target: &mut Target) {
-        let block: Vec<u32> = self.born_after(survey.frozen).collect();
-        self.occupy(node, survey.level);
+    pub fn insert(&mut self, node: u32, plan: &InsertPlan, scorer: Scorer<'_>, query: &mut PreparedQuery) {
+        let block: Vec<u32> = self.inserted_after(plan.snapshot_seq).collect();
+        self.allocate_node(node, plan.level);
         let Some(entry) = self.entry else {
             self.entry = Some(node);
             return;
         };
-        for floor in (0..=survey.level).rev() {
-            let surveyed = survey.floors.get(floor).into_iter().flatten().copied();
-            let still = surveyed.filter(|x| (1..=survey.frozen).contains(&self.birth[*x as usize]));
-            let since = block.iter().copied().filter(|x| floor == 0 || self.level(*x) >= floor);
-            let mut found = measure.sorted(node, still.chain(since), target);
-            if floor == 0 && found.is_empty() {
-                found = measure.sorted(node, std::iter::once(entry), target);
+        for level in (0..=plan.level).rev() {
+            let surveyed = plan.neighbors.get(level).into_iter().flatten().copied();
+            let still = surveyed.filter(|x| (1..=plan.snapshot_seq).contains(&self.insert_seq[*x as usize]));
+            let since = block.iter().copied().filter(|x| level == 0 || self.level(*x) >= level);
+            let mut found = scorer.sorted(node, still.chain(since), query);
+            if level == 0 && found.is_empty() {
+                found = scorer.sorted(node, std::iter::once(entry), query);
             }
             let mut chosen = Vec::with_capacity(self.m);
-            choose_diverse(&found, self.m, &mut chosen, measure, target);
-            if floor == 0 {
-                let with_room = found.iter().find(|near| self.has_room(near.id()));
-                let parent = with_room.or(found.first()).expect("there is the entry at least").id();
-                self.adopt(node, parent, measure, target);
+            select_neighbors_heuristic(&found, self.m, &mut chosen, scorer, query);
+            if level == 0 {
+                let with_room = found.iter().find(|neighbor| self.has_child_capacity(neighbor.id()));
+                let parent = with_room.or(found.first()).expect("the entry point is a candidate").id();
+                self.attach_subtree(node, parent, scorer, query);
             }
-            let chosen: Vec<u32> = chosen.iter().map(|near| near.id()).collect();
-            self.relink(node, floor, &chosen, measure, target);
+            let chosen: Vec<u32> = chosen.iter().map(|neighbor| neighbor.id()).collect();
+            self.connect_with_pruning(node, level, &chosen, scorer, query);
             for peer in chosen {
-                self.relink(peer, floor, &[node], measure, target);
+                self.connect_with_pruning(peer, level, &[node], scorer, query);
             }
         }
-        if survey.level > self.level(entry) {
+        if plan.level > self.level(entry) {
             self.entry = Some(node);
         }
     }

@@ -2,50 +2,30 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::near::Near;
-use crate::structure::{Ask, Scanning, Vectors};
+use crate::neighbor::Neighbor;
+use crate::planner::GraphPlan;
+use crate::search_request::SearchRequest;
+use crate::storage::vector_store::Vectors;
 
 use super::Hnsw;
-use super::beam::{BRIDGES, Scratch, Walked};
-use super::measure::Target;
-use super::neighbours::Neighbours;
-use super::patience::Patience;
+use super::beam::{MAX_BRIDGES, Scratch, SearchOutcome};
+use super::early_termination::EarlyTermination;
+use super::packed_neighbors::PackedNeighbors;
+use super::scorer::PreparedQuery;
 
-/// Distances that a walk computes for each place of its beam, about: what the plan weighs against a scan.
-const COST_OF_A_PLACE: usize = 16;
-/// Share of the points, one in so many, below which too few of them are behind the links of a node for a walk to go on.
-const RARE: usize = 256;
-/// Points that a scan may take in for each place of a beam that would have to look behind links.
-const BEHIND: usize = 384;
 /// Accepted nodes that a walk begins at, beside where one without a filter would: those that match may all be elsewhere.
 const SEEDS: usize = 16;
 /// Nodes that are asked for each of them.
-const ASKED_A_SEED: usize = 64;
+const NODES_PER_SEED: usize = 64;
 /// The same where those that match must hang together: if fewer do than that, they are not.
-const ASKED_WITHIN: usize = 16;
-/// Share of the points, one in so many, from which on a walk may take them all in and leave out what does not match at its end.
-const COMMON: usize = 4;
+const NODES_PER_MATCHING_SEED: usize = 16;
 /// Floor from which a walk by rows begins on the lowest: a row judges more nodes than a step of the floor between does.
-const LANDING: usize = 2;
-/// How much wider a beam is where only what matches leads on: some ways are missing.
-const WIDER: usize = 3;
-/// Widest beam that is kept as a sorted list: beyond, moving its entries would cost more than a heap does.
-const WIDEST_POOL: usize = 1_024;
-
-/// Points that a scan takes in while a walk computes one distance.
-fn taken_in(scanning: Scanning) -> usize {
-    match scanning {
-        Scanning::Sketches => 3,
-        Scanning::Packed => 7,
-        Scanning::Together => 9,
-    }
-}
-
+const ENTRY_LEVEL: usize = 2;
 /// Memory of searches, lent to one at a time.
 #[derive(Default)]
-pub(super) struct Lent(Mutex<Vec<Scratch>>);
+pub(super) struct ScratchPool(Mutex<Vec<Scratch>>);
 
-impl Lent {
+impl ScratchPool {
     pub fn with<T>(&self, search: impl FnOnce(&mut Scratch) -> T) -> T {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = lock().pop().unwrap_or_default();
@@ -56,27 +36,27 @@ impl Lent {
 }
 
 /// How a walk by rows goes.
-struct Course {
+struct BeamParams {
     /// Nodes that it begins at.
-    from: Vec<Near>,
+    from: Vec<Neighbor>,
     /// Of the nodes that were met, the nearest that are followed.
-    places: usize,
-    /// What [`Patience`] is for.
-    patience: usize,
+    capacity: usize,
+    /// What [`EarlyTermination`] is for.
+    termination: usize,
 }
 
 /// What a walk came to.
-struct Walk {
-    looked: usize,
+struct BeamResult {
+    expanded: usize,
     /// Those of them that may be told.
-    met: usize,
-    found: Vec<Near>,
+    accepted: usize,
+    found: Vec<Neighbor>,
 }
 
-impl Walk {
+impl BeamResult {
     /// Whether less than half as many match as should: those that do are elsewhere, or many points wait to be removed.
-    fn is_elsewhere(&self, ask: &Ask<'_>) -> bool {
-        2 * self.met.saturating_mul(ask.points) < self.looked.saturating_mul(ask.matching)
+    fn is_low_selectivity(&self, request: &SearchRequest<'_>) -> bool {
+        2 * self.accepted.saturating_mul(request.points) < self.expanded.saturating_mul(request.matching)
     }
 }
 
@@ -84,236 +64,248 @@ impl Hnsw {
     /// The nearest nodes; none where a scan is cheaper, by the estimate or by what the walk met.
     pub(super) fn search(
         &self,
-        ask: &Ask<'_>,
+        request: &SearchRequest<'_>,
         accepts: impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
-    ) -> Option<Vec<Near>> {
-        let Ask { points, matching, k, .. } = *ask;
-        let ef = ask.params.ef.unwrap_or(self.graph.ef_construct).max(k);
-        // A walk costs `ef` places, and so many times more as there are nodes for one that is accepted; a scan costs `matching`.
-        let cost = ef.saturating_mul(COST_OF_A_PLACE);
-        let is_scan_cheaper = if ask.is_filtered {
-            let walk = cost.saturating_mul(points).saturating_mul(taken_in(ask.scanning)) / matching.max(1);
-            matching <= walk || matching.saturating_mul(RARE) <= points
-        } else {
-            points <= cost
-        };
-        if is_scan_cheaper {
-            return None;
-        }
+    ) -> Option<Vec<Neighbor>> {
+        let SearchRequest { points, k, .. } = *request;
+        let plan = GraphPlan::new(request, request.params.ef.unwrap_or(self.graph.ef_construct).max(k))?;
         self.scratches.with(|scratch| {
-            self.measure(vectors).aim_at_vector(ask.query, &mut scratch.target);
-            let is_common = matching.saturating_mul(COMMON) >= points && ask.spread(ef) <= WIDEST_POOL;
-            let is_enough = |walk: &Walk| walk.found.len() >= k.min(points);
-            if let Some(rows) = &self.neighbours {
-                rows.aim(scratch.target.rotated(), vectors.space.kernels(), &mut scratch.signs);
+            self.scorer(vectors).set_query_vector(request.query, &mut scratch.query);
+            let is_enough = |result: &BeamResult| result.found.len() >= k.min(points);
+            if let Some(rows) = &self.packed_neighbors {
+                rows.set_query(scratch.query.rotated(), vectors.space.kernels(), &mut scratch.packed_query);
                 scratch.shortlist.reset(0, vectors.space.kernels());
             }
-            let walk = is_common.then(|| match &self.neighbours {
-                Some(rows) => self.walk_anywhere(rows, ask, ef, &accepts, vectors, scratch),
-                None => self.walk_links(ask, ef, &accepts, vectors, scratch),
+            let result = plan.is_postfiltered.then(|| match &self.packed_neighbors {
+                Some(rows) => self.search_rows(rows, request, plan.ef, &accepts, vectors, scratch),
+                None => self.search_links(request, plan.ef, &accepts, vectors, scratch),
             });
-            walk.filter(|walk| is_enough(walk) && !(ask.is_filtered && walk.is_elsewhere(ask)))
+            result
+                .filter(|result| is_enough(result) && !(request.is_filtered && result.is_low_selectivity(request)))
                 .or_else(|| {
-                    let rows = self.neighbours.as_ref()?;
-                    self.walk_within(rows, ask, ef, &accepts, vectors, scratch).filter(is_enough)
+                    let rows = self.packed_neighbors.as_ref()?;
+                    self.search_matching_rows(rows, request, plan.matching_beam?, &accepts, vectors, scratch)
+                        .filter(is_enough)
                 })
-                .map(|walk| walk.found)
-                .or_else(|| self.walk_accepted(ask, ef, &accepts, vectors, scratch))
+                .map(|result| result.found)
+                .or_else(|| self.search_filtered(request, &plan, &accepts, vectors, scratch))
         })
     }
 
     /// Everything is accepted on the way, and what must not be told is left out at its end.
-    fn walk_links(
+    fn search_links(
         &self,
-        ask: &Ask<'_>,
+        request: &SearchRequest<'_>,
         ef: usize,
         accepts: &impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
-    ) -> Walk {
-        let measure = self.measure(vectors);
-        let from = self.graph.land(&scratch.target, 0, measure);
+    ) -> BeamResult {
+        let scorer = self.scorer(vectors);
+        let from = self.graph.search_entry_point(&scratch.query, 0, scorer);
         // Of the nearest of all, those that hold as many that match as are wanted.
-        let (head, places) = (ask.spread(ask.k), ask.spread(ef));
-        scratch.seen.reset(self.graph.nodes());
-        self.graph.scout(from.into_iter(), 0, (places, Patience::new(head, places)), measure, scratch);
-        let mut looked = 0;
-        let nears = scratch.pool.nears().inspect(|_| looked += 1);
-        let found: Vec<Near> = nears.filter(|near| accepts(near.id())).collect();
-        let met = found.len();
-        Walk { looked, met, found: self.compare_again(found, ask, &scratch.target, vectors) }
+        let (head, capacity) = (request.spread(request.k), request.spread(ef));
+        scratch.visited.reset(self.graph.nodes());
+        self.graph.search_layer(
+            from.into_iter(),
+            0,
+            (capacity, EarlyTermination::new(head, capacity)),
+            scorer,
+            scratch,
+        );
+        let mut expanded = 0;
+        let neighbors = scratch.candidates.neighbors().inspect(|_| expanded += 1);
+        let found: Vec<Neighbor> = neighbors.filter(|neighbor| accepts(neighbor.id())).collect();
+        let accepted = found.len();
+        BeamResult { expanded, accepted, found: self.rerank(found, request, &scratch.query, vectors) }
     }
 
-    /// As [`Self::walk_links`], by estimates of all links of a node at once; the nodes it follows are measured.
-    fn walk_anywhere(
+    /// As [`Self::search_links`], by estimates of all links of a node at once; the nodes it follows are measured.
+    fn search_rows(
         &self,
-        rows: &Neighbours,
-        ask: &Ask<'_>,
+        rows: &PackedNeighbors,
+        request: &SearchRequest<'_>,
         ef: usize,
         accepts: &impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
-    ) -> Walk {
-        let from = self.graph.land(&scratch.target, LANDING, self.measure(vectors));
+    ) -> BeamResult {
+        let from = self.graph.search_entry_point(&scratch.query, ENTRY_LEVEL, self.scorer(vectors));
         // What does not match is no news, and no lack of them.
-        let course = Course { from: from.into_iter().collect(), places: ask.spread(ef), patience: ef };
-        self.walk_rows(rows, ask, course, |_| true, accepts, vectors, scratch)
+        let beam = BeamParams { from: from.into_iter().collect(), capacity: request.spread(ef), termination: ef };
+        self.search_packed_layer(rows, request, beam, |_| true, accepts, vectors, scratch)
     }
 
     /// Walks over those that match alone, and bridges between them; from those that were found, where a walk found that most are
     /// elsewhere. None where its beam would be too wide, or too few match.
-    fn walk_within(
+    fn search_matching_rows(
         &self,
-        rows: &Neighbours,
-        ask: &Ask<'_>,
-        ef: usize,
+        rows: &PackedNeighbors,
+        request: &SearchRequest<'_>,
+        capacity: usize,
         accepts: &impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
-    ) -> Option<Walk> {
-        let places = ef.saturating_mul(WIDER);
-        if places > WIDEST_POOL {
-            return None;
-        }
-        let seeds = self.seeds(ASKED_WITHIN, accepts);
+    ) -> Option<BeamResult> {
+        let seeds = self.seeds(NODES_PER_MATCHING_SEED, accepts);
         if seeds.len() < SEEDS {
             return None;
         }
-        let measure = self.measure(vectors);
-        let mut from: Vec<Near> = scratch.shortlist.nears().collect();
+        let scorer = self.scorer(vectors);
+        let mut from: Vec<Neighbor> = scratch.shortlist.neighbors().collect();
         if from.is_empty() {
-            from.extend(self.graph.land(&scratch.target, LANDING, measure));
-            from.extend(seeds.into_iter().map(|node| measure.near(&scratch.target, node)));
+            from.extend(self.graph.search_entry_point(&scratch.query, ENTRY_LEVEL, scorer));
+            from.extend(seeds.into_iter().map(|node| scorer.neighbor(&scratch.query, node)));
         }
-        let course = Course { from, places, patience: places };
-        Some(self.walk_rows(rows, ask, course, accepts, accepts, vectors, scratch))
+        let beam = BeamParams { from, capacity, termination: capacity };
+        Some(self.search_packed_layer(rows, request, beam, accepts, accepts, vectors, scratch))
     }
 
     /// Follows the nearest of the nodes that may be walked over.
-    #[expect(clippy::too_many_arguments, reason = "two walks that differ in three of them")]
+    #[expect(clippy::too_many_arguments, reason = "two searches that differ in three of them")]
     #[inline]
-    fn walk_rows(
+    fn search_packed_layer(
         &self,
-        neighbours: &Neighbours,
-        ask: &Ask<'_>,
-        Course { from, places, patience }: Course,
+        packed_neighbors: &PackedNeighbors,
+        request: &SearchRequest<'_>,
+        BeamParams { from, capacity, termination }: BeamParams,
         leads: impl Fn(u32) -> bool,
         accepts: impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
-    ) -> Walk {
-        let measure = self.measure(vectors);
-        let Scratch { target, signs, pool, shortlist, seen, .. } = scratch;
+    ) -> BeamResult {
+        let scorer = self.scorer(vectors);
+        let Scratch { query, packed_query, candidates, shortlist, visited, .. } = scratch;
         let kernels = vectors.space.kernels();
-        seen.reset(self.graph.nodes());
-        pool.reset(places, kernels);
-        let mut patience = Patience::new(ask.k, patience);
+        visited.reset(self.graph.nodes());
+        candidates.reset(capacity, kernels);
+        let mut termination = EarlyTermination::new(request.k, termination);
         // A walk measures little more than it has places.
-        let measured = places.saturating_mul(2).max(ask.k);
-        shortlist.reset(self.shortlist(ask).max(patience.head()).min(measured), kernels);
-        let mut bridges: Vec<Near> = Vec::new();
-        let (mut looked, mut met, mut ahead) = (0, 0, u32::MAX);
-        from.into_iter().for_each(|near| _ = pool.offer(near));
-        while let Some((_, near)) = pool.follow() {
-            if !seen.see(near.id()) {
+        let measured = capacity.saturating_mul(2).max(request.k);
+        shortlist.reset(self.shortlist(request).max(termination.head()).min(measured), kernels);
+        let mut bridges: Vec<Neighbor> = Vec::new();
+        let (mut expanded, mut accepted, mut ahead) = (0, 0, u32::MAX);
+        from.into_iter().for_each(|neighbor| _ = candidates.push(neighbor));
+        while let Some((_, neighbor)) = candidates.pop_nearest_unexpanded() {
+            if !visited.insert(neighbor.id()) {
                 continue;
             }
             // If it was met just now; by the time it is measured some of it is there.
-            if ahead != near.id() {
-                neighbours.prefetch(near.id());
+            if ahead != neighbor.id() {
+                packed_neighbors.prefetch(neighbor.id());
             }
-            let here = measure.near(target, near.id());
+            let here = scorer.neighbor(query, neighbor.id());
             // Whoever comes next, unless something nearer is met now, is fetched meanwhile.
-            if let Some(next) = pool.peek() {
+            if let Some(next) = candidates.peek_nearest_unexpanded() {
                 ahead = next;
-                measure.prefetch(next);
-                neighbours.prefetch(next);
+                scorer.prefetch(next);
+                packed_neighbors.prefetch(next);
             }
-            let is_accepted = accepts(near.id());
-            (looked, met) = (looked + 1, met + usize::from(is_accepted));
-            if is_accepted && !patience.step(shortlist.offer(here)) && met >= ask.k {
+            let is_accepted = accepts(neighbor.id());
+            (expanded, accepted) = (expanded + 1, accepted + usize::from(is_accepted));
+            if is_accepted && !termination.step(shortlist.push(here)) && accepted >= request.k {
                 break;
             }
-            let worst = pool.worst();
-            neighbours.judge(near.id(), here.distance(), worst, signs, kernels, |node, estimate| {
-                if seen.has(node) {
-                    return;
-                }
-                if leads(node) {
-                    pool.offer(Near::new(estimate, node));
-                } else if bridges.len() < BRIDGES {
-                    neighbours.prefetch(node);
-                    bridges.push(Near::new(estimate, node));
-                }
-            });
-            for bridge in bridges.drain(..) {
-                seen.see(bridge.id());
-                neighbours.judge(bridge.id(), bridge.distance(), pool.worst(), signs, kernels, |node, estimate| {
-                    if !seen.has(node) && leads(node) {
-                        pool.offer(Near::new(estimate, node));
+            let worst = candidates.worst();
+            packed_neighbors.estimate_distances(
+                neighbor.id(),
+                here.distance(),
+                worst,
+                packed_query,
+                kernels,
+                |node, estimate| {
+                    if visited.contains(node) {
+                        return;
                     }
-                });
+                    if leads(node) {
+                        candidates.push(Neighbor::new(estimate, node));
+                    } else if bridges.len() < MAX_BRIDGES {
+                        packed_neighbors.prefetch(node);
+                        bridges.push(Neighbor::new(estimate, node));
+                    }
+                },
+            );
+            for bridge in bridges.drain(..) {
+                visited.insert(bridge.id());
+                packed_neighbors.estimate_distances(
+                    bridge.id(),
+                    bridge.distance(),
+                    candidates.worst(),
+                    packed_query,
+                    kernels,
+                    |node, estimate| {
+                        if !visited.contains(node) && leads(node) {
+                            candidates.push(Neighbor::new(estimate, node));
+                        }
+                    },
+                );
             }
         }
-        Walk { looked, met, found: self.compare_again(shortlist.nears().collect(), ask, target, vectors) }
+        BeamResult { expanded, accepted, found: self.rerank(shortlist.neighbors().collect(), request, query, vectors) }
     }
 
     /// Walks over everything and keeps what matches; where that turns out to be elsewhere, over what matches alone, from wherever
     /// it is. None where a scan is cheaper.
-    fn walk_accepted(
+    fn search_filtered(
         &self,
-        ask: &Ask<'_>,
-        ef: usize,
+        request: &SearchRequest<'_>,
+        plan: &GraphPlan,
         accepts: &impl Fn(u32) -> bool,
         vectors: Vectors<'_>,
         scratch: &mut Scratch,
-    ) -> Option<Vec<Near>> {
-        let measure = self.measure(vectors);
-        let landed = self.graph.land(&scratch.target, 0, measure)?;
-        let one_in = if ef <= WIDEST_POOL { ask.points / ask.matching.max(1) } else { usize::MAX };
+    ) -> Option<Vec<Neighbor>> {
+        let scorer = self.scorer(vectors);
+        let entry_point = self.graph.search_entry_point(&scratch.query, 0, scorer)?;
         // Every node can be reached, so a walk that ends within its budget is short of nothing that matches: it has seen
         // `ef` that match, or so many that a scan is cheaper and gave up.
-        let most = (ef, one_in.max(1), ask.matching.clamp(1, ask.points / 2));
-        let found = match self.graph.search_accepted(landed, most, accepts, measure, scratch) {
-            Walked::Found(found) => found,
-            Walked::TooFar => return None,
-            Walked::Elsewhere if ask.matching <= ef.saturating_mul(BEHIND) => return None,
-            Walked::Elsewhere => {
-                let mut from = self.seeds(ASKED_A_SEED, accepts);
-                from.push(landed.id());
-                let is_complete = self.graph.scout_accepted(&from, (ef, ask.matching), accepts, measure, scratch);
-                let found: Vec<Near> = scratch.pool.nears().collect();
-                Some(found).filter(|found| is_complete && found.len() >= ask.k.min(ask.matching))?
+        let most = (plan.ef, plan.sparsity, plan.budget);
+        let found = match self.graph.search_layer_filtered(entry_point, most, accepts, scorer, scratch) {
+            SearchOutcome::Found(found) => found,
+            SearchOutcome::BudgetExceeded => return None,
+            SearchOutcome::LowSelectivity if plan.is_scan_fallback => return None,
+            SearchOutcome::LowSelectivity => {
+                let mut from = self.seeds(NODES_PER_SEED, accepts);
+                from.push(entry_point.id());
+                let is_complete =
+                    self.graph.search_layer_two_hop(&from, (plan.ef, request.matching), accepts, scorer, scratch);
+                let found: Vec<Neighbor> = scratch.candidates.neighbors().collect();
+                Some(found).filter(|found| is_complete && found.len() >= request.k.min(request.matching))?
             }
         };
-        Some(self.compare_again(found, ask, &scratch.target, vectors))
+        Some(self.rerank(found, request, &scratch.query, vectors))
     }
 
     /// Some accepted nodes, from all over the table, where `asked` nodes for each hold so many.
-    fn seeds(&self, asked: usize, accepts: &impl Fn(u32) -> bool) -> Vec<u32> {
+    fn seeds(&self, tests: usize, accepts: &impl Fn(u32) -> bool) -> Vec<u32> {
         let nodes = self.graph.nodes();
         // Multiples of an odd number, below a power of two, come to all numbers below it.
         let (mask, mut at) = (nodes.next_power_of_two() - 1, 0_u32);
-        let asked = (0..SEEDS * asked).map(|_| {
+        let tested = (0..SEEDS * tests).map(|_| {
             at = at.wrapping_add(0x9e37_79b1) & mask;
             at
         });
         let is_in_use = |node: u32| node < nodes && !self.graph.links(node, 0).is_empty();
-        asked.filter(|node| is_in_use(*node) && accepts(*node)).take(SEEDS).collect()
+        tested.filter(|node| is_in_use(*node) && accepts(*node)).take(SEEDS).collect()
     }
 
     /// How many of the nearest by codes are compared by their vectors, at most.
-    fn shortlist(&self, ask: &Ask<'_>) -> usize {
-        self.codes.as_ref().map_or(ask.k, |codes| ask.rerank(codes.shortlist(ask.k)))
+    fn shortlist(&self, request: &SearchRequest<'_>) -> usize {
+        self.codes.as_ref().map_or(request.k, |codes| request.rerank_count(codes.shortlist(request.k)))
     }
 
     /// The nearest of those that were found (nearest first), by their vectors in place of codes.
-    fn compare_again(&self, mut found: Vec<Near>, ask: &Ask<'_>, target: &Target, vectors: Vectors<'_>) -> Vec<Near> {
-        found.truncate(self.shortlist(ask));
+    fn rerank(
+        &self,
+        mut found: Vec<Neighbor>,
+        request: &SearchRequest<'_>,
+        query: &PreparedQuery,
+        vectors: Vectors<'_>,
+    ) -> Vec<Neighbor> {
+        found.truncate(self.shortlist(request));
         if self.codes.is_none() {
             return found;
         }
-        ask.compare_again(found, |sorted| self.measure(vectors).plausible(target, sorted, ask.k), vectors)
+        request.rerank(found, |sorted| self.scorer(vectors).rerank_cutoff(query, sorted, request.k), vectors)
     }
 }

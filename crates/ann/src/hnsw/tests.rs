@@ -1,44 +1,45 @@
 use super::graph::NO_NODE;
 use super::*;
-use crate::config::Metric;
+use crate::buffered::BufferedIndex;
+use crate::buffered::write_buffer::WriteBuffer;
 use crate::kernels::InstructionSet;
-use crate::queue::{BLOCK, Queue};
-use crate::queued::Queued;
+use crate::metric::Metric;
+use crate::params::BLOCK;
 use crate::testing::{Rng, clustered};
 use crate::{Config, Datatype, Index, Kind, VectorStorage};
 
-impl Queued<Hnsw> {
+impl BufferedIndex<Hnsw> {
     /// Everything that must hold of a graph at any time.
     fn check(&self) {
-        let graph = &self.structure.graph;
-        let used: Vec<u32> = (0..graph.nodes()).filter(|node| graph.ancestry(*node).0 != 0).collect();
+        let graph = &self.index.graph;
+        let used: Vec<u32> = (0..graph.nodes()).filter(|node| graph.seq_and_parent(*node).0 != 0).collect();
         assert_eq!(used.len(), self.points.len());
-        let mut reached = graph.reached();
-        reached.sort_unstable();
-        assert_eq!(reached, used, "every node can be reached");
+        let mut reachable_nodes = graph.reachable_nodes();
+        reachable_nodes.sort_unstable();
+        assert_eq!(reachable_nodes, used, "every node can be reached");
         let mut roots = 0;
         for &node in &used {
-            let (birth, parent) = graph.ancestry(node);
+            let (insert_seq, parent) = graph.seq_and_parent(node);
             if parent == NO_NODE {
                 roots += 1;
             } else {
-                assert!(graph.ancestry(parent).0 < birth, "parents are older");
+                assert!(graph.seq_and_parent(parent).0 < insert_seq, "parents are older");
                 assert!(graph.links(parent, 0).contains(&node) && graph.links(node, 0).contains(&parent));
             }
-            let children = used.iter().filter(|x| graph.ancestry(**x).1 == node).count();
+            let children = used.iter().filter(|x| graph.seq_and_parent(**x).1 == node).count();
             assert_eq!(children, usize::from(graph.children[node as usize]));
             assert!(children <= graph.m);
-            for floor in 0..=graph.level(node) {
-                let links = graph.links(node, floor);
-                assert!(links.len() <= graph.room(floor) && !links.contains(&node));
+            for level in 0..=graph.level(node) {
+                let links = graph.links(node, level);
+                assert!(links.len() <= graph.max_links(level) && !links.contains(&node));
                 for x in links {
                     assert!(
-                        graph.level(*x) >= floor && graph.incoming(*x, floor).contains(&node),
-                        "who links to a node is known"
+                        graph.level(*x) >= level && graph.incoming(*x, level).contains(&node),
+                        "incoming links are known"
                     );
                 }
-                for x in graph.incoming(node, floor) {
-                    assert!(graph.links(x, floor).contains(&node), "who links to a node is known");
+                for x in graph.incoming(node, level) {
+                    assert!(graph.links(x, level).contains(&node), "incoming links are known");
                 }
             }
         }
@@ -65,7 +66,7 @@ fn space() -> Space {
 fn churn(seed: u64, vectors: &[Vec<f32>], keep: f32) {
     let mut rng = Rng::new(seed);
     let dim = vectors[0].len();
-    let mut subject = Queued::new(points(dim), hnsw(dim, 2 + rng.below(4), 10, seed));
+    let mut subject = BufferedIndex::new(points(dim), hnsw(dim, 2 + rng.below(4), 10, seed));
     for round in 0..6_000 {
         let slot = rng.below(400) as u32;
         if rng.unit() < keep {
@@ -91,7 +92,7 @@ fn churn(seed: u64, vectors: &[Vec<f32>], keep: f32) {
 }
 
 #[test]
-fn every_live_point_is_reachable_whatever_comes_and_goes() {
+fn every_live_point_is_reachable_after_inserts_and_deletes() {
     for seed in 0..6 {
         churn(seed, &clustered(seed, 2_000, 6, 8), 0.6);
         churn(seed, &clustered(seed, 2_000, 6, 8), 0.35);
@@ -104,7 +105,7 @@ fn every_live_point_is_reachable_whatever_comes_and_goes() {
 }
 
 #[test]
-fn children_of_a_crowded_root_find_parents_when_it_leaves() {
+fn children_of_a_deleted_root_get_parents() {
     // A star: all are nearest to the first, none to each other.
     for dim in [40, 200] {
         let mut graph = hnsw(dim, 2, 50, 1);
@@ -114,19 +115,19 @@ fn children_of_a_crowded_root_find_parents_when_it_leaves() {
             if slot > 0 {
                 vector[slot] = 1.0;
             }
-            let node = points.claim(slot as u32, &vector);
+            let node = points.insert(slot as u32, &vector);
             let vectors = Vectors { rows: &points.vectors, space: space() };
-            let survey = graph.survey(&vector, 1, vectors);
-            graph.insert(node, &survey, vectors);
+            let plan = graph.plan_insert(&vector, 1, vectors);
+            graph.insert(node, &plan, vectors);
         }
         // Oldest first, youngest first, and from the middle.
         let order: Vec<u32> = (0..dim as u32 / 2).chain((dim as u32 / 2 + 5..dim as u32).rev()).collect();
-        let mut subject = Queued::from_parts(points, graph, Queue::default(), Vec::new());
+        let mut subject = BufferedIndex::from_parts(points, graph, WriteBuffer::default(), Vec::new());
         subject.check();
         for slot in order {
             let node = subject.points.node_of(slot).expect("held");
-            subject.structure.remove(node, Vectors { rows: &subject.points.vectors, space: space() });
-            subject.points.release(slot);
+            subject.index.remove(node, Vectors { rows: &subject.points.vectors, space: space() });
+            subject.points.remove(slot);
             subject.check();
         }
     }
@@ -179,11 +180,11 @@ fn the_graph_depends_on_operations_alone() {
 
 /// What rows say of links is what they would say if they were made anew.
 #[test]
-fn rows_of_neighbours_are_a_function_of_links_and_codes() {
+fn packed_neighbors_are_a_function_of_links_and_codes() {
     let dim = 200;
     let vectors = clustered(3, 1_000, dim, 8);
     let mut rng = Rng::new(8);
-    let mut subject = Queued::new(points(dim), hnsw(dim, 4, 20, 1));
+    let mut subject = BufferedIndex::new(points(dim), hnsw(dim, 4, 20, 1));
     for _ in 0..3_000 {
         let slot = rng.below(600) as u32;
         if rng.below(3) == 0 {
@@ -193,58 +194,58 @@ fn rows_of_neighbours_are_a_function_of_links_and_codes() {
         }
         subject.merge(3, space());
     }
-    let Queued { points, structure, .. } = &subject;
-    let (kept, codes) = (structure.neighbours.as_ref().expect("rows"), structure.codes.as_ref().expect("codes"));
-    let mut anew = Neighbours::new(codes.width(), 8);
+    let BufferedIndex { points, index, .. } = &subject;
+    let (kept, codes) = (index.packed_neighbors.as_ref().expect("rows"), index.codes.as_ref().expect("codes"));
+    let mut anew = PackedNeighbors::new(codes.width(), 8);
     let vectors = Vectors { rows: &points.vectors, space: space() };
     let query: Vec<f32> = (0..dim).map(|_| rng.normal()).collect();
-    let (mut signs, mut target) = (neighbours::Signs::default(), Target::default());
-    let measure = structure.measure(vectors);
-    measure.aim_at_vector(&query, &mut target);
-    kept.aim(target.rotated(), space().kernels(), &mut signs);
-    let (mut judged, mut off) = (0, 0.0);
-    for node in (0..points.nodes()).filter(|node| points.is_held(*node)) {
-        let around = structure.graph.around(node, measure, &mut Target::default());
-        anew.refresh(node, &around, codes, space());
-        let here = measure.near(&target, node).distance();
-        let tell = |rows: &Neighbours| {
-            let mut told = Vec::new();
-            rows.judge(node, here, f32::INFINITY, &signs, space().kernels(), |link, estimate| {
-                told.push((link, estimate.to_bits()));
+    let (mut packed_query, mut prepared) = (packed_neighbors::PackedQuery::default(), PreparedQuery::default());
+    let scorer = index.scorer(vectors);
+    scorer.set_query_vector(&query, &mut prepared);
+    kept.set_query(prepared.rotated(), space().kernels(), &mut packed_query);
+    let (mut input, mut off) = (0, 0.0);
+    for node in (0..points.nodes()).filter(|node| points.is_occupied(*node)) {
+        let surrounding = index.graph.surrounding(node, scorer, &mut PreparedQuery::default());
+        anew.update(node, &surrounding, codes, space());
+        let here = scorer.neighbor(&prepared, node).distance();
+        let tell = |rows: &PackedNeighbors| {
+            let mut as_op = Vec::new();
+            rows.estimate_distances(node, here, f32::INFINITY, &packed_query, space().kernels(), |link, estimate| {
+                as_op.push((link, estimate.to_bits()));
             });
-            told.sort_unstable();
-            told
+            as_op.sort_unstable();
+            as_op
         };
-        let told = tell(kept);
-        assert_eq!(told, tell(&anew));
-        assert!(structure.graph.links(node, 0).iter().all(|link| around.contains(link)));
-        let mut around = around;
-        around.sort_unstable();
-        assert_eq!(told.iter().map(|(link, _)| *link).collect::<Vec<_>>(), around);
-        for (link, estimate) in told {
-            let right = measure.near(&target, link).distance();
+        let as_op = tell(kept);
+        assert_eq!(as_op, tell(&anew));
+        assert!(index.graph.links(node, 0).iter().all(|link| surrounding.contains(link)));
+        let mut surrounding = surrounding;
+        surrounding.sort_unstable();
+        assert_eq!(as_op.iter().map(|(link, _)| *link).collect::<Vec<_>>(), surrounding);
+        for (link, estimate) in as_op {
+            let right = scorer.neighbor(&prepared, link).distance();
             off += f64::from((f32::from_bits(estimate) - right).abs() / right);
-            judged += 1;
+            input += 1;
         }
     }
-    let off = off / f64::from(judged);
-    assert!(off < 0.12, "{judged} estimates are off by {off:.3} on average");
+    let off = off / f64::from(input);
+    assert!(off < 0.12, "{input} estimates are off by {off:.3} on average");
 }
 
 /// As the first format left them, which sought places one by one.
 #[test]
-fn places_that_are_missing_are_sought() {
-    let mut subject = Queued::new(points(2), hnsw(2, 4, 20, 1));
+fn missing_plans_are_made() {
+    let mut subject = BufferedIndex::new(points(2), hnsw(2, 4, 20, 1));
     for slot in 0..2 * BLOCK as u32 {
         subject.upsert(slot, &[slot as f32, 0.0], space());
     }
     subject.merge(BLOCK + BLOCK + BLOCK + 100, space());
-    let Queued { points, structure, queue, .. } = subject;
-    assert_eq!(queue.taken(), 100);
-    let read = Queued::from_parts(points, structure, queue, (0..100).map(|_| None).collect());
-    assert_eq!(read.surveys().map(<[_]>::len), Some(0));
-    let mut read = read.with_places(space());
-    assert_eq!(read.surveys().map(<[_]>::len), Some(BLOCK - 100));
+    let BufferedIndex { points, index, buffer, .. } = subject;
+    assert_eq!(buffer.taken(), 100);
+    let read = BufferedIndex::from_parts(points, index, buffer, (0..100).map(|_| None).collect());
+    assert_eq!(read.insert_plans().map(<[_]>::len), Some(0));
+    let mut read = read.with_missing_plans(space());
+    assert_eq!(read.insert_plans().map(<[_]>::len), Some(BLOCK - 100));
     read.merge(usize::MAX, space());
     assert_eq!((read.len(), read.reachable()), (2 * BLOCK, 2 * BLOCK));
 }
@@ -271,16 +272,16 @@ fn threads_change_no_graph() {
 
 #[test]
 fn a_block_nets_to_the_last_operation_of_each_slot() {
-    let mut queue = Queue::default();
+    let mut buffer = WriteBuffer::default();
     for i in 0..BLOCK as u32 {
-        queue.push(i % 3, (i != 254).then_some([i as f32].as_slice()));
+        buffer.push(i % 3, (i != 254).then_some([i as f32].as_slice()));
     }
     // A later block overwrites slot 0; the first still needs its own vector.
-    queue.push(0, Some(&[1_000.0]));
+    buffer.push(0, Some(&[1_000.0]));
     let mut steps = Vec::new();
-    while let Some(step) = queue.take() {
+    while let Some(step) = buffer.take() {
         steps.push((step.slot, step.vector.map(|vector| vector[0]), step.is_newest));
     }
     assert_eq!(steps, [(1, Some(253.0), true), (2, None, true), (0, Some(255.0), false)]);
-    assert_eq!(queue.pending(), 1);
+    assert_eq!(buffer.pending(), 1);
 }

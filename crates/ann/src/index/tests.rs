@@ -1,7 +1,8 @@
 mod bounds;
-mod curves;
+
 mod exact;
-mod kept;
+mod kept_filter;
+mod recall_model;
 mod storage;
 mod views;
 
@@ -10,8 +11,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Metric, Profile};
-use crate::testing::{Rng, clustered, normalised};
+use crate::metric::Metric;
+use crate::params::{Profile, Recall};
+use crate::testing::{Rng, clustered, normalized};
+use crate::view::View;
 
 const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
 
@@ -90,7 +93,7 @@ fn check(metric: Metric, kind: Kind, acts: &[Act]) {
                 let can = subject.can_merge();
                 let steps = subject.merge(most);
                 assert!(steps <= most);
-                assert_eq!(steps > 0, can && most > 0, "what can be merged is, and nothing else");
+                assert_eq!(steps > 0, can && most > 0, "a merge has work if and only if it says so");
             }
             Act::Reopen => subject = reopened(&subject),
             Act::Search { query, k, ef, residue, expected } => {
@@ -109,7 +112,7 @@ fn check(metric: Metric, kind: Kind, acts: &[Act]) {
                     assert_eq!(found, right[..k.min(right.len())], "{metric:?} exact");
                     let params = SearchParams { ef: Some(ef), ..SearchParams::default() };
                     let found = subject.search(&query, k, &params, Some(filter)).expect("valid");
-                    assert_eq!(found.len(), k.min(right.len()), "{metric:?}: never short, never too many");
+                    assert_eq!(found.len(), k.min(right.len()), "{metric:?}: exactly k while k match");
                     assert!(found.iter().all(|hit| right.contains(hit)), "{metric:?}: {found:?} of {right:?}");
                     assert!(found.is_sorted_by(|a, b| (a.distance, a.slot) < (b.distance, b.slot)), "{found:?}");
                 }
@@ -146,7 +149,7 @@ fn recall(subject: &Index, truth: &Index, queries: &[Vec<f32>], ef: usize, filte
     let (mut right, mut all) = (0, 0);
     for (query, found) in queries.iter().zip(found) {
         let wanted = truth.search(query, 10, &exact(), filter).expect("valid");
-        assert_eq!(found.len(), wanted.len(), "never short");
+        assert_eq!(found.len(), wanted.len(), "k while k match");
         all += wanted.len();
         right += wanted.iter().filter(|hit| found.iter().any(|f| f.slot == hit.slot)).count();
     }
@@ -158,7 +161,7 @@ const DIM: usize = 192;
 
 fn data(metric: Metric, seed: u64, n: usize) -> Vec<Vec<f32>> {
     let data = clustered(seed, n, DIM, 30);
-    if metric == Metric::Cosine { data.into_iter().map(normalised).collect() } else { data }
+    if metric == Metric::Cosine { data.into_iter().map(normalized).collect() } else { data }
 }
 
 fn filled(metric: Metric, subject: (Kind, Profile), vectors: &[Vec<f32>]) -> Index {
@@ -262,7 +265,7 @@ fn thousands_of_equal_points_can_all_be_found() {
 }
 
 #[test]
-fn a_queue_that_nobody_merges_stays_bounded() {
+fn a_buffer_that_nobody_merges_stays_bounded() {
     for kind in [HNSW, IVF] {
         leave_alone(kind);
     }
@@ -310,7 +313,7 @@ fn a_batch_finds_what_its_queries_find_one_by_one() {
                 for (query, together) in queries.iter().zip(together) {
                     let alone = index.search(query, 5, &params, filter).expect("valid");
                     assert_eq!(together.len(), alone.len(), "{kind:?}");
-                    assert!(together.iter().all(|hit| hit.slot >= 40), "{kind:?} finds what was deleted");
+                    assert!(together.iter().all(|hit| hit.slot >= 40), "{kind:?} finds deleted points");
                     let are_equal = params.exact || filter.is_none();
                     assert!(!are_equal || together == alone, "{kind:?}: {together:?} beside {alone:?}");
                     for (together, alone) in together.iter().zip(alone) {

@@ -1,8 +1,8 @@
 //! Product codes of 4 bits (Jégou, Douze, Schmid, IEEE TPAMI 2011): a vector is cut into parts, and each part is replaced by
 //! the nearest of 16 that were learnt.
 
-use crate::config::Metric;
 use crate::kernels::fast_scan::{LANE, PADDED};
+use crate::metric::Metric;
 
 /// Values of a code.
 pub(crate) const VALUES: usize = 16;

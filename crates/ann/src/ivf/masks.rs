@@ -1,14 +1,14 @@
 //! Which entries of the lists are accepted.
 
 use crate::kernels::fast_scan::BLOCK_POINTS;
-use crate::near::places;
+use crate::selection::set_bits;
 
-use super::lists::Lists;
+use super::inverted_lists::InvertedLists;
 
 /// A condition on entries.
-pub(super) trait Condition {
+pub(super) trait EntryFilter {
     /// Whether a list may hold one who is accepted.
-    fn may_hold(&self, list: usize) -> bool;
+    fn may_match(&self, list: usize) -> bool;
 
     /// Who of a block of a list may be accepted, point `i` as bit `i`.
     fn mask(&self, list: usize, block: usize) -> u32;
@@ -18,11 +18,11 @@ pub(super) trait Condition {
 }
 
 /// Nodes are asked for one by one, as they are met.
-pub(super) struct Asked<F>(pub F);
+pub(super) struct PredicateFilter<F>(pub F);
 
-impl<F: Fn(u32) -> bool> Condition for Asked<F> {
+impl<F: Fn(u32) -> bool> EntryFilter for PredicateFilter<F> {
     #[inline]
-    fn may_hold(&self, _: usize) -> bool {
+    fn may_match(&self, _: usize) -> bool {
         true
     }
 
@@ -38,7 +38,7 @@ impl<F: Fn(u32) -> bool> Condition for Asked<F> {
 }
 
 /// Marks a list that holds none.
-const NONE: u32 = u32::MAX;
+const NO_MATCH: u32 = u32::MAX;
 
 /// All that are accepted, found once for many queries: a bit for each entry of the lists that hold one.
 pub(super) struct Masks {
@@ -47,40 +47,40 @@ pub(super) struct Masks {
     /// By block.
     words: Vec<u32>,
     /// Blocks that hold one.
-    held: usize,
+    matching_blocks: usize,
 }
 
 impl Masks {
-    pub fn new(lists: &Lists, accepts: impl Fn(u32) -> bool) -> Self {
-        let mut masks = Self { starts: Vec::with_capacity(lists.lists.len()), words: Vec::new(), held: 0 };
+    pub fn new(lists: &InvertedLists, accepts: impl Fn(u32) -> bool) -> Self {
+        let mut masks = Self { starts: Vec::with_capacity(lists.lists.len()), words: Vec::new(), matching_blocks: 0 };
         let mask = |nodes: &[u32]| (0..).zip(nodes).fold(0, |mask, (i, node)| mask | u32::from(accepts(*node)) << i);
         for list in lists.lists.iter() {
             let start = masks.words.len();
             masks.words.extend(list.nodes().chunks(BLOCK_POINTS).map(mask));
             let holds = masks.words[start..].iter().any(|mask| *mask != 0);
-            masks.starts.push(if holds { start as u32 } else { NONE });
+            masks.starts.push(if holds { start as u32 } else { NO_MATCH });
             masks.words.truncate(if holds { masks.words.len() } else { start });
         }
-        masks.held = masks.words.iter().filter(|mask| **mask != 0).count();
+        masks.matching_blocks = masks.words.iter().filter(|mask| **mask != 0).count();
         masks
     }
 
     /// Who of a list is accepted: places there.
     pub fn entries(&self, list: usize, len: usize) -> impl Iterator<Item = usize> {
-        let of_block = move |block| places(self.mask(list, block)).map(move |i| block * BLOCK_POINTS + i);
+        let of_block = move |block| set_bits(self.mask(list, block)).map(move |i| block * BLOCK_POINTS + i);
         (0..len.div_ceil(BLOCK_POINTS)).flat_map(of_block)
     }
 
     /// How many codes are in the blocks that hold one who is accepted, at most.
-    pub fn reach(&self) -> f32 {
-        (self.held * BLOCK_POINTS) as f32
+    pub fn reachable_codes(&self) -> f32 {
+        (self.matching_blocks * BLOCK_POINTS) as f32
     }
 }
 
-impl Condition for Masks {
+impl EntryFilter for Masks {
     #[inline]
-    fn may_hold(&self, list: usize) -> bool {
-        self.starts[list] != NONE
+    fn may_match(&self, list: usize) -> bool {
+        self.starts[list] != NO_MATCH
     }
 
     #[inline]
@@ -94,11 +94,11 @@ impl Condition for Masks {
     }
 }
 
-impl Lists {
+impl InvertedLists {
     /// The blocks of a list that hold one who may be accepted.
     #[inline]
-    pub(super) fn blocks(&self, list: usize, condition: &impl Condition) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn blocks(&self, list: usize, filter: &impl EntryFilter) -> impl Iterator<Item = &[u8]> {
         let blocks = self.lists[list].blocks(self.codebook.padded()).enumerate();
-        blocks.filter(move |(block, _)| condition.mask(list, *block) != 0).map(|(_, codes)| codes)
+        blocks.filter(move |(block, _)| filter.mask(list, *block) != 0).map(|(_, codes)| codes)
     }
 }

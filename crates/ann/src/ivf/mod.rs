@@ -8,144 +8,85 @@
 //! Lists are learnt anew when there are twice as many points as the last time. Until they are first learnt, searches compare
 //! with every point.
 
-mod coarse;
+mod coarse_quantizer;
 mod codebook;
-mod list;
-mod lists;
+mod distance_table;
+mod inverted_list;
+mod inverted_lists;
 mod masks;
-mod packed;
+mod packed_codes;
 mod reservoir;
 mod search;
-mod table;
 #[cfg(test)]
 mod tests;
 mod training;
 
-use crate::codes::Codes;
-use crate::index::SearchParams;
-use crate::near::Near;
-use crate::once::Once;
-use crate::points::Points;
-use crate::space::Space;
-use crate::structure::{Ask, Structure, Vectors};
-use crate::tuning::ASKED;
+use crate::approximate_index::{ApproximateIndex, RecallTunable, Trainable};
+use crate::metric::Space;
+use crate::neighbor::Neighbor;
+use crate::once_cell::RacyOnceCell;
+use crate::params::{LISTS_PER_POINT, SearchParams};
+use crate::planner::{CostModel, SharedExecution};
+use crate::quantization::Codes;
+use crate::recall_model::RECALL_K;
+use crate::search_request::SearchRequest;
+use crate::storage::points::Points;
+use crate::storage::vector_store::Vectors;
 
-pub(crate) use coarse::Coarse;
+pub(crate) use coarse_quantizer::CoarseQuantizer;
 pub(crate) use codebook::Codebook;
-pub(crate) use lists::{Entry, Filing, Lists};
-use masks::{Asked, Masks};
-use packed::Packed;
-use search::Plan;
-use training::{Training, is_held_out};
+pub(crate) use inverted_lists::{InvertedLists, ListEntries, ListEntry};
+use masks::{Masks, PredicateFilter};
+use packed_codes::PackedCodes;
+use search::ListSearch;
+use training::{Training, is_holdout};
 
 /// Points from which on lists are worth learning: comparing with fewer takes less than a tenth of a millisecond.
-const FEWEST: usize = 2_048;
+const MIN_TRAINING_POINTS: usize = 2_048;
 
 /// Points of a list, below which it is not worth having.
-const FEWEST_A_LIST: usize = 16;
+const MIN_POINTS_PER_LIST: usize = 16;
 
 /// Lists for the square root of the number of points.
-const LISTS_A_ROOT: usize = 8;
-
-/// Lists that a point is on, at most.
-const ENTRIES: usize = 2;
-
-/// Codes that are looked at in the time of one exact distance, about: what the plan weighs against a scan.
-const CODES_A_DISTANCE: usize = 8;
-
-/// Centroids that are looked at in that time.
-const CENTROIDS_A_DISTANCE: usize = 8;
-
-/// Points of which it is found in that time how near their lists are.
-const SIFTED_A_DISTANCE: usize = 3;
-
-/// Codes of those who match, packed without gaps, that are looked at in that time.
-const PACKED_A_DISTANCE: usize = 10;
-
-/// What packing one costs, in distances.
-const DISTANCES_A_PACKING: usize = 10;
-
-/// How far a query goes.
-struct Way {
-    /// Lists that are looked at.
-    nprobe: usize,
-    /// The nearest by their codes, which are compared by their vectors.
-    rerank: usize,
-    /// The share of all lists that this is.
-    share: f32,
-    /// What finding the lists costs, in distances.
-    order: usize,
-}
-
-impl Way {
-    fn new(lists: &Lists, ask: &Ask<'_>) -> Self {
-        let nlist = lists.coarse.len();
-        let nprobe = ask.params.nprobe.unwrap_or(nlist.isqrt()).clamp(1, nlist);
-        let rerank = ask.params.rerank.unwrap_or(ask.k.saturating_mul(6).saturating_add(100));
-        let rerank = rerank.clamp(ask.k, ask.points.max(ask.k));
-        // The nearest that match lie further apart the fewer they are.
-        let matching = ask.matching as f32 / ask.points as f32;
-        let nprobe = ((nprobe as f32 / matching.sqrt()) as usize).clamp(nprobe, nlist);
-        Self { nprobe, rerank, share: nprobe as f32 / nlist as f32, order: nlist / CENTROIDS_A_DISTANCE }
-    }
-
-    /// What looking at the lists costs, if blocks of so many codes in all hold one who matches.
-    fn cost(&self, codes: f32) -> usize {
-        (self.order + (codes * self.share) as usize / CODES_A_DISTANCE).saturating_add(self.rerank)
-    }
-
-    /// What packing the codes of so many who match costs each of some queries, and looking at all of them.
-    fn packed(&self, matching: usize, queries: usize) -> usize {
-        let packing = (matching * DISTANCES_A_PACKING).div_ceil(queries);
-        (self.order + packing + matching / PACKED_A_DISTANCE).saturating_add(self.rerank)
-    }
-
-    /// How many of so many points that match are worth comparing, and what finding and comparing them costs; none where comparing all
-    /// is cheaper.
-    fn sifted(&self, matching: usize) -> Option<(usize, usize)> {
-        let worth = self.rerank.max((matching as f32 * self.share) as usize * ENTRIES);
-        let cost = (self.order + matching / SIFTED_A_DISTANCE).saturating_add(worth);
-        (cost < matching).then_some((worth, cost))
-    }
-}
+const LISTS_PER_SQRT: usize = 8;
 
 /// What is noted of those who match, when somebody first needs it.
 #[derive(Default)]
-pub(crate) struct Noted {
-    masks: Once<Masks>,
-    packed: Once<Packed>,
+pub(crate) struct FilterCache {
+    masks: RacyOnceCell<Masks>,
+    packed: RacyOnceCell<PackedCodes>,
 }
 
 /// The lists, once there are enough points to learn them from.
 pub(crate) struct Ivf {
     nlist: Option<usize>,
     parts: usize,
-    lists: Option<Box<Lists>>,
+    lists: Option<Box<InvertedLists>>,
 }
 
 /// Lists on their way.
 #[derive(Default)]
-pub(crate) enum Learning {
+pub(crate) enum TrainingState {
     Training(Box<Training>),
-    Learnt(Box<Lists>),
+    Trained(Box<InvertedLists>),
     /// While a piece is done.
     #[default]
-    Away,
+    Stepping,
 }
 
 impl Ivf {
     /// `nlist`: how many lists, by the number of points when absent; `parts`: how many codes a vector has.
-    pub fn from_parts(nlist: Option<usize>, parts: usize, lists: Option<Lists>) -> Self {
+    pub fn from_parts(nlist: Option<usize>, parts: usize, lists: Option<InvertedLists>) -> Self {
         Self { nlist, parts, lists: lists.map(Box::new) }
     }
 
-    pub fn lists(&self) -> Option<&Lists> {
+    pub fn lists(&self) -> Option<&InvertedLists> {
         self.lists.as_deref()
     }
 
     /// How many lists `points` points are filed on.
     fn lists_for(&self, points: usize) -> usize {
-        self.nlist.unwrap_or_else(|| LISTS_A_ROOT * points.isqrt()).clamp(1, points.div_ceil(FEWEST_A_LIST))
+        self.nlist.unwrap_or_else(|| LISTS_PER_SQRT * points.isqrt()).clamp(1, points.div_ceil(MIN_POINTS_PER_LIST))
     }
 
     pub fn bytes(&self) -> usize {
@@ -153,20 +94,20 @@ impl Ivf {
     }
 }
 
-impl Structure for Ivf {
+impl ApproximateIndex for Ivf {
     /// None until lists are learnt.
-    type Survey = Option<Filing>;
+    type InsertPlan = Option<ListEntries>;
 
-    fn survey(&self, vector: &[f32], _: u64, vectors: Vectors<'_>) -> Option<Filing> {
-        self.lists.as_ref().map(|lists| lists.survey(vector, vectors.space))
+    fn plan_insert(&self, vector: &[f32], _: u64, vectors: Vectors<'_>) -> Option<ListEntries> {
+        self.lists.as_ref().map(|lists| lists.assign(vector, vectors.space))
     }
 
-    fn insert(&mut self, node: u32, survey: &Option<Filing>, vectors: Vectors<'_>) {
-        if let (Some(lists), Some(filing)) = (&mut self.lists, survey) {
-            filing.iter().for_each(|entry| {
-                lists.file(node, entry, vectors.space);
+    fn insert(&mut self, node: u32, plan: &Option<ListEntries>, vectors: Vectors<'_>) {
+        if let (Some(lists), Some(entries)) = (&mut self.lists, plan) {
+            entries.iter().for_each(|entry| {
+                lists.add(node, entry, vectors.space);
             });
-            lists.come = lists.come.saturating_add(1);
+            lists.inserted_since = lists.inserted_since.saturating_add(1);
         }
     }
 
@@ -176,7 +117,7 @@ impl Structure for Ivf {
         }
     }
 
-    fn settle(&mut self, _: Vectors<'_>) {}
+    fn refresh(&mut self, _: Vectors<'_>) {}
 
     fn view(&mut self) -> Self {
         Self::from_parts(self.nlist, self.parts, self.lists.as_ref().map(|lists| lists.view()))
@@ -186,94 +127,50 @@ impl Structure for Ivf {
         self.view()
     }
 
-    const HOLDS_OUT: bool = true;
-
-    fn is_held_out(&self, node: u32) -> bool {
-        is_held_out(node)
-    }
-
-    const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
-
-    /// The more lists, the more that must be compared again.
-    fn with_effort(effort: usize, k: usize) -> SearchParams {
-        let rerank = k.saturating_mul(4).saturating_add(effort.saturating_mul(k).div_ceil(ASKED));
-        SearchParams { nprobe: Some(effort), rerank: Some(rerank), ..SearchParams::default() }
-    }
-
-    type Learning = Learning;
-
-    fn is_due(&self, points: &Points) -> bool {
-        let first = self.nlist.map_or(FEWEST, |nlist| FEWEST.min(nlist * FEWEST_A_LIST));
-        points.len() >= first && self.lists.as_ref().is_none_or(|lists| lists.come >= lists.trained_for as u64)
-    }
-
-    fn learning(&self, points: &Points, space: Space) -> Learning {
-        let training = Training::new(points, self.lists_for(points.len()), self.parts, space);
-        Learning::Training(Box::new(training))
-    }
-
-    fn learn(&self, learning: &mut Learning, points: &Points, space: Space) -> bool {
-        if let Learning::Training(training) = std::mem::take(learning) {
-            *learning = match training.step(points, space) {
-                Ok(lists) => Learning::Learnt(Box::new(lists)),
-                Err(training) => Learning::Training(training),
-            };
-        }
-        !matches!(learning, Learning::Training(_))
-    }
-
-    fn go_by(&mut self, learning: Learning) {
-        if let Learning::Learnt(lists) = learning {
-            self.lists = Some(lists);
-        }
-    }
-
-    type Noted = Noted;
+    type FilterCache = FilterCache;
 
     /// A list that many look at is read once.
-    const TOGETHER: usize = usize::MAX;
+    const BATCH_SIZE: usize = usize::MAX;
 
-    fn find_all(
+    fn search_all(
         &self,
-        ask: &Ask<'_>,
+        request: &SearchRequest<'_>,
         queries: &[&[f32]],
         accepts: impl Fn(u32) -> bool,
-        noted: Option<(&Noted, usize)>,
+        cache: Option<(&FilterCache, usize)>,
         vectors: Vectors<'_>,
-    ) -> Vec<Option<Vec<Near>>> {
+    ) -> Vec<Option<Vec<Neighbor>>> {
         let none = vec![None; queries.len()];
         let Some(lists) = &self.lists else { return none };
-        let way = Way::new(lists, ask);
-        let scan = way.sifted(ask.matching).map_or(ask.matching, |(_, cost)| cost);
+        let costs = CostModel::new(lists.coarse.len(), request);
         // Where fewer match than was thought, the lists looked at held few of them.
-        let enough = ask.k.saturating_mul(ENTRIES);
-        let (nprobe, rerank) = (way.nprobe, way.rerank.max(enough));
-        let least = if ask.is_filtered { rerank } else { enough };
-        let plan = Plan { nprobe, rerank, least };
-        let known = noted.filter(|_| scan > way.cost(0.0));
-        let found = if let Some((noted, sharing)) = known {
-            let masks = noted.masks.of(|| Masks::new(lists, accepts));
-            let (masked, packed) = (way.cost(masks.reach()), way.packed(ask.matching, sharing));
-            if scan <= masked.min(packed) {
-                return none;
-            } else if packed < masked {
-                lists.search_packed(queries, rerank, noted.packed.of(|| Packed::new(lists, masks)), vectors)
-            } else {
-                lists.search(queries, plan, masks, vectors)
+        let enough = request.k.saturating_mul(LISTS_PER_POINT);
+        let (nprobe, rerank) = (costs.nprobe, costs.rerank.max(enough));
+        let least = if request.is_filtered { rerank } else { enough };
+        let params = ListSearch { nprobe, rerank, least };
+        let found = if let Some((cache, sharing)) = cache.filter(|_| costs.may_use_masks()) {
+            let masks = cache.masks.get_or_compute(|| Masks::new(lists, accepts));
+            match costs.shared_execution(masks.reachable_codes(), sharing) {
+                SharedExecution::Scan => return none,
+                SharedExecution::Lists => lists.search(queries, params, masks, vectors),
+                SharedExecution::Packed => {
+                    let packed = cache.packed.get_or_compute(|| PackedCodes::new(lists, masks));
+                    lists.search_packed(queries, rerank, packed, vectors)
+                }
             }
-        } else if scan <= way.cost((ask.points * ENTRIES) as f32) {
+        } else if costs.is_scan_cheaper() {
             return none;
         } else {
-            lists.search(queries, plan, &Asked(accepts), vectors)
+            lists.search(queries, params, &PredicateFilter(accepts), vectors)
         };
         found.into_iter().map(Some).collect()
     }
 
-    fn sift(&self, ask: &Ask<'_>, nodes: &mut Vec<u32>, space: Space) {
+    fn prefilter(&self, request: &SearchRequest<'_>, nodes: &mut Vec<u32>, space: Space) {
         let Some(lists) = &self.lists else { return };
-        let way = Way::new(lists, &Ask { matching: nodes.len(), ..*ask });
-        if let Some((worth, _)) = way.sifted(nodes.len()) {
-            lists.sift(ask.query, nodes, worth, space);
+        let costs = CostModel::new(lists.coarse.len(), &SearchRequest { matching: nodes.len(), ..*request });
+        if let Some((worth, _)) = costs.prefilter() {
+            lists.prefilter(request.query, nodes, worth, space);
         }
     }
 
@@ -282,14 +179,62 @@ impl Structure for Ivf {
         None
     }
 
-    fn come_since_learnt(&self) -> Option<u64> {
-        self.lists.as_ref().map(|lists| lists.come)
-    }
-
-    fn reached(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {
+    fn count_reachable(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize {
         match &self.lists {
-            Some(lists) => (0..points.nodes()).filter(|node| lists.holds(*node) && is_live(*node)).count(),
+            Some(lists) => (0..points.nodes()).filter(|node| lists.contains(*node) && is_live(*node)).count(),
             None => (0..points.nodes()).filter(|node| is_live(*node)).count(),
         }
+    }
+}
+
+impl Trainable for Ivf {
+    type Training = TrainingState;
+
+    fn needs_training(&self, points: &Points) -> bool {
+        let first =
+            self.nlist.map_or(MIN_TRAINING_POINTS, |nlist| MIN_TRAINING_POINTS.min(nlist * MIN_POINTS_PER_LIST));
+        points.len() >= first
+            && self.lists.as_ref().is_none_or(|lists| lists.inserted_since >= lists.trained_for as u64)
+    }
+
+    fn begin_training(&self, points: &Points, space: Space) -> TrainingState {
+        let training = Training::new(points, self.lists_for(points.len()), self.parts, space);
+        TrainingState::Training(Box::new(training))
+    }
+
+    fn train_step(&self, state: &mut TrainingState, points: &Points, space: Space) -> bool {
+        if let TrainingState::Training(training) = std::mem::take(state) {
+            *state = match training.step(points, space) {
+                Ok(lists) => TrainingState::Trained(Box::new(lists)),
+                Err(training) => TrainingState::Training(training),
+            };
+        }
+        !matches!(state, TrainingState::Training(_))
+    }
+
+    fn install(&mut self, state: TrainingState) {
+        if let TrainingState::Trained(lists) = state {
+            self.lists = Some(lists);
+        }
+    }
+
+    fn inserted_since_training(&self) -> Option<u64> {
+        self.lists.as_ref().map(|lists| lists.inserted_since)
+    }
+}
+
+impl RecallTunable for Ivf {
+    const HAS_HOLDOUT: bool = true;
+
+    fn is_holdout(&self, node: u32) -> bool {
+        is_holdout(node)
+    }
+
+    const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+
+    /// The more lists, the more that must be compared again.
+    fn params_for_effort(effort: usize, k: usize) -> SearchParams {
+        let rerank = k.saturating_mul(4).saturating_add(effort.saturating_mul(k).div_ceil(RECALL_K));
+        SearchParams { nprobe: Some(effort), rerank: Some(rerank), ..SearchParams::default() }
     }
 }

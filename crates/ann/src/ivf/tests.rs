@@ -1,9 +1,9 @@
 mod filtered;
 
 use super::*;
-use crate::config::Metric;
 use crate::kernels::InstructionSet;
-use crate::testing::{Rng, clustered, normalised};
+use crate::metric::Metric;
+use crate::testing::{Rng, clustered, normalized};
 
 fn vector(rng: &mut Rng, dim: usize) -> Vec<f32> {
     (0..dim).map(|_| rng.normal()).collect()
@@ -13,7 +13,7 @@ fn vector(rng: &mut Rng, dim: usize) -> Vec<f32> {
 fn a_list_gives_back_the_codes_it_was_given() {
     let (parts, padded) = (7, 8 * 16);
     let mut rng = Rng::new(1);
-    let mut list = list::List::default();
+    let mut list = inverted_list::InvertedList::default();
     let mut model: Vec<(u32, Vec<u8>)> = Vec::new();
     for node in 0..3_000 {
         if rng.below(3) > 0 || model.is_empty() {
@@ -32,7 +32,7 @@ fn a_list_gives_back_the_codes_it_was_given() {
     for (at, (node, codes)) in model.iter().enumerate() {
         assert_eq!((list.nodes()[at], list.bias(at)), (*node, Some(*node as f32)));
         assert_eq!((0..parts).map(|part| list.code(at, part, padded)).collect::<Vec<_>>(), *codes);
-        assert!(list.least_bias(at / 32) <= *node as f32);
+        assert!(list.min_bias(at / 32) <= *node as f32);
     }
 }
 
@@ -44,18 +44,18 @@ fn centroids_as_bytes_are_about_as_far_as_they_are() {
     for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
         let kernels = set.kernels().expect("supported");
         // All far from the origin, and one number much larger than the others.
-        let mut near =
+        let mut neighbor =
             || -> Vec<f32> { (0..dim).map(|i| 1_000.0 + rng.normal() * if i == 3 { 50.0 } else { 1.0 }).collect() };
-        let rows: Vec<f32> = (0..37).flat_map(|_| near()).collect();
-        let coarse = Coarse::new(dim, rows, &kernels);
+        let rows: Vec<f32> = (0..37).flat_map(|_| neighbor()).collect();
+        let coarse = CoarseQuantizer::new(dim, rows, &kernels);
         for _ in 0..50 {
-            let x = near();
-            let mut distances = coarse::Distances::default();
+            let x = neighbor();
+            let mut distances = coarse_quantizer::CentroidDistances::default();
             coarse.squared_distances(&x, &kernels, &mut distances);
             let exact: Vec<f32> = (0..37).map(|list| (kernels.squared_euclid)(&x, coarse.row(list))).collect();
             let alike = exact[0] - distances.by_list[0];
-            for (told, exact) in distances.by_list.iter().zip(&exact) {
-                assert!((told + alike - exact).abs() < 100.0, "{told} + {alike} beside {exact}");
+            for (as_op, exact) in distances.by_list.iter().zip(&exact) {
+                assert!((as_op + alike - exact).abs() < 100.0, "{as_op} + {alike} beside {exact}");
             }
             let least = exact.iter().copied().fold(f32::INFINITY, f32::min);
             let first = coarse.nearest(&x, &kernels, &mut distances);
@@ -70,7 +70,7 @@ fn centroids_as_bytes_are_about_as_far_as_they_are() {
             assert!(second != first && loss(second) < least + 100.0, "{} beside {least}", loss(second));
         }
         let centroid = coarse.row(7).to_vec();
-        let mut distances = coarse::Distances::default();
+        let mut distances = coarse_quantizer::CentroidDistances::default();
         assert_eq!(coarse.nearest(&centroid, &kernels, &mut distances), 7);
         assert_eq!(coarse.second(&centroid, 7, &kernels, &mut distances), None, "nothing is far from its centroid");
     }
@@ -78,11 +78,11 @@ fn centroids_as_bytes_are_about_as_far_as_they_are() {
 
 /// Every node stands where its places say, once on a list and on two at most, whatever came and went.
 #[test]
-fn nodes_stand_where_their_places_say() {
+fn nodes_are_at_their_positions() {
     let (dim, space) = (6, Space::best(Metric::Euclid));
     let mut rng = Rng::new(6);
     let rows = (0..9 * dim).map(|_| rng.normal()).collect();
-    let mut lists = Lists::new(0, Coarse::new(dim, rows, space.kernels()), Codebook::new(dim, 3));
+    let mut lists = InvertedLists::new(0, CoarseQuantizer::new(dim, rows, space.kernels()), Codebook::new(dim, 3));
     let mut held = vec![false; 300];
     for _ in 0..4_000 {
         let node = rng.below(300) as u32;
@@ -90,13 +90,13 @@ fn nodes_stand_where_their_places_say() {
             lists.remove(node);
         }
         if held[node as usize] {
-            let filing = lists.survey(&vector(&mut rng, dim), space);
-            assert_eq!(filing.len(), ENTRIES);
-            assert!(filing.iter().all(|entry| lists.file(node, entry, space)));
-            assert!(!lists.file(node, &filing[0], space), "it stands on that list");
+            let entries = lists.assign(&vector(&mut rng, dim), space);
+            assert_eq!(entries.len(), LISTS_PER_POINT);
+            assert!(entries.iter().all(|entry| lists.add(node, entry, space)));
+            assert!(!lists.add(node, &entries[0], space), "it is on that list");
         }
     }
-    assert!((0..300).all(|node| lists.holds(node) == held[node as usize]));
+    assert!((0..300).all(|node| lists.contains(node) == held[node as usize]));
     let mut entries: Vec<(u32, usize)> = lists
         .lists
         .iter()
@@ -106,7 +106,7 @@ fn nodes_stand_where_their_places_say() {
     entries.sort_unstable();
     let count = entries.len();
     entries.dedup();
-    assert_eq!((entries.len(), count), (count, ENTRIES * held.iter().filter(|held| **held).count()));
+    assert_eq!((entries.len(), count), (count, LISTS_PER_POINT * held.iter().filter(|held| **held).count()));
     // What is removed is found by its place, and no other.
     for node in (0..300).filter(|node| held[*node as usize]) {
         lists.remove(node);
@@ -134,11 +134,11 @@ fn tables_measure_the_distance_to_decoded_vectors() {
                 Metric::Manhattan => pairs().map(|(q, x)| (q - x).abs()).sum(),
                 Metric::Dot | Metric::Cosine => pairs().map(|(q, x)| -q * x).sum(),
             };
-            let table = table::Table::new(&codebook, &query, metric);
+            let table = distance_table::DistanceTable::new(&codebook, &query, metric);
             let byte = |(part, code): (usize, &u8)| f32::from(table.bytes[part * 16 + usize::from(*code)]);
-            let told = table.least + table.step * codes.iter().enumerate().map(byte).sum::<f32>();
+            let as_op = table.least + table.step * codes.iter().enumerate().map(byte).sum::<f32>();
             let rounding = table.step * codes.len() as f32;
-            assert!((told - right).abs() <= rounding, "{metric:?}: {told} beside {right}, step {}", table.step);
+            assert!((as_op - right).abs() <= rounding, "{metric:?}: {as_op} beside {right}, step {}", table.step);
         }
     }
 }
@@ -160,20 +160,20 @@ fn codes_for_inner_products_are_a_local_optimum() {
     let (mut better, mut stuck) = (0, 0);
     for _ in 0..100 {
         let x = vector(&mut rng, dim);
-        let direction = normalised(x.clone());
+        let direction = normalized(x.clone());
         let (mut plain, mut codes) = (Vec::new(), Vec::new());
         codebook.encode(&x, &mut plain);
         codebook.encode_along(&x, &direction, weight, &mut codes);
-        let reached = loss(&codes, &x, &direction);
-        assert!(reached <= loss(&plain, &x, &direction) * 1.0001);
-        better += usize::from(reached < loss(&plain, &x, &direction));
-        let neighbours = (0..codes.len()).flat_map(|part| (0..16).map(move |code| (part, code)));
+        let reachable_nodes = loss(&codes, &x, &direction);
+        assert!(reachable_nodes <= loss(&plain, &x, &direction) * 1.0001);
+        better += usize::from(reachable_nodes < loss(&plain, &x, &direction));
+        let packed_neighbors = (0..codes.len()).flat_map(|part| (0..16).map(move |code| (part, code)));
         let improves = |(part, code): (usize, u8)| {
             let mut other = codes.clone();
             other[part] = code;
-            loss(&other, &x, &direction) < reached * 0.9999
+            loss(&other, &x, &direction) < reachable_nodes * 0.9999
         };
-        stuck += usize::from(!neighbours.into_iter().any(improves));
+        stuck += usize::from(!packed_neighbors.into_iter().any(improves));
     }
     assert!(better > 80 && stuck > 90, "{better} better than without weight, {stuck} at their optimum, of 100");
 }
@@ -208,23 +208,23 @@ fn lists_do_not_depend_on_the_instruction_set_nor_on_when_work_is_done() {
 
 /// Of nodes to be compared, those on the nearest lists stay, and who is on none.
 #[test]
-fn nodes_are_sifted_by_their_lists() {
+fn nodes_are_prefiltered_by_their_lists() {
     let dim = 6;
     let mut rng = Rng::new(9);
     let rows: Vec<f32> = (0..64 * dim).map(|_| rng.normal()).collect();
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan] {
         let space = Space::best(metric);
-        let coarse = Coarse::new(dim, rows.clone(), space.kernels());
-        let mut lists = Lists::new(0, coarse, Codebook::new(dim, 3));
+        let coarse = CoarseQuantizer::new(dim, rows.clone(), space.kernels());
+        let mut lists = InvertedLists::new(0, coarse, Codebook::new(dim, 3));
         for node in 0..3_000 {
-            lists.survey(&vector(&mut rng, dim), space).iter().for_each(|entry| _ = lists.file(node, entry, space));
+            lists.assign(&vector(&mut rng, dim), space).iter().for_each(|entry| _ = lists.add(node, entry, space));
         }
         for count in [1, 40, 700] {
             let query = vector(&mut rng, dim);
             // The last of them is not filed.
             let all: Vec<u32> = (0..=3_000).step_by(3).collect();
             let mut left = all.clone();
-            lists.sift(&query, &mut left, count, space);
+            lists.prefilter(&query, &mut left, count, space);
             assert!(left.len() >= count && left.len() < all.len() && left.is_sorted(), "{metric:?}, {}", left.len());
             assert!(left.contains(&3_000) && left.iter().all(|node| all.contains(node)));
             let to_list = |list: usize| match metric {
@@ -238,34 +238,4 @@ fn nodes_are_sifted_by_their_lists() {
             assert!(kept <= gone + 0.15, "{metric:?}: one {kept} away stayed, one {gone} away did not");
         }
     }
-}
-
-/// Comparing with all who match is given up where it costs more, and only there.
-#[test]
-fn few_are_all_compared() {
-    let (dim, nlist) = (4, 800);
-    let space = Space::best(Metric::Euclid);
-    let mut rng = Rng::new(3);
-    let rows = (0..nlist * dim).map(|_| rng.normal()).collect();
-    let lists = Lists::new(0, Coarse::new(dim, rows, space.kernels()), Codebook::new(dim, 2));
-    let way = |matching: usize, nprobe: usize| {
-        let params = SearchParams { nprobe: Some(nprobe), ..SearchParams::default() };
-        let query = vec![0.0; dim];
-        let ask = Ask {
-            query: &query,
-            k: 10,
-            params: &params,
-            points: 100_000,
-            matching,
-            is_filtered: true,
-            scanning: crate::structure::Scanning::Sketches,
-        };
-        Way::new(&lists, &ask).sifted(matching)
-    };
-    assert_eq!(way(300, 8), None, "looking for the nearest lists takes longer");
-    let (worth, cost) = way(10_000, 8).expect("too many for all of them");
-    // Eight lists become 25 as one in ten matches, and each point is on two.
-    assert!((600..650).contains(&worth) && cost > worth && cost < 10_000, "{worth} are worth it, which costs {cost}");
-    assert_eq!(way(10_000, nlist), None, "who wants all lists wants all points");
-    assert_eq!(way(0, 8), None, "an estimate may be wrong");
 }

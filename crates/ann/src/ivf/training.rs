@@ -3,29 +3,29 @@
 //! Every choice follows from the points in the order of their nodes and from how many there are, so replicas that hold equal
 //! points learn the same.
 
-use crate::mix::mix;
-use crate::points::Points;
-use crate::space::Space;
+use crate::hash::splitmix64;
+use crate::metric::Space;
+use crate::storage::points::Points;
 
-use super::coarse::{Coarse, Distances};
+use super::coarse_quantizer::{CentroidDistances, CoarseQuantizer};
 use super::codebook::{Codebook, VALUES, least};
-use super::lists::{Lists, residual};
+use super::inverted_lists::{InvertedLists, residual};
 
 /// Points looked at for each list.
-const SAMPLES_A_LIST: usize = 48;
+const SAMPLES_PER_LIST: usize = 48;
 /// Points that a codebook is learnt from.
-const SAMPLES_OF_CODES: usize = 16_384;
+const CODEBOOK_SAMPLES: usize = 16_384;
 /// Rounds of Lloyd's algorithm for the lists.
-const ROUNDS: usize = 8;
+const LIST_ITERATIONS: usize = 8;
 /// Rounds for a part of the codebook.
-const ROUNDS_OF_CODES: usize = 10;
+const CODEBOOK_ITERATIONS: usize = 10;
 /// Points of a piece of work: some milliseconds.
-const PIECE: usize = 64;
+const POINTS_PER_STEP: usize = 64;
 
 /// Whether nothing is learnt from what stands on a node: one of sixteen. A query that took part in its own centroid finds its
 /// neighbours by looking at fewer lists than one that comes from elsewhere.
-pub(crate) fn is_held_out(node: u32) -> bool {
-    mix(u64::from(node)).is_multiple_of(16)
+pub(crate) fn is_holdout(node: u32) -> bool {
+    splitmix64(u64::from(node)).is_multiple_of(16)
 }
 
 /// What is being learnt, and how far it has come.
@@ -34,66 +34,67 @@ pub(crate) struct Training {
     parts: usize,
     sample: Vec<u32>,
     phase: Phase,
-    distances: Distances,
+    distances: CentroidDistances,
 }
 
 enum Phase {
     /// Round of the lists, points of it that are done, and what they add up to.
-    Cluster { round: usize, at: usize, coarse: Coarse, sums: Vec<f32>, counts: Vec<u32> },
+    Cluster { round: usize, at: usize, coarse: CoarseQuantizer, sums: Vec<f32>, counts: Vec<u32> },
     /// Rows of residuals by which the codebook is learnt.
-    Residuals { at: usize, coarse: Coarse, rows: Vec<f32> },
+    Residuals { at: usize, coarse: CoarseQuantizer, rows: Vec<f32> },
     /// Parts of the codebook that are done.
-    Codes { part: usize, coarse: Coarse, rows: Vec<f32>, codebook: Codebook },
+    Codes { part: usize, coarse: CoarseQuantizer, rows: Vec<f32>, codebook: Codebook },
     /// Nodes that are filed.
-    File { at: u32, lists: Box<Lists> },
+    Fill { at: u32, lists: Box<InvertedLists> },
 }
 
 impl Training {
     /// Begins to learn `lists` centroids and codes of `parts` parts from all points there are, `lists` at least.
     pub fn new(points: &Points, lists: usize, parts: usize, space: Space) -> Self {
-        let live: Vec<u32> = (0..points.nodes()).filter(|node| points.is_held(*node)).collect();
-        let learnt: Vec<u32> = live.iter().copied().filter(|node| !is_held_out(*node)).collect();
-        let sample = every(if learnt.len() < lists { &live } else { &learnt }, lists * SAMPLES_A_LIST);
-        let rows = every(&sample, lists).iter().flat_map(|node| points.vectors.row(*node).into_owned()).collect();
-        let phase = Phase::cluster(0, Coarse::new(points.vectors.dim(), rows, space.kernels()));
-        Self { trained_for: live.len(), parts, sample, phase, distances: Distances::default() }
+        let live: Vec<u32> = (0..points.nodes()).filter(|node| points.is_occupied(*node)).collect();
+        let trainable: Vec<u32> = live.iter().copied().filter(|node| !is_holdout(*node)).collect();
+        let sample = sample_evenly(if trainable.len() < lists { &live } else { &trainable }, lists * SAMPLES_PER_LIST);
+        let rows =
+            sample_evenly(&sample, lists).iter().flat_map(|node| points.vectors.row(*node).into_owned()).collect();
+        let phase = Phase::cluster(0, CoarseQuantizer::new(points.vectors.dim(), rows, space.kernels()));
+        Self { trained_for: live.len(), parts, sample, phase, distances: CentroidDistances::default() }
     }
 
     /// Does a piece of the work; gives the lists when all of it is done.
-    pub fn step(mut self: Box<Self>, points: &Points, space: Space) -> Result<Lists, Box<Self>> {
+    pub fn step(mut self: Box<Self>, points: &Points, space: Space) -> Result<InvertedLists, Box<Self>> {
         let dim = points.vectors.dim();
         self.phase = match self.phase {
             Phase::Cluster { round, at, coarse, mut sums, mut counts } => {
-                let piece = &self.sample[at..self.sample.len().min(at + PIECE)];
-                for node in piece {
+                let step = &self.sample[at..self.sample.len().min(at + POINTS_PER_STEP)];
+                for node in step {
                     let vector = &*points.vectors.row(*node);
                     let list = coarse.nearest(vector, space.kernels(), &mut self.distances);
                     counts[list] += 1;
                     sums[list * dim..][..dim].iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
                 }
-                let at = at + piece.len();
+                let at = at + step.len();
                 if at < self.sample.len() {
                     Phase::Cluster { round, at, coarse, sums, counts }
                 } else {
-                    let coarse = Coarse::new(dim, means(&coarse, sums, &counts), space.kernels());
-                    if round + 1 < ROUNDS {
+                    let coarse = CoarseQuantizer::new(dim, updated_centroids(&coarse, sums, &counts), space.kernels());
+                    if round + 1 < LIST_ITERATIONS {
                         Phase::cluster(round + 1, coarse)
                     } else {
-                        self.sample = every(&self.sample, SAMPLES_OF_CODES);
+                        self.sample = sample_evenly(&self.sample, CODEBOOK_SAMPLES);
                         Phase::Residuals { at: 0, coarse, rows: Vec::new() }
                     }
                 }
             }
             Phase::Residuals { at, coarse, mut rows } => {
-                let piece = &self.sample[at..self.sample.len().min(at + PIECE)];
+                let step = &self.sample[at..self.sample.len().min(at + POINTS_PER_STEP)];
                 let mut row = Vec::new();
-                for node in piece {
+                for node in step {
                     let vector = &*points.vectors.row(*node);
                     let list = coarse.nearest(vector, space.kernels(), &mut self.distances);
                     residual(&coarse, list, vector, space.metric(), &mut row);
                     rows.extend_from_slice(&row);
                 }
-                let at = at + piece.len();
+                let at = at + step.len();
                 if at < self.sample.len() {
                     Phase::Residuals { at, coarse, rows }
                 } else {
@@ -101,25 +102,25 @@ impl Training {
                 }
             }
             Phase::Codes { part, coarse, rows, mut codebook } => {
-                learn_part(&mut codebook, part, &rows, dim);
+                train_subquantizer(&mut codebook, part, &rows, dim);
                 if part + 1 < self.parts {
                     Phase::Codes { part: part + 1, coarse, rows, codebook }
                 } else {
-                    Phase::File { at: 0, lists: Box::new(Lists::new(self.trained_for, coarse, codebook)) }
+                    Phase::Fill { at: 0, lists: Box::new(InvertedLists::new(self.trained_for, coarse, codebook)) }
                 }
             }
-            Phase::File { at, mut lists } => {
-                let end = points.nodes().min(at + PIECE as u32);
-                for node in (at..end).filter(|node| points.is_held(*node)) {
-                    let filing = lists.survey(&points.vectors.row(node), space);
-                    filing.iter().for_each(|entry| {
-                        lists.file(node, entry, space);
+            Phase::Fill { at, mut lists } => {
+                let end = points.nodes().min(at + POINTS_PER_STEP as u32);
+                for node in (at..end).filter(|node| points.is_occupied(*node)) {
+                    let entries = lists.assign(&points.vectors.row(node), space);
+                    entries.iter().for_each(|entry| {
+                        lists.add(node, entry, space);
                     });
                 }
                 if end == points.nodes() {
                     return Ok(*lists);
                 }
-                Phase::File { at: end, lists }
+                Phase::Fill { at: end, lists }
             }
         };
         Err(self)
@@ -127,14 +128,14 @@ impl Training {
 }
 
 impl Phase {
-    fn cluster(round: usize, coarse: Coarse) -> Self {
+    fn cluster(round: usize, coarse: CoarseQuantizer) -> Self {
         let (sums, counts) = (vec![0.0; coarse.rows().len()], vec![0; coarse.len()]);
         Self::Cluster { round, at: 0, coarse, sums, counts }
     }
 }
 
 /// About `count` of them, evenly spread; all if they are fewer.
-fn every(all: &[u32], count: usize) -> Vec<u32> {
+fn sample_evenly(all: &[u32], count: usize) -> Vec<u32> {
     if all.len() <= count {
         return all.to_vec();
     }
@@ -142,7 +143,7 @@ fn every(all: &[u32], count: usize) -> Vec<u32> {
 }
 
 /// The new centroids. One that nothing was nearest to moves beside the fullest one, of which it takes a share next time.
-fn means(old: &Coarse, mut sums: Vec<f32>, counts: &[u32]) -> Vec<f32> {
+fn updated_centroids(old: &CoarseQuantizer, mut sums: Vec<f32>, counts: &[u32]) -> Vec<f32> {
     let dim = sums.len() / counts.len();
     let mut crowd = counts.to_vec();
     for (list, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -162,7 +163,7 @@ fn means(old: &Coarse, mut sums: Vec<f32>, counts: &[u32]) -> Vec<f32> {
 }
 
 /// Lloyd's algorithm on one part of the rows.
-fn learn_part(codebook: &mut Codebook, part: usize, rows: &[f32], dim: usize) {
+fn train_subquantizer(codebook: &mut Codebook, part: usize, rows: &[f32], dim: usize) {
     let range = codebook.range(part);
     let length = range.len();
     let count = rows.len() / dim;
@@ -173,7 +174,7 @@ fn learn_part(codebook: &mut Codebook, part: usize, rows: &[f32], dim: usize) {
         let row = part_of(code * count / VALUES);
         (0..length).for_each(|i| values[i * VALUES + code] = row[i]);
     }
-    for _ in 0..ROUNDS_OF_CODES {
+    for _ in 0..CODEBOOK_ITERATIONS {
         let mut sums = vec![0.0; length * VALUES];
         let mut counts = [0_u32; VALUES];
         for row in 0..count {
@@ -198,23 +199,23 @@ fn learn_part(codebook: &mut Codebook, part: usize, rows: &[f32], dim: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Metric;
-    use crate::datatype::Datatype;
-    use crate::originals::VectorStorage;
+    use crate::metric::Metric;
+    use crate::storage::datatype::Datatype;
+    use crate::storage::vector_store::VectorStorage;
     use crate::testing::clustered;
 
     #[test]
-    fn nothing_is_learnt_from_what_is_held_out() {
+    fn training_excludes_the_holdout_set() {
         let mut points = Points::new(4, Datatype::Float32, VectorStorage::Memory);
         for (slot, vector) in (0..).zip(clustered(1, 1_600, 4, 8)) {
-            points.claim(slot, &vector);
+            points.insert(slot, &vector);
         }
         let sample = |lists| Training::new(&points, lists, 2, Space::best(Metric::Euclid)).sample;
-        let held_out = (0..1_600).filter(|node| is_held_out(*node)).count();
+        let held_out = (0..1_600).filter(|node| is_holdout(*node)).count();
         assert!((60..140).contains(&held_out), "{held_out} of 1,600");
         assert_eq!(sample(100).len(), 1_600 - held_out);
-        assert!(sample(100).iter().all(|node| !is_held_out(*node)));
-        assert!(sample(10).len() == 480 && sample(10).iter().all(|node| !is_held_out(*node)));
+        assert!(sample(100).iter().all(|node| !is_holdout(*node)));
+        assert!(sample(10).len() == 480 && sample(10).iter().all(|node| !is_holdout(*node)));
         assert_eq!(sample(1_599).len(), 1_600, "where there are hardly more points than lists, all are needed");
     }
 }

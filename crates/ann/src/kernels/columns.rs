@@ -58,14 +58,14 @@ pub(super) mod x86 {
     }
 
     /// Groups at once where there are as many: as many registers as hide the latency of a step.
-    const TOGETHER: usize = 4;
+    const GROUPS_AT_ONCE: usize = 4;
 
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub fn avx512(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
-        let mut groups = columns.chunks_exact(vector.len() * TOGETHER);
-        let (together, last) = out.split_at_mut(groups.len() * TOGETHER * ROWS);
-        for (columns, out) in groups.by_ref().zip(together.chunks_exact_mut(TOGETHER * ROWS)) {
-            multiply::<TOGETHER>(vector, columns, out);
+        let mut groups = columns.chunks_exact(vector.len() * GROUPS_AT_ONCE);
+        let (together, last) = out.split_at_mut(groups.len() * GROUPS_AT_ONCE * ROWS);
+        for (columns, out) in groups.by_ref().zip(together.chunks_exact_mut(GROUPS_AT_ONCE * ROWS)) {
+            multiply::<GROUPS_AT_ONCE>(vector, columns, out);
         }
         for (columns, out) in groups.remainder().chunks_exact(vector.len()).zip(last.chunks_exact_mut(ROWS)) {
             multiply::<1>(vector, columns, out);

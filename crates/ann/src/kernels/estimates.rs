@@ -3,18 +3,18 @@
 use half::bf16;
 
 use super::fast_scan::BLOCK_POINTS;
-use crate::datatype::Number;
+use crate::storage::datatype::Number;
 
 /// 32 numbers as they stand in a row. That they are rounded is little beside what a bit a number leaves open.
 pub(crate) type Column = [bf16; BLOCK_POINTS];
 
 /// Writes `here + added + factor * scale * (sum - above)` of each link, and returns which of them are less than `worst`, link `i`
 /// as bit `i`.
-pub(crate) type Estimates = fn(Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32;
+pub(crate) type Estimates = fn(EstimateInput<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32;
 
 /// What distances are estimated from.
 #[derive(Clone, Copy)]
-pub(crate) struct Judged<'a> {
+pub(crate) struct EstimateInput<'a> {
     pub sums: &'a [u16; BLOCK_POINTS],
     /// What each sum has too much.
     pub above: f32,
@@ -26,13 +26,13 @@ pub(crate) struct Judged<'a> {
 }
 
 /// The definition.
-pub(super) fn scalar(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
+pub(super) fn scalar(input: EstimateInput<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
     let mut less = 0;
     for (i, out) in out.iter_mut().enumerate() {
-        let (added, factor) = (judged.added[i].wide(), judged.factors[i].wide());
-        let sum = (f32::from(judged.sums[i]) - judged.above) * judged.scale;
-        *out = (judged.here + added) + factor * sum;
-        less |= u32::from(*out < judged.worst) << i;
+        let (added, factor) = (input.added[i].wide(), input.factors[i].wide());
+        let sum = (f32::from(input.sums[i]) - input.above) * input.scale;
+        *out = (input.here + added) + factor * sum;
+        less |= u32::from(*out < input.worst) << i;
     }
     less
 }
@@ -42,20 +42,20 @@ pub(super) fn scalar(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK_POINTS, Judged};
+    use super::{BLOCK_POINTS, EstimateInput};
 
     #[target_feature(enable = "avx2")]
-    pub fn avx2(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
-        let (above, scale) = (_mm256_set1_ps(judged.above), _mm256_set1_ps(judged.scale));
-        let (here, worst) = (_mm256_set1_ps(judged.here), _mm256_set1_ps(judged.worst));
+    pub fn avx2(input: EstimateInput<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
+        let (above, scale) = (_mm256_set1_ps(input.above), _mm256_set1_ps(input.scale));
+        let (here, worst) = (_mm256_set1_ps(input.here), _mm256_set1_ps(input.worst));
         let mut less = 0;
         for at in (0..BLOCK_POINTS).step_by(8) {
             // SAFETY: each array has 32 numbers, of which 8 are read from `at`, 24 at most.
             let (sums, added, factors) = unsafe {
                 (
-                    _mm_loadu_si128(judged.sums.as_ptr().add(at).cast()),
-                    _mm_loadu_si128(judged.added.as_ptr().add(at).cast()),
-                    _mm_loadu_si128(judged.factors.as_ptr().add(at).cast()),
+                    _mm_loadu_si128(input.sums.as_ptr().add(at).cast()),
+                    _mm_loadu_si128(input.added.as_ptr().add(at).cast()),
+                    _mm_loadu_si128(input.factors.as_ptr().add(at).cast()),
                 )
             };
             let [added, factors] =
@@ -72,17 +72,17 @@ pub(super) mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub fn avx512(judged: Judged<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
-        let (above, scale) = (_mm512_set1_ps(judged.above), _mm512_set1_ps(judged.scale));
-        let (here, worst) = (_mm512_set1_ps(judged.here), _mm512_set1_ps(judged.worst));
+    pub fn avx512(input: EstimateInput<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
+        let (above, scale) = (_mm512_set1_ps(input.above), _mm512_set1_ps(input.scale));
+        let (here, worst) = (_mm512_set1_ps(input.here), _mm512_set1_ps(input.worst));
         let mut less = 0;
         for at in (0..BLOCK_POINTS).step_by(16) {
             // SAFETY: each array has 32 numbers, of which 16 are read from `at`, 16 at most.
             let (sums, added, factors) = unsafe {
                 (
-                    _mm256_loadu_si256(judged.sums.as_ptr().add(at).cast()),
-                    _mm256_loadu_si256(judged.added.as_ptr().add(at).cast()),
-                    _mm256_loadu_si256(judged.factors.as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(input.sums.as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(input.added.as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(input.factors.as_ptr().add(at).cast()),
                 )
             };
             let [added, factors] =

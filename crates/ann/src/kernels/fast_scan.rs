@@ -25,7 +25,7 @@ pub(super) fn scalar(block: &[u8], table: &[u8], limit: u16, sums: &mut [u16; BL
             sums[j + LANE] += u16::from(table[usize::from(code >> 4)]);
         }
     }
-    (0..BLOCK_POINTS).filter(|i| sums[*i] <= limit).fold(0, |met, i| met | 1 << i)
+    (0..BLOCK_POINTS).filter(|i| sums[*i] <= limit).fold(0, |within_limit, i| within_limit | 1 << i)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -55,12 +55,12 @@ pub(super) mod x86 {
                 odd[half] = _mm256_add_epi16(odd[half], _mm256_srli_epi16::<8>(found));
             }
         }
-        let mut met = 0;
+        let mut within_limit = 0;
         for half in 0..2 {
             let fold = |x| _mm_add_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-            met |= store(fold(pairs[half]), fold(odd[half]), limit, half, sums) << (half * LANE);
+            within_limit |= store(fold(pairs[half]), fold(odd[half]), limit, half, sums) << (half * LANE);
         }
-        met
+        within_limit
     }
 
     /// Four subquantizers a step.
@@ -82,15 +82,15 @@ pub(super) mod x86 {
                 odd[half] = _mm512_add_epi16(odd[half], _mm512_srli_epi16::<8>(found));
             }
         }
-        let mut met = 0;
+        let mut within_limit = 0;
         for half in 0..2 {
             let fold = |x| {
                 let x = _mm256_add_epi16(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x));
                 _mm_add_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x))
             };
-            met |= store(fold(pairs[half]), fold(odd[half]), limit, half, sums) << (half * LANE);
+            within_limit |= store(fold(pairs[half]), fold(odd[half]), limit, half, sums) << (half * LANE);
         }
-        met
+        within_limit
     }
 
     /// Takes the odd bytes out of the pairs, puts the sums of 16 points in order, and tells which are within the limit.
@@ -142,7 +142,7 @@ pub(super) mod aarch64 {
         let limit = vdupq_n_u16(limit);
         // SAFETY: eight of the sixteen are read from the start, and eight behind them.
         let bits = unsafe { [vld1q_u16(BITS.as_ptr()), vld1q_u16(BITS.as_ptr().add(WIDTH))] };
-        let mut met = 0;
+        let mut within_limit = 0;
         for (half, totals) in totals.into_iter().enumerate() {
             let out = sums[half * LANE..].as_mut_ptr();
             // SAFETY: `half` is 0 or 1, so 16 numbers of the 32 stand behind `out`.
@@ -151,8 +151,8 @@ pub(super) mod aarch64 {
                 vst1q_u16(out.add(WIDTH), totals[1]);
             }
             let within = [0, 1].map(|i| vandq_u16(vcleq_u16(totals[i], limit), bits[i]));
-            met |= u32::from(vaddvq_u16(vorrq_u16(within[0], within[1]))) << (half * LANE);
+            within_limit |= u32::from(vaddvq_u16(vorrq_u16(within[0], within[1]))) << (half * LANE);
         }
-        met
+        within_limit
     }
 }

@@ -20,11 +20,11 @@ pub(crate) type ToBytes = fn(numbers: &[f32], inverse: f32, bytes: &mut [u8]) ->
 pub(crate) type SignSums = fn(numbers: &[f32], inverse: f32, largest: f32, table: &mut [u8]);
 
 /// By number: whether what leads from one code to another is positive; and its sums.
-pub(crate) type Way = fn(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> WaySums;
+pub(crate) type CodeDifference = fn(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> DifferenceSums;
 
 /// Sums over the way from one code to another, number by number.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct WaySums {
+pub(crate) struct DifferenceSums {
     /// Squares.
     pub square: f32,
     /// Magnitudes.
@@ -136,32 +136,36 @@ pub(super) fn sign_sums(numbers: &[f32], inverse: f32, largest: f32, table: &mut
 }
 
 #[inline(always)]
-pub(super) fn way(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> WaySums {
+pub(super) fn code_difference(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> DifferenceSums {
     let mut sums = [[0.0; LANES]; 4];
     let scales = (from.1, to.1);
     let ((a, a_rest), (b, b_rest)) = (from.0.as_chunks(), to.0.as_chunks());
     let (into, last) = positive[..from.0.len()].as_chunks_mut();
     for (into, (a, b)) in into.iter_mut().zip(a.iter().zip(b)) {
-        *into = chunk_way((a, b), scales, &mut sums);
+        *into = chunk_difference((a, b), scales, &mut sums);
     }
     // What is filled up leads nowhere.
-    let rest = chunk_way((&filled(a_rest, 128), &filled(b_rest, 128)), scales, &mut sums);
+    let rest = chunk_difference((&filled(a_rest, 128), &filled(b_rest, 128)), scales, &mut sums);
     last.copy_from_slice(&rest[..a_rest.len()]);
     let [square, magnitude, along, signed] = sums.map(|lanes| lanes.iter().sum());
-    WaySums { square, magnitude, along, signed }
+    DifferenceSums { square, magnitude, along, signed }
 }
 
 #[inline(always)]
-fn chunk_way((a, b): (&[u8; LANES], &[u8; LANES]), scales: (f32, f32), sums: &mut [[f32; LANES]; 4]) -> [u8; LANES] {
+fn chunk_difference(
+    (a, b): (&[u8; LANES], &[u8; LANES]),
+    scales: (f32, f32),
+    sums: &mut [[f32; LANES]; 4],
+) -> [u8; LANES] {
     let mut positive = [0; LANES];
     for lane in 0..LANES {
         let here = (f32::from(a[lane]) - 128.0) * scales.0;
-        let way = (f32::from(b[lane]) - 128.0) * scales.1 - here;
-        positive[lane] = u8::from(way > 0.0);
-        sums[0][lane] += way * way;
-        sums[1][lane] += way.abs();
-        sums[2][lane] += way * here;
-        sums[3][lane] += if way > 0.0 { here } else { -here };
+        let difference = (f32::from(b[lane]) - 128.0) * scales.1 - here;
+        positive[lane] = u8::from(difference > 0.0);
+        sums[0][lane] += difference * difference;
+        sums[1][lane] += difference.abs();
+        sums[2][lane] += difference * here;
+        sums[3][lane] += if difference > 0.0 { here } else { -here };
     }
     positive
 }
@@ -171,7 +175,7 @@ pub(super) mod x86 {
     macro_rules! twins {
         ($set:ident, $features:literal) => {
             pub mod $set {
-                use super::super::WaySums;
+                use super::super::DifferenceSums;
 
                 #[target_feature(enable = $features)]
                 pub fn hadamard(window: &mut [f32], signs: &[f32]) {
@@ -194,8 +198,8 @@ pub(super) mod x86 {
                 }
 
                 #[target_feature(enable = $features)]
-                pub fn way(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> WaySums {
-                    super::super::way(from, to, positive)
+                pub fn code_difference(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> DifferenceSums {
+                    super::super::code_difference(from, to, positive)
                 }
             }
         };

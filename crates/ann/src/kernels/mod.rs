@@ -8,17 +8,17 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub(crate) mod bit_columns;
-pub(crate) mod bits;
-pub(crate) mod bytes;
+pub(crate) mod binary;
+pub(crate) mod binary_columns;
 pub(crate) mod columns;
 pub(crate) mod estimates;
 pub(crate) mod fast_scan;
 pub(crate) mod insert;
+pub(crate) mod int4;
+pub(crate) mod int8;
 pub(crate) mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-pub(crate) mod nibbles;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -41,16 +41,16 @@ pub(crate) struct Kernels {
     pub manhattan_bf16: Kernel<bf16>,
     pub columns: columns::Columns,
     pub fast_scan: fast_scan::FastScan,
-    pub bit_differences: bits::BitDifferences,
-    pub bit_columns: bit_columns::BitColumns,
-    pub byte_dot: bytes::ByteDot,
-    pub byte_dots: bytes::ByteDots,
-    pub nibble_dot: nibbles::NibbleDot,
+    pub binary_differences: binary::BinaryDifferences,
+    pub binary_columns: binary_columns::BinaryColumns,
+    pub int8_dot: int8::Int8Dot,
+    pub int8_dots: int8::Int8Dots,
+    pub int4_dot: int4::Int4Dot,
     pub hadamard: lanes::Hadamard,
     pub largest: lanes::Largest,
     pub to_bytes: lanes::ToBytes,
     pub sign_sums: lanes::SignSums,
-    pub way: lanes::Way,
+    pub code_difference: lanes::CodeDifference,
     pub estimates: estimates::Estimates,
     pub insert: insert::Insert,
 }
@@ -98,15 +98,17 @@ macro_rules! twins {
             // SAFETY: as above.
             fast_scan: |block, table, limit, sums| unsafe { fast_scan::x86::$set(block, table, limit, sums) },
             // SAFETY: as above.
-            bit_differences: |rows, words, planes| unsafe { bits::x86::$set(rows, words, planes) },
+            binary_differences: |rows, words, planes| unsafe { binary::x86::$set(rows, words, planes) },
             // SAFETY: as above.
-            bit_columns: |columns, words, planes, sums| unsafe { bit_columns::x86::$set(columns, words, planes, sums) },
+            binary_columns: |columns, words, planes, sums| unsafe {
+                binary_columns::x86::$set(columns, words, planes, sums)
+            },
             // SAFETY: as above.
-            byte_dot: |code, query| unsafe { bytes::x86::$set(code, query) },
+            int8_dot: |code, query| unsafe { int8::x86::$set(code, query) },
             // SAFETY: as above.
-            byte_dots: |codes, query| unsafe { bytes::x86::rows::$set(codes, query) },
+            int8_dots: |codes, query| unsafe { int8::x86::rows::$set(codes, query) },
             // SAFETY: as above.
-            nibble_dot: |code, query| unsafe { nibbles::x86::$set(code, query) },
+            int4_dot: |code, query| unsafe { int4::x86::$set(code, query) },
             // SAFETY: as above.
             hadamard: |window, signs| unsafe { lanes::x86::$set::hadamard(window, signs) },
             // SAFETY: as above.
@@ -118,9 +120,9 @@ macro_rules! twins {
                 lanes::x86::$set::sign_sums(numbers, inverse, largest, table)
             },
             // SAFETY: as above.
-            way: |from, to, positive| unsafe { lanes::x86::$set::way(from, to, positive) },
+            code_difference: |from, to, positive| unsafe { lanes::x86::$set::code_difference(from, to, positive) },
             // SAFETY: as above.
-            estimates: |judged, out| unsafe { estimates::x86::$set(judged, out) },
+            estimates: |input, out| unsafe { estimates::x86::$set(input, out) },
             // SAFETY: as above.
             insert: |sorted, entry| unsafe { insert::x86::$set(sorted, entry) },
         }
@@ -221,11 +223,11 @@ impl InstructionSet {
                 // SAFETY: as above.
                 fast_scan: |block, table, limit, sums| unsafe { fast_scan::aarch64::neon(block, table, limit, sums) },
                 // SAFETY: as above.
-                byte_dot: |code, query| unsafe { bytes::aarch64::neon(code, query) },
+                int8_dot: |code, query| unsafe { int8::aarch64::neon(code, query) },
                 // SAFETY: as above.
-                byte_dots: |codes, query| codes.map(|code| unsafe { bytes::aarch64::neon(code, query) }),
+                int8_dots: |codes, query| codes.map(|code| unsafe { int8::aarch64::neon(code, query) }),
                 // SAFETY: as above.
-                nibble_dot: |code, query| unsafe { nibbles::aarch64::neon(code, query) },
+                int4_dot: |code, query| unsafe { int4::aarch64::neon(code, query) },
                 // All code for this architecture may use NEON: the compiler makes the same of these as of a twin.
                 ..scalar::KERNELS
             },

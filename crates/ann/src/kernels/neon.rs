@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 
 use half::bf16;
 
-use crate::datatype::Number;
+use crate::storage::datatype::Number;
 
 /// `f32` in a register.
 const WIDTH: usize = 4;

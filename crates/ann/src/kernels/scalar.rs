@@ -1,8 +1,8 @@
 //! The definition of every kernel.
 
-use crate::datatype::Number;
+use crate::storage::datatype::Number;
 
-use super::{Kernels, bit_columns, bits, bytes, columns, estimates, fast_scan, insert, lanes, nibbles};
+use super::{Kernels, binary, binary_columns, columns, estimates, fast_scan, insert, int4, int8, lanes};
 
 /// Independent sums: four AVX-512 registers, eight AVX2 registers.
 const LANES: usize = 64;
@@ -16,16 +16,16 @@ pub(super) const KERNELS: Kernels = Kernels {
     manhattan_bf16: manhattan,
     columns: columns::scalar,
     fast_scan: fast_scan::scalar,
-    bit_differences: |rows, words, planes| bits::scalar(rows, words, planes),
-    bit_columns: |columns, words, planes, sums| bit_columns::scalar(columns, words, planes, sums),
-    byte_dot: bytes::scalar,
-    byte_dots: |codes, query| codes.map(|code| bytes::scalar(code, query)),
-    nibble_dot: nibbles::scalar,
+    binary_differences: |rows, words, planes| binary::scalar(rows, words, planes),
+    binary_columns: |columns, words, planes, sums| binary_columns::scalar(columns, words, planes, sums),
+    int8_dot: int8::scalar,
+    int8_dots: |codes, query| codes.map(|code| int8::scalar(code, query)),
+    int4_dot: int4::scalar,
     hadamard: |window, signs| lanes::hadamard(window, signs),
     largest: |numbers| lanes::largest(numbers),
     to_bytes: |numbers, inverse, bytes| lanes::to_bytes(numbers, inverse, bytes),
     sign_sums: |numbers, inverse, largest, table| lanes::sign_sums(numbers, inverse, largest, table),
-    way: |from, to, positive| lanes::way(from, to, positive),
+    code_difference: |from, to, positive| lanes::code_difference(from, to, positive),
     estimates: estimates::scalar,
     insert: insert::scalar,
 };

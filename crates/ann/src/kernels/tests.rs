@@ -1,6 +1,6 @@
 use super::*;
-use crate::datatype::Number;
 use crate::memory::Line;
+use crate::storage::datatype::Number;
 use crate::testing::Rng;
 
 /// The definition and every supported twin give one result, bit by bit.
@@ -73,7 +73,7 @@ fn the_definition_computes_what_its_names_say() {
 /// What a graph is built by may differ on no machine, so what is computed here is pinned.
 #[test]
 fn the_definition_gives_the_same_bits_everywhere() {
-    use estimates::Judged;
+    use estimates::EstimateInput;
     let kernels = scalar::KERNELS;
     let mut rng = Rng::new(4);
     let mut checksum = 0;
@@ -89,15 +89,15 @@ fn the_definition_gives_the_same_bits_everywhere() {
             found.push((kernels.to_bytes)(numbers, 127.0 / (kernels.largest)(numbers), code) as f32);
         }
         let mut positive = vec![0; len];
-        let sums = (kernels.way)((&codes[0], 0.3), (&codes[1], 0.2), &mut positive);
+        let sums = (kernels.code_difference)((&codes[0], 0.3), (&codes[1], 0.2), &mut positive);
         found.extend([sums.square, sums.magnitude, sums.along, sums.signed]);
         let mut column = || std::array::from_fn(|_| half::bf16::from_f32(draw(1)[0]));
         let (added, factors) = (column(), column());
         let sums = std::array::from_fn(|i| (i * len) as u16);
         let mut estimates = [0.0; fast_scan::BLOCK_POINTS];
         let (above, scale, here, worst) = (100.0, 0.01, 0.7, 0.0);
-        let judged = Judged { sums: &sums, above, scale, added: &added, factors: &factors, here, worst };
-        found.push((kernels.estimates)(judged, &mut estimates) as f32);
+        let input = EstimateInput { sums: &sums, above, scale, added: &added, factors: &factors, here, worst };
+        found.push((kernels.estimates)(input, &mut estimates) as f32);
         found.extend(estimates);
         let bytes = found.iter().flat_map(|x| x.to_bits().to_le_bytes()).chain(codes.concat()).chain(positive);
         checksum = crc32c::crc32c_append(checksum, &bytes.collect::<Vec<_>>());
@@ -185,14 +185,14 @@ fn twins_compare_bits_alike() {
     for words in 0..70_usize {
         let mut rng = Rng::new(words as u64);
         let mut draw = |len: usize| (0..len).map(|_| rng.next()).collect::<Vec<u64>>();
-        let planes = draw(words.next_multiple_of(bits::WORDS) * bits::PLANES);
-        let rows: [Vec<u64>; bits::ROWS] = std::array::from_fn(|row| draw(words + row));
+        let planes = draw(words.next_multiple_of(binary::WORDS) * binary::PLANES);
+        let rows: [Vec<u64>; binary::ROWS] = std::array::from_fn(|row| draw(words + row));
         let bit = |words: &[u64], i: usize| words.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1);
         let number = |i: usize| -> i64 {
-            let planes = &planes[i / 64 / bits::WORDS * bits::WORDS * bits::PLANES..];
+            let planes = &planes[i / 64 / binary::WORDS * binary::WORDS * binary::PLANES..];
             let of_plane =
-                |plane: usize| i64::from(bit(&planes[plane * bits::WORDS..], i % (64 * bits::WORDS))) << plane;
-            (0..bits::PLANES).map(of_plane).sum()
+                |plane: usize| i64::from(bit(&planes[plane * binary::WORDS..], i % (64 * binary::WORDS))) << plane;
+            (0..binary::PLANES).map(of_plane).sum()
         };
         let product = |row: &Vec<u64>| -> i64 {
             let term = |i: usize| if bit(row, i) { 2 * number(i) - 15 } else { 15 - 2 * number(i) };
@@ -201,7 +201,7 @@ fn twins_compare_bits_alike() {
         let expected = rows.each_ref().map(product);
         let rows = rows.each_ref().map(|row| &row[..]);
         for (set, kernels) in others() {
-            let found = (kernels.bit_differences)(&rows, words, &planes);
+            let found = (kernels.binary_differences)(&rows, words, &planes);
             let products = found.map(|found| 15 * 64 * words as i64 - 2 * i64::from(found));
             assert_eq!(products, expected, "{set:?}, {words} words");
             if words > 0 {
@@ -212,8 +212,8 @@ fn twins_compare_bits_alike() {
                     column.reverse();
                     column
                 }));
-                let mut sums = [[9; bits::ROWS]; 2];
-                (kernels.bit_columns)(&columns, words, &planes, &mut sums);
+                let mut sums = [[9; binary::ROWS]; 2];
+                (kernels.binary_columns)(&columns, words, &planes, &mut sums);
                 sums[1].reverse();
                 assert_eq!(sums, [found; 2], "{set:?}, {words} words by column");
             }
@@ -238,7 +238,7 @@ fn twins_multiply_half_bytes_alike() {
             };
             let expected: i32 = (0..len).map(number).sum();
             for (set, kernels) in others() {
-                assert_eq!((kernels.nibble_dot)(&code, &query), expected, "{set:?}, {len} bytes");
+                assert_eq!((kernels.int4_dot)(&code, &query), expected, "{set:?}, {len} bytes");
             }
         }
     }
@@ -269,11 +269,11 @@ fn twins_multiply_bytes_alike() {
             let pairs = bytes_of(code).iter().zip(bytes_of(query));
             let expected: i64 = pairs.map(|(x, y)| i64::from(*x) * i64::from(y.cast_signed())).sum();
             for (set, kernels) in others() {
-                assert_eq!(i64::from((kernels.byte_dot)(code, query)), expected, "{set:?}, {len} lines");
+                assert_eq!(i64::from((kernels.int8_dot)(code, query)), expected, "{set:?}, {len} lines");
                 let zeros = vec![Line::ZERO; len];
                 let others: [&[Line]; ROWS] = std::array::from_fn(|i| [code, query, &zeros][i % 5 % 3].as_slice());
-                let dots = (kernels.byte_dots)(&others, query);
-                let one_by_one = others.map(|code| (kernels.byte_dot)(code, query));
+                let dots = (kernels.int8_dots)(&others, query);
+                let one_by_one = others.map(|code| (kernels.int8_dot)(code, query));
                 assert_eq!(dots, one_by_one, "{set:?}, {len} lines of {ROWS}");
             }
         }
@@ -340,18 +340,18 @@ fn twins_make_bytes_of_numbers_alike() {
 }
 
 #[test]
-fn twins_describe_ways_and_links_alike() {
-    use estimates::{Column, Judged};
+fn twins_describe_differences_and_links_alike() {
+    use estimates::{Column, EstimateInput};
     for len in 1..=1_100 {
         let mut rng = Rng::new(len as u64);
         let mut code = || (0..len + 7).map(|_| 1 + rng.below(255) as u8).collect::<Vec<_>>();
         let (a, b) = (code(), code());
         let (a, b) = (&a[len % 7..][..len], &b[len % 5..][..len]);
         let mut expected_signs = vec![0; len];
-        let expected = (scalar::KERNELS.way)((a, 0.3), (b, 0.2), &mut expected_signs);
+        let expected = (scalar::KERNELS.code_difference)((a, 0.3), (b, 0.2), &mut expected_signs);
         for (set, kernels) in others() {
             let mut signs = vec![7; len];
-            assert_eq!((kernels.way)((a, 0.3), (b, 0.2), &mut signs), expected, "{set:?}, {len}");
+            assert_eq!((kernels.code_difference)((a, 0.3), (b, 0.2), &mut signs), expected, "{set:?}, {len}");
             assert_eq!(signs, expected_signs, "{set:?}, {len}");
         }
         let square: f64 =
@@ -361,11 +361,18 @@ fn twins_describe_ways_and_links_alike() {
         let (added, factors) = (column(), column());
         let sums = std::array::from_fn(|_| rng.below(65_536) as u16);
         for worst in [f32::INFINITY, 0.0, f32::NEG_INFINITY] {
-            let judged =
-                Judged { sums: &sums, above: 100.0, scale: 0.01, added: &added, factors: &factors, here: 0.7, worst };
+            let input = EstimateInput {
+                sums: &sums,
+                above: 100.0,
+                scale: 0.01,
+                added: &added,
+                factors: &factors,
+                here: 0.7,
+                worst,
+            };
             let run = |kernels: &Kernels| {
                 let mut out = [0.0; 32];
-                let less = (kernels.estimates)(judged, &mut out);
+                let less = (kernels.estimates)(input, &mut out);
                 (less, out.map(f32::to_bits))
             };
             let expected = run(&scalar::KERNELS);

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::mix::SlotMap;
+use crate::hash::SlotMap;
 
 use super::versions::{Token, Versions};
 
 /// Bits that tell which rows have no patch: that must be told in no time, of each row that a search reads.
-const MARKS: usize = 16_384;
+const FILTER_BITS: usize = 16_384;
 const WORD: usize = u64::BITS as usize;
 
 /// The patches of a table. The writer's, and those of views, which stay what they are.
 pub(crate) struct Patches<T> {
     /// A row without its bit has no patch.
-    marks: Marks,
+    marks: RowFilter,
     rows: Arc<SlotMap<Patch<T>>>,
     /// The least `since` of them, or less.
     oldest: u64,
     /// Rows that views may look at.
-    shown: usize,
+    visible_rows: usize,
     versions: Versions,
     /// What a view holds; the writer has none.
     token: Option<Token>,
@@ -31,22 +31,22 @@ struct Patch<T> {
     row: Arc<[T]>,
 }
 
-type Marks = [u64; MARKS / WORD];
+type RowFilter = [u64; FILTER_BITS / WORD];
 
-fn place(at: u32) -> (usize, u64) {
-    let at = at as usize % MARKS;
+fn word_and_bit(at: u32) -> (usize, u64) {
+    let at = at as usize % FILTER_BITS;
     (at / WORD, 1 << (at % WORD))
 }
 
-fn mark(marks: &mut Marks, at: u32) {
-    let (word, bit) = place(at);
+fn add_mark(marks: &mut RowFilter, at: u32) {
+    let (word, bit) = word_and_bit(at);
     marks[word] |= bit;
 }
 
 impl<T> Default for Patches<T> {
     fn default() -> Self {
         let (rows, versions) = Default::default();
-        Self { marks: [0; MARKS / WORD], rows, oldest: 0, shown: 0, versions, token: None }
+        Self { marks: [0; FILTER_BITS / WORD], rows, oldest: 0, visible_rows: 0, versions, token: None }
     }
 }
 
@@ -59,7 +59,7 @@ impl<T: Clone> Patches<T> {
     /// What is looked at in the place of a row, if not the row itself.
     #[inline]
     pub fn get(&self, at: u32) -> Option<&[T]> {
-        let (word, bit) = place(at);
+        let (word, bit) = word_and_bit(at);
         if self.marks[word] & bit == 0 { None } else { self.find(at) }
     }
 
@@ -74,10 +74,10 @@ impl<T: Clone> Patches<T> {
         assert!(self.token.is_none(), "a view is only read");
         let is_patched = self.get(at).is_some();
         let last = self.versions.last();
-        if !is_patched && (at as usize >= self.shown || self.versions.oldest() > last) {
+        if !is_patched && (at as usize >= self.visible_rows || self.versions.oldest() > last) {
             return None;
         }
-        mark(&mut self.marks, at);
+        add_mark(&mut self.marks, at);
         let patch = || Patch { since: last, row: held() };
         let patch = Arc::make_mut(&mut self.rows).entry(at).or_insert_with(patch);
         Some(Arc::make_mut(&mut patch.row))
@@ -92,12 +92,12 @@ impl<T: Clone> Patches<T> {
         }
         // Views up to `since` are gone then, and later ones have a patch of their own.
         let is_free = |patch: &Patch<T>| patch.since < oldest;
-        let (mut taken, mut rest, mut marks) = (Vec::new(), SlotMap::default(), [0; MARKS / WORD]);
+        let (mut taken, mut rest, mut marks) = (Vec::new(), SlotMap::default(), [0; FILTER_BITS / WORD]);
         for (at, patch) in &*self.rows {
             if is_free(patch) {
                 taken.push((*at, Arc::clone(&patch.row)));
             } else {
-                mark(&mut marks, *at);
+                add_mark(&mut marks, *at);
                 rest.insert(*at, patch.clone());
             }
         }
@@ -107,9 +107,9 @@ impl<T: Clone> Patches<T> {
 
     /// Those of a view of so many rows.
     pub fn view(&mut self, rows: usize) -> Self {
-        self.shown = self.shown.max(rows);
-        let token = Some(self.versions.give());
+        self.visible_rows = self.visible_rows.max(rows);
+        let token = Some(self.versions.issue());
         let (marks, rows) = (self.marks, Arc::clone(&self.rows));
-        Self { marks, rows, oldest: 0, shown: 0, versions: Versions::default(), token }
+        Self { marks, rows, oldest: 0, visible_rows: 0, versions: Versions::default(), token }
     }
 }

@@ -16,7 +16,7 @@ const CHUNK_BYTES: usize = 16 << 20;
 
 /// Bytes of a table from which on the kernel is asked for huge pages: a walk touches rows all over it, and finding a page
 /// takes as long as reading it. A small table would waste them.
-const HUGE_FROM: usize = 4 << 20;
+const HUGE_PAGE_THRESHOLD: usize = 4 << 20;
 
 /// A growing table of rows of `width` values. Growing adds a chunk and copies nothing, so no write pays for a large move.
 pub(crate) struct Rows<T> {
@@ -39,12 +39,12 @@ struct Chunk {
     map: Arc<MmapRaw>,
 }
 
-#[expect(unsafe_code, reason = "a pointer that knows no thread")]
+#[expect(unsafe_code, reason = "a raw pointer")]
 // SAFETY: the memory behind it belongs to the mapping beside it, which any thread may hold. Who may look at which rows of it, and who may
 // write them, is told by `Rows` alike for all threads.
 unsafe impl Send for Chunk {}
 
-#[expect(unsafe_code, reason = "a pointer that knows no thread")]
+#[expect(unsafe_code, reason = "a raw pointer")]
 // SAFETY: as above.
 unsafe impl Sync for Chunk {}
 
@@ -162,12 +162,12 @@ impl<T: Pod> Rows<T> {
             // As with every allocation, there is no going on without memory.
             let chunk = self.chunk().expect("memory for more rows").into();
             self.chunks = self.chunks.iter().cloned().chain([chunk]).collect();
-            if self.bytes() >= HUGE_FROM {
+            if self.bytes() >= HUGE_PAGE_THRESHOLD {
                 self.ask_for_huge_pages(self.chunks.len() - 1);
             }
         }
         self.len += 1;
-        if self.bytes() / HUGE_FROM != (self.bytes() - self.row_bytes()) / HUGE_FROM {
+        if self.bytes() / HUGE_PAGE_THRESHOLD != (self.bytes() - self.row_bytes()) / HUGE_PAGE_THRESHOLD {
             ((self.len - 1) >> self.shift..self.chunks.len()).for_each(|chunk| self.ask_for_huge_pages(chunk));
         }
     }
@@ -197,7 +197,7 @@ impl<T: Pod> Rows<T> {
     }
 
     /// Rows that were written while views looked at them, and that some may still look at.
-    pub fn patched(&self) -> usize {
+    pub fn patched_rows(&self) -> usize {
         self.patches.len()
     }
 
@@ -205,7 +205,7 @@ impl<T: Pod> Rows<T> {
     fn fold(&mut self) {
         for (at, row) in self.patches.take() {
             let base = self.base(at);
-            #[expect(unsafe_code, reason = "views look at other rows meanwhile")]
+            #[expect(unsafe_code, reason = "views read other rows meanwhile")]
             // SAFETY: it is one of ours ([`Self::base`]), no view looks at it ([`Patches::take`]), and nothing of ours is borrowed.
             unsafe { slice::from_raw_parts_mut(base, self.width) }.copy_from_slice(&row);
         }
@@ -240,12 +240,12 @@ impl<T: Pod> Rows<T> {
     #[inline]
     pub fn row_mut(&mut self, at: u32) -> &mut [T] {
         let (base, width) = (self.base(at), self.width);
-        #[expect(unsafe_code, reason = "views may look at it meanwhile")]
+        #[expect(unsafe_code, reason = "views may read it meanwhile")]
         // SAFETY: as [`Self::row`].
         let held = || Arc::from(unsafe { slice::from_raw_parts(base, width) });
         match self.patches.write(at, held) {
             Some(row) => row,
-            #[expect(unsafe_code, reason = "views may look at other rows meanwhile")]
+            #[expect(unsafe_code, reason = "views may read other rows meanwhile")]
             // SAFETY: it is one of ours ([`Self::base`]), no view looks at it ([`Patches::write`]), and nothing of ours is borrowed.
             None => unsafe { slice::from_raw_parts_mut(base, width) },
         }
@@ -257,7 +257,7 @@ impl<T: Pod> Rows<T> {
     fn base(&self, at: u32) -> *mut T {
         let at = at as usize;
         assert!(at < self.len, "row {at} of {}", self.len);
-        #[expect(unsafe_code, reason = "each distance that a walk computes comes by here")]
+        #[expect(unsafe_code, reason = "every distance that a search computes reads a row")]
         // SAFETY: chunks are added before `len` exceeds what they hold ([`Self::add`], [`Self::opened`]).
         let chunk = unsafe { self.chunks.get_unchecked(at >> self.shift) };
         chunk.start.cast::<T>().wrapping_add((at & ((1 << self.shift) - 1)) * self.width)
@@ -312,14 +312,14 @@ mod tests {
                 }
                 let (view, model) = (rows.view(), model.clone());
                 scope.spawn(move || assert_eq!([read(&view), read(&view)], [model.clone(), model]));
-                while rows.patched() > 2 {
+                while rows.patched_rows() > 2 {
                     std::thread::yield_now();
                     drop(rows.view());
                 }
             }
         });
         drop(rows.view());
-        assert_eq!((read(&rows), rows.patched()), (model, 0));
+        assert_eq!((read(&rows), rows.patched_rows()), (model, 0));
         let view = rows.view();
         rows.row_mut(5).fill(0);
         assert_eq!((rows.run(0, 2), view.run(0, 12).map(<[_]>::len)), (None, Some(36)), "a row lies elsewhere");

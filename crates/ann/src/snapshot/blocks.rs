@@ -2,11 +2,11 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use crate::datatype::Number;
+use crate::storage::datatype::Number;
 
 use super::{BLOCK_BYTES, MAGIC, OLDEST, PAGE_BYTES, ReadError, VERSION};
 
-const NOT_FINITE: &str = "a vector holds what is no finite number";
+const NOT_FINITE: &str = "a component of a vector is not finite";
 
 /// Formats before the seventh are not part of their checksums.
 fn checksum(version: u32, block: u64, content: &[u8]) -> u32 {
@@ -181,7 +181,7 @@ impl<'a, R: Read> Source<'a, R> {
             if self.at == self.content.len() {
                 self.next_block()?;
                 if self.content.is_empty() {
-                    return Err(self.invalid("it ends before the index does"));
+                    return Err(self.invalid("the snapshot ends before the index does"));
                 }
             }
             *byte = self.content[self.at];
@@ -220,12 +220,12 @@ impl<'a, R: Read> Source<'a, R> {
     /// Takes `count` finite numbers that lie bare, in pieces, and tells at which byte they began.
     pub fn bare<T: Number>(&mut self, count: u64, mut take: impl FnMut(&[T])) -> Result<u64, ReadError> {
         if self.at != self.content.len() {
-            return Err(self.invalid("a block goes on where vectors begin"));
+            return Err(self.invalid("a block continues where vectors begin"));
         }
         let mut zeros = vec![0; filling(self.read)];
         self.fill(&mut zeros)?;
         if zeros.iter().any(|byte| *byte != 0) {
-            return Err(self.invalid("a page is not filled up with zeros"));
+            return Err(self.invalid("padding before vectors is not zero"));
         }
         let (start, first) = (self.read, self.block);
         let (mut sums, mut numbers, mut is_finite) = (Vec::new(), Vec::new(), true);
@@ -260,6 +260,6 @@ impl<'a, R: Read> Source<'a, R> {
         if self.at == self.content.len() {
             self.next_block()?;
         }
-        if self.content.is_empty() { Ok(()) } else { Err(self.invalid("it goes on after the index")) }
+        if self.content.is_empty() { Ok(()) } else { Err(self.invalid("the snapshot continues after the index")) }
     }
 }

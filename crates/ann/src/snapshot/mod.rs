@@ -10,9 +10,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 
 use crate::index::Index;
-use crate::originals::VectorStorage;
+use crate::storage::vector_store::VectorStorage;
 
-use reader::Place;
+use reader::VectorSource;
 
 /// First bytes of every snapshot.
 const MAGIC: [u8; 8] = *b"MRDN-ANN";
@@ -54,7 +54,7 @@ impl Index {
     /// # Errors
     /// As there.
     pub fn read_from_in(input: &mut impl Read, storage: VectorStorage) -> Result<Self, ReadError> {
-        reader::read(input, Place::Storage(storage))
+        reader::read(input, VectorSource::Storage(storage))
     }
 
     /// As [`Self::read_from`], of a file that holds nothing else, with its vectors where they lie in it: they are mapped, so what is
@@ -66,7 +66,7 @@ impl Index {
     pub fn open(file: File) -> Result<Self, ReadError> {
         let mut input = BufReader::new(file.try_clone().map_err(ReadError::Io)?);
         input.rewind().map_err(ReadError::Io)?;
-        let index = reader::read(&mut input, Place::AsTheyLie(file))?;
+        let index = reader::read(&mut input, VectorSource::AsTheyLie(file))?;
         match input.fill_buf() {
             Ok([]) => Ok(index),
             Ok(_) => Err(ReadError::Longer),

@@ -1,31 +1,31 @@
 use std::fs::File;
 use std::io::Read;
 
-use crate::config::{Config, Kind, Metric, Profile};
-use crate::datatype::{Datatype, Number};
+use crate::buffered::BufferedIndex;
+use crate::buffered::write_buffer::WriteBuffer;
 use crate::flat::Flat;
-use crate::hnsw::{Graph, Hnsw, MAX_LEVEL, NO_NODE, Survey};
+use crate::hnsw::{Graph, Hnsw, InsertPlan, MAX_LEVEL, NO_NODE};
 use crate::index::{Body, Index};
-use crate::ivf::{Coarse, Codebook, Entry, Filing, Ivf, Lists};
-use crate::originals::{Originals, Table, VectorStorage};
-use crate::points::{NO_SLOT, Points};
-use crate::queue::Queue;
-use crate::queued::Queued;
-use crate::space::Space;
-use crate::tuning::{Curve, Tally};
+use crate::ivf::{CoarseQuantizer, Codebook, InvertedLists, Ivf, ListEntries, ListEntry};
+use crate::metric::{Component, Metric, Space};
+use crate::params::{Config, Kind, Profile};
+use crate::recall_model::{RecallModel, RecallSample};
+use crate::storage::datatype::Datatype;
+use crate::storage::points::{NO_SLOT, Points};
+use crate::storage::vector_store::{VectorStorage, VectorStore, VectorTable};
 
 use super::ReadError;
 use super::blocks::Source;
 
 /// Where vectors are after reading.
-pub(super) enum Place {
+pub(super) enum VectorSource {
     Storage(VectorStorage),
     /// Where they are: in this file, which begins with what is read.
     AsTheyLie(File),
 }
 
 /// Reads an index. Whatever is counted is taken in one by one, so a false count ends with the input and not with memory.
-pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadError> {
+pub(super) fn read(input: &mut impl Read, place: VectorSource) -> Result<Index, ReadError> {
     let mut source = Source::new(input)?;
     let config = config(&mut source)?;
     let points = points(&config, place, &mut source)?;
@@ -35,25 +35,25 @@ pub(super) fn read(input: &mut impl Read, place: Place) -> Result<Index, ReadErr
             let mut hnsw = Hnsw::new(&config, m, ef_construct);
             graph(&mut hnsw.graph, &points, &mut source)?;
             hnsw.restore(&points, Space::best(config.metric));
-            let curve = curve(&points, &mut source)?;
-            let queue = queue(&config, &mut source)?;
+            let recall_model = recall_model(&points, &mut source)?;
+            let buffer = buffer(&config, &mut source)?;
             let mut nth = 0;
-            let surveys = surveys(&queue, &mut source, |vector, source| {
+            let insert_plans = insert_plans(&buffer, &mut source, |vector, source| {
                 nth += 1;
-                survey(&hnsw, (vector, nth), Space::best(config.metric), source)
+                insert_plan(&hnsw, (vector, nth), Space::best(config.metric), source)
             })?;
-            let queued = Queued::from_parts(points, hnsw, queue, surveys).with_curve(curve);
-            Body::Hnsw(Box::new(queued.with_places(Space::best(config.metric))))
+            let queued = BufferedIndex::from_parts(points, hnsw, buffer, insert_plans).with_recall_model(recall_model);
+            Body::Hnsw(Box::new(queued.with_missing_plans(Space::best(config.metric))))
         }
         Kind::IvfPq { nlist, .. } => {
             let parts = config.subquantizers();
             let lists = lists(&config, parts, &points, &mut source)?;
-            let curve = curve(&points, &mut source)?;
-            let queue = queue(&config, &mut source)?;
-            let surveys = surveys(&queue, &mut source, |_, source| filing(lists.as_ref(), parts, source))?;
+            let recall_model = recall_model(&points, &mut source)?;
+            let buffer = buffer(&config, &mut source)?;
+            let insert_plans = insert_plans(&buffer, &mut source, |_, source| entries(lists.as_ref(), parts, source))?;
             let ivf = Ivf::from_parts(nlist, parts, lists);
-            let queued = Queued::from_parts(points, ivf, queue, surveys).with_curve(curve);
-            Body::IvfPq(Box::new(queued.with_places(Space::best(config.metric))))
+            let queued = BufferedIndex::from_parts(points, ivf, buffer, insert_plans).with_recall_model(recall_model);
+            Body::IvfPq(Box::new(queued.with_missing_plans(Space::best(config.metric))))
         }
     };
     source.finish()?;
@@ -91,20 +91,20 @@ fn config(source: &mut Source<'_, impl Read>) -> Result<Config, ReadError> {
         _ => return Err(source.invalid("unknown datatype")),
     };
     let config = Config { dim, metric, kind, profile, datatype, seed };
-    config.check().map_err(|_| source.invalid("a parameter is out of its range"))?;
+    config.check().map_err(|_| source.invalid("a parameter is out of range"))?;
     Ok(config)
 }
 
-fn points(config: &Config, place: Place, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
+fn points(config: &Config, place: VectorSource, source: &mut Source<'_, impl Read>) -> Result<Points, ReadError> {
     let (storage, file) = match place {
-        Place::Storage(storage) => (storage, None),
-        Place::AsTheyLie(file) => (VectorStorage::Memory, Some(file)),
+        VectorSource::Storage(storage) => (storage, None),
+        VectorSource::AsTheyLie(file) => (VectorStorage::Memory, Some(file)),
     };
     let mut points = Points::new(config.dim, config.datatype, storage);
     let mut vector = vec![0.0; config.dim];
     for _ in 0..source.u32()? {
         if !points.restore(source.u32()?) {
-            return Err(source.invalid("a slot stands on two nodes"));
+            return Err(source.invalid("a slot has two nodes"));
         }
         if source.version() < 3 {
             source.vector(&mut vector)?;
@@ -117,29 +117,29 @@ fn points(config: &Config, place: Place, source: &mut Source<'_, impl Read>) -> 
     }
     if source.version() >= 3 {
         match config.datatype {
-            Datatype::Float32 => vectors(&mut points, file, Originals::Float32, source)?,
-            Datatype::Bfloat16 => vectors(&mut points, file, Originals::Bfloat16, source)?,
+            Datatype::Float32 => vectors(&mut points, file, VectorStore::Float32, source)?,
+            Datatype::Bfloat16 => vectors(&mut points, file, VectorStore::Bfloat16, source)?,
         }
     }
     if points.set_free(free) {
         Ok(points)
     } else {
-        Err(source.invalid("the list of free nodes is not that of free nodes"))
+        Err(source.invalid("the list of free nodes differs from the free nodes"))
     }
 }
 
 /// Vectors of all nodes, which lie bare: mapped from the file, if one is given that can be, else read.
-fn vectors<T: Number>(
+fn vectors<T: Component>(
     points: &mut Points,
     file: Option<File>,
-    originals: fn(Table<T>) -> Originals,
+    originals: fn(VectorTable<T>) -> VectorStore,
     source: &mut Source<'_, impl Read>,
 ) -> Result<(), ReadError> {
     let dim = points.vectors.dim();
     let numbers = u64::from(points.nodes()) * dim as u64;
     if let Some(file) = file.filter(|_| cfg!(target_endian = "little")) {
         let start = source.bare::<T>(numbers, |_| {})?;
-        points.vectors = originals(Table::opened(dim, &file, start, points.nodes()).map_err(ReadError::Io)?);
+        points.vectors = originals(VectorTable::opened(dim, &file, start, points.nodes()).map_err(ReadError::Io)?);
         return Ok(());
     }
     let (mut node, mut row) = (0, Vec::with_capacity(dim));
@@ -157,35 +157,39 @@ fn vectors<T: Number>(
 }
 
 fn graph(graph: &mut Graph, points: &Points, source: &mut Source<'_, impl Read>) -> Result<(), ReadError> {
-    graph.births = source.u64()?;
+    graph.last_insert_seq = source.u64()?;
     graph.entry = Some(source.u32()?).filter(|entry| *entry != NO_NODE);
     for node in 0..points.nodes() {
-        let birth = source.u64()?;
-        if (birth != 0) != points.is_held(node) {
-            return Err(source.invalid("a node is free in one table and used in another"));
+        let insert_seq = source.u64()?;
+        if (insert_seq != 0) != points.is_occupied(node) {
+            return Err(source.invalid("a node is free in one table and in use in another"));
         }
-        let (parent, level) = if birth == 0 { (NO_NODE, 0) } else { (source.u32()?, usize::from(source.u8()?)) };
+        let (parent, level) = if insert_seq == 0 { (NO_NODE, 0) } else { (source.u32()?, usize::from(source.u8()?)) };
         if level > MAX_LEVEL {
-            return Err(source.invalid("a node stands too high"));
+            return Err(source.invalid("the level of a node is too high"));
         }
-        graph.restore_node(birth, parent, level);
+        graph.restore_node(insert_seq, parent, level);
     }
     let mut links = Vec::new();
     for node in 0..points.nodes() {
-        if !points.is_held(node) {
+        if !points.is_occupied(node) {
             continue;
         }
-        for floor in 0..=graph.level(node) {
+        for level in 0..=graph.level(node) {
             links.clear();
             for _ in 0..source.u16()? {
                 links.push(source.u32()?);
             }
-            if !graph.restore_links(node, floor, &links) {
-                return Err(source.invalid("a link leads to nowhere"));
+            if !graph.restore_links(node, level, &links) {
+                return Err(source.invalid("a link leads to no node of its level, or is repeated"));
             }
         }
     }
-    if graph.restored() { Ok(()) } else { Err(source.invalid("entry, births or parents contradict each other")) }
+    if graph.finish_restore() {
+        Ok(())
+    } else {
+        Err(source.invalid("entry point, insert sequence numbers or parents are inconsistent"))
+    }
 }
 
 fn lists(
@@ -193,16 +197,16 @@ fn lists(
     parts: usize,
     points: &Points,
     source: &mut Source<'_, impl Read>,
-) -> Result<Option<Lists>, ReadError> {
+) -> Result<Option<InvertedLists>, ReadError> {
     let count = source.u32()? as usize;
     if count == 0 {
         return Ok(None);
     }
     let trained_for = source.u32()? as usize;
     if trained_for == 0 {
-        return Err(source.invalid("lists that were learnt from nothing"));
+        return Err(source.invalid("lists were trained on no points"));
     }
-    let come = come(trained_for, points, source)?;
+    let inserted_since = inserted_since(trained_for, points, source)?;
     let mut rows = Vec::new();
     let mut row = vec![0.0; config.dim];
     for _ in 0..count {
@@ -212,8 +216,8 @@ fn lists(
     let mut codebook = Codebook::new(config.dim, parts);
     source.vector(codebook.values_mut())?;
     let space = Space::best(config.metric);
-    let mut lists = Lists::new(trained_for, Coarse::new(config.dim, rows, space.kernels()), codebook);
-    lists.come = come;
+    let mut lists = InvertedLists::new(trained_for, CoarseQuantizer::new(config.dim, rows, space.kernels()), codebook);
+    lists.inserted_since = inserted_since;
     for list in 0..count {
         for _ in 0..source.u32()? {
             let node = source.u32()?;
@@ -222,97 +226,97 @@ fn lists(
                 let two = source.u8()?;
                 codes.extend([two & 15, two >> 4].into_iter().take(parts - part));
             }
-            let is_point = node < points.nodes() && points.is_held(node);
-            if !is_point || !lists.file(node, &Entry { list, codes }, space) {
-                return Err(source.invalid("a node on a list is free, twice there, or on three lists"));
+            let is_point = node < points.nodes() && points.is_occupied(node);
+            if !is_point || !lists.add(node, &ListEntry { list, codes }, space) {
+                return Err(source.invalid("a node on a list is free, on the list twice, or on three lists"));
             }
         }
     }
-    let filed = (0..points.nodes()).filter(|node| lists.holds(*node)).count();
-    if filed == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
+    let listed = (0..points.nodes()).filter(|node| lists.contains(*node)).count();
+    if listed == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
 }
 
 /// How many points have come in since there were so many. Earlier versions did not count them: as many as there are more now.
-fn come(since: usize, points: &Points, source: &mut Source<'_, impl Read>) -> Result<u64, ReadError> {
+fn inserted_since(since: usize, points: &Points, source: &mut Source<'_, impl Read>) -> Result<u64, ReadError> {
     if source.version() < 6 { Ok(points.len().saturating_sub(since) as u64) } else { source.u64() }
 }
 
-fn curve(held: &Points, source: &mut Source<'_, impl Read>) -> Result<Curve, ReadError> {
+fn recall_model(held: &Points, source: &mut Source<'_, impl Read>) -> Result<RecallModel, ReadError> {
     match source.version() {
-        1 => Ok(Curve::new([], held.len() as u64)),
+        1 => Ok(RecallModel::new([], held.len() as u64)),
         2..7 => {
             let points = source.u32()?;
-            let come = come(points as usize, held, source)?;
-            let tally = tally(points, u64::from(points), source)?;
-            Ok(Curve::new((points > 0).then_some(tally), come))
+            let inserted_since = inserted_since(points as usize, held, source)?;
+            let sample = sample(points, u64::from(points), source)?;
+            Ok(RecallModel::new((points > 0).then_some(sample), inserted_since))
         }
         _ => {
-            let come = source.u64()?;
-            let mut tallies = Vec::new();
+            let inserted_since = source.u64()?;
+            let mut samples = Vec::new();
             for _ in 0..source.u8()? {
-                let (points, come) = (source.u32()?, source.u64()?);
-                tallies.push(tally(points, come, source)?);
+                let (points, inserted_since) = (source.u32()?, source.u64()?);
+                samples.push(sample(points, inserted_since, source)?);
             }
-            Ok(Curve::new(tallies, come))
+            Ok(RecallModel::new(samples, inserted_since))
         }
     }
 }
 
-fn tally(points: u32, come: u64, source: &mut Source<'_, impl Read>) -> Result<Tally, ReadError> {
-    let mut tally = Tally { points, come, wanted: source.u32()?, found: Vec::new() };
+fn sample(points: u32, inserted_since: u64, source: &mut Source<'_, impl Read>) -> Result<RecallSample, ReadError> {
+    let mut sample = RecallSample { points, inserted_since, wanted: source.u32()?, found: Vec::new() };
     for _ in 0..source.u8()? {
-        tally.found.push(source.u32()?);
+        sample.found.push(source.u32()?);
     }
-    let is_sound = tally.found.iter().all(|found| *found <= tally.wanted);
-    if is_sound { Ok(tally) } else { Err(source.invalid("more was found than there was to find")) }
+    let is_sound = sample.found.iter().all(|found| *found <= sample.wanted);
+    if is_sound { Ok(sample) } else { Err(source.invalid("a recall sample found more neighbors than there are")) }
 }
 
 /// The steps that are left of a block which is half taken, and a place for each that it has.
-fn surveys<T, R: Read>(
-    queue: &Queue,
+fn insert_plans<T, R: Read>(
+    buffer: &WriteBuffer,
     source: &mut Source<'_, R>,
     mut read: impl FnMut(&[f32], &mut Source<'_, R>) -> Result<T, ReadError>,
 ) -> Result<Vec<Option<T>>, ReadError> {
-    let (taken, steps) = (queue.taken(), queue.steps().unwrap_or(0));
+    let (taken, steps) = (buffer.taken(), buffer.steps().unwrap_or(0));
     if taken == 0 {
         return Ok(Vec::new());
     }
-    let mut surveys: Vec<Option<T>> = (0..taken).map(|_| None).collect();
+    let mut insert_plans: Vec<Option<T>> = (0..taken).map(|_| None).collect();
     // The first version sought places one by one: those that are left are sought afterwards.
-    let told = if source.version() == 1 { steps..steps } else { taken..steps };
-    for step in told {
-        let survey = match (source.u8()?, queue.step(step)) {
+    let steps_read = if source.version() == 1 { steps..steps } else { taken..steps };
+    for step in steps_read {
+        let plan = match (source.u8()?, buffer.step(step)) {
             (0, _) => None,
             (1, (_, Some(vector))) => Some(read(vector, source)?),
-            _ => return Err(source.invalid("a place is told for what has none")),
+            _ => return Err(source.invalid("a step without a new vector has an insert plan")),
         };
-        surveys.push(survey);
+        insert_plans.push(plan);
     }
-    Ok(surveys)
+    Ok(insert_plans)
 }
 
-fn survey(
+fn insert_plan(
     hnsw: &Hnsw,
     point: (&[f32], u64),
     space: Space,
     source: &mut Source<'_, impl Read>,
-) -> Result<Survey, ReadError> {
-    let frozen = source.u64()?;
-    let mut floors = vec![Vec::new(); usize::from(source.u8()?)];
-    for floor in &mut floors {
+) -> Result<InsertPlan, ReadError> {
+    let snapshot_seq = source.u64()?;
+    let mut neighbors = vec![Vec::new(); usize::from(source.u8()?)];
+    for nodes in &mut neighbors {
         for _ in 0..source.u16()? {
-            floor.push(source.u32()?);
+            nodes.push(source.u32()?);
         }
     }
-    let survey = hnsw.restore_survey(point, frozen, floors, space);
-    survey.ok_or_else(|| source.invalid("a place is told that is nowhere"))
+    let plan = hnsw.restore_insert_plan(point, snapshot_seq, neighbors, space);
+    plan.ok_or_else(|| source.invalid("an insert plan is invalid"))
 }
 
-fn filing(
-    lists: Option<&Lists>,
+fn entries(
+    lists: Option<&InvertedLists>,
     parts: usize,
     source: &mut Source<'_, impl Read>,
-) -> Result<Option<Filing>, ReadError> {
+) -> Result<Option<ListEntries>, ReadError> {
     let first = source.u32()?;
     if first == u32::MAX && lists.is_none() {
         return Ok(None);
@@ -321,7 +325,7 @@ fn filing(
     if source.version() >= 4 {
         lists_told.extend(Some(source.u32()?).filter(|second| *second != u32::MAX));
     }
-    let mut filing = Filing::new();
+    let mut entries = ListEntries::new();
     for list in lists_told {
         let list = list as usize;
         let mut codes = Vec::new();
@@ -329,27 +333,27 @@ fn filing(
             codes.push(source.u8()?);
         }
         let is_there = lists.is_some_and(|lists| list < lists.coarse.len()) && codes.iter().all(|code| *code < 16);
-        if !is_there || filing.iter().any(|entry: &Entry| entry.list == list) {
-            return Err(source.invalid("a place is told that is nowhere"));
+        if !is_there || entries.iter().any(|entry: &ListEntry| entry.list == list) {
+            return Err(source.invalid("an insert plan is invalid"));
         }
-        filing.push(Entry { list, codes });
+        entries.push(ListEntry { list, codes });
     }
-    Ok(Some(filing))
+    Ok(Some(entries))
 }
 
-fn queue(config: &Config, source: &mut Source<'_, impl Read>) -> Result<Queue, ReadError> {
+fn buffer(config: &Config, source: &mut Source<'_, impl Read>) -> Result<WriteBuffer, ReadError> {
     let first = source.u64()?;
     let done = usize::from(source.u16()?);
     let in_order = match if source.version() < 7 { u8::from(done > 0) } else { source.u8()? } {
         0 => false,
         1 if done > 0 => true,
-        _ => return Err(source.invalid("an unknown order of steps")),
+        _ => return Err(source.invalid("unknown order of steps")),
     };
     // Leaves room to count on: block numbers are multiplied by the length of a block.
     if first > u64::MAX >> 16 {
-        return Err(source.invalid("a block number beyond all bounds"));
+        return Err(source.invalid("the number of the first block is too large"));
     }
-    let mut queue = Queue::restore(first);
+    let mut buffer = WriteBuffer::restore(first);
     let mut vector = vec![0.0; config.dim];
     for _ in 0..source.u32()? {
         let slot = source.u32()?;
@@ -357,16 +361,20 @@ fn queue(config: &Config, source: &mut Source<'_, impl Read>) -> Result<Queue, R
             return Err(source.invalid("an operation on the reserved slot"));
         }
         match source.u8()? {
-            0 => queue.push(slot, None),
+            0 => buffer.push(slot, None),
             1 => {
                 source.vector(&mut vector)?;
                 if *config.datatype.kept(&vector) != *vector {
-                    return Err(source.invalid("a vector is queued that is not as it would be kept"));
+                    return Err(source.invalid("a buffered vector is not rounded to the datatype"));
                 }
-                queue.push(slot, Some(&vector));
+                buffer.push(slot, Some(&vector));
             }
             _ => return Err(source.invalid("unknown kind of operation")),
         }
     }
-    if queue.pass(done, in_order) { Ok(queue) } else { Err(source.invalid("more steps are taken than the block has")) }
+    if buffer.skip(done, in_order) {
+        Ok(buffer)
+    } else {
+        Err(source.invalid("more steps are applied than the block has"))
+    }
 }

@@ -2,9 +2,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::config::{Config, Kind, Metric};
-use crate::datatype::Datatype;
-use crate::index::{Index, SearchParams};
+use crate::index::Index;
+use crate::metric::Metric;
+use crate::params::{Config, Kind, SearchParams};
+use crate::storage::datatype::Datatype;
 use crate::testing::clustered;
 
 /// In the middle of a block; lists have rounded numbers.
@@ -199,7 +200,7 @@ fn a_file_is_opened_as_it_lies_and_never_written() {
 
 /// An index that rounds holds nothing in its queue that is not rounded.
 #[test]
-fn queued_vectors_are_as_they_would_be_kept() {
+fn buffered_vectors_are_rounded() {
     let kind = Kind::Hnsw { m: 4, ef_construct: 12 };
     let config = Config { datatype: Datatype::Bfloat16, ..Config::new(1, Metric::Dot, kind) };
     let mut index = Index::new(config).expect("valid");
@@ -212,7 +213,7 @@ fn queued_vectors_are_as_they_would_be_kept() {
     assert!(sealed(&written, &parts) == written);
     written[end - 4] = 1;
     let refused = Index::read_from(&mut sealed(&written, &parts).as_slice()).err().map(|error| error.to_string());
-    assert_eq!(refused.as_deref(), Some("index snapshot, block 1: a vector is queued that is not as it would be kept"));
+    assert_eq!(refused.as_deref(), Some("index snapshot, block 1: a buffered vector is not rounded to the datatype"));
 }
 
 /// A graph of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by each version of this format: slot `i` at
@@ -245,7 +246,7 @@ const GOLDEN_BFLOAT16: [&[u8]; 3] = [
 ];
 
 #[test]
-fn rounded_numbers_are_read_for_ever() {
+fn rounded_vectors_of_every_version_are_read() {
     for golden in GOLDEN_BFLOAT16 {
         let index = Index::read_from(&mut &*golden).expect("a version there was");
         assert_eq!((index.len(), index.config().datatype), (28, Datatype::Bfloat16));
@@ -255,7 +256,7 @@ fn rounded_numbers_are_read_for_ever() {
 }
 
 #[test]
-fn every_version_is_read_for_ever() {
+fn every_version_is_read() {
     for golden in GOLDEN {
         let index = Index::read_from(&mut &*golden).expect("a version there was");
         assert_eq!((index.len(), index.reachable(), index.pending()), (252, 252, 52));

@@ -1,14 +1,15 @@
 use std::io::{self, Write};
 
-use crate::config::{Config, Kind, Metric, Profile};
-use crate::datatype::{Datatype, Number};
+use crate::buffered::write_buffer::WriteBuffer;
 use crate::hnsw::{Graph, NO_NODE};
 use crate::index::{Body, Index};
-use crate::ivf::Lists;
-use crate::originals::{Originals, Table};
-use crate::points::{NO_SLOT, Points};
-use crate::queue::Queue;
-use crate::tuning::Curve;
+use crate::ivf::InvertedLists;
+use crate::metric::{Component, Metric};
+use crate::params::{Config, Kind, Profile};
+use crate::recall_model::RecallModel;
+use crate::storage::datatype::Datatype;
+use crate::storage::points::{NO_SLOT, Points};
+use crate::storage::vector_store::{VectorStore, VectorTable};
 
 use super::blocks::Sink;
 
@@ -20,28 +21,28 @@ pub(crate) fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
         Body::Flat(flat) => points(&flat.points, &mut sink)?,
         Body::Hnsw(hnsw) => {
             points(&hnsw.points, &mut sink)?;
-            graph(&hnsw.structure.graph, &mut sink)?;
-            curve(&hnsw.curve, &mut sink)?;
-            queue(&hnsw.queue, &mut sink)?;
-            surveys(hnsw.surveys(), &mut sink, |survey, sink| {
-                sink.u64(survey.frozen)?;
-                sink.u8(survey.floors.len() as u8)?;
-                survey.floors.iter().try_for_each(|floor| {
-                    sink.u16(floor.len() as u16)?;
-                    floor.iter().try_for_each(|node| sink.u32(*node))
+            graph(&hnsw.index.graph, &mut sink)?;
+            recall_model(&hnsw.recall_model, &mut sink)?;
+            buffer(&hnsw.buffer, &mut sink)?;
+            insert_plans(hnsw.insert_plans(), &mut sink, |plan, sink| {
+                sink.u64(plan.snapshot_seq)?;
+                sink.u8(plan.neighbors.len() as u8)?;
+                plan.neighbors.iter().try_for_each(|nodes| {
+                    sink.u16(nodes.len() as u16)?;
+                    nodes.iter().try_for_each(|node| sink.u32(*node))
                 })
             })?;
         }
         Body::IvfPq(ivf) => {
             points(&ivf.points, &mut sink)?;
-            lists(ivf.structure.lists(), &mut sink)?;
-            curve(&ivf.curve, &mut sink)?;
-            queue(&ivf.queue, &mut sink)?;
-            surveys(ivf.surveys(), &mut sink, |survey, sink| {
-                let Some(filing) = survey else { return sink.u32(u32::MAX) };
-                sink.u32(filing[0].list as u32)?;
-                sink.u32(filing.get(1).map_or(u32::MAX, |second| second.list as u32))?;
-                filing.iter().flat_map(|entry| &entry.codes).try_for_each(|code| sink.u8(*code))
+            lists(ivf.index.lists(), &mut sink)?;
+            recall_model(&ivf.recall_model, &mut sink)?;
+            buffer(&ivf.buffer, &mut sink)?;
+            insert_plans(ivf.insert_plans(), &mut sink, |plan, sink| {
+                let Some(entries) = plan else { return sink.u32(u32::MAX) };
+                sink.u32(entries[0].list as u32)?;
+                sink.u32(entries.get(1).map_or(u32::MAX, |second| second.list as u32))?;
+                entries.iter().flat_map(|entry| &entry.codes).try_for_each(|code| sink.u8(*code))
             })?;
         }
     }
@@ -88,13 +89,13 @@ fn points(points: &Points, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     points.free().iter().try_for_each(|node| sink.u32(*node))?;
     sink.begin_bare()?;
     match &points.vectors {
-        Originals::Float32(table) => vectors(points, table, sink)?,
-        Originals::Bfloat16(table) => vectors(points, table, sink)?,
+        VectorStore::Float32(table) => vectors(points, table, sink)?,
+        VectorStore::Bfloat16(table) => vectors(points, table, sink)?,
     }
     sink.end_bare()
 }
 
-fn vectors<T: Number>(points: &Points, table: &Table<T>, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+fn vectors<T: Component>(points: &Points, table: &VectorTable<T>, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     let nothing = vec![T::zeroed(); points.vectors.dim()];
     (0..points.nodes()).try_for_each(|node| match points.slot_of(node) {
         // A free node weighs as much as any other, so that no short input can ask for much memory.
@@ -104,20 +105,20 @@ fn vectors<T: Number>(points: &Points, table: &Table<T>, sink: &mut Sink<'_, imp
 }
 
 fn graph(graph: &Graph, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
-    sink.u64(graph.births)?;
+    sink.u64(graph.last_insert_seq)?;
     sink.u32(graph.entry.unwrap_or(NO_NODE))?;
-    let in_use = |node: &u32| graph.ancestry(*node).0 != 0;
+    let in_use = |node: &u32| graph.seq_and_parent(*node).0 != 0;
     for node in 0..graph.nodes() {
-        let (birth, parent) = graph.ancestry(node);
-        sink.u64(birth)?;
+        let (insert_seq, parent) = graph.seq_and_parent(node);
+        sink.u64(insert_seq)?;
         if in_use(&node) {
             sink.u32(parent)?;
             sink.u8(graph.level(node) as u8)?;
         }
     }
     for node in (0..graph.nodes()).filter(in_use) {
-        for floor in 0..=graph.level(node) {
-            let links = graph.links(node, floor);
+        for level in 0..=graph.level(node) {
+            let links = graph.links(node, level);
             sink.u16(links.len() as u16)?;
             links.iter().try_for_each(|link| sink.u32(*link))?;
         }
@@ -125,11 +126,11 @@ fn graph(graph: &Graph, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     Ok(())
 }
 
-fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+fn lists(lists: Option<&InvertedLists>, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     let Some(lists) = lists else { return sink.u32(0) };
     sink.u32(lists.coarse.len() as u32)?;
     sink.u32(lists.trained_for as u32)?;
-    sink.u64(lists.come)?;
+    sink.u64(lists.inserted_since)?;
     sink.numbers(lists.coarse.rows())?;
     sink.numbers(lists.codebook.values())?;
     let (parts, padded) = (lists.codebook.parts(), lists.codebook.padded());
@@ -146,39 +147,39 @@ fn lists(lists: Option<&Lists>, sink: &mut Sink<'_, impl Write>) -> io::Result<(
     Ok(())
 }
 
-fn curve(curve: &Curve, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
-    sink.u64(curve.come())?;
-    sink.u8(curve.tallies().len() as u8)?;
-    for tally in curve.tallies() {
-        sink.u32(tally.points)?;
-        sink.u64(tally.come)?;
-        sink.u32(tally.wanted)?;
-        sink.u8(tally.found.len() as u8)?;
-        tally.found.iter().try_for_each(|found| sink.u32(*found))?;
+fn recall_model(recall_model: &RecallModel, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    sink.u64(recall_model.inserted_since())?;
+    sink.u8(recall_model.samples().len() as u8)?;
+    for sample in recall_model.samples() {
+        sink.u32(sample.points)?;
+        sink.u64(sample.inserted_since)?;
+        sink.u32(sample.wanted)?;
+        sink.u8(sample.found.len() as u8)?;
+        sample.found.iter().try_for_each(|found| sink.u32(*found))?;
     }
     Ok(())
 }
 
 /// The steps that are left of a block which is half taken.
-fn surveys<T, W: Write>(
-    surveys: Option<&[Option<T>]>,
+fn insert_plans<T, W: Write>(
+    insert_plans: Option<&[Option<T>]>,
     sink: &mut Sink<'_, W>,
     mut write: impl FnMut(&T, &mut Sink<'_, W>) -> io::Result<()>,
 ) -> io::Result<()> {
-    for survey in surveys.unwrap_or_default() {
-        sink.u8(u8::from(survey.is_some()))?;
-        survey.iter().try_for_each(|survey| write(survey, sink))?;
+    for plan in insert_plans.unwrap_or_default() {
+        sink.u8(u8::from(plan.is_some()))?;
+        plan.iter().try_for_each(|plan| write(plan, sink))?;
     }
     Ok(())
 }
 
-fn queue(queue: &Queue, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
-    let (first, done) = queue.position();
+fn buffer(buffer: &WriteBuffer, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
+    let (first, done) = buffer.position();
     sink.u64(first)?;
     sink.u16(done as u16)?;
-    sink.u8(u8::from(done > 0 && queue.is_in_order()))?;
-    sink.u32(queue.operations().count() as u32)?;
-    for (slot, vector) in queue.operations() {
+    sink.u8(u8::from(done > 0 && buffer.is_in_order()))?;
+    sink.u32(buffer.operations().count() as u32)?;
+    for (slot, vector) in buffer.operations() {
         sink.u32(slot)?;
         sink.u8(u8::from(vector.is_some()))?;
         sink.numbers(vector.unwrap_or_default())?;

@@ -63,7 +63,7 @@ fn searches_that_can_find_nothing_find_nothing() {
         assert_eq!(
             count(&subject, 5, Some(&Filter::predicate(&|_| false, 600))),
             Ok(0),
-            "a filter that misjudges itself"
+            "a filter with a wrong estimate"
         );
         assert_eq!(
             count(&subject, usize::MAX, Some(&Filter::predicate(&|slot| slot > 9, 600))),
@@ -122,7 +122,7 @@ fn answers_are_not_short_where_numbers_overflow() {
 
 /// What is so far away that its distance overflows is near to nothing, wherever links lead.
 #[test]
-fn what_overflows_is_far() {
+fn overflowing_vectors_are_far() {
     let dim = 200;
     for profile in [Profile::Balanced, Profile::Speed, Profile::Memory] {
         let kind = Kind::Hnsw { m: 8, ef_construct: 40 };

@@ -18,7 +18,7 @@ fn by_bytes(points: usize, dim: usize) -> SearchParams {
 /// An index of points that were merged, replaced and deleted, some of that still pending.
 fn written(rng: &mut Rng, (count, dim): (u32, usize), metric: Metric, kind: (Kind, Profile)) -> Index {
     let vector = |rng: &mut Rng| match metric {
-        Metric::Cosine => normalised(uniform(rng, dim)),
+        Metric::Cosine => normalized(uniform(rng, dim)),
         _ => uniform(rng, dim),
     };
     let mut subject = with_profile(dim, metric, kind);
@@ -70,7 +70,7 @@ fn a_beam_for_all_and_a_threshold_above_all_give_the_exact_answer() {
 }
 
 #[test]
-fn ties_and_numbers_that_overflow_are_found_by_slot_as_an_exact_search_finds_them() {
+fn ties_and_overflowing_distances_are_found_by_slot() {
     let dim = 40;
     for metric in [Metric::Dot, Metric::Euclid] {
         let mut subject = index(dim, metric, HNSW);

@@ -1,7 +1,7 @@
 //! Vectors elsewhere, and of other numbers.
 
 use super::*;
-use crate::datatype::Datatype;
+use crate::storage::datatype::Datatype;
 
 const DATATYPES: [Datatype; 2] = [Datatype::Float32, Datatype::Bfloat16];
 
@@ -30,8 +30,8 @@ fn vectors_in_a_file_change_nothing_but_where_they_are() {
         });
         assert!(written[0] == written[1] && written[0] == written[2], "{kind:?}, {profile:?}");
         let read = Index::read_from_in(&mut written[0].as_slice(), VectorStorage::File(file()));
-        let [held, filed, mapped] = subjects;
-        for other in [filed, mapped, read.expect("our own bytes")] {
+        let [held, listed, mapped] = subjects;
+        for other in [listed, mapped, read.expect("our own bytes")] {
             let stats = other.stats();
             assert_eq!((stats.resident_vector_bytes, stats.vector_bytes), (0, held.stats().vector_bytes));
             assert_eq!(other.vector(2_000), held.vector(2_000));
@@ -50,7 +50,7 @@ fn vectors_in_a_file_change_nothing_but_where_they_are() {
 /// What an index of rounded numbers says is what one of whole numbers says of rounded vectors: the same hits at the same
 /// distances, and half of the bytes.
 #[test]
-fn rounded_numbers_change_nothing_but_the_vectors() {
+fn a_datatype_changes_nothing_but_the_vectors() {
     for (kind, profile) in SUBJECTS.into_iter().chain([FLAT]) {
         for metric in METRICS {
             let make = |datatype| {

@@ -18,8 +18,8 @@ fn ask(index: &Index, queries: &[Vec<f32>]) -> Answers {
     let filters = [None, Some(Filter::predicate(&rare, 80)), Some(Filter::slots((3..900).collect::<Vec<_>>()))];
     let recall = SearchParams { recall: Recall::new(0.9), ..SearchParams::default() };
     let efforts = [SearchParams::default(), recall, exact()];
-    let asked = queries.iter().enumerate();
-    let found = asked
+    let numbered = queries.iter().enumerate();
+    let found = numbered
         .map(|(nth, query)| index.search(query, 8, &efforts[nth / 3 % 3], filters[nth % 3].as_ref()).expect("valid"));
     Answers {
         found: found.collect(),
@@ -64,7 +64,7 @@ fn bytes(index: &Index) -> Vec<u8> {
 /// Views are made, kept and dropped in any order; each says to its end what the index said when it was made. And an index that
 /// nobody looked at is the same.
 #[test]
-fn a_view_stays_what_it_was() {
+fn a_view_never_changes() {
     for (config, storage) in subjects() {
         let vectors = clustered(5, 4_000, 24, 30);
         let [mut rng, mut same, mut fate] = [9, 9, 10].map(Rng::new);
@@ -96,7 +96,7 @@ fn a_view_stays_what_it_was() {
 
 /// No copy outlives the views that it was made for.
 #[test]
-fn rows_take_in_their_copies() {
+fn patches_are_merged_back() {
     for (config, storage) in subjects() {
         let vectors = clustered(5, 4_000, 24, 30);
         let mut rng = Rng::new(9);
