@@ -1,4 +1,4 @@
-//! What finds near points without a look at all of them, as its queue sees it.
+//! Traits implemented by the approximate indexes (HNSW, IVF-PQ) behind the write buffer.
 
 use crate::metric::Space;
 use crate::neighbor::Neighbor;
@@ -8,39 +8,40 @@ use crate::search_request::SearchRequest;
 use crate::storage::points::Points;
 use crate::storage::vector_store::Vectors;
 
-/// Points arranged so that near ones are found without a look at all. A function of the blocks of writes it receives: a place
-/// is sought for every point of a block before any of them comes in, so that many can be sought at once.
+/// An approximate index. It is a function of the blocks of writes that it receives. Every insert of a block is planned
+/// before the first is applied, so that plans can be computed in parallel.
 pub(crate) trait ApproximateIndex: Sync + Sized {
-    /// Where a point would go.
+    /// Result of the search that precedes an insert.
     type InsertPlan: Clone + Send + Sync;
 
-    /// Seeks a place for the `nth` point of a block that comes in, from 1.
+    /// Plans the insert of the `nth` new point of a block, from 1.
     fn plan_insert(&self, vector: &[f32], nth: u64, vectors: Vectors<'_>) -> Self::InsertPlan;
 
-    /// Takes in a node whose vector is in its row.
+    /// Inserts a node whose vector is stored already.
     fn insert(&mut self, node: u32, plan: &Self::InsertPlan, vectors: Vectors<'_>);
 
-    /// Lets a node go whose vector is still in its row.
+    /// Removes a node whose vector is still stored.
     fn remove(&mut self, node: u32, vectors: Vectors<'_>);
 
-    /// Brings up to date what searches alone look at, after any number of [`Self::insert`] and [`Self::remove`] and before the next
-    /// search.
+    /// Updates data that only searches read, after any number of [`Self::insert`] and [`Self::remove`] and before the
+    /// next search.
     fn refresh(&mut self, vectors: Vectors<'_>);
 
-    /// What searches look at, as it is now, whatever is done to the structure from now on. It is only searched.
+    /// The searchable part of the current state, unaffected by later writes.
     fn view(&mut self) -> Self;
 
-    /// As [`Self::view`], with all that a snapshot holds.
+    /// As [`Self::view`], with everything that a snapshot holds.
     fn image(&mut self) -> Self;
 
-    /// What it notes of those who match, for all queries that share knowing them.
+    /// Data derived from a matching set, shared by all queries that use the set.
     type FilterCache: Default + Send + Sync + 'static;
 
-    /// Queries that [`Self::search_all`] is best asked at once.
+    /// Queries per call of [`Self::search_all`] for best throughput.
     const BATCH_SIZE: usize;
 
-    /// Near nodes of each query, of those accepted: `k` at least while there are as many. None where comparing with all is cheaper.
-    /// `cache`: where it is known who matches, and so to ask is cheap and `matching` exact; and how many queries have shared that.
+    /// Neighbors of each query among the accepted nodes: at least `k` while `k` are accepted. None where a scan is
+    /// cheaper. `cache`: present when the matching set is known, so that `accepts` is cheap and `matching` exact; with
+    /// the number of queries that share it.
     fn search_all(
         &self,
         request: &SearchRequest<'_>,
@@ -50,7 +51,7 @@ pub(crate) trait ApproximateIndex: Sync + Sized {
         vectors: Vectors<'_>,
     ) -> Vec<Option<Vec<Neighbor>>>;
 
-    /// [`Self::search_all`] of the one query that is asked.
+    /// [`Self::search_all`] for the query of the request.
     fn search_one(
         &self,
         request: &SearchRequest<'_>,
@@ -60,34 +61,34 @@ pub(crate) trait ApproximateIndex: Sync + Sized {
         self.search_all(request, &[request.query], accepts, None, vectors).pop().flatten()
     }
 
-    /// Of nodes that match and would be compared by their vectors with what is asked, leaves those that are worth it.
+    /// Drops matching nodes that are not worth a comparison by vector.
     fn prefilter(&self, _request: &SearchRequest<'_>, _nodes: &mut Vec<u32>, _space: Space) {}
 
-    /// Codes of single nodes, if it has them: cheaper to compare than vectors.
+    /// Codes of single nodes, if the index has them; cheaper to compare than vectors.
     fn codes(&self) -> Option<&Codes>;
 
-    /// How many live nodes a search without bounds would find; `is_live` tells which are.
+    /// Number of live nodes that an unbounded search finds.
     fn count_reachable(&self, points: &Points, is_live: impl Fn(u32) -> bool) -> usize;
 }
 
-/// An index with a part that is trained on the points, such as centroids.
+/// An index with a component that is trained on the points, such as centroids.
 pub(crate) trait Trainable: Sized {
-    /// What is being learnt from the points, a piece at a time.
+    /// State of a training that runs in steps.
     type Training: Send + Sync;
 
-    /// Whether something is to be learnt before the next block.
+    /// Whether training must run before the next block.
     fn needs_training(&self, points: &Points) -> bool;
 
-    /// Begins to, where it is due.
+    /// Starts a training that [`Self::needs_training`] demands.
     fn begin_training(&self, points: &Points, space: Space) -> Self::Training;
 
-    /// Does a piece of the work, which no search sees; true if it was the last.
+    /// Runs one step, which no search sees; true if it was the last.
     fn train_step(&self, training: &mut Self::Training, points: &Points, space: Space) -> bool;
 
-    /// Goes by what was learnt from now on.
+    /// Puts the result of a training into use.
     fn install(&mut self, training: Self::Training);
 
-    /// How many points have come in since something was learnt; none where nothing was.
+    /// Points inserted since the last training; none before the first.
     fn inserted_since_training(&self) -> Option<u64> {
         None
     }
@@ -95,17 +96,17 @@ pub(crate) trait Trainable: Sized {
 
 /// An index whose recall is measured by probes, see [`crate::recall_model`].
 pub(crate) trait RecallTunable: ApproximateIndex + Trainable {
-    /// Whether nothing was learnt from some nodes and no other is found by them, so that they can be asked for as if they were not there.
+    /// Whether the index keeps a hold-out set, excluded from training and usable as recall queries.
     const HAS_HOLDOUT: bool;
 
-    /// Whether this is one of them.
+    /// Whether a node belongs to the hold-out set.
     fn is_holdout(&self, _node: u32) -> bool {
         false
     }
 
-    /// Efforts of a search that are worth trying, the least first.
+    /// Grid of efforts at which recall is measured, ascending.
     const EFFORTS: &[usize];
 
-    /// A search for `k` of this effort.
+    /// Search parameters of an effort for `k` neighbors.
     fn params_for_effort(effort: usize, k: usize) -> SearchParams;
 }

@@ -1,17 +1,17 @@
-//! Numbers that are marked, a bit each, looked at at random.
+//! Sets of small numbers, one bit each.
 
-/// The word that has the bit of a number, and the bit.
+/// Word index and bit of a number.
 #[inline]
 pub(crate) fn word_and_bit(number: u32) -> (usize, u64) {
     (number as usize / u64::BITS as usize, 1 << (number % u64::BITS))
 }
 
-/// Some of the numbers below an end.
+/// A set of numbers below an end.
 #[derive(Default)]
 pub(crate) struct BitSet(Vec<u64>);
 
 impl BitSet {
-    /// These, all below `end`.
+    /// The set of these numbers, all below `end`.
     pub fn of(numbers: &[u32], end: usize) -> Self {
         let mut set = Self::default();
         set.reset(end);
@@ -19,13 +19,13 @@ impl BitSet {
         set
     }
 
-    /// None of those below `end`.
+    /// Empties the set and sets its end.
     pub fn reset(&mut self, end: usize) {
         self.0.clear();
         self.0.resize(end.div_ceil(u64::BITS as usize), 0);
     }
 
-    /// Marks a number below the end; whether this is the first time.
+    /// Adds a number below the end; false if it was in the set.
     #[inline]
     pub fn insert(&mut self, number: u32) -> bool {
         let (word, bit) = word_and_bit(number);
@@ -35,7 +35,7 @@ impl BitSet {
         is_first
     }
 
-    /// Whether a number is marked; none from the end on is.
+    /// Whether a number is in the set; false from the end on.
     #[inline]
     pub fn contains(&self, number: u32) -> bool {
         let (word, bit) = word_and_bit(number);

@@ -1,4 +1,4 @@
-//! Which slots a search may return.
+//! Filters: the slots that a search may return.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,12 +9,13 @@ use arc_swap::ArcSwapOption;
 use crate::bitset::BitSet;
 use crate::revision::ViewRevision;
 
-/// A condition on slots with an estimate of how many points meet it. The estimate steers the plan, never who may be found.
+/// A condition on slots, with an estimate of the number of matching points. The estimate affects the plan of a search,
+/// never the set of points that may be found.
 ///
-/// Keep it for further searches of the same view (or of an index that is not written meanwhile): from as many queries on as
-/// [`crate::Index::search_batch`] tells, it remembers whom it matches there, and each of the next takes as little as one of a batch. It
-/// then holds some bytes for every point, and a short code of every one that matches. What is written makes it forget, and so does
-/// another view.
+/// Reuse a filter for further searches of the same view (or of an index that is not written meanwhile). After the
+/// number of queries that [`crate::Index::search_batch`] names, the filter caches its matching set, and each further
+/// query costs as little as one of a batch. The cache takes some bytes per point of the index, and a short code per
+/// matching point. Every write invalidates it, and so does another view.
 pub struct Filter<'a> {
     rule: Rule<'a>,
     expected: usize,
@@ -22,14 +23,14 @@ pub struct Filter<'a> {
     state: ArcSwapOption<FilterState>,
 }
 
-/// What a filter remembers of an edition of an index.
+/// State of a filter for one revision of an index.
 pub(crate) struct FilterState {
     revision: ViewRevision,
-    /// Queries it was asked for there.
+    /// Queries that used the filter with this revision.
     queries_seen: AtomicUsize,
-    /// Whether somebody finds out, or has found out, whom it matches.
+    /// Whether a thread computes the matching set, or has computed it.
     is_being_computed: AtomicBool,
-    /// Whom, as that kind of index notes it.
+    /// The matching set; its type depends on the kind of index.
     matches: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
@@ -43,13 +44,13 @@ impl FilterState {
         }
     }
 
-    /// So many more queries are asked; how many that makes.
+    /// Counts further queries and returns the new total.
     pub fn add_queries(&self, queries: usize) -> usize {
         self.queries_seen.fetch_add(queries, Ordering::Relaxed).saturating_add(queries)
     }
 
-    /// Whom it matches; found out if that is worth it for so many queries, of this search or of all. Nobody waits: while one finds it out,
-    /// others do without or find it out too, whichever takes less.
+    /// The matching set, computed if `is_worth_it` for the queries of this search or for the total. Lock-free: while
+    /// one thread computes it, others search without it or compute it too, whichever is cheaper.
     pub fn matches<T: Send + Sync + 'static>(
         &self,
         (in_search, in_total): (usize, usize),
@@ -67,29 +68,29 @@ impl FilterState {
 
 enum Rule<'a> {
     Predicate(&'a (dyn Fn(u32) -> bool + Sync)),
-    /// Ascending, without repetition; and the same as bits where they lie close enough together for that to be small.
+    /// Ascending, without repetition; also as a bit set where the slots are dense enough for a small one.
     Slots(Vec<u32>, Option<BitSet>),
 }
 
-/// Bits that one listed slot may cost at most.
+/// Bits per listed slot that the bit set may take, at most.
 const BITS_PER_SLOT: usize = 128;
 
 impl<'a> Filter<'a> {
-    /// Slots for which `accepts` holds. `expected`: about how many of the points that is. `accepts` is called for up to
-    /// every point, for some twice, and must answer the same as long as the filter is kept.
+    /// Matches slots for which `accepts` returns true. `expected`: estimated number of matching points. `accepts` is
+    /// called for up to every point, for some twice, and must return the same result for the lifetime of the filter.
     pub fn predicate(accepts: &'a (dyn Fn(u32) -> bool + Sync), expected: usize) -> Self {
         Self { rule: Rule::Predicate(accepts), expected, fewest: expected, state: ArcSwapOption::empty() }
     }
 
-    /// At least about how many of the points meet the condition, where `expected` is uncertain: if so few would all be compared,
-    /// those that match are, and the answer is exact.
+    /// A lower bound of the number of matching points, where `expected` is uncertain. If that few points would all be
+    /// compared, the answer is exact.
     #[must_use]
     pub fn at_least(self, fewest: usize) -> Self {
         Self { fewest: fewest.min(self.expected), ..self }
     }
 
-    /// Exactly these slots, in any order; unknown ones match nothing, repeated ones count once. Cost: one sort, and
-    /// never a look at the other points when they are few.
+    /// Matches exactly these slots, in any order; unknown slots match nothing, repeated ones count once. Cost: one
+    /// sort. A short list is resolved without a pass over other points.
     pub fn slots(slots: impl Into<Vec<u32>>) -> Self {
         let mut slots = slots.into();
         slots.sort_unstable();
@@ -112,7 +113,7 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// What it remembers of an edition; it forgets any other.
+    /// The state for a revision; it replaces the state for any other.
     pub(crate) fn state(&self, revision: ViewRevision) -> Arc<FilterState> {
         self.state.load_full().filter(|state| state.revision == revision).unwrap_or_else(|| {
             let state = Arc::new(FilterState::new(revision));
@@ -129,7 +130,7 @@ impl<'a> Filter<'a> {
         self.fewest
     }
 
-    /// The matching slots where they are listed.
+    /// The listed slots, ascending; none for a predicate.
     pub(crate) fn listed(&self) -> Option<&[u32]> {
         match &self.rule {
             Rule::Predicate(_) => None,

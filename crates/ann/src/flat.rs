@@ -5,7 +5,7 @@ use crate::metric::Space;
 use crate::neighbor::{Hit, TopK};
 use crate::storage::points::Points;
 
-/// Points without any further structure. Writes are done when they return, so nothing is ever pending.
+/// Points without an index. Writes take effect at once, so nothing is ever pending.
 pub(crate) struct Flat {
     pub points: Points,
 }

@@ -1,8 +1,8 @@
-//! Seeded numbers and a hash that is the same everywhere.
+//! Platform-independent random numbers and hashing.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// One step of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that spreads neighbouring inputs.
+/// One step of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that spreads neighboring inputs.
 pub(crate) const fn splitmix64(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -10,10 +10,10 @@ pub(crate) const fn splitmix64(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// A map from slots. Its order never reaches a result: it is only asked for single slots.
+/// A map keyed by slots or nodes. Its iteration order never affects a result.
 pub(crate) type SlotMap<T> = std::collections::HashMap<u32, T, BuildHasherDefault<SlotHasher>>;
 
-/// Hashes one `u32` by [`splitmix64`]; slots are chosen by our own shard, so nobody can aim collisions at us.
+/// Hashes one `u32` by [`splitmix64`]. Keys are assigned by the shard, so clients cannot force collisions.
 #[derive(Default)]
 pub(crate) struct SlotHasher(u64);
 

@@ -1,4 +1,4 @@
-//! The one door to every kind of index.
+//! The public interface of all kinds of indexes.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::storage::vector_store::VectorStorage;
 #[cfg(test)]
 mod tests;
 
-/// Points that can be searched by nearness. One writer; readers beside it look at a [`View`].
+/// An index of vectors. It has one writer; concurrent readers search a [`View`].
 pub struct Index {
     config: Config,
     space: Space,
@@ -32,70 +32,70 @@ pub(crate) enum Body {
     IvfPq(Box<BufferedIndex<Ivf>>),
 }
 
-/// Why a vector was not taken in. Nothing has changed.
+/// Reason why a vector was refused. The index is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UpsertError {
-    /// The vector has another length than the index.
+    /// The vector has another number of dimensions than the index.
     #[error("vector must have {expected} dimensions (got {found})")]
     Dim {
-        /// The vector's.
+        /// Dimensions of the vector.
         found: usize,
-        /// The index's.
+        /// Dimensions of the index.
         expected: usize,
     },
     /// A component is NaN or infinite.
     #[error("component {at} of the vector must be finite")]
     NotFinite {
-        /// The first such component, from 0.
+        /// Position of the first such component, from 0.
         at: usize,
     },
-    /// This number is reserved.
+    /// The slot `u32::MAX` is reserved.
     #[error("slot must not be {NO_SLOT}, which is reserved")]
     Slot,
 }
 
-/// Why a query was not answered.
+/// Reason why a query was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
-    /// The query has another length than the index.
+    /// The query has another number of dimensions than the index.
     #[error("query must have {expected} dimensions (got {found})")]
     Dim {
-        /// The query's.
+        /// Dimensions of the query.
         found: usize,
-        /// The index's.
+        /// Dimensions of the index.
         expected: usize,
     },
     /// A component is NaN or infinite.
     #[error("component {at} of the query must be finite")]
     NotFinite {
-        /// The first such component, from 0.
+        /// Position of the first such component, from 0.
         at: usize,
     },
 }
 
-/// Sizes of an index. Bytes are what is set aside, allocator overhead apart.
+/// Sizes of an index. Bytes are allocated bytes, without allocator overhead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
     /// Points that a search may return.
     pub live: usize,
-    /// Points that the graph still holds though they were deleted or replaced.
+    /// Deleted or replaced points that the graph or lists still hold.
     pub tombstones: usize,
     /// As [`Index::pending`].
     pub pending: usize,
-    /// Vectors that are merged, wherever they are kept.
+    /// Merged vectors, wherever they are stored.
     pub vector_bytes: usize,
-    /// Those of them that are in memory, and in no file.
+    /// The part of them that is in memory and not in a file.
     pub resident_vector_bytes: usize,
-    /// Links, or lists with their codes, and what belongs to them.
+    /// Links and codes, or lists with their codes.
     pub graph_bytes: usize,
-    /// Queued operations with their vectors.
+    /// Operations in the write buffer, with their vectors.
     pub queue_bytes: usize,
     /// Tables between slots and nodes.
     pub table_bytes: usize,
 }
 
 impl Index {
-    /// An empty index that computes with [`InstructionSet::best`] and keeps its vectors in memory.
+    /// An empty index with [`InstructionSet::best`] and its vectors in memory.
     ///
     /// # Errors
     /// See [`Config::check`].
@@ -103,7 +103,7 @@ impl Index {
         Self::new_in(config, VectorStorage::Memory)
     }
 
-    /// As [`Self::new`], with its vectors where it is told. What it finds and writes is the same.
+    /// As [`Self::new`], with the given storage for vectors. Answers and snapshots do not depend on the storage.
     ///
     /// # Errors
     /// See [`Config::check`].
@@ -127,7 +127,7 @@ impl Index {
         Self { config, space: Space::best(config.metric), body }
     }
 
-    /// The same configuration and kernels around another body.
+    /// An index with the same configuration and kernels around another body.
     pub(crate) fn with_body(&self, body: Body) -> Self {
         Self { config: self.config, space: self.space, body }
     }
@@ -140,34 +140,34 @@ impl Index {
         &mut self.body
     }
 
-    /// Computes with these instructions from now on. Results do not change.
+    /// Selects the instruction set. Results do not change.
     ///
     /// # Errors
-    /// When this machine lacks them.
+    /// The processor does not support it.
     pub fn use_instruction_set(&mut self, set: InstructionSet) -> Result<(), Unsupported> {
         self.space = Space::new(self.config.metric, &set.kernels()?);
         Ok(())
     }
 
-    /// What it was made with.
+    /// The configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Puts a vector on a slot, in the place of the one it held. The next search sees it.
+    /// Inserts the vector of a slot, or replaces it. The next search sees it.
     ///
-    /// `vector.len() == dim`. Any slot but `u32::MAX` will do; memory is taken by point, not by the largest slot. Cost: a
-    /// copy; beyond 8,192 pending operations also five steps of [`Self::merge`].
+    /// `vector.len() == dim`. Every slot but `u32::MAX` is valid; memory grows with the number of points, not with the
+    /// largest slot. Cost: one copy; beyond 8,192 pending operations also five steps of [`Self::merge`].
     ///
     /// # Errors
-    /// On another length, on NaN or infinity, on the reserved slot; nothing has changed then.
+    /// Wrong number of dimensions, NaN or infinity, the reserved slot. The index is unchanged then.
     pub fn upsert(&mut self, slot: u32, vector: &[f32]) -> Result<(), UpsertError> {
         self.check(slot, vector)?;
         self.put(slot, vector);
         Ok(())
     }
 
-    /// Puts a vector that may be there on a slot.
+    /// Inserts a vector that [`Self::check`] has accepted.
     fn put(&mut self, slot: u32, vector: &[f32]) {
         let kept = self.config.datatype.kept(vector);
         match &mut self.body {
@@ -177,7 +177,7 @@ impl Index {
         }
     }
 
-    /// Whether a vector may be put on a slot.
+    /// Checks dimensions, components and slot.
     fn check(&self, slot: u32, vector: &[f32]) -> Result<(), UpsertError> {
         let expected = self.config.dim;
         if vector.len() != expected {
@@ -189,7 +189,7 @@ impl Index {
         if slot == NO_SLOT { Err(UpsertError::Slot) } else { Ok(()) }
     }
 
-    /// Takes the point off a slot; false if it held none. No later search returns it, and the slot may be used again at
+    /// Removes the point of a slot; false if there is none. No later search returns it, and the slot can be reused at
     /// once.
     pub fn delete(&mut self, slot: u32) -> bool {
         match &mut self.body {
@@ -199,7 +199,7 @@ impl Index {
         }
     }
 
-    /// Operations not yet merged into the graph. Each search scans them, so merge soon. Up to 255 (an open block) stay
+    /// Operations that are not merged yet. Every search scans them, so merge soon. Up to 255 (an open block) remain
     /// however often [`Self::merge`] is called.
     pub fn pending(&self) -> usize {
         match &self.body {
@@ -209,7 +209,7 @@ impl Index {
         }
     }
 
-    /// Whether [`Self::merge`] would do anything.
+    /// Whether [`Self::merge`] has work.
     pub fn can_merge(&self) -> bool {
         match &self.body {
             Body::Flat(_) => false,
@@ -218,9 +218,9 @@ impl Index {
         }
     }
 
-    /// Takes up to `most` steps that move queued operations into the graph, and says how many; fewer than `most` means that
-    /// nothing is left to do. A step seeks one place, is one insert, one removal or both (a
-    /// replacement), or a piece of what is learnt or tried. How the steps are spread over calls changes no graph.
+    /// Runs up to `most` steps of merging and returns their number; fewer than `most` means that no work is left. One
+    /// step plans one insert, applies one insert, delete or replacement, or does one unit of training or probing. The
+    /// distribution of steps over calls does not affect the graph.
     pub fn merge(&mut self, most: usize) -> usize {
         match &mut self.body {
             Body::Flat(_) => 0,
@@ -229,8 +229,8 @@ impl Index {
         }
     }
 
-    /// Whether writes leave all merging to [`Self::merge`]: for a caller that applies many at once, and bounds them. Searches scan
-    /// what is queued, and no graph changes by it.
+    /// Whether writes never merge by themselves, for a caller that applies many writes at once and bounds them. The
+    /// graph does not depend on it; searches scan all pending operations.
     pub fn defer_merging(&mut self, defer: bool) {
         match &mut self.body {
             Body::Flat(_) => {}
@@ -239,8 +239,8 @@ impl Index {
         }
     }
 
-    /// Rows, of the table that has the most of them, that are there twice because views may look at what they were. Merging makes
-    /// them, and upserts of [`Kind::Flat`]; the next [`Self::view`] ends those that no view looks at any more.
+    /// Rows that exist twice because live views may read their old content, in the table with the most of them. Merging
+    /// creates them, as do upserts of [`Kind::Flat`]. The next [`Self::view`] merges back those that no view needs.
     pub fn copied(&self) -> usize {
         match &self.body {
             Body::Flat(flat) => flat.points.vectors.patched_rows(),
@@ -249,9 +249,9 @@ impl Index {
         }
     }
 
-    /// Merges all that is queued, the open block too, which is closed by it; searches scan nothing afterwards. Places are
-    /// sought by so many threads; how many changes no graph. That the block is closed here does: replicas that shall hold
-    /// equal graphs call it after the same write. `progress` is told how many operations are left.
+    /// Merges everything, including the open block, which it closes. Searches scan nothing afterwards. Inserts are
+    /// planned by `threads` threads; their number does not affect the graph. Closing the block does: replicas that
+    /// shall hold equal graphs call this after the same write. `progress` receives the number of pending operations.
     pub fn merge_all(&mut self, threads: usize, mut progress: impl FnMut(usize)) {
         while self.merge_block(threads, None) {
             progress(self.pending());
@@ -266,19 +266,19 @@ impl Index {
         }
     }
 
-    /// Fills an index with many points at once, as [`Self::upsert`] and [`Self::merge_all`] would; but what effort reaches which recall is
-    /// found out once, of all of them. For that, [`Kind::Hnsw`] takes in 2,000 last that are drawn from all over the batch, and so makes
-    /// another graph. `progress` is told how many were taken in or held back.
+    /// Bulk load: as [`Self::upsert`] of each point and [`Self::merge_all`], but recall is measured once, at the end.
+    /// For that, [`Kind::Hnsw`] inserts a sample of 2,000 points last, drawn from the whole batch, which makes another
+    /// graph. `progress` receives the number of points that were inserted or held out.
     ///
     /// # Errors
-    /// As [`Self::upsert`], with the place of the point; those before it are in.
+    /// As [`Self::upsert`], with the position of the point; the points before it are in the index.
     pub fn extend<'a>(
         &mut self,
         points: impl IntoIterator<Item = (u32, &'a [f32])>,
         threads: usize,
         mut progress: impl FnMut(usize),
     ) -> Result<(), (usize, UpsertError)> {
-        // What was there before has come in as it would have alone, whenever it was merged.
+        // Earlier writes are merged as they would have been without the batch, whenever that happens.
         self.merge(usize::MAX);
         let mut sampler = HoldoutSampler::new(if matches!(self.body, Body::Hnsw(_)) { PROBE_COUNT } else { 0 });
         let mut count = 0;
@@ -296,7 +296,7 @@ impl Index {
                 progress(count);
             }
         }
-        // What was not held back comes in first, so that what is found out is of it too.
+        // Everything else is inserted before the holdouts, so that probes measure the whole batch.
         while self.merge_block(threads, Some(0)) {}
         let mut pending_probes = 0;
         for block in sampler.into_held().chunks(BLOCK) {
@@ -316,13 +316,13 @@ impl Index {
 
     /// The `k` points nearest to `query` that pass the filter, nearest first, ties by slot.
     ///
-    /// All of them if there are fewer than `k`; none for `k = 0`, for an empty index and for a filter that matches
-    /// nothing. Exact for Flat, for `exact`, where 256 points match or fewer, or `ef`, or as many as
-    /// [`SearchParams::full_scan_bytes`] holds; else it may miss some in favour of others,
-    /// but returns `k` while `k` match. A zero query under Cosine or Dot is equally far from all: ties by slot.
+    /// Fewer than `k` only if fewer match; none for `k = 0`, an empty index, or a filter that matches nothing. The
+    /// answer is exact for Flat, with `exact`, and where at most 256 points, `ef` points, or
+    /// [`SearchParams::full_scan_bytes`] of vectors match. Otherwise it may miss some points in favor of others, but
+    /// has `k` while `k` match. A zero query with Cosine or Dot is equally far from all points: ties by slot.
     ///
     /// # Errors
-    /// On another length than `dim`, on NaN or infinity.
+    /// Wrong number of dimensions, NaN or infinity.
     pub fn search(
         &self,
         query: &[f32],
@@ -334,13 +334,15 @@ impl Index {
         Ok(found.into_iter().next().unwrap_or_default())
     }
 
-    /// What [`Self::search`] finds for each of many queries, or nearer. IVF-PQ answers some hundreds faster than one by one: a list that
-    /// several of them look at is read from memory once. From 32 queries on, and one for each 8,192 points (1,024 where the filter is a
-    /// predicate), it is found once for all who matches: several times as fast where few do. Those count that were asked before with
-    /// the same [`Filter`], alone or together.
+    /// [`Self::search`] for many queries; answers may be nearer than those of single searches. IVF-PQ answers some
+    /// hundreds of queries faster than one by one, because a list is read from memory once for all of them.
+    ///
+    /// With a filter, the matching set is computed once for at least 32 queries, and one per 8,192 points (1,024 for a
+    /// predicate). That is several times as fast where few points match. Earlier queries with the same [`Filter`]
+    /// count, single or in batches.
     ///
     /// # Errors
-    /// As [`Self::search`], with the place of the query.
+    /// As [`Self::search`], with the position of the query.
     pub fn search_batch(
         &self,
         queries: &[&[f32]],
@@ -367,7 +369,7 @@ impl Index {
         })
     }
 
-    /// The vector that the slot holds, as it was written; rounded where [`Config::datatype`] says so.
+    /// The vector of a slot as it was written, rounded to [`Config::datatype`].
     pub fn vector(&self, slot: u32) -> Option<Cow<'_, [f32]>> {
         match &self.body {
             Body::Flat(flat) => flat.points.vector(slot),
@@ -376,7 +378,7 @@ impl Index {
         }
     }
 
-    /// Whether the slot holds a vector. Cheaper than to ask for it.
+    /// Whether the slot holds a vector. Cheaper than [`Self::vector`].
     pub fn contains(&self, slot: u32) -> bool {
         match &self.body {
             Body::Flat(flat) => flat.points.node_of(slot).is_some(),
@@ -399,7 +401,7 @@ impl Index {
         self.len() == 0
     }
 
-    /// Sizes. Cost: a look at every node's lists.
+    /// Sizes. Cost: one pass over all nodes.
     pub fn stats(&self) -> Stats {
         let (points, graph_bytes, queue_bytes, tombstones) = match &self.body {
             Body::Flat(flat) => (&flat.points, 0, 0, 0),
@@ -418,8 +420,8 @@ impl Index {
         }
     }
 
-    /// Live points that a search without bounds would find; equals [`Self::len`] unless the graph is broken. Cost: every
-    /// link is followed once.
+    /// Live points that an unbounded search finds; equals [`Self::len`] unless the graph is broken. Cost: one pass over
+    /// all links.
     pub fn reachable(&self) -> usize {
         match &self.body {
             Body::Flat(flat) => flat.points.len(),
@@ -429,7 +431,8 @@ impl Index {
     }
 }
 
-/// The first component that is NaN or infinite. Mostly there is none, which one look at all tells.
+/// Position of the first component that is NaN or infinite. One pass for the largest magnitude tells the usual case,
+/// none.
 fn not_finite(vector: &[f32], space: Space) -> Option<usize> {
     let largest = (space.kernels().largest)(vector);
     if largest.is_finite() { None } else { vector.iter().position(|x| !x.is_finite()) }

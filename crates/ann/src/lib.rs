@@ -1,28 +1,29 @@
-//! Nearest neighbours among vectors that change all the time.
+//! Nearest-neighbor search among vectors that change all the time.
 //!
-//! Owns: the distances and their kernels, codes of vectors, exact search ([`Kind::Flat`]), the graph ([`Kind::Hnsw`]), inverted
-//! lists with product codes ([`Kind::IvfPq`]), filtered search, and the bytes of an index at rest (`snapshot/FORMAT.md`). Deliberately
-//! does not know: point ids, payloads, files, threads, clocks, the network, or who replicates what. It knows slots (`u32`)
-//! and vectors.
+//! This crate owns distances and their kernels, quantization, exact search ([`Kind::Flat`]), HNSW graphs
+//! ([`Kind::Hnsw`]), inverted lists with product codes ([`Kind::IvfPq`]), filtered search, and the snapshot format
+//! (`snapshot/FORMAT.md`). It knows slots (`u32`) and vectors. It deliberately does not know point ids, payloads,
+//! files, threads, clocks, the network, or replication.
 //!
 //! ```text
-//!   upsert ─┐                      ┌─► queue (scanned exactly) ───┐
-//!   delete ─┴─► Index ── Queued ───┤        merge, by blocks      ├──► search ──► [Hit]
-//!                 │                └─► Graph (beam) or Ivf (lists)┘
-//!                 └───── Flat ───────► points (scanned exactly) ──────► search ──► [Hit]
+//!   upsert ─┐                             ┌─► write buffer (scanned exactly) ─┐
+//!   delete ─┴─► Index ── BufferedIndex ───┤        merge, block by block      ├──► search ──► [Hit]
+//!                 │                       └─► Hnsw (beam) or Ivf (lists) ─────┘
+//!                 └───── Flat ──────────────► points (scanned exactly) ───────► search ──► [Hit]
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! - A write is visible to the next search, whatever [`Index::merge`] has done so far.
-//! - A [`View`] says at any time what the index said when it was made. Searching it waits for nobody (see `memory/mod.rs`).
-//! - Graph and lists are a function of the configuration and of the sequence of upserts, deletes, batches ([`Index::extend`]) and
-//!   [`Index::merge_all`] alone: not of when [`Index::merge`] was called, with which numbers, nor of threads or the instruction set
-//!   (see `queue.rs`).
-//! - An answer is never short while points that match exist (see `hnsw/tree.rs` for why every point can be reached).
-//! - Bad input is a typed error or a result that the item documents; a damaged snapshot is refused.
+//! - A [`View`] never changes. Searches of a view take no lock that a writer holds (see `memory/mod.rs`).
+//! - Graph and lists are a function of the configuration and of the sequence of upserts, deletes, batches
+//!   ([`Index::extend`]) and [`Index::merge_all`]. They depend neither on when or how [`Index::merge`] was called, nor
+//!   on threads or the instruction set (see `buffered/write_buffer.rs`).
+//! - An answer has `k` points while `k` points match. `hnsw/spanning_tree.rs` states why every point is reachable.
+//! - Bad input is a typed error or a documented result; a damaged snapshot is refused.
 //!
-//! Start reading at [`Index`] and [`View`], then `queued/mod.rs`, `codes/mod.rs`, `hnsw/mod.rs` and `ivf/mod.rs`.
+//! Start reading at [`Index`] and [`View`], then `buffered/mod.rs`, `planner.rs`, `quantization/mod.rs`, `hnsw/mod.rs`
+//! and `ivf/mod.rs`.
 
 mod approximate_index;
 mod bitset;

@@ -1,4 +1,4 @@
-//! A metric bound to the kernel that computes it.
+//! Metrics, and distances computed by the kernels of an instruction set.
 
 use half::bf16;
 
@@ -6,11 +6,11 @@ use crate::kernels::{InstructionSet, Kernel, Kernels};
 use crate::neighbor::{Hit, Neighbor};
 use crate::storage::datatype::Number;
 
-/// How two vectors are compared; see [`crate::Hit::distance`] for the unit of each.
+/// Distance between two vectors; see [`crate::Hit::distance`] for its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// Cosine similarity. Vectors and queries arrive normalised; this crate does not check it. A zero vector is as far
-    /// from all as a right angle.
+    /// Cosine similarity. Vectors and queries must be normalized by the caller; this crate does not check it. A zero
+    /// vector is orthogonal to all.
     Cosine,
     /// Inner product, larger is nearer.
     Dot,
@@ -20,7 +20,8 @@ pub enum Metric {
     Manhattan,
 }
 
-/// Distances inside this crate: smaller is nearer, never NaN, never negative zero. Euclid stays squared until it leaves.
+/// Distances inside this crate: smaller is nearer, never NaN, never negative zero. Euclidean distances stay squared
+/// until [`Space::hits`].
 #[derive(Clone, Copy)]
 pub(crate) struct Space {
     metric: Metric,
@@ -39,7 +40,7 @@ impl Space {
         Self { metric, kernel, kernel_bf16, kernels: *kernels }
     }
 
-    /// With [`InstructionSet::best`].
+    /// Uses [`InstructionSet::best`].
     pub fn best(metric: Metric) -> Self {
         let best = InstructionSet::best().kernels().expect("the best set is chosen among supported ones");
         Self::new(metric, &best)
@@ -59,7 +60,7 @@ impl Space {
         self.finish((self.kernel)(a, b))
     }
 
-    /// The same as [`Self::distance`] to what the second vector is in `f32`, bit by bit.
+    /// Equals [`Self::distance`] to the second vector converted to `f32`, bit by bit.
     #[inline]
     pub fn distance_bf16(&self, a: &[f32], b: &[bf16]) -> f32 {
         self.finish((self.kernel_bf16)(a, b))
@@ -71,26 +72,26 @@ impl Space {
             Metric::Cosine | Metric::Dot => 0.0 - raw,
             Metric::Euclid | Metric::Manhattan => raw,
         };
-        // Only sums that overflowed to both infinities are NaN.
+        // NaN occurs only where partial sums overflowed to both infinities.
         if distance.is_nan() { f32::INFINITY } else { distance }
     }
 
-    /// Hits as users see them, nearest first, ties by slot.
+    /// Hits for users, nearest first, ties by slot.
     pub fn hits(&self, nearest: Vec<Neighbor>) -> Vec<Hit> {
         let root = |distance: f32| if self.metric == Metric::Euclid { distance.sqrt() } else { distance };
         let mut hits: Vec<Hit> =
             nearest.iter().map(|neighbor| Hit { slot: neighbor.id(), distance: root(neighbor.distance()) }).collect();
         if self.metric == Metric::Euclid {
-            // Two squares may share one root; then the slot decides again.
+            // Two squares may have the same root; then the slot decides again.
             hits.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.slot.cmp(&b.slot)));
         }
         hits
     }
 }
 
-/// A number that vectors are kept as, with the distance to a vector of such numbers.
+/// Component type of stored vectors, with its distance.
 pub(crate) trait Component: Number {
-    /// [`Space::distance`] to a vector of such numbers.
+    /// [`Space::distance`] to a vector of this type.
     fn distance(space: &Space, query: &[f32], row: &[Self]) -> f32;
 }
 

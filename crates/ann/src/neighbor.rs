@@ -1,35 +1,35 @@
-//! Distances that can be ordered, and the k smallest of many.
+//! Distances with a total order, and the `k` smallest of many.
 
 use std::collections::BinaryHeap;
 
-/// One point found.
+/// One result of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
-    /// Which point.
+    /// Slot of the point.
     pub slot: u32,
     /// Smaller is nearer. Cosine and Dot: the negated inner product, so that no bit of the score is lost. Euclid: the
-    /// distance (not squared). Manhattan: the sum of absolute differences. Where sums overflow `f32`, infinite.
+    /// distance (not squared). Manhattan: the sum of absolute differences. Infinite where sums overflow `f32`.
     pub distance: f32,
 }
 
-/// A distance and whose it is, ordered by distance, then by id. Eight bytes that compare as one integer.
+/// A distance and an id (node or slot), ordered by distance, then by id. Eight bytes that compare as one integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Neighbor(u64);
 
 impl Neighbor {
-    /// `distance` is not NaN ([`crate::space::Space`] sees to it).
+    /// `distance` must not be NaN; [`crate::metric::Space`] never returns one.
     #[inline]
     pub fn new(distance: f32, id: u32) -> Self {
         Self(u64::from(rank(distance)) << 32 | u64::from(id))
     }
 
-    /// The integer that it compares as: the distance in the upper half, the id in the lower.
+    /// The integer representation: distance in the upper half, id in the lower.
     #[inline]
     pub fn bits(self) -> u64 {
         self.0
     }
 
-    /// As [`Self::bits`] told.
+    /// Inverse of [`Self::bits`].
     #[inline]
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -46,7 +46,7 @@ impl Neighbor {
     }
 }
 
-/// An integer that orders as the distance does, which is not NaN.
+/// Maps a distance to an integer of the same order. NaN is not allowed.
 #[inline]
 pub(crate) fn rank(distance: f32) -> u32 {
     let bits = distance.to_bits();
@@ -54,28 +54,29 @@ pub(crate) fn rank(distance: f32) -> u32 {
     bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000)
 }
 
-/// The distance that has a rank.
+/// Inverse of [`rank`].
 #[inline]
 pub(crate) fn distance(rank: u32) -> f32 {
     let flip = if rank >> 31 == 1 { 0x8000_0000 } else { u32::MAX };
     f32::from_bits(rank ^ flip)
 }
 
-/// The largest distance that may be less than another, if that is off by as much as `slack`: any, where numbers overflow.
+/// Upper bound of distances that may be below `distance` if each has an error up to `slack`. Infinite where numbers
+/// overflow.
 pub(crate) fn add_slack(distance: f32, slack: f32) -> f32 {
     let add_slack = distance + slack;
     if add_slack.is_nan() { f32::INFINITY } else { add_slack }
 }
 
-/// Keeps the `k` nearest of all it is offered.
+/// Keeps the `k` nearest of all neighbors pushed.
 pub(crate) struct TopK {
     k: usize,
     heap: BinaryHeap<Neighbor>,
-    /// What is farther is not kept.
+    /// Neighbors farther than this are not kept.
     worst: f32,
 }
 
-/// Entries for which there is room at once.
+/// Capacity that is allocated up front, at most.
 const INITIAL_CAPACITY: usize = 64;
 
 impl TopK {
@@ -84,17 +85,17 @@ impl TopK {
         Self { k, heap: BinaryHeap::with_capacity(k.min(INITIAL_CAPACITY)), worst }
     }
 
-    /// How many it keeps.
+    /// Number of neighbors to keep.
     pub fn k(&self) -> usize {
         self.k
     }
 
-    /// What is farther is not kept.
+    /// Neighbors farther than this are not kept.
     pub fn worst(&self) -> f32 {
         self.worst
     }
 
-    /// Whether one at such a distance may be kept.
+    /// Whether a neighbor at this distance may be kept.
     #[inline]
     pub fn admits(&self, distance: f32) -> bool {
         distance <= self.worst

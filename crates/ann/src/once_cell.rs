@@ -1,8 +1,9 @@
-//! What is found out when somebody needs it, and stays.
+//! Lock-free lazy initialization.
 
 use std::sync::OnceLock;
 
-/// A value that may be there already. Nobody waits for it: two who need it at once both find it out.
+/// A value that is computed on first use. It never blocks: two threads that need it at once both compute it, and one
+/// result stays.
 pub(crate) struct RacyOnceCell<T>(OnceLock<T>);
 
 impl<T> Default for RacyOnceCell<T> {
@@ -12,7 +13,7 @@ impl<T> Default for RacyOnceCell<T> {
 }
 
 impl<T> RacyOnceCell<T> {
-    /// As it was first found.
+    /// The value; `compute` runs if there is none yet.
     pub fn get_or_compute(&self, compute: impl FnOnce() -> T) -> &T {
         if self.0.get().is_none() {
             _ = self.0.set(compute());

@@ -1,53 +1,55 @@
-//! What an index is, fixed for its life.
+//! Configuration of an index, fixed for its life, and parameters of a search.
 
 use crate::metric::Metric;
 use crate::storage::datatype::Datatype;
 
-/// Operations in a block.
+/// Operations in a block of the write buffer.
 pub(crate) const BLOCK: usize = 256;
 
-/// Lists that a point is on, at most: that of the nearest centroid, and a second one.
+/// Lists that a point is assigned to, at most: that of the nearest centroid, and a second one.
 pub(crate) const LISTS_PER_POINT: usize = 2;
 
-/// How neighbours are found.
+/// Kind of index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Every point is compared: exact, and linear in the number of points.
+    /// Exact search: every point is compared. Linear in the number of points.
     Flat,
-    /// A navigable graph (Malkov and Yashunin, arXiv 1603.09320).
+    /// Hierarchical navigable small world graph (Malkov and Yashunin, arXiv 1603.09320).
     Hnsw {
-        /// Links of a node on the upper floors; the lowest has twice as many. 2 to 256.
+        /// Links of a node on levels above 0; level 0 has twice as many. 2 to 256.
         m: usize,
-        /// Beam width while building, and of a search that names none. 1 to 65,536.
+        /// Beam width of inserts, and the default `ef` of searches. 1 to 65,536.
         ef_construct: usize,
     },
-    /// Inverted lists with product codes of 4 bits, the best compared again exactly (Jégou, Douze, Schmid, IEEE TPAMI 2011).
+    /// Inverted lists with product codes of 4 bits; the best are reranked by vector (Jégou, Douze, Schmid, IEEE TPAMI
+    /// 2011).
     IvfPq {
-        /// How many lists, 1 to 65,536; `8 √n` for `n` points when absent.
+        /// Number of lists, 1 to 65,536. Default: `8 √n` for `n` points.
         nlist: Option<usize>,
-        /// Codes of a vector, 1 to `dim`; one for two numbers when absent.
+        /// Codes per vector, 1 to `dim`. Default: one for two components.
         subquantizers: Option<usize>,
     },
 }
 
-/// What a graph spends memory on. Beside what is named here it holds its links, and the vectors themselves, by which the nearest
-/// are compared once more.
+/// Trade-off of a graph between memory and speed. In addition to its codes, a graph holds links, and the vectors for
+/// reranking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// Codes of 8 bits, and beside each node codes of 1 bit of those it links to, so that a walk judges all of them by one look
-    /// at one place (Gou et al., SIGMOD 2025, "SymphonyQG"): for each dimension 8 bits and `2 m` more.
+    /// Codes of 8 bits per component. In addition, each node stores codes of 1 bit of its neighbors, so that a search
+    /// estimates all their distances from one place in memory (Gou et al., SIGMOD 2025, "SymphonyQG"). Memory per
+    /// dimension: 8 bits and `2 m` more.
     Speed,
-    /// Codes of 8 bits.
+    /// Codes of 8 bits per component.
     #[default]
     Balanced,
-    /// Codes of 4 bits: half of the memory, more of the nearest to be compared once more. Meant for vectors that are kept in a
+    /// Codes of 4 bits per component: half of the memory, more points to rerank. Meant for vectors that are kept in a
     /// file.
     Memory,
 }
 
 impl Profile {
-    /// The beam to build a graph with where nothing else is said. Of a graph that is walked by codes of 1 bit more is asked: 200
-    /// in place of 100 makes the same recall a quarter faster with them, and without them nothing but the build slower.
+    /// Default `ef_construct`. Searches by 1-bit codes benefit from a better graph: 200 instead of 100 reaches the same
+    /// recall a quarter faster. Without them, 200 only slows down inserts.
     #[must_use]
     pub const fn ef_construct(self) -> usize {
         match self {
@@ -57,52 +59,52 @@ impl Profile {
     }
 }
 
-/// All that decides how an index behaves, beside the operations it receives.
+/// Parameters that determine the behavior of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Config {
-    /// Length of every vector, 1 to 65,536.
+    /// Dimensions of every vector, 1 to 65,536.
     pub dim: usize,
-    /// How two of them are compared.
+    /// Distance between two vectors.
     pub metric: Metric,
-    /// How neighbours are found.
+    /// Kind of index.
     pub kind: Kind,
-    /// What a graph spends memory on. Under Manhattan and below 32 dimensions there are no codes; below 192 and above 4,096 none
-    /// of neighbours; to other kinds it means nothing.
+    /// Trade-off of a graph between memory and speed. Ignored by other kinds. A graph has no codes with Manhattan or
+    /// below 32 dimensions, and no codes of neighbors below 192 or above 4,096.
     pub profile: Profile,
-    /// What the numbers of kept vectors are.
+    /// Type of the components of stored vectors.
     pub datatype: Datatype,
-    /// Decides what is random in the graph. Replicas that shall hold equal graphs share it.
+    /// Seed of everything random in a graph. Replicas that shall hold equal graphs share it.
     pub seed: u64,
 }
 
-/// Why a [`Config`] is refused.
+/// Reason why a [`Config`] is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// `dim` is out of its range.
+    /// `dim` is out of range.
     #[error("dim must be between 1 and 65536 (got {0})")]
     Dim(usize),
-    /// `m` is out of its range.
+    /// `m` is out of range.
     #[error("m must be between 2 and 256 (got {0})")]
     M(usize),
-    /// `ef_construct` is out of its range.
+    /// `ef_construct` is out of range.
     #[error("ef_construct must be between 1 and 65536 (got {0})")]
     EfConstruct(usize),
-    /// `nlist` is out of its range.
+    /// `nlist` is out of range.
     #[error("nlist must be between 1 and 65536 (got {0})")]
     Nlist(usize),
-    /// `subquantizers` is out of its range.
+    /// `subquantizers` is out of range.
     #[error("subquantizers must be between 1 and the number of dimensions (got {0})")]
     Subquantizers(usize),
 }
 
 impl Config {
-    /// With the defaults of all that is not named, and seed 0.
+    /// A configuration with default profile and datatype, and seed 0.
     #[must_use]
     pub fn new(dim: usize, metric: Metric, kind: Kind) -> Self {
         Self { dim, metric, kind, profile: Profile::default(), datatype: Datatype::default(), seed: 0 }
     }
 
-    /// Codes of a vector of an IVF-PQ index.
+    /// Codes per vector of an IVF-PQ index.
     pub(crate) fn subquantizers(&self) -> usize {
         match self.kind {
             Kind::IvfPq { subquantizers: Some(parts), .. } => parts,
@@ -110,14 +112,15 @@ impl Config {
         }
     }
 
-    /// Whether the graph compares by codes. They are made for inner products, and of few dimensions they say too little.
+    /// Whether the graph computes distances by codes. Codes approximate inner products, and are too coarse for few
+    /// dimensions.
     pub(crate) fn has_codes(&self) -> bool {
         const FEWEST: usize = 32;
         self.metric != Metric::Manhattan && self.dim >= FEWEST
     }
 
-    /// Whether it has codes of neighbours. Of fewer dimensions a bit each says too little; of more the sums would not fit 16
-    /// bits with a query of enough steps.
+    /// Whether the graph stores codes of neighbors. Below 192 dimensions one bit per component is too coarse; above
+    /// 4,096 the sums of a query with enough steps exceed 16 bits.
     pub(crate) fn has_packed_neighbors(&self) -> bool {
         self.has_codes() && self.profile == Profile::Speed && (192..=4_096).contains(&self.dim)
     }
@@ -125,7 +128,7 @@ impl Config {
     /// Checks every range.
     ///
     /// # Errors
-    /// Names the first field that is out of its range.
+    /// Names the first field that is out of range.
     pub fn check(&self) -> Result<(), ConfigError> {
         if !(1..=65_536).contains(&self.dim) {
             return Err(ConfigError::Dim(self.dim));
@@ -144,44 +147,45 @@ impl Config {
     }
 }
 
-/// What a search may spend.
+/// Parameters of a search.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SearchParams {
-    /// Beam width: more finds more and takes longer. `ef_construct` when absent; `k` at least. Flat ignores it. A walk that has
-    /// followed half as many nodes in a row, none of them among the `k` nearest so far (the ten nearest at least), mostly ends before
-    /// the beam is used up. Where as many points match, or fewer, all are compared and the answer is exact.
+    /// HNSW: beam width, `k` at least. Default: `ef_construct`. A larger beam finds more and takes longer. The search
+    /// usually terminates early, after `ef / 2` expansions in a row without a change among the `k` (at least 10)
+    /// nearest. If at most `ef` points match, all are compared and the answer is exact. Ignored by Flat.
     pub ef: Option<usize>,
-    /// IVF-PQ: lists that are looked at; `√nlist` when absent. More find more and take longer.
+    /// IVF-PQ: lists to scan. Default: `√nlist`. More lists find more and take longer.
     pub nprobe: Option<usize>,
-    /// Points that are compared by their vectors after their codes were, `k` at least. When absent, on lists `6 k + 100`; in a graph
-    /// `2 k`, `6 k` in profile `memory`, those left out that cannot be among the `k` nearest by what codes may be wrong.
+    /// Points to rerank by vector, `k` at least. Default: `6 k + 100` on lists; in a graph `2 k`, or `6 k` in profile
+    /// `memory`, without those that the error of their codes excludes from the `k` nearest.
     pub rerank: Option<usize>,
-    /// The share of the true ten nearest to be found on average, where neither `ef` nor `nprobe` says what to spend: about as
-    /// much is spent as reached it with vectors that the index did not hold: in a graph, of those that came in lately (or all at once,
-    /// [`Index::extend`]); on lists, when that was last found out, after half as many points had come in as there were. Before anything is
-    /// known (4,096 points, or a block more), the defaults.
+    /// Average share of the true ten nearest to be found; used when neither `ef` nor `nprobe` is given. The index
+    /// selects the effort that reached it in its own measurements with vectors that it did not contain. A graph
+    /// measures recent inserts, or a bulk load as a whole ([`Index::extend`]). Lists measure after training, and when
+    /// half as many points were inserted as there were. Before the first measurement (4,096 points, or a block more)
+    /// the defaults apply.
     pub recall: Option<Recall>,
-    /// Compare with every point.
+    /// Compares every point.
     pub exact: bool,
-    /// Bytes of vectors, as they are kept, that may be compared in place of a search in the graph or in lists: where those that
-    /// match have so many or fewer, the answer is exact. They are compared by their codes first where there are codes; only
-    /// those that a proven bound on the error of a code excludes are left out. 0: where a scan is cheaper it may miss some.
+    /// Bytes of stored vectors up to which a scan replaces the graph or list search: if the matching vectors take no
+    /// more, the answer is exact. Where codes exist they are compared first, and only a proven bound on their error
+    /// excludes a point. With 0, a scan may still be chosen where it is cheaper, and may then miss points.
     pub full_scan_bytes: usize,
 }
 
-/// A wanted recall, in thousandths.
+/// Requested recall, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recall(u16);
 
 impl Recall {
-    /// Above 0, 1 at most; none for others. Thousandths count.
+    /// From a share above 0 and up to 1, rounded to thousandths; none for other values.
     #[must_use]
     pub fn new(share: f64) -> Option<Self> {
         let thousandths = (share * 1_000.0).round();
         (1.0..=1_000.0).contains(&thousandths).then_some(Self(thousandths as u16))
     }
 
-    /// Between 0 and 1.
+    /// The share, between 0 and 1.
     pub(crate) fn share(self) -> f64 {
         f64::from(self.0) / 1_000.0
     }

@@ -1,8 +1,9 @@
-//! Which state of an index something was found in.
+//! Identity of an index state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What searches see of an index between two changes. Views are of the edition that they were made in; no two indexes have the same.
+/// State of an index between two changes, as searches see it. A view has the revision of the index at its creation.
+/// Unique over all indexes of the process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ViewRevision(u64);
 

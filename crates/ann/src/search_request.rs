@@ -1,47 +1,48 @@
-//! What is asked of an approximate index.
+//! Requests to an approximate index.
 
 use crate::neighbor::Neighbor;
 use crate::params::SearchParams;
 use crate::storage::vector_store::Vectors;
 
-/// What is asked of a structure.
+/// One query with its parameters, and the numbers that the planner needs.
 #[derive(Clone, Copy)]
 pub(crate) struct SearchRequest<'a> {
     pub query: &'a [f32],
-    /// Nodes wanted, 1 at least.
+    /// Number of neighbors, at least 1.
     pub k: usize,
     pub params: &'a SearchParams,
-    /// Points that the structure holds.
+    /// Number of points in the index.
     pub points: usize,
-    /// About how many of them the filter matches; all where there is none.
+    /// Number of points that match, estimated or exact; all without a filter.
     pub matching: usize,
     pub is_filtered: bool,
     pub scanning: ScanMode,
 }
 
-/// How a query is compared with all who match, where that is done by codes.
+/// How a scan of all matching points reads codes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ScanMode {
-    /// By sketches first, wherever they lie.
+    /// Binary codes first, where they lie in memory.
     Scattered,
-    /// By sketches first, which were packed for earlier queries.
+    /// Binary codes first, packed for earlier queries with the same filter.
     Packed,
-    /// With many other queries, by codes side by side.
+    /// Codes transposed in batches, for many queries at once.
     Batched,
 }
 
 impl SearchRequest<'_> {
-    /// How many of all points hold so many that match, if these are spread evenly.
+    /// Number of nearest points that contain so many matches, if matches are evenly spread.
     pub fn spread(&self, matching: usize) -> usize {
         matching.saturating_mul(self.points) / self.matching.max(1)
     }
 
-    /// How many of the nearest by codes are compared by their vectors, at most; `shortlist` where nothing is said.
+    /// Upper limit of points to rerank by vector; `shortlist` is the default.
     pub fn rerank_count(&self, shortlist: usize) -> usize {
         self.params.rerank.unwrap_or(shortlist).max(self.k)
     }
 
-    /// Those found by codes, nearest first, by their vectors; where nothing is said, the first as many as are `rerank_cutoff`.
+    /// Replaces distances by code with distances by vector. `found` is sorted. If `rerank` is not given, only the first
+    /// `rerank_cutoff` of them are kept.
     pub fn rerank(
         &self,
         mut found: Vec<Neighbor>,

@@ -1,9 +1,9 @@
-//! The smallest of many numbers, found without sorting.
+//! Selection of the smallest of many numbers without sorting.
 
-/// Numbers that are compared at once.
+/// Independent minima, for vector instructions.
 const LANES: usize = 8;
 
-/// The smallest of some distances; infinite if none is a number.
+/// The smallest distance; infinite if none is a number.
 #[inline]
 pub(crate) fn smallest(distances: &[f32]) -> f32 {
     let (groups, rest) = distances.as_chunks::<LANES>();
@@ -15,13 +15,13 @@ pub(crate) fn smallest(distances: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| lesser(least, *x))
 }
 
-/// Which of some distances or ranks, 32 at most, are no farther than `worst`: number `i` as bit `i`.
+/// Bit mask of the distances or ranks, at most 32, that are no larger than `worst`.
 #[inline]
 pub(crate) fn within<T: PartialOrd>(distances: &[T], worst: T) -> u32 {
     (0..).zip(distances).fold(0, |met, (i, distance)| met | u32::from(*distance <= worst) << i)
 }
 
-/// The places of the bits that are set.
+/// Positions of the set bits, ascending.
 #[inline]
 pub(crate) fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
@@ -32,13 +32,13 @@ pub(crate) fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Ranks of which one is looked at to know about how large the least are.
+/// One of so many ranks is sampled, to estimate the bound of the smallest.
 const SAMPLE_STRIDE: usize = 16;
-/// Ranks that are sorted for each that is wanted, and of the sample beyond: enough, but for ill luck.
+/// Ranks to select from, per rank wanted; with [`SAMPLE_SLACK`] sampled ranks more it is almost always enough.
 const OVERSAMPLING: usize = 2;
 const SAMPLE_SLACK: usize = 8;
 
-/// The one that `nth` are before in ascending order; there must be more than `nth`.
+/// The `nth` smallest rank, from 0; `nth < ranks.len()`.
 pub(crate) fn select_nth(ranks: &[u32], nth: usize) -> u32 {
     let mut sample: Vec<u32> = ranks.iter().step_by(SAMPLE_STRIDE).copied().collect();
     let at = (OVERSAMPLING * nth / SAMPLE_STRIDE + SAMPLE_SLACK).min(sample.len() - 1);
@@ -51,7 +51,7 @@ pub(crate) fn select_nth(ranks: &[u32], nth: usize) -> u32 {
     *least.select_nth_unstable(nth).1
 }
 
-/// Leaves the nodes whose rank, at the same place, is `worst` at most.
+/// Keeps the nodes whose rank, at the same position, is at most `worst`.
 pub(crate) fn retain_below(nodes: &mut Vec<u32>, ranks: &[u32], worst: u32) {
     let mut stay = 0;
     for_each_within(ranks, worst, |at| {
@@ -61,7 +61,8 @@ pub(crate) fn retain_below(nodes: &mut Vec<u32>, ranks: &[u32], worst: u32) {
     nodes.truncate(stay);
 }
 
-/// Calls `visit` with the place of each rank that is `worst` at most. They are few, so most groups hold none, which one look tells.
+/// Calls `visit` with the position of each rank that is at most `worst`. These are rare, so one mask per group skips
+/// most groups.
 #[inline]
 pub(crate) fn for_each_within(ranks: &[u32], worst: u32, mut visit: impl FnMut(usize)) {
     const GROUP: usize = 16;
@@ -89,7 +90,7 @@ mod tests {
         let mut rng = Rng::new(1);
         for len in (1..200).chain([512, 5_000]) {
             for most in [1, 10, 1 << 20] {
-                // In no order, and with what a sample of every 16th would think of.
+                // In no order, with larger ranks between the sampled ones, which mislead the estimate.
                 let ranks: Vec<u32> =
                     (0..len).map(|i| rng.below(most) as u32 + if i % SAMPLE_STRIDE == 0 { 0 } else { 7 }).collect();
                 let mut sorted = ranks.clone();

@@ -1,3 +1,3 @@
-//! What [`crate::memory`] counts views with. `tests/views_model.rs` puts the model's in its place.
+//! The reference counter of [`crate::memory`]; `tests/views_model.rs` replaces it by loom's.
 
 pub(crate) use std::sync::Arc;

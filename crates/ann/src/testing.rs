@@ -28,7 +28,7 @@ impl Rng {
     }
 }
 
-/// `n` vectors around `centers` centres, clusters of unlike width, as real embeddings have.
+/// `n` vectors around `centers` centers, in clusters of different width, as real embeddings have.
 pub(crate) fn clustered(seed: u64, n: usize, dim: usize, centers: usize) -> Vec<Vec<f32>> {
     let mut rng = Rng::new(seed);
     let middle: Vec<(Vec<f32>, f32)> =

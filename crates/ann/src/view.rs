@@ -1,4 +1,4 @@
-//! What searches see of an index that is written meanwhile.
+//! Immutable views of an index, for searches while it is written.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -9,19 +9,20 @@ use crate::index::{Body, Index, SearchError};
 use crate::neighbor::Hit;
 use crate::params::SearchParams;
 
-/// An index as it was when [`Index::view`] was called. Any number of threads may search it, while the index is written and after it is
-/// dropped: nobody waits for anybody. What was written since is in views made since.
+/// An index as of the call of [`Index::view`]. Any number of threads may search it while the index is written, and
+/// after it is dropped, without locks. Later writes are visible in later views.
 pub struct View(
-    /// Without what only changes look at.
+    /// Without the data that only writes need.
     pub(crate) Index,
 );
 
-/// All of an index as it was when [`Index::image`] was called, while the index is written. Nobody waits for anybody.
+/// A full copy-on-write image of an index as of the call of [`Index::image`], for a snapshot while the index is
+/// written.
 pub struct Image(Index);
 
 impl Index {
-    /// What searches see now. Cost: some microseconds, and what is written next to each row of the index for the first time is
-    /// written to a copy of that row, until this view and all before it are dropped.
+    /// A view of the current state. Cost: some microseconds. The first later write to a row copies that row, until this
+    /// view and all earlier ones are dropped.
     #[must_use = "rows are copied as long as there are views"]
     pub fn view(&mut self) -> View {
         let body = match self.body_mut() {
@@ -32,8 +33,8 @@ impl Index {
         View(self.with_body(body))
     }
 
-    /// All of it as it is now, to be written as a snapshot on another thread. Cost: that of [`Self::view`], and a copy of a few
-    /// bytes a point.
+    /// An image of the current state, to be written as a snapshot by another thread. Cost: that of [`Self::view`], and
+    /// a copy of a few bytes per point.
     #[must_use = "rows are copied as long as there are images"]
     pub fn image(&mut self) -> Image {
         let body = match self.body_mut() {
@@ -59,7 +60,7 @@ impl View {
     /// As [`Index::search`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Index::search`].
     pub fn search(
         &self,
         query: &[f32],
@@ -73,7 +74,7 @@ impl View {
     /// As [`Index::search_batch`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Index::search_batch`].
     pub fn search_batch(
         &self,
         queries: &[&[f32]],

@@ -1,7 +1,7 @@
-//! Patches and versions in every order in which threads can take their turns, and with every value that the processor's memory could
-//! show them (loom walks them): nobody writes a row while somebody looks at it, and a view stays what it was.
+//! Patches and versions under every interleaving of threads, and every value that the memory model permits (loom
+//! explores them): no row is written while it is read, and a view never changes.
 //!
-//! They are compiled here a second time, over the model's counter in place of the system's. The row is a cell that fails when it is
+//! The modules are compiled a second time, with loom's reference counter. The row is a cell that fails when it is
 //! written while it is read.
 
 use loom::cell::UnsafeCell;
@@ -25,15 +25,15 @@ mod sync {
     pub use loom::sync::Arc;
 }
 
-/// A table of one row of one number.
+/// A table of one row with one value.
 struct Table {
     row: Arc<UnsafeCell<u32>>,
     patches: Patches<u32>,
 }
 
-// Safe or not is what the model finds out.
+// The model finds out whether this is safe.
 #[expect(unsafe_code, reason = "a pointer into a cell of the model")]
-// SAFETY: the model fails where two threads are at the row at once, one of them writing.
+// SAFETY: the model fails if two threads access the row at once and one of them writes.
 unsafe impl Send for Table {}
 #[expect(unsafe_code, reason = "a pointer into a cell of the model")]
 // SAFETY: as above.
@@ -71,12 +71,12 @@ impl Table {
     }
 }
 
-/// The last view that was given out, and what it is to say.
+/// The last view issued, and its expected content.
 type Latest = Arc<Mutex<Arc<(u32, Table)>>>;
 
 fn read(latest: &Latest) {
     let view = Arc::clone(&latest.lock().expect("no panic"));
-    // What is said twice is said of one view.
+    // Both reads are of one view.
     assert_eq!([view.1.read(), view.1.read()], [view.0; 2]);
 }
 
@@ -91,7 +91,7 @@ fn no_row_is_written_while_it_is_read() {
             let latest = Arc::clone(&latest);
             thread::spawn(move || read(&latest))
         });
-        // The second write finds a patch, the third view takes it in or not, by who is still there.
+        // The second write finds a patch; the third view merges it back or not, depending on live views.
         for value in 1..=4 {
             table.write(value);
             let next = Arc::new((value, table.view()));
@@ -102,7 +102,7 @@ fn no_row_is_written_while_it_is_read() {
     });
 }
 
-/// When all views are gone, the row itself is written: what they read is behind them.
+/// When all views are dropped, the row itself is written, after all their reads.
 #[test]
 fn a_row_is_written_in_place_without_views() {
     loom::model(|| {

@@ -1,10 +1,10 @@
-//! Marks on nodes, a bit each: searches look at them at random.
+//! The set of hidden nodes, one bit each, for random lookups.
 
 use meridian_pages::Pages;
 
 use crate::bitset::word_and_bit;
 
-/// Which nodes are marked, and how many.
+/// Nodes that searches visit and never return.
 #[derive(Default, Clone)]
 pub(super) struct HiddenSet {
     words: Pages<u64>,

@@ -1,4 +1,4 @@
-//! Who a filter matches, found once for all queries of a batch, and for those that come after them.
+//! The set of nodes that match a filter, shared by the queries of a batch and by later queries with the same filter.
 
 use crate::approximate_index::RecallTunable;
 use crate::bitset::BitSet;
@@ -12,9 +12,9 @@ use super::BufferedIndex;
 pub(super) struct MatchingSet<N> {
     pub nodes: Vec<u32>,
     set: BitSet,
-    /// Their sketches, where they are compared with all of them.
+    /// Their binary codes, packed, if a scan needs them.
     pub binary_codes: RacyOnceCell<PackedBinaryCodes>,
-    /// What the structure notes of them.
+    /// Data that the index derives from the set.
     pub cache: N,
 }
 
@@ -26,7 +26,7 @@ impl<N> MatchingSet<N> {
 }
 
 impl<S: RecallTunable> BufferedIndex<S> {
-    /// Who matches.
+    /// Computes the matching set of a filter.
     pub(super) fn matching_set(&self, filter: &Filter<'_>) -> MatchingSet<S::FilterCache> {
         let nodes = self.matching_nodes(Some(filter));
         let set = BitSet::of(&nodes, self.points.nodes() as usize);

@@ -1,7 +1,8 @@
-//! A structure of points, and the queue of writes in front of it.
+//! An approximate index with a write buffer in front of it.
 //!
-//! Here is what writes and merges do; `search` is what queries do, `matches` who they may find, `scan` how they are compared with all of
-//! these; `task` is the work between two steps, `draw` that on the curve of recall.
+//! This file handles writes and merges. `write_buffer` holds writes that are not merged yet, `hidden_set` the nodes
+//! that these replace. `search` executes queries, `matching_set` resolves filters, `scan` compares all matching points.
+//! `task` runs training and probes between merge steps.
 
 mod hidden_set;
 mod matching_set;
@@ -25,33 +26,34 @@ use crate::storage::vector_store::Vectors;
 use hidden_set::HiddenSet;
 use task::Progress;
 
-/// Steps that a write takes then. An operation becomes two at most, and searches for some of a block as many for each of these.
+/// Merge steps that a write then takes. An operation becomes at most two steps; probes of a block and training add up
+/// to as many for each.
 const STEPS_PER_WRITE: usize = 5;
 
-/// Queued operations from which on every write also merges, so that the queue stays bounded even if nobody calls
+/// Pending operations from which on every write also merges, so that the buffer stays bounded even if nobody calls
 /// [`BufferedIndex::merge`]: 32 blocks, a scan of about 0.1 ms at 100 dimensions.
 const MAX_PENDING: usize = 32 * BLOCK;
 
-/// A structure that is behind, and what it is behind by.
+/// An index, and the writes that it lacks.
 ///
-/// Two views of a slot exist: the structure's (`points`) and the newest (`queue`, where it knows the slot, else the
-/// structure's). A node is hidden while the queue knows its slot: searches meet it, and return it never.
+/// A slot has two states: the merged one (`points`) and the newest, which `buffer` holds if it contains the slot. A
+/// node is hidden while the buffer contains its slot: searches visit it and never return it.
 pub(crate) struct BufferedIndex<S: RecallTunable> {
     pub points: Points,
     pub index: S,
     pub buffer: WriteBuffer,
-    /// By step of the front block, as far as places were sought: none for what brings no new vector.
+    /// Per step of the front block, as far as planned; none for a step without a new vector.
     insert_plans: Vec<Option<S::InsertPlan>>,
-    /// What searches find, by effort.
+    /// Measured recall per effort.
     pub recall_model: RecallModel,
-    /// Of work between two steps.
+    /// Training or probes in progress.
     progress: Progress<S::Training>,
-    /// By node; derived from `queue`. Building never looks at it: it depends on when merges happen.
+    /// Per node; derived from `buffer`. Inserts and deletes never read it, because it depends on when merges happen.
     hidden: HiddenSet,
-    /// Slots that hold a point in the newest view.
+    /// Slots whose newest state is a point.
     live: usize,
     revision: ViewRevision,
-    /// Writes do not merge, however many operations are queued.
+    /// Whether writes never merge, however many operations are pending.
     pub is_deferring: bool,
 }
 
@@ -60,7 +62,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         Self::from_parts(points, index, WriteBuffer::default(), Vec::new())
     }
 
-    /// Puts the parts of a snapshot together and derives the rest. `insert_plans`: as [`Self::insert_plans`] told.
+    /// Assembles the parts of a snapshot and derives the rest. `insert_plans`: as returned by [`Self::insert_plans`].
     pub fn from_parts(points: Points, index: S, buffer: WriteBuffer, insert_plans: Vec<Option<S::InsertPlan>>) -> Self {
         let mut hidden = HiddenSet::default();
         (0..points.nodes())
@@ -85,7 +87,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         Self { recall_model, ..self }
     }
 
-    /// Seeks the places that are missing for a block which is half taken.
+    /// Plans the remaining inserts of a partly merged block, which format version 1 does not store.
     pub fn with_missing_plans(mut self, space: Space) -> Self {
         let steps = self.buffer.steps().filter(|_| self.buffer.taken() > 0).unwrap_or(0);
         while self.insert_plans.len() < steps {
@@ -94,7 +96,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         self
     }
 
-    /// What searches look at, as it is now, whatever is done from now on.
+    /// The searchable part of the current state, unaffected by later writes.
     pub fn view(&mut self) -> Self {
         Self {
             points: self.points.view(),
@@ -110,7 +112,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         }
     }
 
-    /// As [`Self::view`], with all that a snapshot holds.
+    /// As [`Self::view`], with everything that a snapshot holds.
     pub fn image(&mut self) -> Self {
         let (points, index) = (self.points.image(), self.index.image());
         Self { points, index, insert_plans: self.insert_plans.clone(), ..self.view() }
@@ -120,7 +122,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         self.live
     }
 
-    /// Points that searches meet and do not return.
+    /// Number of hidden nodes.
     pub fn hidden(&self) -> usize {
         self.hidden.count()
     }
@@ -132,7 +134,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         }
     }
 
-    /// Whether the slot holds a point in the newest view.
+    /// Whether the newest state of a slot is a point.
     pub fn contains(&self, slot: u32) -> bool {
         self.buffer.newest(slot).map_or_else(|| self.points.node_of(slot).is_some(), |queued| queued.is_some())
     }
@@ -166,7 +168,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         self.has_work() || self.buffer.steps().is_some()
     }
 
-    /// Takes up to `most` steps; returns how many were taken, less than `most` when only an open block is left.
+    /// Runs up to `most` steps and returns their number, less than `most` when only an open block is left.
     pub fn merge(&mut self, most: usize, space: Space) -> usize {
         (0..most).take_while(|_| self.merge_one(space)).count()
     }
@@ -190,7 +192,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         self.index.refresh(Vectors { rows: &self.points.vectors, space });
     }
 
-    /// Seeks the first place that was not sought yet for a step of the front block.
+    /// Plans the first step of the front block that is not planned yet.
     fn plan_next(&mut self, space: Space) {
         self.insert_plans.push(self.plan(
             self.buffer.new_vector(self.insert_plans.len(), &self.points),
@@ -199,8 +201,9 @@ impl<S: RecallTunable> BufferedIndex<S> {
         ));
     }
 
-    /// Merges the front block, closing it if it is open; places are sought by so many threads. False if there is none. `queries`: so
-    /// many of its vectors are asked for, where the structure goes by all others; without that, and on others, as is due.
+    /// Merges the front block, closing it if it is open; `threads` threads plan its inserts. False if there is no
+    /// block. `queries`: number of its vectors to use as probes, where the index has no hold-out set; otherwise, and if
+    /// absent, probes run when they are due.
     pub fn merge_block(&mut self, threads: usize, queries: Option<usize>, space: Space) -> bool {
         self.buffer.close();
         let has_work = |this: &Self| if queries.is_some() { this.has_mandatory_work() } else { this.has_work() };
@@ -247,12 +250,12 @@ impl<S: RecallTunable> BufferedIndex<S> {
         true
     }
 
-    /// Vectors of the front block that will come in and whose places were sought.
+    /// Planned inserts of the front block.
     fn planned_inserts(&self) -> u64 {
         self.insert_plans.iter().flatten().count() as u64
     }
 
-    /// Seeks the place of the `nth` vector that will come in, from 1, if there is one.
+    /// Plans the insert of the `nth` new vector, from 1, if there is a vector.
     fn plan(&self, vector: Option<&[f32]>, nth: u64, space: Space) -> Option<S::InsertPlan> {
         let vectors = Vectors { rows: &self.points.vectors, space };
         vector.map(|vector| self.index.plan_insert(vector, nth, vectors))
@@ -263,7 +266,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         ProbeSource { points: &self.points, index: &self.index, buffer: &self.buffer }
     }
 
-    /// Takes the next step of the front block, for all of which places were sought.
+    /// Applies the next step of the front block, all of which is planned.
     fn apply_step(&mut self, space: Space) {
         self.revision = ViewRevision::new();
         let plan = self.insert_plans[self.buffer.taken()].take();
@@ -289,8 +292,8 @@ impl<S: RecallTunable> BufferedIndex<S> {
         }
     }
 
-    /// Places sought for the steps of the front block that are left, once one of its steps was taken: they cannot be sought
-    /// again then, for the structure has changed.
+    /// Plans of the remaining steps of the front block, if one of its steps was applied. They cannot be recomputed,
+    /// because the index has changed since.
     pub fn insert_plans(&self) -> Option<&[Option<S::InsertPlan>]> {
         let taken = self.buffer.taken();
         (taken > 0).then(|| &self.insert_plans[taken..])
@@ -300,8 +303,8 @@ impl<S: RecallTunable> BufferedIndex<S> {
         !self.hidden.contains(node)
     }
 
-    /// Live points that a search without bounds would find; equals [`Self::len`] or the structure is broken. Cost: a look at
-    /// all of it.
+    /// Live points that an unbounded search finds; equals [`Self::len`] unless the index is broken. Cost: one pass over
+    /// the index.
     pub fn reachable(&self) -> usize {
         let is_live = |node: u32| self.points.is_occupied(node) && self.is_visible(node);
         self.index.count_reachable(&self.points, is_live) + self.buffer.live()

@@ -1,4 +1,4 @@
-//! Queries compared with all who match, where that is cheaper than to look for the nearest.
+//! Scans of all matching points, where these are cheaper than a search of the index.
 
 use crate::approximate_index::RecallTunable;
 use crate::neighbor::Neighbor;
@@ -12,7 +12,7 @@ use crate::storage::vector_store::Vectors;
 use super::BufferedIndex;
 
 impl<S: RecallTunable> BufferedIndex<S> {
-    /// Calls `visit` with the distance of each of some nodes that may be among the nearest, and which it is.
+    /// Approximate scan: calls `visit` with the distance and number of each node that may be among the nearest.
     pub(super) fn scan(
         &self,
         request: &SearchRequest<'_>,
@@ -36,8 +36,8 @@ impl<S: RecallTunable> BufferedIndex<S> {
             .for_each(|neighbor| visit(neighbor.distance(), neighbor.id()));
     }
 
-    /// Calls `visit` with the distance of each of some nodes that the `k` nearest of them are among, and which it is. Where there
-    /// are codes, the vectors of those are read that the codes do not exclude for certain.
+    /// Exact scan: calls `visit` with the distance and number of nodes that include the `k` nearest. With codes, only
+    /// vectors that the codes cannot exclude for certain are read.
     pub(super) fn scan_exactly(
         &self,
         request: &SearchRequest<'_>,
@@ -54,7 +54,7 @@ impl<S: RecallTunable> BufferedIndex<S> {
         }
     }
 
-    /// Scans by codes for the queries of which nothing is found yet, if there are enough of them.
+    /// Approximate scan by transposed codes for the queries without a result yet, if there are enough of them.
     pub(super) fn scan_batched(
         &self,
         request: &SearchRequest<'_>,

@@ -1,4 +1,4 @@
-//! What a query does: the queue, and the structure or a scan.
+//! Execution of queries: the write buffer, and the index or a scan, as the planner decides.
 
 use crate::approximate_index::RecallTunable;
 use crate::filter::Filter;

@@ -1,5 +1,5 @@
-//! Work between two steps: lists to be learnt, searches to be tried for a curve. It is done in pieces; when all are done, the index
-//! goes by what came of them.
+//! Work between two merge steps: training and probes. It runs in small units; the index uses the result when all are
+//! done.
 
 use crate::approximate_index::RecallTunable;
 use crate::metric::Space;
@@ -9,13 +9,13 @@ use crate::revision::ViewRevision;
 
 use super::BufferedIndex;
 
-/// What is being worked on.
+/// Work in progress.
 enum Task<L> {
     Train(L),
     Probe(Box<ProbeRun>),
 }
 
-/// What is on its way.
+/// The task in progress, if any.
 pub(super) struct Progress<L>(Option<Task<L>>);
 
 impl<L> Default for Progress<L> {
@@ -30,12 +30,12 @@ impl<S: RecallTunable> BufferedIndex<S> {
         self.has_mandatory_work() || self.probes().are_due(&self.recall_model, self.insert_plans.is_empty())
     }
 
-    /// Whether the next step cannot be taken before some work is done.
+    /// Whether the next step must wait for work.
     pub(super) fn has_mandatory_work(&self) -> bool {
         self.progress.0.is_some() || self.insert_plans.is_empty() && self.index.needs_training(&self.points)
     }
 
-    /// Does a piece of it.
+    /// Runs one unit of it.
     pub(super) fn work(&mut self, space: Space) {
         let mut task = match self.progress.0.take() {
             Some(task) => task,

@@ -1,14 +1,15 @@
-//! Writes on their way into a structure, such as the graph.
+//! Buffer of writes that are not merged into the index yet.
 //!
-//! Operations (an upsert, or a delete that found its point) are numbered from 0. Numbers `256 b .. 256 (b + 1)` are block
-//! `b`. A block is merged only once it is full, and before any later one, by these steps: of each slot the block touches,
-//! its **last** operation there, in the order of the operations, but for some upserts from all over the block, which come last: they can
-//! be asked for as strangers to all others. For all steps a place is sought in the structure as the last block left it; then they are
-//! taken one by one. Neither sees anything of what is queued behind the block: so what step `n` leaves is the same whenever the steps
-//! are taken.
+//! Operations (an upsert, or a delete of an existing point) are numbered from 0. Numbers `256 b .. 256 (b + 1)` are
+//! block `b`. A block is merged once it is full, after all earlier blocks. For each slot that the block touches, the
+//! **last** operation is a step. Steps are in the order of the operations, except the holdouts: one upsert of eight,
+//! from all over the block, is applied last. Until then it serves as a recall query that the index does not contain.
 //!
-//! That is why a block keeps its vectors until it is merged, even where a later block has overwritten them, and why
-//! nothing is netted over the border of two blocks.
+//! All steps are planned on the index as the previous block left it; then they are applied one by one. Neither reads
+//! anything of later blocks. So the result of step `n` does not depend on when steps are taken.
+//!
+//! For this reason a block keeps its vectors until it is merged, even if a later block overwrites them, and operations
+//! of different blocks are never combined.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,27 +21,27 @@ use crate::neighbor::{Neighbor, TopK};
 use crate::params::BLOCK;
 use crate::storage::points::Points;
 
-/// Upserts of a block of which one comes last.
+/// One upsert of so many in a block is a holdout.
 const HOLDOUT_STRIDE: usize = 8;
 
-/// A slot, and its vector; none is a delete.
+/// A slot and its vector; none is a delete.
 type Op = (u32, Option<Arc<[f32]>>);
 
 #[derive(Default, Clone)]
 struct Block {
     ops: Vec<Op>,
-    /// Once full: the operations that are the last of their slot in this block, as they are taken.
+    /// Once full: the last operation of each slot in this block, in the order of application.
     net: Vec<u32>,
-    /// How many of them come last though others followed them.
+    /// Number of holdouts at the end of `net`.
     holdouts: usize,
 }
 
 /// One step of a merge.
 pub(crate) struct MergeStep {
     pub slot: u32,
-    /// None: the slot is emptied.
+    /// None: a delete.
     pub vector: Option<Arc<[f32]>>,
-    /// Nothing queued later touches the slot.
+    /// No later operation in the buffer touches the slot.
     pub is_newest: bool,
 }
 
@@ -51,43 +52,43 @@ pub(crate) struct WriteBuffer {
     blocks: VecDeque<Arc<Block>>,
     /// Number of the front block.
     first: u64,
-    /// Steps taken of the front block.
+    /// Steps of the front block that were applied.
     done: usize,
-    /// Of each slot that has queued operations, the number of the last.
+    /// Per slot with buffered operations: number of the last one.
     newest: Arc<SlotMap<u64>>,
 }
 
 impl WriteBuffer {
-    /// Operations queued and not yet merged or passed over.
+    /// Buffered operations that are neither merged nor superseded in a block being merged.
     pub fn pending(&self) -> usize {
         let queued: usize = self.blocks.iter().map(|block| block.ops.len()).sum();
         queued - self.consumed()
     }
 
-    /// How many steps the front block has, if it is full.
+    /// Number of steps of the front block, if it is full.
     pub fn steps(&self) -> Option<usize> {
         self.blocks.front().map(|block| block.net.len()).filter(|steps| *steps > 0)
     }
 
-    /// Steps of the front block that were taken.
+    /// Steps of the front block that were applied.
     pub fn taken(&self) -> usize {
         self.done
     }
 
-    /// A step of the front block: the slot, and its vector unless it is emptied.
+    /// A step of the front block: the slot, and its vector unless it is a delete.
     pub fn step(&self, step: usize) -> (u32, Option<&[f32]>) {
         let block = &self.blocks[0];
         as_op(&block.ops[block.net[step] as usize])
     }
 
-    /// The vector of a step, unless it is written again as it was (with a new payload, say): the structure has nothing to learn
-    /// then.
+    /// The vector of a step, unless the slot holds the same vector already (a write of another payload, for example):
+    /// the index need not change then.
     pub fn new_vector(&self, step: usize, points: &Points) -> Option<&[f32]> {
         let (slot, vector) = self.step(step);
         vector.filter(|vector| points.vector(slot).is_none_or(|held| !equal_bits(&held, vector)))
     }
 
-    /// Makes an open front block count as full. The next operation begins a block.
+    /// Closes an open front block. The next operation begins a new block.
     pub fn close(&mut self) {
         if let Some(block) = self.blocks.front_mut()
             && block.net.is_empty()
@@ -96,17 +97,17 @@ impl WriteBuffer {
         }
     }
 
-    /// Whether steps of the front block are taken in the order of its operations.
+    /// Whether steps of the front block are in the order of its operations.
     pub fn is_in_order(&self) -> bool {
         self.holdouts() == 0
     }
 
-    /// Steps of the front block that come last, from all over it.
+    /// Steps of the front block that are applied last, from all over it.
     pub fn holdouts(&self) -> usize {
         self.blocks.front().map_or(0, |block| block.holdouts)
     }
 
-    /// Operations of the front block that were taken, and those passed over once one was.
+    /// Operations of the front block that were applied, and those that were superseded, once one was applied.
     fn consumed(&self) -> usize {
         match self.blocks.front() {
             Some(block) if self.done > 0 => block.ops.len() - (block.net.len() - self.done),
@@ -133,7 +134,7 @@ impl WriteBuffer {
         }
     }
 
-    /// The next step, if the front block is full.
+    /// Takes the next step, if the front block is full.
     pub fn take(&mut self) -> Option<MergeStep> {
         let steps = self.steps()?;
         let at = self.blocks[0].net[self.done];
@@ -151,12 +152,12 @@ impl WriteBuffer {
         Some(MergeStep { slot, vector, is_newest })
     }
 
-    /// Whether an operation on `slot` is queued.
+    /// Whether the buffer has an operation on `slot`.
     pub fn contains(&self, slot: u32) -> bool {
         self.newest.contains_key(&slot)
     }
 
-    /// What the last queued operation made of `slot`: its vector, or nothing (deleted).
+    /// Result of the last buffered operation on `slot`: its vector, or none if deleted.
     pub fn newest(&self, slot: u32) -> Option<Option<&[f32]>> {
         self.newest.get(&slot).map(|number| {
             let block = &self.blocks[(number / BLOCK as u64 - self.first) as usize];
@@ -164,12 +165,12 @@ impl WriteBuffer {
         })
     }
 
-    /// Slots whose newest state is a queued vector.
+    /// Slots whose newest state is a buffered vector.
     pub fn live(&self) -> usize {
         self.visible().count()
     }
 
-    /// Slots with their newest vector, where that is queued.
+    /// Slots whose newest state is a buffered vector, with that vector.
     fn visible(&self) -> impl Iterator<Item = (u32, &[f32])> {
         let numbered = self.operations().enumerate();
         let start = self.first * BLOCK as u64;
@@ -179,7 +180,7 @@ impl WriteBuffer {
         })
     }
 
-    /// Compares the query with every visible queued vector.
+    /// Compares the query with every vector that is the newest of its slot.
     pub fn scan(&self, space: &Space, query: &[f32], filter: Option<&Filter<'_>>, nearest: &mut TopK) {
         for (slot, vector) in self.visible() {
             if filter.is_none_or(|filter| filter.accepts(slot)) {
@@ -188,23 +189,23 @@ impl WriteBuffer {
         }
     }
 
-    /// Every operation of every block, the merged ones of the front block included.
+    /// Every operation of every block, including the merged ones of the front block.
     pub fn operations(&self) -> impl Iterator<Item = (u32, Option<&[f32]>)> {
         self.blocks.iter().flat_map(|block| block.ops.iter().map(as_op))
     }
 
-    /// Number of the front block, and steps taken of it.
+    /// Number of the front block, and its applied steps.
     pub fn position(&self) -> (u64, usize) {
         (self.first, self.done)
     }
 
-    /// An empty queue at a position; push what [`Self::operations`] told, then call [`Self::pass`].
+    /// An empty buffer at a position. Push what [`Self::operations`] returned, then call [`Self::skip`].
     pub fn restore(first: u64) -> Self {
         Self { first, ..Self::default() }
     }
 
-    /// Marks `done` steps of the front block as taken; false if it has no more than these. `in_order`: they were, and the rest is to be, in
-    /// the order of the operations.
+    /// Marks `done` steps of the front block as applied; false if it does not have more than these. `in_order`: its
+    /// steps are in the order of the operations, as older formats had them.
     pub fn skip(&mut self, done: usize, in_order: bool) -> bool {
         let steps = self.blocks.front().map_or(0, |block| block.net.len());
         if done != 0 && done >= steps {
@@ -223,7 +224,7 @@ impl WriteBuffer {
 }
 
 impl Block {
-    /// Counts as full from now on.
+    /// Computes the steps of a block that is full from now on.
     fn close(&mut self) {
         let mut last = SlotMap::default();
         for (at, (slot, _)) in (0..).zip(&self.ops) {

@@ -1,4 +1,4 @@
-//! The walk that finding and inserting share.
+//! Searches of one level, shared by queries and inserts.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,31 +13,32 @@ use super::graph::Graph;
 use super::packed_neighbors::PackedQuery;
 use super::scorer::{PreparedQuery, Scorer};
 
-/// Links that are not accepted, and are looked behind, at most: more cost more than what they find is worth.
+/// Links that are not accepted and are expanded as bridges, per node, at most: more cost more than the nodes behind
+/// them are worth.
 pub(super) const MAX_BRIDGES: usize = 8;
 
-/// Accepted nodes that should have been met before it is believed that there are hardly any around; then a walk gives up if
-/// less than one in so many was.
+/// Accepted nodes that are due before selectivity is judged. The search then gives up if fewer than one in so many was
+/// found.
 const MIN_EXPECTED: usize = 8;
 
-/// What a walk needs and the next one can use again.
+/// Reusable memory of a search.
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub query: PreparedQuery,
-    /// For distances beside those from the target.
+    /// For distances from other nodes than the query.
     pub other: PreparedQuery,
     pub candidates: CandidateList,
-    /// Those of a walk by estimates that were measured.
+    /// Nodes of a search by estimates whose distance was computed.
     pub shortlist: CandidateList,
     pub packed_query: PackedQuery,
     pub visited: VisitedSet,
 }
 
-/// Nodes that were seen.
+/// Visited nodes.
 #[derive(Default)]
 pub(crate) struct VisitedSet {
     nodes: BitSet,
-    /// Those seen last, to be measured.
+    /// Nodes visited last, whose distances are computed next.
     batch: Vec<u32>,
     /// Links that are not accepted.
     bridges: Vec<u32>,
@@ -48,7 +49,7 @@ impl VisitedSet {
         self.nodes.reset(nodes as usize);
     }
 
-    /// Whether this is the first time.
+    /// Adds a node; false if it was visited.
     #[inline]
     pub fn insert(&mut self, node: u32) -> bool {
         self.nodes.insert(node)
@@ -60,16 +61,16 @@ impl VisitedSet {
     }
 }
 
-/// Where a walk could go on.
+/// Candidates of a search, and its result.
 pub(super) trait Frontier {
-    /// Takes in what was met.
+    /// Adds a visited node.
     fn push(&mut self, neighbor: Neighbor);
 
-    /// The nearest not followed yet, while it could lead to something nearer than what is kept.
+    /// The nearest candidate that is not expanded yet, while it may improve the result.
     fn pop_nearest_unexpanded(&mut self) -> Option<Neighbor>;
 }
 
-/// Follows the nearest of a pool while that finds something.
+/// Unfiltered frontier with early termination.
 struct Beam<'a> {
     candidates: &'a mut CandidateList,
     termination: EarlyTermination,
@@ -88,27 +89,27 @@ impl Frontier for Beam<'_> {
     }
 }
 
-/// Keeps the `ef` nearest accepted nodes. Others are followed and do not count, so a walk widens by itself until it has `ef`
-/// accepted ones or has seen all; or gives up when it meets far fewer of them than there should be.
+/// Keeps the `ef` nearest accepted nodes. Other nodes are expanded and do not count, so the search widens until it has
+/// `ef` accepted nodes or has visited all. It gives up when far fewer accepted nodes appear than expected.
 pub(super) struct FilteredFrontier<A> {
     ef: usize,
     accepts: A,
-    /// Share of all nodes that should be accepted, one in so many.
+    /// Nodes per accepted node, expected.
     one_in: usize,
     found: BinaryHeap<Neighbor>,
     candidates: BinaryHeap<Reverse<Neighbor>>,
-    /// Nodes that were near enough to be followed, and those of them that were accepted.
+    /// Nodes that were near enough to become candidates, and the accepted ones of them.
     admitted: usize,
     accepted: usize,
 }
 
-/// What became of a walk for accepted nodes.
+/// Result of a filtered search.
 pub(super) enum SearchOutcome {
-    /// The nearest, nearest first.
+    /// The nearest accepted nodes, nearest first.
     Found(Vec<Neighbor>),
-    /// It would have cost more than the budget.
+    /// The budget of distances was exceeded.
     BudgetExceeded,
-    /// What is accepted is not around here.
+    /// Far fewer nodes near the query are accepted than expected.
     LowSelectivity,
 }
 
@@ -117,7 +118,7 @@ impl<A: Fn(u32) -> bool> FilteredFrontier<A> {
         self.found.len() < self.ef || self.found.peek().is_some_and(|worst| neighbor < *worst)
     }
 
-    /// Whether so few of those followed were accepted that it cannot be by chance.
+    /// Whether so few candidates were accepted that chance does not explain it.
     fn is_low_selectivity(&self) -> bool {
         let expected = self.admitted / self.one_in;
         expected >= MIN_EXPECTED && self.accepted * MIN_EXPECTED < expected
@@ -146,7 +147,7 @@ impl<A: Fn(u32) -> bool> Frontier for FilteredFrontier<A> {
 }
 
 impl Graph {
-    /// Follows the links of a floor to ever nearer nodes, from one.
+    /// Greedy search of a level from one node (Alg. 2 with `ef` of 1).
     pub(super) fn greedy_search_layer(
         &self,
         query: &PreparedQuery,
@@ -164,7 +165,7 @@ impl Graph {
         }
     }
 
-    /// From the entry down to `level`, the nearest node by greedy descent; none in an empty graph.
+    /// The nearest node found by greedy search from the entry point down to `level`, exclusive; none in an empty graph.
     pub(super) fn search_entry_point(
         &self,
         query: &PreparedQuery,
@@ -180,8 +181,8 @@ impl Graph {
         )
     }
 
-    /// Walks a floor, best first (Alg. 2), from what the frontier has been offered; false if that would cost more distances than
-    /// the budget.
+    /// Best-first search of a level (Alg. 2) from the nodes in the frontier; false if it would exceed the budget of
+    /// distances.
     pub(super) fn expand_layer(
         &self,
         query: &PreparedQuery,
@@ -211,8 +212,8 @@ impl Graph {
         spent <= budget
     }
 
-    /// The `ef` nearest nodes of a floor that a walk from `from` towards the scratch's target finds; they are in its pool. What the
-    /// scratch has seen already is left out.
+    /// Finds the `ef` nearest nodes of a level from `from`, for the query in `scratch`; they are in its candidates.
+    /// Nodes that are already in the visited set are skipped.
     pub(super) fn search_layer(
         &self,
         from: impl Iterator<Item = Neighbor>,
@@ -232,7 +233,7 @@ impl Graph {
         self.expand_layer(query, level, usize::MAX, &mut beam, scorer, visited);
     }
 
-    /// The `ef` nearest accepted nodes of the lowest floor; one in `one_in` should be accepted.
+    /// Finds the `ef` nearest accepted nodes of level 0; one in `one_in` nodes should be accepted.
     pub(super) fn search_layer_filtered(
         &self,
         from: Neighbor,
@@ -257,9 +258,9 @@ impl Graph {
         }
     }
 
-    /// The nearest accepted nodes of the lowest floor that a walk over accepted nodes finds; they are in the scratch's pool. Links
-    /// that are not accepted are bridges to those behind them (Patel et al., arXiv 2403.04871, "ACORN", 5.2). False if that would
-    /// cost more distances than the budget.
+    /// Finds the nearest accepted nodes of level 0 by expanding accepted nodes only; they are in the candidates of
+    /// `scratch`. Links that are not accepted serve as bridges to nodes behind them (Patel et al., arXiv 2403.04871,
+    /// "ACORN", 5.2). False if that would exceed the budget of distances.
     pub(super) fn search_layer_two_hop(
         &self,
         from: &[u32],
@@ -293,7 +294,8 @@ impl Graph {
         spent <= budget
     }
 
-    /// Adds accepted nodes that were not seen: those a node links to, and those behind a few others where these are rare.
+    /// Collects accepted nodes that are not visited: links of a node, and nodes behind up to [`MAX_BRIDGES`] other
+    /// links.
     fn collect_accepted(
         &self,
         node: u32,

@@ -1,24 +1,25 @@
-//! What a walk has found so far, nearest first.
+//! The sorted candidate list of a beam search.
 
 use crate::kernels::Kernels;
 use crate::kernels::insert::{Insert, MARK};
 use crate::neighbor::Neighbor;
 
-/// The nearest `capacity` of all it is offered, in order, each marked once it was followed.
+/// The nearest `capacity` of all neighbors pushed, in order, each marked once it was expanded.
 #[derive(Default)]
 pub(crate) struct CandidateList {
-    /// As [`Neighbor::bits`], those followed with [`MARK`]: nodes are numbered below it. [`EMPTY`] fills it up to `capacity`.
+    /// As [`Neighbor::bits`]; expanded ones have [`MARK`], which node numbers stay below. Filled up to `capacity` with
+    /// [`EMPTY`].
     sorted: Vec<u64>,
-    /// All before this one were followed.
+    /// All before this position are expanded.
     next: usize,
     insert: Option<Insert>,
 }
 
-/// Further than all, and never to be followed.
+/// Farther than all neighbors, and marked as expanded.
 const EMPTY: u64 = u64::MAX;
 
 impl CandidateList {
-    /// Forgets everything.
+    /// Empties the list.
     pub fn reset(&mut self, capacity: usize, kernels: &Kernels) {
         self.sorted.clear();
         self.sorted.resize(capacity, EMPTY);
@@ -26,7 +27,7 @@ impl CandidateList {
         self.insert = Some(kernels.insert);
     }
 
-    /// How far away the last is that it would not give up for a nearer one.
+    /// Distance beyond which a neighbor is not kept.
     #[inline]
     pub fn worst(&self) -> f32 {
         match self.sorted.last() {
@@ -35,7 +36,7 @@ impl CandidateList {
         }
     }
 
-    /// Keeps it if it is among the nearest, and says at which place.
+    /// Keeps a neighbor if it is among the nearest, and returns its position.
     #[inline]
     pub fn push(&mut self, neighbor: Neighbor) -> Option<usize> {
         let (last, insert) = (self.sorted.last()?, self.insert?);
@@ -46,7 +47,7 @@ impl CandidateList {
         })
     }
 
-    /// The nearest that was not followed yet, and its place; it is followed now.
+    /// Marks the nearest neighbor that was not expanded yet, and returns it with its position.
     #[inline]
     pub fn pop_nearest_unexpanded(&mut self) -> Option<(usize, Neighbor)> {
         let at = self.first_unexpanded()?;
@@ -56,7 +57,7 @@ impl CandidateList {
         Some((at, Neighbor::from_bits(neighbor)))
     }
 
-    /// Whose turn it would be.
+    /// Node that [`Self::pop_nearest_unexpanded`] would return.
     #[inline]
     pub fn peek_nearest_unexpanded(&self) -> Option<u32> {
         self.first_unexpanded().map(|at| Neighbor::from_bits(self.sorted[at]).id())
@@ -80,7 +81,8 @@ mod tests {
     use crate::kernels::InstructionSet;
     use crate::testing::Rng;
 
-    /// Beside a list that is sorted anew each time. Distances are often equal, so that marks would matter if they counted.
+    /// Compared with a list that is sorted anew each time. Distances are often equal, so that marks would change the
+    /// order if they counted.
     #[test]
     fn a_list_keeps_the_nearest_and_expands_each_once() {
         for set in InstructionSet::ALL {

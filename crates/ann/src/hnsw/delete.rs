@@ -1,13 +1,13 @@
-//! How a node leaves the graph.
+//! Deletes of nodes.
 
 use super::graph::{Graph, NO_NODE};
 use super::scorer::{PreparedQuery, Scorer};
 
 impl Graph {
-    /// Takes a node out at once: nothing links to it afterwards, and those that hung on it hang on others. Every link that is lost
-    /// is replaced by one: who linked to it links to the nearest of its links in exchange, and each of these is linked to by the
-    /// nearest of all around it (as in IP-DiskANN, arXiv 2502.13826, which offers three each: here they crowd out links
-    /// that lead further). Its vector and code must still be in their rows.
+    /// Deletes a node at once: afterwards nothing links to it, and its children have other parents. Every lost link is
+    /// replaced by one. Each node that linked to it links to the nearest of its links; each of its links is linked to
+    /// by the nearest of all nodes around it. (IP-DiskANN, arXiv 2502.13826, adds three links each; here they displace
+    /// links that lead further.) Vector and code of the node must still be stored.
     pub fn delete(&mut self, node: u32, scorer: Scorer<'_>, query: &mut PreparedQuery) {
         let mut detached = self.children_of(node);
         detached.sort_unstable_by_key(|subtree| self.insert_seq[*subtree as usize]);
@@ -36,7 +36,7 @@ impl Graph {
         self.reparent(detached, parent, scorer, query);
     }
 
-    /// Links a node to the nearest of some that it does not link to.
+    /// Links a node to the nearest of some nodes that it does not link to.
     fn link_nearest(&mut self, node: u32, level: usize, some: &[u32], scorer: Scorer<'_>, query: &mut PreparedQuery) {
         let links = self.links(node, level);
         let fresh = some.iter().copied().filter(|x| *x != node && !links.contains(x));
@@ -45,7 +45,7 @@ impl Graph {
         }
     }
 
-    /// Links the nearest of some that do not link to a node to it.
+    /// Links the nearest of some nodes, which does not link to a node yet, to it.
     fn link_from_nearest(
         &mut self,
         node: u32,
@@ -60,8 +60,8 @@ impl Graph {
         }
     }
 
-    /// Finds parents for the children of a node that left, oldest first; without a grandparent (the root left) the
-    /// oldest child, which is then the oldest of all nodes, becomes the root.
+    /// Finds parents for the detached children of a deleted node, oldest first. Without a grandparent (the root was
+    /// deleted) the oldest child becomes the root: it is then the oldest of all nodes.
     fn reparent(&mut self, detached: Vec<u32>, grandparent: u32, scorer: Scorer<'_>, query: &mut PreparedQuery) {
         let mut fallback = grandparent;
         for subtree in detached {

@@ -1,37 +1,38 @@
-//! When a walk is over before its beam is used up.
+//! Early termination of a beam search.
 
-/// When a walk that finds nothing nearer any more is over: much of its beam may be left then (Teofili and Lin, ECIR 2025, "Patience
-/// in Proximity").
+/// Terminates a search whose nearest candidates stop improving; much of its beam may be unused then (Teofili and Lin,
+/// ECIR 2025, "Patience in Proximity").
 pub(super) struct EarlyTermination {
-    /// Of those nearest, so many count.
+    /// Candidates whose improvement counts: so many of the nearest.
     head: usize,
     steps: usize,
-    /// Steps since the last that followed one of them.
+    /// Steps since the last improvement.
     steps_without_improvement: usize,
 }
 
-/// Share of a beam, one place in so many, that may be followed without finding anything.
+/// Part of the beam, one entry in so many, that may be expanded without an improvement.
 const BEAM_SHARE: usize = 2;
-/// Of those found, so many count at least: that one nearest is not surpassed for long says little.
+/// Nearest candidates that count, at least: a single nearest one often stays the same for long.
 const MIN_HEAD: usize = 10;
 
 impl EarlyTermination {
-    /// For `k` neighbours and a beam of `places`.
+    /// For `k` neighbors and a beam of `places` entries.
     pub fn new(k: usize, places: usize) -> Self {
         Self { head: k.max(MIN_HEAD), steps: places / BEAM_SHARE, steps_without_improvement: 0 }
     }
 
-    /// Places by which it judges.
+    /// Candidates whose improvement counts.
     pub fn head(&self) -> usize {
         self.head
     }
 
-    /// Never over.
+    /// Never terminates.
     pub fn disabled() -> Self {
         Self { head: 0, steps: usize::MAX, steps_without_improvement: 0 }
     }
 
-    /// Counts a step, and where among what was found it put what it followed, if there; false if it was one too many.
+    /// Counts an expansion and the position at which its node entered the list, if it did; false if the search should
+    /// end.
     #[inline]
     pub fn step(&mut self, place: Option<usize>) -> bool {
         let is_news = place.is_some_and(|place| place < self.head);

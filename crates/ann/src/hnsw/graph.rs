@@ -1,4 +1,4 @@
-//! Who links to whom.
+//! Nodes and links of the graph.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use crate::params::BLOCK;
 
 use super::scorer::{PreparedQuery, Scorer};
 
-/// Marks the absence of a node.
+/// The absent node.
 pub(crate) const NO_NODE: u32 = u32::MAX;
 
-/// Highest floor; with `m` of 2 one node in 65,536 would stand there.
+/// Highest level; with `m` of 2 it has one node in 65,536.
 pub(crate) const MAX_LEVEL: usize = 16;
 
-/// The links of one node on its upper floors.
+/// Links of one node on levels 1 and up.
 type UpperLinks = Arc<Vec<Vec<u32>>>;
 
-/// Nodes that link to one to which it does not link, in no particular order. It is as long as it must be: there are many.
+/// One-sided incoming links: nodes that link to a node without a link back, in no order. A boxed slice, because there
+/// are many of these lists.
 #[derive(Default)]
 struct IncomingList(Box<[u32]>);
 
@@ -33,7 +34,7 @@ impl IncomingList {
         self.0 = list.into_boxed_slice();
     }
 
-    /// False if it is not there.
+    /// False if the node is not in the list.
     fn remove(&mut self, node: u32) -> bool {
         let Some(at) = self.0.iter().position(|x| *x == node) else { return false };
         let mut list = std::mem::take(&mut self.0).into_vec();
@@ -43,35 +44,35 @@ impl IncomingList {
     }
 }
 
-/// Directed links between nodes, floor by floor (Malkov and Yashunin, arXiv 1603.09320), with what lets a node leave without a
-/// search: who links to it is found among those it links to, and in its list of one-sided links. And the tree of `tree.rs`.
+/// Directed links per level (Malkov and Yashunin, arXiv 1603.09320). A node is deleted without a search: the nodes that
+/// link to it are among its own links and in its list of one-sided links. The spanning tree is described in
+/// `spanning_tree.rs`.
 pub(crate) struct Graph {
     pub m: usize,
     pub ef_construct: usize,
     pub seed: u64,
-    /// Floor 0, by node: the number of links, then the links, `2 m` at most.
+    /// Level 0, per node: the number of links, then the links, at most `2 m`.
     base: Rows<u32>,
-    /// Floors 1 and up, by node; one in `m` has them.
+    /// Levels 1 and up, per node; one node in `m` has them.
     upper: Pages<Option<UpperLinks>>,
-    /// A node of the highest floor, where walks begin.
+    /// Entry point: a node of the highest level.
     pub entry: Option<u32>,
-    // --- what only changes look at ---
-    /// Floor 0, by node.
+    // --- not part of views ---
+    /// Level 0, per node.
     one_sided: Vec<IncomingList>,
-    /// Floors 1 and up, of the nodes that have them.
+    /// Levels 1 and up, of the nodes that have them.
     one_sided_above: SlotMap<Vec<IncomingList>>,
-    /// By node: when it came, from 1; 0 marks a free node. Never used twice.
+    /// Per node: insert sequence number, from 1, never reused; 0 for a free node.
     pub(super) insert_seq: Vec<u64>,
-    /// By node: the older node it hangs on, see `tree.rs`.
+    /// Per node: its parent, an older node, see `spanning_tree.rs`.
     pub(super) parent: Vec<u32>,
-    /// By node: how many hang on it.
+    /// Per node: number of children.
     pub(super) children: Vec<u16>,
-    /// Births so far.
+    /// Sequence number of the last insert.
     pub last_insert_seq: u64,
-    /// Nodes and their births, the last [`BLOCK`] or more, oldest first; some may be gone.
+    /// The last [`BLOCK`] inserts or more: sequence number and node, oldest first; some may be deleted.
     newest: VecDeque<(u64, u32)>,
-    /// Nodes whose links on floor 0, to others or from others, have changed since [`Self::take_changed`], some of them more than
-    /// once.
+    /// Nodes with changed outgoing or incoming links on level 0 since [`Self::take_changed`], with repetitions.
     changed: Vec<u32>,
 }
 
@@ -95,18 +96,18 @@ impl Graph {
         }
     }
 
-    /// Nodes, the free ones included.
+    /// Number of nodes, including free ones.
     pub fn nodes(&self) -> u32 {
         self.base.len() as u32
     }
 
-    /// The links as they are now, to be walked.
+    /// The current links, for searches.
     pub fn view(&mut self) -> Self {
         let (base, upper) = (self.base.view(), self.upper.clone());
         Self { base, upper, entry: self.entry, ..Self::new(self.m, self.ef_construct, self.seed) }
     }
 
-    /// As [`Self::view`], with what a snapshot holds beside the links. Cost: a copy of 12 bytes a node.
+    /// As [`Self::view`], with what a snapshot holds beside links. Cost: a copy of 12 bytes per node.
     pub fn image(&mut self) -> Self {
         let (insert_seq, parent, last_insert_seq) =
             (self.insert_seq.clone(), self.parent.clone(), self.last_insert_seq);
@@ -122,7 +123,7 @@ impl Graph {
         self.upper.get(node as usize).and_then(Option::as_ref).map_or(0, |levels| levels.len())
     }
 
-    /// Most links of a node on a floor.
+    /// Maximum number of links of a node on a level.
     pub fn max_links(&self, level: usize) -> usize {
         if level == 0 { 2 * self.m } else { self.m }
     }
@@ -137,7 +138,7 @@ impl Graph {
         }
     }
 
-    /// Who links to `node`, ascending.
+    /// Nodes that link to `node`, ascending.
     pub(super) fn incoming(&self, node: u32, level: usize) -> Vec<u32> {
         let one_sided =
             if level == 0 { &self.one_sided[node as usize] } else { &self.one_sided_above[&node][level - 1] };
@@ -159,7 +160,7 @@ impl Graph {
         &mut self.one_sided_above.get_mut(&node).expect("a node that links on a level has it")[level - 1]
     }
 
-    /// Nodes whose links on floor 0, to others or from others, have changed since the last time, ascending.
+    /// Nodes with changed outgoing or incoming links on level 0 since the last call, ascending.
     pub fn take_changed(&mut self) -> Vec<u32> {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
@@ -167,13 +168,13 @@ impl Graph {
         changed
     }
 
-    /// The same where nobody asks which.
+    /// Forgets the changed nodes, where no packed neighbors depend on them.
     pub fn clear_changed(&mut self) {
         self.changed.clear();
     }
 
-    /// Where a node links to on floor 0, and in what room is left the nearest of those that link to it alone: they were near enough
-    /// to choose it, and it preferred others.
+    /// Links of a node on level 0, followed by the nearest of its one-sided incoming links up to the maximum. These
+    /// were near enough to select the node, which preferred others.
     pub(super) fn surrounding(&self, node: u32, scorer: Scorer<'_>, query: &mut PreparedQuery) -> Vec<u32> {
         let mut surrounding = self.links(node, 0).to_vec();
         let neighbors = scorer.sorted(node, self.one_sided[node as usize].0.iter().copied(), query);
@@ -182,13 +183,13 @@ impl Graph {
         surrounding
     }
 
-    /// Replaces the links of a node and keeps the lists of one-sided links true. Links that stay keep their places while the list grows, so
-    /// that what is stored beside them can stay.
+    /// Replaces the links of a node and updates the lists of one-sided links. Remaining links keep their positions
+    /// while the list grows, so that data stored beside them stays valid.
     pub(super) fn set_links(&mut self, node: u32, level: usize, new: &[u32]) {
         let old = self.links(node, level).to_vec();
         let mut added = new.iter().copied().filter(|x| !old.contains(x)).collect::<Vec<_>>().into_iter();
         for x in added.clone() {
-            // Either it linked here alone so far, or now it is linked to alone.
+            // The link was one-sided in the other direction and becomes mutual, or it is one-sided now.
             if !self.one_sided_mut(node, level).remove(x) {
                 self.one_sided_mut(x, level).add(node);
             }
@@ -224,8 +225,8 @@ impl Graph {
         }
     }
 
-    /// Adds links to a node; where there is no room, keeps those of the tree and a diverse choice of the others
-    /// (Alg. 4 without its extensions).
+    /// Adds links to a node. Beyond the maximum, keeps the links of the spanning tree and those that the heuristic
+    /// selects (Alg. 4 without its extensions).
     pub(super) fn connect_with_pruning(
         &mut self,
         node: u32,
@@ -251,7 +252,8 @@ impl Graph {
         self.set_links(node, level, &list);
     }
 
-    /// The highest floor of a node: drawn from the seed and its birth, so that each floor holds one in `m` of the one below.
+    /// Level of a node, drawn from the seed and its insert sequence number, so that each level holds one node in `m` of
+    /// the level below.
     pub(super) fn level_of(&self, insert_seq: u64) -> usize {
         let mut draw = splitmix64(self.seed ^ splitmix64(insert_seq));
         let mut level = 0;
@@ -262,7 +264,7 @@ impl Graph {
         level
     }
 
-    /// Makes room for a node, the next one born.
+    /// Initializes a node with the next insert sequence number.
     pub(super) fn allocate_node(&mut self, node: u32, level: usize) {
         self.last_insert_seq += 1;
         let last_insert_seq = self.last_insert_seq;
@@ -273,13 +275,13 @@ impl Graph {
         }
     }
 
-    /// Nodes born after a birth, of the last [`BLOCK`].
+    /// Nodes inserted after a sequence number, of the last [`BLOCK`] inserts.
     pub(super) fn inserted_after(&self, insert_seq: u64) -> impl Iterator<Item = u32> {
         let newest = self.newest.iter().copied().filter(move |(seq, _)| *seq > insert_seq);
         newest.filter(|(seq, node)| self.insert_seq[*node as usize] == *seq).map(|(_, node)| node)
     }
 
-    /// Puts a node without links in its place; it is a free one, or the next new one.
+    /// Initializes a node without links: a free one, or the next new one.
     fn init_node(&mut self, node: u32, insert_seq: u64, level: usize) {
         if node == self.nodes() {
             self.base.push(&vec![0; 1 + 2 * self.m]);
@@ -297,7 +299,7 @@ impl Graph {
         }
     }
 
-    /// Frees a node that nothing links to any more.
+    /// Frees a node without links and incoming links.
     pub(super) fn free_node(&mut self, node: u32) {
         debug_assert!(self.incoming(node, 0).is_empty() && self.links(node, 0).is_empty());
         self.insert_seq[node as usize] = 0;
@@ -310,7 +312,7 @@ impl Graph {
         }
     }
 
-    /// Every node that a walk over floor 0 from the entry reaches, the entry included.
+    /// Nodes reachable from the entry point over level 0, including it.
     pub fn reachable_nodes(&self) -> Vec<u32> {
         let mut seen = vec![false; self.nodes() as usize];
         let mut reached: Vec<u32> = self.entry.into_iter().collect();
@@ -337,19 +339,19 @@ impl Graph {
         self.base.bytes() + self.upper.bytes() + upper + one_sided + self.insert_seq.len() * 14
     }
 
-    /// Birth and parent of a node, for the snapshot; a birth of 0 marks a free node.
+    /// Insert sequence number and parent of a node, for the snapshot; number 0 marks a free node.
     pub fn seq_and_parent(&self, node: u32) -> (u64, u32) {
         (self.insert_seq[node as usize], self.parent[node as usize])
     }
 
-    /// Adds the next node as a snapshot tells it; [`Self::restore_links`] and [`Self::restored`] follow.
+    /// Adds the next node of a snapshot; calls of [`Self::restore_links`] and [`Self::finish_restore`] must follow.
     pub fn restore_node(&mut self, insert_seq: u64, parent: u32, level: usize) {
         let node = self.nodes();
         self.init_node(node, insert_seq, level);
         self.parent[node as usize] = parent;
     }
 
-    /// Sets links as a snapshot tells them; false unless they lead to other nodes of that floor, each once.
+    /// Sets the links of a snapshot; false unless they lead to other nodes of that level, each once.
     pub fn restore_links(&mut self, node: u32, level: usize, links: &[u32]) -> bool {
         let leads =
             |x: &u32| *x < self.nodes() && *x != node && self.insert_seq[*x as usize] != 0 && self.level(*x) >= level;
@@ -361,7 +363,7 @@ impl Graph {
         true
     }
 
-    /// Derives what a snapshot leaves out; false if what it told is not a graph of ours.
+    /// Derives what a snapshot leaves out; false if it does not describe a valid graph.
     pub fn finish_restore(&mut self) -> bool {
         let in_use = || (0..self.nodes()).filter(|node| self.insert_seq[*node as usize] != 0);
         let highest = in_use().map(|node| self.level(node)).max();
@@ -385,8 +387,8 @@ impl Graph {
     }
 }
 
-/// Fills `kept` up to `most` from `sorted` (nearest first) with nodes that are nearer to their origin than to any node
-/// kept (Alg. 4).
+/// Adds nodes from `sorted` (nearest first) to `kept`, up to `most`, that are nearer to the origin than to any node
+/// kept (`SELECT-NEIGHBORS-HEURISTIC`, Alg. 4).
 pub(super) fn select_neighbors_heuristic(
     sorted: &[Neighbor],
     most: usize,

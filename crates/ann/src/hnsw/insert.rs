@@ -1,4 +1,4 @@
-//! How a node comes into the graph: first its neighbours are sought, then it is linked with them.
+//! Inserts of nodes: a search for neighbors, then linking.
 
 use crate::neighbor::Neighbor;
 use crate::quantization::Code;
@@ -8,22 +8,22 @@ use super::early_termination::EarlyTermination;
 use super::graph::{Graph, select_neighbors_heuristic};
 use super::scorer::{PreparedQuery, Scorer};
 
-/// Nearest nodes that are kept of a survey though diversity does not choose them: one of them becomes the parent.
+/// Nearest candidates that a plan keeps although the heuristic rejects them: one of them becomes the parent.
 const PARENT_CANDIDATES: usize = 8;
 
-/// Where a vector would be linked in, as the graph is now.
+/// Neighbors of a future node, found on the graph before its block is applied.
 #[derive(Clone)]
 pub(crate) struct InsertPlan {
     pub code: Option<Code>,
-    /// Births there were.
+    /// Sequence number of the last insert at the time of the search.
     pub snapshot_seq: u64,
     pub level: usize,
-    /// From floor 0 up to the highest that there was: nodes to link to, nearest first.
+    /// Per level from 0 up to the highest existing one: candidates, nearest first.
     pub neighbors: Vec<Vec<u32>>,
 }
 
 impl Graph {
-    /// Seeks neighbours for a vector that will be the `nth` birth from now, from 1 (Alg. 1).
+    /// Searches neighbors for a vector that will be the `nth` insert from now, from 1 (Alg. 1).
     pub fn plan_insert(&self, vector: &[f32], nth: u64, scorer: Scorer<'_>, scratch: &mut Scratch) -> InsertPlan {
         let (snapshot_seq, level) = (self.last_insert_seq, self.level_of(self.last_insert_seq + nth));
         scorer.set_query_vector(vector, &mut scratch.query);
@@ -52,8 +52,8 @@ impl Graph {
         InsertPlan { code, snapshot_seq, level, neighbors }
     }
 
-    /// Links a new node; its vector and code are in their rows already. `node` is free, or the next new one. What was born since
-    /// the survey, which knew nothing of it, is compared too.
+    /// Links a new node, a free one or the next new one, whose vector and code are stored. Nodes inserted since the
+    /// plan was made are compared too.
     pub fn insert(&mut self, node: u32, plan: &InsertPlan, scorer: Scorer<'_>, query: &mut PreparedQuery) {
         let block: Vec<u32> = self.inserted_after(plan.snapshot_seq).collect();
         self.allocate_node(node, plan.level);

@@ -1,11 +1,11 @@
-//! The navigable graph.
+//! HNSW: hierarchical navigable small world graph.
 //!
-//! - `graph`: who links to whom, on which floor; `tree`: the links that no pruning may cut;
-//! - `scorer`: distances as the graph sees them, by codes where it has them;
-//! - `insert`, `remove`: how a node comes and goes; `beam`, `pool`, `termination`: the walk that finding and inserting
-//!   share;
-//! - `packed_neighbors`: rows by which profile `speed` judges all links of a node at once;
-//! - `search`: what a query does with all of it.
+//! - `graph`: nodes and links per level; `spanning_tree`: links that pruning keeps;
+//! - `scorer`: distances in the graph, by codes where it has them;
+//! - `insert`, `delete`: updates; `beam`, `candidate_list`, `early_termination`: the search of a level, shared by
+//!   queries and inserts;
+//! - `packed_neighbors`: rows by which profile `speed` estimates the distances of all links of a node at once;
+//! - `search`: execution of queries.
 
 mod beam;
 mod candidate_list;
@@ -38,10 +38,10 @@ use packed_neighbors::PackedNeighbors;
 use scorer::{PreparedQuery, Scorer};
 use search::ScratchPool;
 
-/// The graph, and what it compares by.
+/// The graph, with its codes.
 pub(crate) struct Hnsw {
     pub graph: Graph,
-    /// None: by the vectors themselves.
+    /// None: distances are computed by vector.
     codes: Option<Codes>,
     packed_neighbors: Option<PackedNeighbors>,
     scratches: Arc<ScratchPool>,
@@ -83,7 +83,8 @@ impl Hnsw {
         self.update_packed_neighbors(Vectors { rows: &points.vectors, space });
     }
 
-    /// What [`Graph::plan`] found for a vector that will be the `nth` birth from now, from 1; none if it cannot have been that.
+    /// The plan that [`Graph::plan_insert`] made for a vector that will be the `nth` insert from now, from 1; none if
+    /// it is invalid.
     pub fn restore_insert_plan(
         &self,
         (vector, nth): (&[f32], u64),
@@ -107,7 +108,7 @@ impl Hnsw {
         is_sound.then_some(InsertPlan { code, snapshot_seq, level, neighbors })
     }
 
-    /// Brings the rows up to the links.
+    /// Updates the rows of nodes whose links have changed.
     fn update_packed_neighbors(&mut self, vectors: Vectors<'_>) {
         let (Some(packed_neighbors), Some(codes)) = (&mut self.packed_neighbors, &self.codes) else {
             return self.graph.clear_changed();
@@ -141,7 +142,7 @@ impl ApproximateIndex for Hnsw {
     fn remove(&mut self, node: u32, vectors: Vectors<'_>) {
         let scorer = Scorer { vectors, codes: self.codes.as_ref() };
         self.graph.delete(node, scorer, &mut self.query);
-        // At once: another point may come to have this number, and no row must say of it what was true of this one.
+        // At once, because the node number may be reused, and a row must not describe the old node under it.
         self.update_packed_neighbors(vectors);
     }
 
@@ -164,10 +165,10 @@ impl ApproximateIndex for Hnsw {
         Self { graph, ..self.view() }
     }
 
-    /// Nothing.
+    /// Nothing is cached.
     type FilterCache = ();
 
-    /// Queries that take turns while memory answers were no faster.
+    /// Interleaving the queries of a batch, to hide memory latency, was no faster.
     const BATCH_SIZE: usize = 1;
 
     fn search_all(
@@ -191,7 +192,7 @@ impl ApproximateIndex for Hnsw {
 }
 
 impl Trainable for Hnsw {
-    /// Nothing.
+    /// There is nothing to train.
     type Training = ();
 
     fn needs_training(&self, _: &Points) -> bool {
@@ -213,7 +214,7 @@ impl RecallTunable for Hnsw {
 
     const EFFORTS: &[usize] = &[10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 896];
 
-    /// As many places for each neighbour as are for one of ten.
+    /// Beam entries per neighbor as for `k` of [`RECALL_K`].
     fn params_for_effort(effort: usize, k: usize) -> SearchParams {
         SearchParams { ef: Some(effort.saturating_mul(k).div_ceil(RECALL_K).max(effort)), ..SearchParams::default() }
     }

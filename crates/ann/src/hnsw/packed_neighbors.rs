@@ -1,15 +1,16 @@
-//! The rows of profile `speed`: for each node, what a walk needs to judge all around it in one look: those it links to, and where
-//! these leave room, others that link to it.
+//! Packed neighbors of profile `speed`: per node one row with everything needed to estimate the distances of its links,
+//! and, if there is room, of nodes that link to it.
 //!
-//! A link leads a way `r = v - u` from its node `u` to a neighbour `v`, both as their codes say. Its code has a bit a number, the
-//! sign. With `S(x)` the sum of the numbers of `x`, each with the sign of the way, `r·x` is about `|r|² / S(r) * S(x)` (Gao and
-//! Long, SIGMOD 2024, "RaBitQ", 3.2), and the distance of a query `q` from `v` is what it is from `u`, and something that the
-//! link knows, and a factor times `S(q)`. `S(q)` of 32 links is one scan of 4-bit codes: four signs a code.
+//! The difference `r = v - u` between a node `u` and its neighbor `v`, both decoded, is stored as one bit per
+//! component, its sign. Let `S(x)` be the sum of the components of `x`, each with the sign of `r`. Then `r·x` is about
+//! `|r|² / S(r) * S(x)` (Gao and Long, SIGMOD 2024, "RaBitQ", 3.2). So the distance of a query `q` from `v` is its
+//! distance from `u`, plus a constant of the link, plus a factor of the link times `S(q)`. `S(q)` of 32 links is one
+//! scan of 4-bit codes, with four signs per code.
 //!
-//! All of it follows from links and codes, and only queries look at it.
+//! All rows are derived from links and codes, and only queries read them.
 //!
-//! A row, in lines, for every 32 links: ids; what is added and the factors, as bfloat16; then the codes as
-//! [`crate::kernels::fast_scan`] has them.
+//! A row consists, in cache lines, for every 32 links: node numbers; constants and factors, as bfloat16; then codes in
+//! the layout of [`crate::kernels::fast_scan`].
 
 use half::bf16;
 
@@ -21,41 +22,41 @@ use crate::metric::{Metric, Space};
 use crate::quantization::{Codes, inverse};
 use crate::selection::set_bits;
 
-/// Signs of a 4-bit code.
+/// Signs per 4-bit code.
 const SIGNS: usize = 4;
-/// Bytes of 32 ids.
+/// Bytes of 32 node numbers.
 const IDS: usize = size_of::<u32>() * BLOCK_POINTS;
-/// Bytes of 32 numbers.
+/// Bytes of 32 components of type bfloat16.
 const COLUMN: usize = size_of::<bf16>() * BLOCK_POINTS;
-/// Where a block's codes begin.
+/// Offset of the codes in a block.
 const CODES: usize = IDS + 2 * COLUMN;
-/// Largest number of a query as the scan sees it: four of them, with signs, make a byte when as much is added.
+/// Largest component of a quantized query: the signed sum of four components, plus an offset of as much, fits a byte.
 const LARGEST: usize = 31;
 
-/// Rows by node.
+/// Rows per node.
 pub(crate) struct PackedNeighbors {
-    /// Codes of a link, filled up as the scan wants it.
+    /// Codes per link, padded as the scan requires.
     groups: usize,
-    /// Lines of 32 links.
+    /// Cache lines per 32 links.
     block: usize,
-    /// Largest number of a query: [`LARGEST`], or less where the sums would not fit 16 bits.
+    /// Largest component of a quantized query: [`LARGEST`], or less where the sums would exceed 16 bits.
     largest: f32,
     rows: Rows<Line>,
-    /// Signs of one way, a byte each.
+    /// Signs of one difference, a byte each.
     positive: Vec<u8>,
 }
 
-/// A query as rows are asked for it.
+/// A query quantized for the scan of rows.
 #[derive(Default)]
 pub(crate) struct PackedQuery {
     table: Vec<u8>,
     scale: f32,
-    /// What all sums have too much.
+    /// Offset of all sums.
     above: f32,
 }
 
 impl PackedNeighbors {
-    /// For codes of `width` numbers and `links` links a node.
+    /// For codes of `width` components and `links` links per node.
     pub fn new(width: usize, links: usize) -> Self {
         let groups = width.div_ceil(SIGNS).next_multiple_of(PADDED);
         let block = (CODES + groups * LANE) / Line::BYTES;
@@ -68,7 +69,7 @@ impl PackedNeighbors {
         self.rows.bytes()
     }
 
-    /// The rows as they are now, to be looked at.
+    /// The current rows, read-only.
     pub fn view(&mut self) -> Self {
         let Self { groups, block, largest, .. } = *self;
         Self { groups, block, largest, rows: self.rows.view(), positive: Vec::new() }
@@ -79,7 +80,7 @@ impl PackedNeighbors {
         self.rows.patched_rows()
     }
 
-    /// Brings the row of a node up to what is around it ([`super::Graph::surrounding`]).
+    /// Updates the row of a node to the nodes around it ([`super::Graph::surrounding`]).
     pub fn update(&mut self, node: u32, surrounding: &[u32], codes: &Codes, space: Space) {
         while self.rows.len() <= node as usize {
             let mut row = vec![Line::ZERO; self.rows.width()];
@@ -115,7 +116,7 @@ impl PackedNeighbors {
         }
     }
 
-    /// A node that is gone: its links are forgotten, as another point may come to have their numbers.
+    /// Clears the row of a deleted node, because the numbers of its links may be reused.
     pub fn clear(&mut self, node: u32) {
         if (node as usize) < self.rows.len() {
             for block in self.rows.row_mut(node).chunks_exact_mut(self.block) {
@@ -124,7 +125,7 @@ impl PackedNeighbors {
         }
     }
 
-    /// Makes the table of a rotated query.
+    /// Quantizes a rotated query.
     pub fn set_query(&self, rotated: &[f32], kernels: &Kernels, query: &mut PackedQuery) {
         let step = (kernels.largest)(rotated) / self.largest;
         let inverse = inverse(step);
@@ -139,7 +140,7 @@ impl PackedNeighbors {
         prefetch(self.rows.row(node));
     }
 
-    /// Calls `visit` with each link of a node whose estimated distance is less than `worst`, and that estimate. `here`: the
+    /// Calls `visit` with each link of a node whose estimated distance is below `worst`, and with the estimate. `here`:
     /// distance of the node itself.
     #[inline]
     pub fn estimate_distances(
@@ -168,13 +169,13 @@ impl PackedNeighbors {
     }
 }
 
-/// One of the columns of a block.
+/// A column of a block.
 #[inline]
 fn column(block: &[u8], nth: usize) -> &Column {
     bytemuck::from_bytes(&block[IDS + nth * COLUMN..][..COLUMN])
 }
 
-/// Writes the code of a place of a block, four signs at a time.
+/// Writes the code of one position in a block, four signs at a time.
 fn set_code(codes: &mut [u8], place: usize, positive: &[u8]) {
     let shift = 4 * (place / LANE);
     for (group, four) in positive.chunks(SIGNS).enumerate() {

@@ -1,35 +1,35 @@
-//! How far nodes are, as the graph sees it: by their codes where it has them, else by their vectors.
+//! Distances in the graph: by codes if it has them, else by vectors.
 
 use crate::neighbor::Neighbor;
 use crate::quantization::{Code, Codes, Query};
 
 use super::Vectors;
 
-/// Distances between nodes.
+/// Computes distances between nodes, or from a query.
 #[derive(Clone, Copy)]
 pub(crate) struct Scorer<'a> {
     pub vectors: Vectors<'a>,
     pub codes: Option<&'a Codes>,
 }
 
-/// What nodes are compared with.
+/// A vector prepared for comparison with nodes.
 #[derive(Default)]
 pub(crate) struct PreparedQuery {
     vector: Vec<f32>,
-    /// The vector turned, where it is in no row and there are codes.
+    /// The rotated vector, if it is not stored and there are codes.
     rotated: Vec<f32>,
     query: Query,
 }
 
 impl PreparedQuery {
-    /// What [`Scorer::set_query_vector`] turned last.
+    /// The vector rotated last by [`Scorer::set_query_vector`].
     pub fn rotated(&self) -> &[f32] {
         &self.rotated
     }
 }
 
 impl Scorer<'_> {
-    /// A vector that is in no row.
+    /// Prepares a vector that is not stored.
     pub fn set_query_vector(&self, vector: &[f32], query: &mut PreparedQuery) {
         let Some(codes) = self.codes else {
             query.vector.clear();
@@ -39,7 +39,7 @@ impl Scorer<'_> {
         codes.set_query_vector(vector, self.vectors.space.kernels(), &mut query.rotated, &mut query.query);
     }
 
-    /// The code of the vector that [`Self::set_query_vector`] turned last, where there are codes.
+    /// The code of the vector prepared last by [`Self::set_query_vector`], if there are codes.
     pub fn code(&self, query: &PreparedQuery) -> Option<Code> {
         self.codes.map(|codes| codes.encode(&query.rotated, self.vectors.space.kernels()))
     }
@@ -71,18 +71,18 @@ impl Scorer<'_> {
         }
     }
 
-    /// Of nodes that were sorted by their codes, how many of the first may be among the `k` nearest.
+    /// Number of leading nodes that may be among the `k` nearest, given nodes sorted by distance by code.
     pub fn rerank_cutoff(&self, query: &PreparedQuery, sorted: &[Neighbor], k: usize) -> usize {
         self.codes.map_or(sorted.len(), |codes| codes.rerank_cutoff(&query.query, sorted, k, self.vectors.space))
     }
 
-    /// The nearest of some nodes to another.
+    /// The node nearest to another.
     pub fn nearest(&self, to: u32, nodes: impl Iterator<Item = u32>, query: &mut PreparedQuery) -> Option<u32> {
         self.set_query_node(to, query);
         nodes.map(|node| self.neighbor(query, node)).min().map(Neighbor::id)
     }
 
-    /// The nodes with their distance from one of them, nearest first.
+    /// Nodes with their distance from a node, nearest first.
     pub fn sorted(&self, from: u32, nodes: impl Iterator<Item = u32>, query: &mut PreparedQuery) -> Vec<Neighbor> {
         self.set_query_node(from, query);
         let mut neighbors: Vec<Neighbor> = nodes.map(|node| self.neighbor(query, node)).collect();

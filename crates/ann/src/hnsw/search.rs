@@ -1,4 +1,4 @@
-//! What a query does with the graph.
+//! Execution of queries on the graph.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,15 +13,17 @@ use super::early_termination::EarlyTermination;
 use super::packed_neighbors::PackedNeighbors;
 use super::scorer::PreparedQuery;
 
-/// Accepted nodes that a walk begins at, beside where one without a filter would: those that match may all be elsewhere.
+/// Accepted nodes at which a filtered search starts, in addition to the entry point: all matches may be far from the
+/// query.
 const SEEDS: usize = 16;
-/// Nodes that are asked for each of them.
+/// Nodes that are tested for each seed, at most.
 const NODES_PER_SEED: usize = 64;
-/// The same where those that match must hang together: if fewer do than that, they are not.
+/// The same for a search that expands matches only: if fewer nodes match, they are hardly linked to each other.
 const NODES_PER_MATCHING_SEED: usize = 16;
-/// Floor from which a walk by rows begins on the lowest: a row judges more nodes than a step of the floor between does.
+/// Level from which a search by packed rows enters level 0: expanding one row estimates more nodes than a greedy step
+/// on level 1.
 const ENTRY_LEVEL: usize = 2;
-/// Memory of searches, lent to one at a time.
+/// Reusable memory, lent to one search at a time.
 #[derive(Default)]
 pub(super) struct ScratchPool(Mutex<Vec<Scratch>>);
 
@@ -35,33 +37,33 @@ impl ScratchPool {
     }
 }
 
-/// How a walk by rows goes.
+/// Parameters of a search by packed rows.
 struct BeamParams {
-    /// Nodes that it begins at.
+    /// Start nodes.
     from: Vec<Neighbor>,
-    /// Of the nodes that were met, the nearest that are followed.
+    /// Capacity of the candidate list.
     capacity: usize,
-    /// What [`EarlyTermination`] is for.
+    /// Beam entries that [`EarlyTermination`] is derived from.
     termination: usize,
 }
 
-/// What a walk came to.
+/// Result of a search that filters its result.
 struct BeamResult {
     expanded: usize,
-    /// Those of them that may be told.
+    /// Accepted nodes among the expanded ones.
     accepted: usize,
     found: Vec<Neighbor>,
 }
 
 impl BeamResult {
-    /// Whether less than half as many match as should: those that do are elsewhere, or many points wait to be removed.
+    /// Whether fewer than half as many nodes match as expected: the matches are elsewhere, or many nodes are hidden.
     fn is_low_selectivity(&self, request: &SearchRequest<'_>) -> bool {
         2 * self.accepted.saturating_mul(request.points) < self.expanded.saturating_mul(request.matching)
     }
 }
 
 impl Hnsw {
-    /// The nearest nodes; none where a scan is cheaper, by the estimate or by what the walk met.
+    /// The nearest nodes; none where a scan is cheaper, by the plan or by the outcome of the search.
     pub(super) fn search(
         &self,
         request: &SearchRequest<'_>,
@@ -93,7 +95,7 @@ impl Hnsw {
         })
     }
 
-    /// Everything is accepted on the way, and what must not be told is left out at its end.
+    /// First form: searches everything by links and filters the result.
     fn search_links(
         &self,
         request: &SearchRequest<'_>,
@@ -104,7 +106,7 @@ impl Hnsw {
     ) -> BeamResult {
         let scorer = self.scorer(vectors);
         let from = self.graph.search_entry_point(&scratch.query, 0, scorer);
-        // Of the nearest of all, those that hold as many that match as are wanted.
+        // So many nearest nodes should contain `k` and `ef` matches.
         let (head, capacity) = (request.spread(request.k), request.spread(ef));
         scratch.visited.reset(self.graph.nodes());
         self.graph.search_layer(
@@ -121,7 +123,8 @@ impl Hnsw {
         BeamResult { expanded, accepted, found: self.rerank(found, request, &scratch.query, vectors) }
     }
 
-    /// As [`Self::search_links`], by estimates of all links of a node at once; the nodes it follows are measured.
+    /// As [`Self::search_links`] by packed rows: distances of links are estimated, only those of expanded nodes are
+    /// computed.
     fn search_rows(
         &self,
         rows: &PackedNeighbors,
@@ -132,13 +135,13 @@ impl Hnsw {
         scratch: &mut Scratch,
     ) -> BeamResult {
         let from = self.graph.search_entry_point(&scratch.query, ENTRY_LEVEL, self.scorer(vectors));
-        // What does not match is no news, and no lack of them.
+        // A node that does not match neither improves the result nor counts as a step without improvement.
         let beam = BeamParams { from: from.into_iter().collect(), capacity: request.spread(ef), termination: ef };
         self.search_packed_layer(rows, request, beam, |_| true, accepts, vectors, scratch)
     }
 
-    /// Walks over those that match alone, and bridges between them; from those that were found, where a walk found that most are
-    /// elsewhere. None where its beam would be too wide, or too few match.
+    /// Second form: expands matches only, and bridges between them. It starts at the matches that the first form found,
+    /// else at seeds. None if too few nodes match.
     fn search_matching_rows(
         &self,
         rows: &PackedNeighbors,
@@ -162,7 +165,7 @@ impl Hnsw {
         Some(self.search_packed_layer(rows, request, beam, accepts, accepts, vectors, scratch))
     }
 
-    /// Follows the nearest of the nodes that may be walked over.
+    /// Best-first search of level 0 by packed rows. `leads`: whether a node may be expanded.
     #[expect(clippy::too_many_arguments, reason = "two searches that differ in three of them")]
     #[inline]
     fn search_packed_layer(
@@ -181,7 +184,7 @@ impl Hnsw {
         visited.reset(self.graph.nodes());
         candidates.reset(capacity, kernels);
         let mut termination = EarlyTermination::new(request.k, termination);
-        // A walk measures little more than it has places.
+        // The search computes few more distances than the list has entries.
         let measured = capacity.saturating_mul(2).max(request.k);
         shortlist.reset(self.shortlist(request).max(termination.head()).min(measured), kernels);
         let mut bridges: Vec<Neighbor> = Vec::new();
@@ -191,12 +194,12 @@ impl Hnsw {
             if !visited.insert(neighbor.id()) {
                 continue;
             }
-            // If it was met just now; by the time it is measured some of it is there.
+            // A row found just now is prefetched; part of it arrives while the distance is computed.
             if ahead != neighbor.id() {
                 packed_neighbors.prefetch(neighbor.id());
             }
             let here = scorer.neighbor(query, neighbor.id());
-            // Whoever comes next, unless something nearer is met now, is fetched meanwhile.
+            // The next candidate is prefetched, unless this row yields a nearer one.
             if let Some(next) = candidates.peek_nearest_unexpanded() {
                 ahead = next;
                 scorer.prefetch(next);
@@ -245,8 +248,8 @@ impl Hnsw {
         BeamResult { expanded, accepted, found: self.rerank(shortlist.neighbors().collect(), request, query, vectors) }
     }
 
-    /// Walks over everything and keeps what matches; where that turns out to be elsewhere, over what matches alone, from wherever
-    /// it is. None where a scan is cheaper.
+    /// Third form: searches everything and keeps matches. Where these are far from the query, a two-hop search over
+    /// matches from seeds follows. None where a scan is cheaper.
     fn search_filtered(
         &self,
         request: &SearchRequest<'_>,
@@ -257,8 +260,8 @@ impl Hnsw {
     ) -> Option<Vec<Neighbor>> {
         let scorer = self.scorer(vectors);
         let entry_point = self.graph.search_entry_point(&scratch.query, 0, scorer)?;
-        // Every node can be reached, so a walk that ends within its budget is short of nothing that matches: it has seen
-        // `ef` that match, or so many that a scan is cheaper and gave up.
+        // Every node is reachable, so a search within its budget misses no match: it found `ef` of them, or it gave up
+        // because a scan is cheaper.
         let most = (plan.ef, plan.sparsity, plan.budget);
         let found = match self.graph.search_layer_filtered(entry_point, most, accepts, scorer, scratch) {
             SearchOutcome::Found(found) => found,
@@ -276,10 +279,10 @@ impl Hnsw {
         Some(self.rerank(found, request, &scratch.query, vectors))
     }
 
-    /// Some accepted nodes, from all over the table, where `asked` nodes for each hold so many.
+    /// Accepted nodes from all over the table, after `tests` tests per seed at most.
     fn seeds(&self, tests: usize, accepts: &impl Fn(u32) -> bool) -> Vec<u32> {
         let nodes = self.graph.nodes();
-        // Multiples of an odd number, below a power of two, come to all numbers below it.
+        // Multiples of an odd number modulo a power of two reach every number below it.
         let (mask, mut at) = (nodes.next_power_of_two() - 1, 0_u32);
         let tested = (0..SEEDS * tests).map(|_| {
             at = at.wrapping_add(0x9e37_79b1) & mask;
@@ -289,12 +292,12 @@ impl Hnsw {
         tested.filter(|node| is_in_use(*node) && accepts(*node)).take(SEEDS).collect()
     }
 
-    /// How many of the nearest by codes are compared by their vectors, at most.
+    /// Number of nearest nodes by code that are reranked by vector, at most.
     fn shortlist(&self, request: &SearchRequest<'_>) -> usize {
         self.codes.as_ref().map_or(request.k, |codes| request.rerank_count(codes.shortlist(request.k)))
     }
 
-    /// The nearest of those that were found (nearest first), by their vectors in place of codes.
+    /// Replaces distances by code (nearest first) with distances by vector.
     fn rerank(
         &self,
         mut found: Vec<Neighbor>,

@@ -1,13 +1,13 @@
-//! Why every point can be reached.
+//! The spanning tree, by which every node is reachable.
 //!
-//! Pruning by diversity alone leaves nodes that nothing links to. So each node but one (the root) hangs on a **parent**:
-//! a node that is older, whatever happens. The links between a node and its parent exist on floor 0 in both directions
-//! and are never pruned. Parents are older, so there is no circle; so every chain of parents ends at the root; so the
-//! links of the tree alone lead from any node to any other.
+//! Pruning by diversity alone leaves nodes without incoming links. Therefore each node except one, the root, has a
+//! **parent**, which is always an older node. A node and its parent link to each other on level 0, and pruning keeps
+//! these links. Parents are older, so there are no cycles and every chain of parents ends at the root. So tree links
+//! alone connect all nodes.
 //!
-//! A node carries at most `m` children, so with its parent they take at most `m + 1` of its `2 m` links, and the graph
-//! keeps its choice of the others. The parent is the nearest older node that has room: mostly a link that diversity
-//! would have kept anyway.
+//! A node has at most `m` children, so tree links take at most `m + 1` of its `2 m` links, and the heuristic selects
+//! the others. The parent is the nearest older node with less than `m` children, mostly a link that the heuristic would
+//! have kept anyway.
 
 use super::graph::{Graph, NO_NODE};
 use super::scorer::{PreparedQuery, Scorer};
@@ -25,16 +25,16 @@ impl Graph {
         usize::from(self.children[node as usize]) < self.m
     }
 
-    /// The nodes that hang on `node`, in the order of its links.
+    /// Children of `node`, in the order of its links.
     pub(super) fn children_of(&self, node: u32) -> Vec<u32> {
         self.links(node, 0).iter().copied().filter(|x| self.parent[*x as usize] == node).collect()
     }
 
-    /// Hangs `subtree` on `at` or below it; `at` is older than `subtree`.
+    /// Attaches `subtree` (its root) to `at` or below it; `at` must be older.
     ///
-    /// Where there is no room it walks down through children that are older than the orphan. Where all are younger, the
-    /// orphan takes the place of the youngest, which becomes the orphan, below the one that took its place. Ends,
-    /// because a walk goes down a tree and orphans grow younger.
+    /// If `at` has `m` children, the search for a parent descends to the nearest child that is older than the subtree.
+    /// If all children are younger, the subtree takes the place of the youngest, which is then attached below it. This
+    /// terminates: each round descends the tree or continues with a younger node.
     pub(super) fn attach_subtree(
         &mut self,
         mut subtree: u32,
@@ -68,7 +68,7 @@ impl Graph {
         self.connect_with_pruning(child, 0, &[parent], scorer, query);
     }
 
-    /// Makes a node an orphan; the links stay, as links like others.
+    /// Detaches a node from its parent; the links remain as ordinary ones.
     pub(super) fn detach(&mut self, child: u32) {
         let parent = std::mem::replace(&mut self.parent[child as usize], NO_NODE);
         if parent != NO_NODE {
@@ -76,7 +76,7 @@ impl Graph {
         }
     }
 
-    /// Counts the children after a snapshot was read; false if the tree does not hold.
+    /// Counts children after reading a snapshot; false if the tree is invalid.
     pub(super) fn restore_tree(&mut self) -> bool {
         let mut roots = 0;
         for node in 0..self.nodes() {

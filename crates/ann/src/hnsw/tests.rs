@@ -9,7 +9,7 @@ use crate::testing::{Rng, clustered};
 use crate::{Config, Datatype, Index, Kind, VectorStorage};
 
 impl BufferedIndex<Hnsw> {
-    /// Everything that must hold of a graph at any time.
+    /// Checks all invariants of the graph.
     fn check(&self) {
         let graph = &self.index.graph;
         let used: Vec<u32> = (0..graph.nodes()).filter(|node| graph.seq_and_parent(*node).0 != 0).collect();
@@ -62,7 +62,7 @@ fn space() -> Space {
     Space::new(Metric::Euclid, &InstructionSet::best().kernels().expect("supported"))
 }
 
-/// Churns with `m` small, so that links are scarce and the tree has to work.
+/// Random inserts and deletes with a small `m`, so that links are scarce and the tree is needed.
 fn churn(seed: u64, vectors: &[Vec<f32>], keep: f32) {
     let mut rng = Rng::new(seed);
     let dim = vectors[0].len();
@@ -96,17 +96,17 @@ fn every_live_point_is_reachable_after_inserts_and_deletes() {
     for seed in 0..6 {
         churn(seed, &clustered(seed, 2_000, 6, 8), 0.6);
         churn(seed, &clustered(seed, 2_000, 6, 8), 0.35);
-        // With codes, and rows of neighbours.
+        // With codes, and with packed neighbors.
         churn(seed, &clustered(seed, 2_000, 40, 8), 0.5);
         churn(seed, &clustered(seed, 500, 200, 8), 0.6);
-        // Few places, many points on each.
+        // Few distinct vectors, with many points each.
         churn(seed, &clustered(seed, 5, 2, 2), 0.6);
     }
 }
 
 #[test]
 fn children_of_a_deleted_root_get_parents() {
-    // A star: all are nearest to the first, none to each other.
+    // A star: all nodes are nearest to the first one, none to another.
     for dim in [40, 200] {
         let mut graph = hnsw(dim, 2, 50, 1);
         let mut points = points(dim);
@@ -133,7 +133,7 @@ fn children_of_a_deleted_root_get_parents() {
     }
 }
 
-/// The bytes after some thousand operations, merged in portions that `portion` draws.
+/// Snapshot after some thousand operations, merged in portions that `portion` draws.
 fn bytes_of((dim, profile): (usize, Profile), set: InstructionSet, mut portion: impl FnMut(usize) -> usize) -> Vec<u8> {
     let kind = Kind::Hnsw { m: 6, ef_construct: 30 };
     let config = Config { profile, seed: 99, ..Config::new(dim, Metric::Cosine, kind) };
@@ -146,7 +146,7 @@ fn bytes_of((dim, profile): (usize, Profile), set: InstructionSet, mut portion: 
         if rng.below(4) == 0 {
             index.delete(slot);
         } else {
-            // Now and then the vector it has already.
+            // Some writes repeat the stored vector.
             let same = index.vector(slot).filter(|_| slot.is_multiple_of(7)).map(std::borrow::Cow::into_owned);
             index.upsert(slot, same.as_ref().unwrap_or(&vectors[rng.below(4_000)])).expect("valid");
         }
@@ -178,7 +178,7 @@ fn the_graph_depends_on_operations_alone() {
     }
 }
 
-/// What rows say of links is what they would say if they were made anew.
+/// Updated rows equal rows that are built anew.
 #[test]
 fn packed_neighbors_are_a_function_of_links_and_codes() {
     let dim = 200;
@@ -232,7 +232,7 @@ fn packed_neighbors_are_a_function_of_links_and_codes() {
     assert!(off < 0.12, "{input} estimates are off by {off:.3} on average");
 }
 
-/// As the first format left them, which sought places one by one.
+/// Format version 1 stores no plans.
 #[test]
 fn missing_plans_are_made() {
     let mut subject = BufferedIndex::new(points(2), hnsw(2, 4, 20, 1));

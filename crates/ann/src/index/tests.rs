@@ -71,14 +71,14 @@ fn floats(v: [i8; 2]) -> [f32; 2] {
     v.map(f32::from)
 }
 
-/// Written and read again.
+/// The index after writing and reading a snapshot.
 fn reopened(index: &Index) -> Index {
     let mut bytes = Vec::new();
     index.write_to(&mut bytes).expect("memory");
     Index::read_from(&mut bytes.as_slice()).expect("our own bytes")
 }
 
-/// Runs `acts` beside a map and compares every answer.
+/// Runs `acts` on an index and on a map, and compares every answer.
 fn check(metric: Metric, kind: Kind, acts: &[Act]) {
     let mut subject = index(2, metric, kind);
     let mut model = BTreeMap::new();
@@ -138,8 +138,8 @@ proptest! {
     }
 }
 
-/// Share of the true ten nearest that are found, over all queries; 1 where there is nothing to find.
-/// Half of the queries are asked one by one, half together.
+/// Recall of the true ten nearest over all queries; 1 if there are none. Half of the queries are single, half in a
+/// batch.
 fn recall(subject: &Index, truth: &Index, queries: &[Vec<f32>], ef: usize, filter: Option<&Filter<'_>>) -> f64 {
     let params = SearchParams { ef: Some(ef), nprobe: Some(ef), ..SearchParams::default() };
     let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
@@ -156,7 +156,7 @@ fn recall(subject: &Index, truth: &Index, queries: &[Vec<f32>], ef: usize, filte
     if all == 0 { 1.0 } else { right as f64 / all as f64 }
 }
 
-/// Enough for codes, those of neighbours too.
+/// Enough for codes, and for packed neighbors.
 const DIM: usize = 192;
 
 fn data(metric: Metric, seed: u64, n: usize) -> Vec<Vec<f32>> {
@@ -291,8 +291,8 @@ fn readers_may_share_an_index() {
     shareable::<View>();
 }
 
-/// A batch of more queries than go through lists together, of which some are near and some apart. Who matches a filter is known to it:
-/// then it may find what is nearer.
+/// A batch that exceeds the limit for lists, of queries that are near and far from each other. With a matching set, a
+/// batch may find nearer points.
 #[test]
 fn a_batch_finds_what_its_queries_find_one_by_one() {
     let vectors = data(Metric::Cosine, 12, 3_000);

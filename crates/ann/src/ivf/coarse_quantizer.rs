@@ -1,4 +1,4 @@
-//! The centroids of the lists.
+//! The coarse quantizer: centroids of the lists, and assignment of vectors to lists.
 
 use crate::kernels::Kernels;
 use crate::kernels::columns::{QUAD, ROWS};
@@ -6,25 +6,25 @@ use crate::memory::Line;
 use crate::quantization::{convert, to_signed};
 use crate::selection::smallest;
 
-/// Centroids, and the same as bytes: a query looks at all of those, and at few of these.
+/// Centroids in full and as bytes. A query compares all of them as bytes, and few in full.
 pub(crate) struct CoarseQuantizer {
     dim: usize,
     /// `lists x dim`.
     rows: Vec<f32>,
-    /// Their mean. It is taken off before rows become bytes.
+    /// Mean of the centroids, subtracted before they become bytes.
     center: Vec<f32>,
-    /// Bytes as [`crate::kernels::columns`] wants them; the last group is filled up.
+    /// Bytes in the layout of [`crate::kernels::columns`]; the last group is padded.
     columns: Vec<Line>,
-    /// By list: what a step of its bytes is.
+    /// Per list: the quantization step of its bytes.
     steps: Vec<f32>,
-    /// By list: squared distance from the centre.
+    /// Per list: squared distance from the center.
     squares: Vec<f32>,
 }
 
-/// How far centroids are from a vector, and room to find it.
+/// Distances of centroids from a vector, with reusable memory.
 #[derive(Default)]
 pub(crate) struct CentroidDistances {
-    /// By list, what all have alike left out.
+    /// Per list, up to a constant that all lists share.
     pub by_list: Vec<f32>,
     shifted: Vec<f32>,
     bytes: Vec<u8>,
@@ -72,8 +72,8 @@ impl CoarseQuantizer {
         numbers * size_of::<f32>() + self.columns.capacity() * Line::BYTES
     }
 
-    /// About the squared Euclidean distances of all centroids: bytes make them wrong by some thousandths of the product of both
-    /// distances from the centre.
+    /// Approximate squared Euclidean distances of all centroids. Quantization errors are some thousandths of the
+    /// product of both distances from the center.
     pub fn squared_distances(&self, vector: &[f32], kernels: &Kernels, out: &mut CentroidDistances) {
         out.shifted.clear();
         out.shifted.extend(vector.iter().zip(&self.center).map(|(x, center)| x - center));
@@ -81,7 +81,7 @@ impl CoarseQuantizer {
         out.by_list.iter_mut().zip(&self.squares).for_each(|(product, square)| *product = square - 2.0 * *product);
     }
 
-    /// About the inner products with all centroids, with their sign turned.
+    /// Approximate negated inner products with all centroids.
     pub fn negated_products(&self, vector: &[f32], kernels: &Kernels, out: &mut CentroidDistances) {
         out.shifted.clear();
         out.shifted.extend_from_slice(vector);
@@ -89,7 +89,7 @@ impl CoarseQuantizer {
         out.by_list.iter_mut().for_each(|product| *product = -*product);
     }
 
-    /// Inner products of what is in `shifted` with all centroids less their mean.
+    /// Inner products of `shifted` with all centroids minus the center.
     fn products(&self, kernels: &Kernels, out: &mut CentroidDistances) {
         out.bytes.resize(self.dim.next_multiple_of(QUAD), 0);
         let (step, _) = convert(&out.shifted, kernels, &mut out.bytes);
@@ -101,15 +101,16 @@ impl CoarseQuantizer {
             .extend(self.steps.iter().zip(&out.sums).map(|(of_list, sum)| of_list * step * (sum - offset) as f32));
     }
 
-    /// The list whose centroid is nearest by Euclid, ties by number. `distances` are told for the vector.
+    /// The list with the nearest centroid by Euclidean distance, ties by number. Fills `distances` for the vector.
     pub fn nearest(&self, vector: &[f32], kernels: &Kernels, distances: &mut CentroidDistances) -> usize {
         self.squared_distances(vector, kernels, distances);
         least(&distances.by_list)
     }
 
-    /// A second list for a vector which is on list `first`, by the distances that [`Self::nearest`] told: one that is near, and whose
-    /// centroid lies across the way from the first one, so that a query which the first hides the vector from sees it there (Sun et
-    /// al., NeurIPS 2023, "SOAR", equation 6 with a weight of 1). None for a vector that is its centroid. The distances are used up.
+    /// A second list for a vector on list `first`, by the distances from [`Self::nearest`]. Its centroid is near, and
+    /// its residual is nearly orthogonal to that of the first, so that queries which miss the vector on the first list
+    /// find it there (Sun et al., NeurIPS 2023, "SOAR", equation 6 with a weight of 1). None for a vector that equals
+    /// its centroid. Consumes the distances.
     pub fn second(
         &self,
         vector: &[f32],
@@ -122,7 +123,7 @@ impl CoarseQuantizer {
         if square <= 0.0 || !square.is_finite() {
             return None;
         }
-        // From the centre, as the products are.
+        // Relative to the center, as the products are.
         let here = (kernels.dot)(&away, &distances.shifted);
         let neighbor = std::mem::take(&mut distances.by_list);
         distances.shifted = away;
@@ -137,7 +138,7 @@ impl CoarseQuantizer {
     }
 }
 
-/// Where the least of them stands, the first of equal ones; 0 if all are infinite or none is a number.
+/// Position of the smallest distance, the first of equal ones; 0 if all are infinite or NaN.
 fn least(distances: &[f32]) -> usize {
     let least = smallest(distances);
     distances.iter().position(|x| *x == least).unwrap_or(0)

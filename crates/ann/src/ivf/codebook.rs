@@ -1,21 +1,21 @@
-//! Product codes of 4 bits (Jégou, Douze, Schmid, IEEE TPAMI 2011): a vector is cut into parts, and each part is replaced by
-//! the nearest of 16 that were learnt.
+//! Product quantization with codes of 4 bits (Jégou, Douze, Schmid, IEEE TPAMI 2011): a vector is split into parts, and
+//! each part is replaced by the nearest of 16 trained values.
 
 use crate::kernels::fast_scan::{LANE, PADDED};
 use crate::metric::Metric;
 
-/// Values of a code.
+/// Values per part.
 pub(crate) const VALUES: usize = 16;
 
-/// What the codes stand for.
+/// The values of all codes.
 pub(crate) struct Codebook {
     dim: usize,
     parts: usize,
-    /// By part: `length x VALUES`, number by number.
+    /// Per part: `length x VALUES`, component by component.
     values: Vec<f32>,
 }
 
-/// Where part `part` of `parts` begins; the first parts are longer by one where they do not come out even.
+/// Start of a part. The first parts are longer by one component if `dim` is not a multiple of `parts`.
 fn start(dim: usize, parts: usize, part: usize) -> usize {
     let (short, longer) = (dim / parts, dim % parts);
     part * short + part.min(longer)
@@ -31,7 +31,7 @@ impl Codebook {
         self.parts
     }
 
-    /// The numbers of a part.
+    /// Components of a part.
     pub fn range(&self, part: usize) -> std::ops::Range<usize> {
         start(self.dim, self.parts, part)..start(self.dim, self.parts, part + 1)
     }
@@ -44,12 +44,12 @@ impl Codebook {
         &mut self.values
     }
 
-    /// Bytes that a block and a table take.
+    /// Bytes of a block, and of a distance table.
     pub fn padded(&self) -> usize {
         self.parts.div_ceil(PADDED) * PADDED * LANE
     }
 
-    /// Number `i` of the vector as each of the 16 codes of its part says it.
+    /// Component `i` in each of the 16 values of its part.
     fn column(&self, i: usize) -> &[f32; VALUES] {
         self.values[i * VALUES..].first_chunk().expect("a column for each number")
     }
@@ -60,7 +60,7 @@ impl Codebook {
         codes.extend((0..self.parts).map(|part| least(&self.errors(part, vector))));
     }
 
-    /// By code: the squared error of a part.
+    /// Squared error of a part, per code.
     fn errors(&self, part: usize, vector: &[f32]) -> [f32; VALUES] {
         let mut errors = [0.0; VALUES];
         for i in self.range(part) {
@@ -72,13 +72,13 @@ impl Codebook {
         errors
     }
 
-    /// Codes for inner products (Guo et al., arXiv 1908.10396, Theorem 3.2): an error along the point's own direction moves
-    /// its score with those queries that it matters to, so it weighs `weight` times as much as one across it.
+    /// Codes for inner products (Guo et al., arXiv 1908.10396, Theorem 3.2). An error parallel to the point changes its
+    /// score for the queries that matter, so it weighs `weight` times as much as an orthogonal one.
     ///
-    /// `vector` is what is encoded, `direction` the point itself at length 1. Found by going through the parts until no
-    /// code changes, as in section 4.2 there.
+    /// `vector` is encoded, `direction` is the point normalized to length 1. Coordinate descent over the parts until no
+    /// code changes, as in section 4.2 of the paper.
     pub fn encode_along(&self, vector: &[f32], direction: &[f32], weight: f32, codes: &mut Vec<u8>) {
-        /// Rounds after which hardly any code changes.
+        /// Iterations after which hardly any code changes.
         const ROUNDS: usize = 4;
         self.encode(vector, codes);
         let mut parts = Vec::with_capacity(self.parts);
@@ -113,7 +113,7 @@ impl Codebook {
         }
     }
 
-    /// The vector that the codes stand for.
+    /// The vector that codes stand for.
     pub fn decode(&self, codes: &[u8], vector: &mut Vec<f32>) {
         vector.clear();
         for (part, code) in codes.iter().enumerate() {
@@ -121,7 +121,7 @@ impl Codebook {
         }
     }
 
-    /// What each code adds to the distance of a query.
+    /// Contribution of each code to the distance of a query.
     pub fn distances(&self, query: &[f32], metric: Metric, out: &mut Vec<[f32; VALUES]>) {
         out.clear();
         for part in 0..self.parts {
@@ -141,7 +141,7 @@ impl Codebook {
     }
 }
 
-/// Which of them is least, ties by number.
+/// Position of the smallest distance, the first of equal ones.
 pub(super) fn least(distances: &[f32; VALUES]) -> u8 {
     let mut best = 0;
     for (code, distance) in distances.iter().enumerate() {

@@ -6,9 +6,9 @@ use crate::selection::smallest;
 #[derive(Default, Clone)]
 pub(crate) struct InvertedList {
     nodes: Vec<u32>,
-    /// Blocks as [`crate::kernels::fast_scan`] wants them.
+    /// Blocks in the layout of [`crate::kernels::fast_scan`].
     codes: Vec<u8>,
-    /// By point: what its distance has beside what the table says. Empty where that is nothing.
+    /// Per point: part of its distance that does not depend on the query. Empty where it is zero.
     bias: Vec<f32>,
 }
 
@@ -25,7 +25,7 @@ impl InvertedList {
         self.nodes.capacity() * 4 + self.codes.capacity() + self.bias.capacity() * 4
     }
 
-    /// Its blocks; `padded` bytes each.
+    /// Blocks of `padded` bytes.
     pub fn blocks(&self, padded: usize) -> impl Iterator<Item = &[u8]> {
         self.codes.chunks_exact(padded)
     }
@@ -34,7 +34,7 @@ impl InvertedList {
         self.bias.get(at).copied()
     }
 
-    /// Those of a block.
+    /// Biases of a block.
     pub fn biases(&self, block: usize) -> &[f32] {
         if self.bias.is_empty() {
             return &[];
@@ -42,12 +42,12 @@ impl InvertedList {
         &self.bias[block * BLOCK_POINTS..self.len().min((block + 1) * BLOCK_POINTS)]
     }
 
-    /// The least of them.
+    /// Smallest bias of a block.
     pub fn min_bias(&self, block: usize) -> f32 {
         if self.bias.is_empty() { 0.0 } else { smallest(self.biases(block)) }
     }
 
-    /// Adds a point; returns its place. A list has a bias for every point or for none.
+    /// Appends a point and returns its position. A list has a bias for every point or for none.
     pub fn push(&mut self, node: u32, codes: &[u8], bias: Option<f32>, padded: usize) -> usize {
         let at = self.len();
         if at.is_multiple_of(BLOCK_POINTS) {
@@ -61,7 +61,7 @@ impl InvertedList {
         at
     }
 
-    /// Removes the point at a place; the last one takes the place, and is returned.
+    /// Removes the point at a position. The last point moves there and is returned.
     pub fn swap_remove(&mut self, at: usize, parts: usize, padded: usize) -> Option<u32> {
         let last = self.len() - 1;
         for part in 0..parts {

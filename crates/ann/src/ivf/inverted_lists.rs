@@ -1,4 +1,4 @@
-//! All lists, and which lists a node is on: that of the nearest centroid, and where there are more a second one.
+//! All inverted lists, and the lists of each node: that of the nearest centroid, and a second one.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::coarse_quantizer::{CentroidDistances, CoarseQuantizer};
 use super::codebook::Codebook;
 use super::inverted_list::InvertedList;
 
-/// Marks what a node that is on one list, or on none, does not have.
+/// No list, for a node on less than two lists.
 const NO_LIST: u32 = u32::MAX;
 
-/// The lists that a node is on.
+/// The lists of a node.
 #[derive(Clone, Copy)]
 struct ListMembership([u32; LISTS_PER_POINT]);
 
@@ -25,32 +25,32 @@ impl Default for ListMembership {
     }
 }
 
-/// What was learnt, and the points filed by it.
+/// Result of a training, and the points assigned by it.
 pub(crate) struct InvertedLists {
-    /// Points that there were when it was learnt.
+    /// Number of points at the time of training.
     pub trained_for: usize,
-    /// Points that have come in since.
+    /// Points inserted since.
     pub inserted_since: u64,
     pub coarse: Arc<CoarseQuantizer>,
     pub codebook: Arc<Codebook>,
     pub lists: Pages<Arc<InvertedList>>,
-    /// By node.
+    /// Per node.
     on_lists: Pages<ListMembership>,
-    // --- what only changes look at ---
-    /// By node: where on its lists it is.
+    // --- not part of views ---
+    /// Per node: its positions on its lists.
     positions: Vec<[u32; LISTS_PER_POINT]>,
-    /// Memory that filing works in.
+    /// Reused memory.
     decoded: Vec<f32>,
 }
 
-/// A list that a point is put on, and how it is written there.
+/// Assignment of a point to a list, with its codes there.
 #[derive(Clone)]
 pub(crate) struct ListEntry {
     pub list: usize,
     pub codes: Vec<u8>,
 }
 
-/// Where a point is put: on one list or on two.
+/// Assignment of a point to one or two lists.
 pub(crate) type ListEntries = Vec<ListEntry>;
 
 impl InvertedLists {
@@ -70,7 +70,7 @@ impl InvertedLists {
         }
     }
 
-    /// The lists as they are now, to be searched.
+    /// The current lists, for searches.
     pub fn view(&self) -> Self {
         Self {
             trained_for: self.trained_for,
@@ -84,12 +84,12 @@ impl InvertedLists {
         }
     }
 
-    /// A list, to be changed where no view looks.
+    /// Mutable access to a list, copied if a view shares it.
     fn list_mut(&mut self, list: usize) -> &mut InvertedList {
         Arc::make_mut(self.lists.get_mut(list).expect("the list exists"))
     }
 
-    /// The lists that a vector goes to, and its codes there.
+    /// Lists for a vector, and its codes there.
     pub fn assign(&self, vector: &[f32], space: Space) -> ListEntries {
         let (kernels, mut distances) = (space.kernels(), CentroidDistances::default());
         let first = self.coarse.nearest(vector, kernels, &mut distances);
@@ -108,7 +108,7 @@ impl InvertedLists {
         [Some(first), second].into_iter().flatten().map(entry).collect()
     }
 
-    /// Puts a node on a list; false if it is on that one, or on two.
+    /// Adds a node to a list; false if it is on that list or on two.
     pub fn add(&mut self, node: u32, ListEntry { list, codes }: &ListEntry, space: Space) -> bool {
         let list = *list;
         let at = node as usize;
@@ -132,7 +132,7 @@ impl InvertedLists {
         true
     }
 
-    /// The lists that a node is on.
+    /// Lists of a node.
     #[inline]
     pub fn lists_of(&self, node: u32) -> impl Iterator<Item = usize> {
         let lists = self.on_lists.get(node as usize).into_iter().flat_map(|ListMembership(lists)| lists);
@@ -165,8 +165,8 @@ impl InvertedLists {
     }
 }
 
-/// What is encoded of a vector: the way from its centroid; under Manhattan, where distances to sums are no sums of
-/// distances, the vector itself.
+/// The vector to encode: the residual from the centroid. With Manhattan the vector itself, because its distance is not
+/// a sum over centroid and residual.
 pub(super) fn residual(coarse: &CoarseQuantizer, list: usize, vector: &[f32], metric: Metric, out: &mut Vec<f32>) {
     out.clear();
     if metric == Metric::Manhattan {
@@ -176,9 +176,9 @@ pub(super) fn residual(coarse: &CoarseQuantizer, list: usize, vector: &[f32], me
     }
 }
 
-/// The weight and direction for [`Codebook::encode_along`], where distances are inner products.
+/// Weight and direction for [`Codebook::encode_along`], for inner products.
 fn along(metric: Metric, vector: &[f32], kernels: &Kernels) -> Option<(f32, Vec<f32>)> {
-    /// Cosine of a point and a query below which the point is of no interest; 0.2 in the paper.
+    /// Cosine between point and query below which a point is irrelevant; 0.2 in the paper.
     const THRESHOLD: f32 = 0.2;
     let square = (kernels.dot)(vector, vector);
     if !matches!(metric, Metric::Cosine | Metric::Dot) || square == 0.0 || !square.is_finite() {
@@ -189,7 +189,7 @@ fn along(metric: Metric, vector: &[f32], kernels: &Kernels) -> Option<(f32, Vec<
     Some((weight.max(1.0), vector.iter().map(|x| x / length).collect()))
 }
 
-/// `|q - c - r|² = |q - c|² - 2 q·r + (|r|² + 2 c·r)`: the bracket, which knows no query.
+/// `|q - c - r|² = |q - c|² - 2 q·r + (|r|² + 2 c·r)`: the bracket, which does not depend on the query.
 fn bias(centroid: &[f32], decoded: &[f32], kernels: &Kernels) -> f32 {
     (kernels.dot)(decoded, decoded) + 2.0 * (kernels.dot)(centroid, decoded)
 }

@@ -1,23 +1,23 @@
-//! Which entries of the lists are accepted.
+//! Filters on entries of the lists.
 
 use crate::kernels::fast_scan::BLOCK_POINTS;
 use crate::selection::set_bits;
 
 use super::inverted_lists::InvertedLists;
 
-/// A condition on entries.
+/// A condition on list entries.
 pub(super) trait EntryFilter {
-    /// Whether a list may hold one who is accepted.
+    /// Whether a list may contain an accepted entry.
     fn may_match(&self, list: usize) -> bool;
 
-    /// Who of a block of a list may be accepted, point `i` as bit `i`.
+    /// Bit mask of the entries of a block that may be accepted.
     fn mask(&self, list: usize, block: usize) -> u32;
 
-    /// Whether one of those is.
+    /// Whether an entry in the mask is accepted.
     fn accepts(&self, node: u32) -> bool;
 }
 
-/// Nodes are asked for one by one, as they are met.
+/// Evaluates a predicate for each entry that is near enough.
 pub(super) struct PredicateFilter<F>(pub F);
 
 impl<F: Fn(u32) -> bool> EntryFilter for PredicateFilter<F> {
@@ -37,16 +37,16 @@ impl<F: Fn(u32) -> bool> EntryFilter for PredicateFilter<F> {
     }
 }
 
-/// Marks a list that holds none.
+/// A list without a match.
 const NO_MATCH: u32 = u32::MAX;
 
-/// All that are accepted, found once for many queries: a bit for each entry of the lists that hold one.
+/// All accepted entries, computed once for many queries: a bit per entry of the lists that contain one.
 pub(super) struct Masks {
-    /// By list: where its blocks begin.
+    /// Per list: position of its first block.
     starts: Vec<u32>,
-    /// By block.
+    /// Per block.
     words: Vec<u32>,
-    /// Blocks that hold one.
+    /// Blocks that contain a match.
     matching_blocks: usize,
 }
 
@@ -65,13 +65,13 @@ impl Masks {
         masks
     }
 
-    /// Who of a list is accepted: places there.
+    /// Positions of the accepted entries of a list.
     pub fn entries(&self, list: usize, len: usize) -> impl Iterator<Item = usize> {
         let of_block = move |block| set_bits(self.mask(list, block)).map(move |i| block * BLOCK_POINTS + i);
         (0..len.div_ceil(BLOCK_POINTS)).flat_map(of_block)
     }
 
-    /// How many codes are in the blocks that hold one who is accepted, at most.
+    /// Upper limit of the number of codes in blocks that contain a match.
     pub fn reachable_codes(&self) -> f32 {
         (self.matching_blocks * BLOCK_POINTS) as f32
     }
@@ -95,7 +95,7 @@ impl EntryFilter for Masks {
 }
 
 impl InvertedLists {
-    /// The blocks of a list that hold one who may be accepted.
+    /// Blocks of a list that may contain an accepted entry.
     #[inline]
     pub(super) fn blocks(&self, list: usize, filter: &impl EntryFilter) -> impl Iterator<Item = &[u8]> {
         let blocks = self.lists[list].blocks(self.codebook.padded()).enumerate();

@@ -1,12 +1,13 @@
-//! Inverted lists with product codes of 4 bits, and exact distances for the best of them.
+//! IVF-PQ: inverted lists with product codes of 4 bits, and exact distances for the best of them.
 //!
-//! - `coarse`: the centroids of the lists; `list`, `lists`: who is filed where, on two lists each, and by which codes;
-//! - `codebook`: what codes stand for; `table`: what they are worth to one query;
-//! - `training`: how centroids and codebook are learnt; `search`, `reservoir`: what a query does with all of it;
-//! - `masks`, `packed`: what queries with one filter share, where many match and where few do.
+//! - `coarse_quantizer`: centroids; `inverted_list`, `inverted_lists`: nodes and codes per list, each node on up to two
+//!   lists;
+//! - `codebook`: values of codes; `distance_table`: their distances from a query;
+//! - `training`: centroids and codebook; `search`, `reservoir`: execution of queries;
+//! - `masks`, `packed_codes`: data shared by queries with one filter, for many and for few matches.
 //!
-//! Lists are learnt anew when there are twice as many points as the last time. Until they are first learnt, searches compare
-//! with every point.
+//! Training is repeated when the number of points has doubled by inserts since the last one. Before the first training,
+//! searches compare every point.
 
 mod coarse_quantizer;
 mod codebook;
@@ -41,41 +42,41 @@ use packed_codes::PackedCodes;
 use search::ListSearch;
 use training::{Training, is_holdout};
 
-/// Points from which on lists are worth learning: comparing with fewer takes less than a tenth of a millisecond.
+/// Points from which on lists are trained: comparing fewer takes less than 0.1 ms.
 const MIN_TRAINING_POINTS: usize = 2_048;
 
-/// Points of a list, below which it is not worth having.
+/// Points per list, at least.
 const MIN_POINTS_PER_LIST: usize = 16;
 
-/// Lists for the square root of the number of points.
+/// Number of lists per square root of the number of points.
 const LISTS_PER_SQRT: usize = 8;
 
-/// What is noted of those who match, when somebody first needs it.
+/// Data derived from a matching set, computed on first use.
 #[derive(Default)]
 pub(crate) struct FilterCache {
     masks: RacyOnceCell<Masks>,
     packed: RacyOnceCell<PackedCodes>,
 }
 
-/// The lists, once there are enough points to learn them from.
+/// The lists, after the first training.
 pub(crate) struct Ivf {
     nlist: Option<usize>,
     parts: usize,
     lists: Option<Box<InvertedLists>>,
 }
 
-/// Lists on their way.
+/// A training in progress.
 #[derive(Default)]
 pub(crate) enum TrainingState {
     Training(Box<Training>),
     Trained(Box<InvertedLists>),
-    /// While a piece is done.
+    /// A step is running.
     #[default]
     Stepping,
 }
 
 impl Ivf {
-    /// `nlist`: how many lists, by the number of points when absent; `parts`: how many codes a vector has.
+    /// `nlist`: number of lists, by the number of points if absent. `parts`: codes per vector.
     pub fn from_parts(nlist: Option<usize>, parts: usize, lists: Option<InvertedLists>) -> Self {
         Self { nlist, parts, lists: lists.map(Box::new) }
     }
@@ -84,7 +85,7 @@ impl Ivf {
         self.lists.as_deref()
     }
 
-    /// How many lists `points` points are filed on.
+    /// Number of lists for `points` points.
     fn lists_for(&self, points: usize) -> usize {
         self.nlist.unwrap_or_else(|| LISTS_PER_SQRT * points.isqrt()).clamp(1, points.div_ceil(MIN_POINTS_PER_LIST))
     }
@@ -95,7 +96,7 @@ impl Ivf {
 }
 
 impl ApproximateIndex for Ivf {
-    /// None until lists are learnt.
+    /// None before the first training.
     type InsertPlan = Option<ListEntries>;
 
     fn plan_insert(&self, vector: &[f32], _: u64, vectors: Vectors<'_>) -> Option<ListEntries> {
@@ -129,7 +130,7 @@ impl ApproximateIndex for Ivf {
 
     type FilterCache = FilterCache;
 
-    /// A list that many look at is read once.
+    /// A list is read once for all queries of a batch.
     const BATCH_SIZE: usize = usize::MAX;
 
     fn search_all(
@@ -143,7 +144,7 @@ impl ApproximateIndex for Ivf {
         let none = vec![None; queries.len()];
         let Some(lists) = &self.lists else { return none };
         let costs = CostModel::new(lists.coarse.len(), request);
-        // Where fewer match than was thought, the lists looked at held few of them.
+        // If fewer points match than estimated, the scanned lists hold few of them.
         let enough = request.k.saturating_mul(LISTS_PER_POINT);
         let (nprobe, rerank) = (costs.nprobe, costs.rerank.max(enough));
         let least = if request.is_filtered { rerank } else { enough };
@@ -174,7 +175,7 @@ impl ApproximateIndex for Ivf {
         }
     }
 
-    /// Those of single points are not read: they lie in blocks.
+    /// Codes are stored in blocks, not per node.
     fn codes(&self) -> Option<&Codes> {
         None
     }
@@ -232,7 +233,7 @@ impl RecallTunable for Ivf {
 
     const EFFORTS: &[usize] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 
-    /// The more lists, the more that must be compared again.
+    /// More lists yield more candidates, which need more reranking.
     fn params_for_effort(effort: usize, k: usize) -> SearchParams {
         let rerank = k.saturating_mul(4).saturating_add(effort.saturating_mul(k).div_ceil(RECALL_K));
         SearchParams { nprobe: Some(effort), rerank: Some(rerank), ..SearchParams::default() }

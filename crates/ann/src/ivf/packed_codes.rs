@@ -1,4 +1,5 @@
-//! Codes of the few who match, one behind the other without a gap, for many queries with one filter: each looks at all of them.
+//! Packed codes of matching points, for many queries with one filter that few points match: every query compares all of
+//! them.
 
 use crate::kernels::fast_scan::BLOCK_POINTS;
 use crate::metric::Space;
@@ -12,11 +13,11 @@ use super::inverted_lists::InvertedLists;
 use super::masks::Masks;
 use super::reservoir::Reservoir;
 
-/// An entry for each node: the one on the list of its nearest centroid.
+/// One entry per node: that on the list of its nearest centroid.
 pub(super) struct PackedCodes {
-    /// In the order of the lists that they are on.
+    /// Ordered by list.
     entries: InvertedList,
-    /// By entry: that list.
+    /// List of each entry.
     lists: Vec<u32>,
 }
 
@@ -41,7 +42,7 @@ impl PackedCodes {
 }
 
 impl InvertedLists {
-    /// The nearest nodes of each query among those packed, with their true distances: `rerank` are compared by their vectors.
+    /// The nearest packed nodes of each query, with exact distances: the best `rerank` by code are compared by vector.
     pub(super) fn search_packed(
         &self,
         queries: &[&[f32]],
@@ -57,7 +58,7 @@ impl InvertedLists {
         queries.iter().map(search).collect()
     }
 
-    /// The nearest `count` by their codes.
+    /// The nearest `count` by code.
     fn scan_packed(
         &self,
         query: &[f32],
@@ -78,7 +79,8 @@ impl InvertedLists {
             if fast_scan(codes, &table.bytes, limit, &mut sums) & all == 0 {
                 continue;
             }
-            // By the limit of the nearest of these lists many are met that are not near, and no processor foresees which.
+            // The limit of the nearest of these lists admits many points that are not near, so a branch per point would
+            // be mispredicted.
             let mut distances = [0.0; BLOCK_POINTS];
             distances.iter_mut().zip(lists).for_each(|(distance, list)| *distance = bases[*list as usize]);
             distances.iter_mut().zip(entries.biases(block)).for_each(|(distance, bias)| *distance += bias);

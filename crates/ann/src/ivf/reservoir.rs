@@ -1,8 +1,8 @@
-//! The nearest of very many, in no order.
+//! Selection of the nearest of very many, in no order.
 
 use crate::neighbor::Neighbor;
 
-/// Keeps the nearest `keep` of all it is offered, and some more.
+/// Keeps the nearest `keep` of all neighbors pushed, and up to as many others.
 pub(super) struct Reservoir {
     keep: usize,
     neighbors: Vec<Neighbor>,
@@ -19,7 +19,7 @@ impl Reservoir {
         self.neighbors.len()
     }
 
-    /// What is farther is not among the nearest, and need not be offered.
+    /// Farther neighbors are not among the nearest and need not be pushed.
     #[inline]
     pub fn worst(&self) -> f32 {
         self.worst

@@ -1,4 +1,4 @@
-//! What a query does with the lists.
+//! Execution of queries on the lists.
 
 use crate::kernels::columns::ROWS;
 use crate::kernels::fast_scan::BLOCK_POINTS;
@@ -14,32 +14,33 @@ use super::inverted_lists::InvertedLists;
 use super::masks::EntryFilter;
 use super::reservoir::Reservoir;
 
-/// Blocks asked for before the one that is scanned, over the borders of lists. Asked for list by list they come in a rush that the
-/// processor has to wait for.
+/// Blocks between a prefetch and the scan, across lists. A prefetch per list would come in bursts that stall the
+/// processor.
 const BLOCK_PREFETCH_DISTANCE: usize = 4;
 
-/// Lists whose nodes are asked for before the one that is scanned.
+/// Lists between the prefetch of their nodes and the scan.
 const LIST_PREFETCH_DISTANCE: usize = 2;
 
-/// Queries of a batch that go through the lists together: their tables and what they have found fit in a core's cache.
+/// Queries of a batch that scan lists together: their tables and results fit in a core's cache.
 const BATCH_SIZE: usize = 256;
 
-/// Lists that each query of a batch looks at before all look at the others together: what it finds there rules out most of those.
+/// Lists that each query of a batch scans before all scan the others together. The results exclude most blocks of the
+/// others.
 const LISTS_SCANNED_ALONE: usize = 4;
 
-/// How far a query goes.
+/// Extent of a search.
 #[derive(Clone, Copy)]
 pub(crate) struct ListSearch {
-    /// Lists that are looked at; there are as many.
+    /// Lists to scan; at most the number of lists.
     pub nprobe: usize,
-    /// The nearest entries by their codes, which are compared by their vectors; a node may have two entries.
+    /// Nearest entries by code to rerank by vector; a node may have two entries.
     pub rerank: usize,
-    /// If fewer entries are accepted, further lists are looked at.
+    /// With fewer accepted entries than this, further lists are scanned.
     pub least: usize,
 }
 
 impl InvertedLists {
-    /// The nearest nodes of each query, with their true distances.
+    /// The nearest nodes of each query, with exact distances.
     pub(super) fn search(
         &self,
         queries: &[&[f32]],
@@ -87,7 +88,7 @@ impl InvertedLists {
         scans.into_iter().map(end).collect()
     }
 
-    /// Lists and who looks at them, list by list.
+    /// Sorts pairs of list and query by list.
     fn group_by_list(&self, probes: &[(u32, u32)]) -> Vec<(u32, u32)> {
         let mut ends = vec![0_u32; self.coarse.len()];
         probes.iter().for_each(|(list, _)| ends[*list as usize] += 1);
@@ -104,7 +105,7 @@ impl InvertedLists {
         sorted
     }
 
-    /// Scans lists for queries: those of one list stand one behind the other, so that its blocks come from memory once.
+    /// Scans lists for several queries. Pairs of one list are adjacent, so that its blocks are read from memory once.
     fn scan_together<C: EntryFilter>(&self, probes: &[(u32, u32)], filter: &C, scans: &mut [ListScan<'_, C>]) {
         let same_list = |(a, _): &(u32, u32), (b, _): &(u32, u32)| a == b;
         let blocks = |probes: &[(u32, u32)]| self.blocks(probes[0].0 as usize, filter);
@@ -127,16 +128,17 @@ impl InvertedLists {
         }
     }
 
-    /// Leaves `count` of more nodes, and those as near by their lists: who is on one with a near centroid.
+    /// Keeps `count` nodes by the distance of their nearest centroid, and those at the same distance. `count` must be
+    /// less than the number of nodes.
     pub fn prefilter(&self, query: &[f32], nodes: &mut Vec<u32>, count: usize, space: Space) {
         let by_list: Vec<u32> = self.distances(query, space).by_list.iter().map(|distance| rank(*distance)).collect();
-        // One that is on no list is looked at.
+        // A node without a list is kept.
         let rank = |node: &u32| self.lists_of(*node).map(|list| by_list[list]).min().unwrap_or(0);
         let ranks: Vec<u32> = nodes.iter().map(rank).collect();
         retain_below(nodes, &ranks, select_nth(&ranks, count - 1));
     }
 
-    /// About how far the centroids are.
+    /// Approximate distances of the centroids.
     fn distances(&self, query: &[f32], space: Space) -> CentroidDistances {
         let mut distances = CentroidDistances::default();
         match space.metric() {
@@ -149,7 +151,7 @@ impl InvertedLists {
         distances
     }
 
-    /// By list: what the entries there have alike in their distances, about, and `least` of the table.
+    /// Per list: approximate part of the distance that its entries share, plus `least` of the distance table.
     pub(super) fn bases(&self, query: &[f32], least: f32, space: Space) -> Vec<f32> {
         if space.metric() == Metric::Manhattan {
             return vec![least; self.coarse.len()];
@@ -159,10 +161,10 @@ impl InvertedLists {
         bases
     }
 
-    /// The `count` lists with the nearest centroids, about; the `first` of them in order, before the others.
+    /// The `count` lists with the nearest centroids, approximately; the `first` of them come first and in order.
     fn nearest_lists(&self, query: &[f32], count: usize, first: usize, space: Space) -> Vec<Neighbor> {
         let distances = self.distances(query, space);
-        // As many groups as lists are wanted have one no farther than `bound`, so no list beyond it is wanted.
+        // `count` groups have a centroid within `bound`, so no list beyond it is needed.
         let groups = distances.by_list.chunks(ROWS);
         let least: Vec<f32> = groups.clone().map(smallest).collect();
         let bound = if count < least.len() {
@@ -192,7 +194,7 @@ impl InvertedLists {
     }
 }
 
-/// A query on its way through the lists.
+/// A query that scans lists.
 struct ListScan<'a, C> {
     lists: &'a InvertedLists,
     query: &'a [f32],
@@ -203,7 +205,7 @@ struct ListScan<'a, C> {
 }
 
 impl<C: EntryFilter> ListScan<'_, C> {
-    /// Scans lists until there are `least` entries.
+    /// Scans lists until `least` entries are found.
     fn scan_lists(&mut self, order: &[Neighbor], least: usize) {
         let lists = self.lists;
         let filter = self.filter;

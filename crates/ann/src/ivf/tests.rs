@@ -36,14 +36,14 @@ fn a_list_gives_back_the_codes_it_was_given() {
     }
 }
 
-/// By what bytes say; exactly, as it is defined.
+/// Approximate distances of centroids agree with exact ones.
 #[test]
 fn centroids_as_bytes_are_about_as_far_as_they_are() {
     let dim = 10;
     let mut rng = Rng::new(5);
     for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
         let kernels = set.kernels().expect("supported");
-        // All far from the origin, and one number much larger than the others.
+        // All far from the origin, and one component much larger than the others.
         let mut neighbor =
             || -> Vec<f32> { (0..dim).map(|i| 1_000.0 + rng.normal() * if i == 3 { 50.0 } else { 1.0 }).collect() };
         let rows: Vec<f32> = (0..37).flat_map(|_| neighbor()).collect();
@@ -76,7 +76,7 @@ fn centroids_as_bytes_are_about_as_far_as_they_are() {
     }
 }
 
-/// Every node stands where its places say, once on a list and on two at most, whatever came and went.
+/// After any sequence of updates every node is at its positions, once per list and on at most two lists.
 #[test]
 fn nodes_are_at_their_positions() {
     let (dim, space) = (6, Space::best(Metric::Euclid));
@@ -107,7 +107,7 @@ fn nodes_are_at_their_positions() {
     let count = entries.len();
     entries.dedup();
     assert_eq!((entries.len(), count), (count, LISTS_PER_POINT * held.iter().filter(|held| **held).count()));
-    // What is removed is found by its place, and no other.
+    // A removal finds the entry by its position, and removes no other.
     for node in (0..300).filter(|node| held[*node as usize]) {
         lists.remove(node);
         assert!(lists.lists.iter().all(|list| !list.nodes().contains(&node)));
@@ -115,7 +115,7 @@ fn nodes_are_at_their_positions() {
     assert!(lists.lists.iter().all(|list| list.len() == 0));
 }
 
-/// What the table says of a code is the distance to what the code stands for, up to the rounding of bytes.
+/// Distances from the table equal distances to the decoded vector, up to rounding to bytes.
 #[test]
 fn tables_measure_the_distance_to_decoded_vectors() {
     let dim = 21;
@@ -143,7 +143,7 @@ fn tables_measure_the_distance_to_decoded_vectors() {
     }
 }
 
-/// No other code of any one part has a smaller weighted error: where the search for codes ends.
+/// Coordinate descent ends where no other code of a single part has a smaller weighted error.
 #[test]
 fn codes_for_inner_products_are_a_local_optimum() {
     let (dim, weight) = (16, 5.0);
@@ -178,7 +178,7 @@ fn codes_for_inner_products_are_a_local_optimum() {
     assert!(better > 80 && stuck > 90, "{better} better than without weight, {stuck} at their optimum, of 100");
 }
 
-/// Lists learnt and filled with each instruction set, in one go or a step at a time, are the same bytes.
+/// Lists trained and filled by any instruction set, at once or step by step, have the same bytes.
 #[test]
 fn lists_do_not_depend_on_the_instruction_set_nor_on_when_work_is_done() {
     let vectors = clustered(4, 1_500, 11, 9);
@@ -206,7 +206,7 @@ fn lists_do_not_depend_on_the_instruction_set_nor_on_when_work_is_done() {
     }
 }
 
-/// Of nodes to be compared, those on the nearest lists stay, and who is on none.
+/// Nodes on the nearest lists are kept, and so is a node without a list.
 #[test]
 fn nodes_are_prefiltered_by_their_lists() {
     let dim = 6;
@@ -221,7 +221,7 @@ fn nodes_are_prefiltered_by_their_lists() {
         }
         for count in [1, 40, 700] {
             let query = vector(&mut rng, dim);
-            // The last of them is not filed.
+            // The last one has no list.
             let all: Vec<u32> = (0..=3_000).step_by(3).collect();
             let mut left = all.clone();
             lists.prefilter(&query, &mut left, count, space);

@@ -1,7 +1,6 @@
-//! Learning centroids and codebook from the points, a piece at a time.
+//! Training of centroids and codebook, in steps.
 //!
-//! Every choice follows from the points in the order of their nodes and from how many there are, so replicas that hold equal
-//! points learn the same.
+//! All choices follow from the order of nodes and their number, so replicas that hold equal points train equal lists.
 
 use crate::hash::splitmix64;
 use crate::metric::Space;
@@ -11,24 +10,24 @@ use super::coarse_quantizer::{CentroidDistances, CoarseQuantizer};
 use super::codebook::{Codebook, VALUES, least};
 use super::inverted_lists::{InvertedLists, residual};
 
-/// Points looked at for each list.
+/// Training points per list.
 const SAMPLES_PER_LIST: usize = 48;
-/// Points that a codebook is learnt from.
+/// Training points of the codebook.
 const CODEBOOK_SAMPLES: usize = 16_384;
-/// Rounds of Lloyd's algorithm for the lists.
+/// Iterations of Lloyd's algorithm for the centroids.
 const LIST_ITERATIONS: usize = 8;
-/// Rounds for a part of the codebook.
+/// Iterations for a part of the codebook.
 const CODEBOOK_ITERATIONS: usize = 10;
-/// Points of a piece of work: some milliseconds.
+/// Points per step: some milliseconds.
 const POINTS_PER_STEP: usize = 64;
 
-/// Whether nothing is learnt from what stands on a node: one of sixteen. A query that took part in its own centroid finds its
-/// neighbours by looking at fewer lists than one that comes from elsewhere.
+/// Whether a node is in the hold-out set, one of sixteen. A query that took part in its own centroid finds its
+/// neighbors in fewer lists than a query from elsewhere.
 pub(crate) fn is_holdout(node: u32) -> bool {
     splitmix64(u64::from(node)).is_multiple_of(16)
 }
 
-/// What is being learnt, and how far it has come.
+/// A training in progress.
 pub(crate) struct Training {
     trained_for: usize,
     parts: usize,
@@ -38,18 +37,18 @@ pub(crate) struct Training {
 }
 
 enum Phase {
-    /// Round of the lists, points of it that are done, and what they add up to.
+    /// Iteration of the centroids: points done, and their sums per list.
     Cluster { round: usize, at: usize, coarse: CoarseQuantizer, sums: Vec<f32>, counts: Vec<u32> },
-    /// Rows of residuals by which the codebook is learnt.
+    /// Residuals to train the codebook from.
     Residuals { at: usize, coarse: CoarseQuantizer, rows: Vec<f32> },
     /// Parts of the codebook that are done.
     Codes { part: usize, coarse: CoarseQuantizer, rows: Vec<f32>, codebook: Codebook },
-    /// Nodes that are filed.
+    /// Nodes before `at` are assigned to lists.
     Fill { at: u32, lists: Box<InvertedLists> },
 }
 
 impl Training {
-    /// Begins to learn `lists` centroids and codes of `parts` parts from all points there are, `lists` at least.
+    /// Starts a training of `lists` centroids and codes of `parts` parts. There must be at least `lists` points.
     pub fn new(points: &Points, lists: usize, parts: usize, space: Space) -> Self {
         let live: Vec<u32> = (0..points.nodes()).filter(|node| points.is_occupied(*node)).collect();
         let trainable: Vec<u32> = live.iter().copied().filter(|node| !is_holdout(*node)).collect();
@@ -60,7 +59,7 @@ impl Training {
         Self { trained_for: live.len(), parts, sample, phase, distances: CentroidDistances::default() }
     }
 
-    /// Does a piece of the work; gives the lists when all of it is done.
+    /// Runs one step; returns the lists after the last one.
     pub fn step(mut self: Box<Self>, points: &Points, space: Space) -> Result<InvertedLists, Box<Self>> {
         let dim = points.vectors.dim();
         self.phase = match self.phase {
@@ -134,7 +133,7 @@ impl Phase {
     }
 }
 
-/// About `count` of them, evenly spread; all if they are fewer.
+/// About `count` of them, evenly spread; all if there are fewer.
 fn sample_evenly(all: &[u32], count: usize) -> Vec<u32> {
     if all.len() <= count {
         return all.to_vec();
@@ -142,7 +141,7 @@ fn sample_evenly(all: &[u32], count: usize) -> Vec<u32> {
     (0..count).map(|i| all[i * all.len() / count]).collect()
 }
 
-/// The new centroids. One that nothing was nearest to moves beside the fullest one, of which it takes a share next time.
+/// The new centroids. A centroid without points moves next to that with the most points, to take a share of them.
 fn updated_centroids(old: &CoarseQuantizer, mut sums: Vec<f32>, counts: &[u32]) -> Vec<f32> {
     let dim = sums.len() / counts.len();
     let mut crowd = counts.to_vec();
@@ -154,7 +153,7 @@ fn updated_centroids(old: &CoarseQuantizer, mut sums: Vec<f32>, counts: &[u32]) 
         let fullest = fullest.expect("there are lists");
         crowd[fullest] /= 2;
         for i in 0..dim {
-            // Towards where the fullest has come from: a direction that the points themselves gave.
+            // Towards the previous position of that centroid: a direction given by the points themselves.
             let (new, before) = (sums[fullest * dim + i], old.row(fullest)[i]);
             sums[list * dim + i] = new + (before - new) * 0.5 + new * 1e-3;
         }
@@ -168,7 +167,7 @@ fn train_subquantizer(codebook: &mut Codebook, part: usize, rows: &[f32], dim: u
     let length = range.len();
     let count = rows.len() / dim;
     let part_of = |row: usize| &rows[row * dim + range.start..row * dim + range.end];
-    // Number by number, as the codebook has them.
+    // Component by component, as in the codebook.
     let mut values = vec![0.0; length * VALUES];
     for code in 0..VALUES {
         let row = part_of(code * count / VALUES);

@@ -8,7 +8,7 @@ use half::bf16;
 /// `f32` in a register.
 const WIDTH: usize = 8;
 
-/// Read from `WIDTH - n` on, the first `n` lanes of a masked load are on.
+/// From `WIDTH - n` on: the mask of the first `n` lanes.
 const MASKS: [i32; 2 * WIDTH] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 macro_rules! kernel {
@@ -55,7 +55,8 @@ kernel!(manhattan_bf16, bf16, load_bf16, load_some_bf16, manhattan_step);
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn load_some(at: *const f32, some: usize) -> __m256 {
-    // SAFETY: eight masks from there lie inside the table, and they keep the load from touching what is behind.
+    // SAFETY: eight masks from there are inside the table, and they keep the load from touching memory after the
+    // numbers.
     unsafe { _mm256_maskload_ps(at, _mm256_loadu_si256(MASKS.as_ptr().add(WIDTH - some).cast())) }
 }
 
@@ -102,7 +103,7 @@ fn manhattan_step(sum: __m256, x: __m256, y: __m256) -> __m256 {
     _mm256_add_ps(sum, magnitude)
 }
 
-/// The tree of the definition: registers 0, 2, 4, 6 hold the lower halves of the quarters of 16 lanes.
+/// The tree of the reference: registers 0, 2, 4, 6 hold the lower halves of the quarters of 16 lanes.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn reduce(sums: [__m256; 8]) -> f32 {

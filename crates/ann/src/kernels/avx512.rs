@@ -92,7 +92,7 @@ fn manhattan_step(sum: __m512, x: __m512, y: __m512) -> __m512 {
     _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(x, y)))
 }
 
-/// The tree of the definition.
+/// The tree of the reference.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn reduce([a, b, c, d]: [__m512; 4]) -> f32 {

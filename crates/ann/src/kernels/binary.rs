@@ -1,19 +1,20 @@
-//! Codes of one bit beside numbers of 4 bits. Sums are integers, so all twins agree.
+//! Binary codes against queries of 4 bits per component. Sums are integers, so all twins agree.
 
-/// Bits of a number.
+/// Bits of a component.
 pub(crate) const PLANES: usize = 4;
-/// Words that the widest twin takes at once.
+/// Words that the widest twin reads at once.
 pub(crate) const WORDS: usize = 8;
-/// Rows of bits that are compared in one call: what the numbers take to load is spent once.
+/// Rows per call: the query is loaded once for all of them.
 pub(crate) const ROWS: usize = 8;
 
-/// For each of the rows, by how much its first `words` differ from the numbers at the same places: a bit that is not the highest of
-/// its number counts 8, and so on down to the lowest, which counts 1. So for a number `u` and the sign `±1` that the bit stands
-/// for, `±(2 u - 15)` is 15 less twice that. Words that a row lacks are zeros. For every [`WORDS`] words, the last of them perhaps
-/// fewer, `planes` has as many with the lowest bits of their numbers, then the next bits, and so on. 32,768 words at most.
+/// For each row, the weighted number of bits in which its first `words` differ from the query: a difference in the
+/// highest bit of a component counts 8, in the lowest 1. For a component `u` and the sign `±1` of a bit, `±(2 u - 15)`
+/// is 15 less twice that. Missing words of a row are zeros. For every [`WORDS`] words, the last of them perhaps fewer,
+/// `planes` has as many with the lowest bits of the components, then with the next bits, and so on. 32,768 words at
+/// most.
 pub(crate) type BinaryDifferences = fn(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u32; ROWS];
 
-/// The definition.
+/// The reference.
 #[inline(always)]
 pub(super) fn scalar(rows: &[&[u64]; ROWS], words: usize, planes: &[u64]) -> [u32; ROWS] {
     rows.map(|row| {
@@ -62,12 +63,12 @@ pub(super) mod x86 {
         totals(sums)
     }
 
-    /// The mask of so many lanes, all of them at most.
+    /// Mask of so many lanes, at most all.
     fn first(lanes: usize) -> u8 {
         ((1_u16 << lanes.min(WORDS)) - 1) as u8
     }
 
-    /// The sum of each: registers are added by halves, so that eight of them take no more steps than two would one by one.
+    /// Sum of each register. Registers are added by halves, so that eight take no more steps than two would one by one.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn totals([a, b, c, d, e, f, g, h]: [__m512i; ROWS]) -> [u32; ROWS] {
@@ -79,14 +80,14 @@ pub(super) mod x86 {
         totals
     }
 
-    /// In each quarter the sum of the first register's, then that of the second's.
+    /// In each quarter, the sum of the first register, then that of the second.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn twos(a: __m512i, b: __m512i) -> __m512i {
         _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
     }
 
-    /// Sums of two quarters each, those of the first register before those of the second.
+    /// Sums of two quarters each, those of the first register first.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn quarters(a: __m512i, b: __m512i) -> __m512i {

@@ -1,13 +1,13 @@
-//! Codes of one bit beside numbers of 4 bits, as in `bits`, stored by column: no sum goes across lanes. The compiler finds the vector
-//! instructions.
+//! Binary codes against queries of 4 bits per component, as in `binary`, stored by column: no sum crosses lanes. The
+//! compiler vectorizes it.
 
 use super::binary::{PLANES, ROWS, WORDS};
 
-/// What [`super::binary::BitDifferences`] tells, of many rows. Word `i` of the first [`ROWS`] rows stands in `columns[i]`; behind the last
-/// of their `words` those of the next rows begin. `words > 0`, `columns.len() == words * sums.len()`.
+/// Results of [`super::binary::BinaryDifferences`] for many rows. Word `i` of the first [`ROWS`] rows is in `columns[i]`;
+/// the next rows follow after `words` columns. `words > 0`, `columns.len() == words * sums.len()`.
 pub(crate) type BinaryColumns = fn(columns: &[[u64; ROWS]], words: usize, planes: &[u64], sums: &mut [[u32; ROWS]]);
 
-/// The definition.
+/// The reference.
 #[inline(always)]
 pub(super) fn scalar(columns: &[[u64; ROWS]], words: usize, planes: &[u64], sums: &mut [[u32; ROWS]]) {
     for (columns, sums) in columns.chunks_exact(words).zip(sums) {

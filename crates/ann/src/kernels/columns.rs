@@ -1,19 +1,19 @@
-//! One vector against 16 rows that are stored by column, four numbers of each at a time: the inner products need no sum across
-//! lanes. Bytes by bytes, so sums are integers and all twins agree.
+//! Inner products of one vector with 16 rows that are stored by column, four components at a time, so that no sum
+//! crosses lanes. Sums of products of bytes are integers, so all twins agree.
 
 use crate::memory::Line;
 
-/// Rows side by side.
+/// Rows per group.
 pub(crate) const ROWS: usize = 16;
-/// Numbers of a row that lie together.
+/// Adjacent components of a row.
 pub(crate) const QUAD: usize = 4;
 
-/// Inner products of `vector` (signed bytes) with each row (unsigned bytes) of each group of 16. Line `i` of a group has the numbers
-/// from `4 i` on of row `r` at `4 r`: `columns.len() == groups * vector.len()`, `out.len() == groups * 16`. A row has 65,792
-/// numbers at most (then no sum exceeds `i32`).
+/// Inner products of `vector` (signed bytes) with each row (unsigned bytes) of each group of 16. Line `i` of a group
+/// has the components from `4 i` on of row `r` at `4 r`: `columns.len() == groups * vector.len()`, `out.len() == groups
+/// * 16`. A row has 65,792 components at most (then no sum exceeds `i32`).
 pub(crate) type Columns = fn(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]);
 
-/// The definition.
+/// The reference.
 pub(super) fn scalar(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
     out.fill(0);
     for (group, out) in columns.chunks_exact(vector.len()).zip(out.chunks_exact_mut(ROWS)) {
@@ -33,11 +33,11 @@ pub(super) mod x86 {
     use super::{QUAD, ROWS};
     use crate::memory::Line;
 
-    /// Widens to 16 bits: products of bytes in pairs would not fit in them.
+    /// Widens to 16 bits, because sums of two products of bytes exceed them.
     #[target_feature(enable = "avx2")]
     pub fn avx2(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
         for (group, out) in columns.chunks_exact(vector.len()).zip(out.as_chunks_mut::<ROWS>().0) {
-            // Of four rows each, two sums a row.
+            // Each has two sums of four rows.
             let mut sums = [_mm256_setzero_si256(); 4];
             for (x, line) in vector.iter().zip(group) {
                 let x = _mm256_cvtepi8_epi16(_mm_set1_epi32(i32::from_le_bytes(*x)));
@@ -57,7 +57,7 @@ pub(super) mod x86 {
         }
     }
 
-    /// Groups at once where there are as many: as many registers as hide the latency of a step.
+    /// Groups at once, if there are as many: enough registers to hide the latency of a step.
     const GROUPS_AT_ONCE: usize = 4;
 
     #[target_feature(enable = "avx512f,avx512vnni")]
@@ -100,12 +100,13 @@ pub(super) mod aarch64 {
     use super::{QUAD, ROWS};
     use crate::memory::Line;
 
-    /// Takes 128 off each stored byte, so that products fit in 16 bits; 128 times the sum of the vector makes up for it.
+    /// Subtracts 128 from each stored byte, so that products fit in 16 bits; 128 times the sum of the vector
+    /// compensates it.
     #[target_feature(enable = "neon")]
     pub fn neon(vector: &[[u8; QUAD]], columns: &[Line], out: &mut [i32]) {
         let taken_off = 128 * vector.as_flattened().iter().map(|x| i32::from(x.cast_signed())).sum::<i32>();
         for (group, out) in columns.chunks_exact(vector.len()).zip(out.as_chunks_mut::<ROWS>().0) {
-            // Of two rows each, two sums a row.
+            // Each has two sums of two rows.
             let mut sums = [[vdupq_n_s32(0); 2]; 4];
             for (x, line) in vector.iter().zip(group) {
                 let x = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_le_bytes(*x)));

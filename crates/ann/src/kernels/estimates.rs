@@ -1,22 +1,21 @@
-//! Distances of 32 links from the sums of their codes.
+//! Estimated distances of 32 links from the sums of their codes.
 
 use half::bf16;
 
 use super::fast_scan::BLOCK_POINTS;
 use crate::storage::datatype::Number;
 
-/// 32 numbers as they stand in a row. That they are rounded is little beside what a bit a number leaves open.
+/// 32 numbers of a row. Their rounding is small compared to the error of binary codes.
 pub(crate) type Column = [bf16; BLOCK_POINTS];
 
-/// Writes `here + added + factor * scale * (sum - above)` of each link, and returns which of them are less than `worst`, link `i`
-/// as bit `i`.
+/// Writes `here + added + factor * scale * (sum - above)` for each link, and returns a mask of the links below `worst`.
 pub(crate) type Estimates = fn(EstimateInput<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32;
 
-/// What distances are estimated from.
+/// Input of an estimate.
 #[derive(Clone, Copy)]
 pub(crate) struct EstimateInput<'a> {
     pub sums: &'a [u16; BLOCK_POINTS],
-    /// What each sum has too much.
+    /// Offset of all sums.
     pub above: f32,
     pub scale: f32,
     pub added: &'a Column,
@@ -25,7 +24,7 @@ pub(crate) struct EstimateInput<'a> {
     pub worst: f32,
 }
 
-/// The definition.
+/// The reference.
 pub(super) fn scalar(input: EstimateInput<'_>, out: &mut [f32; BLOCK_POINTS]) -> u32 {
     let mut less = 0;
     for (i, out) in out.iter_mut().enumerate() {

@@ -1,22 +1,22 @@
-//! Sums of looked-up bytes for 32 codes at once (André, Kermarrec, Le Scouarnec, VLDB 2015; the layout of FAISS).
+//! Sums of table lookups for 32 codes at once (André, Kermarrec, Le Scouarnec, VLDB 2015; the layout of FAISS).
 //!
-//! A block holds the 4-bit codes of 32 points, subquantizer by subquantizer, 16 bytes each: byte `j` has the code of point
-//! `j` in its low half and that of point `j + 16` in its high half. The table has 16 bytes a subquantizer. The number of
-//! subquantizers is padded to a multiple of [`PADDED`]; the padding's table is zero. Sums are integers, so all twins agree;
-//! whoever makes the table sees to it that no sum exceeds `u16`.
+//! A block holds the 4-bit codes of 32 points, 16 bytes per subquantizer: byte `j` has the code of point `j` in its low
+//! half and that of point `j + 16` in its high half. The table has 16 bytes per subquantizer. The number of
+//! subquantizers is padded to a multiple of [`PADDED`]; the table of the padding is zero. Sums are integers, so all
+//! twins agree. The caller ensures that no sum exceeds `u16`.
 
 /// Points in a block.
 pub(crate) const BLOCK_POINTS: usize = 32;
-/// Subquantizers that the widest twin takes at once.
+/// Subquantizers that the widest twin reads at once.
 pub(crate) const PADDED: usize = 4;
 /// Bytes of a subquantizer in a block, and in the table.
 pub(crate) const LANE: usize = 16;
 
-/// Writes the sums of a block's points, and returns which are `limit` or less, point `i` as bit `i`.
-/// `block.len() == table.len()`, a multiple of `LANE * PADDED`.
+/// Writes the sums of a block's points, and returns a mask of those up to `limit`. `block.len() == table.len()`, a
+/// multiple of `LANE * PADDED`.
 pub(crate) type FastScan = fn(block: &[u8], table: &[u8], limit: u16, sums: &mut [u16; BLOCK_POINTS]) -> u32;
 
-/// The definition.
+/// The reference.
 pub(super) fn scalar(block: &[u8], table: &[u8], limit: u16, sums: &mut [u16; BLOCK_POINTS]) -> u32 {
     sums.fill(0);
     for (codes, table) in block.chunks_exact(LANE).zip(table.chunks_exact(LANE)) {
@@ -35,12 +35,12 @@ pub(super) mod x86 {
 
     use super::{BLOCK_POINTS, LANE};
 
-    /// Two subquantizers a step.
+    /// Two subquantizers per step.
     #[target_feature(enable = "avx2")]
     pub fn avx2(block: &[u8], table: &[u8], limit: u16, sums: &mut [u16; BLOCK_POINTS]) -> u32 {
         let len = block.len().min(table.len());
         let low = _mm256_set1_epi8(15);
-        // Bytes in pairs: the even ones with the odd ones above them, and the odd ones alone; for either half of the points.
+        // Bytes in pairs: even bytes with odd ones above them, and odd bytes alone; for either half of the points.
         let mut pairs = [_mm256_setzero_si256(); 2];
         let mut odd = [_mm256_setzero_si256(); 2];
         for at in (0..len - len % (2 * LANE)).step_by(2 * LANE) {
@@ -63,7 +63,7 @@ pub(super) mod x86 {
         within_limit
     }
 
-    /// Four subquantizers a step.
+    /// Four subquantizers per step.
     #[target_feature(enable = "avx2,avx512f,avx512bw")]
     pub fn avx512(block: &[u8], table: &[u8], limit: u16, sums: &mut [u16; BLOCK_POINTS]) -> u32 {
         let len = block.len().min(table.len());
@@ -93,7 +93,8 @@ pub(super) mod x86 {
         within_limit
     }
 
-    /// Takes the odd bytes out of the pairs, puts the sums of 16 points in order, and tells which are within the limit.
+    /// Separates even and odd bytes, writes the sums of 16 points in order, and returns a mask of those within the
+    /// limit.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn store(pairs: __m128i, odd: __m128i, limit: u16, half: usize, sums: &mut [u16; BLOCK_POINTS]) -> u32 {
@@ -118,16 +119,16 @@ pub(super) mod aarch64 {
 
     use super::{BLOCK_POINTS, LANE};
 
-    /// Points whose sums fill a register.
+    /// Sums per register.
     const WIDTH: usize = 8;
     /// The bits of 16 points.
     const BITS: [u16; LANE] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768];
 
-    /// One subquantizer a step.
+    /// One subquantizer per step.
     #[target_feature(enable = "neon")]
     pub fn neon(block: &[u8], table: &[u8], limit: u16, sums: &mut [u16; BLOCK_POINTS]) -> u32 {
         let low = vdupq_n_u8(15);
-        // Of either half of the points.
+        // For either half of the points.
         let mut totals = [[vdupq_n_u16(0); 2]; 2];
         for (codes, table) in block.as_chunks::<LANE>().0.iter().zip(table.as_chunks::<LANE>().0) {
             // SAFETY: each has the 16 bytes that are read.

@@ -1,20 +1,20 @@
-//! Keeping the nearest in order. Entries are integers, so all twins agree.
+//! Insertion into a sorted list. Entries are integers, so all twins agree.
 
-/// A bit of an entry that its order does not depend on.
+/// A bit of an entry that comparisons ignore.
 pub(crate) const MARK: u64 = 1 << 31;
 
-/// Puts an entry in its place among sorted ones, before the first that is not less; the last one is dropped. Returns the place,
-/// which is behind the last where all are less, and then nothing has changed. Marks do not count; the entry has none.
+/// Inserts an entry into a sorted list, before the first that is not smaller, and drops the last. Returns the position;
+/// if all are smaller, that is the length, and nothing changes. Marks are ignored; the entry has none.
 pub(crate) type Insert = fn(sorted: &mut [u64], entry: u64) -> usize;
 
-/// The definition.
+/// The reference.
 pub(super) fn scalar(sorted: &mut [u64], entry: u64) -> usize {
     let place = sorted.partition_point(|other| other & !MARK < entry);
     put(sorted, place, entry);
     place
 }
 
-/// Puts an entry in its place, unless that is behind the last.
+/// Inserts an entry at a position, unless that is the length.
 #[inline]
 fn put(sorted: &mut [u64], place: usize, entry: u64) {
     if let Some(tail) = sorted.get_mut(place..).filter(|tail| !tail.is_empty()) {
@@ -30,12 +30,12 @@ pub(super) mod x86 {
 
     use super::MARK;
 
-    /// Entries in a register.
+    /// Entries per register.
     const WIDTH: usize = 8;
-    /// Entries from which on a list is long.
+    /// Length from which on a list is long.
     const LONG: usize = 64;
 
-    /// AVX2 does not compare unsigned integers; halving is as good.
+    /// AVX2 has no unsigned comparison; binary search is as fast.
     #[target_feature(enable = "avx2")]
     pub fn avx2(sorted: &mut [u64], entry: u64) -> usize {
         super::scalar(sorted, entry)
@@ -46,13 +46,13 @@ pub(super) mod x86 {
         if sorted.len() > LONG { long(sorted, entry) } else { short(sorted, entry) }
     }
 
-    /// Decides for every entry whether it stays, moves one further or gives way, without a branch: a processor foresees neither
-    /// the place nor how much is behind it.
+    /// Decides for every entry whether it stays, moves or is replaced, without branches: neither the position nor the
+    /// number of moves is predictable.
     #[target_feature(enable = "avx512f,popcnt")]
     fn short(sorted: &mut [u64], entry: u64) -> usize {
         let (len, start) = (sorted.len(), sorted.as_mut_ptr());
         let (marks, entries) = (_mm512_set1_epi64(MARK.cast_signed()), _mm512_set1_epi64(entry.cast_signed()));
-        // What is before the first would be less.
+        // Before the first entry there is a smaller one.
         let (mut place, mut before, mut is_less) = (0, entries, 1);
         for at in (0..len).step_by(WIDTH) {
             let there = u8::MAX >> WIDTH.saturating_sub(len - at);
@@ -70,7 +70,8 @@ pub(super) mod x86 {
         place
     }
 
-    /// Counts from the front, and moves what is behind: in a long list two wrong guesses are less than to write all of it.
+    /// Searches from the front and moves the rest: in a long list two mispredictions cost less than writing all
+    /// entries.
     #[target_feature(enable = "avx512f,popcnt")]
     fn long(sorted: &mut [u64], entry: u64) -> usize {
         let (marks, entries) = (_mm512_set1_epi64(MARK.cast_signed()), _mm512_set1_epi64(entry.cast_signed()));

@@ -1,18 +1,18 @@
-//! Inner products of codes of 4 bits: half bytes by signed bytes. Sums are integers, so all twins agree.
+//! Inner products of 4-bit codes: half bytes by signed bytes. Sums are integers, so all twins agree.
 
 use crate::memory::Line;
 
-/// The sum of products. `code.len()` is a multiple of 16, 524,288 at most. `query` has two halves of as many bytes, filled up to whole
-/// lines: what the low halves of the code's bytes are multiplied with, then the same of the high halves.
+/// Sum of products. `code.len()` is a multiple of 16, 524,288 at most. `query` has two halves of as many bytes, each
+/// padded to whole cache lines: factors of the low halves of the code's bytes, then of the high halves.
 pub(crate) type Int4Dot = fn(code: &[u8], query: &[u8]) -> i32;
 
-/// Where the second half of a query begins.
+/// Offset of the second half of a query.
 #[inline]
 fn half(code: &[u8]) -> usize {
     code.len().next_multiple_of(Line::BYTES)
 }
 
-/// The definition.
+/// The reference.
 pub(super) fn scalar(code: &[u8], query: &[u8]) -> i32 {
     let (low, high) = query.split_at(half(code));
     let signed = |x: u8| i32::from(x.cast_signed());
@@ -30,7 +30,7 @@ pub(super) mod x86 {
     use super::half;
     use crate::memory::Line;
 
-    /// 16 bytes a step. Pairs of products, `2 * 15 * 128` at most, fit 16 bits.
+    /// 16 bytes per step. Sums of two products, at most `2 * 15 * 128`, fit in 16 bits.
     #[target_feature(enable = "avx2")]
     pub fn avx2(code: &[u8], query: &[u8]) -> i32 {
         assert!(query.len() >= 2 * half(code), "a query is as long as codes are");
@@ -54,7 +54,7 @@ pub(super) mod x86 {
         _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
     }
 
-    /// A line a step.
+    /// One line per step.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub fn avx512(code: &[u8], query: &[u8]) -> i32 {
         assert!(query.len() >= 2 * half(code), "a query is as long as codes are");
@@ -85,7 +85,7 @@ pub(super) mod aarch64 {
 
     use super::half;
 
-    /// 16 bytes a step. Products fit 16 bits.
+    /// 16 bytes per step. Products fit in 16 bits.
     #[target_feature(enable = "neon")]
     pub fn neon(code: &[u8], query: &[u8]) -> i32 {
         assert!(query.len() >= 2 * half(code), "a query is as long as codes are");

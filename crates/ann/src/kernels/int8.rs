@@ -1,17 +1,17 @@
-//! Inner products of codes of 8 bits: unsigned bytes by signed ones. Sums are integers, so all twins agree.
+//! Inner products of 8-bit codes: unsigned bytes by signed ones. Sums are integers, so all twins agree.
 
 use crate::memory::Line;
 
 use super::columns::ROWS;
 
-/// The sum of products, a stored code (unsigned) by a query (signed); equally many lines, 1,028 at most (then no sum
-/// exceeds `i32`).
+/// Sum of products of a stored code (unsigned) and a query (signed), with equally many lines, 1,028 at most (then no
+/// sum exceeds `i32`).
 pub(crate) type Int8Dot = fn(code: &[Line], query: &[Line]) -> i32;
 
-/// The same of [`ROWS`] codes at once: what is done to the query for each is done once, and sums are added up together.
+/// The same for [`ROWS`] codes: the query is converted once, and sums are reduced together.
 pub(crate) type Int8Dots = fn(codes: &[&[Line]; ROWS], query: &[Line]) -> [i32; ROWS];
 
-/// The definition.
+/// The reference.
 pub(super) fn scalar(code: &[Line], query: &[Line]) -> i32 {
     let bytes = |(x, y): (&Line, &Line)| {
         let products = x.0.iter().zip(&y.0).map(|(x, y)| i32::from(*x) * i32::from(y.cast_signed()));
@@ -27,7 +27,7 @@ pub(super) mod x86 {
 
     use crate::memory::Line;
 
-    /// Widens to 16 bits: products of bytes in pairs would not fit in them.
+    /// Widens to 16 bits, because sums of two products of bytes exceed them.
     #[target_feature(enable = "avx2")]
     pub fn avx2(code: &[Line], query: &[Line]) -> i32 {
         let mut sums = [_mm256_setzero_si256(); 4];
@@ -47,7 +47,7 @@ pub(super) mod x86 {
         _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
     }
 
-    /// A line a step.
+    /// One line per step.
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub fn avx512(code: &[Line], query: &[Line]) -> i32 {
         let mut sums = [_mm512_setzero_si512(); 2];
@@ -59,17 +59,17 @@ pub(super) mod x86 {
         _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
     }
 
-    /// Of [`ROWS`] codes at once.
+    /// For [`ROWS`] codes at once.
     pub mod rows {
         use std::arch::x86_64::*;
 
         use super::super::ROWS;
         use crate::memory::Line;
 
-        /// Codes that the registers of AVX2 hold the sums of.
+        /// Codes whose sums fit in the registers of AVX2.
         const FOUR: usize = 4;
 
-        /// As [`super::avx2()`]: the query is widened once for four.
+        /// As [`super::avx2()`]: the query is widened once for four codes.
         #[target_feature(enable = "avx2")]
         pub fn avx2(codes: &[&[Line]; ROWS], query: &[Line]) -> [i32; ROWS] {
             assert!(codes.iter().all(|code| code.len() == query.len()), "equally many lines");
@@ -98,8 +98,8 @@ pub(super) mod x86 {
             out
         }
 
-        /// A line of each a step. The 16 sums of each of 16 codes are added up by halves: after each addition a register holds
-        /// those of twice as many codes.
+        /// One line of each code per step. The 16 sums of each of 16 codes are reduced by halves: after each addition a
+        /// register holds those of twice as many codes.
         #[target_feature(enable = "avx512f,avx512vnni")]
         pub fn avx512(codes: &[&[Line]; ROWS], query: &[Line]) -> [i32; ROWS] {
             assert!(codes.iter().all(|code| code.len() == query.len()), "equally many lines");
@@ -136,7 +136,8 @@ pub(super) mod aarch64 {
 
     use crate::memory::Line;
 
-    /// Takes 128 off each stored byte, so that products fit in 16 bits; 128 times the sum of the query makes up for it.
+    /// Subtracts 128 from each stored byte, so that products fit in 16 bits; 128 times the sum of the query compensates
+    /// it.
     #[target_feature(enable = "neon")]
     pub fn neon(code: &[Line], query: &[Line]) -> i32 {
         let mut sums = [vdupq_n_s32(0); 4];

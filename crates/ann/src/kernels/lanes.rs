@@ -1,37 +1,38 @@
-//! Loops over lanes that the compiler turns into vector code, once for each instruction set. They are written so that no
-//! sum depends on the width of a register: the results are the same bits.
+//! Loops over lanes that the compiler vectorizes for each instruction set. No sum depends on the width of a register,
+//! so results are the same bits.
 
-/// Sums kept apart.
+/// Independent sums.
 pub(crate) const LANES: usize = 16;
 
-/// One round of a rotation in place: each number of the window times its sign, then the Walsh-Hadamard transform of the window,
-/// scaled to keep lengths. `signs.len() == window.len()`, a power of two.
+/// One round of a rotation in place: each component of the window times its sign, then the Walsh-Hadamard transform of
+/// the window, scaled to preserve lengths. `signs.len() == window.len()`, a power of two.
 pub(crate) type Hadamard = fn(window: &mut [f32], signs: &[f32]);
 
 /// The largest magnitude; infinite if a number is not finite.
 pub(crate) type Largest = fn(numbers: &[f32]) -> f32;
 
-/// Each number times `inverse`, to the nearest whole one, with 128 added; the products lie between -127 and 127. Returns the sum
-/// of squares of what was written, 128 taken off.
+/// Each component times `inverse`, rounded, with 128 added; products must be between -127 and 127. Returns the sum of
+/// squares, without the 128.
 pub(crate) type ToBytes = fn(numbers: &[f32], inverse: f32, bytes: &mut [u8]) -> u64;
 
-/// For every four numbers 16 bytes: with numbers times `inverse`, to the nearest whole one and `largest` at most, their sum under
-/// the signs that the bits of the place tell (1 is plus), and `4 largest` added. `table.len() == 4 * numbers.len()`.
+/// For every four components 16 bytes: let the components be multiplied by `inverse`, rounded, and at most `largest`.
+/// Byte `i` is their sum with the signs of the bits of `i` (1: plus), with `4 largest` added. `table.len() == 4 *
+/// numbers.len()`.
 pub(crate) type SignSums = fn(numbers: &[f32], inverse: f32, largest: f32, table: &mut [u8]);
 
-/// By number: whether what leads from one code to another is positive; and its sums.
+/// Per component: whether the difference of two codes is positive; returns sums over the difference.
 pub(crate) type CodeDifference = fn(from: (&[u8], f32), to: (&[u8], f32), positive: &mut [u8]) -> DifferenceSums;
 
-/// Sums over the way from one code to another, number by number.
+/// Sums over the components of a difference `to - from`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct DifferenceSums {
     /// Squares.
     pub square: f32,
     /// Magnitudes.
     pub magnitude: f32,
-    /// Products with the number it leads from.
+    /// Products with the component of `from`.
     pub along: f32,
-    /// The numbers it leads from, each with the sign of the way.
+    /// Components of `from`, each with the sign of the difference.
     pub signed: f32,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct DifferenceSums {
 pub(super) fn hadamard(window: &mut [f32], signs: &[f32]) {
     window.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
     let mut half = window.len() / 2;
-    // While a register holds neighbours that are treated alike; then within registers.
+    // First between registers, then within them.
     while half >= LANES || (half > 0 && window.len() < LANES) {
         for block in window.chunks_exact_mut(2 * half) {
             let (a, b) = block.split_at_mut(half);
@@ -57,7 +58,7 @@ pub(super) fn hadamard(window: &mut [f32], signs: &[f32]) {
     window.iter_mut().for_each(|x| *x *= scale);
 }
 
-/// Sums and differences of numbers that stand `HALF` apart.
+/// Sums and differences of components at distance `HALF`.
 #[inline(always)]
 fn butterfly<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
     let mut sums = [0.0; LANES];
@@ -67,15 +68,15 @@ fn butterfly<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
     sums
 }
 
-/// The nearest whole number, the even one of two, in its lowest 22 bits: adding leaves no room for a fraction. What is no number
-/// becomes zero there. A cast would do it one by one.
+/// The nearest integer, ties to even, in the lowest 22 bits: the addition leaves no room for a fraction. NaN becomes
+/// zero there. A cast is not vectorized.
 #[inline(always)]
 pub(crate) fn nearest(x: f32) -> u32 {
     const NO_FRACTION: f32 = 1.5 * (1 << 23) as f32;
     (x + NO_FRACTION).to_bits()
 }
 
-/// The rest of a slice as a whole chunk.
+/// The rest of a slice, padded to a chunk.
 #[inline(always)]
 fn filled<T: Copy>(rest: &[T], with: T) -> [T; LANES] {
     let mut chunk = [with; LANES];
@@ -89,7 +90,7 @@ pub(super) fn largest(numbers: &[f32]) -> f32 {
     let (chunks, rest) = numbers.as_chunks();
     for chunk in chunks.iter().chain([&filled(rest, 0.0)]) {
         for (lane, x) in lanes.iter_mut().zip(chunk) {
-            // Magnitudes order as their bits do, and what is no number comes last.
+            // Magnitudes have the order of their bits, and NaN comes last.
             *lane = (*lane).max(x.abs().to_bits());
         }
     }
@@ -99,7 +100,7 @@ pub(super) fn largest(numbers: &[f32]) -> f32 {
 
 #[inline(always)]
 pub(super) fn to_bytes(numbers: &[f32], inverse: f32, bytes: &mut [u8]) -> u64 {
-    // 65,536 numbers make 4,096 squares a lane.
+    // 65,536 components make 4,096 squares per lane.
     let mut squares = [0; LANES];
     let (chunks, rest) = numbers.as_chunks();
     let (into, last) = bytes[..numbers.len()].as_chunks_mut();
@@ -144,7 +145,7 @@ pub(super) fn code_difference(from: (&[u8], f32), to: (&[u8], f32), positive: &m
     for (into, (a, b)) in into.iter_mut().zip(a.iter().zip(b)) {
         *into = chunk_difference((a, b), scales, &mut sums);
     }
-    // What is filled up leads nowhere.
+    // The difference of the padding is zero.
     let rest = chunk_difference((&filled(a_rest, 128), &filled(b_rest, 128)), scales, &mut sums);
     last.copy_from_slice(&rest[..a_rest.len()]);
     let [square, magnitude, along, signed] = sums.map(|lanes| lanes.iter().sum());

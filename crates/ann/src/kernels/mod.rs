@@ -1,8 +1,8 @@
-//! Distances between two vectors, one implementation per instruction set.
+//! Kernels: distances and related loops, with an implementation per instruction set.
 //!
-//! [`scalar`] is the definition: 64 lanes (element `i` belongs to lane `i % 64`), fused multiply-add, one fixed tree that
-//! sums the lanes. The twins equal it bit by bit, so a graph built with any of them is the same graph. They are chosen
-//! once per index ([`InstructionSet::best`]); an index keeps plain function pointers.
+//! [`scalar`] is the reference: 64 lanes (component `i` belongs to lane `i % 64`), fused multiply-add, one fixed tree
+//! that sums the lanes. Its twins return the same bits, so a graph does not depend on the instruction set. The set is
+//! selected once per index ([`InstructionSet::best`]); an index keeps plain function pointers.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 
 use half::bf16;
 
-/// Compares two vectors of equal length. Numbers of the second become `f32` first, which loses nothing.
+/// Compares two vectors of equal length. Components of the second are converted to `f32` first, without loss.
 pub(crate) type Kernel<T> = fn(&[f32], &[T]) -> f32;
 
 /// The kernels of one instruction set.
@@ -55,7 +55,7 @@ pub(crate) struct Kernels {
     pub insert: insert::Insert,
 }
 
-/// Which instructions compute distances. The results are the same bits, only the speed differs.
+/// Instruction set of the kernels. Results are the same bits; only the speed differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InstructionSet {
     /// Runs everywhere; defines the result.
@@ -68,15 +68,15 @@ pub enum InstructionSet {
     Avx512,
 }
 
-/// This machine lacks the instructions asked for.
+/// The processor lacks the requested instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this processor does not support {0:?}")]
 pub struct Unsupported(pub InstructionSet);
 
-/// Names the most capable set that may be used (`scalar`, `neon`, `avx2`, `avx512`), for tests and to rule out a suspect.
+/// Most capable set that may be used (`scalar`, `neon`, `avx2`, `avx512`), for tests and to isolate faults.
 const OVERRIDE: &str = "MERIDIAN_ANN_KERNELS";
 
-/// The kernels of a set, by the name that its twins have in every module.
+/// The kernels of a set, by the name of its twins in every module.
 #[cfg(target_arch = "x86_64")]
 macro_rules! twins {
     ($set:ident) => {
@@ -130,10 +130,10 @@ macro_rules! twins {
 }
 
 impl InstructionSet {
-    /// From the narrowest registers to the widest; of those that one machine has, from the slowest to the fastest.
+    /// Ascending by register width; the sets of one machine, ascending by speed.
     pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
 
-    /// Whether this machine has it.
+    /// Whether this machine supports it.
     pub fn is_supported(self) -> bool {
         match self {
             Self::Scalar => true,
@@ -162,9 +162,9 @@ impl InstructionSet {
         }
     }
 
-    /// The fastest that this machine has and that the environment variable `MERIDIAN_ANN_KERNELS` (`scalar`, `neon`,
-    /// `avx2`, `avx512`; read once, other values are ignored) permits. It permits what it names and all before that in
-    /// [`Self::ALL`].
+    /// The fastest set that this machine supports and that the environment variable `MERIDIAN_ANN_KERNELS` permits
+    /// (`scalar`, `neon`, `avx2`, `avx512`; read once, other values are ignored). It permits the set that it names, and
+    /// all before it in [`Self::ALL`].
     pub fn best() -> Self {
         static BEST: OnceLock<InstructionSet> = OnceLock::new();
         *BEST.get_or_init(|| Self::best_up_to(std::env::var(OVERRIDE).ok().as_deref()))
@@ -181,7 +181,7 @@ impl InstructionSet {
         usable.max().unwrap_or(Self::Scalar)
     }
 
-    /// Its kernels, if this machine can run them.
+    /// Its kernels, if this machine supports it.
     pub(crate) fn kernels(self) -> Result<Kernels, Unsupported> {
         if !self.is_supported() {
             return Err(Unsupported(self));
@@ -189,7 +189,7 @@ impl InstructionSet {
         Ok(self.kernels_if_supported())
     }
 
-    /// Call through [`Self::kernels`] only: the pointers are sound where the instructions exist.
+    /// Only to be called through [`Self::kernels`]: the pointers are sound where the instructions exist.
     #[cfg(target_arch = "x86_64")]
     #[expect(unsafe_code, reason = "calls functions compiled for instructions that `kernels` has just detected")]
     fn kernels_if_supported(self) -> Kernels {
@@ -228,7 +228,7 @@ impl InstructionSet {
                 int8_dots: |codes, query| codes.map(|code| unsafe { int8::aarch64::neon(code, query) }),
                 // SAFETY: as above.
                 int4_dot: |code, query| unsafe { int4::aarch64::neon(code, query) },
-                // All code for this architecture may use NEON: the compiler makes the same of these as of a twin.
+                // NEON is enabled for all code of this architecture: twins would compile to the same code.
                 ..scalar::KERNELS
             },
         }
@@ -240,14 +240,14 @@ impl InstructionSet {
     }
 }
 
-/// Asks for the first bytes of a row ahead of its use; the processor fetches the rest by itself.
+/// Prefetches the first bytes of a row; the processor fetches the rest by itself.
 #[inline]
 pub(crate) fn prefetch<T>(row: &[T]) {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         /// Bytes of a cache line.
         const LINE: usize = 64;
-        /// Lines asked for by row, at most.
+        /// Lines per row, at most.
         const LINES: usize = 32;
         for start in (0..size_of_val(row)).step_by(LINE).take(LINES) {
             let at = row.as_ptr().cast::<u8>().wrapping_add(start);

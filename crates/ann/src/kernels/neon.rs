@@ -28,7 +28,7 @@ macro_rules! kernel {
             if a_rest.is_empty() {
                 return reduce(sums);
             }
-            // A copy to index into: sums that have an address would not stay in registers.
+            // A copy to index into: sums with an address would not stay in registers.
             let mut indexed = sums;
             let (a, a_last) = a_rest.as_chunks();
             let (b, b_last) = b_rest.as_chunks();
@@ -85,13 +85,13 @@ fn load_bf16(x: &[bf16; WIDTH]) -> float32x4_t {
     vreinterpretq_f32_u32(vshll_n_u16::<16>(numbers))
 }
 
-/// Fewer values than a register holds, and zeros behind them.
+/// Fewer values than a register holds, padded with zeros.
 #[inline]
 fn padded<T: Number>(values: &[T]) -> [T; WIDTH] {
     std::array::from_fn(|i| values.get(i).copied().unwrap_or_else(T::zeroed))
 }
 
-/// The tree of the definition: four registers are a quarter of 16 lanes.
+/// The tree of the reference: four registers are a quarter of 16 lanes.
 #[inline]
 #[target_feature(enable = "neon")]
 fn reduce(sums: [float32x4_t; SUMS]) -> f32 {

@@ -1,4 +1,4 @@
-//! The definition of every kernel.
+//! Reference implementation of all kernels.
 
 use crate::storage::datatype::Number;
 
@@ -63,8 +63,8 @@ fn fold<T: Number>(a: &[f32], b: &[T], step: impl Fn(f32, f32, f32) -> f32) -> f
 
 /// The tree: quarters of 16 lanes as (0 + 1) + (2 + 3), then halves, from 16 lanes down to one.
 ///
-/// The last `+ 0.0` turns a negative zero into the positive one. A twin that adds the zeros of a padded register where
-/// this code adds nothing differs in signs of zeros only, and those end here.
+/// The last `+ 0.0` turns negative zero into positive zero. A twin adds the zeros of a padded register where this code
+/// adds nothing, which changes signs of zeros only.
 fn reduce(lanes: &mut [f32; LANES]) -> f32 {
     for i in 0..16 {
         lanes[i] = (lanes[i] + lanes[i + 16]) + (lanes[i + 32] + lanes[i + 48]);

@@ -3,7 +3,7 @@ use crate::memory::Line;
 use crate::storage::datatype::Number;
 use crate::testing::Rng;
 
-/// The definition and every supported twin give one result, bit by bit.
+/// The reference and every supported twin return the same bits.
 fn check(a: &[f32], b: &[f32], what: &str) {
     for set in InstructionSet::ALL.into_iter().filter(|set| set.is_supported()) {
         let twin = set.kernels().expect("supported");
@@ -18,7 +18,7 @@ fn check(a: &[f32], b: &[f32], what: &str) {
         ] {
             compare(name, twin(a, b), definition(a, b));
         }
-        // Rounded numbers are compared as what they are in `f32`.
+        // Rounded vectors are compared as converted to `f32`.
         let before = b.len() % 7;
         let rounded: Vec<bf16> = std::iter::repeat_n(bf16::ONE, before).chain(b.iter().map(|x| bf16::of(*x))).collect();
         let rounded = &rounded[before..];
@@ -70,7 +70,7 @@ fn the_definition_computes_what_its_names_say() {
     }
 }
 
-/// What a graph is built by may differ on no machine, so what is computed here is pinned.
+/// Results that graphs depend on must be equal on all machines, so they are pinned.
 #[test]
 fn the_definition_gives_the_same_bits_everywhere() {
     use estimates::EstimateInput;
@@ -124,7 +124,7 @@ fn twins_sum_the_same_bytes() {
         let len = groups * LANE * PADDED;
         let start = groups % 5;
         let block: Vec<u8> = (0..start + len).map(|_| rng.below(256) as u8).collect();
-        // The largest numbers whose sum still fits.
+        // The largest table whose sums fit.
         let most = 255.min(65_535 / (groups * PADDED).max(1));
         let table: Vec<u8> = (0..start + len).map(|_| (most - rng.below(1 + most / 4)) as u8).collect();
         let (block, table) = (&block[start..], &table[start..]);
@@ -153,7 +153,7 @@ fn twins_multiply_columns_alike() {
     let mut draw = |len: usize, or: [u8; 2]| {
         (0..len).map(|_| [rng.below(256) as u8, or[rng.below(2)]][rng.below(2)]).collect::<Vec<_>>()
     };
-    // The last is as long as any vector, and sums are as large as they may be.
+    // The last is as long as any vector, with the largest possible sums.
     for (quads, groups) in (1..=275).map(|quads| (quads, quads % 10)).chain([(16_384, 1)]) {
         let vector: Vec<u8> =
             draw(quads * QUAD, [127, 129]).into_iter().map(|x| if x == 128 { 127 } else { x }).collect();
@@ -205,7 +205,7 @@ fn twins_compare_bits_alike() {
             let products = found.map(|found| 15 * 64 * words as i64 - 2 * i64::from(found));
             assert_eq!(products, expected, "{set:?}, {words} words");
             if words > 0 {
-                // The second lot has the same rows, the last first.
+                // The second group has the same rows in reverse order.
                 let column = |i: usize| rows.map(|row| row[i]);
                 let mut columns: Vec<_> = (0..words).map(column).collect();
                 columns.extend((0..words).map(column).map(|mut column| {
@@ -253,10 +253,10 @@ fn twins_multiply_bytes_alike() {
         bytes_of_mut(&mut lines).iter_mut().for_each(|byte| *byte = draw());
         lines
     };
-    // The last is the most for which sums of the extremes fit.
+    // The last has the largest length whose sums of extremes fit.
     for len in (0..40).chain([1_028]) {
         let mut rng = Rng::new(len as u64);
-        // Whatever there is, and the extremes alone: pairs of products that overflow 16 bits.
+        // Random bytes, and extremes only: sums of two products that exceed 16 bits.
         let cases = [
             (lines(len, Box::new(move || rng.below(256) as u8)), {
                 let mut rng = Rng::new(100 + len as u64);
@@ -298,7 +298,7 @@ fn twins_transform_alike_and_keep_lengths() {
             let found = run(&kernels);
             assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{set:?}, 2^{power}");
         }
-        // Row `i` of the matrix has the sign of the number of bits that `i` and the column share.
+        // Row `i` of the matrix has the sign of the number of bits shared by `i` and the column.
         let scale = 1.0 / f64::from(1 << power).sqrt();
         for (i, found) in expected.iter().enumerate().step_by(7) {
             let signed = before.iter().zip(&signs).enumerate().map(|(j, (x, sign))| {

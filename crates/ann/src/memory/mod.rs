@@ -1,11 +1,11 @@
-//! Memory that one writes while others read it, and nobody waits.
+//! Tables that are read while they are written, without locks.
 //!
-//! A view of a table is what the table was when the view was made. What is written later goes where no view looks: behind the last
-//! row, or to a **patch**, a copy of the row that the writer and views to come look at in place of the row. When the views that
-//! look at a row itself are gone, it takes in its patch.
+//! A view of a table never changes. Later writes go where no view reads: behind the last row, or to a **patch**, a copy
+//! of the row. The writer and later views read the patch in place of the row. It is merged back when all views that
+//! read the row itself are dropped.
 //!
-//! - `rows`: the tables; `patches`: which rows are looked at in another place; `versions`: which views are still there. The latter two
-//!   are model-checked (`tests/views_model.rs`).
+//! - `rows`: the tables; `patches`: copies of rows; `versions`: views that are alive. The latter two are model-checked
+//!   (`tests/views_model.rs`).
 
 mod patches;
 mod rows;
@@ -16,7 +16,7 @@ use bytemuck::{Pod, Zeroable};
 pub(crate) use patches::Patches;
 pub(crate) use rows::Rows;
 
-/// What the processor fetches at once.
+/// A cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub [u8; 64]);
@@ -26,12 +26,12 @@ impl Line {
     pub const ZERO: Self = Self([0; Self::BYTES]);
 }
 
-/// Lines as the bytes they are.
+/// Lines as bytes.
 pub(crate) fn bytes_of(lines: &[Line]) -> &[u8] {
     bytemuck::cast_slice(lines)
 }
 
-/// As [`bytes_of`], to be changed.
+/// Lines as mutable bytes.
 pub(crate) fn bytes_of_mut(lines: &mut [Line]) -> &mut [u8] {
     bytemuck::cast_slice_mut(lines)
 }

@@ -1,4 +1,4 @@
-//! Rows that are looked at in another place than their own.
+//! Patches: copies of rows that live views may read.
 
 use std::sync::Arc;
 
@@ -6,27 +6,27 @@ use crate::hash::SlotMap;
 
 use super::versions::{Token, Versions};
 
-/// Bits that tell which rows have no patch: that must be told in no time, of each row that a search reads.
+/// Bits that tell which rows have no patch. Every row that a search reads is tested, so the test must be cheap.
 const FILTER_BITS: usize = 16_384;
 const WORD: usize = u64::BITS as usize;
 
-/// The patches of a table. The writer's, and those of views, which stay what they are.
+/// The patches of a table: those of the writer, or the immutable ones of a view.
 pub(crate) struct Patches<T> {
-    /// A row without its bit has no patch.
+    /// A row whose bit is not set has no patch.
     marks: RowFilter,
     rows: Arc<SlotMap<Patch<T>>>,
-    /// The least `since` of them, or less.
+    /// A lower bound of all `since`.
     oldest: u64,
-    /// Rows that views may look at.
+    /// Rows that views may read.
     visible_rows: usize,
     versions: Versions,
-    /// What a view holds; the writer has none.
+    /// Keeps a view alive; the writer has none.
     token: Option<Token>,
 }
 
 #[derive(Clone)]
 struct Patch<T> {
-    /// The last view that looks at the row itself.
+    /// Number of the last view that reads the row itself.
     since: u64,
     row: Arc<[T]>,
 }
@@ -51,12 +51,12 @@ impl<T> Default for Patches<T> {
 }
 
 impl<T: Clone> Patches<T> {
-    /// How many there are.
+    /// Number of patches.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// What is looked at in the place of a row, if not the row itself.
+    /// The patch of a row, if there is one.
     #[inline]
     pub fn get(&self, at: u32) -> Option<&[T]> {
         let (word, bit) = word_and_bit(at);
@@ -68,8 +68,8 @@ impl<T: Clone> Patches<T> {
         self.rows.get(&at).map(|patch| &*patch.row)
     }
 
-    /// Where a row is to be written; none where that is the row itself, which no view looks at then. `held` is asked for what the
-    /// row has.
+    /// The patch to write a row to; none if no view reads the row, which is then written in place. `held` returns the
+    /// content of the row.
     pub fn write(&mut self, at: u32, held: impl FnOnce() -> Arc<[T]>) -> Option<&mut [T]> {
         assert!(self.token.is_none(), "a view is only read");
         let is_patched = self.get(at).is_some();
@@ -83,14 +83,14 @@ impl<T: Clone> Patches<T> {
         Some(Arc::make_mut(&mut patch.row))
     }
 
-    /// Takes out the patches of rows that no view looks at themselves, to be written to these rows.
+    /// Takes the patches of rows that no view reads, to be merged back.
     pub fn take(&mut self) -> Vec<(u32, Arc<[T]>)> {
         assert!(self.token.is_none(), "a view is only read");
         let oldest = self.versions.oldest();
         if self.rows.is_empty() || self.oldest >= oldest {
             return Vec::new();
         }
-        // Views up to `since` are gone then, and later ones have a patch of their own.
+        // Views up to `since` are dropped then, and later ones have a patch of their own.
         let is_free = |patch: &Patch<T>| patch.since < oldest;
         let (mut taken, mut rest, mut marks) = (Vec::new(), SlotMap::default(), [0; FILTER_BITS / WORD]);
         for (at, patch) in &*self.rows {
@@ -105,7 +105,7 @@ impl<T: Clone> Patches<T> {
         taken
     }
 
-    /// Those of a view of so many rows.
+    /// The patches of a view of a table with `rows` rows.
     pub fn view(&mut self, rows: usize) -> Self {
         self.visible_rows = self.visible_rows.max(rows);
         let token = Some(self.versions.issue());

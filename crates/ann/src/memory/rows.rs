@@ -1,4 +1,4 @@
-//! Rows of equal width that never move when more come, and that can be read while they are written.
+//! Tables of rows that never move, and that can be read while they are written.
 
 use std::fs::File;
 use std::io;
@@ -11,14 +11,15 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use super::Patches;
 
-/// Bytes of one chunk, about. They are mapped, so none is used before a row is put there.
+/// Bytes per chunk, about. Chunks are mapped, so memory is used only once rows are written.
 const CHUNK_BYTES: usize = 16 << 20;
 
-/// Bytes of a table from which on the kernel is asked for huge pages: a walk touches rows all over it, and finding a page
-/// takes as long as reading it. A small table would waste them.
+/// Bytes of a table from which on huge pages are requested: a search reads rows all over the table, and a TLB miss
+/// costs as much as the read. A small table would waste them.
 const HUGE_PAGE_THRESHOLD: usize = 4 << 20;
 
-/// A growing table of rows of `width` values. Growing adds a chunk and copies nothing, so no write pays for a large move.
+/// A growing table of rows of `width` values. Growing adds a chunk and copies nothing, so no write has to move the
+/// table.
 pub(crate) struct Rows<T> {
     width: usize,
     /// A chunk holds `1 << shift` rows.
@@ -26,13 +27,13 @@ pub(crate) struct Rows<T> {
     chunks: Arc<[Chunk]>,
     len: usize,
     patches: Patches<T>,
-    /// What the chunks are mapped from, if not memory.
+    /// File that the chunks are mapped from, if not memory.
     file: Option<Arc<File>>,
-    /// Chunks, of the first, that are mapped from a file as it was.
+    /// Leading chunks that are mapped copy-on-write from an existing file.
     opened: usize,
 }
 
-/// Some of the rows, and what keeps their memory.
+/// A chunk of rows, with the mapping that holds its memory.
 #[derive(Clone)]
 struct Chunk {
     start: *mut u8,
@@ -40,8 +41,8 @@ struct Chunk {
 }
 
 #[expect(unsafe_code, reason = "a raw pointer")]
-// SAFETY: the memory behind it belongs to the mapping beside it, which any thread may hold. Who may look at which rows of it, and who may
-// write them, is told by `Rows` alike for all threads.
+// SAFETY: the memory belongs to the mapping beside the pointer, which any thread may hold. `Rows` decides which rows
+// may be read and written, in the same way for all threads.
 unsafe impl Send for Chunk {}
 
 #[expect(unsafe_code, reason = "a raw pointer")]
@@ -70,16 +71,16 @@ impl<T: Pod> Rows<T> {
         }
     }
 
-    /// An empty table whose chunks are mapped from a file, which must be empty and changed by nobody else.
+    /// An empty table whose chunks are mapped from a file, which must be empty and not be changed by others.
     pub fn mapped(width: usize, file: File) -> Self {
         Self { file: Some(Arc::new(file)), ..Self::new(width) }
     }
 
-    /// The `len` rows that lie in a file from byte `start` on, which nobody may change or cut while the table is there. They are
-    /// mapped; what is written to them stays in memory and never gets to the file. The last of them, which fill no chunk, are read.
+    /// The `len` rows of a file from byte `start` on. Nobody may change or truncate the file while the table exists.
+    /// Rows are mapped copy-on-write; writes stay in memory. The last rows, which fill no chunk, are read.
     ///
     /// # Errors
-    /// When the file cannot be mapped or read.
+    /// The file cannot be mapped or read.
     pub fn opened(width: usize, file: &File, start: u64, len: usize) -> io::Result<Self> {
         assert!(start.is_multiple_of(align_of::<T>() as u64), "rows are aligned");
         let mut rows = Self::new(width);
@@ -103,7 +104,7 @@ impl<T: Pod> Rows<T> {
         Ok(rows)
     }
 
-    /// Room for more rows.
+    /// Maps memory for another chunk.
     fn chunk(&self) -> io::Result<MmapMut> {
         let bytes = self.row_bytes() << self.shift;
         let mut options = MmapOptions::new();
@@ -111,19 +112,19 @@ impl<T: Pod> Rows<T> {
         let start = (self.chunks.len() * bytes) as u64;
         file.set_len(start + bytes as u64)?;
         #[expect(unsafe_code, reason = "a mapped file is memory that others could change")]
-        // SAFETY: the file is this table's alone ([`Self::mapped`]), and it never gets shorter.
+        // SAFETY: only this table uses the file ([`Self::mapped`]), and it never gets shorter.
         let chunk = unsafe { options.offset(start).len(bytes).map_mut(file)? };
-        // One row here, one there. A kernel that does not care reads more than it need.
+        // Access is random. A kernel that ignores the advice reads ahead in vain.
         let _ = chunk.advise(memmap2::Advice::Random);
         Ok(chunk)
     }
 
-    /// Values in a row.
+    /// Values per row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -132,24 +133,24 @@ impl<T: Pod> Rows<T> {
         self.width * size_of::<T>()
     }
 
-    /// Bytes of the rows there are.
+    /// Bytes of all rows.
     pub fn bytes(&self) -> usize {
         self.len * self.row_bytes()
     }
 
-    /// Bytes of them that the system cannot take; what was written to rows of [`Self::opened`] is not counted.
+    /// Bytes of rows that the system cannot evict; writes to rows of [`Self::opened`] are not counted.
     pub fn resident_bytes(&self) -> usize {
         let taken = if self.file.is_some() { self.len } else { self.opened << self.shift };
         (self.len - taken) * self.row_bytes()
     }
 
-    /// Adds a row; `row.len() == width`.
+    /// Appends a row; `row.len() == width`.
     pub fn push(&mut self, row: &[T]) {
         self.add();
         self.row_mut((self.len - 1) as u32).copy_from_slice(row);
     }
 
-    /// A row to be written, which is one of those there are or the next.
+    /// An existing row or the next one, for writing.
     pub fn row_or_next(&mut self, at: u32) -> &mut [T] {
         if at as usize == self.len {
             self.add();
@@ -159,7 +160,7 @@ impl<T: Pod> Rows<T> {
 
     fn add(&mut self) {
         while self.chunks.len() << self.shift <= self.len {
-            // As with every allocation, there is no going on without memory.
+            // As with every allocation, the process cannot continue without memory.
             let chunk = self.chunk().expect("memory for more rows").into();
             self.chunks = self.chunks.iter().cloned().chain([chunk]).collect();
             if self.bytes() >= HUGE_PAGE_THRESHOLD {
@@ -175,14 +176,14 @@ impl<T: Pod> Rows<T> {
     fn ask_for_huge_pages(&self, chunk: usize) {
         #[cfg(target_os = "linux")]
         if self.file.is_none() {
-            // A kernel that does not want to changes nothing but speed.
+            // A refusal costs only speed.
             let _ = self.chunks[chunk].map.advise(memmap2::Advice::HugePage);
         }
         #[cfg(not(target_os = "linux"))]
         let _ = chunk;
     }
 
-    /// The rows as they are now, whatever is written from now on.
+    /// The current rows, unaffected by later writes.
     pub fn view(&mut self) -> Self {
         self.fold();
         Self {
@@ -196,17 +197,18 @@ impl<T: Pod> Rows<T> {
         }
     }
 
-    /// Rows that were written while views looked at them, and that some may still look at.
+    /// Rows with a patch that a live view may need.
     pub fn patched_rows(&self) -> usize {
         self.patches.len()
     }
 
-    /// Has rows take in their copies where no view looks at them.
+    /// Merges patches back into rows that no view reads.
     fn fold(&mut self) {
         for (at, row) in self.patches.take() {
             let base = self.base(at);
             #[expect(unsafe_code, reason = "views read other rows meanwhile")]
-            // SAFETY: it is one of ours ([`Self::base`]), no view looks at it ([`Patches::take`]), and nothing of ours is borrowed.
+            // SAFETY: the row is valid ([`Self::base`]), no view reads it ([`Patches::take`]), and nothing of this
+            // table is borrowed.
             unsafe { slice::from_raw_parts_mut(base, self.width) }.copy_from_slice(&row);
         }
     }
@@ -217,14 +219,15 @@ impl<T: Pod> Rows<T> {
             return row;
         }
         #[expect(unsafe_code, reason = "others may write other rows meanwhile")]
-        // SAFETY: it is one of ours ([`Self::base`]). Who writes it: in the writer's hands [`Self::row_mut`] and [`Self::fold`], which
-        // nobody calls while the row is borrowed; and while a view looks at it, nobody ([`Patches::write`], [`Patches::take`]).
+        // SAFETY: the row is valid ([`Self::base`]). Only the writer's [`Self::row_mut`] and [`Self::fold`] write it,
+        // which the borrow of the row excludes. While a view reads it, nobody writes it ([`Patches::write`],
+        // [`Patches::take`]).
         unsafe {
             slice::from_raw_parts(self.base(at), self.width)
         }
     }
 
-    /// `count` rows, one behind the other, if they lie so.
+    /// `count` adjacent rows, if they are contiguous in memory.
     #[inline]
     pub fn run(&self, at: u32, count: usize) -> Option<&[T]> {
         let end = at as usize + count;
@@ -233,7 +236,7 @@ impl<T: Pod> Rows<T> {
             return None;
         }
         #[expect(unsafe_code, reason = "others may write other rows meanwhile")]
-        // SAFETY: all are ours and of one chunk; the rest as in [`Self::row`].
+        // SAFETY: all rows are valid and in one chunk; otherwise as in [`Self::row`].
         Some(unsafe { slice::from_raw_parts(self.base(at), count * self.width) })
     }
 
@@ -246,19 +249,20 @@ impl<T: Pod> Rows<T> {
         match self.patches.write(at, held) {
             Some(row) => row,
             #[expect(unsafe_code, reason = "views may read other rows meanwhile")]
-            // SAFETY: it is one of ours ([`Self::base`]), no view looks at it ([`Patches::write`]), and nothing of ours is borrowed.
+            // SAFETY: the row is valid ([`Self::base`]), no view reads it ([`Patches::write`]), and nothing of this
+            // table is borrowed.
             None => unsafe { slice::from_raw_parts_mut(base, width) },
         }
     }
 
-    /// Where a row has its own place: `width` values that were written or are zero, in a mapping that is there as long as the
-    /// table, aligned as whole pages are, the beginning of a file's rows ([`Self::opened`]), and whole rows.
+    /// Address of a row: `width` values that were written or are zero, in a mapping that lives as long as the table. It
+    /// is aligned, because pages, the start of rows in a file ([`Self::opened`]) and whole rows are.
     #[inline]
     fn base(&self, at: u32) -> *mut T {
         let at = at as usize;
         assert!(at < self.len, "row {at} of {}", self.len);
         #[expect(unsafe_code, reason = "every distance that a search computes reads a row")]
-        // SAFETY: chunks are added before `len` exceeds what they hold ([`Self::add`], [`Self::opened`]).
+        // SAFETY: chunks are added before `len` exceeds their capacity ([`Self::add`], [`Self::opened`]).
         let chunk = unsafe { self.chunks.get_unchecked(at >> self.shift) };
         chunk.start.cast::<T>().wrapping_add((at & ((1 << self.shift) - 1)) * self.width)
     }
@@ -275,7 +279,7 @@ mod tests {
             [(1, false), (7, false), (100, true), (10_000, false), (10_000, true), (65_536, false)]
         {
             let mut rows = if is_mapped { Rows::mapped(width, file()) } else { Rows::<f32>::new(width) };
-            // Of the wide ones two chunks.
+            // Two chunks of the wide ones.
             let count = if width < 10_000 { 200_000 / width } else { 5 * CHUNK_BYTES / width / 16 };
             for i in 0..count {
                 rows.push(&vec![i as f32; width]);
@@ -296,7 +300,8 @@ mod tests {
         }
     }
 
-    /// Rows come and are written, by one thread, while others look at what they were. Small, for Miri, which sees what no test can.
+    /// One thread adds and writes rows while others read views. Small, for Miri, which finds undefined behavior that no
+    /// test can.
     #[test]
     fn views_are_read_while_rows_are_written() {
         let read = |view: &Rows<u32>| (0..view.len() as u32).map(|at| view.row(at).to_vec()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Codes of some nodes side by side, to be compared with many queries one after the other.
+//! Transposed codes of a batch of nodes, to be compared with many queries.
 
 use crate::kernels::columns::{QUAD, ROWS};
 use crate::memory::{Line, bytes_of};
@@ -8,30 +8,30 @@ use crate::selection::{set_bits, within};
 
 use super::{Codes, Query, Records, distance};
 
-/// Nodes of a lot: of some hundred numbers each, they stay in the first cache.
+/// Nodes of a batch: with some hundred components each, their codes stay in the L1 cache.
 const NODES: usize = 4 * ROWS;
 
 /// Up to [`NODES`] nodes and their codes.
 #[derive(Default)]
 pub(crate) struct CodeBatch {
     nodes: Vec<u32>,
-    /// As [`crate::kernels::columns`] wants them.
+    /// In the layout of [`crate::kernels::columns`].
     columns: Vec<Line>,
-    /// By node: scale and squared length.
+    /// Per node: scale and squared length.
     scales: [[f32; ROWS]; NODES / ROWS],
     squares: [[f32; ROWS]; NODES / ROWS],
-    /// Memory that gathering and comparing work in.
+    /// Reused memory.
     row: Vec<u8>,
     sums: Vec<i32>,
 }
 
-/// The parts of the distances of some nodes, by node.
+/// Terms of the distances of some nodes.
 #[derive(Default)]
 pub(super) struct DistanceTerms {
     pub sums: [i32; ROWS],
     pub scales: [f32; ROWS],
     pub squares: [f32; ROWS],
-    /// Of codes of 8 bits their scales once more, of others the lengths of their errors.
+    /// Of 8-bit codes their scale again, of others the length of their error.
     pub errors: [f32; ROWS],
 }
 
@@ -40,7 +40,7 @@ impl CodeBatch {
 }
 
 impl Codes {
-    /// Brings the codes of up to [`CodeBatch::NODES`] nodes into a lot.
+    /// Transposes the codes of up to [`CodeBatch::NODES`] nodes.
     pub fn load_batch(&self, nodes: &[u32], batch: &mut CodeBatch) {
         let quads = records!(&self.records, records => records.unpacked_len()).div_ceil(QUAD);
         batch.nodes.clear();
@@ -60,7 +60,7 @@ impl Codes {
         }
     }
 
-    /// Calls `visit` with each node of a lot that is no farther than `worst`, and its distance, as [`Self::distance`] has it.
+    /// Calls `visit` with each node of a batch whose distance is at most `worst`; distances equal [`Self::distance`].
     pub fn compare_batch(
         &self,
         query: &Query,
@@ -88,7 +88,7 @@ impl Codes {
         }
     }
 
-    /// The distances of nodes, as [`Self::distance`] has them.
+    /// Distances from their terms; they equal [`Self::distance`].
     #[inline(always)]
     pub(super) fn distances(&self, query: &Query, parts: &DistanceTerms, space: Space) -> [f32; ROWS] {
         let DistanceTerms { sums, scales, squares, .. } = parts;

@@ -1,8 +1,9 @@
-//! Codes of one bit a number: the sign (Gao and Long, SIGMOD 2024, "RaBitQ"). They say which of many nodes are worth comparing.
+//! Binary codes: one bit per component, its sign (Gao and Long, SIGMOD 2024, "RaBitQ"). They select the nodes that are
+//! worth a comparison by longer codes.
 //!
-//! A record: a bit a number, one for a positive one, filled up with zeros to whole words; then a word of two numbers: what a sum of
-//! products with signs is multiplied by to be an inner product, and the squared length. Zeros fill it up to whole lines of the
-//! processor's cache where these are few: no record is then on a line more than it must be.
+//! A record consists of the bits (1: positive), padded with zeros to whole words, and a word with two numbers: the
+//! factor from a signed sum to an inner product, and the squared length. Few missing words are padded to whole cache
+//! lines, so that a record spans no more lines than necessary.
 
 use crate::kernels::binary::{PLANES, ROWS, WORDS};
 use crate::kernels::{Kernels, prefetch};
@@ -12,37 +13,37 @@ use crate::neighbor::rank;
 
 use super::{distance, inverse};
 
-/// Numbers of a word.
+/// Bits per word.
 const WORD: usize = 64;
-/// Words of a line.
+/// Words per cache line.
 const LINE: usize = Line::BYTES / size_of::<u64>();
-/// Words of a record for one that may fill it up.
+/// Words of a record per word of padding, at least.
 const WORDS_PER_PADDING: usize = 4;
-/// The largest number of a query.
+/// Largest component of a quantized query.
 const LARGEST: f32 = 15.0;
 
 pub(super) struct BinaryCodes {
     width: usize,
-    /// Those of a record that hold bits.
+    /// Words of a record that hold bits.
     words: usize,
     rows: Rows<u64>,
 }
 
-/// Records of some nodes side by side, in lots of [`ROWS`]; the last is filled up with zeros.
+/// Transposed records of some nodes, in groups of [`ROWS`]; the last is padded with zeros.
 #[derive(Default)]
 pub(crate) struct PackedBinaryCodes {
     count: usize,
-    /// By lot: its words, as [`crate::kernels::binary_columns`] wants them.
+    /// Per group: words in the layout of [`crate::kernels::binary_columns`].
     columns: Vec<[u64; ROWS]>,
     factors: Vec<[f32; ROWS]>,
     squares: Vec<[f32; ROWS]>,
 }
 
-/// A vector as signs are compared with it: numbers of 4 bits.
+/// A query with components of 4 bits.
 #[derive(Default)]
 pub(crate) struct BinaryQuery {
     planes: Vec<u64>,
-    /// Half of the step between two numbers.
+    /// Half of the quantization step.
     half_step: f32,
     square: f32,
 }
@@ -84,7 +85,7 @@ impl BinaryCodes {
         query.planes.clear();
         query.planes.resize(rotated.len().div_ceil(WORD * WORDS) * WORDS * PLANES, 0);
         for (i, x) in rotated.iter().enumerate() {
-            // Cut off as it is never negative.
+            // The cast truncates; the number is never negative.
             let number = (x * inverse + (0.5 * LARGEST + 0.5)).min(LARGEST) as u64;
             let first = i / (WORD * WORDS) * WORDS * PLANES + i / WORD % WORDS;
             for plane in 0..PLANES {
@@ -95,7 +96,8 @@ impl BinaryCodes {
         query.square = (kernels.dot)(rotated, rotated);
     }
 
-    /// The deviation of a product with the query, by how much longer than the vector its signs are that say the same of it.
+    /// Standard deviation of the inner product with the query, from the excess length of the scaled signs over the
+    /// vector.
     pub fn error(&self, query: &BinaryQuery, node: u32) -> f32 {
         let (factor, square) = self.numbers(node);
         query.square.sqrt() * (factor * factor - square / self.width as f32).max(0.0).sqrt()
@@ -105,11 +107,12 @@ impl BinaryCodes {
         numbers(self.rows.row(node)[self.words])
     }
 
-    /// About how far each of the nodes is, as [`rank`] has it.
+    /// Approximate distances of the nodes, as [`rank`].
     pub fn ranks(&self, query: &BinaryQuery, nodes: &[u32], space: Space) -> Vec<u32> {
         let kernel = space.kernels().binary_differences;
         let mut found = Vec::with_capacity(nodes.len().next_multiple_of(ROWS));
-        // Two lots, one ahead of the other. They are filled where they lie: copying what was just written stalls the processor.
+        // Two groups, one prefetched ahead of the other. They are filled in place: copying data that was just written
+        // stalls the processor.
         let (mut batches, mut rows) = (nodes.chunks(ROWS), [[&[][..]; ROWS]; 2]);
         batches.next().into_iter().for_each(|batch| self.fetch(batch, &mut rows[0]));
         for nth in 0..nodes.len().div_ceil(ROWS) {
@@ -130,7 +133,7 @@ impl BinaryCodes {
         found
     }
 
-    /// The records of some nodes, to be compared with many queries.
+    /// Transposes the records of some nodes, to be compared with many queries.
     pub fn pack(&self, nodes: &[u32]) -> PackedBinaryCodes {
         let mut packed = PackedBinaryCodes { count: nodes.len(), ..PackedBinaryCodes::default() };
         packed.columns.resize(nodes.len().div_ceil(ROWS) * self.words, [0; ROWS]);
@@ -146,7 +149,7 @@ impl BinaryCodes {
         packed
     }
 
-    /// As [`Self::ranks`], of the nodes that were packed.
+    /// As [`Self::ranks`], for packed nodes.
     pub fn ranks_of(&self, query: &BinaryQuery, packed: &PackedBinaryCodes, space: Space) -> Vec<u32> {
         let mut sums = vec![[0; ROWS]; packed.factors.len()];
         (space.kernels().binary_columns)(&packed.columns, self.words, &query.planes, &mut sums);
@@ -158,7 +161,7 @@ impl BinaryCodes {
         ranks
     }
 
-    /// What differences say of the nodes with these numbers.
+    /// Distances from bit differences, as [`rank`].
     #[inline(always)]
     fn ranked(
         &self,
@@ -174,12 +177,12 @@ impl BinaryCodes {
         std::array::from_fn(|i| rank(distance(products[i], query.square + squares[i], space)))
     }
 
-    /// Finds the rows of some nodes and asks for them before they are read; the last one's in place of those that are missing.
+    /// Looks up and prefetches the rows of a group; the last row replaces missing ones.
     #[inline]
     fn fetch<'a>(&'a self, batch: &[u32], rows: &mut [&'a [u64]; ROWS]) {
         for (i, row) in rows.iter_mut().enumerate() {
             *row = self.rows.row(batch[i.min(batch.len() - 1)]);
-            // Two lines at most, but for thousands of numbers.
+            // At most two lines, except for thousands of components.
             prefetch(&row[..1]);
             if row.len() != LINE {
                 prefetch(&row[row.len() - 1..]);
@@ -188,7 +191,7 @@ impl BinaryCodes {
     }
 }
 
-/// The factor and the square that the last word of a record is.
+/// Factor and squared length in the last word of a record.
 #[inline]
 fn numbers(last: u64) -> (f32, f32) {
     (f32::from_bits((last >> 32) as u32), f32::from_bits(last as u32))

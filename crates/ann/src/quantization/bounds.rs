@@ -1,15 +1,15 @@
-//! Lower bounds on distances by vectors, told by codes: proven ones, where [`Codes::slack`] is a matter of probability.
+//! Proven lower bounds of distances by vector, derived from codes. In contrast, [`Codes::slack`] is probabilistic.
 //!
-//! Let q' and x' be the vectors that two codes stand for, and `e_q >= ‖q − q'‖`, `e_x >= ‖x − x'‖` bounds on their errors.
+//! Let q' and x' be the decoded query and point, and `e_q >= ‖q − q'‖`, `e_x >= ‖x − x'‖` bounds of their errors.
 //!
 //! ```text
 //!   inner product            |⟨q, x⟩ − ⟨q', x'⟩| <= e_q ‖x‖ + ‖q'‖ e_x               (Cauchy-Schwarz)
 //!   Euclid, codes of 8 bits  |‖q − x‖ − ‖q' − x'‖| <= e_q + e_x                      (triangle inequality)
-//!   Euclid, codes of 4 bits  ‖q‖² + ‖x‖² − 2⟨q', x'⟩ is wrong by twice the first     (their squares are those of the vectors)
+//!   Euclid, codes of 4 bits  ‖q‖² + ‖x‖² − 2⟨q', x'⟩ has twice the first error       (their squares are those of the vectors)
 //! ```
 //!
-//! What floats round, here, in the rotation and in the kernels that a bound is compared with, is part of the bound:
-//! [`HALF_STEP`] and [`Bound::rounding`] exceed what it can be several times, at any length of vectors up to 65,536.
+//! Bounds include rounding errors of floats, here, in the rotation, and in the kernels whose result is bounded.
+//! [`HALF_STEP`] and [`Bound::rounding`] exceed these several times, for up to 65,536 dimensions.
 
 use crate::kernels::columns::ROWS;
 use crate::metric::{Metric, Space};
@@ -18,32 +18,32 @@ use crate::neighbor::{distance, rank};
 use super::batch::DistanceTerms;
 use super::{Codes, Query, Records};
 
-/// How far a number of 8 bits is from what it stands for, in steps: 1/2, and what turning and converting a vector rounds.
-/// That is below `128 ε ‖x‖`; 1/100 of a step of each number is together at least `0.01 ‖x‖ / 127`.
+/// Largest error of an 8-bit component, in steps: 1/2, and rounding errors of rotation and conversion. These are below
+/// `128 ε ‖x‖`; 1/100 of a step per component is together at least `0.01 ‖x‖ / 127`.
 const HALF_STEP: f32 = 0.51;
-/// The same where a step is no normal float: then all numbers may have become zero.
+/// The same where the step is subnormal: all components may have become zero.
 const WHOLE_SCALE: f32 = 128.0;
-/// Squared lengths and products below are lost where floats underflow, at most: `2⁻¹⁵⁰` by 65,536 products of two bytes.
+/// Squared lengths and products below this are lost to underflow, at most: `2⁻¹⁵⁰` times 65,536 products of two bytes.
 const UNDERFLOW: f32 = 1e-35;
-/// Its root, rounded up.
+/// Its square root, rounded up.
 const UNDERFLOW_LENGTH: f32 = 4e-18;
 
-/// What the bounds of all distances from a query share.
+/// The part of the bounds that depends on the query only.
 pub(crate) struct Bound {
     rule: Rule,
     /// `e_q`.
     error: f32,
-    /// At least the length of the query, and of what its code stands for.
+    /// Upper bound of the lengths of the query and of the decoded query.
     length: f32,
-    /// The squared length of what its code stands for.
+    /// Squared length of the decoded query.
     square: f32,
-    /// How much of two lengths multiplied sums may be off: the errors of as many additions as there are numbers, and more.
+    /// Relative rounding error of sums of products: that of as many additions as there are components, and more.
     rounding: f32,
-    /// The root of the number of numbers.
+    /// Square root of the number of components.
     root: f32,
 }
 
-/// A line of the table above.
+/// A row of the table above.
 #[derive(Clone, Copy)]
 enum Rule {
     Product,
@@ -51,20 +51,20 @@ enum Rule {
     Squares,
 }
 
-/// How wrong a code is, and what it is the code of.
+/// Error of a code, and the length it applies to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CodeError {
     /// `e_x`.
     error: f32,
-    /// A squared length: that of the vector, or, with 8 bits a number, of what the code stands for.
+    /// Squared length of the vector, or, with 8 bits per component, of the decoded vector.
     square: f32,
 }
 
 impl CodeError {
-    /// Of a code whose numbers overflowed.
+    /// Error of a code whose components overflowed.
     const UNKNOWN: Self = Self { error: f32::INFINITY, square: f32::INFINITY };
 
-    /// The larger of each: whatever is true of codes that are so wrong is true of either. NaN is larger than any number.
+    /// The larger of each: a bound for the result holds for both. NaN is larger than any number.
     #[inline(always)]
     pub fn max(self, other: Self) -> Self {
         let larger = |a: f32, b: f32| f32::from_bits(a.abs().to_bits().max(b.abs().to_bits()));
@@ -73,7 +73,7 @@ impl CodeError {
 }
 
 impl Codes {
-    /// What bounds from a query share that [`Codes::set_query`] has made.
+    /// Bounds for the query made by [`Codes::set_query`].
     pub fn bound(&self, query: &Query, space: Space) -> Bound {
         let root = (self.width() as f32).sqrt();
         let error = of_scale(query.scale) * query.scale * root + UNDERFLOW_LENGTH;
@@ -87,7 +87,7 @@ impl Codes {
         Bound { rule, error, length, square: query.square, rounding, root }
     }
 
-    /// The distances of nodes by their codes, as [`rank`] has them, and how wrong none of these codes is more than.
+    /// Distances of nodes by code, as [`rank`], and an upper bound of the errors of these codes.
     pub fn distances_with_errors(
         &self,
         query: &Query,
@@ -97,9 +97,9 @@ impl Codes {
     ) -> (Vec<u32>, CodeError) {
         let mut ranks = Vec::with_capacity(nodes.len());
         let mut worst = [CodeError::default(); ROWS];
-        // In the order in which they lie: the processor asks for them ahead by itself.
+        // In memory order: the processor prefetches by itself.
         for nodes in nodes.chunks(ROWS) {
-            // Where nodes are missing, a code of nothing: it is not wrong.
+            // Missing nodes have an empty code, without error.
             let mut parts = DistanceTerms::default();
             records!(&self.records, records => records.parts(query, nodes, space, &mut parts));
             let distances = self.distances(query, &parts, space);
@@ -111,14 +111,14 @@ impl Codes {
         }
         let CodeError { error, square } = worst.into_iter().fold(CodeError::default(), CodeError::max);
         let error = match &self.records {
-            // [`of_scale`] of any scale up to this one.
+            // Upper bound of [`of_scale`] for all scales up to this one.
             Records::Int8(_) => (HALF_STEP * error + WHOLE_SCALE * f32::MIN_POSITIVE) * bound.root + UNDERFLOW_LENGTH,
             Records::Int4(_) => bound.of_nibbles(error, square),
         };
         (ranks, CodeError { error, square })
     }
 
-    /// The distance of a node by its code, and what its bound needs.
+    /// Distance of a node by code, and the error of the code.
     #[inline(always)]
     pub fn distance_with_error(&self, query: &Query, bound: &Bound, node: u32, space: Space) -> (f32, CodeError) {
         match &self.records {
@@ -136,14 +136,14 @@ impl Codes {
 }
 
 impl Bound {
-    /// `e_x` of a code of 4 bits, by the length of its error as it was computed.
+    /// `e_x` of a 4-bit code, from the computed length of its error.
     #[inline(always)]
     fn of_nibbles(&self, error: f32, square: f32) -> f32 {
         (error * error + self.rounding * square).sqrt() + UNDERFLOW_LENGTH
     }
 
-    /// A distance that the one by vectors is not below, by that of a code that is no worse than `error`. `-∞` where numbers
-    /// overflow. Rounded sums, products and roots grow with what they are of, so a worse `error` makes it no larger.
+    /// Lower bound of the distance by vector, given the distance by a code with at most this error. `-∞` where numbers
+    /// overflow. Rounded sums, products and roots are monotonic, so a larger `error` never yields a larger bound.
     #[inline(always)]
     pub fn lower_bound(&self, distance: f32, error: CodeError) -> f32 {
         let CodeError { error, square } = error;
@@ -161,14 +161,14 @@ impl Bound {
         if lower_bound.is_nan() || distance == f32::INFINITY { f32::NEG_INFINITY } else { lower_bound }
     }
 
-    /// The rank of the largest distance whose vector may be as near as `worst`, by a code that is no worse than `error`: what is
-    /// farther is not. Any, where numbers overflow.
+    /// Rank of the largest distance by code whose vector may be within `worst`, for codes with at most this error.
+    /// `u32::MAX` where numbers overflow.
     pub fn max_rank_within(&self, worst: f32, error: CodeError) -> u32 {
         let is_within = |rank: u32| self.lower_bound(distance(rank), error) <= worst;
         if is_within(rank(f32::MAX)) {
             return u32::MAX;
         }
-        // It grows with the distance.
+        // The bound increases with the distance.
         let (mut within, mut beyond) = (rank(f32::MIN), rank(f32::MAX));
         while beyond - within > 1 {
             let middle = within.midpoint(beyond);
@@ -178,7 +178,7 @@ impl Bound {
     }
 }
 
-/// How many scales a number of 8 bits is off at most.
+/// Largest error of an 8-bit component, in scales.
 #[inline(always)]
 fn of_scale(scale: f32) -> f32 {
     if scale >= f32::MIN_POSITIVE { HALF_STEP } else { WHOLE_SCALE }
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::kernels::InstructionSet;
 
-    /// Numbers of all sizes: alike, one that outweighs the others, very small and very large ones.
+    /// Vectors with similar components, with one dominant component, and with very small and very large ones.
     fn vectors(dim: usize) -> impl Strategy<Value = Vec<Vec<f32>>> {
         let number = prop_oneof![
             8 => -1f32..1.0,

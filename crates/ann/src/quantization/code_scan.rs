@@ -1,4 +1,4 @@
-//! A query compared with single nodes by their codes.
+//! Scans of single nodes by code.
 
 use crate::metric::Space;
 use crate::neighbor::{Neighbor, TopK, add_slack, distance, rank};
@@ -9,10 +9,10 @@ use crate::storage::vector_store::Vectors;
 
 use super::{BinaryQuery, CodeBatch, Codes, PackedBinaryCodes, Query};
 
-/// Codes asked for before the one that is compared.
+/// Codes between a prefetch and the comparison.
 const PREFETCH_DISTANCE: usize = 8;
 
-/// A query as the codes of nodes are compared with it.
+/// A query prepared for comparison with codes.
 pub(crate) struct CodeScan<'a> {
     codes: &'a Codes,
     space: Space,
@@ -27,7 +27,8 @@ impl<'a> CodeScan<'a> {
         Self { codes, space, rotated, query }
     }
 
-    /// Leaves those nodes that may be among the `count` nearest, by a bit a number; `packed`: where their sketches are packed for others.
+    /// Keeps the nodes that may be among the `count` nearest by binary codes. `packed`: codes of these nodes, packed on
+    /// first use and shared with other queries.
     pub fn prefilter(&self, nodes: &mut Vec<u32>, packed: Option<&RacyOnceCell<PackedBinaryCodes>>, count: usize) {
         if nodes.len() <= count {
             return;
@@ -48,7 +49,7 @@ impl<'a> CodeScan<'a> {
         retain_below(nodes, &ranks, worst);
     }
 
-    /// Calls `visit` with each of the nodes and its distance.
+    /// Calls `visit` with each node and its distance.
     pub fn for_each(&self, nodes: &[u32], mut visit: impl FnMut(Neighbor)) {
         for (at, node) in nodes.iter().enumerate() {
             nodes.get(at + PREFETCH_DISTANCE).into_iter().for_each(|next| self.codes.prefetch(*next));
@@ -56,7 +57,7 @@ impl<'a> CodeScan<'a> {
         }
     }
 
-    /// Calls `visit` with nodes that hold the `k` nearest by vectors for certain, and their distances by vectors.
+    /// Calls `visit` with nodes that certainly include the `k` nearest by vector, and with their distances by vector.
     pub fn scan_exactly(
         &self,
         vector: &[f32],
@@ -69,7 +70,8 @@ impl<'a> CodeScan<'a> {
             let bound = self.codes.bound(&self.query, self.space);
             let (ranks, max_error) = self.codes.distances_with_errors(&self.query, &bound, &nodes, self.space);
             let worst = self.distance_bound(vector, &nodes, &ranks, k, vectors);
-            // First as if all codes were as wrong as the worst, which is one distance for all; what is left, each by its own.
+            // First with the largest error for all codes, which is one threshold of distance; then with the error of
+            // each code.
             retain_below(&mut nodes, &ranks, bound.max_rank_within(worst, max_error));
             nodes.retain(|node| {
                 let (distance, error) = self.codes.distance_with_error(&self.query, &bound, *node, self.space);
@@ -79,7 +81,8 @@ impl<'a> CodeScan<'a> {
         vectors.for_each(vector, &nodes, visit);
     }
 
-    /// The distance by vectors of the farthest of `k` nodes that are near by codes: the nearest `k` are no farther.
+    /// Upper bound of the distance of the `k` nearest: the largest distance by vector among `k` nodes that are near by
+    /// code.
     fn distance_bound(&self, vector: &[f32], nodes: &[u32], ranks: &[u32], k: usize, vectors: Vectors<'_>) -> f32 {
         let mut nodes_within = Vec::with_capacity(k);
         for_each_within(ranks, select_nth(ranks, k - 1), |at| nodes_within.push(nodes[at]));
@@ -89,18 +92,18 @@ impl<'a> CodeScan<'a> {
         farthest
     }
 
-    /// Offers those of a lot that may be among the nearest.
+    /// Pushes the nodes of a batch that may be among the nearest.
     pub fn push_batch(&self, batch: &mut CodeBatch, nearest: &mut TopK) {
         self.codes
             .compare_batch(&self.query, batch, nearest.worst(), self.space, |nodes_within| nearest.push(nodes_within));
     }
 
-    /// Room for the nearest that are to be compared by their vectors, at most.
+    /// An empty list of the nodes to rerank by vector, at most.
     pub fn shortlist(&self, request: &SearchRequest<'_>) -> TopK {
         TopK::new(request.rerank_count(self.codes.shortlist(request.k)))
     }
 
-    /// Those that may be the nearest, by their vectors.
+    /// Reranks the nodes that may be among the nearest.
     pub fn finish(&self, request: &SearchRequest<'_>, shortlist: TopK, vectors: Vectors<'_>) -> Vec<Neighbor> {
         let rerank_cutoff = |sorted: &[Neighbor]| self.codes.rerank_cutoff(&self.query, sorted, request.k, self.space);
         request.rerank(shortlist.into_sorted(), rerank_cutoff, vectors)

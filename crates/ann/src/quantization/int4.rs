@@ -1,8 +1,8 @@
-//! Codes of 4 bits a number.
+//! Codes of 4 bits per component.
 //!
-//! A record is made of pieces of 16 bytes: each holds 32 numbers, of which byte `j` has number `j` in its low half and number `j + 16` in
-//! its high half; the last piece holds the scale, the squared length and the length of the error. A half byte `n` stands for
-//! `scale (n - 7.5)`.
+//! A record consists of pieces of 16 bytes. Each piece holds 32 components: byte `j` has component `j` in its low half
+//! and component `j + 16` in its high half. The last piece holds the scale, the squared length and the length of the
+//! error. A half byte `n` stands for `scale (n - 7.5)`.
 
 use crate::kernels::lanes::nearest;
 use crate::kernels::{Kernels, prefetch};
@@ -14,13 +14,14 @@ use super::{Query, distance, inverse, number};
 
 /// Bytes of a piece.
 const PIECE: usize = 16;
-/// Numbers of a piece.
+/// Components of a piece.
 const NUMBERS: usize = 2 * PIECE;
-/// The step between 16 numbers that says most about normal ones, in deviations (Max, IRE Transactions IT-6, 1960, table II).
+/// Step of the optimal uniform quantizer with 16 levels for normal numbers, in standard deviations (Max, IRE
+/// Transactions IT-6, 1960, table II).
 const STEP: f32 = 0.3352;
-/// What the sum of a product has too much for each unit of the query, doubled to be whole.
+/// Offset of a sum of products per unit of the query, doubled to be whole.
 const OFFSET: i32 = 15;
-/// The largest number of a query.
+/// Largest component of a query.
 const LARGEST: f32 = 127.0;
 
 pub(super) struct Int4Codes {
@@ -54,7 +55,7 @@ impl Int4Codes {
         let (mut along, mut squares) = (0.0, 0.0);
         for (numbers, piece) in rotated.chunks(NUMBERS).zip(record.chunks_exact_mut(PIECE)) {
             for (at, x) in numbers.iter().enumerate() {
-                // Cut off where a number is beyond all steps. What is no number becomes zero.
+                // The cast truncates components beyond the last level; NaN becomes zero.
                 let half = (x * inverse + 8.0).clamp(0.0, 15.0) as u8;
                 let says = f32::from(half) - 7.5;
                 along += says * x;
@@ -62,7 +63,7 @@ impl Int4Codes {
                 piece[at % PIECE] |= half << (4 * (at / PIECE));
             }
         }
-        // Such that the code says of the vector itself what is true: then what it says of others is right on average.
+        // The scale makes the inner product of code and vector exact, so that other inner products are unbiased.
         let scale = Some(square / along).filter(|scale| along > 0.0 || !scale.is_nan()).unwrap_or(0.0);
         let error = (scale * scale * squares - square).max(0.0).sqrt();
         let at = self.code_bytes();
@@ -97,13 +98,13 @@ impl Int4Codes {
         (query.scale, query.square) = (scale, (kernels.dot)(rotated, rotated));
     }
 
-    /// Lines of either half of a query.
+    /// Cache lines of either half of a query.
     fn half(&self) -> usize {
         self.code_bytes().div_ceil(Line::BYTES)
     }
 
-    /// Lays numbers out as codes are read, from pieces of them: first all that low halves are multiplied with, then those of high
-    /// halves; nothing where there is no number.
+    /// Arranges components in the order of codes, piece by piece: first those multiplied with low halves, then those
+    /// with high halves; zero where there is no component.
     fn fill(&self, query: &mut Query, piece: impl Fn(usize) -> ([i8; PIECE], [i8; PIECE])) {
         let half = self.half();
         query.lines.clear();
@@ -135,18 +136,18 @@ impl Int4Codes {
         distance(self.product(query, number(tail, 0), sum), query.square + number(tail, 1), space)
     }
 
-    /// The inner product, by the sum of products of half bytes.
+    /// Inner product from the sum of products of half bytes.
     #[inline]
     pub fn product(&self, query: &Query, scale: f32, sum: i32) -> f32 {
         query.scale * scale * (0.5 * (2 * sum - query.offset) as f32)
     }
 
-    /// Bytes that [`Self::unpack`] writes.
+    /// Bytes written by [`Self::unpack`].
     pub fn unpacked_len(&self) -> usize {
         2 * self.half() * Line::BYTES
     }
 
-    /// Writes the half bytes of a node in the order that a query has them in, and returns their scale and squared length.
+    /// Writes the half bytes of a node in the order of a query, and returns their scale and squared length.
     pub fn unpack(&self, node: u32, out: &mut [u8]) -> (f32, f32) {
         let (code, tail) = self.record(node);
         let (low, high) = out.split_at_mut(self.half() * Line::BYTES);
@@ -161,7 +162,7 @@ impl Int4Codes {
         prefetch(self.rows.row(node));
     }
 
-    /// Fills in the parts of the distances of [`crate::kernels::columns::ROWS`] nodes at most.
+    /// Computes the distance terms of at most [`crate::kernels::columns::ROWS`] nodes.
     #[inline(always)]
     pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut DistanceTerms) {
         for (at, node) in nodes.iter().enumerate() {
@@ -172,14 +173,14 @@ impl Int4Codes {
         }
     }
 
-    /// The length of the error and the squared length of the vector of a node.
+    /// Length of the error and squared length of the vector of a node.
     #[inline]
     pub fn numbers(&self, node: u32) -> (f32, f32) {
         let tail = self.record(node).1;
         (number(tail, 2), number(tail, 1))
     }
 
-    /// The deviation of a product with the query, times the root of the width.
+    /// Standard deviation of the inner product with the query, times the square root of the width.
     pub fn error(&self, query: &Query, node: u32) -> f32 {
         query.square.sqrt() * number(self.record(node).1, 2)
     }

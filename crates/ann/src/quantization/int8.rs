@@ -1,6 +1,7 @@
-//! Codes of 8 bits a number.
+//! Codes of 8 bits per component.
 //!
-//! A record fills whole lines: the bytes, each with 128 added, zeros, and at its end the scale and the squared length.
+//! A record fills whole cache lines: bytes, each with 128 added, zeros, and at its end the scale and the squared
+//! length.
 
 use crate::kernels::columns::ROWS;
 use crate::kernels::{Kernels, prefetch};
@@ -10,11 +11,11 @@ use crate::metric::Space;
 use super::batch::DistanceTerms;
 use super::{Query, distance, inverse, number};
 
-/// What is added to a signed byte to store it.
+/// Added to a signed byte to store it.
 const BIAS: u8 = 128;
-/// The largest number of a code.
+/// Largest component of a code.
 const LARGEST: f32 = 127.0;
-/// Bytes behind a code.
+/// Bytes after a code.
 const TAIL: usize = 8;
 
 pub(super) struct Int8Codes {
@@ -48,7 +49,7 @@ impl Int8Codes {
         bytes_of_mut(self.rows.row_or_next(node)).copy_from_slice(record);
     }
 
-    /// The bytes of a node, and their scale.
+    /// Bytes and scale of a node.
     pub fn row(&self, node: u32) -> (&[u8], f32) {
         let record = self.rows.row(node);
         (&bytes_of(record)[..self.width], tail(record).0)
@@ -68,7 +69,7 @@ impl Int8Codes {
         self.to_signed(query);
     }
 
-    /// Makes stored bytes signed ones, with nothing behind them.
+    /// Converts stored bytes to signed ones, with zeros after them.
     fn to_signed(&self, query: &mut Query) {
         let (bytes, behind) = bytes_of_mut(&mut query.lines).split_at_mut(self.width);
         query.offset = to_signed(bytes);
@@ -83,18 +84,18 @@ impl Int8Codes {
         distance(self.product(query, scale, sum), query.square + square, space)
     }
 
-    /// The inner product, by the sum of products of bytes.
+    /// Inner product from the sum of products of bytes.
     #[inline]
     pub fn product(&self, query: &Query, scale: f32, sum: i32) -> f32 {
         query.scale * scale * (sum - query.offset) as f32
     }
 
-    /// Bytes that [`Self::unpack`] writes.
+    /// Bytes written by [`Self::unpack`].
     pub fn unpacked_len(&self) -> usize {
         self.width
     }
 
-    /// Writes the bytes of a node in the order that a query has them in, and returns their scale and squared length.
+    /// Writes the bytes of a node in the order of a query, and returns their scale and squared length.
     pub fn unpack(&self, node: u32, out: &mut [u8]) -> (f32, f32) {
         let record = self.rows.row(node);
         out[..self.width].copy_from_slice(&bytes_of(record)[..self.width]);
@@ -106,10 +107,10 @@ impl Int8Codes {
         prefetch(self.rows.row(node));
     }
 
-    /// Fills in the parts of the distances of [`ROWS`] nodes at most.
+    /// Computes the distance terms of at most [`ROWS`] nodes.
     #[inline(always)]
     pub fn parts(&self, query: &Query, nodes: &[u32], space: Space, parts: &mut DistanceTerms) {
-        // Where nodes are missing, the first once more.
+        // The first node replaces missing ones.
         let mut records = [self.rows.row(nodes[0]); ROWS];
         let is_run = (nodes[0]..).zip(nodes).fold(true, |is_run, (next, node)| is_run & (next == *node));
         if let Some(run) = is_run.then(|| self.rows.run(nodes[0], nodes.len())).flatten() {
@@ -124,7 +125,7 @@ impl Int8Codes {
         parts.errors = parts.scales;
     }
 
-    /// The distance of a node, its scale and its squared length, by one look at its record.
+    /// Distance, scale and squared length of a node, from one read of its record.
     #[inline(always)]
     pub fn distance_with_error(&self, query: &Query, node: u32, space: Space) -> (f32, f32, f32) {
         let record = self.rows.row(node);
@@ -133,7 +134,8 @@ impl Int8Codes {
         (distance(self.product(query, scale, sum), query.square + square, space), scale, square)
     }
 
-    /// The deviation of a product of both codes, times the root of their width: each number is off by anything up to half a step.
+    /// Standard deviation of the inner product of both codes, times the square root of their width: component errors
+    /// are uniform within half a step.
     pub fn error(&self, query: &Query, node: u32) -> f32 {
         let (scale, square) = tail(self.rows.row(node));
         let variance = query.square * scale * scale + square * query.scale * query.scale;
@@ -149,13 +151,13 @@ pub(crate) fn convert(numbers: &[f32], kernels: &Kernels, bytes: &mut [u8]) -> (
     (scale, scale * scale * squares as f32)
 }
 
-/// Makes stored bytes signed ones, and returns what a product with stored ones has too much then.
+/// Converts stored bytes to signed ones, and returns the offset of their products with stored bytes.
 pub(crate) fn to_signed(bytes: &mut [u8]) -> i32 {
     bytes.iter_mut().for_each(|byte| *byte ^= BIAS);
     i32::from(BIAS) * bytes.iter().map(|x| i32::from(x.cast_signed())).sum::<i32>()
 }
 
-/// Scale and squared length.
+/// Scale and squared length at the end of a record.
 #[inline]
 fn tail(record: &[Line]) -> (f32, f32) {
     let Some(Line(last)) = record.last() else { return (0.0, 0.0) };

@@ -1,12 +1,13 @@
-//! Vectors as codes: some bits for each of the numbers that a random rotation made alike.
+//! Quantization: vectors as codes of a few bits per component, after a random rotation.
 //!
-//! A code stands for whole numbers times a scale; so inner products are sums of whole numbers, equal on every instruction set,
-//! and a graph may be built by them. Nothing is learnt, so the first vector is encoded as the last one will be.
+//! A code stands for integers times a scale. Inner products are sums of integers, equal on every instruction set, so a
+//! graph may be built from them. Nothing is trained: the first vector is encoded like the last one.
 //!
-//! - `rotation`: what is done to a vector first; `bytes`: 8 bits a number; `nibbles`: 4; `signs`: 1, beside either;
-//! - `batch`: codes of some nodes side by side; `bounds`: what they prove about distances by vectors.
+//! - `rotation`: applied to vectors first; `int8`, `int4`: 8 or 4 bits per component; `binary`: 1 bit, in addition to
+//!   either;
+//! - `batch`: transposed codes; `code_scan`: scans of single nodes; `bounds`: proven bounds of distances by vector.
 
-/// Calls what either kind of records has.
+/// Calls a method of either kind of record.
 macro_rules! records {
     ($either:expr, $records:ident => $call:expr) => {
         match $either {
@@ -41,10 +42,10 @@ use int8::Int8Codes;
 pub(crate) use int8::{convert, to_signed};
 use rotation::Rotation;
 
-/// Deviations of an error, beyond which it is not reckoned with.
+/// Standard deviations of an error that are taken into account.
 const DEVIATIONS: f32 = 3.0;
 
-/// Codes by node.
+/// Codes of all nodes.
 pub(crate) struct Codes {
     rotation: Arc<Rotation>,
     records: Records,
@@ -56,25 +57,25 @@ enum Records {
     Int4(Int4Codes),
 }
 
-/// What will be in the rows of a node.
+/// Code of one vector.
 #[derive(Clone)]
 pub(crate) struct Code {
     record: Vec<u8>,
     signs: Vec<u64>,
 }
 
-/// A vector as codes are compared with it: bytes with signs.
+/// A query for comparison with codes: signed bytes.
 #[derive(Default)]
 pub(crate) struct Query {
     lines: Vec<Line>,
     scale: f32,
     square: f32,
-    /// What all sums have too much.
+    /// Offset of all sums.
     offset: i32,
 }
 
 impl Codes {
-    /// Of 8 bits a number, or of 4.
+    /// With 4 bits per component if `is_short`, else with 8.
     pub fn new(dim: usize, seed: u64, is_short: bool) -> Self {
         let rotation = Rotation::new(dim, seed);
         let width = rotation.width();
@@ -83,7 +84,7 @@ impl Codes {
         Self { rotation: Arc::new(rotation), records, signs: BinaryCodes::new(width) }
     }
 
-    /// Numbers of a code.
+    /// Components of a code.
     pub fn width(&self) -> usize {
         self.rotation.width()
     }
@@ -93,7 +94,7 @@ impl Codes {
         self.signs.size() + records!(&self.records, records => records.size())
     }
 
-    /// The codes there are now, to be looked at.
+    /// The current codes, read-only.
     pub fn view(&mut self) -> Self {
         let records = match &mut self.records {
             Records::Int8(bytes) => Records::Int8(bytes.view()),
@@ -102,31 +103,31 @@ impl Codes {
         Self { rotation: Arc::clone(&self.rotation), records, signs: self.signs.view() }
     }
 
-    /// Turns a vector as all codes are turned.
+    /// Rotates a vector.
     pub fn rotate(&self, vector: &[f32], kernels: &Kernels, out: &mut Vec<f32>) {
         self.rotation.apply(vector, kernels, out);
     }
 
-    /// The code of a vector.
+    /// Code of a vector.
     pub fn code_of(&self, vector: &[f32], kernels: &Kernels) -> Code {
         let mut rotated = Vec::with_capacity(self.width());
         self.rotate(vector, kernels, &mut rotated);
         self.encode(&rotated, kernels)
     }
 
-    /// The code of a rotated vector. One whose numbers overflow has a scale that is not finite, and is far from all.
+    /// Code of a rotated vector. If components overflow, its scale is not finite, and it is far from all.
     pub fn encode(&self, rotated: &[f32], kernels: &Kernels) -> Code {
         let record = records!(&self.records, records => records.encode(rotated, kernels));
         Code { record, signs: self.signs.encode(rotated, kernels) }
     }
 
-    /// Puts a code in a node's row; the node is one of those there are, or the next.
+    /// Stores the code of a node, an existing one or the next.
     pub fn put(&mut self, node: u32, code: &Code) {
         records!(&mut self.records, records => records.put(node, &code.record));
         self.signs.put(node, &code.signs);
     }
 
-    /// The bytes of a node, and their scale; none where codes are shorter.
+    /// Bytes and scale of a node; none for shorter codes.
     pub fn bytes(&self, node: u32) -> Option<(&[u8], f32)> {
         match &self.records {
             Records::Int8(bytes) => Some(bytes.row(node)),
@@ -134,17 +135,17 @@ impl Codes {
         }
     }
 
-    /// Makes the query that a node is.
+    /// Sets the query to a node.
     pub fn set_query_node(&self, node: u32, query: &mut Query) {
         records!(&self.records, records => records.set_query_node(node, query));
     }
 
-    /// Makes the query that a rotated vector is.
+    /// Sets the query to a rotated vector.
     pub fn set_query(&self, rotated: &[f32], kernels: &Kernels, query: &mut Query) {
         records!(&self.records, records => records.set_query(rotated, kernels, query));
     }
 
-    /// Makes the query that a vector is, which it turns in the memory it is given.
+    /// Sets the query to a vector, which is rotated into `rotated`.
     pub fn set_query_vector(&self, vector: &[f32], kernels: &Kernels, rotated: &mut Vec<f32>, query: &mut Query) {
         self.rotate(vector, kernels, rotated);
         self.set_query(rotated, kernels, query);
@@ -155,22 +156,22 @@ impl Codes {
         records!(&self.records, records => records.distance(query, node, space))
     }
 
-    /// Makes the query by signs that a rotated vector is.
+    /// Sets the binary query to a rotated vector.
     pub fn set_binary_query(&self, rotated: &[f32], kernels: &Kernels, query: &mut BinaryQuery) {
         self.signs.set_query(rotated, kernels, query);
     }
 
-    /// About how far each of the nodes is, by a bit a number, as [`crate::near::rank`] has it.
+    /// Approximate distances of nodes by binary code, as [`crate::neighbor::rank`].
     pub fn binary_distances(&self, query: &BinaryQuery, nodes: &[u32], space: Space) -> Vec<u32> {
         self.signs.ranks(query, nodes, space)
     }
 
-    /// Sketches of some nodes side by side, to be compared with many queries.
+    /// Transposes the binary codes of some nodes, to be compared with many queries.
     pub fn pack_binary(&self, nodes: &[u32]) -> PackedBinaryCodes {
         self.signs.pack(nodes)
     }
 
-    /// As [`Self::binary_distances`], of the nodes that were packed.
+    /// As [`Self::binary_distances`], for packed nodes.
     pub fn packed_binary_distances(&self, query: &BinaryQuery, packed: &PackedBinaryCodes, space: Space) -> Vec<u32> {
         self.signs.ranks_of(query, packed, space)
     }
@@ -180,26 +181,26 @@ impl Codes {
         records!(&self.records, records => records.prefetch(node));
     }
 
-    /// By how much a distance by codes may be wrong. The error of a code has any direction alike, so as a product with the query it
-    /// is about normal (Gao and Long, SIGMOD 2024, "RaBitQ", 3.2.2).
+    /// Error of a distance by code, up to [`DEVIATIONS`]. The error of a code has a random direction, so its inner
+    /// product with the query is about normal (Gao and Long, SIGMOD 2024, "RaBitQ", 3.2.2).
     pub fn slack(&self, query: &Query, node: u32, space: Space) -> f32 {
         let error = records!(&self.records, records => records.error(query, node));
         slack(DEVIATIONS * error / (self.width() as f32).sqrt(), space)
     }
 
-    /// The same of a distance by signs.
+    /// The same for a distance by binary code.
     pub fn binary_slack(&self, query: &BinaryQuery, node: u32, space: Space) -> f32 {
         slack(DEVIATIONS * self.signs.error(query, node), space)
     }
 
-    /// Of nodes that were sorted by their codes, how many of the first may be among the `k` nearest.
+    /// Number of leading nodes that may be among the `k` nearest, given nodes sorted by distance by code.
     pub fn rerank_cutoff(&self, query: &Query, sorted: &[Neighbor], k: usize, space: Space) -> usize {
         let Some(last) = sorted.get(k - 1) else { return sorted.len() };
         let worst = add_slack(last.distance(), self.slack(query, last.id(), space));
         sorted.partition_point(|neighbor| neighbor.distance() <= worst)
     }
 
-    /// How many of the nearest by codes hold the `k` nearest, as far as is worth looking.
+    /// Nearest nodes by code that contain the `k` nearest by vector, as far as further ones are worth reranking.
     pub fn shortlist(&self, k: usize) -> usize {
         let times = match &self.records {
             Records::Int8(_) => 2,
@@ -209,18 +210,18 @@ impl Codes {
     }
 }
 
-/// What numbers are multiplied by to count in steps; 0, so that all count as none, where a step is 0 or overflowed.
+/// Factor from components to steps; 0 if the step is 0 or overflowed, so that all components become 0.
 pub(crate) fn inverse(step: f32) -> f32 {
     let inverse = 1.0 / step;
     if inverse.is_finite() { inverse } else { 0.0 }
 }
 
-/// How far a distance is off where the product is off by so much.
+/// Error of a distance, given the error of the inner product.
 fn slack(error: f32, space: Space) -> f32 {
     if space.metric() == Metric::Euclid { 2.0 * error } else { error }
 }
 
-/// The distance by an inner product.
+/// Distance from an inner product.
 #[inline]
 fn distance(product: f32, squares: f32, space: Space) -> f32 {
     let distance = match space.metric() {
@@ -231,7 +232,7 @@ fn distance(product: f32, squares: f32, space: Space) -> f32 {
     if distance.is_nan() { f32::INFINITY } else { distance }
 }
 
-/// The nth number of a tail.
+/// Number `nth` at the end of a record.
 #[inline]
 fn number(tail: &[u8], nth: usize) -> f32 {
     let (numbers, _) = tail.as_chunks();

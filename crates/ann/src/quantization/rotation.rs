@@ -1,4 +1,4 @@
-//! A rotation drawn from a seed.
+//! A random rotation.
 
 use crate::hash::splitmix64;
 use crate::kernels::Kernels;
@@ -6,14 +6,14 @@ use crate::kernels::Kernels;
 /// Rounds after which hardly any direction is special.
 const ROUNDS: usize = 4;
 
-/// Spreads what a vector holds evenly over its numbers: rounds of random signs and Walsh-Hadamard transforms (Ailon and
-/// Chazelle, STOC 2006), of the first numbers and of the last in turn, where they are no power of two. Inner products and
-/// lengths stay as they are.
+/// Distributes a vector evenly over its components: rounds of random signs and Walsh-Hadamard transforms (Ailon and
+/// Chazelle, STOC 2006), alternately of the first and of the last components if their number is no power of two.
+/// Preserves inner products and lengths.
 pub(crate) struct Rotation {
     dim: usize,
     width: usize,
     window: usize,
-    /// By round: a sign for each number of the window.
+    /// Per round: a sign for each component of the window.
     signs: Vec<f32>,
 }
 
@@ -25,7 +25,7 @@ impl Rotation {
         Self { dim, width, window, signs: (0..ROUNDS * window).map(sign).collect() }
     }
 
-    /// Numbers of a rotated vector: `dim` or up to 3 more.
+    /// Components of a rotated vector: `dim`, or up to 3 more.
     pub fn width(&self) -> usize {
         self.width
     }

@@ -7,7 +7,7 @@ fn space(metric: Metric) -> Space {
     Space::new(metric, &InstructionSet::best().kernels().expect("supported"))
 }
 
-/// Vectors as codes, and their distances by codes from the first of them.
+/// Distances by code of vectors from the first of them.
 fn distances(metric: Metric, is_short: bool, vectors: &[Vec<f32>]) -> Vec<f32> {
     let space = space(metric);
     let mut codes = Codes::new(vectors[0].len(), 5, is_short);
@@ -23,7 +23,7 @@ fn distances(metric: Metric, is_short: bool, vectors: &[Vec<f32>]) -> Vec<f32> {
 fn distances_by_codes_are_near_those_by_vectors() {
     for dim in [1, 2, 3, 31, 32, 33, 100, 127, 384, 1_000] {
         let mut rng = Rng::new(dim as u64);
-        // One number that outweighs all others: turning spreads it.
+        // One dominant component, which the rotation distributes.
         let mut vector = || (0..dim).map(|i| rng.normal() * if i == 0 { 20.0 } else { 1.0 }).collect::<Vec<_>>();
         let vectors: Vec<Vec<f32>> = (0..20).map(|_| vector()).collect();
         let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -47,7 +47,7 @@ fn extreme_vectors_have_codes() {
         assert!(found.iter().all(|x| !x.is_nan()), "{metric:?}: {found:?}");
         assert_eq!(found[0], 0.0, "{metric:?}: from itself");
     }
-    // What overflows is far from all.
+    // Overflowing vectors are far from all.
     for is_short in [false, true] {
         let found = distances(Metric::Euclid, is_short, &[all(3e38), all(3e38), all(1.0)]);
         assert_eq!(found, [f32::INFINITY; 3]);
@@ -67,7 +67,7 @@ fn binary_codes_estimate_the_distance() {
         let (mut query, mut rotated) = (BinaryQuery::default(), Vec::new());
         codes.rotate(&vectors[0], space.kernels(), &mut rotated);
         codes.set_binary_query(&rotated, space.kernels(), &mut query);
-        // In the deviations that are claimed.
+        // In the standard deviations that are claimed.
         let error = |neighbor: Neighbor| {
             let error = neighbor.distance() - space.distance(&vectors[0], &vectors[neighbor.id() as usize]);
             error / (codes.binary_slack(&query, neighbor.id(), space) / DEVIATIONS)
@@ -75,7 +75,7 @@ fn binary_codes_estimate_the_distance() {
         let others: Vec<u32> = (1..200).collect();
         let binary_distances = codes.binary_distances(&query, &others, space);
         assert_eq!(binary_distances.len(), others.len());
-        // Packed they say the same, however many fill the last lot.
+        // Packed codes give the same distances, however many fill the last group.
         for some in [&others[..], &others[..8], &others[..1], &[]] {
             assert_eq!(
                 codes.packed_binary_distances(&query, &codes.pack_binary(some), space),
@@ -91,7 +91,7 @@ fn binary_codes_estimate_the_distance() {
     }
 }
 
-/// Under Euclid the squared length of 8 bits is that of the code: a little more error, and on one side.
+/// With Euclid, the squared length of 8-bit codes is that of the decoded vector: a slightly larger error, and a bias.
 #[test]
 fn errors_are_normal_with_the_claimed_deviation() {
     for (is_short, dim) in [(false, 200), (true, 33), (true, 100), (true, 384)] {
@@ -112,7 +112,7 @@ fn errors_are_normal_with_the_claimed_deviation() {
                 codes.set_query(&rotated, space.kernels(), &mut query);
                 for (node, vector) in (0..).zip(&vectors) {
                     let error = codes.distance(&query, node, space) - space.distance(&vector_of_query, vector);
-                    // In the deviations that are claimed.
+                    // In the standard deviations that are claimed.
                     let error = error / (codes.slack(&query, node, space) / DEVIATIONS);
                     (sum, squares, count) = (sum + error, squares + error * error, count + 1.0);
                 }
@@ -124,7 +124,7 @@ fn errors_are_normal_with_the_claimed_deviation() {
     }
 }
 
-/// Side by side or one by one: the same distances, whatever is left of a lot from others.
+/// Batches give the same distances as single nodes, whatever an earlier batch left.
 #[test]
 fn batches_are_compared_as_single_nodes_are() {
     for (dim, is_short) in [(33, false), (33, true), (129, false), (129, true), (384, true)] {

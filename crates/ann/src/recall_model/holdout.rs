@@ -1,25 +1,25 @@
-//! Points of a batch that come in last, so that they can be asked for as strangers to all others.
+//! Sampling of holdouts from a bulk load. They are inserted last, after they served as recall queries.
 
 use crate::hash::{SlotMap, splitmix64};
 
-/// A sample of the points of a batch, evenly drawn however many there are (Vitter, ACM TOMS 11(1), 1985, algorithm R).
+/// A uniform sample of the points of a batch of unknown length (Vitter, ACM TOMS 11(1), 1985, algorithm R).
 pub(crate) struct HoldoutSampler<'a> {
     capacity: usize,
-    /// Points that were offered.
+    /// Points pushed.
     seen: u64,
     held: Vec<(u32, &'a [f32])>,
     places: SlotMap<usize>,
 }
 
 impl<'a> HoldoutSampler<'a> {
-    /// Holds so many back, at most.
+    /// Holds out `capacity` points, at most.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, seen: 0, held: Vec::new(), places: SlotMap::default() }
     }
 
-    /// Takes a point, and returns one that is to come in now, if one is.
+    /// Adds a point; returns the point to insert now, if any.
     pub fn push(&mut self, slot: u32, vector: &'a [f32]) -> Option<(u32, &'a [f32])> {
-        // The later vector of a slot counts, so the earlier need not come in at all.
+        // The later vector of a slot replaces the earlier one, which need not be inserted at all.
         if let Some(place) = self.places.get(&slot) {
             self.held[*place].1 = vector;
             return None;
@@ -43,7 +43,7 @@ impl<'a> HoldoutSampler<'a> {
         })
     }
 
-    /// Those that are held.
+    /// The points held out.
     pub fn into_held(self) -> Vec<(u32, &'a [f32])> {
         self.held
     }
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn each_slot_is_inserted_once_with_its_last_vector() {
         let vectors: Vec<[f32; 1]> = (0..20_000_u16).map(|x| [f32::from(x)]).collect();
-        // Some twice, one behind the other or far apart.
+        // Some slots occur twice, in succession or far apart.
         let slot = |nth: u32| if nth % 4 < 2 { nth / 4 } else { nth / 2 };
         for capacity in [0, 1, 300, 5_000] {
             let mut sampler = HoldoutSampler::new(capacity);

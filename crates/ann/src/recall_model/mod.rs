@@ -1,10 +1,10 @@
-//! How much effort reaches which recall.
+//! Recall model: the effort (`ef`, `nprobe`) that reaches a requested recall.
 //!
-//! Some vectors are asked for that the index does not go by, so the queries are like those of users. What a search of each effort
-//! finds of their true neighbours makes a curve, and a wanted recall is read off it. Who links its points with each other asks for
-//! some that come in, before they do: once a point is linked, others go by it. Who learns from a sample asks for others than
-//! these, many at once, whenever it has learnt or half as many points have come in as there were. Both are done between two steps
-//! (`queued/draw.rs`), so a curve follows from the writes alone.
+//! The index searches for vectors that it does not contain and compares the results with their true neighbors
+//! ([`probe`]). The recalls measured per effort, interpolated, give the effort for a requested recall. A graph probes
+//! vectors before it inserts them, because later inserts use their links. Lists probe a hold-out set that training
+//! excludes, after training, or when half as many points were inserted as there were. Both run between merge steps, so
+//! the model is a function of the writes alone. Formula, data and limits: `docs/design/recall-model.md`.
 
 pub(crate) mod holdout;
 pub(crate) mod probe;
@@ -14,47 +14,47 @@ use std::sync::Arc;
 
 use crate::params::Recall;
 
-/// Neighbours that are asked for.
+/// Neighbors per probe.
 pub(crate) const RECALL_K: usize = 10;
-/// Vectors that are asked for: what they tell of a recall of 0.9 is off by a third of a point, mostly.
+/// Probes per growth by one half. With 2,000, the estimate of a recall of 0.9 is mostly off by less than 0.003.
 pub(crate) const PROBE_COUNT: usize = 2_000;
-/// Points from which on a curve is drawn: before, a scan is about as fast.
+/// Points from which on recall is measured; below, a scan is about as fast.
 const MIN_POINTS: usize = 4_096;
-/// Part of the points, one in so many, that comes in with one tally.
+/// Samples are combined until one covers the insert of 1 point in so many.
 const SAMPLES_PER_TURNOVER: u64 = 16;
-/// Tallies that are kept.
+/// Samples that are kept.
 const MAX_SAMPLES: usize = 32;
-/// The weight of what was found before falls evenly until as many points have come in as there are, to so much.
+/// The weight of a sample decreases linearly while as many points are inserted as there are, to this share.
 const MIN_WEIGHT: f64 = 0.01;
-/// Variance of the logarithm of how many points there were, by which it hardly tells how recall goes with it.
+/// Variance of `ln n` below which the samples hardly tell a slope; it shrinks the slope towards zero.
 const SLOPE_SHRINKAGE: f64 = 0.02;
 
-/// What was found with each effort.
+/// Samples of recall at every effort, and the recalls predicted from them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RecallModel {
-    /// Points that have come in since.
+    /// Points inserted since the last sample.
     inserted_since: u64,
-    /// The oldest first. Copies share them.
+    /// Oldest first. Copies share them.
     samples: Arc<VecDeque<RecallSample>>,
-    /// Derived from these: the recall of each effort with so many points as there were last.
+    /// Derived from the samples: recall of each effort at the newest number of points.
     recalls: Arc<[f64]>,
 }
 
-/// What searches of some vectors found.
+/// Result of some probes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RecallSample {
-    /// Points there were, on average.
+    /// Number of points, averaged over the probes.
     pub points: u32,
-    /// Those of them that came in meanwhile.
+    /// Points inserted since the previous sample.
     pub inserted_since: u64,
-    /// True neighbours that were to be found.
+    /// True neighbors of all probes.
     pub wanted: u32,
-    /// Those that were, by effort, the least first. Empty until something was asked for.
+    /// Those that were found, per effort, ascending. Empty before the first probe.
     pub found: Vec<u32>,
 }
 
 impl RecallModel {
-    /// A curve after which so many points have come in.
+    /// A model from its samples and the number of points inserted since.
     pub fn new(samples: impl IntoIterator<Item = RecallSample>, inserted_since: u64) -> Self {
         let mut recall_model =
             Self { inserted_since, samples: Arc::new(samples.into_iter().collect()), ..Self::default() };
@@ -70,12 +70,13 @@ impl RecallModel {
         &self.samples
     }
 
-    /// A point has come in.
+    /// Counts an insert.
     pub fn count_insert(&mut self) {
         self.inserted_since = self.inserted_since.saturating_add(1);
     }
 
-    /// Whether it is time to draw another, of so many points. So many have come in since the structure learnt something, if it did.
+    /// Whether lists of `points` points must be measured: half as many were inserted as there were, or training is
+    /// newer than the measurement.
     pub fn is_due(&self, points: usize, inserted_since_training: Option<u64>) -> bool {
         let before = self.samples.back().map_or(0, |sample| sample.points);
         let is_of_others = self.inserted_since.saturating_mul(2) >= u64::from(before);
@@ -84,7 +85,7 @@ impl RecallModel {
                 || inserted_since_training.is_some_and(|inserted_since| inserted_since < self.inserted_since))
     }
 
-    /// How many are to be asked for of those that come next to so many points: [`PROBE_COUNT`] while half as many come in as there are.
+    /// Probes to run on the next inserts at `points` points: [`PROBE_COUNT`] for each growth by one half.
     pub fn pending_probes(&self, points: usize) -> usize {
         if points < MIN_POINTS {
             return 0;
@@ -93,7 +94,7 @@ impl RecallModel {
         (u128::from(self.inserted_since.min(half)) * PROBE_COUNT as u128 / u128::from(half)) as usize
     }
 
-    /// Takes in what was found of some that come next to so many points.
+    /// Adds the result of probes at `points` points.
     pub fn add_sample(&mut self, sample: RecallSample, points: usize) {
         let inserted_since = std::mem::take(&mut self.inserted_since);
         let sample = RecallSample { points: points as u32, inserted_since, ..sample };
@@ -111,9 +112,15 @@ impl RecallModel {
         self.recalls = self.recalls().into();
     }
 
-    /// The recall of each effort with so many points as there were last. The more there are, the less is found of them with one effort, and
-    /// while they become more each tally is of fewer: so the line that goes nearest to them, by the logarithm of how many there were, is
-    /// followed to how many there are.
+    /// Recall of each effort at the newest number of points, `n`. Recall falls as points are added, and older samples
+    /// are of fewer points. A weighted linear regression over `x = ln n` extrapolates to the newest sample:
+    ///
+    /// ```text
+    ///   age_i  = (inserted_i / 2 + sum of inserted_j over newer samples j) / n
+    ///   W_i    = wanted_i * max(1 - age_i, 0.01)
+    ///   slope  = cov_W(x, r) / (var_W(x) + 0.02)
+    ///   recall = clamp(mean_W(r) + slope * (ln n - mean_W(x)), 0, 1)
+    /// ```
     fn recalls(&self) -> Vec<f64> {
         let Some(last) = self.samples.back() else { return Vec::new() };
         let mut since = 0.0;
@@ -147,15 +154,15 @@ impl RecallModel {
         (0..efforts).map(recall).collect()
     }
 
-    /// The effort that reaches a recall, of these; the greatest where none does, none where nothing was asked for. Between two efforts
-    /// recall grows with the logarithm of the effort.
+    /// Effort of the grid that reaches a recall, interpolated: between two efforts, recall is linear in the logarithm
+    /// of the effort. The greatest effort if none reaches it; none without samples.
     pub fn effort(&self, recall: Recall, efforts: &[usize]) -> Option<usize> {
         if self.recalls.is_empty() {
             return None;
         }
         let recall = recall.share();
         let mut below: Option<(f64, f64)> = None;
-        // A smaller effort that happened to find more shows what a greater one can.
+        // Running maximum: a greater effort finds at least what a smaller one finds, up to sampling errors.
         let mut most = 0.0_f64;
         for (effort, reachable_nodes) in efforts.iter().zip(self.recalls.iter()) {
             most = most.max(*reachable_nodes);
@@ -172,8 +179,8 @@ impl RecallModel {
 }
 
 impl RecallSample {
-    /// Takes in that `right` of `truth` neighbours were found with the effort of this number. Whether all were: then they are taken to be
-    /// found with every greater effort, of which there are `efforts`.
+    /// Records that effort number `effort` of `efforts` found `right` of `truth` neighbors. Returns whether it found
+    /// all; then all greater efforts count as having found all too.
     pub fn record(&mut self, effort: usize, efforts: usize, right: usize, truth: usize) -> bool {
         self.found.resize(efforts, 0);
         let all = right == truth;
@@ -182,7 +189,7 @@ impl RecallSample {
         all
     }
 
-    /// Takes in what was found of others.
+    /// Adds another sample to this one.
     pub fn add(&mut self, other: &Self) {
         let (here, there) = (u128::from(self.wanted), u128::from(other.wanted));
         let points = u128::from(self.points) * here + u128::from(other.points) * there;
@@ -260,8 +267,8 @@ mod tests {
         );
     }
 
-    /// Ever less is found while points become more, as the logarithm of their number goes; then they leave as fast as others come, and
-    /// what comes is harder to find.
+    /// Recall falls with the logarithm of the number of points while these grow. Then points are replaced at the same
+    /// rate, by points that are harder to find.
     #[test]
     fn a_model_follows_growth_and_replacement() {
         let mut recall_model = RecallModel::default();

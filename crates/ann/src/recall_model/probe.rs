@@ -1,5 +1,5 @@
-//! How much effort reaches which recall: the work on the curve that `tuning.rs` describes, on points. True neighbours are found for some
-//! queries together: a node that many are compared with is read once.
+//! Probes: searches for vectors that the index does not contain, compared with their true neighbors. True neighbors are
+//! computed for a batch of probes, so that each code or vector is read once for all of them.
 
 use crate::approximate_index::RecallTunable;
 use crate::buffered::write_buffer::WriteBuffer;
@@ -13,75 +13,76 @@ use crate::storage::vector_store::Vectors;
 
 use super::{RECALL_K, RecallModel, RecallSample};
 
-/// Nodes that nothing was learnt from and that are asked for: each comparison is one of vectors, which takes longer than one of codes.
+/// Probes from the hold-out set, per measurement. Fewer than [`super::PROBE_COUNT`], because comparing vectors takes
+/// longer than comparing codes.
 const HOLDOUT_PROBES: u64 = 800;
-/// Nodes that are tried for one to be asked for.
+/// Nodes that are drawn to find one of the hold-out set, at most.
 const HOLDOUT_TRIES: u64 = 256;
-/// Queries that find their neighbours together, at most, and at least.
+/// Probes whose true neighbors are computed together, at most and at least.
 const MAX_PROBES_PER_BATCH: usize = 256;
 const MIN_PROBES_PER_BATCH: usize = 16;
-/// Numbers of all of them, about: they stay in a core's cache.
+/// Components of the vectors of a batch, about: they stay in a core's cache.
 const COMPONENTS_PER_BATCH: usize = 1 << 16;
-/// Queries that a piece of work begins.
+/// Probes that one step adds to a batch.
 const QUERIES_PER_STEP: usize = 8;
-/// Pairs that a piece of work compares by codes, about: it then takes a few times what an insert does, whatever the dimension.
+/// Pairs that one step compares by code, about: a few times the work of an insert, in any dimension.
 const CODE_PAIRS_PER_STEP: usize = 1 << 15;
-/// The same by vectors.
+/// The same by vector.
 const VECTOR_PAIRS_PER_STEP: usize = 1 << 14;
-/// Nodes that it looks at, for each that holds a point if all do.
+/// Nodes that one step visits for each expected point, at most.
 const NODES_PER_POINT: usize = 16;
-/// Nearest by code that are compared by their vectors.
+/// Candidates for true neighbors by code, which are then compared by vector.
 const GROUND_TRUTH_SHORTLIST: usize = 4 * RECALL_K;
 
-/// Searches that are tried.
+/// A set of probes in progress.
 pub(crate) struct ProbeRun {
     pub sample: RecallSample,
-    /// What is to be asked for; the last is next.
+    /// Probes to run; the last is next.
     left: Vec<Holdout>,
-    /// Those that find their neighbours together.
+    /// The batch whose true neighbors are being computed.
     pending: Vec<PendingProbe>,
     phase: Phase,
-    /// Memory that the work is done in.
+    /// Reused memory.
     rotated: Vec<f32>,
     batch: CodeBatch,
 }
 
-/// Where there is a vector that the structure does not go by.
+/// Location of a vector that the index does not depend on.
 #[derive(Clone, Copy)]
 enum Holdout {
-    /// At a node that nothing was learnt from.
+    /// A node of the hold-out set.
     Node(u32),
-    /// At a step of the front block.
+    /// A step of the front block that is not applied yet.
     Step(usize),
 }
 
 struct PendingProbe {
     vector: Vec<f32>,
-    /// Where it is, or what it comes in place of: not one of its neighbours.
+    /// The node of the vector, or of the vector that it replaces; excluded from its neighbors.
     own: Option<u32>,
-    /// Its code, if there are codes.
+    /// The vector by its code, if the index has codes.
     query: Query,
     nearest: TopK,
 }
 
 enum Phase {
-    /// More are to be asked for.
+    /// The batch is being filled.
     Load,
-    /// They were compared with all nodes before this one.
+    /// The batch was compared with all nodes before this one.
     Compare(u32),
-    /// The last of them is next.
+    /// The true neighbors of the last probe of the batch are computed next.
     Rerank,
-    /// Searches are tried.
+    /// Efforts are being tried.
     Search(Probe),
 }
 
-/// Searches for a vector.
+/// A probe with its true neighbors.
 struct Probe {
     vector: Vec<f32>,
     own: Option<u32>,
-    /// Its true neighbours.
+    /// Nodes of the true neighbors.
     ground_truth: Vec<u32>,
-    /// Efforts that were tried.
+    /// Efforts tried so far.
     tried: usize,
 }
 
@@ -104,7 +105,7 @@ pub(crate) struct ProbeSource<'a, S> {
 }
 
 impl<S: RecallTunable> ProbeSource<'_, S> {
-    /// Whether searches are to be tried before the next step.
+    /// Whether probes must run before the next merge step.
     pub fn are_due(&self, model: &RecallModel, is_between_blocks: bool) -> bool {
         if S::HAS_HOLDOUT {
             return is_between_blocks && model.is_due(self.points.len(), self.index.inserted_since_training());
@@ -114,12 +115,12 @@ impl<S: RecallTunable> ProbeSource<'_, S> {
         are_next && (1..=pending_probes).contains(&self.holdouts().len())
     }
 
-    /// Begins to.
+    /// Starts the probes that are due.
     pub fn begin(&self) -> ProbeRun {
         ProbeRun::of(if S::HAS_HOLDOUT { self.training_holdouts() } else { self.holdouts() })
     }
 
-    /// Tries searches for so many vectors that come in with the front block.
+    /// Probes `queries` vectors of the front block at once.
     pub fn run(&self, queries: usize, threads: usize, space: Space) -> RecallSample {
         let all = self.holdouts();
         let queries = queries.min(all.len());
@@ -140,7 +141,7 @@ impl<S: RecallTunable> ProbeSource<'_, S> {
         sample
     }
 
-    /// Nodes spread over all of them, and not in the order in which they came.
+    /// Nodes of the hold-out set, evenly drawn from all nodes.
     fn training_holdouts(&self) -> Vec<Holdout> {
         let nodes = self.points.nodes();
         let found = (0..HOLDOUT_PROBES).filter_map(|nth| {
@@ -151,13 +152,14 @@ impl<S: RecallTunable> ProbeSource<'_, S> {
         found.map(Holdout::Node).collect()
     }
 
-    /// New vectors that come in by steps of the front block that are left.
+    /// New vectors of the remaining steps of the front block.
     fn holdouts(&self) -> Vec<Holdout> {
         let steps = self.buffer.taken()..self.buffer.steps().unwrap_or(0);
         steps.filter(|step| self.buffer.new_vector(*step, self.points).is_some()).map(Holdout::Step).collect()
     }
 
-    /// Does a piece of the work, which no search sees. What is hidden counts: that depends on when blocks are merged.
+    /// Runs one step, which no search sees. Hidden nodes count as neighbors: which nodes are hidden depends on the time
+    /// of merges.
     pub fn step(&self, run: &mut ProbeRun, space: Space) {
         let vectors = Vectors { rows: &self.points.vectors, space };
         run.phase = match std::mem::replace(&mut run.phase, Phase::Load) {
@@ -240,7 +242,7 @@ impl<S: RecallTunable> ProbeSource<'_, S> {
         };
         let found =
             self.index.search_one(&request, |node| Some(node) != *own && self.points.is_occupied(node), vectors);
-        // None where so much effort would compare with all.
+        // None: the planner prefers a scan at this effort, which finds all.
         let right = found.map_or(ground_truth.len(), |mut found| {
             found.sort_unstable();
             found.iter().take(RECALL_K).filter(|neighbor| ground_truth.contains(&neighbor.id())).count()
@@ -264,7 +266,7 @@ fn finish_ground_truth(
     Phase::Search(Probe { vector, own, ground_truth, tried: 0 })
 }
 
-/// Offers a node, but its own.
+/// Pushes a node unless it is the probe's own.
 #[inline]
 fn push(neighbor: Neighbor, own: Option<u32>, nearest: &mut TopK) {
     if Some(neighbor.id()) != own {

@@ -8,13 +8,13 @@ use super::{BLOCK_BYTES, MAGIC, OLDEST, PAGE_BYTES, ReadError, VERSION};
 
 const NOT_FINITE: &str = "a component of a vector is not finite";
 
-/// Formats before the seventh are not part of their checksums.
+/// Checksums include the version from version 7 on.
 fn checksum(version: u32, block: u64, content: &[u8]) -> u32 {
     let version = if version < 7 { 0 } else { crc32c::crc32c(&version.to_le_bytes()) };
     crc32c::crc32c_append(crc32c::crc32c_append(version, &block.to_le_bytes()), content)
 }
 
-/// Bytes from here to the beginning of the next page.
+/// Bytes up to the next page.
 fn filling(at: u64) -> usize {
     (at.next_multiple_of(PAGE_BYTES as u64) - at) as usize
 }
@@ -25,7 +25,7 @@ pub(super) struct Sink<'a, W> {
     block: u64,
     /// Bytes before the block.
     written: u64,
-    /// Checksums of the bare blocks, while such are written.
+    /// Checksums of bare blocks, while these are written.
     bare: Option<Vec<u32>>,
 }
 
@@ -67,7 +67,7 @@ impl<'a, W: Write> Sink<'a, W> {
         numbers.iter().try_for_each(|x| self.bytes(bytemuck::bytes_of(&x.little_endian())))
     }
 
-    /// From here on content lies without headers between, from the beginning of a page on.
+    /// Starts bare blocks, which have no headers, at the next page.
     pub fn begin_bare(&mut self) -> io::Result<()> {
         self.end_block()?;
         let filling = filling(self.written);
@@ -77,13 +77,13 @@ impl<'a, W: Write> Sink<'a, W> {
         Ok(())
     }
 
-    /// What lay without headers has its checksums behind it.
+    /// Ends bare blocks and writes their checksums.
     pub fn end_bare(&mut self) -> io::Result<()> {
         self.end_block()?;
         self.bare.take().into_iter().flatten().try_for_each(|sum| self.u32(sum))
     }
 
-    /// What follows begins a block.
+    /// Ends the current block.
     fn end_block(&mut self) -> io::Result<()> {
         if self.content.is_empty() { Ok(()) } else { self.flush() }
     }
@@ -104,7 +104,7 @@ impl<'a, W: Write> Sink<'a, W> {
         Ok(())
     }
 
-    /// Writes what is left, and the block that ends all.
+    /// Writes the rest, and the empty block that ends the snapshot.
     pub fn finish(mut self) -> io::Result<()> {
         self.end_block()?;
         self.flush()
@@ -117,7 +117,7 @@ pub(super) struct Source<'a, R> {
     at: usize,
     /// Number of the next block.
     block: u64,
-    /// Bytes that were read.
+    /// Bytes read.
     read: u64,
     version: u32,
 }
@@ -137,7 +137,7 @@ impl<'a, R: Read> Source<'a, R> {
         Ok(source)
     }
 
-    /// The format it is written in.
+    /// Version of the format.
     pub fn version(&self) -> u32 {
         self.version
     }
@@ -217,7 +217,7 @@ impl<'a, R: Read> Source<'a, R> {
         Ok(())
     }
 
-    /// Takes `count` finite numbers that lie bare, in pieces, and tells at which byte they began.
+    /// Reads `count` finite numbers from bare blocks, in portions, and returns the offset of the first byte.
     pub fn bare<T: Number>(&mut self, count: u64, mut take: impl FnMut(&[T])) -> Result<u64, ReadError> {
         if self.at != self.content.len() {
             return Err(self.invalid("a block continues where vectors begin"));
@@ -255,7 +255,7 @@ impl<'a, R: Read> Source<'a, R> {
         ReadError::Invalid { block: self.block.saturating_sub(1), what }
     }
 
-    /// Refuses content after the index, and demands the block that ends all.
+    /// Refuses content after the index, and requires the final empty block.
     pub fn finish(mut self) -> Result<(), ReadError> {
         if self.at == self.content.len() {
             self.next_block()?;

@@ -1,4 +1,4 @@
-//! An index as bytes; `FORMAT.md` beside this file draws them.
+//! Snapshots: an index as bytes, in the format of `FORMAT.md`.
 
 mod blocks;
 mod reader;
@@ -17,20 +17,20 @@ use reader::VectorSource;
 /// First bytes of every snapshot.
 const MAGIC: [u8; 8] = *b"MRDN-ANN";
 
-/// The format this code writes.
+/// Version of the format that is written.
 const VERSION: u32 = 7;
 
-/// The oldest format it reads.
+/// Oldest version that is read.
 const OLDEST: u32 = 1;
 
 /// Content of a block, at most.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// What vectors are aligned to: a page of most machines.
+/// Alignment of vectors: a page on most machines.
 const PAGE_BYTES: usize = 4_096;
 
 impl Index {
-    /// Writes all of it, queued operations included, in the format of `snapshot/FORMAT.md`.
+    /// Writes the index, including pending operations, in the format of `snapshot/FORMAT.md`.
     ///
     /// Two indexes that received the same operations and merged all they could write the same bytes.
     ///
@@ -40,29 +40,30 @@ impl Index {
         writer::write(self, out)
     }
 
-    /// Reads what [`Self::write_to`] wrote, and no byte beyond it. Memory grows with the bytes read, never with what a
-    /// count claims.
+    /// Reads a snapshot of [`Self::write_to`], and no byte after it. Memory grows with the bytes read, not with counts
+    /// in the snapshot.
     ///
     /// # Errors
-    /// When the input fails, is cut off, changed, foreign or of another version.
+    /// The input fails, is truncated or damaged, is no snapshot, or has another version.
     pub fn read_from(input: &mut impl Read) -> Result<Self, ReadError> {
         Self::read_from_in(input, VectorStorage::Memory)
     }
 
-    /// As [`Self::read_from`], with its vectors where it is told.
+    /// As [`Self::read_from`], with the given storage for vectors.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::read_from`].
     pub fn read_from_in(input: &mut impl Read, storage: VectorStorage) -> Result<Self, ReadError> {
         reader::read(input, VectorSource::Storage(storage))
     }
 
-    /// As [`Self::read_from`], of a file that holds nothing else, with its vectors where they lie in it: they are mapped, so what is
-    /// not asked for is not in memory. What is written later stays in memory. Nobody may change or cut the file while the index is
-    /// there (it may be deleted), and an error of the disk ends the process. Of formats 1 and 2, vectors are read.
+    /// As [`Self::read_from`], of a file that holds nothing else. Vectors are mapped from it copy-on-write, so that
+    /// only vectors in use take memory, and writes stay in memory. The file must not be changed or truncated while the
+    /// index exists (it may be deleted); a disk error ends the process. Vectors of format versions 1 and 2 are read
+    /// instead.
     ///
     /// # Errors
-    /// As there, and when the file cannot be mapped.
+    /// As [`Self::read_from`], and if the file cannot be mapped.
     pub fn open(file: File) -> Result<Self, ReadError> {
         let mut input = BufReader::new(file.try_clone().map_err(ReadError::Io)?);
         input.rewind().map_err(ReadError::Io)?;
@@ -75,7 +76,7 @@ impl Index {
     }
 }
 
-/// Why bytes are not an index.
+/// Reason why bytes are not a valid snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The input failed.
@@ -84,48 +85,48 @@ pub enum ReadError {
     /// The input ended inside the snapshot.
     #[error("index snapshot ends inside block {block}")]
     Truncated {
-        /// From 0.
+        /// Number of the block, from 0.
         block: u64,
     },
-    /// A file that holds something behind the snapshot.
+    /// The file has content after the snapshot.
     #[error("the file goes on after the index snapshot")]
     Longer,
-    /// Not one of ours.
+    /// The first bytes are not those of a snapshot.
     #[error("not an index snapshot: it begins with {found:02x?}")]
     Foreign {
         /// The first eight bytes.
         found: [u8; 8],
     },
-    /// Written by another version.
+    /// The snapshot has another version.
     #[error("index snapshot of format {found}, this program reads {OLDEST} to {VERSION}")]
     Version {
-        /// The snapshot's.
+        /// Version of the snapshot.
         found: u32,
     },
-    /// A block claims more than blocks hold.
+    /// The length of a block exceeds the maximum.
     #[error("index snapshot, block {block}: {bytes} bytes, at most {BLOCK_BYTES} are possible")]
     Oversized {
-        /// From 0.
+        /// Number of the block, from 0.
         block: u64,
-        /// What it claims.
+        /// Its length.
         bytes: u32,
     },
-    /// A block was changed.
+    /// The checksum of a block is wrong.
     #[error("index snapshot, block {block}: checksum {found:08x}, expected {expected:08x}")]
     Checksum {
-        /// From 0.
+        /// Number of the block, from 0.
         block: u64,
-        /// That of the content.
+        /// Checksum of the content.
         found: u32,
-        /// That written before it.
+        /// Checksum in the snapshot.
         expected: u32,
     },
-    /// Checksums hold, but no index of ours has this content.
+    /// The checksums are right, but the content is not that of an index.
     #[error("index snapshot, block {block}: {what}")]
     Invalid {
-        /// The block being read, from 0.
+        /// Number of the block being read, from 0.
         block: u64,
-        /// What is wrong.
+        /// Description of the fault.
         what: &'static str,
     },
 }

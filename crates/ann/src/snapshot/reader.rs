@@ -17,14 +17,14 @@ use crate::storage::vector_store::{VectorStorage, VectorStore, VectorTable};
 use super::ReadError;
 use super::blocks::Source;
 
-/// Where vectors are after reading.
+/// Location of vectors after reading.
 pub(super) enum VectorSource {
     Storage(VectorStorage),
-    /// Where they are: in this file, which begins with what is read.
+    /// Mapped from this file, which begins with the snapshot.
     AsTheyLie(File),
 }
 
-/// Reads an index. Whatever is counted is taken in one by one, so a false count ends with the input and not with memory.
+/// Reads an index. Everything is added one by one, so that a wrong count ends with the input and not with the memory.
 pub(super) fn read(input: &mut impl Read, place: VectorSource) -> Result<Index, ReadError> {
     let mut source = Source::new(input)?;
     let config = config(&mut source)?;
@@ -128,7 +128,7 @@ fn points(config: &Config, place: VectorSource, source: &mut Source<'_, impl Rea
     }
 }
 
-/// Vectors of all nodes, which lie bare: mapped from the file, if one is given that can be, else read.
+/// Vectors of all nodes, in bare blocks: mapped from `file` if possible, else read.
 fn vectors<T: Component>(
     points: &mut Points,
     file: Option<File>,
@@ -236,7 +236,7 @@ fn lists(
     if listed == points.len() { Ok(Some(lists)) } else { Err(source.invalid("a point is on no list")) }
 }
 
-/// How many points have come in since there were so many. Earlier versions did not count them: as many as there are more now.
+/// Points inserted since there were `since`. Versions 1 to 5 do not store them; the growth replaces them.
 fn inserted_since(since: usize, points: &Points, source: &mut Source<'_, impl Read>) -> Result<u64, ReadError> {
     if source.version() < 6 { Ok(points.len().saturating_sub(since) as u64) } else { source.u64() }
 }
@@ -271,7 +271,7 @@ fn sample(points: u32, inserted_since: u64, source: &mut Source<'_, impl Read>) 
     if is_sound { Ok(sample) } else { Err(source.invalid("a recall sample found more neighbors than there are")) }
 }
 
-/// The steps that are left of a block which is half taken, and a place for each that it has.
+/// Insert plans of the remaining steps of a partly merged block.
 fn insert_plans<T, R: Read>(
     buffer: &WriteBuffer,
     source: &mut Source<'_, R>,
@@ -282,7 +282,7 @@ fn insert_plans<T, R: Read>(
         return Ok(Vec::new());
     }
     let mut insert_plans: Vec<Option<T>> = (0..taken).map(|_| None).collect();
-    // The first version sought places one by one: those that are left are sought afterwards.
+    // Version 1 stores no plans; they are made after reading.
     let steps_read = if source.version() == 1 { steps..steps } else { taken..steps };
     for step in steps_read {
         let plan = match (source.u8()?, buffer.step(step)) {
@@ -349,7 +349,7 @@ fn buffer(config: &Config, source: &mut Source<'_, impl Read>) -> Result<WriteBu
         1 if done > 0 => true,
         _ => return Err(source.invalid("unknown order of steps")),
     };
-    // Leaves room to count on: block numbers are multiplied by the length of a block.
+    // Limits block numbers, which are multiplied by the length of a block.
     if first > u64::MAX >> 16 {
         return Err(source.invalid("the number of the first block is too large"));
     }

@@ -8,7 +8,7 @@ use crate::params::{Config, Kind, SearchParams};
 use crate::storage::datatype::Datatype;
 use crate::testing::clustered;
 
-/// In the middle of a block; lists have rounded numbers.
+/// An index in the middle of a block; that of lists has rounded components.
 fn sample(kind: Kind) -> Index {
     let datatype = if matches!(kind, Kind::IvfPq { .. }) { Datatype::Bfloat16 } else { Datatype::Float32 };
     let config = Config { datatype, seed: 3, ..Config::new(5, Metric::Euclid, kind) };
@@ -48,7 +48,7 @@ fn an_index_survives_being_written_and_read() {
             };
             assert_eq!(ask(&after), ask(&before));
         }
-        // Goes on as the other would have.
+        // Continues as the original does.
         let mut before = before;
         for index in [&mut before, &mut after] {
             (100..370).for_each(|slot| index.upsert(slot, &[slot as f32; 5]).expect("valid"));
@@ -98,7 +98,8 @@ fn errors_name_what_they_found() {
     assert_eq!(error(&oversized), "index snapshot, block 0: 4294967295 bytes, at most 1048576 are possible");
 }
 
-/// The blocks up to the vectors, these, and all behind their checksum, with the checksums that belong to them.
+/// The snapshot with correct checksums around these contents: blocks before the vectors, vectors, and blocks after
+/// their checksums.
 fn sealed(bytes: &[u8], [table, vectors, rest]: &[Range<usize>; 3]) -> Vec<u8> {
     let mut sealed = Vec::new();
     let mut sink = blocks::Sink::new(&mut sealed).expect("memory");
@@ -111,14 +112,14 @@ fn sealed(bytes: &[u8], [table, vectors, rest]: &[Range<usize>; 3]) -> Vec<u8> {
     sealed
 }
 
-/// The same contents with one byte changed and the checksum made right again: what a forger or a bug of ours would make.
-/// Reading may succeed (a vector has changed, say) but never panics, and what is read works.
+/// One byte of the content is changed and the checksums are corrected, as by a forger or a bug. Reading may succeed (a
+/// vector has changed, for example), but neither reading nor using the index panics.
 #[test]
 fn forged_contents_never_panic() {
     for kind in KINDS {
         let written = bytes(&sample(kind));
         let word = |at: usize| u32::from_le_bytes(written[at..][..4].try_into().expect("four bytes")) as usize;
-        // The points, their vectors, and after the one checksum of those all else.
+        // Points, vectors, and everything after the single checksum of the vectors.
         let table = 20..20 + word(12);
         let nodes = word(20 + if kind == Kind::Flat { 16 } else { 24 });
         let vectors = PAGE_BYTES..PAGE_BYTES + nodes * 5 * if matches!(kind, Kind::IvfPq { .. }) { 2 } else { 4 };
@@ -187,7 +188,7 @@ fn a_file_is_opened_as_it_lies_and_never_written() {
         }
         assert!(bytes(&opened) == bytes(&index));
         assert!(bytes(&open().expect("the file is as it was")) == written);
-        // Behind it, and inside it.
+        // Damage after the snapshot, and inside it.
         file.write_all_at(b"!", written.len() as u64).expect("room");
         assert!(matches!(open(), Err(ReadError::Longer)));
         file.set_len(written.len() as u64 - 1).expect("a shorter file");
@@ -198,7 +199,7 @@ fn a_file_is_opened_as_it_lies_and_never_written() {
     }
 }
 
-/// An index that rounds holds nothing in its queue that is not rounded.
+/// The write buffer of an index that rounds holds rounded vectors only.
 #[test]
 fn buffered_vectors_are_rounded() {
     let kind = Kind::Hnsw { m: 4, ef_construct: 12 };
@@ -208,7 +209,7 @@ fn buffered_vectors_are_rounded() {
     let mut written = bytes(&index);
     let end = written.len() - 8;
     assert_eq!(written[end - 4..end], 1_f32.to_le_bytes());
-    // One block up to the vectors, of which there are none, and one to the end.
+    // One block up to the vectors, of which there are none, and one after them.
     let parts = [20..20 + 8 + 24, PAGE_BYTES..PAGE_BYTES, PAGE_BYTES + 8..end];
     assert!(sealed(&written, &parts) == written);
     written[end - 4] = 1;
@@ -216,8 +217,8 @@ fn buffered_vectors_are_rounded() {
     assert_eq!(refused.as_deref(), Some("index snapshot, block 1: a buffered vector is not rounded to the datatype"));
 }
 
-/// A graph of 308 operations on 280 slots of 2 dimensions, `m` of 3, written by each version of this format: slot `i` at
-/// `(i, 0)`, every tenth deleted, 256 operations merged.
+/// Graph of 308 operations on 280 slots of 2 dimensions, `m` of 3, in each version of the format: slot `i` at `(i, 0)`,
+/// every tenth deleted, 256 operations merged.
 const GOLDEN: [&[u8]; 7] = [
     include_bytes!("golden-v1.bin"),
     include_bytes!("golden-v2.bin"),
@@ -228,8 +229,8 @@ const GOLDEN: [&[u8]; 7] = [
     include_bytes!("golden-v7.bin"),
 ];
 
-/// Lists of 540 operations on 512 slots of 2 dimensions, `nlist` of 6, written by versions 3 to 7: slot `i` at `(i, i % 7)`, of the
-/// first 280 every tenth deleted, a block half taken.
+/// Lists of 540 operations on 512 slots of 2 dimensions, `nlist` of 6, in versions 3 to 7: slot `i` at `(i, i % 7)`,
+/// every tenth of the first 280 deleted, a block half merged.
 const GOLDEN_LISTS: [&[u8]; 5] = [
     include_bytes!("golden-ivf-v3.bin"),
     include_bytes!("golden-ivf-v4.bin"),
@@ -238,7 +239,7 @@ const GOLDEN_LISTS: [&[u8]; 5] = [
     include_bytes!("golden-ivf-v7.bin"),
 ];
 
-/// Vectors of rounded numbers: 30 points of 3 dimensions in no structure, slot `i` at `(i, i / 7, -i / 3)`, 5 and 6 deleted.
+/// Rounded vectors: a flat index of 30 points of 3 dimensions, slot `i` at `(i, i / 7, -i / 3)`, 5 and 6 deleted.
 const GOLDEN_BFLOAT16: [&[u8]; 3] = [
     include_bytes!("golden-bfloat16-v5.bin"),
     include_bytes!("golden-bfloat16-v6.bin"),

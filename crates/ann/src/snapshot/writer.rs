@@ -98,7 +98,7 @@ fn points(points: &Points, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
 fn vectors<T: Component>(points: &Points, table: &VectorTable<T>, sink: &mut Sink<'_, impl Write>) -> io::Result<()> {
     let nothing = vec![T::zeroed(); points.vectors.dim()];
     (0..points.nodes()).try_for_each(|node| match points.slot_of(node) {
-        // A free node weighs as much as any other, so that no short input can ask for much memory.
+        // A free node takes as many bytes as any other, so that a short input cannot demand much memory.
         NO_SLOT => sink.numbers(&nothing),
         _ => sink.numbers(&table.row(node)),
     })
@@ -160,7 +160,7 @@ fn recall_model(recall_model: &RecallModel, sink: &mut Sink<'_, impl Write>) -> 
     Ok(())
 }
 
-/// The steps that are left of a block which is half taken.
+/// Insert plans of the remaining steps of a partly merged block.
 fn insert_plans<T, W: Write>(
     insert_plans: Option<&[Option<T>]>,
     sink: &mut Sink<'_, W>,

@@ -1,24 +1,24 @@
-//! What the numbers of kept vectors are.
+//! Types of the components of stored vectors.
 
 use std::borrow::Cow;
 
 use bytemuck::Pod;
 use half::bf16;
 
-/// What the numbers of the vectors that an index keeps are. Vectors come, are asked with and are returned as `f32` in any case.
+/// Type of the components of stored vectors. Vectors and queries are passed and returned as `f32` in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Datatype {
-    /// As they come.
+    /// 32-bit floats, as passed.
     #[default]
     Float32,
-    /// The upper half of an `f32`, rounded to the nearest, of two the even one: 8 bits of precision, and the exponent as it is; what
-    /// would become infinite becomes the largest. Half of the memory, and of what a search reads to compare again. All that the
-    /// index says is about the rounded vectors: a component differs by 1/256 of itself at most, or by less than 2^-133.
+    /// The upper half of an `f32`, rounded to nearest even: 8 bits of precision and the full exponent range; values
+    /// that would become infinite become the largest. Half of the memory, and of the bytes read for reranking. All
+    /// results are about the rounded vectors: a component differs by at most 1/256 of itself, or by less than 2^-133.
     Bfloat16,
 }
 
 impl Datatype {
-    /// A vector as it is kept.
+    /// A vector rounded to this type.
     pub(crate) fn kept(self, vector: &[f32]) -> Cow<'_, [f32]> {
         match self {
             Self::Float32 => Cow::Borrowed(vector),
@@ -27,14 +27,14 @@ impl Datatype {
     }
 }
 
-/// A number that vectors are kept as.
+/// A component type.
 pub(crate) trait Number: Pod {
-    /// The nearest to a finite one, and finite.
+    /// The nearest finite value of a finite number.
     fn of(x: f32) -> Self;
 
     fn wide(self) -> f32;
 
-    /// Between the order of bytes of this machine and the one of files.
+    /// Converts between the byte order of this machine and that of files.
     fn little_endian(self) -> Self;
 }
 

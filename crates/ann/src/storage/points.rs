@@ -1,4 +1,4 @@
-//! Vectors by node, and which slot each node holds.
+//! Points: the vectors of nodes, and the slot of each node.
 
 use std::borrow::Cow;
 
@@ -11,19 +11,19 @@ use crate::neighbor::{Neighbor, TopK};
 use crate::storage::datatype::Datatype;
 use crate::storage::vector_store::{VectorStorage, VectorStore};
 
-/// Marks a node that holds no point; therefore no slot may have this number.
+/// Slot of a free node; therefore no slot may have this number.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
-/// Points that a scan finds before it compares them, so that their vectors can be asked for ahead.
+/// Nodes that a scan collects before it compares them, so that vectors can be prefetched.
 const SCAN_BATCH: usize = 256;
 
-/// A dense table of nodes (`0..nodes`), some of them free, each of the others holding the vector of one slot.
+/// A dense table of nodes (`0..nodes`). A node is free or holds the vector of one slot.
 pub(crate) struct Points {
     pub vectors: VectorStore,
-    /// By node; [`NO_SLOT`] where free.
+    /// Per node; [`NO_SLOT`] if free.
     slots: Pages<u32>,
     by_slot: SlotTable,
-    /// Nodes to be reused, the last one first.
+    /// Free nodes; the last one is reused first.
     free: Vec<u32>,
 }
 
@@ -33,12 +33,12 @@ impl Points {
         Self { vectors, slots: Pages::default(), by_slot: SlotTable::default(), free: Vec::new() }
     }
 
-    /// Points held.
+    /// Number of points.
     pub fn len(&self) -> usize {
         self.by_slot.len()
     }
 
-    /// Nodes, the free ones included.
+    /// Number of nodes, including free ones.
     pub fn nodes(&self) -> u32 {
         self.slots.len() as u32
     }
@@ -67,7 +67,7 @@ impl Points {
         &self.free
     }
 
-    /// Puts a slot that holds nothing yet on a node.
+    /// Assigns a node to a slot that has none.
     pub fn insert(&mut self, slot: u32, vector: &[f32]) -> u32 {
         let node = if let Some(node) = self.free.pop() {
             self.set_slot(node, slot);
@@ -94,7 +94,7 @@ impl Points {
         Some(node)
     }
 
-    /// Compares the query with every node of a slot that the filter accepts, if it passes `visible`.
+    /// Compares the query with every visible node whose slot the filter accepts.
     pub fn scan(
         &self,
         space: &Space,
@@ -119,7 +119,7 @@ impl Points {
         compare(&batch);
     }
 
-    /// Offers what was found of a node as found of the slot that it holds.
+    /// Adds the slot of a node at a distance.
     #[inline(always)]
     pub fn push_hit(&self, distance: f32, node: u32, nearest: &mut TopK) {
         if nearest.admits(distance) {
@@ -127,7 +127,7 @@ impl Points {
         }
     }
 
-    /// Calls `visit` with every slot that the filter accepts and its node.
+    /// Calls `visit` with every slot that the filter accepts, and its node.
     pub fn for_each(&self, filter: Option<&Filter<'_>>, mut visit: impl FnMut(u32, u32)) {
         if let Some(listed) = filter.and_then(Filter::listed) {
             return self.by_slot.get_all(listed.iter().copied()).for_each(|(slot, node)| visit(slot, node));
@@ -143,7 +143,7 @@ impl Points {
         }
     }
 
-    /// What is held now, to be looked at.
+    /// The current points, read-only.
     pub fn view(&mut self) -> Self {
         let (slots, by_slot) = (self.slots.clone(), self.by_slot.clone());
         Self { vectors: self.vectors.view(), slots, by_slot, free: Vec::new() }
@@ -155,20 +155,20 @@ impl Points {
         Self { free, ..self.view() }
     }
 
-    /// Bytes beside the vectors.
+    /// Bytes of the tables, without vectors.
     pub fn table_bytes(&self) -> usize {
         self.slots.bytes() + self.by_slot.bytes() + self.free.capacity() * 4
     }
 
-    /// Puts back the next node as a snapshot tells it; false if a slot comes twice. Its vector is put in its row apart from this, and
-    /// free nodes are told by [`Self::set_free`].
+    /// Adds the next node of a snapshot; false if a slot occurs twice. Vectors are added separately, and free nodes by
+    /// [`Self::set_free`].
     pub fn restore(&mut self, slot: u32) -> bool {
         let node = self.nodes();
         self.slots.push(slot);
         slot == NO_SLOT || self.by_slot.insert(slot, node)
     }
 
-    /// The order in which free nodes are reused; false unless it names each free node once.
+    /// Sets the order in which free nodes are reused; false unless it names each free node once.
     pub fn set_free(&mut self, free: Vec<u32>) -> bool {
         let mut sorted = free.clone();
         sorted.sort_unstable();

@@ -1,36 +1,36 @@
-//! Which node holds a slot.
+//! Nodes by slot.
 
 use std::sync::Arc;
 
 use crate::hash::SlotMap;
 
-/// Marks a slot that no node holds.
+/// Entry of a slot without a node.
 const NO_NODE: u32 = u32::MAX;
 
-/// Slots of a page. Numbers that lie together are asked for together, and an index of few points stays small.
+/// Slots per page. Close slots are usually read together, and an index of few points stays small.
 const SLOTS_PER_PAGE: usize = 256;
 
-/// Pages of a book.
+/// Pages per directory.
 const PAGES_PER_DIRECTORY: usize = 64;
 
-/// Some pages, those that are there.
+/// A group of pages; none for pages without slots.
 type PageDirectory = [Option<Arc<[u32; SLOTS_PER_PAGE]>>; PAGES_PER_DIRECTORY];
 
-/// Nodes by slot, in pages, and these in books: memory for every page that a slot ever stood on. Copies share both until one of
-/// them writes.
+/// Nodes by slot, in pages grouped by directories. Every page that ever had a slot takes memory. Copies share pages and
+/// directories until one of them writes.
 #[derive(Default, Clone)]
 pub(crate) struct SlotTable {
     directories: Arc<SlotMap<Arc<PageDirectory>>>,
     len: usize,
 }
 
-/// The page of a slot, and its place there.
+/// Page number of a slot, and its position in the page.
 fn place(slot: u32) -> (u32, usize) {
     (slot / SLOTS_PER_PAGE as u32, slot as usize % SLOTS_PER_PAGE)
 }
 
 impl SlotTable {
-    /// Slots that are held.
+    /// Number of slots with a node.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -46,12 +46,12 @@ impl SlotTable {
         self.directories.get(&directory).map(|directory| &**directory)
     }
 
-    /// A page of its book, where there is one.
+    /// A page of its directory, if it exists.
     fn page(directory: Option<&PageDirectory>, page: u32) -> Option<&[u32; SLOTS_PER_PAGE]> {
         directory?[page as usize % PAGES_PER_DIRECTORY].as_deref()
     }
 
-    /// Where a page is or would be, in this copy alone.
+    /// The entry for a page, in this copy only.
     fn page_mut(&mut self, page: u32) -> &mut Option<Arc<[u32; SLOTS_PER_PAGE]>> {
         let directory = Arc::make_mut(&mut self.directories).entry(page / PAGES_PER_DIRECTORY as u32);
         let directory = directory.or_insert_with(|| Arc::new([const { None }; PAGES_PER_DIRECTORY]));
@@ -65,9 +65,9 @@ impl SlotTable {
             .filter(|node| *node != NO_NODE)
     }
 
-    /// The slots that are held, with their nodes; cheaper than one by one where they ascend.
+    /// Slots with a node, and that node. Cheaper than single lookups if the slots ascend.
     pub fn get_all(&self, slots: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, u32)> {
-        // Neither is sought again while slots are in it.
+        // Directory and page of the previous slot, reused while slots fall into them.
         let mut directory: (u32, Option<&PageDirectory>) = (u32::MAX, None);
         let mut page: (u32, Option<&[u32; SLOTS_PER_PAGE]>) = (u32::MAX, None);
         slots.filter_map(move |slot| {
@@ -82,7 +82,7 @@ impl SlotTable {
         })
     }
 
-    /// Puts a node on a slot; false if the slot was held, and then nothing has changed.
+    /// Sets the node of a slot; false, and no change, if it has one.
     pub fn insert(&mut self, slot: u32, node: u32) -> bool {
         let (page, at) = place(slot);
         let page = self.page_mut(page).get_or_insert_with(|| Arc::new([NO_NODE; SLOTS_PER_PAGE]));
@@ -95,7 +95,7 @@ impl SlotTable {
         is_new
     }
 
-    /// Frees a slot and returns its node.
+    /// Removes a slot and returns its node.
     pub fn remove(&mut self, slot: u32) -> Option<u32> {
         let (page, at) = place(slot);
         let node = self.get(slot)?;
@@ -116,7 +116,7 @@ mod tests {
     fn a_slot_table_equals_a_map() {
         let (mut rng, mut slots, mut model) = (Rng::new(1), SlotTable::default(), BTreeMap::new());
         for node in 0..20_000 {
-            // Some pages are crowded, some hold one slot, and the highest there is.
+            // Some pages are dense, some hold one slot, and the highest slot occurs.
             let slot = [rng.below(700) as u32, rng.next() as u32 >> 8 << 8, u32::MAX - 1][rng.below(3)];
             if rng.below(2) == 0 {
                 assert_eq!(slots.insert(slot, node), !model.contains_key(&slot));

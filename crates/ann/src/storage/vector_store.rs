@@ -1,4 +1,4 @@
-//! Vectors as they are kept: in memory, or in a file.
+//! Storage of vectors, in memory or in a file.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,32 +14,33 @@ use crate::metric::{Component, Space};
 use crate::neighbor::Neighbor;
 use crate::storage::datatype::{Datatype, Number};
 
-/// Rows that are asked for before the one that is compared.
+/// Rows between a prefetch and the comparison.
 const PREFETCH_DISTANCE: usize = 4;
 
-/// Where an index keeps the vectors it has merged. A file must be empty, open for reading and writing, and nobody else's. Its content
-/// is worth nothing without the index: it is written as points come, never synced, and may be deleted while it is open.
+/// Storage of merged vectors. A file must be empty, open for reading and writing, and used by nothing else. Its content
+/// has no meaning without the index: it is never synced, and the file may be deleted while it is open.
 #[derive(Debug, Default)]
 pub enum VectorStorage {
     /// In memory.
     #[default]
     Memory,
-    /// In this file, which is mapped: as fast as memory while its pages are resident, and the system may take them. A row that is
-    /// not costs a fault, which makes hundreds of kilobytes around it resident. An error of the disk ends the process.
+    /// In a mapped file: as fast as memory while its pages are resident; the system may evict them. Access to an
+    /// evicted row is a page fault, which makes hundreds of kilobytes around it resident. A disk error ends the
+    /// process.
     Mapped(File),
-    /// In this file, which is read and written: nothing of it is resident. A search reads the rows it compares again, one call each:
-    /// those that codes leave in doubt, some more than it returns; 1 to 2 µs each while they are in the system's page cache. Where it
-    /// cannot be read or written, calls panic: there is no going on without it, as there is none without memory.
+    /// In a file that is read and written; nothing of it is resident. Each row to rerank is one read call, of 1 to 2 µs
+    /// if it is in the system's page cache; codes leave few more rows than a search returns. Calls panic if the file
+    /// cannot be read or written: an index cannot work without it, as without memory.
     File(File),
 }
 
-/// Rows of vectors. What is put there is what its numbers can be ([`Datatype::kept`]).
+/// Rows of vectors. Components must be representable in the type of the store ([`Datatype::kept`]).
 pub(crate) enum VectorStore {
     Float32(VectorTable<f32>),
     Bfloat16(VectorTable<bf16>),
 }
 
-/// Vectors of nodes with the distance between them.
+/// Stored vectors with their distance.
 #[derive(Clone, Copy)]
 pub(crate) struct Vectors<'a> {
     pub rows: &'a VectorStore,
@@ -56,12 +57,12 @@ impl<'a> Vectors<'a> {
         self.rows.distance(&self.space, query, node)
     }
 
-    /// Calls `visit` with the distance of each of some nodes, and which it is.
+    /// Calls `visit` with the distance and number of each node.
     pub fn for_each(&self, query: &[f32], nodes: &[u32], visit: impl FnMut(f32, u32)) {
         self.rows.for_each(&self.space, query, nodes, visit);
     }
 
-    /// Distances by vectors in place of others; the order stays.
+    /// Replaces distances by code with distances by vector; the order stays.
     pub fn rerank(&self, query: &[f32], neighbors: &mut Vec<Neighbor>) {
         let nodes: Vec<u32> = neighbors.iter().map(|neighbor| neighbor.id()).collect();
         neighbors.clear();
@@ -69,9 +70,9 @@ impl<'a> Vectors<'a> {
     }
 }
 
-/// Rows of one kind of number.
+/// Rows of one component type.
 pub(crate) enum VectorTable<T> {
-    /// In memory, or mapped.
+    /// In memory or mapped.
     Memory(Rows<T>),
     File {
         file: Arc<File>,
@@ -81,7 +82,7 @@ pub(crate) enum VectorTable<T> {
     },
 }
 
-/// The same of either table.
+/// Calls the same for either table.
 macro_rules! of_either {
     ($originals:expr, $table:ident => $what:expr) => {
         match $originals {
@@ -99,7 +100,7 @@ impl VectorStore {
         }
     }
 
-    /// Numbers of a row.
+    /// Components of a row.
     pub fn dim(&self) -> usize {
         of_either!(self, table => table.dim())
     }
@@ -113,17 +114,17 @@ impl VectorStore {
         self.dim() * number
     }
 
-    /// Bytes of all rows, and how many of them are in memory that the system cannot take.
+    /// Bytes of all rows, and those of them that the system cannot evict.
     pub fn bytes(&self) -> (usize, usize) {
         of_either!(self, table => table.bytes())
     }
 
-    /// Writes a row, one of those there are or the next; `row.len() == dim`.
+    /// Writes an existing row or the next one; `row.len() == dim`.
     pub fn put(&mut self, at: u32, row: &[f32]) {
         of_either!(self, table => table.put(at, row));
     }
 
-    /// A row as it was put.
+    /// A row as it was written.
     #[inline]
     pub fn row(&self, at: u32) -> Cow<'_, [f32]> {
         match self {
@@ -132,13 +133,13 @@ impl VectorStore {
         }
     }
 
-    /// How far a row is from the query.
+    /// Distance of a row from the query.
     #[inline]
     pub fn distance(&self, space: &Space, query: &[f32], at: u32) -> f32 {
         of_either!(self, table => Component::distance(space, query, &table.row(at)))
     }
 
-    /// Calls `visit` with how far each of some rows is from the query, and which it is.
+    /// Calls `visit` with the distance and number of each row.
     pub fn for_each(&self, space: &Space, query: &[f32], rows: &[u32], visit: impl FnMut(f32, u32)) {
         of_either!(self, table => table.for_each(space, query, rows, visit));
     }
@@ -171,10 +172,10 @@ impl<T: Component> VectorTable<T> {
         }
     }
 
-    /// The `len` rows that lie in a file from byte `start` on ([`Rows::opened`]).
+    /// The `len` rows of a file from byte `start` on ([`Rows::opened`]).
     ///
     /// # Errors
-    /// When the file cannot be mapped or read.
+    /// The file cannot be mapped or read.
     pub fn opened(dim: usize, file: &File, start: u64, len: u32) -> io::Result<Self> {
         Rows::opened(dim, file, start, len as usize).map(Self::Memory)
     }
@@ -228,7 +229,7 @@ impl<T: Component> VectorTable<T> {
             Self::Memory(rows) => {
                 wanted.iter().take(PREFETCH_DISTANCE).for_each(|at| prefetch(rows.row(*at)));
                 for (nth, at) in wanted.iter().enumerate() {
-                    // Rows one behind the other are fetched by the processor itself.
+                    // The processor prefetches adjacent rows by itself.
                     if let Some([before, ahead]) = wanted.get(nth + PREFETCH_DISTANCE - 1..=nth + PREFETCH_DISTANCE)
                         && before + 1 != *ahead
                     {

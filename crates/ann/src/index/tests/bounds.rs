@@ -1,4 +1,4 @@
-//! What cannot be meant, and numbers at the end of what there are.
+//! Invalid input, and numbers at the limits of their types.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn bad_vectors_are_refused_and_change_nothing() {
     }
 }
 
-/// How many are found by one query, and by each of many.
+/// Number of points found by one query, and by each query of a batch.
 fn count(subject: &Index, k: usize, filter: Option<&Filter<'_>>) -> Result<usize, SearchError> {
     let query = vec![1.0; subject.config().dim];
     let alone = subject.search(&query, k, &SearchParams::default(), filter)?;
@@ -47,7 +47,7 @@ fn count(subject: &Index, k: usize, filter: Option<&Filter<'_>>) -> Result<usize
 
 #[test]
 fn searches_that_can_find_nothing_find_nothing() {
-    // Of 40 numbers there are codes.
+    // With 40 dimensions there are codes.
     for (kind, dim) in [(Kind::Flat, 1), (HNSW, 1), (HNSW, 40), (IVF, 1), (IVF, 40)] {
         let mut subject = index(dim, Metric::Dot, kind);
         assert_eq!(count(&subject, 5, None), Ok(0), "an empty index");
@@ -90,7 +90,7 @@ fn zero_vectors_and_overflow_have_defined_distances() {
     }
 }
 
-/// Where codes say nothing of a distance, nothing is left out by what they say.
+/// Overflowing codes exclude no point.
 #[test]
 fn answers_are_not_short_where_numbers_overflow() {
     let dim = 40;
@@ -120,7 +120,7 @@ fn answers_are_not_short_where_numbers_overflow() {
     }
 }
 
-/// What is so far away that its distance overflows is near to nothing, wherever links lead.
+/// Points with overflowing distances are never near, whatever links lead to them.
 #[test]
 fn overflowing_vectors_are_far() {
     let dim = 200;

@@ -1,8 +1,8 @@
-//! Searches that compare all who match are exact, whether by vectors or by codes first.
+//! Scans of all matching points are exact, whether by vector or by code first.
 
 use super::*;
 
-/// Numbers that are alike, as uniform data have them: nearly all points are about as far.
+/// Uniform components: nearly all points are about equally far.
 fn uniform(rng: &mut Rng, dim: usize) -> Vec<f32> {
     (0..dim).map(|_| rng.unit()).collect()
 }
@@ -15,7 +15,7 @@ fn by_bytes(points: usize, dim: usize) -> SearchParams {
     SearchParams { full_scan_bytes: points * dim * 4, ..SearchParams::default() }
 }
 
-/// An index of points that were merged, replaced and deleted, some of that still pending.
+/// An index after inserts, replacements and deletes, some of them pending.
 fn written(rng: &mut Rng, (count, dim): (u32, usize), metric: Metric, kind: (Kind, Profile)) -> Index {
     let vector = |rng: &mut Rng| match metric {
         Metric::Cosine => normalized(uniform(rng, dim)),
@@ -43,7 +43,7 @@ fn a_beam_for_all_and_a_threshold_above_all_give_the_exact_answer() {
                 let subject = written(&mut rng, (count, dim), metric, kind);
                 let few = |slot: u32| slot.is_multiple_of(2);
                 let listed: Vec<u32> = (0..count).filter(|slot| slot % 3 != 0).collect();
-                // Of the second it is told that it may match as few as are compared, and of the first that it does.
+                // The bound allows that few of the second match, and the estimate of the first is exact.
                 let filters = [
                     None,
                     Some(Filter::predicate(&few, count as usize / 2)),
@@ -86,7 +86,7 @@ fn ties_and_overflowing_distances_are_found_by_slot() {
     }
 }
 
-/// The threshold counts bytes of vectors as they are kept, of those that match.
+/// The threshold counts bytes of matching vectors in their stored type.
 #[test]
 fn a_threshold_below_the_matching_vectors_leaves_the_search_to_the_graph() {
     let (dim, count) = (40, 3_000);

@@ -1,13 +1,13 @@
-//! What a filter remembers that is kept for many searches.
+//! Filters that are reused for many searches.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// Queries after which a filter remembers.
+/// Queries after which a filter caches its matching set.
 const QUERIES: usize = 60;
 
-/// Asks one by one. What is found matches and is there; of the exact answers, how many those found last have of them.
+/// Single queries. Hits match and exist. Returns the recall of the second half.
 fn checked_recall(index: &Index, queries: &[Vec<f32>], filter: &Filter<'_>, accepts: impl Fn(u32) -> bool) -> f64 {
     let [mut found, mut all] = [0; 2];
     for (nth, query) in queries.iter().cycle().take(QUERIES).enumerate() {
@@ -34,7 +34,7 @@ fn checked_recall(index: &Index, queries: &[Vec<f32>], filter: &Filter<'_>, acce
 fn writes_invalidate_a_reused_filter() {
     let vectors = data(Metric::Euclid, 21, 4_030);
     let (holdouts, vectors) = vectors.split_at(30);
-    // Some will come in late.
+    // Some are inserted late.
     let late = vectors[3_600..3_700].iter().step_by(3);
     let queries: Vec<_> =
         holdouts.iter().zip(late).flat_map(|(holdout, late)| [holdout.clone(), late.clone()]).collect();
@@ -57,7 +57,7 @@ fn writes_invalidate_a_reused_filter() {
         };
         check(&index, "at first");
         let before = index.view();
-        // What was found goes, and what comes takes its node.
+        // Hits are deleted, and later inserts reuse their nodes.
         for query in holdouts {
             for hit in index.search(query, 5, &exact(), Some(&filters[0].0)).expect("valid") {
                 index.delete(hit.slot);
@@ -77,14 +77,14 @@ fn writes_invalidate_a_reused_filter() {
     }
 }
 
-/// Lists that are learnt anew are others than those that something was noted of.
+/// Trained lists replace those that the cache was derived from.
 #[test]
 fn training_invalidates_a_reused_filter() {
     let vectors = data(Metric::Euclid, 23, 4_096);
     let mut index = with_profile(DIM, Metric::Euclid, (LISTS, Profile::Balanced));
     for (slot, vector) in (0..).zip(&vectors) {
         index.upsert(slot, vector).expect("valid");
-        // After 2,048 points lists are learnt, and after the last there are twice as many.
+        // After 2,048 points lists are trained, and after the last there are twice as many.
         if slot < 4_000 {
             index.merge(usize::MAX);
         }
@@ -109,7 +109,7 @@ fn training_invalidates_a_reused_filter() {
     }
 }
 
-/// One whom nobody keeps asks as often as it must, and one that is kept does not ask again.
+/// A filter that is not reused calls its predicate as often as necessary; a reused one stops calling it.
 #[test]
 fn a_reused_filter_evaluates_its_predicate_once() {
     let vectors = data(Metric::Euclid, 22, 3_000);

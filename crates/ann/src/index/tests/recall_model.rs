@@ -1,4 +1,4 @@
-//! A wanted recall, by what was asked for.
+//! Requested and reached recall.
 
 use super::*;
 use crate::approximate_index::Trainable;
@@ -12,11 +12,11 @@ fn a_requested_recall_is_reached_by_new_queries() {
         let truth = filled(Metric::Euclid, FLAT, vectors);
         let mut subject = with_profile(DIM, Metric::Euclid, subject);
         let points: Vec<(u32, &[f32])> = (0..).zip(vectors.iter().map(Vec::as_slice)).collect();
-        // Curves are drawn and lists learnt between two of these.
+        // Probes and training run between chunks.
         for some in points.chunks(130) {
             subject.extend(some.iter().copied(), 2, |_| ()).expect("valid");
         }
-        // Lists are learnt anew when points have doubled, and what was known of the old ones is no longer true.
+        // Training is repeated when points have doubled, and the samples of the old lists are dropped.
         let recall_model = recall_model(&subject);
         let is_lists = matches!(subject.body(), Body::IvfPq(_));
         assert_eq!(of(recall_model), if is_lists { 8_320 } else { 8_188 }, "{:?}: {recall_model:?}", subject.config());
@@ -29,11 +29,12 @@ fn a_requested_recall_is_reached_by_new_queries() {
         for wanted in [0.9, 0.97] {
             let params = SearchParams { recall: Recall::new(wanted), ..SearchParams::default() };
             let recall = found(&subject, &truth, queries, &params, 0) as f64 / 2_000.0;
-            // Less than asked for by what sampling explains, and on lists half as many points more; more where the least effort does more.
+            // Sampling errors make the recall less than requested; on lists also the growth by one half. It may be
+            // greater where the least effort reaches more.
             let less = if is_lists { 0.05 } else { 0.03 };
             assert!(recall > wanted - less, "{recall} for {wanted}, {:?}", subject.config());
         }
-        // Points leave, and the curve is from before the lists, as earlier versions wrote it: it is drawn once.
+        // Points are deleted, and the model is older than the lists, as earlier versions wrote it: it is measured once.
         (0..300).for_each(|slot| assert!(subject.delete(slot)));
         subject.merge_all(2, |_| ());
         if let Body::IvfPq(ivf) = &mut subject.body {
@@ -59,17 +60,17 @@ fn recall_model(index: &Index) -> &RecallModel {
     }
 }
 
-/// Points that the last tally of a curve is of.
+/// Number of points of the last sample.
 fn of(recall_model: &RecallModel) -> u32 {
     recall_model.samples().back().map_or(0, |sample| sample.points)
 }
 
-/// Neighbours that all of them are of.
+/// True neighbors of all samples.
 fn wanted(recall_model: &RecallModel) -> u32 {
     recall_model.samples().iter().map(|sample| sample.wanted).sum()
 }
 
-/// How many of the ten true neighbours of each query are found; slot 0 of the `truth` is slot `first` of the index.
+/// Number of the ten true neighbors of all queries that are found; slot 0 of `truth` is slot `first` of the index.
 fn found(index: &Index, truth: &Index, queries: &[Vec<f32>], params: &SearchParams, first: u32) -> usize {
     let found = queries.iter().map(|query| {
         let hits = index.search(query, 10, params, None).expect("valid");
@@ -79,7 +80,7 @@ fn found(index: &Index, truth: &Index, queries: &[Vec<f32>], params: &SearchPara
     found.sum()
 }
 
-/// A window slides from some clusters to others, and the number of points stays.
+/// A window slides from some clusters to others, at a constant number of points.
 #[test]
 fn training_and_samples_follow_a_sliding_window() {
     const WINDOW: usize = 4_200;
@@ -113,7 +114,7 @@ fn training_and_samples_follow_a_sliding_window() {
     }
 }
 
-/// Lists have a curve of all; a graph asks for those that come in last, which are from all over the batch.
+/// Lists measure the whole batch; a graph measures the holdouts, which are from all over the batch.
 #[test]
 fn a_bulk_load_is_measured_once() {
     let vectors = data(Metric::Euclid, 22, 4_700);
@@ -130,12 +131,13 @@ fn a_bulk_load_is_measured_once() {
             "{:?}",
             one.config()
         );
-        // 2,700 come in at first: six blocks later there are 4,236, and 464 are still to come; the second tally is of 4,492.
+        // 2,700 are inserted first. Six blocks later there are 4,236 points and 464 remain; the second sample is at
+        // 4,492.
         let is_lists = matches!(one.body(), Body::IvfPq(_));
         let expected = if is_lists { (4_700, 8_000) } else { (4_492, 4_640) };
         assert_eq!((of(recall_model(&one)), wanted(recall_model(&one))), expected, "{:?}", one.config());
 
-        // What was begun before others come is done as if they had waited.
+        // Work that starts before the batch gives the result of work that waits for it.
         let [begun, done] = [if is_lists { 2_000 } else { 490 }, usize::MAX].map(|steps| {
             let mut index = with_profile(DIM, Metric::Euclid, subject);
             index.extend(first[..4_000].iter().copied(), 1, |_| ()).expect("valid");
@@ -150,7 +152,7 @@ fn a_bulk_load_is_measured_once() {
     }
 }
 
-/// Whenever steps are taken, and wherever between two of them an index is written and read again, the same is found out.
+/// The model does not depend on when steps are taken, nor on snapshots between them.
 #[test]
 fn a_model_depends_on_writes_alone() {
     let vectors = data(Metric::Euclid, 25, 5_400);
@@ -162,7 +164,7 @@ fn a_model_depends_on_writes_alone() {
                 index.merge(portion(slot));
             }
             for (slot, vector) in (3_900..).zip(&vectors[3_900..]) {
-                // Some are replaced, some leave.
+                // Some are replaced, some deleted.
                 index.upsert(if slot % 5 == 0 { slot / 2 } else { slot }, vector).expect("valid");
                 index.delete(if slot % 9 == 0 { slot / 3 } else { u32::MAX - 1 });
                 index.merge(portion(slot));
@@ -185,7 +187,7 @@ fn a_model_depends_on_writes_alone() {
     }
 }
 
-/// Most of what comes is written again as it was, block by block or write by write, and the same is asked for as is owed.
+/// Most writes repeat the stored vector, block by block or write by write; probes follow the new vectors only.
 #[test]
 fn new_vectors_are_probed_among_repeated_ones() {
     let vectors = data(Metric::Euclid, 26, 8_000);
@@ -203,7 +205,8 @@ fn new_vectors_are_probed_among_repeated_ones() {
                 index.merge_all(1, |_| ());
             }
         }
-        // 200 have come, of which 160 are owed; one in eight of a block is asked for, and one of one, if a whole one is owed.
+        // 200 new vectors make 160 probes due. One in eight of a block is probed, and the only one of a block once a
+        // whole probe is due.
         let probed = (wanted(recall_model(&index)) - before) / 10;
         let expected = if every == 1 { 90..=160 } else { 15..=50 };
         assert!(expected.contains(&probed) && index.reachable() == 5_200, "{probed} where blocks have {every}");

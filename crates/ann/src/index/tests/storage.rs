@@ -1,4 +1,4 @@
-//! Vectors elsewhere, and of other numbers.
+//! Vectors in files, and of other types.
 
 use super::*;
 use crate::storage::datatype::Datatype;
@@ -47,8 +47,8 @@ fn vectors_in_a_file_change_nothing_but_where_they_are() {
     }
 }
 
-/// What an index of rounded numbers says is what one of whole numbers says of rounded vectors: the same hits at the same
-/// distances, and half of the bytes.
+/// An index of rounded vectors returns the hits and distances of an index of `f32` with the same rounded vectors, at
+/// half of the bytes.
 #[test]
 fn a_datatype_changes_nothing_but_the_vectors() {
     for (kind, profile) in SUBJECTS.into_iter().chain([FLAT]) {

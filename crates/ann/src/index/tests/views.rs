@@ -1,10 +1,10 @@
-//! What was seen stays as it was.
+//! Views do not change.
 
 use std::sync::{Arc, Barrier, Mutex};
 
 use super::*;
 
-/// What an index says when it is asked everything that it can be asked.
+/// Results of all read operations of an index.
 #[derive(Debug, PartialEq)]
 struct Answers {
     found: Vec<Vec<Hit>>,
@@ -42,7 +42,7 @@ fn subjects() -> impl Iterator<Item = (Config, VectorStorage)> {
     })
 }
 
-/// Points come, are replaced and leave, and some of that is merged: numbers of nodes are used again, lists learnt, curves drawn.
+/// Inserts, replacements and deletes, some of them merged: nodes are reused, lists trained, recall measured.
 fn change(index: &mut Index, vectors: &[Vec<f32>], rng: &mut Rng) {
     for _ in 0..1 + rng.below(200) {
         let slot = rng.below(2_700) as u32;
@@ -61,8 +61,8 @@ fn bytes(index: &Index) -> Vec<u8> {
     bytes
 }
 
-/// Views are made, kept and dropped in any order; each says to its end what the index said when it was made. And an index that
-/// nobody looked at is the same.
+/// Views are made, kept and dropped in any order. Each returns the answers of the index at its creation, and an index
+/// without views is the same.
 #[test]
 fn a_view_never_changes() {
     for (config, storage) in subjects() {
@@ -87,14 +87,14 @@ fn a_view_never_changes() {
         assert!(most > 40, "{config:?}: {most} rows were written while views looked at them");
         assert!(bytes(&subject) == bytes(&unseen), "{config:?}");
         let last = bytes(&subject);
-        // It may go before they do.
+        // The index may be dropped before its views.
         drop(subject);
         views.iter().for_each(|(view, queries, answers)| assert_eq!(ask(&view.0, queries), *answers, "{config:?}"));
         assert!(last == bytes(&unseen));
     }
 }
 
-/// No copy outlives the views that it was made for.
+/// No copy outlives the views that need it.
 #[test]
 fn patches_are_merged_back() {
     for (config, storage) in subjects() {
@@ -105,7 +105,7 @@ fn patches_are_merged_back() {
         let first = subject.view();
         (0..8).for_each(|_| change(&mut subject, &vectors, &mut rng));
         assert!(subject.copied() > 0, "{config:?}");
-        // Of all views that there are the first one looks at the rows themselves.
+        // Of all views, the first one reads the rows themselves.
         drop(subject.view());
         assert!(subject.copied() > 0, "{config:?}");
         drop(first);
@@ -114,14 +114,14 @@ fn patches_are_merged_back() {
         assert_eq!((subject.copied(), ask(&second.0, &vectors[..9])), (0, answers), "{config:?}");
         change(&mut subject, &vectors, &mut rng);
         drop(second);
-        // With nobody there, rows are written themselves.
+        // Without views, rows are written in place.
         let copied = subject.copied();
         change(&mut subject, &vectors, &mut rng);
         assert!(subject.copied() <= copied, "{config:?}");
     }
 }
 
-/// Two threads search what is being written, and find at any time what was there when it was given to them.
+/// Two threads search while an index is written; each view gives the answers recorded with it.
 #[test]
 fn searches_beside_changes_see_one_state() {
     for (config, storage) in subjects() {

@@ -1,4 +1,4 @@
-//! Searches among those who match.
+//! Filtered searches.
 
 use super::super::search::ListSearch;
 use super::*;
@@ -22,7 +22,7 @@ fn trained(metric: Metric, vectors: &[Vec<f32>]) -> (Points, Box<InvertedLists>)
     }
 }
 
-/// A mask says of every block what its nodes say one by one, and so nothing else is found.
+/// Masks agree with the predicate on every entry, and so do the results.
 #[test]
 fn masks_find_what_a_predicate_finds() {
     for metric in METRICS {
@@ -49,7 +49,7 @@ fn masks_find_what_a_predicate_finds() {
     }
 }
 
-/// All who match are packed once, and compared by codes that tell the nearest of them.
+/// All matches are packed once, and their codes tell the nearest of them.
 #[test]
 fn packed_codes_find_the_nearest() {
     for metric in METRICS {
@@ -81,7 +81,8 @@ fn packed_codes_find_the_nearest() {
     }
 }
 
-/// The cheapest way is taken: few are all compared, some packed, of many the blocks that hold one looked at.
+/// The cheapest execution is chosen: few matches are all compared, some are packed, and for many the blocks that
+/// contain one are scanned.
 #[test]
 fn executions_cost_what_they_scan() {
     let (points, lists) = trained(Metric::Euclid, &clustered(5, 3_000, DIM, 40));
@@ -103,14 +104,14 @@ fn executions_cost_what_they_scan() {
         let masks = Masks::new(&lists, |node: u32| node.is_multiple_of(every));
         costs(3_000 / every as usize).list_scan(masks.reachable_codes())
     };
-    // The fewer match the more lists are looked at, until most blocks hold none.
+    // The fewer match, the more lists are scanned, until most blocks contain no match.
     assert!(masked(2) > masked(1) && masked(300) < masked(100), "{:?}", [1, 2, 100, 300].map(masked));
     let packed = |every: usize, queries| costs(3_000 / every).packed_scan(queries);
     assert!(packed(1, 1_000) > masked(1), "packing all costs more than scanning few lists");
     assert!(packed(20, 1_000) < masked(20) && packed(20, 2) > masked(20), "many queries share the cost of packing");
 }
 
-/// What overflows is met, and what is too far is not.
+/// Overflowing distances are within every limit, larger ones are not.
 #[test]
 fn limits_exclude_larger_distances() {
     let mut codebook = Codebook::new(2, 1);
