@@ -4,7 +4,7 @@ use meridian_replica::Event;
 use meridian_store::{Disk, DiskFile};
 use meridian_wire::topology::TopologyCall;
 
-use crate::Sabotage;
+use crate::InjectedBug;
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::network::{FAIR, Weather};
 use crate::world::{SEGMENT_BYTES, What, World};
@@ -47,9 +47,12 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+    pub fn new(seed: u64, injected_bug: Option<InjectedBug>) -> Self {
         let clock_steps = seed % 4 == 2
-            || matches!(sabotage, Some(Sabotage::AgeByWall | Sabotage::BelieveSteps | Sabotage::ForgetStandstill));
+            || matches!(
+                injected_bug,
+                Some(InjectedBug::AgeByWall | InjectedBug::BelieveSteps | InjectedBug::ForgetStandstill)
+            );
         Self { wild_clocks: seed % 4 == 3 && !clock_steps, clock_steps, last: 0 }
     }
 }
@@ -77,19 +80,19 @@ impl World {
         if self.plan.full_disks > 0 {
             return self.fill_disks();
         }
-        let kind = match self.plan.sabotage {
+        let kind = match self.plan.injected_bug {
             // Where a bug needs a rare fault, that fault comes more often.
-            Some(Sabotage::VoteAfterLogLoss) if self.rng.per_mille(400) => 12,
-            Some(Sabotage::AcceptLogDamage) if self.rng.per_mille(400) => 13,
-            Some(Sabotage::AckBeforeFsync) if self.rng.per_mille(300) => 3,
-            Some(Sabotage::ServeDivergence) if self.rng.per_mille(400) => DIVERGENCE,
-            Some(Sabotage::AgeByWall | Sabotage::BelieveSteps | Sabotage::ForgetStandstill)
+            Some(InjectedBug::VoteAfterLogLoss) if self.rng.per_mille(400) => 12,
+            Some(InjectedBug::AcceptLogDamage) if self.rng.per_mille(400) => 13,
+            Some(InjectedBug::AckBeforeFsync) if self.rng.per_mille(300) => 3,
+            Some(InjectedBug::ServeDivergence) if self.rng.per_mille(400) => DIVERGENCE,
+            Some(InjectedBug::AgeByWall | InjectedBug::BelieveSteps | InjectedBug::ForgetStandstill)
                 if self.rng.per_mille(600) =>
             {
                 *self.rng.pick(&[CLOCK, CLOCK, PAUSE, LINK]).expect("not empty")
             }
             // A leader that was away while another was elected.
-            Some(Sabotage::StateUnproven) if self.rng.per_mille(700) => PAUSE,
+            Some(InjectedBug::StateUnproven) if self.rng.per_mille(700) => PAUSE,
             _ if self.faults.clock_steps && self.rng.per_mille(250) => CLOCK,
             _ => self.rng.below(if self.broker.used { KINDS + BROKER_KINDS } else { KINDS }),
         };

@@ -6,7 +6,7 @@ use meridian_model::ReplicaId;
 use meridian_replica::Event;
 use meridian_wire::topology::{Identity, Member, ReplicaStatus, Role, TopologyCall};
 
-use crate::Sabotage;
+use crate::InjectedBug;
 use crate::clock::MILLI;
 use crate::ledger::Group;
 use crate::world::{What, World, address};
@@ -40,8 +40,8 @@ impl World {
         }
         let founder = self.pods[pod].identity.as_ref().is_some_and(|identity| !identity.founders.is_empty());
         if self.pods[pod].damaged && !self.pods[pod].starting && self.rng.per_mille(300) {
-            if let (Some(Sabotage::VoteAfterLogLoss), true, false, Some(identity)) =
-                (self.plan.sabotage, founder, removed, self.pods[pod].identity.clone())
+            if let (Some(InjectedBug::VoteAfterLogLoss), true, false, Some(identity)) =
+                (self.plan.injected_bug, founder, removed, self.pods[pod].identity.clone())
             {
                 return self.make(pod, identity);
             }

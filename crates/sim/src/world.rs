@@ -25,7 +25,7 @@ use crate::pod::{Pod, Process};
 use crate::queue::Queue;
 use crate::report::{Counts, Report};
 use crate::rng::Rng;
-use crate::{Plan, Sabotage};
+use crate::{InjectedBug, Plan};
 
 /// How far clocks may differ, as the machines are told.
 pub const CLOCK_BOUND: Duration = Duration::from_millis(10);
@@ -135,7 +135,7 @@ impl World {
             clients: Clients::new(),
             history: History::default(),
             ledger: Ledger::default(),
-            faults: Faults::new(seed, plan.sabotage),
+            faults: Faults::new(seed, plan.injected_bug),
             divergences: Divergences::default(),
             full_disks: FullDisks::default(),
             counts: Counts::default(),
@@ -251,7 +251,7 @@ impl World {
             reconcile_every: Duration::from_secs(1),
             // A delete by filter takes several pages.
             match_page: 3,
-            sabotage: self.plan.sabotage,
+            injected_bug: self.plan.injected_bug,
             ..Settings::default()
         }
     }
@@ -673,7 +673,7 @@ impl World {
                 return self.start_at(pod, again);
             }
             Err(fault) if fault.is_damage() => {
-                if self.plan.sabotage == Some(Sabotage::AcceptLogDamage) && self.take_for_torn(pod, &fault) {
+                if self.plan.injected_bug == Some(InjectedBug::AcceptLogDamage) && self.take_for_torn(pod, &fault) {
                     return self.start_at(pod, again);
                 }
                 return self
