@@ -17,6 +17,7 @@ mod broker;
 mod clients;
 mod clock;
 mod divergence;
+mod fault;
 mod faults;
 mod final_check;
 mod full_disks;
