@@ -45,7 +45,6 @@ mod tails;
 #[cfg(test)]
 mod testing;
 mod topology;
-pub mod volume;
 mod wall_clock;
 
 pub use counters::Counters;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use meridian_model::{OriginShard, ShardNumber};
 use meridian_raft::Entry as RaftEntry;
-use meridian_replica::volume::{LogVolume, SnapshotVolume};
 use meridian_replica::{LogRecord, Replica};
 use meridian_store::SimDisk;
+use meridian_volume::{LogVolume, SnapshotVolume};
 use meridian_wire::frame::NodeId;
 use meridian_wire::topology::Identity;
 

@@ -5,10 +5,10 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use meridian_model::{ClusterId, Link, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Topic, Transport};
-use meridian_replica::volume::Folder;
-use meridian_replica::{Command, DiskReserve, Event, Peer, ReadWhat, Replica, Settings, execute, volume};
+use meridian_replica::{Command, DiskReserve, Event, Peer, ReadWhat, Replica, Settings, execute};
 use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
+use meridian_volume::{Folder, VolumeError, initialize_volume, inspect_volume, open_volume};
 use meridian_wire::frame::PeerMessage;
 use meridian_wire::topology::{Genesis, Identity, Member};
 
@@ -222,8 +222,8 @@ impl World {
         held.identity = Some(identity.clone());
         (held.damaged, held.tampered) = (false, false);
         held.recent.clear();
-        if let Err(fault) = volume::initialize(&held.disk, &identity, SEGMENT_BYTES) {
-            self.violation(format!("birth of {pod}: {fault}"));
+        if let Err(fault) = initialize_volume(&held.disk, &identity, SEGMENT_BYTES) {
+            self.violation(format!("initialization of {pod}: {fault}"));
         }
         self.start_at(pod, self.now);
     }
@@ -587,7 +587,7 @@ impl World {
         let life = self.pods[pod].life;
         let held = &mut self.pods[pod];
         let Some(process) = &mut held.process else { return };
-        let event = process.snapshots.obey(command);
+        let event = process.snapshots.perform(command);
         if held.disk.is_down() {
             let after = self.rng.between(50, 1500) * MILLI;
             return self.stop(pod, true, Some(after));
@@ -655,7 +655,7 @@ impl World {
         let disk = held.disk.clone();
         let settings = self.settings();
         let again = self.now + 150 * MILLI;
-        let identity = match volume::inspect(&disk) {
+        let identity = match inspect_volume(&disk) {
             Ok(Folder::Replica(identity)) => identity,
             Ok(Folder::Blank) => return self.lost(pod, "the disk is empty"),
             Ok(Folder::Damaged { reason, .. }) => return self.lost(pod, &reason),
@@ -666,7 +666,7 @@ impl World {
             Err(fault) if fault.is_damage() => return self.lost(pod, &fault.to_string()),
             Err(_) => return self.start_at(pod, again),
         };
-        let (log, snapshots, found) = match volume::open(&disk, &identity, SEGMENT_BYTES) {
+        let (log, snapshots, found) = match open_volume(&disk, &identity, SEGMENT_BYTES) {
             Ok(opened) => opened,
             Err(_) if disk.is_down() => {
                 self.stop(pod, true, None);
@@ -730,9 +730,9 @@ impl World {
     }
 
     /// Takes a damaged log for a torn one: zeros from the damage on, and nothing behind it.
-    fn take_for_torn(&mut self, pod: usize, fault: &volume::VolumeError) -> bool {
+    fn take_for_torn(&mut self, pod: usize, fault: &VolumeError) -> bool {
         use meridian_store::{Disk, DiskFile, OpenError};
-        let volume::VolumeError::Log(OpenError::Damaged { segment, offset, .. }) = fault else { return false };
+        let VolumeError::Log(OpenError::Damaged { segment, offset, .. }) = fault else { return false };
         let disk = &self.pods[pod].disk;
         let Ok(file) = disk.open(segment) else { return false };
         let Ok(bytes) = file.bytes() else { return false };

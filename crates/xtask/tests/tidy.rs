@@ -18,21 +18,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &["model"]),
     ("shard", &["model", "ann", "store", "pages"]),
     ("replica", &["model", "shard", "raft", "tail", "wire"]),
-    ("node", &["model", "replica", "wire", "store"]),
+    ("volume", &["model", "wire", "store", "shard", "replica"]),
+    ("node", &["model", "replica", "wire", "store", "volume"]),
     ("plan", &["model", "crd", "wire"]),
     ("operator", &["model", "plan", "crd", "wire"]),
     ("cli", &["model", "plan", "crd", "wire", "ann"]),
-    ("sim", &["model", "replica", "store"]),
+    ("sim", &["model", "replica", "store", "volume"]),
     ("xtask", &["crd", "plan"]),
 ];
 
 /// Edges that the picture lacks, each with its reason.
 const BESIDE: &[(&str, &str, &str)] = &[
-    (
-        "replica",
-        "store",
-        "a replica's folder is laid out on any `Disk`, so that `sim` crashes the very code that `node` runs",
-    ),
+    ("replica", "store", "settings are in log segments, and manifests of snapshots travel between replicas"),
     ("node", "peer", "the transport of the peer port: it answers there"),
     ("cli", "peer", "the transport of the peer port: the demo calls there as the operator does"),
     ("operator", "peer", "the transport of the peer port: it calls there"),
@@ -52,6 +49,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("store", &["tokio", "kube", "axum", "hyper", "rdkafka"]),
     ("shard", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("replica", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
+    ("volume", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("plan", &["tokio", "axum", "hyper", "rdkafka", "rand", "futures"]),
     ("crd", &["tokio", "axum", "hyper", "rdkafka", "rand"]),
 ];

@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_model::ReplicaId;
-use meridian_replica::volume::{self, Folder, VolumeError};
 use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
+use meridian_volume::{Folder, VolumeError, initialize_volume, inspect_volume, open_volume};
 use meridian_wire::client::{Reply, Request};
 use meridian_wire::config::NodeConfig;
 use meridian_wire::frame::NodeId;
@@ -126,7 +126,7 @@ impl Supervisor {
     pub fn begin(&self, hub: Hub) -> Result<(), SupervisorError> {
         *self.0.hub.lock() = Some(hub);
         let disk = self.disk()?;
-        match volume::inspect(&disk)? {
+        match inspect_volume(&disk)? {
             Folder::Replica(identity) if !is_own(&self.0.config, &identity) => {
                 let wanted = place(&self.0.config);
                 tracing::error!(found = %identity, wanted, "the volume is another's: it is not touched, and nothing is served");
@@ -168,7 +168,7 @@ impl Supervisor {
     }
 
     fn run(&self, disk: RealDisk, identity: Identity) -> Result<(), SupervisorError> {
-        let opened = volume::open(&disk, &identity, SEGMENT_BYTES).map_err(SupervisorError::from).and_then(
+        let opened = open_volume(&disk, &identity, SEGMENT_BYTES).map_err(SupervisorError::from).and_then(
             |(log, snapshots, found)| {
                 if found.torn_bytes > 0 {
                     tracing::warn!(bytes = found.torn_bytes, "the log had a torn end; nobody was told of what was cut");
@@ -311,7 +311,7 @@ impl Supervisor {
                     .map_err(|source| SupervisorError::Folder { path: path.display().to_string(), source })?;
             }
             let disk = self.disk()?;
-            volume::initialize(&disk, &identity, SEGMENT_BYTES)?;
+            initialize_volume(&disk, &identity, SEGMENT_BYTES)?;
             self.run(disk, identity.clone())
         };
         match initialized() {

@@ -26,7 +26,7 @@ fn own(config: &NodeConfig, id: u64) -> Identity {
 fn pod_with(config: &NodeConfig, identity: &Identity) -> Supervisor {
     let folder = config.data_dir.join(FOLDER);
     std::fs::create_dir_all(&folder).unwrap();
-    volume::initialize(&RealDisk::open(&folder).unwrap(), identity, SEGMENT_BYTES).unwrap();
+    initialize_volume(&RealDisk::open(&folder).unwrap(), identity, SEGMENT_BYTES).unwrap();
     let credentials = Credentials::load(config).unwrap();
     let hello =
         Hello { cluster: config.cluster_id, region: config.region.clone(), node: None, address: "here:1".into() };
@@ -63,7 +63,7 @@ async fn a_pod_with_anothers_volume_says_whose_it_is_and_touches_nothing() {
             assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(&found.to_string())), "{answer:?}");
         }
         let disk = RealDisk::open(&config.data_dir.join(FOLDER)).unwrap();
-        assert_eq!(volume::inspect(&disk).unwrap(), Folder::Replica(found));
+        assert_eq!(inspect_volume(&disk).unwrap(), Folder::Replica(found));
     }
 }
 

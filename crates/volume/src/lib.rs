@@ -1,0 +1,67 @@
+//! A pod's volume: the folder of its replica on any [`Disk`].
+//!
+//! Owns the layout of the folder, which content of it is damage, and the disk work that the machine commands. Deliberately
+//! does not know: threads, processes, the peer port. `node` runs it on real disks, `sim` on disks that crash.
+//!
+//! ```text
+//!   identity    the replica's identity; written last by the initialization, never changed
+//!   log/        the write-ahead log: LogVolume
+//!   snapshots/  snapshots, and one being installed: SnapshotVolume
+//! ```
+//! A folder belongs to one identity for ever. A replica that must join under a new id has its old folder moved aside first.
+//!
+//! Start reading at [`inspect_volume`], then [`open_volume`].
+
+use meridian_replica::Found;
+use meridian_store::{Disk, Snapshots, Wal, WalOptions};
+use meridian_wire::topology::Identity;
+
+mod error;
+mod folder;
+mod log;
+mod snapshots;
+
+pub use error::VolumeError;
+pub use folder::{Folder, initialize_volume, inspect_volume};
+pub use log::LogVolume;
+pub use snapshots::SnapshotVolume;
+
+use log::LOG;
+use snapshots::SNAPSHOTS;
+
+fn options(identity: &Identity, segment_bytes: u64) -> WalOptions {
+    let mut owner = [0; 16];
+    owner[..8].copy_from_slice(&identity.replica.0.to_le_bytes());
+    owner[8..10].copy_from_slice(&identity.genesis.shard.number().to_le_bytes());
+    WalOptions { owner, segment_bytes }
+}
+
+/// Opens the folder of `identity`: its two halves, and what they held.
+///
+/// # Errors
+/// When anything in it is damaged, another's, or of a future format.
+pub fn open_volume<D: Disk>(
+    disk: &D,
+    identity: &Identity,
+    segment_bytes: u64,
+) -> Result<(LogVolume<D>, SnapshotVolume<D>, Found), VolumeError> {
+    let (wal, recovered) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
+    let snapshots = Snapshots::open(disk, SNAPSHOTS)?;
+    let snapshot = match snapshots.list()?.last() {
+        None => None,
+        Some(id) => {
+            let damaged =
+                |fault: VolumeError| if fault.is_damage() { VolumeError::SnapshotDamaged(id.0) } else { fault };
+            let snapshot = snapshots.snapshot(*id).map_err(|fault| damaged(fault.into()))?;
+            let manifest = snapshot.manifest().encode().map_err(|_| VolumeError::SnapshotDamaged(id.0))?;
+            let state = snapshots::load(&snapshot).map_err(damaged)?;
+            Some((snapshot.meta().to_vec(), manifest, state))
+        }
+    };
+    let records = recovered.records.into_iter().map(|(lsn, bytes)| (lsn.0, bytes)).collect();
+    let found = Found { records, snapshot, torn_bytes: recovered.torn_bytes };
+    Ok((LogVolume { wal, waiting: Vec::new() }, SnapshotVolume { snapshots, installing: None }, found))
+}
+
+#[cfg(test)]
+mod tests;
