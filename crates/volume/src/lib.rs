@@ -1,29 +1,38 @@
-//! A pod's volume: the folder of its replica on any [`Disk`].
+//! A pod's volume: the folder of its replica on any [`Disk`], and the decisions of a pod whose replica does not run.
 //!
-//! Owns the layout of the folder, which content of it is damage, and the disk work that the machine commands. Deliberately
-//! does not know: threads, processes, the peer port. `node` runs it on real disks, `sim` on disks that crash.
+//! Owns the layout of the folder, which content of it is damage, and the disk work that the machine commands. A
+//! [`Lifecycle`] decides from the folder and the operator's calls whether a replica runs. Deliberately does not know:
+//! threads, processes, the peer port. `node` runs it on real disks, `sim` on disks that crash.
 //!
 //! ```text
-//!   identity    the replica's identity; written last by the initialization, never changed
-//!   log/        the write-ahead log: LogVolume
-//!   snapshots/  snapshots, and one being installed: SnapshotVolume
+//!   replica/      the folder of the replica: Folder
+//!     identity    its identity; written last by the initialization, never changed
+//!     log/        the write-ahead log: LogVolume
+//!     snapshots/  snapshots, and one being installed: SnapshotVolume
+//!   retired-3/    the folder of an earlier replica: Retired
 //! ```
 //! A folder belongs to one identity for ever. A replica that must join under a new id has its old folder moved aside first.
 //!
-//! Start reading at [`inspect_volume`], then [`open_volume`].
+//! Start reading at [`Lifecycle::handle`], then [`inspect_volume`].
 
 use meridian_replica::Found;
 use meridian_store::{Disk, Snapshots, Wal, WalOptions};
 use meridian_wire::topology::Identity;
 
+mod assignment;
 mod error;
 mod folder;
+pub mod lifecycle;
 mod log;
+pub mod retired;
 mod snapshots;
 
+pub use assignment::Assignment;
 pub use error::VolumeError;
 pub use folder::{Folder, initialize_volume, inspect_volume};
+pub use lifecycle::{Damage, Decision, Lifecycle, PodState};
 pub use log::LogVolume;
+pub use retired::Retired;
 pub use snapshots::SnapshotVolume;
 
 use log::LOG;

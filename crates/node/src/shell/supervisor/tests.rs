@@ -1,8 +1,9 @@
 //! Pods whose volume is another's.
 
-use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ShardNumber};
+use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
+use meridian_volume::Folder;
 use meridian_wire::frame::Hello;
-use meridian_wire::topology::Genesis;
+use meridian_wire::topology::{Genesis, MembersAt, PodStatus};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
