@@ -148,17 +148,6 @@ pub fn parse_consistency(text: &str) -> Result<Consistency, HeaderError> {
     })
 }
 
-/// Prints an `X-Consistency`.
-#[must_use]
-pub fn consistency_text(consistency: Consistency) -> &'static str {
-    match consistency {
-        Consistency::Strong => "strong",
-        Consistency::Bounded => "bounded",
-        Consistency::Session => "session",
-        Consistency::Eventual => "eventual",
-    }
-}
-
 /// Reads an `X-Required-Freshness`: `<n>(us|ms|s)[; on-stale=a,b,…][; max-wait=<n>(us|ms|s)]`.
 ///
 /// # Errors
