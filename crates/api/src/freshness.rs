@@ -144,17 +144,6 @@ pub fn parse_consistency(text: &str) -> Result<Consistency, HeaderError> {
     })
 }
 
-/// Renders an `X-Consistency`.
-#[must_use]
-pub fn consistency_text(consistency: Consistency) -> &'static str {
-    match consistency {
-        Consistency::Strong => "strong",
-        Consistency::Bounded => "bounded",
-        Consistency::Session => "session",
-        Consistency::Eventual => "eventual",
-    }
-}
-
 /// Parses an `X-Required-Freshness`: `<n>(us|ms|s)[; on-stale=a,b,…][; max-wait=<n>(us|ms|s)]`.
 ///
 /// # Errors

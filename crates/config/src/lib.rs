@@ -237,12 +237,6 @@ impl NodeConfig {
     pub fn render(&self) -> String {
         serde_saphyr::to_string(self).expect("plain values and UTF-8 paths always have a YAML form")
     }
-
-    /// The replica id of `host` in the bootstrap group, if it belongs to it.
-    #[must_use]
-    pub fn initial_replica(&self, host: &str) -> Option<ReplicaId> {
-        self.initial_replicas.iter().find(|replica| replica.host == host).map(|replica| replica.id)
-    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ConfigError> {

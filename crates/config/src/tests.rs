@@ -56,8 +56,8 @@ fn absent_keys_have_their_defaults() {
     assert_eq!(config.limits.request_timeout(), Duration::from_secs(60));
     assert_eq!(config.auth, Auth::Disabled);
     assert_eq!(config.freshness.on_stale, [OnStale::Wait, OnStale::Redirect, OnStale::Serve]);
-    assert_eq!(config.initial_replica("vector-search-s1-0"), Some(ReplicaId(1)));
-    assert_eq!(config.initial_replica("other"), None);
+    let founder = InitialReplica { id: ReplicaId(1), host: "vector-search-s1-0".into() };
+    assert!(config.initial_replicas.contains(&founder));
 }
 
 #[test]

@@ -58,8 +58,6 @@ pub mod reason {
     pub const QUORUM_LOST: &str = "QuorumLost";
     /// Every shard has one.
     pub const QUORUM_HEALTHY: &str = "QuorumHealthy";
-    /// Volumes are gone that only a human can bring back.
-    pub const VOLUMES_LOST: &str = "VolumesLost";
     /// A pod is not up yet.
     pub const WAITING_FOR_PODS: &str = "WaitingForPods";
     /// A Secret that the spec names is not there.

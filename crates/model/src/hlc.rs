@@ -32,12 +32,6 @@ impl Hlc {
         Self(wall.0.min(Self::LIMIT.0 >> Self::COUNTER_BITS) << Self::COUNTER_BITS)
     }
 
-    /// The last stamp of that millisecond.
-    #[must_use]
-    pub fn end_of(wall: WallMillis) -> Self {
-        Self(Self::at(wall).0 | ((1 << Self::COUNTER_BITS) - 1))
-    }
-
     /// Milliseconds since the Unix epoch, the counter dropped.
     #[must_use]
     pub fn wall(self) -> WallMillis {

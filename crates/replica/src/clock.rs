@@ -7,7 +7,7 @@ use meridian_model::{ReplicaId, WallMillis};
 use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage};
 use meridian_raft::Role as RaftRole;
 
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 use crate::wall_clock::Verdict;
 use crate::{Now, Replica};
 
@@ -53,10 +53,12 @@ impl Replica {
         // A boot clock that went back must not take the machine with it.
         let mono = now.mono.max(self.now.mono);
         let grown = self.clock.check(Now { mono, wall: now.wall });
-        let grown = match self.settings.sabotage {
-            Some(Sabotage::BelieveSteps) => grown + self.clock.believe(),
-            Some(Sabotage::ForgetStandstill) => Duration::ZERO,
-            _ => grown,
+        let grown = if self.settings.injects(InjectedBug::BelieveSteps) {
+            grown + self.clock.believe()
+        } else if self.settings.injects(InjectedBug::ForgetStandstill) {
+            Duration::ZERO
+        } else {
+            grown
         };
         let age = self.now.age + (mono - self.now.mono) + grown;
         self.now = Time { mono, age, wall: self.clock.wall(mono) };

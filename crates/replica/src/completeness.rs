@@ -15,7 +15,7 @@ use meridian_model::{
 use meridian_proto::frame::{NodeId, PeerMessage};
 
 use crate::Replica;
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 
 /// Without a quorum's word in this time the round is begun anew: the library drops silently.
 const ROUND_AGAIN_AFTER: Duration = Duration::from_millis(150);
@@ -66,7 +66,7 @@ impl Replica {
         let context = self.number();
         self.complete.round = None;
         if self.raft.read_index(context).is_ok() {
-            let index = (self.settings.sabotage == Some(Sabotage::StateUnproven)).then_some(LogIndex(0));
+            let index = self.settings.injects(InjectedBug::StateUnproven).then_some(LogIndex(0));
             self.complete.last_round = now;
             self.complete.round = Some(Round { context, begun: now, wall, term, index });
         }
@@ -98,9 +98,10 @@ impl Replica {
 
     /// `at_least`: the age that whoever passed it on held.
     pub(crate) fn hear_statement(&mut self, origin: &OriginShard, statement: Statement, at_least: Duration) {
-        let applied = match self.settings.sabotage {
-            Some(Sabotage::CountUnapplied) => statement.through,
-            _ => self.state.position(origin),
+        let applied = if self.settings.injects(InjectedBug::CountUnapplied) {
+            statement.through
+        } else {
+            self.state.position(origin)
         };
         let now = Moment { age: self.now.age, wall: self.now.wall };
         self.complete.held.hear(origin, statement, applied, now, self.settings.clock_bound, at_least);
@@ -188,7 +189,7 @@ impl Replica {
         if !self.trusts_clock() {
             return Duration::MAX;
         }
-        if self.settings.sabotage == Some(Sabotage::AgeByWall) {
+        if self.settings.injects(InjectedBug::AgeByWall) {
             let age = |origin: &OriginShard| match self.complete.held.statement(origin) {
                 Some(Statement { wall, .. }) => self.now.wall.saturating_sub(Duration::from_millis(wall.0)),
                 None => Duration::MAX,

@@ -8,8 +8,8 @@ use meridian_proto::frame::{Lead, NodeId, PeerMessage};
 use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as RaftRole, StepError, Stepped};
 use meridian_shard::{Entry, Outcome};
 
+use crate::injection::InjectedBug;
 use crate::log_bytes::LogBytes;
-use crate::settings::Sabotage;
 use crate::{Command, LogRecord, Replica};
 
 /// How often a leader tells the region that it leads.
@@ -117,7 +117,7 @@ impl Replica {
         records.extend(output.entries.into_iter().map(LogRecord::Entry));
         records.extend(output.hard_state.map(LogRecord::HardState));
         indexes.resize(records.len(), None);
-        let early = self.settings.sabotage == Some(Sabotage::AckBeforeFsync);
+        let early = self.settings.injects(InjectedBug::AckBeforeFsync);
         if early || (records.is_empty() && self.consensus.persisting.is_empty()) {
             if !records.is_empty() {
                 self.persist(records, indexes, None, Vec::new(), None);

@@ -21,7 +21,7 @@ use meridian_raft::Snapshot;
 use meridian_shard::{Entry, State};
 use meridian_store::Manifest;
 
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 use crate::{Replica, SnapshotMeta};
 
 /// Without an answer in this time the others are asked again.
@@ -64,11 +64,12 @@ struct Doubt {
 impl Replica {
     /// Whether what this replica holds may be wrong.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.healing.doubt.is_some() && self.settings.sabotage != Some(Sabotage::ServeDivergence)
+        self.healing.doubt.is_some() && !self.settings.injects(InjectedBug::ServeDivergence)
     }
 
     /// Whether this replica was told that it differs from another, for the simulation to know.
-    #[doc(hidden)]
+    #[cfg(feature = "fault-injection")]
+    #[must_use]
     pub fn is_doubted(&self) -> bool {
         self.healing.doubt.is_some()
     }

@@ -25,6 +25,7 @@ mod drain;
 mod event;
 mod gateway;
 mod healing;
+mod injection;
 mod links;
 mod log;
 mod log_bytes;
@@ -44,11 +45,12 @@ mod tails;
 #[cfg(test)]
 mod testing;
 mod topology;
-pub mod volume;
 mod wall_clock;
 
 pub use counters::Counters;
 pub use event::{Backlog, Command, Event, HandOverCause, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};
+#[cfg(feature = "fault-injection")]
+pub use injection::InjectedBug;
 pub use links::record_bytes;
 pub use log::{LogRecord, RecordError};
 pub use meridian_tail::Record;
@@ -56,5 +58,5 @@ pub use published::Views;
 pub use reads::{execute, steps};
 pub use replica::Replica;
 pub use restore::{Found, RestoreError};
-pub use settings::{DiskReserve, Sabotage, Settings};
+pub use settings::{DiskReserve, Settings};
 pub use snapshots::SnapshotMeta;

@@ -23,7 +23,7 @@ use meridian_tail::{Batch, Chaser, Record, Taken};
 
 use self::broker::Detour;
 use self::seeding::Seeding;
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 use crate::{Command, LinkStatus, Peer, Poison, Replica};
 
 /// Bytes of records that may be under way to one chaser.
@@ -274,7 +274,6 @@ impl Replica {
     fn take_records(&mut self, origin: &OriginShard, records: Vec<(Record, SourcePosition)>, origin_shards: u16) {
         self.learn_origin_shards(&origin.region, origin_shards);
         let now = self.now.mono;
-        let sabotage = self.settings.sabotage;
         let Some(link) = self.links.links.get_mut(origin) else { return };
         link.heard = Some(now);
         let mut path = Path::Direct;
@@ -287,9 +286,7 @@ impl Replica {
         let (mut hole, mut poison, mut unused, mut statements) = (None, None, 0, Vec::new());
         for (record, source) in records {
             let bytes = record_bytes(&record);
-            if sabotage == Some(Sabotage::AcceptGap) {
-                link.chaser.skip_to(&record);
-            }
+            self.settings.inject_into_chaser(&mut link.chaser, &record);
             let (delta, statement) = match &record {
                 Record::Delta(delta) => (Some(delta), None),
                 Record::Mark { complete, .. } => (None, *complete),
@@ -376,7 +373,7 @@ impl Replica {
         }
         while link.under_way.len() < BATCHES_UNDER_WAY && admits {
             let Some(mut batch) = link.chaser.batch(BATCH_DELTAS) else { return };
-            if self.settings.sabotage == Some(Sabotage::AcceptGap) {
+            if self.settings.injects(InjectedBug::AcceptGap) {
                 // The lie that the shard's own check believes.
                 batch.from = Seq(1);
             }

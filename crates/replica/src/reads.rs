@@ -8,7 +8,7 @@ use meridian_proto::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAns
 use meridian_shard::{Matches, ReadError, Stop, View};
 
 use crate::clock::Time;
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 use crate::shard_calls::Requester;
 use crate::{Command, ReadResult, ReadWhat, Replica};
 
@@ -88,7 +88,7 @@ impl Replica {
         }
         let number = self.number();
         self.reads.by_requester.insert(call.from, number);
-        let index = call.demand.index && self.settings.sabotage != Some(Sabotage::ReadWithoutIndex);
+        let index = call.demand.index && !self.settings.injects(InjectedBug::ReadWithoutIndex);
         self.reads.calls.insert(number, call);
         if index {
             self.reads.unasked.push(number);

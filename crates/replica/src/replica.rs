@@ -310,7 +310,7 @@ impl Replica {
     }
 
     /// See [`State::diverge`].
-    #[doc(hidden)]
+    #[cfg(feature = "fault-injection")]
     pub fn diverge(&mut self, payload: &meridian_model::Payload) {
         self.state.change().diverge(payload);
         self.state.publish();
@@ -350,8 +350,6 @@ impl Replica {
 /// A state as this replica is to hold it.
 pub(crate) fn prepared(settings: &Settings, mut state: State) -> State {
     state.checksum_every(settings.checksum_every);
-    if settings.sabotage == Some(crate::Sabotage::SkipVvCheck) {
-        state.skip_vv_check();
-    }
+    settings.inject_into_state(&mut state);
     state
 }

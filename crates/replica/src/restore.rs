@@ -25,7 +25,7 @@ pub struct Found {
 /// Why a replica must not start. It never votes again under this id: it is removed, and joins anew under another.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The log is empty although the replica was born with records in it.
+    /// The log is empty, although its initialization wrote records to it.
     #[error("the log is empty: it was lost")]
     LogLost,
     /// A record cannot be read.
@@ -61,17 +61,11 @@ impl RestoreError {
 }
 
 impl Replica {
-    /// The records that a replica's log is born with. They are on disk before its identity is, so that an empty log under
-    /// an identity is known to be a lost one.
+    /// The first records of a replica's log, the same for all founders of groups, and for all replicas that join one. They
+    /// are on disk before the identity is, so that an empty log under an identity is known to be lost.
     #[must_use]
-    pub fn birth_records(identity: &Identity) -> Vec<Vec<u8>> {
-        Self::initial_records(!identity.founders.is_empty())
-    }
-
-    /// As [`Replica::birth_records`]: they are the same for all founders, and for all that join.
-    #[must_use]
-    pub(crate) fn initial_records(founded: bool) -> Vec<Vec<u8>> {
-        // Who the founders are stands in the identity alone.
+    pub fn bootstrap_records(founded: bool) -> Vec<Vec<u8>> {
+        // Only the identity names the founders.
         let born = if founded { Restored::bootstrap([]) } else { Restored::joining() };
         let (index, term) = born.snapshot;
         vec![LogRecord::Base { index, term }.encode(), LogRecord::HardState(born.hard_state).encode()]

@@ -51,8 +51,9 @@ pub struct Settings {
     /// Points that a delete by filter reads of a shard, and then deletes, in one piece; at most
     /// [`meridian_shard::MAX_CONDITIONAL_CHANGES`].
     pub match_page: usize,
-    /// A bug put in on purpose. `None` outside the simulation.
-    pub sabotage: Option<Sabotage>,
+    /// A bug put in on purpose, by the simulation.
+    #[cfg(feature = "fault-injection")]
+    pub injected_bug: Option<crate::InjectedBug>,
 }
 
 /// Bytes of the disk that upserts do not use. What a snapshot would take is left free beside it.
@@ -93,66 +94,8 @@ impl Default for Settings {
             match_page: meridian_shard::MAX_CONDITIONAL_CHANGES,
             checksum_every: NonZeroU64::new(4_096).expect("is not zero"),
             checksum_idle: Duration::from_secs(600),
-            sabotage: None,
+            #[cfg(feature = "fault-injection")]
+            injected_bug: None,
         }
     }
-}
-
-/// Bugs that the simulation must catch: each is an error somebody once made. Nothing outside the tests sets one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// Counts itself before its own fsync.
-    AckBeforeFsync,
-    /// Takes a delta again that it has applied.
-    SkipVvCheck,
-    /// Steps over a missing delta.
-    AcceptGap,
-    /// States completeness without asking a quorum whether it still leads.
-    StateUnproven,
-    /// Believes a statement whose position is not applied.
-    CountUnapplied,
-    /// Uses a clock that stepped, without asking the group.
-    BelieveSteps,
-    /// Tells ages by the wall clock.
-    AgeByWall,
-    /// Makes nothing older when the boot clock stood still.
-    ForgetStandstill,
-    /// Answers a strong read without asking a quorum.
-    ReadWithoutIndex,
-    /// Votes although its log was lost.
-    VoteAfterLogLoss,
-    /// Serves what is too old without saying so.
-    UnmarkedStale,
-    /// Takes a log with a damaged middle for one with a torn end.
-    AcceptLogDamage,
-    /// Goes on serving although its state is known to differ from its group's.
-    ServeDivergence,
-    /// Says that a write is visible in a secondary region when the primary region has acknowledged it.
-    VisibleTooEarly,
-    /// Deletes by filter what matched when it was read, whatever stands there now.
-    DeleteUnconditionally,
-    /// Answers that a write did not take place when it does not know.
-    RefuseUnknown,
-}
-
-impl Sabotage {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::AckBeforeFsync,
-        Self::SkipVvCheck,
-        Self::AcceptGap,
-        Self::StateUnproven,
-        Self::CountUnapplied,
-        Self::BelieveSteps,
-        Self::AgeByWall,
-        Self::ForgetStandstill,
-        Self::ReadWithoutIndex,
-        Self::VoteAfterLogLoss,
-        Self::UnmarkedStale,
-        Self::AcceptLogDamage,
-        Self::ServeDivergence,
-        Self::VisibleTooEarly,
-        Self::DeleteUnconditionally,
-        Self::RefuseUnknown,
-    ];
 }

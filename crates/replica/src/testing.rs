@@ -24,7 +24,7 @@ pub(crate) fn identity(replica: u64, founders: u64) -> Identity {
 
 /// A replica that nobody speaks to.
 pub(crate) fn alone(identity: Identity) -> Replica {
-    let records = Replica::birth_records(&identity);
+    let records = Replica::bootstrap_records(!identity.founders.is_empty());
     let found = Found { records: (0..).zip(records).collect(), ..Found::default() };
     let now = Now { mono: Duration::ZERO, wall: Duration::from_millis(1) };
     Replica::restore(Settings::default(), identity, now, 1, found).unwrap()

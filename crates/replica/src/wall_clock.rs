@@ -125,7 +125,7 @@ impl WallClock {
         self.follow()
     }
 
-    /// Uses the machine's clock from now on, whatever it says: a bug, put in on purpose by the simulation.
+    /// Uses the machine's clock from now on, whatever it says: a bug, injected by the simulation.
     pub(crate) fn believe(&mut self) -> Duration {
         self.suspended = None;
         self.follow()

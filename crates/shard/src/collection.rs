@@ -163,6 +163,7 @@ impl Collection {
     }
 
     /// See [`crate::State::diverge`].
+    #[cfg(feature = "fault-injection")]
     pub(crate) fn diverge(&mut self, payload: &Payload) {
         let held: Vec<_> =
             self.range(Bound::Unbounded).map(|point| (point.id, point.slot, point.stamp.clone())).collect();

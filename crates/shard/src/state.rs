@@ -1,7 +1,6 @@
 //! One replica's state, and what others may ask of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use meridian_model::{
@@ -42,6 +41,7 @@ pub struct State {
     /// How many entries lie between two checksums.
     pub(crate) checksum_every: u64,
     /// See [`State::skip_vv_check`].
+    #[cfg(feature = "fault-injection")]
     pub(crate) skips_vv_check: bool,
     /// See [`State::defer_merging`].
     pub(crate) defers_merging: bool,
@@ -121,6 +121,7 @@ impl State {
             outbox: Outbox::default(),
             checksums: VecDeque::new(),
             checksum_every: crate::checksum::EVERY,
+            #[cfg(feature = "fault-injection")]
             skips_vv_check: false,
             defers_merging: false,
         }
@@ -213,25 +214,25 @@ impl State {
         self.core.seeds.get(origin).is_some_and(Seeding::takes_chunks)
     }
 
-    /// Applies deltas again that were applied before: a bug, put in on purpose by the simulation.
-    #[doc(hidden)]
+    /// Applies deltas again that were applied before: a bug, injected by the simulation.
+    #[cfg(feature = "fault-injection")]
     pub fn skip_vv_check(&mut self) {
         self.skips_vv_check = true;
     }
 
     /// Gives all points this payload, as if apply had: a replica that differs from its group, made on purpose by the
     /// simulation.
-    #[doc(hidden)]
+    #[cfg(feature = "fault-injection")]
     pub fn diverge(&mut self, payload: &meridian_model::Payload) {
         self.collections.iter_mut().for_each(|(_, collection)| collection.diverge(payload));
     }
 
     /// All payloads, for the simulation to look at.
-    #[doc(hidden)]
+    #[cfg(feature = "fault-injection")]
     pub fn payloads(&self) -> impl Iterator<Item = &str> {
         self.collections
             .values()
-            .flat_map(|collection| collection.range(Bound::Unbounded).map(|point| &*point.payload.0))
+            .flat_map(|collection| collection.range(std::ops::Bound::Unbounded).map(|point| &*point.payload.0))
     }
 
     /// The collection of that name.

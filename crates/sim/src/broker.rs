@@ -12,6 +12,7 @@ use meridian_replica::{Event, Peer, Poison, Record, record_bytes};
 use meridian_shard::SourcePosition;
 
 use crate::clock::{MILLI, Micros, SECOND};
+use crate::fault::BrokerFault;
 use crate::world::{What, World};
 
 /// Under which a publisher reads the tail of its own machine.
@@ -316,32 +317,30 @@ impl World {
     }
 
     /// Something goes wrong at the broker; how long it lasts, or nothing if it could not be done.
-    pub fn break_broker(&mut self, kind: u64) -> Option<Micros> {
+    pub fn break_broker(&mut self, fault: BrokerFault) -> Option<Micros> {
         let shards: Vec<ShardNumber> = self.broker.partitions.keys().copied().collect();
         let shard = *self.rng.pick(&shards)?;
         let region = self.regions[self.primary].clone();
         let origin_shards = self.shards[self.primary];
         let chance = self.rng.next();
         let partition = self.broker.partitions.get_mut(&shard)?;
-        match kind {
-            0 => {
+        match fault {
+            BrokerFault::Outage => {
                 self.broker.down = true;
                 self.counts.broker_outages += 1;
                 let lasting = self.rng.between(100, 3000) * MILLI;
                 self.queue.push(self.now + lasting, What::Heal(crate::faults::Healing::Broker));
                 return Some(lasting);
             }
-            // Retention takes some of it, or all.
-            1 => {
+            BrokerFault::Retention => {
                 let most = partition.records.len();
                 let taken =
                     if chance.is_multiple_of(3) { most } else { usize::try_from(chance).unwrap_or(0) % (most + 1) };
                 drop(partition.records.drain(..taken));
                 partition.low += i64::try_from(taken).ok()?;
             }
-            2 => partition.records.push_back(Stored::Junk),
-            // A record that claims what the origin never said.
-            _ => {
+            BrokerFault::MalformedRecord => partition.records.push_back(Stored::Junk),
+            BrokerFault::ForgedRecord => {
                 let Position { epoch, seq } = partition.newest;
                 let epoch = epoch.max(Epoch(1));
                 let (collection, point) = (CollectionUid(1), PointId::Num(1));

@@ -1,11 +1,12 @@
-//! What goes wrong, and when it ends.
+//! Faults happen and end.
 
 use meridian_proto::topology::TopologyCall;
 use meridian_replica::Event;
 use meridian_store::{Disk, DiskFile};
 
-use crate::Sabotage;
+use crate::InjectedBug;
 use crate::clock::{MILLI, Micros, SECOND};
+use crate::fault::Fault;
 use crate::network::{FAIR, Weather};
 use crate::world::{SEGMENT_BYTES, What, World};
 
@@ -47,26 +48,15 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+    pub fn new(seed: u64, injected_bug: Option<InjectedBug>) -> Self {
         let clock_steps = seed % 4 == 2
-            || matches!(sabotage, Some(Sabotage::AgeByWall | Sabotage::BelieveSteps | Sabotage::ForgetStandstill));
+            || matches!(
+                injected_bug,
+                Some(InjectedBug::AgeByWall | InjectedBug::BelieveSteps | InjectedBug::ForgetStandstill)
+            );
         Self { wild_clocks: seed % 4 == 3 && !clock_steps, clock_steps, last: 0 }
     }
 }
-
-const KINDS: u64 = 28;
-
-/// A machine stands still.
-const PAUSE: u64 = 10;
-/// Clocks are set.
-const CLOCK: u64 = 11;
-/// The link is paused.
-const LINK: u64 = 19;
-
-/// A replica's state becomes another than its group's.
-const DIVERGENCE: u64 = 26;
-/// Those of a seed with a broker, behind the others.
-const BROKER_KINDS: u64 = 6;
 
 impl World {
     /// Does the next fault, and plans the one after it.
@@ -77,24 +67,25 @@ impl World {
         if self.plan.full_disks > 0 {
             return self.fill_disks();
         }
-        let kind = match self.plan.sabotage {
+        let place = match self.plan.injected_bug {
             // Where a bug needs a rare fault, that fault comes more often.
-            Some(Sabotage::VoteAfterLogLoss) if self.rng.per_mille(400) => 12,
-            Some(Sabotage::AcceptLogDamage) if self.rng.per_mille(400) => 13,
-            Some(Sabotage::AckBeforeFsync) if self.rng.per_mille(300) => 3,
-            Some(Sabotage::ServeDivergence) if self.rng.per_mille(400) => DIVERGENCE,
-            Some(Sabotage::AgeByWall | Sabotage::BelieveSteps | Sabotage::ForgetStandstill)
+            Some(InjectedBug::VoteAfterLogLoss) if self.rng.per_mille(400) => Fault::LoseVolume.place(),
+            Some(InjectedBug::AcceptLogDamage) if self.rng.per_mille(400) => Fault::FlipLogBit.place(),
+            Some(InjectedBug::AckBeforeFsync) if self.rng.per_mille(300) => Fault::ShardPowerLoss.place(),
+            Some(InjectedBug::ServeDivergence) if self.rng.per_mille(400) => Fault::Diverge.place(),
+            Some(InjectedBug::AgeByWall | InjectedBug::BelieveSteps | InjectedBug::ForgetStandstill)
                 if self.rng.per_mille(600) =>
             {
-                *self.rng.pick(&[CLOCK, CLOCK, PAUSE, LINK]).expect("not empty")
+                let faults = [Fault::SetClocks, Fault::SetClocks, Fault::Pause, Fault::PauseLink];
+                self.rng.pick(&faults).expect("not empty").place()
             }
             // A leader that was away while another was elected.
-            Some(Sabotage::StateUnproven) if self.rng.per_mille(700) => PAUSE,
-            _ if self.faults.clock_steps && self.rng.per_mille(250) => CLOCK,
-            _ => self.rng.below(if self.broker.used { KINDS + BROKER_KINDS } else { KINDS }),
+            Some(InjectedBug::StateUnproven) if self.rng.per_mille(700) => Fault::Pause.place(),
+            _ if self.faults.clock_steps && self.rng.per_mille(250) => Fault::SetClocks.place(),
+            _ => self.rng.below(Fault::places(self.broker.used)),
         };
-        let lasting = self.fault(kind);
-        self.trace(0xfa17 ^ (kind << 16));
+        let lasting = self.fault(Fault::at(place));
+        self.trace(0xfa17 ^ (place << 16));
         if let Some(lasting) = lasting {
             self.counts.faults += 1;
             self.faults.last = self.faults.last.max(self.now + lasting);
@@ -126,30 +117,28 @@ impl World {
     }
 
     /// Does one fault; how long it lasts, or nothing if it could not be done.
-    fn fault(&mut self, kind: u64) -> Option<Micros> {
-        self.log(|| format!("fault {kind}"));
-        match kind {
-            0 => {
+    fn fault(&mut self, fault: Fault) -> Option<Micros> {
+        self.log(|| format!("fault {fault:?}"));
+        match fault {
+            Fault::PowerLoss => {
                 let pod = self.any_up()?;
                 let after = self.rng.between(100, 2500) * MILLI;
                 self.stop(pod, true, Some(after));
                 Some(after)
             }
-            1 => {
+            Fault::Kill => {
                 let pod = self.any_up()?;
                 let after = self.rng.between(10, 1000) * MILLI;
                 self.stop(pod, false, Some(after));
                 Some(after)
             }
-            // A crash at some write, fsync or rename to come.
-            2 | 24 | 25 => {
+            Fault::CrashAtDiskOperation => {
                 let pod = self.any_up()?;
                 let operations = self.rng.between(1, 60);
                 self.pods[pod].disk.crash_at(operations);
                 Some(2 * SECOND)
             }
-            // The power of a whole shard fails at once.
-            3 => {
+            Fault::ShardPowerLoss => {
                 let group = self.any_group();
                 for pod in self.pods_of(group) {
                     if self.pods[pod].is_up() {
@@ -159,22 +148,23 @@ impl World {
                 }
                 Some(2 * SECOND)
             }
-            4..=6 => self.partition(kind),
-            7 => self.cut_regions(),
-            8 => {
+            Fault::Partition => self.partition(false),
+            Fault::OneWayPartition => self.partition(true),
+            Fault::CutRegions => self.cut_regions(),
+            Fault::BreakConnection => {
                 let open = self.network.open();
                 let connection = *self.rng.pick(&open)?;
                 self.break_connection(connection);
                 Some(100 * MILLI)
             }
-            9 => {
+            Fault::SlowDisk => {
                 let pod = self.any_up()?;
                 self.pods[pod].sync_us = self.rng.between(2, 80) * MILLI;
                 let lasting = self.rng.between(300, 3000) * MILLI;
                 self.queue.push(self.now + lasting, What::Heal(Healing::FastDisk(pod)));
                 Some(lasting)
             }
-            PAUSE => {
+            Fault::Pause => {
                 let pod = self.any_up()?;
                 // What waits for a pod that is paused is as late as the pause is long: shorter than a step of a clock.
                 let most = if self.faults.clock_steps { 600 } else { 2500 };
@@ -185,12 +175,11 @@ impl World {
                 }
                 Some(lasting)
             }
-            CLOCK if self.faults.clock_steps => self.step_clocks(),
-            CLOCK => self.jump_clock(),
-            12 => self.lose_volume(),
-            13 => self.flip_byte(),
-            14 => {
-                // One disk of a group, two, or all.
+            Fault::SetClocks if self.faults.clock_steps => self.step_clocks(),
+            Fault::SetClocks => self.jump_clock(),
+            Fault::LoseVolume => self.lose_volume(),
+            Fault::FlipLogBit => self.flip_byte(),
+            Fault::FillDisks => {
                 let first = self.any_up()?;
                 let others = self.pods_of(self.pods[first].group()).into_iter().filter(|pod| *pod != first);
                 let mut pods: Vec<usize> = std::iter::once(first).chain(others).collect();
@@ -206,12 +195,12 @@ impl World {
                 }
                 Some(lasting)
             }
-            15 | 16 => {
+            Fault::Scale => {
                 let group = self.any_group();
                 (self.is_whole(group) && self.agrees(group)).then(|| self.scale(group))?;
                 Some(SECOND)
             }
-            17 => {
+            Fault::TransferLeader => {
                 let group = self.any_group();
                 let (pod, status) = self.leader(group)?;
                 let to = self.rng.pick(&status.voters)?.replica;
@@ -220,21 +209,22 @@ impl World {
                 self.queue.push(self.now + 1, What::Hand { pod, life, event });
                 Some(SECOND)
             }
-            18 => {
+            Fault::Drain => {
                 let pod = self.any_up()?;
                 let life = self.pods[pod].life;
                 self.queue.push(self.now + 1, What::Hand { pod, life, event: Event::Drain });
                 Some(SECOND)
             }
-            19..=21 => self.pause_link(kind == 21),
-            22 => {
+            Fault::PauseLink => self.pause_link(false),
+            Fault::DeleteLink => self.pause_link(true),
+            Fault::FailDiskOperation => {
                 let pod = self.any_up()?;
                 self.pods[pod].disk.fail_next(1, std::io::ErrorKind::Other);
                 Some(SECOND)
             }
-            DIVERGENCE => self.plan_divergence(),
-            KINDS.. => self.break_broker((kind - KINDS) % 4),
-            _ => {
+            Fault::Diverge => self.plan_divergence(),
+            Fault::Broker(fault) => self.break_broker(fault),
+            Fault::BadNetwork => {
                 let rng = &mut self.rng;
                 self.network.weather = Weather { lost: rng.below(60), doubled: rng.below(60), late: rng.below(60) };
                 let lasting = self.rng.between(300, 3000) * MILLI;
@@ -245,15 +235,15 @@ impl World {
     }
 
     /// A pod and the others of its region do not hear each other, or one side does not hear the other.
-    fn partition(&mut self, kind: u64) -> Option<Micros> {
+    fn partition(&mut self, one_way: bool) -> Option<Micros> {
         let pod = self.any_up()?;
         let region = self.pods[pod].region;
         let others: Vec<usize> =
             (0..self.pods.len()).filter(|other| *other != pod && self.pods[*other].region == region).collect();
         let out = others.iter().map(|other| (pod, *other));
         let back = others.iter().map(|other| (*other, pod));
-        let ways: Vec<(usize, usize)> = match (kind, self.rng.below(2)) {
-            (4 | 5, _) => out.chain(back).collect(),
+        let ways: Vec<(usize, usize)> = match (one_way, self.rng.below(2)) {
+            (false, _) => out.chain(back).collect(),
             (_, 0) => out.collect(),
             _ => back.collect(),
         };

@@ -22,8 +22,8 @@ impl World {
     pub fn describe(&self) -> String {
         let mut out = String::new();
         for (number, pod) in self.pods.iter().enumerate() {
-            let (wanted, damaged, tampered, starting) = (pod.wanted, pod.damaged, pod.tampered, pod.starting);
-            out += &format!("\n  pod {number} {:?} wanted {wanted} damaged {damaged} tampered {tampered}", pod.group());
+            let (wanted, lost, tampered, starting) = (pod.wanted, pod.is_lost(), pod.tampered, pod.starting);
+            out += &format!("\n  pod {number} {:?} wanted {wanted} lost {lost} tampered {tampered}", pod.group());
             out += &format!(" starting {starting} {:?}", pod.node());
             if let Some(process) = &pod.process {
                 let status = process.replica.status();

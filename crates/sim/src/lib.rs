@@ -17,6 +17,7 @@ mod broker;
 mod clients;
 mod clock;
 mod divergence;
+mod fault;
 mod faults;
 mod final_check;
 mod full_disks;
@@ -30,14 +31,14 @@ mod report;
 mod rng;
 mod world;
 
-pub use meridian_replica::Sabotage;
+pub use meridian_replica::InjectedBug;
 pub use report::{Counts, Report};
 
 /// What a run is like, beside its seed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plan {
-    /// A bug put in on purpose.
-    pub sabotage: Option<Sabotage>,
+    /// The injected bug.
+    pub injected_bug: Option<InjectedBug>,
     /// Prints what happens.
     pub verbose: bool,
     /// So many of the disks of a shard are full for a while, and nothing else goes wrong; 0 for the faults of the seed.

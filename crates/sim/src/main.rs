@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
-use meridian_sim::{Counts, Plan, Report, Sabotage, run};
+use meridian_sim::{Counts, InjectedBug, Plan, Report, run};
 
 /// Simulates regions of replicas under faults.
 #[derive(Parser)]
@@ -18,9 +18,9 @@ struct Args {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: u64,
-    /// Puts a bug in on purpose, by its name.
+    /// Injects a bug, by its name.
     #[arg(long)]
-    sabotage: Option<String>,
+    inject: Option<String>,
     /// Fills so many disks of a shard in place of the seed's faults.
     #[arg(long, default_value_t = 0)]
     full_disks: usize,
@@ -32,8 +32,8 @@ struct Args {
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let (from, to) = range(&args.seeds)?;
-    let sabotage = args.sabotage.as_deref().map(sabotage).transpose()?;
-    let plan = Plan { sabotage, verbose: args.verbose, full_disks: args.full_disks };
+    let injected_bug = args.inject.as_deref().map(injected_bug).transpose()?;
+    let plan = Plan { injected_bug, verbose: args.verbose, full_disks: args.full_disks };
     let began = Instant::now();
     let next = AtomicU64::new(from);
     let (tell, hear) = mpsc::channel::<Report>();
@@ -89,7 +89,7 @@ fn range(text: &str) -> anyhow::Result<(u64, u64)> {
     }
 }
 
-fn sabotage(name: &str) -> anyhow::Result<Sabotage> {
-    let found = Sabotage::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
-    found.with_context(|| format!("{name:?} is none of {:?}", Sabotage::ALL))
+fn injected_bug(name: &str) -> anyhow::Result<InjectedBug> {
+    let found = InjectedBug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    found.with_context(|| format!("{name:?} is none of {:?}", InjectedBug::ALL))
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use meridian_model::ReplicaId;
-use meridian_proto::topology::{Identity, Member, ReplicaStatus, Role, TopologyCall};
+use meridian_model::{LogIndex, ReplicaId};
+use meridian_proto::topology::{Identity, Member, MembersAt, ReplicaStatus, Role, TopologyCall};
 use meridian_replica::Event;
 
-use crate::Sabotage;
+use crate::InjectedBug;
 use crate::clock::MILLI;
 use crate::ledger::Group;
 use crate::world::{What, World, address};
@@ -36,26 +36,42 @@ impl World {
         }
         if removed {
             self.stop(pod, false, None);
-            self.pods[pod].damaged = true;
+            self.give_up(pod);
         }
         let founder = self.pods[pod].identity.as_ref().is_some_and(|identity| !identity.founders.is_empty());
-        if self.pods[pod].damaged && !self.pods[pod].starting && self.rng.per_mille(300) {
-            if let (Some(Sabotage::VoteAfterLogLoss), true, false, Some(identity)) =
-                (self.plan.sabotage, founder, removed, self.pods[pod].identity.clone())
+        if self.pods[pod].is_lost() && !self.pods[pod].starting && self.rng.per_mille(300) {
+            if let (Some(InjectedBug::VoteAfterLogLoss), true, false, Some(identity)) =
+                (self.plan.injected_bug, founder, removed, self.pods[pod].identity.clone())
             {
-                return self.make(pod, identity);
+                // The bug: a damaged volume counts as a blank one.
+                self.forget_volume(pod);
+                return self.make(pod, TopologyCall::Bootstrap(identity));
             }
             self.join(pod);
         }
     }
 
+    /// Gives up the replica that the operator last made of a pod.
+    fn give_up(&mut self, pod: usize) {
+        if let Some(identity) = &self.pods[pod].identity {
+            let replica = identity.replica;
+            self.retire(pod, replica);
+        }
+    }
+
     /// Makes a pod an empty replica that waits to be added.
     pub fn join(&mut self, pod: usize) {
+        if !self.pods[pod].is_lost() {
+            self.give_up(pod);
+        }
         let (region, shard) = self.pods[pod].group();
         let replica = ReplicaId(self.next_replica);
         self.next_replica += 1;
         self.log(|| format!("pod {pod} becomes replica {replica}"));
-        self.make(pod, Identity { genesis: self.genesis(region, shard), replica, founders: Vec::new(), group: None });
+        let identity = Identity { genesis: self.genesis(region, shard), replica, founders: Vec::new(), group: None };
+        // An empty pod joins without proof that its group can do without it.
+        let group = MembersAt { applied: LogIndex(0), members: Vec::new() };
+        self.make(pod, TopologyCall::Join { identity, group });
     }
 
     /// The pod that leads a group, and what it knows.
@@ -82,7 +98,7 @@ impl World {
         let ids = |members: &[Member]| members.iter().map(|member| member.replica).collect::<BTreeSet<_>>();
         let (voters, learners) = (ids(&status.voters), ids(&status.learners));
         let wanted: Vec<(usize, ReplicaId)> = (self.pods_of(group).into_iter())
-            .filter(|pod| self.pods[*pod].wanted && !self.pods[*pod].damaged)
+            .filter(|pod| self.pods[*pod].wanted && !self.pods[*pod].is_lost())
             .filter_map(|pod| Some((pod, self.pods[pod].identity.as_ref()?.replica)))
             .collect();
         let is_wanted = |replica: &ReplicaId| wanted.iter().any(|(_, id)| id == replica);
@@ -132,7 +148,7 @@ impl World {
     pub fn is_whole(&self, group: Group) -> bool {
         let Some((_, status)) = self.leader(group) else { return false };
         let voters: BTreeSet<ReplicaId> = status.voters.iter().map(|member| member.replica).collect();
-        let sound = |pod: &usize| self.pods[*pod].wanted && !self.pods[*pod].damaged && !self.pods[*pod].tampered;
+        let sound = |pod: &usize| self.pods[*pod].wanted && !self.pods[*pod].is_lost() && !self.pods[*pod].tampered;
         let all = self.pods_of(group);
         let wanted: BTreeSet<ReplicaId> = (all.iter().filter(|pod| sound(pod)))
             .filter_map(|pod| self.pods[*pod].identity.as_ref().map(|identity| identity.replica))

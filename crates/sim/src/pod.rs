@@ -6,9 +6,9 @@ use meridian_model::{OriginShard, ShardNumber};
 use meridian_proto::frame::NodeId;
 use meridian_proto::topology::Identity;
 use meridian_raft::Entry as RaftEntry;
-use meridian_replica::volume::{LogVolume, SnapshotVolume};
 use meridian_replica::{LogRecord, Replica};
 use meridian_store::SimDisk;
+use meridian_volume::{Lifecycle, LogVolume, PodState, SnapshotVolume};
 
 use crate::clock::{Clock, Micros};
 use crate::ledger::Group;
@@ -36,8 +36,8 @@ pub struct Pod {
     pub process: Option<Process>,
     /// Whether the operator wants it.
     pub wanted: bool,
-    /// Its log is known damaged or lost: it waits for a new identity.
-    pub damaged: bool,
+    /// Its supervisor: that of the process that runs, or of the last one that decided something.
+    pub lifecycle: Lifecycle,
     /// A fault took or changed what it had synced since it was born.
     pub tampered: bool,
     /// It will start again by itself.
@@ -85,6 +85,13 @@ impl Pod {
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
         self.identity.as_ref().map(|identity| NodeId { shard: self.shard, replica: identity.replica })
+    }
+
+    /// Whether its replica is lost: the pod waits to be made another.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        let without = matches!(self.lifecycle.state(), PodState::Blank | PodState::Damaged(_) | PodState::Foreign(_));
+        without && self.lifecycle.starting().is_none()
     }
 
     /// Whether a process runs.

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use meridian_model::{ClusterId, Link, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Topic, Transport};
 use meridian_proto::frame::PeerMessage;
-use meridian_proto::topology::{Genesis, Identity, Member};
-use meridian_replica::volume::Folder;
-use meridian_replica::{Command, DiskReserve, Event, Peer, ReadWhat, Replica, Settings, execute, volume};
+use meridian_proto::topology::{Genesis, Identity, Member, TopologyCall};
+use meridian_replica::{Command, DiskReserve, Event, Peer, ReadWhat, Replica, Settings, execute};
 use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
+use meridian_volume::lifecycle::Event as PodEvent;
+use meridian_volume::{
+    Assignment, Damage, Decision, Folder, Lifecycle, Retired, VolumeError, initialize_volume, inspect_volume,
+    open_volume,
+};
 
 use crate::broker::{AtBroker, Broker};
 use crate::clients::Clients;
@@ -25,7 +29,7 @@ use crate::pod::{Pod, Process};
 use crate::queue::Queue;
 use crate::report::{Counts, Report};
 use crate::rng::Rng;
-use crate::{Plan, Sabotage};
+use crate::{InjectedBug, Plan};
 
 /// How far clocks may differ, as the machines are told.
 pub const CLOCK_BOUND: Duration = Duration::from_millis(10);
@@ -135,7 +139,7 @@ impl World {
             clients: Clients::new(),
             history: History::default(),
             ledger: Ledger::default(),
-            faults: Faults::new(seed, plan.sabotage),
+            faults: Faults::new(seed, plan.injected_bug),
             divergences: Divergences::default(),
             full_disks: FullDisks::default(),
             counts: Counts::default(),
@@ -170,7 +174,7 @@ impl World {
                     let genesis = self.genesis(region, shard);
                     let identity =
                         Identity { genesis, replica: member.replica, founders: founders.clone(), group: None };
-                    self.make(pod, identity);
+                    self.make(pod, TopologyCall::Bootstrap(identity));
                 }
             }
         }
@@ -194,6 +198,7 @@ impl World {
         let spread = u64::try_from(spread_us).unwrap_or_default();
         let offset = i64::try_from(self.rng.between(0, 2 * spread)).unwrap_or_default() - spread_us;
         let drift = i64::try_from(self.rng.between(0, 10)).unwrap_or_default() - 5;
+        let lifecycle = Lifecycle::new(self.assignment(region, shard));
         self.pods.push(Pod {
             region,
             shard,
@@ -204,7 +209,7 @@ impl World {
             life: 0,
             process: None,
             wanted: true,
-            damaged: false,
+            lifecycle,
             tampered: false,
             starting: false,
             paused_until: 0,
@@ -214,16 +219,43 @@ impl World {
         self.pods.len() - 1
     }
 
+    fn assignment(&self, region: usize, shard: ShardNumber) -> Assignment {
+        let Genesis { cluster, region, shard, shards, .. } = self.genesis(region, shard);
+        Assignment { cluster, region, shard, shards, group: None }
+    }
+
+    /// The operator calls a pod without a replica.
+    pub fn make(&mut self, pod: usize, call: TopologyCall) {
+        match self.pods[pod].lifecycle.handle(PodEvent::Called(call)) {
+            Decision::Initialize { identity, .. } => self.initialize(pod, identity),
+            other => self.violation(format!("pod {pod} does not become a replica: {other:?}")),
+        }
+    }
+
+    /// The replica of a pod is given up: its folder is moved aside, and the next process finds a blank one.
+    pub fn retire(&mut self, pod: usize, replica: ReplicaId) {
+        let held = &self.pods[pod];
+        let mut lifecycle = Lifecycle::new(self.assignment(held.region, held.shard));
+        let retired = Some(Retired { newest: Some(replica), name: format!("retired-{replica}") });
+        lifecycle.handle(PodEvent::Inspected { folder: Folder::Blank, retired });
+        self.pods[pod].lifecycle = lifecycle;
+    }
+
+    /// The next decisions of a pod are those for a blank volume.
+    pub fn forget_volume(&mut self, pod: usize) {
+        self.pods[pod].lifecycle = Lifecycle::new(self.assignment(self.pods[pod].region, self.pods[pod].shard));
+    }
+
     /// Makes a pod's disk a replica's, and starts it.
-    pub fn make(&mut self, pod: usize, identity: Identity) {
+    fn initialize(&mut self, pod: usize, identity: Identity) {
         let held = &mut self.pods[pod];
         held.disk.wipe();
         held.disk.limit(u64::MAX);
         held.identity = Some(identity.clone());
-        (held.damaged, held.tampered) = (false, false);
+        held.tampered = false;
         held.recent.clear();
-        if let Err(fault) = volume::initialize(&held.disk, &identity, SEGMENT_BYTES) {
-            self.violation(format!("birth of {pod}: {fault}"));
+        if let Err(fault) = initialize_volume(&held.disk, &identity, SEGMENT_BYTES) {
+            self.violation(format!("initialization of {pod}: {fault}"));
         }
         self.start_at(pod, self.now);
     }
@@ -251,7 +283,7 @@ impl World {
             reconcile_every: Duration::from_secs(1),
             // A delete by filter takes several pages.
             match_page: 3,
-            sabotage: self.plan.sabotage,
+            injected_bug: self.plan.injected_bug,
             ..Settings::default()
         }
     }
@@ -587,7 +619,7 @@ impl World {
         let life = self.pods[pod].life;
         let held = &mut self.pods[pod];
         let Some(process) = &mut held.process else { return };
-        let event = process.snapshots.obey(command);
+        let event = process.snapshots.perform(command);
         if held.disk.is_down() {
             let after = self.rng.between(50, 1500) * MILLI;
             return self.stop(pod, true, Some(after));
@@ -649,35 +681,38 @@ impl World {
     fn start(&mut self, pod: usize) {
         self.pods[pod].starting = false;
         let held = &self.pods[pod];
-        if held.is_up() || held.damaged || !held.wanted {
+        if held.is_up() || held.is_lost() || !held.wanted {
             return;
         }
         let disk = held.disk.clone();
         let settings = self.settings();
         let again = self.now + 150 * MILLI;
-        let identity = match volume::inspect(&disk) {
-            Ok(Folder::Replica(identity)) => identity,
-            Ok(Folder::Blank) => return self.lost(pod, "the disk is empty"),
-            Ok(Folder::Damaged { reason, .. }) => return self.lost(pod, &reason),
+        let folder = match inspect_volume(&disk) {
+            Ok(folder) => folder,
             Err(_) if disk.is_down() => {
                 self.stop(pod, true, None);
                 return self.start_at(pod, again);
             }
-            Err(fault) if fault.is_damage() => return self.lost(pod, &fault.to_string()),
             Err(_) => return self.start_at(pod, again),
         };
-        let (log, snapshots, found) = match volume::open(&disk, &identity, SEGMENT_BYTES) {
+        // Of this process: the pod keeps it once it has decided something.
+        let mut lifecycle = Lifecycle::new(self.assignment(self.pods[pod].region, self.pods[pod].shard));
+        let Decision::Run(identity) = lifecycle.handle(PodEvent::Inspected { folder, retired: None }) else {
+            return self.lost(pod, lifecycle);
+        };
+        let (log, snapshots, found) = match open_volume(&disk, &identity, SEGMENT_BYTES) {
             Ok(opened) => opened,
             Err(_) if disk.is_down() => {
                 self.stop(pod, true, None);
                 return self.start_at(pod, again);
             }
             Err(fault) if fault.is_damage() => {
-                if self.plan.sabotage == Some(Sabotage::AcceptLogDamage) && self.take_for_torn(pod, &fault) {
+                if self.plan.injected_bug == Some(InjectedBug::AcceptLogDamage) && self.take_for_torn(pod, &fault) {
                     return self.start_at(pod, again);
                 }
-                return self
-                    .lost(pod, &format!("{fault}: {:?}", std::error::Error::source(&fault).map(ToString::to_string)));
+                let reason = format!("{fault}: {:?}", std::error::Error::source(&fault).map(ToString::to_string));
+                lifecycle.handle(PodEvent::Unusable(Damage { replica: Some(identity.replica), reason }));
+                return self.lost(pod, lifecycle);
             }
             Err(_) => return self.start_at(pod, again),
         };
@@ -687,13 +722,17 @@ impl World {
         self.incarnations += 1;
         let now = self.pods[pod].clock.now(self.now);
         let records: Vec<Vec<u8>> = found.records.iter().map(|(_, record)| record.clone()).collect();
+        let id = identity.replica;
         let replica = match Replica::restore(settings, identity, now, self.incarnations, found) {
             Ok(replica) => replica,
             Err(fault) => {
-                return self
-                    .lost(pod, &format!("{fault}: {:?}", std::error::Error::source(&fault).map(ToString::to_string)));
+                let reason = format!("{fault}: {:?}", std::error::Error::source(&fault).map(ToString::to_string));
+                lifecycle.handle(PodEvent::Unusable(Damage { replica: Some(id), reason }));
+                return self.lost(pod, lifecycle);
             }
         };
+        lifecycle.handle(PodEvent::Started(id));
+        self.pods[pod].lifecycle = lifecycle;
         let applied = replica.state().applied().0;
         let mut process = Process {
             replica,
@@ -719,20 +758,21 @@ impl World {
         self.connect_all();
     }
 
-    /// What a pod had is gone or wrong: it waits for the operator.
-    fn lost(&mut self, pod: usize, why: &str) {
-        self.log(|| format!("pod {pod} lost: {why}"));
+    /// The volume of a pod is blank or damaged: the pod waits for the operator.
+    fn lost(&mut self, pod: usize, lifecycle: Lifecycle) {
+        let state = format!("{:?}", lifecycle.state());
+        self.pods[pod].lifecycle = lifecycle;
+        self.log(|| format!("pod {pod} lost: {state}"));
         if !self.pods[pod].tampered {
-            self.violation(format!("pod {pod} cannot start, though its disk was not touched: {why}"));
+            self.violation(format!("pod {pod} cannot start, though its disk was not touched: {state}"));
         }
-        self.pods[pod].damaged = true;
         self.counts.damaged_logs += 1;
     }
 
     /// Takes a damaged log for a torn one: zeros from the damage on, and nothing behind it.
-    fn take_for_torn(&mut self, pod: usize, fault: &volume::VolumeError) -> bool {
+    fn take_for_torn(&mut self, pod: usize, fault: &VolumeError) -> bool {
         use meridian_store::{Disk, DiskFile, OpenError};
-        let volume::VolumeError::Log(OpenError::Damaged { segment, offset, .. }) = fault else { return false };
+        let VolumeError::Log(OpenError::Damaged { segment, offset, .. }) = fault else { return false };
         let disk = &self.pods[pod].disk;
         let Ok(file) = disk.open(segment) else { return false };
         let Ok(bytes) = file.bytes() else { return false };

@@ -1,9 +1,9 @@
-//! Seeds hold, equal seeds run equally, and the net has no holes: bugs put in on purpose are caught.
+//! Seeds hold, equal seeds run equally, and injected bugs are caught.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use meridian_sim::{Counts, Plan, Report, Sabotage, run};
+use meridian_sim::{Counts, InjectedBug, Plan, Report, run};
 
 /// Seeds that a bug may take to be caught.
 const PATIENCE: u64 = 400;
@@ -67,91 +67,91 @@ fn equal_seeds_run_equally() {
     }
 }
 
-fn check_caught(sabotage: Sabotage) {
-    let plan = Plan { sabotage: Some(sabotage), ..Plan::default() };
+fn check_caught(bug: InjectedBug) {
+    let plan = Plan { injected_bug: Some(bug), ..Plan::default() };
     let caught = (0..PATIENCE).map(|seed| run(seed, plan)).find(|report| !report.faults.is_empty());
-    let report = caught.unwrap_or_else(|| panic!("{sabotage:?} passed {PATIENCE} seeds"));
-    println!("{sabotage:?} is caught by seed {}: {}", report.seed, report.faults[0]);
+    let report = caught.unwrap_or_else(|| panic!("{bug:?} passed {PATIENCE} seeds"));
+    println!("{bug:?} is caught by seed {}: {}", report.seed, report.faults[0]);
 }
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_caught() {
-    check_caught(Sabotage::AckBeforeFsync);
+    check_caught(InjectedBug::AckBeforeFsync);
 }
 
 #[test]
 fn a_skipped_version_vector_check_is_caught() {
-    check_caught(Sabotage::SkipVvCheck);
+    check_caught(InjectedBug::SkipVvCheck);
 }
 
 #[test]
 fn an_accepted_gap_is_caught() {
-    check_caught(Sabotage::AcceptGap);
+    check_caught(InjectedBug::AcceptGap);
 }
 
 #[test]
 fn a_statement_without_proof_of_leadership_is_caught() {
-    check_caught(Sabotage::StateUnproven);
+    check_caught(InjectedBug::StateUnproven);
 }
 
 #[test]
 fn a_statement_that_counts_before_its_position_is_applied_is_caught() {
-    check_caught(Sabotage::CountUnapplied);
+    check_caught(InjectedBug::CountUnapplied);
 }
 
 #[test]
 fn a_step_of_a_clock_that_is_believed_is_caught() {
-    check_caught(Sabotage::BelieveSteps);
+    check_caught(InjectedBug::BelieveSteps);
 }
 
 #[test]
 fn a_boot_clock_that_stood_still_unnoticed_is_caught() {
-    check_caught(Sabotage::ForgetStandstill);
+    check_caught(InjectedBug::ForgetStandstill);
 }
 
 #[test]
 fn ages_by_the_wall_clock_are_caught() {
-    check_caught(Sabotage::AgeByWall);
+    check_caught(InjectedBug::AgeByWall);
 }
 
 #[test]
 fn a_strong_read_without_a_quorum_is_caught() {
-    check_caught(Sabotage::ReadWithoutIndex);
+    check_caught(InjectedBug::ReadWithoutIndex);
 }
 
 #[test]
 fn a_vote_after_a_lost_log_is_caught() {
-    check_caught(Sabotage::VoteAfterLogLoss);
+    check_caught(InjectedBug::VoteAfterLogLoss);
 }
 
 #[test]
 fn an_unmarked_stale_answer_is_caught() {
-    check_caught(Sabotage::UnmarkedStale);
+    check_caught(InjectedBug::UnmarkedStale);
 }
 
 #[test]
 fn an_accepted_checksum_error_is_caught() {
-    check_caught(Sabotage::AcceptLogDamage);
+    check_caught(InjectedBug::AcceptLogDamage);
 }
 
 #[test]
 fn a_replica_that_serves_what_it_knows_to_be_wrong_is_caught() {
-    check_caught(Sabotage::ServeDivergence);
+    check_caught(InjectedBug::ServeDivergence);
 }
 
 #[test]
 fn a_write_that_is_called_visible_too_early_is_caught() {
-    check_caught(Sabotage::VisibleTooEarly);
+    check_caught(InjectedBug::VisibleTooEarly);
 }
 
 #[test]
 fn a_delete_by_filter_of_what_no_longer_matches_is_caught() {
-    check_caught(Sabotage::DeleteUnconditionally);
+    check_caught(InjectedBug::DeleteUnconditionally);
 }
 
 #[test]
 fn a_write_that_is_refused_and_takes_place_is_caught() {
-    check_caught(Sabotage::RefuseUnknown);
+    check_caught(InjectedBug::RefuseUnknown);
 }
 
 /// PROTOCOLS 12: what a shard with one, two or three full disks takes and refuses.

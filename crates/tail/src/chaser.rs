@@ -184,8 +184,8 @@ impl Chaser {
         Some(Batch { epoch, from, to, deltas })
     }
 
-    /// Takes the position just before `record` for taken, whatever is missing: a bug, put in on purpose by the simulation.
-    #[doc(hidden)]
+    /// Takes the position just before `record` for taken, whatever is missing: a bug, injected by the simulation.
+    #[cfg(feature = "fault-injection")]
     pub fn skip_to(&mut self, record: &Record) {
         if let Record::Delta(_) = record {
             self.taken = self.taken.max(record.before());

@@ -20,21 +20,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("peer", &["model", "proto"]),
     ("shard", &["model", "ann", "store", "pages"]),
     ("replica", &["model", "shard", "raft", "tail", "proto"]),
-    ("node", &["model", "replica", "api", "config", "proto", "store"]),
+    ("volume", &["model", "proto", "store", "shard", "replica"]),
+    ("node", &["model", "replica", "api", "config", "proto", "store", "volume"]),
     ("plan", &["model", "crd", "config", "proto"]),
     ("operator", &["model", "plan", "crd", "proto"]),
     ("cli", &["model", "plan", "crd", "api", "config", "proto", "ann"]),
-    ("sim", &["model", "replica", "store"]),
+    ("sim", &["model", "replica", "store", "volume"]),
     ("xtask", &["crd", "plan"]),
 ];
 
 /// Edges that the picture lacks, each with its reason.
 const BESIDE: &[(&str, &str, &str)] = &[
-    (
-        "replica",
-        "store",
-        "a replica's folder is laid out on any `Disk`, so that `sim` crashes the very code that `node` runs",
-    ),
+    ("replica", "store", "settings are in log segments, and manifests of snapshots travel between replicas"),
     ("node", "peer", "the transport of the peer port: it answers there"),
     ("cli", "peer", "the transport of the peer port: the demo calls there as the operator does"),
     ("operator", "peer", "the transport of the peer port: it calls there"),
@@ -58,6 +55,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("config", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("shard", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("replica", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
+    ("volume", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("plan", &["tokio", "axum", "hyper", "rdkafka", "rand", "futures"]),
     ("crd", &["tokio", "axum", "hyper", "rdkafka", "rand"]),
 ];
@@ -161,4 +159,71 @@ fn the_rows_have_no_cycle() {
             left.values_mut().for_each(|used| used.retain(|other| *other != owner));
         }
     }
+}
+
+/// Enables the bugs that the simulation puts in on purpose.
+const FAULT_INJECTION: &str = "fault-injection";
+/// The only package that enables them.
+const SIMULATION: &str = "meridian-sim";
+
+/// The crates of ours with `fault-injection`, as cargo resolves features when it builds these packages together.
+fn with_fault_injection(packages: &[&str]) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.current_dir(meridian_xtask::root());
+    command.args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}|{f}"]);
+    command.args(packages.iter().flat_map(|package| ["--package", *package]));
+    let output = command.output().expect("cargo runs, as it runs this test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("names are UTF-8");
+    let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('|')).collect();
+    for package in packages {
+        let listed = lines.iter().any(|(listed, _)| listed.split(' ').next() == Some(package));
+        assert!(listed, "{package} is not in its own tree");
+    }
+    let has = |features: &str| features.split([',', ' ']).any(|feature| feature == FAULT_INJECTION);
+    let name = |package: &str| package.split(' ').next().unwrap_or_default().to_owned();
+    lines.iter().filter(|(_, features)| has(features)).map(|(package, _)| name(package)).collect()
+}
+
+#[test]
+fn the_binaries_are_built_without_fault_injection() {
+    let binaries = ["meridian-node", "meridian-operator", "meridian-cli"];
+    for binary in binaries {
+        assert_eq!(with_fault_injection(&[binary]), BTreeSet::new(), "in {binary}");
+    }
+    assert_eq!(with_fault_injection(&binaries), BTreeSet::new());
+    // The check sees the feature where it is.
+    let simulation = with_fault_injection(&[SIMULATION]);
+    assert!(simulation.contains("meridian-replica"), "{simulation:?}");
+}
+
+/// Cargo unifies the features of all packages of one call, so that a call with the simulation and the binaries would build
+/// binaries with injected bugs.
+#[test]
+fn no_cargo_call_builds_the_simulation_with_the_binaries() {
+    let root = meridian_xtask::root();
+    let (mut scripts, mut faults) = (vec![root.join("Makefile"), root.join(".ci/run")], Vec::new());
+    for folder in ["scripts", ".github", "tests"] {
+        files(&root.join(folder), "", &mut scripts);
+    }
+    for script in scripts {
+        // Some files are not text.
+        let text = String::from_utf8_lossy(&std::fs::read(&script).expect("a file of the repository")).into_owned();
+        let builds = |line: &&str| {
+            let verbs = ["build", "check", "clippy", "doc", "run", "test"];
+            // The fuzz targets are a workspace of their own.
+            !line.contains("cd fuzz") && verbs.iter().any(|verb| line.contains(&format!("cargo {verb} ")))
+        };
+        for line in text.lines().filter(builds) {
+            let packages: Vec<&str> = line.split(" -p ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+            let excluded = line.contains(&format!("--exclude {SIMULATION}"));
+            let together =
+                if packages.is_empty() { !excluded } else { packages.len() > 1 && packages.contains(&SIMULATION) };
+            if together {
+                faults.push(format!("{}: {}", script.display(), line.trim()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "these build {SIMULATION} with other packages: {faults:#?}");
 }

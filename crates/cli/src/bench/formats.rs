@@ -6,12 +6,10 @@ use std::time::Instant;
 use anyhow::ensure;
 use meridian_model::client::PointOp;
 use meridian_model::{
-    CollectionName, CollectionUid, Delta, Epoch, Hlc, LogIndex, Op, OriginShard, Payload, PointId, Position, RegionName,
-    Seq, ShardNumber, TableVersion, Traceparent, Vectors, WriteId,
+    CollectionName, CollectionUid, Delta, Epoch, Hlc, LogIndex, Op, OriginShard, Payload, PointId, Position,
+    RegionName, Seq, ShardNumber, TableVersion, Traceparent, Vectors, WriteId,
 };
-use meridian_proto::frame::{
-    Call, Frame, PeerMessage, RegionAnswer, RegionMessage, ShardCall, TailAnswer,
-};
+use meridian_proto::frame::{Call, Frame, PeerMessage, RegionAnswer, RegionMessage, ShardCall, TailAnswer};
 use meridian_proto::record::{self, Record};
 use meridian_shard::{Entry, RemoteBatch, SourcePosition, Write};
 use rand::rngs::SmallRng;
@@ -100,9 +98,8 @@ fn records_len(records: &[record::Encoded]) -> usize {
 }
 
 fn decode_record(record: &record::Encoded) -> anyhow::Result<Record> {
-    let header = |wanted: &str| {
-        record.headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_slice())
-    };
+    let header =
+        |wanted: &str| record.headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_slice());
     Ok(Record::decode(header, &record.value)?)
 }
 

@@ -12,9 +12,9 @@ use meridian_model::client::{Freshness, Outcome, Refusal, Reply, Request};
 use meridian_model::{CollectionName, Hlc};
 use meridian_proto::frame::{RegionAnswer, RegionMessage};
 use meridian_proto::topology::{TopologyAnswer, TopologyCall};
-use meridian_replica::volume::{LogVolume, SnapshotVolume};
 use meridian_replica::{Backlog, Command, Event, HandOverCause, Poison, Replica};
 use meridian_store::RealDisk;
+use meridian_volume::{LogVolume, SnapshotVolume};
 use rand::Rng;
 use tokio::sync::oneshot;
 

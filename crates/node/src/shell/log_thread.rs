@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use meridian_replica::Event;
-use meridian_replica::volume::LogVolume;
 use meridian_store::{CommitError, Disk, RealDisk};
+use meridian_volume::LogVolume;
 
 use super::engine::Inbox;
 use crate::memory_limit;

@@ -3,8 +3,8 @@
 use std::sync::mpsc::Receiver;
 
 use meridian_replica::Command;
-use meridian_replica::volume::SnapshotVolume;
 use meridian_store::RealDisk;
+use meridian_volume::SnapshotVolume;
 
 use super::engine::Inbox;
 
@@ -18,7 +18,7 @@ pub(super) fn run(mut snapshots: SnapshotVolume<RealDisk>, jobs: &Receiver<Comma
         tracing::warn!(%fault, "snapshots are written at the priority of searches");
     }
     while let Ok(command) = jobs.recv() {
-        if let Ok(Some(event)) = snapshots.obey(command) {
+        if let Ok(Some(event)) = snapshots.perform(command) {
             inbox.must(event);
         }
     }

@@ -1,5 +1,4 @@
-//! From an empty folder to a running replica, and from a damaged one to a new beginning: what the operator's calls meet when
-//! there is no machine yet.
+//! Performs the decisions of a pod's [`Lifecycle`]: inspects, initializes, opens and moves folders, and starts the replica.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,13 +8,16 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_config::NodeConfig;
-use meridian_model::ReplicaId;
 use meridian_model::client::{Reply, Request};
+use meridian_model::{LogIndex, ReplicaId};
 use meridian_proto::frame::NodeId;
-use meridian_proto::topology::{Identity, MembersAt, PodStatus, TopologyAnswer, TopologyCall};
-use meridian_replica::volume::{self, Folder, VolumeError};
+use meridian_proto::topology::{Identity, TopologyAnswer, TopologyCall};
 use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
 use meridian_store::{RealDisk, SEGMENT_BYTES};
+use meridian_volume::lifecycle::{Event as PodEvent, has_caught_up};
+use meridian_volume::{
+    Assignment, Damage, Decision, Lifecycle, PodState, VolumeError, initialize_volume, inspect_volume, open_volume,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -47,31 +49,6 @@ pub enum SupervisorError {
     /// What is in it must not run.
     #[error("replica folder")]
     Restore(#[from] RestoreError),
-    /// It shall become something else than the configuration says.
-    #[error("the call speaks of {found}; the configuration says {wanted}")]
-    Foreign {
-        /// The replica of the call.
-        found: String,
-        /// The replica of the configuration.
-        wanted: String,
-    },
-}
-
-/// What this pod is just now.
-enum Pod {
-    Blank,
-    Damaged(Damage),
-    /// Its volume is another's, which is not touched.
-    Foreign(Box<Identity>),
-    Running,
-}
-
-/// What must not run: it is replaced under a new id.
-#[derive(Debug, Clone)]
-struct Damage {
-    /// The replica that it was, as far as that can be read.
-    replica: Option<ReplicaId>,
-    reason: String,
 }
 
 /// Starts the replica when it may, and answers for it while it may not.
@@ -84,7 +61,7 @@ struct Inner {
     search_threads: usize,
     handle: Arc<RwLock<Option<Handle>>>,
     hub: Mutex<Option<Hub>>,
-    pod: Mutex<Pod>,
+    pod: Mutex<Lifecycle>,
     drained: Mutex<Option<oneshot::Receiver<()>>>,
     finished: Mutex<Option<oneshot::Receiver<Finished>>>,
 }
@@ -93,7 +70,8 @@ impl Supervisor {
     /// For the node of this configuration.
     #[must_use]
     pub fn new(config: NodeConfig, metrics: Arc<Metrics>, search_threads: usize) -> Self {
-        let (handle, hub, pod) = (Arc::default(), Mutex::default(), Mutex::new(Pod::Blank));
+        let (handle, hub) = (Arc::default(), Mutex::default());
+        let pod = Mutex::new(Lifecycle::new(assignment(&config)));
         let (drained, finished) = Default::default();
         Self(Arc::new(Inner { config, metrics, search_threads, handle, hub, pod, drained, finished }))
     }
@@ -126,34 +104,32 @@ impl Supervisor {
     pub fn begin(&self, hub: Hub) -> Result<(), SupervisorError> {
         *self.0.hub.lock() = Some(hub);
         let disk = self.disk()?;
-        match volume::inspect(&disk)? {
-            Folder::Replica(identity) if !is_own(&self.0.config, &identity) => {
-                let wanted = place(&self.0.config);
-                tracing::error!(found = %identity, wanted, "the volume is another's: it is not touched, and nothing is served");
-                *self.0.pod.lock() = Pod::Foreign(Box::new(identity));
-                Ok(())
-            }
-            Folder::Replica(identity) => self.run(disk, identity),
-            Folder::Damaged { replica, reason } => {
-                self.quarantine(Damage { replica, reason });
-                Ok(())
-            }
-            Folder::Blank => {
-                // An empty folder beside those of earlier replicas: this pod's volume has been in a group.
-                let path = self.0.config.data_dir.display().to_string();
-                let beside = retired::beside(&self.0.config.data_dir, FOLDER)
-                    .map_err(|source| SupervisorError::Folder { path, source })?;
-                if let Some((replica, name)) = beside {
-                    self.quarantine(Damage { replica, reason: format!("there is no replica beside {name}") });
-                }
-                Ok(())
-            }
+        let folder = inspect_volume(&disk)?;
+        let path = self.0.config.data_dir.display().to_string();
+        let retired = retired::find(&self.0.config.data_dir, FOLDER)
+            .map_err(|source| SupervisorError::Folder { path, source })?;
+        if let Decision::Run(identity) = self.decide(PodEvent::Inspected { folder, retired }) {
+            return self.run(disk, identity);
         }
+        Ok(())
     }
 
-    fn quarantine(&self, damage: Damage) {
-        tracing::error!(reason = %damage.reason, "this replica must not vote; waiting to join under a new id");
-        *self.0.pod.lock() = Pod::Damaged(damage);
+    fn decide(&self, event: PodEvent) -> Decision {
+        let mut pod = self.0.pod.lock();
+        let before = pod.state().clone();
+        let decision = pod.handle(event);
+        match pod.state() {
+            state if *state == before => {}
+            PodState::Foreign(found) => {
+                let wanted = assignment(&self.0.config);
+                tracing::error!(%found, %wanted, "the volume is another's: it is not touched, and nothing is served");
+            }
+            PodState::Damaged(Damage { reason, .. }) => {
+                tracing::error!(%reason, "this replica must not vote; waiting to join under a new id");
+            }
+            _ => {}
+        }
+        decision
     }
 
     fn folder(&self) -> PathBuf {
@@ -168,25 +144,27 @@ impl Supervisor {
     }
 
     fn run(&self, disk: RealDisk, identity: Identity) -> Result<(), SupervisorError> {
-        let opened = volume::open(&disk, &identity, SEGMENT_BYTES).map_err(SupervisorError::from).and_then(
-            |(log, snapshots, found)| {
-                if found.torn_bytes > 0 {
-                    tracing::warn!(bytes = found.torn_bytes, "the log had a torn end; nobody was told of what was cut");
-                }
-                let (now, incarnation) = clocks();
-                let replica = Replica::restore(self.settings(), identity.clone(), now, incarnation, found)?;
-                Ok((log, snapshots, replica))
-            },
-        );
-        let (log, snapshots, replica) = match opened {
-            Ok(parts) => parts,
+        let replica = identity.replica;
+        let (event, outcome) = match self.open(disk, identity) {
+            Ok(()) => (PodEvent::Started(replica), Ok(())),
             Err(fault) if is_damage(&fault) => {
                 let reason = format!("{:#}", anyhow::Error::new(fault));
-                self.quarantine(Damage { replica: Some(identity.replica), reason });
-                return Ok(());
+                (PodEvent::Unusable(Damage { replica: Some(replica), reason }), Ok(()))
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => (PodEvent::NotStarted, Err(fault)),
         };
+        self.decide(event);
+        outcome
+    }
+
+    /// Opens the folder and starts the threads of its replica.
+    fn open(&self, disk: RealDisk, identity: Identity) -> Result<(), SupervisorError> {
+        let (log, snapshots, found) = open_volume(&disk, &identity, SEGMENT_BYTES)?;
+        if found.torn_bytes > 0 {
+            tracing::warn!(bytes = found.torn_bytes, "the log had a torn end; nobody was told of what was cut");
+        }
+        let (now, incarnation) = clocks();
+        let replica = Replica::restore(self.settings(), identity.clone(), now, incarnation, found)?;
         let hub = self.0.hub.lock().clone().expect("the hub is there before the replica");
         let (drained, drained_receiver) = oneshot::channel();
         let (finished, finished_receiver) = oneshot::channel();
@@ -211,7 +189,6 @@ impl Supervisor {
         *self.0.drained.lock() = Some(drained_receiver);
         *self.0.finished.lock() = Some(finished_receiver);
         *self.0.handle.write() = Some(handle.clone());
-        *self.0.pod.lock() = Pod::Running;
         tokio::spawn(self.clone().forget_retired(handle));
         hub.become_node(Some(node));
         for peer in self.0.config.peers.iter() {
@@ -222,13 +199,6 @@ impl Supervisor {
         }
         tracing::info!(shard = %node.shard, replica = %node.replica, "replica runs");
         Ok(())
-    }
-
-    fn check(&self, identity: &Identity) -> Result<(), SupervisorError> {
-        if is_own(&self.0.config, identity) {
-            return Ok(());
-        }
-        Err(SupervisorError::Foreign { found: identity.to_string(), wanted: place(&self.0.config) })
     }
 
     fn settings(&self) -> Settings {
@@ -251,81 +221,59 @@ impl Supervisor {
 
     /// Answers the operator.
     pub fn topology(&self, call: TopologyCall) -> BoxFuture<'static, TopologyAnswer> {
-        let running = self.0.handle.read().clone();
-        if let Some(handle) = running {
-            return match call {
-                TopologyCall::Join { identity, group } => self.clone().begin_anew(handle, identity, group).boxed(),
-                call => handle.topology(call),
-            };
-        }
-        let birth = matches!(call, TopologyCall::Bootstrap(_) | TopologyCall::Join { .. });
-        let status = |pod| Some(TopologyAnswer::Status { pod, keys: None });
-        let answer = match (&*self.0.pod.lock(), &call) {
-            (Pod::Blank, TopologyCall::Status) => status(PodStatus::Blank),
-            (Pod::Damaged(Damage { replica, reason }), TopologyCall::Status) => {
-                status(PodStatus::Damaged { replica: *replica, reason: reason.clone() })
-            }
-            (Pod::Foreign(found), TopologyCall::Status) => {
-                status(PodStatus::Foreign { identity: Identity::clone(found) })
-            }
-            (Pod::Foreign(found), _) => {
-                Some(TopologyAnswer::Refused(format!("the volume belongs to {found} and is not touched")))
-            }
-            (Pod::Damaged(Damage { replica: Some(was), .. }), TopologyCall::Join { identity: wanted, .. })
-                if wanted.replica <= *was =>
-            {
-                Some(TopologyAnswer::Refused("a damaged replica joins under a new id".into()))
-            }
-            (Pod::Damaged(_), TopologyCall::Bootstrap(_)) => {
-                Some(TopologyAnswer::Refused("a damaged replica cannot found a group".into()))
-            }
-            _ if birth => None,
-            _ => Some(TopologyAnswer::Refused("not a replica yet".into())),
+        let (decision, running) = (self.decide(PodEvent::Called(call)), self.0.handle.read().clone());
+        let answer = match (decision, running) {
+            (Decision::Answer(answer), _) => answer,
+            (Decision::Initialize { identity, replaces }, _) => self.initialize(identity, replaces),
+            (Decision::Forward(call), Some(handle)) => return handle.topology(call),
+            (Decision::ForwardJoin(call), Some(handle)) => return self.clone().forward_join(handle, call).boxed(),
+            // A replica runs only with its handle, and a call leads to no other decision.
+            (decision, _) => TopologyAnswer::Refused(format!("not a replica yet: {decision:?}")),
         };
-        let answer = answer.unwrap_or_else(|| self.initialize(call));
         async move { answer }.boxed()
     }
 
-    /// The machine says whether it may be given up. If so a new process begins with an empty folder: this one's threads hold it.
-    async fn begin_anew(self, handle: Handle, wanted: Identity, group: MembersAt) -> TopologyAnswer {
-        let own = handle.observed().status().identity.replica;
-        match handle.topology(TopologyCall::Join { identity: wanted, group }).await {
-            TopologyAnswer::Started => self.retire(own),
+    async fn forward_join(self, handle: Handle, call: TopologyCall) -> TopologyAnswer {
+        match handle.topology(call).await {
+            TopologyAnswer::Started => match self.decide(PodEvent::Released) {
+                Decision::Retire(replica) => self.retire(replica),
+                _ => TopologyAnswer::Started,
+            },
             answer => answer,
         }
     }
 
-    fn initialize(&self, call: TopologyCall) -> TopologyAnswer {
-        let (TopologyCall::Bootstrap(identity) | TopologyCall::Join { identity, .. }) = call else {
-            return TopologyAnswer::Refused("not a replica yet".into());
-        };
-        let damaged = match &*self.0.pod.lock() {
-            Pod::Damaged(damage) => Some(damage.clone()),
-            _ => None,
-        };
-        let initialized = || -> Result<(), SupervisorError> {
-            self.check(&identity)?;
-            if let Some(old) = damaged {
+    fn initialize(&self, identity: Identity, replaces: Option<Damage>) -> TopologyAnswer {
+        let founded = !identity.founders.is_empty();
+        let initialized = || -> Result<RealDisk, SupervisorError> {
+            if let Some(damage) = replaces {
                 let path = self.folder();
-                retired::move_aside(&self.0.config.data_dir, FOLDER, old.replica)
+                retired::move_aside(&self.0.config.data_dir, FOLDER, damage.replica)
                     .map_err(|source| SupervisorError::Folder { path: path.display().to_string(), source })?;
             }
             let disk = self.disk()?;
-            volume::initialize(&disk, &identity, SEGMENT_BYTES)?;
-            self.run(disk, identity.clone())
+            initialize_volume(&disk, &identity, SEGMENT_BYTES)?;
+            Ok(disk)
         };
-        match initialized() {
-            Ok(()) => {
-                TopologyAnswer::Done { version: meridian_model::LogIndex(u64::from(!identity.founders.is_empty())) }
+        let started = match initialized() {
+            Ok(disk) => self.run(disk, identity.clone()),
+            Err(fault) => {
+                self.decide(PodEvent::NotStarted);
+                Err(fault)
             }
+        };
+        match started {
+            Ok(()) => TopologyAnswer::Done { version: LogIndex(u64::from(founded)) },
             Err(fault) => TopologyAnswer::Refused(format!("{:#}", anyhow::Error::new(fault))),
         }
     }
 
-    /// Moves the folder of a replica that is over aside, and ends the process: the next one finds an empty folder.
+    /// Moves the folder of a replica that is over aside, and ends the process, whose threads hold it open: the next process
+    /// finds a blank folder.
     fn retire(&self, replica: ReplicaId) -> TopologyAnswer {
         match retired::move_aside(&self.0.config.data_dir, FOLDER, Some(replica)) {
             Ok(()) => {
+                self.decide(PodEvent::MovedAside);
                 tracing::warn!(%replica, "this replica is over; the process ends to begin anew");
                 tokio::spawn(async {
                     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -337,15 +285,12 @@ impl Supervisor {
         }
     }
 
-    /// Once this replica has a vote and serves, a majority holds all that earlier ones in this pod held.
+    /// Deletes the folders of earlier replicas once this one has caught up.
     async fn forget_retired(self, handle: Handle) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
             looks.tick().await;
-            let observed = handle.observed();
-            let status = observed.status();
-            let own = status.identity.replica;
-            if status.ready && status.voters.iter().any(|member| member.replica == own) {
+            if has_caught_up(handle.observed().status()) {
                 if let Err(fault) = retired::keep_newest(&self.0.config.data_dir) {
                     tracing::warn!(%fault, "old replicas stay on the volume");
                 }
@@ -403,29 +348,22 @@ impl crate::http::Gateway for Supervisor {
     }
 }
 
-/// A volume of this identity may run under this configuration. A group may be added after a volume was made.
-fn is_own(config: &NodeConfig, identity: &Identity) -> bool {
-    let genesis = &identity.genesis;
-    let group = config.replication_group.as_ref().map(|group| &group.name);
-    genesis.cluster == config.cluster_id
-        && genesis.region == config.region
-        && genesis.shard == config.shard
-        && genesis.shards == config.shards
-        && (identity.group.is_none() || identity.group.as_ref() == group)
-}
-
-/// What the configuration says of this pod, in the words in which an [`Identity`] is told.
-fn place(config: &NodeConfig) -> String {
-    let NodeConfig { cluster_id, region, shard, shards, .. } = config;
-    let group = config.replication_group.as_ref().map(|group| format!(", replication group {}", group.name));
-    format!("cluster {cluster_id}, region {region}, shard {shard} of {shards}{}", group.unwrap_or_default())
+/// The replica that the configuration assigns to this pod.
+fn assignment(config: &NodeConfig) -> Assignment {
+    Assignment {
+        cluster: config.cluster_id,
+        region: config.region.clone(),
+        shard: config.shard,
+        shards: config.shards,
+        group: config.replication_group.as_ref().map(|group| group.name.clone()),
+    }
 }
 
 fn is_damage(fault: &SupervisorError) -> bool {
     match fault {
         SupervisorError::Volume(fault) => fault.is_damage(),
         SupervisorError::Restore(fault) => fault.is_damage(),
-        SupervisorError::Folder { .. } | SupervisorError::Foreign { .. } => false,
+        SupervisorError::Folder { .. } => false,
     }
 }
 

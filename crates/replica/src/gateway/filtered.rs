@@ -21,7 +21,7 @@ use meridian_proto::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAns
 use super::writes::unexpected;
 use super::{Ask, Plan};
 use crate::Replica;
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 
 /// A delete by filter under way.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl FilteredDelete {
         calls
     }
 
-    /// What today's deletes by filter did before they were conditional: a bug, put in on purpose by the simulation.
+    /// What today's deletes by filter did before they were conditional: a bug, injected by the simulation.
     fn unconditional(&mut self, ask: &Ask, table: TableVersion, trace: Option<Traceparent>) -> Calls {
         let Body::DeleteByFilter { collection, .. } = &ask.request.body else { return Calls::new() };
         self.phase = Phase::Writing;
@@ -222,7 +222,7 @@ impl Replica {
         let Body::DeleteByFilter { filter, .. } = &ask.request.body else { return };
         let table = self.state.table().version;
         let trace = ask.request.traceparent.as_deref().and_then(|text| text.parse().ok());
-        let calls = if !delete.pages.is_empty() && self.settings.sabotage == Some(Sabotage::DeleteUnconditionally) {
+        let calls = if !delete.pages.is_empty() && self.settings.injects(InjectedBug::DeleteUnconditionally) {
             delete.unconditional(ask, table, trace)
         } else if !delete.pages.is_empty() {
             delete.writes(table, trace)

@@ -24,7 +24,7 @@ use meridian_model::client::{Body, Freshness, Outcome, Refusal, Reply, ReplyBody
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
 use meridian_proto::frame::{NodeId, PeerMessage, RegionAnswer, RegionMessage, ShardAnswer, ShardCall};
 
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 use crate::shard_calls::{Requester, shard_message};
 use crate::{Command, Peer, Replica};
 
@@ -444,7 +444,7 @@ impl Replica {
         self.gateway.askers.remove(&ask.asker);
         if let (true, Err(refusal)) = (ask.may_have_happened, &reply.body)
             && refusal.invites_repeat()
-            && self.settings.sabotage != Some(Sabotage::RefuseUnknown)
+            && !self.settings.injects(InjectedBug::RefuseUnknown)
         {
             reply.body = Err(Refusal::OutcomeUnknown(refusal.to_string()));
         }

@@ -11,7 +11,7 @@ use super::merge::merge;
 use super::writes::unexpected;
 use super::{Asker, Plan};
 use crate::Replica;
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 
 /// How a read stands with its demand.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Replica {
         let oldest = plan.parts.iter().map(|(_, part)| part.age).max().unwrap_or(Duration::MAX);
         let staleness = oldest.saturating_add(self.now.age.saturating_sub(plan.parts_at));
         let served_region = self.identity.genesis.region.clone();
-        let stale = outcome == Outcome::Stale && self.settings.sabotage != Some(Sabotage::UnmarkedStale);
+        let stale = outcome == Outcome::Stale && !self.settings.injects(InjectedBug::UnmarkedStale);
         Freshness { staleness, served_region, token, stale, outcome }
     }
 }

@@ -26,7 +26,7 @@ impl Pod {
     }
 
     fn of(identity: meridian_proto::topology::Identity) -> Self {
-        let lsn = Replica::birth_records(&identity).len() as u64;
+        let lsn = Replica::bootstrap_records(!identity.founders.is_empty()).len() as u64;
         Self { replica: alone(identity), mono: Duration::ZERO, lsn }
     }
 

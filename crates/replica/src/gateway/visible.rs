@@ -10,7 +10,7 @@ use meridian_proto::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;
 use crate::Replica;
-use crate::settings::Sabotage;
+use crate::injection::InjectedBug;
 use crate::shard_calls::Requester;
 
 /// A leader keeps a question open for this long; then it is asked again. Shorter than the gateway's patience with a replica.
@@ -31,7 +31,7 @@ impl Replica {
     pub(super) fn begin_visible(&mut self, number: u64, reply: Reply) {
         let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
         let Some(wait) = ask.request.wait else { return self.finish_acknowledged(number, reply) };
-        if self.settings.sabotage == Some(Sabotage::VisibleTooEarly) {
+        if self.settings.injects(InjectedBug::VisibleTooEarly) {
             return self.finish_with(number, reply);
         }
         ask.deadline = ask.deadline.min(ask.arrived + wait);

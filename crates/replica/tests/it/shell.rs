@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use meridian_proto::topology::{Genesis, Identity, Member};
-use meridian_replica::volume::{self, LogVolume, SnapshotVolume};
 use meridian_replica::{Command, Event, Now, Replica, Settings};
 use meridian_store::SimDisk;
+use meridian_volume::{LogVolume, SnapshotVolume, initialize_volume, open_volume};
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 
@@ -45,7 +45,7 @@ impl Shell {
         };
         let identity = Identity { genesis, replica: ReplicaId(1), founders, group: None };
         let disk = SimDisk::new();
-        volume::initialize(&disk, &identity, SEGMENT_BYTES).unwrap();
+        initialize_volume(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (now, lives) = (Now { mono: Duration::ZERO, wall: start }, 7);
         let (replica, log, snapshots) = Self::open(&disk, &identity, &settings, now, lives);
         let (seen, holds_snapshots) = Default::default();
@@ -61,7 +61,7 @@ impl Shell {
         now: Now,
         life: u64,
     ) -> (Replica, LogVolume<SimDisk>, SnapshotVolume<SimDisk>) {
-        let (log, snapshots, found) = volume::open(disk, identity, SEGMENT_BYTES).unwrap();
+        let (log, snapshots, found) = open_volume(disk, identity, SEGMENT_BYTES).unwrap();
         let replica = Replica::restore(settings.clone(), identity.clone(), now, life, found).unwrap();
         (replica, log, snapshots)
     }
@@ -85,7 +85,7 @@ impl Shell {
                     }
                     Command::Release { before, shrink } => self.log.release(before, shrink).unwrap(),
                     command @ Command::TakeSnapshot { .. } if !self.holds_snapshots => {
-                        events.extend(self.snapshots.obey(command).ok().flatten());
+                        events.extend(self.snapshots.perform(command).ok().flatten());
                     }
                     other => self.seen.push(other),
                 }

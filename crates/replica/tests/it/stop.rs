@@ -101,7 +101,7 @@ impl Shell {
     /// Writes the snapshot that waits.
     fn write_snapshot(&mut self) {
         let command = self.held().unwrap();
-        let event = self.snapshots.obey(command).unwrap();
+        let event = self.snapshots.perform(command).unwrap();
         self.step(event.unwrap());
         self.ticks(1);
     }
@@ -166,7 +166,7 @@ fn a_kill_at_any_operation_of_the_last_snapshot_loses_nothing() {
         shell.stop(Duration::from_secs(10));
         shell.disk.crash_at(at);
         let command = shell.held().unwrap();
-        let event = shell.snapshots.obey(command).unwrap();
+        let event = shell.snapshots.perform(command).unwrap();
         let is_whole = matches!(event, Some(Event::SnapshotTaken { manifest: Some(_), .. }));
         let mut coin = at;
         shell.disk.crash(&mut |n| {

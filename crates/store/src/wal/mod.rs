@@ -319,12 +319,6 @@ impl<D: Disk> Wal<D> {
         MAX_RECORD_BYTES.min(self.options.segment_bytes - segment::DATA_START - frame::HEAD_BYTES as u64)
     }
 
-    /// Bytes appended and not yet committed.
-    #[must_use]
-    pub fn pending_bytes(&self) -> usize {
-        self.buffer.len()
-    }
-
     /// Counters and sizes.
     #[must_use]
     pub fn stats(&self) -> WalStats {

@@ -1,8 +1,9 @@
 //! Pods whose volume is another's.
 
-use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ShardNumber};
+use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
 use meridian_proto::frame::Hello;
-use meridian_proto::topology::Genesis;
+use meridian_proto::topology::{Genesis, MembersAt, PodStatus};
+use meridian_volume::Folder;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -26,7 +27,7 @@ fn own(config: &NodeConfig, id: u64) -> Identity {
 fn pod_with(config: &NodeConfig, identity: &Identity) -> Supervisor {
     let folder = config.data_dir.join(FOLDER);
     std::fs::create_dir_all(&folder).unwrap();
-    volume::initialize(&RealDisk::open(&folder).unwrap(), identity, SEGMENT_BYTES).unwrap();
+    initialize_volume(&RealDisk::open(&folder).unwrap(), identity, SEGMENT_BYTES).unwrap();
     let credentials = Credentials::load(config).unwrap();
     let hello =
         Hello { cluster: config.cluster_id, region: config.region.clone(), node: None, address: "here:1".into() };
@@ -63,7 +64,7 @@ async fn a_pod_with_anothers_volume_says_whose_it_is_and_touches_nothing() {
             assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(&found.to_string())), "{answer:?}");
         }
         let disk = RealDisk::open(&config.data_dir.join(FOLDER)).unwrap();
-        assert_eq!(volume::inspect(&disk).unwrap(), Folder::Replica(found));
+        assert_eq!(inspect_volume(&disk).unwrap(), Folder::Replica(found));
     }
 }
 

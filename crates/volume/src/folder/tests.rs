@@ -4,6 +4,7 @@ use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
 use meridian_store::{DiskFile, MIN_SEGMENT_BYTES, SimDisk};
 
 use super::*;
+use crate::open_volume;
 
 const REPLICA: ReplicaId = ReplicaId(7);
 
@@ -18,35 +19,35 @@ fn identity(founders: &[u64]) -> Identity {
 
 fn initialized() -> SimDisk {
     let disk = SimDisk::new();
-    initialize(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
+    initialize_volume(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
     disk
 }
 
 /// A folder whose replica has written something to its log.
 fn used() -> SimDisk {
     let disk = initialized();
-    let (mut log, _, _) = super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
+    let (mut log, _, _) = open_volume(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
     log.persist(&[(1, vec![b"a vote".to_vec()])]).unwrap();
     disk
 }
 
 #[track_caller]
 fn damaged(disk: &SimDisk, replica: Option<ReplicaId>, says: &str) {
-    match inspect(disk).unwrap() {
+    match inspect_volume(disk).unwrap() {
         Folder::Damaged { replica: found, reason } => {
             assert_eq!(found, replica);
             assert!(reason.contains(says), "{reason}");
         }
         other => panic!("{other:?}"),
     }
-    let refused = initialize(disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap_err();
+    let refused = initialize_volume(disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap_err();
     assert!(refused.is_damage(), "{refused:?}");
 }
 
 #[test]
 fn an_empty_folder_is_blank_and_a_replica_is_what_its_identity_says() {
-    assert_eq!(inspect(&SimDisk::new()).unwrap(), Folder::Blank);
-    assert_eq!(inspect(&initialized()).unwrap(), Folder::Replica(identity(&[7, 8, 9])));
+    assert_eq!(inspect_volume(&SimDisk::new()).unwrap(), Folder::Blank);
+    assert_eq!(inspect_volume(&initialized()).unwrap(), Folder::Replica(identity(&[7, 8, 9])));
 }
 
 /// The identity of a founder, without a group, as every release writes it: cluster, region, shard, shards, primary, its term,
@@ -65,8 +66,8 @@ fn both_versions_of_the_identity_stay_as_they_are() {
         write_atomic(&disk, IDENTITY, version, &golden).unwrap();
         assert_eq!(identity_of(&disk).unwrap().as_ref(), Some(identity));
         let disk = SimDisk::new();
-        initialize(&disk, identity, MIN_SEGMENT_BYTES).unwrap();
-        assert_eq!(inspect(&disk).unwrap(), Folder::Replica(identity.clone()));
+        initialize_volume(&disk, identity, MIN_SEGMENT_BYTES).unwrap();
+        assert_eq!(inspect_volume(&disk).unwrap(), Folder::Replica(identity.clone()));
     }
     let disk = SimDisk::new();
     write_atomic(&disk, IDENTITY, 2, GOLDEN_1).unwrap();
@@ -109,12 +110,12 @@ fn anything_else_in_the_folder_is_damage() {
 fn a_disk_that_cannot_be_read_and_a_newer_format_are_no_damage() {
     let disk = used();
     disk.fail_next(1, ErrorKind::Other);
-    let fault = inspect(&disk).unwrap_err();
+    let fault = inspect_volume(&disk).unwrap_err();
     assert!(!fault.is_damage(), "{fault:?}");
 
     let disk = used();
     write_atomic(&disk, IDENTITY, IDENTITY_VERSION + 1, b"of tomorrow").unwrap();
-    let fault = inspect(&disk).unwrap_err();
+    let fault = inspect_volume(&disk).unwrap_err();
     assert!(!fault.is_damage(), "{fault:?}");
 }
 
@@ -126,10 +127,10 @@ fn every_read_of_an_inspection_that_fails_is_a_fault_of_the_disk() {
             disk.remove("identity").unwrap();
         }
         let whole = disk.operations();
-        inspect(&disk).unwrap();
+        inspect_volume(&disk).unwrap();
         for at in 1..=disk.operations() - whole {
             disk.fail_at(at, 1, ErrorKind::Other);
-            let fault = inspect(&disk).unwrap_err();
+            let fault = inspect_volume(&disk).unwrap_err();
             assert!(!fault.is_damage(), "operation {at}: {fault:?}");
         }
     }
@@ -142,22 +143,22 @@ fn an_initialization_that_a_crash_interrupts_is_repeated() {
             for at in 1.. {
                 let disk = SimDisk::new();
                 disk.crash_at(at);
-                let done = initialize(&disk, &identity(founders), MIN_SEGMENT_BYTES).is_ok();
+                let done = initialize_volume(&disk, &identity(founders), MIN_SEGMENT_BYTES).is_ok();
                 disk.crash(&mut |n| coin % n);
-                let found = inspect(&disk).unwrap();
+                let found = inspect_volume(&disk).unwrap();
                 let whole = Folder::Replica(identity(founders));
                 assert!(found == whole || (!done && found == Folder::Blank), "operation {at}: {found:?}");
                 // And so is its repetition.
                 for again in 1..8 {
                     disk.crash_at(again);
-                    let _ = initialize(&disk, &identity(founders), MIN_SEGMENT_BYTES);
+                    let _ = initialize_volume(&disk, &identity(founders), MIN_SEGMENT_BYTES);
                     disk.crash(&mut |n| coin % n);
-                    let found = inspect(&disk).unwrap();
+                    let found = inspect_volume(&disk).unwrap();
                     assert!(found == whole || found == Folder::Blank, "operation {at}, then {again}: {found:?}");
                 }
-                initialize(&disk, &identity(founders), MIN_SEGMENT_BYTES).unwrap();
-                assert_eq!(inspect(&disk).unwrap(), whole);
-                super::super::open(&disk, &identity(founders), MIN_SEGMENT_BYTES).unwrap();
+                initialize_volume(&disk, &identity(founders), MIN_SEGMENT_BYTES).unwrap();
+                assert_eq!(inspect_volume(&disk).unwrap(), whole);
+                open_volume(&disk, &identity(founders), MIN_SEGMENT_BYTES).unwrap();
                 if done {
                     break;
                 }
@@ -169,11 +170,11 @@ fn an_initialization_that_a_crash_interrupts_is_repeated() {
 #[test]
 fn a_snapshot_that_cannot_be_read_is_no_damage_and_one_that_changed_is() {
     let disk = used();
-    let (_, mut snapshots, _) = super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
-    let mut state = meridian_shard::State::new(crate::restore::shard_identity(&identity(&[7, 8, 9]))).unwrap();
-    let command = crate::Command::TakeSnapshot { id: 5, meta: vec![1], image: Box::new(state.image()) };
-    snapshots.obey(command).unwrap();
-    let reopen = || super::super::open(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).map(drop);
+    let (_, mut snapshots, _) = open_volume(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
+    let mut state = meridian_shard::State::new(crate::tests::shard_identity(&identity(&[7, 8, 9]))).unwrap();
+    let command = meridian_replica::Command::TakeSnapshot { id: 5, meta: vec![1], image: Box::new(state.image()) };
+    snapshots.perform(command).unwrap();
+    let reopen = || open_volume(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).map(drop);
     let (file, bytes) = disk.files().into_iter().find(|(path, _)| path.ends_with("/core")).unwrap();
     let before = disk.operations();
     reopen().unwrap();

@@ -1,4 +1,4 @@
-//! What a folder is: blank, a replica's, or damaged.
+//! State of a folder: blank, a replica's, or damaged.
 //!
 //! The identity is written last, so a folder without one is blank only when nothing else is in it, or nothing but an
 //! initialization that was interrupted: a log of initialization records. Anything else was a replica once. It may have
@@ -8,10 +8,12 @@ use std::io;
 
 use meridian_model::ReplicaId;
 use meridian_proto::topology::{Genesis, Identity, Member};
+use meridian_replica::Replica;
 use meridian_store::{AtomicError, Disk, OpenError, Peeked, SealError, Wal, read_atomic, write_atomic};
 
-use super::{LOG, VolumeError, foreign, options};
-use crate::Replica;
+use crate::error::foreign;
+use crate::log::LOG;
+use crate::{VolumeError, options};
 
 const IDENTITY: &str = "identity";
 /// Version 2 adds the replication group. An identity without one is written as version 1, which earlier releases read.
@@ -19,7 +21,7 @@ const IDENTITY_VERSION: u32 = 2;
 /// The draft of the identity, as [`write_atomic`] names it.
 const DRAFT: &str = "identity.tmp";
 
-/// What [`inspect`] found.
+/// State of a replica's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Folder {
     /// Empty, or an initialization that was interrupted: it may become any replica.
@@ -28,22 +30,22 @@ pub enum Folder {
     Replica(Identity),
     /// A replica's whose identity cannot be read.
     Damaged {
-        /// Which, as far as its log says so.
+        /// Its id, as far as the log can be read.
         replica: Option<ReplicaId>,
-        /// What is wrong.
+        /// The damage.
         reason: String,
     },
 }
 
-/// Says what a folder is; changes nothing.
+/// Reads the state of a folder; changes nothing.
 ///
 /// # Errors
 /// When the disk cannot be read, or a file is of a newer format: neither is damage.
-pub fn inspect(disk: &impl Disk) -> Result<Folder, VolumeError> {
+pub fn inspect_volume(disk: &impl Disk) -> Result<Folder, VolumeError> {
     let reason = match identity_of(disk) {
         Ok(Some(identity)) => return Ok(Folder::Replica(identity)),
         Ok(None) => None,
-        Err(fault) if fault.is_damage() => Some(told(&fault)),
+        Err(fault) if fault.is_damage() => Some(describe(&fault)),
         Err(fault) => return Err(fault),
     };
     let names = disk.list("").map_err(VolumeError::Folder)?;
@@ -59,11 +61,11 @@ pub fn inspect(disk: &impl Disk) -> Result<Folder, VolumeError> {
     Ok(Folder::Damaged { replica, reason })
 }
 
-/// What the folder is a replica of; `None` when there is no identity.
+/// The identity of the folder's replica; `None` when there is none.
 ///
 /// # Errors
 /// When the identity is there and cannot be read.
-pub fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeError> {
+pub(crate) fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeError> {
     match read_atomic(disk, IDENTITY, IDENTITY_VERSION)? {
         None => Ok(None),
         Some((version, bytes)) => decode(version, &bytes).map(Some).map_err(|_| VolumeError::IdentityMalformed),
@@ -94,8 +96,8 @@ fn encode(identity: &Identity) -> (u32, Vec<u8>) {
 ///
 /// # Errors
 /// When the folder is another replica's or damaged, or the disk refuses.
-pub fn initialize(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> Result<(), VolumeError> {
-    match inspect(disk)? {
+pub fn initialize_volume(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> Result<(), VolumeError> {
+    match inspect_volume(disk)? {
         Folder::Replica(found) if found == *identity => return Ok(()),
         Folder::Replica(found) => return Err(foreign(&found)),
         Folder::Damaged { reason, .. } => return Err(VolumeError::NoIdentity(reason)),
@@ -103,7 +105,7 @@ pub fn initialize(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> 
     }
     clear(disk).map_err(VolumeError::Folder)?;
     let (mut wal, _) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
-    for record in Replica::birth_records(identity) {
+    for record in Replica::bootstrap_records(!identity.founders.is_empty()) {
         wal.append(&record).expect("initialization records are small, and the log is fresh");
     }
     wal.commit()?;
@@ -112,7 +114,7 @@ pub fn initialize(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> 
     Ok(())
 }
 
-/// Removes what an interrupted initialization left.
+/// Removes the files of an interrupted initialization.
 fn clear(disk: &impl Disk) -> io::Result<()> {
     for name in disk.list("")? {
         if name == LOG {
@@ -140,7 +142,7 @@ fn peek<D: Disk>(disk: &D) -> Result<Result<Peeked, OpenError>, VolumeError> {
 /// Nothing was written to the log but the records of its initialization, or the first of them.
 fn is_unfinished(log: &Peeked) -> bool {
     let Some(records) = &log.records else { return false };
-    [true, false].into_iter().any(|founded| Replica::initial_records(founded).starts_with(records))
+    [true, false].into_iter().any(|founded| Replica::bootstrap_records(founded).starts_with(records))
 }
 
 /// The replica that [`options`] wrote into the owner of a log.
@@ -149,7 +151,7 @@ fn owner_of(owner: [u8; 16]) -> ReplicaId {
     ReplicaId(u64::from_le_bytes(replica.try_into().expect("eight bytes")))
 }
 
-fn told(fault: &VolumeError) -> String {
+fn describe(fault: &VolumeError) -> String {
     match fault {
         VolumeError::Identity(AtomicError::Content { source, .. }) => format!("the identity is damaged: {source}"),
         VolumeError::Identity(AtomicError::Disk { source, .. }) => format!("the identity is no file of ours: {source}"),
@@ -157,8 +159,8 @@ fn told(fault: &VolumeError) -> String {
     }
 }
 
-/// Whether a small file holds what nobody of ours wrote, rather than the disk refusing or a newer release having written it.
-pub(super) fn is_damaged_file(fault: &AtomicError) -> bool {
+/// Whether the content of a small file is damaged. A disk that refuses and a file of a newer release are no damage.
+pub(crate) fn is_damaged_file(fault: &AtomicError) -> bool {
     match fault {
         AtomicError::Content { source, .. } => !matches!(source, SealError::FutureVersion { .. }),
         AtomicError::Disk { source, .. } => {

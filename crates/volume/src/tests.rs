@@ -1,6 +1,8 @@
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use meridian_proto::topology::Genesis;
-use meridian_store::{MIN_SEGMENT_BYTES, SimDisk};
+use meridian_replica::{Command, Event};
+use meridian_shard::State;
+use meridian_store::{CommitError, MIN_SEGMENT_BYTES, SimDisk};
 
 use super::*;
 
@@ -10,6 +12,17 @@ fn identity() -> Identity {
     let genesis =
         Genesis { cluster, region: region.clone(), shard, shards: 1, primary: region, primary_term: PrimaryTerm(1) };
     Identity { genesis, replica: ReplicaId(7), founders: Vec::new(), group: None }
+}
+
+/// The identity of the state in a snapshot of this replica.
+pub(crate) fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
+    let genesis = &identity.genesis;
+    meridian_shard::Identity {
+        region: genesis.region.clone(),
+        shard: genesis.shard,
+        shards: genesis.shards,
+        primary: (genesis.primary_term, genesis.primary.clone()),
+    }
 }
 
 fn numbers(events: &[Event]) -> Vec<(u64, u64)> {
@@ -23,8 +36,8 @@ fn numbers(events: &[Event]) -> Vec<(u64, u64)> {
 #[test]
 fn what_a_full_disk_held_up_is_said_once_there_is_space() {
     let disk = SimDisk::new();
-    initialize(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
-    let (mut log, _, found) = open(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
+    initialize_volume(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
+    let (mut log, _, found) = open_volume(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
     let born = found.records.len() as u64;
     disk.limit(0);
     let mut number = 0;
@@ -46,9 +59,9 @@ fn what_a_full_disk_held_up_is_said_once_there_is_space() {
 /// A folder whose snapshot holds some points.
 fn with_snapshot() -> SimDisk {
     let disk = SimDisk::new();
-    initialize(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
-    let (_, mut snapshots, _) = open(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
-    let mut state = State::new(crate::restore::shard_identity(&identity())).unwrap();
+    initialize_volume(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
+    let (_, mut snapshots, _) = open_volume(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
+    let mut state = State::new(shard_identity(&identity())).unwrap();
     let vector = meridian_model::VectorDef {
         dim: 2,
         distance: meridian_model::Distance::Dot,
@@ -71,7 +84,7 @@ fn with_snapshot() -> SimDisk {
     };
     state.apply(meridian_model::LogIndex(1), &meridian_shard::Entry::Write(write));
     let command = Command::TakeSnapshot { id: 1, meta: vec![1], image: Box::new(state.image()) };
-    let taken = snapshots.obey(command).unwrap();
+    let taken = snapshots.perform(command).unwrap();
     assert!(matches!(taken, Some(Event::SnapshotTaken { manifest: Some(_), .. })));
     disk
 }
@@ -82,7 +95,7 @@ fn a_disk_that_cannot_be_read_is_no_damage_and_is_named() {
     for at in 1.. {
         let disk = with_snapshot();
         disk.fail_at(at, 1, std::io::ErrorKind::Other);
-        match open(&disk, &identity(), MIN_SEGMENT_BYTES) {
+        match open_volume(&disk, &identity(), MIN_SEGMENT_BYTES) {
             Ok((_, _, found)) => {
                 assert!(found.snapshot.is_some());
                 break;
@@ -108,7 +121,7 @@ fn a_changed_file_of_the_snapshot_is_damage() {
         for change in [|disk: &SimDisk, path: &str, at| disk.flip(path, at, 1), SimDisk::truncate] {
             let disk = with_snapshot();
             change(&disk, path, bytes / 2).unwrap();
-            let fault = open(&disk, &identity(), MIN_SEGMENT_BYTES).map(drop).unwrap_err();
+            let fault = open_volume(&disk, &identity(), MIN_SEGMENT_BYTES).map(drop).unwrap_err();
             assert!(matches!(fault, VolumeError::SnapshotDamaged(1)), "{path}: {fault:?}");
         }
     }

@@ -1,0 +1,105 @@
+//! Bugs put in on purpose, which the simulation must catch.
+//!
+//! Only the feature `fault-injection` makes them reachable, and only `meridian-sim` enables it. Without it
+//! [`Settings::injects`] is constant, so that no branch remains and call sites need no `cfg`.
+
+use meridian_shard::State;
+use meridian_tail::{Chaser, Record};
+
+use crate::Settings;
+
+/// A bug that the simulation must catch. Each of them was once made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InjectedBug {
+    /// Counts the own vote for an entry before the own fsync.
+    AckBeforeFsync,
+    /// Applies a delta again that was applied before. In the state.
+    #[cfg(feature = "fault-injection")]
+    SkipVvCheck,
+    /// Applies the delta behind a missing one.
+    AcceptGap,
+    /// States completeness without a ReadIndex round.
+    StateUnproven,
+    /// Counts a statement whose position is not applied.
+    CountUnapplied,
+    /// Uses a wall clock that stepped, without confirmation by the group.
+    BelieveSteps,
+    /// Computes ages from the wall clock.
+    AgeByWall,
+    /// Ignores the time for which the boot clock stood still.
+    ForgetStandstill,
+    /// Answers a strong read without a ReadIndex round.
+    ReadWithoutIndex,
+    /// Starts under the old id after the log was lost. In the simulation's operator.
+    #[cfg(feature = "fault-injection")]
+    VoteAfterLogLoss,
+    /// Answers from a state that is older than demanded without marking it.
+    UnmarkedStale,
+    /// Treats a log with a damaged middle as one with a torn end. In the simulation's pod.
+    #[cfg(feature = "fault-injection")]
+    AcceptLogDamage,
+    /// Serves from a state that is known to differ from its group's.
+    ServeDivergence,
+    /// Reports a write as visible in a secondary region once the primary region has acknowledged it.
+    VisibleTooEarly,
+    /// Deletes by filter the points that matched when they were read, also those that changed since.
+    DeleteUnconditionally,
+    /// Refuses a write whose outcome is unknown.
+    RefuseUnknown,
+}
+
+#[cfg(feature = "fault-injection")]
+impl InjectedBug {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::AckBeforeFsync,
+        Self::SkipVvCheck,
+        Self::AcceptGap,
+        Self::StateUnproven,
+        Self::CountUnapplied,
+        Self::BelieveSteps,
+        Self::AgeByWall,
+        Self::ForgetStandstill,
+        Self::ReadWithoutIndex,
+        Self::VoteAfterLogLoss,
+        Self::UnmarkedStale,
+        Self::AcceptLogDamage,
+        Self::ServeDivergence,
+        Self::VisibleTooEarly,
+        Self::DeleteUnconditionally,
+        Self::RefuseUnknown,
+    ];
+}
+
+#[cfg(feature = "fault-injection")]
+impl Settings {
+    /// Whether this bug is put in.
+    pub(crate) fn injects(&self, bug: InjectedBug) -> bool {
+        self.injected_bug == Some(bug)
+    }
+
+    /// Makes the state apply deltas twice where [`InjectedBug::SkipVvCheck`] is put in.
+    pub(crate) fn inject_into_state(&self, state: &mut State) {
+        if self.injects(InjectedBug::SkipVvCheck) {
+            state.skip_vv_check();
+        }
+    }
+
+    /// Makes the log follower skip missing deltas where [`InjectedBug::AcceptGap`] is put in.
+    pub(crate) fn inject_into_chaser(&self, chaser: &mut Chaser, record: &Record) {
+        if self.injects(InjectedBug::AcceptGap) {
+            chaser.skip_to(record);
+        }
+    }
+}
+
+#[cfg(not(feature = "fault-injection"))]
+impl Settings {
+    pub(crate) const fn injects(&self, _: InjectedBug) -> bool {
+        false
+    }
+
+    pub(crate) const fn inject_into_state(&self, _: &mut State) {}
+
+    pub(crate) const fn inject_into_chaser(&self, _: &mut Chaser, _: &Record) {}
+}

@@ -1,0 +1,90 @@
+//! Faults of a replica's folder, and which of them are damage.
+
+use meridian_proto::topology::Identity;
+use meridian_store::{AtomicError, CommitError, ManifestError, OpenError, SealError, SnapshotError};
+
+/// Reason why a replica's folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// The folder cannot be read.
+    #[error("replica folder")]
+    Folder(#[source] std::io::Error),
+    /// The folder was a replica's, and its identity cannot be read.
+    #[error("{0}")]
+    NoIdentity(String),
+    /// The identity cannot be read or written.
+    #[error("identity")]
+    Identity(#[from] AtomicError),
+    /// The identity is no identity.
+    #[error("the identity cannot be decoded")]
+    IdentityMalformed,
+    /// The folder is another replica's.
+    #[error("the folder belongs to replica {found} of shard {shard} in cluster {cluster}")]
+    Foreign {
+        /// Its replica.
+        found: meridian_model::ReplicaId,
+        /// Its shard.
+        shard: meridian_model::ShardNumber,
+        /// Its cluster.
+        cluster: meridian_model::ClusterId,
+    },
+    /// The log is damaged, or another's.
+    #[error("log")]
+    Log(#[from] OpenError),
+    /// The log cannot be written.
+    #[error("log")]
+    Commit(#[from] CommitError),
+    /// The snapshots cannot be read.
+    #[error("snapshots")]
+    Snapshots(#[from] SnapshotError),
+    /// The newest snapshot is damaged, and the log may no longer reach back to an older one.
+    #[error("snapshot {0} is damaged")]
+    SnapshotDamaged(u64),
+    /// The state in a snapshot cannot be read.
+    #[error("snapshot {id}")]
+    State {
+        /// Its id.
+        id: u64,
+        /// The fault.
+        source: meridian_shard::RestoreError,
+    },
+}
+
+impl VolumeError {
+    /// Whether the content of the disk is lost or wrong, so that the replica must join under a new id. A disk that refuses
+    /// and a file of a newer release are no damage.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Log(fault) => Self::is_log_damage(fault),
+            Self::Identity(fault) => crate::folder::is_damaged_file(fault),
+            Self::Snapshots(fault) => is_snapshot_damage(fault),
+            Self::State { source, .. } => source.is_damage(),
+            Self::SnapshotDamaged(_) | Self::IdentityMalformed | Self::NoIdentity(_) => true,
+            Self::Foreign { .. } | Self::Commit(_) | Self::Folder(_) => false,
+        }
+    }
+
+    pub(crate) fn is_log_damage(fault: &OpenError) -> bool {
+        !matches!(fault, OpenError::Disk { .. } | OpenError::FutureVersion { .. })
+    }
+}
+
+/// Whether a snapshot is not as it was written. A missing or short file is damage; one that cannot be read is not.
+fn is_snapshot_damage(fault: &SnapshotError) -> bool {
+    match fault {
+        SnapshotError::Disk { source, .. } => {
+            matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
+        }
+        SnapshotError::Manifest { source, .. } => {
+            !matches!(source, ManifestError::Seal(SealError::FutureVersion { .. }))
+        }
+        SnapshotError::Damaged { .. } | SnapshotError::Name(_) => true,
+        SnapshotError::Exists(_) => false,
+    }
+}
+
+pub(crate) fn foreign(found: &Identity) -> VolumeError {
+    let (shard, cluster) = (found.genesis.shard, found.genesis.cluster);
+    VolumeError::Foreign { found: found.replica, shard, cluster }
+}
