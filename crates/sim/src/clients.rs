@@ -514,7 +514,7 @@ impl World {
         };
         let freshness = u64::try_from(freshness.as_micros()).unwrap_or(u64::MAX);
         let settled = self.now >= self.faults.last + SETTLED && freshness >= EASY_MS * MILLI;
-        if settled && self.links.iter().all(|link| !link.paused) && !self.links.is_empty() {
+        if settled && self.links.iter().all(|link| link.running) && !self.links.is_empty() {
             return true;
         }
         if self.faults.clock_steps {

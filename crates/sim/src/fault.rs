@@ -31,7 +31,7 @@ pub enum Fault {
     FlipLogBit,
     /// One to three disks of a shard are full.
     FillDisks,
-    /// A shard gets one replica more or one fewer.
+    /// The shards of a region get more replicas, or fewer.
     Scale,
     /// The operator transfers leadership.
     TransferLeader,

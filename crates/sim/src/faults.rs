@@ -1,5 +1,6 @@
 //! Faults happen and end.
 
+use meridian_model::{ReplicaId, ShardNumber};
 use meridian_proto::topology::TopologyCall;
 use meridian_replica::Event;
 use meridian_store::{Disk, DiskFile};
@@ -29,6 +30,8 @@ pub enum Healing {
     Links,
     /// A drained pod stops.
     Stop { pod: usize, life: u64, start_at: Micros },
+    /// No end: a replica that is given up makes room for another.
+    Retire { pod: usize, life: u64, replica: ReplicaId },
     /// The clock is right.
     RightClock(usize),
     /// No end, but a beginning that waits for its moment.
@@ -111,7 +114,7 @@ impl World {
         self.rng.pick(&up).copied()
     }
 
-    fn any_group(&mut self) -> (usize, meridian_model::ShardNumber) {
+    fn any_group(&mut self) -> (usize, ShardNumber) {
         let groups = self.groups();
         groups[self.rng.index(groups.len())]
     }
@@ -197,7 +200,8 @@ impl World {
             }
             Fault::Scale => {
                 let group = self.any_group();
-                (self.is_whole(group) && self.agrees(group)).then(|| self.scale(group))?;
+                let spare = |shard| self.is_whole((group.0, shard)) && self.agrees((group.0, shard));
+                ShardNumber::all(self.shards[group.0]).all(spare).then(|| self.scale(group.0))?;
                 Some(SECOND)
             }
             Fault::TransferLeader => {
@@ -349,7 +353,10 @@ impl World {
         match self.rng.below(3) {
             0 => disk.remove("identity").and_then(|()| disk.sync_dir("")).ok()?,
             1 => disk.flip("identity", self.rng.below(60), 1 << self.rng.below(8)).ok()?,
-            _ => disk.wipe(),
+            _ => {
+                disk.wipe();
+                self.pods[pod].retired = None;
+            }
         }
         self.pods[pod].tampered = true;
         Some(3 * SECOND)
@@ -401,6 +408,11 @@ impl World {
                 if self.pods[pod].life == life {
                     let after = start_at.saturating_sub(self.now);
                     self.stop(pod, false, Some(after));
+                }
+            }
+            Healing::Retire { pod, life, replica } => {
+                if self.pods[pod].life == life {
+                    self.retire(pod, replica);
                 }
             }
             Healing::RightClock(pod) => self.pods[pod].clock.set_right(),

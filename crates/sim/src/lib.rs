@@ -1,7 +1,7 @@
 //! Many replicas in two regions, in one thread, on a virtual clock, network and disk; and what must hold of them.
 //!
-//! Owns: the faults, the clients, the operator's part, and the oracles. It drives [`meridian_replica::Replica`] itself on
-//! [`meridian_store::SimDisk`] and decides nothing that the machine decides. One seed decides all: equal runs are equal.
+//! Owns: the faults, the clients, and the oracles. It drives [`meridian_replica::Replica`], [`meridian_volume::Lifecycle`] and
+//! [`meridian_plan::next_step`] on [`meridian_store::SimDisk`] and decides nothing that they decide. One seed decides all: equal runs are equal.
 //!
 //! ```text
 //!   Rng ──► faults, clients, operator ──► World ──events──► Replica ×9

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_model::{OriginShard, ShardNumber};
+use meridian_model::{OriginShard, ReplicaId, ShardNumber};
 use meridian_proto::frame::NodeId;
 use meridian_proto::topology::Identity;
 use meridian_raft::Entry as RaftEntry;
@@ -22,6 +22,8 @@ pub struct Pod {
     pub region: usize,
     /// Its shard.
     pub shard: ShardNumber,
+    /// Its ordinal in the StatefulSet of its shard.
+    pub ordinal: u16,
     /// Where its peer port is.
     pub address: String,
     /// Its disk.
@@ -34,11 +36,13 @@ pub struct Pod {
     pub life: u64,
     /// What runs.
     pub process: Option<Process>,
-    /// Whether the operator wants it.
+    /// Whether its StatefulSet counts it.
     pub wanted: bool,
     /// Its supervisor: that of the process that runs, or of the last one that decided something.
     pub lifecycle: Lifecycle,
-    /// A fault took or changed what it had synced since it was born.
+    /// The newest replica whose folder was moved aside.
+    pub retired: Option<ReplicaId>,
+    /// A fault took or changed what it had synced since it was initialized.
     pub tampered: bool,
     /// It will start again by itself.
     pub starting: bool,

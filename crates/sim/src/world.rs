@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use meridian_model::{ClusterId, Link, PrimaryTerm, RegionName, ReplicaId, ShardNumber, Topic, Transport};
+use meridian_model::{RegionName, ReplicaId, ShardNumber};
+use meridian_plan::ValidLink;
 use meridian_proto::frame::PeerMessage;
-use meridian_proto::topology::{Genesis, Identity, Member, TopologyCall};
+use meridian_proto::topology::{Genesis, Identity};
 use meridian_replica::{Command, DiskReserve, Event, Peer, ReadWhat, Replica, Settings, execute};
 use meridian_shard::Entry;
 use meridian_store::{CommitError, SimDisk};
 use meridian_volume::lifecycle::Event as PodEvent;
 use meridian_volume::{
-    Assignment, Damage, Decision, Folder, Lifecycle, Retired, VolumeError, initialize_volume, inspect_volume,
-    open_volume,
+    Assignment, Damage, Decision, Lifecycle, Retired, VolumeError, initialize_volume, inspect_volume, open_volume,
 };
 
 use crate::broker::{AtBroker, Broker};
@@ -25,6 +25,7 @@ use crate::full_disks::{self, FullDisks};
 use crate::history::History;
 use crate::ledger::{Group, Ledger};
 use crate::network::Network;
+use crate::operator::Cluster;
 use crate::pod::{Pod, Process};
 use crate::queue::Queue;
 use crate::report::{Counts, Report};
@@ -39,8 +40,6 @@ pub const CHECKSUM_EVERY: NonZeroU64 = NonZeroU64::new(48).expect("is not zero")
 pub const SEGMENT_BYTES: u64 = 64 << 10;
 /// How often a machine is told that time passed.
 const TICK: Micros = 20 * MILLI;
-/// Founders of each shard.
-const FOUNDERS: u64 = 3;
 /// Faults end and clients stop when this is reached, and enough was done.
 const LOAD: Micros = 18 * SECOND;
 /// Operations of clients in a run, at least.
@@ -72,7 +71,7 @@ pub enum What {
     Snapshot { pod: usize, life: u64, command: Command },
     /// A pod starts.
     Start { pod: usize },
-    /// The operator and the invariants take a look.
+    /// The operator takes a turn in each region, and the invariants are checked.
     Look,
     /// Something happens at the broker.
     Broker(AtBroker),
@@ -95,8 +94,10 @@ pub struct World {
     pub regions: Vec<RegionName>,
     pub shards: Vec<u16>,
     pub primary: usize,
-    /// What the following region follows just now.
-    pub links: Vec<Link>,
+    /// The regions as the API server holds them.
+    pub clusters: Vec<Cluster>,
+    /// The links of the following region, as they are just now.
+    pub links: Vec<ValidLink>,
     pub network: Network,
     pub broker: Broker,
     pub clients: Clients,
@@ -107,7 +108,6 @@ pub struct World {
     pub full_disks: FullDisks,
     pub counts: Counts,
     pub violations: Vec<String>,
-    pub next_replica: u64,
     pub leaders: BTreeMap<(Group, u64), u64>,
     pub calm: bool,
     /// The smallest and the largest error of any wall clock so far, in microseconds.
@@ -135,6 +135,7 @@ impl World {
             regions,
             shards: vec![1, 2],
             primary,
+            clusters: Vec::new(),
             links: Vec::new(),
             clients: Clients::new(),
             history: History::default(),
@@ -144,37 +145,27 @@ impl World {
             full_disks: FullDisks::default(),
             counts: Counts::default(),
             violations: Vec::new(),
-            next_replica: 1,
             leaders: BTreeMap::new(),
             calm: false,
             clock_errors: (0, 0),
             trace: 0xcbf2_9ce4_8422_2325,
             incarnations: 0,
         };
-        world.found();
+        world.create();
         world.links = vec![world.link(false)];
         world
     }
 
-    /// Founds all groups.
-    fn found(&mut self) {
+    /// Creates the clusters of all regions, whose pods start with blank volumes.
+    fn create(&mut self) {
         // Three seeds in four keep to the clock bound.
         let spread = if self.faults.wild_clocks { 80_000 } else { 4_500 };
         for region in 0..self.regions.len() {
-            for shard in ShardNumber::all(self.shards[region]) {
-                let founders: Vec<Member> = (0..FOUNDERS)
-                    .map(|ordinal| {
-                        let replica = ReplicaId(self.next_replica + ordinal);
-                        Member { replica, address: address(region, shard, ordinal) }
-                    })
-                    .collect();
-                self.next_replica += FOUNDERS;
-                for member in &founders {
-                    let pod = self.add_pod(region, shard, member.address.clone(), spread);
-                    let genesis = self.genesis(region, shard);
-                    let identity =
-                        Identity { genesis, replica: member.replica, founders: founders.clone(), group: None };
-                    self.make(pod, TopologyCall::Bootstrap(identity));
+            self.clusters.push(Cluster::new(&self.regions, region, self.shards[region], self.primary));
+            for (shard, replicas) in self.clusters[region].sets.clone() {
+                for ordinal in 0..replicas {
+                    let pod = self.add_pod(region, shard, ordinal, spread);
+                    self.start_at(pod, 0);
                 }
             }
         }
@@ -184,24 +175,19 @@ impl World {
     }
 
     pub fn genesis(&self, region: usize, shard: ShardNumber) -> Genesis {
-        Genesis {
-            cluster: ClusterId(region as u128 + 1),
-            region: self.regions[region].clone(),
-            shard,
-            shards: self.shards[region],
-            primary: self.regions[self.primary].clone(),
-            primary_term: PrimaryTerm(1),
-        }
+        self.clusters[region].spec.genesis(shard)
     }
 
-    pub fn add_pod(&mut self, region: usize, shard: ShardNumber, address: String, spread_us: i64) -> usize {
+    pub fn add_pod(&mut self, region: usize, shard: ShardNumber, ordinal: u16, spread_us: i64) -> usize {
         let spread = u64::try_from(spread_us).unwrap_or_default();
         let offset = i64::try_from(self.rng.between(0, 2 * spread)).unwrap_or_default() - spread_us;
         let drift = i64::try_from(self.rng.between(0, 10)).unwrap_or_default() - 5;
         let lifecycle = Lifecycle::new(self.assignment(region, shard));
+        let address = self.clusters[region].spec.peer_address(shard, ordinal);
         self.pods.push(Pod {
             region,
             shard,
+            ordinal,
             address,
             disk: SimDisk::new(),
             clock: Clock::new(offset, drift),
@@ -210,6 +196,7 @@ impl World {
             process: None,
             wanted: true,
             lifecycle,
+            retired: None,
             tampered: false,
             starting: false,
             paused_until: 0,
@@ -220,25 +207,21 @@ impl World {
     }
 
     fn assignment(&self, region: usize, shard: ShardNumber) -> Assignment {
-        let Genesis { cluster, region, shard, shards, .. } = self.genesis(region, shard);
-        Assignment { cluster, region, shard, shards, group: None }
+        let Genesis { cluster, region: name, shard, shards, .. } = self.genesis(region, shard);
+        let group = self.clusters[region].spec.group.as_ref().map(|group| group.name.clone());
+        Assignment { cluster, region: name, shard, shards, group }
     }
 
-    /// The operator calls a pod without a replica.
-    pub fn make(&mut self, pod: usize, call: TopologyCall) {
-        match self.pods[pod].lifecycle.handle(PodEvent::Called(call)) {
-            Decision::Initialize { identity, .. } => self.initialize(pod, identity),
-            other => self.violation(format!("pod {pod} does not become a replica: {other:?}")),
-        }
-    }
-
-    /// The replica of a pod is given up: its folder is moved aside, and the next process finds a blank one.
+    /// The folder of a replica that is given up is moved aside, and a new process starts.
     pub fn retire(&mut self, pod: usize, replica: ReplicaId) {
-        let held = &self.pods[pod];
-        let mut lifecycle = Lifecycle::new(self.assignment(held.region, held.shard));
-        let retired = Some(Retired { newest: Some(replica), name: format!("retired-{replica}") });
-        lifecycle.handle(PodEvent::Inspected { folder: Folder::Blank, retired });
-        self.pods[pod].lifecycle = lifecycle;
+        self.log(|| format!("pod {pod} gives replica {replica} up"));
+        self.pods[pod].lifecycle.handle(PodEvent::MovedAside);
+        self.stop(pod, false, None);
+        let held = &mut self.pods[pod];
+        held.disk.wipe();
+        (held.identity, held.retired) = (None, Some(replica));
+        let after = self.rng.between(50, 500) * MILLI;
+        self.start_at(pod, self.now + after);
     }
 
     /// The next decisions of a pod are those for a blank volume.
@@ -247,7 +230,7 @@ impl World {
     }
 
     /// Makes a pod's disk a replica's, and starts it.
-    fn initialize(&mut self, pod: usize, identity: Identity) {
+    pub fn initialize(&mut self, pod: usize, identity: Identity) {
         let held = &mut self.pods[pod];
         held.disk.wipe();
         held.disk.limit(u64::MAX);
@@ -469,7 +452,7 @@ impl World {
             Command::Dial(..) => {}
             Command::Merged { .. } => {}
             Command::Traced(traced) => self.counts.traces_followed += traced.len() as u64,
-            Command::TopologyReply { answer, .. } => self.log(|| format!("pod {pod} to the operator: {answer:?}")),
+            Command::TopologyReply { ticket, answer } => self.answered(pod, ticket, &answer),
             Command::Reply { ticket, reply } => self.client_hears(ticket, reply),
             // What is cancelled is read anyway: the machine must take no harm from a word that comes too late.
             Command::CancelRead { .. } => {}
@@ -537,8 +520,9 @@ impl World {
 
     fn out_of_service(&mut self, pod: usize, reason: &str) {
         self.log(|| format!("pod {pod} out of service: {reason}"));
-        // Removed: the operator did it. Anything else says that something was lost that must not be.
-        if !reason.contains("removed from its group") && !self.pods[pod].tampered {
+        // The operator removed it, or it was given up. Anything else means that something was lost that must not be.
+        let is_over = reason.contains("removed from its group") || reason.contains("given up to become");
+        if !is_over && !self.pods[pod].tampered {
             self.violation(format!("pod {pod} went out of service: {reason}"));
         }
     }
@@ -681,7 +665,7 @@ impl World {
     fn start(&mut self, pod: usize) {
         self.pods[pod].starting = false;
         let held = &self.pods[pod];
-        if held.is_up() || held.is_lost() || !held.wanted {
+        if held.is_up() || !held.wanted {
             return;
         }
         let disk = held.disk.clone();
@@ -697,7 +681,9 @@ impl World {
         };
         // Of this process: the pod keeps it once it has decided something.
         let mut lifecycle = Lifecycle::new(self.assignment(self.pods[pod].region, self.pods[pod].shard));
-        let Decision::Run(identity) = lifecycle.handle(PodEvent::Inspected { folder, retired: None }) else {
+        let name = |newest| Retired { newest: Some(newest), name: format!("retired-{newest}") };
+        let retired = self.pods[pod].retired.map(name);
+        let Decision::Run(identity) = lifecycle.handle(PodEvent::Inspected { folder, retired }) else {
             return self.lost(pod, lifecycle);
         };
         let (log, snapshots, found) = match open_volume(&disk, &identity, SEGMENT_BYTES) {
@@ -762,7 +748,10 @@ impl World {
     fn lost(&mut self, pod: usize, lifecycle: Lifecycle) {
         let state = format!("{:?}", lifecycle.state());
         self.pods[pod].lifecycle = lifecycle;
-        self.log(|| format!("pod {pod} lost: {state}"));
+        self.log(|| format!("pod {pod} runs no replica: {state}"));
+        if self.pods[pod].identity.is_none() {
+            return;
+        }
         if !self.pods[pod].tampered {
             self.violation(format!("pod {pod} cannot start, though its disk was not touched: {state}"));
         }
@@ -781,13 +770,6 @@ impl World {
         written.is_ok() && disk.remove("log/mark").and_then(|()| disk.sync_dir("log")).is_ok()
     }
 
-    /// How the primary region is followed.
-    pub fn link(&self, paused: bool) -> Link {
-        let topic = || Topic { bootstrap_servers: "broker:9092".into(), name: "vector-deltas".into() };
-        let transport = if self.broker.used { Transport::Kafka(topic()) } else { Transport::Direct };
-        Link { source: self.regions[self.primary].clone(), transport, paused }
-    }
-
     /// The party at the other end as a machine of `region` calls it.
     pub fn region_peer(&self, region: usize) -> Peer {
         Peer::Region(self.regions[region].clone())
@@ -801,9 +783,4 @@ impl World {
         let of = |region: usize| ShardNumber::all(self.shards[region]).map(move |shard| (region, shard));
         (0..self.regions.len()).flat_map(of).collect()
     }
-}
-
-/// Where the peer port of a pod is.
-pub fn address(region: usize, shard: ShardNumber, ordinal: u64) -> String {
-    format!("r{region}-s{shard}-{ordinal}:8082")
 }

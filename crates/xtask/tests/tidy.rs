@@ -25,7 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("plan", &["model", "crd", "config", "proto"]),
     ("operator", &["model", "plan", "crd", "proto"]),
     ("cli", &["model", "plan", "crd", "api", "config", "proto", "ann"]),
-    ("sim", &["model", "replica", "store", "volume"]),
+    ("sim", &["model", "replica", "store", "volume", "plan"]),
     ("xtask", &["crd", "plan"]),
 ];
 
@@ -40,6 +40,7 @@ const BESIDE: &[(&str, &str, &str)] = &[
     ("sim", "shard", "the oracles compare whole states"),
     ("sim", "raft", "faults are aimed at messages of the consensus"),
     ("sim", "proto", "its network carries the messages of real processes, and its operator makes real calls"),
+    ("sim", "config", "the spec that its operator decides by names regions as the configuration does"),
 ];
 
 /// Crates of others that a pure crate must never see: runtimes, sockets, the API server.
