@@ -143,7 +143,9 @@ fn born(identity: &Identity) -> Restored {
     }
 }
 
-pub(crate) fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
+/// The identity of the state of a replica.
+#[must_use]
+pub fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
     let genesis = &identity.genesis;
     meridian_shard::Identity {
         region: genesis.region.clone(),

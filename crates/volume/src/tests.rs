@@ -1,6 +1,6 @@
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use meridian_proto::topology::Genesis;
-use meridian_replica::{Command, Event};
+use meridian_replica::{Command, Event, shard_identity};
 use meridian_shard::State;
 use meridian_store::{CommitError, MIN_SEGMENT_BYTES, SimDisk};
 
@@ -12,17 +12,6 @@ fn identity() -> Identity {
     let genesis =
         Genesis { cluster, region: region.clone(), shard, shards: 1, primary: region, primary_term: PrimaryTerm(1) };
     Identity { genesis, replica: ReplicaId(7), founders: Vec::new(), group: None }
-}
-
-/// The identity of the state in a snapshot of this replica.
-pub(crate) fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
-    let genesis = &identity.genesis;
-    meridian_shard::Identity {
-        region: genesis.region.clone(),
-        shard: genesis.shard,
-        shards: genesis.shards,
-        primary: (genesis.primary_term, genesis.primary.clone()),
-    }
 }
 
 fn numbers(events: &[Event]) -> Vec<(u64, u64)> {

@@ -171,7 +171,7 @@ fn an_initialization_that_a_crash_interrupts_is_repeated() {
 fn a_snapshot_that_cannot_be_read_is_no_damage_and_one_that_changed_is() {
     let disk = used();
     let (_, mut snapshots, _) = open_volume(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
-    let mut state = meridian_shard::State::new(crate::tests::shard_identity(&identity(&[7, 8, 9]))).unwrap();
+    let mut state = meridian_shard::State::new(meridian_replica::shard_identity(&identity(&[7, 8, 9]))).unwrap();
     let command = meridian_replica::Command::TakeSnapshot { id: 5, meta: vec![1], image: Box::new(state.image()) };
     snapshots.perform(command).unwrap();
     let reopen = || open_volume(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).map(drop);
