@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use meridian_model::client::{Body, Demand, PointOp, Reply, Request};
-use meridian_model::{CollectionDef, CollectionName, Distance, HnswParams, Payload, PointId, VectorDef, WriteId};
+use meridian_model::client::{Body, PointOp, Reply};
+use meridian_model::{CollectionDef, CollectionName, Distance, HnswParams, Payload, PointId, VectorDef};
 use meridian_replica::{Command, Event, Settings};
 
 use crate::shell;
@@ -13,28 +13,25 @@ const START: Duration = Duration::from_secs(1_700_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A primary region with a collection.
-struct Shell {
-    shell: shell::Shell,
-    writes: u64,
-}
+struct Shell(shell::Shell);
 
 impl std::ops::Deref for Shell {
     type Target = shell::Shell;
 
     fn deref(&self) -> &Self::Target {
-        &self.shell
+        &self.0
     }
 }
 
 impl std::ops::DerefMut for Shell {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.shell
+        &mut self.0
     }
 }
 
 impl Shell {
     fn new() -> Self {
-        let mut shell = Self { shell: shell::Shell::new("us-east", "us-east", Settings::default(), START), writes: 0 };
+        let mut shell = Self(shell::Shell::new("us-east", "us-east", Settings::default(), START));
         let hnsw = HnswParams::default();
         let vectors = [(String::new(), VectorDef { dim: 1, distance: Distance::Dot, hnsw })].into();
         let name = CollectionName::new("words").unwrap();
@@ -43,17 +40,13 @@ impl Shell {
     }
 
     fn ask(&mut self, body: Body) -> Reply {
-        self.writes += 1;
-        let id = WriteId(self.writes.into());
-        let timeout = Duration::from_secs(1);
-        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
         let reply = |command| match command {
             Command::Reply { reply, .. } => Some(reply),
             _ => None,
         };
-        let ticket = self.writes;
         self.seen.clear();
-        self.step(Event::Client { ticket, request });
+        let (_, event) = self.request(body);
+        self.step(event);
         self.seen.drain(..).find_map(reply).expect("answered at once")
     }
 

@@ -42,7 +42,6 @@ fn delete_all(mark: &str) -> Body {
 
 struct Shell {
     shell: shell::Shell,
-    tickets: u64,
     /// Reads that wait.
     reads: VecDeque<(u64, ReadWhat)>,
     replies: BTreeMap<u64, Reply>,
@@ -64,8 +63,8 @@ impl Shell {
     /// A leader in the region `own`, while `primary` takes the writes.
     fn new(own: &str, primary: &str, settings: Settings) -> Self {
         let shell = shell::Shell::new(own, primary, settings, Duration::from_secs(1_000));
-        let (tickets, reads, replies, sent) = Default::default();
-        Self { shell, tickets, reads, replies, sent, hears: own != primary }
+        let (reads, replies, sent) = Default::default();
+        Self { shell, reads, replies, sent, hears: own != primary }
     }
 
     /// Kills the process and starts it again.
@@ -103,11 +102,8 @@ impl Shell {
 
     /// A client asks.
     fn begin(&mut self, body: Body) -> u64 {
-        self.tickets += 1;
-        let (ticket, id) = (self.tickets, WriteId(u128::from(self.tickets) << 64));
-        let timeout = Duration::from_secs(30);
-        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
-        self.step(Event::Client { ticket, request });
+        let (ticket, event) = self.shell.request(body);
+        self.step(event);
         ticket
     }
 
@@ -243,7 +239,7 @@ fn a_second_evaluation_is_not_answered_by_the_first() {
     shell.ask(definition()).unwrap();
     for points in [0..5, 5..9] {
         shell.ask(upserts(points, "drop")).unwrap();
-        shell.tickets = 77;
+        shell.shell.tickets = 77;
         shell.ask(delete_all("drop")).unwrap();
         assert_eq!(shell.count(), 0);
     }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
+use meridian_model::client::{Body, Demand, Request};
+use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber, WriteId};
 use meridian_proto::topology::{Genesis, Identity, Member};
 use meridian_replica::{Command, Event, Now, Replica, Settings};
 use meridian_store::SimDisk;
@@ -25,6 +26,8 @@ pub struct Shell {
     pub snapshots: SnapshotVolume<SimDisk>,
     pub now: Now,
     lives: u64,
+    /// The ticket of the newest request, which its id follows from.
+    pub tickets: u64,
     /// Commands that are not obeyed, oldest first: all but the disk's work.
     pub seen: Vec<Command>,
     /// Snapshots are not obeyed either.
@@ -48,8 +51,9 @@ impl Shell {
         initialize_volume(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (now, lives) = (Now { mono: Duration::ZERO, wall: start }, 7);
         let (replica, log, snapshots) = Self::open(&disk, &identity, &settings, now, lives);
-        let (seen, holds_snapshots) = Default::default();
-        let mut shell = Self { identity, settings, disk, replica, log, snapshots, now, lives, seen, holds_snapshots };
+        let (tickets, seen, holds_snapshots) = Default::default();
+        let mut shell =
+            Self { identity, settings, disk, replica, log, snapshots, now, lives, tickets, seen, holds_snapshots };
         shell.ticks(100);
         shell
     }
@@ -91,6 +95,15 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// The request of a client, and its ticket.
+    pub fn request(&mut self, body: Body) -> (u64, Event) {
+        self.tickets += 1;
+        let (ticket, id) = (self.tickets, WriteId(u128::from(self.tickets) << 64));
+        let timeout = Duration::from_secs(30);
+        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
+        (ticket, Event::Client { ticket, request })
     }
 
     fn pass(&mut self, time: Duration) {

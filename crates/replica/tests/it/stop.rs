@@ -4,30 +4,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::client::{Body, Demand, PointOp, Request};
+use meridian_model::client::{Body, PointOp};
 use meridian_model::{
-    CollectionDef, CollectionName, Distance, HnswParams, LogIndex, Payload, PointId, VectorDef, Vectors, WriteId,
+    CollectionDef, CollectionName, Distance, HnswParams, LogIndex, Payload, PointId, VectorDef, Vectors,
 };
 use meridian_replica::{Command, Event, Settings};
 
 use crate::shell;
 
-struct Shell {
-    shell: shell::Shell,
-    tickets: u64,
-}
+struct Shell(shell::Shell);
 
 impl std::ops::Deref for Shell {
     type Target = shell::Shell;
 
     fn deref(&self) -> &Self::Target {
-        &self.shell
+        &self.0
     }
 }
 
 impl std::ops::DerefMut for Shell {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.shell
+        &mut self.0
     }
 }
 
@@ -35,7 +32,7 @@ impl Shell {
     /// Leads, and holds points that no snapshot holds.
     fn with_points(batches: u64) -> Self {
         let shell = shell::Shell::new("us-east", "us-east", Settings::default(), Duration::from_secs(1_000));
-        let mut shell = Self { shell, tickets: 0 };
+        let mut shell = Self(shell);
         shell.holds_snapshots = true;
         let name = CollectionName::new("words").unwrap();
         let vector = VectorDef { dim: 2, distance: Distance::Dot, hnsw: HnswParams::default() };
@@ -48,7 +45,7 @@ impl Shell {
 
     /// Kills the process and starts it again; says up to which entry its snapshot reaches.
     fn restart(mut self) -> (Self, LogIndex) {
-        self.shell.restart();
+        self.0.restart();
         let applied = self.replica.state().applied();
         self.ticks(100);
         (self, applied)
@@ -70,11 +67,8 @@ impl Shell {
     }
 
     fn ask(&mut self, body: Body) {
-        self.tickets += 1;
-        let (ticket, id) = (self.tickets, WriteId(u128::from(self.tickets) << 64));
-        let timeout = Duration::from_secs(30);
-        let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
-        self.step(Event::Client { ticket, request });
+        let (_, event) = self.request(body);
+        self.step(event);
         self.ticks(2);
     }
 
