@@ -47,7 +47,7 @@ struct Seen {
 pub(super) async fn run() -> anyhow::Result<()> {
     let server = Server::start_on_its_own_processor().await?;
     let queries = fill(&server).await?;
-    rest(&server).await?;
+    server.idle().await?;
     let ef = calibrate(&server, &queries).await?;
     let load = Load { server: &server, queries: &queries, ef };
     let (mut lost, mut slower, mut refusals, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -106,7 +106,7 @@ async fn disconnected(server: &Server) -> anyhow::Result<Vec<f64>> {
     );
     let mut left = Vec::new();
     for _ in 0..ROUNDS {
-        rest(server).await?;
+        server.idle().await?;
         let idle = over_a_second(server).await?;
         let mut connection = TcpStream::connect(address).await?;
         connection.write_all(head.as_bytes()).await?;
@@ -137,17 +137,6 @@ async fn fill(server: &Server) -> anyhow::Result<Vec<Vec<f32>>> {
         server.upsert("c", points).await?;
     }
     Ok((0..200).map(|_| vector()).collect())
-}
-
-/// Waits until the points are merged into the graph: until the server has nothing to do.
-async fn rest(server: &Server) -> anyhow::Result<()> {
-    loop {
-        let before = server.processor_time()?;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if server.processor_time()? - before < Duration::from_millis(50) {
-            return Ok(());
-        }
-    }
 }
 
 /// The beam width at which a search takes [`SEARCH`].

@@ -93,11 +93,15 @@ impl Server {
     /// # Errors
     /// When it is gone.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        let fields = stat.rsplit_once(')').context("a name")?.1;
-        // Fields 14 and 15 of the line; two stand before the parenthesis.
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+        processor_time(self.pid)
+    }
+
+    /// Waits until it has nothing to do: until all points are merged into the graph.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub async fn idle(&self) -> anyhow::Result<()> {
+        idle(self.pid).await
     }
 
     /// Processor time that its threads of now have used, to the nanosecond.
@@ -175,4 +179,27 @@ fn control_group(bytes: u64) -> anyhow::Result<PathBuf> {
     std::fs::create_dir(&group).with_context(|| format!("make the control group {}", group.display()))?;
     std::fs::write(group.join(file), bytes.to_string()).with_context(|| format!("limit {}", group.display()))?;
     Ok(group)
+}
+
+/// Processor time that a process has used.
+fn processor_time(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').context("a name")?.1;
+    // Fields 14 and 15 of the line; two stand before the parenthesis.
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+}
+
+/// Waits until a process uses less than 5 % of a processor over one second.
+///
+/// # Errors
+/// When it is gone.
+pub(super) async fn idle(pid: u32) -> anyhow::Result<()> {
+    loop {
+        let before = processor_time(pid)?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if processor_time(pid)? - before < Duration::from_millis(50) {
+            return Ok(());
+        }
+    }
 }

@@ -2,11 +2,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::median;
-use super::server::on_its_own_processor;
+use super::server::{idle, on_its_own_processor};
 use crate::client::{Ask, Region};
 use crate::demo::{ms, quantile};
 use crate::local::{Brokers, Layout, Options, RegionSpec, Running, Signals};
@@ -67,6 +68,8 @@ async fn measure(args: &Args, running: &Running, dir: &Path) -> anyhow::Result<V
     for first in (0..args.points).step_by(BATCH) {
         write(&api, (first..args.points.min(first + BATCH)).collect()).await?;
     }
+    let pid = running.pid(0, 0).context("the node is not running")?;
+    idle(pid).await?;
     let mut ratios = Vec::new();
     for round in 0..args.rounds {
         let (mut with, mut without) = load(args, &api, &snapshots).await?;
