@@ -64,6 +64,19 @@ number!(
     CollectionUid(u64)
 );
 
+number!(
+    /// Version of the rules by which log entries are applied, deltas are merged and requests are executed. A group raises it
+    /// by a log entry, once all of its members know the new one; a volume that names none has [`BehaviorVersion::FIRST`].
+    BehaviorVersion(u16)
+);
+
+impl BehaviorVersion {
+    /// The rules of the first release with versioned formats.
+    pub const FIRST: Self = Self(1);
+    /// The newest version that this build knows.
+    pub const NEWEST: Self = Self(1);
+}
+
 /// 128 bits that a gateway gives to each write, so that a repeat is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

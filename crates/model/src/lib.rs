@@ -43,8 +43,8 @@ pub use filter::{Condition, Filter, Range, Scalar};
 pub use freshness::{Consistency, RequiredFreshness};
 pub use hlc::{Hlc, WallMillis};
 pub use ids::{
-    ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName, ReplicaId, Seq,
-    ShardNumber, ShardNumberError, TableVersion, Term, WriteId,
+    BehaviorVersion, ClusterId, CollectionUid, Epoch, LogIndex, NameError, OriginShard, PrimaryTerm, RegionName,
+    ReplicaId, Seq, ShardNumber, ShardNumberError, TableVersion, Term, WriteId,
 };
 pub use link::{Link, LinksError, MAX_LINKS, Topic, Transport, check_links};
 pub use path::{MAX_PATH_BYTES, PathError, PathStep, PayloadPath};

@@ -9,7 +9,7 @@ use meridian_plan::certificates::CertificateStep;
 use meridian_plan::names::FIELD_MANAGER;
 use meridian_plan::ownership;
 use meridian_plan::render::{Keys, Object, keys, peer_ca, peer_tls};
-use rand::RngCore;
+use rand::Rng;
 use serde_json::json;
 
 use crate::certificates::{Authority, Given, Standing};

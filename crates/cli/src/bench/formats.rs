@@ -13,7 +13,7 @@ use meridian_proto::frame::{Call, Frame, PeerMessage, RegionAnswer, RegionMessag
 use meridian_proto::record::{self, Record};
 use meridian_shard::{Entry, RemoteBatch, SourcePosition, Write};
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::limits::median;
 

@@ -15,7 +15,7 @@ use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_replica::{Backlog, Command, Event, HandOverCause, Poison, Replica};
 use meridian_store::RealDisk;
 use meridian_volume::{LogVolume, SnapshotVolume};
-use rand::Rng;
+use rand::RngExt;
 use tokio::sync::oneshot;
 
 use super::log_thread::{self, LogJob, Measured};

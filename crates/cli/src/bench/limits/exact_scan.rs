@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use meridian_ann::{Config, Hit, Index, Kind, Metric, Profile, SearchParams};
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::median;
 

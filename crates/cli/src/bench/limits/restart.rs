@@ -124,7 +124,7 @@ async fn answered(api: &Region, node: usize, expected: &[Value]) -> anyhow::Resu
 
 /// The vector of an id, the same at every call: uniform in [0, 1).
 fn vector(id: usize) -> Vec<f32> {
-    use rand::{Rng, SeedableRng};
+    use rand::{RngExt, SeedableRng};
     let mut random = rand::rngs::SmallRng::seed_from_u64(id as u64);
     (0..DIM).map(|_| random.random()).collect()
 }
