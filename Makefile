@@ -18,11 +18,11 @@ setup: ## Install what the machine lacks (apt as root or with sudo; otherwise sa
 build: setup ## Release binaries of node and command line
 	cargo build --release --locked -p meridian-node -p meridian-cli
 
-# What the suites run. All by one command: each choice of packages is a choice of features, and compiles what they share anew.
+# What the suites run, in the profile of the unit tests. All by one command: each choice of packages is a choice of features, and compiles what they share anew.
 # Never together with meridian-sim: cargo unifies features, and the binaries would contain the bugs that it puts in on purpose.
 .PHONY: build-all
 build-all: setup
-	cargo build --release --locked -p meridian-node -p meridian-operator -p meridian-cli
+	cargo build --locked -p meridian-node -p meridian-operator -p meridian-cli
 
 # `TRANSPORT=kafka`: through two real brokers and MirrorMaker 2.
 TRANSPORT ?= direct
@@ -60,7 +60,7 @@ unit: setup ## Unit, property, snapshot and format tests, and the tidy test
 
 .PHONY: sim-tests
 sim-tests: setup ## 300 seeds of the simulation, and its injected bugs
-	cargo test --locked --release -p meridian-sim
+	cargo test --locked -p meridian-sim
 
 sim: setup ## More seeds: SEEDS=1..1000, or one of them again: SEEDS=17
 	SEEDS=$(SEEDS) cargo run --locked --release -p meridian-sim
