@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use meridian_model::{ClusterId, NameError, RegionName, ReplicaId, ShardNumber};
 use meridian_proto::topology::Genesis;
-use rand::RngExt;
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 /// Ports are taken from here: below the range from which Linux gives ports to outgoing connections (32768 on), so that no
