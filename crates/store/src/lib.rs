@@ -31,6 +31,6 @@ pub use snapshot::{
     Manifest, ManifestError, Newest, Snapshot, SnapshotError, SnapshotId, SnapshotWriter, Snapshots,
 };
 pub use wal::{
-    AppendError, CommitError, Fault, Lsn, MAX_RECORD_BYTES, MIN_SEGMENT_BYTES, OpenError, Peeked, Recovered,
+    AppendError, CommitError, Fault, Lsn, MAX_RECORD_BYTES, MIN_SEGMENT_BYTES, OpenError, Peeked, ReadWal, Recovered,
     SEGMENT_BYTES, SPARE_SEGMENTS, Wal, WalOptions, WalStats,
 };

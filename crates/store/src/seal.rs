@@ -36,13 +36,18 @@ pub enum SealError {
         expected: u32,
     },
     /// Written by a newer release.
-    #[error("format version {found}, at most {supported} is supported")]
+    #[error(
+        "written by a newer release: format version {found}, this build reads up to {supported}; run the newer release"
+    )]
     FutureVersion {
         /// As written.
         found: u32,
         /// The newest known here.
         supported: u32,
     },
+    /// Versions count from 1.
+    #[error("format version 0")]
+    NoVersion,
 }
 
 /// `kind | version | checksum | length | body`, see `FORMAT.md`.
@@ -78,8 +83,11 @@ pub(crate) fn unseal(kind: Kind, supported: u32, bytes: &[u8]) -> Result<(u32, &
     if found != expected {
         return Err(SealError::Checksum { found, expected });
     }
-    if version > supported || version == 0 {
+    if version > supported {
         return Err(SealError::FutureVersion { found: version, supported });
+    }
+    if version == 0 {
+        return Err(SealError::NoVersion);
     }
     Ok((version, &sealed[ENVELOPE_BYTES..]))
 }
@@ -109,6 +117,7 @@ mod tests {
     fn a_newer_version_is_named() {
         let sealed = seal(KIND, 2, b"x");
         assert_eq!(unseal(KIND, 1, &sealed), Err(SealError::FutureVersion { found: 2, supported: 1 }));
+        assert_eq!(unseal(KIND, 1, &seal(KIND, 0, b"x")), Err(SealError::NoVersion));
     }
 
     proptest! {

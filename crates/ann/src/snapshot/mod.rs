@@ -130,3 +130,14 @@ pub enum ReadError {
         what: &'static str,
     },
 }
+
+impl ReadError {
+    /// The version of the snapshot and the newest one that this program reads, if a newer program wrote it.
+    #[must_use]
+    pub fn newer_version(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Version { found } if *found > VERSION => Some((*found, VERSION)),
+            _ => None,
+        }
+    }
+}

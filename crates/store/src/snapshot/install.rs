@@ -129,7 +129,7 @@ impl<D: Disk> Install<D> {
         let path = self.progress_path();
         let known = match read_atomic(&self.home.disk, &path, PROGRESS_VERSION) {
             Ok(found) => found.map(|(_, bytes)| bytes).unwrap_or_default(),
-            // Damaged progress is no progress: the chunks come again.
+            // Progress that is damaged, or of a newer release, is no progress: the chunks come again.
             Err(AtomicError::Content { .. }) => Vec::new(),
             Err(AtomicError::Disk { file, source }) => return Err(SnapshotError::Disk { file, source }),
         };

@@ -101,12 +101,21 @@ impl<D: Disk> Snapshots<D> {
         Ok(this)
     }
 
-    /// The ids of all snapshots, oldest first.
+    /// The snapshots in the folder `dir` as they are: nothing is made or removed, also when the folder is missing.
+    #[must_use]
+    pub fn as_they_are(disk: &D, dir: &str) -> Self {
+        Self { disk: disk.clone(), dir: dir.into() }
+    }
+
+    /// The ids of all snapshots, oldest first; none when the folder is missing.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn list(&self) -> Result<Vec<SnapshotId>, SnapshotError> {
-        let names = self.disk.list(&self.dir).map_err(at(&self.dir))?;
+        let names = match self.disk.list(&self.dir) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(at(&self.dir))?,
+        };
         let mut ids: Vec<_> = names.iter().filter_map(|name| id_of(name)).collect();
         ids.sort();
         Ok(ids)

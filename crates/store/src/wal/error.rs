@@ -48,7 +48,9 @@ pub enum OpenError {
         what: String,
     },
     /// Written by a newer release.
-    #[error("{file}: format version {found}, at most {supported} is supported")]
+    #[error(
+        "{file}: written by a newer release: format version {found}, this build reads up to {supported}; run the newer release"
+    )]
     FutureVersion {
         /// The file.
         file: String,

@@ -14,6 +14,7 @@ use crate::disk::{Disk, DiskFile};
 pub use error::{AppendError, CommitError, OpenError};
 pub use frame::Fault;
 use mark::Mark;
+pub use open::ReadWal;
 use segment::{Header, Segment};
 
 /// Place of a record in its log: from 1, without gaps.
@@ -120,7 +121,16 @@ impl<D: Disk> Wal<D> {
     /// [`OpenError::Damaged`] and [`OpenError::Missing`] when records that were once synced are not there or changed:
     /// the replica must not vote or lead until it is repaired from others.
     pub fn open(disk: &D, dir: &str, options: WalOptions) -> Result<(Self, Recovered), OpenError> {
-        open::open(disk, dir, options)
+        open::read(disk, dir, options)?.open()
+    }
+
+    /// The first half of [`Wal::open`]: reads the log in the folder `dir` and writes nothing, so that a caller can look at the
+    /// records first.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn read(disk: &D, dir: &str, options: WalOptions) -> Result<ReadWal<D>, OpenError> {
+        open::read(disk, dir, options)
     }
 
     /// Reads a log that may be anybody's, and writes nothing. One that was never begun has no owner and no records.

@@ -33,47 +33,73 @@ struct End {
     torn_bytes: u64,
 }
 
-pub(super) fn open<D: Disk>(disk: &D, dir: &str, options: WalOptions) -> Result<(Wal<D>, Recovered), OpenError> {
+/// A log that was read and is sound. Nothing was written to its files: a caller may look at the records, and drop it when
+/// they are of a newer release.
+pub struct ReadWal<D: Disk> {
+    disk: D,
+    dir: String,
+    options: WalOptions,
+    found: Found<D::File>,
+    end: End,
+    recovered: Recovered,
+}
+
+pub(super) fn read<D: Disk>(disk: &D, dir: &str, options: WalOptions) -> Result<ReadWal<D>, OpenError> {
     let (found, min) = (options.segment_bytes, MIN_SEGMENT_BYTES);
     if found < min {
         return Err(OpenError::SegmentBytes { found, min });
     }
-    let at_dir = |source| OpenError::Disk { file: dir.into(), source };
-    disk.create_dir(dir).map_err(at_dir)?;
-    let mark_path = format!("{dir}/{MARK_FILE}");
-    let marked = mark::read(disk, &mark_path, options.owner)?;
+    let marked = mark::read(disk, &format!("{dir}/{MARK_FILE}"), options.owner)?;
     let found = find(disk, dir, options.owner)?;
     let mut recovered = Recovered::default();
     let end = read_all(&found, dir, marked, &mut recovered)?;
-
-    // All is sound. From here on the disk is written to.
-    let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
-    disk.sync_dir(above).map_err(at_dir)?;
-    for path in &found.unfinished {
-        disk.remove(path).map_err(|source| OpenError::Disk { file: path.clone(), source })?;
-    }
-    let mark = Mark::open(disk, mark_path.clone(), options.owner)
-        .map_err(|source| OpenError::Disk { file: mark_path, source })?;
-    disk.sync_dir(dir).map_err(at_dir)?;
-    let mut wal = Wal {
-        disk: disk.clone(),
-        dir: dir.into(),
-        options,
-        live: found.live,
-        spare: found.spare,
-        next_slot: found.next_slot,
-        at: end.at as u64,
-        next: end.next,
-        synced: end.next - 1,
-        mark,
-        buffer: Vec::new(),
-        frames: VecDeque::new(),
-        poisoned: false,
-        stats: WalStats::default(),
-    };
     recovered.torn_bytes = end.torn_bytes;
-    wal.settle(&end)?;
-    Ok((wal, recovered))
+    Ok(ReadWal { disk: disk.clone(), dir: dir.into(), options, found, end, recovered })
+}
+
+impl<D: Disk> ReadWal<D> {
+    /// The records of the log, in order.
+    #[must_use]
+    pub fn records(&self) -> &[(Lsn, Vec<u8>)] {
+        &self.recovered.records
+    }
+
+    /// Opens the log for writing. From here on the disk is written to.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn open(self) -> Result<(Wal<D>, Recovered), OpenError> {
+        let Self { disk, dir, options, found, end, recovered } = self;
+        let at_dir = |source| OpenError::Disk { file: dir.clone(), source };
+        disk.create_dir(&dir).map_err(at_dir)?;
+        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+        disk.sync_dir(above).map_err(at_dir)?;
+        for path in &found.unfinished {
+            disk.remove(path).map_err(|source| OpenError::Disk { file: path.clone(), source })?;
+        }
+        let mark_path = format!("{dir}/{MARK_FILE}");
+        let mark = Mark::open(&disk, mark_path.clone(), options.owner)
+            .map_err(|source| OpenError::Disk { file: mark_path, source })?;
+        disk.sync_dir(&dir).map_err(at_dir)?;
+        let mut wal = Wal {
+            disk,
+            dir: dir.clone(),
+            options,
+            live: found.live,
+            spare: found.spare,
+            next_slot: found.next_slot,
+            at: end.at as u64,
+            next: end.next,
+            synced: end.next - 1,
+            mark,
+            buffer: Vec::new(),
+            frames: VecDeque::new(),
+            poisoned: false,
+            stats: WalStats::default(),
+        };
+        wal.settle(&end)?;
+        Ok((wal, recovered))
+    }
 }
 
 pub(super) fn peek<D: Disk>(disk: &D, dir: &str) -> Result<Peeked, OpenError> {
@@ -176,7 +202,11 @@ fn find<D: Disk>(disk: &D, dir: &str, owner: [u8; 16]) -> Result<Found<D::File>,
     let at_dir = |source| OpenError::Disk { file: dir.into(), source };
     let (mut used, mut spare, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
     let mut next_slot = 1;
-    for name in disk.list(dir).map_err(at_dir)? {
+    let names = match disk.list(dir) {
+        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(at_dir)?,
+    };
+    for name in names {
         let Some(slot) = segment::slot_of(&name) else { continue };
         next_slot = next_slot.max(slot + 1);
         let path = format!("{dir}/{name}");

@@ -336,7 +336,10 @@ fn a_future_format_is_refused_by_name() {
     let future = crate::seal::seal(*b"MRDNWAL\0", 2, b"whatever it is");
     disk.open("wal/slot-000001.wal").unwrap().write_at(0, &future).unwrap();
     let error = Wal::open(&disk, DIR, OPTIONS).unwrap_err().to_string();
-    assert_eq!(error, "wal/slot-000001.wal: format version 2, at most 1 is supported");
+    assert_eq!(
+        error,
+        "wal/slot-000001.wal: written by a newer release: format version 2, this build reads up to 1; run the newer release"
+    );
 }
 
 proptest! {
