@@ -3,14 +3,20 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use meridian_model::{LogIndex, PrimaryTerm, RegionName, ShardNumber};
-use meridian_shard::{Entry, Identity, State};
+use meridian_model::{BehaviorVersion, LogIndex, PrimaryTerm, RegionName, ShardNumber};
+use meridian_shard::{Entry, FORMAT_VERSION, Identity, State};
 
 fuzz_target!(|bytes: &[u8]| {
     let region = RegionName::new("us").expect("a good name");
-    let identity =
-        Identity { region: region.clone(), shard: ShardNumber::FIRST, shards: 1, primary: (PrimaryTerm(1), region) };
-    for bytes in [bytes.to_vec(), [&[1], bytes].concat()] {
+    let identity = Identity {
+        region: region.clone(),
+        shard: ShardNumber::FIRST,
+        shards: 1,
+        primary: (PrimaryTerm(1), region),
+        behavior: BehaviorVersion::FIRST,
+    };
+    // Format version and behavior version are seldom found by chance.
+    for bytes in [bytes.to_vec(), [&[FORMAT_VERSION, 1, 0], bytes].concat()] {
         if let Ok(entry) = Entry::decode(&bytes) {
             let written = entry.encode();
             assert_eq!(Entry::decode(&written).expect("just written").encode(), written);

@@ -5,15 +5,18 @@ use libfuzzer_sys::fuzz_target;
 use meridian_proto::record::Record;
 
 /// What each header holds where the input does not say otherwise.
-const SOUND: [(&str, &str); 10] = [
+const SOUND: [(&str, &str); 13] = [
     ("kind", "delta"),
-    ("schema", "2"),
+    ("schema", "3"),
+    ("needs", "1"),
     ("origin", "us-east"),
     ("shard", "1"),
     ("shards", "2"),
     ("epoch", "1"),
     ("seq", "7"),
     ("hlc", "70"),
+    ("write", "00000000-0000-0000-0000-000000000007"),
+    ("index", "0"),
     ("term", "3"),
     ("wall", "71"),
 ];

@@ -80,6 +80,8 @@ pub mod reason {
     pub const KEYS_UNUSABLE: &str = "KeysUnusable";
     /// A pod has the volume of another cluster, region, shard or replication group, which is not touched.
     pub const FOREIGN_VOLUME: &str = "ForeignVolume";
+    /// A pod's volume, log or snapshot was written by a newer release than the pod runs.
+    pub const VERSION_UNKNOWN: &str = "VersionUnknown";
     /// A certificate or an authority is being replaced.
     pub const RENEWING: &str = "Renewing";
     /// A host of `traffic.istio.hosts` is not among the operator's allowed hosts.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Position, Seq, Traceparent, Vectors};
+use crate::{
+    BehaviorVersion, CollectionDef, CollectionUid, Epoch, Hlc, OriginShard, PointId, Position, Seq, Traceparent,
+    Vectors, WriteRef,
+};
 
 /// Longest payload of a point: the largest point still fits a Kafka record of a few MB.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
@@ -79,6 +82,8 @@ pub struct Delta {
     pub committed_at: Hlc,
     /// The change.
     pub op: Op,
+    /// Which change of which client's request it is.
+    pub write: WriteRef,
     /// The request that it goes back to. Nothing that is stored depends on it.
     pub trace: Option<Traceparent>,
 }
@@ -88,5 +93,15 @@ impl Delta {
     #[must_use]
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.seq }
+    }
+
+    /// The behavior version that a region needs to merge it. A change of a kind that version `n` introduces needs `n`, and is
+    /// admitted only after every region of the group has finalized `n`.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match &self.op {
+            Op::Upsert { .. } | Op::Delete { .. } | Op::Nothing => BehaviorVersion::FIRST,
+            Op::CreateCollection { .. } | Op::DropCollection { .. } => BehaviorVersion::FIRST,
+        }
     }
 }

@@ -77,10 +77,29 @@ impl BehaviorVersion {
     pub const NEWEST: Self = Self(1);
 }
 
-/// 128 bits that a gateway gives to each write, so that a repeat is recognised.
+/// 128 bits that a gateway gives to each write, so that a repeat is recognized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WriteId(pub u128);
+
+/// As a UUID.
+impl fmt::Display for WriteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_u128(self.0).fmt(f)
+    }
+}
+
+impl std::str::FromStr for WriteId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        uuid::Uuid::parse_str(text).map(|id| Self(id.as_u128())).map_err(|_| NameError {
+            kind: "write id",
+            name: text.into(),
+            rule: "a UUID",
+        })
+    }
+}
 
 /// 128 bits that name one `VectorCluster`; a data directory of another cluster is refused by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -31,7 +31,9 @@ mod query;
 mod stamp;
 mod trace;
 mod vectors;
+mod version;
 mod version_vector;
+mod write_ref;
 
 pub use address::{AddressError, Addresses, TopicName};
 pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
@@ -53,4 +55,8 @@ pub use query::{Answer, Fields, Found, Names, Query, Record, Search, Select};
 pub use stamp::Stamp;
 pub use trace::{TRACEPARENT, Traceparent, TraceparentError};
 pub use vectors::Vectors;
+pub use version::{VersionKind, VersionUnknown};
 pub use version_vector::{Position, VersionVector};
+pub use write_ref::{
+    CONDITIONAL_PLACES, MAX_CONDITIONAL_PART, RequestIndexes, RequestIndexesError, WriteRef, conditional_index,
+};

@@ -212,7 +212,8 @@ pub async fn replicas(context: &Context, cluster: &ValidCluster) -> anyhow::Resu
     let answers = statuses(cluster, &peers, &addresses(cluster, &pods)).await;
     let running = answers.into_iter().filter_map(|answer| match answer.pod {
         PodStatus::Running(status) => Some(*status),
-        PodStatus::Blank | PodStatus::Damaged { .. } | PodStatus::Foreign { .. } => None,
+        PodStatus::Blank | PodStatus::Damaged { .. } => None,
+        PodStatus::Foreign { .. } | PodStatus::Newer { .. } => None,
     });
     Ok(running.collect())
 }

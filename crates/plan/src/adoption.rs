@@ -223,7 +223,13 @@ mod tests {
     /// A volume of the earlier cluster `id`, changed in one respect.
     fn foreign(id: u128, change: impl Fn(&mut Identity)) -> PodStatus {
         let genesis = Genesis { cluster: ClusterId(id), ..valid(ALONE, &[]).genesis(ShardNumber::FIRST) };
-        let mut identity = Identity { genesis, replica: ReplicaId(3), founders: Vec::new(), group: None };
+        let mut identity = Identity {
+            genesis,
+            replica: ReplicaId(3),
+            founders: Vec::new(),
+            group: None,
+            behavior: meridian_model::BehaviorVersion::FIRST,
+        };
         change(&mut identity);
         PodStatus::Foreign { identity }
     }

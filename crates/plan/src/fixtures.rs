@@ -77,5 +77,11 @@ pub fn settings() -> Settings {
 
 /// A replica that has just been made.
 pub fn running(genesis: Genesis) -> ReplicaStatus {
-    ReplicaStatus::new(Identity { genesis, replica: ReplicaId(1), founders: Vec::new(), group: None })
+    ReplicaStatus::new(Identity {
+        genesis,
+        replica: ReplicaId(1),
+        founders: Vec::new(),
+        group: None,
+        behavior: meridian_model::BehaviorVersion::FIRST,
+    })
 }

@@ -70,10 +70,12 @@ pub struct ShardSeen {
 }
 
 impl ShardSeen {
-    /// The first pod that has another's volume, by ordinal.
+    /// The first pod, by ordinal, whose volume is not to be touched: it is another's, or a newer release wrote it.
     #[must_use]
-    pub fn foreign(&self) -> Option<u16> {
-        self.pods.iter().find(|(_, pod)| !pod.deleting && pod.foreign().is_some()).map(|(ordinal, _)| *ordinal)
+    pub fn untouchable(&self) -> Option<u16> {
+        let untouchable =
+            |pod: &PodSeen| matches!(pod.answer, Some(PodStatus::Foreign { .. } | PodStatus::Newer { .. }));
+        self.pods.iter().find(|(_, pod)| !pod.deleting && untouchable(pod)).map(|(ordinal, _)| *ordinal)
     }
 }
 
@@ -117,10 +119,22 @@ impl PodSeen {
         }
     }
 
-    /// Whether it says what its own volume is. One whose volume is another's says nothing of that.
+    /// Why it cannot read what a newer release wrote: its volume, or an entry or snapshot of its group.
+    #[must_use]
+    pub fn newer(&self) -> Option<&str> {
+        match &self.answer {
+            Some(PodStatus::Newer { reason }) => Some(reason),
+            Some(PodStatus::Running(status)) => {
+                status.fault.as_deref().filter(|fault| fault.starts_with("VersionUnknown"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it says what its own volume is. One whose volume is another's or of a newer release says nothing of that.
     #[must_use]
     pub fn answers(&self) -> bool {
-        self.answer.is_some() && self.foreign().is_none()
+        !matches!(self.answer, None | Some(PodStatus::Foreign { .. } | PodStatus::Newer { .. }))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{Apis, Observed, Refusal, Step, ValidCluster, ValidLink, adoption};
 
 mod capacity;
 mod keys;
+mod newer;
 
 /// A condition's new state.
 struct Finding(&'static str, Option<bool>, &'static str, String);
@@ -49,13 +50,15 @@ pub fn cluster(
     let busy = outcome.changed || step.act.is_some() || !step.operations.is_empty() || !outcome.blocked.is_empty();
     let lost = step.operations.iter().find(|operation| operation.kind == "Replace");
     let foreign = adoption::foreign_volumes(cluster, observed, &status).map(|message| cut(&message));
+    let newer = newer::newer(cluster, observed).map(|message| cut(&message));
     let available = leaderless.is_empty();
     let done = !busy && available && ready >= wanted && missing.is_none();
     let stuck = stuck(outcome.blocked);
-    let (why, message) = match (&stuck, &foreign) {
-        (Some((why, message)), _) => (*why, message.clone()),
-        (None, Some(message)) => (reason::FOREIGN_VOLUME, message.clone()),
-        (None, None) => summary(step, &leaderless, ready, wanted, missing.as_ref(), outcome.blocked),
+    let (why, message) = match (&stuck, &foreign, &newer) {
+        (Some((why, message)), ..) => (*why, message.clone()),
+        (None, Some(message), _) => (reason::FOREIGN_VOLUME, message.clone()),
+        (None, None, Some(message)) => (reason::VERSION_UNKNOWN, message.clone()),
+        (None, None, None) => summary(step, &leaderless, ready, wanted, missing.as_ref(), outcome.blocked),
     };
     let progressing = !done && stuck.is_none();
     let findings = [
@@ -76,6 +79,9 @@ pub fn cluster(
         },
         match (foreign.clone(), lost, image_fault(cluster, observed), capacity::full_disks(cluster, observed)) {
             (Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::FOREIGN_VOLUME, message),
+            (None, ..) if newer.is_some() => {
+                Finding(c::DEGRADED, Some(true), reason::VERSION_UNKNOWN, newer.unwrap_or_default())
+            }
             (None, Some(operation), ..) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
             (None, None, Some(message), _) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
             (None, None, None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::DISK_FULL, message),

@@ -86,10 +86,14 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
 /// What is waited for while a pod has another's volume.
 pub(crate) const VOLUMES_ARE_OWN: &str = "VolumesAreOwn";
 
+/// What is waited for while a pod has a volume of a newer release.
+pub(crate) const VERSION_IS_KNOWN: &str = "VersionIsKnown";
+
 /// Founding the first shard settles which cluster the volumes belong to, so it waits for the pods of all shards. No shard is founded
-/// while a pod has another's volume: its user may want to adopt that cluster's volumes instead.
+/// while a pod has another's volume: its user may want to adopt that cluster's volumes instead. A volume of a newer release
+/// may be of this cluster or of another.
 fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)], moves: &mut [ShardMove]) {
-    let foreign = seen.iter().find_map(|(shard, seen)| Some(cluster.pod_name(*shard, seen.foreign()?)));
+    let untouchable = seen.iter().find_map(|(shard, seen)| Some((cluster.pod_name(*shard, seen.untouchable()?), seen)));
     let begun = seen.iter().any(|(_, seen)| !seen.ledger.founding.is_empty())
         || moves.iter().any(|wanted| wanted.ledger.founded);
     let is_silent = |wanted: &&ShardMove| {
@@ -97,8 +101,13 @@ fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen
         blocked.is_some_and(|blocked| blocked.predicate == "AllPodsAnswer")
     };
     let silent = moves.iter().find(is_silent).filter(|_| !begun).and_then(|wanted| wanted.operation.clone());
-    let (predicate, why) = match (foreign, silent) {
-        (Some(pod), _) => (VOLUMES_ARE_OWN, format!("{pod} has another's volume, and no shard is founded meanwhile")),
+    let (predicate, why) = match (untouchable, silent) {
+        (Some((pod, seen)), _) if seen.pods.values().all(|pod| pod.foreign().is_none()) => {
+            (VERSION_IS_KNOWN, format!("{pod} has a volume of a newer release, and no shard is founded meanwhile"))
+        }
+        (Some((pod, _)), _) => {
+            (VOLUMES_ARE_OWN, format!("{pod} has another's volume, and no shard is founded meanwhile"))
+        }
         (None, Some(silent)) => (
             "AllPodsAnswer",
             format!("{} waits for its pods, and no shard is founded before all volumes were seen", silent.target),

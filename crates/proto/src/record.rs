@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   headers  kind       delta | complete | collection
-//!            schema     2
+//!            schema     3
+//!            needs      number: behavior version that a reader needs, that of the change's kind
 //!            origin     region            shard   number, from 1       shards  how many the region has
 //!            epoch      number            seq     number               (all numbers in decimal)
 //!            hlc        number, of a change
+//!            write      of a change: id of the client's request, a UUID
+//!            index      of a change: its place in that request (of a conditional write: part * 1024 + place)
 //!            term       number, of a statement of completeness: Raft term of the leader that states that every change
 //!            wall       acknowledged before this wall time (milliseconds since 1970) has a position up to epoch and seq
 //!            traceparent  of a delta, and only if the request had one: W3C trace context
@@ -16,19 +19,21 @@
 //!            complete    {"ts": seconds}
 //! ```
 //! `embedding` is the unnamed vector. Numbers of vectors are the shortest decimals that give the same f32 back. Unknown
-//! headers are ignored, because tracing adds some; an unknown schema or key of the value is refused by name.
+//! headers are ignored, because tracing adds some; a key of the value that is not known is refused by name. So is a record
+//! that needs a later schema or behavior version: it stops the link of its origin shard, and no other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position,
-    RegionName, Seq, ShardNumber, Statement, TRACEPARENT, Term, VectorDef, VectorName, Vectors, WallMillis,
+    BehaviorVersion, CollectionDef, CollectionName, CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload,
+    PointId, Position, RegionName, Seq, ShardNumber, Statement, TRACEPARENT, Term, VectorDef, VectorName, Vectors,
+    VersionUnknown, WallMillis, WriteId, WriteRef,
 };
 use serde::{Deserialize, Serialize};
 
 /// The schema that this version writes and reads; others are refused.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// Longest value that is decoded, in bytes: the largest point of a request body of 32 MiB.
 pub const VALUE_BYTES: usize = 32 << 20;
 
@@ -81,8 +86,11 @@ pub enum RecordError {
         /// What the value must be.
         wanted: &'static str,
     },
-    /// A schema that this version does not know.
-    #[error("schema {0} is not known to this version; schema {SCHEMA} is")]
+    /// Written by a newer release: a later schema, or a behavior version that this build does not know.
+    #[error(transparent)]
+    VersionUnknown(#[from] VersionUnknown),
+    /// A schema that was written before 0.2.0, or none.
+    #[error("schema {0} is not read by this version; schema {SCHEMA} is")]
     Schema(String),
     /// Longer than [`VALUE_BYTES`].
     #[error("a value of {0} bytes; at most {VALUE_BYTES} are read")]
@@ -146,6 +154,15 @@ impl Record {
         }
     }
 
+    /// The behavior version that a reader needs.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match &self.body {
+            Body::Delta(delta) => delta.needs(),
+            Body::Complete(_) => BehaviorVersion::FIRST,
+        }
+    }
+
     /// Encodes headers and value.
     #[must_use]
     pub fn encode(&self) -> Encoded {
@@ -158,6 +175,7 @@ impl Record {
         let mut headers = vec![
             ("kind", kind.as_bytes().to_vec()),
             ("schema", text(SCHEMA.into())),
+            ("needs", text(self.needs().0.into())),
             ("origin", self.origin.region.as_str().as_bytes().to_vec()),
             ("shard", text(self.origin.shard.number().into())),
             ("shards", text(self.origin_shards.into())),
@@ -165,7 +183,11 @@ impl Record {
             ("seq", text(position.seq.0)),
         ];
         match &self.body {
-            Body::Delta(delta) => headers.push(("hlc", text(delta.committed_at.0))),
+            Body::Delta(delta) => headers.extend([
+                ("hlc", text(delta.committed_at.0)),
+                ("write", delta.write.id.to_string().into_bytes()),
+                ("index", text(delta.write.index.into())),
+            ]),
             Body::Complete(statement) => {
                 headers.extend([("term", text(statement.term.0)), ("wall", text(statement.wall.0))]);
             }
@@ -179,16 +201,20 @@ impl Record {
     /// Decodes a record. `header` returns the value of a header by its name.
     ///
     /// # Errors
-    /// When a header is missing or invalid, the schema is unknown, or the value is too long or malformed.
+    /// [`RecordError::VersionUnknown`] when a newer release wrote it; else when a header is missing or invalid, or the value
+    /// is too long or malformed.
     pub fn decode<'a>(header: impl Fn(&str) -> Option<&'a [u8]>, value: &[u8]) -> Result<Self, RecordError> {
         if value.len() > VALUE_BYTES {
             return Err(RecordError::TooLong(value.len()));
         }
         let headers = Headers(&header);
         let schema = headers.text("schema")?;
-        if schema != SCHEMA.to_string() {
-            return Err(RecordError::Schema(cut(schema)));
+        match schema.parse() {
+            Ok(SCHEMA) => {}
+            Ok(newer) if newer > SCHEMA => return Err(VersionUnknown::format(newer, SCHEMA).into()),
+            Ok(_) | Err(_) => return Err(RecordError::Schema(cut(schema))),
         }
+        VersionUnknown::check(BehaviorVersion(headers.parse("needs", "a number", |text| text.parse().ok())?))?;
         let origin = OriginShard {
             region: headers.parse("origin", "a region", |text| RegionName::new(text).ok())?,
             shard: headers.parse("shard", "a shard number", |t| ShardNumber::new(t.parse().ok()?).ok())?,
@@ -214,7 +240,11 @@ impl Record {
                 let committed_at = Hlc(headers.number("hlc")?);
                 // A malformed header counts as absent: headers added by others must not stop the link.
                 let trace = header(TRACEPARENT).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok());
-                Body::Delta(Delta { origin: origin.clone(), epoch, seq, committed_at, op, trace })
+                let write = WriteRef {
+                    id: headers.parse("write", "a UUID", |text| text.parse::<WriteId>().ok())?,
+                    index: headers.parse("index", "a number", |text| text.parse().ok())?,
+                };
+                Body::Delta(Delta { origin: origin.clone(), epoch, seq, committed_at, op, write, trace })
             }
         };
         Ok(Self { origin, origin_shards, body })

@@ -74,6 +74,14 @@ impl Entry {
         Self::take(&mut Reader::versioned(bytes, VERSION)?)
     }
 
+    /// Looks at the format version of the bytes alone.
+    ///
+    /// # Errors
+    /// When it is not the version of this build.
+    pub fn check_version(bytes: &[u8]) -> Result<(), DecodeError> {
+        Reader::versioned(bytes, VERSION).map(drop)
+    }
+
     /// The entry without a version, to its end; the caller knows the length.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let (kind, member) = match self.kind {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use meridian_model::{LogIndex, ReplicaId, Term};
+use meridian_model::{LogIndex, ReplicaId, Term, VersionUnknown};
 use meridian_proto::frame::{Lead, NodeId, PeerMessage};
 use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as RaftRole, StepError, Stepped};
-use meridian_shard::{Entry, Outcome};
+use meridian_shard::{DecodeError, Entry, Outcome};
 
 use crate::injection::InjectedBug;
 use crate::log_bytes::LogBytes;
@@ -309,6 +309,10 @@ impl Replica {
                 EntryKind::Membership(_) => self.apply_membership(&entry),
                 EntryKind::TermStart | EntryKind::Payload => self.apply_entry(&entry),
             }
+            if self.out_of_service.is_some() && self.state.applied().0 < entry.index {
+                // It is not applied, and stays in the log for a release that knows it.
+                return;
+            }
             self.counters.entries_applied += 1;
             self.raft.applied(entry.index);
             if self.consensus.elected == Some(Term(entry.term)) && self.consensus.leading.is_none() {
@@ -327,6 +331,7 @@ impl Replica {
         // Committed by a group of which one member does not understand it: only that member must stop.
         let entry = match decode(raw) {
             Ok(entry) => entry,
+            Err(DecodeError::VersionUnknown(unknown)) => return self.stop_before(index, unknown),
             Err(fault) => return self.leave_service(format!("log entry {index}: {fault}")),
         };
         let applied = self.state.change().apply(index, &entry);
@@ -335,12 +340,15 @@ impl Replica {
             let _ = self.raft.propose(Entry::Checksum { at, hash }.encode());
         }
         match applied.outcome {
-            Outcome::VersionUnknown(version) => {
-                self.leave_service(format!("log entry {index} asks for apply version {version}"));
-            }
+            Outcome::VersionUnknown(unknown) => self.stop_before(index, unknown),
             Outcome::ChecksumDiffers { .. } | Outcome::ChecksumHeld => self.checksum_heard(&entry),
             outcome => self.fulfil(&entry, outcome),
         }
+    }
+
+    /// An entry needs a later release. It is not damage: log and state stay, and that release goes on from here.
+    fn stop_before(&mut self, index: LogIndex, unknown: VersionUnknown) {
+        self.leave_service(format!("VersionUnknown: log entry {index}: {unknown}"));
     }
 
     /// Takes this replica out of service for good: what it holds cannot be trusted, or not understood.
@@ -355,6 +363,6 @@ impl Replica {
 }
 
 /// The entry that stands in the log; the first of a term carries nothing.
-pub(crate) fn decode(raw: &RaftEntry) -> Result<Entry, meridian_shard::DecodeError> {
+pub(crate) fn decode(raw: &RaftEntry) -> Result<Entry, DecodeError> {
     if raw.kind == EntryKind::Payload { Entry::decode(&raw.payload) } else { Ok(Entry::Noop) }
 }

@@ -250,7 +250,7 @@ impl Replica {
         }
         let Some(bytes) = manifest else { return };
         let Ok(manifest) = Manifest::decode(&bytes) else { return };
-        let Some(meta) = SnapshotMeta::decode(&manifest.meta) else { return };
+        let Ok(meta) = SnapshotMeta::decode(&manifest.meta) else { return };
         if meta.index >= doubt.at.0 && manifest.id.0 > self.snapshots.newest_number() {
             let snapshot =
                 Snapshot { index: manifest.id.0, term: meta.term, members: meta.members(), manifest: bytes.into() };

@@ -57,6 +57,6 @@ pub use meridian_tail::Record;
 pub use published::Views;
 pub use reads::{execute, steps};
 pub use replica::Replica;
-pub use restore::{Found, RestoreError, shard_identity};
+pub use restore::{Found, FoundSnapshot, RestoreError, shard_identity};
 pub use settings::{DiskReserve, Settings};
-pub use snapshots::SnapshotMeta;
+pub use snapshots::{SnapshotMeta, SnapshotMetaError};

@@ -7,7 +7,8 @@
 //!               for base: index u64, term u64, little-endian
 //! ```
 
-use meridian_raft::{Entry, HardState};
+use meridian_model::VersionUnknown;
+use meridian_raft::{DecodeError, Entry, HardState};
 
 /// First byte of every record.
 pub const FORMAT_VERSION: u8 = 1;
@@ -34,7 +35,10 @@ pub enum RecordError {
     /// Shorter than its head.
     #[error("log record of {0} bytes")]
     Short(usize),
-    /// Of a version that this build does not know.
+    /// Written by a newer release.
+    #[error(transparent)]
+    VersionUnknown(#[from] VersionUnknown),
+    /// Written before 0.2.0, whose formats are not read.
     #[error("log record of format version {0}; this build reads version {FORMAT_VERSION}")]
     Version(u8),
     /// Of a kind that this build does not know.
@@ -58,16 +62,12 @@ impl LogRecord {
     }
 
     /// # Errors
-    /// When the bytes are not one record of a known version.
+    /// [`RecordError::VersionUnknown`] when a newer release wrote the bytes; else when they are not one record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let [version, kind, body @ ..] = bytes else { return Err(RecordError::Short(bytes.len())) };
-        if *version != FORMAT_VERSION {
-            return Err(RecordError::Version(*version));
-        }
-        let malformed = |fault: &dyn std::fmt::Display| RecordError::Malformed(fault.to_string());
+        let (kind, body) = split(bytes)?;
         match kind {
-            1 => Entry::decode(body).map(Self::Entry).map_err(|fault| malformed(&fault)),
-            2 => HardState::decode(body).map(Self::HardState).map_err(|fault| malformed(&fault)),
+            1 => Entry::decode(body).map(Self::Entry).map_err(of_raft),
+            2 => HardState::decode(body).map(Self::HardState).map_err(of_raft),
             3 => {
                 let (index, term) = body.split_at_checked(8).ok_or(RecordError::Short(bytes.len()))?;
                 let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes);
@@ -76,8 +76,44 @@ impl LogRecord {
                     _ => Err(RecordError::Short(bytes.len())),
                 }
             }
-            other => Err(RecordError::Kind(*other)),
+            other => Err(RecordError::Kind(other)),
         }
+    }
+
+    /// Looks at the versions of a record alone. A log is checked so before anything is written to it.
+    ///
+    /// # Errors
+    /// [`RecordError::VersionUnknown`] when a newer release wrote the bytes, [`RecordError::Version`] when an earlier one did.
+    pub fn check_versions(bytes: &[u8]) -> Result<(), RecordError> {
+        let checked = match split(bytes) {
+            Ok((1, body)) => Entry::check_version(body).map_err(of_raft),
+            Ok((2, body)) => HardState::decode(body).map(drop).map_err(of_raft),
+            Ok(_) => Ok(()),
+            Err(fault) => Err(fault),
+        };
+        match checked {
+            Err(fault @ (RecordError::VersionUnknown(_) | RecordError::Version(_))) => Err(fault),
+            // Damage is found by decoding.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Kind and body of a record.
+fn split(bytes: &[u8]) -> Result<(u8, &[u8]), RecordError> {
+    match bytes {
+        [FORMAT_VERSION, kind, body @ ..] => Ok((*kind, body)),
+        [newer, ..] if *newer > FORMAT_VERSION => Err(VersionUnknown::format(*newer, FORMAT_VERSION).into()),
+        [older, _, ..] => Err(RecordError::Version(*older)),
+        _ => Err(RecordError::Short(bytes.len())),
+    }
+}
+
+fn of_raft(fault: DecodeError) -> RecordError {
+    match fault {
+        DecodeError::UnknownVersion { found, known } if found > known => VersionUnknown::format(found, known).into(),
+        DecodeError::UnknownVersion { found, .. } => RecordError::Version(found),
+        other => RecordError::Malformed(other.to_string()),
     }
 }
 
@@ -92,7 +128,29 @@ mod tests {
         assert_eq!(base.encode(), golden);
         assert_eq!(LogRecord::decode(&golden), Ok(base));
         assert_eq!(LogRecord::decode(&golden[..17]), Err(RecordError::Short(17)));
-        assert_eq!(LogRecord::decode(&[2, 3]), Err(RecordError::Version(2)));
+        assert_eq!(LogRecord::decode(&[0, 3]), Err(RecordError::Version(0)));
         assert_eq!(LogRecord::decode(&[1, 9]), Err(RecordError::Kind(9)));
+    }
+
+    #[test]
+    fn a_record_of_a_newer_release_is_refused_by_name() {
+        let state = HardState { term: 1, vote: 2, commit: 3 };
+        let kind = meridian_raft::EntryKind::Payload;
+        let entry = Entry { index: 1, term: 1, kind, payload: b"payload".to_vec().into() };
+        let records = [LogRecord::Base { index: 258, term: 3 }, LogRecord::HardState(state), LogRecord::Entry(entry)];
+        for record in records {
+            let bytes = record.encode();
+            assert_eq!(LogRecord::check_versions(&bytes), Ok(()));
+            // The record's own version, and that of the body as the consensus library wrote it.
+            let versions = if matches!(record, LogRecord::Base { .. }) { 0..1 } else { 0..3 };
+            for at in versions.step_by(2) {
+                let mut newer = bytes.clone();
+                newer[at] += 1;
+                let unknown = Err(VersionUnknown::format(2_u8, 1_u8).into());
+                assert_eq!(LogRecord::decode(&newer).map(drop), unknown, "{record:?}, byte {at}");
+                assert_eq!(LogRecord::check_versions(&newer), unknown, "{record:?}, byte {at}");
+            }
+        }
+        assert_eq!(LogRecord::check_versions(&[1, 9]), Ok(()), "damage is found by decoding");
     }
 }

@@ -7,17 +7,20 @@ use meridian_shard::{Entry, State};
 
 use crate::consensus::Consensus;
 use crate::replica::Parts;
-use crate::snapshots::{META_VERSION as SNAPSHOT_META_VERSION, Snapshots};
+use crate::snapshots::Snapshots;
 use crate::topology::Membership;
-use crate::{LogRecord, Now, RecordError, Replica, Settings, SnapshotMeta};
+use crate::{LogRecord, Now, RecordError, Replica, Settings, SnapshotMeta, SnapshotMetaError};
+
+/// A snapshot on the disk: its meta bytes, its manifest, its state.
+pub type FoundSnapshot = (Vec<u8>, Vec<u8>, State);
 
 /// What the disk holds.
 #[derive(Default)]
 pub struct Found {
     /// The records of the write-ahead log in order, each with its log sequence number.
     pub records: Vec<(u64, Vec<u8>)>,
-    /// The newest whole snapshot: its meta bytes, its manifest, its state.
-    pub snapshot: Option<(Vec<u8>, Vec<u8>, State)>,
+    /// The newest whole snapshot.
+    pub snapshot: Option<FoundSnapshot>,
     /// Bytes of a torn tail that was cut: records that nobody was told of.
     pub torn_bytes: u64,
 }
@@ -37,11 +40,8 @@ pub enum RestoreError {
         source: RecordError,
     },
     /// The snapshot's meta bytes cannot be read.
-    #[error("the snapshot's meta bytes are of an unknown format")]
-    SnapshotMeta,
-    /// The snapshot's meta bytes were written by another release.
-    #[error("snapshot meta of format version {0}; this build reads version {SNAPSHOT_META_VERSION}")]
-    SnapshotMetaVersion(u8),
+    #[error("snapshot")]
+    SnapshotMeta(#[from] SnapshotMetaError),
     /// The parts contradict each other.
     #[error("the log contradicts itself")]
     Log(#[from] meridian_raft::RestoreError),
@@ -54,9 +54,22 @@ impl RestoreError {
     /// Whether the log or the snapshot is lost or wrong, rather than written by another release.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        let other_release =
-            matches!(self, Self::SnapshotMetaVersion(_) | Self::Record { source: RecordError::Version(_), .. });
-        !other_release
+        !self.is_newer()
+            && !matches!(
+                self,
+                Self::SnapshotMeta(SnapshotMetaError::Version(_))
+                    | Self::Record { source: RecordError::Version(_), .. }
+            )
+    }
+
+    /// Whether a newer release wrote the log or the snapshot.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(
+            self,
+            Self::SnapshotMeta(SnapshotMetaError::VersionUnknown(_))
+                | Self::Record { source: RecordError::VersionUnknown(_), .. }
+        )
     }
 }
 
@@ -90,11 +103,7 @@ impl Replica {
         let mut voided = false;
         let (state, membership, members, snapshots) = match found.snapshot {
             Some((meta, manifest, state)) => {
-                let version = meta.first().copied().filter(|version| *version != SNAPSHOT_META_VERSION);
-                if let Some(version) = version {
-                    return Err(RestoreError::SnapshotMetaVersion(version));
-                }
-                let meta = SnapshotMeta::decode(&meta).ok_or(RestoreError::SnapshotMeta)?;
+                let meta = SnapshotMeta::decode(&meta)?;
                 voided = log.fit_behind(&meta);
                 let mut membership = Membership::default();
                 membership.replace(&meta);
@@ -152,6 +161,7 @@ pub fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
         shard: genesis.shard,
         shards: genesis.shards,
         primary: (genesis.primary_term, genesis.primary.clone()),
+        behavior: identity.behavior,
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use meridian_model::client::PointOp;
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointChange, PointId, Position,
-    Seq, TableVersion, Traceparent, VersionVector, WriteId,
+    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, MAX_CONDITIONAL_PART, Op,
+    PointChange, PointId, Position, RequestIndexes, Seq, TableVersion, Traceparent, VersionVector, WriteId,
 };
 use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 use meridian_raft::ProposeError;
@@ -69,12 +69,17 @@ impl Kind {
 /// What is proposed as one write.
 enum Changes {
     /// Whatever stands there. The entry was applied before they were first sent.
-    Plain { sent_at: LogIndex, ops: Vec<Op> },
+    Plain { sent_at: LogIndex, ops: Vec<Op>, indexes: RequestIndexes },
     /// Each if its point is as it was read.
     Conditional { collection: CollectionUid, read_at: LogIndex, changes: Vec<ConditionalChange> },
 }
 
 impl Changes {
+    /// Changes of a request that this shard gets whole.
+    fn whole(sent_at: LogIndex, ops: Vec<Op>) -> Self {
+        Self::Plain { sent_at, ops, indexes: RequestIndexes::default() }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Plain { ops, .. } => ops.len(),
@@ -128,8 +133,8 @@ impl Replica {
                 let largest = state.largest_uid();
                 self.answer(from, ShardAnswer::Definitions { largest, standing });
             }
-            ShardCall::Write { id, table, sent_at, collection, ops, trace } => {
-                self.write(from, (id, trace), (table, sent_at), &collection, ops);
+            ShardCall::Write { id, table, sent_at, collection, ops, indexes, trace } => {
+                self.write(from, (id, trace), (table, sent_at), &collection, (ops, indexes));
             }
             ShardCall::Await(positions) => self.await_positions(from, positions),
             ShardCall::ConditionalWrite { id, part, table, collection, read_at, changes, trace } => {
@@ -160,7 +165,7 @@ impl Replica {
         (id, trace): (WriteId, Option<Traceparent>),
         (table, sent_at): (TableVersion, LogIndex),
         collection: &CollectionName,
-        ops: Vec<PointOp>,
+        (ops, indexes): (Vec<PointOp>, RequestIndexes),
     ) {
         let part = u32::from(self.me().shard.number());
         let state = &self.state;
@@ -172,6 +177,8 @@ impl Replica {
             || ops.iter().any(|op| state.table().shard_of(op.point()) != self.me().shard)
         {
             Some(ShardAnswer::NotOwner(state.table().version))
+        } else if !indexes.fits(ops.len()) {
+            Some(ShardAnswer::Wrong(format!("indexes must be those of {} changes", ops.len())))
         } else {
             None
         };
@@ -188,7 +195,9 @@ impl Replica {
             state.normalise(&mut ops);
         }
         match checked {
-            Ok(()) => self.propose_traced(from, Kind::Written, (id, part), Changes::Plain { sent_at, ops }, trace),
+            Ok(()) => {
+                self.propose_traced(from, Kind::Written, (id, part), Changes::Plain { sent_at, ops, indexes }, trace)
+            }
             Err(fault) => self.answer(from, ShardAnswer::Wrong(fault.to_string())),
         }
     }
@@ -203,13 +212,17 @@ impl Replica {
     ) {
         let (state, own) = (&self.state, self.me().shard);
         if let Some(done) = state.write_result(id, part) {
-            let answer = Kind::Conditional.answer(done, self.position_of(done.last));
+            let answer = Kind::Conditional.answer(done, self.position_of(done));
             self.counters.writes_repeated += 1;
             return self.answer(from, answer);
         }
         let held = state.table().version;
         if table != held || changes.points().any(|point| state.table().shard_of(point) != own) {
             return self.answer(from, ShardAnswer::NotOwner(held));
+        }
+        if part > MAX_CONDITIONAL_PART {
+            let fault = format!("part must be at most {MAX_CONDITIONAL_PART} (got {part})");
+            return self.answer(from, ShardAnswer::Wrong(fault));
         }
         if !(1..=MAX_CONDITIONAL_CHANGES).contains(&changes.len()) {
             let fault = format!("changes must be from 1 to {MAX_CONDITIONAL_CHANGES} (got {})", changes.len());
@@ -236,7 +249,7 @@ impl Replica {
             }
             None => {
                 let uid = CollectionUid(self.next_stamp().0);
-                let changes = Changes::Plain { sent_at, ops: vec![Op::CreateCollection { uid, def }] };
+                let changes = Changes::whole(sent_at, vec![Op::CreateCollection { uid, def }]);
                 self.propose_traced(from, Kind::Created, (id, 0), changes, None);
             }
         }
@@ -290,7 +303,7 @@ impl Replica {
             return self.answer(from, ShardAnswer::Dropped { existed, upto, covers });
         }
         let ops = gone.into_iter().map(|uid| Op::DropCollection { uid }).collect();
-        self.propose_traced(from, Kind::Dropped(upto), (id, 0), Changes::Plain { sent_at, ops }, None);
+        self.propose_traced(from, Kind::Dropped(upto), (id, 0), Changes::whole(sent_at, ops), None);
     }
 
     fn next_stamp(&self) -> Hlc {
@@ -300,7 +313,7 @@ impl Replica {
     /// Proposes what follows from what is applied here: a repeat would follow from that too.
     pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
         let sent_at = self.state.applied();
-        self.propose_traced(from, kind, (id, part), Changes::Plain { sent_at, ops }, None);
+        self.propose_traced(from, kind, (id, part), Changes::whole(sent_at, ops), None);
     }
 
     /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
@@ -338,11 +351,13 @@ impl Replica {
         }
         let hlc = self.next_stamp();
         let last = Hlc(hlc.0 + changes.len() as u64 - 1);
-        let table = self.state.table().version;
+        let (table, (term, _)) = (self.state.table().version, self.state.primary());
         let entry = match changes {
-            Changes::Plain { sent_at, ops } => Entry::Write(Write { id, part, table, sent_at, ops, hlc, trace }),
+            Changes::Plain { sent_at, ops, indexes } => {
+                Entry::Write(Write { id, part, table, term, sent_at, ops, indexes, hlc, trace })
+            }
             Changes::Conditional { collection, read_at, changes } => {
-                let write = ConditionalWrite { id, part, table, collection, read_at, changes, hlc, trace };
+                let write = ConditionalWrite { id, part, table, term, collection, read_at, changes, hlc, trace };
                 Entry::ConditionalWrite(write)
             }
         };
@@ -367,7 +382,7 @@ impl Replica {
                 let Some(waiting) = self.writes.waiting.remove(&(*id, *part)) else { return };
                 let Some(done) = self.state.write_result(*id, *part).cloned() else { return };
                 for (to, kind) in waiting {
-                    self.answer(to, kind.answer(&done, self.position_of(*last)));
+                    self.answer(to, kind.answer(&done, self.position_of(&done)));
                 }
             }
             (_, Outcome::ResultForgotten { id, part }) => {
@@ -378,6 +393,13 @@ impl Replica {
             (_, Outcome::TableChanged { id, part, held }) => {
                 for (to, _) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
                     self.answer(to, ShardAnswer::NotOwner(*held));
+                }
+            }
+            (_, Outcome::TermEnded { id, part, held }) => {
+                for (to, _) in self.writes.waiting.remove(&(*id, *part)).unwrap_or_default() {
+                    let fault =
+                        format!("the primary term ended before the write was committed; term {held} is in place");
+                    self.answer(to, ShardAnswer::Busy(fault));
                 }
             }
             (Entry::RemoteBatch(batch), outcome) => {
@@ -411,12 +433,11 @@ impl Replica {
     }
 
     fn written(&self, done: &WriteResult) -> ShardAnswer {
-        ShardAnswer::Written(done.last, self.position_of(done.last))
+        ShardAnswer::Written(done.last, self.position_of(done))
     }
 
-    fn position_of(&self, seq: Seq) -> VersionVector {
-        let epoch = self.state.epoch();
-        [(self.own_origin(), Position { epoch, seq })].into_iter().collect()
+    fn position_of(&self, done: &WriteResult) -> VersionVector {
+        [(self.own_origin(), Position { epoch: done.epoch, seq: done.last })].into_iter().collect()
     }
 
     /// A leader that no longer leads cannot say what became of its writes; their gateways ask the next one.

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{LogIndex, ReplicaId};
+use meridian_model::{BehaviorVersion, LogIndex, ReplicaId, VersionUnknown};
 use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage};
 use meridian_raft::{Installation, Members, Snapshot};
 use meridian_shard::State;
+use meridian_store::{Manifest, ManifestError, SealError};
 use serde::{Deserialize, Serialize};
 
 use crate::{Command, Replica};
 
 /// Format version of [`SnapshotMeta`].
-pub(crate) const META_VERSION: u8 = 1;
+const META_VERSION: u8 = 2;
 /// A piece that was asked for is asked for again after this.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// An installation that gets no piece for this long is given up; the leader offers again.
@@ -26,12 +27,21 @@ const SNAPSHOT_SHARE: u64 = 4;
 
 /// Bytes of all files of a snapshot.
 fn total_bytes(manifest: &[u8]) -> u64 {
-    meridian_store::Manifest::decode(manifest).map_or(0, |manifest| manifest.total_bytes())
+    Manifest::decode(manifest).map_or(0, |manifest| manifest.total_bytes())
 }
 
-/// What a snapshot says beside the state: the opaque bytes of its manifest.
+/// What a snapshot says beside the state: the opaque bytes of its manifest, which a receiver sees first.
+///
+/// ```text
+///   byte 0      format version, 2
+///   bytes 1..3  behavior version that a replica needs to install the snapshot, little-endian
+///   bytes 3..   postcard of the other fields, in order
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotMeta {
+    /// Behavior version that a replica needs to install it: that of the group.
+    #[serde(skip)]
+    pub needs: BehaviorVersion,
     /// Newest entry applied.
     pub index: u64,
     /// Its term.
@@ -46,19 +56,56 @@ pub struct SnapshotMeta {
     pub membership_version: LogIndex,
 }
 
+/// Bytes that are no [`SnapshotMeta`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotMetaError {
+    /// A newer release wrote the snapshot.
+    #[error(transparent)]
+    VersionUnknown(#[from] VersionUnknown),
+    /// Written before 0.2.0, whose formats are not read.
+    #[error("format version {0}; this build reads version {META_VERSION}")]
+    Version(u8),
+    /// Anything else.
+    #[error("the meta bytes of the snapshot are malformed")]
+    Malformed,
+}
+
 impl SnapshotMeta {
-    /// The bytes of the manifest, format version first.
+    /// The bytes of the manifest.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![META_VERSION]).expect("plain values can be encoded")
+        let [low, high] = self.needs.0.to_le_bytes();
+        postcard::to_extend(self, vec![META_VERSION, low, high]).expect("plain values can be encoded")
     }
 
-    /// Undoes [`SnapshotMeta::encode`]; `None` for anything else, other versions among it.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        match bytes.split_first()? {
-            (&META_VERSION, body) => postcard::from_bytes(body).ok(),
-            _ => None,
+    /// Undoes [`SnapshotMeta::encode`].
+    ///
+    /// # Errors
+    /// [`SnapshotMetaError::VersionUnknown`] when a newer release wrote the bytes; else when they are anything else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotMetaError> {
+        let (needs, body) = match bytes {
+            [META_VERSION, low, high, body @ ..] => (BehaviorVersion(u16::from_le_bytes([*low, *high])), body),
+            [newer, ..] if *newer > META_VERSION => return Err(VersionUnknown::format(*newer, META_VERSION).into()),
+            [META_VERSION, ..] | [] => return Err(SnapshotMetaError::Malformed),
+            [older, ..] => return Err(SnapshotMetaError::Version(*older)),
+        };
+        VersionUnknown::check(needs)?;
+        let meta = postcard::from_bytes::<Self>(body).map_err(|_| SnapshotMetaError::Malformed)?;
+        Ok(Self { needs, ..meta })
+    }
+
+    /// Whether a newer release wrote the snapshot of this encoded manifest. What else may be wrong with it shows when it is
+    /// installed.
+    fn newer(manifest: &[u8]) -> Option<String> {
+        match Manifest::decode(manifest) {
+            Ok(manifest) => match Self::decode(&manifest.meta) {
+                Err(SnapshotMetaError::VersionUnknown(unknown)) => Some(unknown.to_string()),
+                Ok(_) | Err(_) => None,
+            },
+            Err(ManifestError::Seal(SealError::FutureVersion { found, supported })) => {
+                Some(VersionUnknown::format(found, supported).to_string())
+            }
+            Err(_) => None,
         }
     }
 
@@ -176,6 +223,7 @@ impl Replica {
             return;
         }
         let meta = SnapshotMeta {
+            needs: self.state.behavior(),
             index,
             term,
             voters: members.voters.iter().copied().collect(),
@@ -236,6 +284,9 @@ impl Replica {
 
     pub(crate) fn begin_install(&mut self, from: NodeId, snapshot: Snapshot) {
         let (id, manifest) = (snapshot.index, snapshot.manifest.to_vec());
+        if let Some(unknown) = SnapshotMeta::newer(&manifest) {
+            return self.leave_service(format!("VersionUnknown: snapshot {id}: {unknown}"));
+        }
         let now = self.now.mono;
         self.snapshots.installing =
             Some(Installing { from, snapshot, call: 0, wants: None, asked: now, progressed: now });
@@ -283,7 +334,7 @@ impl Replica {
 
     pub(crate) fn installed(&mut self, meta: &[u8], state: State) {
         let Some(installing) = self.snapshots.installing.take() else { return };
-        let Some(meta) = SnapshotMeta::decode(meta) else { return };
+        let Ok(meta) = SnapshotMeta::decode(meta) else { return };
         let snapshot = Snapshot { index: meta.index, term: meta.term, members: meta.members(), ..installing.snapshot };
         self.snapshots.installed = Some((snapshot, meta, state));
         self.accept_installed();
@@ -330,3 +381,6 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{CollectionUid, Delta, Op, PointId, Position, Seq, ShardNumber, Statement};
+use meridian_model::{CollectionUid, Delta, Epoch, Op, PointId, Position, Seq, ShardNumber, Statement};
 use meridian_proto::frame::{
     Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionMessage, SeedPage, SeedPoint, TailAnswer, TailCall,
 };
-use meridian_shard::Entry;
+use meridian_shard::{Entry, State};
 
 use crate::shard_calls::Requester;
 use crate::{Command, Peer, Replica};
@@ -226,16 +226,15 @@ impl Replica {
         }
         let now = self.now.mono;
         let state = &self.state;
-        let (epoch, newest) = (state.epoch(), Seq(state.next_seq().0 - 1));
         // Never heard of means: from the first delta of the first incarnation.
-        let sent = if after.epoch.0 == 0 { Position { epoch, seq: Seq(0) } } else { after };
-        let reachable = sent.epoch == epoch && (sent.seq >= newest || self.held(state, sent.seq.next()));
+        let sent = if after.epoch.0 == 0 { Position { epoch: Epoch(1), seq: Seq(0) } } else { after };
         // Ahead of what this replica has applied: it is the slow one, not the reader.
-        let behind = sent.epoch == epoch && sent.seq > newest;
-        if behind {
+        if sent > state.position(&self.own_origin()) {
             return Some(TailAnswer::Unavailable);
         }
-        if !reachable {
+        // Behind the end of an epoch that is over stands nothing: what the reader has beyond it is not of this log.
+        let is_of_this_log = state.last_of(sent.epoch).is_some_and(|last| sent.seq <= last);
+        if !is_of_this_log || next_change(state, sent).is_some_and(|next| !self.held(state, next)) {
             return Some(TailAnswer::Gone);
         }
         let stream = Stream { sent, complete: None, credit, heard: now, spoken: Duration::ZERO };
@@ -244,10 +243,10 @@ impl Replica {
         None
     }
 
-    /// Whether the log still holds the entry of this sequence.
-    fn held(&self, state: &meridian_shard::State, seq: Seq) -> bool {
+    /// Whether the log still holds the entry of the change at this position.
+    fn held(&self, state: &State, position: Position) -> bool {
         let first = self.raft.status().first_index;
-        state.locate(seq).is_some_and(|located| located.index.0 >= first && located.first <= seq)
+        state.locate(position).is_some_and(|located| located.index.0 >= first)
     }
 
     /// The state moved on: the streams may have something to say.
@@ -264,7 +263,7 @@ impl Replica {
             let (sent, credit, told) = (stream.sent, stream.credit, stream.complete);
             let repeat = self.now.mono.saturating_sub(stream.spoken) >= REPEAT_AFTER;
             let state = &self.state;
-            let at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
+            let at = state.position(&self.own_origin());
             // What counts here is of a position that is applied here, so it can be told behind the deltas up to there.
             let news = self.statement(&self.own_origin()).filter(|statement| told != Some(*statement));
             let origin_shards = self.identity.genesis.shards;
@@ -274,11 +273,17 @@ impl Replica {
                 }
                 return;
             }
+            let Some(next) = next_change(state, sent) else {
+                // A new epoch began, and has no change yet.
+                let complete = news.filter(|statement| statement.through <= at);
+                self.say(reader, TailAnswer::Records { deltas: Vec::new(), at, complete, origin_shards }, 0);
+                return;
+            };
             if credit == 0 {
                 return;
             }
-            let held = self.held(state, sent.seq.next());
-            let deltas = if held { self.deltas_after(state, sent.seq, credit.min(MESSAGE_BYTES)) } else { Vec::new() };
+            let held = self.held(state, next);
+            let deltas = if held { self.deltas_from(state, next, credit.min(MESSAGE_BYTES)) } else { Vec::new() };
             let Some(last) = deltas.last() else {
                 self.tails.streams.remove(reader);
                 return self.send_tail(reader, TailAnswer::Gone);
@@ -302,20 +307,20 @@ impl Replica {
         self.send_tail(reader, answer);
     }
 
-    /// The deltas behind `sent` from the log: at least one, about `budget` bytes.
-    fn deltas_after(&self, state: &meridian_shard::State, sent: Seq, budget: u64) -> Vec<Delta> {
-        let (mut deltas, mut bytes, mut next) = (Vec::new(), 0, sent.next());
-        while next < state.next_seq() && (bytes < budget || deltas.is_empty()) {
+    /// The deltas of one epoch from `first` on, from the log: at least one, about `budget` bytes.
+    fn deltas_from(&self, state: &State, first: Position, budget: u64) -> Vec<Delta> {
+        let (mut deltas, mut bytes, mut next) = (Vec::new(), 0, first);
+        while bytes < budget || deltas.is_empty() {
             let Some(located) = state.locate(next) else { break };
             let Some(entry) = self.logged(located.index.0) else { break };
             for delta in state.deltas_of(located, &entry) {
-                if delta.seq == next {
+                if delta.position() == next {
                     bytes += size_of(&delta);
-                    next = next.next();
+                    next.seq = next.seq.next();
                     deltas.push(delta);
                 }
             }
-            if deltas.last().is_none_or(|delta| delta.seq.next() != next) {
+            if deltas.last().is_none_or(|delta| delta.seq.next() != next.seq) {
                 break;
             }
         }
@@ -334,7 +339,7 @@ impl Replica {
         after: Option<(CollectionUid, PointId)>,
     ) -> Option<TailAnswer> {
         let state = &self.state;
-        let now_at = Position { epoch: state.epoch(), seq: Seq(state.next_seq().0 - 1) };
+        let now_at = state.position(&self.own_origin());
         // A later page must not come from a replica that is behind the first one.
         let unable = !self.is_trusted()
             || !self.consensus.caught_up
@@ -417,6 +422,16 @@ impl Replica {
             }
         }
         self.serve_tails();
+    }
+}
+
+/// Position of the first change behind `after` in this shard's own log. Epochs without a change are stepped over.
+fn next_change(state: &State, mut after: Position) -> Option<Position> {
+    loop {
+        after = state.next_position(after)?;
+        if after.seq > Seq(0) {
+            return Some(after);
+        }
     }
 }
 

@@ -19,7 +19,13 @@ pub(crate) fn identity(replica: u64, founders: u64) -> Identity {
         primary_term: PrimaryTerm(1),
     };
     let member = |id| Member { replica: ReplicaId(id), address: format!("pod-{id}:8082") };
-    Identity { genesis, replica: ReplicaId(replica), founders: (1..=founders).map(member).collect(), group: None }
+    Identity {
+        genesis,
+        replica: ReplicaId(replica),
+        founders: (1..=founders).map(member).collect(),
+        group: None,
+        behavior: meridian_model::BehaviorVersion::FIRST,
+    }
 }
 
 /// A replica that nobody speaks to.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Hlc, LogIndex, Op, Position, Seq, ShardNumber, TableVersion, WriteId,
+    CollectionDef, CollectionName, CollectionUid, Epoch, Hlc, LogIndex, Op, Position, PrimaryTerm, Seq, ShardNumber,
+    TableVersion, VersionUnknown, WriteId,
 };
 
 use crate::collection::Collection;
 use crate::outcome::{Applied, CollectionChange, Outcome};
 use crate::state::Dropped;
-use crate::{BEHAVIOUR, Entry, Links, Located, Stamp, State, Topology, Write, WriteResult};
+use crate::{Entry, Links, Located, Stamp, State, Topology, Write, WriteResult};
 
 /// Changes that took place, and changes that did nothing.
 #[derive(Debug, Default)]
@@ -39,15 +40,19 @@ impl State {
             return Applied { outcome: Outcome::Repeated, ops_applied: 0, ops_idle: 0, checksum: None };
         }
         let outcome = match entry {
-            Entry::Version(version) if *version > BEHAVIOUR => {
-                let outcome = Outcome::VersionUnknown(*version);
-                return Applied { outcome, ops_applied: 0, ops_idle: 0, checksum: None };
-            }
-            Entry::Version(version) if *version > self.core.behaviour => {
-                self.core.behaviour = *version;
-                Outcome::VersionSwitched(*version)
-            }
-            Entry::Version(_) | Entry::Noop => Outcome::Nothing,
+            Entry::Version(version) => match VersionUnknown::check(*version) {
+                Err(unknown) => {
+                    let outcome = Outcome::VersionUnknown(unknown);
+                    return Applied { outcome, ops_applied: 0, ops_idle: 0, checksum: None };
+                }
+                Ok(()) if *version > self.core.behavior => {
+                    self.core.behavior = *version;
+                    Outcome::VersionSwitched(*version)
+                }
+                Ok(()) => Outcome::Nothing,
+            },
+            Entry::Noop => Outcome::Nothing,
+            Entry::BeginEpoch { epoch } => self.begin_epoch(*epoch),
             Entry::Write(write) => self.write(index, write, &mut tally),
             Entry::ConditionalWrite(write) => self.conditional_write(index, write, &mut tally),
             Entry::RemoteBatch(batch) => self.merge_batch(batch, &mut tally),
@@ -69,22 +74,42 @@ impl State {
 
     fn write(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> Outcome {
         let (id, part) = (write.id, write.part);
-        match self.settled(id, part, write.table, write.sent_at) {
+        match self.settled((id, part), write.term, write.table, write.sent_at) {
             Some(outcome) => outcome,
             None => Outcome::written(id, part, self.write_anew(index, write, tally), false),
         }
     }
 
-    /// What a write gets that is not to be applied: the result of its first copy, that this may be forgotten, or the table
-    /// that replaced its own. All its copies stand behind the entry `after`.
-    pub(crate) fn settled(&self, id: WriteId, part: u32, table: TableVersion, after: LogIndex) -> Option<Outcome> {
-        let held = self.core.table.version;
+    /// What a write gets that is not to be applied: the result of its first copy, that this may be forgotten, the term that
+    /// ended its own, or the table that replaced its own. All its copies stand behind the entry `after`.
+    pub(crate) fn settled(
+        &self,
+        (id, part): (WriteId, u32),
+        term: PrimaryTerm,
+        table: TableVersion,
+        after: LogIndex,
+    ) -> Option<Outcome> {
+        let (held, held_term) = (self.core.table.version, self.core.primary.0);
         match self.write_ids.result(id, part) {
             Some(result) => Some(Outcome::written(id, part, result.clone(), true)),
             None if self.write_ids.has_forgotten_behind(after) => Some(Outcome::ResultForgotten { id, part }),
+            None if term < held_term => Some(Outcome::TermEnded { id, part, held: held_term }),
             None if table != held => Some(Outcome::TableChanged { id, part, held }),
             None => None,
         }
+    }
+
+    /// The own log goes on under the next epoch, from sequence 1. What was logged before keeps its epoch.
+    fn begin_epoch(&mut self, epoch: Epoch) -> Outcome {
+        let held = self.core.epoch;
+        if held.0.checked_add(1) != Some(epoch.0) {
+            return Outcome::BeginEpochRefused { held };
+        }
+        self.core.ended.insert(held, Seq(self.core.next_seq.0 - 1));
+        (self.core.epoch, self.core.next_seq) = (epoch, Seq(1));
+        let me = self.core.me.clone();
+        self.core.vv.advance(&me, Position { epoch, seq: Seq(0) });
+        Outcome::EpochBegun(epoch)
     }
 
     fn write_anew(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> WriteResult {
@@ -98,10 +123,10 @@ impl State {
         let last = Seq(self.core.next_seq.0 - 1);
         if !write.ops.is_empty() {
             self.core.vv.advance(&me, Position { epoch, seq: last });
-            self.outbox.push(Located { index, first });
+            self.outbox.push(Located { index, epoch, first });
         }
         let (collection, retry) = (tally.collection.clone(), Vec::new());
-        let result = WriteResult { first, last, hlc: write.hlc, collection, retry };
+        let result = WriteResult { epoch, first, last, hlc: write.hlc, collection, retry };
         self.write_ids.remember(write.id, write.part, index, result.clone());
         result
     }

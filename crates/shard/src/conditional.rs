@@ -4,7 +4,8 @@
 //! cannot undo what was acknowledged since it was read.
 
 use meridian_model::{
-    CollectionUid, ConditionalChange, Hlc, LogIndex, PointChange, Position, Seq, TableVersion, Traceparent, WriteId,
+    CollectionUid, ConditionalChange, Hlc, LogIndex, PointChange, Position, PrimaryTerm, Seq, TableVersion,
+    Traceparent, WriteId, WriteRef, conditional_index,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct ConditionalWrite {
     pub part: u32,
     /// The bucket table by which the leader found the points to be its own.
     pub table: TableVersion,
+    /// The primary term under which the leader admitted it. Applied in a later term, it does nothing.
+    pub term: PrimaryTerm,
     /// Where.
     pub collection: CollectionUid,
     /// The newest entry that the read had seen. The write's first copy stands behind it; if a result recorded behind it was
@@ -43,6 +46,16 @@ impl ConditionalWrite {
     #[must_use]
     pub fn stamp(&self, i: usize) -> Hlc {
         Hlc(self.hlc.0.saturating_add(i as u64))
+    }
+
+    /// Change `i` by its place in the operation.
+    ///
+    /// # Panics
+    /// When part or place are out of bounds, which leaders and [`crate::Entry::decode`] refuse.
+    #[must_use]
+    pub fn reference(&self, i: usize) -> WriteRef {
+        let index = conditional_index(self.part, i).expect("part and place of a conditional write are bounded");
+        WriteRef { id: self.id, index }
     }
 }
 
@@ -65,7 +78,7 @@ impl State {
         tally: &mut Tally,
     ) -> Outcome {
         let (id, part) = (write.id, write.part);
-        match self.settled(id, part, write.table, write.read_at) {
+        match self.settled((id, part), write.term, write.table, write.read_at) {
             Some(outcome) => outcome,
             None => Outcome::written(id, part, self.apply_conditional(index, write, tally), false),
         }
@@ -89,9 +102,9 @@ impl State {
         let last = Seq(self.core.next_seq.0 - 1);
         if !write.changes.is_empty() {
             self.core.vv.advance(&me, Position { epoch, seq: last });
-            self.outbox.push_conditional(Located { index, first }, took_place);
+            self.outbox.push_conditional(Located { index, epoch, first }, took_place);
         }
-        let result = WriteResult { first, last, hlc: write.hlc, collection: None, retry };
+        let result = WriteResult { epoch, first, last, hlc: write.hlc, collection: None, retry };
         self.write_ids.remember(write.id, write.part, index, result.clone());
         result
     }

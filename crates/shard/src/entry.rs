@@ -1,20 +1,24 @@
 //! What stands in the Raft log.
 //!
 //! ```text
-//!   byte 0      format version, 2
-//!   bytes 1..   postcard of `Entry` (postcard specification, version 1)
+//!   byte 0      format version, 3
+//!   bytes 1..3  behavior version that a replica needs to apply the entry, little-endian
+//!   bytes 3..   postcard of `Entry` (postcard specification, version 1)
 //! ```
+//! A replica stops before an entry that needs more than it knows, and before one of a newer format version: both are
+//! [`DecodeError::VersionUnknown`], and neither is damage. The log stays as it is for the release that knows them.
 
 use meridian_model::{
-    BucketTable, CollectionDef, CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId,
-    Position, PrimaryTerm, RegionName, Seq, TableVersion, Traceparent, Vectors, WriteId,
+    BehaviorVersion, BucketTable, CONDITIONAL_PLACES, CollectionDef, CollectionUid, Delta, Epoch, Hlc, Link, LogIndex,
+    MAX_CONDITIONAL_PART, Op, OriginShard, Payload, PointId, Position, PrimaryTerm, RegionName, RequestIndexes, Seq,
+    TableVersion, Traceparent, Vectors, VersionUnknown, WriteId, WriteRef,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{ConditionalWrite, Stamp};
 
 /// First byte of every encoded entry.
-pub const FORMAT_VERSION: u8 = 2;
+pub const FORMAT_VERSION: u8 = 3;
 
 /// One committed entry. New kinds are added at the end: the order is part of the format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,13 +44,18 @@ pub enum Entry {
         hash: [u8; 32],
     },
     /// From here on apply behaves as this version says; committed once all members report support.
-    Version(u16),
+    Version(BehaviorVersion),
     /// Nothing; the first entry of a term.
     Noop,
     /// Which regions are followed, and how.
     Links(Links),
     /// Local changes, each for one version of its point: they get the next sequences, also those that do nothing.
     ConditionalWrite(ConditionalWrite),
+    /// From here on local changes belong to this incarnation of the own delta log, and their sequences start at 1 again.
+    BeginEpoch {
+        /// The epoch before it, plus 1: another one is refused.
+        epoch: Epoch,
+    },
 }
 
 /// Local changes of one client's write.
@@ -58,11 +67,15 @@ pub struct Write {
     pub part: u32,
     /// The bucket table by which the leader found the points to be its own.
     pub table: TableVersion,
+    /// The primary term under which the leader admitted it. Applied in a later term, it does nothing.
+    pub term: PrimaryTerm,
     /// An entry that was applied before the write was first sent. Each copy of it stands behind; if a result recorded behind
     /// was forgotten, that may have been this write's, and nothing is done.
     pub sent_at: LogIndex,
-    /// Checked and normalised.
+    /// Checked and normalized.
     pub ops: Vec<Op>,
+    /// Where each change stands in the client's request.
+    pub indexes: RequestIndexes,
     /// Stamp of the first change; change `i` has `hlc + i`.
     pub hlc: Hlc,
     /// The request that it goes back to. Nothing that is stored depends on it.
@@ -74,6 +87,11 @@ impl Write {
     #[must_use]
     pub fn stamp(&self, i: usize) -> Hlc {
         Hlc(self.hlc.0.saturating_add(i as u64))
+    }
+
+    /// The changes in order, each by its place in the client's request.
+    pub fn refs(&self) -> impl Iterator<Item = WriteRef> {
+        self.indexes.iter(self.ops.len()).map(|index| WriteRef { id: self.id, index })
     }
 }
 
@@ -182,7 +200,10 @@ pub enum DecodeError {
     /// Nothing at all.
     #[error("empty log entry")]
     Empty,
-    /// Written by a build that knows more than this one.
+    /// Written by a newer release.
+    #[error(transparent)]
+    VersionUnknown(#[from] VersionUnknown),
+    /// Written before 0.2.0, whose formats are not read.
     #[error("log entry of format version {0}; this build reads version {FORMAT_VERSION}")]
     Version(u8),
     /// Not what postcard writes for an entry.
@@ -194,24 +215,52 @@ pub enum DecodeError {
     /// A bucket table that leaves buckets without an owner.
     #[error("log entry with a broken bucket table of {0} shards")]
     BucketTable(u16),
+    /// Places in the client's request that its changes cannot have.
+    #[error("log entry of {0} changes with impossible places in the request")]
+    Indexes(usize),
 }
 
 impl Entry {
     /// The bytes of the log. The proposer encodes once; these bytes are the entry.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![FORMAT_VERSION]).expect("an entry holds nothing that postcard cannot write")
+        let [low, high] = self.needs().0.to_le_bytes();
+        let head = vec![FORMAT_VERSION, low, high];
+        postcard::to_extend(self, head).expect("an entry holds nothing that postcard cannot write")
+    }
+
+    /// The behavior version that a replica needs to apply the entry.
+    ///
+    /// The rule: an entry of a kind, with a field, or with an operation that behavior version `n` introduces, or whose apply
+    /// rule `n` changes, needs `n`. Such an entry is proposed only by a leader whose group has applied
+    /// [`Entry::Version`]`(n)`, which itself needs no more than every member knows: it says what follows.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match self {
+            Self::Write(_) | Self::ConditionalWrite(_) | Self::BeginEpoch { .. } => BehaviorVersion::FIRST,
+            Self::RemoteBatch(batch) => {
+                let needs = batch.deltas.iter().map(Delta::needs).max();
+                needs.unwrap_or(BehaviorVersion::FIRST)
+            }
+            Self::Seed { .. } | Self::Topology(_) | Self::Links(_) => BehaviorVersion::FIRST,
+            Self::Checksum { .. } | Self::Version(_) | Self::Noop => BehaviorVersion::FIRST,
+        }
     }
 
     /// Undoes [`Entry::encode`]. Memory stays in proportion to `bytes`.
     ///
     /// # Errors
-    /// When `bytes` are not exactly one entry of a known format version.
+    /// [`DecodeError::VersionUnknown`] when a newer release wrote them; else when `bytes` are not exactly one entry.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (version, body) = bytes.split_first().ok_or(DecodeError::Empty)?;
-        if *version != FORMAT_VERSION {
-            return Err(DecodeError::Version(*version));
+        match bytes.first().ok_or(DecodeError::Empty)? {
+            &newer if newer > FORMAT_VERSION => return Err(VersionUnknown::format(newer, FORMAT_VERSION).into()),
+            &FORMAT_VERSION => {}
+            older => return Err(DecodeError::Version(*older)),
         }
+        let [_, low, high, body @ ..] = bytes else {
+            return Err(DecodeError::Malformed(postcard::Error::DeserializeUnexpectedEnd));
+        };
+        VersionUnknown::check(BehaviorVersion(u16::from_le_bytes([*low, *high])))?;
         let (entry, rest) = postcard::take_from_bytes::<Self>(body).map_err(DecodeError::Malformed)?;
         if !rest.is_empty() {
             return Err(DecodeError::Trailing(rest.len()));
@@ -219,6 +268,12 @@ impl Entry {
         match &entry {
             Self::Topology(topology) if !is_whole(&topology.table) => {
                 Err(DecodeError::BucketTable(topology.table.shards()))
+            }
+            Self::Write(write) if !write.indexes.fits(write.ops.len()) => Err(DecodeError::Indexes(write.ops.len())),
+            Self::ConditionalWrite(ConditionalWrite { part, changes, .. })
+                if *part > MAX_CONDITIONAL_PART || changes.len() > CONDITIONAL_PLACES as usize =>
+            {
+                Err(DecodeError::Indexes(changes.len()))
             }
             _ => Ok(entry),
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Distance, Epoch, Hlc, HnswParams, LogIndex,
-    Op, OriginShard, Payload, PointChange, PointId, PrimaryTerm, RegionName, Seq, ShardNumber, TableVersion, VectorDef,
-    Vectors, WriteId,
+    BehaviorVersion, CollectionDef, CollectionName, CollectionUid, ConditionalChange, Delta, Distance, Epoch, Hlc,
+    HnswParams, LogIndex, Op, OriginShard, Payload, PointChange, PointId, Position, PrimaryTerm, RegionName,
+    RequestIndexes, Seq, ShardNumber, TableVersion, VectorDef, Vectors, WriteId,
 };
 use proptest::prelude::*;
 
@@ -24,7 +24,9 @@ pub(crate) fn origin(name: &str, shard: u16) -> OriginShard {
 
 pub(crate) fn state(name: &str, shard: u16, shards: u16) -> State {
     let shard = ShardNumber::new(shard).unwrap();
-    State::new(Identity { region: region(name), shard, shards, primary: (PrimaryTerm(1), region("us")) }).unwrap()
+    let primary = (PrimaryTerm(1), region("us"));
+    let behavior = BehaviorVersion::FIRST;
+    State::new(Identity { region: region(name), shard, shards, primary, behavior }).unwrap()
 }
 
 /// Two dimensions under the unnamed vector, three under `other`.
@@ -61,8 +63,17 @@ pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
 }
 
 pub(crate) fn write_sent_at(sent_at: u64, id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
-    let (table, sent_at) = (TableVersion(1), LogIndex(sent_at));
-    Entry::Write(Write { id: WriteId(id), part: 0, table, sent_at, ops, hlc: Hlc(hlc), trace: None })
+    Entry::Write(Write {
+        id: WriteId(id),
+        part: 0,
+        table: TableVersion(1),
+        term: PrimaryTerm(1),
+        sent_at: LogIndex(sent_at),
+        ops,
+        indexes: RequestIndexes::default(),
+        hlc: Hlc(hlc),
+        trace: None,
+    })
 }
 
 /// Deletes each of these points if it still has the stamp with it.
@@ -73,6 +84,7 @@ pub(crate) fn delete_if(id: u128, hlc: u64, uid: u64, read_at: u64, seen: Vec<(u
         id: WriteId(id),
         part: 0,
         table: TableVersion(1),
+        term: PrimaryTerm(1),
         collection: CollectionUid(uid),
         read_at: LogIndex(read_at),
         hlc: Hlc(hlc),
@@ -89,10 +101,15 @@ pub(crate) fn stamp_of(state: &State, uid: u64, point: u64) -> Option<Stamp> {
 /// All deltas of a log from its beginning on, as a replica with this state serves them.
 pub(crate) fn tail(state: &State, log: &[Entry]) -> Vec<Delta> {
     let mut deltas: Vec<Delta> = Vec::new();
-    while let Some(located) = state.locate(deltas.last().map_or(Seq(1), |delta| delta.seq.next())) {
-        let next = state.deltas_of(located, &log[located.index.0 as usize - 1]);
-        assert!(!next.is_empty(), "{located:?} has no deltas");
-        deltas.extend(next);
+    let mut at = Position { epoch: Epoch(1), seq: Seq(0) };
+    while let Some(next) = state.next_position(at) {
+        at = next;
+        if next.seq > Seq(0) {
+            let located = state.locate(next).expect("all of the log is known");
+            deltas.extend(state.deltas_of(located, &log[located.index.0 as usize - 1]));
+            at = deltas[deltas.len() - 1].position();
+            assert!(at >= next, "{located:?} has no delta of {next}");
+        }
     }
     deltas
 }
@@ -122,11 +139,16 @@ impl Shard {
 
     /// The deltas from `from` on, at most `entries` log entries of them, those of points that `state` owns.
     pub(crate) fn batch(&self, from: Seq, entries: usize, target: &State) -> RemoteBatch {
-        let (me, epoch) = (self.state.origin(), self.state.epoch());
+        self.batch_of(self.state.epoch(), from, entries, target)
+    }
+
+    /// As [`Shard::batch`], of one epoch of the log.
+    pub(crate) fn batch_of(&self, epoch: Epoch, from: Seq, entries: usize, target: &State) -> RemoteBatch {
+        let me = self.state.origin();
         let mut next = from;
         let mut deltas = Vec::new();
         for _ in 0..entries {
-            let Some(located) = self.state.locate(next) else { break };
+            let Some(located) = self.state.locate(Position { epoch, seq: next }) else { break };
             let entry = &self.log[located.index.0 as usize - 1];
             assert!(matches!(entry, Entry::Write(_) | Entry::ConditionalWrite(_)), "{entry:?}");
             let all = self.state.deltas_of(located, entry);

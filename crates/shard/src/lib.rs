@@ -65,6 +65,3 @@ pub use state::{Identity, State};
 pub use vectors::TooLong;
 pub use view::{CollectionView, Matches, View};
 pub use write_ids::WriteResult;
-
-/// The newest behaviour of [`State::apply`] that this build knows. A log entry [`Entry::Version`] switches to it.
-pub const BEHAVIOUR: u16 = 1;

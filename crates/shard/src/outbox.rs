@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_model::{LogIndex, Seq};
+use meridian_model::{Epoch, LogIndex, Position, Seq};
 use serde::{Deserialize, Serialize};
 
 /// How many entries are known. Readers further behind than this are seeded anew; 16 MB.
@@ -13,8 +13,18 @@ const CAPACITY: usize = 1 << 20;
 pub struct Located {
     /// Where the [`crate::Entry::Write`] or [`crate::Entry::ConditionalWrite`] stands.
     pub index: LogIndex,
+    /// Incarnation of the own delta log in which its changes took their sequences.
+    pub epoch: Epoch,
     /// Sequence of its first change.
     pub first: Seq,
+}
+
+impl Located {
+    /// Position of its first change.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.first }
+    }
 }
 
 /// Which changes of a conditional write took place: one bit for each, the first one lowest.
@@ -61,10 +71,11 @@ impl Outbox {
         self.took_place.insert(located.index, took_place);
     }
 
-    /// The entry that holds `seq`, if it is not older than what is known; a `seq` not given yet yields the last entry.
-    pub(crate) fn locate(&self, seq: Seq) -> Option<Located> {
-        let after = self.entries.partition_point(|located| located.first <= seq);
-        self.entries.get(after.checked_sub(1)?).copied()
+    /// The entry that holds the change at `position`, if it is not older than what is known. A sequence that was not given in
+    /// that epoch yields the epoch's last entry.
+    pub(crate) fn locate(&self, position: Position) -> Option<Located> {
+        let after = self.entries.partition_point(|located| located.position() <= position);
+        self.entries.get(after.checked_sub(1)?).copied().filter(|located| located.epoch == position.epoch)
     }
 
     /// Which changes of the conditional write at `index` took place, as long as the log holds it.
@@ -102,9 +113,11 @@ mod tests {
     #[test]
     fn a_sequence_is_found_in_the_entry_that_holds_it() {
         let mut outbox = Outbox::default();
-        let at = |index, first| Located { index: LogIndex(index), first: Seq(first) };
+        let at = |index, first| Located { index: LogIndex(index), epoch: Epoch(1), first: Seq(first) };
         [at(3, 1), at(4, 5), at(9, 6)].into_iter().for_each(|located| outbox.push(located));
-        let check = |outbox: &Outbox, seq, expected| assert_eq!(outbox.locate(Seq(seq)), expected, "{seq}");
+        let check = |outbox: &Outbox, seq, expected| {
+            assert_eq!(outbox.locate(Position { epoch: Epoch(1), seq: Seq(seq) }), expected, "{seq}");
+        };
         check(&outbox, 0, None);
         check(&outbox, 1, Some(at(3, 1)));
         check(&outbox, 4, Some(at(3, 1)));
@@ -116,13 +129,31 @@ mod tests {
     }
 
     #[test]
+    fn the_same_sequence_of_two_epochs_is_in_two_entries() {
+        let mut outbox = Outbox::default();
+        let at = |index, epoch, first| Located { index: LogIndex(index), epoch: Epoch(epoch), first: Seq(first) };
+        [at(3, 1, 1), at(4, 1, 5), at(9, 2, 1), at(12, 4, 1)].into_iter().for_each(|located| outbox.push(located));
+        for (epoch, seq, expected) in [
+            (1, 4, Some(at(3, 1, 1))),
+            (1, 99, Some(at(4, 1, 5))),
+            (2, 0, None),
+            (2, 4, Some(at(9, 2, 1))),
+            (3, 1, None),
+            (4, 1, Some(at(12, 4, 1))),
+        ] {
+            assert_eq!(outbox.locate(Position { epoch: Epoch(epoch), seq: Seq(seq) }), expected, "{epoch}:{seq}");
+        }
+    }
+
+    #[test]
     fn what_took_place_is_known_as_long_as_the_log_holds_it() {
         let mut outbox = Outbox::default();
         let pattern = |nth: usize| nth % 3 == 1;
         for index in [3, 4] {
             let mut took_place = TookPlace::default();
             (0..20).for_each(|nth| took_place.push(nth, pattern(nth)));
-            outbox.push_conditional(Located { index: LogIndex(index), first: Seq(20 * index) }, took_place);
+            let located = Located { index: LogIndex(index), epoch: Epoch(1), first: Seq(20 * index) };
+            outbox.push_conditional(located, took_place);
         }
         let held = outbox.took_place(LogIndex(3)).unwrap();
         assert!((0..20).all(|nth| held.holds(nth) == pattern(nth)) && !held.holds(20) && !held.holds(900));

@@ -1,6 +1,9 @@
 //! What an entry did.
 
-use meridian_model::{CollectionUid, Hlc, LogIndex, OriginShard, Position, Seq, TableVersion, WriteId};
+use meridian_model::{
+    BehaviorVersion, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, Position, PrimaryTerm, Seq, TableVersion,
+    VersionUnknown, WriteId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::WriteResult;
@@ -28,6 +31,8 @@ pub enum Outcome {
         id: WriteId,
         /// Which part of it.
         part: u32,
+        /// Incarnation of the own delta log in which the changes took their sequences.
+        epoch: Epoch,
         /// Sequence of the first change.
         first: Seq,
         /// Sequence of the last change; `first - 1` when there are none.
@@ -56,6 +61,22 @@ pub enum Outcome {
         part: u32,
         /// The table in place.
         held: TableVersion,
+    },
+    /// The write was admitted under a primary term that has ended; it took no sequence, and the next primary is to be asked.
+    TermEnded {
+        /// Whose write.
+        id: WriteId,
+        /// Which part of it.
+        part: u32,
+        /// The term in place.
+        held: PrimaryTerm,
+    },
+    /// The own delta log is in a new incarnation; the next local change has sequence 1.
+    EpochBegun(Epoch),
+    /// The epoch is not the one behind that in place; nothing changed.
+    BeginEpochRefused {
+        /// The epoch in place.
+        held: Epoch,
     },
     /// A remote batch was taken.
     Merged(Merged),
@@ -131,9 +152,9 @@ pub enum Outcome {
         at: LogIndex,
     },
     /// Apply behaves as this version says from here on.
-    VersionSwitched(u16),
+    VersionSwitched(BehaviorVersion),
     /// This build does not know that version. The entry is not applied; nothing may be until a newer build takes over.
-    VersionUnknown(u16),
+    VersionUnknown(VersionUnknown),
     /// The entry was applied before; nothing changed.
     Repeated,
     /// Nothing to do.
@@ -142,8 +163,8 @@ pub enum Outcome {
 
 impl Outcome {
     pub(crate) fn written(id: WriteId, part: u32, result: WriteResult, repeated: bool) -> Self {
-        let WriteResult { first, last, hlc, collection, retry } = result;
-        Self::Written { id, part, first, last, hlc, repeated, collection, retry }
+        let WriteResult { epoch, first, last, hlc, collection, retry } = result;
+        Self::Written { id, part, epoch, first, last, hlc, repeated, collection, retry }
     }
 }
 

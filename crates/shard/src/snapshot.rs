@@ -1,20 +1,26 @@
 //! The state as files, and back.
 //!
 //! ```text
-//!   every file    byte 0             format version, 2
-//!                 bytes 1..n-32      body
+//!   every file    byte 0             format version, 3
+//!                 bytes 1..3         behavior version that a replica needs to read it, little-endian: that of the group
+//!                 bytes 3..n-32      body
 //!                 bytes n-32..n      BLAKE3 of all bytes before
 //!   core          body: postcard of `CoreFile`
 //!   points-<uid>  body: postcard of `PointsHead`, then of as many `Row`s as it says; one file for each collection
 //!   graph-<uid>-<i>   body: the index of the collection's i-th vector, as `ann` writes it
 //! ```
+//! A snapshot is written in the form of its group's behavior version, so that a follower of the previous release can
+//! install it. One that needs more is refused by name ([`RestoreError::VersionUnknown`]): it is not damaged.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use meridian_model::{CollectionDef, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, Payload, PointId, Seq, WriteId};
+use meridian_model::{
+    BehaviorVersion, CollectionDef, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, Payload, PointId, Seq,
+    VersionUnknown, WriteId,
+};
 use serde::{Deserialize, Serialize};
 
 use self::sealed::{Values, read_sealed};
@@ -23,13 +29,14 @@ use crate::entry::is_whole;
 use crate::outbox::{Outbox, TookPlace};
 use crate::records::Records;
 use crate::state::Core;
-use crate::vectors::VectorIndex;
+use crate::vectors::{IndexFault, VectorIndex};
 use crate::write_ids::WriteIds;
-use crate::{BEHAVIOUR, Collection, Located, Stamp, State, WriteResult};
+use crate::{Collection, Located, Stamp, State, WriteResult};
 
 mod sealed;
 
-const SNAPSHOT_VERSION: u8 = 2;
+/// First byte of every file of a snapshot.
+const SNAPSHOT_VERSION: u8 = 3;
 const HASH_BYTES: usize = 32;
 
 #[derive(Serialize, Deserialize)]
@@ -40,7 +47,7 @@ struct CoreFile {
     write_ids: Vec<(WriteId, u32, LogIndex, WriteResult)>,
     /// The entry that recorded the newest result that is forgotten.
     forgotten: LogIndex,
-    outbox: Vec<(LogIndex, Seq)>,
+    outbox: Vec<(LogIndex, Epoch, Seq)>,
     /// Of the conditional writes in the outbox, which changes took place.
     took_place: Vec<(LogIndex, TookPlace)>,
     checksums: Vec<(LogIndex, [u8; 32])>,
@@ -80,7 +87,15 @@ pub enum RestoreError {
     /// Not there.
     #[error("snapshot file {0} is missing")]
     Missing(String),
-    /// Written by a build that knows more than this one.
+    /// Written by a newer release.
+    #[error("snapshot file {file}: {source}")]
+    VersionUnknown {
+        /// Which.
+        file: String,
+        /// Its version.
+        source: VersionUnknown,
+    },
+    /// Written before 0.2.0, whose formats are not read.
     #[error("snapshot file {file} has format version {version}; this build reads version {SNAPSHOT_VERSION}")]
     Version {
         /// Which.
@@ -109,9 +124,6 @@ pub enum RestoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The log had switched to a behaviour that this build does not know.
-    #[error("the snapshot needs behaviour {0}; this build knows up to {BEHAVIOUR}")]
-    Behaviour(u16),
     /// The files do not belong together.
     #[error("the restored state has another checksum than the saved one")]
     Checksum,
@@ -122,13 +134,19 @@ impl RestoreError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Version { .. } | Self::Behaviour(_) => false,
+            Self::Version { .. } | Self::VersionUnknown { .. } => false,
             // Gone, shorter than it was, or other bytes than the manifest says.
             Self::Unreadable { kind, .. } => {
                 matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
             }
             Self::Missing(_) | Self::Damaged(_) | Self::Malformed { .. } | Self::Checksum => true,
         }
+    }
+
+    /// Whether a newer release wrote the files.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::VersionUnknown { .. })
     }
 
     fn unreadable(file: &str, fault: &io::Error) -> Self {
@@ -197,11 +215,12 @@ impl State {
             values.end().map_err(|e| malformed(CORE, &e))?;
             Ok(core)
         })?;
-        if saved.core.behaviour > BEHAVIOUR {
-            return Err(RestoreError::Behaviour(saved.core.behaviour));
-        }
+        VersionUnknown::check(saved.core.behavior).map_err(|unknown| newer(CORE, unknown))?;
         if !is_whole(&saved.core.table) {
             return Err(malformed(CORE, "a broken bucket table"));
+        }
+        if saved.core.epoch.0 == 0 || saved.core.next_seq.0 == 0 {
+            return Err(malformed(CORE, "epochs and sequences count from 1"));
         }
         let mut state = Self::of(saved.core);
         for uid in saved.collections {
@@ -215,7 +234,8 @@ impl State {
             state.write_ids.remember(id, part, index, result);
         }
         state.write_ids.set_forgotten(saved.forgotten);
-        saved.outbox.into_iter().for_each(|(index, first)| state.outbox.push(Located { index, first }));
+        let outbox = saved.outbox.into_iter().map(|(index, epoch, first)| Located { index, epoch, first });
+        outbox.for_each(|located| state.outbox.push(located));
         saved.took_place.into_iter().for_each(|(index, bits)| state.outbox.put_back(index, bits));
         state.checksums = saved.checksums.into();
         if state.checksum() == saved.checksum { Ok(state) } else { Err(RestoreError::Checksum) }
@@ -264,6 +284,12 @@ impl Image {
         self.core.applied
     }
 
+    /// Behavior version that a replica needs to install it: that of its group.
+    #[must_use]
+    pub fn behavior(&self) -> BehaviorVersion {
+        self.core.behavior
+    }
+
     /// Its files, in the order in which they are to be written.
     pub fn files(&self) -> impl Iterator<Item = ImageFile<'_>> {
         let contents =
@@ -277,7 +303,7 @@ impl Image {
             collections: self.collections.iter().map(|collection| collection.uid).collect(),
             write_ids: self.write_ids.iter().map(|(id, part, at, result)| (id, part, at, result.clone())).collect(),
             forgotten: self.write_ids.forgotten(),
-            outbox: self.outbox.iter().map(|located| (located.index, located.first)).collect(),
+            outbox: self.outbox.iter().map(|located| (located.index, located.epoch, located.first)).collect(),
             took_place: self.outbox.conditional().map(|(index, bits)| (index, bits.clone())).collect(),
             checksums: self.checksums.clone(),
             checksum: self.checksum,
@@ -318,7 +344,8 @@ impl ImageFile<'_> {
     /// Those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let mut sealing = Sealing { out: BufWriter::with_capacity(PIECE_BYTES, Hashing::new(out)) };
-        sealing.out.write_all(&[SNAPSHOT_VERSION])?;
+        let [low, high] = self.image.behavior().0.to_le_bytes();
+        sealing.out.write_all(&[SNAPSHOT_VERSION, low, high])?;
         match self.content {
             Content::Core => sealing.postcard(&self.image.core_file())?,
             Content::Points(collection) => write_points(collection, &mut sealing)?,
@@ -424,7 +451,10 @@ fn read_collection<R: Read>(
             let file = graph_name(uid, nth);
             let (input, _) = open_file(open, &file)?;
             let index = read_sealed(&file, input, |body| {
-                VectorIndex::read(*def, seed(uid, nth), body).map_err(|e| malformed(&file, &e))
+                VectorIndex::read(*def, seed(uid, nth), body).map_err(|fault| match fault {
+                    IndexFault::Newer(unknown) => newer(&file, unknown),
+                    IndexFault::Malformed(reason) => malformed(&file, &reason),
+                })
             })?;
             vectors.insert(vector.clone(), index);
         }
@@ -448,6 +478,10 @@ fn open_file<R>(
 ) -> Result<(R, u64), RestoreError> {
     let found = open(file).map_err(|fault| RestoreError::unreadable(file, &fault))?;
     found.ok_or_else(|| RestoreError::Missing(file.into()))
+}
+
+fn newer(file: &str, source: VersionUnknown) -> RestoreError {
+    RestoreError::VersionUnknown { file: file.into(), source }
 }
 
 fn malformed(file: &str, reason: &str) -> RestoreError {

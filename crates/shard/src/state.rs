@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use meridian_model::{
-    BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, Link, LogIndex, OriginShard, PointId,
-    Position, PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
+    BehaviorVersion, BucketTable, BucketTableError, CollectionName, CollectionUid, Epoch, Hlc, Link, LogIndex,
+    OriginShard, PointId, Position, PrimaryTerm, RegionName, Seq, ShardNumber, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::seed::Seeding;
 use crate::view::View;
 use crate::write_ids::WriteIds;
-use crate::{BEHAVIOUR, Collection, Digest, Located, SourcePosition, WriteResult};
+use crate::{Collection, Digest, SourcePosition, WriteResult};
 
 /// Who a replica is, and what its group was bootstrapped with. The same on all replicas of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Identity {
     pub shards: u16,
     /// Which region takes writes, under which term.
     pub primary: (PrimaryTerm, RegionName),
+    /// Behavior version of the group at its first entry.
+    pub behavior: BehaviorVersion,
 }
 
 /// One replica's state. All of it is in the snapshot, and only [`State::apply`] changes it.
@@ -50,12 +52,16 @@ pub struct State {
 /// The small part of the state: written whole into the snapshot and the checksum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Core {
-    pub(crate) behaviour: u16,
+    /// By which rules entries are applied; the form in which snapshots are written.
+    pub(crate) behavior: BehaviorVersion,
     pub(crate) me: OriginShard,
     pub(crate) applied: LogIndex,
     pub(crate) table: BucketTable,
     pub(crate) primary: (PrimaryTerm, RegionName),
+    /// Incarnation of the own delta log.
     pub(crate) epoch: Epoch,
+    /// Last sequence of each incarnation before it.
+    pub(crate) ended: BTreeMap<Epoch, Seq>,
     pub(crate) next_seq: Seq,
     pub(crate) last_hlc: Hlc,
     pub(crate) vv: VersionVector,
@@ -85,18 +91,19 @@ impl State {
     /// # Errors
     /// When the number of shards is out of bounds.
     pub fn new(identity: Identity) -> Result<Self, BucketTableError> {
-        let Identity { region, shard, shards, primary } = identity;
+        let Identity { region, shard, shards, primary, behavior } = identity;
         let table = BucketTable::even(shards)?;
         if shard.number() > shards {
             return Err(BucketTableError::ShardCount(shards));
         }
         let core = Core {
-            behaviour: BEHAVIOUR,
+            behavior,
             me: OriginShard { region: region.clone(), shard },
             applied: LogIndex(0),
             table,
             primary,
             epoch: Epoch(1),
+            ended: BTreeMap::new(),
             next_seq: Seq(1),
             last_hlc: Hlc::ZERO,
             vv: VersionVector::default(),
@@ -170,6 +177,12 @@ impl State {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.core.epoch
+    }
+
+    /// Behavior version of the group.
+    #[must_use]
+    pub fn behavior(&self) -> BehaviorVersion {
+        self.core.behavior
     }
 
     /// How many shards a region has, as far as it was heard.
@@ -282,17 +295,6 @@ impl State {
     #[must_use]
     pub fn may_have_forgotten(&self, id: WriteId, part: u32, after: LogIndex) -> bool {
         self.write_ids.result(id, part).is_none() && self.write_ids.has_forgotten_behind(after)
-    }
-
-    /// The log entry that holds the local sequence `seq`; `None` when it is older than what is known, or not given yet.
-    #[must_use]
-    pub fn locate(&self, seq: Seq) -> Option<Located> {
-        if seq >= self.core.next_seq { None } else { self.outbox.locate(seq) }
-    }
-
-    /// Tells that the log does not hold the entries before `index` any more. Changes no answer but [`State::locate`]'s.
-    pub fn forget_log_before(&mut self, index: LogIndex) {
-        self.outbox.forget_before(index);
     }
 
     /// Vectors that wait to be merged into a graph; until then they are compared one by one.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Read;
 
 use meridian_ann::{Config, ConfigError, Filter, Hit, Image, Index, Kind, Metric, Profile, SearchParams, View};
-use meridian_model::{Distance, VectorDef};
+use meridian_model::{Distance, VectorDef, VersionUnknown};
 
 /// The vectors of one name, by slot. What comes in has the right length and finite numbers: its callers have checked.
 pub(crate) struct VectorIndex {
@@ -26,6 +26,15 @@ pub(crate) enum Passing<'a> {
     Slots(Vec<u32>),
     /// Those for which the rule holds.
     Rule(&'a (dyn Fn(u32) -> bool + Sync), Estimate),
+}
+
+/// Why bytes are no index of a vector.
+#[derive(Debug)]
+pub(crate) enum IndexFault {
+    /// A newer release wrote them.
+    Newer(VersionUnknown),
+    /// They are no index, or that of another definition.
+    Malformed(String),
 }
 
 /// How many points pass a filter, judged by a sample.
@@ -103,10 +112,13 @@ impl VectorIndex {
 
     /// # Errors
     /// When the bytes are no index, or that of another definition.
-    pub(crate) fn read(def: VectorDef, seed: u64, input: &mut impl Read) -> Result<Self, String> {
-        let index = Index::read_from(input).map_err(|error| error.to_string())?;
+    pub(crate) fn read(def: VectorDef, seed: u64, input: &mut impl Read) -> Result<Self, IndexFault> {
+        let index = Index::read_from(input).map_err(|error| match error.newer_version() {
+            Some((found, knows)) => IndexFault::Newer(VersionUnknown::format(found, knows)),
+            None => IndexFault::Malformed(error.to_string()),
+        })?;
         if *index.config() != config(&def, seed) {
-            return Err("the index of another vector".into());
+            return Err(IndexFault::Malformed("the index of another vector".into()));
         }
         Ok(Self { def, index })
     }

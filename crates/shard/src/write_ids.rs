@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use immutable_chunkmap::map::MapS;
-use meridian_model::{Hlc, LogIndex, Seq, WriteId};
+use meridian_model::{Epoch, Hlc, LogIndex, Seq, WriteId};
 use serde::{Deserialize, Serialize};
 
 use crate::{CollectionChange, Digest};
@@ -15,6 +15,8 @@ const CAPACITY: usize = 131_072;
 /// What a write got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteResult {
+    /// Incarnation of the own delta log in which the changes took their sequences.
+    pub epoch: Epoch,
     /// Sequence of the first change.
     pub first: Seq,
     /// Sequence of the last change; `first - 1` when there are none.
@@ -96,8 +98,10 @@ mod tests {
     #[test]
     fn the_oldest_result_is_forgotten_first() {
         let mut ids = WriteIds::default();
-        let result =
-            |n: u64| WriteResult { first: Seq(n), last: Seq(n), hlc: Hlc(n), collection: None, retry: Vec::new() };
+        let result = |n: u64| {
+            let (epoch, first, last) = (Epoch(1), Seq(n), Seq(n));
+            WriteResult { epoch, first, last, hlc: Hlc(n), collection: None, retry: Vec::new() }
+        };
         for n in 0..CAPACITY as u64 {
             ids.remember(WriteId(n.into()), 0, LogIndex(n + 10), result(n));
         }

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, Payload, PointId,
-    PrimaryTerm, RegionName, ShardNumber, TableVersion, VectorDef, Vectors, WriteId,
+    BehaviorVersion, CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, Payload,
+    PointId, PrimaryTerm, RegionName, RequestIndexes, ShardNumber, TableVersion, VectorDef, Vectors, WriteId,
 };
 use meridian_shard::{Entry, Identity, State, Write};
 
@@ -46,7 +46,17 @@ fn assert_within_an_eighth(what: &str, peak: u64, state: u64) {
 fn apply(state: &mut State, ops: Vec<Op>) {
     let index = state.applied().0 + 1;
     let (id, hlc) = (WriteId(index.into()), Hlc(index * 1_000_000));
-    let write = Write { id, part: 0, table: TableVersion(1), sent_at: LogIndex(u64::MAX), ops, hlc, trace: None };
+    let write = Write {
+        id,
+        part: 0,
+        table: TableVersion(1),
+        term: PrimaryTerm(1),
+        sent_at: LogIndex(u64::MAX),
+        ops,
+        indexes: RequestIndexes::default(),
+        hlc,
+        trace: None,
+    };
     state.apply(LogIndex(index), &Entry::Write(write));
 }
 
@@ -54,7 +64,8 @@ fn apply(state: &mut State, ops: Vec<Op>) {
 fn filled() -> State {
     let region = RegionName::new("us").unwrap();
     let primary = (PrimaryTerm(1), region.clone());
-    let mut state = State::new(Identity { region, shard: ShardNumber::FIRST, shards: 1, primary }).unwrap();
+    let (shard, behavior) = (ShardNumber::FIRST, BehaviorVersion::FIRST);
+    let mut state = State::new(Identity { region, shard, shards: 1, primary, behavior }).unwrap();
     // Graph work would take this test minutes, and nothing here depends on it.
     state.defer_merging(true);
     let vector = VectorDef { dim: DIM, distance: Distance::Dot, hnsw: HnswParams::default() };

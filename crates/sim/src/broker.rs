@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use meridian_model::{
-    CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position, Seq, ShardNumber, Vectors,
+    CollectionUid, Delta, Epoch, Hlc, Op, OriginShard, Payload, PointId, Position, Seq, ShardNumber, Vectors, WriteId,
+    WriteRef,
 };
 use meridian_proto::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_replica::{Event, Peer, Poison, Record, record_bytes};
@@ -353,8 +354,8 @@ impl World {
                         (epoch, seq.next(), Op::Upsert { collection, point, vectors, payload })
                     }
                 };
-                let delta =
-                    Delta { origin: OriginShard { region, shard }, epoch, seq, committed_at: Hlc(1), op, trace: None };
+                let (origin, write) = (OriginShard { region, shard }, WriteRef { id: WriteId(0), index: 0 });
+                let delta = Delta { origin, epoch, seq, committed_at: Hlc(1), op, write, trace: None };
                 let record = Record::Delta(delta);
                 partition.records.push_back(Stored::Record(record, origin_shards));
             }

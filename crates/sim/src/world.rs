@@ -692,6 +692,10 @@ impl World {
                 self.stop(pod, true, None);
                 return self.start_at(pod, again);
             }
+            Err(fault) if fault.is_newer() => {
+                lifecycle.handle(PodEvent::Newer(fault.describe()));
+                return self.lost(pod, lifecycle);
+            }
             Err(fault) if fault.is_damage() => {
                 if self.plan.injected_bug == Some(InjectedBug::AcceptLogDamage) && self.take_for_torn(pod, &fault) {
                     return self.start_at(pod, again);

@@ -1,6 +1,7 @@
 //! Faults of a replica's folder, and which of them are damage.
 
 use meridian_proto::topology::Identity;
+use meridian_replica::{RecordError, SnapshotMetaError};
 use meridian_store::{AtomicError, CommitError, ManifestError, OpenError, SealError, SnapshotError};
 
 /// Reason why a replica's folder could not be opened.
@@ -34,6 +35,25 @@ pub enum VolumeError {
     /// The log cannot be written.
     #[error("log")]
     Commit(#[from] CommitError),
+    /// A record of the log is of another release.
+    #[error("log record {lsn}")]
+    Record {
+        /// Its log sequence number.
+        lsn: u64,
+        /// Its version.
+        source: RecordError,
+    },
+    /// A file is of a newer release.
+    #[error("{0}")]
+    Newer(String),
+    /// The meta bytes of a snapshot are of another release.
+    #[error("snapshot {id}")]
+    SnapshotMeta {
+        /// Its id.
+        id: u64,
+        /// Its version.
+        source: SnapshotMetaError,
+    },
     /// The snapshots cannot be read.
     #[error("snapshots")]
     Snapshots(#[from] SnapshotError),
@@ -61,8 +81,35 @@ impl VolumeError {
             Self::Snapshots(fault) => is_snapshot_damage(fault),
             Self::State { source, .. } => source.is_damage(),
             Self::SnapshotDamaged(_) | Self::IdentityMalformed | Self::NoIdentity(_) => true,
+            Self::Record { .. } | Self::SnapshotMeta { .. } | Self::Newer(_) => false,
             Self::Foreign { .. } | Self::Commit(_) | Self::Folder(_) => false,
         }
+    }
+
+    /// Whether a newer release wrote a file of the disk. The files stay as they are, for that release.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        match self {
+            Self::Newer(_) => true,
+            Self::Log(fault) => matches!(fault, OpenError::FutureVersion { .. }),
+            Self::Record { source, .. } => matches!(source, RecordError::VersionUnknown(_)),
+            Self::Identity(AtomicError::Content { source, .. }) => matches!(source, SealError::FutureVersion { .. }),
+            Self::Snapshots(SnapshotError::Manifest { source, .. }) => {
+                matches!(source, ManifestError::Seal(SealError::FutureVersion { .. }))
+            }
+            Self::SnapshotMeta { source, .. } => matches!(source, SnapshotMetaError::VersionUnknown(_)),
+            Self::State { source, .. } => source.is_newer(),
+            Self::Identity(AtomicError::Disk { .. }) | Self::Snapshots(_) | Self::SnapshotDamaged(_) => false,
+            Self::IdentityMalformed | Self::NoIdentity(_) | Self::Foreign { .. } => false,
+            Self::Commit(_) | Self::Folder(_) => false,
+        }
+    }
+
+    /// The error and its causes, for a status.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |fault| fault.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
 
     pub(crate) fn is_log_damage(fault: &OpenError) -> bool {

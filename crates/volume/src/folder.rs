@@ -1,12 +1,19 @@
-//! State of a folder: blank, a replica's, or damaged.
+//! State of a folder: blank, a replica's, of a newer release, or damaged.
 //!
 //! The identity is written last, so a folder without one is blank only when nothing else is in it, or nothing but an
 //! initialization that was interrupted: a log of initialization records. Anything else was a replica once. It may have
 //! voted, so it never becomes a member under its old id again.
+//!
+//! ```text
+//!   identity   envelope of `write_atomic` (FORMAT.md of `store`), version 3; postcard of, in order:
+//!              cluster | region | shard | shards | primary region | primary term    the genesis
+//!              replica | founders: (id, address)… | replication group, or none | behavior version
+//!   version 2 has no behavior version, version 1 no group either
+//! ```
 
 use std::io;
 
-use meridian_model::ReplicaId;
+use meridian_model::{BehaviorVersion, ReplicaId};
 use meridian_proto::topology::{Genesis, Identity, Member};
 use meridian_replica::Replica;
 use meridian_store::{AtomicError, Disk, OpenError, Peeked, SealError, Wal, read_atomic, write_atomic};
@@ -16,8 +23,8 @@ use crate::log::LOG;
 use crate::{VolumeError, options};
 
 const IDENTITY: &str = "identity";
-/// Version 2 adds the replication group. An identity without one is written as version 1, which earlier releases read.
-const IDENTITY_VERSION: u32 = 2;
+/// Version 2 added the replication group, version 3 the behavior version. An identity without one has the first.
+const IDENTITY_VERSION: u32 = 3;
 /// The draft of the identity, as [`write_atomic`] names it.
 const DRAFT: &str = "identity.tmp";
 
@@ -35,13 +42,25 @@ pub enum Folder {
         /// The damage.
         reason: String,
     },
+    /// A newer release wrote its identity, or its log when there is no identity. It is not touched.
+    Newer {
+        /// The file, its version, and the newest version that this build reads.
+        reason: String,
+    },
 }
 
 /// Reads the state of a folder; changes nothing.
 ///
 /// # Errors
-/// When the disk cannot be read, or a file is of a newer format: neither is damage.
+/// When the disk cannot be read, which is not damage.
 pub fn inspect_volume(disk: &impl Disk) -> Result<Folder, VolumeError> {
+    match inspect(disk) {
+        Err(fault) if fault.is_newer() => Ok(Folder::Newer { reason: fault.describe() }),
+        found => found,
+    }
+}
+
+fn inspect(disk: &impl Disk) -> Result<Folder, VolumeError> {
     let reason = match identity_of(disk) {
         Ok(Some(identity)) => return Ok(Folder::Replica(identity)),
         Ok(None) => None,
@@ -73,21 +92,26 @@ pub(crate) fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeEr
 }
 
 fn decode(version: u32, bytes: &[u8]) -> postcard::Result<Identity> {
-    if version > 1 {
-        return postcard::from_bytes(bytes);
-    }
-    let (genesis, replica, founders): (Genesis, ReplicaId, Vec<Member>) = postcard::from_bytes(bytes)?;
-    Ok(Identity { genesis, replica, founders, group: None })
+    type Version1 = (Genesis, ReplicaId, Vec<Member>);
+    let ((genesis, replica, founders), group, behavior) = match version {
+        1 => (whole(postcard::take_from_bytes::<Version1>(bytes)?)?, None, BehaviorVersion::FIRST),
+        2 => {
+            let (identity, group) = whole(postcard::take_from_bytes::<(Version1, Option<String>)>(bytes)?)?;
+            (identity, group, BehaviorVersion::FIRST)
+        }
+        _ => whole(postcard::take_from_bytes::<(Version1, Option<String>, BehaviorVersion)>(bytes)?)?,
+    };
+    Ok(Identity { genesis, replica, founders, group, behavior })
 }
 
-fn encode(identity: &Identity) -> (u32, Vec<u8>) {
-    let Identity { genesis, replica, founders, group } = identity;
-    let bytes = match group {
-        Some(_) => postcard::to_stdvec(identity),
-        None => postcard::to_stdvec(&(genesis, replica, founders)),
-    };
-    let version = if group.is_some() { IDENTITY_VERSION } else { 1 };
-    (version, bytes.expect("an identity can be encoded"))
+/// The value, if nothing is left behind it.
+fn whole<T>((value, rest): (T, &[u8])) -> postcard::Result<T> {
+    if rest.is_empty() { Ok(value) } else { Err(postcard::Error::DeserializeBadEncoding) }
+}
+
+fn encode(identity: &Identity) -> Vec<u8> {
+    let Identity { genesis, replica, founders, group, behavior } = identity;
+    postcard::to_stdvec(&(genesis, replica, founders, group, behavior)).expect("an identity can be encoded")
 }
 
 /// Makes a blank folder the replica's: the log with its initialization records first, the identity last, so that an
@@ -101,6 +125,7 @@ pub fn initialize_volume(disk: &impl Disk, identity: &Identity, segment_bytes: u
         Folder::Replica(found) if found == *identity => return Ok(()),
         Folder::Replica(found) => return Err(foreign(&found)),
         Folder::Damaged { reason, .. } => return Err(VolumeError::NoIdentity(reason)),
+        Folder::Newer { reason } => return Err(VolumeError::Newer(reason)),
         Folder::Blank => {}
     }
     clear(disk).map_err(VolumeError::Folder)?;
@@ -109,8 +134,7 @@ pub fn initialize_volume(disk: &impl Disk, identity: &Identity, segment_bytes: u
         wal.append(&record).expect("initialization records are small, and the log is fresh");
     }
     wal.commit()?;
-    let (version, bytes) = encode(identity);
-    write_atomic(disk, IDENTITY, version, &bytes)?;
+    write_atomic(disk, IDENTITY, IDENTITY_VERSION, &encode(identity))?;
     Ok(())
 }
 

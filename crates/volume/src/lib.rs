@@ -16,7 +16,7 @@
 //! Start reading at [`Lifecycle::handle`], then [`inspect_volume`].
 
 use meridian_proto::topology::Identity;
-use meridian_replica::Found;
+use meridian_replica::{Found, FoundSnapshot, LogRecord, SnapshotMeta, SnapshotMetaError};
 use meridian_store::{Disk, Snapshots, Wal, WalOptions};
 
 mod assignment;
@@ -48,29 +48,46 @@ fn options(identity: &Identity, segment_bytes: u64) -> WalOptions {
 /// Opens the folder of `identity`: its two halves, and what they held.
 ///
 /// # Errors
-/// When anything in it is damaged, another's, or of a future format.
+/// When anything in it is damaged, another's, or of a newer release; then nothing on the disk was changed. Or when the disk
+/// refuses.
 pub fn open_volume<D: Disk>(
     disk: &D,
     identity: &Identity,
     segment_bytes: u64,
 ) -> Result<(LogVolume<D>, SnapshotVolume<D>, Found), VolumeError> {
-    let (wal, recovered) = Wal::open(disk, LOG, options(identity, segment_bytes))?;
+    let log = Wal::read(disk, LOG, options(identity, segment_bytes))?;
+    for (lsn, record) in log.records() {
+        LogRecord::check_versions(record).map_err(|source| VolumeError::Record { lsn: lsn.0, source })?;
+    }
+    let snapshot = newest_snapshot(&Snapshots::as_they_are(disk, SNAPSHOTS))?;
+    // All of it is sound and of this release. From here on the disk is written to.
+    let (wal, recovered) = log.open()?;
     let snapshots = Snapshots::open(disk, SNAPSHOTS)?;
-    let snapshot = match snapshots.list()?.last() {
-        None => None,
-        Some(id) => {
-            let damaged =
-                |fault: VolumeError| if fault.is_damage() { VolumeError::SnapshotDamaged(id.0) } else { fault };
-            let snapshot = snapshots.snapshot(*id).map_err(|fault| damaged(fault.into()))?;
-            let manifest = snapshot.manifest().encode().map_err(|_| VolumeError::SnapshotDamaged(id.0))?;
-            let state = snapshots::load(&snapshot).map_err(damaged)?;
-            Some((snapshot.meta().to_vec(), manifest, state))
-        }
-    };
     let records = recovered.records.into_iter().map(|(lsn, bytes)| (lsn.0, bytes)).collect();
     let found = Found { records, snapshot, torn_bytes: recovered.torn_bytes };
     Ok((LogVolume { wal, waiting: Vec::new() }, SnapshotVolume { snapshots, installing: None }, found))
 }
 
+/// The newest snapshot: its meta bytes, its manifest, its state. An older one never stands in for it: the log may no longer
+/// reach back to that.
+fn newest_snapshot<D: Disk>(snapshots: &Snapshots<D>) -> Result<Option<FoundSnapshot>, VolumeError> {
+    match snapshots.list()?.last() {
+        None => Ok(None),
+        Some(id) => {
+            let damaged =
+                |fault: VolumeError| if fault.is_damage() { VolumeError::SnapshotDamaged(id.0) } else { fault };
+            let snapshot = snapshots.snapshot(*id).map_err(|fault| damaged(fault.into()))?;
+            if let Err(source @ SnapshotMetaError::VersionUnknown(_)) = SnapshotMeta::decode(snapshot.meta()) {
+                return Err(VolumeError::SnapshotMeta { id: id.0, source });
+            }
+            let manifest = snapshot.manifest().encode().map_err(|_| VolumeError::SnapshotDamaged(id.0))?;
+            let state = snapshots::load(&snapshot).map_err(damaged)?;
+            Ok(Some((snapshot.meta().to_vec(), manifest, state)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod newer_tests;
 #[cfg(test)]
 mod tests;

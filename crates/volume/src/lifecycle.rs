@@ -7,7 +7,8 @@
 //!     │ └───────────────────────► (Initialize) ─────────────────────┤
 //!     │ Inspected, Unusable                                         │
 //!     ├──► Damaged ── Called(Join under a greater id) ► (Initialize)┘
-//!     └──► Foreign: refuses every call
+//!     ├──► Foreign: refuses every call
+//!     └──► Newer: refuses every call; also after a start that found files of a newer release
 //! ```
 
 use meridian_model::ReplicaId;
@@ -24,6 +25,8 @@ pub enum PodState {
     Damaged(Damage),
     /// Its folder is another cluster's, region's, shard's or group's, and is not touched.
     Foreign(Identity),
+    /// Its folder holds files of a newer release, and is not touched. The reason names a file and its version.
+    Newer(String),
     /// This replica runs.
     Running(ReplicaId),
     /// The folder of this replica was moved aside: the process ends, and the next one finds a blank folder.
@@ -53,6 +56,8 @@ pub enum Event {
     Started(ReplicaId),
     /// The folder was opened and is damaged.
     Unusable(Damage),
+    /// The folder was opened and holds files of a newer release, for this reason.
+    Newer(String),
     /// The folder could not be initialized or opened, and is not damaged.
     NotStarted,
     /// The operator calls.
@@ -68,7 +73,8 @@ pub enum Event {
 pub enum Decision {
     /// Wait for the next event.
     Wait,
-    /// Open the folder and run the replica; then [`Event::Started`], [`Event::Unusable`] or [`Event::NotStarted`].
+    /// Open the folder and run the replica; then [`Event::Started`], [`Event::Unusable`], [`Event::Newer`] or
+    /// [`Event::NotStarted`].
     Run(Identity),
     /// Initialize the folder for this replica, then as [`Decision::Run`].
     Initialize {
@@ -122,6 +128,7 @@ impl Lifecycle {
             Event::Called(call) => return self.called(call),
             Event::Started(replica) => (self.state, self.starting) = (PodState::Running(replica), None),
             Event::Unusable(damage) => (self.state, self.starting) = (PodState::Damaged(damage), None),
+            Event::Newer(reason) => (self.state, self.starting) = (PodState::Newer(reason), None),
             Event::NotStarted => self.starting = None,
             Event::Released => {
                 if let PodState::Running(replica) = self.state {
@@ -144,6 +151,7 @@ impl Lifecycle {
                 return Decision::Run(identity);
             }
             (Folder::Replica(identity), _) => self.state = PodState::Foreign(identity),
+            (Folder::Newer { reason }, _) => self.state = PodState::Newer(reason),
             (Folder::Damaged { replica, reason }, _) => self.state = PodState::Damaged(Damage { replica, reason }),
             // The volume has been in a group: its votes are in the folders beside.
             (Folder::Blank, Some(Retired { newest, name })) => {
@@ -168,6 +176,8 @@ impl Lifecycle {
             (PodState::Foreign(identity), TopologyCall::Status) => {
                 status(PodStatus::Foreign { identity: identity.clone() })
             }
+            (PodState::Newer(reason), TopologyCall::Status) => status(PodStatus::Newer { reason: reason.clone() }),
+            (PodState::Newer(reason), _) => refuse(format!("the volume is not touched: {reason}")),
             (PodState::Foreign(identity), _) => refuse(format!("the volume belongs to {identity} and is not touched")),
             (PodState::Damaged(Damage { replica: Some(damaged), .. }), TopologyCall::Join { identity, .. })
                 if identity.replica <= *damaged =>

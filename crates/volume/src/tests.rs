@@ -1,17 +1,17 @@
-use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
+use meridian_model::{BehaviorVersion, ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use meridian_proto::topology::Genesis;
-use meridian_replica::{Command, Event, shard_identity};
+use meridian_replica::{Command, Event, SnapshotMeta, shard_identity};
 use meridian_shard::State;
 use meridian_store::{CommitError, MIN_SEGMENT_BYTES, SimDisk};
 
 use super::*;
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let region = RegionName::new("us-east").unwrap();
     let (cluster, shard) = (ClusterId(1), ShardNumber::FIRST);
     let genesis =
         Genesis { cluster, region: region.clone(), shard, shards: 1, primary: region, primary_term: PrimaryTerm(1) };
-    Identity { genesis, replica: ReplicaId(7), founders: Vec::new(), group: None }
+    Identity { genesis, replica: ReplicaId(7), founders: Vec::new(), group: None, behavior: BehaviorVersion::FIRST }
 }
 
 fn numbers(events: &[Event]) -> Vec<(u64, u64)> {
@@ -45,8 +45,20 @@ fn what_a_full_disk_held_up_is_said_once_there_is_space() {
     assert_eq!(numbers(&log.persist(&[]).unwrap()), held_up);
 }
 
+pub(crate) fn meta() -> SnapshotMeta {
+    SnapshotMeta {
+        needs: BehaviorVersion::FIRST,
+        index: 1,
+        term: 1,
+        voters: vec![7],
+        learners: Vec::new(),
+        addresses: std::collections::BTreeMap::new(),
+        membership_version: meridian_model::LogIndex(0),
+    }
+}
+
 /// A folder whose snapshot holds some points.
-fn with_snapshot() -> SimDisk {
+pub(crate) fn with_snapshot() -> SimDisk {
     let disk = SimDisk::new();
     initialize_volume(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
     let (_, mut snapshots, _) = open_volume(&disk, &identity(), MIN_SEGMENT_BYTES).unwrap();
@@ -66,13 +78,15 @@ fn with_snapshot() -> SimDisk {
         id,
         part: 0,
         table,
+        term: PrimaryTerm(1),
         sent_at: meridian_model::LogIndex(u64::MAX),
         ops,
+        indexes: meridian_model::RequestIndexes::default(),
         hlc: meridian_model::Hlc(1 << 20),
         trace: None,
     };
     state.apply(meridian_model::LogIndex(1), &meridian_shard::Entry::Write(write));
-    let command = Command::TakeSnapshot { id: 1, meta: vec![1], image: Box::new(state.image()) };
+    let command = Command::TakeSnapshot { id: 1, meta: meta().encode(), image: Box::new(state.image()) };
     let taken = snapshots.perform(command).unwrap();
     assert!(matches!(taken, Some(Event::SnapshotTaken { manifest: Some(_), .. })));
     disk

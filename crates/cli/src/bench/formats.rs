@@ -7,7 +7,7 @@ use anyhow::ensure;
 use meridian_model::client::PointOp;
 use meridian_model::{
     CollectionName, CollectionUid, Delta, Epoch, Hlc, LogIndex, Op, OriginShard, Payload, PointId, Position,
-    RegionName, Seq, ShardNumber, TableVersion, Traceparent, Vectors, WriteId,
+    PrimaryTerm, RegionName, RequestIndexes, Seq, ShardNumber, TableVersion, Traceparent, Vectors, WriteId, WriteRef,
 };
 use meridian_proto::frame::{Call, Frame, PeerMessage, RegionAnswer, RegionMessage, ShardCall, TailAnswer};
 use meridian_proto::record::{self, Record};
@@ -19,6 +19,8 @@ use super::limits::median;
 
 /// Points of a batch: what a client sends that inserts in small batches.
 const BATCH: usize = 32;
+/// Sequence of the first delta.
+const FIRST_SEQ: u64 = 1_000_000;
 /// Rounds of which the median is printed.
 const ROUNDS: usize = 9;
 /// Shortest round; long enough that reading the clock does not count.
@@ -140,9 +142,11 @@ impl Batch {
     fn deltas(&self) -> Vec<Delta> {
         let delta = |(seq, op)| {
             let (origin, committed_at) = (self.origin.clone(), Hlc((WALL << 16) + seq));
-            Delta { origin, epoch: Epoch(1), seq: Seq(seq), committed_at, op, trace: self.trace }
+            let index = u32::try_from(seq - FIRST_SEQ).expect("a request has few points");
+            let write = WriteRef { id: WriteId(u128::MAX / 7), index };
+            Delta { origin, epoch: Epoch(1), seq: Seq(seq), committed_at, op, write, trace: self.trace }
         };
-        (1_000_000..).zip(self.ops()).map(delta).collect()
+        (FIRST_SEQ..).zip(self.ops()).map(delta).collect()
     }
 
     fn write_frame(&self) -> Frame {
@@ -157,6 +161,7 @@ impl Batch {
             sent_at: LogIndex(1_000_000),
             collection: CollectionName::new("words").expect("a valid name"),
             ops: self.points.iter().map(upsert).collect(),
+            indexes: RequestIndexes::default(),
             trace: self.trace,
         };
         Frame::Peer(PeerMessage::Call(1_000_000, Call::Shard(write)))
@@ -167,8 +172,10 @@ impl Batch {
             id: WriteId(u128::MAX / 7),
             part: 0,
             table: TableVersion(3),
+            term: PrimaryTerm(1),
             sent_at: LogIndex(1_000_000),
             ops: self.ops(),
+            indexes: RequestIndexes::default(),
             hlc: Hlc(WALL << 16),
             trace: self.trace,
         })

@@ -152,6 +152,7 @@ impl Allocator {
                 Some(PodStatus::Damaged { reason, .. }) => format!("is damaged: {reason}"),
                 Some(PodStatus::Blank) => "is blank".into(),
                 Some(PodStatus::Foreign { identity }) => format!("has the folder of {identity}"),
+                Some(PodStatus::Newer { reason }) => format!("has files of a newer release: {reason}"),
                 None => "does not answer".into(),
             };
             Some(format!("{} {why}", self.region.pod_name(shard, *ordinal)))

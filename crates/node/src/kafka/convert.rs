@@ -46,7 +46,9 @@ pub(super) fn to_take<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meridian_model::{CollectionUid, Epoch, Hlc, Op, PointId, Position, RegionName, ShardNumber, Term, WallMillis};
+    use meridian_model::{
+        CollectionUid, Epoch, Hlc, Op, PointId, Position, RegionName, ShardNumber, Term, WallMillis, WriteId, WriteRef,
+    };
 
     fn origin(shard: u16) -> OriginShard {
         OriginShard { region: RegionName::new("us-east").unwrap(), shard: ShardNumber::new(shard).unwrap() }
@@ -54,7 +56,9 @@ mod tests {
 
     fn delta(seq: u64) -> Delta {
         let op = Op::Delete { collection: CollectionUid(1), point: PointId::Num(seq) };
-        Delta { origin: origin(1), epoch: Epoch(1), seq: Seq(seq), committed_at: Hlc(100 + seq), op, trace: None }
+        let (epoch, committed_at) = (Epoch(1), Hlc(100 + seq));
+        let write = WriteRef { id: WriteId(u128::from(seq)), index: 3 };
+        Delta { origin: origin(1), epoch, seq: Seq(seq), committed_at, op, write, trace: None }
     }
 
     fn statement(seq: u64) -> Statement {
@@ -89,6 +93,20 @@ mod tests {
         assert!(take(&record, 2).is_ok());
         record.origin_shards = 1000;
         assert!(take(&record, 2).unwrap_err().fault.contains("1000 shards are claimed"));
+    }
+
+    #[test]
+    fn a_record_of_a_newer_release_is_poison_that_names_its_version() {
+        let [record] = to_publish(&origin(1), vec![delta(7)], None, 2).try_into().unwrap();
+        let encoded: meridian_proto::record::Encoded = Record::encode(&record);
+        let header = |name: &str| match name {
+            "needs" => Some(&b"9"[..]),
+            _ => encoded.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_slice()),
+        };
+        let at = SourcePosition::Kafka { partition: 0, offset: 9 };
+        let poison = to_take(&origin(1), 2, at, header, &encoded.value).unwrap_err();
+        let fault = "written by a newer release: behavior version 9, this build knows up to 1; run the newer release";
+        assert_eq!(poison, Poison { at, seq: Some(Seq(7)), fault: fault.into() });
     }
 
     #[test]

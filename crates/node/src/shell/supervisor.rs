@@ -96,11 +96,11 @@ impl Supervisor {
         }
     }
 
-    /// Runs what the folder holds, if it is sound and this pod's own; a blank folder waits for the operator, a damaged one and
-    /// another's are reported to it.
+    /// Runs what the folder holds, if it is sound and this pod's own; a blank folder waits for the operator, a damaged one,
+    /// another's and one of a newer release are reported to it.
     ///
     /// # Errors
-    /// When the folder is of a future format, or the disk refuses.
+    /// When the disk refuses.
     pub fn begin(&self, hub: Hub) -> Result<(), SupervisorError> {
         *self.0.hub.lock() = Some(hub);
         let disk = self.disk()?;
@@ -123,6 +123,9 @@ impl Supervisor {
             PodState::Foreign(found) => {
                 let wanted = assignment(&self.0.config);
                 tracing::error!(%found, %wanted, "the volume is another's: it is not touched, and nothing is served");
+            }
+            PodState::Newer(reason) => {
+                tracing::error!(%reason, "the volume holds files of a newer release: it is not touched, and nothing is served");
             }
             PodState::Damaged(Damage { reason, .. }) => {
                 tracing::error!(%reason, "this replica must not vote; waiting to join under a new id");
@@ -147,6 +150,7 @@ impl Supervisor {
         let replica = identity.replica;
         let (event, outcome) = match self.open(disk, identity) {
             Ok(()) => (PodEvent::Started(replica), Ok(())),
+            Err(fault) if is_newer(&fault) => (PodEvent::Newer(format!("{:#}", anyhow::Error::new(fault))), Ok(())),
             Err(fault) if is_damage(&fault) => {
                 let reason = format!("{:#}", anyhow::Error::new(fault));
                 (PodEvent::Unusable(Damage { replica: Some(replica), reason }), Ok(()))
@@ -363,6 +367,14 @@ fn is_damage(fault: &SupervisorError) -> bool {
     match fault {
         SupervisorError::Volume(fault) => fault.is_damage(),
         SupervisorError::Restore(fault) => fault.is_damage(),
+        SupervisorError::Folder { .. } => false,
+    }
+}
+
+fn is_newer(fault: &SupervisorError) -> bool {
+    match fault {
+        SupervisorError::Volume(fault) => fault.is_newer(),
+        SupervisorError::Restore(fault) => fault.is_newer(),
         SupervisorError::Folder { .. } => false,
     }
 }

@@ -587,6 +587,7 @@ async fn the_claims_of_adopted_volumes_bear_the_id_of_the_cluster() {
         replica: meridian_model::ReplicaId(1),
         founders: Vec::new(),
         group: None,
+        behavior: meridian_model::BehaviorVersion::FIRST,
     };
     let pod = |answer| PodSeen {
         uid: "u".into(),

@@ -248,6 +248,7 @@ fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
         replica: meridian_model::ReplicaId(1),
         founders: Vec::new(),
         group: None,
+        behavior: meridian_model::BehaviorVersion::FIRST,
     };
     let pod = crate::PodSeen {
         uid: "u".into(),
@@ -267,6 +268,39 @@ fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
     let annotation = format!("meridiandb.io/adopt: {}", meridian_model::ClusterId(7));
     assert!(ready.message.contains("vector-search-s1-0") && ready.message.contains(&annotation), "{}", ready.message);
+}
+
+#[test]
+fn a_pod_that_a_newer_release_left_behind_is_in_the_status_with_its_words() {
+    let valid = valid(ALONE, &[]);
+    let reason =
+        "log record 7: written by a newer release: format version 5, this build reads up to 4; run the newer release";
+    let genesis = valid.genesis(meridian_model::ShardNumber::FIRST);
+    let fault = Some("VersionUnknown: log entry 9: behavior version 2, this build knows up to 1".to_owned());
+    let stopped = ReplicaStatus { fault: fault.clone(), ..fixtures::running(genesis) };
+    for (answer, words) in [
+        (PodStatus::Newer { reason: reason.into() }, reason),
+        (PodStatus::Running(Box::new(stopped)), fault.as_deref().unwrap()),
+    ] {
+        let pod = crate::PodSeen {
+            uid: "u".into(),
+            deleting: false,
+            ready: false,
+            outdated: false,
+            answer: Some(answer),
+            keys: None,
+            trouble: None,
+        };
+        let shard = crate::ShardSeen { pods: [(0, pod)].into(), ..crate::ShardSeen::default() };
+        let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
+        let step = next_step(&valid, &observed);
+        assert_eq!(step.act, None, "neither lost nor blank");
+        let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
+        assert_eq!(state(&status, "Degraded"), ("True", "VersionUnknown"));
+        assert_eq!(state(&status, "Ready"), ("False", "VersionUnknown"));
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!(ready.message, format!("vector-search-s1-0: {words}"));
+    }
 }
 
 #[test]

@@ -69,7 +69,8 @@ fn restart(
             (Some(_), None) => true,
             // Without a leader nobody can say which replica is needed: only a pod that runs none is restarted.
             (None, None) => !pod.ready,
-            (None, Some(_)) => false,
+            // One that stopped before an entry of a newer release serves nobody until it runs that.
+            (None, Some(_)) => pod.newer().is_some(),
         };
         if harmless {
             return evict(*ordinal, pod);

@@ -1,10 +1,10 @@
 //! One shard's members: founded once, grown, shrunk and mended one at a time.
 
-use meridian_model::{ReplicaId, ShardNumber};
+use meridian_model::{BehaviorVersion, ReplicaId, ShardNumber};
 use meridian_proto::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
-use super::{Act, Group, ShardMove, VOLUMES_ARE_OWN, moving, waiting};
+use super::{Act, Group, ShardMove, VERSION_IS_KNOWN, VOLUMES_ARE_OWN, moving, waiting};
 use crate::{Ledger, Placement, PodSeen, ShardSeen};
 
 /// What a shard would do next if it were alone.
@@ -53,7 +53,7 @@ fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
                 Some(status.identity.replica)
             }
             Some(PodStatus::Damaged { replica, .. }) => *replica,
-            Some(PodStatus::Blank | PodStatus::Foreign { .. }) | None => continue,
+            Some(PodStatus::Blank | PodStatus::Foreign { .. } | PodStatus::Newer { .. }) | None => continue,
         };
         replica.into_iter().for_each(|replica| ledger.heard_of(replica));
         if replica.is_some_and(|replica| ledger.founding.contains(&replica)) {
@@ -129,7 +129,7 @@ impl Turn<'_> {
             replicas,
             act: None,
         };
-        if let Some(ordinal) = self.seen.foreign() {
+        if let Some(ordinal) = self.seen.untouchable() {
             let (predicate, message) = self.absence(ordinal);
             return still(self, predicate, message);
         }
@@ -150,26 +150,32 @@ impl Turn<'_> {
             })
             .collect();
         let founders: Vec<Member> = members.iter().map(|(_, member)| member.clone()).collect();
+        // Founders that run already have the version of whoever began to found the group.
+        let begun = self.seen.pods.values().filter_map(running).map(|status| &status.identity);
+        let mut founded = begun.filter(|identity| self.ledger.founding.contains(&identity.replica));
+        let behavior = founded.next().map_or(BehaviorVersion::NEWEST, |identity| identity.behavior);
         let is_blank = |ordinal: u16| self.seen.pods.get(&ordinal).is_some_and(|p| p.answer == Some(PodStatus::Blank));
         let pods: Vec<(u16, Identity)> = members
             .iter()
             .filter(|(ordinal, _)| is_blank(*ordinal))
-            .map(|(ordinal, member)| (*ordinal, self.identity(member.replica, founders.clone())))
+            .map(|(ordinal, member)| (*ordinal, self.identity(member.replica, founders.clone(), behavior)))
             .collect();
         let operation = Some(moving("Create", name));
         let act = (!pods.is_empty()).then_some(Act::Found { shard: self.shard, pods });
         ShardMove { ledger: self.ledger, replicas, act, operation }
     }
 
-    fn identity(&self, replica: ReplicaId, founders: Vec<Member>) -> Identity {
-        Identity { genesis: self.cluster.genesis(self.shard), replica, founders, group: self.cluster.group() }
+    /// `behavior`: of the group at the first entry of its log, which whoever joins replays by the same rules.
+    fn identity(&self, replica: ReplicaId, founders: Vec<Member>, behavior: BehaviorVersion) -> Identity {
+        let (genesis, group) = (self.cluster.genesis(self.shard), self.cluster.group());
+        Identity { genesis, replica, founders, group, behavior }
     }
 
     /// Why there is no leader that a majority follows.
     fn leaderless(&self) -> meridian_crd::Operation {
         let name = self.cluster.shard_name(self.shard);
         let answers: Vec<&PodStatus> = self.seen.pods.values().filter_map(|pod| pod.answer.as_ref()).collect();
-        if let Some(ordinal) = self.seen.foreign() {
+        if let Some(ordinal) = self.seen.untouchable() {
             let (predicate, message) = self.absence(ordinal);
             return waiting("Elect", name, predicate, message);
         }
@@ -263,7 +269,7 @@ impl Turn<'_> {
             }
             let replica = self.ledger.mint();
             self.ledger.joining = Some(replica);
-            let identity = self.identity(replica, Vec::new());
+            let identity = self.identity(replica, Vec::new(), group.status.identity.behavior);
             return Some((
                 Some(Act::Join { shard, ordinal, identity, group: group.status.members_at() }),
                 moving("ScaleOut", target),
@@ -304,9 +310,10 @@ impl Turn<'_> {
     /// What is waited for, and why, of a pod that does not speak of a volume of its own.
     fn absence(&self, ordinal: u16) -> (&'static str, String) {
         let name = self.cluster.pod_name(self.shard, ordinal);
-        match self.seen.pods.get(&ordinal).and_then(PodSeen::foreign) {
-            Some(found) => (VOLUMES_ARE_OWN, format!("{name} has a volume of {found}")),
-            None => ("AllPodsAnswer", format!("{name} does not answer{}", self.trouble(ordinal))),
+        match self.seen.pods.get(&ordinal).and_then(|pod| pod.answer.as_ref()) {
+            Some(PodStatus::Foreign { identity }) => (VOLUMES_ARE_OWN, format!("{name} has a volume of {identity}")),
+            Some(PodStatus::Newer { reason }) => (VERSION_IS_KNOWN, format!("{name}: {reason}")),
+            _ => ("AllPodsAnswer", format!("{name} does not answer{}", self.trouble(ordinal))),
         }
     }
 

@@ -99,8 +99,8 @@ fn waits_for(cluster: &ValidCluster, region: &Region) -> String {
 fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
     let cluster = cluster(2, 3);
     let second = ShardNumber::new(2).unwrap();
-    for begun in [false, true] {
-        let mut region = Region::default();
+    for (begun, newer) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut region = Region { newer, ..Region::default() };
         region.turn(&cluster, None);
         region.tick(&cluster);
         if begun {
@@ -112,7 +112,7 @@ fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
             assert!(!matches!(act, Some(Act::Found { .. })), "{act:?}");
         }
         assert!(region.voters(second).is_empty());
-        assert_eq!(waits_for(&cluster, &region), "VolumesAreOwn");
+        assert_eq!(waits_for(&cluster, &region), if newer { "VersionIsKnown" } else { "VolumesAreOwn" });
         region.exchange(second, 1, false);
         settle(&cluster, &mut region);
         assert_eq!(region.voters(second), [1, 2, 3]);
@@ -121,30 +121,56 @@ fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
 
 #[test]
 fn a_member_whose_pod_has_anothers_volume_is_neither_lost_nor_joined_again() {
+    for newer in [false, true] {
+        let (cluster, mut region) = at_rest(3);
+        region.newer = newer;
+        region.exchange(shard(), 1, true);
+        for _ in 0..5 {
+            assert_eq!(region.turn(&cluster, None), None);
+        }
+        assert_eq!(waits_for(&cluster, &region), if newer { "VersionIsKnown" } else { "VolumesAreOwn" });
+        region.exchange(shard(), 1, false);
+        assert_eq!(settle(&cluster, &mut region), []);
+        assert_eq!(region.voters(shard()), [1, 2, 3]);
+    }
+}
+
+/// The release was taken back after the group had finalized a version that it does not know: all pods wait for an image that
+/// knows it, and no group is founded in the place of theirs.
+#[test]
+fn a_region_of_a_newer_release_is_neither_lost_nor_founded_again_and_its_pods_are_restarted() {
     let (cluster, mut region) = at_rest(3);
-    region.exchange(shard(), 1, true);
+    region.newer = true;
+    (0..3).for_each(|ordinal| region.exchange(shard(), ordinal, true));
     for _ in 0..5 {
         assert_eq!(region.turn(&cluster, None), None);
     }
-    assert_eq!(waits_for(&cluster, &region), "VolumesAreOwn");
-    region.exchange(shard(), 1, false);
+    assert_eq!(waits_for(&cluster, &region), "VersionIsKnown");
+    region.revise();
+    for _ in 0..3 {
+        assert_eq!(region.turn(&cluster, None).as_ref().map(Act::name), Some("Evict"));
+    }
+    (0..3).for_each(|ordinal| region.exchange(shard(), ordinal, false));
     assert_eq!(settle(&cluster, &mut region), []);
     assert_eq!(region.voters(shard()), [1, 2, 3]);
 }
 
 #[test]
 fn a_new_pod_with_anothers_volume_is_not_told_to_join() {
-    let (_, mut region) = at_rest(3);
-    let large = cluster(1, 5);
-    region.turn(&large, None);
-    region.exchange(shard(), 3, true);
-    for _ in 0..20 {
-        region.turn(&large, None); // the volume would be asserted to be ours
+    for newer in [false, true] {
+        let (_, mut region) = at_rest(3);
+        region.newer = newer;
+        let large = cluster(1, 5);
+        region.turn(&large, None);
+        region.exchange(shard(), 3, true);
+        for _ in 0..20 {
+            region.turn(&large, None); // the volume would be asserted to be ours
+        }
+        assert_eq!(region.voters(shard()), [1, 2, 3, 4]);
+        region.exchange(shard(), 3, false);
+        settle(&large, &mut region);
+        assert_eq!(region.voters(shard()), [1, 2, 3, 4, 5]);
     }
-    assert_eq!(region.voters(shard()), [1, 2, 3, 4]);
-    region.exchange(shard(), 3, false);
-    settle(&large, &mut region);
-    assert_eq!(region.voters(shard()), [1, 2, 3, 4, 5]);
 }
 
 #[test]

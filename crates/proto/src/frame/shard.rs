@@ -5,7 +5,7 @@ use std::time::Duration;
 use meridian_model::client::PointOp;
 use meridian_model::{
     Answer, CollectionDef, CollectionName, CollectionUid, ConditionalChange, Filter, LogIndex, PointId, Query,
-    ReplicaId, Seq, Stamp, TableVersion, Traceparent, VersionVector, WriteId,
+    ReplicaId, RequestIndexes, Seq, Stamp, TableVersion, Traceparent, VersionVector, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,8 @@ pub enum ShardCall {
         collection: CollectionName,
         /// The changes.
         ops: Vec<PointOp>,
+        /// Where each change stands in the client's request.
+        indexes: RequestIndexes,
         /// The trace of the request.
         trace: Option<Traceparent>,
     },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
+use meridian_model::{BehaviorVersion, ClusterId, LogIndex, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use serde::{Deserialize, Serialize};
 
 /// Properties of a shard that are fixed when its group is founded. All replicas of a group have equal ones.
@@ -43,6 +43,9 @@ pub struct Identity {
     /// Name of the replication group that the volume was created for. A volume without one fits any: a group may be added
     /// later.
     pub group: Option<String>,
+    /// Behavior version of the group at the first entry of its log: the newest that the allocator knew when the group was
+    /// founded. A replay from the beginning applies the same rules.
+    pub behavior: BehaviorVersion,
 }
 
 /// For messages: `cluster 0123…, region us-east, shard 1 of 2, replica 3`.

@@ -24,6 +24,11 @@ pub enum PodStatus {
         /// The identity of the volume.
         identity: Identity,
     },
+    /// Its volume holds files of a newer release. The pod serves nothing, accepts no call and changes nothing.
+    Newer {
+        /// The file, its version, and the newest version that the pod reads.
+        reason: String,
+    },
 }
 
 /// State of a running replica and of its group as far as the replica knows it.

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use meridian_model::client::{Body, PointOp, Refusal, ReplyBody};
 use meridian_model::{
-    CollectionUid, ConditionalChange, Filter, LogIndex, PointChange, PointId, ShardNumber, Stamp, TableVersion,
-    Traceparent, VersionVector, WriteId,
+    CollectionUid, ConditionalChange, Filter, LogIndex, PointChange, PointId, RequestIndexes, ShardNumber, Stamp,
+    TableVersion, Traceparent, VersionVector, WriteId,
 };
 use meridian_proto::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
@@ -141,7 +141,8 @@ impl FilteredDelete {
             self.writes += 1;
             let ops = page.points.iter().map(|(point, _)| PointOp::Delete { point: *point }).collect();
             let (id, collection) = (WriteId(self.id.0 ^ u128::from(self.writes)), collection.clone());
-            calls.push((*shard, true, ShardCall::Write { id, table, sent_at: page.read_at, collection, ops, trace }));
+            let (sent_at, indexes) = (page.read_at, RequestIndexes::default());
+            calls.push((*shard, true, ShardCall::Write { id, table, sent_at, collection, ops, indexes, trace }));
         }
         calls
     }

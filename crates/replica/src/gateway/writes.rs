@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_model::client::{Body, Freshness, Outcome, PointOp, Refusal, Reply, ReplyBody};
-use meridian_model::{LogIndex, ShardNumber, VersionVector};
+use meridian_model::{LogIndex, RequestIndexes, ShardNumber, VersionVector};
 use meridian_proto::frame::{ShardAnswer, ShardCall};
 
 use super::Plan;
@@ -15,17 +15,20 @@ impl Replica {
         let Body::Write { collection, ops } = &ask.request.body else { return };
         let state = &self.state;
         let (table, version) = (state.table(), state.table().version);
-        let mut parts: BTreeMap<ShardNumber, Vec<PointOp>> = BTreeMap::new();
-        for op in ops {
-            parts.entry(table.shard_of(op.point())).or_default().push(op.clone());
+        let mut parts: BTreeMap<ShardNumber, (Vec<u32>, Vec<PointOp>)> = BTreeMap::new();
+        for (index, op) in (0..).zip(ops) {
+            let (indexes, part) = parts.entry(table.shard_of(op.point())).or_default();
+            indexes.push(index);
+            part.push(op.clone());
         }
         let id = ask.request.id;
         let trace = ask.request.traceparent.as_deref().and_then(|text| text.parse().ok());
         let calls = parts
             .into_iter()
-            .map(|(shard, ops)| {
+            .map(|(shard, (indexes, ops))| {
                 let (table, collection, sent_at) = (version, collection.clone(), LogIndex(0));
-                (shard, true, ShardCall::Write { id, table, sent_at, collection, ops, trace })
+                let indexes = RequestIndexes::new(indexes).expect("the changes are numbered in order");
+                (shard, true, ShardCall::Write { id, table, sent_at, collection, ops, indexes, trace })
             })
             .collect();
         self.fan_out(number, Plan::Write, calls);

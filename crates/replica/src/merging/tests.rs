@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use meridian_model::{
     Answer, CollectionDef, CollectionName, CollectionUid, Distance, Hlc, HnswParams, LogIndex, Op, Payload, PointId,
-    Query, Search, Select, TableVersion, VectorDef, Vectors, WriteId,
+    PrimaryTerm, Query, RequestIndexes, Search, Select, TableVersion, VectorDef, Vectors, WriteId,
 };
 use meridian_shard::{Entry, View, Write};
 
@@ -16,7 +16,8 @@ const WORDS: CollectionUid = CollectionUid(1);
 fn apply(replica: &mut Replica, ops: Vec<Op>) {
     let index = replica.state().applied().0 + 1;
     let (table, hlc, sent_at) = (TableVersion(1), Hlc(index * 100_000), LogIndex(index - 1));
-    let entry = Entry::Write(Write { id: WriteId(index.into()), part: 0, table, sent_at, ops, hlc, trace: None });
+    let (id, term, indexes) = (WriteId(index.into()), PrimaryTerm(1), RequestIndexes::default());
+    let entry = Entry::Write(Write { id, part: 0, table, term, sent_at, ops, indexes, hlc, trace: None });
     replica.state.change().apply(LogIndex(index), &entry);
     replica.state.publish();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_model::{
     CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId, Position, Seq, ShardNumber,
-    Statement, Term, Topic, Transport, Vectors, WallMillis,
+    Statement, Term, Topic, Transport, Vectors, WallMillis, WriteId, WriteRef,
 };
 use meridian_proto::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_proto::topology::{TopologyAnswer, TopologyCall};
@@ -33,7 +33,8 @@ fn at(offset: i64) -> SourcePosition {
 /// A change of another region: it deletes a point of a collection that nobody knows, so only its place counts.
 fn delta(seq: u64) -> Delta {
     let op = Op::Delete { collection: CollectionUid(9), point: PointId::Num(seq) };
-    Delta { origin: origin(), epoch: Epoch(1), seq: Seq(seq), committed_at: Hlc(seq), op, trace: None }
+    let write = WriteRef { id: WriteId(u128::from(seq)), index: 0 };
+    Delta { origin: origin(), epoch: Epoch(1), seq: Seq(seq), committed_at: Hlc(seq), op, write, trace: None }
 }
 
 fn record(seq: u64) -> Record {

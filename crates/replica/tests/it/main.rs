@@ -7,3 +7,4 @@ mod clock;
 mod delete_by_filter;
 mod shell;
 mod stop;
+mod versions;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use meridian_model::client::{Body, Demand, Request};
 use meridian_model::{ClusterId, PrimaryTerm, RegionName, ReplicaId, ShardNumber, WriteId};
 use meridian_proto::topology::{Genesis, Identity, Member};
-use meridian_replica::{Command, Event, Now, Replica, Settings};
+use meridian_raft::{Entry as RaftEntry, EntryKind};
+use meridian_replica::{Command, Event, LogRecord, Now, Replica, Settings};
 use meridian_store::SimDisk;
 use meridian_volume::{LogVolume, SnapshotVolume, initialize_volume, open_volume};
 
@@ -46,7 +47,13 @@ impl Shell {
             primary: region(primary),
             primary_term: PrimaryTerm(1),
         };
-        let identity = Identity { genesis, replica: ReplicaId(1), founders, group: None };
+        let identity = Identity {
+            genesis,
+            replica: ReplicaId(1),
+            founders,
+            group: None,
+            behavior: meridian_model::BehaviorVersion::FIRST,
+        };
         let disk = SimDisk::new();
         initialize_volume(&disk, &identity, SEGMENT_BYTES).unwrap();
         let (now, lives) = (Now { mono: Duration::ZERO, wall: start }, 7);
@@ -77,6 +84,27 @@ impl Shell {
         self.pass(Duration::from_secs(1));
         (self.replica, self.log, self.snapshots) =
             Self::open(&self.disk, &self.identity, &self.settings, self.now, self.lives);
+    }
+
+    /// Kills the process, appends an entry to its log, as one that another release or another leader wrote, and starts the
+    /// process again. Its index.
+    pub fn restart_with_entry(&mut self, payload: Vec<u8>) -> u64 {
+        self.disk.kill();
+        let (mut log, _, found) = open_volume(&self.disk, &self.identity, SEGMENT_BYTES).unwrap();
+        let last = entries(&found.records).pop().expect("a leader has written its first entry");
+        let (index, kind) = (last.index + 1, EntryKind::Payload);
+        let entry = RaftEntry { index, term: last.term, kind, payload: payload.into() };
+        log.persist(&[(1, vec![LogRecord::Entry(entry).encode()])]).unwrap();
+        self.restart();
+        index
+    }
+
+    /// What stands at an index of the log on the disk.
+    pub fn payload_at(&mut self, index: u64) -> Vec<u8> {
+        self.disk.kill();
+        let (_, _, found) = open_volume(&self.disk, &self.identity, SEGMENT_BYTES).unwrap();
+        let entry = entries(&found.records).into_iter().rfind(|entry| entry.index == index);
+        entry.expect("the entry is in the log").payload.to_vec()
     }
 
     pub fn step(&mut self, event: Event) {
@@ -119,4 +147,12 @@ impl Shell {
     pub fn ticks(&mut self, count: u64) {
         (0..count).for_each(|random| self.tick(random));
     }
+}
+
+fn entries(records: &[(u64, Vec<u8>)]) -> Vec<RaftEntry> {
+    let entry = |(_, bytes): &(u64, Vec<u8>)| match LogRecord::decode(bytes) {
+        Ok(LogRecord::Entry(entry)) => Some(entry),
+        _ => None,
+    };
+    records.iter().filter_map(entry).collect()
 }

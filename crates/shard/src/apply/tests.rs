@@ -1,9 +1,12 @@
-use meridian_model::{BucketTable, Link, PrimaryTerm, TableVersion, Transport, WriteId};
+use meridian_model::{
+    BehaviorVersion, BucketTable, Delta, Link, PrimaryTerm, TableVersion, Transport, WriteId, WriteRef,
+};
 use proptest::prelude::*;
 
 use super::*;
 use crate::fixture::{
-    Action, Region, Shard, actions, create, delete, drop_op, region, state, upsert, write, write_sent_at,
+    Action, Region, Shard, actions, create, delete, delete_if, drop_op, region, state, tail, upsert, write,
+    write_sent_at,
 };
 
 fn written(applied: &Applied) -> (u64, u64, bool) {
@@ -86,8 +89,9 @@ fn sequences_are_dense_and_count_what_does_nothing() {
     assert_eq!(shard.state.next_seq(), Seq(6));
     assert_eq!(shard.state.vv().position(shard.state.origin()).seq, Seq(5));
     assert_eq!(shard.state.last_hlc(), Hlc(22));
-    assert_eq!(shard.state.locate(Seq(4)), Some(Located { index: LogIndex(2), first: Seq(3) }));
-    assert_eq!(shard.state.locate(Seq(6)), None);
+    let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
+    assert_eq!(shard.state.locate(at(4)), Some(Located { index: LogIndex(2), epoch: Epoch(1), first: Seq(3) }));
+    assert_eq!(shard.state.locate(at(6)), None);
 }
 
 #[test]
@@ -184,8 +188,7 @@ fn a_write_under_another_bucket_table_takes_no_sequence() {
     let refused = Outcome::TopologyRefused { held: TableVersion(1) };
     assert_eq!(shard.commit(topology(7, 1, region("us"))).outcome, refused);
     assert_eq!(shard.commit(topology(1, 1, region("eu"))).outcome, refused);
-    assert_eq!(shard.commit(topology(1, 2, region("eu"))).outcome, Outcome::TopologyChanged);
-    assert_eq!(shard.state.primary(), (PrimaryTerm(2), &region("eu")));
+    assert_eq!(shard.commit(topology(1, 1, region("us"))).outcome, Outcome::TopologyChanged);
     let applied = shard.commit(write(1, 10, vec![create(1, "a")]));
     assert_eq!(applied.outcome, Outcome::TableChanged { id: WriteId(1), part: 0, held: TableVersion(2) });
     assert_eq!((shard.state.next_seq(), shard.state.write_result(WriteId(1), 0)), (Seq(1), None));
@@ -208,11 +211,126 @@ fn a_replica_that_differs_is_told_by_the_checksum() {
 }
 
 #[test]
-fn an_unknown_behaviour_stops_the_replica_before_the_entry() {
+fn an_unknown_behavior_version_stops_the_replica_before_the_entry() {
     let mut shard = Shard::new("us", 1, 1);
-    assert_eq!(shard.commit(Entry::Version(1)).outcome, Outcome::Nothing);
-    assert_eq!(shard.commit(Entry::Version(2)).outcome, Outcome::VersionUnknown(2));
-    assert_eq!(shard.state.applied(), LogIndex(1));
+    assert_eq!(shard.commit(Entry::Version(BehaviorVersion(1))).outcome, Outcome::Nothing);
+    let checksum = shard.state.checksum();
+    let next = BehaviorVersion::NEWEST.next();
+    let unknown = VersionUnknown::check(next).unwrap_err();
+    assert_eq!(shard.commit(Entry::Version(next)).outcome, Outcome::VersionUnknown(unknown));
+    assert_eq!((shard.state.applied(), shard.state.checksum()), (LogIndex(1), checksum));
+    assert_eq!(shard.state.behavior(), BehaviorVersion::FIRST);
+}
+
+/// A group whose first entry is applied by an earlier version than the newest.
+#[test]
+fn a_group_starts_with_the_version_of_its_identity_and_switches_by_an_entry() {
+    let primary = (PrimaryTerm(1), region("us"));
+    let behavior = BehaviorVersion(0);
+    let identity = crate::Identity { region: region("us"), shard: ShardNumber::FIRST, shards: 1, primary, behavior };
+    let mut state = State::new(identity).unwrap();
+    assert_eq!(state.behavior(), behavior);
+    let switched = state.apply(LogIndex(1), &Entry::Version(BehaviorVersion(1))).outcome;
+    assert_eq!(switched, Outcome::VersionSwitched(BehaviorVersion(1)));
+    assert_eq!(State::restore(&state.snapshot()).unwrap().behavior(), BehaviorVersion(1));
+    assert_eq!(state.apply(LogIndex(2), &Entry::Version(BehaviorVersion(1))).outcome, Outcome::Nothing);
+}
+
+#[test]
+fn a_change_admitted_under_an_earlier_term_does_nothing() {
+    let mut shard = Shard::new("us", 1, 1);
+    let first = write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]);
+    shard.commit(first.clone());
+    let seen = vec![(1, shard.seen(1, 1, false))];
+    let table = BucketTable::even(1).unwrap();
+    let topology = Topology { expects: table.version, table, term: PrimaryTerm(2), primary: region("eu") };
+    assert_eq!(shard.commit(Entry::Topology(topology)).outcome, Outcome::TopologyChanged);
+    assert_eq!(shard.state.primary(), (PrimaryTerm(2), &region("eu")));
+    let (digest, next) = (shard.state.digest(), shard.state.next_seq());
+    for (entry, id) in [(write(2, 20, vec![upsert(1, 2, 1, 1)]), 2), (delete_if(3, 30, 1, 1, seen), 3)] {
+        let applied = shard.commit(entry);
+        let ended = Outcome::TermEnded { id: WriteId(id), part: 0, held: PrimaryTerm(2) };
+        assert_eq!((applied.outcome, applied.ops_applied), (ended, 0));
+        assert_eq!(shard.state.write_result(WriteId(id), 0), None, "its client asks the next primary");
+    }
+    assert_eq!((shard.state.digest(), shard.state.next_seq()), (digest, next));
+    // One that was applied before the term ended has its result.
+    assert!(written(&shard.commit(first)).2);
+    let Entry::Write(mut current) = write(4, 40, vec![upsert(1, 2, 1, 1)]) else { panic!() };
+    current.term = PrimaryTerm(2);
+    assert_eq!(written(&shard.commit(Entry::Write(current))), (3, 3, false));
+}
+
+#[test]
+fn a_delta_names_the_change_of_the_request() {
+    let mut shard = Shard::new("us", 1, 1);
+    let Entry::Write(mut part) = write(7, 10, vec![create(1, "a"), upsert(1, 1, 1, 1), upsert(1, 2, 1, 1)]) else {
+        panic!()
+    };
+    part.indexes = meridian_model::RequestIndexes::new([0, 4, 5]).unwrap();
+    shard.commit(Entry::Write(part));
+    let seen = [1, 2].map(|point| (point, shard.seen(1, point, point == 1)));
+    let Entry::ConditionalWrite(mut conditional) = delete_if(8, 100, 1, 1, seen.into()) else { panic!() };
+    conditional.part = 3;
+    shard.commit(Entry::ConditionalWrite(conditional));
+    let refs: Vec<_> = tail(&shard.state, &shard.log).into_iter().map(|delta| delta.write).collect();
+    let named = |id, index| WriteRef { id: WriteId(id), index };
+    assert_eq!(refs, [named(7, 0), named(7, 4), named(7, 5), named(8, 3 * 1024), named(8, 3 * 1024 + 1)]);
+}
+
+#[test]
+fn an_epoch_follows_the_one_before_it_and_counts_from_one() {
+    let mut shard = Shard::new("us", 1, 1);
+    let me = shard.state.origin().clone();
+    shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
+    let refused = Outcome::BeginEpochRefused { held: Epoch(1) };
+    for wrong in [0, 1, 3, u32::MAX] {
+        assert_eq!(shard.commit(Entry::BeginEpoch { epoch: Epoch(wrong) }).outcome, refused, "{wrong}");
+    }
+    assert_eq!(shard.state.next_seq(), Seq(3));
+    assert_eq!(shard.commit(Entry::BeginEpoch { epoch: Epoch(2) }).outcome, Outcome::EpochBegun(Epoch(2)));
+    let at = |epoch, seq| Position { epoch: Epoch(epoch), seq: Seq(seq) };
+    assert_eq!((shard.state.position(&me), shard.state.vv().position(&me)), (at(2, 0), at(2, 0)));
+    assert_eq!(written(&shard.commit(write(2, 20, vec![upsert(1, 2, 1, 1)]))), (1, 1, false));
+    assert_eq!((shard.state.position(&me), shard.state.vv().position(&me)), (at(2, 1), at(2, 1)));
+    // The same sequence stands in both epochs.
+    let located = |index, epoch| Some(Located { index: LogIndex(index), epoch: Epoch(epoch), first: Seq(1) });
+    assert_eq!((shard.state.locate(at(1, 1)), shard.state.locate(at(2, 1))), (located(1, 1), located(7, 2)));
+    assert_eq!(
+        (shard.state.locate(at(1, 3)), shard.state.locate(at(2, 2)), shard.state.locate(at(3, 1))),
+        Default::default()
+    );
+    // A repeat has the position that it got, whatever the epoch now is.
+    let Outcome::Written { epoch, last, repeated: true, .. } = shard.commit(write(1, 30, vec![])).outcome else {
+        panic!()
+    };
+    assert_eq!((epoch, last), (Epoch(1), Seq(2)));
+    let positions: Vec<_> = tail(&shard.state, &shard.log).iter().map(Delta::position).collect();
+    assert_eq!(positions, [at(1, 1), at(1, 2), at(2, 1)]);
+}
+
+#[test]
+fn the_log_goes_on_from_every_position_and_from_no_other() {
+    let mut shard = Shard::new("us", 1, 1);
+    shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
+    shard.commit(Entry::BeginEpoch { epoch: Epoch(2) });
+    shard.commit(Entry::BeginEpoch { epoch: Epoch(3) });
+    shard.commit(write(2, 20, vec![upsert(1, 2, 1, 1)]));
+    let at = |(epoch, seq)| Position { epoch: Epoch(epoch), seq: Seq(seq) };
+    for (after, next) in [
+        ((1, 0), Some((1, 1))),
+        ((1, 1), Some((1, 2))),
+        ((1, 2), Some((2, 0))),
+        ((1, 3), None),
+        ((2, 0), Some((3, 0))),
+        ((2, 1), None),
+        ((3, 0), Some((3, 1))),
+        ((3, 1), None),
+        ((4, 0), None),
+        ((0, 0), None),
+    ] {
+        assert_eq!(shard.state.next_position(at(after)), next.map(at), "{after:?}");
+    }
 }
 
 #[test]

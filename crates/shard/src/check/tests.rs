@@ -1,4 +1,4 @@
-use meridian_model::{Hlc, HnswParams, OriginShard};
+use meridian_model::{Hlc, HnswParams, OriginShard, WriteId, WriteRef};
 use proptest::prelude::*;
 
 use super::*;
@@ -87,8 +87,10 @@ fn a_poison_delta_is_named_by_its_sequence_and_a_dead_collection_is_no_fault() {
     let shard = shard();
     let origin = OriginShard { region: "eu".parse().unwrap(), shard: meridian_model::ShardNumber::FIRST };
     let epoch = meridian_model::Epoch(1);
-    let delta =
-        |seq, op| Delta { origin: origin.clone(), epoch, seq: Seq(seq), committed_at: Hlc(seq), op, trace: None };
+    let delta = |seq, op| {
+        let (seq, committed_at, write) = (Seq(seq), Hlc(seq), WriteRef { id: WriteId(7), index: 0 });
+        Delta { origin: origin.clone(), epoch, seq, committed_at, op, write, trace: None }
+    };
     let bad = point(|vectors, _| drop(vectors.insert(String::new(), vec![1.0])));
     assert_eq!(shard.state.check_remote(&[delta(1, upsert(9, 1, 1, 1)), delta(2, upsert(2, 1, 1, 1))]), Ok(()));
     let found = shard.state.check_remote(&[delta(1, upsert(1, 1, 1, 1)), delta(2, bad)]);

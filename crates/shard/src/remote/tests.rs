@@ -72,7 +72,8 @@ fn batch(from: u64, ops: Vec<Op>) -> RemoteBatch {
     let to = from + ops.len() as u64 - 1;
     let delta = |(seq, op): (u64, Op)| {
         let (origin, seq, committed_at) = (origin.clone(), Seq(seq), Hlc(seq * 10));
-        meridian_model::Delta { origin, epoch, seq, committed_at, op, trace: None }
+        let write = meridian_model::WriteRef { id: meridian_model::WriteId(7), index: 0 };
+        meridian_model::Delta { origin, epoch, seq, committed_at, op, write, trace: None }
     };
     let deltas = (from..).zip(ops).map(delta).collect();
     let source = SourcePosition::Kafka { partition: 0, offset: from.cast_signed() };
@@ -184,4 +185,38 @@ fn the_larger_stamp_stays_whoever_comes_first() {
         shard.state.digest()
     };
     assert_eq!(contents(true), contents(false));
+}
+
+/// A region follows a log whose shard begins new epochs, one of them without a change.
+#[test]
+fn a_follower_goes_on_across_the_epochs_of_a_log() {
+    let mut source = Region::new("us", 1);
+    source.act(&Action::Create { name: 0 });
+    source.act(&Action::Upsert { uid: 1, point: 1, x: 1, y: 1 });
+    for epoch in [2, 3] {
+        source.shards[0].commit(Entry::BeginEpoch { epoch: Epoch(epoch) });
+    }
+    source.act(&Action::Upsert { uid: 1, point: 2, x: 1, y: 1 });
+    source.act(&Action::Delete { uid: 1, point: 1 });
+    let mut target = Region::new("eu", 1);
+    let us = origin("us", 1);
+    for (epoch, to) in [(1, 2), (2, 0), (3, 2)] {
+        let batch = source.shards[0].batch_of(Epoch(epoch), Seq(1), 9, &target.shards[0].state);
+        assert_eq!((batch.epoch, batch.to), (Epoch(epoch), Seq(to)));
+        let Outcome::Merged(merged) = commit(&mut target.shards[0], batch.clone()) else { panic!("{epoch}") };
+        assert_eq!(merged.position, Position { epoch: Epoch(epoch), seq: Seq(to) });
+        assert_eq!((merged.advanced, target.shards[0].state.vv().position(&us)), (to, merged.position));
+        // Once more: it advances nothing.
+        let Outcome::Merged(again) = commit(&mut target.shards[0], batch) else { panic!("{epoch}") };
+        assert_eq!((again.advanced, again.position), (0, merged.position));
+    }
+    assert_eq!(target.digest(), source.digest());
+    assert_eq!(target.contents(), source.contents());
+    let restored = State::restore(&target.shards[0].state.snapshot()).unwrap();
+    assert_eq!(restored.vv().position(&us), Position { epoch: Epoch(3), seq: Seq(2) });
+    // What of the first epoch comes now is over.
+    let late = source.shards[0].batch_of(Epoch(1), Seq(1), 9, &target.shards[0].state);
+    assert!(
+        matches!(commit(&mut target.shards[0], late), Outcome::EpochRefused { held, .. } if held.epoch == Epoch(3))
+    );
 }

@@ -2,9 +2,10 @@
 
 use std::io::{self, Read};
 
+use meridian_model::{BehaviorVersion, VersionUnknown};
 use serde::de::DeserializeOwned;
 
-use super::{HASH_BYTES, RestoreError, SNAPSHOT_VERSION, malformed};
+use super::{HASH_BYTES, RestoreError, SNAPSHOT_VERSION, malformed, newer};
 
 /// Bytes read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -57,6 +58,17 @@ impl<R: Read> Body<R> {
         self.at += bytes;
     }
 
+    /// Reads the file to its end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn drain(mut self, file: &str) -> Result<(), RestoreError> {
+        while let Some(bytes) = self.fill().ok().map(<[u8]>::len).filter(|bytes| *bytes > 0) {
+            self.hand_on(bytes);
+        }
+        self.fault.map_or(Ok(()), |fault| Err(RestoreError::unreadable(file, &fault)))
+    }
+
     /// Reads what is left, and says how much that was.
     ///
     /// # Errors
@@ -98,17 +110,26 @@ pub(super) fn read_sealed<R: Read, T>(
     decode: impl FnOnce(&mut Body<R>) -> Result<T, RestoreError>,
 ) -> Result<T, RestoreError> {
     let mut body = Body::new(input);
-    let mut version = [0];
-    match body.read(&mut version) {
-        // The version first: a future format may be sealed in another way.
-        Ok(1) if version[0] != SNAPSHOT_VERSION => {
-            return Err(RestoreError::Version { file: file.into(), version: version[0] });
+    let mut head = [0; 3];
+    match body.read_exact(&mut head[..1]) {
+        // The format first: another one may be sealed in another way. The file's reader compares its content with the
+        // manifest, so that a changed byte is not taken for another format.
+        Ok(()) if head[0] != SNAPSHOT_VERSION => {
+            body.drain(file)?;
+            return Err(match head[0] {
+                found if found > SNAPSHOT_VERSION => newer(file, VersionUnknown::format(found, SNAPSHOT_VERSION)),
+                version => RestoreError::Version { file: file.into(), version },
+            });
         }
-        Ok(1) => {}
-        Ok(_) | Err(_) => {
+        Ok(()) if body.read_exact(&mut head[1..]).is_ok() => {}
+        Ok(()) | Err(_) => {
             body.finish(file)?;
             return Err(RestoreError::Damaged(file.into()));
         }
+    }
+    if let Err(unknown) = VersionUnknown::check(BehaviorVersion(u16::from_le_bytes([head[1], head[2]]))) {
+        body.finish(file)?;
+        return Err(newer(file, unknown));
     }
     let decoded = decode(&mut body);
     let left = body.finish(file)?;

@@ -1,5 +1,5 @@
 use super::*;
-use meridian_model::{CollectionUid, Hlc, Op, PointId, RegionName, ShardNumber};
+use meridian_model::{CollectionUid, Hlc, Op, PointId, RegionName, ShardNumber, WriteId, WriteRef};
 use proptest::prelude::*;
 
 fn origin() -> OriginShard {
@@ -9,7 +9,8 @@ fn origin() -> OriginShard {
 fn delta(epoch: u32, seq: u64) -> Record {
     let op = Op::Delete { collection: CollectionUid(1), point: PointId::Num(seq) };
     let committed_at = Hlc(1000 * u64::from(epoch) + seq);
-    Record::Delta(Delta { origin: origin(), epoch: Epoch(epoch), seq: Seq(seq), committed_at, op, trace: None })
+    let (epoch, write) = (Epoch(epoch), WriteRef { id: WriteId(7), index: 0 });
+    Record::Delta(Delta { origin: origin(), epoch, seq: Seq(seq), committed_at, op, write, trace: None })
 }
 
 fn mark(epoch: u32, seq: u64) -> Record {

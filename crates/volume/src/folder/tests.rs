@@ -14,7 +14,13 @@ fn identity(founders: &[u64]) -> Identity {
     let genesis =
         Genesis { cluster, region: region.clone(), shard, shards: 1, primary: region, primary_term: PrimaryTerm(1) };
     let founder = |id: &u64| Member { replica: ReplicaId(*id), address: format!("pod-{id}:8082") };
-    Identity { genesis, replica: REPLICA, founders: founders.iter().map(founder).collect(), group: None }
+    Identity {
+        genesis,
+        replica: REPLICA,
+        founders: founders.iter().map(founder).collect(),
+        group: None,
+        behavior: meridian_model::BehaviorVersion::FIRST,
+    }
 }
 
 fn initialized() -> SimDisk {
@@ -50,18 +56,26 @@ fn an_empty_folder_is_blank_and_a_replica_is_what_its_identity_says() {
     assert_eq!(inspect_volume(&initialized()).unwrap(), Folder::Replica(identity(&[7, 8, 9])));
 }
 
-/// The identity of a founder, without a group, as every release writes it: cluster, region, shard, shards, primary, its term,
-/// replica, founders.
+/// The identity of a founder as version 1 has it: cluster, region, shard, shards, primary, its term, replica, founders.
 const GOLDEN_1: &[u8] = b"\x01\x07us-east\x01\x01\x07us-east\x01\x07\x01\x07\x0apod-7:8082";
 
 #[test]
-fn both_versions_of_the_identity_stay_as_they_are() {
+fn every_version_of_the_identity_stays_as_it_is() {
     let alone = identity(&[7]);
     let grouped = Identity { group: Some("g".into()), ..alone.clone() };
-    for (identity, version, golden) in
-        [(&alone, 1, GOLDEN_1.to_vec()), (&grouped, 2, [GOLDEN_1, b"\x01\x01g"].concat())]
-    {
-        assert_eq!(encode(identity), (version, golden.clone()));
+    let later = Identity { behavior: BehaviorVersion(0x81), ..grouped.clone() };
+    for (identity, version, tail) in [
+        (&alone, 1, &b""[..]),
+        (&alone, 2, b"\x00"),
+        (&grouped, 2, b"\x01\x01g"),
+        (&alone, 3, b"\x00\x01"),
+        (&grouped, 3, b"\x01\x01g\x01"),
+        (&later, 3, b"\x01\x01g\x81\x01"),
+    ] {
+        let golden = [GOLDEN_1, tail].concat();
+        if version == IDENTITY_VERSION {
+            assert_eq!(encode(identity), golden);
+        }
         let disk = SimDisk::new();
         write_atomic(&disk, IDENTITY, version, &golden).unwrap();
         assert_eq!(identity_of(&disk).unwrap().as_ref(), Some(identity));
@@ -69,9 +83,11 @@ fn both_versions_of_the_identity_stay_as_they_are() {
         initialize_volume(&disk, identity, MIN_SEGMENT_BYTES).unwrap();
         assert_eq!(inspect_volume(&disk).unwrap(), Folder::Replica(identity.clone()));
     }
-    let disk = SimDisk::new();
-    write_atomic(&disk, IDENTITY, 2, GOLDEN_1).unwrap();
-    assert!(matches!(identity_of(&disk), Err(VolumeError::IdentityMalformed)));
+    for (version, tail) in [(1, &b"\x00"[..]), (2, b""), (2, b"\x00\x01"), (3, b"\x00"), (3, b"\x00\x01\x00")] {
+        let disk = SimDisk::new();
+        write_atomic(&disk, IDENTITY, version, &[GOLDEN_1, tail].concat()).unwrap();
+        assert!(matches!(identity_of(&disk), Err(VolumeError::IdentityMalformed)), "version {version}, {tail:?}");
+    }
 }
 
 #[test]
@@ -115,8 +131,10 @@ fn a_disk_that_cannot_be_read_and_a_newer_format_are_no_damage() {
 
     let disk = used();
     write_atomic(&disk, IDENTITY, IDENTITY_VERSION + 1, b"of tomorrow").unwrap();
-    let fault = inspect_volume(&disk).unwrap_err();
-    assert!(!fault.is_damage(), "{fault:?}");
+    let reason = "identity: identity: written by a newer release: format version 4, this build reads up to 3; run the newer release";
+    assert_eq!(inspect_volume(&disk).unwrap(), Folder::Newer { reason: reason.into() });
+    let refused = initialize_volume(&disk, &identity(&[7]), MIN_SEGMENT_BYTES).unwrap_err();
+    assert!(refused.is_newer() && !refused.is_damage(), "{refused:?}");
 }
 
 #[test]

@@ -14,7 +14,13 @@ fn assignment() -> Assignment {
 fn identity(replica: u64) -> Identity {
     let Assignment { cluster, region, shard, shards, group } = assignment();
     let genesis = Genesis { cluster, primary: region.clone(), region, shard, shards, primary_term: PrimaryTerm(1) };
-    Identity { genesis, replica: ReplicaId(replica), founders: Vec::new(), group }
+    Identity {
+        genesis,
+        replica: ReplicaId(replica),
+        founders: Vec::new(),
+        group,
+        behavior: meridian_model::BehaviorVersion::FIRST,
+    }
 }
 
 fn foreign() -> Identity {
@@ -29,6 +35,10 @@ fn damage(replica: Option<u64>) -> Damage {
 
 fn damaged(replica: Option<u64>) -> PodState {
     PodState::Damaged(damage(replica))
+}
+
+fn newer() -> PodState {
+    PodState::Newer("format 9".into())
 }
 
 fn running() -> PodState {
@@ -106,6 +116,19 @@ fn a_folder_that_differs_from_the_assignment_is_foreign() {
 }
 
 #[test]
+fn a_folder_of_a_newer_release_takes_no_call() {
+    let folder = Folder::Newer { reason: "format 9".into() };
+    let pod = check(&PodState::Blank, inspected(folder.clone()), &Decision::Wait, &newer());
+    assert_eq!(pod.starting(), None);
+    // Whatever stands beside it.
+    let retired = Some(Retired { newest: Some(ReplicaId(3)), name: "retired-3".into() });
+    check(&PodState::Blank, Event::Inspected { folder, retired }, &Decision::Wait, &newer());
+    for call in [TopologyCall::Bootstrap(identity(9)), join(identity(9)), remove()] {
+        check_refused(&newer(), call, "the volume is not touched: format 9");
+    }
+}
+
+#[test]
 fn a_damaged_folder_waits() {
     let folder = Folder::Damaged { replica: Some(ReplicaId(3)), reason: "checksum".into() };
     check(&PodState::Blank, inspected(folder), &Decision::Wait, &damaged(Some(3)));
@@ -125,6 +148,7 @@ fn the_outcome_of_a_start_decides_the_state() {
     for (event, next) in [
         (Event::Started(ReplicaId(3)), running()),
         (Event::Unusable(damage(Some(3))), damaged(Some(3))),
+        (Event::Newer("format 9".into()), newer()),
         (Event::NotStarted, PodState::Blank),
     ] {
         let mut pod = Lifecycle::new(assignment());
@@ -195,6 +219,7 @@ fn a_pod_without_a_replica_reports_its_state_and_takes_no_other_call() {
         (PodState::Blank, PodStatus::Blank),
         (damaged(Some(3)), PodStatus::Damaged { replica: Some(ReplicaId(3)), reason }),
         (PodState::Foreign(foreign()), PodStatus::Foreign { identity: foreign() }),
+        (newer(), PodStatus::Newer { reason: "format 9".into() }),
     ] {
         check_call(&state, TopologyCall::Status, &status(pod));
     }
@@ -222,7 +247,7 @@ fn a_replica_is_retired_once_its_folder_is_moved_aside() {
 
 #[test]
 fn only_a_running_replica_is_retired() {
-    for state in [PodState::Blank, damaged(Some(3)), PodState::Foreign(foreign())] {
+    for state in [PodState::Blank, damaged(Some(3)), PodState::Foreign(foreign()), newer()] {
         check(&state, Event::Released, &Decision::Wait, &state);
         check(&state, Event::MovedAside, &Decision::Wait, &state);
     }

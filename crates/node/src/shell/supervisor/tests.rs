@@ -1,6 +1,6 @@
-//! Pods whose volume is another's.
+//! Pods whose volume is another's, or of a newer release.
 
-use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
+use meridian_model::{BehaviorVersion, ClusterId, PrimaryTerm, RegionName, ShardNumber};
 use meridian_proto::frame::Hello;
 use meridian_proto::topology::{Genesis, MembersAt, PodStatus};
 use meridian_volume::Folder;
@@ -20,7 +20,7 @@ fn own(config: &NodeConfig, id: u64) -> Identity {
         primary_term: PrimaryTerm(1),
     };
     let group = config.replication_group.as_ref().map(|group| group.name.clone());
-    Identity { genesis, replica: ReplicaId(id), founders: Vec::new(), group }
+    Identity { genesis, replica: ReplicaId(id), founders: Vec::new(), group, behavior: BehaviorVersion::FIRST }
 }
 
 /// A pod whose volume has this identity, once it has begun.
@@ -28,6 +28,11 @@ fn pod_with(config: &NodeConfig, identity: &Identity) -> Supervisor {
     let folder = config.data_dir.join(FOLDER);
     std::fs::create_dir_all(&folder).unwrap();
     initialize_volume(&RealDisk::open(&folder).unwrap(), identity, SEGMENT_BYTES).unwrap();
+    pod(config)
+}
+
+/// A pod that has begun, whatever its volume holds.
+fn pod(config: &NodeConfig) -> Supervisor {
     let credentials = Credentials::load(config).unwrap();
     let hello =
         Hello { cluster: config.cluster_id, region: config.region.clone(), node: None, address: "here:1".into() };
@@ -76,4 +81,45 @@ async fn a_volume_from_before_its_group_runs() {
     let answer = pod.topology(TopologyCall::Status).await;
     let TopologyAnswer::Status { pod: PodStatus::Running(status), .. } = answer else { panic!("{answer:?}") };
     assert_eq!((status.identity.replica, status.identity.group), (ReplicaId(3), None));
+}
+
+#[tokio::test]
+async fn a_pod_with_files_of_a_newer_release_says_so_and_touches_nothing() {
+    // The identity is read first; a record of the log only when the folder is opened.
+    for in_the_log in [false, true] {
+        let (_folder, config) = tests::config();
+        let folder = config.data_dir.join(FOLDER);
+        std::fs::create_dir_all(&folder).unwrap();
+        let disk = RealDisk::open(&folder).unwrap();
+        initialize_volume(&disk, &own(&config, 3), SEGMENT_BYTES).unwrap();
+        if in_the_log {
+            let (mut log, _, _) = open_volume(&disk, &own(&config, 3), SEGMENT_BYTES).unwrap();
+            log.persist(&[(1, vec![vec![9, 1, 0]])]).unwrap();
+        } else {
+            meridian_store::write_atomic(&disk, "identity", 9, b"of tomorrow").unwrap();
+        }
+        let content = || {
+            let names = ["identity", "log/mark", "log/slot-000001.wal"];
+            names.map(|name| std::fs::read(folder.join(name)).unwrap())
+        };
+        let before = content();
+        let pod = pod(&config);
+        assert!(pod.handle().read().is_none(), "it serves");
+        let answer = pod.topology(TopologyCall::Status).await;
+        let TopologyAnswer::Status { pod: PodStatus::Newer { reason }, .. } = answer else { panic!("{answer:?}") };
+        assert!(reason.contains("written by a newer release: format version 9, this build reads up to "), "{reason}");
+        let group = MembersAt { applied: LogIndex(9), members: Vec::new() };
+        for call in [
+            TopologyCall::Join { identity: own(&config, 9), group },
+            TopologyCall::Bootstrap(own(&config, 9)),
+            TopologyCall::Remove { replica: ReplicaId(3), expected: LogIndex(0) },
+        ] {
+            let answer = pod.topology(call).await;
+            assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(&reason)), "{answer:?}");
+        }
+        assert!(content() == before, "the volume was changed");
+        let names: Vec<_> =
+            std::fs::read_dir(&config.data_dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(names.iter().all(|name| !name.to_string_lossy().contains("retired")), "{names:?}");
+    }
 }

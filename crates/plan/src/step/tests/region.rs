@@ -63,6 +63,8 @@ pub struct Region {
     uids: u64,
     founded: Vec<ShardNumber>,
     ids: Vec<(ShardNumber, ReplicaId)>,
+    /// Exchanged volumes are of a newer release, not of another cluster.
+    pub newer: bool,
 }
 
 impl Shard {
@@ -139,7 +141,8 @@ fn volume_runs(volume: &Volume) -> bool {
 pub fn foreign(cluster: &ValidCluster) -> Identity {
     let mut genesis = cluster.genesis(ShardNumber::FIRST);
     genesis.cluster = ClusterId(0xadab);
-    Identity { genesis, replica: ReplicaId(70), founders: Vec::new(), group: None }
+    let behavior = meridian_model::BehaviorVersion::FIRST;
+    Identity { genesis, replica: ReplicaId(70), founders: Vec::new(), group: None, behavior }
 }
 
 impl Region {
@@ -152,6 +155,7 @@ impl Region {
                 .map(|(ordinal, pod)| {
                     let volume = &shard.volumes[ordinal];
                     let answer = match &volume.identity {
+                        _ if volume.exchanged && self.newer => PodStatus::Newer { reason: "format 9".into() },
                         _ if volume.exchanged => PodStatus::Foreign { identity: foreign(cluster) },
                         None => PodStatus::Blank,
                         Some(identity) if volume.damaged => {

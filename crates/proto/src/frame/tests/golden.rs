@@ -8,11 +8,11 @@ use meridian_model::client::{
     Body, CollectionReport, Demand, Freshness, OnStale, Outcome, PointOp, Refusal, Reply, ReplyBody, Request,
 };
 use meridian_model::{
-    Answer, CollectionDef, CollectionName, CollectionUid, Condition, ConditionalChange, Consistency, Delta, Distance,
-    Epoch, Fields, Filter, Found, Hlc, HnswParams, Link, LogIndex, Names, Op, OriginShard, Payload, PointChange,
-    PointId, Position, PrimaryTerm, Query, Range, Record, RequiredFreshness, Scalar, Search, Select, Seq, Stamp,
-    Statement, TableVersion, Term, Topic, Traceparent, Transport, VectorDef, Vectors, VersionVector, WallMillis,
-    WriteId,
+    Answer, BehaviorVersion, CollectionDef, CollectionName, CollectionUid, Condition, ConditionalChange, Consistency,
+    Delta, Distance, Epoch, Fields, Filter, Found, Hlc, HnswParams, Link, LogIndex, Names, Op, OriginShard, Payload,
+    PointChange, PointId, Position, PrimaryTerm, Query, Range, Record, RequestIndexes, RequiredFreshness, Scalar,
+    Search, Select, Seq, Stamp, Statement, TableVersion, Term, Topic, Traceparent, Transport, VectorDef, Vectors,
+    VersionVector, WallMillis, WriteId, WriteRef,
 };
 
 use super::super::*;
@@ -129,7 +129,13 @@ fn identity() -> Identity {
         primary: region("us"),
         primary_term: PrimaryTerm(1),
     };
-    Identity { genesis, replica: ReplicaId(7), founders: vec![member()], group: Some("g".into()) }
+    Identity {
+        genesis,
+        replica: ReplicaId(7),
+        founders: vec![member()],
+        group: Some("g".into()),
+        behavior: BehaviorVersion::FIRST,
+    }
 }
 
 fn links() -> Vec<Link> {
@@ -155,7 +161,8 @@ fn deltas() -> Vec<Delta> {
     ];
     let delta = |(seq, op)| {
         let (epoch, committed_at) = (Epoch(1), Hlc(1_700_000_000_123 << 16));
-        Delta { origin: origin(), epoch, seq: Seq(seq), committed_at, op, trace: TRACE }
+        let write = WriteRef { id: WriteId(u128::MAX / 7), index: 300 };
+        Delta { origin: origin(), epoch, seq: Seq(seq), committed_at, op, write, trace: TRACE }
     };
     (296..).zip(ops).map(delta).collect()
 }
@@ -189,8 +196,9 @@ fn calls() -> Vec<(&'static str, Call)> {
     let matching = MatchQuery { collection: UID, table, filter: filter(), from: Some(PointId::Num(5)), limit: 1000 };
     let change = ConditionalChange { point: PointId::Num(5), seen: stamp(), change: PointChange::Delete };
     let read = |query| ShardCall::Read { collection: name(), query, demand: demand() };
+    let indexes = RequestIndexes::new([0, 300]).unwrap();
     let shard_calls = [
-        ("write", ShardCall::Write { id, table, sent_at, collection: name(), ops: ops(), trace: TRACE }),
+        ("write", ShardCall::Write { id, table, sent_at, collection: name(), ops: ops(), indexes, trace: TRACE }),
         ("create", ShardCall::Create { id, sent_at, def: def() }),
         ("learn", ShardCall::Learn { uid: UID, def: def() }),
         ("drop", ShardCall::Drop { id, sent_at, name: name(), upto: Some(UID) }),
@@ -384,6 +392,7 @@ fn topology_answers() -> Vec<(&'static str, TopologyAnswer)> {
         ("damaged", status(PodStatus::Damaged { replica: Some(ReplicaId(7)), reason: "d".into() })),
         ("running", status(PodStatus::Running(Box::new(running)))),
         ("foreign", status(PodStatus::Foreign { identity: identity() })),
+        ("newer", status(PodStatus::Newer { reason: "format version 9".into() })),
         ("done", TopologyAnswer::Done { version: LogIndex(300) }),
         ("started", TopologyAnswer::Started),
         ("not-leader", TopologyAnswer::NotLeader { leader: Some(ReplicaId(7)) }),
