@@ -100,7 +100,8 @@ fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
     let cluster = cluster(2, 3);
     let second = ShardNumber::new(2).unwrap();
     for (begun, newer) in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut region = Region { newer, ..Region::default() };
+        let mut region = Region::default();
+        region.newer = newer;
         region.turn(&cluster, None);
         region.tick(&cluster);
         if begun {
