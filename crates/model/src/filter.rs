@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PayloadPath, PointId};
+use crate::{BehaviorVersion, PayloadPath, PointId};
 
 /// A point passes when it passes all of `must`, at least one of `should` (if there are any), none of `must_not`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -15,6 +15,15 @@ pub struct Filter {
     pub should: Vec<Condition>,
     /// None may hold.
     pub must_not: Vec<Condition>,
+}
+
+impl Filter {
+    /// The behavior version that evaluating the filter needs: the largest of its conditions.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        let all = self.must.iter().chain(&self.should).chain(&self.must_not);
+        all.map(Condition::needs).max().unwrap_or(BehaviorVersion::FIRST)
+    }
 }
 
 /// One statement about a point. A condition on an array holds when it holds for one of its elements, and on a path that
@@ -46,6 +55,15 @@ pub enum Condition {
     HasId(BTreeSet<PointId>),
     /// A filter inside a filter.
     Nested(Box<Filter>),
+}
+
+impl Condition {
+    fn needs(&self) -> BehaviorVersion {
+        match self {
+            Self::Any { .. } | Self::Except { .. } | Self::Range { .. } | Self::HasId(_) => BehaviorVersion::FIRST,
+            Self::Nested(filter) => filter.needs(),
+        }
+    }
 }
 
 /// A value that a payload field may be compared with.

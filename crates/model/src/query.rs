@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Filter, Payload, PayloadPath, PointId, VectorName, Vectors};
+use crate::{BehaviorVersion, Filter, Payload, PayloadPath, PointId, VectorName, Vectors};
 
 /// One read of one collection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,19 @@ pub enum Query {
         /// Which count.
         filter: Option<Filter>,
     },
+}
+
+impl Query {
+    /// The behavior version that executing the query needs.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match self {
+            Self::Search(Search { filter, .. }) | Self::Scroll { filter, .. } | Self::Count { filter } => {
+                filter.as_ref().map_or(BehaviorVersion::FIRST, Filter::needs)
+            }
+            Self::Retrieve { .. } => BehaviorVersion::FIRST,
+        }
+    }
 }
 
 /// The `limit` points nearest to `vector`.

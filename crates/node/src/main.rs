@@ -18,7 +18,7 @@ use meridian_node::metrics::Metrics;
 use meridian_node::peer::{self, Hub};
 use meridian_node::shell::{NodeReporter, Supervisor};
 use meridian_node::{admin, http};
-use meridian_proto::frame::Hello;
+use meridian_proto::frame::{Build, Hello};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +79,7 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
         region: config.region.clone(),
         node: None,
         address: args.advertise.clone(),
+        build: Build::current(),
     };
     let deliver = supervisor.clone();
     let (tls, group_keys, keys) = (credentials.tls(), credentials.group_keys(), credentials.api_keys());

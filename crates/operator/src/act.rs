@@ -38,7 +38,9 @@ pub async fn act(context: &Context, cluster: &ValidCluster, sight: &Sight, act: 
             Ok(TopologyAnswer::Refused(why)) => why,
             Ok(TopologyAnswer::Conflict { version }) => format!("the membership changed meanwhile (version {version})"),
             Ok(TopologyAnswer::NotLeader { .. }) => "it does not lead its shard any more".into(),
-            Ok(TopologyAnswer::Status { .. }) => "it answered something else than was asked".into(),
+            Ok(TopologyAnswer::Status { .. } | TopologyAnswer::Unknown) => {
+                "it answered something else than was asked".into()
+            }
             Err(error) => format!("call: {:#}", anyhow::Error::from(error)),
         };
         tracing::warn!(cluster = cluster.name, %shard, ordinal, act = act.name(), refusal, "not done");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use meridian_model::{ClusterId, RegionName};
 use meridian_peer::{ConnectionError, call_topology_at};
 use meridian_plan::names::PEER_PORT;
-use meridian_proto::frame::Hello;
+use meridian_proto::frame::{Build, Hello};
 use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use tokio_rustls::TlsConnector;
 
@@ -25,7 +25,7 @@ pub struct Peers {
 impl Peers {
     /// With what the operator shows to the pods of this cluster; none when there is nothing to show.
     pub fn new(ways: Vec<(Way, TlsConnector)>, cluster: ClusterId, region: RegionName) -> Option<Self> {
-        let hello = Hello { cluster, region, node: None, address: String::new() };
+        let hello = Hello { cluster, region, node: None, address: String::new(), build: Build::current() };
         (!ways.is_empty()).then_some(Self { ways, hello })
     }
 

@@ -76,22 +76,25 @@ pub async fn secure(
     Ok(Connection::new(connector.connect(name, tcp).await?))
 }
 
-/// Says who is calling, and hears who answers.
+/// Exchanges greetings: returns that of the other side, with the versions that it knows.
 ///
 /// # Errors
-/// When the connection ends, or something else is said.
+/// When the connection ends, the other side does not greet, or both builds have no protocol version in common.
 pub async fn greet(connection: &mut Connection<TlsStream<TcpStream>>, own: Hello) -> Result<Hello, ConnectionError> {
+    let protocols = own.build.protocols;
     connection.write(&Frame::Hello(own)).await?;
-    match connection.read().await? {
-        Frame::Hello(hello) => Ok(hello),
-        _ => Err(ConnectionError::Unexpected("a hello")),
-    }
+    let Frame::Hello(hello) = connection.read().await? else {
+        return Err(ConnectionError::Unexpected("a hello"));
+    };
+    // Both sides use the greatest common version. There is only one so far, so nothing depends on it.
+    protocols.common(hello.build.protocols)?;
+    Ok(hello)
 }
 
 /// One topology call to the pod at `address`, as the operator makes it.
 ///
 /// # Errors
-/// When the pod cannot be reached, is another cluster's, or does not answer in time.
+/// When the pod cannot be reached, is another cluster's, speaks no common protocol version, or does not answer in time.
 pub async fn call_topology(
     tls: &PeerTls,
     own: &Hello,
@@ -106,7 +109,7 @@ pub async fn call_topology(
 /// able to resolve the names of pods, nor wait until they are published.
 ///
 /// # Errors
-/// When the pod cannot be reached, is another cluster's, or does not answer in time.
+/// When the pod cannot be reached, is another cluster's, speaks no common protocol version, or does not answer in time.
 pub async fn call_topology_at(
     connector: &TlsConnector,
     own: &Hello,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use meridian_proto::frame::{FRAME_BYTES, Frame, FrameError};
+use meridian_proto::frame::{FRAME_BYTES, Frame, FrameError, NoCommonProtocol};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,6 +29,9 @@ pub enum ConnectionError {
     /// What came is no frame.
     #[error("frame")]
     Frame(#[from] FrameError),
+    /// The builds of both sides are too far apart.
+    #[error("protocol")]
+    Protocol(#[from] NoCommonProtocol),
     /// The other side closed it.
     #[error("closed by the other side")]
     Closed,

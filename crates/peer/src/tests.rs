@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use meridian_model::{ClusterId, RegionName};
-use meridian_proto::frame::{Frame, Hello};
+use meridian_proto::frame::{Build, Frame, Hello, Protocols};
 use meridian_proto::topology::{PodStatus, TopologyAnswer, TopologyCall};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -31,7 +31,8 @@ impl Authority {
 }
 
 fn hello() -> Hello {
-    Hello { cluster: ClusterId(7), region: RegionName::new("us-east").unwrap(), node: None, address: String::new() }
+    let (region, build) = (RegionName::new("us-east").unwrap(), Build::current());
+    Hello { cluster: ClusterId(7), region, node: None, address: String::new(), build }
 }
 
 /// A pod that answers one status call of whoever shows a certificate.
@@ -63,6 +64,42 @@ async fn a_call_is_answered_by_a_pod_of_the_same_authority() {
     let address = answer_once(authority.tls("127.0.0.1")).await;
     let answer = ask_status(&authority, &address).await.unwrap();
     assert_eq!(answer, TopologyAnswer::Status { pod: PodStatus::Blank, keys: None });
+}
+
+#[tokio::test]
+async fn a_pod_that_speaks_no_common_protocol_is_refused_by_its_versions() {
+    let authority = Authority::new();
+    let tls = authority.tls("127.0.0.1");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = Connection::new(tls.acceptor.accept(stream).await.unwrap());
+        let mut later = hello();
+        later.build.protocols = Protocols { oldest: 3, newest: 4 };
+        connection.write(&Frame::Hello(later)).await.unwrap();
+        let _ = connection.read().await;
+    });
+    let refused = ask_status(&authority, &address).await.unwrap_err();
+    let ConnectionError::Protocol(refused) = refused else { panic!("{refused:?}") };
+    assert_eq!(refused.to_string(), "peer speaks protocol 3 to 4; this build speaks 1 to 1");
+}
+
+#[tokio::test]
+async fn a_message_of_a_later_release_does_not_end_the_connection() {
+    use tokio::io::AsyncWriteExt;
+    let (one, mut other) = tokio::io::duplex(1 << 16);
+    let (_sender, frames) = queue();
+    // A message of kind 900, which this build does not know, and a heartbeat.
+    for frame in [&[5, 0xa2, 0x38, 0][..], &Frame::Heartbeat.encode()] {
+        other.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).await.unwrap();
+        other.write_all(frame).await.unwrap();
+    }
+    other.shutdown().await.unwrap();
+    let taken = std::cell::RefCell::new(Vec::new());
+    let ended = Connection::new(one).run(frames, &FAST, |frame| taken.borrow_mut().push(frame)).await;
+    assert!(matches!(ended, Err(ConnectionError::Closed)), "{ended:?}");
+    assert_eq!(taken.take(), [Frame::Unknown, Frame::Heartbeat]);
 }
 
 #[tokio::test]

@@ -1,39 +1,48 @@
 //! Messages of the peer port: inside a region, between regions, and from the operator.
 //!
 //! ```text
-//!   0            4         5
-//!   ┌────────────┬─────────┬──────────────────┐
-//!   │ length u32 │ version │ postcard: Frame  │
-//!   └────────────┴─────────┴──────────────────┘
+//!   0            4        5
+//!   ┌────────────┬────────┬───────────────┐
+//!   │ length u32 │ format │ tagged: Frame │
+//!   └────────────┴────────┴───────────────┘
 //!   big-endian, of the transport
 //! ```
+//!
+//! The format byte never changes as long as messages use tagged fields; `tagged` draws them. A build skips fields that it does
+//! not know. A message of an unknown kind is ignored, an unknown call is answered with a refusal, an unknown answer fails its
+//! call: none of them ends the connection. An unknown condition or change *inside* a request refuses that request, because
+//! executing the rest of it would mean something else. Requests therefore carry the behavior version that they need.
 //!
 //! Every message is one-way. A call carries a number, and its answers repeat it. Messages may be lost: each call has a
 //! deadline, and repeating it is harmless. A connection delivers a frame at most once, so a change whose only copy was
 //! refused did not take place.
 
-use meridian_model::{ClusterId, RegionName, ReplicaId, ShardNumber};
-use serde::{Deserialize, Serialize};
+use meridian_model::{BehaviorVersion, ReplicaId, ShardNumber};
 
+use crate::tagged;
 use crate::topology::{TopologyAnswer, TopologyCall};
 
 mod delta_log;
+mod hello;
 mod peer;
 mod region;
 mod shard;
 
 pub use delta_log::{SeedPage, SeedPoint, TailAnswer, TailCall};
+pub use hello::{Build, Hello, NoCommonProtocol, Protocols};
 pub use peer::{Call, CallAnswer, DiskNotice, Lead, PeerMessage};
 pub use region::{RegionAnswer, RegionCall, RegionMessage};
 pub use shard::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
-/// Format version, the first byte of every frame.
-pub const FRAME_VERSION: u8 = 4;
+/// The first byte of every frame: messages of tagged fields. Builds before them sent 1 to 4.
+pub const FRAME_FORMAT: u8 = 5;
 /// Longest frame in bytes: a request body of 32 MiB as points, and space for names.
 pub const FRAME_BYTES: usize = 64 << 20;
+/// The release of this build.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// One replica in its region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
     /// Its shard.
     pub shard: ShardNumber,
@@ -42,7 +51,7 @@ pub struct NodeId {
 }
 
 /// The content of a frame.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
     /// First on every connection, in both directions.
     Hello(Hello),
@@ -58,19 +67,22 @@ pub enum Frame {
     TopologyAnswer(u64, TopologyAnswer),
     /// Keeps the connection alive; sent when nothing else was sent for a while.
     Heartbeat,
+    /// Received only: a call of the operator, with its number, that this build cannot execute. It is answered with
+    /// [`TopologyAnswer::Refused`].
+    TopologyUnsupported(u64, Unsupported),
+    /// Received only: a message of a kind that this build does not know. It is ignored.
+    Unknown,
 }
 
-/// The sender of a connection's frames.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Hello {
-    /// Its cluster; a connection to another cluster is refused.
-    pub cluster: ClusterId,
-    /// Its region.
-    pub region: RegionName,
-    /// Its replica; absent for the operator, for a pod without a replica, and between regions.
-    pub node: Option<NodeId>,
-    /// Address of its own peer port, so that the receiver can dial back. Empty between regions.
-    pub address: String,
+/// Why this build cannot execute a call that it received. Nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// It is, or contains, something of a kind that this build does not know.
+    #[error("not supported by release {RELEASE}: it does not know this kind of {0}")]
+    Kind(&'static str),
+    /// It needs a behavior version that this build does not know.
+    #[error("the request needs behavior version {0}; release {RELEASE} knows versions up to {newest}", newest = BehaviorVersion::NEWEST)]
+    Version(BehaviorVersion),
 }
 
 /// Why a frame cannot be decoded.
@@ -79,13 +91,13 @@ pub enum FrameError {
     /// No bytes.
     #[error("empty frame")]
     Empty,
-    /// A version that this build does not know.
-    #[error("frame of format version {found}; this build reads version {FRAME_VERSION}")]
-    Version {
-        /// The version of the frame.
+    /// A format that this build does not know.
+    #[error("frame of format {found}; release {RELEASE} reads format {FRAME_FORMAT}")]
+    Format {
+        /// The format of the frame.
         found: u8,
     },
-    /// Not a message.
+    /// Not a message; names the field.
     #[error("malformed frame: {0}")]
     Malformed(String),
     /// Longer than [`FRAME_BYTES`].
@@ -94,29 +106,26 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// Encodes version and message; the transport adds the length.
+    /// Encodes format and message; the transport adds the length.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![FRAME_VERSION]).expect("every message can be encoded")
+        tagged::encode(self)
     }
 
-    /// Decodes version and message.
+    /// Decodes format and message.
     ///
     /// # Errors
-    /// When `bytes` is empty, longer than [`FRAME_BYTES`], of another version, or not exactly one message.
+    /// When `bytes` is empty, longer than [`FRAME_BYTES`], of another format, or not a message. Messages of unknown kinds are no
+    /// errors: they are decoded to values that say so.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
-        let (version, body) = bytes.split_first().ok_or(FrameError::Empty)?;
+        let (format, body) = bytes.split_first().ok_or(FrameError::Empty)?;
         if bytes.len() > FRAME_BYTES {
             return Err(FrameError::TooLong(bytes.len()));
         }
-        if *version != FRAME_VERSION {
-            return Err(FrameError::Version { found: *version });
+        if *format != FRAME_FORMAT {
+            return Err(FrameError::Format { found: *format });
         }
-        match postcard::take_from_bytes(body) {
-            Ok((frame, [])) => Ok(frame),
-            Ok((_, rest)) => Err(FrameError::Malformed(format!("{} bytes too many", rest.len()))),
-            Err(fault) => Err(FrameError::Malformed(fault.to_string())),
-        }
+        tagged::decode(body).map_err(FrameError::Malformed)
     }
 }
 

@@ -6,11 +6,16 @@
 //! ```text
 //!   pod ◄──frame──► pod of the region, pod of another region
 //!   operator ──topology, in frames──► pod
+//!   delta ──opaque bytes──► relaying pods ──► the region that applies it
 //!   delta, statement ──record──► headers and value of a Kafka record
 //! ```
 //!
 //! Start reading at [`frame::Frame`], then [`topology::TopologyCall`]; for Kafka at [`record::Record`].
 
+pub mod delta_bytes;
+#[cfg(test)]
+mod fixtures;
 pub mod frame;
 pub mod record;
+mod tagged;
 pub mod topology;

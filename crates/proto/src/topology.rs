@@ -4,7 +4,6 @@
 //! voter at a time. Every change carries the version of members or links that it expects to replace.
 
 use meridian_model::{Link, LogIndex, ReplicaId};
-use serde::{Deserialize, Serialize};
 
 mod identity;
 mod status;
@@ -16,7 +15,7 @@ pub use status::{DiskLevel, FollowerStatus, MemorySeen, PodStatus, PoisonSeen, R
 pub const PROMOTE_LAG: u64 = 64;
 
 /// A call of the operator to a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopologyCall {
     /// Report the state of the pod.
     Status,
@@ -66,7 +65,7 @@ pub enum TopologyCall {
 }
 
 /// The answer of a pod to a [`TopologyCall`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopologyAnswer {
     /// To `Status`.
     Status {
@@ -94,6 +93,8 @@ pub enum TopologyAnswer {
     },
     /// Refused, for this reason.
     Refused(String),
+    /// Received only: an answer of a kind that this build does not know. The call has failed; what it did is unknown.
+    Unknown,
 }
 
 impl TopologyAnswer {

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use meridian_model::{Delta, OriginShard, PointId, Position, RegionName, Seq, ShardNumber, Topic};
+use meridian_proto::delta_bytes::{DeltaBytes, DeltaError};
 use meridian_proto::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_proto::topology::PoisonSeen;
 use meridian_shard::{Entry, Outcome, RemoteBatch, SourcePosition};
@@ -258,10 +259,15 @@ impl Replica {
         match answer {
             TailAnswer::Records { deltas, at, complete, origin_shards } => {
                 let newest = deltas.is_empty();
-                let records = deltas.into_iter().map(Record::Delta).chain([Record::Mark { at, complete }]);
+                let (deltas, fault) = decode_up_to_fault(&deltas);
+                // What stands behind a delta that cannot be decoded is not reached.
+                let mark = fault.is_none().then_some(Record::Mark { at, complete });
+                let records = deltas.into_iter().map(Record::Delta).chain(mark);
                 let records = records.map(|record| (record, SourcePosition::Direct)).collect();
                 self.take_records(&origin, records, origin_shards);
-                if newest {
+                if let Some(fault) = fault {
+                    self.undecodable_delta(&origin, call, &fault);
+                } else if newest {
                     self.origin_has_no_more(&origin, at);
                 }
             }
@@ -269,6 +275,19 @@ impl Replica {
             TailAnswer::Unavailable => self.close_link(&origin),
             TailAnswer::Seed(page) => self.seed_page(&origin, page),
         }
+    }
+
+    /// The origin sent a delta that this build cannot decode, behind what was taken in: it stops this link and no other, and is
+    /// asked for again later.
+    fn undecodable_delta(&mut self, origin: &OriginShard, call: u64, fault: &DeltaError) {
+        let Some(link) = self.links.links.get(origin) else { return };
+        // Closed meanwhile because of a delta before it.
+        if !matches!(link.phase, Phase::Streaming { call: open, .. } if open == call) {
+            return;
+        }
+        let seq = Some(link.chaser.taken().seq.next());
+        self.note_poison(origin, Poison { at: SourcePosition::Direct, seq, fault: fault.to_string() });
+        self.close_link_for(origin, POISON_RETRY_AFTER);
     }
 
     fn take_records(&mut self, origin: &OriginShard, records: Vec<(Record, SourcePosition)>, origin_shards: u16) {
@@ -455,6 +474,18 @@ impl Replica {
         };
         self.links.links.iter().map(status).collect()
     }
+}
+
+/// The deltas in front of the first one that cannot be decoded, and why it cannot.
+fn decode_up_to_fault(encoded: &[DeltaBytes]) -> (Vec<Delta>, Option<DeltaError>) {
+    let mut deltas = Vec::with_capacity(encoded.len());
+    for bytes in encoded {
+        match bytes.decode() {
+            Ok(delta) => deltas.push(delta),
+            Err(fault) => return (deltas, Some(fault)),
+        }
+    }
+    (deltas, None)
 }
 
 /// The entry of a batch: deltas that change nothing and those of points that other shards own are left out, their

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_model::{OriginShard, ReplicaId};
-use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage};
+use meridian_model::{BehaviorVersion, OriginShard, ReplicaId};
+use meridian_proto::frame::{
+    Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage, ShardAnswer, TailAnswer,
+    Unsupported,
+};
 use meridian_proto::topology::{Identity, ReplicaStatus};
 use meridian_raft::Raft;
 use meridian_shard::State;
@@ -224,7 +227,10 @@ impl Replica {
             }
             PeerMessage::Disk(notice) => self.disk_notice(from, notice),
             PeerMessage::Call(call, body) => match body {
-                Call::Shard(body) => self.shard_call(Requester::Node(from, call), body),
+                Call::Shard(needs, body) => match self.refuses(needs) {
+                    Some(why) => self.answer(Requester::Node(from, call), ShardAnswer::Unsupported(why)),
+                    None => self.shard_call(Requester::Node(from, call), body),
+                },
                 Call::Tail(body) => self.tail_call(Requester::Node(from, call), body),
                 Call::Chunk { snapshot, file, offset, len } => {
                     self.out.push(Command::ReadChunk { to: from, call, snapshot, file, offset, len });
@@ -232,6 +238,9 @@ impl Replica {
                 Call::Snapshot { at_least } => self.snapshot_wanted(from, call, at_least),
                 Call::Compare { at, hash } => self.compare_asked(from, call, at, hash),
                 Call::Clock => self.clock_asked(from, call),
+                Call::Unsupported(why) => {
+                    self.send(from, PeerMessage::Answer(call, CallAnswer::Unsupported(why.to_string())));
+                }
             },
             PeerMessage::Answer(call, answer) => match answer {
                 CallAnswer::Shard(answer) => self.shard_answer(Some(from), call, answer),
@@ -240,6 +249,8 @@ impl Replica {
                 CallAnswer::Snapshot(manifest) => self.state_offered(from, manifest),
                 CallAnswer::Compared(at, hash) => self.compared(from, at, hash),
                 CallAnswer::Clock(wall) => self.clock_heard(from, call, wall),
+                CallAnswer::Unsupported(why) => self.call_failed(from, call, ShardAnswer::Unsupported(why)),
+                CallAnswer::Unknown => self.call_failed(from, call, ShardAnswer::Unknown),
             },
             PeerMessage::Cancel(call) => self.cancel_read(Requester::Node(from, call)),
         }
@@ -248,14 +259,45 @@ impl Replica {
     fn region_message(&mut self, from: Peer, message: RegionMessage) {
         self.region_heard(&from);
         match message {
-            RegionMessage::Call(call, RegionCall::Ask(request)) => {
-                self.ask(crate::gateway::Asker::Region(from, call), request);
-            }
+            RegionMessage::Call(call, RegionCall::Ask(needs, request)) => match self.refuses(needs) {
+                Some(why) => self.answer_region(from, call, RegionAnswer::Unsupported(why)),
+                None => self.ask(crate::gateway::Asker::Region(from, call), request),
+            },
             RegionMessage::Call(call, RegionCall::Tail(shard, body)) => self.region_tail_call(&from, call, shard, body),
+            RegionMessage::Call(call, RegionCall::Unsupported(why)) => {
+                self.answer_region(from, call, RegionAnswer::Unsupported(why.to_string()));
+            }
+            RegionMessage::Answer(call, RegionAnswer::Unsupported(why)) => {
+                self.tail_answer(call, TailAnswer::Unavailable);
+                self.region_call_failed(call, Some(why));
+            }
+            RegionMessage::Answer(call, RegionAnswer::Unknown) => {
+                self.tail_answer(call, TailAnswer::Unavailable);
+                self.region_call_failed(call, None);
+            }
             RegionMessage::Answer(call, RegionAnswer::Reply(reply)) => self.region_reply(call, reply),
             RegionMessage::Answer(call, RegionAnswer::Tail(answer)) => self.tail_answer(call, answer),
             RegionMessage::Cancel(call) => self.asker_gone(&crate::gateway::Asker::Region(from, call)),
         }
+    }
+
+    /// Why a request that needs this behavior version is refused, if it is. Messages that need a version unknown to this build
+    /// are refused when they are decoded; here a request is compared with what the group executes.
+    fn refuses(&self, needs: BehaviorVersion) -> Option<String> {
+        let executes = BehaviorVersion::NEWEST;
+        (needs > executes).then(|| Unsupported::Version(needs).to_string())
+    }
+
+    /// A call to another replica failed there. Which part made it is told by its number; the others do not know the number.
+    /// Snapshots, checksums and clocks are asked for again in time.
+    fn call_failed(&mut self, from: NodeId, call: u64, answer: ShardAnswer) {
+        self.shard_answer(Some(from), call, answer);
+        self.relayed_tail(from, call, TailAnswer::Unavailable);
+        self.chunk(call, None);
+    }
+
+    fn answer_region(&mut self, to: Peer, call: u64, answer: RegionAnswer) {
+        self.out.push(Command::SendRegion(to, RegionMessage::Answer(call, answer)));
     }
 
     // --- what every part uses ---

@@ -7,7 +7,7 @@ use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, MAX_CONDITIONAL_PART, Op,
     PointChange, PointId, Position, RequestIndexes, Seq, TableVersion, Traceparent, VersionVector, WriteId,
 };
-use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
+use meridian_proto::frame::{CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
 use meridian_raft::ProposeError;
 use meridian_shard::{
     CollectionChange, ConditionalWrite, Entry, MAX_CONDITIONAL_CHANGES, Outcome, RemoteBatch, Write, WriteResult,
@@ -469,5 +469,5 @@ fn refused_proposal(fault: &ProposeError) -> ShardAnswer {
 
 /// A call to another replica's shard.
 pub(crate) fn shard_message(call: u64, body: ShardCall) -> PeerMessage {
-    PeerMessage::Call(call, Call::Shard(body))
+    PeerMessage::Call(call, body.into())
 }

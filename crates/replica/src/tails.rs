@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meridian_model::{CollectionUid, Delta, Epoch, Op, PointId, Position, Seq, ShardNumber, Statement};
+use meridian_proto::delta_bytes::DeltaBytes;
 use meridian_proto::frame::{
     Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionMessage, SeedPage, SeedPoint, TailAnswer, TailCall,
 };
@@ -291,6 +292,7 @@ impl Replica {
             let upto = last.position();
             let complete = news.filter(|statement| statement.through <= upto);
             let bytes: u64 = deltas.iter().map(size_of).sum();
+            let deltas = deltas.iter().map(DeltaBytes::encode).collect();
             self.say(reader, TailAnswer::Records { deltas, at: upto, complete, origin_shards }, bytes);
         }
     }

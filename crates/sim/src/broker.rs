@@ -190,9 +190,17 @@ impl World {
         match answer {
             TailAnswer::Records { deltas, complete, origin_shards, .. } => {
                 let mark = complete.map(|complete| Record::Mark { at: complete.through, complete: Some(complete) });
-                let records: Vec<(Record, u16)> = (deltas.iter().cloned().map(Record::Delta).chain(mark))
-                    .map(|record| (record, *origin_shards))
-                    .collect();
+                let deltas =
+                    deltas.iter().map(|delta| delta.decode().map(Record::Delta)).collect::<Result<Vec<_>, _>>();
+                let deltas = match deltas {
+                    Ok(deltas) => deltas,
+                    Err(fault) => {
+                        self.violation(format!("a publisher cannot decode a delta: {fault}"));
+                        return true;
+                    }
+                };
+                let records: Vec<(Record, u16)> =
+                    (deltas.into_iter().chain(mark)).map(|record| (record, *origin_shards)).collect();
                 if records.is_empty() {
                     return true;
                 }

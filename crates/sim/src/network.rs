@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meridian_proto::frame::{Call, Frame, Hello, NodeId, PeerMessage, RegionCall, RegionMessage};
+use meridian_proto::frame::{Build, Call, Frame, Hello, NodeId, PeerMessage, RegionCall, RegionMessage};
 use meridian_replica::{Event, Peer};
 
 use crate::clock::{MILLI, Micros};
@@ -132,6 +132,7 @@ impl World {
                         region: self.regions[self.pods[from].region].clone(),
                         node: self.pods[from].node(),
                         address: self.pods[from].address.clone(),
+                        build: Build::current(),
                     };
                     let life = self.pods[to].life;
                     let at = self.arrival(from, to, false);
@@ -180,7 +181,7 @@ impl World {
         if !connected || self.network.is_blocked(from, to) {
             return;
         }
-        let is_change = matches!(&message, PeerMessage::Call(_, Call::Shard(call)) if call.is_change());
+        let is_change = matches!(&message, PeerMessage::Call(_, Call::Shard(_, call)) if call.is_change());
         let bytes = Frame::Peer(message).encode();
         for at in self.arrivals(from, to, false, is_change) {
             self.queue.push(at, What::Frame { from, from_life, to, to_life, bytes: bytes.clone() });
@@ -216,7 +217,8 @@ impl World {
         let Some(Connection { dialer, acceptor, .. }) = self.network.connections.get(&connection) else { return };
         let to_dialer = acceptor.0 == from;
         let to = if to_dialer { dialer.0 } else { acceptor.0 };
-        let is_change = matches!(&message, RegionMessage::Call(_, RegionCall::Ask(request)) if request.body.changes());
+        let is_change =
+            matches!(&message, RegionMessage::Call(_, RegionCall::Ask(_, request)) if request.body.changes());
         let bytes = Frame::Region(message).encode();
         for at in self.arrivals(from, to, true, is_change) {
             self.queue.push(at, What::RegionFrame { connection, to_dialer, bytes: bytes.clone() });

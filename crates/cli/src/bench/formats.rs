@@ -9,7 +9,8 @@ use meridian_model::{
     CollectionName, CollectionUid, Delta, Epoch, Hlc, LogIndex, Op, OriginShard, Payload, PointId, Position,
     PrimaryTerm, RegionName, RequestIndexes, Seq, ShardNumber, TableVersion, Traceparent, Vectors, WriteId, WriteRef,
 };
-use meridian_proto::frame::{Call, Frame, PeerMessage, RegionAnswer, RegionMessage, ShardCall, TailAnswer};
+use meridian_proto::delta_bytes::DeltaBytes;
+use meridian_proto::frame::{Frame, PeerMessage, RegionAnswer, RegionMessage, ShardCall, TailAnswer};
 use meridian_proto::record::{self, Record};
 use meridian_shard::{Entry, RemoteBatch, SourcePosition, Write};
 use rand::rngs::SmallRng;
@@ -51,7 +52,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let batch = Batch::new(points, args.dim);
         frame("frame, write to a shard", points, &batch.write_frame())?;
         entry("log entry, write", points, &batch.write_entry())?;
-        frame("frame, deltas", points, &batch.deltas_frame())?;
+        measure(
+            "frame, deltas",
+            points,
+            &batch.deltas(),
+            |deltas| deltas_frame(deltas).encode(),
+            Vec::len,
+            |bytes| decode_deltas(&Frame::decode(bytes)?),
+        )?;
         entry("log entry, deltas", points, &batch.deltas_entry())?;
         let encode = |records: &Vec<Record>| records.iter().map(Record::encode).collect::<Vec<_>>();
         let decode = |records: &Vec<record::Encoded>| records.iter().map(decode_record).collect();
@@ -103,6 +111,25 @@ fn decode_record(record: &record::Encoded) -> anyhow::Result<Record> {
     let header =
         |wanted: &str| record.headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_slice());
     Ok(Record::decode(header, &record.value)?)
+}
+
+/// The frame in which a replica sends deltas, each encoded.
+fn deltas_frame(deltas: &[Delta]) -> Frame {
+    let last = deltas.last().map_or(Seq(0), |delta| delta.seq);
+    let at = Position { epoch: Epoch(1), seq: last };
+    let deltas = deltas.iter().map(DeltaBytes::encode).collect();
+    let records = TailAnswer::Records { deltas, at, complete: None, origin_shards: 3 };
+    Frame::Region(RegionMessage::Answer(1_000_000, RegionAnswer::Tail(records)))
+}
+
+/// What the replica that applies them does with it.
+fn decode_deltas(frame: &Frame) -> anyhow::Result<Vec<Delta>> {
+    match frame {
+        Frame::Region(RegionMessage::Answer(_, RegionAnswer::Tail(TailAnswer::Records { deltas, .. }))) => {
+            Ok(deltas.iter().map(DeltaBytes::decode).collect::<Result<_, _>>()?)
+        }
+        other => anyhow::bail!("not deltas: {other:?}"),
+    }
 }
 
 /// Points with random vectors of unit length and a small payload, and what the messages about them share.
@@ -164,7 +191,7 @@ impl Batch {
             indexes: RequestIndexes::default(),
             trace: self.trace,
         };
-        Frame::Peer(PeerMessage::Call(1_000_000, Call::Shard(write)))
+        Frame::Peer(PeerMessage::Call(1_000_000, write.into()))
     }
 
     fn write_entry(&self) -> Entry {
@@ -179,14 +206,6 @@ impl Batch {
             hlc: Hlc(WALL << 16),
             trace: self.trace,
         })
-    }
-
-    fn deltas_frame(&self) -> Frame {
-        let deltas = self.deltas();
-        let last = deltas.last().map_or(Seq(0), |delta| delta.seq);
-        let at = Position { epoch: Epoch(1), seq: last };
-        let records = TailAnswer::Records { deltas, at, complete: None, origin_shards: 3 };
-        Frame::Region(RegionMessage::Answer(1_000_000, RegionAnswer::Tail(records)))
     }
 
     fn deltas_entry(&self) -> Entry {

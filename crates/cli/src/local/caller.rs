@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use meridian_model::ShardNumber;
 use meridian_peer::{PeerTls, call_topology};
-use meridian_proto::frame::Hello;
+use meridian_proto::frame::{Build, Hello};
 use meridian_proto::topology::{PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
 
 use super::files;
@@ -29,7 +29,8 @@ impl Caller {
         let paths = files::operator_tls(layout, region);
         let tls = PeerTls::from_files(&paths.ca, &paths.cert, &paths.key)?;
         let (cluster, region) = (region.cluster_id.0, region.name.clone());
-        Ok(Self { tls, hello: Hello { cluster, region, node: None, address: String::new() } })
+        let build = Build::current();
+        Ok(Self { tls, hello: Hello { cluster, region, node: None, address: String::new(), build } })
     }
 
     /// Makes one call.

@@ -92,7 +92,7 @@ pub enum Refusal {
     #[error("{0}")]
     AlreadyExists(String),
     /// Some shards did not answer. A change certainly did not take place; it may be repeated (503).
-    #[error("{reason}; shards {shards:?} did not answer")]
+    #[error("{reason}{}", unanswered(.shards))]
     Unavailable {
         /// Which shards.
         shards: Vec<ShardNumber>,
@@ -128,6 +128,11 @@ pub enum Refusal {
     /// The write may have taken place, in part or in full, or may still do so (500: clients and meshes repeat a 503).
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(String),
+}
+
+/// Which shards did not answer, if that is the reason.
+fn unanswered(shards: &[ShardNumber]) -> String {
+    if shards.is_empty() { String::new() } else { format!("; shards {shards:?} did not answer") }
 }
 
 impl Refusal {

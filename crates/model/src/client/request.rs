@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::OnStale;
 use crate::{
-    CollectionDef, CollectionName, Consistency, Filter, Payload, PointId, Query, RequiredFreshness, Vectors,
-    VersionVector, WriteId,
+    BehaviorVersion, CollectionDef, CollectionName, Consistency, Filter, Payload, PointId, Query, RequiredFreshness,
+    Vectors, VersionVector, WriteId,
 };
 
 /// One request of one client.
@@ -64,6 +64,18 @@ pub enum Body {
 }
 
 impl Body {
+    /// The behavior version that executing the operation needs. A receiver that does not know it refuses the request.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match self {
+            Self::Write { ops, .. } => ops.iter().map(PointOp::needs).max().unwrap_or(BehaviorVersion::FIRST),
+            Self::DeleteByFilter { filter, .. } => filter.needs(),
+            Self::Read { query, .. } => query.needs(),
+            Self::CreateCollection(_) | Self::DropCollection(_) => BehaviorVersion::FIRST,
+            Self::ListCollections | Self::DescribeCollection(_) => BehaviorVersion::FIRST,
+        }
+    }
+
     /// Whether the operation changes anything, so that only the primary region executes it.
     #[must_use]
     pub fn changes(&self) -> bool {
@@ -96,6 +108,14 @@ pub enum PointOp {
 }
 
 impl PointOp {
+    /// The behavior version that applying the change needs.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match self {
+            Self::Upsert { .. } | Self::Delete { .. } => BehaviorVersion::FIRST,
+        }
+    }
+
     /// Id of the point that is changed.
     #[must_use]
     pub fn point(&self) -> PointId {

@@ -1,6 +1,7 @@
 //! Between what the tail says and what a broker holds.
 
-use meridian_model::{Delta, OriginShard, Seq, Statement};
+use meridian_model::{OriginShard, Seq, Statement};
+use meridian_proto::delta_bytes::{DeltaBytes, DeltaError};
 use meridian_proto::record::{Body, Record};
 use meridian_replica::{Poison, Record as Taken};
 use meridian_shard::SourcePosition;
@@ -8,12 +9,13 @@ use meridian_shard::SourcePosition;
 /// The records of one answer of the tail: its deltas, and behind them the statement of completeness, if it has one.
 pub(super) fn to_publish(
     origin: &OriginShard,
-    deltas: Vec<Delta>,
+    deltas: &[DeltaBytes],
     complete: Option<Statement>,
     origin_shards: u16,
-) -> Vec<Record> {
-    let bodies = deltas.into_iter().map(Body::Delta).chain(complete.map(Body::Complete));
-    bodies.map(|body| Record { origin: origin.clone(), origin_shards, body }).collect()
+) -> Result<Vec<Record>, DeltaError> {
+    let deltas = deltas.iter().map(|delta| delta.decode().map(Body::Delta));
+    let bodies = deltas.chain(complete.map(|statement| Ok(Body::Complete(statement))));
+    bodies.map(|body| Ok(Record { origin: origin.clone(), origin_shards, body: body? })).collect()
 }
 
 /// A record as the machine takes it, with the number of shards that its origin has; or what is wrong with it.
@@ -47,7 +49,8 @@ pub(super) fn to_take<'a>(
 mod tests {
     use super::*;
     use meridian_model::{
-        CollectionUid, Epoch, Hlc, Op, PointId, Position, RegionName, ShardNumber, Term, WallMillis, WriteId, WriteRef,
+        CollectionUid, Delta, Epoch, Hlc, Op, PointId, Position, RegionName, ShardNumber, Term, WallMillis, WriteId,
+        WriteRef,
     };
 
     fn origin(shard: u16) -> OriginShard {
@@ -59,6 +62,18 @@ mod tests {
         let (epoch, committed_at) = (Epoch(1), Hlc(100 + seq));
         let write = WriteRef { id: WriteId(u128::from(seq)), index: 3 };
         Delta { origin: origin(1), epoch, seq: Seq(seq), committed_at, op, write, trace: None }
+    }
+
+    fn encoded(seqs: impl Iterator<Item = u64>) -> Vec<DeltaBytes> {
+        seqs.map(|seq| DeltaBytes::encode(&delta(seq))).collect()
+    }
+
+    #[test]
+    fn deltas_of_which_one_cannot_be_decoded_are_not_published() {
+        let mut deltas = encoded(1..=3);
+        deltas[1] = vec![1, 2, 0].into();
+        let refused = to_publish(&origin(1), &deltas, None, 2).unwrap_err();
+        assert!(refused.to_string().contains("behavior version 2"), "{refused}");
     }
 
     fn statement(seq: u64) -> Statement {
@@ -75,18 +90,18 @@ mod tests {
     #[test]
     fn what_is_published_is_taken_as_the_tail_said_it() {
         let statement = statement(3);
-        let records = to_publish(&origin(1), (1..=3).map(delta).collect(), Some(statement), 2);
+        let records = to_publish(&origin(1), &encoded(1..=3), Some(statement), 2).unwrap();
         let taken: Vec<_> = records.iter().map(|record| take(record, 2).unwrap()).collect();
         let deltas = (1..=3).map(|seq| Taken::Delta(delta(seq)));
         let mark = Taken::Mark { at: statement.through, complete: Some(statement) };
         let expected: Vec<_> = deltas.chain([mark]).map(|record| (record, 2)).collect();
         assert_eq!(taken, expected);
-        assert_eq!(to_publish(&origin(1), Vec::new(), None, 2), []);
+        assert_eq!(to_publish(&origin(1), &[], None, 2), Ok(Vec::new()));
     }
 
     #[test]
     fn a_record_of_another_log_is_poison_and_says_which() {
-        let [mut record] = to_publish(&origin(2), Vec::new(), Some(statement(7)), 2).try_into().unwrap();
+        let [mut record] = to_publish(&origin(2), &[], Some(statement(7)), 2).unwrap().try_into().unwrap();
         let poison = take(&record, 2).unwrap_err();
         assert_eq!((poison.seq, poison.fault.contains("us-east/s2")), (Some(Seq(7)), true), "{}", poison.fault);
         record.origin = origin(1);
@@ -97,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_record_of_a_newer_release_is_poison_that_names_its_version() {
-        let [record] = to_publish(&origin(1), vec![delta(7)], None, 2).try_into().unwrap();
+        let [record] = to_publish(&origin(1), &[DeltaBytes::encode(&delta(7))], None, 2).unwrap().try_into().unwrap();
         let encoded: meridian_proto::record::Encoded = Record::encode(&record);
         let header = |name: &str| match name {
             "needs" => Some(&b"9"[..]),

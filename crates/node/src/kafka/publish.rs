@@ -181,7 +181,16 @@ impl Publisher {
                     if !std::mem::replace(&mut is_told, true) {
                         self.status.set_published(claimed);
                     }
-                    for record in convert::to_publish(&self.own, deltas, complete, origin_shards) {
+                    let records = match convert::to_publish(&self.own, &deltas, complete, origin_shards) {
+                        Ok(records) => records,
+                        Err(fault) => {
+                            // Another replica serves it in a later form; this one publishes again when it is upgraded.
+                            tracing::error!(after = %sent, %fault, "a delta of the log cannot be published");
+                            reopen = Some(Instant::now() + KEEP_ALIVE);
+                            continue;
+                        }
+                    };
+                    for record in records {
                         self.publish(&producer, &record)?;
                     }
                     (sent, refusals) = (at, 0);

@@ -146,9 +146,12 @@ async fn greet(hub: &Hub, stream: TcpStream) -> Result<(Connection<TlsStream<Tcp
         return Err(ConnectionError::Unexpected("a hello"));
     };
     let own = hub.inner().hello.lock().clone();
+    let common = own.build.protocols.common(hello.build.protocols);
     // A certificate that was shown was verified against the cluster's authority.
     if connection.stream().get_ref().1.peer_certificates().is_some() {
         connection.write(&Frame::Hello(own.clone())).await?;
+        // Greeted first, so that the other side can name both versions too.
+        common?;
         if hello.cluster != own.cluster {
             return Err(ConnectionError::Refused(format!("it belongs to cluster {}", hello.cluster)));
         }
@@ -167,6 +170,7 @@ async fn greet(hub: &Hub, stream: TcpStream) -> Result<(Connection<TlsStream<Tcp
     let proof = key.proof(connection.stream().get_ref().1, Side::Acceptor).ok_or(ConnectionError::Unexpected("TLS"))?;
     connection.write(&Frame::Hello(Hello { node: None, address: String::new(), ..own })).await?;
     connection.write(&Frame::Proof(proof)).await?;
+    common?;
     Ok((connection, Proven::Group))
 }
 
@@ -192,6 +196,9 @@ async fn of_the_cluster(
                 tokio::spawn(async move {
                     sender.send(Frame::TopologyAnswer(number, answer.await));
                 });
+            }
+            (Frame::TopologyUnsupported(number, why), None) => {
+                sender.send(Frame::TopologyAnswer(number, TopologyAnswer::Refused(why.to_string())));
             }
             _ => {}
         })

@@ -146,6 +146,7 @@ async fn greet_region(
     if !key.holds(connection.stream().get_ref().1, Side::Acceptor, &proof) {
         return Err(ConnectionError::Refused("it does not hold the group key".into()));
     }
+    hub.inner().hello.lock().build.protocols.common(hello.build.protocols)?;
     if hello.region != *name {
         return Err(ConnectionError::Refused(format!("{endpoint} belongs to region {}", hello.region)));
     }
@@ -158,7 +159,8 @@ async fn run_region(hub: &Hub, name: &RegionName, (connection, _, accepted): Gre
     let peer = || Peer::Region(name.clone());
     let run = connection.run(frames, &Timing::GROUP, |frame| match frame {
         Frame::Region(message) => (hub.inner().deliver)(Incoming::Region(peer(), message)),
-        Frame::Heartbeat => (hub.inner().deliver)(Incoming::Heard(peer())),
+        // A message of a later release is a sign of life, no more.
+        Frame::Heartbeat | Frame::Unknown => (hub.inner().deliver)(Incoming::Heard(peer())),
         _ => {}
     });
     let ended = accepted.run_until_cancelled(run).await.unwrap_or(Ok(()));

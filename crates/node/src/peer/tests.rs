@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use meridian_model::{ClusterId, RegionName};
 use meridian_peer::{Connection, ConnectionError, PeerTls, call_topology, open};
-use meridian_proto::frame::{Frame, Hello};
+use meridian_proto::frame::{Build, Frame, Hello};
 use meridian_proto::topology::{PodStatus, TopologyAnswer, TopologyCall};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Hub, serve};
 
 pub(super) fn hello() -> Hello {
-    Hello { cluster: ClusterId(7), region: RegionName::new("us-east").unwrap(), node: None, address: String::new() }
+    let (region, build) = (RegionName::new("us-east").unwrap(), Build::current());
+    Hello { cluster: ClusterId(7), region, node: None, address: String::new(), build }
 }
 
 /// TLS of two parties whom one authority vouches for.

@@ -8,7 +8,7 @@ use meridian_model::ShardNumber;
 use meridian_peer::Connection;
 use meridian_plan::certificates::CertificateStep;
 use meridian_plan::{Settings, ValidCluster};
-use meridian_proto::frame::Frame;
+use meridian_proto::frame::{Build, Frame};
 use meridian_proto::topology::PodStatus;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -54,7 +54,8 @@ async fn pod(listener: TcpListener, made: Given, cluster: ClusterId) {
         let mut connection = Connection::new(stream);
         let Ok(hello) = connection.read().await else { continue };
         assert!(matches!(hello, Frame::Hello(Hello { node: None, .. })));
-        let hello = Hello { cluster, region: RegionName::new("r").unwrap(), node: None, address: String::new() };
+        let (region, build) = (RegionName::new("r").unwrap(), Build::current());
+        let hello = Hello { cluster, region, node: None, address: String::new(), build };
         connection.write(&Frame::Hello(hello)).await.unwrap();
         // The caller may hang up at our name.
         let Ok(Frame::Topology(number, TopologyCall::Status)) = connection.read().await else { continue };

@@ -1,10 +1,13 @@
 //! Reading a shard's delta log, and re-seeding from its points when the log no longer reaches back far enough.
 
-use meridian_model::{CollectionDef, CollectionUid, Delta, Hlc, Payload, PointId, Position, Statement, Vectors};
-use serde::{Deserialize, Serialize};
+use meridian_model::{
+    BehaviorVersion, CollectionDef, CollectionUid, Hlc, Payload, PointId, Position, Statement, Vectors,
+};
+
+use crate::delta_bytes::DeltaBytes;
 
 /// A call to a shard's delta log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum TailCall {
     /// Stream the records after a position, as they are committed, while there is credit.
     Open {
@@ -27,12 +30,12 @@ pub enum TailCall {
 }
 
 /// The answer to a [`TailCall`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum TailAnswer {
     /// The next records, in order.
     Records {
-        /// Deltas that follow the last one sent, without gaps.
-        deltas: Vec<Delta>,
+        /// Deltas that follow the last one sent, without gaps. A pod that relays them does not decode them.
+        deltas: Vec<DeltaBytes>,
         /// The newest position of the log.
         at: Position,
         /// The leader's statement of completeness, of a position up to `at`; absent when there is no newer one.
@@ -42,14 +45,14 @@ pub enum TailAnswer {
     },
     /// The log no longer holds the records after the position; the caller re-seeds.
     Gone,
-    /// This pod cannot serve the log now; the caller retries.
+    /// This pod cannot serve the log now; the caller retries. Also any answer of a kind that this build does not know.
     Unavailable,
     /// A page of live points.
     Seed(SeedPage),
 }
 
 /// A page of live points, ordered by collection and id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SeedPage {
     /// The caller's position after the whole seed.
     pub at: Position,
@@ -67,8 +70,16 @@ pub struct SeedPage {
     pub origin_shards: u16,
 }
 
+impl SeedPage {
+    /// The behavior version that taking in the page needs.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        BehaviorVersion::FIRST
+    }
+}
+
 /// One live point with the stamp of its last write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SeedPoint {
     /// Its collection.
     pub collection: CollectionUid,

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use meridian_model::{LogIndex, OriginShard, Statement, Term};
-use serde::{Deserialize, Serialize};
+use meridian_model::{BehaviorVersion, LogIndex, OriginShard, Statement, Term};
 
-use super::{ShardAnswer, ShardCall, TailAnswer, TailCall};
+use super::{ShardAnswer, ShardCall, TailAnswer, TailCall, Unsupported};
 use crate::topology::{DiskLevel, Member};
 
 /// A message between two replicas of a region.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum PeerMessage {
     /// A message of the consensus library.
     Raft(Vec<u8>),
@@ -28,7 +27,7 @@ pub enum PeerMessage {
 }
 
 /// State of a replica's disk, for its group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskNotice {
     /// Level of the sender's disk.
     pub level: DiskLevel,
@@ -39,7 +38,7 @@ pub struct DiskNotice {
 }
 
 /// Announcement of a leader to every replica of the region.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lead {
     /// The term in which it leads.
     pub term: Term,
@@ -50,11 +49,11 @@ pub struct Lead {
 }
 
 /// A call between two replicas of a region.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum Call {
-    /// To the shard of the receiver.
-    Shard(ShardCall),
+    /// To the shard of the receiver, with the behavior version that the call needs.
+    Shard(BehaviorVersion, ShardCall),
     /// On behalf of another region: to the delta log of the receiver's shard.
     Tail(TailCall),
     /// One chunk of a snapshot file.
@@ -82,10 +81,18 @@ pub enum Call {
     },
     /// The wall clock of the receiver's machine.
     Clock,
+    /// Received only: a call that this build cannot execute. It is answered with [`CallAnswer::Unsupported`].
+    Unsupported(Unsupported),
+}
+
+impl From<ShardCall> for Call {
+    fn from(call: ShardCall) -> Self {
+        Self::Shard(call.needs(), call)
+    }
 }
 
 /// The answer to a [`Call`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CallAnswer {
     /// To `Shard`.
     Shard(ShardAnswer),
@@ -99,4 +106,8 @@ pub enum CallAnswer {
     Compared(LogIndex, Option<[u8; 32]>),
     /// To `Clock`: time since the Unix epoch, as read, before any correction.
     Clock(Duration),
+    /// The receiver does not support the call, for this reason; nothing was done.
+    Unsupported(String),
+    /// Received only: an answer of a kind that this build does not know. The call has failed; what it did is unknown.
+    Unknown,
 }

@@ -1,13 +1,12 @@
 //! Messages between regions. Any pod of a region accepts them and relays them to the right shard.
 
-use meridian_model::ShardNumber;
 use meridian_model::client::{Reply, Request};
-use serde::{Deserialize, Serialize};
+use meridian_model::{BehaviorVersion, ShardNumber};
 
-use super::{TailAnswer, TailCall};
+use super::{TailAnswer, TailCall, Unsupported};
 
 /// A message between regions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum RegionMessage {
     /// A call: number, call.
@@ -19,20 +18,33 @@ pub enum RegionMessage {
 }
 
 /// A call to another region.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub enum RegionCall {
-    /// A client's request. The receiving region executes it and never relays it to a third one.
-    Ask(Request),
+    /// A client's request, with the behavior version that it needs. The receiving region executes it and never relays it to
+    /// a third one.
+    Ask(BehaviorVersion, Request),
     /// To the delta log of a shard.
     Tail(ShardNumber, TailCall),
+    /// Received only: a call that this build cannot execute. It is answered with [`RegionAnswer::Unsupported`].
+    Unsupported(Unsupported),
+}
+
+impl From<Request> for RegionCall {
+    fn from(request: Request) -> Self {
+        Self::Ask(request.body.needs(), request)
+    }
 }
 
 /// The answer to a [`RegionCall`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RegionAnswer {
     /// To `Ask`.
     Reply(Reply),
     /// To `Tail`.
     Tail(TailAnswer),
+    /// The receiver does not support the call, for this reason; nothing was done.
+    Unsupported(String),
+    /// Received only: an answer of a kind that this build does not know. The call has failed; what it did is unknown.
+    Unknown,
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use meridian_model::client::PointOp;
 use meridian_model::{
-    Answer, CollectionDef, CollectionName, CollectionUid, ConditionalChange, Filter, LogIndex, PointId, Query,
-    ReplicaId, RequestIndexes, Seq, Stamp, TableVersion, Traceparent, VersionVector, WriteId,
+    Answer, BehaviorVersion, CollectionDef, CollectionName, CollectionUid, ConditionalChange, Filter, LogIndex,
+    PointId, Query, ReplicaId, RequestIndexes, Seq, Stamp, TableVersion, Traceparent, VersionVector, WriteId,
 };
-use serde::{Deserialize, Serialize};
 
 /// A call to a shard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ShardCall {
     /// To the leader: commit these changes.
     Write {
@@ -97,7 +96,7 @@ pub enum ShardCall {
 }
 
 /// A page of the points that match a filter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MatchQuery {
     /// The collection; one that the shard does not have has no points.
     pub collection: CollectionUid,
@@ -112,7 +111,7 @@ pub struct MatchQuery {
 }
 
 /// Freshness of a read at one shard. A read without demands never waits.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ReadDemand {
     /// Reflect every write that the region acknowledged before the call arrived.
     pub index: bool,
@@ -127,7 +126,7 @@ pub struct ReadDemand {
 }
 
 /// The answer to a [`ShardCall`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ShardAnswer {
     /// To `Write` and `Learn`: committed; the last sequence, and the positions of the changes.
     Written(Seq, VersionVector),
@@ -185,6 +184,10 @@ pub enum ShardAnswer {
     Overloaded(String),
     /// The change was proposed, but the replica stepped down before it was committed: only the next leader knows its outcome.
     SteppedDown,
+    /// The call needs more than the receiver supports, for this reason; nothing was done, and repeating it does not help.
+    Unsupported(String),
+    /// Received only: an answer of a kind that this build does not know. What the call did is unknown.
+    Unknown,
 }
 
 impl ShardAnswer {
@@ -193,15 +196,29 @@ impl ShardAnswer {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Exists | Self::NoCollection | Self::Wrong(_) | Self::NotLeader(_) | Self::NotOwner(_) => true,
-            Self::Busy(_) | Self::Full | Self::Overloaded(_) => true,
+            Self::Busy(_) | Self::Full | Self::Overloaded(_) | Self::Unsupported(_) => true,
             Self::Written(..) | Self::Created(..) | Self::Dropped { .. } | Self::Conditional { .. } => false,
             Self::Resolved(_) | Self::Part(_) | Self::Definitions { .. } | Self::Reached(_) => false,
-            Self::Forgotten | Self::SteppedDown => false,
+            Self::Forgotten | Self::SteppedDown | Self::Unknown => false,
         }
     }
 }
 
 impl ShardCall {
+    /// The behavior version that executing the call needs. A kind of call, query, condition or change, or a field that changes
+    /// the meaning of one, that a later version adds needs that version; the receiver refuses the call if it is older.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match self {
+            Self::Read { query, .. } => query.needs(),
+            Self::Match(query, _) => query.filter.needs(),
+            Self::Write { ops, .. } => ops.iter().map(PointOp::needs).max().unwrap_or(BehaviorVersion::FIRST),
+            Self::Create { .. } | Self::Learn { .. } | Self::Drop { .. } | Self::Resolve(_) => BehaviorVersion::FIRST,
+            Self::ConditionalWrite { .. } | Self::List(_) | Self::Describe(..) => BehaviorVersion::FIRST,
+            Self::Definitions | Self::Await(_) => BehaviorVersion::FIRST,
+        }
+    }
+
     /// Sets `sent_at` of a change that may be repeated: an entry of the shard that was applied before the first copy was
     /// sent. Other calls are unchanged; a conditional write has `read_at` instead.
     #[must_use]
@@ -241,7 +258,7 @@ impl ShardCall {
 }
 
 /// One shard's part of a read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReadPart {
     /// The result; `None` when the collection does not exist.
     pub body: Option<PartBody>,
@@ -258,7 +275,7 @@ pub struct ReadPart {
 }
 
 /// The result of a read at one shard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum PartBody {
     /// Of a read.
     Answer {

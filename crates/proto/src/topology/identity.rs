@@ -58,7 +58,7 @@ impl fmt::Display for Identity {
 }
 
 /// Digest of all keys that a pod accepts. It is compared, and shown neither in logs nor in a status.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeysDigest(pub [u8; 32]);
 
 impl fmt::Debug for KeysDigest {
@@ -68,7 +68,7 @@ impl fmt::Debug for KeysDigest {
 }
 
 /// The members of a group after the log up to `applied`. They are final, because applied entries are committed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembersAt {
     /// Newest entry applied by the member that reports this.
     pub applied: LogIndex,

@@ -1,12 +1,11 @@
 //! The state of a pod as it reports it to the operator.
 
 use meridian_model::{Link, LogIndex, OriginShard, ReplicaId, Term};
-use serde::{Deserialize, Serialize};
 
 use super::{Identity, Member, MembersAt};
 
 /// State of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodStatus {
     /// Its volume is empty: it waits for `Bootstrap` or `Join`.
     Blank,
@@ -32,7 +31,7 @@ pub enum PodStatus {
 }
 
 /// State of a running replica and of its group as far as the replica knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// Its identity.
     pub identity: Identity,
@@ -110,7 +109,7 @@ impl ReplicaStatus {
 }
 
 /// Space on a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum DiskLevel {
     /// Beyond the reserve: all writes are accepted.
     #[default]
@@ -122,7 +121,7 @@ pub enum DiskLevel {
 }
 
 /// Memory of the process of a replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemorySeen {
     /// Bytes that the system cannot reclaim.
     pub used_bytes: u64,
@@ -133,7 +132,7 @@ pub struct MemorySeen {
 }
 
 /// A record of a followed log that could not be applied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoisonSeen {
     /// Origin shard of the log.
     pub origin: OriginShard,
@@ -142,7 +141,7 @@ pub struct PoisonSeen {
 }
 
 /// Progress of one replica as its leader sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowerStatus {
     /// Its id.
     pub replica: ReplicaId,
@@ -153,7 +152,7 @@ pub struct FollowerStatus {
 }
 
 /// Role of a replica in its group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Proposes entries.
     Leader,

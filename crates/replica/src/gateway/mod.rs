@@ -298,6 +298,13 @@ impl Replica {
                 leg.fault = why;
                 leg.again_at = now + RETRY_AFTER;
             }
+            ShardAnswer::Unknown => {
+                leg.fault = format!("a replica of shard {shard} runs a later release and answered in an unknown form");
+                leg.again_at = now + RETRY_AFTER;
+            }
+            ShardAnswer::Unsupported(reason) => {
+                self.finish(number, Err(Refusal::Unavailable { shards: vec![shard], reason }));
+            }
             ShardAnswer::Forgotten => {
                 let why = format!("shard {shard} no longer knows whether it took the write");
                 self.finish(number, Err(Refusal::OutcomeUnknown(why)));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meridian_model::RegionName;
 use meridian_model::client::{Outcome, Refusal, Reply};
-use meridian_proto::frame::{RegionCall, RegionMessage};
+use meridian_proto::frame::RegionMessage;
 
 use super::{Asker, Plan, reads};
 use crate::{Command, Peer, Replica};
@@ -18,6 +18,9 @@ use crate::{Command, Peer, Replica};
 const SILENT_AFTER: Duration = Duration::from_millis(750);
 /// A write waits this long for a silent region, so that it fails within 2 s of the silence.
 const WRITE_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Reason of a refusal.
+const UNKNOWN_ANSWER: &str =
+    "the primary region runs a later release and answered in a form that this one does not know";
 /// A region that is heard and does not answer is asked again after this.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -177,7 +180,7 @@ impl Replica {
             self.gateway.regions.remove(&before);
         }
         self.gateway.regions.insert(call, number);
-        let message = RegionMessage::Call(call, RegionCall::Ask(request));
+        let message = RegionMessage::Call(call, request.into());
         self.out.push(Command::SendRegion(Peer::Region(region), message));
     }
 
@@ -231,6 +234,19 @@ impl Replica {
             return self.finish_with(number, reply);
         }
         self.begin_visible(number, reply);
+    }
+
+    /// A call to another region failed there: it is not supported, for this reason, or its answer is of a kind that this build
+    /// does not know, and what the call did is unknown.
+    pub(crate) fn region_call_failed(&mut self, call: u64, unsupported: Option<String>) {
+        let Some(number) = self.gateway.regions.get(&call) else { return };
+        let changes = self.gateway.asks.get(number).is_some_and(|ask| ask.request.body.changes());
+        let refusal = match unsupported {
+            Some(why) => Refusal::Unavailable { shards: Vec::new(), reason: format!("the primary region: {why}") },
+            None if changes => Refusal::OutcomeUnknown(UNKNOWN_ANSWER.into()),
+            None => Refusal::Unavailable { shards: Vec::new(), reason: UNKNOWN_ANSWER.into() },
+        };
+        self.region_reply(call, Reply { body: Err(refusal), freshness: self.no_freshness() });
     }
 
     /// The connection is gone: what was sent on it is sent again on the next one, or its outcome is unknown.

@@ -1,6 +1,6 @@
 use meridian_model::client::{Demand, PointOp};
 use meridian_model::{CollectionName, PointId, ReplicaId};
-use meridian_proto::frame::{Call, CallAnswer, Hello, PartBody, ReadPart};
+use meridian_proto::frame::{Build, Call, CallAnswer, Hello, PartBody, ReadPart};
 
 use super::*;
 use crate::testing::{alone, identity};
@@ -34,7 +34,13 @@ impl Pod {
     fn meet(&mut self) {
         let genesis = self.replica.identity().genesis.clone();
         let (node, address) = (Some(self.other()), "pod-2:8082".into());
-        self.step(Event::Met(Hello { cluster: genesis.cluster, region: genesis.region, node, address }));
+        self.step(Event::Met(Hello {
+            cluster: genesis.cluster,
+            region: genesis.region,
+            node,
+            address,
+            build: Build::current(),
+        }));
     }
 
     /// The other replica says that it leads, and what it has applied.
@@ -110,7 +116,9 @@ fn cancels(commands: &[Command]) -> Vec<u64> {
 /// The calls that went to the other replica, and how much time each said was left.
 fn calls_sent(commands: &[Command]) -> Vec<(u64, Duration)> {
     let call = |command: &Command| match command {
-        Command::Send(_, PeerMessage::Call(call, Call::Shard(ShardCall::List(demand)))) => Some((*call, demand.left)),
+        Command::Send(_, PeerMessage::Call(call, Call::Shard(_, ShardCall::List(demand)))) => {
+            Some((*call, demand.left))
+        }
         _ => None,
     };
     commands.iter().filter_map(call).collect()
@@ -231,8 +239,7 @@ fn a_read_that_the_threads_refuse_is_refused_at_once() {
 fn a_replica_ends_a_read_that_another_gateway_cancels() {
     let mut pod = Pod::new();
     let demand = meridian_proto::frame::ReadDemand { left: 1_000 * MS, ..Default::default() };
-    let call =
-        |number| Event::Peer(pod.other(), PeerMessage::Call(number, Call::Shard(ShardCall::List(demand.clone()))));
+    let call = |number| Event::Peer(pod.other(), PeerMessage::Call(number, ShardCall::List(demand.clone()).into()));
     let (first, repeat) = (call(5), call(5));
     let (job, _) = read_of(&pod.step(first)).unwrap();
     assert!(read_of(&pod.step(repeat)).is_none(), "a repeat under the same number is not begun again");
@@ -271,7 +278,7 @@ fn write() -> Body {
 /// Numbers of the changes that went to the other replica.
 fn changes_sent(commands: &[Command]) -> Vec<u64> {
     let call = |command: &Command| match command {
-        Command::Send(_, PeerMessage::Call(call, Call::Shard(body))) if body.is_change() => Some(*call),
+        Command::Send(_, PeerMessage::Call(call, Call::Shard(_, body))) if body.is_change() => Some(*call),
         _ => None,
     };
     commands.iter().filter_map(call).collect()
@@ -282,6 +289,8 @@ enum Attempt {
     /// The answer comes.
     Refused,
     SteppedDown,
+    /// The answer is of a kind that only a later release knows.
+    Unknown,
     /// It is repeated, and one answer comes.
     RefusedOnce,
     Silent,
@@ -307,6 +316,7 @@ fn outcome_of(body: Body, attempts: &[Attempt]) -> Refusal {
         match attempt {
             Attempt::Refused => drop(pod.step(answer(ShardAnswer::NotLeader(None)))),
             Attempt::SteppedDown => drop(pod.step(answer(ShardAnswer::SteppedDown))),
+            Attempt::Unknown => drop(pod.step(answer(ShardAnswer::Unknown))),
             Attempt::RefusedOnce => {
                 let again = changes_sent(&pod.wait(500 * MS));
                 assert_eq!(again[..1], sent[..1], "a repeat has the same number");
@@ -327,10 +337,23 @@ fn outcome_of(body: Body, attempts: &[Attempt]) -> Refusal {
     reply_of(&commands).expect("its time is over").body.clone().expect_err("nobody took it")
 }
 
+#[test]
+fn a_change_that_the_leader_does_not_support_is_refused_at_once() {
+    for answer in
+        [CallAnswer::Unsupported("not here".into()), CallAnswer::Shard(ShardAnswer::Unsupported("not here".into()))]
+    {
+        let mut pod = beside_a_leader();
+        let sent = changes_sent(&pod.ask(1, write(), 3_000 * MS));
+        let commands = pod.step(Event::Peer(pod.other(), PeerMessage::Answer(sent[0], answer)));
+        let refusal = reply_of(&commands).expect("refused at once").body.clone().unwrap_err();
+        assert!(matches!(&refusal, Refusal::Unavailable { reason, .. } if reason == "not here"), "{refusal:?}");
+    }
+}
+
 /// PROTOCOLS 14: 503 says that a write certainly did not take place.
 #[test]
 fn only_a_change_that_every_attempt_refused_is_unavailable() {
-    use Attempt::{Lost, NotSent, Refused, RefusedOnce, Silent, SteppedDown};
+    use Attempt::{Lost, NotSent, Refused, RefusedOnce, Silent, SteppedDown, Unknown};
     let create = create("words").body;
     let drop = Body::DropCollection(CollectionName::new("words").unwrap());
     for body in [write(), create, drop] {
@@ -338,9 +361,16 @@ fn only_a_change_that_every_attempt_refused_is_unavailable() {
             let refusal = outcome_of(body.clone(), attempts);
             assert!(matches!(refusal, Refusal::Unavailable { .. }), "{attempts:?}: {refusal:?}");
         }
-        for attempts in
-            [&[Silent][..], &[SteppedDown], &[RefusedOnce], &[Lost], &[Lost, Refused], &[SteppedDown, Refused]]
-        {
+        for attempts in [
+            &[Silent][..],
+            &[SteppedDown],
+            &[Unknown],
+            &[RefusedOnce],
+            &[Lost],
+            &[Lost, Refused],
+            &[SteppedDown, Refused],
+            &[Unknown, Refused],
+        ] {
             let refusal = outcome_of(body.clone(), attempts);
             assert!(matches!(refusal, Refusal::OutcomeUnknown(_)), "{attempts:?}: {refusal:?}");
         }
@@ -415,7 +445,7 @@ fn a_delete_by_filter_that_wrote_nothing_is_refused_and_one_that_wrote_is_unknow
 fn each_copy_of_a_write_tells_what_was_applied_before_the_first() {
     let sent_at = |commands: &[Command]| -> Vec<(u64, u64)> {
         let call = |command: &Command| match command {
-            Command::Send(_, PeerMessage::Call(call, Call::Shard(ShardCall::Write { sent_at, .. }))) => {
+            Command::Send(_, PeerMessage::Call(call, Call::Shard(_, ShardCall::Write { sent_at, .. }))) => {
                 Some((*call, sent_at.0))
             }
             _ => None,

@@ -7,6 +7,7 @@ use meridian_model::{
     CollectionUid, Delta, Epoch, Hlc, Link, LogIndex, Op, OriginShard, Payload, PointId, Position, Seq, ShardNumber,
     Statement, Term, Topic, Transport, Vectors, WallMillis, WriteId, WriteRef,
 };
+use meridian_proto::delta_bytes::DeltaBytes;
 use meridian_proto::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_replica::{Command, Event, Peer, Poison, Record, Settings, record_bytes};
@@ -114,6 +115,7 @@ impl Shell {
     /// The origin itself answers.
     fn answer(&mut self, call: u64, deltas: Vec<Delta>, newest: u64) {
         let at = Position { epoch: Epoch(1), seq: Seq(newest) };
+        let deltas = deltas.iter().map(DeltaBytes::encode).collect();
         let answer = TailAnswer::Records { deltas, at, complete: None, origin_shards: 1 };
         let message = RegionMessage::Answer(call, RegionAnswer::Tail(answer));
         self.step(Event::Region(Peer::Region(region("us-east")), message));

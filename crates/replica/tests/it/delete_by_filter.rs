@@ -159,7 +159,7 @@ impl Shell {
                 RegionMessage::Answer(at, RegionAnswer::Tail(TailAnswer::Records { deltas: more, .. }))
                     if *at == call =>
                 {
-                    deltas.extend(more.iter().cloned());
+                    deltas.extend(more.iter().map(|delta| delta.decode().unwrap()));
                 }
                 RegionMessage::Answer(_, RegionAnswer::Tail(other)) => panic!("{other:?}"),
                 _ => {}
@@ -284,7 +284,7 @@ fn a_collection_created_again_meanwhile_keeps_its_points() {
 fn a_forwarded_delete_by_filter_is_sent_once() {
     let mut shell = Shell::new("eu-west", US, Settings::default());
     let asked = |shell: &Shell| {
-        let asks = |message: &&RegionMessage| matches!(message, RegionMessage::Call(_, RegionCall::Ask(_)));
+        let asks = |message: &&RegionMessage| matches!(message, RegionMessage::Call(_, RegionCall::Ask(..)));
         shell.sent.iter().filter(asks).count()
     };
     // A write is known by its id: it is sent again while nobody answers.
@@ -330,7 +330,7 @@ fn a_message_that_arrives_twice_deletes_by_filter_once() {
     let (id, body) = (WriteId(1 << 90), delete_all("drop"));
     let request = Request { id, body, demand: Demand::default(), traceparent: None, timeout, wait: None };
     let message = || {
-        let ask = RegionCall::Ask(request.clone());
+        let ask = RegionCall::from(request.clone());
         Event::Region(Peer::Connection(5), RegionMessage::Call(7, ask))
     };
     shell.step(message());

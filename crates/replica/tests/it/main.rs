@@ -5,6 +5,7 @@
 mod broker;
 mod clock;
 mod delete_by_filter;
+mod later;
 mod shell;
 mod stop;
 mod versions;

@@ -86,7 +86,9 @@ fn positions(answers: &[TailAnswer]) -> Vec<Vec<(u32, u64)>> {
     let pair = |position: Position| (position.epoch.0, position.seq.0);
     let message = |answer: &TailAnswer| match answer {
         TailAnswer::Records { deltas, at, .. } if deltas.is_empty() => vec![pair(*at)],
-        TailAnswer::Records { deltas, .. } => deltas.iter().map(|delta| pair(delta.position())).collect(),
+        TailAnswer::Records { deltas, .. } => {
+            deltas.iter().map(|delta| pair(delta.decode().unwrap().position())).collect()
+        }
         other => panic!("{other:?}"),
     };
     answers.iter().map(message).collect()

@@ -1,7 +1,7 @@
 //! Pods whose volume is another's, or of a newer release.
 
 use meridian_model::{BehaviorVersion, ClusterId, PrimaryTerm, RegionName, ShardNumber};
-use meridian_proto::frame::Hello;
+use meridian_proto::frame::{Build, Hello};
 use meridian_proto::topology::{Genesis, MembersAt, PodStatus};
 use meridian_volume::Folder;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +34,13 @@ fn pod_with(config: &NodeConfig, identity: &Identity) -> Supervisor {
 /// A pod that has begun, whatever its volume holds.
 fn pod(config: &NodeConfig) -> Supervisor {
     let credentials = Credentials::load(config).unwrap();
-    let hello =
-        Hello { cluster: config.cluster_id, region: config.region.clone(), node: None, address: "here:1".into() };
+    let hello = Hello {
+        cluster: config.cluster_id,
+        region: config.region.clone(),
+        node: None,
+        address: "here:1".into(),
+        build: Build::current(),
+    };
     let hub = Hub::new(credentials.tls(), credentials.group_keys(), hello, CancellationToken::new(), |_| ());
     let supervisor = Supervisor::new(config.clone(), Arc::new(Metrics::new()), 1);
     supervisor.begin(hub).unwrap();
