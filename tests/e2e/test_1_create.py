@@ -19,7 +19,7 @@ def install(region, crds):
         "helm", "install", "meridian", ROOT / "charts/meridian", "--namespace", region.name,
         "--set", f"crds.install={str(crds).lower()}", "--set", f"watchNamespaces={{{region.name}}}",
         "--set", "image.repository=docker.io/meridian/operator", "--set", "image.tag=e2e",
-        "--set", "nodeImage=docker.io/meridian/node:e2e",
+        "--set", "defaultImage=docker.io/meridian/node:e2e",
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_a_lost_volume_is_replaced(load):
 def test_a_changed_setting_rolls_leader_last(load, operators_die):
     uids = lambda: {name: pod["metadata"]["uid"] for name, pod in US.pods().items()}
     before = uids()
-    US.patch(hnsw={"m": 24})
+    US.patch(collectionDefaults={"hnswConfig": {"m": 24}})
     until(lambda: uids() != before, HEAL_S, lambda: f"no pod is rolled: {US.told()}")
     operators_die()
     fresh = lambda: all(uid != before[name] for name, uid in uids().items())

@@ -15,7 +15,7 @@ TINY = Region("tiny", 1)
 KILLED = 137
 QUIET_S = 1.0  # an operator that has written nothing for that long waits for something
 GROUP = {
-    "name": "tiny", "primaryRegion": "tiny", "secretRef": {"name": "group-key"},
+    "name": "tiny", "primary": {"region": "tiny"}, "secretRef": {"name": "group-key"},
     "regions": [{"name": name, "endpoint": f"vector-search-region.{name}.svc.cluster.local:8082"} for name in ("tiny", "far")],
 }  # fmt: skip
 SPEC = {"region": "tiny", "shards": 1, "replicasPerShard": 1, "storage": {"size": "1Gi"}, "replicationGroup": GROUP}
@@ -51,7 +51,7 @@ class Mortal:
         environment = {
             **os.environ, "KUBECONFIG": str(self.kubeconfig), "MERIDIAN_EXIT_AFTER_WRITES": str(writes),
             "WATCH_NAMESPACES": TINY.name, "ADMIN_ADDRESS": "127.0.0.1:18081", "OPTIONAL_APIS": "istio,strimzi",
-            "NODE_IMAGE": "docker.io/meridian/node:e2e",
+            "DEFAULT_IMAGE": "docker.io/meridian/node:e2e",
         }  # fmt: skip
         log = open(self.kubeconfig.parent / "operator.log", "ab")
         return subprocess.Popen([os.environ["OPERATOR"]], env=environment, stdout=log, stderr=log)
@@ -125,7 +125,7 @@ def test_it_scales(operator):
 def test_it_rolls(operator):
     began = time.monotonic()
     uids = {pod["metadata"]["uid"] for pod in TINY.pods().values()}
-    TINY.patch(hnsw={"m": 24})
+    TINY.patch(collectionDefaults={"hnswConfig": {"m": 24}})
     fresh = lambda: stands(3) and not uids & {pod["metadata"]["uid"] for pod in TINY.pods().values()}
     told(operator.until(fresh, 240, "roll"), began, "roll")
     assert count() == 100

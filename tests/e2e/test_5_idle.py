@@ -82,7 +82,7 @@ def test_an_act_that_is_refused_is_explained(idle):
     kube.apply({**budget, "spec": {"maxUnavailable": 0, "selector": {"matchLabels": labels}}})
     uids = lambda: {pod["metadata"]["uid"] for pod in idle.pods().values()}
     old, before = uids(), occurrences()
-    idle.patch(hnsw={"m": 24})
+    idle.patch(collectionDefaults={"hnswConfig": {"m": 24}})
     blocked = lambda: [o["blockedBy"] for o in idle.cluster()["status"].get("operations", []) if o.get("blockedBy")]
     refused = lambda: next((b for b in blocked() if b["predicate"] == "EvictAccepted"), None)
     until(refused, 60, lambda: f"nothing is explained: {idle.told()}")

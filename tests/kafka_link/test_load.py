@@ -63,7 +63,7 @@ def survive(local, broker, capsys, mirror=None):
         print(f"\nkafka: {books} {follows}")
     books.balance()
     assert (follows["transport"], follows["phase"]) == ("kafka", "reading"), follows
-    assert (follows["detours"], follows["reseeds"]) == (0, 0), "the broker alone brought it"
+    assert (follows["origin_fallbacks"], follows["reseeds"]) == (0, 0), "the broker alone brought it"
     the_net_holds(nodes, load)
 
 
@@ -71,7 +71,7 @@ def links(local):
     told = leader(local.region("eu-west")).get("/api/v1/links").json()
     [link] = told["links"]
     [shard] = link["shards"]
-    return {"transport": link["transport"], "detours": told["detours"], "reseeds": told["reseeds"], **shard}
+    return {"transport": link["transport"], "origin_fallbacks": told["origin_fallbacks"], "reseeds": told["reseeds"], **shard}
 
 
 def publisher(local):

@@ -87,7 +87,7 @@ def test_what_is_written_is_read_from_the_broker(regions, broker):
     arrives(east, west, 1_000)
     told = links(west)
     assert (told["links"][0]["transport"], told["links"][0]["topic"]) == ("kafka", TOPIC)
-    assert told["detours"] == 0 and told["reseeds"] == 0, told
+    assert told["origin_fallbacks"] == 0 and told["reseeds"] == 0, told
     for shard in (1, 2):
         until(lambda: origin(west, shard)["phase"] == "reading", WITHIN_S, lambda: links(west))
     for node in east:
@@ -99,15 +99,15 @@ def test_what_is_written_is_read_from_the_broker(regions, broker):
 @pytest.mark.parametrize("record", ['\t{"id": 1, "embedding": [1, 2]}', "kind=delta,schema=9\t{}"])
 def test_a_record_that_says_nothing_is_named_and_stepped_over(regions, broker, record):
     east, west = regions
-    before = origin(west, 1).get("poison")
+    before = origin(west, 1).get("poison_record")
     broker.topic("put", TOPIC, 0, lines=[record])
-    until(lambda: origin(west, 1).get("poison") not in (None, before), WITHIN_S, lambda: links(west))
-    poison = origin(west, 1)["poison"]
+    until(lambda: origin(west, 1).get("poison_record") not in (None, before), WITHIN_S, lambda: links(west))
+    poison = origin(west, 1)["poison_record"]
     assert f"topic {TOPIC}, partition 0, offset " in poison and "sequence unknown" in poison, poison
     assert ("header schema" in poison) or ("written by a newer release: format version 9" in poison), poison
-    assert origin(west, 2)["poison"] is None, "the other shard has nothing to do with it"
+    assert origin(west, 2)["poison_record"] is None, "the other shard has nothing to do with it"
     metrics = west.http.get(f"{west.admin}/metrics").text
-    assert 'meridian_link_poison{origin="us-east",shard="1",partition="0",offset="' in metrics
+    assert 'meridian_link_poison_record{origin="us-east",shard="1",partition="0",offset="' in metrics
     arrives(east, west, 2_000 if "schema" in record else 3_000)
 
 
@@ -119,17 +119,17 @@ def test_a_delta_that_cannot_be_taken_comes_from_the_origin(regions, broker):
     uid = next(iter(broker.topic("read", TOPIC).split('"collection":"')[1:])).split('"')[0]
     value = f'{{"id":1,"op":"upsert","ts":1,"collection":"{uid}","embedding":[1,2,3]}}'
     broker.topic("put", TOPIC, 0, lines=[forged(seq, kind="delta", value=value)])
-    until(lambda: f"sequence {seq}: " in str(origin(west, 1).get("poison")), WITHIN_S, lambda: links(west))
-    assert "dimension" in origin(west, 1)["poison"]
+    until(lambda: f"sequence {seq}: " in str(origin(west, 1).get("poison_record")), WITHIN_S, lambda: links(west))
+    assert "dimension" in origin(west, 1)["poison_record"]
     arrives(east, west, 4_000)
 
 
 def test_a_record_from_the_future_sends_the_link_to_the_origin_and_back(regions, broker):
     east, west = regions
-    before = links(west)["detours"]
+    before = links(west)["origin_fallbacks"]
     broker.topic("put", TOPIC, 0, lines=[forged(1_000_000, kind="delta", value=DELETE)])
-    until(lambda: links(west)["detours"] > before, WITHIN_S, lambda: links(west))
-    until(lambda: "the origin has no more" in str(origin(west, 1).get("poison")), WITHIN_S, lambda: links(west))
+    until(lambda: links(west)["origin_fallbacks"] > before, WITHIN_S, lambda: links(west))
+    until(lambda: "the origin has no more" in str(origin(west, 1).get("poison_record")), WITHIN_S, lambda: links(west))
     arrives(east, west, 5_000)
     until(lambda: origin(west, 1)["phase"] == "reading", WITHIN_S, lambda: links(west))
 
@@ -150,7 +150,7 @@ def test_a_record_from_the_future_does_not_stop_the_next_leader(regions, broker)
 def test_what_the_topic_lost_comes_from_the_origin(regions, broker):
     """Retention took what eu-west had not read."""
     east, west = regions
-    detours = links(west)["detours"]
+    detours = links(west)["origin_fallbacks"]
     until(lambda: all_published(east) is not None, WITHIN_S, lambda: [links(node) for node in east])
     west.signal(signal.SIGSTOP)
     try:
@@ -164,7 +164,7 @@ def test_what_the_topic_lost_comes_from_the_origin(regions, broker):
         west.signal(signal.SIGCONT)
     until(lambda: holds(west, 6_000) and holds(west, 6_500), WITHIN_S, lambda: links(west))
     arrives(east, west, 7_000)
-    assert links(west)["detours"] > detours, links(west)
+    assert links(west)["origin_fallbacks"] > detours, links(west)
 
 
 def test_a_killed_broker_loses_nothing(regions, broker):

@@ -94,7 +94,7 @@ QUERIES = {
         {"query": [1, 2, 3], "filter": {"must": [{"key": "n", "match": {"value": 1}}] * 1_001}},
         "conditions",
     ),
-    "an unknown field": ({"query": [1, 2, 3], "colour": "blue"}, "colour"),
+    "an unknown field": ({"query": [1, 2, 3], "color": "blue"}, "color"),
 }
 
 
@@ -212,10 +212,10 @@ def line_of(config, text):
 
 
 def test_an_unknown_key_in_the_configuration_is_named_with_its_line(nodes, tmp_path):
-    config = changed(nodes[0], tmp_path, lambda text: text.replace("ports:\n", "ports:\n  colour: 8080\n"))
+    config = changed(nodes[0], tmp_path, lambda text: text.replace("listen:\n", "listen:\n  color: 8080\n"))
     said = start(config)
-    assert "colour" in said
-    assert f"line {line_of(config, 'colour')}" in said
+    assert "color" in said
+    assert f"line {line_of(config, 'color')}" in said
 
 
 def test_a_value_out_of_bounds_is_named_with_its_line(nodes, tmp_path):

@@ -289,8 +289,8 @@ def test_what_is_promised_to_monitoring_is_counted(regions):
     until(lambda: value(read(west[0], 900)) == 7, 20, "eu-west follows")
     for node in west:
         until(lambda: metric(node, 'replication_delay_seconds_count{origin="us-east",shard="1"}') > 0, 20, "a delay")  # noqa: B023
-        assert metric(node, 'meridian_link_applied_total{origin="us-east",shard="1"}') > 0
-        assert metric(node, "meridian_wal_bytes") > 0
+        assert metric(node, 'meridian_link_deltas_applied_total{origin="us-east",shard="1"}') > 0
+        assert metric(node, "meridian_wal_size_bytes") > 0
     before = metric(west[0], 'freshness_outcome_total{outcome="fresh"}')
     fine(read(west[0], 900))
     assert metric(west[0], 'freshness_outcome_total{outcome="fresh"}') == before + 1

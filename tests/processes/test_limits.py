@@ -62,18 +62,18 @@ def test_a_slow_read_is_answered_once_and_does_not_hold_up_others(node):
 
 
 def test_a_slow_read_ends_when_its_client_leaves(node):
-    before = metric(node, "meridian_search_stopped_total")
+    before = metric(node, "meridian_reads_aborted_total")
     body = httpx.Request("POST", "http://x", json=SLOW).content
     connections = [sent(node, "/collections/c/points/count", body) for _ in range(6)]
     # There are two threads for long reads: while one waits, two run. Some of the six may have been refused.
-    waiting = lambda: metric(node, "meridian_search_queue")
+    waiting = lambda: metric(node, "meridian_read_queue_depth")
     until(lambda: waiting() >= 1, 20, "the reads do not wait")
     least = waiting() + 2
     for connection in connections:
         connection.close()
-    stopped = lambda: metric(node, "meridian_search_stopped_total") - before
+    stopped = lambda: metric(node, "meridian_reads_aborted_total") - before
     until(lambda: stopped() >= least, 20, lambda: f"{stopped()} of at least {least} reads were ended")
-    assert metric(node, "meridian_search_queue") == 0
+    assert metric(node, "meridian_read_queue_depth") == 0
 
 
 def test_a_read_ends_at_its_timeout(node):

@@ -53,7 +53,7 @@ def test_without_memory_for_a_snapshot_upserts_are_refused_until_there_is_more(n
     config["limits"]["memory_bytes"] = 4 << 20
     node.config.write_text(yaml.safe_dump(config))
     restart(node)
-    until(lambda: (node.cluster().get("memory") or {}).get("short"), WITHIN_S, node.cluster)
+    until(lambda: (node.cluster().get("memory") or {}).get("insufficient"), WITHIN_S, node.cluster)
     assert node.cluster()["disk"] == "free"
     refused = upsert(node, [1])
     assert refused.status_code == 507 and "memory" in refused.text
@@ -63,4 +63,4 @@ def test_without_memory_for_a_snapshot_upserts_are_refused_until_there_is_more(n
     node.config.write_text(told)
     restart(node)
     until(lambda: upsert(node, [1, 500]).status_code == 200, WITHIN_S, node.cluster)
-    assert node.cluster()["memory"]["short"] is False and count(node) == 501
+    assert node.cluster()["memory"]["insufficient"] is False and count(node) == 501

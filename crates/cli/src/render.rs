@@ -21,7 +21,7 @@ pub struct Args {
     mirror_maker2: bool,
     /// Image of the data plane where the spec names none. Default: that of this version.
     #[arg(long)]
-    node_image: Option<String>,
+    default_image: Option<String>,
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     #[arg(long)]
     kafka_image: Option<String>,
@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let default = Settings::default();
     let settings = Settings {
-        node_image: args.node_image.clone().unwrap_or(default.node_image),
+        default_image: args.default_image.clone().unwrap_or(default.default_image),
         kafka_image: args.kafka_image.clone().unwrap_or(default.kafka_image),
         allowed_hosts: args.allowed_hosts.clone(),
     };

@@ -15,14 +15,14 @@ const MAX_BYTES: usize = 280;
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
     /// Origins of pages that may call the API. Default: none, so browsers refuse to.
-    pub origins: Vec<CorsOrigin>,
+    pub allow_origins: Vec<CorsOrigin>,
 }
 
 impl Cors {
     /// Whether no page of another origin may call the API.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.origins.is_empty()
+        self.allow_origins.is_empty()
     }
 }
 

@@ -18,14 +18,16 @@ use meridian_model::{ClusterId, RegionName, ReplicaId, ShardNumber};
 use serde::{Deserialize, Serialize};
 
 mod bounds;
+mod collections;
 mod cors;
 mod limits;
 mod regions;
 mod rules;
 
+pub use collections::{CollectionDefaults, HnswDefaults};
 pub use cors::{Cors, CorsOrigin, CorsOriginError, MAX_ORIGINS};
 pub use limits::Limits;
-pub use regions::{DeltaLog, FreshnessDefaults, HnswDefaults, KafkaSink, RegionEndpoint, ReplicationGroup};
+pub use regions::{DeltaLog, FreshnessDefaults, KafkaSink, RegionEndpoint, ReplicationGroup};
 
 use bounds::between;
 
@@ -52,22 +54,19 @@ pub struct NodeConfig {
     /// Shards of the region.
     #[serde(deserialize_with = "between::<_, u16, 1, 1024>")]
     pub shards: u16,
-    /// The replicas with which this shard's group is bootstrapped, once in its life. A node finds itself by its host
-    /// name; one whose name is not here joins when the operator adds it.
-    pub initial_replicas: Vec<InitialReplica>,
     /// Addresses of the replicas of all shards when the file was written; the node dials them first.
     #[serde(default)]
     pub peers: Vec<Peer>,
-    /// Addresses to listen on.
+    /// Address and ports to listen on.
     #[serde(default)]
-    pub ports: Ports,
+    pub listen: Listen,
     /// The folder that holds the write-ahead log and the snapshots.
     pub data_dir: PathBuf,
-    /// Bounds on client requests.
+    /// Bounds that protect memory, threads and the time of a stop.
     #[serde(default)]
     pub limits: Limits,
     /// Certificates of the peer port.
-    pub tls: Tls,
+    pub peer_tls: Tls,
     /// Who may use the HTTP API. There is no default: running without keys has to be written out.
     pub auth: Auth,
     /// Web pages that may call the HTTP API from a browser.
@@ -76,28 +75,18 @@ pub struct NodeConfig {
     /// The regions that replicate each other; absent in a cluster that stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_group: Option<ReplicationGroup>,
-    /// How this region publishes its delta log; absent when it publishes none.
+    /// Where this region publishes its delta log; absent when other regions read it from this one directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta_log: Option<DeltaLog>,
-    /// Freshness of reads that demand none.
+    /// Freshness of reads that demand none, and the accuracy of clocks.
     #[serde(default)]
     pub freshness: FreshnessDefaults,
-    /// Graph parameters of collections whose definition names none.
+    /// Parameters of collections whose definition names none.
     #[serde(default)]
-    pub hnsw: HnswDefaults,
+    pub collection_defaults: CollectionDefaults,
     /// Timing of the consensus.
     #[serde(default)]
     pub raft: RaftTiming,
-}
-
-/// One replica of the bootstrap group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InitialReplica {
-    /// Its id.
-    pub id: ReplicaId,
-    /// Host name of its node.
-    pub host: String,
 }
 
 /// Address of one replica.
@@ -112,23 +101,23 @@ pub struct Peer {
     pub address: String,
 }
 
-/// Addresses to listen on.
+/// Address and ports to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Ports {
-    /// Address of all three. Default `0.0.0.0`.
-    pub listen: IpAddr,
+pub struct Listen {
+    /// Address of all three ports. Default `0.0.0.0`.
+    pub address: IpAddr,
     /// Public HTTP API. Default 8080.
-    pub api: u16,
+    pub api_port: u16,
     /// Metrics and probes. Default 8081.
-    pub admin: u16,
+    pub admin_port: u16,
     /// Peers, always mutual TLS. Default 8082.
-    pub peer: u16,
+    pub peer_port: u16,
 }
 
-impl Default for Ports {
+impl Default for Listen {
     fn default() -> Self {
-        Self { listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED), api: 8080, admin: 8081, peer: 8082 }
+        Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), api_port: 8080, admin_port: 8081, peer_port: 8082 }
     }
 }
 
@@ -137,11 +126,11 @@ impl Default for Ports {
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The cluster's certificate authority.
-    pub ca: PathBuf,
+    pub ca_file: PathBuf,
     /// This node's certificate.
-    pub cert: PathBuf,
+    pub cert_file: PathBuf,
     /// Its private key.
-    pub key: PathBuf,
+    pub key_file: PathBuf,
 }
 
 /// Who may use the HTTP API.

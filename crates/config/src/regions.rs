@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use meridian_model::RegionName;
 use meridian_model::client::OnStale;
-use meridian_model::{HnswParams, RegionName};
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{between, maybe_between};
@@ -20,7 +20,7 @@ pub struct ReplicationGroup {
     pub key_file: PathBuf,
     /// Whether clients may also use the API key derived from the group key, which is equal in all regions. Default false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub api_key: bool,
+    pub derive_api_key: bool,
     /// All regions, this one included.
     pub regions: Vec<RegionEndpoint>,
 }
@@ -35,22 +35,12 @@ pub struct RegionEndpoint {
     pub endpoint: String,
 }
 
-/// How the region publishes its delta log.
+/// Where the region publishes its delta log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct DeltaLog {
-    /// Milliseconds between two statements of completeness of a leader. Default 50, at least 25.
-    #[serde(deserialize_with = "between::<_, u64, 25, 60000>")]
-    pub close_interval_ms: u64,
-    /// The broker to which deltas are published; absent when other regions read from this one directly.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kafka: Option<KafkaSink>,
-}
-
-impl Default for DeltaLog {
-    fn default() -> Self {
-        Self { close_interval_ms: 50, kafka: None }
-    }
+    /// A Kafka topic.
+    pub kafka: KafkaSink,
 }
 
 /// The topic to which deltas are published.
@@ -81,6 +71,9 @@ pub struct FreshnessDefaults {
     /// Milliseconds that a wait may last. Default 500.
     #[serde(deserialize_with = "between::<_, u64, 0, 600000>")]
     pub max_wait_ms: u64,
+    /// Milliseconds between two statements of completeness of a leader. Default 50, at least 25.
+    #[serde(deserialize_with = "between::<_, u64, 25, 60000>")]
+    pub completeness_interval_ms: u64,
     /// Largest difference between the clocks of two regions, in milliseconds. Default 10.
     #[serde(deserialize_with = "between::<_, u64, 0, 60000>")]
     pub clock_bound_ms: u64,
@@ -96,34 +89,10 @@ impl Default for FreshnessDefaults {
             default_ms: None,
             on_stale: vec![OnStale::Wait, OnStale::Redirect, OnStale::Serve],
             max_wait_ms: 500,
+            completeness_interval_ms: 50,
             clock_bound_ms: 10,
             max_drift_ms: 500,
         }
-    }
-}
-
-/// Graph parameters of collections whose definition names none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HnswDefaults {
-    /// Links per node. Default 16.
-    #[serde(deserialize_with = "between::<_, u16, 4, 128>")]
-    pub m: u16,
-    /// Beam width while building. Default 100.
-    #[serde(deserialize_with = "between::<_, u16, 8, 4096>")]
-    pub ef_construct: u16,
-}
-
-impl Default for HnswDefaults {
-    fn default() -> Self {
-        let HnswParams { m, ef_construct, .. } = HnswParams::default();
-        Self { m, ef_construct }
-    }
-}
-
-impl From<HnswDefaults> for HnswParams {
-    fn from(HnswDefaults { m, ef_construct }: HnswDefaults) -> Self {
-        Self { m, ef_construct, ..Self::default() }
     }
 }
 

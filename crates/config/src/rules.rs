@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use meridian_model::{Addresses, ReplicaId, TopicName};
 
-use crate::{Auth, ConfigError, CorsOrigin, MAX_ORIGINS, NodeConfig, ReplicationGroup};
+use crate::{Auth, ConfigError, CorsOrigin, DeltaLog, MAX_ORIGINS, NodeConfig, ReplicationGroup};
 
 /// Names, hosts and endpoints are no longer than a DNS name.
 const NAME_BYTES: usize = 253;
@@ -18,48 +18,51 @@ pub fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     rule(config.shard.number() <= config.shards, "shard", || {
         format!("{} does not exist, there are {} shards", config.shard, config.shards)
     })?;
-    replicas(config)?;
+    peers(config)?;
     ports(config)?;
     rule(!config.data_dir.as_os_str().is_empty(), "data_dir", || "empty".into())?;
-    let tls = [("tls.ca", &config.tls.ca), ("tls.cert", &config.tls.cert), ("tls.key", &config.tls.key)];
-    for (key, path) in tls {
+    let tls = &config.peer_tls;
+    let files = [
+        ("peer_tls.ca_file", &tls.ca_file),
+        ("peer_tls.cert_file", &tls.cert_file),
+        ("peer_tls.key_file", &tls.key_file),
+    ];
+    for (key, path) in files {
         rule(!path.as_os_str().is_empty(), key, || "empty".into())?;
     }
     if let Auth::ApiKeyFile(path) = &config.auth {
         rule(!path.as_os_str().is_empty(), "auth.api_key_file", || "empty".into())?;
     }
-    let origins = &config.cors.origins;
-    rule(origins.len() <= MAX_ORIGINS, "cors.origins", || {
+    let origins = &config.cors.allow_origins;
+    rule(origins.len() <= MAX_ORIGINS, "cors.allow_origins", || {
         format!("must have at most {MAX_ORIGINS} entries (got {})", origins.len())
     })?;
     let is_alone = origins.len() == 1 || !origins.iter().any(CorsOrigin::is_any);
-    rule(is_alone, "cors.origins", || "must be [\"*\"] or a list without \"*\"".into())?;
+    rule(is_alone, "cors.allow_origins", || "must be [\"*\"] or a list without \"*\"".into())?;
     rule(config.raft.heartbeat_ticks < config.raft.election_ticks, "raft.heartbeat_ticks", || {
         format!("{} is not below election_ticks {}", config.raft.heartbeat_ticks, config.raft.election_ticks)
     })?;
-    rule(config.limits.body_bytes <= config.limits.requests_bytes, "limits.body_bytes", || {
-        format!("{} is above requests_bytes {}", config.limits.body_bytes, config.limits.requests_bytes)
-    })?;
+    rule(
+        config.limits.request_body_bytes <= config.limits.inflight_requests_bytes,
+        "limits.request_body_bytes",
+        || {
+            format!(
+                "{} is above inflight_requests_bytes {}",
+                config.limits.request_body_bytes, config.limits.inflight_requests_bytes
+            )
+        },
+    )?;
     if let Some(group) = &config.replication_group {
         regions(config, group)?;
     }
-    if let Some(kafka) = config.delta_log.as_ref().and_then(|log| log.kafka.as_ref()) {
+    if let Some(DeltaLog { kafka }) = &config.delta_log {
         addresses("delta_log.kafka.bootstrap_servers", &kafka.bootstrap_servers)?;
         topic("delta_log.kafka.topic", &kafka.topic)?;
     }
     Ok(())
 }
 
-fn replicas(config: &NodeConfig) -> Result<(), ConfigError> {
-    let (mut ids, mut hosts) = (BTreeSet::new(), BTreeSet::new());
-    for (at, replica) in config.initial_replicas.iter().enumerate() {
-        let key = format!("initial_replicas[{at}]");
-        name(&format!("{key}.host"), &replica.host)?;
-        rule(replica.id != ReplicaId(0), &key, || "replica ids count from 1".into())?;
-        rule(ids.insert(replica.id), &key, || format!("id {} stands twice", replica.id))?;
-        rule(hosts.insert(&replica.host), &key, || format!("host {} stands twice", replica.host))?;
-    }
-    rule(!ids.is_empty(), "initial_replicas", || "empty".into())?;
+fn peers(config: &NodeConfig) -> Result<(), ConfigError> {
     let mut seen = BTreeSet::new();
     for (at, peer) in config.peers.iter().enumerate() {
         let key = format!("peers[{at}]");
@@ -74,9 +77,14 @@ fn replicas(config: &NodeConfig) -> Result<(), ConfigError> {
 }
 
 fn ports(config: &NodeConfig) -> Result<(), ConfigError> {
-    let ports = &config.ports;
+    let listen = &config.listen;
+    let ports = [
+        ("listen.api_port", listen.api_port),
+        ("listen.admin_port", listen.admin_port),
+        ("listen.peer_port", listen.peer_port),
+    ];
     let mut seen = BTreeSet::new();
-    for (key, port) in [("ports.api", ports.api), ("ports.admin", ports.admin), ("ports.peer", ports.peer)] {
+    for (key, port) in ports {
         rule(port != 0, key, || "0 is no port".into())?;
         rule(seen.insert(port), key, || format!("{port} is taken by another key"))?;
     }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::patterns::{IMAGE, LABEL};
 use crate::{
-    Auth, Cors, DeltaLog, FreshnessSpec, Hnsw, ReplicationGroup, Resources, Storage, Traffic, VectorClusterStatus,
+    Auth, CollectionDefaults, Cors, DeltaLog, FreshnessSpec, ReplicationGroup, Resources, Storage, Traffic,
+    VectorClusterStatus,
 };
 
 /// One regional vector-search cluster.
@@ -25,7 +26,8 @@ use crate::{
     derive = "PartialEq",
     printcolumn(name = "Region", json_path = ".spec.region", type_ = "string"),
     printcolumn(name = "Shards", json_path = ".spec.shards", type_ = "integer"),
-    printcolumn(name = "Ready", json_path = ".status.ready", type_ = "string", description = "Replicas ready of replicas wanted"),
+    printcolumn(name = "Replicas", json_path = ".status.replicas", type_ = "integer", description = "Replicas of all shards"),
+    printcolumn(name = "Ready", json_path = ".status.readyReplicas", type_ = "integer", description = "Replicas that serve"),
     printcolumn(name = "Status", json_path = ".status.conditions[?(@.type=='Ready')].reason", type_ = "string"),
     printcolumn(
         name = "Message",
@@ -93,10 +95,10 @@ pub struct VectorClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness: Option<FreshnessSpec>,
 
-    /// Graph parameters of collections that are created without their own. Existing collections keep theirs. A change
-    /// restarts the pods one at a time.
+    /// Parameters of collections that are created without their own. Existing collections keep theirs. A change restarts the
+    /// pods one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hnsw: Option<Hnsw>,
+    pub collection_defaults: Option<CollectionDefaults>,
 
     /// Who may use the API. Default: a key that the operator makes, in the Secret `<name>-api-key` under `api-key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,107 +1,282 @@
-//! Names of conditions and their reasons: defined here, written by the operator, waited for by users.
+//! Names that users wait for and alert on: types and reasons of conditions, types of operations and what they wait for, and
+//! reasons of events.
+//!
+//! Each list is complete: a name can be made only here, so whatever the operator writes is in it. `docs/conditions.md` explains
+//! every name; a test of `plan` compares the two. Reserved for the next releases: the condition type `Finalized`.
 
-/// The resource does what its spec says, at this generation.
-pub const READY: &str = "Ready";
-/// The spec can be carried out. While it cannot, the last good state keeps running.
-pub const ACCEPTED: &str = "Accepted";
-/// Every shard has a leader that a majority follows.
-pub const AVAILABLE: &str = "Available";
-/// A change is under way.
-pub const PROGRESSING: &str = "Progressing";
-/// Something is lost or broken that the operator is mending or cannot mend.
-pub const DEGRADED: &str = "Degraded";
-/// What the spec needs of others is there: Secrets, Istio, Strimzi.
-pub const DEPENDENCIES_READY: &str = "DependenciesReady";
-/// The certificates of the peer port are valid, and no authority is being replaced.
-pub const CERTIFICATES_VALID: &str = "CertificatesValid";
-/// Pods that run refuse every certificate of the operator: only new pods read the new ones.
-pub const CERTIFICATES_LOST: &str = "CertificatesLost";
-/// Pods accept other keys than the Secrets hold, or than each other.
-pub const KEYS_DIFFER: &str = "KeysDiffer";
-/// Replicas take no upserts, or are close to it, because a snapshot does not fit into their memory or their disk's reserve is in
-/// use: only more of it, or fewer points, heal that.
-pub const CAPACITY_RISK: &str = "CapacityRisk";
-/// The routes of the mesh are what the spec says.
-pub const TRAFFIC_CONFIGURED: &str = "TrafficConfigured";
-/// A link hears its source.
-pub const CONNECTED: &str = "Connected";
-/// A link's staleness is below its bound.
-pub const WITHIN_BOUND: &str = "WithinBound";
+/// One list of names: a type that only this module can make, one constant per name, and all of them.
+macro_rules! names {
+    ($(#[doc = $about:literal])* $type:ident, $module:ident: $($(#[doc = $doc:literal])+ $constant:ident = $text:literal,)+) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $type(&'static str);
 
-/// Reasons, one list for both resources.
-pub mod reason {
-    /// Nothing is left to do.
-    pub const AS_DECLARED: &str = "AsDeclared";
+        impl $type {
+            /// All of them.
+            pub const ALL: &[Self] = &[$($module::$constant),+];
+
+            /// The text that resources hold.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                self.0
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+
+        impl PartialEq<str> for $type {
+            fn eq(&self, text: &str) -> bool {
+                self.0 == text
+            }
+        }
+
+        $(#[doc = $about])*
+        pub mod $module {
+            use super::$type;
+
+            $($(#[doc = $doc])+ pub const $constant: $type = $type($text);)+
+        }
+    };
+}
+
+names! {
+    /// Types of conditions.
+    Type, type_:
+    /// The resource does what its spec says, at this generation.
+    READY = "Ready",
+    /// The spec can be carried out. While it cannot, the last accepted one stays in effect.
+    ACCEPTED = "Accepted",
+    /// Every shard has a leader that a majority follows.
+    AVAILABLE = "Available",
+    /// The operator is changing something. False with an error as its reason: it cannot go on.
+    PROGRESSING = "Progressing",
+    /// Something is lost or broken that the operator repairs or cannot repair.
+    DEGRADED = "Degraded",
+    /// What the spec needs of others exists: Secrets, Istio, Strimzi.
+    DEPENDENCIES_READY = "DependenciesReady",
+    /// The certificates of the peer port are valid, and no authority is being replaced.
+    CERTIFICATES_VALID = "CertificatesValid",
+    /// Running pods refuse every certificate of the operator: only new pods read the new ones.
+    CERTIFICATES_LOST = "CertificatesLost",
+    /// Pods accept other keys than the Secrets hold, or than each other.
+    KEYS_DIFFER = "KeysDiffer",
+    /// Replicas refuse upserts or are close to it, because of their memory or their disks.
+    CAPACITY_RISK = "CapacityRisk",
+    /// The routes of the mesh are what the spec says.
+    TRAFFIC_CONFIGURED = "TrafficConfigured",
+    /// A link receives statements of its source.
+    CONNECTED = "Connected",
+    /// The staleness of a link is below its bound.
+    WITHIN_BOUND = "WithinBound",
+}
+
+names! {
+    /// Reasons of conditions and of the events that go with them.
+    Reason, reason:
+    /// The condition is as it should be.
+    AS_EXPECTED = "AsExpected",
     /// The spec holds a value that cannot be carried out.
-    pub const INVALID_SPEC: &str = "InvalidSpec";
-    /// Objects of the cluster cannot be written: somebody else's bear their names, or an older cluster does.
-    pub const NAME_CONFLICT: &str = "NameConflict";
+    INVALID_SPEC = "InvalidSpec",
+    /// Objects of the cluster cannot be written: objects of others bear their names, or an older cluster does.
+    NAME_CONFLICT = "NameConflict",
     /// The API server refused objects of the cluster; the message holds its words.
-    pub const REJECTED: &str = "Rejected";
+    OBJECT_REJECTED = "ObjectRejected",
     /// The image of a pod cannot be pulled.
-    pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
-    /// Being made for the first time.
-    pub const CREATING: &str = "Creating";
-    /// Disks have no space beyond their reserve.
-    pub const DISK_FULL: &str = "DiskFull";
+    IMAGE_UNAVAILABLE = "ImageUnavailable",
+    /// Objects or groups are created.
+    CREATING = "Creating",
     /// Replicas are added.
-    pub const SCALING_OUT: &str = "ScalingOut";
+    SCALING_OUT = "ScalingOut",
     /// Replicas are removed.
-    pub const SCALING_IN: &str = "ScalingIn";
-    /// Pods are restarted one at a time.
-    pub const ROLLING: &str = "Rolling";
+    SCALING_IN = "ScalingIn",
+    /// Pods are restarted one at a time for a new template.
+    ROLLING_UPDATE = "RollingUpdate",
     /// A replica whose volume is lost or damaged is replaced.
-    pub const REPLACING: &str = "Replacing";
-    /// Links are told to the shards.
-    pub const LINKING: &str = "Linking";
+    REPLACING_REPLICA = "ReplacingReplica",
+    /// Links are sent to the shards.
+    UPDATING_LINKS = "UpdatingLinks",
+    /// Every shard has a leader that a majority follows.
+    QUORUM_HEALTHY = "QuorumHealthy",
     /// A shard has no leader that a majority follows.
-    pub const QUORUM_LOST: &str = "QuorumLost";
-    /// Every shard has one.
-    pub const QUORUM_HEALTHY: &str = "QuorumHealthy";
-    /// A pod is not up yet.
-    pub const WAITING_FOR_PODS: &str = "WaitingForPods";
-    /// A Secret that the spec names is not there.
-    pub const SECRET_MISSING: &str = "SecretMissing";
+    QUORUM_LOST = "QuorumLost",
+    /// A pod does not serve yet.
+    WAITING_FOR_PODS = "WaitingForPods",
+    /// A Secret that the spec names does not exist or lacks its key.
+    SECRET_MISSING = "SecretMissing",
     /// Istio is not installed.
-    pub const ISTIO_MISSING: &str = "IstioMissing";
-    /// A snapshot does not fit into the memory of a replica.
-    pub const MEMORY_SHORT: &str = "MemoryShort";
-    /// The reserve of a replica's disk is in use.
-    pub const DISK_SHORT: &str = "DiskShort";
-    /// All replicas have disk and memory left.
-    pub const CAPACITY_LEFT: &str = "CapacityLeft";
-    /// Pods that the kubelet holds ready do not answer the operator.
-    pub const PODS_UNREACHABLE: &str = "PodsUnreachable";
-    /// A pod answers the operator.
-    pub const PODS_REACHABLE: &str = "PodsReachable";
-    /// Pods accept different keys: a kubelet brings a changed Secret within minutes.
-    pub const KEYS_DIFFER: &str = "KeysDiffer";
-    /// A Secret holds what is no key, so that pods keep the keys that they have.
-    pub const KEYS_UNUSABLE: &str = "KeysUnusable";
-    /// A pod has the volume of another cluster, region, shard or replication group, which is not touched.
-    pub const FOREIGN_VOLUME: &str = "ForeignVolume";
-    /// A pod's volume, log or snapshot was written by a newer release than the pod runs.
-    pub const VERSION_UNKNOWN: &str = "VersionUnknown";
-    /// A certificate or an authority is being replaced.
-    pub const RENEWING: &str = "Renewing";
-    /// A host of `traffic.istio.hosts` is not among the operator's allowed hosts.
-    pub const HOST_NOT_ALLOWED: &str = "HostNotAllowed";
+    ISTIO_MISSING = "IstioMissing",
     /// Strimzi is not installed.
-    pub const STRIMZI_MISSING: &str = "StrimziMissing";
-    /// The cluster that a link names is not there.
-    pub const CLUSTER_MISSING: &str = "ClusterMissing";
-    /// Everything needed is there.
-    pub const ALL_PRESENT: &str = "AllPresent";
-    /// A link was told to pause.
-    pub const PAUSED: &str = "Paused";
+    STRIMZI_MISSING = "StrimziMissing",
+    /// The cluster that a link names does not exist, or its spec is refused.
+    CLUSTER_MISSING = "ClusterMissing",
+    /// A host of `traffic.istio.hosts` is not among the operator's allowed hosts.
+    HOST_NOT_ALLOWED = "HostNotAllowed",
+    /// All replicas have disk and memory left.
+    SUFFICIENT_CAPACITY = "SufficientCapacity",
+    /// A snapshot does not fit into the memory of a replica.
+    INSUFFICIENT_MEMORY = "InsufficientMemory",
+    /// The disk of a replica has no space beyond its reserve.
+    DISK_FULL = "DiskFull",
+    /// A pod answers the operator.
+    PODS_REACHABLE = "PodsReachable",
+    /// Pods that the kubelet reports ready do not answer the operator.
+    PODS_UNREACHABLE = "PodsUnreachable",
+    /// Pods accept different keys: a kubelet brings a changed Secret within minutes.
+    KEYS_DIFFER = "KeysDiffer",
+    /// A Secret holds a text that is not a key, so that pods keep the keys that they have.
+    INVALID_KEYS = "InvalidKeys",
+    /// A pod has the volume of another cluster, region, shard or replication group, which stays untouched.
+    FOREIGN_VOLUME = "ForeignVolume",
+    /// A pod's volume, log or snapshot was written by a newer release than the pod runs.
+    VERSION_UNKNOWN = "VersionUnknown",
+    /// A certificate or an authority is being replaced.
+    RENEWING = "Renewing",
+    /// `spec.state` of the link is `Paused`.
+    PAUSED = "Paused",
     /// A link follows its source.
-    pub const FOLLOWING: &str = "Following";
-    /// A record of the followed log could not be taken in the last ten minutes; what it hid is fetched another way.
-    pub const POISON_RECORD: &str = "PoisonRecord";
-    /// Every record of the followed log could be taken.
-    pub const ALL_TAKEN: &str = "AllTaken";
+    FOLLOWING = "Following",
+    /// A link follows its source and is further behind than its bound.
+    BOUND_EXCEEDED = "BoundExceeded",
     /// A link does not hear its source.
-    pub const NOT_CONNECTED: &str = "NotConnected";
-    /// Nobody has looked yet.
-    pub const UNKNOWN: &str = "Unknown";
+    SOURCE_SILENT = "SourceSilent",
+    /// A record of the followed log could not be applied in the last ten minutes; what it hid is fetched another way.
+    POISON_RECORD = "PoisonRecord",
+    /// No pod has reported yet.
+    AWAITING_REPORT = "AwaitingReport",
+}
+
+names! {
+    /// Types of the operations in `status.operations`.
+    OperationType, operation:
+    /// A StatefulSet is created, or the group of a shard is bootstrapped.
+    CREATE = "Create",
+    /// A replica is added.
+    SCALE_OUT = "ScaleOut",
+    /// A replica is removed.
+    SCALE_IN = "ScaleIn",
+    /// A replica whose volume is lost or damaged is replaced.
+    REPLACE_REPLICA = "ReplaceReplica",
+    /// Pods are restarted one at a time for a new template.
+    ROLLING_UPDATE = "RollingUpdate",
+    /// A pod starts.
+    START_POD = "StartPod",
+    /// A shard elects a leader.
+    ELECT_LEADER = "ElectLeader",
+    /// Links are sent to the leader of a shard.
+    UPDATE_LINKS = "UpdateLinks",
+}
+
+names! {
+    /// What an operation waits for, in `status.operations[].blockedBy.predicate`: statements that must become true.
+    Predicate, predicate:
+    /// All pods of the shard answer the operator.
+    PODS_REACHABLE = "PodsReachable",
+    /// The former StatefulSet of that name is deleted.
+    STATEFUL_SET_DELETED = "StatefulSetDeleted",
+    /// A volume of the shard with its data exists again.
+    VOLUME_RESTORED = "VolumeRestored",
+    /// No pod has the volume of another cluster, region, shard or replication group.
+    VOLUMES_OWNED = "VolumesOwned",
+    /// No pod has a volume that a newer release wrote.
+    VERSION_KNOWN = "VersionKnown",
+    /// The shard has a leader that a majority follows.
+    QUORUM_AVAILABLE = "QuorumAvailable",
+    /// The quorum holds without the replica that would be stopped or removed.
+    QUORUM_SURVIVES = "QuorumSurvives",
+    /// The new replica has copied what the leader has.
+    LEARNER_CAUGHT_UP = "LearnerCaughtUp",
+    /// The pod that joins answers the operator.
+    JOINER_REACHABLE = "JoinerReachable",
+    /// The leader knows the newest membership.
+    LEADER_UP_TO_DATE = "LeaderUpToDate",
+    /// A voter that can take over leadership has caught up with the leader.
+    SUCCESSOR_CAUGHT_UP = "SuccessorCaughtUp",
+    /// All replicas of the cluster serve and have caught up.
+    ALL_REPLICAS_CAUGHT_UP = "AllReplicasCaughtUp",
+    /// No other pod of the cluster is being restarted.
+    NO_OTHER_RESTART = "NoOtherRestart",
+    /// The operator has a free slot for the rollout of its default image.
+    ROLLOUT_SLOT_FREE = "RolloutSlotFree",
+    /// The bootstrap of the group is accepted; it was refused.
+    BOOTSTRAP_ACCEPTED = "BootstrapAccepted",
+    /// The join is accepted by the pod; it was refused.
+    JOIN_ACCEPTED = "JoinAccepted",
+    /// The new replica is accepted by the leader; it was refused.
+    ADD_LEARNER_ACCEPTED = "AddLearnerAccepted",
+    /// The promotion to voter is accepted by the leader; it was refused.
+    PROMOTE_ACCEPTED = "PromoteAccepted",
+    /// The removal is accepted by the leader; it was refused.
+    REMOVE_ACCEPTED = "RemoveAccepted",
+    /// The transfer is accepted by the leader; it was refused.
+    TRANSFER_LEADER_ACCEPTED = "TransferLeaderAccepted",
+    /// The links are accepted by the leader; they were refused.
+    SET_LINKS_ACCEPTED = "SetLinksAccepted",
+    /// The eviction is accepted by the API server; it was refused, as by a PodDisruptionBudget.
+    EVICT_ACCEPTED = "EvictAccepted",
+}
+
+names! {
+    /// Reasons of the events of the operator's acts. Events about conditions have the reason of the condition.
+    EventReason, event:
+    /// Pods were called to bootstrap the group of a shard.
+    GROUP_BOOTSTRAPPED = "GroupBootstrapped",
+    /// A pod was called to become an empty replica.
+    REPLICA_JOINED = "ReplicaJoined",
+    /// A new replica follows the leader, without a vote.
+    LEARNER_ADDED = "LearnerAdded",
+    /// A learner got a vote.
+    LEARNER_PROMOTED = "LearnerPromoted",
+    /// A replica was removed from its group.
+    REPLICA_REMOVED = "ReplicaRemoved",
+    /// A leader was called to hand over.
+    LEADER_TRANSFERRED = "LeaderTransferred",
+    /// The leader of a shard got the links of its region.
+    LINKS_UPDATED = "LinksUpdated",
+    /// A pod was evicted, to be restarted.
+    POD_EVICTED = "PodEvicted",
+    /// A pod refused to bootstrap a group.
+    BOOTSTRAP_REFUSED = "BootstrapRefused",
+    /// A pod refused to join.
+    JOIN_REFUSED = "JoinRefused",
+    /// A leader refused a new replica.
+    ADD_LEARNER_REFUSED = "AddLearnerRefused",
+    /// A leader refused to promote a learner.
+    PROMOTE_REFUSED = "PromoteRefused",
+    /// A leader refused to remove a replica.
+    REMOVE_REFUSED = "RemoveRefused",
+    /// A leader refused to hand over.
+    TRANSFER_LEADER_REFUSED = "TransferLeaderRefused",
+    /// A leader refused the links.
+    SET_LINKS_REFUSED = "SetLinksRefused",
+    /// The API server refused an eviction.
+    EVICT_REFUSED = "EvictRefused",
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{EventReason, OperationType, Predicate, Reason, Type};
+
+    /// The API conventions of Kubernetes: CamelCase, of letters.
+    fn check(names: &[&str]) {
+        for name in names {
+            assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_alphabetic()), "{name}");
+        }
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "one of them stands twice: {names:?}");
+    }
+
+    #[test]
+    fn names_are_camel_case_and_stand_once() {
+        check(&Type::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+        check(&Reason::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+        check(&OperationType::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+        check(&Predicate::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+        check(&EventReason::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+    }
 }

@@ -11,8 +11,8 @@ use crate::patterns::{BROKERS, ENDPOINT, LABEL};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.regions.exists(r, r.name == self.primaryRegion)")
-        .message("primaryRegion must be one of regions"),
+    validation = Rule::new("self.regions.exists(r, r.name == self.primary.region)")
+        .message("primary.region must be one of regions"),
     validation = Rule::new("size(self.regions) < 2 || has(self.secretRef)")
         .message("a group of several regions needs secretRef: all its regions must hold the same key"),
     validation = Rule::new("(has(self.writeMode) ? self.writeMode : 'SingleWriter') == (has(oldSelf.writeMode) ? oldSelf.writeMode : 'SingleWriter')")
@@ -24,14 +24,13 @@ pub struct ReplicationGroup {
     #[x_kube(validation = Rule::new("self == oldSelf").message("replicationGroup.name cannot be changed"))]
     pub name: String,
 
-    /// The region that takes writes; the others forward theirs to it. Cannot be changed yet.
-    #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("primaryRegion cannot be changed: switchover is not supported yet"))]
-    pub primary_region: String,
+    /// Which region takes writes; the others forward theirs to it. Cannot be changed yet.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("primary cannot be changed: switchover is not supported yet"))]
+    pub primary: Primary,
 
     /// Who takes writes. `SingleWriter`: the primary region only. Default `SingleWriter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self != 'MultiWriter'").message("writeMode MultiWriter is not supported yet: use SingleWriter, where other regions forward writes to primaryRegion"))]
+    #[x_kube(validation = Rule::new("self != 'MultiWriter'").message("writeMode MultiWriter is not supported yet: use SingleWriter, where other regions forward writes to primary.region"))]
     pub write_mode: Option<WriteMode>,
 
     /// Secret in this namespace whose key `group-key` (at least 32 bytes) all regions of the group share; they prove
@@ -43,6 +42,15 @@ pub struct ReplicationGroup {
     /// All regions of the group, this one included.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub regions: Vec<GroupRegion>,
+}
+
+/// The region that takes writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Primary {
+    /// Its name; it must be one of `regions`.
+    #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
+    pub region: String,
 }
 
 /// One region of a group.

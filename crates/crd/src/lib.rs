@@ -21,15 +21,16 @@ mod settings;
 mod status;
 
 pub use cluster::{VectorCluster, VectorClusterSpec};
-pub use group::{DeltaLog, GroupRegion, KafkaLog, ReplicationGroup, WriteMode};
+pub use group::{DeltaLog, GroupRegion, KafkaLog, Primary, ReplicationGroup, WriteMode};
 pub use link::{
     ClusterRef, DirectTransport, KafkaTransport, KafkaVia, LinkSource, LinkState, MirrorMaker2, MirrorMaker2Mode,
     ReplicationLink, ReplicationLinkSpec, ReplicationLinkStatus, Transport,
 };
 pub use settings::{
-    Amounts, Auth, AuthMode, Cors, FreshnessSpec, Hnsw, Istio, OnStale, Resources, SecretRef, Storage, Traffic,
+    Amounts, Auth, AuthMode, CollectionDefaults, Cors, FreshnessSpec, HnswConfig, Istio, OnStale, Resources, SecretRef,
+    Storage, Traffic,
 };
-pub use status::{BlockedBy, Operation, RollStatus, ShardStatus, VectorClusterStatus};
+pub use status::{BlockedBy, Operation, RolloutStatus, ShardStatus, VectorClusterStatus};
 
 /// The API group of both resources.
 pub const GROUP: &str = "meridiandb.io";

@@ -166,7 +166,7 @@ pub struct ReplicationLinkStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Accepted`, `DependenciesReady`, `Connected`, `WithinBound`, `Degraded`.
+    /// `Ready` sums up the others, which `docs/conditions.md` explains with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -111,11 +111,20 @@ pub enum OnStale {
     Fail,
 }
 
-/// Graph parameters of collections that are created without their own.
+/// Parameters of collections that are created without their own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectionDefaults {
+    /// Parameters of the graph, as in Qdrant's `hnsw_config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw_config: Option<HnswConfig>,
+}
+
+/// Parameters of the graph.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.efConstruct) ? self.efConstruct : 100) >= (has(self.m) ? self.m : 16)").message("hnsw.efConstruct must be at least hnsw.m (defaults 100 and 16): a beam narrower than the links it must find builds a broken graph"))]
-pub struct Hnsw {
+#[x_kube(validation = Rule::new("(has(self.efConstruct) ? self.efConstruct : 100) >= (has(self.m) ? self.m : 16)").message("collectionDefaults.hnswConfig.efConstruct must be at least m (defaults 100 and 16): a beam narrower than the links it must find builds a broken graph"))]
+pub struct HnswConfig {
     /// Links of a node, 4 to 128. Default 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 4, max = 128))]
@@ -151,7 +160,7 @@ pub enum AuthMode {
 /// Cross-origin requests of browsers (CORS).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.origins.size() == 1 || !self.origins.exists(o, o == '*')").message("cors.origins must be ['*'] or a list without '*'"))]
+#[x_kube(validation = Rule::new("self.allowOrigins.size() == 1 || !self.allowOrigins.exists(o, o == '*')").message("cors.allowOrigins must be ['*'] or a list without '*'"))]
 pub struct Cors {
     /// Origins as browsers send them, `https://app.example.com` or `http://localhost:3000`; or `*` alone: all. Pages send the
     /// API key themselves; cookies are not used.
@@ -160,7 +169,7 @@ pub struct Cors {
         inner(length(max = 280), regex(pattern = r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")),
         extend("x-kubernetes-list-type" = "set")
     )]
-    pub origins: Vec<String>,
+    pub allow_origins: Vec<String>,
 }
 
 /// Routes of a service mesh.

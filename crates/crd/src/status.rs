@@ -16,17 +16,20 @@ pub struct VectorClusterStatus {
     pub cluster_id: Option<String>,
     /// Hash of the last accepted spec, which the ConfigMap `<name>-accepted` keeps: while a newer one is refused, it is in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted_spec: Option<String>,
+    pub accepted_spec_hash: Option<String>,
     /// The operator's default image to which this cluster was brought, or for which it had nothing to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_image: Option<String>,
-    /// The slot that this cluster holds while it rolls to another default image; see the operator's `maxConcurrentRolls`.
+    /// The rollout of another default image, while there is one; see the operator's `maxConcurrentRollouts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roll: Option<RollStatus>,
-    /// Replicas ready of replicas wanted, `6/6`.
+    pub rollout: Option<RolloutStatus>,
+    /// Replicas of all shards that the spec wants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready: Option<String>,
-    /// `Ready`, `Accepted`, `Available`, `Progressing`, `Degraded`, `DependenciesReady`.
+    pub replicas: Option<i32>,
+    /// Replicas of these that serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// `Ready` sums up the others, which `docs/conditions.md` explains with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -39,16 +42,16 @@ pub struct VectorClusterStatus {
     pub shards: Vec<ShardStatus>,
 }
 
-/// A roll that the operator's own change caused.
+/// A rollout that the operator's own change caused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RollStatus {
-    /// The default image to which it rolls.
+pub struct RolloutStatus {
+    /// The default image that is rolled out.
     pub image: String,
-    /// When one more pod served with the new template, or the roll began.
-    pub progress_at: Time,
-    /// Pods that serve with the new template.
-    pub updated: i32,
+    /// When one more pod served with the new template, or the rollout began.
+    pub last_progress_time: Time,
+    /// Replicas that serve with the new template.
+    pub updated_replicas: i32,
     /// The cluster was Ready before: should it stall, no other cluster begins.
     pub was_ready: bool,
 }
@@ -57,8 +60,9 @@ pub struct RollStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// What is done: `Create`, `ScaleOut`, `ScaleIn`, `Replace`, `Roll`.
-    pub kind: String,
+    /// What is done: `Create`, `ScaleOut`, `ScaleIn`, `ReplaceReplica`, `RollingUpdate`, `StartPod`, `ElectLeader`, `UpdateLinks`.
+    #[serde(rename = "type")]
+    pub type_: String,
     /// What it is done to: a StatefulSet or a pod.
     pub target: String,
     /// What it waits for; absent while it moves.
@@ -66,11 +70,11 @@ pub struct Operation {
     pub blocked_by: Option<BlockedBy>,
 }
 
-/// A wait, by the name of what would end it.
+/// A wait, by the name of what ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedBy {
-    /// Name of what must become true, for example `QuorumSurvives`.
+    /// Name of what must become true, for example `QuorumSurvives`; `docs/conditions.md` lists them.
     pub predicate: String,
     /// The same in words.
     pub message: String,
@@ -82,17 +86,17 @@ pub struct BlockedBy {
 pub struct ShardStatus {
     /// The shard, from 1.
     pub shard: i32,
-    /// Its group was founded; it is never founded again.
+    /// Its Raft group was bootstrapped; that is never repeated.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub founded: bool,
-    /// Replica ids of the founders, by pod ordinal, while the group is being founded: written before the pods are told.
+    pub bootstrapped: bool,
+    /// Replica ids of the first members, by pod ordinal, while the group is bootstrapped: written before the pods are called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub founding: Vec<i64>,
-    /// The smallest replica id never given out.
-    pub next_replica: i64,
-    /// A replica id that was given to a pod and is not in the group yet: written before the pod is told.
+    pub bootstrap_replica_ids: Vec<i64>,
+    /// The smallest replica id that was never allocated.
+    pub next_replica_id: i64,
+    /// A replica id that was allocated to a pod and is not in the group yet: written before the pod is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joining: Option<i64>,
+    pub joining_replica_id: Option<i64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

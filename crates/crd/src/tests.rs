@@ -8,12 +8,12 @@ use crate::{ReplicationLinkSpec, VectorClusterSpec, definitions};
 fn cluster() -> Value {
     json!({
         "region": "us-east", "shards": 2, "replicasPerShard": 3, "storage": {"size": "1Gi"},
-        "replicationGroup": {"name": "g", "primaryRegion": "us-east", "writeMode": "SingleWriter", "secretRef": {"name": "k"},
+        "replicationGroup": {"name": "g", "primary": {"region": "us-east"}, "writeMode": "SingleWriter", "secretRef": {"name": "k"},
             "regions": [{"name": "us-east", "endpoint": "a.us-east.svc:8082"}, {"name": "eu-west", "endpoint": "b:8082"}]},
         "freshness": {"default": "100ms", "onStale": ["Wait", "Serve"], "maxWait": "1s", "clockBound": "10ms"},
-        "hnsw": {"m": 16, "efConstruct": 100},
+        "collectionDefaults": {"hnswConfig": {"m": 16, "efConstruct": 100}},
         "auth": {"mode": "ApiKey", "secretRef": {"name": "s"}},
-        "cors": {"origins": ["https://app.example.com", "http://[::1]:3000"]},
+        "cors": {"allowOrigins": ["https://app.example.com", "http://[::1]:3000"]},
         "traffic": {"istio": {"hosts": ["h"], "gateways": ["g/g"]}},
     })
 }
@@ -58,7 +58,7 @@ fn what_may_not_change_does_not() {
         ("/region", json!("eu-west"), "region cannot be changed"),
         ("/shards", json!(3), "shards cannot be changed"),
         ("/storage/size", json!("2Gi"), "storage cannot be changed"),
-        ("/replicationGroup/primaryRegion", json!("eu-west"), "primaryRegion cannot be changed"),
+        ("/replicationGroup/primary/region", json!("eu-west"), "primary cannot be changed"),
         ("/replicationGroup/writeMode", json!("MultiWriter"), "writeMode cannot be changed"),
         ("/replicationGroup/name", json!("h"), "replicationGroup.name cannot be changed"),
         ("/replicationGroup", Value::Null, "replicationGroup cannot be removed"),
@@ -78,7 +78,7 @@ fn what_contradicts_itself_is_refused() {
         ("/replicasPerShard", json!(2), "must be 1, 3 or 5"),
         ("/shards", json!(200), "must not exceed 500"),
         ("/region", json!("ap-south"), "must name this cluster's own region"),
-        ("/replicationGroup/primaryRegion", json!("ap-south"), "must be one of regions"),
+        ("/replicationGroup/primary/region", json!("ap-south"), "must be one of regions"),
         ("/replicationGroup/writeMode", json!("MultiWriter"), "MultiWriter is not supported yet"),
         ("/replicationGroup/secretRef", Value::Null, "needs secretRef"),
         ("/freshness/onStale", json!(["Serve", "Wait"]), "nothing can follow"),
@@ -86,9 +86,9 @@ fn what_contradicts_itself_is_refused() {
         ("/freshness/maxWait", json!("31s"), "at most 30s"),
         ("/freshness/clockBound", json!("2s"), "from 1ms to 1s"),
         ("/freshness/default", json!("0s"), "above 0"),
-        ("/hnsw/efConstruct", json!(8), "at least hnsw.m"),
+        ("/collectionDefaults/hnswConfig/efConstruct", json!(8), "hnswConfig.efConstruct must be at least m"),
         ("/auth/mode", json!("Disabled"), "has no meaning"),
-        ("/cors/origins", json!(["*", "https://a"]), "or a list without"),
+        ("/cors/allowOrigins", json!(["*", "https://a"]), "or a list without"),
         ("/traffic/istio/hosts", Value::Null, "needs traffic.istio.hosts"),
     ];
     for (path, new, says) in cases {

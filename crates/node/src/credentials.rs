@@ -71,7 +71,7 @@ impl Credentials {
             Auth::Disabled => None,
             Auth::ApiKeyFile(path) => Some(path.clone()),
         };
-        let (tls_files, group) = (config.tls.clone(), config.replication_group.clone());
+        let (tls_files, group) = (config.peer_tls.clone(), config.replication_group.clone());
         let read = read(&tls_files, api_key_file.as_deref(), group.as_ref());
         let (files, group_keys, api_keys) = (read.tls?, read.group_keys?, read.api_keys?);
         let tls = PeerTls::of(files.ca.clone(), &files.pair).context("TLS of the peer port")?;
@@ -211,7 +211,7 @@ impl Credentials {
 /// `<name>-previous` beside that of the group key are accepted from other regions.
 fn read(tls: &Tls, api_key_file: Option<&Path>, group: Option<&ReplicationGroup>) -> Read {
     let group_keys = group.map_or(Ok(Vec::new()), read_group_keys);
-    let derived = match (&group_keys, group.filter(|group| group.api_key)) {
+    let derived = match (&group_keys, group.filter(|group| group.derive_api_key)) {
         (Ok(keys), Some(group)) => {
             Ok(keys.iter().map(|key| blake3::hash(key.api_key(&group.name).as_bytes())).collect())
         }
@@ -219,7 +219,7 @@ fn read(tls: &Tls, api_key_file: Option<&Path>, group: Option<&ReplicationGroup>
         (_, None) => Ok(Vec::new()),
     };
     Read {
-        tls: TlsFiles::read(&tls.ca, &tls.cert, &tls.key).context("TLS of the peer port"),
+        tls: TlsFiles::read(&tls.ca_file, &tls.cert_file, &tls.key_file).context("TLS of the peer port"),
         group_keys,
         api_keys: api_key_file.map_or(Ok(Vec::new()), |path| read_key_files(path, derived?)),
     }

@@ -85,10 +85,13 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     let (tls, group_keys, keys) = (credentials.tls(), credentials.group_keys(), credentials.api_keys());
     let hub = Hub::new(tls, group_keys, hello, stop.clone(), move |incoming| deliver.deliver(incoming));
 
-    let at = |port| SocketAddr::new(config.ports.listen, port);
+    let at = |port| SocketAddr::new(config.listen.address, port);
     let listen = async |port| TcpListener::bind(at(port)).await.with_context(|| format!("listen on {}", at(port)));
-    let (api, admin_port, peers) =
-        (listen(config.ports.api).await?, listen(config.ports.admin).await?, listen(config.ports.peer).await?);
+    let (api, admin_port, peers) = (
+        listen(config.listen.api_port).await?,
+        listen(config.listen.admin_port).await?,
+        listen(config.listen.peer_port).await?,
+    );
 
     supervisor.begin(hub.clone())?;
     for region in config.replication_group.iter().flat_map(|group| &group.regions) {
@@ -113,9 +116,10 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
     let (mut limits, cors) = (config.limits.clone(), config.cors.clone());
-    limits.requests_bytes = meridian_node::memory_limit::for_requests(limits.requests_bytes, limits.memory_bytes);
+    limits.inflight_requests_bytes =
+        meridian_node::memory_limit::for_requests(limits.inflight_requests_bytes, limits.memory_bytes);
     // A body that the budget can never hold once it is decoded is too large, rather than one that may come again.
-    limits.body_bytes = limits.body_bytes.min(limits.requests_bytes / 4);
+    limits.request_body_bytes = limits.request_body_bytes.min(limits.inflight_requests_bytes / 4);
     let settings = Config { region: config.region.clone(), limits, shape, keys, cors, commit };
     let router = Api::new(settings, Arc::new(supervisor.clone()), Arc::clone(&reporter), Arc::clone(&metrics)).router();
     let admin_router = admin::router(Arc::clone(&metrics), reporter);
@@ -130,7 +134,7 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     tracing::info!(region = %config.region, shard = %config.shard, advertise = %args.advertise, "node listens");
 
     signalled().await?;
-    let stop_by = Instant::now() + Duration::from_millis(config.limits.stop_ms);
+    let stop_by = Instant::now() + Duration::from_millis(config.limits.shutdown_timeout_ms);
     tracing::info!("asked to stop: handing over the leadership");
     supervisor.drain().await;
     api_stop.cancel();

@@ -51,7 +51,7 @@ impl From<&OriginShard> for OriginLabels {
     }
 }
 
-/// Labels of the newest record of a followed log that could not be taken; one for each origin shard at a time.
+/// Labels of the last poison record of a followed log; one for each origin shard at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PoisonLabels {
     /// Region that accepted the writes.
@@ -111,23 +111,23 @@ pub struct Metrics {
     pub replication_delay: Family<OriginLabels, Histogram, fn() -> Histogram>,
     freshness_outcomes: Family<OutcomeLabels, Counter>,
     http_requests: Family<HttpLabels, Counter>,
-    http_latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    http_duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
     /// Open connections of the HTTP API.
     pub http_connections: Gauge,
-    /// Searches that wait for a thread.
-    pub search_queue: Gauge,
+    /// Reads that wait for a thread.
+    pub read_queue_depth: Gauge,
     /// Reads refused because too many waited.
-    pub search_refused: Counter,
-    /// Reads ended before their end: the deadline was over, or the client gone.
-    pub search_stopped: Counter,
-    /// Reads that panicked: each is a fault of ours, and only its own request fails.
-    pub search_panics: Counter,
+    pub reads_refused: Counter,
+    /// Reads ended early: by their deadline, or because the client disconnected.
+    pub reads_aborted: Counter,
+    /// Reads that panicked: each is a defect of this program, and only its own request fails.
+    pub reads_panicked: Counter,
     /// Committed entries that wait to be applied.
-    pub apply_queue: Gauge,
+    pub raft_unapplied_entries: Gauge,
     /// Time of one `fdatasync` of the write-ahead log.
-    pub wal_sync: Histogram,
+    pub wal_fsync_duration: Histogram,
     /// Bytes of the write-ahead log on disk.
-    pub wal_bytes: Gauge,
+    pub wal_size: Gauge,
     /// Current term.
     pub raft_term: Gauge,
     /// Index of the last committed entry.
@@ -135,27 +135,27 @@ pub struct Metrics {
     /// Index of the last applied entry.
     pub raft_applied_index: Gauge,
     /// 1 on the leader.
-    pub raft_leader: Gauge,
+    pub raft_is_leader: Gauge,
     /// Elections that this replica won.
-    pub raft_elections: Counter,
+    pub raft_elections_won: Counter,
     /// 1 while the clock stepped, or provably differs from the group's.
-    pub clock_wrong: Gauge,
+    pub clock_fault: Gauge,
     /// Deltas applied, of each origin.
-    pub link_applied: Family<OriginLabels, Counter>,
+    pub link_deltas_applied: Family<OriginLabels, Counter>,
     /// Deltas dropped because they were applied already.
-    pub link_duplicates: Counter,
-    /// Gaps found and read again.
-    pub link_gaps: Counter,
-    /// Times a state was taken whole because the log no longer reached back.
+    pub link_duplicate_deltas: Counter,
+    /// Gaps found in delta logs and read again.
+    pub link_gaps_healed: Counter,
+    /// Full re-seeds of an origin shard, whose log no longer reached back.
     pub link_reseeds: Counter,
     /// 1 while the link follows.
     pub link_connected: Family<OriginLabels, Gauge>,
-    /// Records of followed logs that could not be taken.
-    pub link_poisons: Family<OriginLabels, Counter>,
-    /// 1 for the newest of them.
-    pub link_poison: Family<PoisonLabels, Gauge>,
+    /// Records of followed logs that could not be applied.
+    pub link_poison_records: Family<OriginLabels, Counter>,
+    /// 1 for the last poison record of each origin shard.
+    pub link_poison_record: Family<PoisonLabels, Gauge>,
     /// Newest sequence of this shard that the broker has confirmed.
-    pub delta_log_published: Gauge,
+    pub delta_log_published_seq: Gauge,
     /// 1 while this shard's log is published to a broker.
     pub delta_log_connected: Gauge,
 }
@@ -186,29 +186,29 @@ impl Metrics {
             replication_delay: Family::new_with_constructor(delay_histogram),
             freshness_outcomes: Family::default(),
             http_requests: Family::default(),
-            http_latency: Family::new_with_constructor(search_histogram),
+            http_duration: Family::new_with_constructor(search_histogram),
             http_connections: Gauge::default(),
-            search_queue: Gauge::default(),
-            search_refused: Counter::default(),
-            search_stopped: Counter::default(),
-            search_panics: Counter::default(),
-            apply_queue: Gauge::default(),
-            wal_sync: Histogram::new(SYNC_EDGES),
-            wal_bytes: Gauge::default(),
+            read_queue_depth: Gauge::default(),
+            reads_refused: Counter::default(),
+            reads_aborted: Counter::default(),
+            reads_panicked: Counter::default(),
+            raft_unapplied_entries: Gauge::default(),
+            wal_fsync_duration: Histogram::new(SYNC_EDGES),
+            wal_size: Gauge::default(),
             raft_term: Gauge::default(),
             raft_commit_index: Gauge::default(),
             raft_applied_index: Gauge::default(),
-            raft_leader: Gauge::default(),
-            raft_elections: Counter::default(),
-            clock_wrong: Gauge::default(),
-            link_applied: Family::default(),
-            link_duplicates: Counter::default(),
-            link_gaps: Counter::default(),
+            raft_is_leader: Gauge::default(),
+            raft_elections_won: Counter::default(),
+            clock_fault: Gauge::default(),
+            link_deltas_applied: Family::default(),
+            link_duplicate_deltas: Counter::default(),
+            link_gaps_healed: Counter::default(),
             link_reseeds: Counter::default(),
             link_connected: Family::default(),
-            link_poisons: Family::default(),
-            link_poison: Family::default(),
-            delta_log_published: Gauge::default(),
+            link_poison_records: Family::default(),
+            link_poison_record: Family::default(),
+            delta_log_published_seq: Gauge::default(),
             delta_log_connected: Gauge::default(),
         };
         all.register();
@@ -223,52 +223,107 @@ impl Metrics {
         let (to, s) = (&mut self.registry, || Unit::Seconds);
         to.register_with_unit(
             "vector_search_query_latency",
-            "Time of a search inside a shard",
+            "Latency of a search inside a shard, its wait for a thread included",
             s(),
             self.search_latency.clone(),
         );
         to.register_with_unit(
             "replication_lag",
-            "Upper bound of the age of what is missing of an origin; +Inf while unknown",
+            "Staleness of an origin shard: upper bound of the age of what is missing; +Inf while unknown",
             s(),
             self.replication_lag.clone(),
         );
         to.register_with_unit(
             "replication_delay",
-            "Commit in the origin to applied here",
+            "Time from the commit of a delta in its origin to its application here",
             s(),
             self.replication_delay.clone(),
         );
-        to.register("freshness_outcome", "How demands for freshness ended", self.freshness_outcomes.clone());
-        to.register("meridian_http_requests", "Requests answered", self.http_requests.clone());
-        to.register_with_unit("meridian_http_request_latency", "Time of a request", s(), self.http_latency.clone());
-        to.register("meridian_http_connections", "Open connections", self.http_connections.clone());
-        to.register("meridian_search_queue", "Searches that wait for a thread", self.search_queue.clone());
-        to.register("meridian_search_refused", "Reads refused, too many waited", self.search_refused.clone());
-        to.register("meridian_search_stopped", "Reads ended early, by deadline or client", self.search_stopped.clone());
-        to.register("meridian_search_panics", "Reads that met a fault of ours", self.search_panics.clone());
-        to.register("meridian_apply_queue", "Committed entries that wait to be applied", self.apply_queue.clone());
-        to.register_with_unit("meridian_wal_sync", "Time of one fdatasync", s(), self.wal_sync.clone());
-        to.register_with_unit("meridian_wal", "Write-ahead log on disk", Unit::Bytes, self.wal_bytes.clone());
-        to.register("meridian_raft_term", "Current term", self.raft_term.clone());
-        to.register("meridian_raft_commit_index", "Last committed entry", self.raft_commit_index.clone());
-        to.register("meridian_raft_applied_index", "Last applied entry", self.raft_applied_index.clone());
-        to.register("meridian_raft_leader", "1 on the leader", self.raft_leader.clone());
-        to.register("meridian_raft_elections", "Elections won by this replica", self.raft_elections.clone());
         to.register(
-            "meridian_clock_wrong",
-            "1 while the wall clock stepped or provably differs from the group's",
-            self.clock_wrong.clone(),
+            "freshness_outcome",
+            "Requests by how their freshness demand ended",
+            self.freshness_outcomes.clone(),
         );
-        to.register("meridian_link_applied", "Deltas applied", self.link_applied.clone());
-        to.register("meridian_link_duplicates", "Deltas dropped, applied already", self.link_duplicates.clone());
-        to.register("meridian_link_gaps", "Gaps found and read again", self.link_gaps.clone());
-        to.register("meridian_link_reseeds", "States taken whole", self.link_reseeds.clone());
-        to.register("meridian_link_connected", "1 while the link follows", self.link_connected.clone());
-        to.register("meridian_link_poisons", "Records that could not be taken", self.link_poisons.clone());
-        to.register("meridian_link_poison", "The newest of them", self.link_poison.clone());
-        to.register("meridian_delta_log_published", "Newest sequence at the broker", self.delta_log_published.clone());
-        to.register("meridian_delta_log_connected", "1 while deltas are published", self.delta_log_connected.clone());
+        to.register("meridian_http_requests", "HTTP requests answered", self.http_requests.clone());
+        to.register_with_unit(
+            "meridian_http_request_duration",
+            "Duration of an HTTP request",
+            s(),
+            self.http_duration.clone(),
+        );
+        to.register("meridian_http_connections", "Open connections of the HTTP API", self.http_connections.clone());
+        to.register("meridian_read_queue_depth", "Reads that wait for a thread", self.read_queue_depth.clone());
+        to.register("meridian_reads_refused", "Reads refused because too many waited", self.reads_refused.clone());
+        to.register(
+            "meridian_reads_aborted",
+            "Reads ended by their deadline or by the client",
+            self.reads_aborted.clone(),
+        );
+        to.register("meridian_reads_panicked", "Reads that panicked", self.reads_panicked.clone());
+        to.register_with_unit(
+            "meridian_wal_fsync_duration",
+            "Duration of one fdatasync of the write-ahead log",
+            s(),
+            self.wal_fsync_duration.clone(),
+        );
+        to.register_with_unit(
+            "meridian_wal_size",
+            "Size of the write-ahead log on disk",
+            Unit::Bytes,
+            self.wal_size.clone(),
+        );
+        to.register("meridian_raft_term", "Current Raft term", self.raft_term.clone());
+        to.register("meridian_raft_commit_index", "Index of the last committed entry", self.raft_commit_index.clone());
+        to.register("meridian_raft_applied_index", "Index of the last applied entry", self.raft_applied_index.clone());
+        to.register(
+            "meridian_raft_unapplied_entries",
+            "Committed entries that are not applied yet",
+            self.raft_unapplied_entries.clone(),
+        );
+        to.register("meridian_raft_is_leader", "1 if this replica leads its shard", self.raft_is_leader.clone());
+        to.register("meridian_raft_elections_won", "Elections won by this replica", self.raft_elections_won.clone());
+        to.register(
+            "meridian_clock_fault",
+            "1 while the wall clock has stepped or provably differs from the group's",
+            self.clock_fault.clone(),
+        );
+        to.register(
+            "meridian_link_deltas_applied",
+            "Deltas applied per origin shard",
+            self.link_deltas_applied.clone(),
+        );
+        to.register(
+            "meridian_link_duplicate_deltas",
+            "Deltas dropped because they were applied before",
+            self.link_duplicate_deltas.clone(),
+        );
+        to.register(
+            "meridian_link_gaps_healed",
+            "Gaps in delta logs that were read again",
+            self.link_gaps_healed.clone(),
+        );
+        to.register("meridian_link_reseeds", "Full re-seeds of an origin shard", self.link_reseeds.clone());
+        to.register("meridian_link_connected", "1 while the origin shard is followed", self.link_connected.clone());
+        to.register(
+            "meridian_link_poison_records",
+            "Poison records found per origin shard",
+            self.link_poison_records.clone(),
+        );
+        to.register(
+            "meridian_link_poison_record",
+            "Last poison record per origin shard; always 1",
+            self.link_poison_record.clone(),
+        );
+        to.register(
+            "meridian_delta_log_published_seq",
+            "Newest sequence of this shard that the broker has confirmed",
+            self.delta_log_published_seq.clone(),
+        );
+        to.register(
+            "meridian_delta_log_connected",
+            "1 while the delta log of this shard is published to a broker",
+            self.delta_log_connected.clone(),
+        );
     }
 
     /// Counts a search of a collection.
@@ -294,7 +349,7 @@ impl Metrics {
     /// Deltas of `origin`, stamped at these times, are applied here at `now`.
     pub fn merged(&self, origin: &OriginShard, committed_at: &[Hlc], now: Hlc) {
         let labels = OriginLabels::from(origin);
-        self.link_applied.get_or_create(&labels).inc_by(committed_at.len() as u64);
+        self.link_deltas_applied.get_or_create(&labels).inc_by(committed_at.len() as u64);
         let delay = self.replication_delay.get_or_create(&labels);
         committed_at.iter().for_each(|at| delay.observe(now.since(*at).as_secs_f64()));
     }
@@ -317,7 +372,7 @@ impl Metrics {
             _ => "other",
         };
         self.http_requests.get_or_create(&HttpLabels { route: route.into(), method, status: status.into() }).inc();
-        self.http_latency.get_or_create(&RouteLabels { route: route.into() }).observe(took.as_secs_f64());
+        self.http_duration.get_or_create(&RouteLabels { route: route.into() }).observe(took.as_secs_f64());
     }
 
     /// The OpenMetrics text.
@@ -342,43 +397,4 @@ fn outcome_name(outcome: Outcome) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_promised_names_stand_in_the_text() {
-        let metrics = Metrics::new();
-        let labels = SearchLabels { region: "us-east".into(), shard: 1, collection: "words".into() };
-        metrics.searched(&labels, Duration::from_millis(29));
-        let origin = OriginLabels { origin: "eu-west".into(), shard: 2 };
-        metrics.replication_lag.get_or_create(&origin).set(0.25);
-        metrics.replication_delay.get_or_create(&origin).observe(0.19);
-        metrics.freshness_outcome(Outcome::Waited);
-        metrics.http_request("/collections", &http::Method::GET, 200, Duration::from_millis(1));
-        let text = metrics.render().unwrap();
-        for line in [
-            "vector_search_query_latency_seconds_bucket{le=\"0.03\",region=\"us-east\",shard=\"1\",collection=\"words\"} 1",
-            "replication_lag_seconds{origin=\"eu-west\",shard=\"2\"} 0.25",
-            "replication_delay_seconds_bucket{le=\"0.2\",origin=\"eu-west\",shard=\"2\"} 1",
-            "freshness_outcome_total{outcome=\"waited\"} 1",
-            "freshness_outcome_total{outcome=\"failed\"} 0",
-            "meridian_http_requests_total{route=\"/collections\",method=\"GET\",status=\"200\"} 1",
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
-    }
-
-    #[test]
-    fn the_series_of_a_dropped_collection_disappear() {
-        let metrics = Metrics::new();
-        let labels = |name: &str| SearchLabels { region: "us-east".into(), shard: 1, collection: name.into() };
-        for name in ["kept", "dropped"] {
-            metrics.searched(&labels(name), Duration::from_millis(1));
-        }
-        metrics.keep_collections(|name| name == "kept");
-        let text = metrics.render().unwrap();
-        assert!(text.contains("collection=\"kept\"") && !text.contains("collection=\"dropped\""), "{text}");
-        metrics.searched(&labels("dropped"), Duration::from_millis(1));
-        assert!(metrics.render().unwrap().contains("collection=\"dropped\""), "it may be created anew");
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use meridian_crd::conditions::{self, reason};
+use meridian_crd::conditions::{Reason, reason, type_};
 use meridian_crd::{ReplicationLink, VectorCluster, VectorClusterStatus};
 use meridian_plan::adoption;
 use meridian_plan::names::CLUSTER_LABEL;
@@ -29,6 +29,7 @@ use meridian_plan::{Refusal, Step, next_step, render, report as said, rolls};
 use crate::act::Acted;
 use crate::context::Context;
 use crate::observe::{Sight, ground, observe};
+use crate::report::Told;
 use crate::{act, apply, claims, report, rolls as slots, secrets};
 
 /// Between turns while something moves.
@@ -90,7 +91,7 @@ fn after_failure(cluster: Arc<VectorCluster>, error: &TurnError, context: Arc<Co
 async fn reconcile(cluster: Arc<VectorCluster>, context: Arc<Context>) -> Result<Action, TurnError> {
     let began = Instant::now();
     let ended = turn(&cluster, &context).await;
-    context.metrics.turned("VectorCluster", ended.is_ok(), began.elapsed());
+    context.metrics.reconciled("VectorCluster", ended.is_ok(), began.elapsed());
     if ended.is_ok() {
         let name = format!("VectorCluster/{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
         context.succeeded(&name);
@@ -133,7 +134,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
         }
     };
     if let Some(refusal) = refusal.as_ref().filter(|refusal| !is_told(&old, refusal)) {
-        report::event(context, &resource, true, reason::INVALID_SPEC, refusal.to_string()).await;
+        report::event(context, &resource, Told::of(reason::INVALID_SPEC), refusal.to_string()).await;
     }
     let mut sight = observe(context, &resource, &cluster, &ground).await?;
     sight.observed.refused = context.act_backoff().of(&key, Instant::now());
@@ -169,22 +170,22 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     applied.changed |= followed;
     claims::follow_id(context, &cluster, &ground.volumes, &sight.observed).await?;
     for blocked in &applied.news {
-        let why = if blocked.cause == Cause::NameConflict { reason::NAME_CONFLICT } else { reason::REJECTED };
+        let why = if blocked.cause == Cause::NameConflict { reason::NAME_CONFLICT } else { reason::OBJECT_REJECTED };
         let note = format!("{} {}: {}", blocked.object.kind, blocked.object.name, blocked.message);
-        report::event(context, &resource, true, why, note).await;
+        report::event(context, &resource, Told::of(why), note).await;
     }
     // What was just written may change what the act would be: look again first.
     if let Some(move_) = step.act.as_ref().filter(|_| !applied.changed) {
         match act::act(context, &cluster, &sight, move_).await? {
             Acted::Done => {
                 context.act_backoff().accepted(&key, move_);
-                let note = step.operations.first().map(|o| format!("{} {}", o.kind, o.target)).unwrap_or_default();
-                report::event(context, &resource, false, move_.name(), note).await;
+                let note = step.operations.first().map(|o| format!("{} {}", o.type_, o.target)).unwrap_or_default();
+                report::event(context, &resource, Told::done(move_), note).await;
             }
             Acted::Refused(why) => {
                 // One event for each reason: the wait itself stands in `blockedBy`.
                 if context.act_backoff().refused(&key, move_, &why, Instant::now()) {
-                    report::event(context, &resource, true, &format!("{}Refused", move_.name()), why).await;
+                    report::event(context, &resource, Told::refused(move_), why).await;
                 }
             }
         }
@@ -192,12 +193,12 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let outcome = Outcome { changed: applied.changed, blocked: &applied.blocked, refusal: refusal.as_ref() };
     let mut status = said::cluster(&cluster, &sight.observed, &step, outcome, &old, &now());
     if applied.blocked.iter().all(|blocked| blocked.object.name != render::accepted_name(&cluster.name)) {
-        status.accepted_spec = Some(spec.hash);
+        status.accepted_spec_hash = Some(spec.hash);
     }
-    let image = &context.settings.node_image;
-    let slot = resource.status.as_ref().and_then(|status| status.roll.as_ref());
-    status.roll = slot.and_then(|roll| rolls::progressed(roll, &cluster, &sight.observed, image, pending, &now()));
-    if !pending && status.roll.is_none() {
+    let image = &context.settings.default_image;
+    let slot = resource.status.as_ref().and_then(|status| status.rollout.as_ref());
+    status.rollout = slot.and_then(|roll| rolls::progressed(roll, &cluster, &sight.observed, image, pending, &now()));
+    if !pending && status.rollout.is_none() {
         status.default_image = Some(image.clone());
     }
     status.operations.extend(waiting);
@@ -207,16 +208,11 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
 }
 
 /// Says that a spec is refused and that nothing is done.
-async fn refuse(
-    context: &Context,
-    resource: &mut VectorCluster,
-    why: &'static str,
-    refusal: &Refusal,
-) -> anyhow::Result<()> {
+async fn refuse(context: &Context, resource: &mut VectorCluster, why: Reason, refusal: &Refusal) -> anyhow::Result<()> {
     let old = resource.status.clone().unwrap_or_default();
     let status = said::refused(resource.metadata.generation.unwrap_or_default(), why, refusal, &old, &now());
     if resource.status.as_ref() != Some(&status) {
-        report::event(context, resource, true, why, refusal.to_string()).await;
+        report::event(context, resource, Told::of(why), refusal.to_string()).await;
     }
     report::cluster(context, resource, status).await?;
     Ok(())
@@ -224,7 +220,7 @@ async fn refuse(
 
 /// Whether the status tells of this refusal already.
 fn is_told(status: &VectorClusterStatus, refusal: &Refusal) -> bool {
-    let accepted = status.conditions.iter().find(|condition| condition.type_ == conditions::ACCEPTED);
+    let accepted = status.conditions.iter().find(|condition| type_::ACCEPTED == *condition.type_);
     accepted.is_some_and(|condition| condition.status == "False" && condition.message == refusal.to_string())
 }
 

@@ -34,7 +34,7 @@ pub struct Context {
     /// Namespaces that are watched; none stands for all.
     pub namespaces: Vec<Option<String>>,
     /// Clusters that may roll at a time by the operator's own change, asked and noted under one lock.
-    pub max_concurrent_rolls: usize,
+    pub max_concurrent_rollouts: usize,
     pub rolls: tokio::sync::Mutex<()>,
     failures: Mutex<HashMap<String, u32>>,
     act_backoff: Mutex<ActBackoff>,
@@ -52,7 +52,7 @@ impl Context {
             metrics,
             refusals: Refusals::default(),
             namespaces: vec![None],
-            max_concurrent_rolls: 1,
+            max_concurrent_rollouts: 1,
             rolls: tokio::sync::Mutex::default(),
             failures: Mutex::default(),
             act_backoff: Mutex::default(),
@@ -60,8 +60,8 @@ impl Context {
     }
 
     /// With what is watched, and how many clusters may roll at a time.
-    pub fn with_rolls(self, namespaces: Vec<Option<String>>, max_concurrent_rolls: usize) -> Self {
-        Self { namespaces, max_concurrent_rolls, ..self }
+    pub fn with_rolls(self, namespaces: Vec<Option<String>>, max_concurrent_rollouts: usize) -> Self {
+        Self { namespaces, max_concurrent_rollouts, ..self }
     }
 
     /// All clusters that are watched.

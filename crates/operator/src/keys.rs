@@ -106,7 +106,7 @@ mod tests {
         let mut spec =
             json!({"region": "us", "shards": 1, "replicasPerShard": 1, "storage": {"size": "1Gi"}, "auth": auth});
         if group {
-            spec["replicationGroup"] = json!({"name": "g", "primaryRegion": "us", "secretRef": {"name": "group-key"},
+            spec["replicationGroup"] = json!({"name": "g", "primary": {"region": "us"}, "secretRef": {"name": "group-key"},
                 "regions": [{"name": "us", "endpoint": "a.us:8082"}]});
         }
         let resource = json!({"apiVersion": "meridiandb.io/v1alpha1", "kind": "VectorCluster",

@@ -50,7 +50,7 @@ fn after_failure(link: Arc<ReplicationLink>, error: &TurnError, context: Arc<Con
 async fn reconcile(link: Arc<ReplicationLink>, context: Arc<Context>) -> Result<Action, TurnError> {
     let began = Instant::now();
     let ended = turn(&link, &context).await;
-    context.metrics.turned("ReplicationLink", ended.is_ok(), began.elapsed());
+    context.metrics.reconciled("ReplicationLink", ended.is_ok(), began.elapsed());
     if ended.is_ok() {
         context.succeeded(&name(&link));
     }

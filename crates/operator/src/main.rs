@@ -50,14 +50,14 @@ struct Arguments {
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
     /// Image of the data plane where a cluster names none.
-    #[arg(long, env = "NODE_IMAGE")]
-    node_image: Option<String>,
+    #[arg(long, env = "DEFAULT_IMAGE")]
+    default_image: Option<String>,
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     #[arg(long, env = "KAFKA_IMAGE")]
     kafka_image: Option<String>,
     /// Clusters that may be restarted at a time because the default image changed.
-    #[arg(long, env = "MAX_CONCURRENT_ROLLS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    max_concurrent_rolls: u16,
+    #[arg(long, env = "MAX_CONCURRENT_ROLLOUTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    max_concurrent_rollouts: u16,
     /// Optional APIs whose resources may be written where they are installed: `istio`, `strimzi`.
     #[arg(long, env = "OPTIONAL_APIS", value_delimiter = ',')]
     optional_apis: Vec<String>,
@@ -107,7 +107,7 @@ async fn main() -> anyhow::Result<()> {
 
     let defaults = Settings::default();
     let settings = Settings {
-        node_image: arguments.node_image.unwrap_or(defaults.node_image),
+        default_image: arguments.default_image.unwrap_or(defaults.default_image),
         kafka_image: arguments.kafka_image.unwrap_or(defaults.kafka_image),
         allowed_hosts: arguments.allowed_hosts,
     };
@@ -120,7 +120,7 @@ async fn main() -> anyhow::Result<()> {
         some => some.iter().filter(|name| !name.is_empty()).cloned().map(Some).collect(),
     };
     let context = Context::new(client, settings, apis, metrics);
-    let context = Arc::new(context.with_rolls(namespaces.clone(), arguments.max_concurrent_rolls.into()));
+    let context = Arc::new(context.with_rolls(namespaces.clone(), arguments.max_concurrent_rollouts.into()));
     let served = tokio::spawn(serve::run(arguments.admin_address, context.clone()));
     let mut controllers = tokio::task::JoinSet::new();
     for namespace in namespaces {

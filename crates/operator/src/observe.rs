@@ -105,7 +105,9 @@ pub async fn ground(context: &Context, cluster: &VectorCluster) -> kube::Result<
 }
 
 async fn accepted(client: &Client, cluster: &VectorCluster, owners: &Owners) -> kube::Result<Option<AcceptedSpec>> {
-    let Some(hash) = cluster.status.as_ref().and_then(|status| status.accepted_spec.as_ref()) else { return Ok(None) };
+    let Some(hash) = cluster.status.as_ref().and_then(|status| status.accepted_spec_hash.as_ref()) else {
+        return Ok(None);
+    };
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &cluster.namespace().unwrap_or_default());
     let Some(map) = maps.get_opt(&accepted_name(&cluster.name_any())).await? else { return Ok(None) };
     let map = serde_json::to_value(map).map_err(kube::Error::SerdeError)?;

@@ -3,7 +3,9 @@
 use kube::api::{Api, PostParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
+use meridian_crd::conditions::Reason;
 use meridian_crd::{ReplicationLink, ReplicationLinkStatus, VectorCluster, VectorClusterStatus};
+use meridian_plan::Act;
 
 use crate::context::Context;
 
@@ -35,21 +37,34 @@ pub async fn link(
     Ok(())
 }
 
-/// Tells the user of something that happened. That an event is lost is no failure.
-pub async fn event<K: Resource<DynamicType = ()>>(
-    context: &Context,
-    of: &K,
-    warning: bool,
-    reason: &str,
-    note: String,
-) {
-    let event = Event {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
-        reason: reason.into(),
-        note: Some(note),
-        action: reason.into(),
-        secondary: None,
-    };
+/// What an event tells of: its type, its reason and what was done.
+pub struct Told {
+    type_: EventType,
+    reason: &'static str,
+    action: &'static str,
+}
+
+impl Told {
+    /// A condition that needs the user.
+    pub fn of(reason: Reason) -> Self {
+        Self { type_: EventType::Warning, reason: reason.as_str(), action: "Reconcile" }
+    }
+
+    /// An act that was carried out.
+    pub fn done(act: &Act) -> Self {
+        Self { type_: EventType::Normal, reason: act.event().as_str(), action: act.name() }
+    }
+
+    /// An act that a pod or the API server refused.
+    pub fn refused(act: &Act) -> Self {
+        Self { type_: EventType::Warning, reason: act.refused_event().as_str(), action: act.name() }
+    }
+}
+
+/// Publishes an event about a resource. That an event is lost is no failure.
+pub async fn event<K: Resource<DynamicType = ()>>(context: &Context, of: &K, told: Told, note: String) {
+    let Told { type_, reason, action } = told;
+    let event = Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: None };
     if let Err(error) = context.recorder.publish(&event, &of.object_ref(&())).await {
         tracing::warn!(error = &error as &dyn std::error::Error, reason, "an event was not published");
     }

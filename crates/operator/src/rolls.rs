@@ -22,17 +22,17 @@ pub async fn take_slot(
     resource: &mut VectorCluster,
     cluster: &ValidCluster,
 ) -> kube::Result<Option<Operation>> {
-    if resource.status.as_ref().is_some_and(|status| status.roll.is_some()) {
+    if resource.status.as_ref().is_some_and(|status| status.rollout.is_some()) {
         return Ok(None);
     }
     let _one_at_a_time = context.rolls.lock().await;
     let clusters = context.clusters().await?;
-    let (image, most) = (&context.settings.node_image, context.max_concurrent_rolls);
+    let (image, most) = (&context.settings.default_image, context.max_concurrent_rollouts);
     if let Err(why) = rolls::may_roll(resource, &clusters, most, image, &now()) {
         return Ok(Some(rolls::waiting_for_slot(cluster, why)));
     }
     let mut status = resource.status.clone().unwrap_or_default();
-    status.roll = Some(rolls::begun(resource.status.as_ref(), image, &now()));
+    status.rollout = Some(rolls::begun(resource.status.as_ref(), image, &now()));
     tracing::info!(cluster = resource.meta().name, namespace = resource.meta().namespace, image, "rolls");
     report::cluster(context, resource, status).await?;
     Ok(None)

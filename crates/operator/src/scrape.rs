@@ -19,9 +19,9 @@ pub async fn lag(address: IpAddr, origin: &str) -> Option<f64> {
     largest(&text, origin)
 }
 
-/// Fails unless an operator is ready at `address` and counts its turns, of which there may be none yet.
+/// Fails unless an operator is ready at `address` and counts its reconciliations, of which there may be none yet.
 pub async fn check(address: &str) -> anyhow::Result<()> {
-    for (path, wanted) in [("/readyz", "ok"), ("/metrics", "meridian_operator_turn_seconds_count")] {
+    for (path, wanted) in [("/readyz", "ok"), ("/metrics", "meridian_operator_reconcile_duration_seconds_count")] {
         let text = tokio::time::timeout(TIMEOUT, fetch(address, path)).await.context("no answer")??;
         anyhow::ensure!(text.contains(" 200 ") && text.contains(wanted), "{path} of {address} answers {text}");
     }

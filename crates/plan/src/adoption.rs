@@ -3,7 +3,7 @@
 //! Volumes outlive their resource and their namespace. A resource that finds them again under another UID adopts them by the
 //! annotation `meridiandb.io/adopt: <cluster id>`.
 
-use meridian_crd::{VectorCluster, VectorClusterStatus};
+use meridian_crd::{ShardStatus, VectorCluster, VectorClusterStatus};
 use meridian_model::{ClusterId, ShardNumber};
 use meridian_proto::topology::{Genesis, Identity, PodStatus};
 use serde_json::Value;
@@ -125,7 +125,10 @@ pub fn claims_to_label<'a>(
 
 /// Whether a pod may have been told the id: from then on a volume bears it.
 fn has_founded(status: &VectorClusterStatus) -> bool {
-    status.shards.iter().any(|shard| shard.founded || !shard.founding.is_empty() || shard.joining.is_some())
+    let allocated = |shard: &ShardStatus| {
+        shard.bootstrapped || !shard.bootstrap_replica_ids.is_empty() || shard.joining_replica_id.is_some()
+    };
+    status.shards.iter().any(allocated)
 }
 
 /// `object` with the labels that the claim templates of `live` bear: a StatefulSet's claim templates cannot be changed, so one
@@ -148,7 +151,6 @@ pub fn with_standing_claims(object: Object, live: Option<&Value>) -> Object {
 mod tests {
     use std::collections::BTreeMap;
 
-    use meridian_crd::ShardStatus;
     use meridian_model::ReplicaId;
 
     use super::*;
@@ -188,9 +190,9 @@ mod tests {
         let adopt = || annotated(&ClusterId(7).to_string());
         assert_eq!(id_of(&with_status(adopt(), 3, ShardStatus::default()), None), 7);
         let told = [
-            ShardStatus { founded: true, ..ShardStatus::default() },
-            ShardStatus { founding: vec![1], ..ShardStatus::default() },
-            ShardStatus { joining: Some(1), ..ShardStatus::default() },
+            ShardStatus { bootstrapped: true, ..ShardStatus::default() },
+            ShardStatus { bootstrap_replica_ids: vec![1], ..ShardStatus::default() },
+            ShardStatus { joining_replica_id: Some(1), ..ShardStatus::default() },
         ];
         for shard in told {
             assert_eq!(id_of(&with_status(adopt(), 3, shard.clone()), None), 3, "{shard:?}");
@@ -255,7 +257,7 @@ mod tests {
     fn volumes_that_no_annotation_brings_back_are_told_otherwise() {
         let status = VectorClusterStatus::default();
         let own = valid(ALONE, &[]).id.0;
-        let founded = ShardStatus { founded: true, ..ShardStatus::default() };
+        let founded = ShardStatus { bootstrapped: true, ..ShardStatus::default() };
         let founded = VectorClusterStatus { shards: vec![founded], ..VectorClusterStatus::default() };
         let check = |pods: Vec<PodStatus>, status: &VectorClusterStatus, says: &str| {
             let said = advice(pods, status);

@@ -30,14 +30,14 @@ spec:
   resources: {requests: {cpu: 2, memory: 4Gi}, limits: {memory: 4Gi}}
   replicationGroup:
     name: search
-    primaryRegion: us-east
+    primary: {region: us-east}
     secretRef: {name: group-key}
     regions:
     - {name: us-east, endpoint: 'vector-search-region.us-east.svc.cluster.local:8082'}
     - {name: eu-west, endpoint: 'vector-search-region.eu-west.svc.cluster.local:8082'}
   deltaLog: {kafka: {bootstrapServers: 'kafka.eu-west:9092'}}
   freshness: {default: 100ms, onStale: [Wait, Fail], maxWait: 2s, clockBound: 20ms}
-  hnsw: {m: 32, efConstruct: 200}
+  collectionDefaults: {hnswConfig: {m: 32, efConstruct: 200}}
   auth: {mode: ApiKey, secretRef: {name: my-key}}
   traffic: {istio: {hosts: [search.example.com], gateways: [istio-ingress/public, mesh]}}
 ";

@@ -176,10 +176,10 @@ impl Ledger {
         let number = |id: &ReplicaId| i64::try_from(id.0).unwrap_or(i64::MAX);
         ShardStatus {
             shard: shard.number().into(),
-            founded: self.founded,
-            founding: self.founding.iter().map(number).collect(),
-            next_replica: number(&self.next),
-            joining: self.joining.as_ref().map(number),
+            bootstrapped: self.founded,
+            bootstrap_replica_ids: self.founding.iter().map(number).collect(),
+            next_replica_id: number(&self.next),
+            joining_replica_id: self.joining.as_ref().map(number),
         }
     }
 
@@ -188,10 +188,10 @@ impl Ledger {
     pub fn from_status(status: &ShardStatus) -> Self {
         let id = |number: i64| ReplicaId(u64::try_from(number).unwrap_or(0));
         Self {
-            founded: status.founded,
-            founding: status.founding.iter().copied().map(id).collect(),
-            next: id(status.next_replica).max(ReplicaId(1)),
-            joining: status.joining.map(id),
+            founded: status.bootstrapped,
+            founding: status.bootstrap_replica_ids.iter().copied().map(id).collect(),
+            next: id(status.next_replica_id).max(ReplicaId(1)),
+            joining: status.joining_replica_id.map(id),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is said in `status`: only what was observed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use meridian_crd::conditions::{self as c, reason};
+use meridian_crd::conditions::{Reason, Type, operation, reason, type_ as c};
 use meridian_crd::{MirrorMaker2Mode, Operation, ReplicationLink, ReplicationLinkStatus, VectorClusterStatus};
 use meridian_model::ShardNumber;
 use meridian_proto::topology::PodStatus;
@@ -14,8 +14,14 @@ mod capacity;
 mod keys;
 mod newer;
 
+const NO_STRIMZI: &str =
+    "kafka.strimzi.io/v1 is not installed: install Strimzi, or set mirrorMaker2.mode to Deployment or External";
+const NO_ISTIO: &str =
+    "networking.istio.io/v1 is not installed, so there are no routes: install Istio, or remove traffic.istio";
+const DEPENDENCIES_EXIST: &str = "the Secrets and APIs that the spec needs exist";
+
 /// A condition's new state.
-struct Finding(&'static str, Option<bool>, &'static str, String);
+struct Finding(Type, Option<bool>, Reason, String);
 
 /// What a turn came to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,14 +47,15 @@ pub fn cluster(
     let mut status = intent(cluster, step, old);
     let wanted = usize::from(cluster.shards) * usize::from(cluster.replicas);
     let ready: usize = observed.shards.values().map(ready_pods).sum();
-    status.ready = Some(format!("{}/{wanted}", ready.min(wanted)));
+    let count = |replicas: usize| i32::try_from(replicas).ok();
+    (status.replicas, status.ready_replicas) = (count(wanted), count(ready.min(wanted)));
     let leaderless: Vec<String> = ShardNumber::all(cluster.shards)
         .filter(|shard| observed.shards.get(shard).is_none_or(|seen| Group::of(cluster, *shard, seen).is_none()))
         .map(|shard| cluster.shard_name(shard))
         .collect();
     let missing = missing(cluster, observed);
     let busy = outcome.changed || step.act.is_some() || !step.operations.is_empty() || !outcome.blocked.is_empty();
-    let lost = step.operations.iter().find(|operation| operation.kind == "Replace");
+    let lost = step.operations.iter().find(|it| operation::REPLACE_REPLICA == *it.type_);
     let foreign = adoption::foreign_volumes(cluster, observed, &status).map(|message| cut(&message));
     let newer = newer::newer(cluster, observed).map(|message| cut(&message));
     let available = leaderless.is_empty();
@@ -63,59 +70,62 @@ pub fn cluster(
     let progressing = !done && stuck.is_none();
     let findings = [
         match outcome.refusal {
-            None => Finding(c::ACCEPTED, Some(true), reason::AS_DECLARED, "the spec can be carried out".into()),
+            None => Finding(c::ACCEPTED, Some(true), reason::AS_EXPECTED, "the spec is accepted".into()),
             Some(refusal) => Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, refusal.to_string()),
         },
         match &missing {
-            None => {
-                Finding(c::DEPENDENCIES_READY, Some(true), reason::ALL_PRESENT, "everything needed is there".into())
-            }
-            Some((why, message)) => Finding(c::DEPENDENCIES_READY, Some(false), why, message.clone()),
+            None => Finding(c::DEPENDENCIES_READY, Some(true), reason::AS_EXPECTED, DEPENDENCIES_EXIST.into()),
+            Some((why, message)) => Finding(c::DEPENDENCIES_READY, Some(false), *why, message.clone()),
         },
         if available {
-            Finding(c::AVAILABLE, Some(true), reason::QUORUM_HEALTHY, "every shard has a leader and a majority".into())
+            Finding(
+                c::AVAILABLE,
+                Some(true),
+                reason::QUORUM_HEALTHY,
+                "every shard has a leader that a majority follows".into(),
+            )
         } else {
             Finding(c::AVAILABLE, Some(false), reason::QUORUM_LOST, format!("no quorum in {}", leaderless.join(", ")))
         },
-        match (foreign.clone(), lost, image_fault(cluster, observed), capacity::full_disks(cluster, observed)) {
+        match (foreign.clone(), lost, image_fault(cluster, observed)) {
             (Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::FOREIGN_VOLUME, message),
             (None, ..) if newer.is_some() => {
                 Finding(c::DEGRADED, Some(true), reason::VERSION_UNKNOWN, newer.unwrap_or_default())
             }
-            (None, Some(operation), ..) => Finding(c::DEGRADED, Some(true), reason::REPLACING, told(operation)),
-            (None, None, Some(message), _) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
-            (None, None, None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::DISK_FULL, message),
-            (None, None, None, None) => {
-                Finding(c::DEGRADED, Some(false), reason::AS_DECLARED, "no replica is lost".into())
-            }
+            (None, Some(operation), _) => Finding(c::DEGRADED, Some(true), reason::REPLACING_REPLICA, told(operation)),
+            (None, None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
+            (None, None, None) => Finding(c::DEGRADED, Some(false), reason::AS_EXPECTED, "no replica is lost".into()),
         },
         match observed.certificates.valid(now.0.as_second()) {
-            Ok(()) => {
-                Finding(c::CERTIFICATES_VALID, Some(true), reason::AS_DECLARED, "the pods' certificate is valid".into())
-            }
+            Ok(()) => Finding(
+                c::CERTIFICATES_VALID,
+                Some(true),
+                reason::AS_EXPECTED,
+                "the certificate of the pods is valid".into(),
+            ),
             Err(why) => Finding(c::CERTIFICATES_VALID, Some(false), reason::RENEWING, why),
         },
         certificates_lost(observed, old, now),
         keys::differ(cluster, observed),
         capacity::risk(cluster, observed),
-        Finding(c::PROGRESSING, Some(progressing), if done { reason::AS_DECLARED } else { why }, message.clone()),
+        Finding(c::PROGRESSING, Some(progressing), if done { reason::AS_EXPECTED } else { why }, message.clone()),
         match (outcome.refusal, withheld(cluster).filter(|_| done)) {
             (Some(refusal), _) => Finding(c::READY, Some(false), reason::INVALID_SPEC, refusal.to_string()),
             (None, Some(message)) => Finding(c::READY, Some(false), reason::HOST_NOT_ALLOWED, message),
-            (None, None) => Finding(c::READY, Some(done), if done { reason::AS_DECLARED } else { why }, message),
+            (None, None) => Finding(c::READY, Some(done), if done { reason::AS_EXPECTED } else { why }, message),
         },
     ];
     let findings = findings.into_iter().chain(traffic(cluster, observed));
     status.observed_generation = Some(cluster.generation);
     status.conditions = merged(&old.conditions, findings, cluster.generation, now);
     if cluster.istio.is_none() {
-        status.conditions.retain(|condition| condition.type_ != c::TRAFFIC_CONFIGURED);
+        status.conditions.retain(|condition| c::TRAFFIC_CONFIGURED != *condition.type_);
     }
     status
 }
 
 /// Reason and message of what nobody but a user can mend: names that are taken first, then what the API server refused.
-fn stuck(blocked: &[Blocked]) -> Option<(&'static str, String)> {
+fn stuck(blocked: &[Blocked]) -> Option<(Reason, String)> {
     let of = |cause: Cause| blocked.iter().filter(move |object| object.cause == cause);
     let told = |object: &Blocked| format!("{} {}: {}", object.object.kind, object.object.name, object.message);
     let conflicts: Vec<String> = of(Cause::NameConflict).map(told).collect();
@@ -123,7 +133,7 @@ fn stuck(blocked: &[Blocked]) -> Option<(&'static str, String)> {
         return Some((reason::NAME_CONFLICT, cut(&conflicts.join("; "))));
     }
     let rejected: Vec<String> = of(Cause::Rejected).map(told).collect();
-    (!rejected.is_empty()).then(|| (reason::REJECTED, cut(&rejected.join("; "))))
+    (!rejected.is_empty()).then(|| (reason::OBJECT_REJECTED, cut(&rejected.join("; "))))
 }
 
 /// What the kubelet says, in the order of its retries, of an image that it cannot run.
@@ -161,7 +171,7 @@ pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) ->
 #[must_use]
 pub fn refused(
     generation: i64,
-    why: &'static str,
+    why: Reason,
     refusal: &Refusal,
     old: &VectorClusterStatus,
     now: &Time,
@@ -208,75 +218,80 @@ pub fn link(resource: &ReplicationLink, seen: &LinkSeen<'_>, now: &Time) -> Repl
     let generation = resource.metadata.generation.unwrap_or_default();
     let old = resource.status.clone().unwrap_or_default();
     let name = &resource.spec.cluster_ref.name;
-    let unknown = |why: &'static str, message: String| {
+    let unknown = |why: Reason, message: String| {
         vec![
             Finding(c::CONNECTED, None, why, message.clone()),
             Finding(c::WITHIN_BOUND, None, why, message.clone()),
             Finding(c::READY, Some(false), why, message),
         ]
     };
-    let accepted = Finding(c::ACCEPTED, Some(true), reason::AS_DECLARED, "the spec can be carried out".into());
+    let accepted = Finding(c::ACCEPTED, Some(true), reason::AS_EXPECTED, "the spec is accepted".into());
     let mut findings = match seen {
-        LinkSeen::NoCluster => unknown(reason::CLUSTER_MISSING, format!("VectorCluster {name} is not there")),
-        LinkSeen::ClusterRefused => {
-            unknown(reason::CLUSTER_MISSING, format!("the spec of VectorCluster {name} was refused"))
-        }
+        LinkSeen::NoCluster => unknown(
+            reason::CLUSTER_MISSING,
+            format!("VectorCluster {name} does not exist: create it, or delete the link"),
+        ),
+        LinkSeen::ClusterRefused => unknown(
+            reason::CLUSTER_MISSING,
+            format!("the spec of VectorCluster {name} is refused: its condition Accepted says why"),
+        ),
         LinkSeen::Refused(refusal) => {
             let mut findings = unknown(reason::INVALID_SPEC, refusal.to_string());
             findings.push(Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, refusal.to_string()));
             findings
         }
         LinkSeen::Valid { link, cluster, .. } if link.is_superseded(cluster) => {
-            let message = format!("an older link of {name} follows {} already", link.source);
+            let message = format!("an older link of {name} follows {} already: delete one of the two", link.source);
             let mut findings = unknown(reason::INVALID_SPEC, message.clone());
             findings.push(Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, message));
             findings
         }
         LinkSeen::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi => {
-            let mut findings = unknown(reason::STRIMZI_MISSING, "kafka.strimzi.io/v1 is not installed".into());
+            let mut findings = unknown(reason::STRIMZI_MISSING, NO_STRIMZI.into());
             findings.push(accepted);
             findings
         }
         LinkSeen::Valid { link, .. } if !link.running => {
-            let mut findings = unknown(reason::PAUSED, "the link was told to pause".into());
+            let mut findings = unknown(reason::PAUSED, "spec.state is Paused".into());
             findings.push(accepted);
             findings
         }
         LinkSeen::Valid { heard: None, .. } => {
-            let mut findings = unknown(reason::UNKNOWN, "no pod has said yet".into());
+            let mut findings = unknown(reason::AWAITING_REPORT, "waiting for the first report of a pod".into());
             findings.push(accepted);
             findings
         }
         LinkSeen::Valid { link, heard: Some((connected, within)), .. } => {
             let (why, message) = match (*connected, *within) {
-                (true, true) => (reason::FOLLOWING, format!("{} is followed", link.source)),
-                (true, false) => (reason::FOLLOWING, format!("{} is followed and not caught up", link.source)),
-                (false, _) => (reason::NOT_CONNECTED, format!("{} is not heard", link.source)),
+                (true, true) => (reason::FOLLOWING, format!("the link follows {}", link.source)),
+                (true, false) => {
+                    (reason::FOLLOWING, format!("the link follows {} and is waiting to catch up", link.source))
+                }
+                (false, _) => {
+                    let advice = "check its pods, its endpoint and the network";
+                    (reason::SOURCE_SILENT, format!("waiting for {}: {advice}", link.source))
+                }
             };
+            let bound = if *connected && !*within { reason::BOUND_EXCEEDED } else { why };
             vec![
                 accepted,
                 Finding(c::CONNECTED, Some(*connected), why, message.clone()),
-                Finding(c::WITHIN_BOUND, Some(*within), why, message.clone()),
+                Finding(c::WITHIN_BOUND, Some(*within), bound, message.clone()),
                 Finding(c::READY, Some(*connected), why, message),
             ]
         }
     };
     let strimzi_missing = matches!(seen, LinkSeen::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi);
     findings.push(if strimzi_missing {
-        Finding(
-            c::DEPENDENCIES_READY,
-            Some(false),
-            reason::STRIMZI_MISSING,
-            "kafka.strimzi.io/v1 is not installed".into(),
-        )
+        Finding(c::DEPENDENCIES_READY, Some(false), reason::STRIMZI_MISSING, NO_STRIMZI.into())
     } else {
-        Finding(c::DEPENDENCIES_READY, Some(true), reason::ALL_PRESENT, "everything needed is there".into())
+        Finding(c::DEPENDENCIES_READY, Some(true), reason::AS_EXPECTED, DEPENDENCIES_EXIST.into())
     });
     findings.push(match seen {
         LinkSeen::Valid { poisons, .. } if !poisons.is_empty() => {
             Finding(c::DEGRADED, Some(true), reason::POISON_RECORD, cut(&poisons.join("; ")))
         }
-        _ => Finding(c::DEGRADED, Some(false), reason::ALL_TAKEN, "every record could be taken".into()),
+        _ => Finding(c::DEGRADED, Some(false), reason::AS_EXPECTED, "every record was applied".into()),
     });
     let conditions = merged(&old.conditions, findings, generation, now);
     ReplicationLinkStatus { observed_generation: Some(generation), conditions }
@@ -299,10 +314,10 @@ fn ready_pods(seen: &crate::ShardSeen) -> usize {
     seen.pods.values().filter(ready).count()
 }
 
-/// The first thing that is needed of others and not there.
-fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(&'static str, String)> {
+/// The first thing that the spec needs of others and that does not exist.
+fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(Reason, String)> {
     let secret = |name: &str, key: &str| {
-        Some((reason::SECRET_MISSING, format!("Secret {name} is not there, or lacks the key {key}")))
+        Some((reason::SECRET_MISSING, format!("Secret {name} does not exist or lacks the key {key}")))
     };
     if let Some(key) = cluster.api_key.as_ref().filter(|key| !key.secret_is_ours && !observed.secrets.api_key) {
         return secret(&key.secret, "api-key");
@@ -315,8 +330,7 @@ fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(&'static str,
             (why, format!("{message}: {advice}"))
         });
     }
-    (cluster.istio.is_some() && !observed.apis.istio)
-        .then(|| (reason::ISTIO_MISSING, "networking.istio.io/v1 is not installed; there are no routes".into()))
+    (cluster.istio.is_some() && !observed.apis.istio).then(|| (reason::ISTIO_MISSING, NO_ISTIO.into()))
 }
 
 /// Seconds for which all pods must have refused the operator before their certificates count as lost: a kubelet brings changed
@@ -328,9 +342,9 @@ fn certificates_lost(observed: &Observed, old: &VectorClusterStatus, now: &Time)
     let pods = || observed.shards.values().flat_map(|seen| seen.pods.values());
     let found = |holds, why, message: &str| Finding(c::CERTIFICATES_LOST, holds, why, message.into());
     if pods().any(|pod| pod.answer.is_some()) || !pods().any(|pod| pod.ready) {
-        return found(Some(false), reason::PODS_REACHABLE, "pods that run answer the operator");
+        return found(Some(false), reason::PODS_REACHABLE, "running pods answer the operator");
     }
-    let before = old.conditions.iter().find(|condition| condition.type_ == c::CERTIFICATES_LOST);
+    let before = old.conditions.iter().find(|condition| c::CERTIFICATES_LOST == *condition.type_);
     let since = before.filter(|condition| condition.status != "False").map(|condition| &condition.last_transition_time);
     let is_lost = before.is_some_and(|condition| condition.status == "True")
         || since.is_some_and(|since| now.0.as_second() - since.0.as_second() >= LOST_AFTER_S);
@@ -347,11 +361,9 @@ fn traffic(cluster: &ValidCluster, observed: &Observed) -> Option<Finding> {
     let istio = cluster.istio.as_ref()?;
     let finding = |holds, why, message| Finding(c::TRAFFIC_CONFIGURED, Some(holds), why, message);
     Some(match withheld(cluster) {
-        _ if !observed.apis.istio => {
-            finding(false, reason::ISTIO_MISSING, "networking.istio.io/v1 is not installed; there are no routes".into())
-        }
+        _ if !observed.apis.istio => finding(false, reason::ISTIO_MISSING, NO_ISTIO.into()),
         Some(message) => finding(false, reason::HOST_NOT_ALLOWED, message),
-        None => finding(true, reason::AS_DECLARED, format!("routes stand for {}", istio.hosts.join(", "))),
+        None => finding(true, reason::AS_EXPECTED, format!("{} are routed", istio.hosts.join(", "))),
     })
 }
 
@@ -369,28 +381,18 @@ fn summary(
     leaderless: &[String],
     ready: usize,
     wanted: usize,
-    missing: Option<&(&'static str, String)>,
+    missing: Option<&(Reason, String)>,
     blocked: &[Blocked],
-) -> (&'static str, String) {
+) -> (Reason, String) {
     if let Some(object) = blocked.iter().find(|object| object.cause == Cause::Leaving) {
         let message = format!("waiting for the old {} {} to be deleted", object.object.kind, object.object.name);
         return (reason::CREATING, message);
     }
     if let Some(operation) = step.operations.first() {
-        let why = match operation.kind.as_str() {
-            "Create" => reason::CREATING,
-            "ScaleOut" => reason::SCALING_OUT,
-            "ScaleIn" => reason::SCALING_IN,
-            "Roll" => reason::ROLLING,
-            "Replace" => reason::REPLACING,
-            "Elect" => reason::QUORUM_LOST,
-            "SetLinks" => reason::LINKING,
-            _ => reason::WAITING_FOR_PODS,
-        };
-        return (why, told(operation));
+        return (reason_of(operation), told(operation));
     }
     if let Some((why, message)) = missing {
-        return (why, message.clone());
+        return (*why, message.clone());
     }
     if !leaderless.is_empty() {
         return (reason::QUORUM_LOST, format!("no quorum in {}", leaderless.join(", ")));
@@ -399,12 +401,27 @@ fn summary(
     (if ready < wanted { reason::WAITING_FOR_PODS } else { reason::CREATING }, message)
 }
 
+/// Why a cluster is not ready while this is under way.
+fn reason_of(operation: &Operation) -> Reason {
+    let reasons = [
+        (operation::CREATE, reason::CREATING),
+        (operation::SCALE_OUT, reason::SCALING_OUT),
+        (operation::SCALE_IN, reason::SCALING_IN),
+        (operation::REPLACE_REPLICA, reason::REPLACING_REPLICA),
+        (operation::ROLLING_UPDATE, reason::ROLLING_UPDATE),
+        (operation::START_POD, reason::WAITING_FOR_PODS),
+        (operation::ELECT_LEADER, reason::QUORUM_LOST),
+        (operation::UPDATE_LINKS, reason::UPDATING_LINKS),
+    ];
+    let found = reasons.into_iter().find(|(type_, _)| *type_ == *operation.type_);
+    found.map_or(reason::WAITING_FOR_PODS, |(_, why)| why)
+}
+
 fn told(operation: &Operation) -> String {
-    match &operation.blocked_by {
-        Some(blocked) => {
-            format!("{} {}: waits for {}: {}", operation.kind, operation.target, blocked.predicate, blocked.message)
-        }
-        None => format!("{} {}", operation.kind, operation.target),
+    let Operation { type_, target, blocked_by } = operation;
+    match blocked_by {
+        Some(blocked) => format!("{type_} {target}: waiting for {}: {}", blocked.predicate, blocked.message),
+        None => format!("{type_} {target}"),
     }
 }
 
@@ -422,12 +439,12 @@ fn merged(
             Some(false) => "False",
             None => "Unknown",
         };
-        let before = conditions.iter().position(|condition| condition.type_ == type_).map(|at| conditions.remove(at));
+        let before = conditions.iter().position(|condition| type_ == *condition.type_).map(|at| conditions.remove(at));
         let since = before.filter(|before| before.status == status).map(|before| before.last_transition_time);
         conditions.push(Condition {
-            type_: type_.into(),
+            type_: type_.to_string(),
             status: status.into(),
-            reason: why.into(),
+            reason: why.to_string(),
             message,
             observed_generation: Some(generation),
             last_transition_time: since.unwrap_or_else(|| now.clone()),

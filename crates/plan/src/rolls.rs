@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use meridian_crd::{
-    BlockedBy, Operation, RollStatus, VectorCluster, VectorClusterSpec, VectorClusterStatus, conditions,
-};
+use meridian_crd::conditions::{operation as op, predicate, type_};
+use meridian_crd::{BlockedBy, Operation, RolloutStatus, VectorCluster, VectorClusterSpec, VectorClusterStatus};
 use meridian_model::{ClusterId, ShardNumber};
 use meridian_proto::topology::PodStatus;
 use serde_json::Value;
@@ -86,12 +85,12 @@ pub fn may_roll(
         format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
     };
     let others = || clusters.iter().filter(|other| id(other) != id(own) && other.metadata.deletion_timestamp.is_none());
-    let roll = |cluster: &VectorCluster| cluster.status.as_ref().and_then(|status| status.roll.clone());
+    let roll = |cluster: &VectorCluster| cluster.status.as_ref().and_then(|status| status.rollout.clone());
     if roll(own).is_some() {
         return Ok(());
     }
     // A roll to a former default is no stop: its cluster goes on to the new one in the slot that it has.
-    let stalled = |roll: &RollStatus| roll.image == image && is_stalled(roll, now);
+    let stalled = |roll: &RolloutStatus| roll.image == image && is_stalled(roll, now);
     if let Some(stuck) = others().find(|other| roll(other).is_some_and(|roll| stalled(&roll) && roll.was_ready)) {
         let minutes = STALLED_AFTER.as_secs() / 60;
         return Err(format!("{} has made no progress for {minutes} minutes with {image}", name(stuck)));
@@ -99,7 +98,7 @@ pub fn may_roll(
     let rolling: Vec<String> =
         others().filter(|other| roll(other).is_some_and(|roll| !stalled(&roll))).map(name).collect();
     if rolling.len() >= most {
-        return Err(format!("{} rolls (maxConcurrentRolls is {most})", rolling.join(", ")));
+        return Err(format!("{} rolls (maxConcurrentRollouts is {most})", rolling.join(", ")));
     }
     let before_us = |other: &&VectorCluster| {
         let status = other.status.as_ref();
@@ -111,40 +110,45 @@ pub fn may_roll(
     }
 }
 
-fn is_stalled(roll: &RollStatus, now: &Time) -> bool {
-    now.0.duration_since(roll.progress_at.0).as_secs() >= STALLED_AFTER.as_secs().cast_signed()
+fn is_stalled(roll: &RolloutStatus, now: &Time) -> bool {
+    now.0.duration_since(roll.last_progress_time.0).as_secs() >= STALLED_AFTER.as_secs().cast_signed()
 }
 
 /// What a cluster without a slot waits for.
 #[must_use]
 pub fn waiting_for_slot(cluster: &ValidCluster, why: String) -> Operation {
-    let blocked_by = Some(BlockedBy { predicate: "RollSlot".into(), message: why });
-    Operation { kind: "Roll".into(), target: cluster.name.clone(), blocked_by }
+    let blocked_by = Some(BlockedBy { predicate: predicate::ROLLOUT_SLOT_FREE.to_string(), message: why });
+    Operation { type_: op::ROLLING_UPDATE.to_string(), target: cluster.name.clone(), blocked_by }
 }
 
 /// Whether a status says `Ready`.
 #[must_use]
 pub fn is_ready(status: Option<&VectorClusterStatus>) -> bool {
     let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == conditions::READY && condition.status == "True")
+    conditions.iter().any(|condition| type_::READY == *condition.type_ && condition.status == "True")
 }
 
 /// The slot of a cluster that begins to roll.
 #[must_use]
-pub fn begun(status: Option<&VectorClusterStatus>, image: &str, now: &Time) -> RollStatus {
-    RollStatus { image: image.into(), progress_at: now.clone(), updated: 0, was_ready: is_ready(status) }
+pub fn begun(status: Option<&VectorClusterStatus>, image: &str, now: &Time) -> RolloutStatus {
+    RolloutStatus {
+        image: image.into(),
+        last_progress_time: now.clone(),
+        updated_replicas: 0,
+        was_ready: is_ready(status),
+    }
 }
 
 /// The slot after a look at the pods; none when the roll is over. `pending`: a template is still to be applied.
 #[must_use]
 pub fn progressed(
-    roll: &RollStatus,
+    roll: &RolloutStatus,
     cluster: &ValidCluster,
     observed: &Observed,
     image: &str,
     pending: bool,
     now: &Time,
-) -> Option<RollStatus> {
+) -> Option<RolloutStatus> {
     let updated = observed.shards.values().map(updated_pods).sum();
     let settled = ShardNumber::all(cluster.shards).all(|shard| {
         let set = observed.shards.get(&shard).and_then(|seen| seen.stateful_set);
@@ -154,11 +158,11 @@ pub fn progressed(
     if !pending && settled && updated >= wanted {
         return None;
     }
-    let moved = updated > roll.updated || roll.image != image;
-    Some(RollStatus {
+    let moved = updated > roll.updated_replicas || roll.image != image;
+    Some(RolloutStatus {
         image: image.into(),
-        progress_at: if moved { now.clone() } else { roll.progress_at.clone() },
-        updated,
+        last_progress_time: if moved { now.clone() } else { roll.last_progress_time.clone() },
+        updated_replicas: updated,
         was_ready: roll.was_ready,
     })
 }

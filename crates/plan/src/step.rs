@@ -17,6 +17,7 @@ mod shard;
 
 use std::collections::BTreeMap;
 
+use meridian_crd::conditions::{OperationType, Predicate, operation as op, predicate};
 use meridian_crd::{BlockedBy, Operation};
 use meridian_model::ShardNumber;
 
@@ -83,12 +84,6 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
     step
 }
 
-/// What is waited for while a pod has another's volume.
-pub(crate) const VOLUMES_ARE_OWN: &str = "VolumesAreOwn";
-
-/// What is waited for while a pod has a volume of a newer release.
-pub(crate) const VERSION_IS_KNOWN: &str = "VersionIsKnown";
-
 /// Founding the first shard settles which cluster the volumes belong to, so it waits for the pods of all shards. No shard is founded
 /// while a pod has another's volume: its user may want to adopt that cluster's volumes instead. A volume of a newer release
 /// may be of this cluster or of another.
@@ -98,25 +93,26 @@ fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen
         || moves.iter().any(|wanted| wanted.ledger.founded);
     let is_silent = |wanted: &&ShardMove| {
         let blocked = wanted.operation.as_ref().and_then(|operation| operation.blocked_by.as_ref());
-        blocked.is_some_and(|blocked| blocked.predicate == "AllPodsAnswer")
+        blocked.is_some_and(|blocked| predicate::PODS_REACHABLE == *blocked.predicate)
     };
     let silent = moves.iter().find(is_silent).filter(|_| !begun).and_then(|wanted| wanted.operation.clone());
-    let (predicate, why) = match (untouchable, silent) {
-        (Some((pod, seen)), _) if seen.pods.values().all(|pod| pod.foreign().is_none()) => {
-            (VERSION_IS_KNOWN, format!("{pod} has a volume of a newer release, and no shard is founded meanwhile"))
-        }
+    let (awaited, why) = match (untouchable, silent) {
+        (Some((pod, seen)), _) if seen.pods.values().all(|pod| pod.foreign().is_none()) => (
+            predicate::VERSION_KNOWN,
+            format!("{pod} has a volume of a newer release, and no shard is bootstrapped meanwhile"),
+        ),
         (Some((pod, _)), _) => {
-            (VOLUMES_ARE_OWN, format!("{pod} has another's volume, and no shard is founded meanwhile"))
+            (predicate::VOLUMES_OWNED, format!("{pod} has another's volume, and no shard is bootstrapped meanwhile"))
         }
         (None, Some(silent)) => (
-            "AllPodsAnswer",
-            format!("{} waits for its pods, and no shard is founded before all volumes were seen", silent.target),
+            predicate::PODS_REACHABLE,
+            format!("{} waits for its pods, and no shard is bootstrapped before all volumes were seen", silent.target),
         ),
         (None, None) => return,
     };
     for ((shard, seen), wanted) in seen.iter().zip(moves) {
-        if matches!(wanted.act, Some(Act::Found { .. })) {
-            wanted.operation = Some(waiting("Create", cluster.shard_name(*shard), predicate, why.clone()));
+        if matches!(wanted.act, Some(Act::Bootstrap { .. })) {
+            wanted.operation = Some(waiting(op::CREATE, cluster.shard_name(*shard), awaited, why.clone()));
             wanted.ledger = seen.ledger.clone();
             wanted.act = None;
         }
@@ -124,14 +120,14 @@ fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen
 }
 
 /// Something under way that moves.
-fn moving(kind: &str, target: String) -> Operation {
-    Operation { kind: kind.into(), target, blocked_by: None }
+fn moving(type_: OperationType, target: String) -> Operation {
+    Operation { type_: type_.to_string(), target, blocked_by: None }
 }
 
 /// Something under way that waits for `predicate`.
-fn waiting(kind: &str, target: String, predicate: &str, message: impl Into<String>) -> Operation {
-    let blocked_by = Some(BlockedBy { predicate: predicate.into(), message: message.into() });
-    Operation { kind: kind.into(), target, blocked_by }
+fn waiting(type_: OperationType, target: String, predicate: Predicate, message: impl Into<String>) -> Operation {
+    let blocked_by = Some(BlockedBy { predicate: predicate.to_string(), message: message.into() });
+    Operation { type_: type_.to_string(), target, blocked_by }
 }
 
 #[cfg(test)]

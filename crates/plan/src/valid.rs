@@ -34,7 +34,7 @@ const CORES: [&str; 1] = ["m"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Image of the data plane where the spec names none.
-    pub node_image: String,
+    pub default_image: String,
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     pub kafka_image: String,
     /// Hosts that routes of the mesh may claim beside those that need no right.
@@ -44,7 +44,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            node_image: concat!("ghcr.io/meridiandb/meridian-node:", env!("CARGO_PKG_VERSION")).into(),
+            default_image: concat!("ghcr.io/meridiandb/meridian-node:", env!("CARGO_PKG_VERSION")).into(),
             kafka_image: "docker.io/apache/kafka:4.1.1".into(),
             allowed_hosts: Vec::new(),
         }
@@ -159,7 +159,7 @@ impl ValidCluster {
             id,
             shards: count("spec.shards", spec.shards, 256)?,
             replicas: count("spec.replicasPerShard", spec.replicas_per_shard, 5)?,
-            image: text::image("spec.image", spec.image.as_ref().unwrap_or(&settings.node_image))?,
+            image: text::image("spec.image", spec.image.as_ref().unwrap_or(&settings.default_image))?,
             kafka_image: settings.kafka_image.clone(),
             volume_size: text::quantity("spec.storage.size", &spec.storage.size, &SIZES)?,
             storage_class: storage_class.map(|name| dns_name("spec.storage.storageClassName", name)).transpose()?,
@@ -272,8 +272,8 @@ fn group(cluster: &str, own: &RegionName, spec: &VectorClusterSpec) -> Result<Op
         let endpoint = text::addresses("spec.replicationGroup.regions.endpoint", &member.endpoint)?.to_string();
         regions.push(RegionEndpoint { name, endpoint });
     }
-    let primary = region("spec.replicationGroup.primaryRegion", &group.primary_region)?;
-    for (field, name) in [("spec.replicationGroup.primaryRegion", &primary), ("spec.region", own)] {
+    let primary = region("spec.replicationGroup.primary.region", &group.primary.region)?;
+    for (field, name) in [("spec.replicationGroup.primary.region", &primary), ("spec.region", own)] {
         if !seen.contains(name) {
             return refuse(field, format!("{name} is not among replicationGroup.regions"));
         }
@@ -341,21 +341,23 @@ fn millis(field: &'static str, text: &str) -> Result<u64, Refusal> {
 }
 
 fn cors(spec: &VectorClusterSpec) -> Result<Cors, Refusal> {
-    let origins = spec.cors.iter().flat_map(|cors| &cors.origins);
+    let origins = spec.cors.iter().flat_map(|cors| &cors.allow_origins);
     let origin = |text: &String| {
-        text.parse().map_err(|fault: CorsOriginError| Refusal { field: "spec.cors.origins", fault: fault.to_string() })
+        text.parse()
+            .map_err(|fault: CorsOriginError| Refusal { field: "spec.cors.allowOrigins", fault: fault.to_string() })
     };
-    Ok(Cors { origins: origins.map(origin).collect::<Result<_, _>>()? })
+    Ok(Cors { allow_origins: origins.map(origin).collect::<Result<_, _>>()? })
 }
 
 fn hnsw(spec: &VectorClusterSpec) -> Result<HnswDefaults, Refusal> {
     let mut valid = HnswDefaults::default();
-    let Some(hnsw) = &spec.hnsw else { return Ok(valid) };
+    let defaults = spec.collection_defaults.as_ref();
+    let Some(hnsw) = defaults.and_then(|defaults| defaults.hnsw_config.as_ref()) else { return Ok(valid) };
     if let Some(m) = hnsw.m {
-        valid.m = count("spec.hnsw.m", m, 128)?;
+        valid.m = count("spec.collectionDefaults.hnswConfig.m", m, 128)?;
     }
     if let Some(ef_construct) = hnsw.ef_construct {
-        valid.ef_construct = count("spec.hnsw.efConstruct", ef_construct, 4096)?;
+        valid.ef_construct = count("spec.collectionDefaults.hnswConfig.efConstruct", ef_construct, 4096)?;
     }
     Ok(valid)
 }

@@ -52,8 +52,11 @@ fn defaults_in_the_definitions_are_the_defaults_rendered() {
             ("spec.freshness.onStale", fallbacks.join(", ")),
             ("spec.freshness.maxWait", millis(&config["freshness"]["max_wait_ms"])),
             ("spec.freshness.clockBound", millis(&config["freshness"]["clock_bound_ms"])),
-            ("spec.hnsw.m", config["hnsw"]["m"].to_string()),
-            ("spec.hnsw.efConstruct", config["hnsw"]["ef_construct"].to_string()),
+            ("spec.collectionDefaults.hnswConfig.m", config["collection_defaults"]["hnsw_config"]["m"].to_string()),
+            (
+                "spec.collectionDefaults.hnswConfig.efConstruct",
+                config["collection_defaults"]["hnsw_config"]["ef_construct"].to_string(),
+            ),
         ]
         .map(|(path, value)| (path.to_owned(), value)),
     );

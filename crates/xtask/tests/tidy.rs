@@ -228,3 +228,39 @@ fn no_cargo_call_builds_the_simulation_with_the_binaries() {
     }
     assert!(faults.is_empty(), "these build {SIMULATION} with other packages: {faults:#?}");
 }
+
+/// Documents, suites, chart and examples name only metrics that exist: those of the snapshots of node and operator.
+#[test]
+fn metrics_that_are_named_exist() {
+    let root = meridian_xtask::root();
+    let read = |path: &std::path::Path| String::from_utf8_lossy(&std::fs::read(path).expect("a file")).into_owned();
+    let mut snapshots = Vec::new();
+    for folder in ["crates/node/src/metrics", "crates/operator/src"] {
+        files(&root.join(folder), "help_texts_are_the_documented_ones.snap", &mut snapshots);
+    }
+    assert_eq!(snapshots.len(), 2, "{snapshots:?}");
+    let described: String = snapshots.iter().map(|path| read(path)).collect();
+    let names: BTreeSet<&str> =
+        described.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let exists = |word: &str| {
+        let suffixes = ["_total", "_count", "_sum", "_bucket"];
+        names.contains(word)
+            || suffixes.iter().any(|suffix| word.strip_suffix(suffix).is_some_and(|name| names.contains(name)))
+    };
+    let (mut pages, mut unknown) = (vec![root.join("README.md"), root.join("GLOSSARY.md")], Vec::new());
+    for folder in ["docs", "tests", "charts", "examples"] {
+        for suffix in [".md", ".py", ".yaml", ".tpl", ".json"] {
+            files(&root.join(folder), suffix, &mut pages);
+        }
+    }
+    for page in pages {
+        let text = read(&page);
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        unknown.extend(
+            words
+                .filter(|word| word.starts_with("meridian_") && !exists(word))
+                .map(|word| format!("{}: {word}", page.display())),
+        );
+    }
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}

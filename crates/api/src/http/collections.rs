@@ -34,16 +34,15 @@ pub const WAL_SEGMENTS_AHEAD: u64 = 0;
 pub struct Shape {
     /// Shards of the region.
     pub shards: u16,
-    /// Replicas of each shard.
-    pub replicas: u16,
+    /// Replicas of each shard; `None` while the node does not know them, and then nothing is checked against them.
+    pub replicas: Option<u16>,
     /// Graph parameters of collections whose definition names none.
     pub hnsw: HnswParams,
 }
 
 impl From<&NodeConfig> for Shape {
     fn from(config: &NodeConfig) -> Self {
-        let replicas = u16::try_from(config.initial_replicas.len()).unwrap_or(u16::MAX);
-        Self { shards: config.shards, replicas, hnsw: config.hnsw.into() }
+        Self { shards: config.shards, replicas: None, hnsw: config.collection_defaults.hnsw_config.into() }
     }
 }
 
@@ -219,10 +218,13 @@ fn fits(body: &CreateBody, shape: &Shape) -> Result<(), Fault> {
         _ => Ok(()),
     };
     equal("shard_number", body.shard_number, shape.shards)?;
-    equal("replication_factor", body.replication_factor, shape.replicas)?;
-    let majority = shape.replicas / 2 + 1;
+    if body.write_consistency_factor == Some(0) {
+        return Err(Fault::input("write_consistency_factor: 0, at least 1 is possible"));
+    }
+    let Some(replicas) = shape.replicas else { return Ok(()) };
+    equal("replication_factor", body.replication_factor, replicas)?;
+    let majority = replicas / 2 + 1;
     match body.write_consistency_factor {
-        Some(0) => Err(Fault::input("write_consistency_factor: 0, at least 1 is possible")),
         Some(factor) if factor > u64::from(majority) => Err(Fault::input(format!(
             "write_consistency_factor: {factor} cannot be had, a write is acknowledged by a majority, which is {majority}"
         ))),

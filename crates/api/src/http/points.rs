@@ -58,7 +58,7 @@ struct BatchBody {
 /// Parses the body of an upsert, a list of points or columns. One operation per point, in the order of the body.
 ///
 /// # Errors
-/// When it is malformed, has no point or more than `limits.batch_points`, or a field is not supported.
+/// When it is malformed, has no point or more than `limits.point_batch_size`, or a field is not supported.
 pub fn upsert(body: &[u8], limits: &Limits) -> Result<Vec<PointOp>, Fault> {
     let body: UpsertBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
@@ -76,8 +76,8 @@ pub fn upsert(body: &[u8], limits: &Limits) -> Result<Vec<PointOp>, Fault> {
 fn within(what: &str, count: usize, limits: &Limits) -> Result<(), Fault> {
     match count {
         0 => Err(Fault::input(format!("{what}: at least one is needed"))),
-        count if count > limits.batch_points => {
-            Err(Fault::input(format!("{what}: {count} in one request, up to {} are possible", limits.batch_points)))
+        count if count > limits.point_batch_size => {
+            Err(Fault::input(format!("{what}: {count} in one request, up to {} are possible", limits.point_batch_size)))
         }
         _ => Ok(()),
     }
@@ -141,7 +141,7 @@ struct DeleteBody {
 /// Parses the body of a delete.
 ///
 /// # Errors
-/// When it is malformed, has no id or more than `limits.batch_points`, or a field is not supported.
+/// When it is malformed, has no id or more than `limits.point_batch_size`, or a field is not supported.
 pub fn delete(body: &[u8], limits: &Limits) -> Result<Deletion, Fault> {
     let body: DeleteBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
@@ -168,7 +168,7 @@ struct RetrieveBody {
 /// Parses the body of a retrieve. Payloads are returned unless it says otherwise.
 ///
 /// # Errors
-/// When it is malformed, has more than `limits.batch_points` ids, or a field is not supported.
+/// When it is malformed, has more than `limits.point_batch_size` ids, or a field is not supported.
 pub fn retrieve(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
     let body: RetrieveBody = parse(body, limits)?;
     refuse(body.shard_key.as_ref(), SHARD_KEY)?;
@@ -212,10 +212,10 @@ pub fn scroll(body: &[u8], limits: &Limits) -> Result<Query, Fault> {
 /// Points to read: `limit` and the `skip` points before them.
 ///
 /// # Errors
-/// When `limit` is 0, or the sum is above `limits.result_points`.
+/// When `limit` is 0, or the sum is above `limits.query_limit`.
 pub(super) fn limit(limit: Option<usize>, skip: usize, limits: &Limits) -> Result<usize, Fault> {
     let limit = limit.unwrap_or(LIMIT);
-    let most = limits.result_points;
+    let most = limits.query_limit;
     if limit == 0 {
         return Err(Fault::input("limit: 0, at least 1 is possible"));
     }

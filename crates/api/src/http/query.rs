@@ -160,11 +160,11 @@ struct BatchBody {
 /// Parses the body of `points/query/batch`.
 ///
 /// # Errors
-/// As [`query`], and when there are more than `limits.batch_searches`.
+/// As [`query`], and when there are more than `limits.search_batch_size`.
 pub fn query_batch(body: &[u8], limits: &Limits) -> Result<Vec<QueryRequest>, Fault> {
     let List(searches) = parse::<BatchBody>(body, limits)?.searches;
-    if searches.len() > limits.batch_searches {
-        let most = limits.batch_searches;
+    if searches.len() > limits.search_batch_size {
+        let most = limits.search_batch_size;
         return Err(Fault::input(format!("searches: {} in one request, up to {most} are possible", searches.len())));
     }
     searches.into_iter().map(|body| body.convert(limits)).collect()
@@ -189,8 +189,8 @@ impl QueryBody {
         refuse(params.quantization.as_ref(), "params.quantization: quantization cannot be chosen yet")?;
         refuse(params.acorn.as_ref(), "params.acorn: the planner decides by itself how to filter")?;
         only("params.indexed_only", params.indexed_only, false, "committed points are searchable at once")?;
-        if let Some(ef) = params.hnsw_ef.filter(|ef| !(1..=limits.search_ef).contains(ef)) {
-            return Err(Fault::input(format!("params.hnsw_ef: {ef}, from 1 to {} are possible", limits.search_ef)));
+        if let Some(ef) = params.hnsw_ef.filter(|ef| !(1..=limits.hnsw_ef).contains(ef)) {
+            return Err(Fault::input(format!("params.hnsw_ef: {ef}, from 1 to {} are possible", limits.hnsw_ef)));
         }
         let skip = self.offset.unwrap_or(0);
         let recall = params.recall.map(|share| recall(share, params.hnsw_ef)).transpose()?;

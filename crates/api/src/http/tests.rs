@@ -16,7 +16,7 @@ use super::*;
 
 const SHAPE: Shape = Shape {
     shards: 2,
-    replicas: 3,
+    replicas: Some(3),
     hnsw: HnswParams { m: 16, ef_construct: 100, inline_storage: false, full_scan_threshold: 10_000 },
 };
 

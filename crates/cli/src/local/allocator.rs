@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::future::join_all;
 use meridian_crd::ShardStatus;
+use meridian_crd::conditions::predicate;
 use meridian_model::{Link, RegionName, ShardNumber};
 use meridian_plan::{Ledger, Placement, PodSeen, ShardMove, ShardSeen, StatefulSetSeen, next_shard_move};
 use meridian_proto::topology::{Genesis, PodStatus};
@@ -102,7 +103,7 @@ impl Allocator {
             }
             let waits = operation.and_then(|operation| operation.blocked_by);
             if let Some(blocked) = &waits
-                && blocked.predicate == "AVolumeIsBack"
+                && predicate::VOLUME_RESTORED == *blocked.predicate
             {
                 return Ok(Turn::Stuck(blocked.message.clone()));
             }

@@ -27,7 +27,7 @@ impl Caller {
     /// When the certificates cannot be read.
     pub fn new(layout: &Layout, region: &RegionLayout) -> anyhow::Result<Self> {
         let paths = files::operator_tls(layout, region);
-        let tls = PeerTls::from_files(&paths.ca, &paths.cert, &paths.key)?;
+        let tls = PeerTls::from_files(&paths.ca_file, &paths.cert_file, &paths.key_file)?;
         let (cluster, region) = (region.cluster_id.0, region.name.clone());
         let build = Build::current();
         Ok(Self { tls, hello: Hello { cluster, region, node: None, address: String::new(), build } })

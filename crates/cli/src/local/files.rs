@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use meridian_config::{
-    Auth, Cors, DeltaLog, FORMAT, FreshnessDefaults, HnswDefaults, InitialReplica, Limits, NodeConfig, Peer, Ports,
-    RaftTiming, RegionEndpoint, ReplicationGroup, Tls,
+    Auth, CollectionDefaults, Cors, DeltaLog, FORMAT, FreshnessDefaults, Limits, Listen, NodeConfig, Peer, RaftTiming,
+    RegionEndpoint, ReplicationGroup, Tls,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -35,7 +35,11 @@ pub fn operator_tls(layout: &Layout, region: &RegionLayout) -> Tls {
 }
 
 fn tls(dir: &Path, name: &str) -> Tls {
-    Tls { ca: dir.join("ca.crt"), cert: dir.join(format!("{name}.crt")), key: dir.join(format!("{name}.key")) }
+    Tls {
+        ca_file: dir.join("ca.crt"),
+        cert_file: dir.join(format!("{name}.crt")),
+        key_file: dir.join(format!("{name}.key")),
+    }
 }
 
 /// Writes what is not there yet; configurations always, certificates and keys once.
@@ -82,8 +86,8 @@ fn certificates(dir: &Path, nodes: &[String]) -> anyhow::Result<()> {
         let mut params = CertificateParams::new(NAMES.map(String::from))?;
         params.distinguished_name.push(DnType::CommonName, name);
         let paths = tls(dir, name);
-        std::fs::write(&paths.cert, params.signed_by(&key, &issuer)?.pem())?;
-        secret(&paths.key, &key.serialize_pem())?;
+        std::fs::write(&paths.cert_file, params.signed_by(&key, &issuer)?.pem())?;
+        secret(&paths.key_file, &key.serialize_pem())?;
     }
     std::fs::write(dir.join("ca.crt"), authority)?;
     Ok(())
@@ -99,12 +103,11 @@ fn config(
     let dir = region_dir(layout, region);
     let name = region.node_name(node);
     let primary = &layout.primary().name;
-    let initial = region.nodes.iter().filter(|other| other.shard == node.shard);
     let group = layout.group().map(|name| ReplicationGroup {
         name,
         primary_region: primary.clone(),
         key_file: group_key.into(),
-        api_key: false,
+        derive_api_key: false,
         regions: (layout.regions.iter())
             .map(|r| RegionEndpoint { name: r.name.clone(), endpoint: format!("127.0.0.1:{}", r.endpoint) })
             .collect(),
@@ -117,23 +120,25 @@ fn config(
         region: region.name.clone(),
         shard: node.shard,
         shards: region.shards,
-        initial_replicas: initial
-            .map(|other| InitialReplica { id: other.replica, host: region.node_name(other) })
-            .collect(),
         peers: (region.nodes.iter())
             .map(|other| Peer { shard: other.shard, replica: other.replica, address: other.peer_address() })
             .collect(),
-        ports: Ports { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), api: node.api, admin: node.admin, peer: node.peer },
+        listen: Listen {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            api_port: node.api,
+            admin_port: node.admin,
+            peer_port: node.peer,
+        },
         data_dir: dir.join(&name),
         // Less than a node gets before it is killed.
-        limits: Limits { stop_ms: 10_000, ..Limits::default() },
-        tls: tls(&dir, &name),
+        limits: Limits { shutdown_timeout_ms: 10_000, ..Limits::default() },
+        peer_tls: tls(&dir, &name),
         auth: Auth::ApiKeyFile(dir.join("api.key")),
         cors: Cors::default(),
-        delta_log: group.is_some().then(|| DeltaLog { kafka: sink, ..DeltaLog::default() }),
+        delta_log: sink.map(|kafka| DeltaLog { kafka }),
         replication_group: group,
         freshness: FreshnessDefaults::default(),
-        hnsw: HnswDefaults::default(),
+        collection_defaults: CollectionDefaults::default(),
         raft: RaftTiming::default(),
     }
 }

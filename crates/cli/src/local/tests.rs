@@ -74,7 +74,12 @@ fn every_file_that_a_configuration_names_is_there_and_can_be_used() {
         for node in &region.nodes {
             let text = std::fs::read_to_string(files::config_path(&layout, region, node)).unwrap();
             let config = meridian_config::NodeConfig::parse(&text).unwrap();
-            meridian_peer::PeerTls::from_files(&config.tls.ca, &config.tls.cert, &config.tls.key).unwrap();
+            meridian_peer::PeerTls::from_files(
+                &config.peer_tls.ca_file,
+                &config.peer_tls.cert_file,
+                &config.peer_tls.key_file,
+            )
+            .unwrap();
             let group = config.replication_group.unwrap();
             meridian_peer::GroupKey::from_file(&group.key_file).unwrap();
             assert_eq!(group.primary_region.as_str(), "us-east");

@@ -34,8 +34,8 @@ pub(crate) fn config() -> (tempfile::TempDir, NodeConfig) {
     let at = |file: &str| folder.path().join(file).display().to_string();
     let text = format!(
         "format: 1\ncluster: c\ncluster_id: 5f0b7a52-6c1f-4d53-9d0a-0d7f4a9c1e11\nregion: us\nshard: 1\nshards: 1\n\
-         initial_replicas: [{{id: 1, host: a}}]\ndata_dir: {}\ntls: {{ca: {}, cert: {}, key: {}}}\n\
-         auth: {{api_key_file: {}}}\nreplication_group: {{name: g, primary_region: us, key_file: {}, api_key: true, \
+         data_dir: {}\npeer_tls: {{ca_file: {}, cert_file: {}, key_file: {}}}\n\
+         auth: {{api_key_file: {}}}\nreplication_group: {{name: g, primary_region: us, key_file: {}, derive_api_key: true, \
          regions: [{{name: us, endpoint: 'a:1'}}]}}\n",
         at("data"),
         at("ca"),

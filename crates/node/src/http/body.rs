@@ -131,7 +131,7 @@ impl Unread {
             Err(refused) => refused,
         };
         if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            self.discard(api.limits().body_bytes.saturating_mul(DISCARD_BODIES)).await;
+            self.discard(api.limits().request_body_bytes.saturating_mul(DISCARD_BODIES)).await;
         }
         Err(refused)
     }
@@ -139,7 +139,7 @@ impl Unread {
     async fn take(&mut self, api: &Api) -> Result<Whole, Response> {
         let limits = api.limits();
         let until = Instant::now() + limits.request_timeout();
-        let idle = Duration::from_millis(limits.body_idle_ms);
+        let idle = Duration::from_millis(limits.request_idle_timeout_ms);
         let slow = || refuse(StatusCode::REQUEST_TIMEOUT, "Timeout: the request body came too slowly");
         let (mut bytes, mut share, mut paid) = (Vec::new(), api.0.memory.share(), 0);
         let length = content_length(&self.headers).map_or(0, |length| usize::try_from(length).unwrap_or(0));
@@ -157,8 +157,8 @@ impl Unread {
                 Ok(Some(Ok(frame))) => frame,
             };
             let Ok(piece) = frame.into_data() else { continue };
-            if bytes.len() + piece.len() > limits.body_bytes {
-                return Err(too_large(limits.body_bytes));
+            if bytes.len() + piece.len() > limits.request_body_bytes {
+                return Err(too_large(limits.request_body_bytes));
             }
             let needed = (bytes.len() + piece.len()).saturating_sub(paid);
             if needed > 0 {
@@ -202,7 +202,7 @@ fn too_large(most: usize) -> Response {
 }
 
 fn check_head(headers: &HeaderMap, api: &Api) -> Result<(), Response> {
-    let most = api.limits().body_bytes;
+    let most = api.limits().request_body_bytes;
     if content_length(headers).is_some_and(|length| length > most as u64) {
         return Err(too_large(most));
     }

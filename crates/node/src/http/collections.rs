@@ -44,8 +44,7 @@ pub async fn create(call: Call, unread: Unread) -> Result<Response, Response> {
     let name = call.collection()?;
     let body = unread.read(&call.api).await?;
     let config = &call.api.0.config;
-    let voters = call.api.0.reporter.voters();
-    let shape = Shape { replicas: voters.unwrap_or(config.shape.replicas), ..config.shape };
+    let shape = Shape { replicas: call.api.0.reporter.voters(), ..config.shape };
     let def = bodies::create_collection(name, &body.bytes, &shape, &config.limits).map_err(|f| faulty(&f))?;
     match call.ask(Body::CreateCollection(def)).await? {
         (ReplyBody::Done(done), freshness) => Ok(fine(bodies::done(done, call.time()), &freshness)),

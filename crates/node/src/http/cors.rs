@@ -19,10 +19,10 @@ pub fn layer(cors: &Cors) -> Option<CorsLayer> {
     if cors.is_off() {
         return None;
     }
-    let origin = if cors.origins.iter().any(|origin| origin.is_any()) {
+    let origin = if cors.allow_origins.iter().any(|origin| origin.is_any()) {
         AllowOrigin::any()
     } else {
-        let origins = cors.origins.iter().map(|origin| {
+        let origins = cors.allow_origins.iter().map(|origin| {
             HeaderValue::from_str(origin.as_str()).expect("an origin consists of visible ASCII characters")
         });
         AllowOrigin::list(origins)

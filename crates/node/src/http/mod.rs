@@ -107,7 +107,7 @@ impl Api {
     /// An API in front of `gateway`.
     #[must_use]
     pub fn new(config: Config, gateway: Arc<dyn Gateway>, reporter: Arc<dyn Reporter>, metrics: Arc<Metrics>) -> Self {
-        let memory = Memory::new(config.limits.requests_bytes);
+        let memory = Memory::new(config.limits.inflight_requests_bytes);
         Self(Arc::new(Inner { config, gateway, reporter, metrics, memory }))
     }
 

@@ -41,8 +41,8 @@ pub async fn serve(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
-        .max_buf_size(limits.head_bytes)
+        .header_read_timeout(Duration::from_millis(limits.request_headers_timeout_ms))
+        .max_buf_size(limits.request_headers_bytes)
         .max_headers(HEADERS);
     loop {
         let slot = tokio::select! {
@@ -61,7 +61,7 @@ pub async fn serve(
         };
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let stream = Paced::new(stream, Duration::from_millis(limits.write_idle_ms));
+        let stream = Paced::new(stream, Duration::from_millis(limits.response_idle_timeout_ms));
         let connection = serve_one(stream, builder.clone(), router.clone(), stop.clone());
         let (abort, metrics) = (abort.clone(), Arc::clone(&metrics));
         tasks.spawn(async move {
@@ -73,7 +73,7 @@ pub async fn serve(
     }
     drop(listener);
     tasks.close();
-    if tokio::time::timeout(Duration::from_millis(limits.drain_ms), tasks.wait()).await.is_err() {
+    if tokio::time::timeout(Duration::from_millis(limits.drain_timeout_ms), tasks.wait()).await.is_err() {
         tracing::warn!(connections = tasks.len(), "requests were cut off at the end of the drain");
         abort.cancel();
         tasks.wait().await;

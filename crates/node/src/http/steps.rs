@@ -218,7 +218,7 @@ impl Call {
 
     /// Takes the memory for so much of the answer, until it is sent.
     fn hold(&self, bytes: usize) -> Result<(), Response> {
-        let most = self.api.limits().response_bytes;
+        let most = self.api.limits().response_body_bytes;
         let Some(AnswerShare(share)) = &self.share else { return Ok(()) };
         let mut share = share.lock();
         if share.bytes() + bytes > most {

@@ -55,7 +55,7 @@ impl Plan {
     /// What `config` says.
     #[must_use]
     pub fn of(config: &NodeConfig) -> Self {
-        let sink = config.delta_log.as_ref().and_then(|log| log.kafka.as_ref());
+        let sink = config.delta_log.as_ref().map(|log| &log.kafka);
         Self {
             own: OriginShard { region: config.region.clone(), shard: config.shard },
             shards: config.shards,

@@ -433,7 +433,7 @@ impl Turn {
             Command::Read { job, what, deadline } => {
                 if let Err(why) = self.searches.read(job, what, Instant::now() + deadline.saturating_sub(clocks().mono))
                 {
-                    self.metrics.search_refused.inc();
+                    self.metrics.reads_refused.inc();
                     self.refused.push_back(Event::ReadRefused { job, why });
                 }
             }
@@ -449,7 +449,7 @@ impl Turn {
             Command::FollowCredit { call, bytes } => self.kafka.credit(call, bytes),
             Command::Unfollow { call } => self.kafka.unfollow(call),
             Command::Poisoned { origin, poison } => {
-                self.metrics.link_poisons.get_or_create(&OriginLabels::from(&origin)).inc();
+                self.metrics.link_poison_records.get_or_create(&OriginLabels::from(&origin)).inc();
                 let Poison { at, seq, fault } = poison;
                 tracing::error!(%origin, ?at, ?seq, fault, "a record of a followed log cannot be taken");
             }

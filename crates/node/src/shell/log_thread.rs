@@ -79,7 +79,7 @@ pub(super) fn run(
             Ok(events) => {
                 is_full = false;
                 if !events.is_empty() {
-                    metrics.wal_sync.observe(begun.elapsed().as_secs_f64());
+                    metrics.wal_fsync_duration.observe(begun.elapsed().as_secs_f64());
                 }
                 events.into_iter().for_each(|event| inbox.must(event));
             }
@@ -94,7 +94,7 @@ pub(super) fn run(
         if let Some((before, shrink)) = work.release {
             harmless_when_full(log.release(before, shrink))?;
         }
-        metrics.wal_bytes.set(i64::try_from(log.disk_bytes()).unwrap_or(i64::MAX));
+        metrics.wal_size.set(i64::try_from(log.disk_bytes()).unwrap_or(i64::MAX));
         if measured.is_some_and(|at| at.elapsed() < MEASURE_EVERY) && is_full == was_full {
             continue;
         }

@@ -86,29 +86,29 @@ impl Observed {
         metrics.raft_term.set(int(self.status.term.0));
         metrics.raft_commit_index.set(int(self.status.commit.0));
         metrics.raft_applied_index.set(int(self.status.applied.0));
-        metrics.raft_leader.set(i64::from(self.status.role == Role::Leader));
-        metrics.apply_queue.set(int(self.status.commit.0.saturating_sub(self.status.applied.0)));
+        metrics.raft_is_leader.set(i64::from(self.status.role == Role::Leader));
+        metrics.raft_unapplied_entries.set(int(self.status.commit.0.saturating_sub(self.status.applied.0)));
         for (origin, staleness) in &self.staleness {
             metrics.replication_lag.get_or_create(&OriginLabels::from(origin)).set(seconds(*staleness));
         }
-        metrics.clock_wrong.set(i64::from(self.clock_fault.is_some()));
+        metrics.clock_fault.set(i64::from(self.clock_fault.is_some()));
         metrics.link_connected.clear();
-        metrics.link_poison.clear();
+        metrics.link_poison_record.clear();
         let counter = |counter: &Counter, total: u64| {
             counter.inc_by(total.saturating_sub(counter.get()));
         };
-        counter(&metrics.raft_elections, self.counters.elections_won);
-        counter(&metrics.link_duplicates, self.counters.duplicates_dropped);
-        counter(&metrics.link_gaps, self.counters.gaps_healed);
+        counter(&metrics.raft_elections_won, self.counters.elections_won);
+        counter(&metrics.link_duplicate_deltas, self.counters.duplicates_dropped);
+        counter(&metrics.link_gaps_healed, self.counters.gaps_healed);
         counter(&metrics.link_reseeds, self.counters.reseeds);
         for link in &self.chased {
             let labels = OriginLabels::from(&link.origin);
             metrics.link_connected.get_or_create(&labels).set(i64::from(fault(link, kafka).is_none()));
             if let Some(poison) = &link.poison {
-                metrics.link_poison.get_or_create(&PoisonLabels::of(&link.origin, poison)).set(1);
+                metrics.link_poison_record.get_or_create(&PoisonLabels::of(&link.origin, poison)).set(1);
             }
         }
-        metrics.delta_log_published.set(int(kafka.published().map_or(0, |at| at.seq.0)));
+        metrics.delta_log_published_seq.set(int(kafka.published().map_or(0, |at| at.seq.0)));
         metrics.delta_log_connected.set(i64::from(kafka.published().is_some() && kafka.publishing().is_none()));
     }
 }
@@ -202,7 +202,7 @@ impl Reporter for NodeReporter {
                 json!({
                     "used_bytes": memory.used_bytes,
                     "limit_bytes": memory.limit_bytes,
-                    "short": memory.is_short,
+                    "insufficient": memory.is_short,
                 })
             }),
             "pending_index": seen.pending_index,
@@ -253,9 +253,9 @@ impl Reporter for NodeReporter {
                             "shard": link.origin.shard.number(),
                             "in_flight": link.in_flight,
                             "phase": link.phase,
-                            "detour": link.detour,
+                            "origin_fallback": link.detour,
                             "fault": fault(link, kafka),
-                            "poison": link.poison.as_ref().map(|poison| poison.describe(topic)),
+                            "poison_record": link.poison.as_ref().map(|poison| poison.describe(topic)),
                         })
                     })
                     .collect();
@@ -280,8 +280,8 @@ impl Reporter for NodeReporter {
             "delta_log": delta_log,
             "gaps_healed": seen.counters.gaps_healed,
             "reseeds": seen.counters.reseeds,
-            "detours": seen.counters.detours,
-            "poisons_met": seen.counters.poisons_met,
+            "origin_fallbacks": seen.counters.detours,
+            "poison_records": seen.counters.poisons_met,
         })
     }
 

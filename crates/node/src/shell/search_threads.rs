@@ -147,7 +147,7 @@ impl SearchThreads {
             }
             pool.check(&mut lanes)?;
             lanes.quick.push_back(job);
-            pool.metrics.search_queue.inc();
+            pool.metrics.read_queue_depth.inc();
             pool.quick_came.notify_one();
         }
         lanes.cancelled.insert(number, cancelled);
@@ -178,7 +178,7 @@ impl Door {
     pub(super) fn check(&self) -> Result<(), String> {
         let checked = self.0.check(&mut self.0.lanes.lock());
         if checked.is_err() {
-            self.0.metrics.search_refused.inc();
+            self.0.metrics.reads_refused.inc();
         }
         checked
     }
@@ -200,7 +200,7 @@ impl Pool {
             return Err(format!("{waiting} long reads wait, about {} ms", delay.as_millis()));
         }
         lanes.slow.push_back(job);
-        self.metrics.search_queue.inc();
+        self.metrics.read_queue_depth.inc();
         self.slow_came.notify_one();
         Ok(())
     }
@@ -210,7 +210,7 @@ impl Pool {
             let begun = Instant::now();
             if job.cancelled.load(Ordering::Relaxed) || job.deadline <= begun {
                 self.lanes.lock().cancelled.remove(&job.number);
-                self.metrics.search_stopped.inc();
+                self.metrics.reads_aborted.inc();
                 continue;
             }
             let spent = processor_time();
@@ -230,7 +230,7 @@ impl Pool {
                 Lane::Slow => (&mut lanes.slow, &self.slow_came),
             };
             if let Some(job) = queue.pop_front() {
-                self.metrics.search_queue.dec();
+                self.metrics.read_queue_depth.dec();
                 if lane == Lane::Quick && queue.is_empty() {
                     lanes.admission.emptied(self.begun.elapsed());
                 }
@@ -256,7 +256,7 @@ impl Pool {
             if let Some(why) = refused {
                 lanes.cancelled.remove(&number);
                 drop(lanes);
-                self.metrics.search_refused.inc();
+                self.metrics.reads_refused.inc();
                 self.inbox.must(Event::ReadRefused { job: number, why });
             }
             return;
@@ -265,7 +265,7 @@ impl Pool {
         drop(lanes);
         // The machine has forgotten a read that was stopped, or does so at its deadline.
         let Some(result) = result else {
-            self.metrics.search_stopped.inc();
+            self.metrics.reads_aborted.inc();
             return;
         };
         if let (ReadWhat::Points(collection, Query::Search(_)), Some(PartBody::Answer { .. })) =
@@ -291,7 +291,7 @@ fn caught(metrics: &Metrics, read: impl FnOnce() -> Option<ReadResult>) -> Optio
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
         tracing::error!(said, "a read panicked");
-        metrics.search_panics.inc();
+        metrics.reads_panicked.inc();
         let body = Some(PartBody::Failed("the search met a fault of this software; it was logged".into()));
         Some(ReadResult { body, covers: VersionVector::default() })
     })
@@ -306,9 +306,9 @@ mod tests {
         let metrics = Metrics::new();
         let result = caught(&metrics, || panic!("slot {} is not taken", 7));
         assert!(matches!(result, Some(ReadResult { body: Some(PartBody::Failed(_)), .. })));
-        assert_eq!(metrics.search_panics.get(), 1);
+        assert_eq!(metrics.reads_panicked.get(), 1);
         let whole = ReadResult { body: None, covers: VersionVector::default() };
         assert_eq!(caught(&metrics, || Some(whole.clone())), Some(whole));
-        assert_eq!(metrics.search_panics.get(), 1);
+        assert_eq!(metrics.reads_panicked.get(), 1);
     }
 }

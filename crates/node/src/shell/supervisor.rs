@@ -209,7 +209,7 @@ impl Supervisor {
         let config = &self.0.config;
         let millis = Duration::from_millis;
         Settings {
-            statement_interval: millis(config.delta_log.clone().unwrap_or_default().close_interval_ms),
+            statement_interval: millis(config.freshness.completeness_interval_ms),
             default_freshness: config.freshness.default_ms.map(millis),
             on_stale: config.freshness.on_stale.clone(),
             max_wait: millis(config.freshness.max_wait_ms),

@@ -29,7 +29,7 @@ fn resource(uid: &str) -> Value {
         "spec": {
             "region": "us-east", "shards": 1, "replicasPerShard": 3, "storage": {"size": "1Gi"},
             "resources": {"limits": {"memory": "1Gi"}},
-            "replicationGroup": {"name": "g", "primaryRegion": "eu-west", "secretRef": {"name": "group-key"}, "regions": [
+            "replicationGroup": {"name": "g", "primary": {"region": "eu-west"}, "secretRef": {"name": "group-key"}, "regions": [
                 {"name": "us-east", "endpoint": "a.us-east:8082"}, {"name": "eu-west", "endpoint": "b.eu-west:8082"}]},
             "traffic": {"istio": {}},
         },
@@ -324,7 +324,7 @@ async fn what_the_api_server_refuses_stops_only_itself_and_is_told() {
         !bed.object("services", NAME).is_null() && !bed.object("poddisruptionbudgets", "vector-search-s1").is_null()
     );
     let (status, reason, told) = bed.condition("Progressing");
-    assert_eq!((status.as_str(), reason.as_str()), ("False", "Rejected"));
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ObjectRejected"));
     assert!(told.contains("StatefulSet vector-search-s1") && told.contains("Invalid value: \"lots\""), "{told}");
     assert_eq!(bed.condition("Ready").0, "False");
     let events = bed.server.names("events").len();
@@ -337,7 +337,7 @@ async fn what_the_api_server_refuses_stops_only_itself_and_is_told() {
     bed.edit(|spec| spec["resources"] = json!({"limits": {"cpu": "1"}}));
     bed.settle().await;
     assert!(!bed.object("statefulsets", "vector-search-s1").is_null());
-    assert_ne!(bed.condition("Progressing").1, "Rejected");
+    assert_ne!(bed.condition("Progressing").1, "ObjectRejected");
 }
 
 #[tokio::test]
@@ -355,7 +355,7 @@ async fn replicas_go_on_while_a_template_is_refused() {
     bed.turn().await;
     let set = bed.object("statefulsets", "vector-search-s1");
     assert_eq!((&set["spec"]["replicas"], &set["spec"]["template"]), (&json!(5), &template));
-    assert_eq!(bed.condition("Progressing").1, "Rejected");
+    assert_eq!(bed.condition("Progressing").1, "ObjectRejected");
 }
 
 #[tokio::test]
@@ -384,7 +384,7 @@ async fn the_configuration_of_a_held_template_is_not_pruned() {
     bed.settle().await;
     let before = bed.server.names("configmaps");
     bed.server.refuse(vec![Refusal { plural: "statefulsets", way: "apply", code: 403, message: "denied" }]);
-    bed.edit(|spec| spec["hnsw"] = json!({"m": 24}));
+    bed.edit(|spec| spec["collectionDefaults"] = json!({"hnswConfig": {"m": 24}}));
     bed.turn().await;
     bed.turn().await;
     let after = bed.server.names("configmaps");
@@ -405,16 +405,16 @@ async fn another_default_image_rolls_one_cluster_at_a_time_and_an_edit_does_not_
         let set = bed.object("statefulsets", &format!("{name}-s1"));
         set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned()
     };
-    let old = bed.context.settings.node_image.clone();
+    let old = bed.context.settings.default_image.clone();
     bed.turns_of(&NAMES).await;
     assert!(NAMES.iter().all(|name| image(&bed, name) == old), "new clusters waited for a slot");
 
-    bed.context.settings.node_image = "node:next".into();
+    bed.context.settings.default_image = "node:next".into();
     bed.turns_of(&NAMES).await;
     let next = |bed: &Bed| NAMES.into_iter().filter(|name| image(bed, name) == "node:next").collect::<Vec<_>>();
-    assert_eq!(next(&bed), ["a"], "maxConcurrentRolls is 1");
+    assert_eq!(next(&bed), ["a"], "maxConcurrentRollouts is 1");
     let waiting = bed.object("vectorclusters", "b")["status"]["operations"].to_string();
-    assert!(waiting.contains("RollSlot") && waiting.contains("us-east/a rolls"), "{waiting}");
+    assert!(waiting.contains("RolloutSlotFree") && waiting.contains("us-east/a rolls"), "{waiting}");
 
     let mut edited = bed.object("vectorclusters", "c");
     edited["spec"]["resources"] = json!({"limits": {"memory": "2Gi"}});

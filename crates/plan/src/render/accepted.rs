@@ -10,7 +10,7 @@ use super::{Object, metadata};
 use crate::ValidCluster;
 use crate::ownership::{Claim, Owners};
 
-/// A spec as it is kept: its text, and the hash that `status.acceptedSpec` bears. The ConfigMap counts only with that hash, so
+/// A spec as it is kept: its text, and the hash that `status.acceptedSpecHash` bears. The ConfigMap counts only with that hash, so
 /// whoever may edit ConfigMaps does not thereby edit clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedSpec {

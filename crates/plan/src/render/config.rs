@@ -1,8 +1,8 @@
 //! The configuration that a node reads at start: only what a restart needs, and nothing that changes with the replicas.
 
 use meridian_config::{
-    Auth, DeltaLog, FORMAT, InitialReplica, KafkaSink, Limits, NodeConfig, Peer, Ports, RaftTiming, ReplicationGroup,
-    Tls,
+    Auth, CollectionDefaults, DeltaLog, FORMAT, KafkaSink, Limits, Listen, NodeConfig, Peer, RaftTiming,
+    ReplicationGroup, Tls,
 };
 use meridian_model::{ReplicaId, ShardNumber};
 
@@ -23,7 +23,6 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
             address: cluster.peer_address(shard, ordinal),
         })
         .collect();
-    let publishes = cluster.kafka.is_some() || cluster.group.is_some();
     let sink = |kafka: &crate::Kafka| KafkaSink {
         bootstrap_servers: kafka.bootstrap_servers.to_string(),
         topic: kafka.topic.to_string(),
@@ -35,12 +34,15 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
         region: cluster.region.clone(),
         shard,
         shards: cluster.shards,
-        initial_replicas: vec![InitialReplica { id: ReplicaId(1), host: cluster.pod_name(shard, 0) }],
         peers,
-        ports: Ports::default(),
+        listen: Listen::default(),
         data_dir: paths::DATA.into(),
         limits: Limits::default(),
-        tls: Tls { ca: paths::TLS_CA.into(), cert: paths::TLS_CERT.into(), key: paths::TLS_KEY.into() },
+        peer_tls: Tls {
+            ca_file: paths::TLS_CA.into(),
+            cert_file: paths::TLS_CERT.into(),
+            key_file: paths::TLS_KEY.into(),
+        },
         auth: match &cluster.api_key {
             Some(_) => Auth::ApiKeyFile(paths::API_KEY.into()),
             None => Auth::Disabled,
@@ -51,12 +53,12 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
             primary_region: group.primary.clone(),
             key_file: paths::GROUP_KEY.into(),
             // A Secret that the user named holds all the keys that the user wants.
-            api_key: cluster.api_key.as_ref().is_some_and(|key| key.secret_is_ours),
+            derive_api_key: cluster.api_key.as_ref().is_some_and(|key| key.secret_is_ours),
             regions: group.regions.clone(),
         }),
-        delta_log: publishes.then(|| DeltaLog { kafka: cluster.kafka.as_ref().map(sink), ..DeltaLog::default() }),
+        delta_log: cluster.kafka.as_ref().map(|kafka| DeltaLog { kafka: sink(kafka) }),
         freshness: cluster.freshness.clone(),
-        hnsw: cluster.hnsw,
+        collection_defaults: CollectionDefaults { hnsw_config: cluster.hnsw },
         raft: RaftTiming::default(),
     }
 }

@@ -32,7 +32,7 @@ pub(super) mod paths {
 pub(super) const DATA_VOLUME: &str = "data";
 /// User and group of the process: that of `nonroot` in common base images.
 const USER: i64 = 65532;
-/// The leadership moves, open requests end, and a last snapshot is written, within [`meridian_config::Limits::stop_ms`]:
+/// The leadership moves, open requests end, and a last snapshot is written, within [`meridian_config::Limits::shutdown_timeout_ms`]:
 /// the kubelet waits a little longer.
 pub(super) const STOP_SECONDS: i64 = 40;
 

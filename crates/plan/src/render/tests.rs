@@ -68,6 +68,45 @@ fn the_configuration_of_a_shard() {
     insta::assert_yaml_snapshot!(shown(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["ConfigMap"]));
 }
 
+/// The file as a node reads it. A renamed key shows here, and whoever writes such files has to follow.
+#[test]
+fn every_key_of_a_node_configuration() {
+    // The operator's own API key, so that the derived one is accepted too.
+    let auth = "  auth: {mode: ApiKey, secretRef: {name: my-key}}\n";
+    let yaml = GROUPED.replace(auth, "  cors: {allowOrigins: ['https://app.example.com']}\n");
+    let maps = of(&objects(&valid(&yaml, &[]), ALL), &["ConfigMap"]);
+    let text = maps[0]["data"]["node.yaml"].as_str().unwrap();
+    let whole: Value = serde_saphyr::from_str(text).unwrap();
+    let (mut mappings, mut keys) = (Vec::new(), 0);
+    pointers(&whole, "", &mut mappings);
+    for pointer in mappings {
+        let mut other = whole.clone();
+        other.pointer_mut(&pointer).and_then(Value::as_object_mut).unwrap().insert("?".into(), Value::Null);
+        let error = serde_json::from_value::<NodeConfig>(other).unwrap_err().to_string();
+        // The reader lists the keys that it knows in that place.
+        let Some((_, known)) = error.split_once("unknown field `?`, expected") else { continue };
+        for key in known.split('`').skip(1).step_by(2) {
+            assert!(whole.pointer(&format!("{pointer}/{key}")).is_some(), "{pointer}/{key} is not in the file");
+            keys += 1;
+        }
+    }
+    assert!(keys > 50, "{keys}");
+    insta::assert_snapshot!(text);
+}
+
+/// JSON pointers of all mappings.
+fn pointers(value: &Value, pointer: &str, found: &mut Vec<String>) {
+    if value.is_object() {
+        found.push(pointer.to_owned());
+    }
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        pointers(inner, &format!("{pointer}/{key}"), found);
+    }
+    for (at, inner) in value.as_array().into_iter().flatten().enumerate() {
+        pointers(inner, &format!("{pointer}/{at}"), found);
+    }
+}
+
 #[test]
 fn the_routes_of_a_group() {
     insta::assert_yaml_snapshot!(shown(&objects(&valid(GROUPED, &[]), ALL), &["VirtualService", "DestinationRule"]));
@@ -108,11 +147,14 @@ fn origins_of_web_pages_reach_the_nodes() {
     let origins = |yaml: &str| {
         let maps = of(&objects(&valid(yaml, &[]), ALL), &["ConfigMap"]);
         let config = NodeConfig::parse(maps[0]["data"]["node.yaml"].as_str().unwrap()).unwrap();
-        config.cors.origins.iter().map(ToString::to_string).collect::<Vec<_>>()
+        config.cors.allow_origins.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert!(origins(GROUPED).is_empty());
-    let named = "  cors: {origins: ['https://app.example.com', 'http://localhost:3000']}\n  hnsw: {";
-    assert_eq!(origins(&GROUPED.replace("  hnsw: {", named)), ["https://app.example.com", "http://localhost:3000"]);
+    let named = "  cors: {allowOrigins: ['https://app.example.com', 'http://localhost:3000']}\n  collectionDefaults: {";
+    assert_eq!(
+        origins(&GROUPED.replace("  collectionDefaults: {", named)),
+        ["https://app.example.com", "http://localhost:3000"]
+    );
 }
 
 #[test]
@@ -237,6 +279,6 @@ fn offline_prints_the_properties_of_mirror_maker_2_whoever_runs_it() {
 fn the_kubelet_waits_longer_than_a_node_takes_to_stop() {
     let limits = meridian_config::Limits::default();
     // For what follows the last snapshot, and a node that notices late.
-    assert!(limits.stop_ms + 5_000 <= super::pod::STOP_SECONDS as u64 * 1_000);
-    assert!(limits.drain_ms + 10_000 < limits.stop_ms, "time is left for a snapshot");
+    assert!(limits.shutdown_timeout_ms + 5_000 <= super::pod::STOP_SECONDS as u64 * 1_000);
+    assert!(limits.drain_timeout_ms + 10_000 < limits.shutdown_timeout_ms, "time is left for a snapshot");
 }

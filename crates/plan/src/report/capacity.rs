@@ -1,6 +1,6 @@
-//! Replicas whose disks are full, or that have no memory for a snapshot, and the change that unblocks them.
+//! Replicas whose disks are full or that have no memory for a snapshot, and the change that unblocks them.
 
-use meridian_crd::conditions::{self as c, reason};
+use meridian_crd::conditions::{reason, type_ as c};
 use meridian_proto::topology::{DiskLevel, PodStatus, ReplicaStatus};
 
 use super::{Finding, cut};
@@ -16,21 +16,7 @@ fn running<'a>(cluster: &'a ValidCluster, observed: &'a Observed) -> impl Iterat
     })
 }
 
-/// The pods with full disks. A region that follows another takes nothing while its disks are full, the deletes among it
-/// included.
-pub(super) fn full_disks(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
-    let full = running(cluster, observed).filter(|(_, status)| status.disk != DiskLevel::Free);
-    let full: Vec<String> = full.map(|(pod, _)| pod).collect();
-    let sources: Vec<&str> = cluster.links.iter().map(|link| link.source.as_str()).collect();
-    let awaited = if sources.is_empty() {
-        "deletes, dropped collections or larger volumes".into()
-    } else {
-        format!("larger volumes; deletes in {} free nothing here while disks are full", sources.join(", "))
-    };
-    (!full.is_empty()).then(|| cut(&format!("full disks of {}: waiting for {awaited}", full.join(", "))))
-}
-
-/// `CapacityRisk`: replicas have no room for a snapshot in memory, or use the reserve of their disks.
+/// `CapacityRisk`: a snapshot does not fit into the memory of replicas, or their disks are full.
 pub(super) fn risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
     let running = || running(cluster, observed);
     let mib = |bytes: u64| bytes >> 20;
@@ -44,7 +30,7 @@ pub(super) fn risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
         .filter_map(|(pod, status)| match status.disk {
             DiskLevel::Free => None,
             DiskLevel::Reserve => Some(pod),
-            DiskLevel::Exhausted => Some(format!("{pod} (used up)")),
+            DiskLevel::Exhausted => Some(format!("{pod} (reserve used up)")),
         })
         .collect();
     let mut told = Vec::new();
@@ -55,20 +41,26 @@ pub(super) fn risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
         ));
     }
     if !disks.is_empty() {
-        told.push(format!(
-            "the disk's reserve is in use in {}: enlarge the PersistentVolumeClaim or delete points",
-            disks.join(", ")
-        ));
+        told.push(format!("full disks of {}: waiting for {}", disks.join(", "), what_frees_disks(cluster)));
     }
     match (memory.is_empty(), disks.is_empty()) {
         (true, true) if running().next().is_none() => {
-            Finding(c::CAPACITY_RISK, None, reason::UNKNOWN, "no pod has answered yet".into())
+            Finding(c::CAPACITY_RISK, None, reason::AWAITING_REPORT, "waiting for the first report of a pod".into())
         }
         (true, true) => {
-            let message = "every replica that answers has disk and memory left".into();
-            Finding(c::CAPACITY_RISK, Some(false), reason::CAPACITY_LEFT, message)
+            let message = "every replica that reports has disk and memory left".into();
+            Finding(c::CAPACITY_RISK, Some(false), reason::SUFFICIENT_CAPACITY, message)
         }
-        (false, _) => Finding(c::CAPACITY_RISK, Some(true), reason::MEMORY_SHORT, cut(&told.join("; "))),
-        (true, false) => Finding(c::CAPACITY_RISK, Some(true), reason::DISK_SHORT, cut(&told.join("; "))),
+        (false, _) => Finding(c::CAPACITY_RISK, Some(true), reason::INSUFFICIENT_MEMORY, cut(&told.join("; "))),
+        (true, false) => Finding(c::CAPACITY_RISK, Some(true), reason::DISK_FULL, cut(&told.join("; "))),
     }
+}
+
+/// A region that follows another applies nothing while its disks are full, deletes included: only growth heals it.
+fn what_frees_disks(cluster: &ValidCluster) -> String {
+    let sources: Vec<&str> = cluster.links.iter().map(|link| link.source.as_str()).collect();
+    if sources.is_empty() {
+        return "deletes, dropped collections or larger volumes".into();
+    }
+    format!("larger volumes; deletes in {} free nothing here while disks are full", sources.join(", "))
 }

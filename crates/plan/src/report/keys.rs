@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meridian_crd::conditions::{self as c, reason};
+use meridian_crd::conditions::{reason, type_ as c};
 use meridian_proto::topology::KeysDigest;
 
 use super::{Finding, cut};
@@ -23,27 +23,31 @@ pub(super) fn differ(cluster: &ValidCluster, observed: &Observed) -> Finding {
         ExpectedKeys::Digest(digest) => Some(*digest),
         ExpectedKeys::Missing => most_common(&reported),
         ExpectedKeys::Unusable(why) if reported.is_empty() => {
-            return found(false, reason::AS_DECLARED, format!("no pod reports its keys yet; {why}"));
+            return found(false, reason::AS_EXPECTED, format!("no pod reports its keys yet; {why}"));
         }
         ExpectedKeys::Unusable(why) => {
             let pods: Vec<&str> = reported.iter().map(|(name, _)| name.as_str()).collect();
-            let message = format!("{why}; these keep the keys that they have: {}", pods.join(", "));
-            return found(true, reason::KEYS_UNUSABLE, message);
+            let message =
+                format!("{why}: correct it; until then these pods keep the keys that they have: {}", pods.join(", "));
+            return found(true, reason::INVALID_KEYS, message);
         }
     };
     let others: Vec<&str> =
         reported.iter().filter(|(_, digest)| Some(*digest) != expected).map(|(name, _)| name.as_str()).collect();
     match (&observed.keys, others.is_empty()) {
-        (_, true) if reported.is_empty() => found(false, reason::AS_DECLARED, "no pod reports its keys yet".into()),
+        (_, true) if reported.is_empty() => found(false, reason::AS_EXPECTED, "no pod reports its keys yet".into()),
         (ExpectedKeys::Missing, true) => found(false, reason::SECRET_MISSING, "all pods accept the same keys".into()),
-        (_, true) => found(false, reason::AS_DECLARED, "all pods accept the keys of the Secrets".into()),
+        (_, true) => found(false, reason::AS_EXPECTED, "all pods accept the keys of the Secrets".into()),
         (ExpectedKeys::Missing, false) => {
-            found(true, reason::KEYS_DIFFER, format!("these accept other keys than most pods: {}", others.join(", ")))
+            found(true, reason::KEYS_DIFFER, format!("these pods accept other keys than most: {}", others.join(", ")))
         }
         (_, false) => found(
             true,
             reason::KEYS_DIFFER,
-            format!("these do not accept the keys of the Secrets yet, two minutes are usual: {}", others.join(", ")),
+            format!(
+                "waiting, usually up to two minutes, for these pods to read the keys of the Secrets: {}",
+                others.join(", ")
+            ),
         ),
     }
 }
@@ -79,8 +83,8 @@ mod tests {
         let shards = [(ShardNumber::FIRST, ShardSeen { pods, ..ShardSeen::default() })].into();
         let observed = Observed { shards, keys: expected, ..Observed::default() };
         let Finding(type_, holds, why, message) = differ(&valid(ALONE, &[]), &observed);
-        assert_eq!(type_, "KeysDiffer");
-        (holds, why, message)
+        assert_eq!(type_, c::KEYS_DIFFER);
+        (holds, why.as_str(), message)
     }
 
     fn digest(byte: u8) -> KeysDigest {
@@ -109,7 +113,7 @@ mod tests {
     fn a_secret_that_cannot_be_used_is_told() {
         let unusable = || ExpectedKeys::Unusable("Secret vector-search-api-key, api-key: no key".into());
         let (holds, why, message) = found(unusable(), &[Some(1), None]);
-        assert_eq!((holds, why), (Some(true), "KeysUnusable"));
+        assert_eq!((holds, why), (Some(true), "InvalidKeys"));
         assert!(message.contains("api-key: no key") && message.contains("vector-search-s1-0"), "{message}");
         assert_eq!(found(unusable(), &[None]).0, Some(false));
     }

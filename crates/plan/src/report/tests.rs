@@ -1,5 +1,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use meridian_crd::VectorClusterStatus;
+use meridian_crd::conditions::reason;
 use meridian_proto::topology::{DiskLevel, PodStatus, ReplicaStatus};
 
 use super::{LinkSeen, Outcome, cluster, link, refused};
@@ -25,10 +26,10 @@ fn a_cluster_of_which_nothing_is_there_claims_nothing() {
     let observed = Observed::default();
     let status =
         cluster(&valid, &observed, &next_step(&valid, &observed), CHANGED, &VectorClusterStatus::default(), &at(1));
-    assert_eq!(status.ready.as_deref(), Some("0/6"));
+    assert_eq!((status.ready_replicas, status.replicas), (Some(0), Some(6)));
     assert_eq!(state(&status, "Ready"), ("False", "Creating"));
     assert_eq!(state(&status, "Available"), ("False", "QuorumLost"));
-    assert_eq!(state(&status, "Accepted"), ("True", "AsDeclared"));
+    assert_eq!(state(&status, "Accepted"), ("True", "AsExpected"));
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn a_refused_spec_keeps_the_ledgers() {
         &at(1),
     );
     let refusal = Refusal { field: "spec.region", fault: "no".into() };
-    let after = refused(7, "InvalidSpec", &refusal, &before, &at(2));
+    let after = refused(7, reason::INVALID_SPEC, &refusal, &before, &at(2));
     assert_eq!((&after.shards, after.observed_generation), (&before.shards, Some(7)));
     assert_eq!(state(&after, "Ready"), ("False", "InvalidSpec"));
 }
@@ -94,7 +95,7 @@ fn objects_of_others_and_the_api_servers_words_are_in_the_condition() {
     let conflict = blocked("Service", Cause::NameConflict, "held by somebody else");
     let secret = blocked("Secret", Cause::NameConflict, "held by Deployment shop");
     let (status, reason, message) = told(std::slice::from_ref(&rejected));
-    assert_eq!((status.as_str(), reason.as_str()), ("False", "Rejected"));
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ObjectRejected"));
     assert_eq!(message, "StatefulSet vector-search: cpu: must be a quantity");
     let (status, reason, message) = told(&[rejected, conflict, secret]);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NameConflict"));
@@ -137,14 +138,14 @@ fn a_link_says_what_it_waits_for() {
     let said = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
     assert_eq!(ready(&LinkSeen::NoCluster), said("False", "ClusterMissing"));
     assert_eq!(ready(&seen(false, None)), said("False", "StrimziMissing"));
-    assert_eq!(ready(&seen(true, None)), said("False", "Unknown"));
-    assert_eq!(ready(&seen(true, Some((false, false)))), said("False", "NotConnected"));
+    assert_eq!(ready(&seen(true, None)), said("False", "AwaitingReport"));
+    assert_eq!(ready(&seen(true, Some((false, false)))), said("False", "SourceSilent"));
     assert_eq!(ready(&seen(true, Some((true, true)))), said("True", "Following"));
     let degraded = |poisons| {
         let status = link(&resource, &told(true, Some((true, true)), poisons), &at(1));
         status.conditions.into_iter().find(|c| c.type_ == "Degraded").map(|c| (c.status, c.reason, c.message)).unwrap()
     };
-    let none = ("False".into(), "AllTaken".into(), "every record could be taken".into());
+    let none = ("False".into(), "AsExpected".into(), "every record was applied".into());
     assert_eq!(degraded(Vec::new()), none);
     let faults = vec!["topic t, partition 0, offset 7, sequence 9: bad".to_owned(), "another".to_owned()];
     let (status, reason, message) = degraded(faults);
@@ -164,7 +165,7 @@ fn a_host_that_is_not_allowed_is_named_and_no_other_condition_ends() {
     };
     assert_eq!(traffic(ALONE, true), None);
     let (status, reason, _) = traffic(GROUPED, true).unwrap();
-    assert_eq!((status.as_str(), reason.as_str()), ("True", "AsDeclared"));
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "AsExpected"));
     let (status, reason, _) = traffic(GROUPED, false).unwrap();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "IstioMissing"));
     let (status, reason, message) =
@@ -210,25 +211,28 @@ fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hou
 /// A region that follows takes no deletes while its disks are full.
 #[test]
 fn full_disks_are_named_with_what_frees_them() {
-    let degraded = |yaml: &str, links: &[&str], levels: [DiskLevel; 3]| {
+    let risk = |yaml: &str, links: &[&str], levels: [DiskLevel; 3]| {
         let valid = valid(yaml, links);
         let pods = (0..).zip(levels).map(|(ordinal, disk)| (ordinal, pod_with(&valid, disk))).collect();
         let shard = crate::ShardSeen { pods, ..crate::ShardSeen::default() };
         let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
         let step = next_step(&valid, &Observed::default());
         let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
-        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "Degraded").unwrap();
+        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "CapacityRisk").unwrap();
         (condition.status, condition.reason, condition.message)
     };
     use DiskLevel::{Exhausted, Free, Reserve};
-    assert_eq!(degraded(ALONE, &[], [Free; 3]).0, "False");
-    let (status, reason, message) = degraded(ALONE, &[], [Free, Reserve, Exhausted]);
+    assert_eq!(risk(ALONE, &[], [Free; 3]).0, "False");
+    let (status, reason, message) = risk(ALONE, &[], [Free, Reserve, Exhausted]);
     assert_eq!((status.as_str(), reason.as_str()), ("True", "DiskFull"));
-    let pods = "full disks of vector-search-s1-1, vector-search-s1-2: waiting for";
-    assert_eq!(message, format!("{pods} deletes, dropped collections or larger volumes"));
-    let message = degraded(GROUPED, &[MIRRORED], [Free, Reserve, Reserve]).2;
+    let pods = "full disks of vector-search-s1-1, vector-search-s1-2";
+    assert_eq!(
+        message,
+        format!("{pods} (reserve used up): waiting for deletes, dropped collections or larger volumes")
+    );
+    let message = risk(GROUPED, &[MIRRORED], [Free, Reserve, Reserve]).2;
     let only = "larger volumes; deletes in us-east free nothing here while disks are full";
-    assert_eq!(message, format!("{pods} {only}"));
+    assert_eq!(message, format!("{pods}: waiting for {only}"));
 }
 
 fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::PodSeen {
@@ -348,16 +352,16 @@ fn replicas_without_room_are_named_with_what_unblocks_them() {
         assert_eq!(told(replicas), (status.to_owned(), reason.to_owned(), message.to_owned()));
     };
     let well = (DiskLevel::Free, Some((100, false)));
-    check(&[], "Unknown", "Unknown", "no pod has answered yet");
-    let left = "every replica that answers has disk and memory left";
-    check(&[well, (DiskLevel::Free, None)], "False", "CapacityLeft", left);
+    check(&[], "Unknown", "AwaitingReport", "waiting for the first report of a pod");
+    let left = "every replica that reports has disk and memory left";
+    check(&[well, (DiskLevel::Free, None)], "False", "SufficientCapacity", left);
     let memory = "a snapshot does not fit into the memory of vector-search-s1-1 (3500 of 4096 MiB used): \
                   raise spec.resources.limits.memory or drop a collection";
-    check(&[well, (DiskLevel::Free, Some((3500, true)))], "True", "MemoryShort", memory);
-    let disk = "the disk's reserve is in use in vector-search-s1-0, vector-search-s1-1 (used up): \
-                enlarge the PersistentVolumeClaim or delete points";
-    check(&[(DiskLevel::Reserve, None), (DiskLevel::Exhausted, None), well], "True", "DiskShort", disk);
+    check(&[well, (DiskLevel::Free, Some((3500, true)))], "True", "InsufficientMemory", memory);
+    let disk = "full disks of vector-search-s1-0, vector-search-s1-1 (reserve used up): \
+                waiting for deletes, dropped collections or larger volumes";
+    check(&[(DiskLevel::Reserve, None), (DiskLevel::Exhausted, None), well], "True", "DiskFull", disk);
     let (status, reason, message) = told(&[(DiskLevel::Reserve, Some((3500, true)))]);
-    assert_eq!((status.as_str(), reason.as_str()), ("True", "MemoryShort"));
-    assert!(message.contains("snapshot does not fit") && message.contains("disk's reserve"), "{message}");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "InsufficientMemory"));
+    assert!(message.contains("snapshot does not fit") && message.contains("full disks of"), "{message}");
 }

@@ -16,7 +16,7 @@ fn at(seconds: i64) -> Time {
 
 fn set(yaml: &str, image: &str) -> Object {
     let resource = resource(yaml);
-    let settings = Settings { node_image: image.into(), ..Settings::default() };
+    let settings = Settings { default_image: image.into(), ..Settings::default() };
     let cluster = ValidCluster::parse(&resource, &[], id(), &settings).unwrap();
     let objects = render::cluster(&cluster, &render::as_declared(&cluster), Apis::default());
     marked(objects.into_iter().find(|object| object.reference().kind == "StatefulSet").unwrap(), &resource.spec, id())
@@ -26,7 +26,7 @@ fn set(yaml: &str, image: &str) -> Object {
 fn another_default_image_is_our_own_change_and_an_edit_is_the_users() {
     let node_1 = set(ALONE, "node:1");
     let live = Some(node_1.as_json());
-    let edited = ALONE.replace("region: us-east\n", "region: us-east\n  hnsw: {m: 24}\n");
+    let edited = ALONE.replace("region: us-east\n", "region: us-east\n  collectionDefaults: {hnswConfig: {m: 24}}\n");
     assert_ne!(edited, ALONE);
     assert_eq!(change(None, &set(ALONE, NEW)), Change::None);
     assert_eq!(change(live, &set(ALONE, "node:1")), Change::None);
@@ -79,19 +79,19 @@ impl World {
     fn ask(&mut self, which: usize, most: usize, image: &str, now: i64) -> Result<(), String> {
         may_roll(&self.0[which], &self.0, most, image, &at(now))?;
         let slot = begun(self.0[which].status.as_ref(), image, &at(now));
-        self.status(which).roll.get_or_insert(slot);
+        self.status(which).rollout.get_or_insert(slot);
         Ok(())
     }
 
     fn finish(&mut self, which: usize, image: &str) {
         let status = self.status(which);
-        status.roll = None;
+        status.rollout = None;
         status.default_image = Some(image.into());
         status.conditions[0].status = "True".into();
     }
 
     fn rolling(&self) -> usize {
-        self.0.iter().filter(|cluster| cluster.status.as_ref().unwrap().roll.is_some()).count()
+        self.0.iter().filter(|cluster| cluster.status.as_ref().unwrap().rollout.is_some()).count()
     }
 }
 
@@ -106,7 +106,7 @@ fn one_cluster_rolls_at_a_time_and_all_in_the_end() {
                 }
             }
             assert!(world.rolling() <= most, "{} of {most}", world.rolling());
-            let Some(which) = (0..5).find(|which| world.status(*which).roll.is_some()) else { break };
+            let Some(which) = (0..5).find(|which| world.status(*which).rollout.is_some()) else { break };
             world.finish(which, NEW);
         }
         assert!((0..5).all(|which| world.status(which).default_image.as_deref() == Some(NEW)));
@@ -158,7 +158,7 @@ fn a_slot_is_kept_until_all_pods_serve_with_the_new_template() {
     let cluster = valid(ALONE, &[]);
     let slot = begun(None, NEW, &at(0));
     let still = progressed(&slot, &cluster, &Observed::default(), NEW, false, &at(60)).unwrap();
-    assert_eq!((still.progress_at, still.was_ready), (at(0), false));
+    assert_eq!((still.last_progress_time, still.was_ready), (at(0), false));
     let other = progressed(&slot, &cluster, &Observed::default(), "node:3", true, &at(60)).unwrap();
-    assert_eq!((other.progress_at, other.image.as_str()), (at(60), "node:3"));
+    assert_eq!((other.last_progress_time, other.image.as_str()), (at(60), "node:3"));
 }

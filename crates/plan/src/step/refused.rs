@@ -66,6 +66,6 @@ fn last<'a>(act: Option<&Act>, refused: &'a [RefusedAct]) -> Option<&'a RefusedA
 
 fn blocked(operation: Operation, refusal: &RefusedAct) -> Operation {
     let message = refusal.message.chars().take(MESSAGE_CHARS).collect();
-    let blocked_by = Some(BlockedBy { predicate: format!("{}Accepted", refusal.act.name()), message });
+    let blocked_by = Some(BlockedBy { predicate: refusal.act.acceptance().to_string(), message });
     Operation { blocked_by, ..operation }
 }

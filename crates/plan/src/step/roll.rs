@@ -1,6 +1,7 @@
 //! Restarting pods that run an older revision: one at a time in the whole cluster, the leader last.
 
 use meridian_crd::Operation;
+use meridian_crd::conditions::{Predicate, operation as op, predicate};
 use meridian_model::ShardNumber;
 
 use super::group::running;
@@ -39,7 +40,12 @@ pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)]) -
                 operation
             }
             Some(Err(operation)) => operation,
-            None => waiting("Roll", cluster.shard_name(*shard), "OneAtATime", "another pod is being restarted"),
+            None => waiting(
+                op::ROLLING_UPDATE,
+                cluster.shard_name(*shard),
+                predicate::NO_OTHER_RESTART,
+                "another pod is being restarted",
+            ),
         };
         operations.push(operation);
     }
@@ -56,11 +62,11 @@ fn restart(
 ) -> Option<Result<(Act, Operation), Operation>> {
     let outdated = || seen.pods.iter().rev().filter(|(_, pod)| pod.outdated);
     let evict = |ordinal: u16, pod: &PodSeen| {
-        let operation = moving("Roll", cluster.pod_name(shard, ordinal));
+        let operation = moving(op::ROLLING_UPDATE, cluster.pod_name(shard, ordinal));
         Some(Ok((Act::Evict { shard, ordinal, uid: pod.uid.clone() }, operation)))
     };
-    let wait = |ordinal: u16, predicate: &str, message: String| {
-        Some(Err(waiting("Roll", cluster.pod_name(shard, ordinal), predicate, message)))
+    let wait = |ordinal: u16, awaited: Predicate, message: String| {
+        Some(Err(waiting(op::ROLLING_UPDATE, cluster.pod_name(shard, ordinal), awaited, message)))
     };
     // A pod that is down already costs nothing: restarting it is how a bad revision is taken back.
     if let Some((ordinal, pod)) = outdated().find(|(_, pod)| !is_whole(group, pod) && !pod.deleting) {
@@ -75,14 +81,14 @@ fn restart(
         if harmless {
             return evict(*ordinal, pod);
         }
-        return wait(*ordinal, "QuorumSurvives", "its shard has no quorum without it".into());
+        return wait(*ordinal, predicate::QUORUM_SURVIVES, "its shard has no quorum without it".into());
     }
     let (first, _) = outdated().next()?;
     let Some(group) = group else {
-        return wait(*first, "QuorumPresent", "its shard has no leader that a majority follows".into());
+        return wait(*first, predicate::QUORUM_AVAILABLE, "its shard has no leader that a majority follows".into());
     };
     if let Some(limping) = limping {
-        return wait(*first, "AllReplicasCaughtUp", limping.into());
+        return wait(*first, predicate::ALL_REPLICAS_CAUGHT_UP, limping.into());
     }
     let alone = cluster.replicas == 1 && group.voters.len() == 1;
     let leads = |ordinal: &u16| *ordinal == group.leader;
@@ -92,14 +98,22 @@ fn restart(
         if alone || group.survives_absence(replica) {
             return evict(*ordinal, pod);
         }
-        return wait(*ordinal, "QuorumSurvives", format!("without replica {replica} the quorum would not hold"));
+        return wait(
+            *ordinal,
+            predicate::QUORUM_SURVIVES,
+            format!("without replica {replica} the quorum would not hold"),
+        );
     }
     let up_to_date = |ordinal: u16| seen.pods.get(&ordinal).is_some_and(|pod| !pod.outdated);
     match group.successor(up_to_date) {
         Some(to) => {
-            let operation = moving("Roll", cluster.pod_name(shard, group.leader));
+            let operation = moving(op::ROLLING_UPDATE, cluster.pod_name(shard, group.leader));
             Some(Ok((Act::TransferLeader { shard, leader: group.leader, to }, operation)))
         }
-        None => wait(group.leader, "SuccessorCaughtUp", "no restarted voter has caught up with the leader".into()),
+        None => wait(
+            group.leader,
+            predicate::SUCCESSOR_CAUGHT_UP,
+            "no restarted voter has caught up with the leader".into(),
+        ),
     }
 }

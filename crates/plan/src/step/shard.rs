@@ -1,10 +1,11 @@
 //! One shard's members: founded once, grown, shrunk and mended one at a time.
 
+use meridian_crd::conditions::{Predicate, operation as op, predicate};
 use meridian_model::{BehaviorVersion, ReplicaId, ShardNumber};
 use meridian_proto::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
-use super::{Act, Group, ShardMove, VERSION_IS_KNOWN, VOLUMES_ARE_OWN, moving, waiting};
+use super::{Act, Group, ShardMove, moving, waiting};
 use crate::{Ledger, Placement, PodSeen, ShardSeen};
 
 /// What a shard would do next if it were alone.
@@ -17,11 +18,15 @@ pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &Shard
     let name = cluster.shard_name(shard);
     match seen.stateful_set {
         Some(set) if set.deleting => {
-            let operation =
-                waiting("Create", name, "OldStatefulSetGone", "the StatefulSet of that name is being deleted");
+            let operation = waiting(
+                op::CREATE,
+                name,
+                predicate::STATEFUL_SET_DELETED,
+                "the StatefulSet of that name is being deleted",
+            );
             return idle(turn, Some(operation));
         }
-        None => return idle(turn, Some(moving("Create", name))),
+        None => return idle(turn, Some(moving(op::CREATE, name))),
         Some(_) => {}
     }
     if !turn.ledger.founded {
@@ -123,22 +128,22 @@ impl Turn<'_> {
 
     fn found(mut self, replicas: u16) -> ShardMove {
         let name = self.cluster.shard_name(self.shard);
-        let still = |turn: Self, predicate: &str, message: String| ShardMove {
-            operation: Some(waiting("Create", name.clone(), predicate, message)),
+        let still = |turn: Self, awaited: Predicate, message: String| ShardMove {
+            operation: Some(waiting(op::CREATE, name.clone(), awaited, message)),
             ledger: turn.ledger,
             replicas,
             act: None,
         };
         if let Some(ordinal) = self.seen.untouchable() {
-            let (predicate, message) = self.absence(ordinal);
-            return still(self, predicate, message);
+            let (awaited, message) = self.absence(ordinal);
+            return still(self, awaited, message);
         }
         let asked = replicas.max(self.seen.pods.keys().last().map_or(0, |ordinal| ordinal + 1));
         let silent = (0..asked).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none() || pod.deleting));
         if let Some(ordinal) = silent {
             let pod = self.cluster.pod_name(self.shard, ordinal);
             let message = format!("{pod} does not answer yet{}", self.trouble(ordinal));
-            return still(self, "AllPodsAnswer", message);
+            return still(self, predicate::PODS_REACHABLE, message);
         }
         if self.ledger.founding.is_empty() {
             self.ledger.founding = (0..self.cluster.replicas()).map(|_| self.ledger.mint()).collect();
@@ -160,8 +165,8 @@ impl Turn<'_> {
             .filter(|(ordinal, _)| is_blank(*ordinal))
             .map(|(ordinal, member)| (*ordinal, self.identity(member.replica, founders.clone(), behavior)))
             .collect();
-        let operation = Some(moving("Create", name));
-        let act = (!pods.is_empty()).then_some(Act::Found { shard: self.shard, pods });
+        let operation = Some(moving(op::CREATE, name));
+        let act = (!pods.is_empty()).then_some(Act::Bootstrap { shard: self.shard, pods });
         ShardMove { ledger: self.ledger, replicas, act, operation }
     }
 
@@ -176,17 +181,17 @@ impl Turn<'_> {
         let name = self.cluster.shard_name(self.shard);
         let answers: Vec<&PodStatus> = self.seen.pods.values().filter_map(|pod| pod.answer.as_ref()).collect();
         if let Some(ordinal) = self.seen.untouchable() {
-            let (predicate, message) = self.absence(ordinal);
-            return waiting("Elect", name, predicate, message);
+            let (awaited, message) = self.absence(ordinal);
+            return waiting(op::ELECT_LEADER, name, awaited, message);
         }
         let gone = |answer: &&PodStatus| !matches!(answer, PodStatus::Running(_));
         if answers.len() >= usize::from(self.cluster.replicas()) && answers.iter().all(gone) {
-            let message = "the group was founded and every volume is blank or damaged: bring a volume back, or delete the cluster \
+            let message = "the group was bootstrapped and every volume is blank or damaged: bring a volume back, or delete the cluster \
                            and its volumes to begin anew";
-            return waiting("Replace", name, "AVolumeIsBack", message);
+            return waiting(op::REPLACE_REPLICA, name, predicate::VOLUME_RESTORED, message);
         }
         let message = format!("{} of {} pods answer and none leads a majority", answers.len(), self.cluster.replicas());
-        waiting("Elect", name, "QuorumPresent", message)
+        waiting(op::ELECT_LEADER, name, predicate::QUORUM_AVAILABLE, message)
     }
 
     /// Brings the members in line: what is lost is replaced, what is missing added, what is too much removed.
@@ -205,7 +210,7 @@ impl Turn<'_> {
         if group.status.links != links {
             let expected = group.status.links_version;
             let act = Act::SetLinks { shard, leader, links, expected };
-            return Some((Some(act), moving("SetLinks", cluster.shard_name(shard))));
+            return Some((Some(act), moving(op::UPDATE_LINKS, cluster.shard_name(shard))));
         }
         let expected = group.status.membership_version;
         let members = || group.learners.iter().chain(&group.voters);
@@ -214,9 +219,12 @@ impl Turn<'_> {
             let target = cluster.pod_name(shard, ordinal.unwrap_or_default());
             if !group.survives_removal(*replica) {
                 let message = format!("replica {replica} lost its volume, and without it the quorum would not hold");
-                return Some((None, waiting("Replace", target, "QuorumSurvives", message)));
+                return Some((None, waiting(op::REPLACE_REPLICA, target, predicate::QUORUM_SURVIVES, message)));
             }
-            return Some((Some(Act::Remove { shard, leader, replica: *replica, expected }), moving("Replace", target)));
+            return Some((
+                Some(Act::Remove { shard, leader, replica: *replica, expected }),
+                moving(op::REPLACE_REPLICA, target),
+            ));
         }
         // 2. A learner gets its vote before the next comes.
         if let Some((replica, place)) =
@@ -225,11 +233,11 @@ impl Turn<'_> {
             let target = cluster.pod_name(shard, place.unwrap_or_default());
             if !group.can_vote(*replica) {
                 let message = format!("replica {replica} is still copying what the leader has");
-                return Some((None, waiting("ScaleOut", target, "LearnerCaughtUp", message)));
+                return Some((None, waiting(op::SCALE_OUT, target, predicate::LEARNER_CAUGHT_UP, message)));
             }
             return Some((
                 Some(Act::Promote { shard, leader, replica: *replica, expected }),
-                moving("ScaleOut", target),
+                moving(op::SCALE_OUT, target),
             ));
         }
         // 3. A pod that is no member joins under an id that never was.
@@ -242,7 +250,7 @@ impl Turn<'_> {
             if let Some(ordinal) = outside().find(silent) {
                 let target = cluster.pod_name(shard, ordinal);
                 let (_, message) = self.absence(ordinal);
-                return Some((None, waiting("ScaleOut", target, "JoinerAnswers", message)));
+                return Some((None, waiting(op::SCALE_OUT, target, predicate::JOINER_REACHABLE, message)));
             }
         }
         for ordinal in told.into_iter().chain(outside().filter(|ordinal| Some(*ordinal) != told)) {
@@ -256,14 +264,19 @@ impl Turn<'_> {
                     let member = Member { replica: own, address: cluster.peer_address(shard, ordinal) };
                     return Some((
                         Some(Act::AddLearner { shard, leader, member, expected }),
-                        moving("ScaleOut", target),
+                        moving(op::SCALE_OUT, target),
                     ));
                 }
                 // It may know a newer membership than this leader, one in which it counts.
                 if status.term > group.status.term || status.membership_version > expected {
                     return Some((
                         None,
-                        waiting("ScaleOut", target, "LeaderIsCurrent", "the pod knows a newer membership"),
+                        waiting(
+                            op::SCALE_OUT,
+                            target,
+                            predicate::LEADER_UP_TO_DATE,
+                            "the pod knows a newer membership",
+                        ),
                     ));
                 }
             }
@@ -272,7 +285,7 @@ impl Turn<'_> {
             let identity = self.identity(replica, Vec::new(), group.status.identity.behavior);
             return Some((
                 Some(Act::Join { shard, ordinal, identity, group: group.status.members_at() }),
-                moving("ScaleOut", target),
+                moving(op::SCALE_OUT, target),
             ));
         }
         // 4. A member too many leaves, the highest ordinal first, and never while it leads.
@@ -281,16 +294,24 @@ impl Turn<'_> {
         let target = place.map_or_else(|| format!("replica {replica}"), |ordinal| cluster.pod_name(shard, ordinal));
         if !group.survives_removal(*replica) {
             let message = format!("without replica {replica} the quorum would not hold");
-            return Some((None, waiting("ScaleIn", target, "QuorumSurvives", message)));
+            return Some((None, waiting(op::SCALE_IN, target, predicate::QUORUM_SURVIVES, message)));
         }
         if *replica != group.status.identity.replica {
-            return Some((Some(Act::Remove { shard, leader, replica: *replica, expected }), moving("ScaleIn", target)));
+            return Some((
+                Some(Act::Remove { shard, leader, replica: *replica, expected }),
+                moving(op::SCALE_IN, target),
+            ));
         }
         match group.successor(|ordinal| ordinal < cluster.replicas()) {
-            Some(to) => Some((Some(Act::TransferLeader { shard, leader, to }), moving("ScaleIn", target))),
+            Some(to) => Some((Some(Act::TransferLeader { shard, leader, to }), moving(op::SCALE_IN, target))),
             None => Some((
                 None,
-                waiting("ScaleIn", target, "SuccessorCaughtUp", "no other voter has caught up with the leader"),
+                waiting(
+                    op::SCALE_IN,
+                    target,
+                    predicate::SUCCESSOR_CAUGHT_UP,
+                    "no other voter has caught up with the leader",
+                ),
             )),
         }
     }
@@ -300,20 +321,22 @@ impl Turn<'_> {
         let set = self.seen.stateful_set?;
         let name = self.cluster.shard_name(self.shard);
         if replicas < set.replicas || set.replicas > self.cluster.replicas() {
-            return Some(moving("ScaleIn", name));
+            return Some(moving(op::SCALE_IN, name));
         }
         let missing = (0..self.cluster.replicas()).find(|o| self.seen.pods.get(o).is_none_or(|pod| !pod.answers()))?;
-        let (predicate, message) = self.absence(missing);
-        Some(waiting("Start", self.cluster.pod_name(self.shard, missing), predicate, message))
+        let (awaited, message) = self.absence(missing);
+        Some(waiting(op::START_POD, self.cluster.pod_name(self.shard, missing), awaited, message))
     }
 
     /// What is waited for, and why, of a pod that does not speak of a volume of its own.
-    fn absence(&self, ordinal: u16) -> (&'static str, String) {
+    fn absence(&self, ordinal: u16) -> (Predicate, String) {
         let name = self.cluster.pod_name(self.shard, ordinal);
         match self.seen.pods.get(&ordinal).and_then(|pod| pod.answer.as_ref()) {
-            Some(PodStatus::Foreign { identity }) => (VOLUMES_ARE_OWN, format!("{name} has a volume of {identity}")),
-            Some(PodStatus::Newer { reason }) => (VERSION_IS_KNOWN, format!("{name}: {reason}")),
-            _ => ("AllPodsAnswer", format!("{name} does not answer{}", self.trouble(ordinal))),
+            Some(PodStatus::Foreign { identity }) => {
+                (predicate::VOLUMES_OWNED, format!("{name} has a volume of {identity}"))
+            }
+            Some(PodStatus::Newer { reason }) => (predicate::VERSION_KNOWN, format!("{name}: {reason}")),
+            _ => (predicate::PODS_REACHABLE, format!("{name} does not answer{}", self.trouble(ordinal))),
         }
     }
 

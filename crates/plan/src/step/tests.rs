@@ -55,7 +55,7 @@ fn a_new_cluster_is_founded_once_by_all_its_pods() {
     let cluster = cluster(2, 3);
     let mut region = Region::default();
     let acts = settle(&cluster, &mut region);
-    assert_eq!(names(&acts), ["Found", "Found"]);
+    assert_eq!(names(&acts), ["Bootstrap", "Bootstrap"]);
     assert_eq!(region.voters(shard()), [1, 2, 3]);
 }
 
@@ -68,7 +68,7 @@ fn nothing_is_founded_until_every_pod_has_answered_blank() {
     region.silence(shard(), 2, 1);
     let step = next_step(&cluster, &region.observe(&cluster));
     assert_eq!(step.act, None);
-    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("AllPodsAnswer"));
+    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("PodsReachable"));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn no_shard_is_founded_while_a_volume_of_another_was_not_seen() {
         assert_eq!(step.operations.len(), 2);
     }
     region.heal();
-    assert_eq!(names(&settle(&cluster, &mut region)), ["Found", "Found"]);
+    assert_eq!(names(&settle(&cluster, &mut region)), ["Bootstrap", "Bootstrap"]);
 }
 
 /// What the first operation waits for.
@@ -105,15 +105,15 @@ fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
         region.turn(&cluster, None);
         region.tick(&cluster);
         if begun {
-            assert_eq!(region.turn(&cluster, None).as_ref().map(Act::name), Some("Found"));
+            assert_eq!(region.turn(&cluster, None).as_ref().map(Act::name), Some("Bootstrap"));
         }
         region.exchange(second, 1, true);
         for _ in 0..5 {
             let act = region.turn(&cluster, None);
-            assert!(!matches!(act, Some(Act::Found { .. })), "{act:?}");
+            assert!(!matches!(act, Some(Act::Bootstrap { .. })), "{act:?}");
         }
         assert!(region.voters(second).is_empty());
-        assert_eq!(waits_for(&cluster, &region), if newer { "VersionIsKnown" } else { "VolumesAreOwn" });
+        assert_eq!(waits_for(&cluster, &region), if newer { "VersionKnown" } else { "VolumesOwned" });
         region.exchange(second, 1, false);
         settle(&cluster, &mut region);
         assert_eq!(region.voters(second), [1, 2, 3]);
@@ -146,7 +146,7 @@ fn a_region_of_a_newer_release_is_neither_lost_nor_founded_again_and_its_pods_ar
     for _ in 0..5 {
         assert_eq!(region.turn(&cluster, None), None);
     }
-    assert_eq!(waits_for(&cluster, &region), "VersionIsKnown");
+    assert_eq!(waits_for(&cluster, &region), "VersionKnown");
     region.revise();
     for _ in 0..3 {
         assert_eq!(region.turn(&cluster, None).as_ref().map(Act::name), Some("Evict"));
@@ -184,7 +184,7 @@ fn a_group_from_before_is_recognized_only_when_every_volume_is_its_own() {
     }
     let founded = |region: &Region| region.observe(&cluster).shards[&shard()].ledger.founded;
     assert!(!founded(&region), "the ids that its own volume may bear are not known");
-    assert_eq!(waits_for(&cluster, &region), "VolumesAreOwn");
+    assert_eq!(waits_for(&cluster, &region), "VolumesOwned");
     region.exchange(shard(), 2, false);
     assert_eq!(settle(&cluster, &mut region), []);
     assert!(founded(&region));
@@ -298,7 +298,7 @@ fn nothing_is_founded_where_a_volume_without_a_readable_identity_is() {
     region.fault(Fault::ForgetStatus);
     assert_eq!(region.turn(&cluster, None), None);
     let step = next_step(&cluster, &region.observe(&cluster));
-    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("AVolumeIsBack"));
+    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("VolumeRestored"));
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn all_volumes_lost_is_said_and_nothing_is_founded_again() {
     region.tick(&cluster);
     let step = next_step(&cluster, &region.observe(&cluster));
     assert_eq!(step.act, None);
-    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("AVolumeIsBack"));
+    assert_eq!(step.operations[0].blocked_by.as_ref().map(|b| b.predicate.as_str()), Some("VolumeRestored"));
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn an_id_that_only_a_volume_kept_from_before_bears_is_not_given_out_again() {
 fn a_founder_that_lost_its_volume_half_way_does_not_found_again() {
     let cluster = cluster(1, 3);
     let mut region = Region::default();
-    while !matches!(region.turn(&cluster, None), Some(Act::Found { .. })) {}
+    while !matches!(region.turn(&cluster, None), Some(Act::Bootstrap { .. })) {}
     region.fault(Fault::LoseVolume(shard(), 2));
     settle(&cluster, &mut region);
     assert_eq!(region.voters(shard()), [1, 2, 4]);

@@ -15,12 +15,17 @@ fn what_the_schema_lets_through_by_mistake_is_refused_here() {
     check(ALONE, "region: us-east", "region: US", "spec.region");
     check(ALONE, "shards: 2", "shards: 0", "spec.shards");
     check(ALONE, "replicasPerShard: 3", "replicasPerShard: 4", "spec.replicasPerShard");
-    check(GROUPED, "primaryRegion: us-east", "primaryRegion: mars", "spec.replicationGroup.primaryRegion");
+    check(GROUPED, "primary: {region: us-east}", "primary: {region: mars}", "spec.replicationGroup.primary.region");
     check(GROUPED, "region: eu-west", "region: mars", "spec.region");
     check(GROUPED, "name: search\n", "name: search\n    writeMode: MultiWriter\n", "spec.replicationGroup.writeMode");
     check(GROUPED, "maxWait: 2s", "maxWait: 2h", "spec.freshness.maxWait");
     check(GROUPED, "- {name: eu-west,", "- {name: us-east,", "spec.replicationGroup.regions");
-    check(GROUPED, "  hnsw: {", "  cors: {origins: ['https://a/b']}\n  hnsw: {", "spec.cors.origins");
+    check(
+        GROUPED,
+        "  collectionDefaults: {",
+        "  cors: {allowOrigins: ['https://a/b']}\n  collectionDefaults: {",
+        "spec.cors.allowOrigins",
+    );
 }
 
 #[test]
@@ -59,7 +64,7 @@ fn a_link_cannot_write_its_own_lines_into_the_properties_of_mirror_maker_2() {
 fn a_group_key_is_made_only_where_no_other_region_needs_the_same() {
     let without = GROUPED.replace("    secretRef: {name: group-key}\n", "");
     let us_east = "    - {name: us-east, endpoint: 'vector-search-region.us-east.svc.cluster.local:8082'}\n";
-    let one_region = without.replace(us_east, "").replace("primaryRegion: us-east", "primaryRegion: eu-west");
+    let one_region = without.replace(us_east, "").replace("primary: {region: us-east}", "primary: {region: eu-west}");
     let is_ours = |yaml: &str| valid(yaml, &[]).group.map(|group| (group.regions.len(), group.secret_is_ours));
     assert_eq!(is_ours(GROUPED), Some((2, false)));
     assert_eq!(is_ours(&without), Some((2, false)));

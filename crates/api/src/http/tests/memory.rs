@@ -60,7 +60,7 @@ fn ordinary_bodies_of_full_size_are_decoded() {
     let point =
         json!({"id": 123_456, "vector": vector, "payload": {"city": "Berlin", "count": 17, "tags": ["a", "b"]}});
     let point = point.to_string();
-    let count = Limits::default().body_bytes / (point.len() + 1) - 1;
+    let count = Limits::default().request_body_bytes / (point.len() + 1) - 1;
     let points = format!(r#"{{"points":[{}]}}"#, vec![&*point; count].join(","));
     let (ops, used) = metered_alone(&points, upsert);
     assert_eq!(ops.unwrap().len(), count);

@@ -54,7 +54,7 @@ fn bad_points_are_refused_by_name() {
     check(upserted("{\"points\": ["), 400, "EOF");
     check(upserted(""), 400, "EOF");
     let many: Vec<_> = (0..10_001).collect();
-    let few = Limits { batch_points: 10_000, ..Limits::default() };
+    let few = Limits { point_batch_size: 10_000, ..Limits::default() };
     check(delete(json!({"points": many}).to_string().as_bytes(), &few), 400, "points: 10001");
 }
 

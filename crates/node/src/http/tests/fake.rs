@@ -265,9 +265,9 @@ impl Server {
         let config = Config {
             region: RegionName::new("us-east").unwrap(),
             limits: limits.clone(),
-            shape: Shape { shards: 2, replicas: 3, hnsw: HnswParams::default() },
+            shape: Shape { shards: 2, replicas: Some(3), hnsw: HnswParams::default() },
             keys: Some(Arc::new(ApiKeys::of(meridian_peer::read_api_keys(KEY).unwrap()))),
-            cors: Cors { origins: origins.iter().map(|origin| origin.parse().unwrap()).collect() },
+            cors: Cors { allow_origins: origins.iter().map(|origin| origin.parse().unwrap()).collect() },
             commit: "abc".into(),
         };
         let api = Api::new(config, gateway.clone(), Arc::new(Report), metrics.clone());

@@ -29,7 +29,7 @@ fn head(extra: &str) -> String {
 
 #[tokio::test]
 async fn a_body_too_large_is_cut_with_413() {
-    let server = Server::with(Limits { body_bytes: 2_000, ..Limits::default() }).await;
+    let server = Server::with(Limits { request_body_bytes: 2_000, ..Limits::default() }).await;
     let large = vec![b' '; 2_001];
     let sent =
         server.raw(Method::POST, COUNT).header("content-type", "application/json").body(large).send().await.unwrap();
@@ -46,7 +46,7 @@ async fn a_body_too_large_is_cut_with_413() {
 #[tokio::test]
 async fn the_refusal_of_a_body_much_too_large_is_read_by_who_sends_all_of_it_first() {
     // More than the buffers between hold, so that the server has to read it for the client to get to reading.
-    let server = Server::with(Limits { body_bytes: 4 << 20, ..Limits::default() }).await;
+    let server = Server::with(Limits { request_body_bytes: 4 << 20, ..Limits::default() }).await;
     let large = " ".repeat(15 << 20);
     let whole = format!("{}{large}", head(&format!("content-length: {}\r\nconnection: close\r\n", large.len())));
     assert!(spoken(&server, whole.as_bytes()).await.starts_with("HTTP/1.1 413"));
@@ -54,7 +54,8 @@ async fn the_refusal_of_a_body_much_too_large_is_read_by_who_sends_all_of_it_fir
 
 #[tokio::test]
 async fn all_bodies_together_are_bounded() {
-    let server = Server::with(Limits { body_bytes: 4_096, requests_bytes: 2_048, ..Limits::default() }).await;
+    let server =
+        Server::with(Limits { request_body_bytes: 4_096, inflight_requests_bytes: 2_048, ..Limits::default() }).await;
     let sent = server
         .raw(Method::POST, COUNT)
         .header("content-type", "application/json")
@@ -70,7 +71,7 @@ async fn all_bodies_together_are_bounded() {
 
 #[tokio::test]
 async fn a_slow_body_is_cut() {
-    let server = Server::with(Limits { body_idle_ms: 50, ..Limits::default() }).await;
+    let server = Server::with(Limits { request_idle_timeout_ms: 50, ..Limits::default() }).await;
     let answer = spoken(&server, head("content-length: 10\r\nconnection: close\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
@@ -90,7 +91,7 @@ async fn an_answer_ahead_of_the_body_closes() {
 
 #[tokio::test]
 async fn a_slow_or_silent_head_is_cut() {
-    let server = Server::with(Limits { head_timeout_ms: 50, ..Limits::default() }).await;
+    let server = Server::with(Limits { request_headers_timeout_ms: 50, ..Limits::default() }).await;
     spoken(&server, b"GET / HTTP/1.1\r\nhost: x\r\n").await;
     spoken(&server, b"").await;
 }
@@ -117,7 +118,7 @@ async fn bodies_of_other_types_are_refused() {
 
 #[tokio::test]
 async fn connections_beyond_the_bound_wait_for_a_place() {
-    let server = Server::with(Limits { connections: 1, head_timeout_ms: 100, ..Limits::default() }).await;
+    let server = Server::with(Limits { connections: 1, request_headers_timeout_ms: 100, ..Limits::default() }).await;
     let _silent = TcpStream::connect(server.address).await.unwrap();
     // Answered once the silent one is cut.
     assert_eq!(server.bare(Method::GET, "/livez").send().await.unwrap().status(), 200);
@@ -146,7 +147,7 @@ async fn stopping_finishes_open_requests_and_takes_no_more() {
 
 #[tokio::test]
 async fn a_drain_ends_when_its_time_is_over() {
-    let server = Server::with(Limits { drain_ms: 20, ..Limits::default() }).await;
+    let server = Server::with(Limits { drain_timeout_ms: 20, ..Limits::default() }).await;
     server.gateway.be_stuck();
     let open = tokio::spawn(server.raw(Method::GET, "/collections").send());
     while !server.gateway.asked() {
@@ -199,7 +200,12 @@ async fn reads_beyond_capacity_are_refused_at_the_door_and_keep_their_connection
 
 #[tokio::test]
 async fn an_answer_beyond_the_most_is_refused_and_its_memory_given_back() {
-    let limits = Limits { response_bytes: 65_536, requests_bytes: 400_000, body_bytes: 100_000, ..Limits::default() };
+    let limits = Limits {
+        response_body_bytes: 65_536,
+        inflight_requests_bytes: 400_000,
+        request_body_bytes: 100_000,
+        ..Limits::default()
+    };
     let server = Server::with(limits).await;
     server.call(Method::PUT, "/collections/c", json!({"vectors": {"size": 1, "distance": "Dot"}})).await;
     for id in [1, 2] {

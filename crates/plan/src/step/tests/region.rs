@@ -241,7 +241,7 @@ impl Region {
 
     fn obey(&mut self, act: &Act, half: bool) {
         match act {
-            Act::Found { shard: number, pods } => {
+            Act::Bootstrap { shard: number, pods } => {
                 let shard = self.shards.get_mut(number).unwrap();
                 let told = if half { pods.len().div_ceil(2) } else { pods.len() };
                 if shard.voters.is_empty() {
