@@ -33,7 +33,8 @@ fn initialized() -> SimDisk {
 fn used() -> SimDisk {
     let disk = initialized();
     let (mut log, _, _) = open_volume(&disk, &identity(&[7, 8, 9]), MIN_SEGMENT_BYTES).unwrap();
-    log.persist(&[(1, vec![b"a vote".to_vec()])]).unwrap();
+    let record = meridian_replica::LogRecord::Base { index: 9, term: 3 }.encode();
+    log.persist(&[(1, vec![record])]).unwrap();
     disk
 }
 
