@@ -4,7 +4,7 @@
 //! [`Settings::injects`] is constant, so that no branch remains and call sites need no `cfg`.
 
 use meridian_shard::State;
-use meridian_tail::{Chaser, Record};
+use meridian_tail::{LogFollower, Record};
 
 use crate::Settings;
 
@@ -86,9 +86,9 @@ impl Settings {
     }
 
     /// Makes the log follower skip missing deltas where [`InjectedBug::AcceptGap`] is put in.
-    pub(crate) fn inject_into_chaser(&self, chaser: &mut Chaser, record: &Record) {
+    pub(crate) fn inject_into_follower(&self, follower: &mut LogFollower, record: &Record) {
         if self.injects(InjectedBug::AcceptGap) {
-            chaser.skip_to(record);
+            follower.skip_to(record);
         }
     }
 }
@@ -101,5 +101,5 @@ impl Settings {
 
     pub(crate) const fn inject_into_state(&self, _: &mut State) {}
 
-    pub(crate) const fn inject_into_chaser(&self, _: &mut Chaser, _: &Record) {}
+    pub(crate) const fn inject_into_follower(&self, _: &mut LogFollower, _: &Record) {}
 }

@@ -1,7 +1,7 @@
 //! Following other regions: the leader of each shard chases every shard of each source region, and proposes what it gets.
 //!
 //! ```text
-//!   closed ──open──► streaming ──records──► Chaser ──Batch──► RemoteBatch proposed ──applied──► credit
+//!   closed ──open──► streaming ──records──► LogFollower ──Batch──► RemoteBatch proposed ──applied──► credit
 //!      ▲               │ gap, silence, lost, refused: open again behind what is applied
 //!      │               ▼ gone at every replica
 //!      └──────────── seeding: page ──► Seed{Begin, Chunk, Commit} proposed ──applied──► next page
@@ -20,7 +20,7 @@ use meridian_proto::delta_bytes::{DeltaBytes, DeltaError};
 use meridian_proto::frame::{RegionCall, RegionMessage, TailAnswer, TailCall};
 use meridian_proto::topology::PoisonSeen;
 use meridian_shard::{Entry, Outcome, RemoteBatch, SourcePosition};
-use meridian_tail::{Batch, Chaser, Record, Taken};
+use meridian_tail::{Batch, LogFollower, ReceiveOutcome, Record};
 
 use self::broker::Detour;
 use self::seeding::Seeding;
@@ -58,7 +58,7 @@ pub(crate) struct Links {
 /// One origin shard, chased.
 #[derive(Debug)]
 struct Link {
-    chaser: Chaser,
+    follower: LogFollower,
     phase: Phase,
     origin_shards: u16,
     /// Source position behind what stands in batches.
@@ -127,9 +127,9 @@ impl Replica {
             return;
         }
         let state = &self.state;
-        let chaser = Chaser::new(origin.clone(), state.tail_position(&origin));
+        let follower = LogFollower::new(origin.clone(), state.tail_position(&origin));
         let link = Link {
-            chaser,
+            follower,
             phase: Phase::Closed { again_at: self.now.mono },
             origin_shards,
             source: SourcePosition::Direct,
@@ -199,7 +199,7 @@ impl Replica {
         link.taken_bytes = 0;
         let state = &self.state;
         let applied = state.tail_position(origin);
-        link.chaser.rewind(applied);
+        link.follower.rewind(applied);
         if link.topic.is_some() {
             link.end_detour(applied, state.source_position(origin));
         }
@@ -277,15 +277,15 @@ impl Replica {
         }
     }
 
-    /// The origin sent a delta that this build cannot decode, behind what was taken in: it stops this link and no other, and is
-    /// asked for again later.
+    /// The origin sent a delta that this build cannot decode, behind what was taken in: it stops this link and no
+    /// other, and is asked for again later.
     fn undecodable_delta(&mut self, origin: &OriginShard, call: u64, fault: &DeltaError) {
         let Some(link) = self.links.links.get(origin) else { return };
         // Closed meanwhile because of a delta before it.
         if !matches!(link.phase, Phase::Streaming { call: open, .. } if open == call) {
             return;
         }
-        let seq = Some(link.chaser.taken().seq.next());
+        let seq = Some(link.follower.received().seq.next());
         self.note_poison(origin, Poison { at: SourcePosition::Direct, seq, fault: fault.to_string() });
         self.close_link_for(origin, POISON_RETRY_AFTER);
     }
@@ -305,13 +305,13 @@ impl Replica {
         let (mut hole, mut poison, mut unused, mut statements) = (None, None, 0, Vec::new());
         for (record, source) in records {
             let bytes = record_bytes(&record);
-            self.settings.inject_into_chaser(&mut link.chaser, &record);
+            self.settings.inject_into_follower(&mut link.follower, &record);
             let (delta, statement) = match &record {
                 Record::Delta(delta) => (Some(delta), None),
                 Record::Mark { complete, .. } => (None, *complete),
             };
-            let (is_delta, before) = (delta.is_some(), record.before());
-            let new = |delta: &&Delta| delta.position() > link.chaser.taken();
+            let (is_delta, before) = (delta.is_some(), record.predecessor());
+            let new = |delta: &&Delta| delta.position() > link.follower.received();
             let fault = (delta.filter(new))
                 .and_then(|delta| state.check_remote(std::slice::from_ref(delta)).err())
                 .map(|(_, fault)| fault.to_string());
@@ -324,22 +324,22 @@ impl Replica {
                     Path::Direct => break,
                 }
             }
-            match link.chaser.take(record) {
-                Taken::Accepted => {
+            match link.follower.receive(record) {
+                ReceiveOutcome::Accepted => {
                     link.taken_bytes += bytes;
                     statements.extend(statement);
                     if path == Path::Broker {
-                        let taken = link.chaser.taken();
+                        let taken = link.follower.received();
                         link.sources.pop_back_if(|(at, _)| *at == taken);
                         link.sources.push_back((taken, source));
                     }
                 }
-                Taken::Duplicate => {
+                ReceiveOutcome::Duplicate => {
                     unused += bytes;
                     // A mark that says nothing new is no duplicate.
                     self.counters.duplicates_dropped += u64::from(is_delta);
                 }
-                Taken::Gap { .. } | Taken::NewEpoch { .. } => {
+                ReceiveOutcome::Gap { .. } | ReceiveOutcome::NewEpoch { .. } => {
                     hole = Some((before, source));
                     break;
                 }
@@ -388,10 +388,10 @@ impl Replica {
         // Statements alone are not logged, so now and then it is noted that they were read.
         let is_read_on = link.sources.back().is_some_and(|(_, source)| *source != link.source);
         if is_read_on && link.under_way.is_empty() && now.saturating_sub(link.noted) >= NOTE_SOURCE_AFTER {
-            link.chaser.announce();
+            link.follower.request_batch();
         }
         while link.under_way.len() < BATCHES_UNDER_WAY && admits {
-            let Some(mut batch) = link.chaser.batch(BATCH_DELTAS) else { return };
+            let Some(mut batch) = link.follower.next_batch(BATCH_DELTAS) else { return };
             if self.settings.injects(InjectedBug::AcceptGap) {
                 // The lie that the shard's own check believes.
                 batch.from = Seq(1);
@@ -419,7 +419,7 @@ impl Replica {
                 self.counters.ops_merged += merged.advanced;
                 self.counters.duplicates_dropped += merged.duplicates;
                 let Some(link) = self.links.links.get_mut(origin) else { return };
-                link.chaser.applied(merged.position);
+                link.follower.applied(merged.position);
                 let mut credit = 0;
                 link.under_way.retain(|(end, bytes)| {
                     let done = *end <= merged.position;
@@ -461,7 +461,7 @@ impl Replica {
     pub(crate) fn link_statuses(&self) -> Vec<LinkStatus> {
         let status = |(origin, link): (&OriginShard, &Link)| LinkStatus {
             origin: origin.clone(),
-            in_flight: link.chaser.in_flight(),
+            in_flight: link.follower.in_flight(),
             phase: match &link.phase {
                 Phase::Closed { .. } => "closed",
                 Phase::Streaming { path: Path::Direct, .. } => "streaming",

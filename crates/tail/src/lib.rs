@@ -1,17 +1,17 @@
 //! Following one origin shard's delta log.
 //!
-//! Owns: the order of deltas, the dropping of duplicates, and the finding of gaps. Deliberately does not know: which broker or stream brings the records, which runtime drives it, and
-//! how a batch is committed.
+//! Owns: ordering, deduplication and gap detection. Deliberately does not know: the transport that delivers records, the
+//! runtime, and how a batch is committed.
 //!
 //! ```text
-//!   transport ──Record──► Chaser::take ──► Accepted | Duplicate | Gap | NewEpoch
-//!                          Chaser::batch ──Batch──► proposed as one log entry
-//!   log entry applied ──► Chaser::applied          (its bytes come back as credit)
-//!   entry refused, leader changed ──► Chaser::rewind
+//!   transport ──Record──► LogFollower::receive ──► Accepted | Duplicate | Gap | NewEpoch
+//!                         LogFollower::next_batch ──Batch──► proposed as one log entry
+//!   log entry applied ──► LogFollower::applied    (the bytes of the batch are returned as credit)
+//!   proposal rejected, leader changed ──► LogFollower::rewind
 //! ```
 //!
-//! Start reading at [`Chaser`].
+//! Start reading at [`LogFollower`].
 
-mod chaser;
+mod log_follower;
 
-pub use chaser::{Batch, Chaser, Record, Taken};
+pub use log_follower::{Batch, LogFollower, ReceiveOutcome, Record};

@@ -1,9 +1,10 @@
 //! Records that a broker brings, and what is done when it cannot.
 //!
-//! The shell reads the partition of an origin shard from a place on and hands over what it finds. A record that cannot be
-//! taken is stepped over: sequences are dense, so the next record shows whether anything is missing. What is missing is read
-//! again once; if it is still missing the origin itself is asked (the detour: its log, then a seed), until what the bad place
-//! hid is applied; then the broker is read on from there. While the origin cannot be reached the link stands still.
+//! The shell reads the partition of an origin shard from a place on and hands over what it finds. A record that cannot
+//! be taken is stepped over: sequences are dense, so the next record shows whether anything is missing. What is missing
+//! is read again once; if it is still missing the origin itself is asked (the detour: its log, then a seed), until what
+//! the bad place hid is applied; then the broker is read on from there. While the origin cannot be reached the link
+//! stands still.
 
 use meridian_model::{OriginShard, Position, Seq};
 use meridian_shard::SourcePosition;
@@ -65,7 +66,7 @@ impl Replica {
     /// The record at `shown_by` can only be taken behind `before`, and what leads there is missing.
     pub(super) fn broker_gap(&mut self, origin: &OriginShard, before: Position, shown_by: SourcePosition) {
         let Some(link) = self.links.links.get_mut(origin) else { return };
-        let missing = link.chaser.taken().seq.next();
+        let missing = link.follower.received().seq.next();
         if link.gap.replace(missing) != Some(missing) {
             return;
         }
