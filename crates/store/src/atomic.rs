@@ -1,40 +1,40 @@
-//! Small files that are replaced as a whole: after a crash the old content stands, or the new.
+//! Small files that are replaced atomically: a crash leaves the old content or the new.
 
 use std::io;
 
 use crate::disk::{Disk, DiskFile, read_whole, split};
-use crate::seal::{ENVELOPE_BYTES, Kind, SealError, seal, unseal};
+use crate::envelope::{ENVELOPE_BYTES, EnvelopeError, Kind, decode_envelope, encode_envelope};
 
 const KIND: Kind = *b"MRDNFILE";
 
-/// Largest content of a file written by [`write_atomic`]: it is held in memory twice. 64 MiB.
+/// Size limit of the content, which is held in memory twice: 64 MiB.
 pub const MAX_ATOMIC_BYTES: u64 = 64 << 20;
 
 /// Why a small file could not be read or replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum AtomicError {
-    /// The disk refused.
+    /// I/O error.
     #[error("{file}")]
     Disk {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// What the disk said.
+        /// Cause.
         source: io::Error,
     },
     /// The content is damaged, of another kind, or of a newer version.
     #[error("{file}")]
     Content {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// What is wrong with it.
-        source: SealError,
+        /// Cause.
+        source: EnvelopeError,
     },
 }
 
-/// Replaces the file `path` by `bytes`, whose meaning has format `version` (from 1). Durable when it returns.
+/// Replaces the content of `path`; `version` (from 1) is the format version of `bytes`. Durable on return.
 ///
 /// # Errors
-/// When the disk refuses; the old content or the new then stands.
+/// On I/O errors; the file then has the old content or the new.
 pub fn write_atomic(disk: &impl Disk, path: &str, version: u32, bytes: &[u8]) -> Result<(), AtomicError> {
     let write = || {
         if bytes.len() as u64 > MAX_ATOMIC_BYTES {
@@ -43,7 +43,7 @@ pub fn write_atomic(disk: &impl Disk, path: &str, version: u32, bytes: &[u8]) ->
         let (folder, _) = split(path)?;
         let draft = format!("{path}.tmp");
         let file = disk.create(&draft, 0)?;
-        file.write_at(0, &seal(KIND, version, bytes))?;
+        file.write_at(0, &encode_envelope(KIND, version, bytes))?;
         file.sync_data()?;
         disk.rename(&draft, path)?;
         disk.sync_dir(folder)
@@ -51,10 +51,10 @@ pub fn write_atomic(disk: &impl Disk, path: &str, version: u32, bytes: &[u8]) ->
     write().map_err(|source| AtomicError::Disk { file: path.into(), source })
 }
 
-/// The content of a file written by [`write_atomic`] and its version, at most `supported`; `None` when there is none.
+/// Reads a file written by [`write_atomic`]: its version, at most `supported`, and content; `None` when it does not exist.
 ///
 /// # Errors
-/// When the disk refuses, or the content is damaged or newer than `supported`.
+/// On I/O errors, or when the content is damaged or newer than `supported`.
 pub fn read_atomic(disk: &impl Disk, path: &str, supported: u32) -> Result<Option<(u32, Vec<u8>)>, AtomicError> {
     let file = match disk.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -64,7 +64,7 @@ pub fn read_atomic(disk: &impl Disk, path: &str, supported: u32) -> Result<Optio
     let sealed = file
         .and_then(|file| read_whole(&file, max))
         .map_err(|source| AtomicError::Disk { file: path.into(), source })?;
-    match unseal(KIND, supported, &sealed) {
+    match decode_envelope(KIND, supported, &sealed) {
         Ok((version, bytes)) => Ok(Some((version, bytes.to_vec()))),
         Err(source) => Err(AtomicError::Content { file: path.into(), source }),
     }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_and_the_future_are_told_apart() {
+    fn damage_and_newer_versions_are_distinguished() {
         let disk = SimDisk::new();
         assert!(read_atomic(&disk, "id", 1).unwrap().is_none());
         write_atomic(&disk, "id", 3, b"x").unwrap();
@@ -102,8 +102,8 @@ mod tests {
             Err(AtomicError::Content { source, .. }) => source,
             other => panic!("{other:?}"),
         };
-        assert_eq!(check(2), SealError::FutureVersion { found: 3, supported: 2 });
+        assert_eq!(check(2), EnvelopeError::FutureVersion { found: 3, supported: 2 });
         disk.flip("id", 24, 1).unwrap();
-        assert!(matches!(check(3), SealError::Checksum { .. }));
+        assert!(matches!(check(3), EnvelopeError::Checksum { .. }));
     }
 }

@@ -1,31 +1,31 @@
-//! What a disk can do, and nothing more.
+//! The disk interface.
 
 use std::io;
 
 /// A folder of files that can be made durable.
 ///
-/// Paths are relative, parts joined by `/`, each part from `A-Z a-z 0-9 . _ -` and not starting with `..`; anything
-/// else is [`io::ErrorKind::InvalidInput`]. The empty path is the folder itself. Clones share the folder.
+/// Paths are relative; components are separated by `/`, consist of `A-Z a-z 0-9 . _ -` and do not start with `..`.
+/// Others fail with [`io::ErrorKind::InvalidInput`]. The empty path is the folder itself. Clones share the folder.
 ///
-/// **Durability**: bytes by [`DiskFile::sync_data`]; names (create, rename, remove) by [`Disk::sync_dir`] of the folder
-/// that holds them. What neither covered may be lost by a crash, in any part and any order.
+/// **Durability**: contents by [`DiskFile::sync_data`]; names (create, rename, remove) by [`Disk::sync_dir`] of their folder.
+/// A crash may lose everything else, in any part and any order.
 pub trait Disk: Clone + Send + Sync + 'static {
     /// An open file.
     type File: DiskFile;
 
-    /// Makes a file of `bytes` written zeros, in place of any file of that name. A failure leaves none.
+    /// Creates a file of `bytes` zeros, replacing any file of that name. A failure leaves no file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] when the space is not there.
+    /// [`io::ErrorKind::StorageFull`] when the disk lacks the space.
     fn create(&self, path: &str, bytes: u64) -> io::Result<Self::File>;
 
-    /// Opens a file to read and write.
+    /// Opens a file for reading and writing.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none.
+    /// [`io::ErrorKind::NotFound`] when it does not exist.
     fn open(&self, path: &str) -> io::Result<Self::File>;
 
-    /// Gives a file or folder another name in the same folder, in one step; replaces a file of that name.
+    /// Renames a file or folder within its folder, atomically; replaces a file of the new name.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] when the folders differ.
@@ -34,38 +34,38 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// Removes a file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is none.
+    /// [`io::ErrorKind::NotFound`] when it does not exist.
     fn remove(&self, path: &str) -> io::Result<()>;
 
-    /// Makes a folder; one that is there already is fine.
+    /// Creates a folder; succeeds if it exists.
     ///
     /// # Errors
-    /// When the folder above is missing.
+    /// When the parent folder does not exist.
     fn create_dir(&self, path: &str) -> io::Result<()>;
 
     /// Removes an empty folder.
     ///
     /// # Errors
-    /// When it is missing or not empty.
+    /// When it does not exist or is not empty.
     fn remove_dir(&self, path: &str) -> io::Result<()>;
 
-    /// The names in a folder, sorted, those that no [`Disk`] could have made too. `lost+found`, which every new ext4 volume
-    /// holds, is left out.
+    /// Lists the names in a folder, sorted, including names that [`Disk`] could not create. Omits `lost+found`, which
+    /// every new ext4 volume contains.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] when there is no such folder.
+    /// [`io::ErrorKind::NotFound`] when the folder does not exist.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
 
     /// Makes the names in a folder durable.
     ///
     /// # Errors
-    /// As the system reports; the names may then be lost.
+    /// I/O errors; the names may then be lost.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 
-    /// Bytes that can still be written.
+    /// Free bytes.
     ///
     /// # Errors
-    /// As the system reports.
+    /// I/O errors.
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
@@ -77,23 +77,23 @@ pub trait DiskFile: Send + Sync + 'static {
     /// [`io::ErrorKind::UnexpectedEof`] when the file is shorter.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `bytes` at `offset`; writing past the end makes the file longer.
+    /// Writes all of `bytes` at `offset`; extends the file if necessary.
     ///
     /// # Errors
-    /// As the system reports; any part may then be written.
+    /// I/O errors; any part may then be written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes all writes before it durable (`fdatasync`), the length included.
+    /// Makes all earlier writes and the file length durable (`fdatasync`).
     ///
     /// # Errors
-    /// As the system reports. It must not be tried again: the system may have dropped the bytes ("Can Applications
+    /// I/O errors. A failed sync must not be retried: the system may have dropped the pages ("Can Applications
     /// Recover from fsync Failures?", ATC 2020).
     fn sync_data(&self) -> io::Result<()>;
 
     /// Length in bytes.
     ///
     /// # Errors
-    /// As the system reports.
+    /// I/O errors.
     fn bytes(&self) -> io::Result<u64>;
 }
 
@@ -101,15 +101,15 @@ pub trait DiskFile: Send + Sync + 'static {
 pub(crate) fn read_whole(file: &impl DiskFile, max: u64) -> io::Result<Vec<u8>> {
     let bytes = file.bytes()?;
     if bytes > max {
-        let told = format!("{bytes} bytes, at most {max} are possible");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, told));
+        let message = format!("file length must be <= {max} bytes (got {bytes})");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     let mut all = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
     file.read_at(0, &mut all)?;
     Ok(all)
 }
 
-/// Splits a checked path into the folder and the name in it.
+/// Validates a path and splits it into folder and name.
 pub(crate) fn split(path: &str) -> io::Result<(&str, &str)> {
     check(path)?;
     if path.is_empty() {
@@ -118,15 +118,16 @@ pub(crate) fn split(path: &str) -> io::Result<(&str, &str)> {
     Ok(path.rsplit_once('/').unwrap_or(("", path)))
 }
 
-/// Refuses a path that could leave the folder.
+/// Validates a path; an invalid one could leave the folder.
 pub(crate) fn check(path: &str) -> io::Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let fine = |part: &str| !part.is_empty() && part != "." && !part.starts_with("..") && part.chars().all(plain);
-    if path.is_empty() || path.split('/').all(fine) { Ok(()) } else { Err(refused(path)) }
+    let is_allowed_char = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let is_valid_part =
+        |part: &str| !part.is_empty() && part != "." && !part.starts_with("..") && part.chars().all(is_allowed_char);
+    if path.is_empty() || path.split('/').all(is_valid_part) { Ok(()) } else { Err(refused(path)) }
 }
 
 fn refused(path: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is no path inside the folder"))
+    io::Error::new(io::ErrorKind::InvalidInput, format!("path must be relative and within the folder (got {path:?})"))
 }
 
 #[cfg(test)]

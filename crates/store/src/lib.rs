@@ -1,30 +1,30 @@
-//! Bytes that survive: a write-ahead log, snapshots, and small files replaced as a whole.
+//! Durable storage: a write-ahead log, snapshots, and small files that are replaced atomically.
 //!
-//! Owns: when bytes are synced, how damage is told from a torn tail, and the formats that lie on the disk
-//! (drawn in `FORMAT.md`). Deliberately does not know: what the bytes mean, who wrote them, threads, clocks.
+//! Owns: syncs, the distinction of damage from a torn tail, and the on-disk formats (drawn in `FORMAT.md`).
+//! Deliberately does not know: the meaning of the bytes, their writers, threads, clocks.
 //!
 //! ```text
 //!   Wal ──────────┐                     ┌──► RealDisk  one folder of a file system
 //!   Snapshots ────┼──► Disk, DiskFile ──┤
-//!   write_atomic ─┘                     └──► SimDisk   in memory: crashes, tears, fills, flips
+//!   write_atomic ─┘                     └──► SimDisk   in memory: crashes, torn writes, full disk, bit flips
 //! ```
 //!
-//! Group commit is the caller's loop: drain a queue into [`Wal::append`], call [`Wal::commit`] once, complete all.
+//! The caller implements group commit: drain a queue into [`Wal::append`], call [`Wal::commit`] once, complete all.
 //!
 //! Start reading at [`Wal`], then [`Disk`], then [`Snapshots`].
 
 mod atomic;
 mod disk;
+mod envelope;
 mod real;
-mod seal;
 mod sim;
 mod snapshot;
 mod wal;
 
 pub use atomic::{AtomicError, MAX_ATOMIC_BYTES, read_atomic, write_atomic};
 pub use disk::{Disk, DiskFile};
+pub use envelope::EnvelopeError;
 pub use real::{RealDisk, RealFile};
-pub use seal::SealError;
 pub use sim::{SECTOR_BYTES, SimDisk, SimFile};
 pub use snapshot::{
     CHUNK_BYTES, Chunk, FileEntry, FileReader, FileWriter, Install, InstallError, MAX_FILES, MAX_MANIFEST_BYTES,

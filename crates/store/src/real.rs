@@ -1,4 +1,4 @@
-//! The disk of production: one folder of a file system.
+//! The production disk: a folder of a file system.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,23 +8,23 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile, check, split};
 
-/// Zeros written at once when a file is made: large enough for full speed, small enough to stay in cache.
+/// Zeros per write when a file is created: large enough for full throughput, small enough for the cache.
 const ZEROS: &[u8] = &[0; 256 * 1024];
 
-/// Name of the file that one process at a time may hold.
+/// Lock file; one process at a time may hold it.
 const LOCK: &str = ".lock";
 
-/// A folder that mkfs makes on every new ext4 volume.
+/// A folder that mkfs creates on every new ext4 volume.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// A folder, held by this process alone.
+/// A folder, locked by this process.
 #[derive(Debug, Clone)]
-pub struct RealDisk(Arc<Held>);
+pub struct RealDisk(Arc<LockedFolder>);
 
 #[derive(Debug)]
-struct Held {
+struct LockedFolder {
     root: PathBuf,
-    /// Locked while any clone lives.
+    /// Held while any clone exists.
     _lock: File,
 }
 
@@ -33,24 +33,24 @@ struct Held {
 pub struct RealFile(File);
 
 impl RealDisk {
-    /// Opens the folder `root`, made if missing, and locks it against other processes.
+    /// Opens the folder `root`, creates it if missing, and locks it against other processes.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when another process holds it.
+    /// [`io::ErrorKind::WouldBlock`] when another process has locked it.
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        if let Some(above) = root.parent().filter(|above| !above.as_os_str().is_empty()) {
-            File::open(above)?.sync_all()?;
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join(LOCK))?;
         lock.try_lock().map_err(io::Error::from)?;
-        Ok(Self(Arc::new(Held { root: root.into(), _lock: lock })))
+        Ok(Self(Arc::new(LockedFolder { root: root.into(), _lock: lock })))
     }
 
-    /// Where `path` lies in the file system, for code that maps files.
+    /// Absolute path of `path` in the file system, for memory mapping.
     ///
     /// # Errors
-    /// When `path` is not one of a [`Disk`].
+    /// When `path` is invalid.
     pub fn locate(&self, path: &str) -> io::Result<PathBuf> {
         check(path)?;
         Ok(if path.is_empty() { self.0.root.clone() } else { self.0.root.join(path) })
@@ -61,19 +61,19 @@ impl Disk for RealDisk {
     type File = RealFile;
 
     fn create(&self, path: &str, bytes: u64) -> io::Result<RealFile> {
-        let place = self.locate(path)?;
-        match fs::remove_file(&place) {
+        let full_path = self.locate(path)?;
+        match fs::remove_file(&full_path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&place)?;
-        // Written, not only reserved: an fdatasync over reserved blocks must also write that they are now in use.
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&full_path)?;
+        // Zeros are written, not only allocated: an fdatasync over unwritten extents must also update metadata.
         let mut at = 0;
         while at < bytes {
             let part = ZEROS.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
             if let Err(e) = file.write_all_at(&ZEROS[..part], at) {
-                // The first error is the one to tell.
-                let _ = fs::remove_file(&place);
+                // Report the first error.
+                let _ = fs::remove_file(&full_path);
                 return Err(e);
             }
             at += part as u64;
@@ -145,12 +145,12 @@ impl DiskFile for RealFile {
     }
 }
 
-/// A rename over two folders would need two syncs and could end with both names or none.
+/// Refuses renames across folders, which would need two syncs and could leave both names or none.
 pub(crate) fn same_folder(from: &str, to: &str) -> io::Result<()> {
     if split(from)?.0 == split(to)?.0 {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("rename {from} to {to}: another folder")))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("rename {from} to {to}: the folders must be equal")))
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn files_live_in_the_folder() {
+    fn files_are_created_renamed_and_removed_in_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let disk = RealDisk::open(folder.path()).unwrap();
         disk.create_dir("d").unwrap();

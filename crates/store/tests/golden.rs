@@ -1,6 +1,6 @@
-//! The files of format version 1, byte by byte: a release that writes or reads them otherwise must say so.
+//! The files of format version 1, byte by byte: a change of them needs a new format version.
 //!
-//! `MERIDIAN_WRITE_GOLDEN=1` writes them anew.
+//! `MERIDIAN_WRITE_GOLDEN=1` rewrites them.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ fn content(disk: &SimDisk, path: &str) -> Vec<u8> {
     bytes
 }
 
-/// A file without the zeros at its end; they are as many as the file is long.
+/// A file without its trailing zeros; its length determines their number.
 fn trimmed(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)]
 }

@@ -29,15 +29,15 @@ fn a_log_comes_back_from_a_real_file_system() {
 fn a_snapshot_comes_back_from_a_real_file_system() -> io::Result<()> {
     let folder = tempfile::tempdir()?;
     let disk = RealDisk::open(folder.path())?;
-    let home = Snapshots::open(&disk, "snap").unwrap();
-    let mut writer = home.write(SnapshotId(1)).unwrap();
+    let snapshots = Snapshots::open(&disk, "snap").unwrap();
+    let mut writer = snapshots.write(SnapshotId(1)).unwrap();
     let mut file = writer.file("large").unwrap();
     for part in 0..100u8 {
         file.write_all(&vec![part; 10_000])?;
     }
     file.finish().unwrap();
     writer.commit(vec![]).unwrap();
-    let snapshot = home.newest().unwrap().snapshot.unwrap();
+    let snapshot = snapshots.newest().unwrap().snapshot.unwrap();
     assert_eq!(snapshot.read_chunk("large", 999_999, 100).unwrap(), [99]);
     let place = disk.locate(&snapshot.path("large").unwrap())?;
     assert_eq!(std::fs::metadata(place)?.len(), 1_000_000);

@@ -2,7 +2,7 @@
 
 use meridian_proto::topology::Identity;
 use meridian_replica::{RecordError, SnapshotMetaError};
-use meridian_store::{AtomicError, CommitError, ManifestError, OpenError, SealError, SnapshotError};
+use meridian_store::{AtomicError, CommitError, EnvelopeError, ManifestError, OpenError, SnapshotError};
 
 /// Reason why a replica's folder could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -93,9 +93,11 @@ impl VolumeError {
             Self::Newer(_) => true,
             Self::Log(fault) => matches!(fault, OpenError::FutureVersion { .. }),
             Self::Record { source, .. } => matches!(source, RecordError::VersionUnknown(_)),
-            Self::Identity(AtomicError::Content { source, .. }) => matches!(source, SealError::FutureVersion { .. }),
+            Self::Identity(AtomicError::Content { source, .. }) => {
+                matches!(source, EnvelopeError::FutureVersion { .. })
+            }
             Self::Snapshots(SnapshotError::Manifest { source, .. }) => {
-                matches!(source, ManifestError::Seal(SealError::FutureVersion { .. }))
+                matches!(source, ManifestError::Envelope(EnvelopeError::FutureVersion { .. }))
             }
             Self::SnapshotMeta { source, .. } => matches!(source, SnapshotMetaError::VersionUnknown(_)),
             Self::State { source, .. } => source.is_newer(),
@@ -124,7 +126,7 @@ fn is_snapshot_damage(fault: &SnapshotError) -> bool {
             matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
         }
         SnapshotError::Manifest { source, .. } => {
-            !matches!(source, ManifestError::Seal(SealError::FutureVersion { .. }))
+            !matches!(source, ManifestError::Envelope(EnvelopeError::FutureVersion { .. }))
         }
         SnapshotError::Damaged { .. } | SnapshotError::Name(_) => true,
         SnapshotError::Exists(_) => false,

@@ -16,7 +16,7 @@ use std::io;
 use meridian_model::{BehaviorVersion, ReplicaId};
 use meridian_proto::topology::{Genesis, Identity, Member};
 use meridian_replica::Replica;
-use meridian_store::{AtomicError, Disk, OpenError, Peeked, SealError, Wal, read_atomic, write_atomic};
+use meridian_store::{AtomicError, Disk, EnvelopeError, OpenError, Peeked, Wal, read_atomic, write_atomic};
 
 use crate::error::foreign;
 use crate::log::LOG;
@@ -186,7 +186,7 @@ fn describe(fault: &VolumeError) -> String {
 /// Whether the content of a small file is damaged. A disk that refuses and a file of a newer release are no damage.
 pub(crate) fn is_damaged_file(fault: &AtomicError) -> bool {
     match fault {
-        AtomicError::Content { source, .. } => !matches!(source, SealError::FutureVersion { .. }),
+        AtomicError::Content { source, .. } => !matches!(source, EnvelopeError::FutureVersion { .. }),
         AtomicError::Disk { source, .. } => {
             matches!(source.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::FileTooLarge)
         }

@@ -1,9 +1,9 @@
-//! Files and folders in two states: what a program sees, and what a crash leaves.
+//! Files and folders in two states: visible to the program, and durable across a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 
-/// What a disk writes whole or not at all.
+/// Unit of atomic writes.
 pub const SECTOR_BYTES: usize = 512;
 
 pub(super) type NodeId = u64;
@@ -16,37 +16,37 @@ pub(super) enum Node {
 
 #[derive(Default)]
 pub(super) struct FileNode {
-    seen: Vec<u8>,
+    visible: Vec<u8>,
     durable: Vec<u8>,
     /// Writes since the last sync, in order.
     unsynced: Vec<(usize, Vec<u8>)>,
 }
 
-/// Names set or removed in one step.
+/// Names set or removed atomically.
 type Change = Vec<(String, Option<NodeId>)>;
 
 #[derive(Default)]
 pub(super) struct DirNode {
-    seen: BTreeMap<String, NodeId>,
+    visible: BTreeMap<String, NodeId>,
     durable: BTreeMap<String, NodeId>,
     unsynced: Vec<Change>,
 }
 
-/// What becomes of one operation.
+/// Outcome of one operation.
 #[derive(Clone, Copy)]
-pub(super) enum Fate {
-    Go,
+pub(super) enum Outcome {
+    Proceed,
     Fail(ErrorKind),
-    /// The power fails during it.
-    Die,
+    /// A crash during the operation.
+    Crash,
 }
 
-impl Fate {
-    pub(super) fn end(self) -> io::Result<()> {
+impl Outcome {
+    pub(super) fn into_result(self) -> io::Result<()> {
         match self {
-            Fate::Go => Ok(()),
-            Fate::Fail(kind) => Err(kind.into()),
-            Fate::Die => Err(power_is_off()),
+            Outcome::Proceed => Ok(()),
+            Outcome::Fail(kind) => Err(kind.into()),
+            Outcome::Crash => Err(power_is_off()),
         }
     }
 }
@@ -62,7 +62,7 @@ pub(super) struct State {
     pub(super) operations: u64,
     pub(super) capacity: u64,
     crash_at: Option<u64>,
-    /// First operation, last operation, what they say.
+    /// First and last failing operation, and the error.
     failure: Option<(u64, u64, ErrorKind)>,
     down: bool,
 }
@@ -84,18 +84,18 @@ impl Default for State {
 }
 
 impl State {
-    pub(super) fn enter(&mut self) -> io::Result<Fate> {
+    pub(super) fn begin_operation(&mut self) -> io::Result<Outcome> {
         if self.down {
             return Err(power_is_off());
         }
         self.operations += 1;
         if self.crash_at == Some(self.operations) {
             self.down = true;
-            return Ok(Fate::Die);
+            return Ok(Outcome::Crash);
         }
         Ok(match self.failure {
-            Some((first, last, kind)) if (first..=last).contains(&self.operations) => Fate::Fail(kind),
-            _ => Fate::Go,
+            Some((first, last, kind)) if (first..=last).contains(&self.operations) => Outcome::Fail(kind),
+            _ => Outcome::Proceed,
         })
     }
 
@@ -130,18 +130,18 @@ impl State {
                 Node::Dir(dir) => dir.crash(choose),
             }
         }
-        self.forget_unnamed();
+        self.remove_unlinked();
     }
 
-    /// Drops what no folder names any more, in neither state.
-    fn forget_unnamed(&mut self) {
+    /// Removes nodes without a name in any folder.
+    fn remove_unlinked(&mut self) {
         let mut named = BTreeSet::new();
         let mut todo = vec![ROOT];
         while let Some(id) = todo.pop() {
             if named.insert(id)
                 && let Some(Node::Dir(dir)) = self.nodes.get(&id)
             {
-                todo.extend(dir.seen.values());
+                todo.extend(dir.visible.values());
             }
         }
         self.nodes.retain(|id, _| named.contains(id));
@@ -151,7 +151,7 @@ impl State {
         let mut at = ROOT;
         for part in path.split('/').filter(|part| !part.is_empty()) {
             let Some(Node::Dir(dir)) = self.nodes.get(&at) else { return Err(ErrorKind::NotADirectory.into()) };
-            at = *dir.seen.get(part).ok_or_else(|| io::Error::new(ErrorKind::NotFound, path.to_owned()))?;
+            at = *dir.visible.get(part).ok_or_else(|| io::Error::new(ErrorKind::NotFound, path.to_owned()))?;
         }
         Ok(at)
     }
@@ -184,7 +184,7 @@ impl State {
         while let Some((path, id)) = todo.pop() {
             match self.nodes.get(&id) {
                 Some(Node::File(file)) => files.push((path, file.bytes())),
-                Some(Node::Dir(dir)) => todo.extend(dir.seen.iter().map(|(name, id)| {
+                Some(Node::Dir(dir)) => todo.extend(dir.visible.iter().map(|(name, id)| {
                     let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
                     (path, *id)
                 })),
@@ -199,7 +199,7 @@ impl State {
         self.files().iter().map(|(_, bytes)| bytes).sum()
     }
 
-    pub(super) fn need(&self, bytes: u64) -> io::Result<()> {
+    pub(super) fn check_space(&self, bytes: u64) -> io::Result<()> {
         if bytes > 0 && self.capacity != u64::MAX && bytes > self.capacity.saturating_sub(self.used()) {
             return Err(ErrorKind::StorageFull.into());
         }
@@ -221,7 +221,7 @@ impl Node {
 
 impl FileNode {
     pub(super) fn bytes(&self) -> u64 {
-        self.seen.len() as u64
+        self.visible.len() as u64
     }
 
     pub(super) fn grows_by(&self, offset: u64, bytes: usize) -> u64 {
@@ -230,7 +230,7 @@ impl FileNode {
 
     pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let from = usize::try_from(offset).map_err(io::Error::other)?;
-        let found = from.checked_add(into.len()).and_then(|to| self.seen.get(from..to));
+        let found = from.checked_add(into.len()).and_then(|to| self.visible.get(from..to));
         into.copy_from_slice(found.ok_or(ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -238,7 +238,7 @@ impl FileNode {
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         if !bytes.is_empty() {
-            put(&mut self.seen, at, bytes);
+            put(&mut self.visible, at, bytes);
             self.unsynced.push((at, bytes.to_vec()));
         }
         Ok(())
@@ -256,7 +256,7 @@ impl FileNode {
 
     pub(super) fn flip(&mut self, offset: u64, mask: u8) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
-        *self.seen.get_mut(at).ok_or(ErrorKind::UnexpectedEof)? ^= mask;
+        *self.visible.get_mut(at).ok_or(ErrorKind::UnexpectedEof)? ^= mask;
         if let Some(byte) = self.durable.get_mut(at) {
             *byte ^= mask;
         }
@@ -265,8 +265,8 @@ impl FileNode {
 
     pub(super) fn truncate(&mut self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        self.seen.truncate(bytes);
-        self.durable.clone_from(&self.seen);
+        self.visible.truncate(bytes);
+        self.durable.clone_from(&self.visible);
         self.unsynced.clear();
     }
 
@@ -278,11 +278,11 @@ impl FileNode {
                 _ => tear(&mut self.durable, at, &bytes, choose),
             }
         }
-        self.seen.clone_from(&self.durable);
+        self.visible.clone_from(&self.durable);
     }
 }
 
-/// Writes those sectors of `bytes` that `choose` keeps.
+/// Writes the sectors of `bytes` that `choose` keeps.
 fn tear(into: &mut Vec<u8>, at: usize, bytes: &[u8], choose: &mut dyn FnMut(u64) -> u64) {
     let mut done = 0;
     while done < bytes.len() {
@@ -303,11 +303,11 @@ fn put(into: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 
 impl DirNode {
     pub(super) fn names(&self) -> Vec<String> {
-        self.seen.keys().cloned().collect()
+        self.visible.keys().cloned().collect()
     }
 
     pub(super) fn change(&mut self, change: Change) {
-        apply(&mut self.seen, &change);
+        apply(&mut self.visible, &change);
         self.unsynced.push(change);
     }
 
@@ -323,7 +323,7 @@ impl DirNode {
                 apply(&mut self.durable, &change);
             }
         }
-        self.seen.clone_from(&self.durable);
+        self.visible.clone_from(&self.durable);
     }
 }
 

@@ -47,7 +47,7 @@ fn a_rename_is_lost_or_kept_as_one() {
 }
 
 #[test]
-fn a_failed_sync_loses_what_still_reads_well() {
+fn a_failed_sync_loses_bytes_that_remain_readable() {
     let disk = SimDisk::new();
     let file = disk.create("a", 2).unwrap();
     file.sync_data().unwrap();

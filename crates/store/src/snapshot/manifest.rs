@@ -1,20 +1,20 @@
-//! What a snapshot consists of.
+//! The manifest of a snapshot.
 
-use crate::seal::{Kind, SealError, seal, u32_at, u64_at, unseal};
+use crate::envelope::{EnvelopeError, Kind, decode_envelope, encode_envelope, u32_at, u64_at};
 
 const KIND: Kind = *b"MRDNSNAP";
 const VERSION: u32 = 1;
 
-/// Largest encoded manifest; it crosses the network in one piece. 16 MiB.
+/// Size limit of an encoded manifest, which is sent in one frame: 16 MiB.
 pub const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
-/// Most files of one snapshot: each costs an open and an fsync to install.
+/// Limit of files per snapshot: each costs an open and an fsync at install.
 pub const MAX_FILES: usize = 65_536;
 
-/// Longest file name.
+/// Length limit of a file name.
 const MAX_NAME_BYTES: usize = 128;
 
-/// Number of a snapshot: larger is newer. The caller's choice, such as the applied index.
+/// Id of a snapshot; larger is newer. Chosen by the caller, such as the applied index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId(pub u64);
 
@@ -24,70 +24,70 @@ impl std::fmt::Display for SnapshotId {
     }
 }
 
-/// One immutable file of a snapshot.
+/// A file of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Its name: 1 to 128 bytes of `A-Z a-z 0-9 . _ -`, starting with a letter or a digit.
+    /// Name: 1 to 128 bytes of `A-Z a-z 0-9 . _ -`, starting with a letter or a digit.
     pub name: String,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
     /// BLAKE3 of its content.
     pub hash: [u8; 32],
 }
 
-/// A snapshot's table of contents.
+/// Table of contents of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// Which snapshot.
+    /// Id of the snapshot.
     pub id: SnapshotId,
-    /// The caller's bytes.
+    /// Metadata of the caller.
     pub meta: Vec<u8>,
-    /// Its files, in the order they were added.
+    /// Files, in the order in which they were added.
     pub files: Vec<FileEntry>,
 }
 
-/// Why bytes are no manifest, or a manifest cannot be written.
+/// Why a manifest cannot be decoded or encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// Damaged, of another kind, or newer.
     #[error("manifest")]
-    Seal(#[from] SealError),
-    /// Its parts do not add up.
-    #[error("manifest ends in the middle of {0}")]
-    Cut(&'static str),
-    /// Bytes behind the last file.
-    #[error("manifest has {0} bytes too many")]
+    Envelope(#[from] EnvelopeError),
+    /// Truncated.
+    #[error("manifest is truncated in {0}")]
+    Truncated(&'static str),
+    /// Trailing bytes.
+    #[error("manifest has {0} trailing bytes")]
     Trailing(usize),
     /// Larger than [`MAX_MANIFEST_BYTES`], or more than [`MAX_FILES`] files.
-    #[error("manifest of {bytes} bytes and {files} files: at most {MAX_MANIFEST_BYTES} and {MAX_FILES} are possible")]
+    #[error("manifest must have at most {MAX_MANIFEST_BYTES} bytes and {MAX_FILES} files (got {bytes} and {files})")]
     TooLarge {
         /// Encoded length.
         bytes: u64,
         /// Number of files.
         files: usize,
     },
-    /// A name that is not allowed, or stands twice.
-    #[error("file name {0:?} is not allowed, or stands twice")]
+    /// An invalid or duplicate file name.
+    #[error("file name must be valid and unique (got {0:?})")]
     Name(String),
 }
 
 impl Manifest {
-    /// The entry of a file.
+    /// Entry of a file by name.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<&FileEntry> {
         self.files.iter().find(|entry| entry.name == name)
     }
 
-    /// Bytes of all files.
+    /// Sum of all file lengths, in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
     }
 
-    /// As written to disk and sent to others; see `FORMAT.md`.
+    /// Encodes the manifest for disk and network; see `FORMAT.md`.
     ///
     /// # Errors
-    /// When it is too large, or a name is not allowed.
+    /// When it is too large, or a name is invalid.
     pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
         self.check_names()?;
         let mut body = Vec::new();
@@ -101,18 +101,18 @@ impl Manifest {
             body.extend_from_slice(&entry.bytes.to_le_bytes());
             body.extend_from_slice(&entry.hash);
         }
-        let sealed = seal(KIND, VERSION, &body);
+        let sealed = encode_envelope(KIND, VERSION, &body);
         self.check_size(sealed.len())?;
         Ok(sealed)
     }
 
-    /// Reads what [`Manifest::encode`] wrote.
+    /// Decodes the output of [`Manifest::encode`].
     ///
     /// # Errors
-    /// When `bytes` are anything else, or a newer version.
+    /// On any other bytes, including those of a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let (_, body) = unseal(KIND, VERSION, bytes)?;
-        let trailing = bytes.len() - body.len() - crate::seal::ENVELOPE_BYTES;
+        let (_, body) = decode_envelope(KIND, VERSION, bytes)?;
+        let trailing = bytes.len() - body.len() - crate::envelope::ENVELOPE_BYTES;
         if trailing > 0 {
             return Err(ManifestError::Trailing(trailing));
         }
@@ -121,7 +121,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads the part inside the envelope, so that a fuzzer gets past the checksum.
+    /// Decodes the body of the envelope; a fuzzing entry point behind the checksum.
     #[doc(hidden)]
     pub fn decode_body(body: &[u8]) -> Result<Self, ManifestError> {
         let mut rest = body;
@@ -129,7 +129,7 @@ impl Manifest {
         let meta_bytes = u32_at(take(&mut rest, 4, "a length")?, 0) as usize;
         let count = u32_at(take(&mut rest, 4, "a count")?, 0) as usize;
         let meta = take(&mut rest, meta_bytes, "the meta bytes")?.to_vec();
-        // Grown as found: a count is no promise.
+        // Not reserved: the count is untrusted.
         let mut files = Vec::new();
         for _ in 0..count {
             files.push(take_entry(&mut rest)?);
@@ -161,12 +161,12 @@ impl Manifest {
     }
 }
 
-/// True for a name that a file of a snapshot may have.
+/// Whether a file of a snapshot may have this name.
 pub(super) fn is_allowed(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let is_allowed_char = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let reserved = name == super::MANIFEST_FILE || name.starts_with(super::PROGRESS_FILE);
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    starts_well && name.len() <= MAX_NAME_BYTES && name.chars().all(plain) && !reserved
+    starts_well && name.len() <= MAX_NAME_BYTES && name.chars().all(is_allowed_char) && !reserved
 }
 
 fn take_entry(rest: &mut &[u8]) -> Result<FileEntry, ManifestError> {
@@ -179,7 +179,7 @@ fn take_entry(rest: &mut &[u8]) -> Result<FileEntry, ManifestError> {
 }
 
 fn take<'a>(rest: &mut &'a [u8], bytes: usize, what: &'static str) -> Result<&'a [u8], ManifestError> {
-    let (head, tail) = rest.split_at_checked(bytes).ok_or(ManifestError::Cut(what))?;
+    let (head, tail) = rest.split_at_checked(bytes).ok_or(ManifestError::Truncated(what))?;
     *rest = tail;
     Ok(head)
 }

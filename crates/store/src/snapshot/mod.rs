@@ -1,4 +1,4 @@
-//! Snapshots: immutable, checksummed files under a manifest that appears in one step.
+//! Snapshots: immutable files with checksums, and a manifest that appears atomically.
 
 mod install;
 mod manifest;
@@ -14,49 +14,49 @@ pub use writer::{FileWriter, SnapshotWriter};
 const MANIFEST_FILE: &str = "MANIFEST";
 const PROGRESS_FILE: &str = "PROGRESS";
 
-/// Folders of snapshots being written, received, and removed. None of them is a snapshot.
-const DRAFT: &str = ".draft";
-const INSTALL: &str = ".install";
-const GONE: &str = ".gone";
+/// Suffixes of folders of snapshots being written, received and removed; none of them is a snapshot.
+const DRAFT_SUFFIX: &str = ".draft";
+const INSTALL_SUFFIX: &str = ".install";
+const REMOVED_SUFFIX: &str = ".gone";
 
 /// Why a snapshot could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The disk refused.
+    /// I/O error.
     #[error("{file}")]
     Disk {
-        /// File or folder.
+        /// Path of the file or folder.
         file: String,
-        /// What the disk said.
+        /// Cause.
         source: io::Error,
     },
-    /// The manifest is damaged, newer, or cannot be written.
+    /// The manifest is damaged, newer, or cannot be encoded.
     #[error("{file}")]
     Manifest {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// What is wrong with it.
+        /// Cause.
         source: ManifestError,
     },
-    /// A file is not what the manifest says.
+    /// A file does not match the manifest.
     #[error("{file}: {found_bytes} bytes with hash {found}, expected {expected_bytes} with {expected}")]
     Damaged {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Its length.
+        /// Length of the file.
         found_bytes: u64,
-        /// BLAKE3 of its content; empty when the length tells enough.
+        /// BLAKE3 of its content; empty when the length differs already.
         found: String,
         /// Length in the manifest.
         expected_bytes: u64,
         /// Hash in the manifest.
         expected: String,
     },
-    /// There is a snapshot of this id already.
-    #[error("snapshot {0} is there already")]
+    /// A snapshot of this id exists.
+    #[error("snapshot {0} exists")]
     Exists(SnapshotId),
-    /// A name that a file cannot have, has twice, or does not have.
-    #[error("no file {0:?} is possible here")]
+    /// The file name is invalid, a duplicate, or not in the snapshot.
+    #[error("file name is invalid, a duplicate or unknown (got {0:?})")]
     Name(String),
 }
 
@@ -67,12 +67,12 @@ pub struct Snapshots<D: Disk> {
     dir: String,
 }
 
-/// What [`Snapshots::newest`] found.
+/// Result of [`Snapshots::newest`].
 #[derive(Debug)]
 pub struct Newest<D: Disk> {
-    /// The newest sound snapshot.
+    /// Newest undamaged snapshot.
     pub snapshot: Option<Snapshot<D>>,
-    /// Newer ones that are damaged. A log released up to one of them no longer fits an older snapshot.
+    /// Newer, damaged snapshots. A log that was released up to one of them does not continue an older snapshot.
     pub refused: Vec<(SnapshotId, SnapshotError)>,
 }
 
@@ -85,17 +85,17 @@ pub struct Snapshot<D: Disk> {
 }
 
 impl<D: Disk> Snapshots<D> {
-    /// Opens the folder `dir`, made if missing. Drafts that were never finished are removed; a begun install stays.
+    /// Opens the folder `dir`, creates it if missing, and removes unfinished drafts. An unfinished install is kept.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn open(disk: &D, dir: &str) -> Result<Self, SnapshotError> {
         let this = Self { disk: disk.clone(), dir: dir.into() };
-        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
-        disk.create_dir(dir).and_then(|()| disk.sync_dir(above)).map_err(at(dir))?;
-        for name in disk.list(dir).map_err(at(dir))? {
-            if name.ends_with(DRAFT) || name.ends_with(GONE) {
-                this.clear(&format!("{dir}/{name}"))?;
+        let parent = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
+        disk.create_dir(dir).and_then(|()| disk.sync_dir(parent)).map_err(disk_error(dir))?;
+        for name in disk.list(dir).map_err(disk_error(dir))? {
+            if name.ends_with(DRAFT_SUFFIX) || name.ends_with(REMOVED_SUFFIX) {
+                this.remove_folder(&format!("{dir}/{name}"))?;
             }
         }
         Ok(this)
@@ -107,29 +107,29 @@ impl<D: Disk> Snapshots<D> {
         Self { disk: disk.clone(), dir: dir.into() }
     }
 
-    /// The ids of all snapshots, oldest first; none when the folder is missing.
+    /// Ids of all snapshots, ascending.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn list(&self) -> Result<Vec<SnapshotId>, SnapshotError> {
         let names = match self.disk.list(&self.dir) {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => Vec::new(),
-            names => names.map_err(at(&self.dir))?,
+            names => names.map_err(disk_error(&self.dir))?,
         };
         let mut ids: Vec<_> = names.iter().filter_map(|name| id_of(name)).collect();
         ids.sort();
         Ok(ids)
     }
 
-    /// Opens one snapshot: manifest checked, files there and of the right length. Content: [`Snapshot::verify`].
+    /// Opens a snapshot: verifies the manifest, and the presence and length of its files. Contents: [`Snapshot::verify`].
     ///
     /// # Errors
-    /// When anything of that is not so.
+    /// When that fails.
     pub fn snapshot(&self, id: SnapshotId) -> Result<Snapshot<D>, SnapshotError> {
         Snapshot::open(&self.disk, self.path(id, ""), id)
     }
 
-    /// The newest snapshot whose files all have their right content. Cost: reads them all.
+    /// The newest snapshot whose files all match their hashes. Cost: reads all files.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -144,44 +144,44 @@ impl<D: Disk> Snapshots<D> {
         Ok(Newest { snapshot: None, refused })
     }
 
-    /// Begins to write a snapshot.
+    /// Starts to write a snapshot.
     ///
     /// # Errors
-    /// [`SnapshotError::Exists`] when there is one of this id.
+    /// [`SnapshotError::Exists`] when the id is in use.
     pub fn write(&self, id: SnapshotId) -> Result<SnapshotWriter<D>, SnapshotError> {
         if self.list()?.contains(&id) {
             return Err(SnapshotError::Exists(id));
         }
-        let draft = self.path(id, DRAFT);
-        self.clear(&draft)?;
-        self.disk.create_dir(&draft).map_err(at(&draft))?;
+        let draft = self.path(id, DRAFT_SUFFIX);
+        self.remove_folder(&draft)?;
+        self.disk.create_dir(&draft).map_err(disk_error(&draft))?;
         Ok(SnapshotWriter::new(self.clone(), id, draft))
     }
 
-    /// Begins, or goes on with, receiving the snapshot of an encoded manifest from elsewhere.
+    /// Starts or resumes receiving a snapshot with this encoded manifest.
     ///
     /// # Errors
-    /// When the manifest is no manifest, the snapshot is there already, or the disk refuses.
+    /// When the manifest is invalid, the snapshot exists, or on I/O errors.
     pub fn install(&self, manifest: &[u8]) -> Result<Install<D>, InstallError> {
         Install::begin(self, manifest, CHUNK_BYTES)
     }
 
-    /// As [`Snapshots::install`] with another length of chunks, for tests.
+    /// As [`Snapshots::install`] with another chunk length, for tests.
     ///
     /// # Errors
     /// As [`Snapshots::install`].
     ///
     /// # Panics
     /// When `chunk_bytes` is zero.
-    pub fn install_by(&self, manifest: &[u8], chunk_bytes: u64) -> Result<Install<D>, InstallError> {
+    pub fn install_with_chunk_bytes(&self, manifest: &[u8], chunk_bytes: u64) -> Result<Install<D>, InstallError> {
         assert!(chunk_bytes > 0, "chunks hold something");
         Install::begin(self, manifest, chunk_bytes)
     }
 
-    /// Removes all snapshots older than `before`. Each disappears in one step.
+    /// Removes all snapshots older than `before`, each atomically; returns their number.
     ///
     /// # Errors
-    /// When the disk refuses; the rest is removed at the next [`Snapshots::open`].
+    /// On I/O errors; the rest is removed by the next [`Snapshots::open`].
     pub fn remove_older(&self, before: SnapshotId) -> Result<usize, SnapshotError> {
         let old: Vec<_> = self.list()?.into_iter().filter(|id| *id < before).collect();
         for id in &old {
@@ -190,46 +190,47 @@ impl<D: Disk> Snapshots<D> {
         Ok(old.len())
     }
 
-    /// Removes one snapshot, a damaged one too.
+    /// Removes one snapshot, damaged or not.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn remove(&self, id: SnapshotId) -> Result<(), SnapshotError> {
-        let (path, gone) = (self.path(id, ""), self.path(id, GONE));
-        self.clear(&gone)?;
-        self.disk.rename(&path, &gone).and_then(|()| self.disk.sync_dir(&self.dir)).map_err(at(&path))?;
-        self.clear(&gone)
+        let (path, gone) = (self.path(id, ""), self.path(id, REMOVED_SUFFIX));
+        self.remove_folder(&gone)?;
+        self.disk.rename(&path, &gone).and_then(|()| self.disk.sync_dir(&self.dir)).map_err(disk_error(&path))?;
+        self.remove_folder(&gone)
     }
 
-    /// Makes the finished folder `draft` the snapshot `id`. What is in it must be synced.
+    /// Publishes the folder `draft` as snapshot `id`. Its files must be synced.
     fn publish(&self, draft: &str, id: SnapshotId) -> Result<(), SnapshotError> {
         let path = self.path(id, "");
-        self.disk.sync_dir(draft).map_err(at(draft))?;
-        self.disk.rename(draft, &path).and_then(|()| self.disk.sync_dir(&self.dir)).map_err(at(&path))
+        self.disk.sync_dir(draft).map_err(disk_error(draft))?;
+        self.disk.rename(draft, &path).and_then(|()| self.disk.sync_dir(&self.dir)).map_err(disk_error(&path))
     }
 
     fn path(&self, id: SnapshotId, suffix: &str) -> String {
         format!("{}/{:020}{suffix}", self.dir, id.0)
     }
 
-    /// Removes a folder of files, if it is there.
-    fn clear(&self, folder: &str) -> Result<(), SnapshotError> {
+    /// Removes a folder and its files, if it exists.
+    fn remove_folder(&self, folder: &str) -> Result<(), SnapshotError> {
         let names = match self.disk.list(folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            names => names.map_err(at(folder))?,
+            names => names.map_err(disk_error(folder))?,
         };
         for name in names {
             let file = format!("{folder}/{name}");
-            self.disk.remove(&file).map_err(at(&file))?;
+            self.disk.remove(&file).map_err(disk_error(&file))?;
         }
-        self.disk.remove_dir(folder).map_err(at(folder))
+        self.disk.remove_dir(folder).map_err(disk_error(folder))
     }
 }
 
 impl<D: Disk> Snapshot<D> {
     fn open(disk: &D, dir: String, id: SnapshotId) -> Result<Self, SnapshotError> {
         let path = format!("{dir}/{MANIFEST_FILE}");
-        let bytes = disk.open(&path).and_then(|file| read_whole(&file, MAX_MANIFEST_BYTES)).map_err(at(&path))?;
+        let bytes =
+            disk.open(&path).and_then(|file| read_whole(&file, MAX_MANIFEST_BYTES)).map_err(disk_error(&path))?;
         let manifest =
             Manifest::decode(&bytes).map_err(|source| SnapshotError::Manifest { file: path.clone(), source })?;
         if manifest.id != id {
@@ -248,71 +249,73 @@ impl<D: Disk> Snapshot<D> {
         self.manifest.id
     }
 
-    /// The caller's bytes.
+    /// Metadata of the caller.
     #[must_use]
     pub fn meta(&self) -> &[u8] {
         &self.manifest.meta
     }
 
-    /// Its table of contents.
+    /// Its manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Where a file lies on the [`Disk`], for code that maps it.
+    /// Path of a file on the [`Disk`], for memory mapping.
     ///
     /// # Errors
-    /// [`SnapshotError::Name`] when there is none of this name.
+    /// [`SnapshotError::Name`] when the snapshot has no such file.
     pub fn path(&self, name: &str) -> Result<String, SnapshotError> {
-        self.entry(name).map(|entry| self.place(entry))
+        self.entry(name).map(|entry| self.file_path(entry))
     }
 
-    /// A whole file, its content checked.
+    /// Reads a whole file and verifies its hash.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`] when it is not what the manifest says.
+    /// [`SnapshotError::Damaged`] when it does not match the manifest.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, SnapshotError> {
         let entry = self.entry(name)?;
-        let bytes = read_whole(&self.open_file(entry)?, entry.bytes).map_err(at(&self.place(entry)))?;
-        self.compare(entry, blake3::hash(&bytes))?;
+        let bytes = read_whole(&self.open_file(entry)?, entry.bytes).map_err(disk_error(&self.file_path(entry)))?;
+        self.check_hash(entry, blake3::hash(&bytes))?;
         Ok(bytes)
     }
 
-    /// A file, to be read to its end, and its length. The read that reaches the end fails with [`io::ErrorKind::InvalidData`]
-    /// when the content is not what the manifest says: what was read counts only after it.
+    /// Opens a file for sequential reading; also returns its length. The read that reaches the end fails with
+    /// [`io::ErrorKind::InvalidData`] when the hash does not match: until then, the content is unverified.
     ///
     /// # Errors
-    /// When there is no such file, it has another length, or the disk refuses.
+    /// When the file does not exist or has another length, or on I/O errors.
     pub fn reader(&self, name: &str) -> Result<(FileReader<D>, u64), SnapshotError> {
         let entry = self.entry(name)?;
         let file = self.open_file(entry)?;
-        let (place, entry) = (self.place(entry), entry.clone());
+        let (path, entry) = (self.file_path(entry), entry.clone());
         let bytes = entry.bytes;
-        Ok((FileReader { file, place, entry, at: 0, hasher: blake3::Hasher::new() }, bytes))
+        Ok((FileReader { file, path, entry, at: 0, hasher: blake3::Hasher::new() }, bytes))
     }
 
-    /// `bytes` of a file from `offset`, for sending it elsewhere; less at its end. Not checked: the receiver checks.
+    /// Reads up to `bytes` of a file from `offset`, fewer at its end. Unverified: the receiver verifies.
     ///
     /// # Errors
-    /// When there is no such file, or the disk refuses.
+    /// When the file does not exist, or on I/O errors.
     pub fn read_chunk(&self, name: &str, offset: u64, bytes: u64) -> Result<Vec<u8>, SnapshotError> {
         let entry = self.entry(name)?;
         let left = entry.bytes.saturating_sub(offset).min(bytes);
         let mut chunk = vec![0; usize::try_from(left).unwrap_or(usize::MAX)];
-        self.open_file(entry)?.read_at(offset.min(entry.bytes), &mut chunk).map_err(at(&self.place(entry)))?;
+        self.open_file(entry)?
+            .read_at(offset.min(entry.bytes), &mut chunk)
+            .map_err(disk_error(&self.file_path(entry)))?;
         Ok(chunk)
     }
 
-    /// Checks the content of all files. Cost: reads them all.
+    /// Verifies the hashes of all files. Cost: reads all files.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`] names the first that is not what the manifest says.
+    /// [`SnapshotError::Damaged`] names the first file that does not match.
     pub fn verify(&self) -> Result<(), SnapshotError> {
         for entry in &self.manifest.files {
             let file = self.open_file(entry)?;
-            let hash = hash_file(&file, entry.bytes).map_err(at(&self.place(entry)))?;
-            self.compare(entry, hash)?;
+            let hash = hash_file(&file, entry.bytes).map_err(disk_error(&self.file_path(entry)))?;
+            self.check_hash(entry, hash)?;
         }
         Ok(())
     }
@@ -321,32 +324,32 @@ impl<D: Disk> Snapshot<D> {
         self.manifest.file(name).ok_or_else(|| SnapshotError::Name(name.into()))
     }
 
-    fn place(&self, entry: &FileEntry) -> String {
+    fn file_path(&self, entry: &FileEntry) -> String {
         format!("{}/{}", self.dir, entry.name)
     }
 
     fn open_file(&self, entry: &FileEntry) -> Result<D::File, SnapshotError> {
-        let place = self.place(entry);
-        let file = self.disk.open(&place).map_err(at(&place))?;
-        let found_bytes = file.bytes().map_err(at(&place))?;
+        let path = self.file_path(entry);
+        let file = self.disk.open(&path).map_err(disk_error(&path))?;
+        let found_bytes = file.bytes().map_err(disk_error(&path))?;
         if found_bytes != entry.bytes {
-            return Err(damaged(place, found_bytes, String::new(), entry));
+            return Err(damaged(path, found_bytes, String::new(), entry));
         }
         Ok(file)
     }
 
-    fn compare(&self, entry: &FileEntry, found: blake3::Hash) -> Result<(), SnapshotError> {
+    fn check_hash(&self, entry: &FileEntry, found: blake3::Hash) -> Result<(), SnapshotError> {
         if found == entry.hash {
             return Ok(());
         }
-        Err(damaged(self.place(entry), entry.bytes, found.to_hex().to_string(), entry))
+        Err(damaged(self.file_path(entry), entry.bytes, found.to_hex().to_string(), entry))
     }
 }
 
-/// A file of a snapshot that is read from its beginning to its end.
+/// Sequential reader of a snapshot file that verifies its hash at the end.
 pub struct FileReader<D: Disk> {
     file: D::File,
-    place: String,
+    path: String,
     entry: FileEntry,
     at: u64,
     hasher: blake3::Hasher,
@@ -368,8 +371,8 @@ impl<D: Disk> io::Read for FileReader<D> {
         if found == self.entry.hash {
             return Ok(count);
         }
-        let (place, found) = (self.place.clone(), found.to_hex().to_string());
-        Err(io::Error::new(io::ErrorKind::InvalidData, damaged(place, self.at, found, &self.entry)))
+        let (path, found) = (self.path.clone(), found.to_hex().to_string());
+        Err(io::Error::new(io::ErrorKind::InvalidData, damaged(path, self.at, found, &self.entry)))
     }
 }
 
@@ -380,7 +383,7 @@ fn damaged(file: String, found_bytes: u64, found: String, entry: &FileEntry) -> 
 
 /// BLAKE3 of the first `bytes` of a file.
 fn hash_file(file: &impl DiskFile, bytes: u64) -> io::Result<blake3::Hash> {
-    /// Read at once: large enough for full speed.
+    /// Bytes per read.
     const PIECE: usize = 1 << 20;
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE.min(usize::try_from(bytes).unwrap_or(PIECE))];
@@ -394,7 +397,7 @@ fn hash_file(file: &impl DiskFile, bytes: u64) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-fn at(file: &str) -> impl FnOnce(io::Error) -> SnapshotError {
+fn disk_error(file: &str) -> impl FnOnce(io::Error) -> SnapshotError {
     |source| SnapshotError::Disk { file: file.into(), source }
 }
 

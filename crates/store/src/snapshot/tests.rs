@@ -2,7 +2,7 @@ use super::*;
 use crate::SimDisk;
 use proptest::prelude::*;
 
-fn home(disk: &SimDisk) -> Snapshots<SimDisk> {
+fn snapshots(disk: &SimDisk) -> Snapshots<SimDisk> {
     Snapshots::open(disk, "snap").unwrap()
 }
 
@@ -10,8 +10,8 @@ fn content(salt: u8) -> [(&'static str, Vec<u8>); 3] {
     [("points.0", vec![salt; 1300]), ("empty", vec![]), ("vv", (0..200).map(|n| n ^ salt).collect())]
 }
 
-fn write(home: &Snapshots<SimDisk>, id: u64, salt: u8) -> Result<Snapshot<SimDisk>, SnapshotError> {
-    let mut writer = home.write(SnapshotId(id))?;
+fn write(snapshots: &Snapshots<SimDisk>, id: u64, salt: u8) -> Result<Snapshot<SimDisk>, SnapshotError> {
+    let mut writer = snapshots.write(SnapshotId(id))?;
     for (name, bytes) in content(salt) {
         writer.add_file(name, &bytes)?;
     }
@@ -40,16 +40,16 @@ fn a_crash_at_any_operation_of_writing_leaves_the_old_snapshot_or_the_new() {
     for mut coin in coins() {
         for at in 1.. {
             let disk = SimDisk::new();
-            write(&home(&disk), 1, 1).unwrap();
+            write(&snapshots(&disk), 1, 1).unwrap();
             disk.crash_at(at);
             let work = || {
-                let home = Snapshots::open(&disk, "snap")?;
-                write(&home, 2, 2)?;
-                home.remove_older(SnapshotId(2))
+                let snapshots = Snapshots::open(&disk, "snap")?;
+                write(&snapshots, 2, 2)?;
+                snapshots.remove_older(SnapshotId(2))
             };
             let done = work().is_ok();
             disk.crash(&mut coin);
-            let newest = home(&disk).newest().unwrap();
+            let newest = snapshots(&disk).newest().unwrap();
             assert!(newest.refused.is_empty(), "{:?}", newest.refused);
             let snapshot = newest.snapshot.unwrap();
             assert!(!done || snapshot.id() == SnapshotId(2));
@@ -63,8 +63,8 @@ fn a_crash_at_any_operation_of_writing_leaves_the_old_snapshot_or_the_new() {
 
 /// Receives all that is missing of `source`, in chunks of 256 bytes; answers how many chunks came.
 fn receive(disk: &SimDisk, source: &Snapshot<SimDisk>) -> Result<u64, InstallError> {
-    let home = Snapshots::open(disk, "snap")?;
-    let mut install = match home.install_by(&source.manifest().encode().unwrap(), 256) {
+    let snapshots = Snapshots::open(disk, "snap")?;
+    let mut install = match snapshots.install_with_chunk_bytes(&source.manifest().encode().unwrap(), 256) {
         Err(InstallError::Exists(_)) => return Ok(0),
         install => install?,
     };
@@ -80,7 +80,7 @@ fn receive(disk: &SimDisk, source: &Snapshot<SimDisk>) -> Result<u64, InstallErr
 
 #[test]
 fn an_install_goes_on_after_a_crash_at_any_operation() {
-    let source = write(&home(&SimDisk::new()), 9, 9).unwrap();
+    let source = write(&snapshots(&SimDisk::new()), 9, 9).unwrap();
     let whole = receive(&SimDisk::new(), &source).unwrap();
     assert_eq!(whole, 7);
     let mut resumed = 0;
@@ -90,11 +90,11 @@ fn an_install_goes_on_after_a_crash_at_any_operation() {
             disk.crash_at(at);
             let done = receive(&disk, &source).is_ok();
             disk.crash(&mut coin);
-            let newest = home(&disk).newest().unwrap();
+            let newest = snapshots(&disk).newest().unwrap();
             assert!(newest.refused.is_empty(), "operation {at}: {:?}", newest.refused);
             assert!(!done || newest.snapshot.is_some());
             resumed += u64::from(receive(&disk, &source).unwrap() < whole);
-            check(&home(&disk).newest().unwrap().snapshot.unwrap(), 9);
+            check(&snapshots(&disk).newest().unwrap().snapshot.unwrap(), 9);
             if done {
                 break;
             }
@@ -104,11 +104,11 @@ fn an_install_goes_on_after_a_crash_at_any_operation() {
 }
 
 #[test]
-fn wrong_chunks_are_refused_and_wrong_content_is_asked_for_again() {
-    let source = write(&home(&SimDisk::new()), 9, 9).unwrap();
+fn invalid_chunks_are_refused_and_damaged_content_is_requested_again() {
+    let source = write(&snapshots(&SimDisk::new()), 9, 9).unwrap();
     let disk = SimDisk::new();
-    let home = home(&disk);
-    let mut install = home.install_by(&source.manifest().encode().unwrap(), 1024).unwrap();
+    let snapshots = snapshots(&disk);
+    let mut install = snapshots.install_with_chunk_bytes(&source.manifest().encode().unwrap(), 1024).unwrap();
     for (file, offset, bytes) in [("no", 0, 1), ("vv", 1, 199), ("vv", 0, 199), ("vv", 1024, 0), ("points.0", 0, 1025)]
     {
         let refused = install.write_chunk(file, offset, &vec![0; bytes]);
@@ -124,39 +124,39 @@ fn wrong_chunks_are_refused_and_wrong_content_is_asked_for_again() {
     assert_eq!(install.missing(9), [Chunk { file: "vv".into(), offset: 0, bytes: 200 }]);
     install.write_chunk("vv", 0, &source.read("vv").unwrap()).unwrap();
     check(&install.finish().unwrap(), 9);
-    assert!(matches!(home.install(&source.manifest().encode().unwrap()), Err(InstallError::Exists(_))));
+    assert!(matches!(snapshots.install(&source.manifest().encode().unwrap()), Err(InstallError::Exists(_))));
 }
 
 #[test]
 fn every_flipped_or_cut_byte_is_found_and_an_older_snapshot_stands_in() {
     let disk = SimDisk::new();
-    write(&home(&disk), 1, 1).unwrap();
-    write(&home(&disk), 2, 2).unwrap();
+    write(&snapshots(&disk), 1, 1).unwrap();
+    write(&snapshots(&disk), 2, 2).unwrap();
     let files: Vec<_> = disk.files().into_iter().filter(|(path, _)| path.contains("2/")).collect();
     assert_eq!(files.len(), 4);
     for (file, bytes) in files {
         for offset in 0..bytes {
             disk.flip(&file, offset, 1 << (offset % 8)).unwrap();
-            let newest = home(&disk).newest().unwrap();
+            let newest = snapshots(&disk).newest().unwrap();
             assert_eq!(newest.refused.len(), 1, "{file} {offset}");
             check(&newest.snapshot.unwrap(), 1);
             disk.flip(&file, offset, 1 << (offset % 8)).unwrap();
         }
         if bytes > 0 {
             disk.truncate(&file, bytes - 1).unwrap();
-            assert!(home(&disk).snapshot(SnapshotId(2)).is_err());
-            home(&disk).remove(SnapshotId(2)).unwrap();
-            write(&home(&disk), 2, 2).unwrap();
+            assert!(snapshots(&disk).snapshot(SnapshotId(2)).is_err());
+            snapshots(&disk).remove(SnapshotId(2)).unwrap();
+            write(&snapshots(&disk), 2, 2).unwrap();
         }
     }
 }
 
 #[test]
-fn names_that_lead_elsewhere_are_refused() {
+fn names_outside_the_folder_are_refused() {
     let disk = SimDisk::new();
-    let home = home(&disk);
+    let snapshots = snapshots(&disk);
     for name in ["", "../x", "a/b", "MANIFEST", "PROGRESS", "PROGRESS.tmp", ".x", "a b"] {
-        let mut writer = home.write(SnapshotId(1)).unwrap();
+        let mut writer = snapshots.write(SnapshotId(1)).unwrap();
         assert!(matches!(writer.add_file(name, b""), Err(SnapshotError::Name(_))), "{name:?}");
     }
     let twice = FileEntry { name: "a".into(), bytes: 0, hash: [0; 32] };

@@ -1,23 +1,23 @@
-//! Writing a snapshot of one's own.
+//! Writes a local snapshot.
 
 use std::io::{self, Write};
 
 use super::manifest::is_allowed;
-use super::{FileEntry, MANIFEST_FILE, Manifest, Snapshot, SnapshotError, SnapshotId, Snapshots, at};
+use super::{FileEntry, MANIFEST_FILE, Manifest, Snapshot, SnapshotError, SnapshotId, Snapshots, disk_error};
 use crate::disk::{Disk, DiskFile};
 
-/// Bytes gathered before a write reaches the disk.
+/// Write buffer size.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// A snapshot being written; it does not exist before [`SnapshotWriter::commit`]. Dropped, it leaves a draft that the
-/// next [`Snapshots::open`] removes.
+/// A snapshot being written; it exists only after [`SnapshotWriter::commit`]. If dropped, it leaves a draft that the next
+/// [`Snapshots::open`] removes.
 pub struct SnapshotWriter<D: Disk> {
-    home: Snapshots<D>,
+    snapshots: Snapshots<D>,
     draft: String,
     manifest: Manifest,
 }
 
-/// One file of it being written.
+/// A file of a snapshot being written.
 pub struct FileWriter<'a, D: Disk> {
     owner: &'a mut SnapshotWriter<D>,
     name: String,
@@ -28,22 +28,22 @@ pub struct FileWriter<'a, D: Disk> {
 }
 
 impl<D: Disk> SnapshotWriter<D> {
-    pub(super) fn new(home: Snapshots<D>, id: SnapshotId, draft: String) -> Self {
-        Self { home, draft, manifest: Manifest { id, meta: Vec::new(), files: Vec::new() } }
+    pub(super) fn new(snapshots: Snapshots<D>, id: SnapshotId, draft: String) -> Self {
+        Self { snapshots, draft, manifest: Manifest { id, meta: Vec::new(), files: Vec::new() } }
     }
 
-    /// Adds a file with this content.
+    /// Adds a file.
     ///
     /// # Errors
-    /// When the name is not allowed or taken, or the disk refuses.
+    /// When the name is invalid or in use, or on I/O errors.
     pub fn add_file(&mut self, name: &str, content: &[u8]) -> Result<(), SnapshotError> {
         let mut file = self.file(name)?;
         let path = file.path();
-        file.write_all(content).map_err(at(&path))?;
+        file.write_all(content).map_err(disk_error(&path))?;
         file.finish()
     }
 
-    /// Adds a file whose content is written piece by piece; [`FileWriter::finish`] ends it.
+    /// Adds a file that is written in pieces; call [`FileWriter::finish`] at the end.
     ///
     /// # Errors
     /// As [`SnapshotWriter::add_file`].
@@ -52,39 +52,39 @@ impl<D: Disk> SnapshotWriter<D> {
             return Err(SnapshotError::Name(name.into()));
         }
         let path = format!("{}/{name}", self.draft);
-        let file = self.home.disk.create(&path, 0).map_err(at(&path))?;
+        let file = self.snapshots.disk.create(&path, 0).map_err(disk_error(&path))?;
         let name = name.into();
         Ok(FileWriter { owner: self, name, file, buffer: Vec::new(), written: 0, hasher: blake3::Hasher::new() })
     }
 
-    /// Makes it a snapshot: durable when this returns, and never half there.
+    /// Publishes the snapshot atomically; durable on return.
     ///
     /// # Errors
-    /// When the disk refuses or the manifest becomes too large.
+    /// On I/O errors, or when the manifest is too large.
     pub fn commit(mut self, meta: Vec<u8>) -> Result<Snapshot<D>, SnapshotError> {
         self.manifest.meta = meta;
         let id = self.manifest.id;
         let path = format!("{}/{MANIFEST_FILE}", self.draft);
         let bytes = self.manifest.encode().map_err(|source| SnapshotError::Manifest { file: path.clone(), source })?;
         let write = || {
-            let file = self.home.disk.create(&path, 0)?;
+            let file = self.snapshots.disk.create(&path, 0)?;
             file.write_at(0, &bytes)?;
             file.sync_data()
         };
-        write().map_err(at(&path))?;
-        self.home.publish(&self.draft, id)?;
-        self.home.snapshot(id)
+        write().map_err(disk_error(&path))?;
+        self.snapshots.publish(&self.draft, id)?;
+        self.snapshots.snapshot(id)
     }
 }
 
 impl<D: Disk> FileWriter<'_, D> {
-    /// Makes the file durable and enters it into the manifest.
+    /// Syncs the file and adds it to the manifest.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// On I/O errors.
     pub fn finish(mut self) -> Result<(), SnapshotError> {
         let path = self.path();
-        self.flush().and_then(|()| self.file.sync_data()).map_err(at(&path))?;
+        self.flush().and_then(|()| self.file.sync_data()).map_err(disk_error(&path))?;
         let hash = *self.hasher.finalize().as_bytes();
         self.owner.manifest.files.push(FileEntry { name: self.name, bytes: self.written, hash });
         Ok(())

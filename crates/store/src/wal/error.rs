@@ -1,118 +1,118 @@
-//! Why a log could not be opened, appended to, or committed.
+//! Errors of the write-ahead log.
 
 use std::io;
 
 use super::{Fault, Lsn};
-use crate::seal::SealError;
+use crate::envelope::EnvelopeError;
 
 /// Why a log could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The disk refused.
+    /// I/O error.
     #[error("{file}")]
     Disk {
-        /// File or folder.
+        /// Path of the file or folder.
         file: String,
-        /// What the disk said.
+        /// Cause.
         source: io::Error,
     },
-    /// A record that was synced has changed, or is gone. Not a torn tail.
-    #[error("{segment}, offset {offset}: record {lsn}, synced once, is damaged")]
+    /// A synced record is damaged or missing; not a torn tail.
+    #[error("{segment}, offset {offset}: synced record {lsn} is damaged")]
     Damaged {
-        /// The segment file.
+        /// Path of the segment file.
         segment: String,
-        /// Where in it the frame starts.
+        /// Offset of the frame in it.
         offset: u64,
-        /// The record that should be there.
+        /// The expected record.
         lsn: Lsn,
-        /// What is there.
+        /// Cause.
         #[source]
         fault: Fault,
     },
-    /// Both copies of a segment's header are damaged.
+    /// Both copies of a segment header are damaged.
     #[error("{segment}: header")]
     Header {
-        /// The segment file.
+        /// Path of the segment file.
         segment: String,
-        /// What is wrong with the first copy.
-        source: SealError,
+        /// Error of the first copy.
+        source: EnvelopeError,
     },
-    /// The files do not fit together: one is missing, doubled, cut, or swapped.
+    /// The segment files are inconsistent: missing, duplicate, truncated or swapped.
     #[error("{dir}: segment {seq} {what}")]
     Missing {
-        /// The folder.
+        /// Path of the folder.
         dir: String,
-        /// Which segment, counted since the log began.
+        /// Number of the segment, counted since the log began.
         seq: u64,
-        /// What is wrong.
+        /// Description of the inconsistency.
         what: String,
     },
-    /// Written by a newer release.
+    /// The format version is newer than supported.
     #[error(
         "{file}: written by a newer release: format version {found}, this build reads up to {supported}; run the newer release"
     )]
     FutureVersion {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// As written.
+        /// Version in the file.
         found: u32,
-        /// The newest known here.
+        /// Newest supported version.
         supported: u32,
     },
-    /// The log of another replica.
-    #[error("{file}: belongs to {found:02x?}, not to {expected:02x?}")]
+    /// The log belongs to another owner.
+    #[error("{file}: owner must be {expected:02x?} (got {found:02x?})")]
     Foreign {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The owner written in it.
+        /// Owner in the file.
         found: [u8; 16],
-        /// The owner asked for.
+        /// Owner in the options.
         expected: [u8; 16],
     },
-    /// The options ask for segments that cannot hold a record.
-    #[error("segments of {found} bytes: at least {min} are needed")]
+    /// The segment size in the options is too small.
+    #[error("segment_bytes must be >= {min} (got {found})")]
     SegmentBytes {
-        /// As asked for.
+        /// Size in the options.
         found: u64,
         /// [`super::MIN_SEGMENT_BYTES`].
         min: u64,
     },
 }
 
-/// Why a record was not taken in.
+/// Why a record was not appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Larger than a record may be.
-    #[error("record of {bytes} bytes: at most {max} are possible")]
+    /// The record exceeds the size limit.
+    #[error("record length must be <= {max} bytes (got {bytes})")]
     TooLarge {
-        /// Its length.
+        /// Length of the record.
         bytes: u64,
         /// The limit.
         max: u64,
     },
-    /// A commit failed before; open the log again.
-    #[error("the log failed before and must be opened again")]
+    /// An earlier commit failed; the log must be reopened.
+    #[error("the log is poisoned by a failed commit and must be reopened")]
     Poisoned,
 }
 
-/// Why a commit did not end well.
+/// Why a commit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// There is no space for the next segment. What was appended is kept; commit again when there is space.
-    #[error("no space for a segment of {needed} bytes")]
+    /// No space for the next segment. Appended records are kept; retry when there is space.
+    #[error("disk full: a segment needs {needed} bytes")]
     Full {
-        /// Length of the segment.
+        /// Size of the segment, in bytes.
         needed: u64,
     },
-    /// The disk refused; the log is poisoned.
+    /// I/O error; the log is poisoned.
     #[error("{file}")]
     Disk {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// What the disk said.
+        /// Cause.
         source: io::Error,
     },
-    /// A commit failed before; open the log again.
-    #[error("the log failed before and must be opened again")]
+    /// An earlier commit failed; the log must be reopened.
+    #[error("the log is poisoned by a failed commit and must be reopened")]
     Poisoned,
 }

@@ -1,68 +1,68 @@
-//! One record in a segment.
+//! Log frames: one record each.
 //!
-//! The checksum also covers the segment's salt, which changes with each reuse of the file, so a frame left over from an
-//! earlier use is never taken for one of this use.
+//! The checksum also covers the segment's salt, which changes with each reuse of the file, so that a frame of an
+//! earlier use is never accepted.
 
-use crate::seal::{u32_at, u64_at};
+use crate::envelope::{u32_at, u64_at};
 
 /// `length u32 | checksum u32 | lsn u64 | synced u64`, then the record, then zeros up to a multiple of eight.
 pub(super) const HEAD_BYTES: usize = 24;
 
-/// Frames start at multiples of this, so a search for them has few places to look at.
+/// Alignment of frames, which limits the offsets that a search must try.
 const ALIGN: usize = 8;
 
-/// What makes the checksums of one use of one segment differ from all others.
+/// Makes the checksums of each use of each segment unique.
 pub(super) type Salt = [u8; 24];
 
-/// Why no frame of the log stands at a place.
+/// Why there is no valid frame at an offset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The bytes differ from those written.
+    /// The checksum does not match.
     #[error("checksum {found:08x}, expected {expected:08x}")]
     Checksum {
-        /// Computed from the bytes.
+        /// Checksum of the bytes.
         found: u32,
-        /// As written.
+        /// Value in the frame.
         expected: u32,
     },
-    /// The length does not fit into the segment.
-    #[error("length {found} where {room} bytes are left")]
+    /// The length exceeds the segment.
+    #[error("length must be <= {room} (got {found})")]
     Length {
-        /// As written.
+        /// Value in the frame.
         found: u64,
         /// Bytes left for a record.
         room: u64,
     },
-    /// Another record: a lost or misplaced write.
-    #[error("record {found}, expected {expected}")]
+    /// A frame of another record: a lost or misplaced write.
+    #[error("record number must be {expected} (got {found})")]
     Order {
-        /// As written.
+        /// Value in the frame.
         found: u64,
-        /// The one that should follow.
+        /// Expected record.
         expected: u64,
     },
-    /// The segment ends here.
+    /// End of the segment.
     #[error("end of the segment")]
     End,
 }
 
-/// A sound frame.
+/// A valid frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
     pub lsn: u64,
-    /// The newest record known synced when this one was written.
+    /// Newest record known to be synced when this one was written (the mark).
     pub synced: u64,
     pub record: &'a [u8],
-    /// Length with head and padding.
+    /// Length including header and padding.
     pub bytes: usize,
 }
 
-/// Appends a frame that still lacks the salt and the mark; answers its length.
+/// Appends a frame without salt and mark; returns its length.
 pub(super) fn encode(out: &mut Vec<u8>, lsn: u64, record: &[u8]) -> usize {
     let start = out.len();
     let length = u32::try_from(record.len()).expect("records are bounded by MAX_RECORD_BYTES");
     out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&own_checksum(length, lsn, record).to_le_bytes());
+    out.extend_from_slice(&unsalted_checksum(length, lsn, record).to_le_bytes());
     out.extend_from_slice(&lsn.to_le_bytes());
     out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(record);
@@ -71,19 +71,19 @@ pub(super) fn encode(out: &mut Vec<u8>, lsn: u64, record: &[u8]) -> usize {
     bytes
 }
 
-/// Gives the whole frames in `frames` their mark and their final checksum.
+/// Sets the mark and the final checksum of all frames in `frames`.
 pub(super) fn finish(frames: &mut [u8], salt: &Salt, synced: u64) {
     let mut at = 0;
     while at < frames.len() {
         let frame = &mut frames[at..];
         frame[16..24].copy_from_slice(&synced.to_le_bytes());
-        let crc = salted(u32_at(frame, 4), salt, synced);
+        let crc = salted_checksum(u32_at(frame, 4), salt, synced);
         frame[4..8].copy_from_slice(&crc.to_le_bytes());
         at += padded(u32_at(frame, 0) as usize);
     }
 }
 
-/// The frame of record `expected` at `at`.
+/// Decodes the frame of record `expected` at offset `at`.
 pub(super) fn decode<'a>(segment: &'a [u8], at: usize, salt: &Salt, expected: u64) -> Result<Frame<'a>, Fault> {
     let Some(left) = segment.get(at..).filter(|left| left.len() >= HEAD_BYTES) else { return Err(Fault::End) };
     let (length, stored, lsn, synced) = (u32_at(left, 0), u32_at(left, 4), u64_at(left, 8), u64_at(left, 16));
@@ -93,7 +93,7 @@ pub(super) fn decode<'a>(segment: &'a [u8], at: usize, salt: &Salt, expected: u6
         return Err(Fault::Length { found: length.into(), room });
     }
     let record = &left[HEAD_BYTES..HEAD_BYTES + length as usize];
-    let found = salted(own_checksum(length, lsn, record), salt, synced);
+    let found = salted_checksum(unsalted_checksum(length, lsn, record), salt, synced);
     if found != stored {
         return Err(Fault::Checksum { found, expected: stored });
     }
@@ -103,23 +103,23 @@ pub(super) fn decode<'a>(segment: &'a [u8], at: usize, salt: &Salt, expected: u6
     Ok(Frame { lsn, synced, record, bytes })
 }
 
-/// What lies behind the last sound frame of a log.
+/// Bytes after the last valid frame of a log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tail {
-    /// The largest mark of a sound frame there: records up to it were synced.
+    /// Largest mark of a valid frame there: records up to it were synced.
     pub synced: u64,
     /// Bytes up to the end of the last trace of a newer frame.
     pub bytes: u64,
 }
 
-/// Looks behind `at`, where record `expected` should stand and does not, for traces of it and of later ones.
-pub(super) fn search(segment: &[u8], at: usize, salt: &Salt, expected: u64) -> Tail {
+/// Searches after `at`, where record `expected` is missing, for traces of it and of later records.
+pub(super) fn find_tail(segment: &[u8], at: usize, salt: &Salt, expected: u64) -> Tail {
     let mut tail = Tail::default();
     let Some(left) = segment.get(at..) else { return tail };
     if left.len() >= HEAD_BYTES && u64_at(left, 8) == expected {
         tail.bytes = padded(u32_at(left, 0) as usize).min(left.len()) as u64;
     }
-    // A frame takes 24 bytes at least, so no later one can be further ahead.
+    // A frame takes at least 24 bytes, which bounds later record numbers.
     let newest = expected + (left.len() / HEAD_BYTES) as u64;
     for start in (0..left.len().saturating_sub(HEAD_BYTES - 1)).step_by(ALIGN) {
         let lsn = u64_at(left, start + 8);
@@ -137,12 +137,12 @@ fn padded(record: usize) -> usize {
     (HEAD_BYTES + record).next_multiple_of(ALIGN)
 }
 
-fn own_checksum(length: u32, lsn: u64, record: &[u8]) -> u32 {
+fn unsalted_checksum(length: u32, lsn: u64, record: &[u8]) -> u32 {
     let head = crc32c::crc32c_append(crc32c::crc32c(&length.to_le_bytes()), &lsn.to_le_bytes());
     crc32c::crc32c_append(head, record)
 }
 
-fn salted(own: u32, salt: &Salt, synced: u64) -> u32 {
+fn salted_checksum(own: u32, salt: &Salt, synced: u64) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(own, &synced.to_le_bytes()), salt)
 }
 
@@ -176,7 +176,7 @@ mod tests {
         #[test]
         fn no_bytes_break_the_parser(bytes: Vec<u8>, salt: Salt, at in 0usize..64, lsn in 1u64..9) {
             let _ = decode(&bytes, at, &salt, lsn);
-            prop_assert!(search(&bytes, at, &salt, lsn).bytes <= bytes.len() as u64);
+            prop_assert!(find_tail(&bytes, at, &salt, lsn).bytes <= bytes.len() as u64);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The write-ahead log: opaque records in order, durable from [`Wal::commit`] on.
+//! The write-ahead log: an ordered sequence of opaque records, durable after [`Wal::commit`].
 
 mod error;
 mod frame;
-mod mark;
 mod open;
 mod segment;
+mod sync_mark;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,11 +13,11 @@ use std::io;
 use crate::disk::{Disk, DiskFile};
 pub use error::{AppendError, CommitError, OpenError};
 pub use frame::Fault;
-use mark::Mark;
 pub use open::ReadWal;
 use segment::{Header, Segment};
+use sync_mark::SyncMark;
 
-/// Place of a record in its log: from 1, without gaps.
+/// Log sequence number of a record: from 1, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(pub u64);
 
@@ -27,24 +27,24 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Default length of a segment file: one costs about as long to make as 100 commits, and holds some 10,000 points.
+/// Default segment size: creation takes about as long as 100 commits; holds some 10,000 points.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// Least length of a segment file: two copies of the header, and as much again for records.
+/// Minimum segment size: two copies of the header, and as much for records.
 pub const MIN_SEGMENT_BYTES: u64 = 2 * segment::DATA_START;
 
-/// Largest record: the largest HTTP body (32 MiB) in a wasteful encoding. A segment must hold it too.
+/// Record size limit: the largest HTTP body (32 MiB) in a wasteful encoding. It must also fit a segment.
 pub const MAX_RECORD_BYTES: u64 = 48 << 20;
 
-/// Released segment files kept for reuse; more are removed.
+/// Released segments kept for reuse; more are removed.
 pub const SPARE_SEGMENTS: usize = 2;
 
-/// How a log is laid out, and whose it is.
+/// Options of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalOptions {
-    /// Written into every segment; a log of another owner is refused.
+    /// Owner, stored in every segment; a log of another owner is refused.
     pub owner: [u8; 16],
-    /// Length of new segment files; at least [`MIN_SEGMENT_BYTES`]. Those that exist keep theirs.
+    /// Size of new segments, at least [`MIN_SEGMENT_BYTES`]; existing ones keep theirs.
     pub segment_bytes: u64,
 }
 
@@ -54,34 +54,34 @@ impl Default for WalOptions {
     }
 }
 
-/// What a log held when it was opened.
+/// Content of a log when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovered {
-    /// Records in order, without gaps; durable by now. The first ones may have been released before.
+    /// Records in order, without gaps, all durable. The first ones may have been released before.
     pub records: Vec<(Lsn, Vec<u8>)>,
-    /// Bytes of a torn tail that was cut: records never acknowledged. Zero when the end was clean.
+    /// Bytes of the truncated torn tail, whose records were never acknowledged; 0 when there was none.
     pub torn_bytes: u64,
 }
 
-/// What [`Wal::peek`] saw of a log.
+/// Result of [`Wal::peek`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peeked {
-    /// Whose log it is, as its first readable header says.
+    /// Owner in the first readable header.
     pub owner: Option<[u8; 16]>,
-    /// Its records; `None` when the log is longer than one segment, or its beginning was released.
+    /// Records; `None` when the log has more than one segment, or its beginning was released.
     pub records: Option<Vec<Vec<u8>>>,
 }
 
 /// Counters and sizes of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WalStats {
-    /// Segments with records still needed, the current one included.
+    /// Segments with unreleased records, the current one included.
     pub segments: usize,
-    /// Released segments waiting for reuse.
+    /// Released segments kept for reuse.
     pub spares: usize,
-    /// Length of all segment files.
+    /// Size of all segment files.
     pub disk_bytes: u64,
-    /// Commits that wrote something, since opening.
+    /// Non-empty commits since opening.
     pub commits: u64,
     /// Records made durable since opening.
     pub records: u64,
@@ -91,23 +91,23 @@ pub struct WalStats {
 
 /// A log of opaque records in preallocated, recycled segment files. Formats: `FORMAT.md`.
 ///
-/// After a failed [`Wal::commit`] (other than a full disk) it refuses all work: what lies on the disk is unknown until
-/// it is opened again.
+/// A failed [`Wal::commit`], except on a full disk, poisons the log: the content of the disk is unknown until the log is
+/// reopened.
 pub struct Wal<D: Disk> {
     disk: D,
     dir: String,
     options: WalOptions,
-    /// Segments with needed records, oldest first; the last one is written to.
+    /// Segments with unreleased records, oldest first; the last one is current.
     live: VecDeque<Segment<D::File>>,
-    /// Released ones. The disk may still call them live, until the next header says otherwise.
+    /// Released segments. On disk they count as live until the next header is written.
     spare: Vec<Segment<D::File>>,
     next_slot: u64,
-    /// Where the next frame goes in the current segment.
+    /// Offset of the next frame in the current segment.
     at: u64,
     next: u64,
     synced: u64,
-    mark: Mark<D::File>,
-    /// Frames appended and not yet written, and the length of each.
+    mark: SyncMark<D::File>,
+    /// Appended frames that are not written yet, and their lengths.
     buffer: Vec<u8>,
     frames: VecDeque<usize>,
     poisoned: bool,
@@ -115,17 +115,17 @@ pub struct Wal<D: Disk> {
 }
 
 impl<D: Disk> Wal<D> {
-    /// Opens the log in the folder `dir`, or starts one there. Nothing is written before all of it was found sound.
+    /// Opens the log in the folder `dir`, or creates it. Nothing is written before the whole log is verified.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`] and [`OpenError::Missing`] when records that were once synced are not there or changed:
-    /// the replica must not vote or lead until it is repaired from others.
+    /// [`OpenError::Damaged`] and [`OpenError::Missing`] when synced records are damaged or missing: the replica must
+    /// not vote or lead until it is repaired from others.
     pub fn open(disk: &D, dir: &str, options: WalOptions) -> Result<(Self, Recovered), OpenError> {
         open::read(disk, dir, options)?.open()
     }
 
-    /// The first half of [`Wal::open`]: reads the log in the folder `dir` and writes nothing, so that a caller can look at the
-    /// records first.
+    /// The first half of [`Wal::open`]: reads the log in the folder `dir` and writes nothing, so that a caller can look
+    /// at the records first.
     ///
     /// # Errors
     /// As [`Wal::open`].
@@ -133,15 +133,15 @@ impl<D: Disk> Wal<D> {
         open::read(disk, dir, options)
     }
 
-    /// Reads a log that may be anybody's, and writes nothing. One that was never begun has no owner and no records.
+    /// Reads a log of any owner without writing. A log that was never begun has no owner and no records.
     ///
     /// # Errors
-    /// As [`Wal::open`], except that no owner is foreign.
+    /// As [`Wal::open`], except for foreign owners.
     pub fn peek(disk: &D, dir: &str) -> Result<Peeked, OpenError> {
         open::peek(disk, dir)
     }
 
-    /// Takes a record in; it is durable after the next [`Wal::commit`]. No I/O.
+    /// Appends a record; it is durable after the next [`Wal::commit`]. No I/O.
     ///
     /// # Errors
     /// When the record is too large or the log is poisoned.
@@ -159,11 +159,11 @@ impl<D: Disk> Wal<D> {
         Ok(Lsn(lsn))
     }
 
-    /// Makes all appended records durable: one write and one `fdatasync`, more only where a segment ends.
+    /// Makes all appended records durable: one write and one `fdatasync`, more only at the end of a segment.
     ///
     /// # Errors
-    /// [`CommitError::Full`] keeps what is not yet durable for the next commit, [`Wal::synced`] tells how far it came.
-    /// Any other error poisons the log; whether the records are durable is unknown.
+    /// [`CommitError::Full`] keeps records that are not durable for the next commit; [`Wal::synced`] tells how far it
+    /// came. Any other error poisons the log: whether the records are durable is unknown.
     pub fn commit(&mut self) -> Result<(), CommitError> {
         if self.poisoned {
             return Err(CommitError::Poisoned);
@@ -180,7 +180,7 @@ impl<D: Disk> Wal<D> {
     fn write_out(&mut self) -> Result<(), CommitError> {
         while !self.frames.is_empty() {
             let segment = self.live.back().expect("a log has a current segment");
-            let (records, bytes) = self.fitting(segment.header.segment_bytes - self.at);
+            let (records, bytes) = self.frames_that_fit(segment.header.segment_bytes - self.at);
             if records == 0 {
                 self.rotate()?;
                 continue;
@@ -200,11 +200,11 @@ impl<D: Disk> Wal<D> {
         self.mark.write(self.synced).map_err(|source| CommitError::Disk { file: self.mark.path.clone(), source })
     }
 
-    /// How many of the buffered frames fit into `room` bytes, and their length.
-    fn fitting(&self, room: u64) -> (usize, usize) {
+    /// Number of buffered frames that fit into `free_bytes`, and their total length.
+    fn frames_that_fit(&self, free_bytes: u64) -> (usize, usize) {
         let (mut records, mut bytes) = (0, 0);
         for frame in &self.frames {
-            if (bytes + frame) as u64 > room {
+            if (bytes + frame) as u64 > free_bytes {
                 break;
             }
             records += 1;
@@ -213,7 +213,7 @@ impl<D: Disk> Wal<D> {
         (records, bytes)
     }
 
-    /// Starts the next segment. All records before it are synced, so its header vouches for them.
+    /// Starts the next segment. All earlier records are synced, which its header then proves.
     fn rotate(&mut self) -> Result<(), CommitError> {
         let current = self.live.back().expect("a log has a current segment");
         let oldest = self.live.front().map_or(current.header.seq, |segment| segment.header.seq);
@@ -225,8 +225,8 @@ impl<D: Disk> Wal<D> {
             segment_bytes: self.options.segment_bytes,
         };
         self.prepare()?;
-        let usable = |spare: &Segment<D::File>| spare.header.segment_bytes == self.options.segment_bytes;
-        let index = self.spare.iter().position(usable).expect("a spare segment was just prepared");
+        let has_current_size = |spare: &Segment<D::File>| spare.header.segment_bytes == self.options.segment_bytes;
+        let index = self.spare.iter().position(has_current_size).expect("a spare segment was just prepared");
         let mut segment = self.spare.swap_remove(index);
         segment.restart(header).map_err(|source| CommitError::Disk { file: segment.path.clone(), source })?;
         self.live.push_back(segment);
@@ -234,7 +234,7 @@ impl<D: Disk> Wal<D> {
         self.trim(SPARE_SEGMENTS)
     }
 
-    /// Gives the released segments back to the disk instead of keeping some for reuse. Cost: one `fdatasync` and the removals.
+    /// Removes all released segments instead of keeping some for reuse. Cost: one `fdatasync` and the removals.
     ///
     /// # Errors
     /// As [`Wal::commit`].
@@ -246,23 +246,23 @@ impl<D: Disk> Wal<D> {
             return Ok(());
         }
         self.poisoned = true;
-        // The newest header on the disk may still call them live: the next one says that they are not.
+        // The newest header on disk may still list them as live: rotate to write one that does not.
         let done = self.rotate().and_then(|()| self.trim(0));
         self.poisoned = matches!(done, Err(CommitError::Disk { .. }));
         done
     }
 
-    /// Bytes that the log can write without asking the disk for space: the rest of its segment, and spare ones.
+    /// Bytes that can be written without new disk space: the rest of the current segment, and released segments.
     #[must_use]
     pub fn reusable_bytes(&self) -> u64 {
         let rest = self.live.back().map_or(0, |current| current.header.segment_bytes.saturating_sub(self.at));
         self.spare.iter().map(|spare| spare.header.segment_bytes).sum::<u64>() + rest
     }
 
-    /// Makes sure that a spare segment is at hand, so that a later commit need not make one. For idle moments.
+    /// Preallocates a segment, so that a later commit need not. Meant for idle moments.
     ///
     /// # Errors
-    /// As [`Wal::commit`]; [`CommitError::Full`] does no harm.
+    /// As [`Wal::commit`]; [`CommitError::Full`] is harmless.
     pub fn prepare(&mut self) -> Result<(), CommitError> {
         let bytes = self.options.segment_bytes;
         if self.spare.iter().any(|spare| spare.header.segment_bytes == bytes) {
@@ -281,49 +281,48 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Removes spares beyond `most`; the newest header on the disk needs none of them.
+    /// Removes released segments beyond `most`; the newest header on disk lists none of them.
     fn trim(&mut self, most: usize) -> Result<(), CommitError> {
         while self.spare.len() > most {
-            let odd = |spare: &Segment<D::File>| spare.header.segment_bytes != self.options.segment_bytes;
-            let gone = self.spare.swap_remove(self.spare.iter().position(odd).unwrap_or(0));
+            let has_other_size = |spare: &Segment<D::File>| spare.header.segment_bytes != self.options.segment_bytes;
+            let gone = self.spare.swap_remove(self.spare.iter().position(has_other_size).unwrap_or(0));
             self.disk.remove(&gone.path).map_err(|source| CommitError::Disk { file: gone.path, source })?;
         }
         Ok(())
     }
 
-    /// Says that records before `before` are no longer needed: whole segments below it are reused. No I/O; a log that
-    /// is opened again may hold them once more.
+    /// Releases records before `before`: whole segments below it are reused. No I/O; a reopened log may contain them again.
     pub fn release(&mut self, before: Lsn) {
         while self.live.get(1).is_some_and(|second| second.header.first_lsn <= before.0) {
             self.spare.extend(self.live.pop_front());
         }
     }
 
-    /// The place the next appended record gets.
+    /// LSN of the next appended record.
     #[must_use]
     pub fn next_lsn(&self) -> Lsn {
         Lsn(self.next)
     }
 
-    /// The newest durable record; zero when there is none.
+    /// Newest durable record; zero when there is none.
     #[must_use]
     pub fn synced(&self) -> Lsn {
         Lsn(self.synced)
     }
 
-    /// The oldest record still kept, or the next one when there is none.
+    /// Oldest record in the log, or the next one when it is empty.
     #[must_use]
     pub fn first_lsn(&self) -> Lsn {
         Lsn(self.live.front().map_or(self.next, |segment| segment.header.first_lsn))
     }
 
-    /// True when a failed commit ended this log's work.
+    /// Whether a failed commit poisoned the log.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }
 
-    /// Largest record that [`Wal::append`] takes.
+    /// Size limit of [`Wal::append`], in bytes.
     #[must_use]
     pub fn max_record_bytes(&self) -> u64 {
         MAX_RECORD_BYTES.min(self.options.segment_bytes - segment::DATA_START - frame::HEAD_BYTES as u64)

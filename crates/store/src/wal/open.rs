@@ -1,21 +1,21 @@
-//! Reading a log back: what was synced must all be there, what was not may be torn.
+//! Recovery of a log: all synced records must be valid; unsynced ones may be torn.
 
 use std::collections::VecDeque;
 
 use super::frame::{self, Fault};
-use super::mark::{self, Mark};
 use super::segment::{self, DATA_START, Header, Segment};
+use super::sync_mark::{self, SyncMark};
 use super::{Lsn, MIN_SEGMENT_BYTES, OpenError, Peeked, Recovered, Wal, WalOptions, WalStats};
 use crate::disk::{Disk, DiskFile};
-use crate::seal::SealError;
+use crate::envelope::EnvelopeError;
 
 const MARK_FILE: &str = "mark";
 
-/// What one pass over the files found, before anything is written.
-struct Found<F> {
+/// Result of one pass over the files, before anything is written.
+struct ScannedSegments<F> {
     live: VecDeque<Segment<F>>,
     spare: Vec<Segment<F>>,
-    /// Never finished when they were made.
+    /// Segment files whose creation was interrupted.
     unfinished: Vec<String>,
     next_slot: u64,
 }
@@ -24,11 +24,11 @@ struct Found<F> {
 struct End {
     at: usize,
     next: u64,
-    /// Up to here the log vouches for itself; later frames may only be in the system's memory.
+    /// Newest record that is proven synced; later frames may only be in the page cache.
     synced: u64,
-    /// Where the first frame past `synced` starts.
+    /// Offset of the first frame after `synced`.
     unsynced_at: usize,
-    /// All of the frames past it.
+    /// Those frames.
     unsynced: Vec<u8>,
     torn_bytes: u64,
 }
@@ -39,7 +39,7 @@ pub struct ReadWal<D: Disk> {
     disk: D,
     dir: String,
     options: WalOptions,
-    found: Found<D::File>,
+    found: ScannedSegments<D::File>,
     end: End,
     recovered: Recovered,
 }
@@ -49,8 +49,8 @@ pub(super) fn read<D: Disk>(disk: &D, dir: &str, options: WalOptions) -> Result<
     if found < min {
         return Err(OpenError::SegmentBytes { found, min });
     }
-    let marked = mark::read(disk, &format!("{dir}/{MARK_FILE}"), options.owner)?;
-    let found = find(disk, dir, options.owner)?;
+    let marked = sync_mark::read(disk, &format!("{dir}/{MARK_FILE}"), options.owner)?;
+    let found = scan_segments(disk, dir, options.owner)?;
     let mut recovered = Recovered::default();
     let end = read_all(&found, dir, marked, &mut recovered)?;
     recovered.torn_bytes = end.torn_bytes;
@@ -72,13 +72,13 @@ impl<D: Disk> ReadWal<D> {
         let Self { disk, dir, options, found, end, recovered } = self;
         let at_dir = |source| OpenError::Disk { file: dir.clone(), source };
         disk.create_dir(&dir).map_err(at_dir)?;
-        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
-        disk.sync_dir(above).map_err(at_dir)?;
+        let parent = dir.rsplit_once('/').map_or("", |(parent, _)| parent);
+        disk.sync_dir(parent).map_err(at_dir)?;
         for path in &found.unfinished {
             disk.remove(path).map_err(|source| OpenError::Disk { file: path.clone(), source })?;
         }
         let mark_path = format!("{dir}/{MARK_FILE}");
-        let mark = Mark::open(&disk, mark_path.clone(), options.owner)
+        let mark = SyncMark::open(&disk, mark_path.clone(), options.owner)
             .map_err(|source| OpenError::Disk { file: mark_path, source })?;
         disk.sync_dir(&dir).map_err(at_dir)?;
         let mut wal = Wal {
@@ -97,7 +97,7 @@ impl<D: Disk> ReadWal<D> {
             poisoned: false,
             stats: WalStats::default(),
         };
-        wal.settle(&end)?;
+        wal.rewrite_tail(&end)?;
         Ok((wal, recovered))
     }
 }
@@ -105,14 +105,14 @@ impl<D: Disk> ReadWal<D> {
 pub(super) fn peek<D: Disk>(disk: &D, dir: &str) -> Result<Peeked, OpenError> {
     let mark_path = format!("{dir}/{MARK_FILE}");
     let Some(owner) = owner(disk, dir)? else {
-        return match mark::read_any(disk, &mark_path)? {
-            Some((_, synced)) if synced > 0 => Err(gone(dir, synced)),
+        return match sync_mark::read_any(disk, &mark_path)? {
+            Some((_, synced)) if synced > 0 => Err(missing_segments(dir, synced)),
             // At most a first segment whose header was never synced: the log was not begun.
             _ => Ok(Peeked { owner: None, records: Some(Vec::new()) }),
         };
     };
-    let marked = mark::read(disk, &mark_path, owner)?;
-    let found = find(disk, dir, owner)?;
+    let marked = sync_mark::read(disk, &mark_path, owner)?;
+    let found = scan_segments(disk, dir, owner)?;
     if found.live.len() > 1 || found.live.front().is_some_and(|first| first.header.first_lsn > 1) {
         return Ok(Peeked { owner: Some(owner), records: None });
     }
@@ -122,7 +122,7 @@ pub(super) fn peek<D: Disk>(disk: &D, dir: &str) -> Result<Peeked, OpenError> {
     Ok(Peeked { owner: Some(owner), records: Some(records) })
 }
 
-/// The owner in the first header of a segment that can be read; none when no segment was ever begun.
+/// Owner in the first readable segment header; `None` when no segment was ever begun.
 fn owner<D: Disk>(disk: &D, dir: &str) -> Result<Option<[u8; 16]>, OpenError> {
     let mut damaged = None;
     for name in disk.list(dir).map_err(|source| OpenError::Disk { file: dir.into(), source })? {
@@ -138,7 +138,7 @@ fn owner<D: Disk>(disk: &D, dir: &str) -> Result<Option<[u8; 16]>, OpenError> {
         match Header::decode(&head) {
             Ok(Some(header)) => return Ok(Some(header.owner)),
             Ok(None) => {}
-            Err(SealError::FutureVersion { found, supported }) => {
+            Err(EnvelopeError::FutureVersion { found, supported }) => {
                 return Err(OpenError::FutureVersion { file: path, found, supported });
             }
             Err(source) => damaged = damaged.or(Some(OpenError::Header { segment: path, source })),
@@ -148,20 +148,20 @@ fn owner<D: Disk>(disk: &D, dir: &str) -> Result<Option<[u8; 16]>, OpenError> {
 }
 
 impl<D: Disk> Wal<D> {
-    /// Makes durable what was recovered, and makes sure that nothing behind it can ever be taken for a record.
-    fn settle(&mut self, end: &End) -> Result<(), OpenError> {
+    /// Makes all recovered records durable, and ensures that no bytes after them can be read as a record.
+    fn rewrite_tail(&mut self, end: &End) -> Result<(), OpenError> {
         let failed = |file: &str, source| OpenError::Disk { file: file.into(), source };
         let Some(last) = self.live.back_mut() else {
-            return self.begin();
+            return self.create_first_segment();
         };
-        // What lies past the mark is written again, not only synced: after a sync that failed, the system may hold pages
-        // that it calls clean and that never reached the disk. Zeros over the torn tail, so that no new frame can end
-        // where an old one begins.
+        // Frames after the mark are rewritten, not only synced: after a failed sync, the page cache may contain clean
+        // pages that never reached the disk. Zeros overwrite the torn tail, so that no new frame can end where an old
+        // one begins.
         let mut tail = end.unsynced.clone();
         tail.resize(tail.len() + to_usize(end.torn_bytes), 0);
         last.file.write_at(end.unsynced_at as u64, &tail).map_err(|source| failed(&last.path, source))?;
         if last.header.first_lsn == self.next {
-            // Its header may be as unsynced as a record.
+            // Its header may be unsynced as well.
             last.restart(last.header).map_err(|source| failed(&last.path, source))?;
         } else {
             last.file.sync_data().map_err(|source| failed(&last.path, source))?;
@@ -169,8 +169,8 @@ impl<D: Disk> Wal<D> {
         self.mark.write(self.synced).map_err(|source| failed(&self.mark.path, source))
     }
 
-    /// The first segment of a new log.
-    fn begin(&mut self) -> Result<(), OpenError> {
+    /// Creates the first segment of a new log.
+    fn create_first_segment(&mut self) -> Result<(), OpenError> {
         self.prepare().map_err(into_open_error)?;
         let mut segment = self.spare.pop().expect("a spare segment was just prepared");
         let header = Header {
@@ -197,8 +197,8 @@ fn into_open_error(error: super::CommitError) -> OpenError {
     }
 }
 
-/// Sorts the files of the folder by their headers.
-fn find<D: Disk>(disk: &D, dir: &str, owner: [u8; 16]) -> Result<Found<D::File>, OpenError> {
+/// Classifies the segment files by their headers.
+fn scan_segments<D: Disk>(disk: &D, dir: &str, owner: [u8; 16]) -> Result<ScannedSegments<D::File>, OpenError> {
     let at_dir = |source| OpenError::Disk { file: dir.into(), source };
     let (mut used, mut spare, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
     let mut next_slot = 1;
@@ -220,15 +220,15 @@ fn find<D: Disk>(disk: &D, dir: &str, owner: [u8; 16]) -> Result<Found<D::File>,
                 return Err(OpenError::Foreign { file: path, found: header.owner, expected: owner });
             }
             Ok(Some(header)) => {
-                if bytes != header.segment_bytes || header.is_absurd() {
-                    let what = format!("in {path} has {bytes} bytes, {} were made", header.segment_bytes);
+                if bytes != header.segment_bytes || header.is_invalid() {
+                    let what = format!("in {path} has {bytes} bytes, expected {}", header.segment_bytes);
                     return Err(OpenError::Missing { dir: dir.into(), seq: header.seq, what });
                 }
                 used.push(Segment { path, file, header });
             }
-            // A file of zeros that was never finished has some other length; which one, only its maker knew.
+            // An interrupted creation; its intended size is unknown.
             Ok(None) => unfinished.push(path),
-            Err(SealError::FutureVersion { found, supported }) => {
+            Err(EnvelopeError::FutureVersion { found, supported }) => {
                 return Err(OpenError::FutureVersion { file: path, found, supported });
             }
             Err(source) => return Err(OpenError::Header { segment: path, source }),
@@ -241,30 +241,30 @@ fn find<D: Disk>(disk: &D, dir: &str, owner: [u8; 16]) -> Result<Found<D::File>,
     spare.extend(used);
     for (segment, seq) in live.iter().zip(oldest..) {
         if segment.header.seq != seq {
-            let what = if segment.header.seq < seq { "is there twice" } else { "is not there" };
+            let what = if segment.header.seq < seq { "is duplicate" } else { "is missing" };
             let seq = seq.min(segment.header.seq);
             return Err(OpenError::Missing { dir: dir.into(), seq, what: what.into() });
         }
     }
-    Ok(Found { live, spare, unfinished, next_slot })
+    Ok(ScannedSegments { live, spare, unfinished, next_slot })
 }
 
-/// No segment is there although records were synced.
-fn gone(dir: &str, synced: u64) -> OpenError {
-    let what = format!("is not there, and records up to {synced} were synced");
+/// Error for a log without segments although records were synced.
+fn missing_segments(dir: &str, synced: u64) -> OpenError {
+    let what = format!("is missing, though records up to {synced} were synced");
     OpenError::Missing { dir: dir.into(), seq: 1, what }
 }
 
-/// Reads all records and finds the end.
+/// Reads all records and finds the end of the log.
 fn read_all<F: DiskFile>(
-    found: &Found<F>,
+    found: &ScannedSegments<F>,
     dir: &str,
     marked: u64,
     recovered: &mut Recovered,
 ) -> Result<End, OpenError> {
     let mut end = End { at: to_usize(DATA_START), next: 1, synced: 0, unsynced_at: 0, unsynced: vec![], torn_bytes: 0 };
     if found.live.is_empty() && marked > 0 {
-        return Err(gone(dir, marked));
+        return Err(missing_segments(dir, marked));
     }
     let mut bytes = Vec::new();
     for (index, segment) in found.live.iter().enumerate() {
@@ -276,14 +276,14 @@ fn read_all<F: DiskFile>(
             let what = format!("starts with record {first}, expected {}", end.next);
             return Err(OpenError::Missing { dir: dir.into(), seq: segment.header.seq, what });
         }
-        // The next segment began when all before its first record was synced.
-        let vouched = found.live.get(index + 1).map(|next| next.header.first_lsn);
-        read_segment(segment, &bytes, vouched, marked, recovered, &mut end)?;
+        // The next segment was begun after all earlier records were synced.
+        let synced_before = found.live.get(index + 1).map(|next| next.header.first_lsn);
+        read_segment(segment, &bytes, synced_before, marked, recovered, &mut end)?;
     }
     Ok(end)
 }
 
-/// Reads one segment up to record `until`, or to the end of the log where that is `None`.
+/// Reads one segment up to record `until`, or to the end of the log when it is `None`.
 fn read_segment<F>(
     segment: &Segment<F>,
     bytes: &[u8],
@@ -315,7 +315,7 @@ fn read_segment<F>(
     if until == Some(next) {
         return Ok(());
     }
-    let tail = frame::search(bytes, at, &salt, next);
+    let tail = frame::find_tail(bytes, at, &salt, next);
     end.synced = synced.max(tail.synced);
     if end.synced >= next {
         let (segment, offset) = (segment.path.clone(), at as u64);

@@ -10,7 +10,7 @@ fn open(disk: &SimDisk) -> (Wal<SimDisk>, Recovered) {
     Wal::open(disk, DIR, OPTIONS).unwrap()
 }
 
-/// A record that tells its place and which run of the log wrote it.
+/// A record that holds its index and the number of the run that wrote it.
 fn record(lsn: u64, run: u8, bytes: usize) -> Vec<u8> {
     let mut out = lsn.to_le_bytes().to_vec();
     out.push(run);
@@ -23,8 +23,8 @@ fn append(wal: &mut Wal<SimDisk>, run: u8, bytes: usize) -> (Lsn, Vec<u8>) {
     (wal.append(&record).unwrap(), record)
 }
 
-/// A small generator, so that a number names a whole crash.
-fn chooser(mut seed: u64) -> impl FnMut(u64) -> u64 {
+/// Seeded random numbers: one seed reproduces one crash.
+fn random_below(mut seed: u64) -> impl FnMut(u64) -> u64 {
     move |n| {
         seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -32,29 +32,31 @@ fn chooser(mut seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// What a run of the log promised and what it at most wrote.
+/// What a run of the log committed, and the most that it can have written.
 #[derive(Default, Clone)]
-struct Promised {
+struct Expected {
     committed: Vec<(Lsn, Vec<u8>)>,
     appended: Vec<(Lsn, Vec<u8>)>,
     released: Lsn,
 }
 
 /// Several commits over several segments, with a release; ends at the first error.
-fn workload(disk: &SimDisk, run: u8, promised: &mut Promised) -> Result<(), Box<dyn std::error::Error>> {
+fn workload(disk: &SimDisk, run: u8, expected_records: &mut Expected) -> Result<(), Box<dyn std::error::Error>> {
     let (mut wal, recovered) = Wal::open(disk, DIR, OPTIONS)?;
-    check(promised, &recovered);
-    promised.committed.retain(|(lsn, _)| *lsn < recovered.records.first().map_or(wal.next_lsn(), |first| first.0));
-    promised.committed.extend(recovered.records);
-    promised.appended = promised.committed.clone();
+    check(expected_records, &recovered);
+    expected_records
+        .committed
+        .retain(|(lsn, _)| *lsn < recovered.records.first().map_or(wal.next_lsn(), |first| first.0));
+    expected_records.committed.extend(recovered.records);
+    expected_records.appended = expected_records.committed.clone();
     for round in 0..7usize {
         for part in 0..=round % 3 {
-            promised.appended.push(append(&mut wal, run, 40 + 700 * round + 300 * part));
+            expected_records.appended.push(append(&mut wal, run, 40 + 700 * round + 300 * part));
         }
         wal.commit()?;
-        promised.committed = promised.appended.clone();
+        expected_records.committed = expected_records.appended.clone();
         if round == 4 {
-            promised.released = wal.synced();
+            expected_records.released = wal.synced();
             wal.release(wal.synced());
         }
         if round == 5 {
@@ -87,17 +89,20 @@ fn released_segments_are_given_back_to_a_full_disk() {
     assert_eq!(recovered.records.last(), Some(&(lsn, kept)));
 }
 
-/// All that was committed is there as a prefix, and nothing that was not appended.
-fn check(promised: &Promised, recovered: &Recovered) {
+/// The log starts with all committed records and holds only appended ones.
+fn check(expected_records: &Expected, recovered: &Recovered) {
     let found = &recovered.records;
-    let first = found.first().map_or(Lsn(promised.appended.len() as u64 + 1), |(lsn, _)| *lsn);
-    assert!(first <= promised.released.max(Lsn(1)) || promised.committed.is_empty(), "begins at {first}");
+    let first = found.first().map_or(Lsn(expected_records.appended.len() as u64 + 1), |(lsn, _)| *lsn);
+    assert!(
+        first <= expected_records.released.max(Lsn(1)) || expected_records.committed.is_empty(),
+        "begins at {first}"
+    );
     let skip = first.0 as usize - 1;
-    assert!(skip + found.len() >= promised.committed.len(), "{} + {skip} found", found.len());
-    for (found, wrote) in found.iter().zip(&promised.appended[skip.min(promised.appended.len())..]) {
+    assert!(skip + found.len() >= expected_records.committed.len(), "{} + {skip} found", found.len());
+    for (found, wrote) in found.iter().zip(&expected_records.appended[skip.min(expected_records.appended.len())..]) {
         assert!(found == wrote, "record {} differs", found.0);
     }
-    assert!(skip + found.len() <= promised.appended.len(), "invented records");
+    assert!(skip + found.len() <= expected_records.appended.len(), "invented records");
 }
 
 #[test]
@@ -108,20 +113,20 @@ fn a_crash_at_any_operation_loses_nothing_committed_and_invents_nothing() {
         let mut at = 1;
         while !finished {
             let disk = SimDisk::new();
-            let mut promised = Promised::default();
+            let mut expected_records = Expected::default();
             disk.crash_at(at);
-            finished = workload(&disk, 1, &mut promised).is_ok();
-            let mut choose = chooser(seed);
-            // Two more lives on the same disk, so that recycled files and torn tails of earlier runs are met.
+            finished = workload(&disk, 1, &mut expected_records).is_ok();
+            let mut choose = random_below(seed);
+            // Two more runs on the same disk meet recycled files and torn tails of earlier runs.
             for life in 2..4 {
                 // Seed 0 loses all that was not synced, seed 1 keeps it all.
                 disk.crash(&mut |n| if seed < 2 { seed } else { choose(n) });
                 disk.crash_at(1 + (at * 7 + u64::from(life)) % 40);
-                let _ = workload(&disk, life, &mut promised);
+                let _ = workload(&disk, life, &mut expected_records);
             }
             disk.crash(&mut |n| if seed < 2 { seed } else { choose(n) });
             let (_, recovered) = open(&disk);
-            check(&promised, &recovered);
+            check(&expected_records, &recovered);
             torn += u64::from(recovered.torn_bytes > 0);
             at += 1;
         }
@@ -131,17 +136,17 @@ fn a_crash_at_any_operation_loses_nothing_committed_and_invents_nothing() {
 }
 
 #[test]
-fn a_failure_of_any_operation_is_told_and_survived() {
+fn a_failure_of_any_operation_is_reported_and_survived() {
     for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
         for at in 1..60 {
             let disk = SimDisk::new();
-            let mut promised = Promised::default();
+            let mut expected_records = Expected::default();
             disk.fail_at(at, 1, kind);
-            let _ = workload(&disk, 1, &mut promised);
-            // What reads well after a failed sync may not be on the disk; reopening must put it there.
+            let _ = workload(&disk, 1, &mut expected_records);
+            // Data that is readable after a failed sync may not be durable; opening must sync it.
             disk.kill();
             let (_, first) = open(&disk);
-            check(&promised, &first);
+            check(&expected_records, &first);
             disk.crash(&mut |_| 0);
             assert_eq!(open(&disk).1.records, first.records, "operation {at}");
         }
@@ -161,7 +166,7 @@ fn small(disk: &SimDisk) -> (Vec<(Lsn, Vec<u8>)>, String) {
 }
 
 #[test]
-fn a_flipped_byte_is_found_or_does_not_matter() {
+fn a_flipped_byte_is_detected_or_harmless() {
     let (mut damaged, mut harmless) = (0, 0);
     let extent = small(&SimDisk::new()).1;
     for (file, with_mark) in [(extent.as_str(), true), (extent.as_str(), false), ("wal/mark", true)] {
@@ -180,7 +185,7 @@ fn a_flipped_byte_is_found_or_does_not_matter() {
                         damaged += 1;
                     }
                     Ok((_, recovered)) => {
-                        // Only the last batch may be taken for torn, and only without the mark.
+                        // Only the last batch may count as torn, and only without the mark.
                         let least = if with_mark { all.len() } else { all.len() - 2 };
                         assert!(recovered.records.len() >= least, "{file} {offset}");
                         assert_eq!(recovered.records, all[..recovered.records.len()]);
@@ -194,14 +199,14 @@ fn a_flipped_byte_is_found_or_does_not_matter() {
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_is_cut_and_never_comes_back() {
+fn a_tail_torn_at_any_byte_is_truncated_for_good() {
     let disk = SimDisk::new();
     let (all, file) = small(&disk);
     let length = 8192 + 2 * (40 + 48 + 104);
     let mut image = vec![0; length];
     disk.open(&file).unwrap().read_at(0, &mut image).unwrap();
     let last_batch = length - 2 * 104;
-    assert_eq!(crate::seal::u64_at(&image, last_batch + 8), 5);
+    assert_eq!(crate::envelope::u64_at(&image, last_batch + 8), 5);
     for fill in [0, 0xA5] {
         for cut in last_batch..length {
             disk.remove("wal/mark").unwrap();
@@ -212,7 +217,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_never_comes_back() {
             assert!((4..6).contains(&kept) || cut >= length - 7, "cut at {cut}: {kept}");
             assert_eq!(recovered.records, all[..kept]);
             let into_frame = (cut - last_batch) % 104;
-            // With its number but not its last byte on the disk, a frame is known to be torn.
+            // A frame whose number but not last byte is on the disk is torn.
             assert!(recovered.torn_bytes > 0 || !(16..103).contains(&into_frame), "cut at {cut}");
             let (lsn, new) = append(&mut wal, 2, 70);
             wal.commit().unwrap();
@@ -307,25 +312,25 @@ fn lost_cut_and_foreign_files_are_named() {
         }
         disk
     };
-    let told = |disk: &SimDisk, options| Wal::open(disk, DIR, options).unwrap_err();
+    let message = |disk: &SimDisk, options| Wal::open(disk, DIR, options).unwrap_err();
     for slot in 1..=4 {
         let file = format!("wal/slot-00000{slot}.wal");
         let disk = filled();
         disk.remove(&file).unwrap();
-        let error = told(&disk, OPTIONS);
+        let error = message(&disk, OPTIONS);
         let found = matches!(error, OpenError::Missing { .. } | OpenError::Damaged { .. });
         assert!(found, "{file}: {error}");
         for bytes in [0, 100, 5000, 9000] {
             let disk = filled();
             disk.truncate(&file, bytes).unwrap();
-            told(&disk, OPTIONS);
+            message(&disk, OPTIONS);
         }
     }
     let disk = filled();
     disk.rename("wal/slot-000002.wal", "wal/slot-000007.wal").unwrap();
     assert_eq!(open(&disk).1.records.len(), 4, "a file's name says nothing");
     disk.remove("wal/mark").unwrap();
-    let error = told(&disk, WalOptions { owner: [9; 16], ..OPTIONS });
+    let error = message(&disk, WalOptions { owner: [9; 16], ..OPTIONS });
     assert!(matches!(error, OpenError::Foreign { found, .. } if found == OPTIONS.owner), "{error}");
 }
 
@@ -333,7 +338,7 @@ fn lost_cut_and_foreign_files_are_named() {
 fn a_future_format_is_refused_by_name() {
     let disk = SimDisk::new();
     drop(open(&disk));
-    let future = crate::seal::seal(*b"MRDNWAL\0", 2, b"whatever it is");
+    let future = crate::envelope::encode_envelope(*b"MRDNWAL\0", 2, b"whatever it is");
     disk.open("wal/slot-000001.wal").unwrap().write_at(0, &future).unwrap();
     let error = Wal::open(&disk, DIR, OPTIONS).unwrap_err().to_string();
     assert_eq!(
@@ -345,7 +350,7 @@ fn a_future_format_is_refused_by_name() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn what_is_committed_is_read_back(batches in prop::collection::vec(prop::collection::vec(0usize..3000, 0..6), 0..12)) {
+    fn committed_records_are_read_back(batches in prop::collection::vec(prop::collection::vec(0usize..3000, 0..6), 0..12)) {
         let disk = SimDisk::new();
         let mut all = Vec::new();
         for batch in batches {

@@ -1,25 +1,25 @@
-//! How far the log was synced, in a tiny file that is itself never synced: it survives the end of the process, and
-//! mostly more. It lets a reader tell damage in the last commit from a torn tail.
+//! The sync mark: the newest synced record, in a small file that is itself never synced. It survives process crashes
+//! and most system crashes, and distinguishes damage in the last commit from a torn tail.
 
 use std::io;
 
 use super::OpenError;
 use crate::disk::{Disk, DiskFile, read_whole};
-use crate::seal::{Kind, SealError, seal, u64_at, unseal};
+use crate::envelope::{EnvelopeError, Kind, decode_envelope, encode_envelope, u64_at};
 
 const KIND: Kind = *b"MRDNMARK";
 const VERSION: u32 = 1;
 const BODY_BYTES: usize = 24;
 const FILE_BYTES: u64 = 512;
 
-pub(super) struct Mark<F> {
+pub(super) struct SyncMark<F> {
     pub path: String,
     owner: [u8; 16],
     file: F,
 }
 
-impl<F: DiskFile> Mark<F> {
-    /// Opens the file, or makes it.
+impl<F: DiskFile> SyncMark<F> {
+    /// Opens the file, or creates it.
     pub(super) fn open<D: Disk<File = F>>(disk: &D, path: String, owner: [u8; 16]) -> io::Result<Self> {
         let file = match disk.open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => disk.create(&path, FILE_BYTES)?,
@@ -32,11 +32,11 @@ impl<F: DiskFile> Mark<F> {
         let mut body = [0; BODY_BYTES];
         body[..16].copy_from_slice(&self.owner);
         body[16..].copy_from_slice(&synced.to_le_bytes());
-        self.file.write_at(0, &seal(KIND, VERSION, &body))
+        self.file.write_at(0, &encode_envelope(KIND, VERSION, &body))
     }
 }
 
-/// The mark in the file; zero when there is none, or it is torn or damaged: it only ever adds suspicion.
+/// Reads the mark; 0 when the file is missing or damaged, which is safe: a mark only adds proof of damage.
 pub(super) fn read<D: Disk>(disk: &D, path: &str, owner: [u8; 16]) -> Result<u64, OpenError> {
     match read_any(disk, path)? {
         Some((found, _)) if found != owner => Err(OpenError::Foreign { file: path.into(), found, expected: owner }),
@@ -44,7 +44,7 @@ pub(super) fn read<D: Disk>(disk: &D, path: &str, owner: [u8; 16]) -> Result<u64
     }
 }
 
-/// The mark in the file and whose it is; none when there is none, or it is torn or damaged.
+/// Reads the mark and its owner; `None` when the file is missing or damaged.
 pub(super) fn read_any<D: Disk>(disk: &D, path: &str) -> Result<Option<([u8; 16], u64)>, OpenError> {
     let failed = |source| OpenError::Disk { file: path.into(), source };
     let bytes = match disk.open(path) {
@@ -57,13 +57,13 @@ pub(super) fn read_any<D: Disk>(disk: &D, path: &str) -> Result<Option<([u8; 16]
             read_whole(&file, FILE_BYTES).map_err(failed)?
         }
     };
-    match unseal(KIND, VERSION, &bytes) {
+    match decode_envelope(KIND, VERSION, &bytes) {
         Ok((_, body)) if body.len() == BODY_BYTES => {
             let mut owner = [0; 16];
             owner.copy_from_slice(&body[..16]);
             Ok(Some((owner, u64_at(body, 16))))
         }
-        Err(SealError::FutureVersion { found, supported }) => {
+        Err(EnvelopeError::FutureVersion { found, supported }) => {
             Err(OpenError::FutureVersion { file: path.into(), found, supported })
         }
         _ => Ok(None),

@@ -1,48 +1,48 @@
-//! The envelope around everything that is not a log frame: kind, format version, checksum, length.
+//! The envelope around all content except log frames: kind, format version, checksum, length.
 //!
-//! All versions of all formats keep this envelope, so that an old binary can name a version it does not know.
+//! All versions of all formats keep it, so that an old binary can name a newer version.
 
-/// Bytes before the body.
+/// Length of the envelope before the body.
 pub(crate) const ENVELOPE_BYTES: usize = 24;
 
-/// Eight letters that tell one kind of content from another.
+/// Eight bytes that identify the kind of content.
 pub(crate) type Kind = [u8; 8];
 
-/// Why bytes are not what they should be.
+/// Why an envelope cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
-    /// Another kind of content, or none.
-    #[error("not of kind {expected:?}: starts with {found:02x?}")]
+pub enum EnvelopeError {
+    /// The content is of another kind.
+    #[error("kind must be {expected:?} (got {found:02x?})")]
     Kind {
-        /// The first bytes, as many as there are.
+        /// First bytes of the content, up to eight.
         found: Vec<u8>,
-        /// The kind asked for.
+        /// Expected kind.
         expected: String,
     },
-    /// Shorter than it says.
-    #[error("{found} bytes, expected {expected}")]
+    /// The content is truncated.
+    #[error("truncated: {found} bytes, expected {expected}")]
     Length {
-        /// Bytes that are there.
+        /// Available bytes.
         found: u64,
-        /// Bytes that should be.
+        /// Length in the envelope.
         expected: u64,
     },
-    /// The content was changed.
+    /// The checksum does not match.
     #[error("checksum {found:08x}, expected {expected:08x}")]
     Checksum {
-        /// Computed from the content.
+        /// Checksum of the content.
         found: u32,
-        /// As written.
+        /// Value in the envelope.
         expected: u32,
     },
-    /// Written by a newer release.
+    /// The format version is newer than supported.
     #[error(
         "written by a newer release: format version {found}, this build reads up to {supported}; run the newer release"
     )]
     FutureVersion {
-        /// As written.
+        /// Value in the envelope.
         found: u32,
-        /// The newest known here.
+        /// Newest supported version.
         supported: u32,
     },
     /// Versions count from 1.
@@ -50,8 +50,8 @@ pub enum SealError {
     NoVersion,
 }
 
-/// `kind | version | checksum | length | body`, see `FORMAT.md`.
-pub(crate) fn seal(kind: Kind, version: u32, body: &[u8]) -> Vec<u8> {
+/// Encodes `kind | version | checksum | length | body`, see `FORMAT.md`.
+pub(crate) fn encode_envelope(kind: Kind, version: u32, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(ENVELOPE_BYTES + body.len());
     out.extend_from_slice(&kind);
     out.extend_from_slice(&version.to_le_bytes());
@@ -63,14 +63,14 @@ pub(crate) fn seal(kind: Kind, version: u32, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The version and the body of sealed `bytes`; what follows the body is not looked at.
-pub(crate) fn unseal(kind: Kind, supported: u32, bytes: &[u8]) -> Result<(u32, &[u8]), SealError> {
+/// Decodes an envelope; returns version and body. Bytes after the body are ignored.
+pub(crate) fn decode_envelope(kind: Kind, supported: u32, bytes: &[u8]) -> Result<(u32, &[u8]), EnvelopeError> {
     let head = bytes.get(..8.min(bytes.len())).unwrap_or_default();
     if head != kind {
         let expected = String::from_utf8_lossy(&kind).into_owned();
-        return Err(SealError::Kind { found: head.to_vec(), expected });
+        return Err(EnvelopeError::Kind { found: head.to_vec(), expected });
     }
-    let short = |expected: u64| SealError::Length { found: bytes.len() as u64, expected };
+    let short = |expected: u64| EnvelopeError::Length { found: bytes.len() as u64, expected };
     if bytes.len() < ENVELOPE_BYTES {
         return Err(short(ENVELOPE_BYTES as u64));
     }
@@ -81,13 +81,13 @@ pub(crate) fn unseal(kind: Kind, supported: u32, bytes: &[u8]) -> Result<(u32, &
     };
     let found = checksum(sealed);
     if found != expected {
-        return Err(SealError::Checksum { found, expected });
+        return Err(EnvelopeError::Checksum { found, expected });
     }
     if version > supported {
-        return Err(SealError::FutureVersion { found: version, supported });
+        return Err(EnvelopeError::FutureVersion { found: version, supported });
     }
     if version == 0 {
-        return Err(SealError::NoVersion);
+        return Err(EnvelopeError::NoVersion);
     }
     Ok((version, &sealed[ENVELOPE_BYTES..]))
 }
@@ -96,12 +96,12 @@ fn checksum(sealed: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&sealed[..12]), &sealed[16..])
 }
 
-/// The little-endian number at `at`; the caller has checked the length.
+/// Little-endian number at `at`; the caller has checked the length.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("a slice of four bytes"))
 }
 
-/// The little-endian number at `at`; the caller has checked the length.
+/// Little-endian number at `at`; the caller has checked the length.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a slice of eight bytes"))
 }
@@ -115,20 +115,20 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named() {
-        let sealed = seal(KIND, 2, b"x");
-        assert_eq!(unseal(KIND, 1, &sealed), Err(SealError::FutureVersion { found: 2, supported: 1 }));
-        assert_eq!(unseal(KIND, 1, &seal(KIND, 0, b"x")), Err(SealError::NoVersion));
+        let sealed = encode_envelope(KIND, 2, b"x");
+        assert_eq!(decode_envelope(KIND, 1, &sealed), Err(EnvelopeError::FutureVersion { found: 2, supported: 1 }));
+        assert_eq!(decode_envelope(KIND, 1, &encode_envelope(KIND, 0, b"x")), Err(EnvelopeError::NoVersion));
     }
 
     proptest! {
         #[test]
         fn unseal_undoes_seal_and_sees_any_change(body: Vec<u8>, at: prop::sample::Index, bit in 0u8..8) {
-            let mut sealed = seal(KIND, 1, &body);
-            prop_assert_eq!(unseal(KIND, 1, &sealed), Ok((1, body.as_slice())));
+            let mut sealed = encode_envelope(KIND, 1, &body);
+            prop_assert_eq!(decode_envelope(KIND, 1, &sealed), Ok((1, body.as_slice())));
             let at = at.index(sealed.len());
-            prop_assert!(unseal(KIND, 1, &sealed[..at]).is_err());
+            prop_assert!(decode_envelope(KIND, 1, &sealed[..at]).is_err());
             sealed[at] ^= 1 << bit;
-            prop_assert!(unseal(KIND, 1, &sealed).is_err());
+            prop_assert!(decode_envelope(KIND, 1, &sealed).is_err());
         }
     }
 }
