@@ -1,54 +1,54 @@
-//! Reading untrusted bytes, little-endian, without ever panicking.
+//! Reads untrusted little-endian bytes without panics.
 
 use bytes::Bytes;
 
-/// Why bytes are not a value of ours.
+/// Why bytes cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The bytes end before the value does.
-    #[error("truncated: {wanted} more bytes wanted, {left} left")]
+    /// The input is truncated.
+    #[error("truncated: {wanted} more bytes needed, {left} left")]
     Truncated {
-        /// Bytes the next field takes.
+        /// Length of the next field.
         wanted: usize,
-        /// Bytes there are.
+        /// Bytes left.
         left: usize,
     },
-    /// The format is of a version this build does not know.
-    #[error("format version {found}, this build knows {known}")]
+    /// Unsupported format version.
+    #[error("format version must be {known} (got {found})")]
     UnknownVersion {
-        /// The version the bytes claim.
+        /// Version of the input.
         found: u8,
-        /// The version of this build.
+        /// Supported version.
         known: u8,
     },
-    /// A tag byte that means nothing here.
+    /// Unknown tag byte.
     #[error("unknown {what} {found}")]
     UnknownTag {
-        /// Which tag.
+        /// Name of the tag.
         what: &'static str,
         /// Its value.
         found: u8,
     },
-    /// Bytes are left over after the value.
-    #[error("{0} bytes after the end")]
+    /// Trailing bytes.
+    #[error("{0} trailing bytes")]
     Trailing(usize),
-    /// The value is well formed and impossible.
+    /// Well formed, but violates an invariant.
     #[error("{0}")]
-    Impossible(&'static str),
+    Invalid(&'static str),
 }
 
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Opens bytes that begin with a version byte.
+    /// Reads bytes that begin with a version byte.
     pub(crate) fn versioned(bytes: &'a [u8], known: u8) -> Result<Self, DecodeError> {
         let mut reader = Self(bytes);
         let found = reader.u8()?;
         if found == known { Ok(reader) } else { Err(DecodeError::UnknownVersion { found, known }) }
     }
 
-    /// Opens bytes whose version was read elsewhere.
-    pub(crate) fn whole(bytes: &'a [u8]) -> Self {
+    /// Reads bytes whose version was checked elsewhere.
+    pub(crate) fn unversioned(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
@@ -77,13 +77,13 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Bytes behind their length.
+    /// Length-prefixed bytes.
     pub(crate) fn blob(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = self.u32()? as usize;
         self.take(len)
     }
 
-    /// Ids behind their count. Nothing is reserved from the count alone, so a lie costs nothing.
+    /// Count-prefixed ids. The count allocates nothing, so an invalid one is harmless.
     pub(crate) fn ids(&mut self) -> Result<Vec<u64>, DecodeError> {
         let count = self.u32()?;
         (0..count).map(|_| self.u64()).collect()

@@ -1,30 +1,30 @@
-/// How one replica takes part in its group. Pre-vote and check-quorum are always on, reads are always confirmed by a
-/// quorum and never by a lease.
+/// Configuration of one replica. Pre-vote and check-quorum are always on. Reads are confirmed by a quorum (ReadIndex),
+/// never by a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// This replica; never 0, never reused.
+    /// Id of this replica; never 0, never reused.
     pub id: u64,
-    /// Different at every start of this replica (random, or counted on disk): an answer to a read asked before a
-    /// restart is then never taken for the answer to one asked after it.
+    /// Unique per start of this replica (random or counted on disk), so that a read index requested before a restart is
+    /// never used for a read after it.
     pub incarnation: u64,
-    /// Ticks without a leader before an election; the real wait is drawn from `election_ticks..2 * election_ticks`.
+    /// Ticks without a leader before an election; the actual timeout is random in `election_ticks..2 * election_ticks`.
     pub election_ticks: usize,
     /// Ticks between a leader's heartbeats; less than `election_ticks`.
     pub heartbeat_ticks: usize,
-    /// Append messages in flight to one follower.
+    /// Limit of append messages in flight per follower.
     pub max_inflight: usize,
-    /// Bytes of entries in one append message; one larger entry still travels, alone.
+    /// Limit of entry bytes per append message; a single larger entry is sent alone.
     pub max_message_bytes: u64,
-    /// Bytes of entries a leader holds uncommitted before it refuses proposals.
+    /// Limit of uncommitted entry bytes on the leader; beyond it, proposals are refused.
     pub max_uncommitted_bytes: u64,
-    /// Bytes of committed entries in one [`crate::Output`].
+    /// Limit of committed entry bytes per [`crate::Output`].
     pub max_committed_bytes: u64,
-    /// Ticks after which a leader offers its snapshot again to a follower that has not installed one.
+    /// Ticks after which the leader repeats the snapshot offer to a follower that has not installed one.
     pub snapshot_retry_ticks: u32,
 }
 
 impl Config {
-    /// The defaults for a replica, with 100 ms ticks in mind: elections after 1 to 2 s.
+    /// Default configuration, meant for 100 ms ticks: election timeout 1 to 2 s.
     pub fn new(id: u64, incarnation: u64) -> Self {
         Self {
             id,
@@ -50,7 +50,7 @@ impl Config {
             check_quorum: true,
             pre_vote: true,
             read_only_option: raft::ReadOnlyOption::Safe,
-            // Batching would join appends of any total size into one message.
+            // Batching would ignore max_size_per_msg when it joins appends.
             batch_append: false,
             max_uncommitted_size: self.max_uncommitted_bytes,
             max_committed_size_per_ready: self.max_committed_bytes,

@@ -4,43 +4,43 @@ use raft::eraftpb;
 
 const VERSION: u8 = 1;
 
-/// One position of the log.
+/// One log entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Position, from 1, without gaps.
+    /// Log index, from 1, without gaps.
     pub index: u64,
-    /// The term whose leader appended it.
+    /// Term of the leader that appended it.
     pub term: u64,
-    /// What it is.
+    /// Kind.
     pub kind: EntryKind,
-    /// The proposed payload, or the context of a membership change; opaque here.
+    /// The proposed payload, or the context of a membership change; opaque to this crate.
     pub payload: Bytes,
 }
 
-/// What an entry is.
+/// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// The first entry of a leader's term. It carries nothing, but moves the applied index.
+    /// The empty entry that a new leader appends; applying it only advances the applied index.
     TermStart,
     /// A proposed payload.
     Payload,
-    /// A change of the group; hand it to [`crate::Raft::apply_membership`] when its turn comes.
+    /// A membership change; pass it to [`crate::Raft::apply_membership`] in its turn.
     Membership(Change),
 }
 
-/// One change of the group, of one member.
+/// A membership change of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// A new member that replicates and does not vote.
+    /// Adds a non-voting member.
     AddLearner(u64),
-    /// A learner becomes a voter.
+    /// Makes a learner a voter.
     Promote(u64),
-    /// A member leaves; its id never returns.
+    /// Removes a member; its id is never reused.
     Remove(u64),
 }
 
 impl Change {
-    /// The member it is about.
+    /// Id of the changed member.
     pub fn member(self) -> u64 {
         match self {
             Self::AddLearner(id) | Self::Promote(id) | Self::Remove(id) => id,
@@ -58,7 +58,7 @@ impl Change {
 }
 
 impl Entry {
-    /// The bytes for the write-ahead log, format version first.
+    /// Encodes the entry for the write-ahead log; the first byte is the format version.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32 + self.payload.len());
         out.push(VERSION);
@@ -66,10 +66,10 @@ impl Entry {
         out
     }
 
-    /// Undoes [`Entry::encode`].
+    /// Decodes the output of [`Entry::encode`].
     ///
     /// # Errors
-    /// On bytes that `encode` never made, among them those of a later format version.
+    /// On any other bytes, including those of a newer format version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Self::take(&mut Reader::versioned(bytes, VERSION)?)
     }
@@ -82,7 +82,7 @@ impl Entry {
         Reader::versioned(bytes, VERSION).map(drop)
     }
 
-    /// The entry without a version, to its end; the caller knows the length.
+    /// Appends the entry without version byte; the payload runs to the end, so the caller stores the length.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let (kind, member) = match self.kind {
             EntryKind::TermStart => (0, None),
@@ -114,21 +114,21 @@ impl Entry {
         let payload = reader.rest();
         match kind {
             EntryKind::TermStart if !payload.is_empty() => {
-                return Err(DecodeError::Impossible("a term start with a payload"));
+                return Err(DecodeError::Invalid("a term start must have no payload"));
             }
             EntryKind::Payload if payload.is_empty() => {
-                return Err(DecodeError::Impossible("a payload entry without a payload"));
+                return Err(DecodeError::Invalid("a payload entry must have a payload"));
             }
             EntryKind::Membership(change) if change.member() == 0 => {
-                return Err(DecodeError::Impossible("a change of member 0"));
+                return Err(DecodeError::Invalid("the id of a changed member must not be 0"));
             }
             _ => {}
         }
         Ok(Self { index, term, kind, payload })
     }
 
-    /// For the library a change travels in the context, in our own encoding; its `data` is read only by the leader
-    /// that proposes it.
+    /// raft-rs gets a membership change in the entry's `context`, in our encoding; its `data` is read only by the
+    /// proposing leader.
     pub(crate) fn into_raft(self) -> eraftpb::Entry {
         let mut entry = eraftpb::Entry { index: self.index, term: self.term, ..Default::default() };
         match self.kind {
@@ -145,7 +145,7 @@ impl Entry {
     pub(crate) fn from_raft(entry: eraftpb::Entry) -> Self {
         let (index, term) = (entry.index, entry.term);
         if entry.entry_type != eraftpb::EntryType::EntryNormal {
-            // The context is an entry of ours with no place yet; give it this one.
+            // The context is an encoded entry without index and term; they are those of this entry.
             let inner = Self::take(&mut Reader::versioned(&entry.context, VERSION).expect("proposed by us"))
                 .expect("a membership entry is decoded or proposed by us before the library sees it");
             return Self { index, term, ..inner };
@@ -155,7 +155,7 @@ impl Entry {
     }
 }
 
-/// What the library carries beside a change: an encoded entry without a place in the log.
+/// The context of a membership change: an encoded entry with index and term 0.
 pub(crate) fn membership_context(change: Change, context: &Bytes) -> Bytes {
     Entry { index: 0, term: 0, kind: EntryKind::Membership(change), payload: context.clone() }.encode().into()
 }

@@ -3,19 +3,19 @@ use raft::eraftpb;
 
 const VERSION: u8 = 1;
 
-/// What a replica must remember to never vote twice in a term.
+/// Durable state that prevents a second vote in a term (Raft, section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HardState {
-    /// The newest term seen.
+    /// Newest term seen.
     pub term: u64,
-    /// Whom this replica voted for in that term; 0 is nobody.
+    /// Replica that got this replica's vote in that term; 0 is none.
     pub vote: u64,
-    /// The newest index known to be committed; may lag behind the truth.
+    /// Newest index known to be committed; may lag behind.
     pub commit: u64,
 }
 
 impl HardState {
-    /// The bytes for the write-ahead log, format version first.
+    /// Encodes the state for the write-ahead log; the first byte is the format version.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(25);
         out.push(VERSION);
@@ -25,10 +25,10 @@ impl HardState {
         out
     }
 
-    /// Undoes [`HardState::encode`].
+    /// Decodes the output of [`HardState::encode`].
     ///
     /// # Errors
-    /// On bytes that `encode` never made, among them those of a later format version.
+    /// On any other bytes, including those of a newer format version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::versioned(bytes, VERSION)?;
         let state = Self { term: reader.u64()?, vote: reader.u64()?, commit: reader.u64()? };

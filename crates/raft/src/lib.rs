@@ -1,8 +1,9 @@
-//! Consensus without I/O: the library raft-rs behind a seam of our own.
+//! Raft consensus without I/O: a wrapper of raft-rs.
 //!
-//! Owns: elections, replication, membership, read indexes, the in-memory log and the bytes that replicas send each
-//! other. Knows nothing of vectors, deltas, sockets, files or clocks: payloads are opaque bytes, time is [`Raft::tick`],
-//! randomness is its argument, and the same calls always give the same outputs. No type of raft-rs leaves this crate.
+//! Owns: elections, replication, membership, read indexes, the in-memory log and the bytes of Raft messages.
+//! Deliberately does not know: vectors, deltas, sockets, files, clocks. Payloads are opaque bytes, time is
+//! [`Raft::tick`], randomness is its argument, and equal calls give equal outputs. No type of raft-rs is visible
+//! outside of this crate.
 //!
 //! ```text
 //!   tick, step, propose, read_index, …          output()            the replica
@@ -12,8 +13,8 @@
 //!                 └───────────────── applied(index)    ◄──────────┴─ committed ............... apply in order
 //! ```
 //!
-//! A leader's appends are in `messages`, so they leave before its own fsync; a follower's acknowledgement and every
-//! vote are in `messages_after_persist`. Committed entries are handed out only once they are durable here as well.
+//! A leader's appends are in `messages`, sent before its own fsync; a follower's acknowledgements and all votes are in
+//! `messages_after_persist`. Committed entries are output only once they are durable here as well.
 //!
 //! Start reading at [`Raft`], then [`Output`]. The formats are drawn in `docs/format.md` of this crate.
 
@@ -34,7 +35,7 @@ pub use entry::{Change, Entry, EntryKind};
 pub use hard_state::HardState;
 pub use machine::{
     ChangeError, Compacted, Envelope, Ignored, Installation, MembershipError, NotReady, Output, Peer, PeerState,
-    ProposeError, Proposed, Raft, Role, RoleChange, Status, StepError, Stepped, TransferError, UnknownIndex,
+    ProposeError, Proposed, Raft, Role, RoleChange, Status, StepError, StepOutcome, TransferError, UnknownIndex,
 };
 pub use members::Members;
 pub use message::{MAX_READ_CONTEXTS, carries_entries};

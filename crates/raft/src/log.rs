@@ -1,4 +1,4 @@
-//! The log in memory, as the library wants to read it.
+//! The in-memory log, as raft-rs's `Storage`.
 
 use crate::config::Config;
 use crate::restored::Restored;
@@ -8,12 +8,12 @@ use raft::{Error, GetEntriesContext, RaftState, StorageError};
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-/// Bytes an entry takes beside its payload, for limits.
+/// Bytes per entry besides its payload, for size limits.
 const ENTRY_OVERHEAD: u64 = 24;
 
-/// All entries handed out for persisting, whether the disk has them yet or not; and what a lagging follower is offered.
+/// All entries output for persisting, durable or not, and the snapshot offered to lagging followers.
 pub(crate) struct Log {
-    born: (HardState, ConfState),
+    initial: (HardState, ConfState),
     boundary: (u64, u64),
     entries: VecDeque<Entry>,
     offered: Option<Snapshot>,
@@ -23,7 +23,7 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn new(restored: Restored) -> Self {
         Self {
-            born: (restored.hard_state.to_raft(), restored.members.to_raft()),
+            initial: (restored.hard_state.to_raft(), restored.members.to_raft()),
             boundary: restored.snapshot,
             entries: restored.entries.into_iter().map(crate::Entry::into_raft).collect(),
             offered: None,
@@ -46,7 +46,7 @@ impl Log {
         }
     }
 
-    /// Appends, cutting off what the new entries replace.
+    /// Appends entries and truncates those that they replace.
     pub(crate) fn append(&mut self, new: &[Entry]) {
         let Some(first) = new.first() else { return };
         let kept = first.index.checked_sub(self.first()).expect("committed entries are never replaced");
@@ -62,10 +62,10 @@ impl Log {
         }
     }
 
-    pub(crate) fn restart_at(&mut self, index: u64, term: u64) {
+    pub(crate) fn reset_to(&mut self, index: u64, term: u64) {
         self.entries.clear();
         self.boundary = (index, term);
-        // It described the state before.
+        // The offer described the previous state.
         self.offered = None;
     }
 
@@ -94,7 +94,7 @@ impl Log {
 
 impl raft::Storage for Log {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState::new(self.born.0.clone(), self.born.1.clone()))
+        Ok(RaftState::new(self.initial.0.clone(), self.initial.1.clone()))
     }
 
     fn entries(
@@ -126,7 +126,8 @@ impl raft::Storage for Log {
         Ok(self.last())
     }
 
-    /// Only one that the follower can use: the log goes on behind it, and it names the follower as a member.
+    /// Offers the snapshot only if the follower can use it: the log continues after it, and its members contain the
+    /// follower.
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<raft::eraftpb::Snapshot> {
         let usable = |offer: &&Snapshot| {
             offer.index >= request_index && offer.index >= self.boundary.0 && offer.members.contains(to)
@@ -141,7 +142,7 @@ impl raft::Storage for Log {
     }
 }
 
-/// The library logs through slog; what matters is in [`crate::Status`] and [`crate::RoleChange`].
+/// raft-rs's slog output is discarded; [`crate::Status`] and [`crate::RoleChange`] report everything of interest.
 pub(crate) fn node(config: &Config, restored: Restored) -> raft::Result<raft::RawNode<Log>> {
     let applied = restored.applied;
     let silent = slog::Logger::root(slog::Discard, slog::o!());

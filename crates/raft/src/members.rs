@@ -1,33 +1,33 @@
 use raft::eraftpb;
 use std::collections::BTreeSet;
 
-/// Who belongs to the group.
+/// The members of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Members {
-    /// Those whose votes and acknowledgements count.
+    /// Members whose votes and acknowledgements count.
     pub voters: BTreeSet<u64>,
-    /// Those who only replicate.
+    /// Members that only replicate.
     pub learners: BTreeSet<u64>,
 }
 
 impl Members {
-    /// A group of these voters and no learners.
+    /// A group of voters without learners.
     pub fn of(voters: impl IntoIterator<Item = u64>) -> Self {
         Self { voters: voters.into_iter().collect(), learners: BTreeSet::new() }
     }
 
-    /// Whether `id` votes or learns here.
+    /// Whether `id` is a voter or learner.
     pub fn contains(&self, id: u64) -> bool {
         self.voters.contains(&id) || self.learners.contains(&id)
     }
 
-    /// Whether nobody is known yet: a replica that waits for its first snapshot.
+    /// Whether there are no members: the state of a new replica before its first snapshot.
     pub fn is_empty(&self) -> bool {
         self.voters.is_empty() && self.learners.is_empty()
     }
 
-    /// Whether a group can be like this: it has a voter, nobody is both, nobody is 0.
-    pub(crate) fn is_possible(&self) -> bool {
+    /// Whether the group has a voter, no member is both voter and learner, and no id is 0.
+    pub(crate) fn is_valid(&self) -> bool {
         !self.voters.is_empty() && self.voters.is_disjoint(&self.learners) && !self.contains(0)
     }
 

@@ -1,4 +1,4 @@
-//! The bytes between replicas: decoding proves everything the library would panic over.
+//! Encoding of Raft messages. Decoding validates everything that raft-rs would panic on.
 
 use crate::codec::{DecodeError, Reader, put_blob, put_ids, put_len, put_u64};
 use crate::entry::Entry;
@@ -9,10 +9,11 @@ use raft::eraftpb::{self, Message, MessageType};
 
 const VERSION: u8 = 1;
 
-/// Reads a leader holds unanswered for the whole group; more are refused (about 200 bytes each).
+/// Limit of pending read indexes on a leader, about 200 bytes each; more are refused.
 pub const MAX_READ_CONTEXTS: usize = 4096;
 
-/// Tag bytes of the kinds that travel. Proposals and leader transfers do not: the replica forwards writes itself.
+/// Tag bytes of the message kinds that are sent. Proposals and transfer requests are not: the replica forwards writes
+/// itself.
 const KINDS: [(u8, MessageType); 12] = [
     (1, MessageType::MsgAppend),
     (2, MessageType::MsgAppendResponse),
@@ -28,7 +29,7 @@ const KINDS: [(u8, MessageType); 12] = [
     (12, MessageType::MsgReadIndexResp),
 ];
 
-/// Which read: replica, its incarnation, its own number. Unique in the group, which the library needs.
+/// Identity of a read index request: replica, incarnation, number. raft-rs requires it to be unique in the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadContext {
     pub(crate) id: u64,
@@ -52,13 +53,13 @@ impl ReadContext {
     }
 }
 
-/// Whether a message from a leader brings entries for the log. Anything that is no message brings none.
+/// Whether a message is an append with entries; false for bytes that are not a message.
 #[must_use]
 pub fn carries_entries(bytes: &[u8]) -> bool {
     decode(bytes).is_ok_and(|message| message.msg_type == MessageType::MsgAppend && !message.entries.is_empty())
 }
 
-/// Encodes a message, or nothing for a kind that never travels.
+/// Encodes a message; `None` for a kind that is never sent.
 pub(crate) fn encode(message: &Message) -> Option<Vec<u8>> {
     let (tag, _) = KINDS.iter().find(|(_, kind)| *kind == message.msg_type)?;
     let payload: usize = message.entries.iter().map(|entry| entry.data.len() + entry.context.len() + 40).sum();
@@ -101,7 +102,7 @@ pub(crate) fn encode(message: &Message) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Undoes [`encode`]; what it returns is well formed, not necessarily honest.
+/// Decodes the output of [`encode`]. The result is well formed, but may be from a faulty sender.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut reader = Reader::versioned(bytes, VERSION)?;
     let found = reader.u8()?;
@@ -125,21 +126,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
         reject_hint: reader.u64()?,
         ..Default::default()
     };
-    let timeless = *msg_type == MessageType::MsgReadIndex;
-    if message.from == 0 || (message.term == 0) != timeless {
-        return Err(DecodeError::Impossible("a message without a sender, or with a wrong use of term 0"));
+    let has_no_term = *msg_type == MessageType::MsgReadIndex;
+    if message.from == 0 || (message.term == 0) != has_no_term {
+        return Err(DecodeError::Invalid("a message must have a sender, and term 0 only as a read index request"));
     }
-    // Every replica may add one to what it is told; no real index or term comes near.
+    // raft-rs adds one to received indexes and terms; real ones never come near the limit.
     let numbers = [message.term, message.log_term, message.index, message.commit, message.reject_hint];
     if numbers.iter().any(|number| *number >= u64::MAX / 2) {
-        return Err(DecodeError::Impossible("an index or term beyond all use"));
+        return Err(DecodeError::Invalid("indexes and terms must be below 2^63"));
     }
     match msg_type {
         MessageType::MsgAppend => message.entries = entries(&mut reader, &message)?.into(),
         MessageType::MsgSnapshot => message.snapshot = Some(snapshot(&mut reader, &message)?.to_raft()).into(),
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
             let data = Bytes::copy_from_slice(reader.blob()?);
-            ReadContext::decode(&data).ok_or(DecodeError::Impossible("a read context of another size"))?;
+            ReadContext::decode(&data).ok_or(DecodeError::Invalid("a read context must be 24 bytes"))?;
             message.entries = vec![eraftpb::Entry { data, ..Default::default() }].into();
         }
         _ => message.context = Bytes::copy_from_slice(reader.blob()?),
@@ -150,15 +151,15 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
 
 fn entries(reader: &mut Reader<'_>, message: &Message) -> Result<Vec<eraftpb::Entry>, DecodeError> {
     if (message.index == 0) != (message.log_term == 0) {
-        // The library takes term 0 for the term of any place beyond its log, and would append there.
-        return Err(DecodeError::Impossible("an append behind an entry of term 0"));
+        // raft-rs uses term 0 for any index beyond its log, and would append there.
+        return Err(DecodeError::Invalid("an append must follow an entry of a term > 0"));
     }
     let mut entries = Vec::new();
     let mut before = (message.index, message.log_term);
     for _ in 0..reader.u32()? {
-        let entry = Entry::take(&mut Reader::whole(reader.blob()?))?;
+        let entry = Entry::take(&mut Reader::unversioned(reader.blob()?))?;
         if entry.index != before.0 + 1 || entry.term < before.1.max(1) || entry.term > message.term {
-            return Err(DecodeError::Impossible("entries with a gap, or with falling terms"));
+            return Err(DecodeError::Invalid("entries must have consecutive indexes and non-decreasing terms"));
         }
         before = (entry.index, entry.term);
         entries.push(entry.into_raft());
@@ -171,11 +172,11 @@ fn snapshot(reader: &mut Reader<'_>, message: &Message) -> Result<Snapshot, Deco
     let members =
         Members { voters: reader.ids()?.into_iter().collect(), learners: reader.ids()?.into_iter().collect() };
     let manifest = Bytes::copy_from_slice(reader.blob()?);
-    let possible = (1..u64::MAX / 2).contains(&index) && (1..=message.term).contains(&term) && members.is_possible();
+    let possible = (1..u64::MAX / 2).contains(&index) && (1..=message.term).contains(&term) && members.is_valid();
     if possible {
         Ok(Snapshot { index, term, members, manifest })
     } else {
-        Err(DecodeError::Impossible("a snapshot of nothing, or of a group that cannot be"))
+        Err(DecodeError::Invalid("a snapshot must have an index, a term and valid members"))
     }
 }
 

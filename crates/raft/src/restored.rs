@@ -2,26 +2,26 @@ use crate::entry::Entry;
 use crate::hard_state::HardState;
 use crate::members::Members;
 
-/// What a replica found on its disk.
+/// Durable state that a replica starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restored {
-    /// The newest hard state.
+    /// Newest hard state.
     pub hard_state: HardState,
-    /// The group as of `applied`.
+    /// Members as of `applied`.
     pub members: Members,
-    /// Index and term of the entry just before the log begins.
+    /// Index and term of the entry before the first one in the log.
     pub snapshot: (u64, u64),
-    /// The log from `snapshot.0 + 1`, without gaps.
+    /// Log entries from `snapshot.0 + 1`, without gaps.
     pub entries: Vec<Entry>,
-    /// The last entry the restored state has applied.
+    /// Index of the last entry applied to the restored state.
     pub applied: u64,
 }
 
 impl Restored {
-    /// The birth of a group: every initial voter begins with the same list, exactly once.
+    /// Bootstraps a group: every initial voter starts with the same list, exactly once.
     ///
-    /// The log begins behind an agreed entry (1, 1) that stands for the list, so whoever joins later must take a
-    /// snapshot, and with it the members, which no log entry tells.
+    /// The log begins after a virtual entry (1, 1) that stands for the list. A replica that joins later must therefore
+    /// install a snapshot, which contains the members; no log entry does.
     pub fn bootstrap(voters: impl IntoIterator<Item = u64>) -> Self {
         Self {
             hard_state: HardState { term: 1, vote: 0, commit: 1 },
@@ -32,12 +32,12 @@ impl Restored {
         }
     }
 
-    /// A new replica that will be added as a learner: it knows nobody, never votes, and waits for a snapshot.
+    /// A new replica that is to be added as a learner: it has no members, never votes, and waits for a snapshot.
     pub fn joining() -> Self {
         Self::default()
     }
 
-    /// Checks what the library would panic over, and lifts a stale commit or term to what the rest proves.
+    /// Validates everything that raft-rs would panic on, and raises a stale commit or term to what the log proves.
     pub(crate) fn check(mut self) -> Result<Self, RestoreError> {
         let (first, boundary_term) = self.snapshot;
         let (mut last, mut term) = (first, boundary_term);
@@ -58,57 +58,57 @@ impl Restored {
             return Err(RestoreError::LogLost { commit: self.hard_state.commit, last });
         }
         if term > self.hard_state.term {
-            // Entries reached the disk, the hard state written with them did not. A vote in that term would have been
-            // synced before it was sent, so there was none.
+            // Entries are durable, the hard state written with them is not. A vote in that term would have been synced
+            // before it was sent, so this replica did not vote.
             self.hard_state = HardState { term, vote: 0, ..self.hard_state };
         }
         let fresh = self.members.is_empty() && last == 0;
-        if !fresh && (first == 0 || !self.members.is_possible()) {
+        if !fresh && (first == 0 || !self.members.is_valid()) {
             return Err(RestoreError::Members);
         }
         Ok(self)
     }
 }
 
-/// Why a replica must not start from what was found.
+/// Why a replica must not start from this state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// The log has a hole.
-    #[error("log entry {found} where {wanted} belongs")]
+    /// The log has a gap.
+    #[error("log index must be {wanted} (got {found})")]
     Gap {
-        /// The index that belongs there.
+        /// Expected index.
         wanted: u64,
-        /// The index found.
+        /// Index in the log.
         found: u64,
     },
-    /// Terms fall along the log.
-    #[error("term falls at log entry {index}")]
+    /// The terms of the log decrease.
+    #[error("terms must not decrease (at log entry {index})")]
     TermFell {
-        /// The entry with the smaller term.
+        /// Index of the entry with the smaller term.
         index: u64,
     },
-    /// The state is older than the log's beginning, or newer than its end.
-    #[error("applied {applied} lies outside of the log {first}..={last}")]
+    /// The applied index is outside of the log.
+    #[error("applied index must be in {first}..={last} (got {applied})")]
     AppliedOutside {
-        /// What the state has applied.
+        /// Applied index of the state.
         applied: u64,
-        /// The log's boundary.
+        /// Index just before the log.
         first: u64,
-        /// The log's end.
+        /// Last index of the log.
         last: u64,
     },
-    /// Committed entries are missing: this replica must not vote again, and returns under a new id.
-    #[error("log ends at {last}, committed was {commit}")]
+    /// Committed entries are missing: this replica must not vote again, and rejoins under a new id.
+    #[error("log lost: it ends at {last}, the commit index is {commit}")]
     LogLost {
-        /// What was known committed.
+        /// Known commit index.
         commit: u64,
-        /// Where the log ends.
+        /// Last index of the log.
         last: u64,
     },
-    /// Members without a log they stand for, or a group that cannot be.
-    #[error("members do not fit the log")]
+    /// The members are invalid, or do not match the log.
+    #[error("members are invalid or do not match the log")]
     Members,
-    /// The configuration is refused.
+    /// raft-rs refuses the configuration.
     #[error("configuration: {0}")]
     Config(String),
 }

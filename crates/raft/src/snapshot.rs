@@ -2,16 +2,16 @@ use crate::members::Members;
 use bytes::Bytes;
 use raft::eraftpb;
 
-/// A state that replaces the log up to `index`: what a leader offers a follower that lags behind the leader's log.
+/// A state that replaces the log up to `index`; the leader offers it to followers that need earlier entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The last entry it holds.
+    /// Index of the last entry that it contains.
     pub index: u64,
-    /// That entry's term.
+    /// Term of that entry.
     pub term: u64,
-    /// The group at that index.
+    /// Members as of that index.
     pub members: Members,
-    /// What to fetch, from whom: opaque here.
+    /// Describes the files to fetch; opaque to this crate.
     pub manifest: Bytes,
 }
 

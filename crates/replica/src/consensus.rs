@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meridian_model::{LogIndex, ReplicaId, Term, VersionUnknown};
 use meridian_proto::frame::{Lead, NodeId, PeerMessage};
-use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as RaftRole, StepError, Stepped};
+use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as RaftRole, StepError, StepOutcome};
 use meridian_shard::{DecodeError, Entry, Outcome};
 
 use crate::injection::InjectedBug;
@@ -77,10 +77,10 @@ impl Replica {
             return;
         }
         match self.raft.step(bytes) {
-            Ok(Stepped::Snapshot(snapshot)) => self.snapshot_incoming(from, snapshot),
+            Ok(StepOutcome::Snapshot(snapshot)) => self.snapshot_incoming(from, snapshot),
             Err(fault @ StepError::LogLost { .. }) => self.leave_service(fault.to_string()),
             // A message that cannot be read is as good as lost.
-            Ok(Stepped::Done | Stepped::Ignored(_)) | Err(_) => {}
+            Ok(StepOutcome::Done | StepOutcome::Ignored(_)) | Err(_) => {}
         }
     }
 

@@ -21,8 +21,8 @@ const GIVE_UP: Duration = Duration::from_secs(20);
 
 /// A snapshot that could not be written is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// A snapshot is taken once the log behind the last one is this part of it: writing snapshots then costs at most four times the
-/// disk's bandwidth that the log costs.
+/// A snapshot is taken once the log behind the last one is this part of it: writing snapshots then costs at most four
+/// times the disk's bandwidth that the log costs.
 const SNAPSHOT_SHARE: u64 = 4;
 
 /// Bytes of all files of a snapshot.
@@ -199,8 +199,8 @@ impl Replica {
         self.accept_installed();
     }
 
-    /// Bytes of log after which the next snapshot is taken: a share of what one takes, so that writing them costs at most as
-    /// many times what is written to the log, within bounds on what a start reads.
+    /// Bytes of log after which the next snapshot is taken: a share of what one takes, so that writing them costs at
+    /// most as many times what is written to the log, within bounds on what a start reads.
     fn snapshot_after_bytes(&self) -> u64 {
         let bounds = &self.settings.snapshot_log_bytes;
         (self.snapshots.bytes / SNAPSHOT_SHARE).clamp(*bounds.start(), *bounds.end())
@@ -364,8 +364,8 @@ impl Replica {
             }
             // The log holds what the snapshot does, but it is not applied yet.
             Installation::Superseded if self.is_in_doubt() => self.snapshots.installed = Some((snapshot, meta, state)),
-            Installation::Superseded | Installation::NotNamed => {}
-            Installation::NotNow => self.snapshots.installed = Some((snapshot, meta, state)),
+            Installation::Superseded | Installation::NotMember => {}
+            Installation::Busy => self.snapshots.installed = Some((snapshot, meta, state)),
         }
     }
 

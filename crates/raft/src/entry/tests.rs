@@ -25,12 +25,12 @@ proptest! {
     }
 
     #[test]
-    fn the_library_gives_back_what_it_was_given(entry in entry()) {
+    fn entries_survive_the_conversion_to_the_library(entry in entry()) {
         prop_assert_eq!(Entry::from_raft(entry.clone().into_raft()), entry);
     }
 
     #[test]
-    fn decoding_noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn decoding_random_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         if let Ok(entry) = Entry::decode(&bytes) {
             prop_assert_eq!(entry.encode(), bytes.clone());
         }

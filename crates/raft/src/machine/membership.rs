@@ -1,4 +1,4 @@
-//! The group changes, one member at a time, learners first.
+//! Membership changes: one member at a time, learners first.
 
 use super::Raft;
 use super::propose::{ProposeError, Proposed};
@@ -6,26 +6,26 @@ use crate::entry::{Change, Entry, EntryKind, membership_context};
 use crate::members::Members;
 use bytes::Bytes;
 
-/// Why a change was not proposed; nothing happened.
+/// Why a membership change was not proposed; nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// It could not be proposed at all.
+    /// The proposal failed.
     #[error(transparent)]
     Propose(#[from] ProposeError),
-    /// An earlier change is not applied yet, or this leader has not applied its predecessors' entries.
+    /// An earlier change is not applied yet, or this leader has not applied all entries of earlier terms.
     #[error("another change is under way")]
     Busy,
-    /// To be added, but a member already (or 0, which nobody is).
+    /// The id to add is a member already, or 0.
     #[error("{0} cannot be added")]
     CannotAdd(u64),
-    /// To be promoted, but no learner.
+    /// The id to promote is not a learner.
     #[error("{0} is not a learner")]
     NotLearner(u64),
-    /// To be removed, but no member.
+    /// The id to remove is not a member.
     #[error("{0} is not a member")]
     NotMember(u64),
-    /// A leader does not remove itself: transfer the leadership first.
-    #[error("{0} leads; transfer the leadership first")]
+    /// The leader cannot remove itself: transfer leadership first.
+    #[error("{0} is the leader; transfer leadership first")]
     Leads(u64),
 }
 
@@ -35,23 +35,23 @@ pub enum MembershipError {
     /// The entry is of another kind.
     #[error("entry {0} is not a membership entry")]
     OtherKind(u64),
-    /// It is not the next one: each is applied once, in order, after it was handed out as committed.
-    #[error("entry {found} where {wanted:?} is next")]
-    OutOfTurn {
-        /// The next one to apply.
+    /// It is not the next one: each is applied once, in order, after it was output as committed.
+    #[error("next membership entry must be {wanted:?} (got {found})")]
+    OutOfOrder {
+        /// Index of the next one.
         wanted: Option<u64>,
-        /// The one given.
+        /// Given index.
         found: u64,
     },
 }
 
 impl Raft {
-    /// Proposes one change, on the leader. `context` is committed with it and opaque here.
+    /// Proposes one membership change, on the leader. `context` is committed with it and opaque to this crate.
     ///
     /// # Errors
-    /// If it was refused. A change that was proposed may still be lost with its leader.
+    /// If it was not appended. An appended change may still be lost with its leader.
     pub fn change_members(&mut self, change: Change, context: impl Into<Bytes>) -> Result<Proposed, ChangeError> {
-        self.may_propose()?;
+        self.check_can_propose()?;
         if self.node.raft.has_pending_conf() {
             return Err(ChangeError::Busy);
         }
@@ -69,23 +69,23 @@ impl Raft {
         Ok(self.proposed())
     }
 
-    /// Applies a committed membership entry, at its turn among the committed entries, and returns the group after it.
+    /// Applies a committed membership entry in its turn, and returns the members after it.
     ///
     /// # Errors
-    /// If the entry is no membership entry, or not the next one.
+    /// If the entry is not a membership entry, or not the next one.
     pub fn apply_membership(&mut self, entry: &Entry) -> Result<Members, MembershipError> {
         let EntryKind::Membership(change) = entry.kind else {
             return Err(MembershipError::OtherKind(entry.index));
         };
         let wanted = self.memberships.front().copied();
         if wanted != Some(entry.index) {
-            return Err(MembershipError::OutOfTurn { wanted, found: entry.index });
+            return Err(MembershipError::OutOfOrder { wanted, found: entry.index });
         }
         self.memberships.pop_front();
-        // A change that does not fit the group changes nothing, on every replica alike.
+        // An inapplicable change has no effect, equally on every replica.
         let _ = self.node.apply_conf_change(&change.to_raft());
         if self.is_leader() && change == Change::Remove(self.config.id) {
-            // Proposed by an earlier leader. The library would go on leading, and panic at its next commit.
+            // An earlier leader proposed it. raft-rs would keep leading, and panic at its next commit.
             let term = self.node.raft.term;
             self.node.raft.become_follower(term, 0);
         }

@@ -1,4 +1,4 @@
-//! What this replica must do.
+//! Output of the machine: messages, durable state and committed entries.
 
 use super::Raft;
 use crate::entry::{Entry, EntryKind};
@@ -8,65 +8,65 @@ use crate::snapshot::Snapshot;
 use raft::StateRole;
 use raft::eraftpb::Message;
 
-/// Everything to do now, in this order: send `messages`; write `snapshot`, `entries`, `hard_state` in one go and call
+/// Work for the caller, in this order: send `messages`; write `snapshot`, `entries` and `hard_state` together and call
 /// [`Raft::persisted`]; then send `messages_after_persist`. `committed` and `reads` need not wait for the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Output {
-    /// Numbers grow by one; to persist one is to persist all before it.
+    /// Number, growing by one; persisting one implies all earlier ones.
     pub number: u64,
-    /// Whether the write must be synced before it counts as persisted. If not, it may be written lazily, but
-    /// `persisted` is called all the same.
+    /// Whether the write must be synced before it counts as persisted. Otherwise it may be written lazily; `persisted`
+    /// is called all the same.
     pub must_sync: bool,
-    /// Send at once.
+    /// Messages to send at once.
     pub messages: Vec<Envelope>,
-    /// Send once this output is persisted, never before: they promise what it holds.
+    /// Messages to send only after this output is persisted: they promise its content.
     pub messages_after_persist: Vec<Envelope>,
-    /// To remember.
+    /// Hard state to persist, if changed.
     pub hard_state: Option<HardState>,
-    /// A snapshot accepted by [`Raft::accept_snapshot`]: the state becomes it, the log begins anew behind it, and
-    /// committed entries not yet applied are void.
+    /// A snapshot accepted by [`Raft::accept_snapshot`]: it replaces the state and the log; committed entries not yet
+    /// applied are void.
     pub snapshot: Option<Snapshot>,
-    /// To append, in order; the first one's index says what it replaces. They come after `snapshot`.
+    /// Entries to append after `snapshot`, in order; they replace existing ones from the first index on.
     pub entries: Vec<Entry>,
-    /// To apply, in order. All of them are durable here.
+    /// Committed entries to apply, in order; durable here.
     pub committed: Vec<Entry>,
-    /// Answers to [`Raft::read_index`]: context, and the index to be applied before the read.
+    /// Results of [`Raft::read_index`]: context, and the index that must be applied before the read.
     pub reads: Vec<(u64, u64)>,
-    /// If role or leader changed.
+    /// Set when role or leader changed.
     pub role: Option<RoleChange>,
 }
 
-/// A message for another replica.
+/// A message to another replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The replica.
+    /// Receiver.
     pub to: u64,
-    /// What its [`Raft::step`] takes.
+    /// Bytes for the receiver's [`Raft::step`].
     pub message: Vec<u8>,
 }
 
-/// Who this replica is now.
+/// A change of role or leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoleChange {
-    /// Its role.
+    /// New role.
     pub role: Role,
-    /// The leader it knows.
+    /// Known leader.
     pub leader: Option<u64>,
-    /// The term.
+    /// Current term.
     pub term: u64,
 }
 
-/// What a replica is to its group. A learner is a follower; see [`Raft::is_learner`].
+/// Raft role. A learner is a follower; see [`Raft::is_learner`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// It follows, or waits for someone to follow.
+    /// Follows a leader or waits for one.
     #[default]
     Follower,
-    /// It asks whether an election could be won.
+    /// Runs a pre-vote.
     PreCandidate,
-    /// It stands for election.
+    /// Runs an election.
     Candidate,
-    /// It leads.
+    /// Leads the group.
     Leader,
 }
 
@@ -82,7 +82,7 @@ impl From<StateRole> for Role {
 }
 
 impl Raft {
-    /// Takes what is to be done, or nothing if nothing is. Call until it returns nothing.
+    /// Takes the next output. Call until it returns `None`.
     pub fn output(&mut self) -> Option<Output> {
         if !self.node.has_ready() {
             return None;
@@ -96,16 +96,16 @@ impl Raft {
         });
         let snapshot = Some(ready.snapshot()).filter(|snapshot| !snapshot.is_empty()).map(Snapshot::from_raft);
         if let Some(snapshot) = &snapshot {
-            self.node.mut_store().restart_at(snapshot.index, snapshot.term);
+            self.node.mut_store().reset_to(snapshot.index, snapshot.term);
             self.installing = Some((ready.number(), snapshot.index));
             self.memberships.clear();
-            self.handed_commit = snapshot.index;
+            self.output_commit = snapshot.index;
         }
         let entries = ready.take_entries();
         self.node.mut_store().append(&entries);
         let committed = from_raft(ready.take_committed_entries());
         for entry in &committed {
-            self.handed_commit = entry.index;
+            self.output_commit = entry.index;
             if matches!(entry.kind, EntryKind::Membership(_)) {
                 self.memberships.push_back(entry.index);
             }
@@ -127,31 +127,35 @@ impl Raft {
             self.must_sync = output.number;
         }
         if let Some(state) = output.hard_state {
-            self.handed_vote = (state.term, state.vote);
+            self.output_vote = (state.term, state.vote);
         }
         Some(output)
     }
 
-    /// Output `number` and all before it are on disk.
+    /// Reports that output `number` and all earlier ones are durable.
     pub fn persisted(&mut self, number: u64) {
         self.persisted = self.persisted.max(number);
         self.node.on_persist_ready(number);
         if let Some((_, index)) = self.installing.take_if(|(at, _)| *at <= number) {
-            // The state was installed before the snapshot was accepted.
+            // The caller installed the state before it accepted the snapshot.
             self.node.advance_apply_to(index);
         }
     }
 
-    /// The state machine has applied all committed entries up to `index`.
+    /// Reports that the state machine has applied all committed entries up to `index`.
     ///
     /// # Panics
-    /// If `index` was never handed out, or a membership entry up to it was not given to [`Raft::apply_membership`].
+    /// If `index` was never output, or a membership entry up to it was not passed to [`Raft::apply_membership`].
     pub fn applied(&mut self, index: u64) {
         if index <= self.node.raft.raft_log.applied || self.installing.is_some() {
             // Superseded by a snapshot.
             return;
         }
-        assert!(index <= self.handed_commit, "applied {index}, but only {} was handed out", self.handed_commit);
+        assert!(
+            index <= self.output_commit,
+            "applied index must be <= {}, the newest output (got {index})",
+            self.output_commit
+        );
         assert!(
             self.memberships.front().is_none_or(|next| *next > index),
             "a membership entry up to {index} was skipped"
@@ -159,7 +163,7 @@ impl Raft {
         self.node.advance_apply_to(index);
     }
 
-    /// Answers meant for an earlier incarnation are not ours.
+    /// Filters out results for an earlier incarnation.
     fn own_read(&self, read: &raft::ReadState) -> Option<(u64, u64)> {
         let context = ReadContext::decode(&read.request_ctx)?;
         let own = context.id == self.config.id && context.incarnation == self.config.incarnation;

@@ -1,81 +1,81 @@
-//! What this replica asks of the group.
+//! Proposals, read indexes and leadership transfers.
 
 use super::Raft;
 use crate::message::{MAX_READ_CONTEXTS, ReadContext};
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 
-/// Where a proposal stands in the log, if its leader keeps the term.
+/// Log position of a proposal, valid if its leader keeps the term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proposed {
-    /// Its index. Committed is what comes out of [`crate::Output::committed`] with this index and this term.
+    /// Index. The proposal is committed if [`crate::Output::committed`] contains this index with this term.
     pub index: u64,
     /// The leader's term.
     pub term: u64,
 }
 
-/// Why a proposal was not appended; nothing happened.
+/// Why a proposal was not appended; nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Another replica leads, or none.
+    /// This replica is not the leader.
     #[error("not the leader")]
     NotLeader {
-        /// Who leads, if known.
+        /// Known leader.
         leader: Option<u64>,
     },
-    /// Too much is uncommitted; wait for commits.
+    /// The limit of uncommitted bytes is reached; retry after commits.
     #[error("too many bytes uncommitted")]
     Overloaded,
-    /// The leadership is being handed over; ask again soon.
+    /// A leadership transfer is in progress; retry later.
     #[error("leadership is being transferred")]
     Transferring,
-    /// The payload is empty, or 1 GiB and more.
-    #[error("payload of {0} bytes")]
+    /// The payload is empty or at least 1 GiB.
+    #[error("payload length must be in 1..2^30 (got {0})")]
     Size(usize),
 }
 
-/// Why no read was started.
+/// Why no read index was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     /// No leader is known.
     #[error("no leader")]
     NoLeader,
-    /// This leader has not yet committed an entry of its term, so it does not know what is committed.
+    /// The leader has not committed an entry of its term yet, so its commit index may be stale.
     #[error("leader has committed nothing in its term")]
     NoCommitInTerm,
-    /// [`MAX_READ_CONTEXTS`] reads wait already.
+    /// [`MAX_READ_CONTEXTS`] reads are pending.
     #[error("too many reads pending")]
     Overloaded,
 }
 
-/// Why leadership stays.
+/// Why no leadership transfer was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
-    /// Another replica leads, or none.
+    /// This replica is not the leader.
     #[error("not the leader")]
     NotLeader {
-        /// Who leads, if known.
+        /// Known leader.
         leader: Option<u64>,
     },
-    /// The heir has no vote.
+    /// The target is not a voter.
     #[error("{0} is not a voter")]
     NotVoter(u64),
 }
 
-/// Far below what a length field can say.
+/// Payload limit, well below that of the length field.
 const MAX_PAYLOAD_BYTES: usize = 1 << 30;
 
 impl Raft {
-    /// Appends a payload, on the leader.
+    /// Proposes a payload, on the leader.
     ///
     /// # Errors
-    /// If it was not appended. One that was appended may still be lost with its leader, unknown to this replica.
+    /// If it was not appended. An appended proposal may still be lost with its leader.
     pub fn propose(&mut self, payload: impl Into<Bytes>) -> Result<Proposed, ProposeError> {
         let payload = payload.into();
         if payload.is_empty() || payload.len() >= MAX_PAYLOAD_BYTES {
             return Err(ProposeError::Size(payload.len()));
         }
-        self.may_propose()?;
+        self.check_can_propose()?;
         let message = Message {
             msg_type: MessageType::MsgPropose,
             from: self.config.id,
@@ -86,7 +86,7 @@ impl Raft {
         Ok(self.proposed())
     }
 
-    pub(super) fn may_propose(&self) -> Result<(), ProposeError> {
+    pub(super) fn check_can_propose(&self) -> Result<(), ProposeError> {
         if !self.is_leader() {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         }
@@ -100,14 +100,13 @@ impl Raft {
         Proposed { index: self.node.raft.raft_log.last_index(), term: self.node.raft.term }
     }
 
-    /// Asks the group for the index a read must wait for; the answer comes in [`crate::Output::reads`].
+    /// Requests a read index (Raft thesis, section 6.4); the result is in [`crate::Output::reads`].
     ///
-    /// An answer may never come (a message lost, a leader gone or too new): ask again with a `context` never used
-    /// before. A follower asks its leader; asking costs the leader one round of heartbeats, so ask for many reads at
-    /// once.
+    /// The result may never arrive (lost message, new leader): retry with an unused `context`. A follower forwards the
+    /// request to its leader. Each request costs the leader one round of heartbeats, so batch reads.
     ///
     /// # Errors
-    /// If it is known already that no answer would come.
+    /// If no result can arrive.
     pub fn read_index(&mut self, context: u64) -> Result<(), NotReady> {
         let raft = &self.node.raft;
         if raft.leader_id == 0 {
@@ -126,10 +125,10 @@ impl Raft {
         Ok(())
     }
 
-    /// Hands the leadership to a voter, when it has caught up; given up after an election timeout.
+    /// Transfers leadership to a voter once it has caught up; aborted after an election timeout.
     ///
     /// # Errors
-    /// If this replica does not lead, or `to` does not vote.
+    /// If this replica is not the leader, or `to` is not a voter.
     pub fn transfer_leader(&mut self, to: u64) -> Result<(), TransferError> {
         if !self.is_leader() {
             return Err(TransferError::NotLeader { leader: self.leader() });

@@ -1,4 +1,4 @@
-//! What this replica knows.
+//! Status of a replica and its group.
 
 use super::Raft;
 use super::output::Role;
@@ -6,53 +6,53 @@ use crate::entry::Entry;
 use crate::members::Members;
 use raft::{Progress, ProgressState};
 
-/// One replica's view of its group, for status pages and for the operator's decisions.
+/// One replica's view of its group, for status reports and the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// This replica.
+    /// Id of this replica.
     pub id: u64,
-    /// Its term.
+    /// Current term.
     pub term: u64,
-    /// Its role.
+    /// Current role.
     pub role: Role,
-    /// The leader it knows.
+    /// Known leader.
     pub leader: Option<u64>,
-    /// The newest index it knows committed.
+    /// Newest index known to be committed.
     pub commit: u64,
-    /// The newest index applied.
+    /// Newest applied index.
     pub applied: u64,
     /// The first index in the log; one more than the last if the log is empty.
     pub first_index: u64,
     /// The last index in the log.
     pub last_index: u64,
-    /// The group.
+    /// Members.
     pub members: Members,
-    /// The heir, while leadership is being handed over.
+    /// Target of a leadership transfer in progress.
     pub transferring_to: Option<u64>,
-    /// On the leader: every other member, by id.
+    /// On the leader: the progress of every other member, by id.
     pub peers: Vec<Peer>,
 }
 
-/// What a leader knows of one member.
+/// Replication progress of one member, on the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// The member.
+    /// Id of the member.
     pub id: u64,
-    /// Whether it votes.
+    /// Whether it is a voter.
     pub voter: bool,
-    /// The last index it is known to have durably.
+    /// Newest index known to be durable there.
     pub matched: u64,
-    /// How entries reach it.
+    /// Replication state.
     pub state: PeerState,
-    /// Whether it was heard from since the last check of the quorum.
+    /// Whether it was active since the last quorum check.
     pub recently_active: bool,
 }
 
 impl Peer {
-    /// Whether it follows a log that ends at `last_index`: appends stream to it, or it has everything.
+    /// Whether it follows a log that ends at `last_index`: appends are streamed to it, or it has everything.
     ///
-    /// A peer leaves `Snapshot` for `Probe`, and `Probe` for `Replicate` only when it acknowledges an append. While nobody
-    /// proposes there is nothing to append, so one that has everything stays in `Probe`.
+    /// A peer enters `Replicate` only when it acknowledges an append. Without proposals nothing is appended, so one
+    /// that has everything may stay in `Probe`.
     #[must_use]
     pub fn follows(&self, last_index: u64) -> bool {
         match self.state {
@@ -63,32 +63,32 @@ impl Peer {
     }
 }
 
-/// How entries reach a follower.
+/// How entries are replicated to a follower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {
-    /// One message at a time, until the common point is found.
+    /// One message at a time, until the matching index is found.
     Probe,
-    /// Streaming.
+    /// Pipelined appends.
     Replicate,
-    /// A snapshot was offered and is awaited.
+    /// A snapshot was offered; the result is awaited.
     Snapshot,
 }
 
-/// Entries asked for are no longer in the log.
+/// Requested entries are compacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the log begins at {first_index}")]
 pub struct Compacted {
-    /// The oldest entry left.
+    /// Oldest index in the log.
     pub first_index: u64,
 }
 
 impl Raft {
-    /// What this replica must remember now: to be written again before the records that hold it are let go.
+    /// Current hard state, to be rewritten before older records of it are released.
     pub fn hard_state(&self) -> crate::HardState {
         crate::HardState::from_raft(&self.node.raft.hard_state())
     }
 
-    /// Everything a status page shows.
+    /// Status snapshot.
     pub fn status(&self) -> Status {
         let raft = &self.node.raft;
         let peers = if self.is_leader() { self.peers() } else { Vec::new() };
@@ -107,7 +107,7 @@ impl Raft {
         }
     }
 
-    /// Committed entries from `from` on, up to `max_bytes` but at least one if there is one, for whoever tails the log.
+    /// Committed entries from `from` on, up to `max_bytes` but at least one if there is one.
     ///
     /// # Errors
     /// If `from` is before the log.
@@ -126,7 +126,7 @@ impl Raft {
         self.node.store().term_at(index)
     }
 
-    /// Whether this replica is a member without a vote.
+    /// Whether this replica is a learner.
     pub fn is_learner(&self) -> bool {
         self.node.raft.prs().conf().learners().contains(&self.config.id)
     }

@@ -1,4 +1,4 @@
-//! What other replicas tell this one.
+//! Messages from other replicas.
 
 use super::Raft;
 use crate::codec::DecodeError;
@@ -7,94 +7,94 @@ use crate::snapshot::Snapshot;
 use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
-/// What became of a message.
+/// Result of [`Raft::step`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stepped {
-    /// Taken in.
+pub enum StepOutcome {
+    /// Processed.
     Done,
     /// Dropped, as the protocol allows.
     Ignored(Ignored),
-    /// A snapshot this replica needs. Fetch and verify what its manifest names, however long that takes, then call
-    /// [`Raft::accept_snapshot`]; until then nothing is acknowledged. The leader offers it again from time to time,
-    /// or a newer one; either may be accepted.
+    /// A snapshot that this replica needs. Fetch and verify the files of its manifest, then call
+    /// [`Raft::accept_snapshot`]; until then nothing is acknowledged. The leader repeats the offer or offers a newer
+    /// one; either may be accepted.
     Snapshot(Snapshot),
 }
 
 /// Why a message was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ignored {
-    /// From a replica that is not, or no longer, a member.
+    /// The sender is not a member, or no longer.
     NotMember,
-    /// From an earlier term.
+    /// The message is of an earlier term.
     Stale,
-    /// A read for a leader, and this is none.
+    /// A read index request, but this replica is not the leader.
     NotLeader,
-    /// More reads than a leader keeps, or one before its term's first commit.
+    /// Too many pending reads, or no entry of the leader's term is committed yet.
     NotReady,
-    /// A vote asked of a replica that knows no group, or an election asked of one whose disk is behind.
+    /// A vote request to a replica without members, or a transfer to one with output that is not persisted.
     NotElectable,
-    /// A snapshot of a group that does not name this replica yet.
-    NotNamed,
+    /// The members of the snapshot do not contain this replica yet.
+    NotInSnapshot,
 }
 
-/// Why a message was refused.
+/// Why a message was refused; it changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
-    /// Not a message of ours.
+    /// The bytes cannot be decoded.
     #[error("decode message")]
     Decode(#[from] DecodeError),
-    /// For another replica, or from this one.
+    /// The receiver is another replica, or the sender is this one.
     #[error("message from {from} to {to}, this is {here}")]
     Misdirected {
         /// The sender.
         from: u64,
-        /// The receiver it names.
+        /// The receiver.
         to: u64,
         /// This replica.
         here: u64,
     },
-    /// The leader counts on entries that this replica has lost: it must stop, and return under a new id.
-    #[error("leader counts on entry {wanted}, the log ends at {last}")]
+    /// The leader's commit index for this replica is beyond its log: it lost entries, must stop, and rejoin under a new id.
+    #[error("log lost: the leader committed entry {wanted} here, the log ends at {last}")]
     LogLost {
-        /// What the leader knows this replica had.
+        /// Commit index in the heartbeat.
         wanted: u64,
-        /// Where the log ends.
+        /// Last index of the log.
         last: u64,
     },
-    /// An acknowledgement of entries that this leader never sent.
+    /// The sender acknowledges entries that this leader never sent.
     #[error("{from} acknowledges {index}, the log ends at {last}")]
     Acknowledged {
         /// The sender.
         from: u64,
-        /// What it acknowledges.
+        /// Acknowledged index.
         index: u64,
-        /// Where the log ends.
+        /// Last index of the log.
         last: u64,
     },
-    /// The library refuses it.
+    /// raft-rs refuses the message.
     #[error("refused: {0}")]
     Refused(String),
 }
 
-/// What became of a snapshot that was fetched.
+/// Result of [`Raft::accept_snapshot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installation {
-    /// The next [`crate::Output::snapshot`] is it.
+    /// The next [`crate::Output::snapshot`] is this one.
     Accepted,
-    /// The log has come as far by itself; what was fetched may be dropped.
+    /// The log has caught up by itself; the fetched files are unnecessary.
     Superseded,
-    /// Not in this moment: no leader is known, or another one is being installed. Try again later.
-    NotNow,
-    /// Its group does not name this replica.
-    NotNamed,
+    /// Not possible now: no leader is known, or another snapshot is being installed. Retry later.
+    Busy,
+    /// The members of the snapshot do not contain this replica.
+    NotMember,
 }
 
 impl Raft {
-    /// Takes in a message from a peer.
+    /// Processes a message from a peer.
     ///
     /// # Errors
-    /// If the bytes are not a message for this replica, or tell of something impossible. Nothing changed then.
-    pub fn step(&mut self, message: &[u8]) -> Result<Stepped, StepError> {
+    /// If the bytes are not a valid message for this replica, or violate an invariant. Nothing changed then.
+    pub fn step(&mut self, message: &[u8]) -> Result<StepOutcome, StepError> {
         let message = message::decode(message)?;
         let (from, to, here) = (message.from, message.to, self.config.id);
         if to != here || from == here {
@@ -102,45 +102,43 @@ impl Raft {
         }
         let current = message.term == self.node.raft.term;
         match message.msg_type {
-            MessageType::MsgSnapshot => return self.offered(message),
+            MessageType::MsgSnapshot => return self.handle_snapshot_offer(message),
             MessageType::MsgHeartbeat | MessageType::MsgAppend if current && self.is_leader() => {
-                return Ok(Stepped::Ignored(Ignored::Stale));
+                return Ok(StepOutcome::Ignored(Ignored::Stale));
             }
-            MessageType::MsgHeartbeat => self.has_what_leader_knows(&message)?,
-            MessageType::MsgAppendResponse if current && self.is_leader() => {
-                self.sent_what_is_acknowledged(&message)?
-            }
+            MessageType::MsgHeartbeat => self.check_heartbeat_commit(&message)?,
+            MessageType::MsgAppendResponse if current && self.is_leader() => self.check_acknowledged_index(&message)?,
             MessageType::MsgReadIndex => {
-                if let Some(why) = self.refuses_read(&message) {
-                    return Ok(Stepped::Ignored(why));
+                if let Some(why) = self.read_refusal(&message) {
+                    return Ok(StepOutcome::Ignored(why));
                 }
             }
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if self.members().is_empty() => {
-                return Ok(Stepped::Ignored(Ignored::NotElectable));
+                return Ok(StepOutcome::Ignored(Ignored::NotElectable));
             }
-            MessageType::MsgTimeoutNow if !self.is_settled() => {
-                return Ok(Stepped::Ignored(Ignored::NotElectable));
+            MessageType::MsgTimeoutNow if !self.is_persisted() => {
+                return Ok(StepOutcome::Ignored(Ignored::NotElectable));
             }
             _ => {}
         }
-        self.pass(message)
+        self.step_library(message)
     }
 
-    /// Installs a snapshot whose files are fetched, verified and durable. It may come from an earlier leader or from
-    /// before a restart: what was committed stays true.
+    /// Installs a snapshot whose files are fetched, verified and durable. It may have been offered by an earlier leader
+    /// or before a restart: committed state stays valid.
     pub fn accept_snapshot(&mut self, snapshot: &Snapshot) -> Installation {
         let raft = &self.node.raft;
         if self.has(snapshot) {
             return Installation::Superseded;
         }
         if !snapshot.members.contains(self.config.id) {
-            return Installation::NotNamed;
+            return Installation::NotMember;
         }
         let busy = self.installing.is_some() || raft.raft_log.unstable_snapshot().is_some();
         if busy || raft.state != StateRole::Follower || raft.leader_id == 0 || snapshot.term > raft.term {
-            return Installation::NotNow;
+            return Installation::Busy;
         }
-        // As if the present leader had sent it just now, so that the answer goes there.
+        // As if the current leader had just sent it, so that the acknowledgement goes there.
         let message = Message {
             msg_type: MessageType::MsgSnapshot,
             to: self.config.id,
@@ -151,14 +149,14 @@ impl Raft {
         };
         match self.node.step(message) {
             Ok(()) if self.node.raft.raft_log.unstable_snapshot().is_some() => Installation::Accepted,
-            _ => Installation::NotNow,
+            _ => Installation::Busy,
         }
     }
 
-    fn pass(&mut self, message: Message) -> Result<Stepped, StepError> {
+    fn step_library(&mut self, message: Message) -> Result<StepOutcome, StepError> {
         match self.node.step(message) {
-            Ok(()) => Ok(Stepped::Done),
-            Err(raft::Error::StepPeerNotFound) => Ok(Stepped::Ignored(Ignored::NotMember)),
+            Ok(()) => Ok(StepOutcome::Done),
+            Err(raft::Error::StepPeerNotFound) => Ok(StepOutcome::Ignored(Ignored::NotMember)),
             Err(other) => Err(StepError::Refused(other.to_string())),
         }
     }
@@ -168,20 +166,20 @@ impl Raft {
         snapshot.index <= log.committed || log.match_term(snapshot.index, snapshot.term)
     }
 
-    fn offered(&mut self, message: Message) -> Result<Stepped, StepError> {
+    fn handle_snapshot_offer(&mut self, message: Message) -> Result<StepOutcome, StepError> {
         let snapshot = Snapshot::from_raft(message.get_snapshot());
         if message.term < self.node.raft.term || (message.term == self.node.raft.term && self.is_leader()) {
-            return Ok(Stepped::Ignored(Ignored::Stale));
+            return Ok(StepOutcome::Ignored(Ignored::Stale));
         }
         if !snapshot.members.contains(self.config.id) {
-            return Ok(Stepped::Ignored(Ignored::NotNamed));
+            return Ok(StepOutcome::Ignored(Ignored::NotInSnapshot));
         }
-        // What is here already is acknowledged at once.
-        if self.has(&snapshot) { self.pass(message) } else { Ok(Stepped::Snapshot(snapshot)) }
+        // raft-rs acknowledges a snapshot within the log at once.
+        if self.has(&snapshot) { self.step_library(message) } else { Ok(StepOutcome::Snapshot(snapshot)) }
     }
 
-    /// A heartbeat's commit is bounded by what this replica acknowledged.
-    fn has_what_leader_knows(&self, message: &Message) -> Result<(), StepError> {
+    /// A heartbeat's commit index never exceeds what this replica acknowledged.
+    fn check_heartbeat_commit(&self, message: &Message) -> Result<(), StepError> {
         let last = self.node.raft.raft_log.last_index();
         if message.term >= self.node.raft.term && message.commit > last {
             return Err(StepError::LogLost { wanted: message.commit, last });
@@ -189,7 +187,7 @@ impl Raft {
         Ok(())
     }
 
-    fn sent_what_is_acknowledged(&self, message: &Message) -> Result<(), StepError> {
+    fn check_acknowledged_index(&self, message: &Message) -> Result<(), StepError> {
         let last = self.node.raft.raft_log.last_index();
         let index = message.index.max(message.reject_hint);
         if index > last {
@@ -198,7 +196,7 @@ impl Raft {
         Ok(())
     }
 
-    fn refuses_read(&self, message: &Message) -> Option<Ignored> {
+    fn read_refusal(&self, message: &Message) -> Option<Ignored> {
         let raft = &self.node.raft;
         let context = message.entries.first().and_then(|entry| ReadContext::decode(&entry.data));
         if !self.is_leader() {

@@ -36,11 +36,11 @@ fn a_snapshot_offer_survives_the_wire() {
 }
 
 #[test]
-fn lies_are_refused() {
+fn inconsistent_messages_are_refused() {
     let refused = |lie: fn(&mut Message)| {
         let mut message = append();
         lie(&mut message);
-        matches!(decode(&encode(&message).unwrap()), Err(DecodeError::Impossible(_)))
+        matches!(decode(&encode(&message).unwrap()), Err(DecodeError::Invalid(_)))
     };
     assert!(!refused(|_| {}));
     assert!(refused(|m| m.from = 0));

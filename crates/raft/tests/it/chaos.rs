@@ -1,11 +1,11 @@
-//! One seed decides a schedule of crashes, lost and doubled messages, slow disks, cuts, snapshots and changes of the
-//! group. `Net` checks election safety, leader completeness and one committed history at every step.
+//! One seed determines a schedule of crashes, lost and duplicated messages, slow disks, partitions, snapshots and
+//! membership changes. `Net` checks election safety, leader completeness and one committed history at every step.
 
 use crate::net::{Net, Random};
 use meridian_raft::{Change, Members, Restored};
 use std::collections::BTreeMap;
 
-/// Without `RAFT_SEEDS` in the environment.
+/// Seeds of a run without the environment variable `RAFT_SEEDS`.
 const SEEDS: u64 = 300;
 const STEPS: usize = 1500;
 const MAX_ID: u64 = 7;
@@ -33,14 +33,14 @@ impl Drop for Replay {
     }
 }
 
-fn run(seed: u64, hasty: bool, seen: &mut Seen) -> BTreeMap<u64, meridian_raft::Entry> {
+fn run(seed: u64, sends_before_persist: bool, seen: &mut Seen) -> BTreeMap<u64, meridian_raft::Entry> {
     let _replay = Replay(seed);
     let mut random = Random(seed);
-    let mut net = Net::tuned(&[1, 2, 3], seed ^ 0xabcd, |config| {
+    let mut net = Net::with_config(&[1, 2, 3], seed ^ 0xabcd, |config| {
         (config.max_inflight, config.snapshot_retry_ticks, config.max_message_bytes) = (4, 8, 64);
     });
-    net.hasty = hasty;
-    // (replica, context) → what was committed when the read was asked.
+    net.sends_before_persist = sends_before_persist;
+    // (replica, context) → commit index when the read was requested.
     let mut asked: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     let (mut serial, mut next_id) = (0u64, 4);
     for _ in 0..STEPS {
@@ -55,13 +55,13 @@ fn run(seed: u64, hasty: bool, seen: &mut Seen) -> BTreeMap<u64, meridian_raft::
                 net.raft(id).tick(random.next());
                 net.drain(id);
             }
-            20..60 if !net.wires.is_empty() => {
-                let nth = random.below(net.wires.len());
+            20..60 if !net.in_flight.is_empty() => {
+                let nth = random.below(net.in_flight.len());
                 if random.one_in(20) {
-                    net.wires.swap_remove(nth);
+                    net.in_flight.swap_remove(nth);
                     net.dropped += 1;
                 } else if random.one_in(20) {
-                    net.wires.push(net.wires[nth].clone());
+                    net.in_flight.push(net.in_flight[nth].clone());
                     seen.doubled += 1;
                 } else {
                     net.deliver(nth);
@@ -161,7 +161,7 @@ fn change(net: &mut Net, leader: u64, next_id: &mut u64, random: &mut Random) {
     }
 }
 
-/// Faults stop; the group must come together again.
+/// Without faults, the group must converge.
 fn heal(net: &mut Net, seed: u64) {
     net.cut.clear();
     for id in net.down.keys().copied().collect::<Vec<_>>() {
@@ -219,9 +219,9 @@ fn nothing_committed_is_ever_lost() {
     assert!(counts.min() >= Some(enough), "a schedule without faults proves nothing: {seen:?}");
 }
 
-/// The net has no hole where it matters most.
+/// The checks themselves detect a violation.
 #[test]
-fn promising_before_the_disk_is_caught() {
+fn sending_before_persisting_is_caught() {
     let caught = |seed: &u64| std::panic::catch_unwind(|| run(*seed, true, &mut Seen::default())).is_err();
     assert!((0..=SEEDS).filter(caught).count() > 0);
 }

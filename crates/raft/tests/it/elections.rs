@@ -62,7 +62,7 @@ fn a_minority_commits_nothing_and_its_leader_steps_down() {
 }
 
 #[test]
-fn one_that_was_cut_off_returns_without_disturbing_the_leader() {
+fn a_partitioned_follower_returns_without_disturbing_the_leader() {
     let mut net = Net::of(&[1, 2, 3], 3);
     net.elect(1);
     let term = net.raft(1).status().term;
@@ -88,8 +88,8 @@ fn leadership_is_handed_to_a_voter() {
 }
 
 #[test]
-fn what_cannot_be_proposed_is_said() {
-    let mut net = Net::tuned(&[1, 2, 3], 5, |config| {
+fn proposals_are_refused_with_the_reason() {
+    let mut net = Net::with_config(&[1, 2, 3], 5, |config| {
         (config.max_uncommitted_bytes, config.max_message_bytes) = (100, 50);
     });
     assert_eq!(net.raft(1).propose(vec![1]), Err(ProposeError::NotLeader { leader: None }));
@@ -103,7 +103,7 @@ fn what_cannot_be_proposed_is_said() {
 }
 
 #[test]
-fn a_group_of_one_waits_for_nobody() {
+fn a_group_of_one_elects_itself_at_once() {
     let mut net = Net::of(&[1], 1);
     net.tick_all(1);
     assert_eq!(net.role(1), Role::Leader);

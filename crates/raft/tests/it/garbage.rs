@@ -12,10 +12,10 @@ fn conversation() -> (Net, Vec<Vec<u8>>) {
                 net.drain(id);
                 while net.sync_one(id) {}
             }
-            for (_, to, message) in std::mem::take(&mut net.wires) {
+            for (_, to, message) in std::mem::take(&mut net.in_flight) {
                 heard.push(message.clone());
                 if to != 3 {
-                    net.hand(to, &message);
+                    net.step(to, &message);
                 }
             }
         }
@@ -36,7 +36,7 @@ fn conversation() -> (Net, Vec<Vec<u8>>) {
 
 proptest! {
     #[test]
-    fn noise_is_refused_and_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_refused_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut net = Net::of(&[1, 2, 3], 1);
         prop_assert!(net.raft(1).step(&bytes).is_err());
         let _ = Entry::decode(&bytes);
@@ -91,7 +91,7 @@ fn a_message_for_another_replica_is_refused() {
 }
 
 #[test]
-fn a_leader_that_counts_on_lost_entries_is_not_believed() {
+fn a_commit_index_beyond_the_log_is_refused() {
     let mut net = Net::of(&[1, 2, 3], 2);
     net.elect(1);
     net.propose(1, b"x");
@@ -101,6 +101,6 @@ fn a_leader_that_counts_on_lost_entries_is_not_believed() {
     net.start(3, Restored::bootstrap([1, 2, 3]));
     net.raft(1).tick(0);
     net.drain(1);
-    let (_, _, heartbeat) = net.wires.iter().find(|(_, to, _)| *to == 3).unwrap().clone();
+    let (_, _, heartbeat) = net.in_flight.iter().find(|(_, to, _)| *to == 3).unwrap().clone();
     assert_eq!(net.raft(3).step(&heartbeat), Err(StepError::LogLost { wanted: 3, last: 1 }));
 }

@@ -1,4 +1,4 @@
-//! Groups of replicas in one thread, on a network and disks that the test holds in its hands.
+//! Groups of replicas in one thread, on a network and disks controlled by the test.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod chaos;

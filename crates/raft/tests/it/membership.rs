@@ -9,7 +9,7 @@ fn change(net: &mut Net, change: Change) {
     assert!(net.committed.values().any(|e| e.kind == EntryKind::Membership(change) && &e.payload[..] == b"why"));
 }
 
-/// Gives whoever needs it the snapshot it waits for.
+/// Sends each replica the snapshot that it waits for.
 fn catch_up(net: &mut Net, id: u64) {
     for _ in 0..10 {
         net.tick_all(1);
@@ -37,7 +37,7 @@ fn three_grow_to_five_and_shrink_to_three_learners_first() {
         assert!(!net.raft(id).is_learner());
     }
     assert_eq!(net.raft(4).members().voters.len(), 5);
-    // Five survive two.
+    // Five replicas tolerate two failures.
     net.isolate(2);
     net.isolate(3);
     net.propose(1, b"five");
@@ -51,7 +51,7 @@ fn three_grow_to_five_and_shrink_to_three_learners_first() {
     assert_eq!(net.role(4), Role::Leader);
     change(&mut net, Change::Remove(1));
     change(&mut net, Change::Remove(2));
-    // Those removed ask for votes, and are no trouble.
+    // Removed replicas request votes, without effect on the group.
     net.tick_all(60);
     assert_eq!(net.role(4), Role::Leader);
     net.isolate(3);
@@ -82,7 +82,7 @@ fn a_learner_that_installed_a_snapshot_follows_an_idle_leader() {
     net.tick_all(2);
     assert_eq!(learner(&mut net), (false, PeerState::Snapshot));
     net.accept(4);
-    // Nobody writes: the state of the library does not change any more, however long one waits.
+    // Without writes, raft-rs does not change its state, for any time.
     net.tick_all(100);
     assert_eq!(learner(&mut net), (true, PeerState::Probe));
     change(&mut net, Change::Promote(4));
@@ -109,17 +109,17 @@ fn a_leader_removed_by_its_predecessor_steps_down() {
     net.elect(1);
     net.raft(1).change_members(Change::Remove(2), vec![]).unwrap();
     net.drain(1);
-    // The entry reaches 2 and 3, the news of its commit does not: 1 is gone, and 2 leads.
-    for (_, to, message) in std::mem::take(&mut net.wires) {
-        net.hand(to, &message);
+    // The entry reaches 2 and 3, its commit index does not: 1 stops, and 2 becomes the leader.
+    for (_, to, message) in std::mem::take(&mut net.in_flight) {
+        net.step(to, &message);
     }
     net.crash(1);
     for id in [2, 3] {
         while net.sync_one(id) {}
     }
-    net.wires.clear();
+    net.in_flight.clear();
     for _ in 0..12 {
-        // Past the minimal timeout, before the drawn one.
+        // After the minimum election timeout, before the random one.
         net.raft(2).tick(9);
         net.raft(3).tick(9);
     }
@@ -141,5 +141,5 @@ fn a_membership_entry_is_applied_once_and_in_turn() {
     net.settle();
     let entry = net.nodes[&1].applied.last().unwrap().clone();
     let again = net.raft(1).apply_membership(&entry);
-    assert_eq!(again, Err(MembershipError::OutOfTurn { wanted: None, found: entry.index }));
+    assert_eq!(again, Err(MembershipError::OutOfOrder { wanted: None, found: entry.index }));
 }

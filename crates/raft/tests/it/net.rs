@@ -1,8 +1,8 @@
-//! The network, the disks and the rules that hold after every step.
+//! A simulated network and disks, and the invariants checked after every step.
 
 use meridian_raft::{
     Config, Entry, EntryKind, HardState, Installation, Members, Output, Proposed, Raft, Restored, Role, Snapshot,
-    Stepped,
+    StepOutcome,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// What survives a crash.
+/// Durable state.
 #[derive(Clone, Default)]
 pub struct Disk {
     pub hard_state: HardState,
@@ -78,31 +78,31 @@ pub struct Node {
 pub struct Net {
     pub nodes: BTreeMap<u64, Node>,
     pub down: BTreeMap<u64, Disk>,
-    pub wires: Vec<(u64, u64, Vec<u8>)>,
-    /// Directed links that lose everything.
+    pub in_flight: Vec<(u64, u64, Vec<u8>)>,
+    /// Directed links that drop all messages.
     pub cut: BTreeSet<(u64, u64)>,
     pub random: Random,
-    /// Term → who led it.
+    /// Leader by term.
     pub leaders: BTreeMap<u64, u64>,
     pub committed: BTreeMap<u64, Entry>,
     pub incarnations: u64,
     pub dropped: usize,
     pub elections: usize,
-    pub tune: fn(&mut Config),
-    /// The bug put in on purpose: promises leave before the disk has what they promise.
-    pub hasty: bool,
+    pub configure: fn(&mut Config),
+    /// Injected bug: messages are sent before the state that they promise is durable.
+    pub sends_before_persist: bool,
 }
 
 impl Net {
     pub fn of(voters: &[u64], seed: u64) -> Self {
-        Self::tuned(voters, seed, |_| {})
+        Self::with_config(voters, seed, |_| {})
     }
 
-    pub fn tuned(voters: &[u64], seed: u64, tune: fn(&mut Config)) -> Self {
+    pub fn with_config(voters: &[u64], seed: u64, configure: fn(&mut Config)) -> Self {
         let mut net = Self {
             nodes: BTreeMap::new(),
             down: BTreeMap::new(),
-            wires: Vec::new(),
+            in_flight: Vec::new(),
             cut: BTreeSet::new(),
             random: Random(seed),
             leaders: BTreeMap::new(),
@@ -110,8 +110,8 @@ impl Net {
             incarnations: 0,
             dropped: 0,
             elections: 0,
-            tune,
-            hasty: false,
+            configure,
+            sends_before_persist: false,
         };
         for id in voters {
             net.start(*id, Restored::bootstrap(voters.iter().copied()));
@@ -122,7 +122,7 @@ impl Net {
     pub fn start(&mut self, id: u64, restored: Restored) {
         self.incarnations += 1;
         let mut config = Config::new(id, self.incarnations);
-        (self.tune)(&mut config);
+        (self.configure)(&mut config);
         let disk = Disk {
             hard_state: restored.hard_state,
             base: restored.snapshot,
@@ -149,10 +149,10 @@ impl Net {
         &mut self.nodes.get_mut(&id).unwrap().raft
     }
 
-    /// Obeys outputs as far as no disk is needed.
+    /// Processes outputs as far as possible without a sync.
     pub fn drain(&mut self, id: u64) {
         while let Some(mut output) = self.raft(id).output() {
-            if self.hasty {
+            if self.sends_before_persist {
                 output.messages.append(&mut output.messages_after_persist);
             }
             if let Some(change) = output.role.filter(|change| change.role == Role::Leader) {
@@ -160,7 +160,7 @@ impl Net {
             }
             let node = self.nodes.get_mut(&id).unwrap();
             for envelope in &output.messages {
-                self.wires.push((id, envelope.to, envelope.message.clone()));
+                self.in_flight.push((id, envelope.to, envelope.message.clone()));
             }
             if let Some(snapshot) = &output.snapshot {
                 node.members = snapshot.members.clone();
@@ -193,31 +193,31 @@ impl Net {
         }
     }
 
-    /// The oldest unsynced write reaches the disk.
+    /// Syncs the oldest unsynced output.
     pub fn sync_one(&mut self, id: u64) -> bool {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(output) = node.unsynced.pop_front() else { return false };
         node.disk.write(&output);
         node.raft.persisted(output.number);
         for envelope in output.messages_after_persist {
-            self.wires.push((id, envelope.to, envelope.message));
+            self.in_flight.push((id, envelope.to, envelope.message));
         }
         self.drain(id);
         true
     }
 
     pub fn deliver(&mut self, nth: usize) {
-        let (from, to, message) = self.wires.swap_remove(nth);
+        let (from, to, message) = self.in_flight.swap_remove(nth);
         if self.cut.contains(&(from, to)) || !self.nodes.contains_key(&to) {
             self.dropped += 1;
             return;
         }
-        self.hand(to, &message);
+        self.step(to, &message);
     }
 
-    pub fn hand(&mut self, to: u64, message: &[u8]) -> Stepped {
+    pub fn step(&mut self, to: u64, message: &[u8]) -> StepOutcome {
         let stepped = self.raft(to).step(message).unwrap();
-        if let Stepped::Snapshot(snapshot) = &stepped {
+        if let StepOutcome::Snapshot(snapshot) = &stepped {
             self.nodes.get_mut(&to).unwrap().offered = Some(snapshot.clone());
         }
         self.drain(to);
@@ -228,7 +228,7 @@ impl Net {
         let node = self.nodes.get_mut(&id).unwrap();
         let snapshot = node.offered.clone()?;
         let how = node.raft.accept_snapshot(&snapshot);
-        if how != Installation::NotNow {
+        if how != Installation::Busy {
             node.offered = None;
         }
         self.drain(id);
@@ -244,10 +244,10 @@ impl Net {
         }
     }
 
-    /// Compacts memory and disk alike, up to what is applied.
+    /// Compacts log and disk up to the applied index.
     pub fn compact(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).unwrap();
-        // A disk whose writes are under way is left alone.
+        // Only when no write is in flight.
         if node.unsynced.is_empty() && node.members.contains(id) {
             let applied = node.raft.status().applied;
             let term = node.raft.term_of(applied).unwrap();
@@ -259,7 +259,7 @@ impl Net {
         }
     }
 
-    /// Delivers and syncs until nothing moves.
+    /// Delivers and syncs until nothing is in flight.
     pub fn settle(&mut self) {
         for _ in 0..10_000 {
             let ids: Vec<u64> = self.nodes.keys().copied().collect();
@@ -267,16 +267,16 @@ impl Net {
                 self.drain(*id);
                 while self.sync_one(*id) {}
             }
-            if self.wires.is_empty() {
+            if self.in_flight.is_empty() {
                 return;
             }
-            for (from, to, message) in std::mem::take(&mut self.wires) {
+            for (from, to, message) in std::mem::take(&mut self.in_flight) {
                 if !self.cut.contains(&(from, to)) && self.nodes.contains_key(&to) {
-                    self.hand(to, &message);
+                    self.step(to, &message);
                 }
             }
         }
-        panic!("never quiet");
+        panic!("did not settle");
     }
 
     pub fn tick_all(&mut self, times: usize) {
@@ -299,7 +299,7 @@ impl Net {
         self.nodes[&id].raft.status().role
     }
 
-    /// The leader of the newest term, if it believes so itself.
+    /// The replica that is leader in the newest term, by its own status.
     pub fn leader(&self) -> Option<u64> {
         let leads = |id: &&u64| self.role(**id) == Role::Leader;
         self.nodes.keys().filter(leads).max_by_key(|id| self.nodes[id].raft.status().term).copied()
@@ -318,7 +318,7 @@ impl Net {
         }
     }
 
-    /// Payloads a replica has applied.
+    /// Payloads applied by a replica.
     pub fn payloads(&self, id: u64) -> Vec<Vec<u8>> {
         let applied = self.nodes[&id].applied.iter();
         applied.filter(|entry| entry.kind == EntryKind::Payload).map(|entry| entry.payload.to_vec()).collect()

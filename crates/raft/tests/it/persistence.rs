@@ -6,19 +6,19 @@ fn a_leader_sends_before_its_own_disk_and_a_follower_answers_after() {
     let mut net = Net::of(&[1, 2, 3], 1);
     net.elect(1);
     let at = net.propose(1, b"x").index;
-    assert_eq!(net.wires.len(), 2, "the appends left at once");
+    assert_eq!(net.in_flight.len(), 2, "the appends left at once");
     assert_eq!(net.nodes[&1].unsynced.len(), 1, "the leader's own write is still under way");
-    for (_, to, message) in std::mem::take(&mut net.wires) {
-        net.hand(to, &message);
+    for (_, to, message) in std::mem::take(&mut net.in_flight) {
+        net.step(to, &message);
     }
-    assert_eq!(net.wires.len(), 0, "nobody answers before the disk");
+    assert_eq!(net.in_flight.len(), 0, "nobody answers before the disk");
     let waiting = &net.nodes[&2].unsynced[0];
     assert!(waiting.must_sync && waiting.messages.is_empty() && waiting.messages_after_persist.len() == 1);
     // Two followers are a majority without the leader's disk.
     net.sync_one(2);
     net.sync_one(3);
-    for (_, to, message) in std::mem::take(&mut net.wires) {
-        net.hand(to, &message);
+    for (_, to, message) in std::mem::take(&mut net.in_flight) {
+        net.step(to, &message);
     }
     assert_eq!(net.raft(1).status().commit, at);
     assert_eq!(net.payloads(1).len(), 0, "the leader applies only what its own disk has");
@@ -31,23 +31,23 @@ fn a_vote_leaves_after_it_is_on_disk() {
     let mut net = Net::of(&[1, 2, 3], 2);
     net.raft(1).campaign();
     net.drain(1);
-    assert!(net.wires.is_empty(), "even the question waits for the disk");
+    assert!(net.in_flight.is_empty(), "even the question waits for the disk");
     while net.sync_one(1) {}
-    for (_, to, message) in std::mem::take(&mut net.wires) {
-        net.hand(to, &message);
+    for (_, to, message) in std::mem::take(&mut net.in_flight) {
+        net.step(to, &message);
     }
-    assert!(net.wires.is_empty());
+    assert!(net.in_flight.is_empty());
     let waiting = &net.nodes[&2].unsynced[0];
     assert_eq!(waiting.messages_after_persist.len(), 1);
 }
 
 #[test]
-fn one_whose_disk_is_behind_does_not_stand_for_election() {
+fn a_replica_with_unpersisted_output_does_not_campaign() {
     let mut net = Net::of(&[1, 2, 3], 3);
     net.elect(1);
     net.propose(1, b"x");
-    for (_, to, message) in std::mem::take(&mut net.wires) {
-        net.hand(to, &message);
+    for (_, to, message) in std::mem::take(&mut net.in_flight) {
+        net.step(to, &message);
     }
     for random in 0..100 {
         net.raft(2).tick(random);

@@ -33,7 +33,7 @@ fn a_leader_that_has_committed_nothing_in_its_term_refuses_reads() {
         for id in 1..=3 {
             while net.sync_one(id) {}
         }
-        let next = net.wires.iter().position(|(_, to, _)| *to != 9).unwrap();
+        let next = net.in_flight.iter().position(|(_, to, _)| *to != 9).unwrap();
         net.deliver(next);
     }
     assert_eq!(net.raft(2).read_index(1), Err(NotReady::NoCommitInTerm));
@@ -53,18 +53,18 @@ fn a_leader_cut_off_confirms_no_read() {
 }
 
 #[test]
-fn an_answer_for_an_earlier_incarnation_is_no_answer() {
+fn a_read_index_of_an_earlier_incarnation_is_dropped() {
     let mut net = Net::of(&[1, 2, 3], 5);
     net.elect(1);
     net.raft(2).read_index(1).unwrap();
     net.drain(2);
-    let requests = net.wires.clone();
+    let requests = net.in_flight.clone();
     // The request is on its way when the replica restarts, and counts from 1 again.
-    net.wires.clear();
+    net.in_flight.clear();
     net.crash(2);
     net.restart(2);
     net.tick_all(2);
-    net.wires.extend(requests);
+    net.in_flight.extend(requests);
     net.settle();
     assert_eq!(net.nodes[&2].reads, []);
 }

@@ -1,9 +1,9 @@
 use crate::net::Net;
-use meridian_raft::{Installation, Members, PeerState, Restored, Snapshot, Stepped};
+use meridian_raft::{Installation, Members, PeerState, Restored, Snapshot, StepOutcome};
 
 /// Three replicas, of which 3 slept while 1 compacted its log.
 fn lagging(seed: u64) -> Net {
-    let mut net = Net::tuned(&[1, 2, 3], seed, |config| config.snapshot_retry_ticks = 6);
+    let mut net = Net::with_config(&[1, 2, 3], seed, |config| config.snapshot_retry_ticks = 6);
     net.elect(1);
     net.isolate(3);
     for n in 0..10u8 {
@@ -45,7 +45,7 @@ fn a_lagging_follower_installs_what_is_offered_and_the_log_goes_on() {
 }
 
 #[test]
-fn an_offer_that_was_lost_is_made_again() {
+fn a_lost_snapshot_offer_is_repeated() {
     let mut net = lagging(2);
     net.take_snapshot(1);
     net.tick_all(1);
@@ -76,7 +76,7 @@ fn a_snapshot_fetched_under_an_earlier_leader_is_installed_under_the_next() {
 }
 
 #[test]
-fn what_the_log_has_is_not_fetched() {
+fn a_snapshot_within_the_log_is_not_fetched() {
     let mut net = lagging(4);
     net.take_snapshot(1);
     net.tick_all(2);
@@ -85,7 +85,7 @@ fn what_the_log_has_is_not_fetched() {
     net.settle();
     assert_eq!(net.raft(3).accept_snapshot(&offered), Installation::Superseded);
     let stranger = Snapshot { index: 10_000, members: Members::of([1, 2]), ..offered };
-    assert_eq!(net.raft(3).accept_snapshot(&stranger), Installation::NotNamed);
+    assert_eq!(net.raft(3).accept_snapshot(&stranger), Installation::NotMember);
 }
 
 #[test]
@@ -106,17 +106,17 @@ fn no_election_between_an_installed_snapshot_and_its_fsync() {
 }
 
 #[test]
-fn a_replica_that_knows_no_group_never_votes() {
+fn a_replica_without_members_never_votes() {
     let mut net = Net::of(&[1, 2, 3], 6);
     net.start(4, Restored::joining());
     net.raft(1).campaign();
     net.drain(1);
     while net.sync_one(1) {}
-    let (_, _, vote) = net.wires[0].clone();
+    let (_, _, vote) = net.in_flight[0].clone();
     // The same question, addressed to 4.
     let mut vote = vote;
     vote[3..11].copy_from_slice(&4u64.to_le_bytes());
-    assert!(matches!(net.hand(4, &vote), Stepped::Ignored(_)));
+    assert!(matches!(net.step(4, &vote), StepOutcome::Ignored(_)));
     for random in 0..100 {
         net.raft(4).tick(random);
     }
