@@ -1,65 +1,65 @@
-//! A long list that is cheap to copy and to change.
+//! A copy-on-write vector: clones are cheap and share pages until one of them writes.
 //!
-//! It lies in pages, and these in books; copies of the list share both until one of them writes (copy on write). Reading costs some
-//! more loads than in a slice. A write costs a page, a book of pages and the table of books once after each copy, and after that what
-//! it costs in a slice. So a copy can be given to readers after every change: it never changes, and nobody waits.
+//! Values are stored in pages, and pages in groups; clones share both. A read costs two more loads than in a slice. The
+//! first write after a clone copies one page, one group and the table of groups; later writes cost as much as in a
+//! slice. Therefore a writer can publish an immutable clone after every change, and readers never wait.
 
 use std::ops::Index;
 use std::sync::Arc;
 
-/// Bytes of a page, about. Where values count their owners, a copy of a page is as many increments.
+/// Approximate page size in bytes. For reference-counted values, copying a page costs one increment per value.
 const PAGE_BYTES: usize = 1_024;
 
-/// Pages of a book: `1 << BOOK`. Of a million values of 8 bytes there are 123 books.
-const BOOK: u32 = 6;
+/// A group has `1 << GROUP_SHIFT` pages. A million values of 8 bytes take 123 groups.
+const GROUP_SHIFT: u32 = 6;
 
-/// Some pages. All are there but in the last book.
-type Book<T> = Vec<Arc<[T]>>;
+/// A group of pages; only the last group may be incomplete.
+type PageGroup<T> = Vec<Arc<[T]>>;
 
-/// A list in pages.
+/// A copy-on-write vector in pages.
 #[derive(Debug, Clone)]
 pub struct Pages<T> {
-    books: Arc<Vec<Arc<Book<T>>>>,
+    groups: Arc<Vec<Arc<PageGroup<T>>>>,
     len: usize,
 }
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { books: Arc::default(), len: 0 }
+        Self { groups: Arc::default(), len: 0 }
     }
 }
 
 impl<T> Pages<T> {
-    /// A page holds `1 << SHIFT` values.
+    /// A page has `1 << SHIFT` values.
     const SHIFT: u32 = match PAGE_BYTES.checked_div(size_of::<T>()) {
         None | Some(0) => 0,
         Some(values) => values.ilog2(),
     };
 
-    /// Values.
+    /// Number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The value at a place, if there is one.
+    /// The value at `index`; `None` when `index >= len()`.
     #[inline]
     #[must_use]
-    pub fn get(&self, at: usize) -> Option<&T> {
-        let [book, page, place] = Self::place(at);
-        (at < self.len).then(|| &self.books[book][page][place])
+    pub fn get(&self, index: usize) -> Option<&T> {
+        let [group, page, offset] = Self::locate(index);
+        (index < self.len).then(|| &self.groups[group][page][offset])
     }
 
-    /// The values in order, some at a time.
+    /// The values in order, one page per slice.
     pub fn slices(&self) -> impl Iterator<Item = &[T]> {
         let size = 1 << Self::SHIFT;
-        let pages = self.books.iter().flat_map(|book| &**book);
+        let pages = self.groups.iter().flat_map(|group| &**group);
         pages.zip((0..).step_by(size)).map(move |(page, first)| &page[..size.min(self.len - first)])
     }
 
@@ -68,7 +68,7 @@ impl<T> Pages<T> {
         self.slices().flatten()
     }
 
-    /// Bytes that it takes where nothing is shared, those apart that values own.
+    /// Memory in bytes without sharing, excluding memory owned by the values.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.pages() * ((size_of::<T>() << Self::SHIFT) + size_of::<Arc<[T]>>())
@@ -78,45 +78,45 @@ impl<T> Pages<T> {
         self.len.div_ceil(1 << Self::SHIFT)
     }
 
-    /// Book, page and place of a value.
+    /// Group, page and offset of a value.
     #[inline]
-    fn place(at: usize) -> [usize; 3] {
-        let page = at >> Self::SHIFT;
-        [page >> BOOK, page & ((1 << BOOK) - 1), at & ((1 << Self::SHIFT) - 1)]
+    fn locate(index: usize) -> [usize; 3] {
+        let page = index >> Self::SHIFT;
+        [page >> GROUP_SHIFT, page & ((1 << GROUP_SHIFT) - 1), index & ((1 << Self::SHIFT) - 1)]
     }
 }
 
 impl<T: Clone + Default> Pages<T> {
-    /// So many values.
+    /// Creates a vector of `len` default values.
     #[must_use]
-    pub fn of(len: usize) -> Self {
+    pub fn with_len(len: usize) -> Self {
         let mut pages = Self::default();
         pages.grow(len);
         pages
     }
 
-    /// The value at a place, if there is one, to be changed in this copy alone.
-    pub fn get_mut(&mut self, at: usize) -> Option<&mut T> {
-        let [book, page, place] = Self::place(at);
-        let book = (at < self.len).then(|| &mut Arc::make_mut(&mut self.books)[book])?;
-        Some(&mut Arc::make_mut(&mut Arc::make_mut(book)[page])[place])
+    /// Mutable access to the value at `index` in this clone only; `None` when `index >= len()`.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        let [group, page, offset] = Self::locate(index);
+        let group = (index < self.len).then(|| &mut Arc::make_mut(&mut self.groups)[group])?;
+        Some(&mut Arc::make_mut(&mut Arc::make_mut(group)[page])[offset])
     }
 
-    /// Adds a value.
+    /// Appends a value.
     pub fn push(&mut self, value: T) {
         self.grow(self.len + 1);
-        *self.get_mut(self.len - 1).expect("it has just grown") = value;
+        *self.get_mut(self.len - 1).expect("`grow` extended the vector") = value;
     }
 
-    /// Makes it so long, if it is shorter.
+    /// Extends the vector to `len` values by default values, if it is shorter.
     pub fn grow(&mut self, len: usize) {
         for page in self.pages()..len.div_ceil(1 << Self::SHIFT) {
-            let books = Arc::make_mut(&mut self.books);
-            if page >> BOOK == books.len() {
-                books.push(Arc::default());
+            let groups = Arc::make_mut(&mut self.groups);
+            if page >> GROUP_SHIFT == groups.len() {
+                groups.push(Arc::default());
             }
             let page = (0..1 << Self::SHIFT).map(|_| T::default()).collect();
-            Arc::make_mut(books.last_mut().expect("it was just seen to")).push(page);
+            Arc::make_mut(groups.last_mut().expect("pushed above if it was missing")).push(page);
         }
         self.len = self.len.max(len);
     }
@@ -126,10 +126,10 @@ impl<T> Index<usize> for Pages<T> {
     type Output = T;
 
     /// # Panics
-    /// When there is no such place.
+    /// When `index >= len()`.
     #[inline]
-    fn index(&self, at: usize) -> &T {
-        self.get(at).expect("a place within the list")
+    fn index(&self, index: usize) -> &T {
+        self.get(index).expect("index within the vector")
     }
 }
 
@@ -157,16 +157,16 @@ mod tests {
         }
     }
 
-    fn same<T: PartialEq + std::fmt::Debug>(pages: &Pages<T>, model: &[T]) {
+    fn assert_same<T: PartialEq + std::fmt::Debug>(pages: &Pages<T>, model: &[T]) {
         assert_eq!((pages.len(), pages.is_empty()), (model.len(), model.is_empty()));
         assert!(pages.iter().eq(model) && (0..model.len()).all(|at| pages[at] == model[at]));
         assert_eq!(pages.get(model.len()), None);
     }
 
     proptest! {
-        /// Every copy stays what it was, whatever becomes of others.
+        /// Clones are independent of each other.
         #[test]
-        fn copies_are_those_of_vectors(ops in prop::collection::vec((0..4_u8, any::<u16>()), 1..400)) {
+        fn copies_behave_like_vectors(ops in prop::collection::vec((0..4_u8, any::<u16>()), 1..400)) {
             let mut copies = vec![(Pages::<u64>::default(), Vec::new())];
             let mut large = (Pages::<Large>::default(), Vec::new());
             for (kind, value) in ops {
@@ -198,20 +198,29 @@ mod tests {
                     }
                 }
             }
-            copies.iter().for_each(|(pages, model)| same(pages, model));
-            same(&large.0, &large.1);
+            copies.iter().for_each(|(pages, model)| assert_same(pages, model));
+            assert_same(&large.0, &large.1);
         }
     }
 
     #[test]
     fn values_of_no_size_and_whole_pages() {
-        same(&Pages::<()>::of(3), &[(); 3]);
+        assert_same(&Pages::<()>::with_len(3), &[(); 3]);
         let page = PAGE_BYTES / 8;
-        for len in [0, 1, page - 1, page, page + 1, 3 * page, page << BOOK, (page << BOOK) + 1, (page << BOOK) * 3 - 1]
-        {
+        for len in [
+            0,
+            1,
+            page - 1,
+            page,
+            page + 1,
+            3 * page,
+            page << GROUP_SHIFT,
+            (page << GROUP_SHIFT) + 1,
+            (page << GROUP_SHIFT) * 3 - 1,
+        ] {
             let values: Vec<u64> = (0..len as u64).collect();
             let pages: Pages<u64> = values.iter().copied().collect();
-            same(&pages, &values);
+            assert_same(&pages, &values);
             assert!(pages.slices().map(<[u64]>::len).all(|some| some > 0));
         }
     }

@@ -16,7 +16,7 @@ pub(crate) struct Slots<T> {
 impl<T> Slots<T> {
     /// So many slots, all of them free.
     pub(crate) fn free(len: u32) -> Self {
-        Self { held: Pages::of(len as usize), free: (0..len).collect() }
+        Self { held: Pages::with_len(len as usize), free: (0..len).collect() }
     }
 
     /// What is held now, to be looked at alone: which slots are free is left out.

@@ -55,7 +55,7 @@ pub(crate) type ListEntries = Vec<ListEntry>;
 
 impl InvertedLists {
     pub fn new(trained_for: usize, coarse: CoarseQuantizer, codebook: Codebook) -> Self {
-        let lists = Pages::of(coarse.len());
+        let lists = Pages::with_len(coarse.len());
         let (coarse, codebook) = (Arc::new(coarse), Arc::new(codebook));
         let on_lists = Pages::default();
         Self {
