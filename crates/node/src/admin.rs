@@ -1,4 +1,4 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, and nothing else. No key is asked, nothing of the data is told.
+//! The admin port: `/metrics`, `/livez` and `/readyz`. It requires no key and exposes no user data.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use http::{StatusCode, header};
 use crate::http::{Reporter, probe};
 use crate::metrics::Metrics;
 
-/// The content type of the OpenMetrics text format, version 1.0.0.
+/// Content type of the OpenMetrics text format, version 1.0.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The routes of the admin port; serve them with [`crate::http::server::serve`].
+/// Routes of the admin port; served by [`crate::http::server::serve`].
 pub fn router(metrics: Arc<Metrics>, reporter: Arc<dyn Reporter>) -> Router {
     Router::new()
         .route("/metrics", get(text))

@@ -1,12 +1,12 @@
-//! Certificates and keys of the node: read from files at the start, read again while it runs, never the cause of a restart.
+//! Certificates and keys of the node: read at the start and reloaded while it runs, without a restart.
 //!
 //! ```text
-//!   files ──every 5 s──► what changed ─► PeerTls, GroupKeys ─► Hub (new connections)
-//!                                     ├► hashes of API keys ─► ApiKeys
-//!                                     └► digest of all keys ─► status, for the operator
+//!   files ──every 5 s──► changes ──► PeerTls, GroupKeys ─► Hub (new connections)
+//!                                ├─► hashes of API keys ─► ApiKeys
+//!                                └─► digest of all keys ─► status, for the operator
 //! ```
 //!
-//! A file that cannot be used leaves in force what is: half a Secret may be on the disk for a moment.
+//! An invalid file leaves the current values in force: a Secret may be half written for a moment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use tokio::time::Instant;
 use crate::http::ApiKeys;
 use crate::peer::Hub;
 
-/// How often the files are read. Kubelets swap the files of a Secret within two minutes; this adds little to it.
-const PACE: Duration = Duration::from_secs(5);
+/// Reload interval. Kubelets update the files of a Secret within two minutes; this adds little.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The certificates and keys of one node.
 pub struct Credentials {
@@ -41,31 +41,31 @@ pub struct Credentials {
     tls: PeerTls,
     keys: Option<Arc<ApiKeys>>,
     digest: watch::Sender<KeysDigest>,
-    /// Why files could not be used last time, so that it is told once.
-    faults: Vec<String>,
+    /// Errors of the last reload, so that each is logged once.
+    errors: Vec<String>,
 }
 
-/// What the files hold. One Secret that cannot be used holds up no other.
+/// Contents of the files, each with its own error, so that one invalid Secret does not block the others.
 struct Read {
     tls: anyhow::Result<TlsFiles>,
     group_keys: anyhow::Result<Vec<GroupKey>>,
     api_keys: anyhow::Result<Vec<blake3::Hash>>,
 }
 
-/// What is different after a turn.
+/// Changes found by a reload.
 #[derive(Default)]
 struct Change {
     tls: Option<PeerTls>,
     group_keys: Option<GroupKeys>,
-    /// Something is accepted no longer: connections that may rest on it end.
+    /// Whether credentials expired: connections that may depend on them are closed.
     ended: bool,
 }
 
 impl Credentials {
-    /// Reads the files that `config` names.
+    /// Loads the files named by `config`.
     ///
     /// # Errors
-    /// When one cannot be read or used.
+    /// When a file cannot be read or is invalid.
     pub fn load(config: &NodeConfig) -> anyhow::Result<Self> {
         let api_key_file = match &config.auth {
             Auth::Disabled => None,
@@ -75,7 +75,7 @@ impl Credentials {
         let read = read(&tls_files, api_key_file.as_deref(), group.as_ref());
         let (files, group_keys, api_keys) = (read.tls?, read.group_keys?, read.api_keys?);
         let tls = PeerTls::of(files.ca.clone(), &files.pair).context("TLS of the peer port")?;
-        let keys = api_key_file.is_some().then(|| Arc::new(ApiKeys::of(api_keys.clone())));
+        let keys = api_key_file.is_some().then(|| Arc::new(ApiKeys::from_hashes(api_keys.clone())));
         let digest = watch::Sender::new(keys_digest(config.cluster_id, &api_keys, &group_keys));
         Ok(Self {
             cluster: config.cluster_id,
@@ -89,7 +89,7 @@ impl Credentials {
             tls,
             keys,
             digest,
-            faults: Vec::new(),
+            errors: Vec::new(),
         })
     }
 
@@ -99,40 +99,39 @@ impl Credentials {
         self.tls.clone()
     }
 
-    /// The keys of the group; none in a cluster that stands alone.
+    /// Keys of the replication group; `None` without a group.
     #[must_use]
     pub fn group_keys(&self) -> Option<GroupKeys> {
         let accepted = self.group_keys.current().to_vec();
         Some(GroupKeys { dial: accepted.first()?.clone(), accepted })
     }
 
-    /// The API keys; none when access is open.
+    /// API keys; `None` when authentication is disabled.
     #[must_use]
     pub fn api_keys(&self) -> Option<Arc<ApiKeys>> {
         self.keys.clone()
     }
 
-    /// The digest of the keys in force, without those that are accepted for a while more: what the operator compares with the
-    /// Secrets.
+    /// Digest of the current keys, without those still accepted for a while; the operator compares it with the Secrets.
     #[must_use]
     pub fn digest(&self) -> watch::Receiver<KeysDigest> {
         self.digest.subscribe()
     }
 
-    /// Reads the files again, and lets go of what has ended. `now` is the age of the process.
-    fn turn(&mut self, now: Duration) -> Change {
+    /// Reloads the files and drops expired credentials. `now` is the age of the process.
+    fn reload(&mut self, now: Duration) -> Change {
         let changed = self.replace(read(&self.tls_files, self.api_key_file.as_deref(), self.group.as_ref()), now);
         let mut change = Change::default();
         let (roots, roots_ended) = self.roots.accepted(now);
         let (pair, shown_changed) = self.shown.shown(now);
-        // Sessions that were resumed would not be verified again: a new configuration has no sessions.
+        // A new configuration has no session cache: resumed sessions would not be verified again.
         if changed || roots_ended || shown_changed {
             match PeerTls::of(roots, &pair) {
                 Ok(tls) => {
                     self.tls = tls.clone();
                     change.tls = Some(tls);
                 }
-                Err(fault) => self.tell(vec![format!("{:#}", anyhow::Error::new(fault))]),
+                Err(error) => self.log_errors(vec![format!("{:#}", anyhow::Error::new(error))]),
             }
         }
         let (accepted, groups_ended) = self.group_keys.accepted(now);
@@ -140,82 +139,82 @@ impl Credentials {
         change.ended = roots_ended || groups_ended;
         let (hashes, _) = self.api_keys.accepted(now);
         if let Some(keys) = &self.keys {
-            keys.put(hashes);
+            keys.replace(hashes);
         }
         change
     }
 
-    /// Logs faults of the files once.
-    fn tell(&mut self, faults: Vec<String>) {
-        if self.faults != faults {
-            for fault in &faults {
-                tracing::warn!(fault, "certificates or keys stay as they are");
+    /// Logs the errors of the files once.
+    fn log_errors(&mut self, errors: Vec<String>) {
+        if self.errors != errors {
+            for error in &errors {
+                tracing::warn!(error, "invalid certificates or keys; the current ones stay as they are");
             }
-            self.faults = faults;
+            self.errors = errors;
         }
     }
 
-    /// Whether the authorities changed.
+    /// Replaces changed credentials; returns whether the authorities changed.
     fn replace(&mut self, read: Read, now: Duration) -> bool {
-        let mut faults = Vec::new();
+        let mut errors = Vec::new();
         let mut changed = false;
-        // A certificate whose key is another's is half of a Secret.
-        let fits =
+        // A certificate that does not match its key is a half-written Secret.
+        let validate_pair =
             |files: TlsFiles| PeerTls::of(files.ca.clone(), &files.pair).map(|_| files).map_err(anyhow::Error::new);
-        match read.tls.and_then(fits) {
+        match read.tls.and_then(validate_pair) {
             Ok(files) => {
                 changed = self.roots.current() != files.ca;
                 if changed {
-                    tracing::info!("the authorities of the peer port changed");
+                    tracing::info!("certificate authorities of the peer port changed");
                     self.roots.replace(files.ca, now);
                 }
                 self.shown.replace(files.pair, now);
             }
-            Err(fault) => faults.push(format!("{fault:#}")),
+            Err(error) => errors.push(format!("{error:#}")),
         }
         match read.group_keys {
             Ok(keys) if self.group_keys.current() != keys => {
-                tracing::info!("the keys of the group changed");
+                tracing::info!("keys of the replication group changed");
                 self.group_keys.replace(keys, now);
             }
             Ok(_) => {}
-            Err(fault) => faults.push(format!("{fault:#}")),
+            Err(error) => errors.push(format!("{error:#}")),
         }
         match read.api_keys {
             Ok(keys) if self.api_keys.current() != keys => {
-                tracing::info!("the API keys changed");
+                tracing::info!("API keys changed");
                 self.api_keys.replace(keys, now);
             }
             Ok(_) => {}
-            Err(fault) => faults.push(format!("{fault:#}")),
+            Err(error) => errors.push(format!("{error:#}")),
         }
-        self.tell(faults);
+        self.log_errors(errors);
         self.digest.send_replace(keys_digest(self.cluster, self.api_keys.current(), self.group_keys.current()));
         changed
     }
 
-    /// Follows the files until the process ends.
+    /// Reloads the files periodically until the process exits.
     pub async fn follow(mut self, hub: Hub) {
-        let begun = Instant::now();
-        let mut pace = tokio::time::interval(PACE);
-        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let start = Instant::now();
+        let mut interval = tokio::time::interval(RELOAD_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            pace.tick().await;
-            let Change { tls, group_keys, ended } = self.turn(begun.elapsed());
+            interval.tick().await;
+            let Change { tls, group_keys, ended } = self.reload(start.elapsed());
             hub.replace_credentials(tls, group_keys, ended);
         }
     }
 }
 
-/// Reads all files. A file `<name>-previous` beside that of the API keys holds more of them; `<name>-next` and
-/// `<name>-previous` beside that of the group key are accepted from other regions.
+/// Reads all files. `<name>-previous` next to the API key file contains more keys; `<name>-next` and `<name>-previous`
+/// next to the group key file are accepted from other regions.
 fn read(tls: &Tls, api_key_file: Option<&Path>, group: Option<&ReplicationGroup>) -> Read {
     let group_keys = group.map_or(Ok(Vec::new()), read_group_keys);
     let derived = match (&group_keys, group.filter(|group| group.derive_api_key)) {
         (Ok(keys), Some(group)) => {
             Ok(keys.iter().map(|key| blake3::hash(key.api_key(&group.name).as_bytes())).collect())
         }
-        (Err(_), Some(_)) => Err(anyhow::anyhow!("the API key of the group has no group key to be derived from")),
+        (Err(_), Some(_)) => Err(anyhow::anyhow!("the group's API key requires a valid group key")),
         (_, None) => Ok(Vec::new()),
     };
     Read {
@@ -225,12 +224,12 @@ fn read(tls: &Tls, api_key_file: Option<&Path>, group: Option<&ReplicationGroup>
     }
 }
 
-/// The key that connections are opened with comes first.
+/// Reads the group keys; the first is used to open connections.
 fn read_group_keys(group: &ReplicationGroup) -> anyhow::Result<Vec<GroupKey>> {
     let mut keys = vec![GroupKey::from_file(&group.key_file)?];
-    for beside in [beside(&group.key_file, "-next"), beside(&group.key_file, "-previous")] {
-        if beside.exists() {
-            keys.push(GroupKey::from_file(&beside)?);
+    for file in [sibling(&group.key_file, "-next"), sibling(&group.key_file, "-previous")] {
+        if file.exists() {
+            keys.push(GroupKey::from_file(&file)?);
         }
     }
     Ok(keys)
@@ -242,7 +241,7 @@ fn read_key_files(path: &Path, derived: Vec<blake3::Hash>) -> anyhow::Result<Vec
         read_api_keys(&text).with_context(|| format!("read API keys {}", path.display()))
     };
     let mut keys = hashes(path)?;
-    let previous = beside(path, "-previous");
+    let previous = sibling(path, "-previous");
     if previous.exists() {
         keys.extend(hashes(&previous)?);
     }
@@ -250,7 +249,7 @@ fn read_key_files(path: &Path, derived: Vec<blake3::Hash>) -> anyhow::Result<Vec
     Ok(keys)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)

@@ -1,5 +1,5 @@
-//! The node: everything around the replica machine that touches the world. Owns sockets, the HTTP API, metrics. Takes
-//! no decisions: what a request means is in `api`, what happens to it in `replica`.
+//! The node: everything with I/O around the replica machine. Owns: sockets, the HTTP API, metrics. Decides nothing:
+//! `api` defines requests, `replica` executes them.
 //!
 //! ```text
 //!   :8080 http ──client::Request──► shell (Gateway) ──► the machine on its thread, disk and search threads

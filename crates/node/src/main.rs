@@ -13,7 +13,7 @@ use meridian_api::http::Shape;
 use meridian_config::NodeConfig;
 use meridian_node::credentials::Credentials;
 use meridian_node::http::{Api, Config, server};
-use meridian_node::kafka::Plan;
+use meridian_node::kafka::KafkaConfig;
 use meridian_node::metrics::Metrics;
 use meridian_node::peer::{self, Hub};
 use meridian_node::shell::{NodeReporter, Supervisor};
@@ -22,22 +22,22 @@ use meridian_proto::frame::{Build, Hello};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Gives freed memory back to the system within about a second, whichever thread freed it (`.cargo/config.toml`). glibc keeps what lies below the newest block of each of its arenas, mimalloc what a
-/// thread has not come back to collect.
+/// jemalloc returns freed memory to the system within about a second, whichever thread freed it (`.cargo/config.toml`).
+/// glibc keeps memory below the newest block of each arena, mimalloc memory freed by threads that are idle since.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// One replica of one shard of a Meridian cluster, and a gateway to all of it.
+/// Runs one replica of one shard of a Meridian cluster, and a gateway to the whole cluster.
 #[derive(Parser)]
 #[command(name = "meridian-node", version)]
 struct Args {
     /// The configuration file.
     #[arg(long, env = "MERIDIAN_CONFIG")]
     config: PathBuf,
-    /// Where the other replicas reach this node's peer port: `host:port`, a name that stands in its certificate.
+    /// Address of this node's peer port for other replicas: `host:port`; its certificate must contain the name.
     #[arg(long, env = "MERIDIAN_ADVERTISE")]
     advertise: String,
-    /// Threads that search. Default: as many as the machine has processors.
+    /// Search threads. Default: the number of processors.
     #[arg(long, env = "MERIDIAN_SEARCH_THREADS")]
     search_threads: Option<usize>,
     /// Write log lines as JSON.
@@ -81,9 +81,9 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
         address: args.advertise.clone(),
         build: Build::current(),
     };
-    let deliver = supervisor.clone();
+    let delivery = supervisor.clone();
     let (tls, group_keys, keys) = (credentials.tls(), credentials.group_keys(), credentials.api_keys());
-    let hub = Hub::new(tls, group_keys, hello, stop.clone(), move |incoming| deliver.deliver(incoming));
+    let hub = Hub::new(tls, group_keys, hello, stop.clone(), move |incoming| delivery.deliver(incoming));
 
     let at = |port| SocketAddr::new(config.listen.address, port);
     let listen = async |port| TcpListener::bind(at(port)).await.with_context(|| format!("listen on {}", at(port)));
@@ -93,7 +93,7 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
         listen(config.listen.peer_port).await?,
     );
 
-    supervisor.begin(hub.clone())?;
+    supervisor.start(hub.clone())?;
     for region in config.replication_group.iter().flat_map(|group| &group.regions) {
         if region.name != config.region {
             hub.dial_region(region.name.clone(), region.endpoint.clone());
@@ -109,16 +109,16 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     tokio::spawn(peer::serve(hub, peers, Arc::new(answer)));
 
     if keys.is_none() {
-        tracing::warn!("the HTTP API asks for no key: the configuration says `auth: disabled`");
+        tracing::warn!("the HTTP API requires no key: the configuration has `auth: disabled`");
     }
     let reporter: Arc<dyn http::Reporter> =
-        Arc::new(NodeReporter { handle: supervisor.handle(), kafka: Plan::of(&config) });
+        Arc::new(NodeReporter { handle: supervisor.handle(), kafka: KafkaConfig::from_node(&config) });
     let shape = Shape::from(&config);
     let commit = option_env!("MERIDIAN_COMMIT").unwrap_or("unknown").to_owned();
     let (mut limits, cors) = (config.limits.clone(), config.cors.clone());
     limits.inflight_requests_bytes =
         meridian_node::memory_limit::for_requests(limits.inflight_requests_bytes, limits.memory_bytes);
-    // A body that the budget can never hold once it is decoded is too large, rather than one that may come again.
+    // A body whose decoded value can never fit the budget is refused as too large (413), not as retryable (429).
     limits.request_body_bytes = limits.request_body_bytes.min(limits.inflight_requests_bytes / 4);
     let settings = Config { region: config.region.clone(), limits, shape, keys, cors, commit };
     let router = Api::new(settings, Arc::new(supervisor.clone()), Arc::clone(&reporter), Arc::clone(&metrics)).router();
@@ -133,9 +133,9 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     serve(admin_port, admin_router, stop.child_token());
     tracing::info!(region = %config.region, shard = %config.shard, advertise = %args.advertise, "node listens");
 
-    signalled().await?;
+    wait_for_signal().await?;
     let stop_by = Instant::now() + Duration::from_millis(config.limits.shutdown_timeout_ms);
-    tracing::info!("asked to stop: handing over the leadership");
+    tracing::info!("stopping: transferring leadership");
     supervisor.drain().await;
     api_stop.cancel();
     served.await.context("end of the HTTP API")?;
@@ -144,7 +144,7 @@ async fn run(args: Args, config: NodeConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn signalled() -> anyhow::Result<()> {
+async fn wait_for_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {

@@ -1,28 +1,27 @@
-//! How much memory this process uses, and may use by its configuration, its control group and the machine.
+//! Memory use of this process, and its limit by configuration, control group and machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Of the memory that the process may use, what requests in flight may: the rest is for points, logs and what a write
-/// needs on its way through the log.
+/// Divisor of the memory limit for requests in flight; the rest is for points, logs and the write path.
 const SHARE: usize = 3;
 
-/// `wanted`, but at most a third of what the process may use.
+/// Memory budget of requests: `wanted`, at most a third of the process's limit, in bytes.
 #[must_use]
 pub fn for_requests(wanted: usize, configured: Option<u64>) -> usize {
     let most = most(configured).and_then(|most| usize::try_from(most).ok());
     most.map_or(wanted, |most| wanted.min(most / SHARE))
 }
 
-/// Bytes that the process uses and the system cannot take back, and those that it may use; `None` where the system does not say.
+/// Anonymous memory of the process and its limit, in bytes; `None` where the system does not report them.
 #[must_use]
 pub fn measure(configured: Option<u64>) -> Option<(u64, u64)> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     Some((kilobytes(&status, "RssAnon:")?, most(configured)?))
 }
 
-/// The least of the configured limit, those of the control groups that the process is in, and the machine's memory. Read anew
-/// each time: the limit of a running container can be changed.
+/// Smallest of the configured limit, the limits of the process's control groups, and the machine's memory. Read anew
+/// each time, because the limit of a running container can change.
 fn most(configured: Option<u64>) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = limit_files(&groups).into_iter().filter_map(|file| limit(&fs::read_to_string(file).ok()?));
@@ -30,8 +29,8 @@ fn most(configured: Option<u64>) -> Option<u64> {
     limits.chain(machine).chain(configured).min()
 }
 
-/// The files that may hold a limit: of the group that the process is in and of those above it, of version 2 and of version 1.
-/// `groups` has lines of the form `number:controllers:path`; version 2 has number 0 and names no controllers.
+/// Files with memory limits of the process's control group and its ancestors, for versions 2 and 1. `groups` has lines
+/// `number:controllers:path`; version 2 has number 0 and no controllers.
 fn limit_files(groups: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let files = groups.lines().filter_map(|line| {
@@ -46,12 +45,12 @@ fn limit_files(groups: &str) -> Vec<PathBuf> {
     files.flatten().collect()
 }
 
-/// A limit as the kernel prints it; `max` is none.
+/// Parses a limit; `max` is `None`.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// Bytes of the line that begins with `name`.
+/// Value in bytes of the line that begins with `name`.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

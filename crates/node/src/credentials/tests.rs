@@ -62,7 +62,7 @@ fn at(seconds: u64) -> Duration {
 /// Which of the keys let a client in.
 fn let_in<'a>(credentials: &Credentials, keys: &[&'a str]) -> Vec<&'a str> {
     let held = credentials.api_keys().unwrap();
-    keys.iter().copied().filter(|key| held.holds(key.as_bytes())).collect()
+    keys.iter().copied().filter(|key| held.contains(key.as_bytes())).collect()
 }
 
 #[test]
@@ -71,11 +71,11 @@ fn a_changed_key_file_counts_without_a_restart_and_the_old_key_for_ten_minutes_m
     let keys = ["key-number-1", "key-number-2"];
     assert_eq!(let_in(&node, &keys), ["key-number-1"]);
     write(folder.path(), &[("api-key", "key-number-2\n")]);
-    node.turn(at(5));
+    node.reload(at(5));
     assert_eq!(let_in(&node, &keys), keys);
-    node.turn(at(604));
+    node.reload(at(604));
     assert_eq!(let_in(&node, &keys), keys);
-    node.turn(at(605));
+    node.reload(at(605));
     assert_eq!(let_in(&node, &keys), ["key-number-2"]);
 }
 
@@ -83,8 +83,8 @@ fn a_changed_key_file_counts_without_a_restart_and_the_old_key_for_ten_minutes_m
 fn the_previous_key_counts_as_long_as_its_file_stands() {
     let (folder, mut node) = node();
     write(folder.path(), &[("api-key", "key-number-2"), ("api-key-previous", "key-number-1")]);
-    node.turn(at(5));
-    node.turn(at(100_000));
+    node.reload(at(5));
+    node.reload(at(100_000));
     assert_eq!(let_in(&node, &["key-number-1", "key-number-2"]), ["key-number-1", "key-number-2"]);
 }
 
@@ -96,14 +96,14 @@ fn all_regions_of_a_group_accept_the_key_that_is_derived_from_the_group_key() {
     let (current, derived_next) = (derive(GROUP_KEY), derive(next));
     assert_eq!(let_in(&node, &[&current, &derived_next]), [current.as_str()]);
     write(folder.path(), &[("group-key-next", next)]);
-    node.turn(at(5));
+    node.reload(at(5));
     assert_eq!(let_in(&node, &[&current, &derived_next]), [current.as_str(), derived_next.as_str()]);
 }
 
 #[test]
 fn the_digest_is_that_of_what_the_files_say_and_stays_while_they_cannot_be_used() {
     let (folder, mut node) = node();
-    let told = node.digest();
+    let logged = node.digest();
     let expect = |api_keys: &[&str], group_keys: &[&str]| {
         let group_keys: Vec<GroupKey> =
             group_keys.iter().map(|text| GroupKey::new(text.as_bytes()).unwrap_or_else(|_| panic!("short"))).collect();
@@ -113,22 +113,22 @@ fn the_digest_is_that_of_what_the_files_say_and_stays_while_they_cannot_be_used(
     };
     let (first, next) = (expect(&["key-number-1"], &[GROUP_KEY]), "another-group-key-of-32-bytes----");
     let both = expect(&["key-number-1", "key-number-2"], &[GROUP_KEY, next]);
-    assert_eq!(*told.borrow(), first);
+    assert_eq!(*logged.borrow(), first);
     write(
         folder.path(),
         &[("api-key", "key-number-2"), ("api-key-previous", "key-number-1"), ("group-key-next", next)],
     );
-    node.turn(at(5));
-    assert_eq!(*told.borrow(), both);
+    node.reload(at(5));
+    assert_eq!(*logged.borrow(), both);
     std::fs::remove_file(folder.path().join("group-key")).unwrap();
     write(folder.path(), &[("api-key", "short")]);
-    node.turn(at(10));
-    assert_eq!(*told.borrow(), both, "what is in force is told, not what a file says that cannot be used");
+    node.reload(at(10));
+    assert_eq!(*logged.borrow(), both, "what is in force is told, not what a file says that cannot be used");
     std::fs::remove_file(folder.path().join("api-key-previous")).unwrap();
     std::fs::remove_file(folder.path().join("group-key-next")).unwrap();
     write(folder.path(), &[("api-key", "key-number-1"), ("group-key", GROUP_KEY)]);
-    node.turn(at(15));
-    assert_eq!(*told.borrow(), first, "keys that are accepted for a while more are no difference");
+    node.reload(at(15));
+    assert_eq!(*logged.borrow(), first, "keys that are accepted for a while more are no difference");
 }
 
 #[test]
@@ -136,16 +136,16 @@ fn a_group_key_is_rotated_without_a_moment_in_which_nobody_is_accepted() {
     let (folder, mut node) = node();
     let next = "another-group-key-of-32-bytes----";
     write(folder.path(), &[("group-key-next", next)]);
-    let keys = node.turn(at(5)).group_keys.unwrap();
+    let keys = node.reload(at(5)).group_keys.unwrap();
     assert_eq!(keys.accepted.len(), 2);
     let old = keys.dial.clone();
     std::fs::remove_file(folder.path().join("group-key-next")).unwrap();
     write(folder.path(), &[("group-key", next), ("group-key-previous", GROUP_KEY)]);
-    let keys = node.turn(at(10)).group_keys.unwrap();
+    let keys = node.reload(at(10)).group_keys.unwrap();
     assert!(keys.dial != old && keys.accepted.contains(&old));
     std::fs::remove_file(folder.path().join("group-key-previous")).unwrap();
-    assert!(node.turn(at(20)).group_keys.unwrap().accepted.contains(&old), "others may still dial with it");
-    let change = node.turn(at(20 + 600));
+    assert!(node.reload(at(20)).group_keys.unwrap().accepted.contains(&old), "others may still dial with it");
+    let change = node.reload(at(20 + 600));
     assert!(!change.group_keys.unwrap().accepted.contains(&old));
     assert!(change.ended, "connections that rest on it end");
 }
@@ -156,15 +156,15 @@ fn a_new_authority_is_trusted_at_once_and_its_certificate_shown_later() {
     let [ca, cert, key] = authority();
     let old = std::fs::read_to_string(folder.path().join("ca")).unwrap();
     write(folder.path(), &[("ca", &format!("{old}{ca}")), ("cert", &cert), ("key", &key)]);
-    assert!(node.turn(at(5)).tls.is_some());
+    assert!(node.reload(at(5)).tls.is_some());
     assert_eq!(node.roots.current().len(), 2);
-    assert!(node.turn(at(100)).tls.is_none(), "nothing changed");
+    assert!(node.reload(at(100)).tls.is_none(), "nothing changed");
     let before = node.shown.shown(at(184)).0;
-    assert!(node.turn(at(185)).tls.is_some(), "the new certificate is shown after three minutes");
+    assert!(node.reload(at(185)).tls.is_some(), "the new certificate is shown after three minutes");
     assert!(before != node.shown.shown(at(186)).0);
     write(folder.path(), &[("ca", &ca)]);
-    assert!(!node.turn(at(200)).ended, "the former authority is trusted for a while");
-    let change = node.turn(at(800));
+    assert!(!node.reload(at(200)).ended, "the former authority is trusted for a while");
+    let change = node.reload(at(800));
     assert!(change.ended && change.tls.is_some());
 }
 
@@ -173,15 +173,15 @@ fn half_a_secret_changes_nothing_of_what_it_holds() {
     let (folder, mut node) = node();
     let [_, cert, _] = authority();
     write(folder.path(), &[("cert", &cert), ("api-key", "key-number-2")]);
-    node.turn(at(5));
-    assert!(node.turn(at(1_000)).tls.is_none());
+    node.reload(at(5));
+    assert!(node.reload(at(1_000)).tls.is_none());
     assert_eq!(let_in(&node, &["key-number-1", "key-number-2"]), ["key-number-2"], "one Secret holds up no other");
     for broken in ["", "short", "with a space in it"] {
         let (folder, mut node) = self::node();
         write(folder.path(), &[("api-key", broken)]);
-        node.turn(at(5));
+        node.reload(at(5));
         assert_eq!(let_in(&node, &["key-number-1"]), ["key-number-1"], "{broken:?}");
     }
     std::fs::remove_file(folder.path().join("ca")).unwrap();
-    assert!(node.turn(at(10)).tls.is_none());
+    assert!(node.reload(at(10)).tls.is_none());
 }

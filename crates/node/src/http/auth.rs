@@ -9,44 +9,45 @@ use http::{HeaderMap, StatusCode, header};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::Api;
-use super::answer::refuse;
+use super::response::refuse;
 
-/// The keys that let a client in, as hashes, so that neither length nor content shows in the time a comparison takes.
+/// The accepted API keys as hashes, so that the duration of a comparison reveals neither length nor content.
 pub struct ApiKeys(RwLock<Vec<blake3::Hash>>);
 
 impl ApiKeys {
-    /// From the hashes of keys.
+    /// Creates the set from BLAKE3 hashes of the keys.
     #[must_use]
-    pub fn of(hashes: Vec<blake3::Hash>) -> Self {
+    pub fn from_hashes(hashes: Vec<blake3::Hash>) -> Self {
         Self(RwLock::new(hashes))
     }
 
-    /// Puts other keys in force.
-    pub fn put(&self, hashes: Vec<blake3::Hash>) {
+    /// Replaces all keys.
+    pub fn replace(&self, hashes: Vec<blake3::Hash>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = hashes;
     }
 
-    /// Whether `key` lets a client in.
+    /// Whether `key` is accepted.
     #[must_use]
-    pub fn holds(&self, key: &[u8]) -> bool {
-        let shown = blake3::hash(key);
+    pub fn contains(&self, key: &[u8]) -> bool {
+        let presented_key = blake3::hash(key);
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let equal = keys.iter().fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(shown.as_bytes()));
+        let equal =
+            keys.iter().fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(presented_key.as_bytes()));
         equal.into()
     }
 }
 
-/// Lets a request pass that shows a key.
-pub async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
+/// Middleware that refuses requests without an accepted key.
+pub async fn require_key(State(api): State<Api>, request: Request, next: Next) -> Response {
     let Some(keys) = &api.0.config.keys else { return next.run(request).await };
-    match shown(request.headers()) {
-        Some(key) if keys.holds(key) => next.run(request).await,
+    match presented_key(request.headers()) {
+        Some(key) if keys.contains(key) => next.run(request).await,
         Some(_) => refuse(StatusCode::UNAUTHORIZED, "Invalid API key or JWT"),
         None => refuse(StatusCode::UNAUTHORIZED, "Must provide an API key or an Authorization bearer token"),
     }
 }
 
-fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+fn presented_key(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(key) = headers.get("api-key") {
         return Some(key.as_bytes());
     }

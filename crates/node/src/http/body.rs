@@ -1,4 +1,4 @@
-//! Request bodies, bounded in size, in pace, in what they become, and in what all of them hold together.
+//! Request bodies: limits on size, on read time, on decoded size, and on the memory of all requests together.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use meridian_config::Limits;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::Api;
-use super::answer::{faulty, refuse, unexpected};
-use super::memory::Share;
+use super::memory_budget::Reservation;
+use super::response::{bad_request, refuse, unexpected_reply};
 
-/// What is taken of the budget at once.
-const PIECE: usize = 16 << 10;
-/// Bodies from this size on are decoded on a thread of their own: decoding takes some milliseconds a megabyte, in which a
-/// worker would serve nobody else.
-const LARGE: usize = 64 << 10;
+/// Minimum bytes reserved from the memory budget at once.
+const RESERVE_BYTES: usize = 16 << 10;
+/// Bodies from this size on are decoded on a blocking thread: decoding takes milliseconds per megabyte and would block
+/// other requests of the worker.
+const LARGE_BODY_BYTES: usize = 64 << 10;
 
-/// How long, and up to how many times the most bytes of a body, the rest of a refused one is read: a connection that is
-/// closed with bytes unread is reset, and then the client reads no refusal.
-const DISCARD: Duration = Duration::from_secs(5);
-const DISCARD_BODIES: usize = 4;
+/// Time, and factor of the body limit, for reading the rest of a refused body: a connection closed with unread bytes is
+/// reset, and the client never sees the response.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+const DISCARD_FACTOR: usize = 4;
 
-/// The whole body of a request. Its share of the budget, and that of what it became, is held until it is dropped.
-pub struct Whole {
+/// A complete request body. Its memory reservation, decoded value included, is released when it is dropped.
+pub struct BufferedBody {
     pub bytes: Vec<u8>,
-    share: Share,
+    reservation: Reservation,
 }
 
-impl Whole {
-    /// Decodes it. What it became counts in place of its bytes from then on.
+impl BufferedBody {
+    /// Decodes the body. From then on its decoded value counts against the budget instead of its bytes.
     ///
     /// # Errors
-    /// The answer to give when it is wrong, or would need more memory than it may or than there is.
+    /// The error response when the body is invalid, or needs more memory than allowed or available.
     pub async fn decode<T: Send + 'static>(
         &mut self,
         api: &Api,
@@ -48,47 +48,51 @@ impl Whole {
     ) -> Result<T, Response> {
         let bytes = std::mem::take(&mut self.bytes);
         let len = bytes.len();
-        let memory = self.share.memory();
-        // It goes with the work: when the client leaves meanwhile, it is given back when the work ends.
-        let mut share = std::mem::replace(&mut self.share, memory.share());
+        let memory = self.reservation.budget();
+        // The reservation moves into the work, so that it is released only when the work ends, even if the client
+        // disconnects.
+        let mut reservation = std::mem::replace(&mut self.reservation, memory.reservation());
         let limits = api.limits().clone();
         let run = move || {
-            let (decoded, taken) = metered(len, Some(memory), || decode(&bytes, &limits));
+            let (decoded, decoded_bytes) = metered(len, Some(memory), || decode(&bytes, &limits));
             drop(bytes);
-            share.adopt(taken);
-            share.shrink(len);
-            (decoded, share)
+            reservation.add_taken(decoded_bytes);
+            reservation.shrink(len);
+            (decoded, reservation)
         };
-        let (decoded, share) =
-            if len < LARGE { run() } else { tokio::task::spawn_blocking(run).await.map_err(|_| unexpected())? };
-        self.share = share;
-        decoded.map_err(|fault| faulty(&fault))
+        let (decoded, reservation) = if len < LARGE_BODY_BYTES {
+            run()
+        } else {
+            tokio::task::spawn_blocking(run).await.map_err(|_| unexpected_reply())?
+        };
+        self.reservation = reservation;
+        decoded.map_err(|error| bad_request(&error))
     }
 }
 
-/// A body that notes when it was read to its end: a connection on which some is left is closed behind the answer, which must say so
-/// or the client sends the next request into it.
-pub struct Noted {
+/// A body that records whether it was read to its end. hyper closes a connection with unread bytes after the response; the
+/// response must then say `connection: close`, or the client reuses the connection.
+pub struct TrackedBody {
     body: Body,
-    is_read: Arc<AtomicBool>,
+    is_body_read: Arc<AtomicBool>,
 }
 
-impl Noted {
-    /// The body, and what will tell whether it was read.
+impl TrackedBody {
+    /// Returns the body and the flag that is set at its end.
     pub fn new(body: Body) -> (Self, Arc<AtomicBool>) {
-        let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
-        (Self { body, is_read: Arc::clone(&is_read) }, is_read)
+        let is_body_read = Arc::new(AtomicBool::new(body.is_end_stream()));
+        (Self { body, is_body_read: Arc::clone(&is_body_read) }, is_body_read)
     }
 }
 
-impl HttpBody for Noted {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() || self.body.is_end_stream() {
-            self.is_read.store(true, Ordering::Relaxed);
+            self.is_body_read.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame)
     }
@@ -102,13 +106,13 @@ impl HttpBody for Noted {
     }
 }
 
-/// A request's headers and its body, not read yet.
-pub struct Unread {
+/// A request's headers and its unread body.
+pub struct UnreadBody {
     pub headers: HeaderMap,
     body: Body,
 }
 
-impl<S: Sync> FromRequest<S> for Unread {
+impl<S: Sync> FromRequest<S> for UnreadBody {
     type Rejection = std::convert::Infallible;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
@@ -117,66 +121,66 @@ impl<S: Sync> FromRequest<S> for Unread {
     }
 }
 
-impl Unread {
+impl UnreadBody {
     /// Reads the body as JSON bytes.
     ///
     /// # Errors
-    /// The answer to give when it is too large, too slow, of another type, or the node holds too many already.
-    pub async fn read(mut self, api: &Api) -> Result<Whole, Response> {
-        let refused = match check_head(&self.headers, api) {
-            Ok(()) => match self.take(api).await {
-                Ok(whole) => return Ok(whole),
-                Err(refused) => refused,
+    /// The error response when the body is too large, too slow or of another type, or when the memory budget is exhausted.
+    pub async fn read(mut self, api: &Api) -> Result<BufferedBody, Response> {
+        let rejection = match check_headers(&self.headers, api) {
+            Ok(()) => match self.buffer(api).await {
+                Ok(body) => return Ok(body),
+                Err(rejection) => rejection,
             },
-            Err(refused) => refused,
+            Err(rejection) => rejection,
         };
-        if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            self.discard(api.limits().request_body_bytes.saturating_mul(DISCARD_BODIES)).await;
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            self.discard(api.limits().request_body_bytes.saturating_mul(DISCARD_FACTOR)).await;
         }
-        Err(refused)
+        Err(rejection)
     }
 
-    async fn take(&mut self, api: &Api) -> Result<Whole, Response> {
+    async fn buffer(&mut self, api: &Api) -> Result<BufferedBody, Response> {
         let limits = api.limits();
-        let until = Instant::now() + limits.request_timeout();
+        let deadline_of_request = Instant::now() + limits.request_timeout();
         let idle = Duration::from_millis(limits.request_idle_timeout_ms);
-        let slow = || refuse(StatusCode::REQUEST_TIMEOUT, "Timeout: the request body came too slowly");
-        let (mut bytes, mut share, mut paid) = (Vec::new(), api.0.memory.share(), 0);
+        let too_slow = || refuse(StatusCode::REQUEST_TIMEOUT, "Timeout: the request body was sent too slowly");
+        let (mut bytes, mut reservation, mut reserved) = (Vec::new(), api.0.memory.reservation(), 0);
         let length = content_length(&self.headers).map_or(0, |length| usize::try_from(length).unwrap_or(0));
         loop {
-            let deadline = until.min(Instant::now() + idle);
+            let deadline = deadline_of_request.min(Instant::now() + idle);
             let frame = match timeout_at(deadline, self.body.frame()).await {
-                Err(_) => return Err(slow()),
+                Err(_) => return Err(too_slow()),
                 Ok(None) => {
-                    share.shrink(paid - bytes.len());
-                    return Ok(Whole { bytes, share });
+                    reservation.shrink(reserved - bytes.len());
+                    return Ok(BufferedBody { bytes, reservation });
                 }
                 Ok(Some(Err(_))) => {
-                    return Err(refuse(StatusCode::BAD_REQUEST, "Wrong input: the request body broke off"));
+                    return Err(refuse(StatusCode::BAD_REQUEST, "Wrong input: the request body is incomplete"));
                 }
                 Ok(Some(Ok(frame))) => frame,
             };
-            let Ok(piece) = frame.into_data() else { continue };
-            if bytes.len() + piece.len() > limits.request_body_bytes {
+            let Ok(chunk) = frame.into_data() else { continue };
+            if bytes.len() + chunk.len() > limits.request_body_bytes {
                 return Err(too_large(limits.request_body_bytes));
             }
-            let needed = (bytes.len() + piece.len()).saturating_sub(paid);
+            let needed = (bytes.len() + chunk.len()).saturating_sub(reserved);
             if needed > 0 {
-                // Pieces, so that many small frames do not all go to the budget; no more than is needed where little is left.
-                let taken = [needed.max(PIECE), needed].into_iter().find(|bytes| share.grow(*bytes));
-                paid += taken.ok_or_else(|| faulty(&Fault::NoRoom))?;
+                // Reserve in larger steps to spare the shared counter, but no more than needed when little is left.
+                let grown = [needed.max(RESERVE_BYTES), needed].into_iter().find(|bytes| reservation.grow(*bytes));
+                reserved += grown.ok_or_else(|| bad_request(&Fault::NoRoom))?;
             }
-            make_room(&mut bytes, piece.len(), length);
-            bytes.extend_from_slice(&piece);
+            reserve_body(&mut bytes, chunk.len(), length);
+            bytes.extend_from_slice(&chunk);
         }
     }
 
-    async fn discard(&mut self, most: usize) {
-        let _ = timeout(DISCARD, async {
-            let mut left = most;
+    async fn discard(&mut self, max_bytes: usize) {
+        let _ = timeout(DISCARD_TIMEOUT, async {
+            let mut remaining = max_bytes;
             while let Some(Ok(frame)) = self.body.frame().await {
-                match left.checked_sub(frame.data_ref().map_or(0, axum::body::Bytes::len)) {
-                    Some(rest) => left = rest,
+                match remaining.checked_sub(frame.data_ref().map_or(0, axum::body::Bytes::len)) {
+                    Some(rest) => remaining = rest,
                     None => return,
                 }
             }
@@ -185,10 +189,10 @@ impl Unread {
     }
 }
 
-/// Room for `more` bytes. A body that has sent [`LARGE`] bytes gets all of its announced length at once: growing by copying
-/// would leave holes as large as the body.
-fn make_room(bytes: &mut Vec<u8>, more: usize, announced: usize) {
-    if bytes.len() + more > bytes.capacity() && bytes.len() >= LARGE {
+/// Makes room for `more` bytes. After [`LARGE_BODY_BYTES`] bytes the whole announced length is reserved at once:
+/// growing by doubling would fragment memory.
+fn reserve_body(bytes: &mut Vec<u8>, more: usize, announced: usize) {
+    if bytes.len() + more > bytes.capacity() && bytes.len() >= LARGE_BODY_BYTES {
         bytes.reserve_exact(announced.saturating_sub(bytes.len()));
     }
 }
@@ -197,20 +201,20 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn too_large(most: usize) -> Response {
-    refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("Wrong input: the request body is larger than {most} bytes"))
+fn too_large(max_bytes: usize) -> Response {
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &format!("Wrong input: the request body is larger than {max_bytes} bytes"))
 }
 
-fn check_head(headers: &HeaderMap, api: &Api) -> Result<(), Response> {
-    let most = api.limits().request_body_bytes;
-    if content_length(headers).is_some_and(|length| length > most as u64) {
-        return Err(too_large(most));
+fn check_headers(headers: &HeaderMap, api: &Api) -> Result<(), Response> {
+    let max_bytes = api.limits().request_body_bytes;
+    if content_length(headers).is_some_and(|length| length > max_bytes as u64) {
+        return Err(too_large(max_bytes));
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not supported: compressed request bodies"));
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Wrong input: Content-Type must be application/json"));
     }

@@ -1,6 +1,6 @@
-//! What browsers are told about pages of other origins (CORS).
+//! CORS headers for web pages of other origins.
 //!
-//! Keys travel in headers that a page has to know, never in cookies, so an allowed origin gives a page no rights of its user.
+//! Keys are sent in headers that a page must set, never in cookies, so an allowed origin gains no user's rights.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use meridian_api::freshness::{STALE_RESULT, X_CONSISTENCY_TOKEN, X_SERVED_REGION
 use meridian_config::Cors;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::trace::TRACEPARENT;
+use super::trace_context::TRACEPARENT;
 
-/// How long a browser may remember the answer to a preflight request: browsers cap it at 2 hours or less.
+/// Cache lifetime of a preflight response; browsers cap it at 2 hours or less.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// Answers preflight requests and marks responses for the origins that are allowed; none where no origin is.
+/// Layer that answers preflight requests and sets the headers for allowed origins; `None` when no origin is allowed.
 pub fn layer(cors: &Cors) -> Option<CorsLayer> {
     if cors.is_off() {
         return None;
@@ -32,7 +32,7 @@ pub fn layer(cors: &Cors) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        // Whatever a page sends is judged where it is read.
+        // Request headers are validated by the handlers.
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.into_iter().chain([header::RETRY_AFTER]).collect::<Vec<_>>())
         .max_age(MAX_AGE);

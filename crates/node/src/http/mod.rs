@@ -1,28 +1,28 @@
-//! The public HTTP API: parse, ask the gateway, render. Decides nothing itself.
+//! The public HTTP API: parses requests, calls the gateway, renders replies. Decides nothing itself.
 //!
 //! ```text
-//!   socket ──server: connections, head──► auth ──► body: size, pace──► api::http ──► Gateway::ask ──► Reply ──► render
+//!   socket ──server: connections, head──► auth ──► body: size, read time──► api::http ──► Gateway::execute ──► Reply ──► render
 //! ```
 //!
-//! Start at [`Api`]. Two requests take several asks: a delete by filter and a query near a point (`steps`).
+//! Start at [`Api`]. A query by point id takes two gateway calls (`call`).
 
 #![expect(clippy::result_large_err, reason = "an error here is the response itself, moved once a request")]
 
-mod answer;
 mod auth;
 mod body;
+mod call;
 mod collections;
 mod cors;
-mod memory;
+mod memory_budget;
 mod native;
-mod paced;
 mod points;
 mod queries;
-mod sent;
+mod response;
+mod response_body;
 pub mod server;
-mod steps;
-mod trace;
+mod trace_context;
 mod unsupported;
+mod write_timeout;
 
 #[cfg(test)]
 mod tests;
@@ -43,54 +43,54 @@ pub(crate) use native::probe;
 pub use auth::ApiKeys;
 
 use crate::metrics::Metrics;
-use memory::Memory;
+use memory_budget::MemoryBudget;
 
-/// Takes requests of clients wherever they have to go.
+/// Executes client requests, wherever in the cluster.
 pub trait Gateway: Send + Sync {
-    /// Whether a read that comes now would be taken. Asked before anything is done for it, so it is cheap.
+    /// Whether a read would be admitted now. Called before any work for the read, so it must be cheap.
     ///
     /// # Errors
-    /// Why not.
+    /// The refusal, when the read would not be admitted.
     fn admit_read(&self) -> Result<(), Refusal> {
         Ok(())
     }
-    /// Answers one request; never later than its timeout. A read whose answer is not waited for is cancelled.
-    fn ask(&self, request: Request) -> BoxFuture<'static, Reply>;
+    /// Executes one request within its timeout. Dropping the future cancels a read.
+    fn execute(&self, request: Request) -> BoxFuture<'static, Reply>;
 }
 
-/// Tells what the native API and the probes show.
+/// Source of the native API's reports and of the probes.
 pub trait Reporter: Send + Sync {
-    /// Of `GET /api/v1/cluster`.
+    /// Body of `GET /api/v1/cluster`.
     fn cluster(&self) -> serde_json::Value;
-    /// Of `GET /api/v1/consistency`.
+    /// Body of `GET /api/v1/consistency`.
     fn consistency(&self) -> serde_json::Value;
-    /// Of `GET /api/v1/links`.
+    /// Body of `GET /api/v1/links`.
     fn links(&self) -> serde_json::Value;
-    /// How many replicas of the own shard have a vote; `None` while that is not known.
+    /// Number of voters of the own shard; `None` while unknown.
     fn voters(&self) -> Option<u16>;
-    /// Whether the process does its work; an `Err` says what is broken, and asks for a restart.
+    /// Liveness; an `Err` names the defect that requires a restart.
     fn live(&self) -> Result<(), String>;
-    /// Whether requests should come here; an `Err` says what is waited for.
+    /// Readiness; an `Err` names what is waited for.
     fn ready(&self) -> Result<(), String>;
 }
 
-/// What the API needs to know.
+/// Configuration of the API.
 pub struct Config {
     /// The region of this node.
     pub region: RegionName,
-    /// Bounds on what clients may send.
+    /// Limits on requests.
     pub limits: Limits,
-    /// What the cluster has.
+    /// Shards, replicas and index defaults of the cluster.
     pub shape: Shape,
-    /// Who may ask; `None` lets everyone.
+    /// Accepted API keys; `None` disables authentication.
     pub keys: Option<Arc<ApiKeys>>,
-    /// Which web pages may call from a browser.
+    /// Allowed origins of browsers.
     pub cors: Cors,
     /// Build commit, for `GET /`.
     pub commit: String,
 }
 
-/// The state that all handlers share.
+/// State shared by all handlers.
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
 
@@ -99,15 +99,15 @@ struct Inner {
     gateway: Arc<dyn Gateway>,
     reporter: Arc<dyn Reporter>,
     metrics: Arc<Metrics>,
-    /// Of all requests in flight.
-    memory: Arc<Memory>,
+    /// MemoryBudget budget of all requests in flight.
+    memory: Arc<MemoryBudget>,
 }
 
 impl Api {
-    /// An API in front of `gateway`.
+    /// Creates the API in front of `gateway`.
     #[must_use]
     pub fn new(config: Config, gateway: Arc<dyn Gateway>, reporter: Arc<dyn Reporter>, metrics: Arc<Metrics>) -> Self {
-        let memory = Memory::new(config.limits.inflight_requests_bytes);
+        let memory = MemoryBudget::new(config.limits.inflight_requests_bytes);
         Self(Arc::new(Inner { config, gateway, reporter, metrics, memory }))
     }
 
@@ -115,17 +115,17 @@ impl Api {
         &self.0.config.limits
     }
 
-    /// The time a request gets: what it names, within what the node allows.
-    fn timeout(&self, named: Option<Duration>) -> Duration {
-        let most = self.limits().request_timeout();
-        named.map_or(most, |named| named.min(most))
+    /// Timeout of a request: the requested one, at most the node's limit.
+    fn timeout(&self, requested: Option<Duration>) -> Duration {
+        let max = self.limits().request_timeout();
+        requested.map_or(max, |requested| requested.min(max))
     }
 
-    /// All routes. What is neither a probe nor `GET /` needs a key, unknown paths included. A preflight request of a browser
-    /// cannot carry one: it is answered before.
+    /// All routes. Everything but probes and `GET /` requires a key, unknown paths included. Browsers' preflight
+    /// requests cannot carry a key; the CORS layer answers them first.
     pub fn router(self) -> Router {
-        let point = "/collections/{name}/points";
-        let closed = Router::new()
+        let points_path = "/collections/{name}/points";
+        let with_key = Router::new()
             .route("/collections", get(collections::list))
             .route(
                 "/collections/{name}",
@@ -135,31 +135,31 @@ impl Api {
                     .patch(collections::update),
             )
             .route("/collections/{name}/exists", get(collections::exists))
-            .route(point, put(points::upsert).post(points::retrieve))
-            .route(&format!("{point}/delete"), post(points::delete))
-            .route(&format!("{point}/scroll"), post(points::scroll))
-            .route(&format!("{point}/count"), post(points::count))
-            .route(&format!("{point}/query"), post(queries::query))
-            .route(&format!("{point}/query/batch"), post(queries::batch))
-            .route(&format!("{point}/search"), post(queries::search))
-            .route(&format!("{point}/{{id}}"), get(points::one))
+            .route(points_path, put(points::upsert).post(points::retrieve))
+            .route(&format!("{points_path}/delete"), post(points::delete))
+            .route(&format!("{points_path}/scroll"), post(points::scroll))
+            .route(&format!("{points_path}/count"), post(points::count))
+            .route(&format!("{points_path}/query"), post(queries::query))
+            .route(&format!("{points_path}/query/batch"), post(queries::batch))
+            .route(&format!("{points_path}/search"), post(queries::search))
+            .route(&format!("{points_path}/{{id}}"), get(points::retrieve_one))
             .route("/api/v1/cluster", get(native::cluster))
             .route("/api/v1/consistency", get(native::consistency))
             .route("/api/v1/links", get(native::links))
             .route("/api/v1/reindex", post(native::reindex))
-            .fallback(answer::unknown_path)
-            .method_not_allowed_fallback(answer::wrong_method)
-            .layer(axum::middleware::from_fn_with_state(self.clone(), auth::check));
-        let open = Router::new()
+            .fallback(response::unknown_path)
+            .method_not_allowed_fallback(response::wrong_method)
+            .layer(axum::middleware::from_fn_with_state(self.clone(), auth::require_key));
+        let without_key = Router::new()
             .route("/", get(collections::version))
             .route("/healthz", get(native::live))
             .route("/livez", get(native::live))
             .route("/readyz", get(native::ready))
-            .method_not_allowed_fallback(answer::wrong_method);
+            .method_not_allowed_fallback(response::wrong_method);
         let all = match cors::layer(&self.0.config.cors) {
-            Some(layer) => closed.merge(open).layer(layer),
-            None => closed.merge(open),
+            Some(layer) => with_key.merge(without_key).layer(layer),
+            None => with_key.merge(without_key),
         };
-        all.layer(axum::middleware::from_fn_with_state(self.clone(), answer::finish)).with_state(self)
+        all.layer(axum::middleware::from_fn_with_state(self.clone(), response::instrument)).with_state(self)
     }
 }

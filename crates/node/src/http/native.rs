@@ -21,7 +21,7 @@ pub async fn links(State(api): State<Api>) -> Json<Value> {
 }
 
 pub async fn reindex() -> Response {
-    problem(StatusCode::NOT_IMPLEMENTED, "rebuilding an index while it serves is not supported yet")
+    problem(StatusCode::NOT_IMPLEMENTED, "online re-indexing is not supported yet")
 }
 
 fn problem(status: StatusCode, detail: &str) -> Response {
@@ -39,7 +39,7 @@ pub async fn ready(State(api): State<Api>) -> Response {
     probe(api.0.reporter.ready())
 }
 
-/// The answer to a probe.
+/// Response to a probe: 200, or 503 with the reason.
 pub fn probe(state: Result<(), String>) -> Response {
     match state {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),

@@ -5,47 +5,47 @@ use futures::{StreamExt, TryStreamExt, stream};
 use meridian_api::http as bodies;
 use meridian_model::client::{Body, ReplyBody};
 
-use super::answer::{fine, unexpected};
-use super::body::Unread;
-use super::steps::{Call, join};
+use super::body::UnreadBody;
+use super::call::{Call, merge_freshness};
+use super::response::{ok_response, unexpected_reply};
 
-/// Searches of one batch that run at the same time: a batch must not take all search threads for itself.
-const AT_ONCE: usize = 8;
+/// Concurrent searches of one batch, so that a batch does not occupy all search threads.
+const BATCH_CONCURRENCY: usize = 8;
 
-pub async fn query(call: Call, unread: Unread) -> Result<Response, Response> {
+pub async fn query(call: Call, unread: UnreadBody) -> Result<Response, Response> {
     let name = call.collection()?;
     let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let ask = body.decode(&call.api, bodies::query).await?;
-    let (found, freshness) = call.search(name, &ask).await?;
-    Ok(fine(bodies::found(&found, call.time()), &freshness))
+    let request = body.decode(&call.api, bodies::query).await?;
+    let (found, freshness) = call.search(name, &request).await?;
+    Ok(ok_response(bodies::found(&found, call.time()), &freshness))
 }
 
-pub async fn search(call: Call, unread: Unread) -> Result<Response, Response> {
+pub async fn search(call: Call, unread: UnreadBody) -> Result<Response, Response> {
     let name = call.collection()?;
     let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let ask = body.decode(&call.api, bodies::legacy_search).await?;
-    let (found, freshness) = call.search(name, &ask).await?;
-    Ok(fine(bodies::found_plain(&found, call.time()), &freshness))
+    let request = body.decode(&call.api, bodies::legacy_search).await?;
+    let (found, freshness) = call.search(name, &request).await?;
+    Ok(ok_response(bodies::found_plain(&found, call.time()), &freshness))
 }
 
-pub async fn batch(call: Call, unread: Unread) -> Result<Response, Response> {
+pub async fn batch(call: Call, unread: UnreadBody) -> Result<Response, Response> {
     let name = call.collection()?;
     let mut body = unread.read(&call.api).await?;
     call.admit_read()?;
-    let asks = body.decode(&call.api, bodies::query_batch).await?;
-    let call = call.patient();
-    let searches = asks.iter().map(|ask| call.search(name.clone(), ask)).collect::<Vec<_>>();
-    let answers: Vec<_> = stream::iter(searches).buffered(AT_ONCE).try_collect().await?;
-    let (found, told): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
-    let freshness = match told.into_iter().reduce(join) {
+    let requests = body.decode(&call.api, bodies::query_batch).await?;
+    let call = call.retry_when_overloaded();
+    let searches = requests.iter().map(|request| call.search(name.clone(), request)).collect::<Vec<_>>();
+    let answers: Vec<_> = stream::iter(searches).buffered(BATCH_CONCURRENCY).try_collect().await?;
+    let (found, freshness_of_each): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+    let freshness = match freshness_of_each.into_iter().reduce(merge_freshness) {
         Some(freshness) => freshness,
-        // Nothing to search: that the collection exists is still answered, and how fresh the region is.
-        None => match call.ask(Body::DescribeCollection(name)).await? {
+        // An empty batch still verifies the collection and reports freshness.
+        None => match call.execute(Body::DescribeCollection(name)).await? {
             (ReplyBody::Collection(_), freshness) => freshness,
-            _ => return Err(unexpected()),
+            _ => return Err(unexpected_reply()),
         },
     };
-    Ok(fine(bodies::found_batch(&found, call.time()), &freshness))
+    Ok(ok_response(bodies::found_batch(&found, call.time()), &freshness))
 }

@@ -1,4 +1,4 @@
-//! The accept loop: bounded connections, bounded heads, and a drain at the end.
+//! The accept loop: limits on connections and request heads, and a graceful drain.
 //!
 //! HTTP/1.1 only: hyper's protocol detection waits for a first byte without a timeout, and REST clients speak 1.1.
 
@@ -17,17 +17,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::paced::Paced;
+use super::write_timeout::WriteTimeout;
 use crate::metrics::Metrics;
 
-/// Headers of one request.
-const HEADERS: usize = 100;
-/// Pause after an accept that failed for want of file descriptors or memory.
+/// Limit of headers per request.
+const MAX_HEADERS: usize = 100;
+/// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `stop`; then finishes open requests for as long as the limits allow.
+/// Serves `router` on `listener` until `stop`, then drains open requests for at most `limits.drain_ms`.
 ///
-/// Beyond the most connections, new ones wait in the kernel's queue.
+/// Above `limits.connections`, new connections wait in the kernel's accept queue.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -43,7 +43,7 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.request_headers_timeout_ms))
         .max_buf_size(limits.request_headers_bytes)
-        .max_headers(HEADERS);
+        .max_headers(MAX_HEADERS);
     loop {
         let slot = tokio::select! {
             () = stop.cancelled() => break,
@@ -53,16 +53,16 @@ pub async fn serve(
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
-                Err(fault) => {
-                    pause_after(&fault).await;
+                Err(error) => {
+                    pause_after(&error).await;
                     continue;
                 }
             },
         };
-        // Answers are small and wanted at once.
+        // Responses are small; Nagle's algorithm would delay them.
         let _ = stream.set_nodelay(true);
-        let stream = Paced::new(stream, Duration::from_millis(limits.response_idle_timeout_ms));
-        let connection = serve_one(stream, builder.clone(), router.clone(), stop.clone());
+        let stream = WriteTimeout::new(stream, Duration::from_millis(limits.response_idle_timeout_ms));
+        let connection = serve_connection(stream, builder.clone(), router.clone(), stop.clone());
         let (abort, metrics) = (abort.clone(), Arc::clone(&metrics));
         tasks.spawn(async move {
             metrics.http_connections.inc();
@@ -74,30 +74,35 @@ pub async fn serve(
     drop(listener);
     tasks.close();
     if tokio::time::timeout(Duration::from_millis(limits.drain_timeout_ms), tasks.wait()).await.is_err() {
-        tracing::warn!(connections = tasks.len(), "requests were cut off at the end of the drain");
+        tracing::warn!(connections = tasks.len(), "drain timeout: open requests are aborted");
         abort.cancel();
         tasks.wait().await;
     }
 }
 
-async fn pause_after(fault: &io::Error) {
-    let of_the_client = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
-    if !of_the_client.contains(&fault.kind()) {
-        tracing::warn!(%fault, "accept");
+async fn pause_after(error: &io::Error) {
+    let client_errors = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
+    if !client_errors.contains(&error.kind()) {
+        tracing::warn!(%error, "accept");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 
-async fn serve_one(stream: Paced<TcpStream>, builder: http1::Builder, router: Router, stop: CancellationToken) {
+async fn serve_connection(
+    stream: WriteTimeout<TcpStream>,
+    builder: http1::Builder,
+    router: Router,
+    stop: CancellationToken,
+) {
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
-    if let Err(fault) = ended {
-        tracing::debug!(%fault, "connection");
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection");
     }
 }

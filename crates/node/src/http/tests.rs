@@ -1,4 +1,4 @@
-//! The API over real sockets, in front of a gateway that holds points in memory.
+//! Tests of the API over real sockets, in front of an in-memory gateway.
 
 mod cors;
 mod fake;
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use fake::{KEY, Server};
 
-/// One request, and what must come back.
+/// Asserts the status, and that the body contains a text.
 #[track_caller]
-fn holds(answer: &(StatusCode, Value), status: u16, says: &str) {
+fn assert_response(answer: &(StatusCode, Value), status: u16, text: &str) {
     assert_eq!(answer.0, status, "{}", answer.1);
-    assert!(answer.1.to_string().contains(says), "{says:?} is not in {}", answer.1);
+    assert!(answer.1.to_string().contains(text), "{text:?} is not in {}", answer.1);
 }
 
 async fn with_points() -> Server {
@@ -43,7 +43,7 @@ async fn points_are_written_found_and_removed() {
     assert_eq!(ids, [json!(4), json!(3)]);
     assert_eq!(body["result"]["points"][0]["payload"], json!({"n": 4}));
     let (_, body) = server.call(Method::POST, "/collections/c/points/query", json!({"query": 5, "limit": 1})).await;
-    assert_eq!(body["result"]["points"][0]["id"], 4, "a query near a point leaves it out");
+    assert_eq!(body["result"]["points"][0]["id"], 4, "a query by point id excludes that point");
     let (_, body) = server
         .call(
             Method::POST,
@@ -56,7 +56,7 @@ async fn points_are_written_found_and_removed() {
         server.call(Method::POST, "/collections/c/points/search", json!({"vector": [1, 0], "limit": 1})).await;
     assert_eq!(body["result"][0]["id"], 5);
     let (_, body) = server.call(Method::POST, "/collections/c/points/query", json!({"limit": 1})).await;
-    assert_eq!(body["result"]["points"][0]["id"], 1, "a query near nothing goes by id");
+    assert_eq!(body["result"]["points"][0]["id"], 1, "a query without a target is ordered by id");
     let (_, body) = server.call(Method::GET, "/collections/c/points/3", Value::Null).await;
     assert_eq!(body["result"], json!({"id": 3, "payload": {"n": 3}, "vector": [3.0, 0.0]}));
     let (_, body) = server.call(Method::POST, "/collections/c/points", json!({"ids": [2, 9]})).await;
@@ -75,7 +75,7 @@ async fn points_are_written_found_and_removed() {
 async fn collections_come_and_go() {
     let server = with_points().await;
     let again = server.call(Method::PUT, "/collections/c", json!({"vectors": {"size": 2, "distance": "Dot"}})).await;
-    holds(&again, 409, "Wrong input: Collection `c` already exists!");
+    assert_response(&again, 409, "Wrong input: Collection `c` already exists!");
     let (_, body) = server.call(Method::GET, "/collections", Value::Null).await;
     assert_eq!(body["result"], json!({"collections": [{"name": "c"}]}));
     let (_, body) = server.call(Method::GET, "/collections/c", Value::Null).await;
@@ -89,35 +89,55 @@ async fn collections_come_and_go() {
         let (_, body) = server.call(Method::DELETE, "/collections/c", Value::Null).await;
         assert_eq!(body["result"], existed);
     }
-    holds(&server.call(Method::GET, "/collections/c", Value::Null).await, 404, "Not found: Collection `c`");
+    assert_response(&server.call(Method::GET, "/collections/c", Value::Null).await, 404, "Not found: Collection `c`");
     let (_, body) = server.call(Method::GET, "/", Value::Null).await;
     assert_eq!((&body["version"], &body["commit"]), (&json!("1.20.0"), &json!("abc")));
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_named() {
+async fn errors_name_the_invalid_field() {
     let server = with_points().await;
     let q = "/collections/c/points/query";
-    holds(&server.call(Method::POST, q, json!({"quary": 1})).await, 400, "unknown field `quary`");
-    holds(&server.call(Method::POST, q, json!({"query": {"fusion": "rrf"}})).await, 501, "fusion");
-    holds(&server.call(Method::POST, q, json!({"query": 77})).await, 404, "Not found: No point with id 77 found");
-    holds(&server.call(Method::POST, q, json!({"query": 1, "using": "x"})).await, 404, "has no vector");
-    holds(&server.call(Method::POST, &format!("{q}?timeout=0"), json!({})).await, 400, "query parameter timeout");
-    holds(&server.call(Method::POST, &format!("{q}?color=1"), json!({})).await, 400, "unknown query parameter");
-    holds(&server.call(Method::POST, &format!("{q}?consistency=some"), json!({})).await, 400, "consistency");
-    holds(&server.call(Method::GET, "/collections/a%2Fb", Value::Null).await, 400, "cannot contain");
-    holds(&server.call(Method::GET, "/collections/%FF", Value::Null).await, 400, "path");
-    holds(&server.call(Method::GET, "/collections/c/points/x", Value::Null).await, 400, "not a valid point ID");
-    holds(&server.call(Method::GET, "/collections/c/points/9", Value::Null).await, 404, "id 9 does not exist");
-    holds(&server.call(Method::PATCH, "/collections/c", json!({})).await, 501, "Not supported");
+    assert_response(&server.call(Method::POST, q, json!({"quary": 1})).await, 400, "unknown field `quary`");
+    assert_response(&server.call(Method::POST, q, json!({"query": {"fusion": "rrf"}})).await, 501, "fusion");
+    assert_response(
+        &server.call(Method::POST, q, json!({"query": 77})).await,
+        404,
+        "Not found: No point with id 77 found",
+    );
+    assert_response(&server.call(Method::POST, q, json!({"query": 1, "using": "x"})).await, 404, "has no vector");
+    assert_response(
+        &server.call(Method::POST, &format!("{q}?timeout=0"), json!({})).await,
+        400,
+        "query parameter timeout",
+    );
+    assert_response(
+        &server.call(Method::POST, &format!("{q}?color=1"), json!({})).await,
+        400,
+        "unknown query parameter",
+    );
+    assert_response(&server.call(Method::POST, &format!("{q}?consistency=some"), json!({})).await, 400, "consistency");
+    assert_response(&server.call(Method::GET, "/collections/a%2Fb", Value::Null).await, 400, "cannot contain");
+    assert_response(&server.call(Method::GET, "/collections/%FF", Value::Null).await, 400, "path");
+    assert_response(
+        &server.call(Method::GET, "/collections/c/points/x", Value::Null).await,
+        400,
+        "not a valid point ID",
+    );
+    assert_response(
+        &server.call(Method::GET, "/collections/c/points/9", Value::Null).await,
+        404,
+        "id 9 does not exist",
+    );
+    assert_response(&server.call(Method::PATCH, "/collections/c", json!({})).await, 501, "Not supported");
     let discover = "Not supported: discover points (POST /collections/{name}/points/discover)";
-    holds(&server.call(Method::POST, "/collections/c/points/discover", json!({})).await, 501, discover);
+    assert_response(&server.call(Method::POST, "/collections/c/points/discover", json!({})).await, 501, discover);
     let index = server.call(Method::DELETE, "/collections/c/index/color", Value::Null).await;
-    holds(&index, 501, "Not supported: delete payload index (DELETE /collections/{name}/index/{field_name})");
-    holds(&server.call(Method::PUT, "/collections/c/points/5", json!({})).await, 405, "method");
-    holds(&server.call(Method::GET, "/collections/c/nothing", Value::Null).await, 404, "no such path");
-    holds(&server.call(Method::GET, "/etc/passwd", Value::Null).await, 404, "no such path");
-    holds(&server.call(Method::DELETE, "/", Value::Null).await, 405, "method");
+    assert_response(&index, 501, "Not supported: delete payload index (DELETE /collections/{name}/index/{field_name})");
+    assert_response(&server.call(Method::PUT, "/collections/c/points/5", json!({})).await, 405, "method");
+    assert_response(&server.call(Method::GET, "/collections/c/nothing", Value::Null).await, 404, "no such path");
+    assert_response(&server.call(Method::GET, "/etc/passwd", Value::Null).await, 404, "no such path");
+    assert_response(&server.call(Method::DELETE, "/", Value::Null).await, 405, "method");
 }
 
 #[tokio::test]
@@ -147,19 +167,19 @@ async fn each_refusal_has_its_status() {
         (Refusal::OutcomeUnknown("no answer".into()), 500, "outcome unknown: no answer", false),
         (Refusal::ReadOnly, 507, "disk is full", true),
     ];
-    for (refusal, status, says, retry) in cases {
+    for (refusal, status, text, retry) in cases {
         server.gateway.refuse_next(refusal);
         let response = server.raw(Method::POST, "/collections/c/points/count").json(&json!({})).send().await.unwrap();
         assert_eq!(response.headers().contains_key("retry-after"), retry, "{status}");
         assert!(response.headers().contains_key("x-staleness-ms"));
         let answer = (response.status(), response.json().await.unwrap());
-        holds(&answer, status, says);
+        assert_response(&answer, status, text);
         assert!(answer.1["status"]["error"].is_string());
     }
 }
 
 #[tokio::test]
-async fn freshness_travels_both_ways() {
+async fn freshness_headers_are_parsed_and_returned() {
     let server = with_points().await;
     let count = || server.raw(Method::POST, "/collections/c/points/count").json(&json!({}));
     let response = count()
@@ -176,7 +196,7 @@ async fn freshness_travels_both_ways() {
     assert!(!headers.contains_key("stale-result"));
     let demand = server.gateway.last().demand;
     assert_eq!(demand.freshness.unwrap().0, Duration::from_millis(100));
-    server.gateway.be_stale();
+    server.gateway.set_stale();
     let token = headers["x-consistency-token"].to_str().unwrap();
     let response = count().header("X-Consistency-Token", token).send().await.unwrap();
     assert_eq!(response.headers()["stale-result"], "true");
@@ -191,7 +211,7 @@ async fn freshness_travels_both_ways() {
 }
 
 #[tokio::test]
-async fn a_trace_goes_through() {
+async fn a_trace_is_propagated() {
     let server = with_points().await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let response = server
@@ -206,7 +226,7 @@ async fn a_trace_goes_through() {
 }
 
 #[tokio::test]
-async fn every_path_but_the_version_and_the_probes_asks_for_a_key() {
+async fn every_path_except_version_and_probes_requires_a_key() {
     let server = Server::start().await;
     let paths = [
         "/collections",

@@ -1,10 +1,10 @@
-//! Operations of Qdrant's REST API that Meridian does not have, by method and path, as Qdrant's own documents name them.
+//! Operations of Qdrant's REST API that Meridian lacks, by method and path, with the names of Qdrant's documentation.
 //!
-//! A request for one of them answers 501 with its name. A path that is in neither API answers 404.
+//! They answer 501 with that name. Paths of neither API answer 404.
 
 use http::Method;
 
-/// Method, path and name. A segment in braces stands for any text.
+/// Method, path and name. A segment in braces matches any text.
 const OPERATIONS: [(&str, &str, &str); 59] = [
     ("GET", "/aliases", "list aliases"),
     ("GET", "/cluster", "cluster status"),
@@ -67,7 +67,7 @@ const OPERATIONS: [(&str, &str, &str); 59] = [
     ("GET", "/telemetry", "telemetry"),
 ];
 
-/// The operation of Qdrant that a request asks for and Meridian does not have, as `name (method path)`.
+/// The unsupported operation of a request, as `name (method path)`.
 pub fn operation(method: &Method, path: &str) -> Option<String> {
     let found = OPERATIONS.iter().find(|(of, pattern, _)| *of == method.as_str() && matches(pattern, path));
     found.map(|(method, pattern, name)| format!("{name} ({method} {pattern})"))
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_named_whatever_stands_last_in_its_path() {
+    fn an_operation_is_matched_by_its_whole_path() {
         let of = |text| Some(text);
         check(
             Method::DELETE,

@@ -1,4 +1,4 @@
-//! Clients of a broker, with the settings that exactness rests on.
+//! Kafka clients, with the settings that exactly-once publishing depends on.
 
 use std::time::Duration;
 
@@ -10,46 +10,46 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 
-/// How long a broker may take to answer a question of ours.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Before the first new attempt; each later one waits twice as long.
-pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// No attempt waits longer.
-pub(super) const RETRY_MOST: Duration = Duration::from_secs(2);
-/// Bytes that a reader fetches ahead.
-const FETCH_AHEAD_KIB: u32 = 16 << 10;
-/// Bytes that wait to be sent: JSON takes three times what the credit counts.
+/// Timeout of a broker request.
+pub(super) const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Delay before the first retry; each later one doubles.
+pub(super) const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// Limit of the retry delay.
+pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// Prefetch limit of a consumer, in KiB.
+const PREFETCH_KIB: u32 = 16 << 10;
+/// Send queue limit of a producer, in KiB: JSON takes three times the bytes that credit counts.
 const SEND_QUEUE_KIB: u32 = 64 << 10;
 
-/// Remembers what the library says is wrong.
+/// Keeps the last error that librdkafka reported.
 #[derive(Default)]
-pub(super) struct Ear(Mutex<Option<String>>);
+pub(super) struct ErrorListener(Mutex<Option<String>>);
 
-impl Ear {
-    /// What was said last, once.
-    pub(super) fn heard(&self) -> Option<String> {
+impl ErrorListener {
+    /// Takes the last error.
+    pub(super) fn take_last(&self) -> Option<String> {
         self.0.lock().take()
     }
 
-    pub(super) fn hear(&self, what: String) {
-        *self.0.lock() = Some(what);
+    pub(super) fn record(&self, error: String) {
+        *self.0.lock() = Some(error);
     }
 }
 
-impl ClientContext for Ear {
+impl ClientContext for ErrorListener {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        self.hear(reason.to_owned());
+        self.record(reason.to_owned());
     }
 }
 
-impl ConsumerContext for Ear {}
+impl ConsumerContext for ErrorListener {}
 
-fn common(bootstrap_servers: &str) -> ClientConfig {
+fn base_config(bootstrap_servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap_servers)
@@ -60,10 +60,10 @@ fn common(bootstrap_servers: &str) -> ClientConfig {
     config
 }
 
-/// Reads from given offsets only: no group, no commits, nothing that a broker remembers of us.
-pub(super) fn reader(bootstrap_servers: &str) -> KafkaResult<BaseConsumer<Ear>> {
-    common(bootstrap_servers)
-        // The library asks for a name; nothing is stored under it.
+/// Creates a consumer that reads from assigned offsets: no consumer group, no commits, no state at the broker.
+pub(super) fn create_consumer(bootstrap_servers: &str) -> KafkaResult<BaseConsumer<ErrorListener>> {
+    base_config(bootstrap_servers)
+        // librdkafka requires a group id; nothing is stored under it.
         .set("group.id", "meridian")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
@@ -71,16 +71,16 @@ pub(super) fn reader(bootstrap_servers: &str) -> KafkaResult<BaseConsumer<Ear>> 
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
         .set("allow.auto.create.topics", "false")
-        .set("queued.max.messages.kbytes", FETCH_AHEAD_KIB.to_string())
+        .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
         .set("fetch.error.backoff.ms", "50")
         .set("fetch.queue.backoff.ms", "20")
-        .create_with_context(Ear::default())
+        .create_with_context(ErrorListener::default())
 }
 
-/// What a client that manages topics, or one that produces, is made from. A record that the broker does not confirm is sent
-/// until it does, in order and once; giving up on one would leave a gap before the next.
-pub(super) fn writer(bootstrap_servers: &str) -> ClientConfig {
-    let mut config = common(bootstrap_servers);
+/// Configuration of producers and admin clients. An unconfirmed record is resent until confirmed, in order and once
+/// (idempotence); giving up on one would leave a gap.
+pub(super) fn producer_config(bootstrap_servers: &str) -> ClientConfig {
+    let mut config = base_config(bootstrap_servers);
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")

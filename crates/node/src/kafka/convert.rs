@@ -1,12 +1,12 @@
-//! Between what the tail says and what a broker holds.
+//! Converts between tail answers and Kafka records.
 
 use meridian_model::{OriginShard, Seq, Statement};
 use meridian_proto::delta_bytes::{DeltaBytes, DeltaError};
 use meridian_proto::record::{Body, Record};
-use meridian_replica::{Poison, Record as Taken};
+use meridian_replica::{Poison, Record as LogRecord};
 use meridian_shard::SourcePosition;
 
-/// The records of one answer of the tail: its deltas, and behind them the statement of completeness, if it has one.
+/// Records of one tail answer: its deltas, then its completeness statement, if any.
 pub(super) fn to_publish(
     origin: &OriginShard,
     deltas: &[DeltaBytes],
@@ -18,31 +18,31 @@ pub(super) fn to_publish(
     bodies.map(|body| Ok(Record { origin: origin.clone(), origin_shards, body: body? })).collect()
 }
 
-/// A record as the machine takes it, with the number of shards that its origin has; or what is wrong with it.
-pub(super) fn to_take<'a>(
+/// Decodes a record for the machine, with its origin's number of shards; or the reason why it is poison.
+pub(super) fn to_received<'a>(
     origin: &OriginShard,
     partitions: usize,
     at: SourcePosition,
     header: impl Fn(&str) -> Option<&'a [u8]>,
     value: &[u8],
-) -> Result<(Taken, u16), Poison> {
+) -> Result<(LogRecord, u16), Poison> {
     let claimed = header("seq").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).map(Seq);
     let poison = |fault: String| Poison { at, seq: claimed, fault };
-    let record = Record::decode(header, value).map_err(|fault| poison(fault.to_string()))?;
+    let record = Record::decode(header, value).map_err(|error| poison(error.to_string()))?;
     if record.origin != *origin {
-        return Err(poison(format!("a record of {}, here stands the log of {origin}", record.origin)));
+        return Err(poison(format!("record of {} in the log of {origin}", record.origin)));
     }
     if usize::from(record.origin_shards) > partitions {
         return Err(poison(format!(
-            "{} shards are claimed, the topic has {partitions} partitions",
+            "header shards must be <= {partitions}, the partitions of the topic (got {})",
             record.origin_shards
         )));
     }
-    let taken = match record.body {
-        Body::Delta(delta) => Taken::Delta(delta),
-        Body::Complete(statement) => Taken::Mark { at: statement.through, complete: Some(statement) },
+    let received = match record.body {
+        Body::Delta(delta) => LogRecord::Delta(delta),
+        Body::Complete(statement) => LogRecord::Mark { at: statement.through, complete: Some(statement) },
     };
-    Ok((taken, record.origin_shards))
+    Ok((received, record.origin_shards))
 }
 
 #[cfg(test)]
@@ -81,33 +81,33 @@ mod tests {
         Statement { through, term: Term(4), wall: WallMillis(500) }
     }
 
-    fn take(record: &Record, partitions: usize) -> Result<(Taken, u16), Poison> {
+    fn receive(record: &Record, partitions: usize) -> Result<(LogRecord, u16), Poison> {
         let encoded = record.encode();
         let header = |name: &str| encoded.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_slice());
-        to_take(&origin(1), partitions, SourcePosition::Kafka { partition: 0, offset: 9 }, header, &encoded.value)
+        to_received(&origin(1), partitions, SourcePosition::Kafka { partition: 0, offset: 9 }, header, &encoded.value)
     }
 
     #[test]
-    fn what_is_published_is_taken_as_the_tail_said_it() {
+    fn published_records_decode_to_the_records_of_the_tail() {
         let statement = statement(3);
         let records = to_publish(&origin(1), &encoded(1..=3), Some(statement), 2).unwrap();
-        let taken: Vec<_> = records.iter().map(|record| take(record, 2).unwrap()).collect();
-        let deltas = (1..=3).map(|seq| Taken::Delta(delta(seq)));
-        let mark = Taken::Mark { at: statement.through, complete: Some(statement) };
+        let received: Vec<_> = records.iter().map(|record| receive(record, 2).unwrap()).collect();
+        let deltas = (1..=3).map(|seq| LogRecord::Delta(delta(seq)));
+        let mark = LogRecord::Mark { at: statement.through, complete: Some(statement) };
         let expected: Vec<_> = deltas.chain([mark]).map(|record| (record, 2)).collect();
-        assert_eq!(taken, expected);
+        assert_eq!(received, expected);
         assert_eq!(to_publish(&origin(1), &[], None, 2), Ok(Vec::new()));
     }
 
     #[test]
-    fn a_record_of_another_log_is_poison_and_says_which() {
+    fn a_record_of_another_log_is_poison_and_names_it() {
         let [mut record] = to_publish(&origin(2), &[], Some(statement(7)), 2).unwrap().try_into().unwrap();
-        let poison = take(&record, 2).unwrap_err();
+        let poison = receive(&record, 2).unwrap_err();
         assert_eq!((poison.seq, poison.fault.contains("us-east/s2")), (Some(Seq(7)), true), "{}", poison.fault);
         record.origin = origin(1);
-        assert!(take(&record, 2).is_ok());
+        assert!(receive(&record, 2).is_ok());
         record.origin_shards = 1000;
-        assert!(take(&record, 2).unwrap_err().fault.contains("1000 shards are claimed"));
+        assert!(receive(&record, 2).unwrap_err().fault.contains("(got 1000)"));
     }
 
     #[test]
@@ -119,15 +119,15 @@ mod tests {
             _ => encoded.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_slice()),
         };
         let at = SourcePosition::Kafka { partition: 0, offset: 9 };
-        let poison = to_take(&origin(1), 2, at, header, &encoded.value).unwrap_err();
-        let fault = "written by a newer release: behavior version 9, this build knows up to 1; run the newer release";
-        assert_eq!(poison, Poison { at, seq: Some(Seq(7)), fault: fault.into() });
+        let poison = to_received(&origin(1), 2, at, header, &encoded.value).unwrap_err();
+        let error = "written by a newer release: behavior version 9, this build knows up to 1; run the newer release";
+        assert_eq!(poison, Poison { at, seq: Some(Seq(7)), error: error.into() });
     }
 
     #[test]
-    fn a_bare_record_of_somebody_else_is_poison() {
+    fn a_record_without_headers_is_poison() {
         let at = SourcePosition::Kafka { partition: 0, offset: 3 };
-        let poison = to_take(&origin(1), 1, at, |_| None, br#"{"id":1}"#).unwrap_err();
+        let poison = to_received(&origin(1), 1, at, |_| None, br#"{"id":1}"#).unwrap_err();
         assert_eq!(poison, Poison { at, seq: None, fault: "header schema is missing".into() });
     }
 }

@@ -1,4 +1,4 @@
-//! Reading one origin shard's partition from a given offset on, while there is credit.
+//! Reads one origin shard's partition from a given offset on, while the machine grants credit.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
@@ -13,37 +13,37 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{ANSWER_WITHIN, Ear, RETRY_FIRST, RETRY_MOST, reader};
-use super::newest::header;
+use super::client::{BROKER_TIMEOUT, ErrorListener, INITIAL_BACKOFF, MAX_BACKOFF, create_consumer};
+use super::published_position::header;
 use super::{Status, convert, topic};
 use crate::shell::Handle;
 
-/// How long one look at the broker or at the orders lasts.
-const LOOK: Duration = Duration::from_millis(50);
-/// Records handed over at once.
+/// Timeout of one poll of the broker or of the command channel.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+/// Records per event to the machine.
 const BATCH: usize = 256;
-/// Looks without an answer after which the broker is asked whether it is there.
-const SILENT_LOOKS: u32 = 100;
+/// Polls without a message after which the broker is probed.
+const SILENT_POLLS_BEFORE_PROBE: u32 = 100;
 
-/// What the machine wants. That nobody can want anything any more is the end.
-pub(super) enum Order {
-    /// So many bytes more.
+/// Commands from the engine thread. A closed channel means unfollow.
+pub(super) enum FollowerCommand {
+    /// Grants more bytes.
     Credit(u64),
 }
 
-/// Reads one origin shard.
+/// Follows one origin shard.
 pub(super) struct Follower {
     call: u64,
     source: Topic,
     origin: OriginShard,
-    /// The last record handed over.
+    /// The last delivered record.
     after: SourcePosition,
     credit: u64,
     handle: Handle,
 }
 
-/// Nobody wants records any more.
-struct Ended;
+/// The follower was cancelled.
+struct Cancelled;
 
 impl Follower {
     pub(super) fn new(
@@ -57,132 +57,132 @@ impl Follower {
         Self { call, source, origin, after, credit, handle }
     }
 
-    /// Reads until nobody gives orders any more; what fails is begun again behind the last record handed over.
-    pub(super) fn run(mut self, orders: &Receiver<Order>, status: &Status) {
-        let mut wait = RETRY_FIRST;
+    /// Reads until the command channel closes; after an error it resumes behind the last delivered record.
+    pub(super) fn run(mut self, commands: &Receiver<FollowerCommand>, status: &Status) {
+        let mut backoff = INITIAL_BACKOFF;
         loop {
             let before = self.after;
-            let fault = match self.read(orders, status) {
-                Ok(Ended) => break,
-                Err(fault) => format!("{fault:#}"),
+            let error = match self.read(commands, status) {
+                Ok(Cancelled) => break,
+                Err(error) => format!("{error:#}"),
             };
             if self.after != before {
-                wait = RETRY_FIRST;
+                backoff = INITIAL_BACKOFF;
             }
-            status.set_following(&self.origin, Some(fault));
-            match orders.recv_timeout(wait) {
-                Ok(Order::Credit(bytes)) => self.credit = self.credit.saturating_add(bytes),
+            status.set_follow_error(&self.origin, Some(error));
+            match commands.recv_timeout(backoff) {
+                Ok(FollowerCommand::Credit(bytes)) => self.credit = self.credit.saturating_add(bytes),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            wait = (wait * 2).min(RETRY_MOST);
+            backoff = (backoff * 2).min(MAX_BACKOFF);
         }
-        status.set_following(&self.origin, None);
+        status.set_follow_error(&self.origin, None);
     }
 
-    fn read(&mut self, orders: &Receiver<Order>, status: &Status) -> anyhow::Result<Ended> {
+    fn read(&mut self, commands: &Receiver<FollowerCommand>, status: &Status) -> anyhow::Result<Cancelled> {
         let Topic { bootstrap_servers, name: topic } = &self.source.clone();
         let partition = self.origin.shard.partition();
-        let partitions = topic::partitions(&self.source)?.unwrap_or(0);
+        let partitions = topic::partition_count(&self.source)?.unwrap_or(0);
         if usize::from(self.origin.shard.number()) > partitions {
             bail!("topic {topic} has no partition {partition} at {bootstrap_servers}");
         }
-        let consumer = reader(bootstrap_servers)?;
-        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER_WITHIN).context("ask for offsets")?;
-        let start = self.start(low, high);
+        let consumer = create_consumer(bootstrap_servers)?;
+        let (low, high) = consumer.fetch_watermarks(topic, partition, BROKER_TIMEOUT).context("fetch offsets")?;
+        let start = self.start_offset(low, high);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(start))?;
         consumer.assign(&list)?;
-        let mut silent = 0;
+        let mut silent_polls = 0;
         loop {
-            match orders.try_recv() {
-                Ok(Order::Credit(bytes)) => {
+            match commands.try_recv() {
+                Ok(FollowerCommand::Credit(bytes)) => {
                     self.credit = self.credit.saturating_add(bytes);
                     continue;
                 }
-                Err(TryRecvError::Disconnected) => return Ok(Ended),
+                Err(TryRecvError::Disconnected) => return Ok(Cancelled),
                 Err(TryRecvError::Empty) => {}
             }
             if self.credit == 0 {
-                match orders.recv_timeout(LOOK) {
-                    Ok(Order::Credit(bytes)) => self.credit = bytes,
+                match commands.recv_timeout(POLL_TIMEOUT) {
+                    Ok(FollowerCommand::Credit(bytes)) => self.credit = bytes,
                     Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return Ok(Ended),
+                    Err(RecvTimeoutError::Disconnected) => return Ok(Cancelled),
                 }
                 continue;
             }
-            match consumer.poll(LOOK) {
+            match consumer.poll(POLL_TIMEOUT) {
                 Some(Ok(message)) => {
-                    self.hand_over(&consumer, message, partitions)?;
-                    status.set_following(&self.origin, None);
-                    silent = 0;
+                    self.deliver_batch(&consumer, message, partitions)?;
+                    status.set_follow_error(&self.origin, None);
+                    silent_polls = 0;
                 }
-                // All that there is was read.
+                // The end of the partition is reached.
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    status.set_following(&self.origin, None);
-                    silent = 0;
+                    status.set_follow_error(&self.origin, None);
+                    silent_polls = 0;
                 }
-                Some(Err(fault)) => return Err(fault).context("read"),
-                None => silent += 1,
+                Some(Err(error)) => return Err(error).context("read"),
+                None => silent_polls += 1,
             }
-            if silent >= SILENT_LOOKS {
-                silent = 0;
-                // A broker that is gone says nothing by itself, and a topic that was made anew looks silent.
-                let (_, high) = consumer.fetch_watermarks(topic, partition, ANSWER_WITHIN).with_context(|| {
-                    let heard = consumer.context().heard().unwrap_or_default();
-                    format!("broker {bootstrap_servers} does not answer: {heard}")
+            if silent_polls >= SILENT_POLLS_BEFORE_PROBE {
+                silent_polls = 0;
+                // A dead broker reports nothing by itself, and a recreated topic looks silent.
+                let (_, high) = consumer.fetch_watermarks(topic, partition, BROKER_TIMEOUT).with_context(|| {
+                    let last_error = consumer.context().take_last().unwrap_or_default();
+                    format!("broker {bootstrap_servers} does not answer: {last_error}")
                 })?;
-                if next(self.after).is_some_and(|offset| offset > high) {
-                    bail!("partition {partition} of topic {topic} ends at offset {high}, before what was read of it");
+                if next_offset(self.after).is_some_and(|offset| offset > high) {
+                    bail!("partition {partition} of topic {topic} ends at offset {high}, before the last read record");
                 }
             }
         }
     }
 
-    /// The offset to begin at. One that is gone, or not there yet, shows in the sequences of what is read instead.
-    fn start(&self, low: i64, high: i64) -> i64 {
-        match next(self.after) {
+    /// The offset to start at. An expired offset shows as a gap in the sequences instead.
+    fn start_offset(&self, low: i64, high: i64) -> i64 {
+        match next_offset(self.after) {
             Some(offset) if (low..=high).contains(&offset) => offset,
             Some(offset) => {
                 let topic = &self.source.name;
-                tracing::warn!(origin = %self.origin, topic, offset, low, high, "offset is gone; read from the oldest");
+                tracing::warn!(origin = %self.origin, topic, offset, low, high, "offset expired; reading from the oldest");
                 low
             }
             None => low,
         }
     }
 
-    fn hand_over(
+    fn deliver_batch(
         &mut self,
-        consumer: &BaseConsumer<Ear>,
+        consumer: &BaseConsumer<ErrorListener>,
         first: BorrowedMessage<'_>,
         partitions: usize,
     ) -> anyhow::Result<()> {
         let mut records: Vec<(Record, SourcePosition)> = Vec::new();
-        let (mut shards, mut taken, mut next) = (0, 1, Some(first));
+        let (mut shards, mut count, mut next) = (0, 1, Some(first));
         while let Some(message) = next.take() {
             let at = SourcePosition::Kafka { partition: message.partition(), offset: message.offset() };
             let value = message.payload().unwrap_or_default();
-            match convert::to_take(&self.origin, partitions, at, |name| header(&message, name), value) {
-                Ok((record, of)) => {
+            match convert::to_received(&self.origin, partitions, at, |name| header(&message, name), value) {
+                Ok((record, origin_shards)) => {
                     self.credit = self.credit.saturating_sub(record_bytes(&record));
-                    shards = of;
+                    shards = origin_shards;
                     records.push((record, at));
                 }
                 Err(poison) => {
                     self.send(&mut records, shards);
-                    self.handle.must(Event::Poison { call: self.call, poison });
+                    self.handle.send_blocking(Event::Poison { call: self.call, poison });
                 }
             }
             self.after = at;
-            if taken < BATCH && self.credit > 0 {
-                taken += 1;
+            if count < BATCH && self.credit > 0 {
+                count += 1;
                 next = match consumer.poll(Duration::ZERO) {
                     Some(Ok(message)) => Some(message),
                     Some(Err(KafkaError::PartitionEOF(_))) | None => None,
-                    Some(Err(fault)) => {
+                    Some(Err(error)) => {
                         self.send(&mut records, shards);
-                        return Err(fault).context("read");
+                        return Err(error).context("read");
                     }
                 };
             }
@@ -194,12 +194,12 @@ impl Follower {
     fn send(&self, records: &mut Vec<(Record, SourcePosition)>, origin_shards: u16) {
         let records = std::mem::take(records);
         if !records.is_empty() {
-            self.handle.must(Event::Records { call: self.call, records, origin_shards });
+            self.handle.send_blocking(Event::Records { call: self.call, records, origin_shards });
         }
     }
 }
 
-fn next(after: SourcePosition) -> Option<i64> {
+fn next_offset(after: SourcePosition) -> Option<i64> {
     match after {
         SourcePosition::Kafka { offset, .. } => Some(offset + 1),
         SourcePosition::Direct => None,

@@ -1,25 +1,25 @@
-//! The broker's side of following: publishing this shard's delta log, and reading those of others.
+//! Kafka transport of the delta log: publishes this shard's log, and follows those of other regions.
 //!
-//! Decides nothing: the machine says who publishes (the leader) and what is read from where; the log itself is read as another
-//! region would read it, by calls of the tail with credit, so that memory is bounded and a slow broker slows nobody else.
+//! Decides nothing: the machine determines who publishes (the leader) and what is read. The publisher reads the log
+//! like another region, by tail calls with credit, so that memory is bounded and a slow broker delays nobody else.
 //!
 //! ```text
-//!   engine ──Leads──────► publish thread ──Tail calls──► machine        topic ──► checks or makes it
-//!          ──TailAnswer──►      │ records, acks=all, idempotent         newest ─► where publishing goes on
+//!   engine ──Leads──────► publish thread ──Tail calls──► machine        topic ──► validated or created
+//!          ──TailAnswer──►      │ records, acks=all, idempotent         published_position ──► where publishing resumes
 //!                               ▼
 //!                             broker
-//!                               │ from a given offset, no group
-//!   engine ◄──Records, Poison── follow thread (one for each origin shard)
+//!                               │ from an assigned offset, no consumer group
+//!   engine ◄──Records, Poison── follow thread (one per origin shard)
 //!          ──Follow, FollowCredit, Unfollow──►
 //! ```
 //!
-//! Start at [`Room`]. What goes wrong stands in [`Status`] while it does, and in the log once.
+//! Start at [`KafkaThreads`]. [`Status`] holds the current error of each thread; a new error is logged once.
 
 mod client;
 mod convert;
 mod follow;
-mod newest;
 mod publish;
+mod published_position;
 mod status;
 mod topic;
 
@@ -37,24 +37,24 @@ use crate::shell::Handle;
 
 pub use status::Status;
 
-/// The number under which the publisher reads the tail; connections of other regions count up from 1.
+/// Peer number of the publisher as a tail reader; connections of other regions count up from 1.
 pub const PUBLISHER: Peer = Peer::Connection(u64::MAX);
 
-/// What the configuration says of brokers.
+/// Kafka part of the node's configuration.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    /// This region and shard.
+pub struct KafkaConfig {
+    /// The own region and shard.
     pub own: OriginShard,
-    /// Shards of this region.
+    /// Number of shards of this region.
     pub shards: u16,
-    /// Where deltas are published.
+    /// Topic to publish to, if any.
     pub sink: Option<Topic>,
 }
 
-impl Plan {
-    /// What `config` says.
+impl KafkaConfig {
+    /// Extracts it from the node's configuration.
     #[must_use]
-    pub fn of(config: &NodeConfig) -> Self {
+    pub fn from_node(config: &NodeConfig) -> Self {
         let sink = config.delta_log.as_ref().map(|log| &log.kafka);
         Self {
             own: OriginShard { region: config.region.clone(), shard: config.shard },
@@ -65,77 +65,77 @@ impl Plan {
     }
 }
 
-/// The threads that speak with brokers, as the engine thread sees them.
-pub struct Room {
+/// Handle of the Kafka threads, owned by the engine thread.
+pub struct KafkaThreads {
     handle: Handle,
     status: Arc<Status>,
-    publisher: Option<Sender<publish::Order>>,
-    followers: HashMap<u64, Sender<follow::Order>>,
+    publisher: Option<Sender<publish::PublisherCommand>>,
+    followers: HashMap<u64, Sender<follow::FollowerCommand>>,
 }
 
-impl Room {
-    /// Starts the publisher, if there is anything to publish to.
+impl KafkaThreads {
+    /// Starts the publisher, if a topic is configured.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn start(plan: &Plan, handle: &Handle, status: Arc<Status>) -> std::io::Result<Self> {
+    /// When the thread cannot be spawned.
+    pub fn start(plan: &KafkaConfig, handle: &Handle, status: Arc<Status>) -> std::io::Result<Self> {
         let publisher = match plan.sink.clone() {
             None => None,
             Some(sink) => {
-                let (sender, orders) = channel();
+                let (sender, commands) = channel();
                 let (own, shards) = (plan.own.clone(), plan.shards);
                 let mut publisher = publish::Publisher::new(sink, own, shards, handle.clone(), Arc::clone(&status));
-                std::thread::Builder::new().name("kafka-publish".into()).spawn(move || publisher.run(&orders))?;
+                std::thread::Builder::new().name("kafka-publish".into()).spawn(move || publisher.run(&commands))?;
                 Some(sender)
             }
         };
         Ok(Self { handle: handle.clone(), status, publisher, followers: HashMap::new() })
     }
 
-    /// What its threads say of themselves.
+    /// Status of the threads.
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// This replica leads its shard, or does not any more.
+    /// Reports to the publisher whether this replica is the leader.
     pub fn leads(&self, leads: bool) {
-        self.order(publish::Order::Leads(leads));
+        self.send_to_publisher(publish::PublisherCommand::Leads(leads));
     }
 
-    /// What the machine answers to the publisher's call.
-    pub fn tail(&self, call: u64, answer: TailAnswer) {
-        self.order(publish::Order::Tail(call, answer));
+    /// Passes an answer of the log tail to the publisher.
+    pub fn tail_answer(&self, call: u64, answer: TailAnswer) {
+        self.send_to_publisher(publish::PublisherCommand::Tail(call, answer));
     }
 
-    fn order(&self, order: publish::Order) {
+    fn send_to_publisher(&self, command: publish::PublisherCommand) {
         if let Some(publisher) = &self.publisher {
-            // The thread ends only with the process.
-            let _ = publisher.send(order);
+            // The publisher ends only with the process.
+            let _ = publisher.send(command);
         }
     }
 
-    /// Begins to read an origin shard.
+    /// Starts to follow an origin shard.
     pub fn follow(&mut self, call: u64, origin: OriginShard, topic: Topic, after: SourcePosition, credit: u64) {
-        let (sender, orders) = channel();
+        let (sender, commands) = channel();
         let name = format!("kafka-{}-{}", origin.region, origin.shard);
         let follower = follow::Follower::new(call, topic, origin, after, credit, self.handle.clone());
         let status = Arc::clone(&self.status);
-        match std::thread::Builder::new().name(name).spawn(move || follower.run(&orders, &status)) {
+        match std::thread::Builder::new().name(name).spawn(move || follower.run(&commands, &status)) {
             Ok(_) => drop(self.followers.insert(call, sender)),
-            Err(fault) => tracing::error!(%fault, "no thread to read Kafka with; the link stands still"),
+            Err(error) => tracing::error!(%error, "cannot spawn a Kafka thread; the link is stopped"),
         }
     }
 
-    /// A follower may hand over so many bytes more.
+    /// Grants a follower more bytes.
     pub fn credit(&self, call: u64, bytes: u64) {
         if let Some(follower) = self.followers.get(&call) {
-            // One that has just ended needs none.
-            let _ = follower.send(follow::Order::Credit(bytes));
+            // The follower may have ended.
+            let _ = follower.send(follow::FollowerCommand::Credit(bytes));
         }
     }
 
-    /// Ends a follower: its thread sees that nobody can give it orders any more.
+    /// Stops a follower by closing its command channel.
     pub fn unfollow(&mut self, call: u64) {
         self.followers.remove(&call);
     }

@@ -1,7 +1,7 @@
-//! Publishing this shard's delta log while this replica leads it.
+//! Publishes this shard's delta log while this replica is its leader.
 //!
-//! Where it goes on stands in the partition itself, so nothing else is remembered: a new leader begins behind the newest record
-//! that it finds there. A former leader that does not know yet repeats what stands in the same log, which readers drop.
+//! The partition itself stores the resume position: a new leader continues behind its newest record there. A former
+//! leader that does not know of its successor repeats records of the same log, which consumers deduplicate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,33 +20,33 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-use super::client::{Ear, RETRY_FIRST, RETRY_MOST, writer};
-use super::{PUBLISHER, Status, convert, newest, topic};
+use super::client::{ErrorListener, INITIAL_BACKOFF, MAX_BACKOFF, producer_config};
+use super::{PUBLISHER, Status, convert, published_position, topic};
 use crate::shell::Handle;
 
-/// Bytes of deltas that may be on their way to the broker.
+/// Limit of unconfirmed delta bytes.
 const CREDIT_BYTES: u64 = 4 << 20;
-/// Statements that may be on their way; the next says more than one that is left out.
-const STATEMENTS_UNDER_WAY: usize = 32;
-/// How long one look at the orders lasts while the broker has something to confirm.
-const LOOK: Duration = Duration::from_millis(5);
-/// And while it has not.
-const LOOK_IDLE: Duration = Duration::from_millis(100);
-/// The machine forgets a reader that says nothing for 10 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Without a confirmation for this long the broker counts as gone, and is said to be.
-const UNCONFIRMED: Duration = Duration::from_secs(3);
-/// Before a tail that could not be served is asked for again.
-const REOPEN_AFTER: Duration = Duration::from_millis(100);
+/// Limit of unconfirmed statements; a skipped one is superseded by the next.
+const MAX_STATEMENTS_IN_FLIGHT: usize = 32;
+/// Timeout of one poll of the command channel while records are unconfirmed.
+const POLL_TIMEOUT: Duration = Duration::from_millis(5);
+/// Timeout otherwise.
+const POLL_TIMEOUT_IDLE: Duration = Duration::from_millis(100);
+/// Interval of keep-alive calls; the machine drops a tail reader after 10 s of silence.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Time without a confirmation after which the broker is reported as unresponsive.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// Delay before an unavailable tail is reopened.
+const REOPEN_DELAY: Duration = Duration::from_millis(100);
 
-/// Refusals after which the log is asked how far it goes: what the topic holds may claim more than it ever said.
-const REFUSALS: u32 = 20;
+/// Refusals after which the end of the log is requested: the topic may contain positions that the log never reached.
+const REFUSALS_BEFORE_SEED: u32 = 20;
 
-/// What the engine thread says.
-pub(super) enum Order {
-    /// This replica leads its shard, or does not any more.
+/// Commands from the engine thread.
+pub(super) enum PublisherCommand {
+    /// Whether this replica is the leader of its shard.
     Leads(bool),
-    /// An answer of the tail.
+    /// An answer of the log tail.
     Tail(u64, TailAnswer),
 }
 
@@ -60,14 +60,14 @@ pub(super) struct Publisher {
     call: u64,
 }
 
-/// Why publishing ended.
-enum End {
-    /// This replica does not lead any more.
+/// Why a session ended.
+enum SessionEnd {
+    /// This replica lost leadership.
     Deposed,
-    /// It was elected again: others may have published since.
-    Elected,
-    /// So does the process.
-    Over,
+    /// This replica was elected again; another leader may have published meanwhile.
+    Reelected,
+    /// The process exits.
+    Shutdown,
 }
 
 impl Publisher {
@@ -75,118 +75,119 @@ impl Publisher {
         Self { sink, own, shards, handle, status, call: 0 }
     }
 
-    /// Publishes whenever this replica leads, until the process ends.
-    pub(super) fn run(&mut self, orders: &Receiver<Order>) {
-        while let Ok(order) = orders.recv() {
-            if let Order::Leads(true) = order {
+    /// Publishes whenever this replica is the leader, until the process exits.
+    pub(super) fn run(&mut self, commands: &Receiver<PublisherCommand>) {
+        while let Ok(command) = commands.recv() {
+            if let PublisherCommand::Leads(true) = command {
                 loop {
-                    match self.lead(orders) {
-                        End::Elected => {}
-                        End::Deposed => break,
-                        End::Over => return,
+                    match self.lead(commands) {
+                        SessionEnd::Reelected => {}
+                        SessionEnd::Deposed => break,
+                        SessionEnd::Shutdown => return,
                     }
                 }
-                self.status.set_publishing(None);
+                self.status.set_publish_error(None);
                 self.status.set_published(None);
             }
         }
     }
 
-    /// One leadership: sessions, each begun anew after a fault.
-    fn lead(&mut self, orders: &Receiver<Order>) -> End {
-        let mut wait = RETRY_FIRST;
+    /// One leadership: sessions, restarted after errors.
+    fn lead(&mut self, commands: &Receiver<PublisherCommand>) -> SessionEnd {
+        let mut backoff = INITIAL_BACKOFF;
         loop {
-            let began = Instant::now();
-            let ended = self.session(orders);
-            self.tail(TailCall::Close);
-            let fault = match ended {
+            let start = Instant::now();
+            let result = self.session(commands);
+            self.call_tail(TailCall::Close);
+            let error = match result {
                 Ok(end) => return end,
-                Err(fault) => format!("{fault:#}"),
+                Err(error) => format!("{error:#}"),
             };
-            if began.elapsed() > RETRY_MOST * 10 {
-                wait = RETRY_FIRST;
+            if start.elapsed() > MAX_BACKOFF * 10 {
+                backoff = INITIAL_BACKOFF;
             }
-            self.status.set_publishing(Some(fault));
-            let until = Instant::now() + wait;
-            while let Some(left) = until.checked_duration_since(Instant::now()) {
-                match orders.recv_timeout(left) {
-                    Ok(Order::Leads(true)) => return End::Elected,
-                    Ok(Order::Leads(false)) => return End::Deposed,
-                    Ok(Order::Tail(..)) | Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return End::Over,
+            self.status.set_publish_error(Some(error));
+            let deadline = Instant::now() + backoff;
+            while let Some(remaining) = deadline.checked_duration_since(Instant::now()) {
+                match commands.recv_timeout(remaining) {
+                    Ok(PublisherCommand::Leads(true)) => return SessionEnd::Reelected,
+                    Ok(PublisherCommand::Leads(false)) => return SessionEnd::Deposed,
+                    Ok(PublisherCommand::Tail(..)) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return SessionEnd::Shutdown,
                 }
             }
-            wait = (wait * 2).min(RETRY_MOST);
+            backoff = (backoff * 2).min(MAX_BACKOFF);
         }
     }
 
-    fn tail(&self, call: TailCall) {
+    fn call_tail(&self, call: TailCall) {
         let message = RegionMessage::Call(self.call, RegionCall::Tail(self.own.shard, call));
-        self.handle.must(Event::Region(PUBLISHER, message));
+        self.handle.send_blocking(Event::Region(PUBLISHER, message));
     }
 
-    fn open(&mut self, after: Position) {
-        self.tail(TailCall::Close);
+    fn open_tail(&mut self, after: Position) {
+        self.call_tail(TailCall::Close);
         self.call += 1;
-        self.tail(TailCall::Open { after, credit: CREDIT_BYTES });
+        self.call_tail(TailCall::Open { after, credit: CREDIT_BYTES });
     }
 
-    fn session(&mut self, orders: &Receiver<Order>) -> anyhow::Result<End> {
+    fn session(&mut self, commands: &Receiver<PublisherCommand>) -> anyhow::Result<SessionEnd> {
         topic::ensure_ready(&self.sink, self.shards)?;
-        // What the topic claims is told when the log has answered from there on: the record may be none of ours.
-        let mut claimed = newest::published(&self.sink, &self.own, None)?;
-        let mut is_told = false;
+        // The position in the topic is reported only after the log has confirmed it: the record may be forged.
+        let mut claimed = published_position::published_position(&self.sink, &self.own, None)?;
+        let mut is_reported = false;
         let producer: BaseProducer<Delivery> =
-            writer(&self.sink.bootstrap_servers).create_with_context(Delivery::default())?;
+            producer_config(&self.sink.bootstrap_servers).create_with_context(Delivery::default())?;
         tracing::info!(topic = self.sink.name, after = ?claimed, "publishing deltas to Kafka");
-        self.status.set_publishing(None);
-        // Nothing of ours yet: from the first delta.
+        self.status.set_publish_error(None);
+        // An empty partition starts at the first delta.
         let mut sent = claimed.unwrap_or_default();
-        self.open(sent);
-        let mut spoken = Instant::now();
+        self.open_tail(sent);
+        let mut last_call = Instant::now();
         let mut reopen: Option<Instant> = None;
-        let (mut refusals, mut gone) = (0, false);
+        let (mut refusals, mut is_log_truncated) = (0, false);
         loop {
             producer.poll(Duration::ZERO);
             let delivery = producer.context();
-            if let Some(fault) = delivery.lost.lock().take() {
-                bail!("{fault}");
+            if let Some(error) = delivery.lost.lock().take() {
+                bail!("{error}");
             }
             if let Some((code, reason)) = producer.client().fatal_error() {
                 bail!("{code}: {reason}");
             }
             let bytes = delivery.bytes.swap(0, Ordering::Relaxed);
-            if bytes > 0 || spoken.elapsed() >= KEEP_ALIVE {
-                spoken = Instant::now();
-                self.tail(TailCall::Credit(bytes));
+            if bytes > 0 || last_call.elapsed() >= KEEPALIVE_INTERVAL {
+                last_call = Instant::now();
+                self.call_tail(TailCall::Credit(bytes));
             }
-            let under_way = producer.in_flight_count() > 0;
-            self.watch(delivery, under_way);
+            let is_in_flight = producer.in_flight_count() > 0;
+            self.report_stalls(delivery, is_in_flight);
             if reopen.is_some_and(|at| at <= Instant::now()) {
                 reopen = None;
-                self.open(sent);
+                self.open_tail(sent);
             }
-            let (call, answer) = match orders.recv_timeout(if under_way { LOOK } else { LOOK_IDLE }) {
-                Ok(Order::Leads(true)) => return Ok(End::Elected),
-                Ok(Order::Leads(false)) => return Ok(End::Deposed),
-                Err(RecvTimeoutError::Disconnected) => return Ok(End::Over),
-                Err(RecvTimeoutError::Timeout) => continue,
-                Ok(Order::Tail(call, answer)) => (call, answer),
-            };
+            let (call, answer) =
+                match commands.recv_timeout(if is_in_flight { POLL_TIMEOUT } else { POLL_TIMEOUT_IDLE }) {
+                    Ok(PublisherCommand::Leads(true)) => return Ok(SessionEnd::Reelected),
+                    Ok(PublisherCommand::Leads(false)) => return Ok(SessionEnd::Deposed),
+                    Err(RecvTimeoutError::Disconnected) => return Ok(SessionEnd::Shutdown),
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Ok(PublisherCommand::Tail(call, answer)) => (call, answer),
+                };
             if call != self.call {
                 continue;
             }
             match answer {
                 TailAnswer::Records { deltas, at, complete, origin_shards } => {
-                    if !std::mem::replace(&mut is_told, true) {
+                    if !std::mem::replace(&mut is_reported, true) {
                         self.status.set_published(claimed);
                     }
                     let records = match convert::to_publish(&self.own, &deltas, complete, origin_shards) {
                         Ok(records) => records,
-                        Err(fault) => {
+                        Err(error) => {
                             // Another replica serves it in a later form; this one publishes again when it is upgraded.
-                            tracing::error!(after = %sent, %fault, "a delta of the log cannot be published");
-                            reopen = Some(Instant::now() + KEEP_ALIVE);
+                            tracing::error!(after = %sent, %error, "a delta of the log cannot be published");
+                            reopen = Some(Instant::now() + KEEPALIVE_INTERVAL);
                             continue;
                         }
                     };
@@ -197,57 +198,60 @@ impl Publisher {
                 }
                 TailAnswer::Unavailable => {
                     refusals += 1;
-                    if refusals % REFUSALS == 0 {
-                        self.tail_seed();
+                    if refusals % REFUSALS_BEFORE_SEED == 0 {
+                        self.request_seed();
                     }
-                    reopen = Some(Instant::now() + if refusals % REFUSALS == 0 { KEEP_ALIVE } else { REOPEN_AFTER });
+                    reopen = Some(
+                        Instant::now()
+                            + if refusals % REFUSALS_BEFORE_SEED == 0 { KEEPALIVE_INTERVAL } else { REOPEN_DELAY },
+                    );
                 }
-                // A page of a seed begins with where the log stands; nothing else of it is used.
+                // A seed page carries the end of the log; its other content is unused.
                 TailAnswer::Gone => {
-                    gone = true;
-                    self.tail_seed();
+                    is_log_truncated = true;
+                    self.request_seed();
                 }
                 TailAnswer::Seed(page) => {
                     let (after, newest) = (sent.seq, page.at.seq);
                     if page.at < sent {
-                        tracing::error!(claimed = %after, %newest, "the topic holds records of this shard that it never said");
-                        claimed = newest::published(&self.sink, &self.own, Some(page.at))?;
+                        tracing::error!(claimed = %after, %newest, "the topic contains records of this shard beyond the end of its log");
+                        claimed = published_position::published_position(&self.sink, &self.own, Some(page.at))?;
                         sent = claimed.unwrap_or_default();
-                    } else if gone {
+                    } else if is_log_truncated {
                         tracing::error!(
                             %after, to = %newest,
-                            "the log does not reach back to what is published: the topic lacks these deltas, readers ask for them directly"
+                            "the log no longer contains the next delta to publish: the topic lacks these deltas, consumers fetch them directly"
                         );
                         sent = page.at;
                     }
-                    (gone, reopen) = (false, None);
-                    self.open(sent);
+                    (is_log_truncated, reopen) = (false, None);
+                    self.open_tail(sent);
                 }
             }
         }
     }
 
-    fn tail_seed(&mut self) {
+    fn request_seed(&mut self) {
         self.call += 1;
-        self.tail(TailCall::Seed { at: None, after: None });
+        self.call_tail(TailCall::Seed { at: None, after: None });
     }
 
-    /// Says so when the broker does not confirm.
-    fn watch(&self, delivery: &Delivery, under_way: bool) {
+    /// Updates the published position, and reports a broker that does not confirm.
+    fn report_stalls(&self, delivery: &Delivery, is_in_flight: bool) {
         let mut since = delivery.since.lock();
         let confirmed = delivery.newest.lock().take();
-        if !under_way || confirmed.is_some() {
+        if !is_in_flight || confirmed.is_some() {
             *since = None;
         }
         if let Some(position) = confirmed {
             self.status.set_published(Some(position));
-            self.status.set_publishing(None);
+            self.status.set_publish_error(None);
         }
-        if under_way && since.get_or_insert_with(Instant::now).elapsed() >= UNCONFIRMED {
-            let heard = delivery.ear.heard().unwrap_or_else(|| "no answer".into());
-            if self.status.publishing().is_none() {
+        if is_in_flight && since.get_or_insert_with(Instant::now).elapsed() >= DELIVERY_TIMEOUT {
+            let last_error = delivery.errors.take_last().unwrap_or_else(|| "no response".into());
+            if self.status.publish_error().is_none() {
                 let broker = &self.sink.bootstrap_servers;
-                self.status.set_publishing(Some(format!("broker {broker} confirms nothing: {heard}")));
+                self.status.set_publish_error(Some(format!("broker {broker} confirms nothing: {last_error}")));
             }
         }
     }
@@ -257,7 +261,9 @@ impl Publisher {
         let position = record.position();
         let bytes = match &record.body {
             Body::Delta(delta) => record_bytes(&meridian_replica::Record::Delta(delta.clone())),
-            Body::Complete(_) if delivery.statements.load(Ordering::Relaxed) >= STATEMENTS_UNDER_WAY => return Ok(()),
+            Body::Complete(_) if delivery.statements.load(Ordering::Relaxed) >= MAX_STATEMENTS_IN_FLIGHT => {
+                return Ok(());
+            }
             Body::Complete(_) => {
                 delivery.statements.fetch_add(1, Ordering::Relaxed);
                 0
@@ -267,71 +273,73 @@ impl Publisher {
         let length =
             encoded.value.len() + encoded.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         if length + RECORD_OVERHEAD > RECORD_BYTES {
-            tracing::error!(seq = %position.seq, length, "a delta is too long for the topic; readers ask for it directly");
+            tracing::error!(seq = %position.seq, length, "a delta exceeds the topic's record size; consumers fetch it directly");
             delivery.bytes.fetch_add(bytes, Ordering::Relaxed);
             return Ok(());
         }
         let headers = (encoded.headers.iter())
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-        let mut send =
-            BaseRecord::<(), [u8], Box<Sent>>::with_opaque_to(&self.sink.name, Box::new(Sent { bytes, position }))
-                .partition(self.own.shard.partition())
-                .headers(headers)
-                .payload(&encoded.value);
+        let mut send = BaseRecord::<(), [u8], Box<InFlight>>::with_opaque_to(
+            &self.sink.name,
+            Box::new(InFlight { bytes, position }),
+        )
+        .partition(self.own.shard.partition())
+        .headers(headers)
+        .payload(&encoded.value);
         loop {
             match producer.send(send) {
                 Ok(()) => return Ok(()),
-                // Credit bounds what waits here, so this ends as soon as the broker takes something.
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    send = back;
-                    producer.poll(LOOK);
+                // Credit bounds the queue, so this ends when the broker accepts a record.
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
+                    send = returned;
+                    producer.poll(POLL_TIMEOUT);
                     if let Some((code, reason)) = producer.client().fatal_error() {
                         bail!("{code}: {reason}");
                     }
                 }
-                Err((fault, _)) => return Err(fault).context("publish"),
+                Err((error, _)) => return Err(error).context("publish"),
             }
         }
     }
 }
 
-/// Bytes of a batch and of a record's lengths, beside its headers and its value.
+/// Bytes of record and batch framing, besides headers and value.
 const RECORD_OVERHEAD: usize = 256;
 
-/// What is on its way.
-struct Sent {
+/// An unconfirmed record.
+struct InFlight {
     bytes: u64,
     position: Position,
 }
 
-/// What the broker confirmed, and what it did not.
+/// Delivery reports of the broker.
 #[derive(Default)]
 struct Delivery {
-    ear: Ear,
-    /// To be given back as credit.
+    errors: ErrorListener,
+    /// Confirmed bytes, returned as credit.
     bytes: AtomicU64,
     statements: AtomicUsize,
     newest: Mutex<Option<Position>>,
-    /// Something waits since then, and nothing was confirmed.
+    /// Time since which records are unconfirmed without any confirmation.
     since: Mutex<Option<Instant>>,
-    /// A record was given up: what follows it must not be sent.
+    /// A record that failed for good; later records must not be sent.
     lost: Mutex<Option<String>>,
 }
 
 impl ClientContext for Delivery {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.ear.log(level, facility, message);
+        self.errors.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.ear.error(error, reason);
+        self.errors.error(error, reason);
     }
 }
 
 impl ProducerContext for Delivery {
-    type DeliveryOpaque = Box<Sent>;
+    type DeliveryOpaque = Box<InFlight>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<InFlight>) {
         if sent.bytes == 0 {
             self.statements.fetch_sub(1, Ordering::Relaxed);
         }
@@ -340,7 +348,7 @@ impl ProducerContext for Delivery {
                 self.bytes.fetch_add(sent.bytes, Ordering::Relaxed);
                 *self.newest.lock() = Some(sent.position);
             }
-            Err((fault, _)) => *self.lost.lock() = Some(format!("sequence {}: {fault}", sent.position.seq)),
+            Err((error, _)) => *self.lost.lock() = Some(format!("sequence {}: {error}", sent.position.seq)),
         }
     }
 }

@@ -1,67 +1,67 @@
-//! What is wrong with brokers just now, for reports; into the log it goes once.
+//! Current errors of the Kafka threads for reports; each change is logged once.
 
 use std::collections::BTreeMap;
 
 use meridian_model::{OriginShard, Position};
 use parking_lot::RwLock;
 
-/// What the threads that speak with brokers say of themselves.
+/// Status of the Kafka threads.
 #[derive(Debug, Default)]
 pub struct Status(RwLock<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    publishing: Option<String>,
+    publish_error: Option<String>,
     published: Option<Position>,
-    following: BTreeMap<OriginShard, String>,
+    follow_errors: BTreeMap<OriginShard, String>,
 }
 
 impl Status {
-    /// Why nothing is published, if so.
+    /// The error that stops publishing, if any.
     #[must_use]
-    pub fn publishing(&self) -> Option<String> {
-        self.0.read().publishing.clone()
+    pub fn publish_error(&self) -> Option<String> {
+        self.0.read().publish_error.clone()
     }
 
-    /// The newest position that the broker has confirmed.
+    /// Newest position confirmed by the broker.
     #[must_use]
     pub fn published(&self) -> Option<Position> {
         self.0.read().published
     }
 
-    /// Why nothing comes of an origin shard, if so.
+    /// The error that stops an origin shard, if any.
     #[must_use]
-    pub fn following(&self, origin: &OriginShard) -> Option<String> {
-        self.0.read().following.get(origin).cloned()
+    pub fn follow_error(&self, origin: &OriginShard) -> Option<String> {
+        self.0.read().follow_errors.get(origin).cloned()
     }
 
     pub(super) fn set_published(&self, position: Option<Position>) {
         self.0.write().published = position;
     }
 
-    pub(super) fn set_publishing(&self, fault: Option<String>) {
-        let before = std::mem::replace(&mut self.0.write().publishing, fault.clone());
-        match (before, fault) {
-            (before, Some(fault)) if before.as_ref() != Some(&fault) => {
-                tracing::error!(%fault, "deltas are not published to Kafka; trying again");
+    pub(super) fn set_publish_error(&self, error: Option<String>) {
+        let previous = std::mem::replace(&mut self.0.write().publish_error, error.clone());
+        match (previous, error) {
+            (previous, Some(error)) if previous.as_ref() != Some(&error) => {
+                tracing::error!(%error, "publishing to Kafka failed; retrying");
             }
-            (Some(_), None) => tracing::info!("deltas are published to Kafka again"),
+            (Some(_), None) => tracing::info!("publishing to Kafka resumed"),
             _ => {}
         }
     }
 
-    pub(super) fn set_following(&self, origin: &OriginShard, fault: Option<String>) {
+    pub(super) fn set_follow_error(&self, origin: &OriginShard, error: Option<String>) {
         let mut inner = self.0.write();
-        let before = match fault.clone() {
-            Some(fault) => inner.following.insert(origin.clone(), fault),
-            None => inner.following.remove(origin),
+        let previous = match error.clone() {
+            Some(error) => inner.follow_errors.insert(origin.clone(), error),
+            None => inner.follow_errors.remove(origin),
         };
         drop(inner);
-        match (before, fault) {
-            (before, Some(fault)) if before.as_ref() != Some(&fault) => {
-                tracing::error!(%origin, %fault, "nothing comes from Kafka; trying again");
+        match (previous, error) {
+            (previous, Some(error)) if previous.as_ref() != Some(&error) => {
+                tracing::error!(%origin, %error, "reading from Kafka failed; retrying");
             }
-            (Some(_), None) => tracing::info!(%origin, "Kafka is read again"),
+            (Some(_), None) => tracing::info!(%origin, "reading from Kafka resumed"),
             _ => {}
         }
     }

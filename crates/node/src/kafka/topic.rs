@@ -1,4 +1,4 @@
-//! The topic that deltas are published to: made if it is not there, refused if deltas would get lost in it.
+//! The topic of the delta log: created if missing, refused if its settings would lose deltas.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,106 +12,102 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::{ANSWER_WITHIN, reader, writer};
+use super::client::{BROKER_TIMEOUT, create_consumer, producer_config};
 
-/// Between two looks for a topic that was just made.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// The broker's own replication factor.
-const AS_THE_BROKER_SAYS: TopicReplication<'static> = TopicReplication::Fixed(-1);
+/// Interval between two polls for a new topic.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The broker's default replication factor.
+const BROKER_DEFAULT: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
-/// Makes sure that the topic can hold the logs of `shards` shards.
+/// Ensures that the topic exists with a partition per shard and safe settings.
 pub(super) fn ensure_ready(sink: &Topic, shards: u16) -> anyhow::Result<()> {
     let Topic { bootstrap_servers, name: topic } = sink;
-    let admin: AdminClient<DefaultClientContext> = writer(bootstrap_servers).create()?;
-    let options = AdminOptions::new().operation_timeout(Some(ANSWER_WITHIN)).request_timeout(Some(ANSWER_WITHIN));
-    let partitions = match partitions(sink)? {
+    let admin: AdminClient<DefaultClientContext> = producer_config(bootstrap_servers).create()?;
+    let options = AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT)).request_timeout(Some(BROKER_TIMEOUT));
+    let partitions = match partition_count(sink)? {
         Some(partitions) => partitions,
         None => {
-            block_on(make(sink, shards, &admin, &options))?;
-            await_made(sink)?
+            block_on(create_topic(sink, shards, &admin, &options))?;
+            wait_until_created(sink)?
         }
     };
     ensure!(
         partitions >= usize::from(shards),
-        "topic {topic} has {partitions} partitions, {shards} shards need one each"
+        "partitions of topic {topic} must be >= {shards}, the number of shards (got {partitions})"
     );
     let described = block_on(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
-    let described = described.with_context(|| format!("ask for the settings of topic {topic}"))?;
+    let described = described.with_context(|| format!("describe topic {topic}"))?;
     let mut settings = BTreeMap::new();
     for resource in described {
-        let entries =
-            resource.map_err(|fault| anyhow::anyhow!("ask for the settings of topic {topic}: {fault}"))?.entries;
+        let entries = resource.map_err(|error| anyhow::anyhow!("describe topic {topic}: {error}"))?.entries;
         settings.extend(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
     }
-    check(topic, &settings)
+    check_settings(topic, &settings)
 }
 
-async fn make(
+async fn create_topic(
     sink: &Topic,
     shards: u16,
     admin: &AdminClient<DefaultClientContext>,
     options: &AdminOptions,
 ) -> anyhow::Result<()> {
     let (topic, bytes) = (&sink.name, RECORD_BYTES.to_string());
-    let new = NewTopic::new(topic, i32::from(shards), AS_THE_BROKER_SAYS)
+    let new = NewTopic::new(topic, i32::from(shards), BROKER_DEFAULT)
         .set("cleanup.policy", "delete")
         .set("max.message.bytes", &bytes);
-    for made in admin.create_topics([&new], options).await.with_context(|| format!("make topic {topic}"))? {
-        match made {
-            Ok(_) => tracing::info!(topic, partitions = shards, "topic made"),
-            // The leader of another shard was faster.
+    for created in admin.create_topics([&new], options).await.with_context(|| format!("create topic {topic}"))? {
+        match created {
+            Ok(_) => tracing::info!(topic, partitions = shards, "topic created"),
+            // The leader of another shard created it first.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, fault)) => bail!("make topic {topic}: {fault}"),
+            Err((_, error)) => bail!("create topic {topic}: {error}"),
         }
     }
     Ok(())
 }
 
-/// A topic that was just made is not known to every broker at once.
-fn await_made(sink: &Topic) -> anyhow::Result<usize> {
-    let until = Instant::now() + ANSWER_WITHIN;
+/// Polls until the topic is visible: metadata of a new topic is not on every broker at once.
+fn wait_until_created(sink: &Topic) -> anyhow::Result<usize> {
+    let deadline = Instant::now() + BROKER_TIMEOUT;
     loop {
-        match partitions(sink)? {
+        match partition_count(sink)? {
             Some(partitions) => return Ok(partitions),
-            None if Instant::now() < until => std::thread::sleep(LOOK_AGAIN_AFTER),
-            None => bail!("topic {} was made and is not there", sink.name),
+            None if Instant::now() < deadline => std::thread::sleep(POLL_INTERVAL),
+            None => bail!("topic {} was created but is not visible", sink.name),
         }
     }
 }
 
-/// Refuses settings by which deltas would get lost.
-fn check(topic: &str, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
+/// Refuses settings that would lose deltas.
+fn check_settings(topic: &str, settings: &BTreeMap<String, String>) -> anyhow::Result<()> {
     if let Some(policy) = settings.get("cleanup.policy") {
-        ensure!(
-            policy == "delete",
-            "topic {topic} has cleanup.policy={policy}: deltas would get lost; it must be delete"
-        );
+        ensure!(policy == "delete", "topic {topic} has cleanup.policy={policy}, which loses deltas: it must be delete");
     }
     if let Some(bytes) = settings.get("max.message.bytes") {
         ensure!(
             bytes.parse::<usize>().is_ok_and(|bytes| bytes >= RECORD_BYTES),
-            "topic {topic} has max.message.bytes={bytes}: the largest points would be refused; at least {RECORD_BYTES} are needed"
+            "topic {topic} has max.message.bytes={bytes}, which refuses the largest points: it must be >= {RECORD_BYTES}"
         );
     }
     Ok(())
 }
 
-/// How many partitions the topic has; `None` when it is not there.
-pub(super) fn partitions(source: &Topic) -> anyhow::Result<Option<usize>> {
-    // A reader never makes a topic by asking for it.
-    let reader = reader(&source.bootstrap_servers)?;
-    let metadata = match reader.fetch_metadata(Some(&source.name), ANSWER_WITHIN) {
+/// Number of partitions; `None` when the topic does not exist.
+pub(super) fn partition_count(source: &Topic) -> anyhow::Result<Option<usize>> {
+    // A consumer with `allow.auto.create.topics=false` does not create the topic.
+    let consumer = create_consumer(&source.bootstrap_servers)?;
+    let metadata = match consumer.fetch_metadata(Some(&source.name), BROKER_TIMEOUT) {
         Ok(metadata) => metadata,
-        Err(fault) => {
-            let heard = reader.context().heard().unwrap_or_else(|| fault.to_string());
-            bail!("broker {} does not answer: {heard}", source.bootstrap_servers);
+        Err(error) => {
+            let last_error = consumer.context().take_last().unwrap_or_else(|| error.to_string());
+            bail!("broker {} does not answer: {last_error}", source.bootstrap_servers);
         }
     };
     let Some(found) = metadata.topics().iter().find(|found| found.name() == source.name) else { return Ok(None) };
     match found.error().map(RDKafkaErrorCode::from) {
         None => Ok(Some(found.partitions().len())),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-        Some(fault) => bail!("topic {}: {fault}", source.name),
+        Some(error) => bail!("topic {}: {error}", source.name),
     }
 }
 
@@ -121,12 +117,12 @@ mod tests {
 
     #[test]
     fn a_topic_in_which_deltas_get_lost_is_refused_by_name() {
-        let good = [("cleanup.policy", "delete".to_owned()), ("max.message.bytes", RECORD_BYTES.to_string())];
+        let valid = [("cleanup.policy", "delete".to_owned()), ("max.message.bytes", RECORD_BYTES.to_string())];
         let with = |name: &str, value: &str| {
             let mut settings: BTreeMap<String, String> =
-                good.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+                valid.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
             settings.insert(name.into(), value.into());
-            check("t", &settings).map_err(|fault| fault.to_string())
+            check_settings("t", &settings).map_err(|error| error.to_string())
         };
         assert_eq!(with("retention.ms", "1"), Ok(()));
         assert!(with("cleanup.policy", "compact").unwrap_err().contains("cleanup.policy=compact"));

@@ -1,4 +1,4 @@
-//! The thread that drives the machine.
+//! The engine thread, which drives the replica machine.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,146 +18,146 @@ use meridian_volume::{LogVolume, SnapshotVolume};
 use rand::RngExt;
 use tokio::sync::oneshot;
 
-use super::log_thread::{self, LogJob, Measured};
-use super::pulse::Pulse;
+use super::heartbeat::Heartbeat;
+use super::log_thread::{self, LogJob, MeasuredResources};
 use super::report::{Observed, clocks, observe};
-use super::search_threads::{Door, SearchThreads};
+use super::search_threads::{ReadAdmission, SearchThreads};
 use super::{snapshot_thread, thread};
 use crate::kafka;
 use crate::metrics::{Metrics, OriginLabels, SearchLabels};
 use crate::peer::Hub;
 
-/// Events that wait for the machine; beyond it clients are told to slow down and peers' messages are lost.
-const INBOX: usize = 1 << 16;
-/// How often metrics and reports are brought up to date.
+/// Capacity of the inbox. When it is full, client requests are refused and peer messages are dropped.
+const INBOX_CAPACITY: usize = 1 << 16;
+/// Interval between two updates of metrics and reports.
 const OBSERVE_EVERY: Duration = Duration::from_millis(100);
 
-/// What reaches the engine thread.
+/// Messages to the engine thread.
 pub(super) enum Message {
     Event(Event),
-    /// A client's request, under its ticket.
-    Ask(u64, Request, oneshot::Sender<Reply>),
-    /// The client of this ticket is gone.
-    Gone(u64),
+    /// A client request with its ticket.
+    Request(u64, Request, oneshot::Sender<Reply>),
+    /// The client of this ticket disconnected.
+    ClientGone(u64),
     Topology(TopologyCall, oneshot::Sender<TopologyAnswer>),
     Stop,
 }
 
-/// The way to the engine thread.
+/// Sender to the engine thread.
 #[derive(Clone)]
 pub(super) struct Inbox(SyncSender<Message>);
 
 impl Inbox {
-    /// An event that must not be lost; blocks while the inbox is full.
-    pub(super) fn must(&self, event: Event) {
-        // The engine is gone only when the process ends.
+    /// Sends an event that must not be lost; blocks while the inbox is full.
+    pub(super) fn send_blocking(&self, event: Event) {
+        // The engine thread ends only with the process.
         let _ = self.0.send(Message::Event(event));
     }
 
-    /// A message that may be lost: false when the inbox is full.
-    fn may(&self, message: Message) -> bool {
+    /// Sends a message that may be dropped; returns false when the inbox is full.
+    fn try_send(&self, message: Message) -> bool {
         self.0.try_send(message).is_ok()
     }
 }
 
-/// The way to a running replica.
+/// Handle to a running replica.
 #[derive(Clone)]
 pub struct Handle {
     inbox: Inbox,
     observed: Arc<parking_lot::RwLock<Observed>>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     kafka: Arc<kafka::Status>,
-    door: Door,
+    read_admission: ReadAdmission,
     tickets: Arc<AtomicU64>,
 }
 
-/// A client that waits. Dropped before its answer came, it tells the machine that nobody waits any more.
-struct Waiting {
+/// A client request in flight. Dropped before the reply, it reports the disconnected client to the machine.
+struct PendingReply {
     ticket: u64,
     inbox: Inbox,
     answered: bool,
 }
 
-impl Drop for Waiting {
+impl Drop for PendingReply {
     fn drop(&mut self) {
-        // When it is lost, the work ends at the request's deadline.
-        if !self.answered && !self.inbox.may(Message::Gone(self.ticket)) {
+        // If this message is dropped, the work ends at the request's deadline.
+        if !self.answered && !self.inbox.try_send(Message::ClientGone(self.ticket)) {
             tracing::debug!("the inbox is full; a client that left is not reported");
         }
     }
 }
 
 impl Handle {
-    /// How long ago the engine thread last came round.
-    pub(super) fn silent_for(&self) -> Duration {
-        self.pulse.age()
+    /// Time since the engine thread last completed a loop iteration.
+    pub(super) fn since_heartbeat(&self) -> Duration {
+        self.heartbeat.elapsed()
     }
 
-    /// Something came from the network: it may be lost when the machine is behind.
-    pub fn event(&self, event: Event) {
-        if !self.inbox.may(Message::Event(event)) {
+    /// Sends an event from the network; it is dropped when the machine is behind.
+    pub fn try_send(&self, event: Event) {
+        if !self.inbox.try_send(Message::Event(event)) {
             tracing::debug!("the inbox is full; an event from the network is dropped");
         }
     }
 
-    /// Something that must not be lost.
-    pub fn must(&self, event: Event) {
-        self.inbox.must(event);
+    /// Sends an event that must not be lost; blocks while the inbox is full.
+    pub fn send_blocking(&self, event: Event) {
+        self.inbox.send_blocking(event);
     }
 
-    /// Whether a read that comes now would be taken; cheap, to be asked before anything is done for it.
+    /// Whether a read would be admitted now; cheap, called before any work for the read.
     ///
     /// # Errors
-    /// Why not.
+    /// [`Refusal::Overloaded`] with the reason.
     pub fn admit_read(&self) -> Result<(), Refusal> {
-        self.door.check().map_err(Refusal::Overloaded)
+        self.read_admission.check().map_err(Refusal::Overloaded)
     }
 
-    /// Asks the operator's question.
+    /// Executes a topology call of the operator.
     pub fn topology(&self, call: TopologyCall) -> BoxFuture<'static, TopologyAnswer> {
-        let (sender, answer) = oneshot::channel();
-        let sent = self.inbox.may(Message::Topology(call, sender));
+        let (sender, reply) = oneshot::channel();
+        let sent = self.inbox.try_send(Message::Topology(call, sender));
         async move {
-            let gone = || TopologyAnswer::Refused("the replica is busy or stopping".into());
-            if sent { answer.await.unwrap_or_else(|_| gone()) } else { gone() }
+            let stopping = || TopologyAnswer::Refused("the replica is busy or stopping".into());
+            if sent { reply.await.unwrap_or_else(|_| stopping()) } else { stopping() }
         }
         .boxed()
     }
 
-    /// What was last seen of the replica.
+    /// The last observation of the replica.
     pub(super) fn observed(&self) -> Observed {
         self.observed.read().clone()
     }
 
-    /// What the threads that speak with brokers say.
+    /// Status of the Kafka threads.
     pub(super) fn kafka(&self) -> &kafka::Status {
         &self.kafka
     }
 
-    /// Ends the engine thread.
+    /// Stops the engine thread.
     pub fn stop(&self) {
         let _ = self.inbox.0.send(Message::Stop);
     }
 
-    /// Answers one request of a client.
-    pub fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
-        let (sender, answer) = oneshot::channel();
+    /// Executes one client request.
+    pub fn execute(&self, request: Request) -> BoxFuture<'static, Reply> {
+        let (sender, reply) = oneshot::channel();
         let (timeout, changes) = (request.timeout, request.body.changes());
         let region = self.observed.read().region();
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let sent = self.inbox.may(Message::Ask(ticket, request, sender));
-        let waiting = Waiting { ticket, inbox: self.inbox.clone(), answered: !sent };
+        let sent = self.inbox.try_send(Message::Request(ticket, request, sender));
+        let waiting = PendingReply { ticket, inbox: self.inbox.clone(), answered: !sent };
         async move {
-            // Whole, not its fields alone: it must live as long as this future.
+            // Move the whole value into the future: it must live as long as the future.
             let mut waiting = waiting;
-            let refuse = |refusal| Reply { body: Err(refusal), freshness: unknown(region.clone()) };
+            let refuse = |refusal| Reply { body: Err(refusal), freshness: unknown_freshness(region.clone()) };
             if !sent {
-                return refuse(Refusal::Overloaded("too many events wait at this pod".into()));
+                return refuse(Refusal::Overloaded("the event queue of this pod is full".into()));
             }
-            // The machine answers in time; this holds if it does not.
-            let answer = tokio::time::timeout(timeout + Duration::from_secs(1), answer).await;
-            waiting.answered = answer.is_ok();
-            match answer {
+            // The machine answers before the timeout; this is the safety net.
+            let reply = tokio::time::timeout(timeout + Duration::from_secs(1), reply).await;
+            waiting.answered = reply.is_ok();
+            match reply {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(_)) if changes => refuse(Refusal::OutcomeUnknown("the pod is stopping".into())),
                 Ok(Err(_)) => refuse(Refusal::Unavailable { shards: Vec::new(), reason: "the pod is stopping".into() }),
@@ -169,7 +169,7 @@ impl Handle {
     }
 }
 
-pub(super) fn unknown(served_region: meridian_model::RegionName) -> Freshness {
+pub(super) fn unknown_freshness(served_region: meridian_model::RegionName) -> Freshness {
     Freshness {
         staleness: Duration::MAX,
         served_region,
@@ -179,40 +179,40 @@ pub(super) fn unknown(served_region: meridian_model::RegionName) -> Freshness {
     }
 }
 
-/// What the engine thread works with.
+/// Resources of the engine thread.
 pub struct Engine {
-    /// The folder, for its free space.
+    /// The replica's folder, to measure free space.
     pub disk: RealDisk,
-    /// Bytes of memory that the process may use, if its configuration says.
+    /// Configured memory limit of the process, in bytes.
     pub memory_limit: Option<u64>,
-    /// The log.
+    /// The write-ahead log.
     pub log: LogVolume<RealDisk>,
     /// The snapshots.
     pub snapshots: SnapshotVolume<RealDisk>,
-    /// The machine.
+    /// The replica machine.
     pub replica: Replica,
-    /// Whom it can speak to.
+    /// The peer network.
     pub hub: Hub,
-    /// Where it is counted.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Length of a tick.
+    /// Tick interval.
     pub tick: Duration,
-    /// Threads that read.
+    /// Number of search threads.
     pub search_threads: usize,
-    /// Which brokers are written and read.
-    pub kafka: kafka::Plan,
-    /// Told once the leadership is handed over after [`Event::Drain`].
+    /// Kafka configuration.
+    pub kafka: kafka::KafkaConfig,
+    /// Resolved when leadership is transferred after [`Event::Drain`].
     pub drained: oneshot::Sender<()>,
-    /// Told after [`Event::Finish`] that the process may end.
+    /// Resolved after [`Event::Finish`] when the process may exit.
     pub finished: oneshot::Sender<Finished>,
 }
 
-/// The work that a process leaves to the next one.
+/// Work left for the next process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finished {
-    /// Entries of the log that it applies again.
+    /// Log entries that the next start replays.
     pub entries_behind: u64,
-    /// A last snapshot was begun and did not end in time.
+    /// Whether a final snapshot timed out.
     pub is_abandoned: bool,
 }
 
@@ -220,12 +220,12 @@ impl Engine {
     /// Starts all threads.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When a thread cannot be spawned.
     pub fn start(self) -> std::io::Result<Handle> {
-        let (sender, messages) = sync_channel(INBOX);
+        let (sender, messages) = sync_channel(INBOX_CAPACITY);
         let inbox = Inbox(sender);
         let observed = Arc::new(parking_lot::RwLock::new(observe(&self.replica)));
-        let pulse = Arc::new(Pulse::new());
+        let heartbeat = Arc::new(Heartbeat::new());
         let status = Arc::<kafka::Status>::default();
         let genesis = self.replica.identity().genesis.clone();
         let labels = SearchLabels {
@@ -238,26 +238,26 @@ impl Engine {
         let handle = Handle {
             inbox: inbox.clone(),
             observed: Arc::clone(&observed),
-            pulse: Arc::clone(&pulse),
+            heartbeat: Arc::clone(&heartbeat),
             kafka: Arc::clone(&status),
-            door: searches.door(),
+            read_admission: searches.read_admission(),
             tickets: Arc::default(),
         };
-        let kafka = kafka::Room::start(&self.kafka, &handle, status)?;
+        let kafka = kafka::KafkaThreads::start(&self.kafka, &handle, status)?;
         let (log_jobs, log_queue) = channel();
         let (snapshot_jobs, snapshot_queue) = channel();
-        let measured = Measured { disk: self.disk, memory_limit: self.memory_limit };
+        let measured = MeasuredResources { disk: self.disk, memory_limit: self.memory_limit };
         let (log, metrics, log_inbox) = (self.log, Arc::clone(&self.metrics), inbox.clone());
         thread("log", move || {
-            if let Err(fault) = log_thread::run(&measured, log, &log_queue, &log_inbox, &metrics) {
-                // What is on the disk is unknown now: only a restart from the disk can tell.
-                tracing::error!(fault = %anyhow::Error::new(fault), "the log cannot be written; the process ends");
+            if let Err(error) = log_thread::run(&measured, log, &log_queue, &log_inbox, &metrics) {
+                // The content of the disk is unknown now; only recovery from the disk is safe.
+                tracing::error!(error = %anyhow::Error::new(error), "log write failed; the process exits");
                 std::process::exit(70);
             }
         })?;
         let (snapshots, snapshot_inbox) = (self.snapshots, inbox);
         thread("snapshots", move || snapshot_thread::run(snapshots, &snapshot_queue, &snapshot_inbox))?;
-        let mut turn = Turn {
+        let mut turn = EngineLoop {
             replica: self.replica,
             hub: self.hub,
             metrics: self.metrics,
@@ -271,8 +271,8 @@ impl Engine {
             ticket: 0,
             drained: Some(self.drained),
             finished: Some(self.finished),
-            refused: VecDeque::new(),
-            pulse,
+            rejected_reads: VecDeque::new(),
+            heartbeat,
         };
         let tick = self.tick;
         thread("engine", move || turn.run(&messages, tick))?;
@@ -280,98 +280,98 @@ impl Engine {
     }
 }
 
-/// Times as long as a piece of graph work took, the engine leaves the processor to others.
-const SHARE_OF_OTHERS: u32 = 3;
+/// After each piece of graph work the engine sleeps this many times its duration, for other processes of the machine.
+const YIELD_RATIO: u32 = 3;
 
-/// What a slow search takes, about: graph work looks again then whether one is still under way.
-const SEARCH: Duration = Duration::from_millis(5);
+/// Delay before graph work that a running search blocks is retried: about one slow search.
+const BACKGROUND_RETRY_DELAY: Duration = Duration::from_millis(5);
 
-/// The engine thread's own.
-struct Turn {
+/// State of the engine thread.
+struct EngineLoop {
     replica: Replica,
     hub: Hub,
     metrics: Arc<Metrics>,
     log: Sender<LogJob>,
     snapshots: Sender<Command>,
     searches: SearchThreads,
-    kafka: kafka::Room,
+    kafka: kafka::KafkaThreads,
     observed: Arc<parking_lot::RwLock<Observed>>,
     replies: HashMap<u64, oneshot::Sender<Reply>>,
     answers: HashMap<u64, oneshot::Sender<TopologyAnswer>>,
     ticket: u64,
     drained: Option<oneshot::Sender<()>>,
     finished: Option<oneshot::Sender<Finished>>,
-    /// Reads that the threads did not take, to be told to the machine next.
-    refused: VecDeque<Event>,
-    pulse: Arc<Pulse>,
+    /// Reads that the search threads refused, delivered to the machine next.
+    rejected_reads: VecDeque<Event>,
+    heartbeat: Arc<Heartbeat>,
 }
 
-impl Turn {
+impl EngineLoop {
     fn run(&mut self, messages: &Receiver<Message>, tick: Duration) {
         let mut random = rand::rng();
         let mut next_tick = Instant::now();
-        let mut next_look = Instant::now();
+        let mut next_observation = Instant::now();
         let mut next_work = Some(Instant::now());
         loop {
             let now = Instant::now();
             if now >= next_tick {
-                self.pulse.beat();
+                self.heartbeat.beat();
                 next_tick = (next_tick + tick).max(now);
                 self.step(Event::Tick { random: random.random() });
-                if now >= next_look {
-                    next_look = now + OBSERVE_EVERY;
-                    let seen = observe(&self.replica);
-                    seen.count(&self.metrics, self.kafka.status());
+                if now >= next_observation {
+                    next_observation = now + OBSERVE_EVERY;
+                    let observed = observe(&self.replica);
+                    observed.update_metrics(&self.metrics, self.kafka.status());
                     let state = self.replica.state();
                     self.metrics.keep_collections(|name| {
                         CollectionName::new(name).is_ok_and(|name| state.collection(&name).is_some())
                     });
-                    let before = std::mem::replace(&mut *self.observed.write(), seen);
-                    self.observed.read().tell_of_leadership(&before);
-                    self.observed.read().tell_of_clock(&before);
-                    self.observed.read().tell_of_memory(&before);
+                    let before = std::mem::replace(&mut *self.observed.write(), observed);
+                    self.observed.read().log_leadership_change(&before);
+                    self.observed.read().log_clock_change(&before);
+                    self.observed.read().log_memory_change(&before);
                 }
             }
-            // Graph work is done only when nothing waits.
+            // Background graph work runs only while the inbox is empty.
             let wake = next_work.map_or(next_tick, |work| work.min(next_tick));
             match messages.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(message) => {
-                    self.take(message);
+                    self.handle(message);
                     next_work.get_or_insert_with(Instant::now);
                 }
                 Err(RecvTimeoutError::Timeout) if next_work.is_some_and(|work| Instant::now() >= work) => {
-                    next_work = self.idle();
+                    next_work = self.work_in_background();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
 
-    /// Does a piece of graph work; returns when to do the next one, if there is more.
+    /// Does one piece of graph work; returns when to do the next, if any is left.
     ///
-    /// The replicas of a shard fill their blocks at the same moment. Where they share a machine, all would take its
-    /// processors at once and requests would wait behind them.
-    fn idle(&mut self) -> Option<Instant> {
+    /// The replicas of a shard fill their buffers at the same time. Replicas on one machine would occupy all its
+    /// processors at once, hence the pauses.
+    fn work_in_background(&mut self) -> Option<Instant> {
         let begun = Instant::now();
         let backlog = self.replica.idle();
         let now = Instant::now();
         match backlog {
             Backlog::None => None,
-            Backlog::Waiting => Some(now + SEARCH),
-            Backlog::Short => Some(now + (now - begun) * SHARE_OF_OTHERS),
+            Backlog::Waiting => Some(now + BACKGROUND_RETRY_DELAY),
+            Backlog::Short => Some(now + (now - begun) * YIELD_RATIO),
             Backlog::Long => Some(now),
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn handle(&mut self, message: Message) {
         match message {
             Message::Event(event) => self.step(event),
-            Message::Ask(ticket, request, sender) => {
+            Message::Request(ticket, request, sender) => {
                 self.replies.insert(ticket, sender);
                 self.step(Event::Client { ticket, request });
             }
-            Message::Gone(ticket) => {
+            Message::ClientGone(ticket) => {
                 self.replies.remove(&ticket);
                 self.step(Event::Gone { ticket });
             }
@@ -388,29 +388,29 @@ impl Turn {
         let mut next = Some(event);
         while let Some(event) = next {
             for command in self.replica.step(clocks(), event) {
-                self.obey(command);
+                self.perform(command);
             }
-            next = self.refused.pop_front();
+            next = self.rejected_reads.pop_front();
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn perform(&mut self, command: Command) {
         match command {
             // The log thread ends only with the process.
             Command::Persist { number, records } => drop(self.log.send(LogJob::Persist { number, records })),
             Command::Release { before, shrink } => drop(self.log.send(LogJob::Release { before, shrink })),
             Command::HandedOver { to, cause } => {
                 let why = match cause {
-                    HandOverCause::DiskFull => "the disk is full",
-                    HandOverCause::MemoryShort => "a snapshot does not fit into memory",
-                    HandOverCause::FsyncHangs => "an fsync hangs",
+                    HandOverCause::DiskFull => "disk full",
+                    HandOverCause::MemoryShort => "memory short for a snapshot",
+                    HandOverCause::FsyncHangs => "fsync hangs",
                 };
-                tracing::warn!(%to, why, "the leadership is handed over");
+                tracing::warn!(%to, why, "transferring leadership");
             }
             Command::Send(to, message) => self.hub.send(to, message),
             Command::SendRegion(kafka::PUBLISHER, message) => {
                 if let RegionMessage::Answer(call, RegionAnswer::Tail(answer)) = message {
-                    self.kafka.tail(call, answer);
+                    self.kafka.tail_answer(call, answer);
                 }
             }
             Command::SendRegion(to, message) => self.hub.send_region(&to, message),
@@ -418,10 +418,10 @@ impl Turn {
             Command::Merged { origin, committed_at } => {
                 self.metrics.merged(&origin, &committed_at, Hlc::at(clocks().wall_millis()))
             }
-            Command::Traced(traced) => traced.iter().for_each(tell_of),
+            Command::Traced(traced) => traced.iter().for_each(log_remote_apply),
             Command::Reply { ticket, reply } => {
                 if let Some(sender) = self.replies.remove(&ticket) {
-                    // A client that left needs no answer.
+                    // The client may have disconnected.
                     let _ = sender.send(reply);
                 }
             }
@@ -434,7 +434,7 @@ impl Turn {
                 if let Err(why) = self.searches.read(job, what, Instant::now() + deadline.saturating_sub(clocks().mono))
                 {
                     self.metrics.reads_refused.inc();
-                    self.refused.push_back(Event::ReadRefused { job, why });
+                    self.rejected_reads.push_back(Event::ReadRefused { job, why });
                 }
             }
             Command::CancelRead { job } => self.searches.cancel(job),
@@ -451,7 +451,7 @@ impl Turn {
             Command::Poisoned { origin, poison } => {
                 self.metrics.link_poison_records.get_or_create(&OriginLabels::from(&origin)).inc();
                 let Poison { at, seq, fault } = poison;
-                tracing::error!(%origin, ?at, ?seq, fault, "a record of a followed log cannot be taken");
+                tracing::error!(%origin, ?at, ?seq, fault, "a record of a followed log is invalid");
             }
             Command::OutOfService(reason) => tracing::error!(%reason, "this replica is out of service"),
             Command::Drained => {
@@ -468,8 +468,8 @@ impl Turn {
     }
 }
 
-/// The end of a request's way, under its own trace: written in one region, applied in this one.
-fn tell_of(traced: &meridian_replica::Traced) {
+/// Logs the remote apply of a traced write, under its trace id.
+fn log_remote_apply(traced: &meridian_replica::Traced) {
     let meridian_replica::Traced { trace, origin, seq, committed_at } = traced;
     let delay_ms = clocks().wall_millis().0.saturating_sub(committed_at.wall().0);
     let (trace_id, parent_id) = (format!("{:032x}", trace.trace), format!("{:016x}", trace.span));

@@ -1,4 +1,4 @@
-//! Around the machine: one thread drives it, others do what it commands.
+//! Runs the replica machine: one thread drives it, others execute its commands.
 //!
 //! ```text
 //!   HTTP, peers ──Inbox──► engine thread: Replica::step ──Persist──► log thread (group commit) ──Persisted──┐
@@ -11,8 +11,8 @@
 
 mod admission;
 mod engine;
+mod heartbeat;
 mod log_thread;
-mod pulse;
 mod report;
 mod retired;
 mod search_threads;
@@ -23,8 +23,8 @@ pub use engine::{Engine, Handle};
 pub use report::NodeReporter;
 pub use supervisor::{Supervisor, SupervisorError};
 
-/// Starts a thread without which a replica is none. A panic in it is a broken invariant: the process ends, instead of living
-/// on with a machine that stands still, and what comes after it starts from the disk.
+/// Spawns a thread that the replica cannot run without. A panic in it is a violated invariant: the process aborts and
+/// recovers from the disk.
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     struct EndWithPanic;
     impl Drop for EndWithPanic {

@@ -1,4 +1,4 @@
-//! Renames and deletes the folders of earlier replicas, by the names that [`meridian_volume::retired`] decides on.
+//! Renames and deletes folders of retired replicas, by the names that [`meridian_volume::retired`] defines.
 
 use std::fs;
 use std::io;
@@ -7,11 +7,11 @@ use std::path::Path;
 use meridian_model::ReplicaId;
 use meridian_volume::{Retired, retired};
 
-/// Renames the folder of a replica that is over; where its id is not known, to the first free number. One that is empty, but
-/// for its lock, goes away.
+/// Renames the folder of a retired replica: by its id, or by the first free number when the id is unknown. A folder
+/// that contains only its lock file is removed.
 ///
 /// # Errors
-/// When the system refuses, or a folder of that id is there already.
+/// On I/O errors, or when a folder of that id exists.
 pub(super) fn move_aside(data_dir: &Path, folder: &str, replica: Option<ReplicaId>) -> io::Result<()> {
     let from = data_dir.join(folder);
     if is_empty(&from)? {
@@ -21,7 +21,7 @@ pub(super) fn move_aside(data_dir: &Path, folder: &str, replica: Option<ReplicaI
         Ok(name) => data_dir.join(name),
         Err(taken) => {
             let path = data_dir.join(taken);
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there already", path.display())));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", path.display())));
         }
     };
     fs::rename(from, to)?;
@@ -37,20 +37,20 @@ fn is_empty(folder: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Deletes the retired folders that a newer one supersedes.
+/// Deletes retired folders that a newer one supersedes.
 ///
 /// # Errors
-/// When the system refuses.
-pub(super) fn keep_newest(data_dir: &Path) -> io::Result<()> {
+/// On I/O errors.
+pub(super) fn remove_superseded(data_dir: &Path) -> io::Result<()> {
     let superseded = retired::superseded(&names(data_dir)?);
     superseded.into_iter().try_for_each(|name| fs::remove_dir_all(data_dir.join(name)))
 }
 
-/// Finds evidence beside `folder` that this pod was a replica before.
+/// Finds a retired folder next to `folder`: evidence that this pod had a replica before.
 ///
 /// # Errors
-/// When the system refuses.
-pub(super) fn find(data_dir: &Path, folder: &str) -> io::Result<Option<Retired>> {
+/// On I/O errors.
+pub(super) fn find_retired(data_dir: &Path, folder: &str) -> io::Result<Option<Retired>> {
     Ok(Retired::find(&names(data_dir)?, folder))
 }
 
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_aside_stays_until_the_newest_is_asked_to_stay_alone() {
+    fn retired_folders_stay_until_superseded_ones_are_removed() {
         let data = tempfile::tempdir().unwrap();
         for id in [3, 9, 10] {
             fs::create_dir(data.path().join("replica")).unwrap();
@@ -78,13 +78,13 @@ mod tests {
         }
         fs::create_dir(data.path().join("retired-by-hand")).unwrap();
         assert_eq!(sorted(data.path()), ["retired-10", "retired-3", "retired-9", "retired-by-hand"]);
-        keep_newest(data.path()).unwrap();
+        remove_superseded(data.path()).unwrap();
         assert_eq!(sorted(data.path()), ["retired-10", "retired-by-hand"]);
         assert_eq!(fs::read_to_string(data.path().join("retired-10/log")).unwrap(), "10");
     }
 
     #[test]
-    fn nothing_is_moved_over_what_is_there() {
+    fn an_existing_retired_folder_is_not_replaced() {
         let data = tempfile::tempdir().unwrap();
         for folder in ["replica", "retired-3"] {
             fs::create_dir(data.path().join(folder)).unwrap();
@@ -102,7 +102,7 @@ mod tests {
             fs::write(data.path().join("replica/log"), "").unwrap();
             move_aside(data.path(), "replica", None).unwrap();
         }
-        keep_newest(data.path()).unwrap();
+        remove_superseded(data.path()).unwrap();
         assert_eq!(sorted(data.path()), ["retired-unknown-3"]);
     }
 }

@@ -1,15 +1,15 @@
-//! The threads that read: one query a thread, beside others and beside the machine.
+//! Search threads: each executes one read at a time on the newest view, concurrently with the engine thread.
 //!
 //! ```text
 //!   read ──admitted──► quick lane ──► threads ──ReadDone──► machine
 //!     │                    │ longer than QUANTUM
-//!     │ looks at much      ▼
+//!     │ many steps         ▼
 //!     └──────────────► slow lane ──► as many threads
 //! ```
 //!
-//! A read in the quick lane that takes longer than [`QUANTUM`] is stopped and begins anew in the slow lane, which has
-//! threads of its own: long reads share the processors with short ones, and no short one waits behind them. A read is
-//! stopped at its deadline, and when nobody waits for it any more.
+//! A read in the quick lane that uses more processor time than [`QUANTUM`] is stopped and restarts in the slow lane,
+//! which has its own threads: long reads share the processors with short ones, and no short read waits behind a long
+//! one. A read is stopped at its deadline, and when it is cancelled.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,18 +27,18 @@ use super::engine::Inbox;
 use super::thread;
 use crate::metrics::{Metrics, SearchLabels};
 
-/// Processor time that a read may take in the quick lane: some times what a slow search takes. Time in which its thread had to
-/// wait for a processor does not count, or reads would begin anew just when there is too much to do.
+/// Processor time limit in the quick lane: a multiple of a slow search. Time in which the thread waits for a processor
+/// does not count; otherwise reads would restart exactly under overload.
 const QUANTUM: Duration = Duration::from_millis(20);
-/// A read that may look at this much goes to the slow lane at once; about [`QUANTUM`] at 50 ns a step.
+/// Reads with more estimated steps go to the slow lane directly; about [`QUANTUM`] at 50 ns per step.
 const QUICK_STEPS: u64 = 400_000;
-/// Nice values of the threads of either lane. What a read passes on its way in and out takes microseconds: it must not wait until
-/// others have searched for milliseconds.
+/// Nice values of both lanes. Network and engine threads need microseconds per read and must not wait behind searches
+/// that take milliseconds.
 const NICE: [(Lane, &str, i32); 2] = [(Lane::Quick, "search", 5), (Lane::Slow, "scan", 10)];
-/// Reads that wait in the slow lane.
-const SLOW_WAITING: usize = 256;
+/// Queue limit of the slow lane.
+const MAX_SLOW_WAITING: usize = 256;
 
-/// One read.
+/// A queued read.
 struct Job {
     number: u64,
     what: ReadWhat,
@@ -47,32 +47,32 @@ struct Job {
     cancelled: Arc<AtomicBool>,
 }
 
-/// A pool of reading threads; it ends when this is dropped.
+/// The pool of search threads; dropping it stops them.
 pub(super) struct SearchThreads(Arc<Pool>);
 
-/// Judges reads at the door, before anything is done for them.
+/// Admission check for reads that are not queued yet.
 #[derive(Clone)]
-pub(super) struct Door(Arc<Pool>);
+pub(super) struct ReadAdmission(Arc<Pool>);
 
 struct Pool {
     lanes: Mutex<Lanes>,
-    quick_came: Condvar,
-    slow_came: Condvar,
+    quick_ready: Condvar,
+    slow_ready: Condvar,
     views: Arc<Views>,
     inbox: Inbox,
     metrics: Arc<Metrics>,
     labels: SearchLabels,
-    begun: Instant,
+    start: Instant,
 }
 
 struct Lanes {
     quick: VecDeque<Job>,
     slow: VecDeque<Job>,
-    /// Of every read that waits or runs: set when nobody waits for it any more.
+    /// Cancellation flag of every queued or running read.
     cancelled: HashMap<u64, Arc<AtomicBool>>,
     admission: Admission,
-    /// Of the slow lane; only its estimate of a delay is used.
-    patience: Admission,
+    /// Estimates the delay of the slow lane.
+    slow_admission: Admission,
     closed: bool,
 }
 
@@ -83,7 +83,7 @@ enum Lane {
 }
 
 impl SearchThreads {
-    /// Starts `threads` threads for short reads that read the newest view, and as many for long ones.
+    /// Starts `threads` threads for each lane; they read the newest view.
     pub(super) fn start(
         threads: usize,
         views: &Arc<Views>,
@@ -97,64 +97,63 @@ impl SearchThreads {
             slow: VecDeque::new(),
             cancelled: HashMap::new(),
             admission: Admission::new(threads, Duration::ZERO),
-            patience: Admission::new(threads, Duration::ZERO),
+            slow_admission: Admission::new(threads, Duration::ZERO),
             closed: false,
         };
         let pool = Arc::new(Pool {
             lanes: Mutex::new(lanes),
-            quick_came: Condvar::new(),
-            slow_came: Condvar::new(),
+            quick_ready: Condvar::new(),
+            slow_ready: Condvar::new(),
             views: Arc::clone(views),
             inbox: inbox.clone(),
             metrics: Arc::clone(metrics),
             labels: labels.clone(),
-            begun: Instant::now(),
+            start: Instant::now(),
         });
         for number in 0..threads {
             for (lane, name, nice) in NICE {
                 let pool = Arc::clone(&pool);
                 thread(&format!("{name}-{number}"), move || {
-                    // On Linux the value is the calling thread's. Where it cannot be set, reads are served in the order that
-                    // the system finds.
+                    // On Linux the nice value is per thread. Where it cannot be set, the scheduler decides.
                     let _ = rustix::process::setpriority_process(None, nice);
-                    pool.work(lane);
+                    pool.run_worker(lane);
                 })?;
             }
         }
         Ok(Self(pool))
     }
 
-    pub(super) fn door(&self) -> Door {
-        Door(Arc::clone(&self.0))
+    pub(super) fn read_admission(&self) -> ReadAdmission {
+        ReadAdmission(Arc::clone(&self.0))
     }
 
     /// Queues a read.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The reason, when the read is refused.
     pub(super) fn read(&self, job: u64, what: ReadWhat, deadline: Instant) -> Result<(), String> {
         let pool = &*self.0;
-        let looks_at_much = steps(&pool.views.newest(), &what) > QUICK_STEPS;
+        let is_expensive = steps(&pool.views.newest(), &what) > QUICK_STEPS;
         let cancelled = Arc::new(AtomicBool::new(false));
         let job = Job { number: job, what, deadline, queued: Instant::now(), cancelled: Arc::clone(&cancelled) };
         let number = job.number;
         let mut lanes = pool.lanes.lock();
-        if looks_at_much {
+        if is_expensive {
             pool.queue_slow(&mut lanes, job)?;
         } else {
             if lanes.quick.is_empty() {
-                lanes.admission.emptied(pool.begun.elapsed());
+                lanes.admission.record_empty(pool.start.elapsed());
             }
-            pool.check(&mut lanes)?;
+            pool.check_quick(&mut lanes)?;
             lanes.quick.push_back(job);
             pool.metrics.read_queue_depth.inc();
-            pool.quick_came.notify_one();
+            pool.quick_ready.notify_one();
         }
         lanes.cancelled.insert(number, cancelled);
         Ok(())
     }
 
-    /// Nobody waits for this read any more.
+    /// Cancels a read.
     pub(super) fn cancel(&self, job: u64) {
         if let Some(cancelled) = self.0.lanes.lock().cancelled.get(&job) {
             cancelled.store(true, Ordering::Relaxed);
@@ -165,18 +164,18 @@ impl SearchThreads {
 impl Drop for SearchThreads {
     fn drop(&mut self) {
         self.0.lanes.lock().closed = true;
-        self.0.quick_came.notify_all();
-        self.0.slow_came.notify_all();
+        self.0.quick_ready.notify_all();
+        self.0.slow_ready.notify_all();
     }
 }
 
-impl Door {
-    /// Whether a read that comes now would be taken.
+impl ReadAdmission {
+    /// Whether a read would be admitted now.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason, when it would be refused.
     pub(super) fn check(&self) -> Result<(), String> {
-        let checked = self.0.check(&mut self.0.lanes.lock());
+        let checked = self.0.check_quick(&mut self.0.lanes.lock());
         if checked.is_err() {
             self.0.metrics.reads_refused.inc();
         }
@@ -185,39 +184,39 @@ impl Door {
 }
 
 impl Pool {
-    fn check(&self, lanes: &mut Lanes) -> Result<(), String> {
+    fn check_quick(&self, lanes: &mut Lanes) -> Result<(), String> {
         let waiting = lanes.quick.len();
-        if lanes.admission.admits(waiting, self.begun.elapsed()) {
+        if lanes.admission.admits(waiting, self.start.elapsed()) {
             return Ok(());
         }
-        Err(format!("{waiting} searches wait, about {} ms", lanes.admission.delay(waiting).as_millis()))
+        Err(format!("{waiting} searches are queued, about {} ms", lanes.admission.delay(waiting).as_millis()))
     }
 
     fn queue_slow(&self, lanes: &mut Lanes, job: Job) -> Result<(), String> {
         let waiting = lanes.slow.len();
-        let delay = lanes.patience.delay(waiting);
-        if waiting >= SLOW_WAITING || Instant::now() + delay >= job.deadline {
-            return Err(format!("{waiting} long reads wait, about {} ms", delay.as_millis()));
+        let delay = lanes.slow_admission.delay(waiting);
+        if waiting >= MAX_SLOW_WAITING || Instant::now() + delay >= job.deadline {
+            return Err(format!("{waiting} long reads are queued, about {} ms", delay.as_millis()));
         }
         lanes.slow.push_back(job);
         self.metrics.read_queue_depth.inc();
-        self.slow_came.notify_one();
+        self.slow_ready.notify_one();
         Ok(())
     }
 
-    fn work(&self, lane: Lane) {
+    fn run_worker(&self, lane: Lane) {
         while let Some(job) = self.next(lane) {
-            let begun = Instant::now();
-            if job.cancelled.load(Ordering::Relaxed) || job.deadline <= begun {
+            let start = Instant::now();
+            if job.cancelled.load(Ordering::Relaxed) || job.deadline <= start {
                 self.lanes.lock().cancelled.remove(&job.number);
                 self.metrics.reads_aborted.inc();
                 continue;
             }
-            let spent = processor_time();
-            let is_long = || lane == Lane::Quick && processor_time().saturating_sub(spent) >= QUANTUM;
+            let start_cpu = thread_cpu_time();
+            let is_long = || lane == Lane::Quick && thread_cpu_time().saturating_sub(start_cpu) >= QUANTUM;
             let stop = || job.cancelled.load(Ordering::Relaxed) || Instant::now() >= job.deadline || is_long();
-            let result = caught(&self.metrics, || execute(&self.views.newest(), &job.what, &stop));
-            self.done(lane, job, begun, result);
+            let result = catch_panic(&self.metrics, || execute(&self.views.newest(), &job.what, &stop));
+            self.complete(lane, job, start, result);
         }
     }
 
@@ -225,45 +224,45 @@ impl Pool {
     fn next(&self, lane: Lane) -> Option<Job> {
         let mut lanes = self.lanes.lock();
         loop {
-            let (queue, came) = match lane {
-                Lane::Quick => (&mut lanes.quick, &self.quick_came),
-                Lane::Slow => (&mut lanes.slow, &self.slow_came),
+            let (queue, ready) = match lane {
+                Lane::Quick => (&mut lanes.quick, &self.quick_ready),
+                Lane::Slow => (&mut lanes.slow, &self.slow_ready),
             };
             if let Some(job) = queue.pop_front() {
                 self.metrics.read_queue_depth.dec();
                 if lane == Lane::Quick && queue.is_empty() {
-                    lanes.admission.emptied(self.begun.elapsed());
+                    lanes.admission.record_empty(self.start.elapsed());
                 }
                 return Some(job);
             }
             if lanes.closed {
                 return None;
             }
-            came.wait(&mut lanes);
+            ready.wait(&mut lanes);
         }
     }
 
-    fn done(&self, lane: Lane, job: Job, begun: Instant, result: Option<ReadResult>) {
+    fn complete(&self, lane: Lane, job: Job, start: Instant, result: Option<ReadResult>) {
         let (now, number) = (Instant::now(), job.number);
         let is_wanted = !job.cancelled.load(Ordering::Relaxed) && now < job.deadline;
         let mut lanes = self.lanes.lock();
         match lane {
-            Lane::Quick => lanes.admission.served(now - begun),
-            Lane::Slow => lanes.patience.served(now - begun),
+            Lane::Quick => lanes.admission.record_service_time(now - start),
+            Lane::Slow => lanes.slow_admission.record_service_time(now - start),
         }
         if result.is_none() && is_wanted && lane == Lane::Quick {
             let refused = self.queue_slow(&mut lanes, job).err();
-            if let Some(why) = refused {
+            if let Some(reason) = refused {
                 lanes.cancelled.remove(&number);
                 drop(lanes);
                 self.metrics.reads_refused.inc();
-                self.inbox.must(Event::ReadRefused { job: number, why });
+                self.inbox.send_blocking(Event::ReadRefused { job: number, why: reason });
             }
             return;
         }
         lanes.cancelled.remove(&number);
         drop(lanes);
-        // The machine has forgotten a read that was stopped, or does so at its deadline.
+        // The machine has dropped a stopped read, or does so at its deadline.
         let Some(result) = result else {
             self.metrics.reads_aborted.inc();
             return;
@@ -274,25 +273,25 @@ impl Pool {
             let labels = SearchLabels { collection: collection.to_string(), ..self.labels.clone() };
             self.metrics.searched(&labels, job.queued.elapsed());
         }
-        self.inbox.must(Event::ReadDone { job: number, result });
+        self.inbox.send_blocking(Event::ReadDone { job: number, result });
     }
 }
 
-/// Processor time that the calling thread has used.
-fn processor_time() -> Duration {
+/// Processor time used by the calling thread.
+fn thread_cpu_time() -> Duration {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(used).unwrap_or_default()
 }
 
-/// Reads, and answers for a read that panics: it only looks at the state, so nothing is left half done, and the query that
-/// met the fault must not take the replica with it. A panic of any thread that changes something ends the process.
-fn caught(metrics: &Metrics, read: impl FnOnce() -> Option<ReadResult>) -> Option<ReadResult> {
+/// Runs a read and turns a panic into a failure. Reads do not modify state, so nothing is left half done. A panic in a
+/// thread that modifies state ends the process.
+fn catch_panic(metrics: &Metrics, read: impl FnOnce() -> Option<ReadResult>) -> Option<ReadResult> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-        tracing::error!(said, "a read panicked");
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        tracing::error!(message, "a read panicked");
         metrics.reads_panicked.inc();
-        let body = Some(PartBody::Failed("the search met a fault of this software; it was logged".into()));
+        let body = Some(PartBody::Failed("the search panicked; see the log of the pod".into()));
         Some(ReadResult { body, covers: VersionVector::default() })
     })
 }
@@ -302,13 +301,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_that_panics_fails_alone_and_is_counted() {
+    fn a_panicking_read_fails_alone_and_is_counted() {
         let metrics = Metrics::new();
-        let result = caught(&metrics, || panic!("slot {} is not taken", 7));
+        let result = catch_panic(&metrics, || panic!("slot {} is not taken", 7));
         assert!(matches!(result, Some(ReadResult { body: Some(PartBody::Failed(_)), .. })));
         assert_eq!(metrics.reads_panicked.get(), 1);
         let whole = ReadResult { body: None, covers: VersionVector::default() };
-        assert_eq!(caught(&metrics, || Some(whole.clone())), Some(whole));
+        assert_eq!(catch_panic(&metrics, || Some(whole.clone())), Some(whole));
         assert_eq!(metrics.reads_panicked.get(), 1);
     }
 }

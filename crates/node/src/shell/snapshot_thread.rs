@@ -1,4 +1,4 @@
-//! The thread that owns the snapshots.
+//! The snapshot thread.
 
 use std::sync::mpsc::Receiver;
 
@@ -8,18 +8,18 @@ use meridian_volume::SnapshotVolume;
 
 use super::engine::Inbox;
 
-/// The least priority that Linux gives to a thread: snapshots take what searches leave of the processors.
+/// Linux's lowest priority: snapshots use only idle processor time.
 const NICE: i32 = 19;
 
-/// Obeys until the queue closes.
+/// Performs snapshot commands until the queue closes.
 pub(super) fn run(mut snapshots: SnapshotVolume<RealDisk>, jobs: &Receiver<Command>, inbox: &Inbox) {
-    // On Linux a priority is a thread's own, and this names the calling one. Without it snapshots are only less polite.
-    if let Err(fault) = rustix::process::setpriority_process(None, NICE) {
-        tracing::warn!(%fault, "snapshots are written at the priority of searches");
+    // On Linux the priority is per thread, and `None` is the calling thread. A failure only costs search latency.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::warn!(%error, "snapshot thread runs at normal priority");
     }
     while let Ok(command) = jobs.recv() {
         if let Ok(Some(event)) = snapshots.perform(command) {
-            inbox.must(event);
+            inbox.send_blocking(event);
         }
     }
 }

@@ -27,31 +27,31 @@ use crate::kafka;
 use crate::metrics::Metrics;
 use crate::peer::{Hub, Incoming};
 
-/// The replica's folder below the data directory. One that is given up is renamed, so that nothing is destroyed.
-const FOLDER: &str = "replica";
-/// How often a new replica is looked at until it has caught up.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The replica's folder below the data directory. A retired one is renamed, so that nothing is destroyed.
+const REPLICA_DIR: &str = "replica";
+/// Interval between two checks whether a new replica has caught up.
+const CATCH_UP_POLL: Duration = Duration::from_secs(5);
 
-/// Why a replica could not be started.
+/// Why the replica could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// The data directory cannot be used.
+    /// The data directory cannot be read or written.
     #[error("data directory {path}")]
     Folder {
-        /// Which.
+        /// Path.
         path: String,
-        /// What the system says.
+        /// Cause.
         source: io::Error,
     },
     /// The replica's folder cannot be opened.
     #[error("replica folder")]
     Volume(#[from] VolumeError),
-    /// What is in it must not run.
+    /// The stored state must not run.
     #[error("replica folder")]
     Restore(#[from] RestoreError),
 }
 
-/// Starts the replica when it may, and answers for it while it may not.
+/// Starts the replica when the lifecycle allows it, and answers requests until then.
 #[derive(Clone)]
 pub struct Supervisor(Arc<Inner>);
 
@@ -67,7 +67,7 @@ struct Inner {
 }
 
 impl Supervisor {
-    /// For the node of this configuration.
+    /// Creates the supervisor of a node.
     #[must_use]
     pub fn new(config: NodeConfig, metrics: Arc<Metrics>, search_threads: usize) -> Self {
         let (handle, hub) = (Arc::default(), Mutex::default());
@@ -82,31 +82,31 @@ impl Supervisor {
         Arc::clone(&self.0.handle)
     }
 
-    /// What the hub delivers goes to the machine.
+    /// Forwards events of the peer network to the engine thread.
     pub fn deliver(&self, incoming: Incoming) {
         let Some(handle) = self.0.handle.read().clone() else { return };
         match incoming {
-            // Knowing who is there must not get lost; there are few of these.
-            Incoming::Met(hello) => handle.must(Event::Met(hello)),
-            Incoming::Connected(peer) => handle.must(Event::Connected(peer)),
-            Incoming::Lost(peer) => handle.must(Event::Lost(peer)),
-            Incoming::Heard(peer) => handle.event(Event::Heard(peer)),
-            Incoming::Peer(node, message) => handle.event(Event::Peer(node, message)),
-            Incoming::Region(peer, message) => handle.event(Event::Region(peer, message)),
+            // Membership of connections must not get lost; these events are rare.
+            Incoming::Met(hello) => handle.send_blocking(Event::Met(hello)),
+            Incoming::Connected(peer) => handle.send_blocking(Event::Connected(peer)),
+            Incoming::Lost(peer) => handle.send_blocking(Event::Lost(peer)),
+            Incoming::Heard(peer) => handle.try_send(Event::Heard(peer)),
+            Incoming::Peer(node, message) => handle.try_send(Event::Peer(node, message)),
+            Incoming::Region(peer, message) => handle.try_send(Event::Region(peer, message)),
         }
     }
 
-    /// Runs what the folder holds, if it is sound and this pod's own; a blank folder waits for the operator, a damaged one,
-    /// another's and one of a newer release are reported to it.
+    /// Inspects the folder and runs its replica, if it is sound and assigned to this pod. A blank folder waits for the
+    /// operator; a damaged or foreign one is reported to it.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn begin(&self, hub: Hub) -> Result<(), SupervisorError> {
+    pub fn start(&self, hub: Hub) -> Result<(), SupervisorError> {
         *self.0.hub.lock() = Some(hub);
         let disk = self.disk()?;
         let folder = inspect_volume(&disk)?;
         let path = self.0.config.data_dir.display().to_string();
-        let retired = retired::find(&self.0.config.data_dir, FOLDER)
+        let retired = retired::find_retired(&self.0.config.data_dir, REPLICA_DIR)
             .map_err(|source| SupervisorError::Folder { path, source })?;
         if let Decision::Run(identity) = self.decide(PodEvent::Inspected { folder, retired }) {
             return self.run(disk, identity);
@@ -122,7 +122,7 @@ impl Supervisor {
             state if *state == before => {}
             PodState::Foreign(found) => {
                 let wanted = assignment(&self.0.config);
-                tracing::error!(%found, %wanted, "the volume is another's: it is not touched, and nothing is served");
+                tracing::error!(%found, %wanted, "the volume is another's: it stays unchanged, and this pod serves nothing");
             }
             PodState::Newer(reason) => {
                 tracing::error!(%reason, "the volume holds files of a newer release: it is not touched, and nothing is served");
@@ -136,7 +136,7 @@ impl Supervisor {
     }
 
     fn folder(&self) -> PathBuf {
-        self.0.config.data_dir.join(FOLDER)
+        self.0.config.data_dir.join(REPLICA_DIR)
     }
 
     fn disk(&self) -> Result<RealDisk, SupervisorError> {
@@ -150,12 +150,12 @@ impl Supervisor {
         let replica = identity.replica;
         let (event, outcome) = match self.open(disk, identity) {
             Ok(()) => (PodEvent::Started(replica), Ok(())),
-            Err(fault) if is_newer(&fault) => (PodEvent::Newer(format!("{:#}", anyhow::Error::new(fault))), Ok(())),
-            Err(fault) if is_damage(&fault) => {
-                let reason = format!("{:#}", anyhow::Error::new(fault));
+            Err(error) if is_newer(&error) => (PodEvent::Newer(format!("{:#}", anyhow::Error::new(error))), Ok(())),
+            Err(error) if is_damage(&error) => {
+                let reason = format!("{:#}", anyhow::Error::new(error));
                 (PodEvent::Unusable(Damage { replica: Some(replica), reason }), Ok(()))
             }
-            Err(fault) => (PodEvent::NotStarted, Err(fault)),
+            Err(error) => (PodEvent::NotStarted, Err(error)),
         };
         self.decide(event);
         outcome
@@ -165,11 +165,14 @@ impl Supervisor {
     fn open(&self, disk: RealDisk, identity: Identity) -> Result<(), SupervisorError> {
         let (log, snapshots, found) = open_volume(&disk, &identity, SEGMENT_BYTES)?;
         if found.torn_bytes > 0 {
-            tracing::warn!(bytes = found.torn_bytes, "the log had a torn end; nobody was told of what was cut");
+            tracing::warn!(
+                bytes = found.torn_bytes,
+                "the log had a torn tail, truncated; its records were never acknowledged"
+            );
         }
         let (now, incarnation) = clocks();
         let replica = Replica::restore(self.settings(), identity.clone(), now, incarnation, found)?;
-        let hub = self.0.hub.lock().clone().expect("the hub is there before the replica");
+        let hub = self.0.hub.lock().clone().expect("`start` sets the hub before any replica runs");
         let (drained, drained_receiver) = oneshot::channel();
         let (finished, finished_receiver) = oneshot::channel();
         let node = NodeId { shard: identity.genesis.shard, replica: identity.replica };
@@ -183,7 +186,7 @@ impl Supervisor {
             metrics: Arc::clone(&self.0.metrics),
             tick: Duration::from_millis(self.0.config.raft.tick_ms),
             search_threads: self.0.search_threads,
-            kafka: kafka::Plan::of(&self.0.config),
+            kafka: kafka::KafkaConfig::from_node(&self.0.config),
             drained,
             finished,
         };
@@ -193,7 +196,7 @@ impl Supervisor {
         *self.0.drained.lock() = Some(drained_receiver);
         *self.0.finished.lock() = Some(finished_receiver);
         *self.0.handle.write() = Some(handle.clone());
-        tokio::spawn(self.clone().forget_retired(handle));
+        tokio::spawn(self.clone().remove_retired(handle));
         hub.become_node(Some(node));
         for peer in self.0.config.peers.iter() {
             hub.dial(&peer.address);
@@ -223,7 +226,7 @@ impl Supervisor {
         }
     }
 
-    /// Answers the operator.
+    /// Answers a topology call of the operator.
     pub fn topology(&self, call: TopologyCall) -> BoxFuture<'static, TopologyAnswer> {
         let (decision, running) = (self.decide(PodEvent::Called(call)), self.0.handle.read().clone());
         let answer = match (decision, running) {
@@ -231,7 +234,7 @@ impl Supervisor {
             (Decision::Initialize { identity, replaces }, _) => self.initialize(identity, replaces),
             (Decision::Forward(call), Some(handle)) => return handle.topology(call),
             (Decision::ForwardJoin(call), Some(handle)) => return self.clone().forward_join(handle, call).boxed(),
-            // A replica runs only with its handle, and a call leads to no other decision.
+            // Unreachable: a running replica has a handle, and a call leads to no other decision.
             (decision, _) => TopologyAnswer::Refused(format!("not a replica yet: {decision:?}")),
         };
         async move { answer }.boxed()
@@ -252,7 +255,7 @@ impl Supervisor {
         let initialized = || -> Result<RealDisk, SupervisorError> {
             if let Some(damage) = replaces {
                 let path = self.folder();
-                retired::move_aside(&self.0.config.data_dir, FOLDER, damage.replica)
+                retired::move_aside(&self.0.config.data_dir, REPLICA_DIR, damage.replica)
                     .map_err(|source| SupervisorError::Folder { path: path.display().to_string(), source })?;
             }
             let disk = self.disk()?;
@@ -261,74 +264,74 @@ impl Supervisor {
         };
         let started = match initialized() {
             Ok(disk) => self.run(disk, identity.clone()),
-            Err(fault) => {
+            Err(error) => {
                 self.decide(PodEvent::NotStarted);
-                Err(fault)
+                Err(error)
             }
         };
         match started {
             Ok(()) => TopologyAnswer::Done { version: LogIndex(u64::from(founded)) },
-            Err(fault) => TopologyAnswer::Refused(format!("{:#}", anyhow::Error::new(fault))),
+            Err(error) => TopologyAnswer::Refused(format!("{:#}", anyhow::Error::new(error))),
         }
     }
 
-    /// Moves the folder of a replica that is over aside, and ends the process, whose threads hold it open: the next process
-    /// finds a blank folder.
+    /// Moves the folder of a retired replica aside and ends the process, whose threads hold the folder open. The next
+    /// process finds a blank folder.
     fn retire(&self, replica: ReplicaId) -> TopologyAnswer {
-        match retired::move_aside(&self.0.config.data_dir, FOLDER, Some(replica)) {
+        match retired::move_aside(&self.0.config.data_dir, REPLICA_DIR, Some(replica)) {
             Ok(()) => {
                 self.decide(PodEvent::MovedAside);
-                tracing::warn!(%replica, "this replica is over; the process ends to begin anew");
+                tracing::warn!(%replica, "this replica is retired; the process exits to restart blank");
                 tokio::spawn(async {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     std::process::exit(75);
                 });
                 TopologyAnswer::Started
             }
-            Err(fault) => TopologyAnswer::Refused(format!("move the old replica aside: {fault}")),
+            Err(error) => TopologyAnswer::Refused(format!("move the old replica aside: {error}")),
         }
     }
 
-    /// Deletes the folders of earlier replicas once this one has caught up.
-    async fn forget_retired(self, handle: Handle) {
-        let mut looks = tokio::time::interval(LOOK_EVERY);
+    /// Deletes the folders of earlier replicas once the current one has caught up.
+    async fn remove_retired(self, handle: Handle) {
+        let mut poll = tokio::time::interval(CATCH_UP_POLL);
         loop {
-            looks.tick().await;
+            poll.tick().await;
             if has_caught_up(handle.observed().status()) {
-                if let Err(fault) = retired::keep_newest(&self.0.config.data_dir) {
-                    tracing::warn!(%fault, "old replicas stay on the volume");
+                if let Err(error) = retired::remove_superseded(&self.0.config.data_dir) {
+                    tracing::warn!(%error, "folders of retired replicas stay on the volume");
                 }
                 return;
             }
         }
     }
 
-    /// Hands the leadership over; resolves when that is done, or cannot be.
+    /// Transfers leadership away; resolves when that is done or impossible.
     pub async fn drain(&self) {
         let handle = self.0.handle.read().clone();
         let receiver = self.0.drained.lock().take();
         if let (Some(handle), Some(receiver)) = (handle, receiver) {
-            handle.must(Event::Drain);
-            // The machine gives up by itself after a few seconds.
+            handle.send_blocking(Event::Drain);
+            // The machine itself gives up after a few seconds.
             let _ = tokio::time::timeout(Duration::from_secs(10), receiver).await;
         }
     }
 
-    /// Writes a last snapshot, if the next start is worth it and it ends `within` so long.
+    /// Writes a final snapshot, if it speeds up the next start and completes `within` that time.
     pub async fn finish(&self, within: Duration) {
         let handle = self.0.handle.read().clone();
         let receiver = self.0.finished.lock().take();
         let (Some(handle), Some(receiver)) = (handle, receiver) else { return };
-        handle.must(Event::Finish { within });
-        // The machine gives up by itself at the end of that time.
+        handle.send_blocking(Event::Finish { within });
+        // The machine itself gives up at the end of that time.
         match tokio::time::timeout(within + Duration::from_secs(1), receiver).await {
             Ok(Ok(Finished { entries_behind, is_abandoned: false })) => {
-                tracing::info!(entries_behind, "the next start applies these entries again");
+                tracing::info!(entries_behind, "stopped; the next start replays these entries");
             }
             Ok(Ok(Finished { entries_behind, is_abandoned: true })) => {
-                tracing::warn!(entries_behind, "the last snapshot did not end in time and is abandoned");
+                tracing::warn!(entries_behind, "the final snapshot timed out and is abandoned");
             }
-            Ok(Err(_)) | Err(_) => tracing::warn!("the replica did not say whether its last snapshot was written"),
+            Ok(Err(_)) | Err(_) => tracing::warn!("the replica did not report its final snapshot"),
         }
     }
 }
@@ -338,21 +341,21 @@ impl crate::http::Gateway for Supervisor {
         self.0.handle.read().as_ref().map_or(Ok(()), Handle::admit_read)
     }
 
-    fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
+    fn execute(&self, request: Request) -> BoxFuture<'static, Reply> {
         match self.0.handle.read().as_ref() {
-            Some(handle) => handle.ask(request),
+            Some(handle) => handle.execute(request),
             None => {
                 let region = self.0.config.region.clone();
                 let reason = "this pod is not a replica yet".into();
                 let body = Err(meridian_model::client::Refusal::Unavailable { shards: Vec::new(), reason });
-                let freshness = super::engine::unknown(region);
+                let freshness = super::engine::unknown_freshness(region);
                 async move { Reply { body, freshness } }.boxed()
             }
         }
     }
 }
 
-/// The replica that the configuration assigns to this pod.
+/// The replica assigned to this pod by its configuration.
 fn assignment(config: &NodeConfig) -> Assignment {
     Assignment {
         cluster: config.cluster_id,
@@ -363,18 +366,18 @@ fn assignment(config: &NodeConfig) -> Assignment {
     }
 }
 
-fn is_damage(fault: &SupervisorError) -> bool {
-    match fault {
-        SupervisorError::Volume(fault) => fault.is_damage(),
-        SupervisorError::Restore(fault) => fault.is_damage(),
+fn is_damage(error: &SupervisorError) -> bool {
+    match error {
+        SupervisorError::Volume(error) => error.is_damage(),
+        SupervisorError::Restore(error) => error.is_damage(),
         SupervisorError::Folder { .. } => false,
     }
 }
 
-fn is_newer(fault: &SupervisorError) -> bool {
-    match fault {
-        SupervisorError::Volume(fault) => fault.is_newer(),
-        SupervisorError::Restore(fault) => fault.is_newer(),
+fn is_newer(error: &SupervisorError) -> bool {
+    match error {
+        SupervisorError::Volume(error) => error.is_newer(),
+        SupervisorError::Restore(error) => error.is_newer(),
         SupervisorError::Folder { .. } => false,
     }
 }

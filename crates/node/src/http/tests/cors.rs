@@ -1,4 +1,4 @@
-//! What a browser is told.
+//! Tests of CORS headers.
 
 use meridian_config::Limits;
 use reqwest::{Method, RequestBuilder, Response};
@@ -9,7 +9,7 @@ use super::fake::{KEY, Server};
 const PAGE: &str = "https://app.example.com";
 const QUERY: &str = "/collections/c/points/query";
 
-/// What a browser asks before it sends a page's request. It never carries a key.
+/// A browser's preflight request; it never carries a key.
 fn preflight(server: &Server, origin: &str) -> RequestBuilder {
     server
         .bare(Method::OPTIONS, QUERY)
@@ -29,7 +29,7 @@ async fn allowed(request: RequestBuilder) -> (u16, Option<String>) {
 
 #[tokio::test]
 async fn a_page_of_an_allowed_origin_may_call_with_a_key() {
-    let server = Server::for_pages(Limits::default(), &["http://localhost:3000", PAGE]).await;
+    let server = Server::with_cors(Limits::default(), &["http://localhost:3000", PAGE]).await;
     let answer = preflight(&server, PAGE).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(header(&answer, "access-control-allow-origin"), Some(PAGE));
@@ -38,20 +38,20 @@ async fn a_page_of_an_allowed_origin_may_call_with_a_key() {
     assert_eq!(header(&answer, "access-control-allow-credentials"), None);
     let methods = header(&answer, "access-control-allow-methods").unwrap();
     assert!(["GET", "POST", "PUT", "PATCH", "DELETE"].iter().all(|method| methods.contains(method)), "{methods}");
-    assert!(header(&answer, "vary").unwrap().contains("origin"), "caches keep one answer for each origin");
+    assert!(header(&answer, "vary").unwrap().contains("origin"), "caches keep one response per origin");
 
     let query = || server.bare(Method::POST, QUERY).header("origin", PAGE).json(&json!({}));
     let answer = query().header("api-key", KEY).send().await.unwrap();
-    assert_eq!(answer.status(), 404, "there is no such collection");
+    assert_eq!(answer.status(), 404, "the collection does not exist");
     assert_eq!(header(&answer, "access-control-allow-origin"), Some(PAGE), "a page may read errors too");
     let exposed = header(&answer, "access-control-expose-headers").unwrap();
     assert!(["x-staleness-ms", "x-consistency-token", "retry-after"].iter().all(|name| exposed.contains(name)));
-    assert_eq!(allowed(query()).await, (401, Some(PAGE.into())), "the key is asked for as ever");
+    assert_eq!(allowed(query()).await, (401, Some(PAGE.into())), "the key is still required");
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_not_let_in() {
-    let server = Server::for_pages(Limits::default(), &[PAGE]).await;
+async fn other_origins_are_not_allowed() {
+    let server = Server::with_cors(Limits::default(), &[PAGE]).await;
     for origin in ["https://evil.example.com", "http://app.example.com", "https://app.example.com:444", "null"] {
         assert_eq!(allowed(preflight(&server, origin)).await.1, None, "{origin}");
         let version = server.bare(Method::GET, "/").header("origin", origin);
@@ -60,8 +60,8 @@ async fn pages_of_other_origins_are_not_let_in() {
 }
 
 #[tokio::test]
-async fn a_star_lets_all_pages_in_and_nothing_lets_none_in() {
-    let server = Server::for_pages(Limits::default(), &["*"]).await;
+async fn a_star_allows_all_origins_and_an_empty_list_none() {
+    let server = Server::with_cors(Limits::default(), &["*"]).await;
     assert_eq!(allowed(preflight(&server, "https://any.example.com")).await, (200, Some("*".into())));
     let server = Server::start().await;
     assert_eq!(allowed(preflight(&server, PAGE)).await, (401, None));

@@ -1,4 +1,4 @@
-//! A gateway that holds points in memory, and a server in front of it on a free port.
+//! An in-memory gateway, and a server in front of it on a free port.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ struct State {
     abandoned: Arc<AtomicUsize>,
 }
 
-/// Counts a request that nobody waits for any more.
+/// Counts dropped requests.
 struct Abandoned(Arc<AtomicUsize>);
 
 impl Drop for Abandoned {
@@ -46,28 +46,28 @@ impl Drop for Abandoned {
 }
 
 #[derive(Default)]
-pub struct Fake(Mutex<State>);
+pub struct FakeGateway(Mutex<State>);
 
-impl Fake {
+impl FakeGateway {
     pub fn refuse_next(&self, refusal: Refusal) {
         self.0.lock().unwrap().refuse = Some(refusal);
     }
 
-    pub fn be_stale(&self) {
+    pub fn set_stale(&self) {
         self.0.lock().unwrap().stale = true;
     }
 
-    /// From now on no request is answered.
-    pub fn be_stuck(&self) {
+    /// No request is answered from now on.
+    pub fn set_stuck(&self) {
         self.0.lock().unwrap().stuck = true;
     }
 
-    /// Whether reads are refused at the door from now on.
-    pub fn be_full(&self, full: bool) {
+    /// Sets whether reads are refused before execution.
+    pub fn set_full(&self, full: bool) {
         self.0.lock().unwrap().full = full;
     }
 
-    /// Requests whose client left before the answer.
+    /// Number of requests whose client disconnected before the response.
     pub fn abandoned(&self) -> usize {
         self.0.lock().unwrap().abandoned.load(Ordering::SeqCst)
     }
@@ -76,17 +76,17 @@ impl Fake {
         self.0.lock().unwrap().last.clone().unwrap()
     }
 
-    pub fn asked(&self) -> bool {
+    pub fn received_any(&self) -> bool {
         self.0.lock().unwrap().last.is_some()
     }
 }
 
-impl Gateway for Fake {
+impl Gateway for FakeGateway {
     fn admit_read(&self) -> Result<(), Refusal> {
         if self.0.lock().unwrap().full { Err(Refusal::Overloaded("9 searches wait".into())) } else { Ok(()) }
     }
 
-    fn ask(&self, request: Request) -> BoxFuture<'static, Reply> {
+    fn execute(&self, request: Request) -> BoxFuture<'static, Reply> {
         let mut state = self.0.lock().unwrap();
         state.last = Some(request.clone());
         if state.stuck {
@@ -197,7 +197,7 @@ fn read(points: &Points, query: Query) -> Answer {
     }
 }
 
-/// Knows `must_not` with ids, all that these tests need.
+/// Supports only `must_not` with ids, all that these tests need.
 fn passes(id: PointId, filter: Option<&Filter>) -> bool {
     let named = |condition: &Condition| matches!(condition, Condition::HasId(ids) if ids.contains(&id));
     !filter.is_some_and(|filter| filter.must_not.iter().any(named))
@@ -241,7 +241,7 @@ impl Reporter for Report {
 }
 
 pub struct Server {
-    pub gateway: Arc<Fake>,
+    pub gateway: Arc<FakeGateway>,
     pub address: std::net::SocketAddr,
     pub stop: CancellationToken,
     pub task: tokio::task::JoinHandle<()>,
@@ -254,19 +254,20 @@ impl Server {
     }
 
     pub async fn with(limits: Limits) -> Self {
-        Self::for_pages(limits, &[]).await
+        Self::with_cors(limits, &[]).await
     }
 
-    /// With web pages of these origins let in.
-    pub async fn for_pages(limits: Limits, origins: &[&str]) -> Self {
+    /// Starts a server with these allowed origins.
+    pub async fn with_cors(limits: Limits, origins: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (gateway, metrics, stop) = (Arc::<Fake>::default(), Arc::new(Metrics::new()), CancellationToken::new());
+        let (gateway, metrics, stop) =
+            (Arc::<FakeGateway>::default(), Arc::new(Metrics::new()), CancellationToken::new());
         let config = Config {
             region: RegionName::new("us-east").unwrap(),
             limits: limits.clone(),
             shape: Shape { shards: 2, replicas: Some(3), hnsw: HnswParams::default() },
-            keys: Some(Arc::new(ApiKeys::of(meridian_peer::read_api_keys(KEY).unwrap()))),
+            keys: Some(Arc::new(ApiKeys::from_hashes(meridian_peer::read_api_keys(KEY).unwrap()))),
             cors: Cors { allow_origins: origins.iter().map(|origin| origin.parse().unwrap()).collect() },
             commit: "abc".into(),
         };

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::credentials::{Credentials, tests};
 
-/// What the configuration of the tests says, for a replica with `id`.
-fn own(config: &NodeConfig, id: u64) -> Identity {
+/// The identity that the test configuration assigns, with replica id `id`.
+fn configured_identity(config: &NodeConfig, id: u64) -> Identity {
     let genesis = Genesis {
         cluster: config.cluster_id,
         region: config.region.clone(),
@@ -23,9 +23,9 @@ fn own(config: &NodeConfig, id: u64) -> Identity {
     Identity { genesis, replica: ReplicaId(id), founders: Vec::new(), group, behavior: BehaviorVersion::FIRST }
 }
 
-/// A pod whose volume has this identity, once it has begun.
+/// Starts a pod whose volume has this identity.
 fn pod_with(config: &NodeConfig, identity: &Identity) -> Supervisor {
-    let folder = config.data_dir.join(FOLDER);
+    let folder = config.data_dir.join(REPLICA_DIR);
     std::fs::create_dir_all(&folder).unwrap();
     initialize_volume(&RealDisk::open(&folder).unwrap(), identity, SEGMENT_BYTES).unwrap();
     pod(config)
@@ -43,12 +43,12 @@ fn pod(config: &NodeConfig) -> Supervisor {
     };
     let hub = Hub::new(credentials.tls(), credentials.group_keys(), hello, CancellationToken::new(), |_| ());
     let supervisor = Supervisor::new(config.clone(), Arc::new(Metrics::new()), 1);
-    supervisor.begin(hub).unwrap();
+    supervisor.start(hub).unwrap();
     supervisor
 }
 
 #[tokio::test]
-async fn a_pod_with_anothers_volume_says_whose_it_is_and_touches_nothing() {
+async fn a_pod_with_a_foreign_volume_reports_its_owner_and_changes_nothing() {
     let changes: [fn(&mut Identity); 5] = [
         |identity| identity.genesis.cluster = ClusterId(7),
         |identity| identity.genesis.region = RegionName::new("eu").unwrap(),
@@ -58,30 +58,30 @@ async fn a_pod_with_anothers_volume_says_whose_it_is_and_touches_nothing() {
     ];
     for change in changes {
         let (_folder, config) = tests::config();
-        let mut found = own(&config, 3);
+        let mut found = configured_identity(&config, 3);
         change(&mut found);
         let pod = pod_with(&config, &found);
-        assert!(pod.handle().read().is_none(), "it serves");
+        assert!(pod.handle().read().is_none(), "the replica runs");
         let status = TopologyAnswer::Status { pod: PodStatus::Foreign { identity: found.clone() }, keys: None };
         assert_eq!(pod.topology(TopologyCall::Status).await, status);
         let group = MembersAt { applied: LogIndex(9), members: Vec::new() };
         for call in [
-            TopologyCall::Join { identity: own(&config, 9), group },
-            TopologyCall::Bootstrap(own(&config, 9)),
+            TopologyCall::Join { identity: configured_identity(&config, 9), group },
+            TopologyCall::Bootstrap(configured_identity(&config, 9)),
             TopologyCall::Remove { replica: ReplicaId(3), expected: LogIndex(0) },
         ] {
             let answer = pod.topology(call).await;
             assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(&found.to_string())), "{answer:?}");
         }
-        let disk = RealDisk::open(&config.data_dir.join(FOLDER)).unwrap();
+        let disk = RealDisk::open(&config.data_dir.join(REPLICA_DIR)).unwrap();
         assert_eq!(inspect_volume(&disk).unwrap(), Folder::Replica(found));
     }
 }
 
 #[tokio::test]
-async fn a_volume_from_before_its_group_runs() {
+async fn a_volume_initialized_before_its_group_runs() {
     let (_folder, config) = tests::config();
-    let pod = pod_with(&config, &Identity { group: None, ..own(&config, 3) });
+    let pod = pod_with(&config, &Identity { group: None, ..configured_identity(&config, 3) });
     assert!(pod.handle().read().is_some());
     let answer = pod.topology(TopologyCall::Status).await;
     let TopologyAnswer::Status { pod: PodStatus::Running(status), .. } = answer else { panic!("{answer:?}") };
@@ -93,12 +93,12 @@ async fn a_pod_with_files_of_a_newer_release_says_so_and_touches_nothing() {
     // The identity is read first; a record of the log only when the folder is opened.
     for in_the_log in [false, true] {
         let (_folder, config) = tests::config();
-        let folder = config.data_dir.join(FOLDER);
+        let folder = config.data_dir.join(REPLICA_DIR);
         std::fs::create_dir_all(&folder).unwrap();
         let disk = RealDisk::open(&folder).unwrap();
-        initialize_volume(&disk, &own(&config, 3), SEGMENT_BYTES).unwrap();
+        initialize_volume(&disk, &configured_identity(&config, 3), SEGMENT_BYTES).unwrap();
         if in_the_log {
-            let (mut log, _, _) = open_volume(&disk, &own(&config, 3), SEGMENT_BYTES).unwrap();
+            let (mut log, _, _) = open_volume(&disk, &configured_identity(&config, 3), SEGMENT_BYTES).unwrap();
             log.persist(&[(1, vec![vec![9, 1, 0]])]).unwrap();
         } else {
             meridian_store::write_atomic(&disk, "identity", 9, b"of tomorrow").unwrap();
@@ -109,14 +109,14 @@ async fn a_pod_with_files_of_a_newer_release_says_so_and_touches_nothing() {
         };
         let before = content();
         let pod = pod(&config);
-        assert!(pod.handle().read().is_none(), "it serves");
+        assert!(pod.handle().read().is_none(), "the replica runs");
         let answer = pod.topology(TopologyCall::Status).await;
         let TopologyAnswer::Status { pod: PodStatus::Newer { reason }, .. } = answer else { panic!("{answer:?}") };
         assert!(reason.contains("written by a newer release: format version 9, this build reads up to "), "{reason}");
         let group = MembersAt { applied: LogIndex(9), members: Vec::new() };
         for call in [
-            TopologyCall::Join { identity: own(&config, 9), group },
-            TopologyCall::Bootstrap(own(&config, 9)),
+            TopologyCall::Join { identity: configured_identity(&config, 9), group },
+            TopologyCall::Bootstrap(configured_identity(&config, 9)),
             TopologyCall::Remove { replica: ReplicaId(3), expected: LogIndex(0) },
         ] {
             let answer = pod.topology(call).await;

@@ -1,4 +1,4 @@
-//! A connection whose peer must read: a write that makes no progress for too long ends it.
+//! A stream with a write timeout: a write without progress for too long fails.
 
 use std::io;
 use std::pin::Pin;
@@ -8,42 +8,42 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream with a bound on how long one write may wait.
-pub struct Paced<S> {
+/// A stream with a bound on the time that one write may be pending.
+pub struct WriteTimeout<S> {
     stream: S,
-    idle: Duration,
-    /// Runs while a write waits.
-    waiting: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    /// Running while a write is pending.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Paced<S> {
-    pub fn new(stream: S, idle: Duration) -> Self {
-        Self { stream, idle, waiting: None }
+impl<S> WriteTimeout<S> {
+    pub fn new(stream: S, timeout: Duration) -> Self {
+        Self { stream, timeout, timer: None }
     }
 
-    /// Ends the wait that `poll` made progress in; an error when it has lasted too long.
-    fn judge<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Resets the timer after progress; returns an error when the timer has fired.
+    fn check_timeout<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.waiting = None;
+            self.timer = None;
             return poll;
         }
-        let idle = self.idle;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(idle)));
-        ready!(waiting.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+        let timeout = self.timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "write timeout: the client does not read")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(cx, poll)
+        self.check_timeout(cx, poll)
     }
 
     fn poll_write_vectored(
@@ -52,7 +52,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.judge(cx, poll)
+        self.check_timeout(cx, poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -61,12 +61,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(cx);
-        self.judge(cx, poll)
+        self.check_timeout(cx, poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.judge(cx, poll)
+        self.check_timeout(cx, poll)
     }
 }
 
@@ -77,13 +77,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_reads_slowly_is_kept_and_one_that_does_not_read_is_cut() {
-        let idle = Duration::from_secs(15);
+    async fn a_slow_reader_is_kept_and_a_stalled_one_is_disconnected() {
+        let timeout = Duration::from_secs(15);
         let (near, mut far) = tokio::io::duplex(4);
-        let mut near = Paced::new(near, idle);
+        let mut near = WriteTimeout::new(near, timeout);
         let reads = async {
             for _ in 0..3 {
-                sleep(idle - Duration::from_secs(1)).await;
+                sleep(timeout - Duration::from_secs(1)).await;
                 far.read_exact(&mut [0; 4]).await.unwrap();
             }
             std::future::pending::<()>().await;

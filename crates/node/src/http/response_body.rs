@@ -1,5 +1,5 @@
-//! Answers on their way: in pieces, so that a client that does not read holds its share of the budget and no more, and no
-//! longer than the write timeout.
+//! Response bodies, sent in chunks: a client that reads slowly holds only its own share of the memory budget, and no longer
+//! than the write timeout.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,32 +10,32 @@ use hyper::body::{Frame, SizeHint};
 use meridian_model::{Answer, Record};
 use parking_lot::Mutex;
 
-use super::memory::Share;
+use super::memory_budget::Reservation;
 
-/// Bytes that are handed over at once. The next piece is taken when this one is in the socket's buffer, nearly.
-const PIECE: usize = 64 << 10;
-/// Bytes of JSON around a point and its id, and around one number of a vector, about.
-const POINT: usize = 96;
-const NUMBER: usize = 13;
+/// Bytes per frame. hyper polls the next one when about this much fits into the socket's buffer.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Approximate JSON bytes of a point without vectors and payload, and of one number of a vector.
+const POINT_BYTES: usize = 96;
+const NUMBER_BYTES: usize = 13;
 
-/// The share that the answer to one request holds until it is sent.
+/// MemoryBudget reserved for the response of one request until it is sent.
 #[derive(Clone)]
-pub struct AnswerShare(pub Arc<Mutex<Share>>);
+pub struct ResponseReservation(pub Arc<Mutex<Reservation>>);
 
-/// A body that holds its share until it is sent.
-pub struct Sent {
+/// A body that holds its memory reservation until it is sent.
+pub struct ResponseBody {
     body: Body,
     rest: Bytes,
-    _share: AnswerShare,
+    _reservation: ResponseReservation,
 }
 
-impl Sent {
-    pub fn new(body: Body, share: AnswerShare) -> Self {
-        Self { body, rest: Bytes::new(), _share: share }
+impl ResponseBody {
+    pub fn new(body: Body, reservation: ResponseReservation) -> Self {
+        Self { body, rest: Bytes::new(), _reservation: reservation }
     }
 }
 
-impl HttpBody for Sent {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -49,8 +49,8 @@ impl HttpBody for Sent {
                 end => return Poll::Ready(end),
             }
         }
-        let piece = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
+        let chunk = self.rest.len().min(CHUNK_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(chunk)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -67,7 +67,7 @@ impl HttpBody for Sent {
     }
 }
 
-/// About the bytes of an answer as JSON.
+/// Approximate size of an answer as JSON, in bytes.
 pub fn rendered_bytes(answer: &Answer) -> usize {
     match answer {
         Answer::Found(found) => found.iter().map(|found| record_bytes(&found.record)).sum(),
@@ -78,6 +78,6 @@ pub fn rendered_bytes(answer: &Answer) -> usize {
 
 fn record_bytes(record: &Record) -> usize {
     let vectors = record.vectors.iter().flatten();
-    let numbers: usize = vectors.map(|(name, vector)| name.len() + 8 + vector.len() * NUMBER).sum();
-    POINT + numbers + record.payload.as_ref().map_or(0, |payload| payload.0.len())
+    let numbers: usize = vectors.map(|(name, vector)| name.len() + 8 + vector.len() * NUMBER_BYTES).sum();
+    POINT_BYTES + numbers + record.payload.as_ref().map_or(0, |payload| payload.0.len())
 }

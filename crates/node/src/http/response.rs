@@ -1,4 +1,4 @@
-//! From replies to responses: status, envelope, headers.
+//! Builds responses from replies: status, envelope, headers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,79 +17,79 @@ use meridian_model::client::{Freshness, Refusal};
 use parking_lot::Mutex;
 
 use super::Api;
-use super::body::Noted;
-use super::sent::{AnswerShare, Sent};
-use super::trace::{TRACEPARENT, continued};
+use super::body::TrackedBody;
+use super::response_body::{ResponseBody, ResponseReservation};
+use super::trace_context::{TRACEPARENT, child_context};
 use super::unsupported;
 
-/// When a request came, kept with it for the `time` of its answer.
+/// Start time of a request, an extension that supplies the `time` of its response.
 #[derive(Clone, Copy)]
-pub struct Started(pub Instant);
+pub struct RequestStart(pub Instant);
 
-/// The trace context of a request, ours already.
+/// `traceparent` of this node's span, a request extension.
 #[derive(Clone)]
-pub struct Trace(pub String);
+pub struct TraceContext(pub String);
 
 /// A JSON response.
 pub fn json(status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(body)).into_response()
 }
 
-/// An error that needed nobody's answer.
+/// An error response that did not involve the gateway.
 pub fn refuse(status: StatusCode, message: &str) -> Response {
     json(status, error(message, Duration::ZERO))
 }
 
-/// A body that was refused at the door.
-pub fn faulty(fault: &Fault) -> Response {
-    let mut response = refuse(code(fault.status()), &fault.to_string());
-    if matches!(fault, Fault::NoRoom) {
+/// The response to an invalid body.
+pub fn bad_request(error: &Fault) -> Response {
+    let mut response = refuse(status_code(error.status()), &error.to_string());
+    if matches!(error, Fault::NoRoom) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
 
-/// A refusal of the gateway.
-pub fn refused(refusal: &Refusal, freshness: &Freshness, time: Duration) -> Response {
-    let mut response = json(code(status_of(refusal)), error(&message_of(refusal), time));
+/// The response to a refusal by the gateway.
+pub fn error_response(refusal: &Refusal, freshness: &Freshness, time: Duration) -> Response {
+    let mut response = json(status_code(status_of(refusal)), error(&message_of(refusal), time));
     if let Some(seconds) = retry_after_s(refusal) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    told(response, freshness)
+    with_freshness_headers(response, freshness)
 }
 
-/// A refusal before anybody was asked.
-pub fn refused_at_the_door(refusal: &Refusal) -> Response {
-    let mut response = refuse(code(status_of(refusal)), &message_of(refusal));
+/// The response to a refusal before the request was executed; it has no freshness headers.
+pub fn early_error_response(refusal: &Refusal) -> Response {
+    let mut response = refuse(status_code(status_of(refusal)), &message_of(refusal));
     if let Some(seconds) = retry_after_s(refusal) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-/// An answer with its freshness.
-pub fn fine(rendered: Result<Vec<u8>, serde_json::Error>, freshness: &Freshness) -> Response {
+/// A successful response with freshness headers.
+pub fn ok_response(rendered: Result<Vec<u8>, serde_json::Error>, freshness: &Freshness) -> Response {
     let response = match rendered {
         Ok(body) => json(StatusCode::OK, body),
-        Err(fault) => {
-            tracing::error!(%fault, "a stored payload cannot be rendered");
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, "Service internal error: a stored payload is no JSON")
+        Err(error) => {
+            tracing::error!(%error, "a stored payload cannot be rendered");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "Service internal error: a stored payload is not valid JSON")
         }
     };
-    told(response, freshness)
+    with_freshness_headers(response, freshness)
 }
 
-/// A reply of another kind than was asked for: a fault of ours.
-pub fn unexpected() -> Response {
-    tracing::error!("the gateway gave a reply of another kind than was asked for");
-    refuse(StatusCode::INTERNAL_SERVER_ERROR, "Service internal error: a reply of another kind than was asked for")
+/// The response to a reply whose kind does not match the request: a defect of this software.
+pub fn unexpected_reply() -> Response {
+    tracing::error!("the kind of a gateway reply does not match the request");
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "Service internal error: the kind of a reply does not match the request")
 }
 
-fn code(status: u16) -> StatusCode {
+fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn told(mut response: Response, freshness: &Freshness) -> Response {
+fn with_freshness_headers(mut response: Response, freshness: &Freshness) -> Response {
     let headers = response.headers_mut();
     let mut put = |name: &'static str, text: &str| {
         if let Ok(value) = HeaderValue::from_str(text) {
@@ -100,7 +100,7 @@ fn told(mut response: Response, freshness: &Freshness) -> Response {
     put(X_SERVED_REGION, freshness.served_region.as_str());
     match encode_token(&freshness.token) {
         Ok(token) => put(X_CONSISTENCY_TOKEN, &token),
-        Err(fault) => tracing::warn!(%fault, "an answer goes out without a token"),
+        Err(error) => tracing::warn!(%error, "a response is sent without a consistency token"),
     }
     if freshness.stale {
         put(STALE_RESULT, "true");
@@ -108,21 +108,21 @@ fn told(mut response: Response, freshness: &Freshness) -> Response {
     response
 }
 
-/// Around every request: its start, its trace, its metrics, and the headers that even an error at the door carries.
-pub async fn finish(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+/// Outermost middleware: sets start time and trace context, records metrics, and adds the headers of every response.
+pub async fn instrument(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let from = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
-    let trace = continued(from, (rand::random(), rand::random()));
+    let trace = child_context(from, (rand::random(), rand::random()));
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
-    request.extensions_mut().insert(Started(started));
-    request.extensions_mut().insert(Trace(trace.clone()));
-    let share = AnswerShare(Arc::new(Mutex::new(api.0.memory.share())));
-    request.extensions_mut().insert(share.clone());
+    request.extensions_mut().insert(RequestStart(started));
+    request.extensions_mut().insert(TraceContext(trace.clone()));
+    let reservation = ResponseReservation(Arc::new(Mutex::new(api.0.memory.reservation())));
+    request.extensions_mut().insert(reservation.clone());
     let (parts, body) = request.into_parts();
-    let (body, is_read) = Noted::new(body);
+    let (body, is_body_read) = TrackedBody::new(body);
     let response = next.run(Request::from_parts(parts, Body::new(body))).await;
-    let mut response = response.map(|body| Body::new(Sent::new(body, share)));
+    let mut response = response.map(|body| Body::new(ResponseBody::new(body, reservation)));
     api.0.metrics.http_request(&route, &method, response.status().as_u16(), started.elapsed());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&trace) {
@@ -131,13 +131,13 @@ pub async fn finish(State(api): State<Api>, mut request: Request, next: Next) ->
     if let Ok(region) = HeaderValue::from_str(api.0.config.region.as_str()) {
         headers.entry(X_SERVED_REGION).or_insert(region);
     }
-    if !is_read.load(Ordering::Relaxed) {
+    if !is_body_read.load(Ordering::Relaxed) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// A path that no route has.
+/// Fallback for unknown paths: 501 for Qdrant's other operations, else 404.
 pub async fn unknown_path(request: Request) -> Response {
     match unsupported::operation(request.method(), request.uri().path()) {
         Some(operation) => refuse(StatusCode::NOT_IMPLEMENTED, &format!("Not supported: {operation}")),
@@ -145,10 +145,10 @@ pub async fn unknown_path(request: Request) -> Response {
     }
 }
 
-/// A known path with another method. The last word of some of Qdrant's operations stands where a point id may stand.
+/// Fallback for known paths with another method. Some Qdrant operations have their name where a point id may be.
 pub async fn wrong_method(request: Request) -> Response {
     match unsupported::operation(request.method(), request.uri().path()) {
         Some(operation) => refuse(StatusCode::NOT_IMPLEMENTED, &format!("Not supported: {operation}")),
-        None => refuse(StatusCode::METHOD_NOT_ALLOWED, "Wrong input: this path does not know the method"),
+        None => refuse(StatusCode::METHOD_NOT_ALLOWED, "Wrong input: this path does not support the method"),
     }
 }

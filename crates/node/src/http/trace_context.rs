@@ -3,9 +3,9 @@
 pub use meridian_model::TRACEPARENT;
 use meridian_model::Traceparent;
 
-/// The context of this node's part of the trace: the caller's trace with a span of ours, or a trace of our own where the
-/// caller sent none, or a broken one. `random` gives the bits that are new.
-pub fn continued(from: Option<&str>, random: (u128, u64)) -> String {
+/// Trace context of this node: the caller's trace id with a new span id, or a new trace when the caller sent none or an
+/// invalid one. `random` supplies the new trace and span ids.
+pub fn child_context(from: Option<&str>, random: (u128, u64)) -> String {
     let (trace, span) = (random.0 | 1, random.1 | 1);
     let caller = from.and_then(|text| text.parse::<Traceparent>().ok());
     match caller {
@@ -20,9 +20,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_goes_on_with_a_new_span() {
+    fn a_trace_continues_with_a_new_span() {
         let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(continued(Some(caller), (1, 1)), "00-0af7651916cd43dd8448eb211c80319c-0000000000000001-01");
+        assert_eq!(child_context(Some(caller), (1, 1)), "00-0af7651916cd43dd8448eb211c80319c-0000000000000001-01");
     }
 
     #[test]
@@ -36,7 +36,7 @@ mod tests {
             "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
         ] {
-            assert_eq!(continued(Some(broken), (3, 5)), format!("00-{:032x}-{:016x}-00", 3, 5), "{broken}");
+            assert_eq!(child_context(Some(broken), (3, 5)), format!("00-{:032x}-{:016x}-00", 3, 5), "{broken}");
         }
     }
 }

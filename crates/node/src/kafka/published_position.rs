@@ -1,4 +1,4 @@
-//! How far this shard's log is published: what the newest record of ours in its partition says.
+//! The published position of this shard's log: that of its newest record in the partition.
 
 use std::time::Instant;
 
@@ -11,49 +11,52 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{ANSWER_WITHIN, reader};
+use super::client::{BROKER_TIMEOUT, create_consumer};
 
-/// Records read back at first; each time nothing of ours is among them, more.
-const READ_BACK: i64 = 64;
-/// By how many times.
-const MORE: i64 = 16;
+/// Records read back at first; the window grows while it contains none of this origin.
+const INITIAL_WINDOW: i64 = 64;
+/// Growth factor of the window.
+const WINDOW_GROWTH: i64 = 16;
 
-/// The newest position that the partition of `origin` holds; `None` when it holds nothing of it. What claims to be behind
-/// `most` is not believed.
-pub(super) fn published(
+/// Newest position of `origin` in its partition; `None` when there is none. Positions beyond `max` are ignored, as the
+/// record may be forged.
+pub(super) fn published_position(
     source: &Topic,
     origin: &OriginShard,
-    most: Option<Position>,
+    max: Option<Position>,
 ) -> anyhow::Result<Option<Position>> {
-    let consumer = reader(&source.bootstrap_servers)?;
+    let consumer = create_consumer(&source.bootstrap_servers)?;
     let partition = origin.shard.partition();
-    let (low, high) = consumer.fetch_watermarks(&source.name, partition, ANSWER_WITHIN)?;
-    let mut window = READ_BACK;
+    let (low, high) = consumer.fetch_watermarks(&source.name, partition, BROKER_TIMEOUT)?;
+    let mut window = INITIAL_WINDOW;
     loop {
         let start = low.max(high.saturating_sub(window));
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&source.name, partition, Offset::Offset(start))?;
         consumer.assign(&list)?;
-        let (mut newest, mut heard) = (None, Instant::now());
+        let (mut newest, mut last_message) = (None, Instant::now());
         loop {
-            match consumer.poll(ANSWER_WITHIN) {
+            match consumer.poll(BROKER_TIMEOUT) {
                 Some(Ok(message)) => {
                     let position = position_in(&message, origin);
-                    newest = newest.max(position.filter(|position| most.is_none_or(|most| *position <= most)));
-                    heard = Instant::now();
+                    newest = newest.max(position.filter(|position| max.is_none_or(|max| *position <= max)));
+                    last_message = Instant::now();
                     if message.offset() + 1 >= high {
                         break;
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => break,
-                Some(Err(fault)) => return Err(fault).context("read back what is published"),
-                None => anyhow::ensure!(heard.elapsed() < ANSWER_WITHIN, "read back what is published: no answer"),
+                Some(Err(error)) => return Err(error).context("read back the published position"),
+                None => anyhow::ensure!(
+                    last_message.elapsed() < BROKER_TIMEOUT,
+                    "read back the published position: no response"
+                ),
             }
         }
         if newest.is_some() || start <= low {
             return Ok(newest);
         }
-        window = window.saturating_mul(MORE);
+        window = window.saturating_mul(WINDOW_GROWTH);
     }
 }
 
@@ -63,7 +66,7 @@ fn position_in(message: &BorrowedMessage<'_>, origin: &OriginShard) -> Option<Po
     (record.origin == *origin).then(|| record.position())
 }
 
-/// The value of a header.
+/// Value of a record header.
 pub(super) fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
     message.headers()?.iter().find(|header| header.key == name)?.value
 }
