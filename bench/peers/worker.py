@@ -18,7 +18,7 @@ from data import read_neighbours
 from peer import NEIGHBOURS
 from peers import PEERS
 
-# All queries are asked again until this much time is over: TIMED of crates/cli/src/bench/ann/measure.rs.
+# All queries repeat until this time is over: MIN_TIMED of crates/cli/src/bench/ann/measure.rs.
 TIMED_SECONDS = 0.25
 
 

@@ -1,15 +1,15 @@
-//! The command line: clusters of real processes on one machine, and what can be shown with them.
+//! The command line: clusters of real processes on one machine, a demo and benchmarks.
 //!
-//! Owns: how a cluster is laid out on a laptop ([`local`]), the demo ([`demo`]), figures at a fixed rate ([`mod@bench`]), the
-//! operator's objects on paper ([`render`]). Deliberately does not know: how anything is decided; it configures nodes, makes
-//! the operator's calls on their peer ports, asks `plan`, and otherwise is a client of the HTTP API.
+//! Owns: the layout of a cluster on one machine ([`local`]), the demo ([`demo`]), benchmarks ([`mod@bench`]) and
+//! offline rendering of the operator's objects ([`render`]). Deliberately does not know: cluster decisions. It
+//! configures nodes, makes the operator's topology calls, calls `plan`, and otherwise is a client of the HTTP API.
 //!
 //! ```text
 //!   local::Layout ──write──► configurations, keys, certificates
-//!        └──────────start──► local::Running: node processes, restarted when they die; regions joined by links that can be cut
+//!        └──────────start──► local::LocalCluster: node processes, restarted when they exit; regions joined by proxies that can be cut
 //! ```
 //!
-//! Start reading at [`local::Running::start`].
+//! Start reading at [`local::LocalCluster::start`].
 
 pub mod bench;
 pub mod client;

@@ -15,24 +15,24 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs regions as processes on this machine until it is told to stop.
+    /// Runs regions as processes on this machine until a signal arrives.
     Local(local::Args),
-    /// Shows two regions at work on this machine, and checks what they promise.
+    /// Demonstrates two regions on this machine and verifies their guarantees.
     Demo(demo::Args),
-    /// Measures.
+    /// Runs a benchmark.
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Prints the objects that the operator would apply for files of resources, without a Kubernetes.
+    /// Prints the objects that the operator would apply for resource files; needs no Kubernetes.
     Render(render::Args),
-    /// Tells what a node says of itself.
+    /// Prints the status that a node reports.
     Status(status::Args),
 }
 
 fn main() -> ExitCode {
     match begin(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("meridian: {fault:#}");
+        Err(error) => {
+            eprintln!("meridian: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! `meridian render`: for previews in Git, and for whoever runs MirrorMaker 2 by himself.
+//! `meridian render`: renders the operator's objects offline, for previews in Git and for a self-managed MirrorMaker 2.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -6,34 +6,34 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use meridian_plan::{AllowedHost, Settings, mirror_maker_offline, render_offline};
 
-/// Longest input that is read.
+/// Input size limit per file.
 const INPUT_BYTES: u64 = 64 << 20;
 
-/// What to render.
+/// Arguments of `meridian render`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files of VectorClusters and ReplicationLinks, `-` for standard input; read as if they were one. Other kinds in them are
-    /// passed over.
+    /// Files with VectorClusters and ReplicationLinks, `-` for standard input; all are read as one stream. Other kinds are
+    /// ignored.
     #[arg(short, long = "filename", required = true)]
     filenames: Vec<PathBuf>,
-    /// Print the properties file of MirrorMaker 2 for each link whose topic is mirrored, in place of the objects.
+    /// Print the MirrorMaker 2 properties of each link with a mirrored topic, instead of the objects.
     #[arg(long)]
     mirror_maker2: bool,
-    /// Image of the data plane where the spec names none. Default: that of this version.
+    /// Image of the data plane for specs that name none. Default: the image of this version.
     #[arg(long)]
     default_image: Option<String>,
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     #[arg(long)]
     kafka_image: Option<String>,
-    /// The operator's allowed hosts of mesh routes, separated by commas: a host, `*.` before a host, or `*`.
+    /// Allowed hosts of mesh routes, comma-separated: a host, `*.` before a host, or `*`.
     #[arg(long, value_delimiter = ',')]
     allowed_hosts: Vec<AllowedHost>,
 }
 
-/// Prints YAML documents, or properties. Secrets are left out: they are random and made once.
+/// Prints YAML documents or properties. Secrets are omitted: they are random and created once.
 ///
 /// # Errors
-/// When a file cannot be read, or a resource in it would be refused; names the resource and the field.
+/// When a file cannot be read, or a resource is invalid; names the resource and the field.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut text = String::new();
     for filename in &args.filenames {
@@ -49,8 +49,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let render = if args.mirror_maker2 { mirror_maker_offline } else { render_offline };
     let out = render(&text, &settings)?;
     match std::io::stdout().lock().write_all(out.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        // The reader closed the pipe, as `head` does.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("stdout"),
     }
 }
@@ -62,6 +62,6 @@ fn read(filename: &Path) -> anyhow::Result<String> {
     };
     let mut text = String::new();
     input.take(INPUT_BYTES).read_to_string(&mut text)?;
-    anyhow::ensure!((text.len() as u64) < INPUT_BYTES, "longer than {INPUT_BYTES} bytes");
+    anyhow::ensure!((text.len() as u64) < INPUT_BYTES, "input must be shorter than {INPUT_BYTES} bytes");
     Ok(text)
 }

@@ -1,41 +1,41 @@
-//! `meridian status`: what a node says of itself, for people.
+//! `meridian status`: prints the status that a node reports.
 
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::client::{Ask, Region};
+use crate::client::{ApiRequest, RegionClient};
 
-/// Whom to ask.
+/// Arguments of `meridian status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The HTTP API of any node.
+    /// Base URL of any node's HTTP API.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     api: String,
-    /// The key that lets clients in.
+    /// API key.
     #[arg(long, env = "MERIDIAN_API_KEY")]
     api_key: Option<String>,
 }
 
-/// Prints what the node says of its cluster and of its consistency.
+/// Prints the node's cluster and consistency status.
 ///
 /// # Errors
-/// When it does not answer, or refuses.
+/// When the node does not answer or answers with an error.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let api = args.api.trim_end_matches('/').to_owned();
-    let node = Region::new(vec![api.clone()], args.api_key)?;
+    let node = RegionClient::new(vec![api.clone()], args.api_key)?;
     let read = async |path| {
-        let answer = node.ask(0, Ask::get(path)).await.with_context(|| format!("ask {api}"))?;
-        anyhow::Ok(answer.fine()?.body)
+        let response = node.send(0, ApiRequest::get(path)).await.with_context(|| format!("request to {api}"))?;
+        anyhow::Ok(response.error_for_status()?.body)
     };
     let (cluster, consistency) = (read("/api/v1/cluster").await?, read("/api/v1/consistency").await?);
     print!("{}", text(&cluster, &consistency));
     Ok(())
 }
 
-/// The page that is printed.
+/// Renders the status as text.
 fn text(cluster: &Value, consistency: &Value) -> String {
     if cluster.get("region").is_none() {
-        return "not a replica yet: it waits to be bootstrapped or to join\n".into();
+        return "not a replica yet: waiting to be bootstrapped or to join\n".into();
     }
     let of = |value: &Value, key: &str| match value.get(key) {
         None | Some(Value::Null) => "?".to_owned(),
@@ -74,7 +74,7 @@ fn text(cluster: &Value, consistency: &Value) -> String {
     for origin in consistency.get("origins").and_then(Value::as_array).into_iter().flatten() {
         let (region, shard) = (of(origin, "region"), of(origin, "shard"));
         let (seq, staleness) = (of(origin, "seq"), of(origin, "staleness_ms"));
-        lines.push(format!("origin     {region} shard {shard}: applied to {seq}, at most {staleness} ms stale"));
+        lines.push(format!("origin     {region} shard {shard}: applied up to {seq}, staleness at most {staleness} ms"));
     }
     lines.join("\n") + "\n"
 }
@@ -105,7 +105,7 @@ mod tests {
             "points     5, digest 0123456789abcdef…",
             "fault      log lost",
             "voter      1 at a:1",
-            "origin     eu-west shard 2: applied to 9, at most ? ms stale",
+            "origin     eu-west shard 2: applied up to 9, staleness at most ? ms",
         ] {
             assert!(page.lines().any(|found| found == line), "{line:?} is not in\n{page}");
         }

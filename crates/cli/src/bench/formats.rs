@@ -1,4 +1,4 @@
-//! Bytes and time of the formats between processes and in the log: a write of one point, and of a batch of 32.
+//! Size and encode/decode time of the formats between processes and in the log, for a write of one point and of 32 points.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -18,18 +18,18 @@ use rand::{RngExt, SeedableRng};
 
 use super::limits::median;
 
-/// Points of a batch: what a client sends that inserts in small batches.
+/// Points per batch, typical for a client that inserts in small batches.
 const BATCH: usize = 32;
 /// Sequence of the first delta.
 const FIRST_SEQ: u64 = 1_000_000;
-/// Rounds of which the median is printed.
+/// Rounds; the median is printed.
 const ROUNDS: usize = 9;
-/// Shortest round; long enough that reading the clock does not count.
+/// Minimum duration of a round, in seconds, so that reading the clock is negligible.
 const ROUND_SECONDS: f64 = 0.05;
-/// Wall time of the stamps, in milliseconds since 1970; large, as real ones are.
+/// Wall time of the timestamps, in milliseconds since 1970; realistic, because varints grow with it.
 const WALL: u64 = 1_750_000_000_000;
 
-/// What to measure.
+/// Arguments of `meridian bench formats`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Dimension of the vectors.
@@ -37,10 +37,10 @@ pub struct Args {
     dim: usize,
 }
 
-/// Measures each format, and prints a line for each: bytes, nanoseconds to encode and to decode.
+/// Measures each format and prints one line each: bytes, nanoseconds to encode and to decode.
 ///
 /// # Errors
-/// When a message is not decoded to what was encoded.
+/// When decoding does not restore the message.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let frame = |what: &str, points, frame: &Frame| {
         measure(what, points, frame, Frame::encode, Vec::len, |bytes| Ok(Frame::decode(bytes)?))
@@ -85,7 +85,7 @@ fn measure<M: PartialEq, E>(
     Ok(())
 }
 
-/// The median time of one call.
+/// Median time of one call, in nanoseconds.
 fn nanoseconds(mut call: impl FnMut()) -> f64 {
     let mut timed = |calls: u32| {
         let start = Instant::now();
@@ -132,7 +132,7 @@ fn decode_deltas(frame: &Frame) -> anyhow::Result<Vec<Delta>> {
     }
 }
 
-/// Points with random vectors of unit length and a small payload, and what the messages about them share.
+/// Points with random unit vectors and a small payload, and the fields shared by all messages.
 struct Batch {
     points: Vec<(PointId, Vectors, Payload)>,
     origin: OriginShard,

@@ -1,34 +1,34 @@
-//! `meridian bench`: figures, each measured from outside as a user meets it.
+//! `meridian bench`: benchmarks, each measured from outside as a client sees the system.
 //!
-//! `regions` is a whole service under load; `ann` is the search engine alone, to be compared with other libraries on the same
-//! vectors; `limits` compares times and sizes with their bounds; `formats` is encode and decode alone.
+//! `regions` loads a whole service; `ann` measures the search engine alone, comparable with other libraries on the same
+//! vectors; `limits` compares times and sizes with their bounds; `formats` measures encode and decode.
 
 mod ann;
 mod formats;
 mod limits;
 mod load;
-mod pause;
+mod outage;
 mod recall;
 mod regions;
 
-/// What to measure.
+/// The benchmarks.
 #[derive(Debug, clap::Subcommand)]
 pub enum Bench {
-    /// Two regions on this machine under a load of a fixed rate.
+    /// Two regions on this machine under a fixed request rate.
     Regions(regions::Args),
-    /// The search engine alone: recall and searches a second of an index over a file of vectors.
+    /// The search engine alone: recall and queries/s of an index over a file of vectors.
     Ann(ann::Args),
-    /// Messages and log entries: bytes, and nanoseconds to encode and decode.
+    /// Messages and log entries: size in bytes, time to encode and decode in ns.
     Formats(formats::Args),
-    /// Times and sizes beside the bounds that they must keep.
+    /// Times and sizes compared with their bounds.
     #[command(subcommand)]
     Limits(limits::Limits),
 }
 
-/// Measures, and prints one line at the end.
+/// Runs a benchmark and prints a summary line.
 ///
 /// # Errors
-/// When it cannot be measured.
+/// When the benchmark cannot be run.
 pub async fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Regions(args) => regions::run(args).await,

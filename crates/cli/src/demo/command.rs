@@ -3,73 +3,73 @@
 use std::time::{Duration, Instant};
 
 use super::audit::{Audit, audit};
+use super::context::{DemoContext, heading};
 use super::freshness::freshness;
+use super::kill_leaders::kill_leaders_under_load;
 use super::load::load;
-use super::numbers::ms;
-use super::play::{Setting, play};
+use super::replication_delay::measure_replication_delay;
+use super::run_demo::{DemoArgs, run_demo};
 use super::search::search;
-use super::stage::{Stage, heading};
-use super::storm::storm;
-use super::visible::visible;
+use super::stats::ms;
 use crate::local::Signals;
 
-/// What to show.
+/// Arguments of `meridian demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    setting: Setting,
+    demo_args: DemoArgs,
 }
 
-/// What the last line tells.
-struct Verdict {
+/// Content of the summary line.
+struct DemoSummary {
     audit: Audit,
     visible_p50: Duration,
-    paused: Duration,
+    longest_outage: Duration,
     search_p99: Duration,
 }
 
-/// Runs the demo and prints its verdict.
+/// Runs the demo and prints the summary line.
 ///
 /// # Errors
-/// When a promise was not kept, or the demo could not be shown. Everything it started is stopped.
+/// When a guarantee is violated or a step fails. All started processes are stopped.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let begun = Instant::now();
-    match show(args, &mut signals).await {
-        Ok(Verdict { audit, visible_p50, paused, search_p99 }) => {
-            heading(&format!("Done in {:.0} s", begun.elapsed().as_secs_f64()));
-            let word = if audit.is_fine() { "ok" } else { "failed" };
+    let start = Instant::now();
+    match run_steps(args, &mut signals).await {
+        Ok(DemoSummary { audit, visible_p50, longest_outage, search_p99 }) => {
+            heading(&format!("Done in {:.0} s", start.elapsed().as_secs_f64()));
+            let verdict = if audit.passed() { "ok" } else { "failed" };
             println!(
-                "demo: {word} acknowledged={} lost={} doubled={} digests={} visible_p50_ms={} paused_ms={} search_p99_ms={}",
+                "demo: {verdict} acknowledged={} lost={} doubled={} digests={} visible_p50_ms={} paused_ms={} search_p99_ms={}",
                 audit.acknowledged,
                 audit.lost,
-                audit.doubled,
+                audit.duplicated,
                 if audit.digests_equal { "equal" } else { "different" },
                 ms(visible_p50),
-                paused.as_millis(),
+                longest_outage.as_millis(),
                 ms(search_p99),
             );
-            anyhow::ensure!(audit.is_fine(), "a promise was not kept");
+            anyhow::ensure!(audit.passed(), "a guarantee was violated");
             Ok(())
         }
-        Err(fault) => {
-            println!("demo: failed {fault:#}");
-            Err(fault)
+        Err(error) => {
+            println!("demo: failed {error:#}");
+            Err(error)
         }
     }
 }
 
-async fn show(args: Args, signals: &mut Signals) -> anyhow::Result<Verdict> {
-    println!("Meridian: two regions on this machine, one follows the other. Ctrl-C stops everything.");
-    play(args.setting, signals, scenes).await
+async fn run_steps(args: Args, signals: &mut Signals) -> anyhow::Result<DemoSummary> {
+    println!("Meridian: two regions on this machine; one replicates the other. Ctrl-C stops everything.");
+    run_demo(args.demo_args, signals, steps).await
 }
 
-async fn scenes(stage: &Stage) -> anyhow::Result<Verdict> {
-    load(stage).await?;
-    let search_p99 = search(stage).await?;
-    let visible_p50 = visible(stage).await?;
-    freshness(stage).await?;
-    let paused = storm(stage).await?;
-    let audit = audit(stage).await?;
-    Ok(Verdict { audit, visible_p50, paused, search_p99 })
+async fn steps(demo: &DemoContext) -> anyhow::Result<DemoSummary> {
+    load(demo).await?;
+    let search_p99 = search(demo).await?;
+    let visible_p50 = measure_replication_delay(demo).await?;
+    freshness(demo).await?;
+    let longest_outage = kill_leaders_under_load(demo).await?;
+    let audit = audit(demo).await?;
+    Ok(DemoSummary { audit, visible_p50, longest_outage, search_p99 })
 }

@@ -1,82 +1,86 @@
-//! A demand for freshness with the link up, cut and healed.
+//! Required freshness while the replication link is up, cut and restored.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use super::ledger::Outcome;
-use super::stage::{Stage, heading};
-use super::visible::counter;
-use crate::client::{Answer, Ask};
+use super::context::{DemoContext, heading};
+use super::replication_delay::read_counter;
+use super::write_history::Outcome;
+use crate::client::{ApiRequest, ApiResponse};
 
 const DEMAND: &str = "100ms";
 const DEMAND_OR_FAIL: &str = "100ms; on-stale=wait,fail; max-wait=200ms";
-/// How long the link stays cut, so that staleness can be seen to grow.
-const CUT: Duration = Duration::from_millis(1500);
-/// For the link to be made anew and answers to be fresh.
-const HEAL: Duration = Duration::from_secs(15);
-/// Times a fresh answer is asked for while the link is up: a busy laptop may miss one.
-const TRIES: usize = 20;
+/// How long the link stays cut; staleness grows visibly meanwhile.
+const CUT_DURATION: Duration = Duration::from_millis(1500);
+/// Timeout until the link is restored and responses are fresh.
+const HEAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Attempts for a fresh response while the link is up: a busy machine may miss some.
+const MAX_TRIES: usize = 20;
 
-/// Asks for answers that miss nothing older than 100 ms.
-pub async fn freshness(stage: &Stage) -> anyhow::Result<()> {
+/// Queries with a required freshness of 100 ms in each state of the link.
+pub async fn freshness(demo: &DemoContext) -> anyhow::Result<()> {
     heading("X-Required-Freshness: 100ms");
-    let here = stage.name(1);
-    let up = kept(stage).await.context("with the link up, every answer was marked stale")?;
-    tell("link up", &up);
+    let secondary = demo.region_name(1);
+    let fresh = first_fresh_response(demo).await.context("every response was marked stale with the link up")?;
+    print_response("link up", &fresh);
 
-    stage.running.cut(stage.name(0));
-    stage.running.cut(here);
-    let id = stage.words.len() as u64 + 2_000_000;
-    ensure!(stage.write(id, 0, false).await == Some(Outcome::Acknowledged), "a write failed in the primary region");
-    tokio::time::sleep(CUT).await;
-    let missed = ask(stage, DEMAND).await?;
-    tell("link cut", &missed);
-    ensure!(missed.status == 200 && missed.stale, "an answer without the newest write was not marked stale");
-    let refused = ask(stage, DEMAND_OR_FAIL).await?;
-    tell("cut, or fail", &refused);
-    ensure!(refused.status == 503, "on-stale=fail was answered with status {}", refused.status);
-    let unseen = counter(&stage.other, 0, id).await?.is_none();
-    ensure!(unseen, "a write crossed a link that was cut");
-    println!("   {:<14} {here} does not have what {} wrote meanwhile, and says so.", "", stage.name(0));
+    demo.cluster.cut(demo.region_name(0));
+    demo.cluster.cut(secondary);
+    let id = demo.words.len() as u64 + 2_000_000;
+    ensure!(demo.write(id, 0, false).await == Some(Outcome::Acknowledged), "a write failed in the primary region");
+    tokio::time::sleep(CUT_DURATION).await;
+    let stale = query(demo, DEMAND).await?;
+    print_response("link cut", &stale);
+    ensure!(stale.status == 200 && stale.stale, "a response without the newest write was not marked stale");
+    let refused = query(demo, DEMAND_OR_FAIL).await?;
+    print_response("cut, or fail", &refused);
+    ensure!(refused.status == 503, "on-stale=fail must answer 503 (got {})", refused.status);
+    let invisible = read_counter(&demo.secondary, 0, id).await?.is_none();
+    ensure!(invisible, "a write was replicated over a cut link");
+    println!(
+        "   {:<14} {secondary} lacks the write to {}, and its responses are marked stale.",
+        "",
+        demo.region_name(0)
+    );
 
-    stage.running.heal(stage.name(0));
-    stage.running.heal(here);
-    let begun = Instant::now();
-    let seen = async || {
-        let answer = ask(stage, DEMAND).await?;
-        Ok(answer.status == 200 && !answer.stale && counter(&stage.other, 0, id).await? == Some(1))
+    demo.cluster.heal(demo.region_name(0));
+    demo.cluster.heal(secondary);
+    let start = Instant::now();
+    let is_fresh_again = async || {
+        let response = query(demo, DEMAND).await?;
+        Ok(response.status == 200 && !response.stale && read_counter(&demo.secondary, 0, id).await? == Some(1))
     };
-    Stage::until("a fresh answer after the link was healed", HEAL, seen).await?;
-    tell("link healed", &ask(stage, DEMAND).await?);
-    println!("   {:<14} fresh again {} ms after the link was healed.", "", begun.elapsed().as_millis());
+    DemoContext::poll_until("a fresh response after the link was restored", HEAL_TIMEOUT, is_fresh_again).await?;
+    print_response("link restored", &query(demo, DEMAND).await?);
+    println!("   {:<14} fresh again {} ms after the link was restored.", "", start.elapsed().as_millis());
     Ok(())
 }
 
-async fn kept(stage: &Stage) -> anyhow::Result<Answer> {
-    for _ in 0..TRIES {
-        let answer = ask(stage, DEMAND).await?.fine()?;
-        if !answer.stale {
-            return Ok(answer);
+async fn first_fresh_response(demo: &DemoContext) -> anyhow::Result<ApiResponse> {
+    for _ in 0..MAX_TRIES {
+        let response = query(demo, DEMAND).await?.error_for_status()?;
+        if !response.stale {
+            return Ok(response);
         }
     }
-    anyhow::bail!("{TRIES} answers were asked for")
+    anyhow::bail!("{MAX_TRIES} responses were stale")
 }
 
-async fn ask(stage: &Stage, demand: &str) -> anyhow::Result<Answer> {
-    let body = json!({"query": stage.words.row(0), "limit": 3});
-    let path = Stage::path("/points/query");
-    Ok(stage.other.ask(0, Ask::post(&path, &body).with(&[("x-required-freshness", demand)])).await?)
+async fn query(demo: &DemoContext, demand: &str) -> anyhow::Result<ApiResponse> {
+    let body = json!({"query": demo.words.row(0), "limit": 3});
+    let path = DemoContext::path("/points/query");
+    Ok(demo.secondary.send(0, ApiRequest::post(&path, &body).with(&[("x-required-freshness", demand)])).await?)
 }
 
-fn tell(when: &str, answer: &Answer) {
-    let staleness = answer.staleness_ms.map_or("unknown".into(), |ms| format!("at most {ms} ms"));
-    let verdict = match (answer.status, answer.stale) {
+fn print_response(when: &str, response: &ApiResponse) {
+    let staleness = response.staleness_ms.map_or("unknown".into(), |ms| format!("at most {ms} ms"));
+    let verdict = match (response.status, response.stale) {
         (200, false) => "kept".to_owned(),
         (200, true) => "served, Stale-Result: true".to_owned(),
         (status, _) => format!("refused, status {status}"),
     };
-    let by = answer.served_region.as_deref().unwrap_or("?");
-    println!("   {when:<14} {verdict:<28} staleness {staleness}, answered by {by}");
+    let served_by = response.served_region.as_deref().unwrap_or("?");
+    println!("   {when:<14} {verdict:<28} staleness {staleness}, served by {served_by}");
 }

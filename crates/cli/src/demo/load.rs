@@ -1,4 +1,4 @@
-//! Real words into the primary region.
+//! Loads word vectors into the primary region.
 
 use std::time::{Duration, Instant};
 
@@ -7,67 +7,72 @@ use futures::{TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::ledger::Outcome;
-use super::numbers::grouped;
-use super::stage::{Stage, heading};
-use crate::client::Ask;
+use super::context::{DemoContext, heading};
+use super::stats::grouped;
+use super::write_history::Outcome;
+use crate::client::ApiRequest;
 
-/// Points a request, requests at once.
+/// Points per request, and concurrent requests.
 const BATCH: usize = 200;
-const AT_ONCE: usize = 4;
-/// For the other region to have all of it.
-const CATCH_UP: Duration = Duration::from_secs(60);
+const CONCURRENT_REQUESTS: usize = 4;
+/// Timeout until the other region has replicated everything.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Creates the collection and loads all words: point n is word n.
-pub async fn load(stage: &Stage) -> anyhow::Result<()> {
+/// Creates the collection and loads all words: the point with id n is word n.
+pub async fn load(demo: &DemoContext) -> anyhow::Result<()> {
     heading("Load");
-    let count = stage.words.len();
-    let create = json!({"vectors": {"size": stage.words.dim, "distance": "Cosine"}});
-    stage.primary.ask(0, Ask::put(&Stage::path(""), &create)).await?.fine().context("create the collection")?;
+    let count = demo.words.len();
+    let create = json!({"vectors": {"size": demo.words.dim, "distance": "Cosine"}});
+    demo.primary
+        .send(0, ApiRequest::put(&DemoContext::path(""), &create))
+        .await?
+        .error_for_status()
+        .context("create the collection")?;
     let style = ProgressStyle::with_template("   {bar:48} {human_pos} of {human_len} vectors, {per_sec}, {eta} left")?;
     let bar = ProgressBar::new(count as u64).with_style(style);
-    let begun = Instant::now();
+    let start = Instant::now();
     let batches = (0..count).step_by(BATCH).map(|first| first..(first + BATCH).min(count));
     stream::iter(batches.map(anyhow::Ok))
-        .try_for_each_concurrent(AT_ONCE, |rows| {
+        .try_for_each_concurrent(CONCURRENT_REQUESTS, |rows| {
             let bar = &bar;
             async move {
                 let size = rows.len() as u64;
-                batch(stage, rows).await?;
+                load_batch(demo, rows).await?;
                 bar.inc(size);
                 Ok(())
             }
         })
         .await?;
     bar.finish_and_clear();
-    let took = begun.elapsed();
-    let a_second = (count as f64 / took.as_secs_f64()) as usize;
+    let elapsed = start.elapsed();
+    let per_second = (count as f64 / elapsed.as_secs_f64()) as usize;
     println!(
-        "   {} vectors of {} numbers, each on two disks before it was acknowledged: {:.1} s, {} a second.",
+        "   {} vectors of {} dimensions, each acknowledged after two disks had it: {:.1} s, {} vectors/s.",
         grouped(count),
-        stage.words.dim,
-        took.as_secs_f64(),
-        grouped(a_second)
+        demo.words.dim,
+        elapsed.as_secs_f64(),
+        grouped(per_second)
     );
-    let wanted = json!({"exact": true});
-    let there = async || {
-        let path = Stage::path("/points/count");
-        let answer = stage.other.ask(0, Ask::post(&path, &wanted)).await?.fine()?;
-        Ok(answer.body.pointer("/result/count").and_then(Value::as_u64) == Some(count as u64))
+    let count_request = json!({"exact": true});
+    let is_complete = async || {
+        let path = DemoContext::path("/points/count");
+        let response = demo.secondary.send(0, ApiRequest::post(&path, &count_request)).await?.error_for_status()?;
+        Ok(response.body.pointer("/result/count").and_then(Value::as_u64) == Some(count as u64))
     };
-    let behind = Stage::until("the other region", CATCH_UP, there).await?;
-    println!("   {} had the last of them {} ms later.", stage.name(1), behind.as_millis());
+    let delay = DemoContext::poll_until("the other region", CATCH_UP_TIMEOUT, is_complete).await?;
+    println!("   {} had replicated all of them {} ms later.", demo.region_name(1), delay.as_millis());
     Ok(())
 }
 
-async fn batch(stage: &Stage, rows: std::ops::Range<usize>) -> anyhow::Result<()> {
+async fn load_batch(demo: &DemoContext, rows: std::ops::Range<usize>) -> anyhow::Result<()> {
     let ops: Vec<_> =
-        (rows).filter_map(|row| stage.ledger.begin(row as u64, false).map(|op| (row as u64, row, op))).collect();
-    let points: Vec<Value> = ops.iter().map(|(id, row, op)| stage.point(*id, *row, *op)).collect();
+        (rows).filter_map(|row| demo.history.begin(row as u64, false).map(|op| (row as u64, row, op))).collect();
+    let points: Vec<Value> = ops.iter().map(|(id, row, op)| demo.point(*id, *row, *op)).collect();
     let body = json!({"points": points});
-    let answer = stage.primary.ask(stage.turn.next(), Ask::put(&Stage::path("/points"), &body)).await;
-    let fine = answer.context("load").and_then(|answer| answer.fine().context("load"));
-    let outcome = if fine.is_ok() { Outcome::Acknowledged } else { Outcome::Unknown };
-    ops.into_iter().for_each(|(id, _, op)| stage.ledger.end(id, op, outcome));
-    fine.map(drop)
+    let response =
+        demo.primary.send(demo.round_robin.next(), ApiRequest::put(&DemoContext::path("/points"), &body)).await;
+    let loaded = response.context("load").and_then(|response| response.error_for_status().context("load"));
+    let outcome = if loaded.is_ok() { Outcome::Acknowledged } else { Outcome::Unknown };
+    ops.into_iter().for_each(|(id, _, op)| demo.history.end(id, op, outcome));
+    loaded.map(drop)
 }

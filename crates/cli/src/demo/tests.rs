@@ -1,35 +1,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ledger::{Findings, Ledger, Op, Outcome};
-use super::numbers::{grouped, ms, quantile};
-use super::stage::outcome;
-use super::storm::longest_pause;
-use crate::client::AskError;
+use super::context::classify;
+use super::kill_leaders::longest_outage;
+use super::stats::{grouped, ms, quantile};
+use super::write_history::{Findings, Op, Outcome, WriteHistory};
+use crate::client::RequestError;
 
-/// Writes point 1: `u` upsert, `d` delete acknowledged; `U`, `D` with unknown outcome; `r` an upsert that was refused.
-fn ledger(history: &str) -> Ledger {
-    let ledger = Ledger::default();
-    for step in history.chars() {
-        let op = ledger.begin(1, step.eq_ignore_ascii_case(&'d')).unwrap();
+/// Writes point 1: `u` upsert and `d` delete acknowledged; `U`, `D` with unknown outcome; `r` a refused upsert.
+fn history(steps: &str) -> WriteHistory {
+    let history = WriteHistory::default();
+    for step in steps.chars() {
+        let op = history.begin(1, step.eq_ignore_ascii_case(&'d')).unwrap();
         let outcome = match step {
             'u' | 'd' => Outcome::Acknowledged,
             'r' => Outcome::Refused,
             _ => Outcome::Unknown,
         };
-        ledger.end(1, op, outcome);
+        history.end(1, op, outcome);
     }
-    ledger
+    history
 }
 
 #[track_caller]
-fn check(history: &str, held: Option<u64>, lost: usize, resolved: usize) {
+fn check(steps: &str, held: Option<u64>, lost: usize, resolved: usize) {
     let held: BTreeMap<u64, u64> = held.map(|counter| (1, counter)).into_iter().collect();
-    assert_eq!(ledger(history).audit(&held), Findings { lost, resolved }, "{history}");
+    assert_eq!(history(steps).audit(&held), Findings { lost, resolved }, "{steps}");
 }
 
 #[test]
-fn the_last_acknowledged_write_must_stand() {
+fn the_last_acknowledged_write_must_be_present() {
     check("uuu", Some(3), 0, 0);
     check("uuu", Some(2), 1, 0);
     check("uuu", Some(1), 2, 0);
@@ -59,28 +59,28 @@ fn an_unknown_outcome_may_be_either_but_hides_no_loss() {
 
 #[test]
 fn a_point_of_unknown_state_is_not_written_again() {
-    let ledger = ledger("uU");
-    assert_eq!(ledger.begin(1, false), None);
-    assert_eq!((ledger.acknowledged(), ledger.unknown()), (1, 1));
-    assert_eq!(ledger.begin(2, true), None, "a point that does not stand is not deleted");
-    assert_eq!(ledger.begin(2, false), Some(Op { counter: 1, delete: false }));
-    assert_eq!(ledger.begin(2, false), None, "one write at a time");
+    let history = history("uU");
+    assert_eq!(history.begin(1, false), None);
+    assert_eq!((history.acknowledged(), history.unknown()), (1, 1));
+    assert_eq!(history.begin(2, true), None, "an absent point is not deleted");
+    assert_eq!(history.begin(2, false), Some(Op { counter: 1, delete: false }));
+    assert_eq!(history.begin(2, false), None, "one write at a time");
 }
 
 #[test]
-fn only_a_200_acknowledges_and_only_what_was_surely_not_done_is_refused() {
-    assert_eq!(outcome(&Ok(200)), Outcome::Acknowledged);
+fn only_a_200_acknowledges_and_only_certain_failures_are_refusals() {
+    assert_eq!(classify(&Ok(200)), Outcome::Acknowledged);
     for unknown in [408, 500, 503, 504] {
-        assert_eq!(outcome(&Ok(unknown)), Outcome::Unknown);
+        assert_eq!(classify(&Ok(unknown)), Outcome::Unknown);
     }
     for refused in [400, 404, 421, 429] {
-        assert_eq!(outcome(&Ok(refused)), Outcome::Refused);
+        assert_eq!(classify(&Ok(refused)), Outcome::Refused);
     }
-    assert_eq!(outcome(&Err(AskError::NotSent)), Outcome::Refused);
+    assert_eq!(classify(&Err(RequestError::NotSent)), Outcome::Refused);
 }
 
 #[test]
-fn numbers_are_written_for_people() {
+fn numbers_are_formatted() {
     assert_eq!([0, 12, 999, 1000, 20_000, 1_234_567].map(grouped), ["0", "12", "999", "1,000", "20,000", "1,234,567"]);
     assert_eq!(ms(Duration::from_micros(12_340)), "12.3");
     let mut times: Vec<Duration> = (0..=100).rev().map(Duration::from_millis).collect();
@@ -89,13 +89,13 @@ fn numbers_are_written_for_people() {
 }
 
 #[test]
-fn a_pause_is_looked_for_behind_the_kill_only() {
+fn an_outage_is_measured_after_the_kill_only() {
     let start = std::time::Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
     let times: Vec<_> = [0, 900, 1000, 1300, 1400, 9000, 9900].map(at).into();
-    let longest = |kill, window| longest_pause(&times, at(kill), Duration::from_millis(window));
-    assert_eq!(longest(1050, 300), Some(Duration::from_millis(300)), "the kill came in the middle of it");
+    let longest = |kill, window| longest_outage(&times, at(kill), Duration::from_millis(window));
+    assert_eq!(longest(1050, 300), Some(Duration::from_millis(300)), "the kill is inside the interval");
     assert_eq!(longest(1350, 200), Some(Duration::from_millis(7600)), "it began in the window and lasted beyond");
     assert_eq!(longest(0, 500), Some(Duration::from_millis(900)), "the longest after it is outside");
-    assert_eq!(longest(9950, 100), None, "nothing was acknowledged any more");
+    assert_eq!(longest(9950, 100), None, "no acknowledgement follows");
 }

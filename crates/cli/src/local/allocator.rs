@@ -1,7 +1,7 @@
-//! Which replica each node is: the operator's decisions, carried out on the processes of one region.
+//! Assigns replica ids: executes the operator's decisions on the processes of one region.
 //!
-//! Replica ids are allocated once and never reused: a node whose folder was lost or damaged is removed from its group and
-//! joins again under a new id. What was allocated stands in `<region>/replicas.json`, written before it is told to anybody.
+//! Replica ids are allocated once and never reused. A node whose folder is lost or damaged is removed from its group
+//! and joins under a new id. Allocated ids are written to `<region>/replicas.json` before any node receives them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,69 +19,71 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::brokers::Brokers;
-use super::caller::Caller;
 use super::files;
 use super::layout::{Layout, RegionLayout};
+use super::topology_client::TopologyClient;
 
-/// Between two turns while something is under way.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Between two turns at rest: a look costs one connection to each node.
-const REST: Duration = Duration::from_secs(2);
+/// Interval between two reconciliations while a change is in progress.
+const ACTIVE_INTERVAL: Duration = Duration::from_millis(50);
+/// Interval between two reconciliations without changes; each costs one connection per node.
+const IDLE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Founds the groups of a region, replaces lost replicas and sets the links, one turn at a time.
+/// Bootstraps the groups of a region, replaces lost replicas and sets the links, one change at a time.
 pub struct Allocator {
-    caller: Caller,
+    client: TopologyClient,
     region: LocalRegion,
     ledgers: BTreeMap<ShardNumber, Ledger>,
     path: PathBuf,
 }
 
-/// What a turn saw.
-enum Turn {
-    /// Every replica is ready and follows a leader, and nothing is to be done.
+/// Result of one reconciliation.
+enum ReconcileOutcome {
+    /// Every replica is ready and follows a leader; nothing to do.
     Settled,
-    /// Not so yet, and why.
-    Working(String),
-    /// Nothing that this program may do helps.
-    Stuck(String),
+    /// A change is in progress; the text says what is waited for.
+    InProgress(String),
+    /// Only a person can resolve this.
+    Blocked(String),
 }
 
 impl Allocator {
-    /// With what the folder of the region remembers.
+    /// Opens the allocator with the ids stored in the region's folder.
     ///
     /// # Errors
     /// When the certificates or the allocated ids cannot be read.
     pub fn open(layout: &Layout, region: &RegionLayout, brokers: &Brokers) -> anyhow::Result<Self> {
         let primary = layout.primary().name.clone();
         let path = files::region_dir(layout, region).join("replicas.json");
-        let ledgers = read(&path).with_context(|| format!("read {}", path.display()))?;
+        let ledgers = read_ids(&path).with_context(|| format!("read {}", path.display()))?;
         let links = brokers.links(&primary, &region.name);
         let region = LocalRegion { layout: region.clone(), primary, group: layout.group(), links };
-        Ok(Self { caller: Caller::new(layout, &region.layout)?, region, ledgers, path })
+        Ok(Self { client: TopologyClient::new(layout, &region.layout)?, region, ledgers, path })
     }
 
-    /// Turns until every replica is ready and follows a leader.
+    /// Reconciles until every replica is ready and follows a leader.
     ///
     /// # Errors
-    /// When that is not so at `until`, or cannot become so; says what was waited for.
-    pub async fn settle(&mut self, until: Instant) -> anyhow::Result<()> {
+    /// When that is not the case at the deadline, or cannot be reached; names what is waited for.
+    pub async fn reconcile_until_settled(&mut self, deadline: Instant) -> anyhow::Result<()> {
         loop {
-            match self.turn().await? {
-                Turn::Settled => return Ok(()),
-                Turn::Stuck(why) => bail!("region {}: {why}", self.region.layout.name),
-                Turn::Working(why) if Instant::now() >= until => bail!("region {}: {why}", self.region.layout.name),
-                Turn::Working(_) => sleep(PAUSE).await,
+            match self.reconcile().await? {
+                ReconcileOutcome::Settled => return Ok(()),
+                ReconcileOutcome::Blocked(reason) => bail!("region {}: {reason}", self.region.layout.name),
+                ReconcileOutcome::InProgress(reason) if Instant::now() >= deadline => {
+                    bail!("region {}: {reason}", self.region.layout.name)
+                }
+                ReconcileOutcome::InProgress(_) => sleep(ACTIVE_INTERVAL).await,
             }
         }
     }
 
-    /// Turns until `stop`.
-    pub async fn keep(mut self, stop: CancellationToken) {
+    /// Reconciles until `stop` is cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            // A turn that fails is repeated: every turn derives everything from what it sees.
-            let pause = match self.turn().await {
-                Ok(Turn::Working(_)) => PAUSE,
-                Ok(Turn::Settled | Turn::Stuck(_)) | Err(_) => REST,
+            // A failed reconciliation is repeated: each derives everything from the observed state.
+            let pause = match self.reconcile().await {
+                Ok(ReconcileOutcome::InProgress(_)) => ACTIVE_INTERVAL,
+                Ok(ReconcileOutcome::Settled | ReconcileOutcome::Blocked(_)) | Err(_) => IDLE_INTERVAL,
             };
             if stop.run_until_cancelled(sleep(pause)).await.is_none() {
                 return;
@@ -89,40 +91,40 @@ impl Allocator {
         }
     }
 
-    async fn turn(&mut self) -> anyhow::Result<Turn> {
-        let mut turn = Turn::Settled;
+    async fn reconcile(&mut self) -> anyhow::Result<ReconcileOutcome> {
+        let mut outcome = ReconcileOutcome::Settled;
         for shard in ShardNumber::all(self.region.layout.shards) {
-            let seen = self.observe(shard).await;
-            let ShardMove { ledger, act, operation, .. } = next_shard_move(&self.region, shard, &seen);
-            self.remember(shard, ledger)?;
+            let observed = self.observe(shard).await;
+            let ShardMove { ledger, act, operation, .. } = next_shard_move(&self.region, shard, &observed);
+            self.persist_ids(shard, ledger)?;
             let calls = act.map(|act| act.calls()).unwrap_or_default();
             let acted = !calls.is_empty();
             for (shard, ordinal, call) in calls {
-                // A call that is lost or refused is made again by a later turn.
-                let _ = self.caller.call(self.region.node(shard, ordinal), call).await;
+                // A lost or refused call is repeated by a later reconciliation.
+                let _ = self.client.call(self.region.node(shard, ordinal), call).await;
             }
-            let waits = operation.and_then(|operation| operation.blocked_by);
-            if let Some(blocked) = &waits
+            let blocked_by = operation.and_then(|operation| operation.blocked_by);
+            if let Some(blocked) = &blocked_by
                 && predicate::VOLUME_RESTORED == *blocked.predicate
             {
-                return Ok(Turn::Stuck(blocked.message.clone()));
+                return Ok(ReconcileOutcome::Blocked(blocked.message.clone()));
             }
-            let why = match waits {
+            let reason = match blocked_by {
                 Some(blocked) => Some(blocked.message),
-                None if acted => Some(format!("shard {shard} is being set up")),
-                None => self.unready(shard, &seen),
+                None if acted => Some(format!("shard {shard} is being bootstrapped")),
+                None => self.first_unready(shard, &observed),
             };
-            if let Some(why) = why {
-                turn = Turn::Working(why);
+            if let Some(reason) = reason {
+                outcome = ReconcileOutcome::InProgress(reason);
             }
         }
-        Ok(turn)
+        Ok(outcome)
     }
 
     async fn observe(&self, shard: ShardNumber) -> ShardSeen {
         let ordinals: Vec<u16> = (0..self.region.replicas()).collect();
-        let ask = |ordinal: &u16| self.caller.pod(self.region.node(shard, *ordinal));
-        let answers = join_all(ordinals.iter().map(ask)).await;
+        let request_status = |ordinal: &u16| self.client.pod_status(self.region.node(shard, *ordinal));
+        let answers = join_all(ordinals.iter().map(request_status)).await;
         let pod = |answer: Option<PodStatus>| PodSeen {
             uid: String::new(),
             deleting: false,
@@ -140,12 +142,12 @@ impl Allocator {
         }
     }
 
-    /// A node that is not ready, or follows no leader.
-    fn unready(&self, shard: ShardNumber, seen: &ShardSeen) -> Option<String> {
-        seen.pods.iter().find_map(|(ordinal, pod)| {
-            let why = match &pod.answer {
+    /// The first node that is not ready or has no leader, with the reason.
+    fn first_unready(&self, shard: ShardNumber, observed: &ShardSeen) -> Option<String> {
+        observed.pods.iter().find_map(|(ordinal, pod)| {
+            let reason = match &pod.answer {
                 Some(PodStatus::Running(status)) => match &status.fault {
-                    Some(fault) => format!("is out of service: {fault}"),
+                    Some(error) => format!("is out of service: {error}"),
                     None if status.leader.is_none() => "has no leader".into(),
                     None if !status.ready => "is not ready".into(),
                     None => return None,
@@ -156,23 +158,23 @@ impl Allocator {
                 Some(PodStatus::Newer { reason }) => format!("has files of a newer release: {reason}"),
                 None => "does not answer".into(),
             };
-            Some(format!("{} {why}", self.region.pod_name(shard, *ordinal)))
+            Some(format!("{} {reason}", self.region.pod_name(shard, *ordinal)))
         })
     }
 
-    /// Durable before anybody is told: an id that was told and is forgotten could be given out twice.
-    fn remember(&mut self, shard: ShardNumber, ledger: Ledger) -> anyhow::Result<()> {
+    /// Stores allocated ids durably before any node receives them: a forgotten id could be allocated twice.
+    fn persist_ids(&mut self, shard: ShardNumber, ledger: Ledger) -> anyhow::Result<()> {
         if self.ledgers.get(&shard) == Some(&ledger) {
             return Ok(());
         }
         self.ledgers.insert(shard, ledger);
-        write(&self.path, &self.ledgers).with_context(|| format!("write {}", self.path.display()))
+        write_ids(&self.path, &self.ledgers).with_context(|| format!("write {}", self.path.display()))
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<BTreeMap<ShardNumber, Ledger>> {
+fn read_ids(path: &Path) -> anyhow::Result<BTreeMap<ShardNumber, Ledger>> {
     let text = match std::fs::read_to_string(path) {
-        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         text => text?,
     };
     let statuses: Vec<ShardStatus> = serde_json::from_str(&text)?;
@@ -186,7 +188,7 @@ fn read(path: &Path) -> anyhow::Result<BTreeMap<ShardNumber, Ledger>> {
     statuses.iter().map(ledger).collect()
 }
 
-fn write(path: &Path, ledgers: &BTreeMap<ShardNumber, Ledger>) -> anyhow::Result<()> {
+fn write_ids(path: &Path, ledgers: &BTreeMap<ShardNumber, Ledger>) -> anyhow::Result<()> {
     let statuses: Vec<ShardStatus> = ledgers.iter().map(|(shard, ledger)| ledger.to_status(*shard)).collect();
     let folder = path.parent().context("a file in a folder")?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
@@ -197,7 +199,7 @@ fn write(path: &Path, ledgers: &BTreeMap<ShardNumber, Ledger>) -> anyhow::Result
     Ok(())
 }
 
-/// A region as the decisions see it: the nodes of a shard in their order are its pods.
+/// A region as `plan` sees it: the nodes of a shard, in layout order, are its pods.
 struct LocalRegion {
     layout: RegionLayout,
     primary: RegionName,
@@ -256,15 +258,15 @@ mod tests {
     fn allocated_ids_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("replicas.json");
-        assert_eq!(read(&path).unwrap(), BTreeMap::new());
+        assert_eq!(read_ids(&path).unwrap(), BTreeMap::new());
         let mut ledger = Ledger::default();
         ledger.founding = vec![ledger.mint(), ledger.mint()];
         let ledgers = BTreeMap::from([(ShardNumber::FIRST, ledger)]);
-        write(&path, &ledgers).unwrap();
-        let mut found = read(&path).unwrap();
+        write_ids(&path, &ledgers).unwrap();
+        let mut found = read_ids(&path).unwrap();
         assert_eq!(found, ledgers);
         assert_eq!(found.get_mut(&ShardNumber::FIRST).unwrap().mint(), ReplicaId(3));
         std::fs::write(&path, "[").unwrap();
-        assert!(read(&path).is_err(), "a damaged file is no empty one");
+        assert!(read_ids(&path).is_err(), "a damaged file is an error");
     }
 }

@@ -1,4 +1,4 @@
-//! Kafka between local regions: who publishes where, and who reads where.
+//! Kafka brokers of local regions: which region publishes where, and which topic the others read.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -6,39 +6,39 @@ use std::str::FromStr;
 use meridian_config::KafkaSink;
 use meridian_model::{Link, NameError, RegionName, Topic, Transport};
 
-/// The topic of the region that publishes.
+/// Topic of the publishing region.
 const TOPIC: &str = "vector-deltas";
 
-/// `REGION=HOST:PORT`: the broker beside a region.
+/// `REGION=HOST:PORT`: the broker of a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerSpec {
     /// The region.
     pub region: RegionName,
-    /// Where its broker is.
+    /// Address of its broker.
     pub bootstrap_servers: String,
 }
 
-/// `REGION=FROM:TO`: connections to the port FROM are passed to the port TO, until the region is cut off.
+/// `REGION=FROM:TO`: a proxy from local port FROM to local port TO that is cut together with the region.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WireSpec {
+pub struct ProxySpec {
     /// The region.
     pub region: RegionName,
-    /// Where the wire is entered.
+    /// Port to listen on.
     pub from: u16,
-    /// Where it ends.
+    /// Port to forward to.
     pub to: u16,
 }
 
-/// Why a text is no [`BrokerSpec`] or [`WireSpec`].
+/// Why a text is not a [`BrokerSpec`] or [`ProxySpec`].
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerSpecError {
-    /// Not of that form.
-    #[error("{0:?} is not REGION=HOST:PORT, as in us-east=127.0.0.1:9092")]
+    /// The form is invalid.
+    #[error("broker must be REGION=HOST:PORT, such as us-east=127.0.0.1:9092 (got {0:?})")]
     Form(String),
-    /// Not of that form.
-    #[error("{0:?} is not REGION=FROM:TO, as in us-east=19092:9092")]
-    Wire(String),
-    /// The name is none.
+    /// The form is invalid.
+    #[error("proxy must be REGION=FROM:TO, such as us-east=19092:9092 (got {0:?})")]
+    ProxyForm(String),
+    /// The region name is invalid.
     #[error("region name")]
     Name(#[from] NameError),
 }
@@ -52,22 +52,22 @@ impl FromStr for BrokerSpec {
     }
 }
 
-impl FromStr for WireSpec {
+impl FromStr for ProxySpec {
     type Err = BrokerSpecError;
 
     fn from_str(text: &str) -> Result<Self, BrokerSpecError> {
-        let parts = || {
+        let fields = || {
             let (region, ports) = text.split_once('=')?;
             let (from, to) = ports.split_once(':')?;
             Some((region, from.parse().ok()?, to.parse().ok()?))
         };
-        let (region, from, to) = parts().ok_or_else(|| BrokerSpecError::Wire(text.into()))?;
+        let (region, from, to) = fields().ok_or_else(|| BrokerSpecError::ProxyForm(text.into()))?;
         Ok(Self { region: RegionName::new(region)?, from, to })
     }
 }
 
-/// The brokers beside the regions. With none, regions follow each other directly; with one at the primary region, it is read
-/// by the others; a region that has its own reads that one, to which MirrorMaker 2 copies.
+/// The brokers of all regions. Without brokers, regions replicate directly. A region without its own broker reads the
+/// primary region's; a region with one reads the topic that MirrorMaker 2 copies to it.
 #[derive(Debug, Clone, Default)]
 pub struct Brokers(BTreeMap<RegionName, String>);
 
@@ -78,19 +78,19 @@ impl FromIterator<BrokerSpec> for Brokers {
 }
 
 impl Brokers {
-    /// Regions follow each other directly.
+    /// Whether regions replicate directly.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Where `primary` publishes.
+    /// Topic that `primary` publishes to.
     pub(super) fn sink(&self, primary: &RegionName) -> Option<KafkaSink> {
         let bootstrap_servers = self.0.get(primary)?.clone();
         Some(KafkaSink { bootstrap_servers, topic: TOPIC.into() })
     }
 
-    /// How `region` follows `primary`; nobody follows itself.
+    /// Links by which `region` follows `primary`; none when they are the same.
     pub(super) fn links(&self, primary: &RegionName, region: &RegionName) -> Vec<Link> {
         if region == primary {
             return Vec::new();

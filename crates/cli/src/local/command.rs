@@ -10,31 +10,31 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::brokers::BrokerSpec;
+use super::cluster::{LocalCluster, Options};
 use super::layout::{Layout, RegionSpec};
-use super::running::{Options, Running};
 
-/// What to run.
+/// Arguments of `meridian local`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder for everything: data, configurations, keys, logs. One that was used before is started again.
+    /// Folder for data, configurations, keys and logs. An existing folder is started again.
     #[arg(long)]
     dir: PathBuf,
-    /// A region as NAME:SHARDSxREPLICAS; the first is primary, the others follow it.
+    /// A region as NAME:SHARDSxREPLICAS; the first is the primary region, the others follow it.
     #[arg(long = "region", default_value = "us-east:1x3")]
     regions: Vec<RegionSpec>,
-    /// The broker beside a region as REGION=HOST:PORT. The primary region publishes to its own; another reads it, or its own
-    /// broker, to which somebody runs MirrorMaker 2.
+    /// The Kafka broker of a region as REGION=HOST:PORT. The primary region publishes to its own broker. Another region
+    /// reads that one, or its own broker, to which MirrorMaker 2 must copy.
     #[arg(long = "kafka")]
     kafka: Vec<BrokerSpec>,
-    /// The key that lets clients in, in every region. Default: a random one for each.
+    /// API key of every region. Default: a random key per region.
     #[arg(long, env = "MERIDIAN_API_KEY", value_parser = api_key)]
     api_key: Option<String>,
-    /// Leave nodes that die dead.
+    /// Do not restart nodes that exit.
     #[arg(long)]
     no_restart: bool,
 }
 
-/// An API key that nodes accept: they would not start with another.
+/// Validates an API key by the rules of the nodes, which would not start with an invalid one.
 fn api_key(text: &str) -> Result<String, &'static str> {
     match meridian_peer::read_api_keys(text) {
         Ok(keys) if keys.len() == 1 => Ok(text.trim().to_owned()),
@@ -42,7 +42,7 @@ fn api_key(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Runs regions until a signal comes or stdin ends. Prints one JSON line when all are ready, and one for each restart.
+/// Runs regions until a signal arrives or stdin ends. Prints one JSON line when all are ready, and one per restart.
 ///
 /// # Errors
 /// When the regions cannot be started.
@@ -56,20 +56,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         binary: None,
         restart: !args.no_restart,
         brokers: args.kafka.into_iter().collect(),
-        wires: Vec::new(),
+        proxies: Vec::new(),
     };
-    let mut running = Running::start(layout, &options, signals.stopped()).await?;
+    let mut cluster = LocalCluster::start(layout, &options, signals.stopped()).await?;
     let mut stdin = std::pin::pin!(stdin_ended());
-    let mut told = print(&running.report());
-    while told.is_ok() {
+    let mut printed = print(&cluster.report());
+    while printed.is_ok() {
         tokio::select! {
             () = signals.stopped() => break,
             () = &mut stdin => break,
-            restart = running.restarted() => told = print(&json!({"restarted": restart})),
+            restart = cluster.next_restart() => printed = print(&json!({"restarted": restart})),
         }
     }
-    running.stop().await;
-    told
+    cluster.stop().await;
+    printed
 }
 
 fn print(line: &Value) -> anyhow::Result<()> {
@@ -81,15 +81,15 @@ fn print(line: &Value) -> anyhow::Result<()> {
 pub struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 
 impl Signals {
-    /// From now on these signals are ours.
+    /// Installs handlers for both signals.
     ///
     /// # Errors
-    /// When they cannot be caught.
+    /// When the handlers cannot be installed.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     }
 
-    /// Resolves when one came.
+    /// Resolves when a signal arrives.
     pub async fn stopped(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}
@@ -98,23 +98,23 @@ impl Signals {
     }
 }
 
-/// Resolves when whoever started us through a pipe has closed it. A terminal, a file or `/dev/null` says nothing.
+/// Resolves when the parent closes the pipe at stdin. A terminal, a file or `/dev/null` never ends.
 fn stdin_ended() -> impl Future<Output = ()> {
     let piped = std::fs::metadata("/dev/stdin").is_ok_and(|stdin| {
         let kind = stdin.file_type();
         kind.is_fifo() || kind.is_socket()
     });
-    let (ended, seen) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     if piped {
-        // A thread of its own, which the end of the process ends: a read of stdin cannot be cancelled.
+        // A detached thread that ends with the process: a read of stdin cannot be cancelled.
         std::thread::spawn(move || {
             if std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).is_ok() {
-                let _ = ended.send(());
+                let _ = sender.send(());
             }
         });
     }
     async move {
-        if seen.await.is_err() {
+        if receiver.await.is_err() {
             std::future::pending().await
         }
     }

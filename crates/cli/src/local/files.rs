@@ -1,4 +1,4 @@
-//! The files of a layout: authorities, certificates, keys, configurations.
+//! Files of a layout: authorities, certificates, keys, configurations.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -16,7 +16,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use super::brokers::Brokers;
 use super::layout::{Layout, NodeLayout, RegionLayout};
 
-/// Names that the certificates of all nodes hold.
+/// Subject alternative names of all node certificates.
 const NAMES: [&str; 2] = ["127.0.0.1", "localhost"];
 
 /// The folder of a region.
@@ -29,7 +29,7 @@ pub fn config_path(layout: &Layout, region: &RegionLayout, node: &NodeLayout) ->
     region_dir(layout, region).join(format!("{}.yaml", region.node_name(node)))
 }
 
-/// The certificates with which topology calls are made in a region.
+/// The operator's certificate of a region, for topology calls.
 pub fn operator_tls(layout: &Layout, region: &RegionLayout) -> Tls {
     tls(&region_dir(layout, region), "operator")
 }
@@ -42,7 +42,7 @@ fn tls(dir: &Path, name: &str) -> Tls {
     }
 }
 
-/// Writes what is not there yet; configurations always, certificates and keys once.
+/// Writes missing certificates and keys, and all configurations.
 pub fn write(layout: &Layout, brokers: &Brokers) -> anyhow::Result<()> {
     let group_key = layout.dir.join("group.key");
     if !group_key.exists() {
@@ -72,8 +72,8 @@ fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
-/// One authority, and a certificate of it for each node and for the operator. The authority is written last: it says that
-/// the others are there. Its key is forgotten.
+/// Creates an authority and one certificate for each node and the operator. The key of the authority is discarded.
+/// `ca.crt` is written last: its presence means that all other files exist.
 fn certificates(dir: &Path, nodes: &[String]) -> anyhow::Result<()> {
     let authority_key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
@@ -130,7 +130,7 @@ fn config(
             peer_port: node.peer,
         },
         data_dir: dir.join(&name),
-        // Less than a node gets before it is killed.
+        // Must be shorter than STOP of `process`, after which the node is killed.
         limits: Limits { shutdown_timeout_ms: 10_000, ..Limits::default() },
         peer_tls: tls(&dir, &name),
         auth: Auth::ApiKeyFile(dir.join("api.key")),

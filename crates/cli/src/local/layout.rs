@@ -1,4 +1,4 @@
-//! What stands where: regions, nodes, ports, ids. Written once, so that a folder can be started again.
+//! Layout of a folder: regions, nodes, ports and ids, stored once so that the folder can be started again.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,30 +12,30 @@ use meridian_proto::topology::Genesis;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// Ports are taken from here: below the range from which Linux gives ports to outgoing connections (32768 on), so that no
-/// connection sits on the port of a node that is just being started again.
+/// Range of allocated ports. It ends below Linux's ephemeral ports (32768 on), so that no outgoing connection occupies the
+/// port of a node that restarts.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
-/// Most shards or replicas of one region: this is one machine.
-const MOST: u16 = 16;
+/// Limit of shards and of replicas per region: everything runs on one machine.
+const MAX_PER_REGION: u16 = 16;
 
 /// `NAME:SHARDSxREPLICAS`, as in `us-east:1x3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegionSpec {
     /// Its name.
     pub name: RegionName,
-    /// How many shards.
+    /// Number of shards.
     pub shards: u16,
-    /// How many replicas each.
+    /// Number of replicas per shard.
     pub replicas: u16,
 }
 
-/// Why a text is no [`RegionSpec`].
+/// Why a text is not a [`RegionSpec`].
 #[derive(Debug, thiserror::Error)]
 pub enum RegionSpecError {
-    /// Not of that form.
-    #[error("{0:?} is not NAME:SHARDSxREPLICAS, as in us-east:1x3, with 1 to {MOST} of each")]
+    /// The form is invalid.
+    #[error("region must be NAME:SHARDSxREPLICAS with 1 to {MAX_PER_REGION} of each, such as us-east:1x3 (got {0:?})")]
     Form(String),
-    /// The name is none.
+    /// The region name is invalid.
     #[error("region name")]
     Name(#[from] NameError),
 }
@@ -44,10 +44,12 @@ impl FromStr for RegionSpec {
     type Err = RegionSpecError;
 
     fn from_str(text: &str) -> Result<Self, RegionSpecError> {
-        let form = || RegionSpecError::Form(text.into());
-        let (name, counts) = text.split_once(':').ok_or_else(form)?;
-        let (shards, replicas) = counts.split_once('x').ok_or_else(form)?;
-        let count = |text: &str| text.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or_else(form);
+        let invalid_form = || RegionSpecError::Form(text.into());
+        let (name, counts) = text.split_once(':').ok_or_else(invalid_form)?;
+        let (shards, replicas) = counts.split_once('x').ok_or_else(invalid_form)?;
+        let count = |text: &str| {
+            text.parse().ok().filter(|count| (1..=MAX_PER_REGION).contains(count)).ok_or_else(invalid_form)
+        };
         Ok(Self { name: RegionName::new(name)?, shards: count(shards)?, replicas: count(replicas)? })
     }
 }
@@ -58,12 +60,12 @@ impl fmt::Display for RegionSpec {
     }
 }
 
-/// All regions of one folder; the first is primary.
+/// All regions of one folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
-    /// The folder, absolute.
+    /// Absolute path of the folder.
     pub dir: PathBuf,
-    /// Primary first.
+    /// The primary region is first.
     pub regions: Vec<RegionLayout>,
 }
 
@@ -72,15 +74,15 @@ pub struct Layout {
 pub struct RegionLayout {
     /// Its name.
     pub name: RegionName,
-    /// Identity of the cluster that it is.
+    /// Cluster id of the region.
     pub cluster_id: ClusterIdText,
-    /// How many shards.
+    /// Number of shards.
     pub shards: u16,
-    /// What lets a client in.
+    /// API key for clients.
     pub api_key: String,
-    /// Port at which other regions find it.
+    /// Port that other regions connect to.
     pub endpoint: u16,
-    /// By shard, then replica.
+    /// Ordered by shard, then replica.
     pub nodes: Vec<NodeLayout>,
 }
 
@@ -89,7 +91,7 @@ pub struct RegionLayout {
 pub struct NodeLayout {
     /// Its shard.
     pub shard: ShardNumber,
-    /// Its place in the shard, from 1; the replica in it has this id until it is replaced.
+    /// Number within the shard, from 1; also its first replica id, until the replica is replaced.
     pub replica: ReplicaId,
     /// Port of the public API.
     pub api: u16,
@@ -99,7 +101,7 @@ pub struct NodeLayout {
     pub peer: u16,
 }
 
-/// A cluster id, written as a UUID.
+/// A cluster id, serialized as a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClusterIdText(pub ClusterId);
@@ -118,73 +120,73 @@ impl TryFrom<String> for ClusterIdText {
     }
 }
 
-/// Why a folder cannot be laid out.
+/// Why a layout cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// There must be something to run.
-    #[error("no region is named")]
+    /// No region is given.
+    #[error("at least one region is required")]
     Empty,
-    /// Names are identities.
-    #[error("region {0} stands twice")]
-    Twice(RegionName),
-    /// Everything is taken.
-    #[error("no {0} ports are free on 127.0.0.1")]
+    /// A region name is given twice.
+    #[error("region names must be unique (got {0} twice)")]
+    Duplicate(RegionName),
+    /// Too few free ports.
+    #[error("{0} free ports are needed on 127.0.0.1")]
     Ports(usize),
-    /// The folder cannot be used.
+    /// The folder or the layout file cannot be read or written.
     #[error("{path}")]
     Folder {
-        /// Which.
+        /// Path.
         path: String,
-        /// What the system says.
+        /// Cause.
         source: io::Error,
     },
-    /// What is in the folder is no layout.
+    /// The layout file is invalid.
     #[error("{path}")]
     Damaged {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// What is wrong.
+        /// Cause.
         source: serde_json::Error,
     },
-    /// The folder holds other regions than asked for.
-    #[error("{path} holds {found}; asked for was {wanted}")]
-    Other {
-        /// Which folder.
+    /// The folder contains other regions than requested.
+    #[error("{path} contains {found}; requested was {wanted}")]
+    Mismatch {
+        /// Path of the folder.
         path: String,
-        /// What is there.
+        /// Regions in the folder.
         found: String,
-        /// What should be.
+        /// Requested regions.
         wanted: String,
     },
 }
 
 impl Layout {
-    /// The layout that `dir` holds already, or a new one with free ports, written there.
+    /// Opens the layout stored in `dir`, or stores a new one with free ports.
     ///
     /// # Errors
-    /// When the folder holds something else, or cannot be used.
+    /// See [`LayoutError`].
     pub fn open(dir: &Path, specs: &[RegionSpec], random: &mut impl Rng) -> Result<Self, LayoutError> {
-        let fault = |source| LayoutError::Folder { path: dir.display().to_string(), source };
-        std::fs::create_dir_all(dir).map_err(fault)?;
-        let dir = dir.canonicalize().map_err(fault)?;
+        let error = |source| LayoutError::Folder { path: dir.display().to_string(), source };
+        std::fs::create_dir_all(dir).map_err(error)?;
+        let dir = dir.canonicalize().map_err(error)?;
         let file = dir.join("layout.json");
         let path = file.display().to_string();
-        let fault = |source| LayoutError::Folder { path: path.clone(), source };
+        let error = |source| LayoutError::Folder { path: path.clone(), source };
         if file.exists() {
-            let text = std::fs::read_to_string(&file).map_err(fault)?;
+            let text = std::fs::read_to_string(&file).map_err(error)?;
             let layout: Self =
                 serde_json::from_str(&text).map_err(|source| LayoutError::Damaged { path: path.clone(), source })?;
             let list = |specs: &[RegionSpec]| specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let (found, wanted) = (list(&layout.specs()), list(specs));
             if found != wanted {
-                return Err(LayoutError::Other { path: dir.display().to_string(), found, wanted });
+                return Err(LayoutError::Mismatch { path: dir.display().to_string(), found, wanted });
             }
             return Ok(Self { dir, ..layout });
         }
         let layout = Self::new(dir, specs, random)?;
         let text =
             serde_json::to_string_pretty(&layout).expect("names, numbers and UTF-8 paths always have a JSON form");
-        std::fs::write(&file, text).map_err(fault)?;
+        std::fs::write(&file, text).map_err(error)?;
         Ok(layout)
     }
 
@@ -193,8 +195,8 @@ impl Layout {
             return Err(LayoutError::Empty);
         }
         let mut names = BTreeSet::new();
-        if let Some(twice) = specs.iter().find(|spec| !names.insert(&spec.name)) {
-            return Err(LayoutError::Twice(twice.name.clone()));
+        if let Some(duplicate) = specs.iter().find(|spec| !names.insert(&spec.name)) {
+            return Err(LayoutError::Duplicate(duplicate.name.clone()));
         }
         let nodes: usize = specs.iter().map(|spec| usize::from(spec.shards) * usize::from(spec.replicas)).sum();
         let mut ports = free_ports(nodes * 3 + specs.len(), random)?.into_iter();
@@ -229,13 +231,13 @@ impl Layout {
         self.regions.iter().map(spec).collect()
     }
 
-    /// The replication group that several regions are.
+    /// Name of the replication group; `None` with one region.
     #[must_use]
     pub fn group(&self) -> Option<String> {
         (self.regions.len() > 1).then(|| "local".into())
     }
 
-    /// The region that takes writes at first.
+    /// The initial primary region.
     #[must_use]
     pub fn primary(&self) -> &RegionLayout {
         self.regions.first().expect("a layout has a region")
@@ -243,13 +245,13 @@ impl Layout {
 }
 
 impl RegionLayout {
-    /// What a node is called in logs and file names.
+    /// Name of a node in logs and file names.
     #[must_use]
     pub fn node_name(&self, node: &NodeLayout) -> String {
         format!("{}-s{}-r{}", self.name, node.shard, node.replica)
     }
 
-    /// What every replica of a shard is initialized with.
+    /// Genesis that every replica of a shard is initialized with.
     #[must_use]
     pub fn genesis(&self, shard: ShardNumber, primary: &RegionName) -> Genesis {
         Genesis {
@@ -262,7 +264,7 @@ impl RegionLayout {
         }
     }
 
-    /// Nodes of each shard.
+    /// Number of nodes per shard.
     #[must_use]
     pub fn replicas(&self) -> u16 {
         u16::try_from(self.nodes.len() / usize::from(self.shards.max(1))).unwrap_or(u16::MAX)
@@ -270,31 +272,31 @@ impl RegionLayout {
 }
 
 impl NodeLayout {
-    /// Where other replicas find it.
+    /// Address of the peer port.
     #[must_use]
     pub fn peer_address(&self) -> String {
         format!("127.0.0.1:{}", self.peer)
     }
 
-    /// Where clients find it.
+    /// URL of the public API.
     #[must_use]
     pub fn api_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.api)
     }
 
-    /// Where metrics and probes are.
+    /// URL of metrics and probes.
     #[must_use]
     pub fn admin_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.admin)
     }
 }
 
-/// `count` ports that nobody listens on now.
+/// Finds `count` ports without a listener, from a random start.
 fn free_ports(count: usize, random: &mut impl Rng) -> Result<Vec<u16>, LayoutError> {
-    let span = PORTS.end - PORTS.start;
-    let begin: u16 = random.random_range(0..span);
-    let around = (0..span).map(|step| PORTS.start + (begin + step) % span);
+    let port_count = PORTS.end - PORTS.start;
+    let first: u16 = random.random_range(0..port_count);
+    let candidates = (0..port_count).map(|step| PORTS.start + (first + step) % port_count);
     let free: Vec<u16> =
-        around.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).take(count).collect();
+        candidates.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).take(count).collect();
     if free.len() == count { Ok(free) } else { Err(LayoutError::Ports(count)) }
 }

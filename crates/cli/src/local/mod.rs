@@ -1,28 +1,28 @@
-//! Regions as processes on this machine: every listener on the loopback address, every byte below one folder.
+//! Regions as processes on this machine: all listeners on the loopback address, all files below one folder.
 //!
 //! ```text
 //!   RegionSpec ──► Layout (ports, ids, keys; kept in <dir>/layout.json) ──► files ──► process ──► Allocator ──► ready
-//!                                            region ◄── Link (can be cut) ──► region
+//!                                       region ◄── TcpProxy (can be cut) ──► region
 //! ```
 //!
-//! Start at [`Running`].
+//! Start at [`LocalCluster`].
 
 mod allocator;
 mod brokers;
-mod caller;
+mod cluster;
 mod command;
 mod files;
 mod layout;
-mod link;
 mod process;
-mod running;
+mod tcp_proxy;
+mod topology_client;
 
-pub use brokers::{BrokerSpec, BrokerSpecError, Brokers, WireSpec};
+pub use brokers::{BrokerSpec, BrokerSpecError, Brokers, ProxySpec};
+pub use cluster::{LocalCluster, Options, node_binary};
 pub use command::{Args, Signals, run};
 pub use layout::{Layout, LayoutError, NodeLayout, RegionLayout, RegionSpec, RegionSpecError};
-pub use link::Link;
 pub use process::{Restart, send_signal};
-pub use running::{Options, Running, node_binary};
+pub use tcp_proxy::TcpProxy;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! One node's process: started, started again when it dies, stopped.
+//! Supervises one node process: start, restart after an exit, stop.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// A node that died is started again after this, as a kubelet would soon.
-const RESTART: Duration = Duration::from_millis(300);
-/// How long a node gets to hand over and end; more than its own limit for that.
-const STOP: Duration = Duration::from_secs(12);
-/// Threads that search, of each node, where there are as many processors.
+/// Delay before a restart.
+const RESTART_DELAY: Duration = Duration::from_millis(300);
+/// Time to hand over and exit before SIGKILL; longer than `limits.stop_ms` of the node.
+const STOP_TIMEOUT: Duration = Duration::from_secs(12);
+/// Search threads per node, if the machine has as many processors.
 const SEARCH_THREADS: usize = 2;
 
-/// A node that died was started again.
+/// A restart of a node, as `meridian local` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Restart {
     /// Its region.
@@ -29,52 +29,52 @@ pub struct Restart {
     pub shard: ShardNumber,
     /// Its replica id.
     pub replica: ReplicaId,
-    /// Its new process.
+    /// Its new process id.
     pub pid: u32,
 }
 
-/// How to start a node, and what to do when it ends.
-pub struct Program {
+/// How to start and restart one node.
+pub struct NodeProcess {
     /// `meridian-node`.
     pub binary: PathBuf,
     /// Its configuration file.
     pub config: PathBuf,
-    /// Where its peers find it.
+    /// Address that it advertises to peers.
     pub advertise: String,
-    /// Where its output goes.
+    /// File for stdout and stderr.
     pub log: PathBuf,
-    /// Which node it is.
+    /// Identifies the node in [`Restart`].
     pub region: RegionName,
-    /// Which node it is.
+    /// Identifies the node in [`Restart`].
     pub shard: ShardNumber,
-    /// Which node it is.
+    /// Identifies the node in [`Restart`].
     pub replica: ReplicaId,
-    /// Whether it is started again when it dies.
+    /// Whether to restart it after an exit.
     pub restart: bool,
 }
 
-/// The process id now; `None` between two lives.
-pub type PidNow = watch::Receiver<Option<u32>>;
+/// Current process id; `None` between exit and restart.
+pub type PidWatch = watch::Receiver<Option<u32>>;
 
-impl Program {
-    /// Starts the process and keeps it; the task ends when `stop` is cancelled and the process is gone.
+impl NodeProcess {
+    /// Starts the process and supervises it; the task ends when `stop` is cancelled and the process has exited.
     ///
     /// # Errors
-    /// When it cannot be started even once.
+    /// When the first start fails.
     pub fn start(
         self,
         restarts: mpsc::UnboundedSender<Restart>,
         stop: CancellationToken,
-    ) -> anyhow::Result<(PidNow, tokio::task::JoinHandle<()>)> {
+    ) -> anyhow::Result<(PidWatch, tokio::task::JoinHandle<()>)> {
         let child = self.spawn()?;
-        let (pid, seen) = watch::channel(child.id());
-        Ok((seen, tokio::spawn(self.keep(child, pid, restarts, stop))))
+        let (pid, pid_watch) = watch::channel(child.id());
+        Ok((pid_watch, tokio::spawn(self.supervise(child, pid, restarts, stop))))
     }
 
     fn spawn(&self) -> anyhow::Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("open {}", self.log.display()))?;
-        // They share the machine.
+        // All nodes share this machine.
         let threads = std::thread::available_parallelism()?.get().min(SEARCH_THREADS).to_string();
         let mut command = Command::new(&self.binary);
         command
@@ -84,13 +84,13 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("log file")?)
             .stderr(log)
-            // A group of its own: Ctrl-C reaches us, and we stop the nodes in order.
+            // Its own process group: Ctrl-C reaches only this process, which stops the nodes in order.
             .process_group(0)
             .kill_on_drop(true);
         command.spawn().with_context(|| format!("start {}", self.binary.display()))
     }
 
-    async fn keep(
+    async fn supervise(
         self,
         mut child: Child,
         pid: watch::Sender<Option<u32>>,
@@ -103,7 +103,7 @@ impl Program {
                 return;
             }
             child = loop {
-                if stop.run_until_cancelled(tokio::time::sleep(RESTART)).await.is_none() {
+                if stop.run_until_cancelled(tokio::time::sleep(RESTART_DELAY)).await.is_none() {
                     return;
                 }
                 if let Ok(child) = self.spawn() {
@@ -113,15 +113,15 @@ impl Program {
             pid.send_replace(child.id());
             if let Some(pid) = child.id() {
                 let (region, shard, replica) = (self.region.clone(), self.shard, self.replica);
-                // Nobody listening is no reason to stop.
+                // A dropped receiver is not an error.
                 let _ = restarts.send(Restart { region, shard, replica, pid });
             }
         }
         if let Some(id) = child.id() {
-            // It may have ended just now; then the wait tells.
+            // It may have exited already; the wait below handles both.
             let _ = send_signal(id, Signal::TERM);
         }
-        if tokio::time::timeout(STOP, child.wait()).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
             let _ = child.kill().await;
         }
         pid.send_replace(None);

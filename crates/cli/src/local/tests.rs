@@ -11,13 +11,13 @@ fn spec(text: &str) -> RegionSpec {
 }
 
 #[test]
-fn brokers_and_wires_are_named_with_their_region() {
+fn brokers_and_proxies_are_parsed_with_their_region() {
     let broker: BrokerSpec = "us-east=127.0.0.1:9092".parse().unwrap();
     assert_eq!((broker.region.as_str(), broker.bootstrap_servers.as_str()), ("us-east", "127.0.0.1:9092"));
-    let wire: WireSpec = "us-east=19092:9092".parse().unwrap();
-    assert_eq!((wire.region.as_str(), wire.from, wire.to), ("us-east", 19092, 9092));
+    let proxy: ProxySpec = "us-east=19092:9092".parse().unwrap();
+    assert_eq!((proxy.region.as_str(), proxy.from, proxy.to), ("us-east", 19092, 9092));
     for bad in ["us-east", "us-east=1", "us-east=1:x", "us-east=1:70000", "US=1:2"] {
-        assert!(bad.parse::<WireSpec>().is_err(), "{bad}");
+        assert!(bad.parse::<ProxySpec>().is_err(), "{bad}");
     }
 }
 
@@ -40,13 +40,13 @@ fn a_folder_keeps_its_layout_and_refuses_another() {
     let first = Layout::open(dir.path(), &specs, &mut random()).unwrap();
     assert_eq!(Layout::open(dir.path(), &specs, &mut random()).unwrap(), first);
     let other = Layout::open(dir.path(), &specs[..1], &mut random()).unwrap_err();
-    assert!(other.to_string().contains("holds us-east:1x3, eu-west:2x3; asked for was us-east:1x3"), "{other}");
+    assert!(other.to_string().contains("contains us-east:1x3, eu-west:2x3; requested was us-east:1x3"), "{other}");
     std::fs::write(dir.path().join("layout.json"), "{").unwrap();
     assert!(matches!(Layout::open(dir.path(), &specs, &mut random()), Err(LayoutError::Damaged { .. })));
 }
 
 #[test]
-fn no_port_is_given_twice() {
+fn no_port_is_allocated_twice() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::open(dir.path(), &[spec("a:2x3"), spec("b:1x5")], &mut random()).unwrap();
     let nodes = layout.regions.iter().flat_map(|region| &region.nodes);
@@ -62,7 +62,7 @@ fn no_port_is_given_twice() {
 fn two_regions_of_one_name_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let twice = Layout::open(dir.path(), &[spec("a:1x1"), spec("a:1x3")], &mut random());
-    assert!(matches!(twice, Err(LayoutError::Twice(_))));
+    assert!(matches!(twice, Err(LayoutError::Duplicate(_))));
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn every_file_that_a_configuration_names_is_there_and_can_be_used() {
     }
     let ca = std::fs::read(dir.path().join("us-east/ca.crt")).unwrap();
     files::write(&layout, &Brokers::default()).unwrap();
-    assert_eq!(std::fs::read(dir.path().join("us-east/ca.crt")).unwrap(), ca, "certificates are made once");
+    assert_eq!(std::fs::read(dir.path().join("us-east/ca.crt")).unwrap(), ca, "certificates are created once");
 }
 
 #[tokio::test]
-async fn a_link_passes_bytes_until_it_is_cut_and_again_when_healed() {
+async fn a_proxy_forwards_bytes_until_it_is_cut_and_again_when_healed() {
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = target.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -105,18 +105,18 @@ async fn a_link_passes_bytes_until_it_is_cut_and_again_when_healed() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let own = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let stop = CancellationToken::new();
-    let link = Link::listen(own, vec![dead, to], stop.clone()).await.unwrap();
+    let proxy = TcpProxy::listen(own, vec![dead, to], stop.clone()).await.unwrap();
     let echo = async |stream: &mut TcpStream| -> std::io::Result<u8> {
         stream.write_all(&[42]).await?;
         stream.read_u8().await
     };
     let mut first = TcpStream::connect(("127.0.0.1", own)).await.unwrap();
-    assert_eq!(echo(&mut first).await.unwrap(), 42, "a dead target is passed over");
-    link.cut();
-    assert_eq!(first.read(&mut [0]).await.unwrap_or(0), 0, "a cut breaks what was there");
+    assert_eq!(echo(&mut first).await.unwrap(), 42, "a closed target is skipped");
+    proxy.cut();
+    assert_eq!(first.read(&mut [0]).await.unwrap_or(0), 0, "a cut closes open connections");
     let mut second = TcpStream::connect(("127.0.0.1", own)).await.unwrap();
-    assert!(echo(&mut second).await.is_err(), "and what comes");
-    link.heal();
+    assert!(echo(&mut second).await.is_err(), "and new ones");
+    proxy.heal();
     let mut third = TcpStream::connect(("127.0.0.1", own)).await.unwrap();
     assert_eq!(echo(&mut third).await.unwrap(), 42);
 }

@@ -1,41 +1,41 @@
-//! Vectors for demos and tests: NumPy files, and real words.
+//! Vector data sets for demos and benchmarks: files, and word embeddings.
 
 mod npy;
 mod rows;
-mod words;
+mod word_vectors;
 
 pub use npy::{NpyError, parse_npy, read_npy, write_npy};
-pub use rows::{Rows, RowsError, read_bin, read_neighbours, read_vecs, read_vectors};
-pub use words::open;
+pub use rows::{Rows, RowsError, read_bin, read_neighbors, read_vecs, read_vectors};
+pub use word_vectors::open_vectors;
 
-/// Vectors in a row, and what each is called.
+/// Named vectors of equal dimension.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vectors {
-    /// Numbers a vector.
+    /// Dimension.
     pub dim: usize,
-    /// Row-major, `names.len() x dim`.
+    /// Row-major `names.len() x dim`.
     pub numbers: Vec<f32>,
-    /// One a row.
+    /// Name of each row.
     pub names: Vec<String>,
 }
 
 impl Vectors {
-    /// How many there are.
+    /// Number of vectors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no vectors.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Row `at`.
+    /// Row `at`, `dim` numbers.
     ///
     /// # Panics
-    /// When there is no such row.
+    /// When `at >= len()`.
     #[must_use]
     pub fn row(&self, at: usize) -> &[f32] {
         &self.numbers[at * self.dim..][..self.dim]

@@ -1,4 +1,4 @@
-//! NumPy's file format, as far as embeddings use it: two dimensions, `f32`, little-endian, row-major.
+//! NumPy's file format, limited to what embeddings use: two dimensions, `f32`, little-endian, row-major.
 //!
 //! ```text
 //!   "\x93NUMPY" │ 1 │ 0 │ header length: u16 │ {'descr': '<f4', 'fortran_order': False, 'shape': (n, dim), } … \n │ n x dim f32
@@ -11,38 +11,38 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-/// Longest header that is read; NumPy's own are 118 bytes.
+/// Header size limit; NumPy writes 118 bytes.
 const HEADER_BYTES: usize = 64 << 10;
-/// Most numbers that are read: 16 GiB.
-const NUMBERS: usize = 1 << 32;
+/// Limit of numbers: 16 GiB.
+const MAX_NUMBERS: usize = 1 << 32;
 
-/// Why a file cannot be used.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum NpyError {
-    /// It cannot be read.
+    /// I/O error.
     #[error("read")]
     Io(#[from] io::Error),
-    /// It is another kind of file.
-    #[error("no NumPy file")]
+    /// Not a NumPy file.
+    #[error("not a NumPy file")]
     Magic,
-    /// It is an array of another kind.
+    /// Unsupported array type.
     #[error("expected 32-bit floats in rows ('<f4', two dimensions, not fortran_order), found {0}")]
     Kind(String),
 }
 
-/// Reads the first `most` rows: their dimension, and their numbers row-major.
+/// Reads the first `max_rows` rows; returns their dimension and their numbers, row-major.
 ///
 /// # Errors
-/// When the file cannot be read, or holds something else.
-pub fn read_npy(path: &Path, most: usize) -> Result<(usize, Vec<f32>), NpyError> {
-    parse_npy(BufReader::new(File::open(path)?), most)
+/// When the file cannot be read or is not such an array.
+pub fn read_npy(path: &Path, max_rows: usize) -> Result<(usize, Vec<f32>), NpyError> {
+    parse_npy(BufReader::new(File::open(path)?), max_rows)
 }
 
-/// As [`read_npy`], from any input. Memory grows with what is read, never with what is claimed.
+/// As [`read_npy`], from any input. Allocates by bytes read, never by the announced shape.
 ///
 /// # Errors
-/// When the input fails, is cut off, or holds something else.
-pub fn parse_npy(mut file: impl Read, most: usize) -> Result<(usize, Vec<f32>), NpyError> {
+/// On I/O errors, truncated input and other content.
+pub fn parse_npy(mut file: impl Read, max_rows: usize) -> Result<(usize, Vec<f32>), NpyError> {
     let mut magic = [0; 8];
     file.read_exact(&mut magic).map_err(|_| NpyError::Magic)?;
     if !magic.starts_with(MAGIC) {
@@ -58,7 +58,8 @@ pub fn parse_npy(mut file: impl Read, most: usize) -> Result<(usize, Vec<f32>), 
     file.read_exact(&mut header)?;
     let header = String::from_utf8_lossy(&header).trim().to_owned();
     let (rows, dim) = shape(&header).ok_or_else(|| NpyError::Kind(header.clone()))?;
-    let count = rows.min(most).checked_mul(dim).filter(|count| *count <= NUMBERS).ok_or(NpyError::Kind(header))?;
+    let count =
+        rows.min(max_rows).checked_mul(dim).filter(|count| *count <= MAX_NUMBERS).ok_or(NpyError::Kind(header))?;
     let mut bytes = Vec::new();
     file.take(count as u64 * 4).read_to_end(&mut bytes)?;
     if bytes.len() < count * 4 {
@@ -68,7 +69,7 @@ pub fn parse_npy(mut file: impl Read, most: usize) -> Result<(usize, Vec<f32>), 
     Ok((dim, bytes.chunks_exact(4).map(number).collect()))
 }
 
-/// Rows and columns that a header tells of, if it is of our kind.
+/// Rows and columns of a supported header.
 fn shape(header: &str) -> Option<(usize, usize)> {
     let flat: String = header.chars().filter(|c| !c.is_whitespace()).collect();
     let right = flat.contains("'descr':'<f4'") && flat.contains("'fortran_order':False");
@@ -78,7 +79,7 @@ fn shape(header: &str) -> Option<(usize, usize)> {
     (columns > 0).then_some((rows, columns))
 }
 
-/// Writes rows of `dim` numbers.
+/// Writes `numbers` as rows of `dim`; row-major.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -86,7 +87,7 @@ pub fn write_npy(path: &Path, dim: usize, numbers: &[f32]) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     let shape = format!("({}, {dim})", numbers.len() / dim.max(1));
     let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
-    // Magic, version, length and header together fill whole blocks of 64 bytes.
+    // The data must start at a multiple of 64 bytes.
     let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
     file.write_all(MAGIC)?;
     file.write_all(&[1, 0])?;

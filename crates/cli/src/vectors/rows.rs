@@ -1,4 +1,4 @@
-//! The file formats in which benchmarks share vectors and true neighbours.
+//! File formats of public benchmarks for vectors and ground-truth neighbors.
 //!
 //! ```text
 //!   .fvecs .ivecs   per row: dim i32 │ dim x f32 or i32            (INRIA, "Datasets for approximate nearest neighbor search")
@@ -13,108 +13,108 @@ use std::path::Path;
 
 use super::npy::{NpyError, read_npy};
 
-/// Longest row that is read.
-const MOST_NUMBERS_A_ROW: usize = 1 << 20;
-/// Most bytes that are read: 16 GiB.
-const MOST_BYTES: usize = 1 << 34;
+/// Row length limit.
+const MAX_NUMBERS_PER_ROW: usize = 1 << 20;
+/// Size limit of the numbers: 16 GiB.
+const MAX_BYTES: usize = 1 << 34;
 
 /// Rows of equal length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows<T> {
-    /// Numbers a row, 1 at least.
+    /// Row length, at least 1.
     pub dim: usize,
     /// Row-major.
     pub numbers: Vec<T>,
 }
 
 impl<T> Rows<T> {
-    /// How many there are.
+    /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.numbers.len() / self.dim
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.numbers.is_empty()
     }
 
-    /// Row `at`.
+    /// Row `at`, `dim` numbers.
     ///
     /// # Panics
-    /// When there is no such row.
+    /// When `at >= len()`.
     #[must_use]
     pub fn row(&self, at: usize) -> &[T] {
         &self.numbers[at * self.dim..][..self.dim]
     }
 }
 
-/// Why a file cannot be used.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
-    /// It cannot be read.
+    /// I/O error.
     #[error("read")]
     Io(#[from] io::Error),
-    /// It is no usable NumPy file.
+    /// Invalid NumPy file.
     #[error(transparent)]
     Npy(#[from] NpyError),
-    /// Its name ends otherwise.
-    #[error("expected a name that ends in one of {0}")]
+    /// Unknown file name extension.
+    #[error("file name must end in one of {0}")]
     Name(&'static str),
-    /// A row has an impossible length.
-    #[error("row {row} claims {dim} numbers, from 1 to {MOST_NUMBERS_A_ROW} are possible")]
+    /// Row length out of range.
+    #[error("length of row {row} must be between 1 and {MAX_NUMBERS_PER_ROW} (got {dim})")]
     Length {
-        /// From 0.
+        /// Row number, from 0.
         row: usize,
-        /// What it claims.
+        /// Length in the file.
         dim: i64,
     },
-    /// Rows are unlike.
-    #[error("row {row} has {dim} numbers, the first has {first}")]
-    Uneven {
-        /// From 0.
+    /// Rows differ in length.
+    #[error("length of row {row} must be {first} as of row 0 (got {dim})")]
+    UnequalRows {
+        /// Row number, from 0.
         row: usize,
         /// Its length.
         dim: usize,
-        /// That of row 0.
+        /// Length of row 0.
         first: usize,
     },
-    /// It ends inside a row, or before the rows that it claims.
-    #[error("ends inside row {row}")]
+    /// The file ends inside a row or before the announced number of rows.
+    #[error("file ends inside row {row}")]
     Truncated {
-        /// From 0.
+        /// Row number, from 0.
         row: usize,
     },
-    /// It is larger than what is read.
-    #[error("more than {MOST_BYTES} bytes of numbers")]
+    /// The file exceeds the size limit.
+    #[error("numbers must take at most {MAX_BYTES} bytes")]
     TooLarge,
 }
 
-/// The first `most` vectors of an `.npy`, `.fvecs` or `.fbin` file.
+/// Reads the first `max_rows` vectors of an `.npy`, `.fvecs` or `.fbin` file.
 ///
 /// # Errors
-/// When it cannot be read or is none of these.
-pub fn read_vectors(path: &Path, most: usize) -> Result<Rows<f32>, RowsError> {
+/// When the file cannot be read or is invalid.
+pub fn read_vectors(path: &Path, max_rows: usize) -> Result<Rows<f32>, RowsError> {
     match extension(path) {
         "npy" => {
-            let (dim, numbers) = read_npy(path, most)?;
+            let (dim, numbers) = read_npy(path, max_rows)?;
             Ok(Rows { dim, numbers })
         }
-        "fvecs" => read_vecs(&mut open(path)?, most, f32::from_le_bytes),
-        "fbin" => read_bin(&mut open(path)?, most, f32::from_le_bytes),
+        "fvecs" => read_vecs(&mut open(path)?, max_rows, f32::from_le_bytes),
+        "fbin" => read_bin(&mut open(path)?, max_rows, f32::from_le_bytes),
         _ => Err(RowsError::Name(".npy, .fvecs, .fbin")),
     }
 }
 
-/// The first `most` rows of true neighbours of an `.ivecs` or `.ibin` file.
+/// Reads the first `max_rows` rows of true neighbors of an `.ivecs` or `.ibin` file, nearest first.
 ///
 /// # Errors
-/// When it cannot be read or is none of these.
-pub fn read_neighbours(path: &Path, most: usize) -> Result<Rows<u32>, RowsError> {
+/// When the file cannot be read or is invalid.
+pub fn read_neighbors(path: &Path, max_rows: usize) -> Result<Rows<u32>, RowsError> {
     match extension(path) {
-        "ivecs" => read_vecs(&mut open(path)?, most, u32::from_le_bytes),
-        "ibin" => read_bin(&mut open(path)?, most, u32::from_le_bytes),
+        "ivecs" => read_vecs(&mut open(path)?, max_rows, u32::from_le_bytes),
+        "ibin" => read_bin(&mut open(path)?, max_rows, u32::from_le_bytes),
         _ => Err(RowsError::Name(".ivecs, .ibin")),
     }
 }
@@ -127,13 +127,13 @@ fn open(path: &Path) -> io::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 20, File::open(path)?))
 }
 
-/// Up to `most` rows that each tell their length, `.fvecs` and `.ivecs`.
+/// Reads up to `max_rows` length-prefixed rows (`.fvecs`, `.ivecs`).
 ///
 /// # Errors
-/// When the input fails, is cut off, or has rows that cannot be.
-pub fn read_vecs<T>(input: &mut impl Read, most: usize, number: fn([u8; 4]) -> T) -> Result<Rows<T>, RowsError> {
+/// On I/O errors, truncated input and invalid row lengths.
+pub fn read_vecs<T>(input: &mut impl Read, max_rows: usize, number: fn([u8; 4]) -> T) -> Result<Rows<T>, RowsError> {
     let mut rows = Rows { dim: 1, numbers: Vec::new() };
-    for row in 0..most {
+    for row in 0..max_rows {
         let mut length = [0; 4];
         match input.read(&mut length[..1])? {
             0 => break,
@@ -143,41 +143,41 @@ pub fn read_vecs<T>(input: &mut impl Read, most: usize, number: fn([u8; 4]) -> T
         if row == 0 {
             rows.dim = dim;
         } else if dim != rows.dim {
-            return Err(RowsError::Uneven { row, dim, first: rows.dim });
+            return Err(RowsError::UnequalRows { row, dim, first: rows.dim });
         }
         read_row(input, &mut rows, row, number)?;
     }
     Ok(rows)
 }
 
-/// Up to `most` rows behind their number and length, `.fbin` and `.ibin`.
+/// Reads up to `max_rows` rows behind a header with count and length (`.fbin`, `.ibin`).
 ///
 /// # Errors
-/// When the input fails, is cut off, or has rows that cannot be.
-pub fn read_bin<T>(input: &mut impl Read, most: usize, number: fn([u8; 4]) -> T) -> Result<Rows<T>, RowsError> {
+/// On I/O errors, truncated input and invalid row lengths.
+pub fn read_bin<T>(input: &mut impl Read, max_rows: usize, number: fn([u8; 4]) -> T) -> Result<Rows<T>, RowsError> {
     let mut head = [0; 8];
     fill(input, &mut head, 0)?;
     let [count, dim] = [0, 4].map(|at| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
     let mut rows = Rows { dim: length_of(dim.into(), 0)?, numbers: Vec::new() };
-    for row in 0..most.min(count as usize) {
+    for row in 0..max_rows.min(count as usize) {
         read_row(input, &mut rows, row, number)?;
     }
     Ok(rows)
 }
 
 fn length_of(claimed: i64, row: usize) -> Result<usize, RowsError> {
-    let possible = usize::try_from(claimed).ok().filter(|dim| (1..=MOST_NUMBERS_A_ROW).contains(dim));
+    let possible = usize::try_from(claimed).ok().filter(|dim| (1..=MAX_NUMBERS_PER_ROW).contains(dim));
     possible.ok_or(RowsError::Length { row, dim: claimed })
 }
 
-/// Memory grows with what is read, never with what is claimed.
+/// Allocates per row read, never by the announced count.
 fn read_row<T>(
     input: &mut impl Read,
     rows: &mut Rows<T>,
     row: usize,
     number: fn([u8; 4]) -> T,
 ) -> Result<(), RowsError> {
-    if (rows.numbers.len() + rows.dim) * 4 > MOST_BYTES {
+    if (rows.numbers.len() + rows.dim) * 4 > MAX_BYTES {
         return Err(RowsError::TooLarge);
     }
     let mut bytes = vec![0; rows.dim * 4];
@@ -187,8 +187,8 @@ fn read_row<T>(
 }
 
 fn fill(input: &mut impl Read, bytes: &mut [u8], row: usize) -> Result<(), RowsError> {
-    input.read_exact(bytes).map_err(|fault| match fault.kind() {
+    input.read_exact(bytes).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => RowsError::Truncated { row },
-        _ => RowsError::Io(fault),
+        _ => RowsError::Io(error),
     })
 }

@@ -1,4 +1,4 @@
-use super::words::parse;
+use super::word_vectors::parse;
 use super::*;
 
 #[test]
@@ -13,15 +13,15 @@ fn a_numpy_file_is_read_back_to_the_bit_and_only_as_far_as_asked() {
 }
 
 #[test]
-fn what_is_no_array_of_rows_is_refused_by_name() {
+fn files_other_than_float_matrices_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.npy");
     let refused = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         read_npy(&path, 9).unwrap_err().to_string()
     };
-    assert_eq!(refused(b"PK\x03\x04 something else"), "no NumPy file");
-    assert_eq!(refused(b""), "no NumPy file");
+    assert_eq!(refused(b"PK\x03\x04 something else"), "not a NumPy file");
+    assert_eq!(refused(b""), "not a NumPy file");
     let with = |header: &str| [b"\x93NUMPY\x01\0".as_slice(), &[header.len() as u8, 0], header.as_bytes()].concat();
     let doubles = refused(&with("{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2), }"));
     assert!(doubles.contains("'<f8'"), "{doubles}");
@@ -52,12 +52,12 @@ fn bytes(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-fn vecs(numbers: &[u32], most: usize) -> Result<Rows<u32>, String> {
-    read_vecs(&mut bytes(numbers).as_slice(), most, u32::from_le_bytes).map_err(|error| error.to_string())
+fn vecs(numbers: &[u32], max_rows: usize) -> Result<Rows<u32>, String> {
+    read_vecs(&mut bytes(numbers).as_slice(), max_rows, u32::from_le_bytes).map_err(|error| error.to_string())
 }
 
-fn bin(numbers: &[u32], most: usize) -> Result<Rows<u32>, String> {
-    read_bin(&mut bytes(numbers).as_slice(), most, u32::from_le_bytes).map_err(|error| error.to_string())
+fn bin(numbers: &[u32], max_rows: usize) -> Result<Rows<u32>, String> {
+    read_bin(&mut bytes(numbers).as_slice(), max_rows, u32::from_le_bytes).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -67,20 +67,24 @@ fn rows_of_the_benchmarks_formats_are_read() {
     assert_eq!(bin(&[2, 2, 7, 8, 9, 10], 9), Ok(rows.clone()));
     assert_eq!((rows.len(), rows.row(1)), (2, [9, 10].as_slice()));
     for read in [vecs(&[2, 7, 8, 2, 9, 10], 1), bin(&[2, 2, 7, 8, 9, 10], 1)] {
-        assert_eq!(read, Ok(Rows { dim: 2, numbers: vec![7, 8] }), "only as far as asked");
+        assert_eq!(read, Ok(Rows { dim: 2, numbers: vec![7, 8] }), "only the first rows");
     }
     assert!(vecs(&[], 9).unwrap().is_empty());
 }
 
 #[test]
-fn rows_that_cannot_be_are_refused_by_number() {
-    assert_eq!(vecs(&[2, 7, 8, 3, 9], 9).unwrap_err(), "row 1 has 3 numbers, the first has 2");
-    assert_eq!(vecs(&[2, 7, 8, 2, 9], 9).unwrap_err(), "ends inside row 1");
-    assert_eq!(bin(&[2, 2, 7, 8, 9], 9).unwrap_err(), "ends inside row 1");
-    assert_eq!(bin(&[u32::MAX, 1 << 20, 7], 9).unwrap_err(), "ends inside row 0", "nothing is believed");
-    assert!(vecs(&[0, 7], 9).unwrap_err().starts_with("row 0 claims 0 numbers"));
-    assert!(vecs(&[u32::MAX, 7], 9).unwrap_err().starts_with("row 0 claims -1 numbers"));
+fn invalid_rows_are_refused_with_their_number() {
+    assert_eq!(vecs(&[2, 7, 8, 3, 9], 9).unwrap_err(), "length of row 1 must be 2 as of row 0 (got 3)");
+    assert_eq!(vecs(&[2, 7, 8, 2, 9], 9).unwrap_err(), "file ends inside row 1");
+    assert_eq!(bin(&[2, 2, 7, 8, 9], 9).unwrap_err(), "file ends inside row 1");
+    assert_eq!(
+        bin(&[u32::MAX, 1 << 20, 7], 9).unwrap_err(),
+        "file ends inside row 0",
+        "the announced size is not trusted"
+    );
+    assert!(vecs(&[0, 7], 9).unwrap_err().ends_with("(got 0)"));
+    assert!(vecs(&[u32::MAX, 7], 9).unwrap_err().ends_with("(got -1)"));
     let named = |name: &str| read_vectors(std::path::Path::new(name), 1).unwrap_err().to_string();
-    assert_eq!(named("x.csv"), "expected a name that ends in one of .npy, .fvecs, .fbin");
+    assert_eq!(named("x.csv"), "file name must end in one of .npy, .fvecs, .fbin");
     assert_eq!(named("/nowhere/x.fvecs"), "read");
 }

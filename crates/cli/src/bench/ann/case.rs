@@ -1,62 +1,62 @@
-//! Which vectors a question is about: all, or those that a filter accepts.
+//! Query cases: all vectors, or those that match a filter.
 
 use meridian_ann::Filter;
 
 use super::data::Data;
 
-/// Questions of one kind, with their answers.
+/// A filter, and the true neighbors of each query under it.
 pub(super) struct Case {
     pub filter: Option<(Share, Filter<'static>)>,
-    /// By query.
+    /// True neighbors by query, nearest first.
     pub truth: Vec<Vec<u32>>,
 }
 
-/// What a filter accepts.
+/// The vectors that a filter matches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Share {
-    /// Above 0, 1 at most.
+    /// Fraction of all vectors, in (0, 1].
     pub of_all: f64,
     pub rule: Rule,
 }
 
-/// How it chooses.
+/// Selection rule of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Evenly spread.
+    /// Independent of the vectors.
     Random,
-    /// Those furthest in one direction: what most queries are far from.
+    /// The vectors furthest in one direction: a filter that correlates with the vectors, far from most queries.
     Direction,
 }
 
 impl Case {
     /// All vectors from `first` on.
     pub fn all(data: &Data, first: usize, k: usize) -> anyhow::Result<Self> {
-        let truth = if first == 0 { data.truth.clone() } else { data.true_neighbours(first, k, None)? };
+        let truth = if first == 0 { data.truth.clone() } else { data.true_neighbors(first, k, None)? };
         Ok(Self { filter: None, truth })
     }
 
-    /// A share of them.
-    pub fn some(data: &Data, share: Share, k: usize) -> anyhow::Result<Self> {
+    /// The vectors that a filter matches.
+    pub fn filtered(data: &Data, share: Share, k: usize) -> anyhow::Result<Self> {
         let all = data.base.len();
-        let wanted = ((all as f64 * share.of_all).round() as usize).clamp(1, all);
+        let count = ((all as f64 * share.of_all).round() as usize).clamp(1, all);
         let mut slots: Vec<u32> = (0..u32::try_from(all)?).collect();
         match share.rule {
-            // A multiplication by an odd number mixes the upper bits.
+            // Multiplication by an odd constant permutes the slots.
             Rule::Random => slots.sort_by_key(|slot| slot.wrapping_mul(0x9e37_79b1)),
             Rule::Direction => {
-                let along = data.base.row(all / 3);
-                let product = |at| -> f32 { data.base.row(at).iter().zip(along).map(|(x, y)| x * y).sum() };
+                let direction = data.base.row(all / 3);
+                let product = |at| -> f32 { data.base.row(at).iter().zip(direction).map(|(x, y)| x * y).sum() };
                 let products: Vec<f32> = (0..all).map(product).collect();
                 slots.sort_by(|a, b| products[*b as usize].total_cmp(&products[*a as usize]));
             }
         }
-        slots.truncate(wanted);
+        slots.truncate(count);
         let filter = Filter::slots(slots);
-        let truth = data.true_neighbours(0, k, Some(&filter))?;
+        let truth = data.true_neighbors(0, k, Some(&filter))?;
         Ok(Self { filter: Some((share, filter)), truth })
     }
 
-    /// What is asked, for people.
+    /// Title of the table.
     pub fn title(&self) -> Option<String> {
         let (Share { of_all, rule }, _) = self.filter.as_ref()?;
         let rule = match rule {
@@ -66,7 +66,7 @@ impl Case {
         Some(format!("filter: {} %, {rule}", of_all * 100.0))
     }
 
-    /// The same, for programs.
+    /// The filter as JSON.
     pub fn json(&self) -> Option<serde_json::Value> {
         let (Share { of_all, rule }, _) = self.filter.as_ref()?;
         Some(serde_json::json!({"share": of_all, "rule": format!("{rule:?}").to_lowercase()}))

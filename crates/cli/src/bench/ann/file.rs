@@ -1,4 +1,4 @@
-//! An index that was built before.
+//! Index files.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,21 +9,21 @@ use meridian_ann::{Index, Kind};
 use tempfile::NamedTempFile;
 
 use super::data::Data;
-use super::setting::IndexKind;
+use super::settings::IndexKind;
 
-/// A file that an index will be written to: all of it, or nothing.
-pub(super) struct Saving<'a> {
+/// Writes an index file atomically.
+pub(super) struct IndexFile<'a> {
     path: &'a Path,
     file: NamedTempFile,
 }
 
-impl<'a> Saving<'a> {
-    /// Before the index is built, so that a long build is not lost where it cannot be written.
+impl<'a> IndexFile<'a> {
+    /// Creates the file before the index is built, so that no long build is lost when it cannot be written.
     ///
     /// # Errors
-    /// When there can be no file beside `path`, or `path` is a folder.
-    pub fn begin(path: &'a Path) -> anyhow::Result<Self> {
-        ensure!(!path.is_dir(), "{}: is a folder", path.display());
+    /// When no file can be created next to `path`, or `path` is a folder.
+    pub fn create(path: &'a Path) -> anyhow::Result<Self> {
+        ensure!(!path.is_dir(), "{} is a folder", path.display());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = NamedTempFile::new_in(folder).with_context(|| format!("write {}", path.display()))?;
         Ok(Self { path, file })
@@ -31,9 +31,9 @@ impl<'a> Saving<'a> {
 
     /// # Errors
     /// When the file cannot be written.
-    pub fn end(self, index: &Index) -> anyhow::Result<()> {
+    pub fn write(self, index: &Index) -> anyhow::Result<()> {
         let Self { path, mut file } = self;
-        let write = || -> std::io::Result<()> {
+        let write_all = || -> std::io::Result<()> {
             let mut out = BufWriter::new(&mut file);
             index.write_to(&mut out)?;
             out.flush()?;
@@ -42,21 +42,21 @@ impl<'a> Saving<'a> {
             file.persist(path)?;
             Ok(())
         };
-        write().with_context(|| format!("write {}", path.display()))
+        write_all().with_context(|| format!("write {}", path.display()))
     }
 }
 
-/// The index that [`Saving`] wrote, with its vectors where they lie in the file.
+/// Opens an index file; its vectors are memory-mapped.
 ///
 /// # Errors
-/// When the file is no index, is damaged, or is one of other vectors than these by number, length or metric.
+/// When the file is not an index, is damaged, or differs from `data` in number, dimension or metric.
 pub(super) fn open(path: &Path, data: &Data) -> anyhow::Result<(Index, IndexKind)> {
-    let named = || path.display().to_string();
-    let index = Index::open(File::open(path).with_context(named)?).with_context(named)?;
+    let path_text = || path.display().to_string();
+    let index = Index::open(File::open(path).with_context(path_text)?).with_context(path_text)?;
     let config = index.config();
-    let kept = (index.len(), config.dim, config.metric);
+    let stored = (index.len(), config.dim, config.metric);
     let given = (data.base.len(), data.base.dim, data.metric);
-    ensure!(kept == given, "{}: holds {}; to be asked about are {}", named(), told(kept), told(given));
+    ensure!(stored == given, "{}: contains {}; the data has {}", path_text(), describe(stored), describe(given));
     let kind = match config.kind {
         Kind::Flat => IndexKind::Flat,
         Kind::Hnsw { .. } => IndexKind::Hnsw,
@@ -65,6 +65,6 @@ pub(super) fn open(path: &Path, data: &Data) -> anyhow::Result<(Index, IndexKind
     Ok((index, kind))
 }
 
-fn told((len, dim, metric): (usize, usize, meridian_ann::Metric)) -> String {
+fn describe((len, dim, metric): (usize, usize, meridian_ann::Metric)) -> String {
     format!("{len} vectors of {dim}, {metric:?}")
 }

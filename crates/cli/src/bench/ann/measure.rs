@@ -1,4 +1,4 @@
-//! Asking and timing.
+//! Runs queries and measures recall and latency.
 
 use std::time::{Duration, Instant};
 
@@ -11,48 +11,49 @@ use crate::demo::quantile;
 use super::Args;
 use super::case::Case;
 use super::data::Data;
-use super::setting::{Choice, IndexKind};
+use super::settings::{IndexKind, SearchSetting};
 
-/// The queries are asked again until this much time is over, so that a fast index is timed as exactly as a slow one.
-const TIMED: Duration = Duration::from_millis(250);
+/// Minimum duration of a timed run: queries repeat until it is over, so that fast indexes are timed as precisely as
+/// slow ones.
+const MIN_TIMED: Duration = Duration::from_millis(250);
 
-/// What one setting gives.
+/// Result of one setting.
 pub(super) struct Measured {
-    /// Share of the true neighbours that are found.
+    /// Fraction of the true neighbors that are found.
     pub recall: f64,
-    /// Queries a second, all threads together.
+    /// Queries per second over all threads.
     pub qps: f64,
-    /// Of a call, which asks a batch.
+    /// Latency of one call with a batch of queries.
     pub p50: Duration,
     pub p99: Duration,
 }
 
-/// What building took.
+/// Cost of building an index.
 pub(super) struct Built {
     pub index: IndexKind,
     profile: Profile,
     datatype: &'static str,
-    /// What happened to it before it was asked.
+    /// History of the index: fresh, churned or opened.
     pub state: &'static str,
     pub time: Duration,
-    /// By which the memory of this process grew; none where the system does not tell.
-    pub grown: Option<Resident>,
+    /// Growth of this process's memory; `None` when the system does not report it.
+    pub memory_growth: Option<Resident>,
     index_bytes: usize,
 }
 
-/// Memory of this process that is resident, in bytes.
+/// Resident memory of this process, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resident {
-    /// Its own.
+    /// Anonymous pages.
     pub anonymous: u64,
-    /// Pages of files that it has mapped.
+    /// Pages of mapped files.
     pub mapped: u64,
 }
 
 impl Built {
-    /// Of an index that is ready now: begun then, with so much memory resident before.
-    pub fn new(index: &Index, kind: IndexKind, begun: Instant, before: Option<Resident>) -> Self {
-        let time = begun.elapsed();
+    /// Describes an index that was started at `start`, with so much resident memory before.
+    pub fn new(index: &Index, kind: IndexKind, start: Instant, before: Option<Resident>) -> Self {
+        let time = start.elapsed();
         let Stats { resident_vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = index.stats();
         Self {
             index: kind,
@@ -63,82 +64,82 @@ impl Built {
             },
             state: "fresh",
             time,
-            grown: resident().zip(before).map(|(now, before)| now.since(before)),
+            memory_growth: resident().zip(before).map(|(now, before)| now.since(before)),
             index_bytes: resident_vector_bytes + graph_bytes + queue_bytes + table_bytes,
         }
     }
 }
 
-/// Asks the queries that are `chosen`: once for recall, then for time.
+/// Runs the selected queries once for recall, then repeatedly for time.
 pub(super) fn measure(
     index: &Index,
     (data, case): (&Data, &Case),
-    choice: &Choice,
+    setting: &SearchSetting,
     args: &Args,
-    chosen: impl Fn(usize) -> bool,
+    is_selected: impl Fn(usize) -> bool,
 ) -> anyhow::Result<Measured> {
     let k = usize::from(args.k);
     let filter = case.filter.as_ref().map(|(_, filter)| filter);
-    let chosen: Vec<usize> = (0..data.queries.len()).filter(|query| chosen(*query)).collect();
-    let rows: Vec<&[f32]> = chosen.iter().map(|query| data.queries.row(*query)).collect();
+    let selected: Vec<usize> = (0..data.queries.len()).filter(|query| is_selected(*query)).collect();
+    let rows: Vec<&[f32]> = selected.iter().map(|query| data.queries.row(*query)).collect();
     let batch = usize::from(args.batch);
-    let (mut found, mut wanted) = (0, 0);
-    for (queries, rows) in chosen.chunks(batch).zip(rows.chunks(batch)) {
-        let answers = index.search_batch(rows, k, &choice.params, filter);
-        let answers = answers.map_err(|(at, error)| anyhow!(error).context(format!("query {}", queries[at])))?;
-        for (query, hits) in queries.iter().zip(answers) {
-            found += hits.iter().filter(|hit| case.truth[*query].contains(&hit.slot)).count();
-            wanted += case.truth[*query].len();
+    let (mut correct, mut expected) = (0, 0);
+    for (queries, rows) in selected.chunks(batch).zip(rows.chunks(batch)) {
+        let results = index.search_batch(rows, k, &setting.params, filter);
+        let results = results.map_err(|(at, error)| anyhow!(error).context(format!("query {}", queries[at])))?;
+        for (query, hits) in queries.iter().zip(results) {
+            correct += hits.iter().filter(|hit| case.truth[*query].contains(&hit.slot)).count();
+            expected += case.truth[*query].len();
         }
     }
-    let (begun, mut asked) = (Instant::now(), 0);
+    let (start, mut queries_done) = (Instant::now(), 0);
     let mut times = std::thread::scope(|scope| -> anyhow::Result<Vec<Duration>> {
-        let ask = || {
+        let worker = || {
             let mut times = Vec::new();
-            while begun.elapsed() < TIMED {
+            while start.elapsed() < MIN_TIMED {
                 for queries in rows.chunks(batch) {
-                    let asked = Instant::now();
-                    let answers = index.search_batch(queries, k, &choice.params, filter);
-                    std::hint::black_box(&answers);
-                    times.push((asked.elapsed(), queries.len()));
+                    let sent = Instant::now();
+                    let results = index.search_batch(queries, k, &setting.params, filter);
+                    std::hint::black_box(&results);
+                    times.push((sent.elapsed(), queries.len()));
                 }
             }
             times
         };
-        let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(ask)).collect();
+        let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(worker)).collect();
         let mut times = Vec::new();
         for thread in threads {
-            for (time, queries) in thread.join().map_err(|_| anyhow!("a thread that asks has panicked"))? {
+            for (time, queries) in thread.join().map_err(|_| anyhow!("a query thread panicked"))? {
                 times.push(time);
-                asked += queries;
+                queries_done += queries;
             }
         }
         Ok(times)
     })?;
-    let qps = asked as f64 / begun.elapsed().as_secs_f64();
-    let recall = found as f64 / wanted.max(1) as f64;
+    let qps = queries_done as f64 / start.elapsed().as_secs_f64();
+    let recall = correct as f64 / expected.max(1) as f64;
     Ok(Measured { recall, qps, p50: quantile(&mut times, 0.5), p99: quantile(&mut times, 0.99) })
 }
 
-/// The fastest of those that reach a recall.
-pub(super) fn fastest<T>(known: &[(T, Measured)], recall: f64) -> Option<&(T, Measured)> {
-    let reach = known.iter().filter(|(_, measured)| measured.recall >= recall);
+/// The fastest setting that reaches a recall.
+pub(super) fn fastest<T>(measured_settings: &[(T, Measured)], recall: f64) -> Option<&(T, Measured)> {
+    let reach = measured_settings.iter().filter(|(_, measured)| measured.recall >= recall);
     reach.max_by(|(_, a), (_, b)| a.qps.total_cmp(&b.qps))
 }
 
-/// The one with the highest recall.
-pub(super) fn most_thorough<T>(known: &[(T, Measured)]) -> Option<&(T, Measured)> {
-    known.iter().max_by(|(_, a), (_, b)| a.recall.total_cmp(&b.recall))
+/// The setting with the highest recall.
+pub(super) fn most_thorough<T>(measured_settings: &[(T, Measured)]) -> Option<&(T, Measured)> {
+    measured_settings.iter().max_by(|(_, a), (_, b)| a.recall.total_cmp(&b.recall))
 }
 
 impl Measured {
-    pub fn head() -> String {
+    pub fn header() -> String {
         format!("{:<28} {:>7} {:>9} {:>9} {:>9}", "setting", "recall", "queries/s", "p50 µs", "p99 µs")
     }
 
-    /// A line of the table.
-    pub fn row(&self, choice: &Choice) -> String {
-        let name: Vec<String> = choice.name.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    /// Formats a table row.
+    pub fn row(&self, setting: &SearchSetting) -> String {
+        let name: Vec<String> = setting.name.iter().map(|(key, value)| format!("{key}={value}")).collect();
         format!(
             "{:<28} {:>7.4} {:>9.0} {:>9.0} {:>9.0}",
             name.join(" "),
@@ -149,14 +150,14 @@ impl Measured {
         )
     }
 
-    /// The same and all that belongs to it, for programs.
-    pub fn json(&self, args: &Args, (data, case): (&Data, &Case), choice: &Choice, built: &Built) -> String {
+    /// Formats a JSON object with all parameters.
+    pub fn json(&self, args: &Args, (data, case): (&Data, &Case), setting: &SearchSetting, built: &Built) -> String {
         let metric = format!("{:?}", args.metric).to_lowercase();
         let index = format!("{:?}", built.index).to_lowercase();
         let profile = format!("{:?}", built.profile).to_lowercase();
         let mut params: serde_json::Map<String, serde_json::Value> =
             args.set.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-        params.extend(choice.name.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
+        params.extend(setting.name.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
         json!({
             "dataset": data.name,
             "n": data.base.len(),
@@ -176,9 +177,9 @@ impl Measured {
             "p99_us": self.p99.as_secs_f64() * 1e6,
             "build_s": built.time.as_secs_f64(),
             "storage": format!("{:?}", args.storage()).to_lowercase(),
-            "rss_bytes": built.grown.map(|grown| grown.anonymous + grown.mapped),
-            "anonymous_bytes": built.grown.map(|grown| grown.anonymous),
-            "mapped_bytes": built.grown.map(|grown| grown.mapped),
+            "rss_bytes": built.memory_growth.map(|memory_growth| memory_growth.anonymous + memory_growth.mapped),
+            "anonymous_bytes": built.memory_growth.map(|memory_growth| memory_growth.anonymous),
+            "mapped_bytes": built.memory_growth.map(|memory_growth| memory_growth.mapped),
             "index_bytes": built.index_bytes,
         })
         .to_string()
@@ -194,7 +195,7 @@ impl Resident {
     }
 }
 
-/// Memory of this process; none where the system does not tell.
+/// Resident memory of this process; `None` when the system does not report it.
 pub(super) fn resident() -> Option<Resident> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let bytes = |name: &str| {

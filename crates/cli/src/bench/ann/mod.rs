@@ -1,18 +1,17 @@
-//! `meridian bench ann`: which recall an index reaches at which speed, on anyone's vectors.
+//! `meridian bench ann`: recall and throughput of an index on any vectors.
 //!
-//! `data` reads vectors, queries and true neighbours; `setting` says which parameters there are; `measure` asks and times; `churn`
-//! replaces vectors, and `beside` asks meanwhile.
-//! With `--recall` the setting is chosen on half of the queries and told of the other half, so that it answers what is to be
-//! expected of queries that were not there when it was chosen.
+//! `data` reads vectors, queries and true neighbors; `settings` lists parameters; `measure` runs and times queries; `churn`
+//! replaces vectors, and `concurrent_search` searches meanwhile. With `--recall`, the setting is chosen on one half of the
+//! queries and measured on the other half, so that the result holds for unseen queries.
 
 mod auto;
-mod beside;
 mod case;
 mod churn;
+mod concurrent_search;
 mod data;
 mod file;
 mod measure;
-mod setting;
+mod settings;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -25,12 +24,12 @@ use meridian_ann::{Config, Index, Kind, Metric, Stats};
 use case::{Case, Rule, Share};
 use data::Data;
 use measure::{Built, Measured, Resident, fastest, measure, most_thorough, resident};
-use setting::{Choice, DatatypeName, IndexName, ProfileName, StorageName};
+use settings::{DatatypeName, IndexName, ProfileName, SearchSetting, StorageName};
 
-/// How vectors are compared.
+/// Distance function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Distance {
-    /// Angle; vectors are brought to length 1.
+    /// Cosine; vectors are normalized to length 1.
     Cosine,
     /// Inner product.
     Dot,
@@ -40,74 +39,74 @@ pub(super) enum Distance {
     L1,
 }
 
-/// What to measure.
+/// Arguments of `meridian bench ann`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Vectors: .npy (32-bit floats), .fvecs or .fbin. Default: the words that `make demo` fetches.
+    /// Vectors: .npy (32-bit floats), .fvecs or .fbin. Default: the word vectors that `make demo` downloads.
     #[arg(long)]
     base: Option<PathBuf>,
-    /// Queries, in the same formats. Default: 1,000 vectors of the base, evenly spread (of those at its end, which --churn leaves in the
-    /// index), which are left out of it.
+    /// Queries, in the same formats. Default: 1,000 vectors held out of the base, evenly spread (with --churn, over the
+    /// final window).
     #[arg(long)]
     queries: Option<PathBuf>,
-    /// Their true neighbours, nearest first: .ivecs or .ibin. Default: found by comparing with every vector.
+    /// True neighbors of the queries, nearest first: .ivecs or .ibin. Default: computed by exact search.
     #[arg(long, requires = "queries")]
     truth: Option<PathBuf>,
-    /// Read so many vectors of the base.
+    /// Limit of vectors read from the base.
     #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
     n: usize,
-    /// How vectors are compared.
+    /// Distance function.
     #[arg(long, value_enum, default_value = "cosine")]
     metric: Distance,
     /// Which index to build.
     #[arg(long, value_enum, default_value = "auto")]
     index: IndexName,
     /// A parameter: m (16), ef_construct (100; 200 with profile speed) (hnsw); nlist, subquantizers (ivfpq).
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting::pair)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = settings::parse_key_value)]
     set: Vec<(String, usize)>,
-    /// Neighbours asked for.
+    /// Neighbors per query.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     k: u16,
-    /// What a graph spends memory on.
+    /// Memory profile of the graph.
     #[arg(long, value_enum, default_value = "balanced")]
     profile: ProfileName,
-    /// What the numbers of kept vectors are.
+    /// Datatype of stored vectors.
     #[arg(long, value_enum, default_value = "float32")]
     datatype: DatatypeName,
-    /// Where vectors are kept. Default: in a file with profile memory, in memory with the others.
+    /// Storage of full vectors. Default: a file with profile memory, else memory.
     #[arg(long, value_enum)]
     storage: Option<StorageName>,
-    /// Threads that build, and then ask at once.
+    /// Threads that build the index, and then query it concurrently.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     threads: u16,
-    /// Queries asked in one call; times are those of calls.
+    /// Queries per call; latencies are per call.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Recall to reach: the fastest setting that does is told, and what the index does when it is asked for the recall itself.
-    /// Default: all settings are told.
-    #[arg(long, value_delimiter = ',', value_parser = setting::share)]
+    /// Target recall: prints the fastest setting that reaches it, and the result of the index's own choice for that target.
+    /// Default: all settings are printed.
+    #[arg(long, value_delimiter = ',', value_parser = settings::parse_fraction)]
     recall: Vec<f64>,
-    /// Ask only for this share of the vectors: once spread evenly, once those furthest in one direction. The filter is kept for all
-    /// queries, which find out once whom it matches.
-    #[arg(long, value_delimiter = ',', value_parser = setting::share, conflicts_with_all = ["churn", "rounds"])]
+    /// Filter that matches this share of the vectors: once spread evenly, once the vectors furthest in one direction.
+    /// The filter is shared by all queries, so its matching set is computed once.
+    #[arg(long, value_delimiter = ',', value_parser = settings::parse_fraction, conflicts_with_all = ["churn", "rounds"])]
     filter: Vec<f64>,
-    /// Replace the vectors by others, the oldest first, until this share of the index has come anew (1: all of it), and
-    /// measure beside an index that is built of the same vectors at once.
+    /// Replace vectors, oldest first, until this share of the index is new (1: all of it), and compare with an index
+    /// built of the same vectors at once.
     #[arg(long, value_name = "SHARE", value_parser = churn::turnover, conflicts_with_all = ["filter", "rounds", "truth"])]
     churn: Option<f64>,
-    /// Search all the while from another thread, and tell how long that takes.
-    #[arg(long, requires = "churn", conflicts_with = "json")]
-    beside: bool,
-    /// Write the index to this file when it is built.
+    /// Search from another thread meanwhile, and print the latencies.
+    #[arg(long = "beside", requires = "churn", conflicts_with = "json")]
+    concurrent_search: bool,
+    /// Write the built index to this file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["churn", "open"])]
     save: Option<PathBuf>,
-    /// Ask the index that `--save` wrote to this file in place of building one; its vectors are mapped from where they lie.
+    /// Query the index in this file, written by `--save`, instead of building one; its vectors are memory-mapped.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "set", "profile", "datatype", "storage", "churn"])]
     open: Option<PathBuf>,
-    /// A line of JSON for each point in place of the table.
+    /// Print one JSON object per measurement instead of the table.
     #[arg(long)]
     json: bool,
-    /// Measure all settings once for each line of input. An empty line ends the build and each round.
+    /// Measure all settings once per line of input. An empty line marks the end of the build and of each round.
     #[arg(long, requires = "json", conflicts_with = "recall")]
     rounds: bool,
 }
@@ -119,42 +118,42 @@ impl Args {
     }
 }
 
-/// Builds, asks, and prints a line for each point.
+/// Builds the index, runs the queries and prints one line per measurement.
 ///
 /// # Errors
-/// When files cannot be read or do not fit together, a parameter is out of its range, or a recall is not reached.
+/// When files cannot be read or do not match, a parameter is out of range, or a recall is not reached.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let named = args.index.named();
-    if let (None, Some((key, _))) = (named, args.set.first()) {
-        bail!("--set {key}: name the index that it belongs to by --index");
+    let index_kind = args.index.index_kind();
+    if let (None, Some((key, _))) = (index_kind, args.set.first()) {
+        bail!("--set {key} requires --index");
     }
-    // Parameters are checked before anything long is begun.
-    let set = named.map(|named| named.kind(&args.set, args.profile.into())).transpose()?;
+    // Validate parameters before any long computation.
+    let set = index_kind.map(|index_kind| index_kind.kind(&args.set, args.profile.into())).transpose()?;
     let data = Data::open(args)?;
     let k = usize::from(args.k);
-    let saving = args.save.as_deref().map(file::Saving::begin).transpose()?;
+    let index_file = args.save.as_deref().map(file::IndexFile::create).transpose()?;
     let (subject, built) = if let Some(path) = &args.open {
-        let (before, begun) = (resident(), Instant::now());
+        let (before, start) = (resident(), Instant::now());
         let (subject, index) = file::open(path, &data)?;
-        let mut built = Built::new(&subject, index, begun, before);
+        let mut built = Built::new(&subject, index, start, before);
         built.state = "opened";
         (subject, built)
     } else {
-        let index = named.map_or_else(|| auto::choose(&data, args), Ok)?;
+        let index = index_kind.map_or_else(|| auto::choose_index(&data, args), Ok)?;
         let kind = set.map_or_else(|| index.kind(&[], args.profile.into()), Ok)?;
         if let Some(turnover) = args.churn {
             return churn::run(args, &data, index, kind, turnover);
         }
-        let (before, begun) = (resident(), Instant::now());
+        let (before, start) = (resident(), Instant::now());
         let subject = build(&data, 0, kind, args)?;
-        let built = Built::new(&subject, index, begun, before);
+        let built = Built::new(&subject, index, start, before);
         (subject, built)
     };
-    if let Some(saving) = saving {
-        saving.end(&subject)?;
+    if let Some(index_file) = index_file {
+        index_file.write(&subject)?;
     }
     let report = Report { args, data: &data, index: &subject, built: &built };
-    report.head();
+    report.header();
     if args.rounds {
         println!();
         let case = Case::all(&data, 0, k)?;
@@ -170,13 +169,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     for of_all in &args.filter {
         for rule in [Rule::Random, Rule::Direction] {
-            report.points(&Case::some(&data, Share { of_all: *of_all, rule }, k)?)?;
+            report.points(&Case::filtered(&data, Share { of_all: *of_all, rule }, k)?)?;
         }
     }
     Ok(())
 }
 
-/// An index and what is told of it.
+/// Prints the measurements of one index.
 struct Report<'a> {
     args: &'a Args,
     data: &'a Data,
@@ -185,14 +184,14 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What was built, and the head of the table; nothing for programs.
-    fn head(&self) {
+    /// Prints a description of the index and the table header; nothing with `--json`.
+    fn header(&self) {
         if self.args.json {
             return;
         }
         let Stats { live, vector_bytes, graph_bytes, queue_bytes, table_bytes, .. } = self.index.stats();
         println!(
-            "{}: {:?} ({}) of {live} vectors of {}, {:?}, {} queries; built in {:.1} s; a vector takes {} bytes in {} and {} beside them",
+            "{}: {:?} ({}) of {live} vectors of {}, {:?}, {} queries; built in {:.1} s; {} bytes per vector in {} and {} bytes of index",
             self.data.name,
             self.built.index,
             self.built.state,
@@ -204,41 +203,46 @@ impl Report<'_> {
             if self.args.storage() == StorageName::Memory { "memory" } else { "a file" },
             (graph_bytes + queue_bytes + table_bytes) / live.max(1),
         );
-        if let Some(Resident { anonymous, mapped }) = self.built.grown {
-            let each = |bytes: u64| bytes / live.max(1) as u64;
-            println!("this process grew by {} bytes a vector of its own and {} mapped", each(anonymous), each(mapped));
+        if let Some(Resident { anonymous, mapped }) = self.built.memory_growth {
+            let per_vector = |bytes: u64| bytes / live.max(1) as u64;
+            println!(
+                "memory growth per vector: {} bytes anonymous, {} bytes mapped",
+                per_vector(anonymous),
+                per_vector(mapped)
+            );
         }
-        println!("{}", Measured::head());
+        println!("{}", Measured::header());
     }
 
-    /// A line for each setting, or for the fastest that reaches each wanted recall.
+    /// Prints one line per setting, or per target recall for the fastest setting that reaches it.
     fn points(&self, case: &Case) -> anyhow::Result<()> {
         let Self { args, data, index, built } = self;
         if let Some(title) = case.title().filter(|_| !args.json) {
             println!("{title}");
         }
-        let print = |choice: &Choice, measured: &Measured| {
-            let line = if args.json { measured.json(args, (data, case), choice, built) } else { measured.row(choice) };
+        let print = |setting: &SearchSetting, measured: &Measured| {
+            let line =
+                if args.json { measured.json(args, (data, case), setting, built) } else { measured.row(setting) };
             println!("{line}");
         };
-        let choices = built.index.choices(usize::from(args.k), index);
+        let search_settings = built.index.search_settings(usize::from(args.k), index);
         if args.recall.is_empty() {
-            for choice in &choices {
-                print(choice, &measure(index, (data, case), choice, args, |_| true)?);
+            for setting in &search_settings {
+                print(setting, &measure(index, (data, case), setting, args, |_| true)?);
             }
             return Ok(());
         }
-        let known: Vec<(&Choice, Measured)> = choices
+        let measured_settings: Vec<(&SearchSetting, Measured)> = search_settings
             .iter()
-            .map(|choice| Ok((choice, measure(index, (data, case), choice, args, |query| query % 2 == 0)?)))
+            .map(|setting| Ok((setting, measure(index, (data, case), setting, args, |query| query % 2 == 0)?)))
             .collect::<anyhow::Result<_>>()?;
-        for wanted in &args.recall {
-            let best = most_thorough(&known).map_or(0.0, |(_, measured)| measured.recall);
-            let (choice, _) =
-                fastest(&known, *wanted).with_context(|| format!("recall {wanted} is not reached, {best:.4} is"))?;
-            print(choice, &measure(index, (data, case), choice, args, |query| query % 2 == 1)?);
-            // And what the index spends by itself when only the recall is named.
-            if let Some(target) = Choice::target(*wanted) {
+        for target_recall in &args.recall {
+            let best = most_thorough(&measured_settings).map_or(0.0, |(_, measured)| measured.recall);
+            let (setting, _) = fastest(&measured_settings, *target_recall)
+                .with_context(|| format!("recall {target_recall} is not reached (best: {best:.4})"))?;
+            print(setting, &measure(index, (data, case), setting, args, |query| query % 2 == 1)?);
+            // The index's own choice of effort for this recall.
+            if let Some(target) = SearchSetting::target(*target_recall) {
                 print(&target, &measure(index, (data, case), &target, args, |_| true)?);
             }
         }
@@ -246,7 +250,7 @@ impl Report<'_> {
     }
 }
 
-/// An index of the vectors from `first` on, each on the slot of its number.
+/// Builds an index of the vectors from `first` on; the slot of a vector is its row.
 fn build(data: &Data, first: usize, kind: Kind, args: &Args) -> anyhow::Result<Index> {
     let mut index = Index::new_in(config(data, kind, args), args.storage().open()?)?;
     let all = data.base.len();
@@ -264,7 +268,7 @@ fn config(data: &Data, kind: Kind, args: &Args) -> Config {
     Config { profile, datatype, seed: 1, ..Config::new(data.base.dim, data.metric, kind) }
 }
 
-/// A progress bar, on a terminal only.
+/// A progress bar, drawn only on a terminal.
 fn bar(length: usize, what: &str) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template("   {bar:48} {human_pos} of {human_len} {msg}, {per_sec}, {eta} left")?;
     Ok(ProgressBar::new(length as u64).with_style(style).with_message(what.to_owned()))

@@ -1,4 +1,4 @@
-//! What it costs that small collections are searched exactly, and what was missed by the graph.
+//! Cost of the exact search of small collections, and the recall of the graph that it replaces.
 
 use std::time::Instant;
 
@@ -8,23 +8,23 @@ use rand::{RngExt, SeedableRng};
 
 use super::median;
 
-/// A threshold of 10,000 kilobytes, as collections have where they name none.
+/// Default `full_scan_threshold`: 10,000 kilobytes.
 const FULL_SCAN_BYTES: usize = 10_000 * 1_024;
-/// Rounds of which the median is told.
+/// Rounds; the median is reported.
 const ROUNDS: usize = 5;
-/// Queries of a round.
+/// Queries per round.
 const QUERIES: usize = 2_000;
-/// Queries that are compared with exact answers.
-const JUDGED: usize = 200;
-/// How many times the graph's time the scan may take at 20,000 × 100.
-const MOST: f64 = 3.0;
+/// Queries that are compared with the exact result.
+const COMPARED_QUERIES: usize = 200;
+/// Bound of scan time over graph time at 20,000 × 100.
+const MAX_RATIO: f64 = 3.0;
 const DIM: usize = 100;
 const K: usize = 10;
 
-/// Measures, and prints a line for each number.
+/// Measures and prints one line per result.
 ///
 /// # Errors
-/// None; as the other topics.
+/// None; the signature is that of the other topics.
 pub(super) fn run() -> anyhow::Result<()> {
     let metrics = [
         ("Cosine", Metric::Cosine),
@@ -36,7 +36,7 @@ pub(super) fn run() -> anyhow::Result<()> {
         for points in [1_000, 5_000, 20_000] {
             let (index, queries) = uniform(points, metric);
             let graph = recall(&index, &queries, SearchParams::default());
-            let scan = recall(&index, &queries, by_threshold());
+            let scan = recall(&index, &queries, full_scan_params());
             println!("{name}, {points} x {DIM}: by the graph {graph}; by default {scan} (bound: 1.0000, 0)");
             if points == 20_000 {
                 cost(name, &index, &queries);
@@ -46,11 +46,11 @@ pub(super) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn by_threshold() -> SearchParams {
+fn full_scan_params() -> SearchParams {
     SearchParams { full_scan_bytes: FULL_SCAN_BYTES, ..SearchParams::default() }
 }
 
-/// An index with the parameters that collections have, and queries that it does not hold.
+/// An index with the default parameters of collections, and queries that it does not contain.
 fn uniform(points: u32, metric: Metric) -> (Index, Vec<Vec<f32>>) {
     let mut rng = SmallRng::seed_from_u64(u64::from(points));
     let mut vector = || {
@@ -72,45 +72,45 @@ fn uniform(points: u32, metric: Metric) -> (Index, Vec<Vec<f32>>) {
     (index, (0..QUERIES).map(|_| vector()).collect())
 }
 
-fn ask(index: &Index, query: &[f32], params: SearchParams) -> Vec<Hit> {
+fn search(index: &Index, query: &[f32], params: SearchParams) -> Vec<Hit> {
     index.search(query, K, &params, None).expect("a valid query")
 }
 
-struct Judged {
+struct RecallResult {
     missed: usize,
     wrong_first: usize,
 }
 
-impl std::fmt::Display for Judged {
+impl std::fmt::Display for RecallResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let recall = 1.0 - self.missed as f64 / (JUDGED * K) as f64;
-        write!(f, "recall@{K} is {recall:.4}, {} of {JUDGED} first hits are wrong", self.wrong_first)
+        let recall = 1.0 - self.missed as f64 / (COMPARED_QUERIES * K) as f64;
+        write!(f, "recall@{K} is {recall:.4}, {} of {COMPARED_QUERIES} first hits are wrong", self.wrong_first)
     }
 }
 
-fn recall(index: &Index, queries: &[Vec<f32>], params: SearchParams) -> Judged {
-    let mut judged = Judged { missed: 0, wrong_first: 0 };
-    for query in &queries[..JUDGED] {
-        let right = ask(index, query, SearchParams { exact: true, ..SearchParams::default() });
-        let found = ask(index, query, params);
-        judged.missed += right.iter().filter(|hit| !found.contains(hit)).count();
-        judged.wrong_first += usize::from(right.first() != found.first());
+fn recall(index: &Index, queries: &[Vec<f32>], params: SearchParams) -> RecallResult {
+    let mut result = RecallResult { missed: 0, wrong_first: 0 };
+    for query in &queries[..COMPARED_QUERIES] {
+        let exact = search(index, query, SearchParams { exact: true, ..SearchParams::default() });
+        let found = search(index, query, params);
+        result.missed += exact.iter().filter(|hit| !found.contains(hit)).count();
+        result.wrong_first += usize::from(exact.first() != found.first());
     }
-    judged
+    result
 }
 
 fn cost(name: &str, index: &Index, queries: &[Vec<f32>]) {
     let seconds = |params| {
         let started = Instant::now();
-        queries.iter().for_each(|query| _ = std::hint::black_box(ask(index, query, params)));
+        queries.iter().for_each(|query| _ = std::hint::black_box(search(index, query, params)));
         started.elapsed().as_secs_f64()
     };
-    let rounds: Vec<_> = (0..ROUNDS).map(|_| (seconds(SearchParams::default()), seconds(by_threshold()))).collect();
-    let middle = |of: fn(&(f64, f64)) -> f64| median(&mut rounds.iter().map(of).collect::<Vec<_>>());
-    let micros = |of: fn(&(f64, f64)) -> f64| 1e6 * middle(of) / queries.len() as f64;
+    let rounds: Vec<_> = (0..ROUNDS).map(|_| (seconds(SearchParams::default()), seconds(full_scan_params()))).collect();
+    let median_of = |of: fn(&(f64, f64)) -> f64| median(&mut rounds.iter().map(of).collect::<Vec<_>>());
+    let micros = |of: fn(&(f64, f64)) -> f64| 1e6 * median_of(of) / queries.len() as f64;
     let (graph, scan) = (micros(|round| round.0), micros(|round| round.1));
-    let ratio = middle(|(graph, scan)| scan / graph);
+    let ratio = median_of(|(graph, scan)| scan / graph);
     println!(
-        "{name}, 20,000 x {DIM}: graph {graph:.0} µs, exact {scan:.0} µs a search, {ratio:.2} times (bound: {MOST})"
+        "{name}, 20,000 x {DIM}: graph {graph:.0} µs, exact {scan:.0} µs a search, {ratio:.2} times (bound: {MAX_RATIO})"
     );
 }

@@ -1,6 +1,6 @@
-//! `meridian bench limits`: times and sizes that must stay within a bound, each measured on processes of this machine.
+//! `meridian bench limits`: times and sizes with an upper bound, each measured on processes of this machine.
 //!
-//! One file per topic. Every topic prints one line a round and a last line with the medians beside their bounds.
+//! One file per topic. Every topic prints one line per round, and a last line with medians and bounds.
 
 mod collections;
 mod exact_scan;
@@ -10,27 +10,27 @@ mod restart;
 mod server;
 mod snapshot;
 
-/// What to measure.
+/// The topics.
 #[derive(Debug, clap::Subcommand)]
 pub enum Limits {
-    /// Small collections are searched exactly: nothing is missed, in 3 times the graph's time at 20,000 x 100.
+    /// Small collections are searched exactly: recall 1, within 3 times the graph's time at 20,000 x 100.
     ExactScan,
-    /// From `exec` to the first correct answer of nodes that were killed: 2 s with one replica, 4 s with three at once.
+    /// From `exec` to the first correct response after SIGKILL: 2 s with one replica, 4 s with three at once.
     Restart(restart::Args),
-    /// Search p99 while a snapshot is written: 1.5 times that without.
+    /// Search p99 while a snapshot is written: at most 1.5 times the p99 without.
     Snapshot(snapshot::Args),
-    /// Searches at three times what one processor can do: goodput, p99, refusals, and how soon it is over.
+    /// Searches at three times the capacity of one processor: goodput, p99, refusals, recovery.
     Overload,
-    /// What request bodies cost in memory, and whether it comes back.
+    /// Memory of request bodies, and whether it is released.
     Memory,
-    /// What a write costs beside 1,000 collections: 1.2 times that beside one.
+    /// Processor time of a write with 1,000 collections: at most 1.2 times that with one.
     Collections,
 }
 
-/// Measures.
+/// Runs one topic.
 ///
 /// # Errors
-/// When it cannot be measured. A bound that is not kept is no error: it is printed.
+/// When the topic cannot be measured. An exceeded bound is printed, not an error.
 pub async fn run(limits: Limits) -> anyhow::Result<()> {
     match limits {
         Limits::ExactScan => tokio::task::spawn_blocking(exact_scan::run).await?,
@@ -42,22 +42,22 @@ pub async fn run(limits: Limits) -> anyhow::Result<()> {
     }
 }
 
-/// A figure beside its bound.
+/// A measured value and its upper bound.
 struct Bound {
-    what: String,
-    found: f64,
-    most: f64,
+    name: String,
+    measured: f64,
+    max: f64,
 }
 
 impl Bound {
     fn print(&self) {
-        let Self { what, found, most } = self;
-        println!("{what}: {found:.3} (bound: {most}){}", if found <= most { "" } else { " OVER" });
+        let Self { name, measured, max } = self;
+        println!("{name}: {measured:.3} (bound: {max}){}", if measured <= max { "" } else { " OVER" });
     }
 }
 
-/// The middle of some figures.
-pub(super) fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+/// Median of `values` (the upper one of two); sorts the slice. NaN when it is empty.
+pub(super) fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

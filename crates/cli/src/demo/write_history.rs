@@ -1,8 +1,8 @@
-//! What was written, what was acknowledged, and what must therefore stand.
+//! History of the demo's writes, compared with the final state of a region.
 //!
-//! Every write of a point carries a counter that grows by one. A write whose outcome is unknown (the connection broke, or the
-//! region says that some shard did not answer) closes the point: nobody writes it again, so that reading it at the end tells
-//! whether the write took place. So the number of distinct operations that were committed is known exactly.
+//! Every write of a point carries a counter that grows by one. A write with an unknown outcome (a broken connection, or a
+//! 5xx response) closes its point: no later write touches it, so a final read shows whether the write was executed.
+//! Therefore the number of distinct committed operations is known exactly.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// One write of one point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Op {
-    /// Grows by one for each write of the point.
+    /// Number of the write among those of its point, from 1.
     pub counter: u64,
-    /// A delete; else an upsert whose payload carries the counter.
+    /// Whether the write is a delete; an upsert carries the counter in its payload.
     pub delete: bool,
 }
 
-/// What became of a write.
+/// Outcome of a write, as the client observed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Acknowledged.
     Acknowledged,
-    /// It certainly did not take place.
+    /// Certainly not executed.
     Refused,
-    /// It may have taken place, or may yet.
+    /// Possibly executed, now or later.
     Unknown,
 }
 
@@ -31,29 +31,29 @@ pub enum Outcome {
 struct Point {
     acknowledged: Vec<Op>,
     unknown: Option<Op>,
-    /// A write is under way.
+    /// A write is in flight.
     busy: bool,
 }
 
-/// All writes of a run.
+/// All writes of one run, by point id.
 #[derive(Debug, Default)]
-pub struct Ledger(Mutex<BTreeMap<u64, Point>>);
+pub struct WriteHistory(Mutex<BTreeMap<u64, Point>>);
 
-/// What the audit found in one region.
+/// Result of the comparison with one region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Findings {
-    /// Acknowledged writes that neither stand nor were overtaken.
+    /// Acknowledged writes that are neither present nor overwritten.
     pub lost: usize,
-    /// Writes of unknown outcome that stand.
+    /// Writes of unknown outcome that are present.
     pub resolved: usize,
 }
 
-impl Ledger {
+impl WriteHistory {
     fn points(&self) -> MutexGuard<'_, BTreeMap<u64, Point>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a write of `point`. `None` when the point is closed, being written, or is to be deleted and does not stand.
+    /// Begins a write of `point`. `None` when the point is closed or has a write in flight, or a delete finds no point.
     pub fn begin(&self, point: u64, delete: bool) -> Option<Op> {
         let mut points = self.points();
         let history = points.entry(point).or_default();
@@ -65,7 +65,7 @@ impl Ledger {
         Some(Op { counter: history.acknowledged.last().map_or(0, |last| last.counter) + 1, delete })
     }
 
-    /// Ends what [`Ledger::begin`] began.
+    /// Records the outcome of a write that [`WriteHistory::begin`] returned.
     pub fn end(&self, point: u64, op: Op, outcome: Outcome) {
         let mut points = self.points();
         let history = points.entry(point).or_default();
@@ -77,22 +77,22 @@ impl Ledger {
         }
     }
 
-    /// All points that were ever written.
+    /// Ids of all points with at least one write.
     pub fn written(&self) -> Vec<u64> {
         self.points().keys().copied().collect()
     }
 
-    /// How many writes were acknowledged.
+    /// Number of acknowledged writes.
     pub fn acknowledged(&self) -> usize {
         self.points().values().map(|point| point.acknowledged.len()).sum()
     }
 
-    /// How many have an unknown outcome.
+    /// Number of writes with an unknown outcome.
     pub fn unknown(&self) -> usize {
         self.points().values().filter(|point| point.unknown.is_some()).count()
     }
 
-    /// Compares with what a region holds: the counter of each point that stands.
+    /// Compares the history with a region's state: `held` maps each existing point to its counter.
     pub fn audit(&self, held: &BTreeMap<u64, u64>) -> Findings {
         let mut findings = Findings::default();
         for (id, point) in self.points().iter() {
@@ -105,11 +105,11 @@ impl Ledger {
 }
 
 impl Point {
-    /// How many acknowledged writes are lost, and whether the unknown one stands.
+    /// Number of lost acknowledged writes, and whether the unknown write is present.
     fn audit(&self, held: Option<u64>) -> (usize, bool) {
         let last = self.acknowledged.last();
         if let Some(unknown) = self.unknown {
-            // A point to be deleted stood before: that it is gone is the delete's doing.
+            // A delete begins only on an existing point, so an absent point proves that it was executed.
             let stands = if unknown.delete { held.is_none() } else { held == Some(unknown.counter) };
             if stands {
                 return (0, true);
@@ -119,10 +119,10 @@ impl Point {
         if held == expected {
             return (0, false);
         }
-        // What was acknowledged after the write that is there; of a point that is gone, after its last delete.
+        // Lost are the writes after the present one; when the point is absent, those after its last delete.
         let reached = held.or_else(|| self.acknowledged.iter().rev().find(|op| op.delete).map(|op| op.counter));
         let lost = self.acknowledged.iter().filter(|op| reached.is_none_or(|reached| op.counter > reached)).count();
-        // A counter that nobody wrote, or one from the future, is a wrong state too.
+        // A counter that no client wrote is a wrong state as well.
         (lost.max(1), false)
     }
 }

@@ -1,4 +1,4 @@
-//! A layout that runs.
+//! Runs the regions of a layout.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,47 +13,47 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::allocator::Allocator;
-use super::brokers::{Brokers, WireSpec};
-use super::caller::Caller;
+use super::brokers::{Brokers, ProxySpec};
 use super::files;
 use super::layout::{Layout, NodeLayout, RegionLayout};
-use super::link::Link;
-use super::process::{PidNow, Program, Restart};
+use super::process::{NodeProcess, PidWatch, Restart};
+use super::tcp_proxy::TcpProxy;
+use super::topology_client::TopologyClient;
 
-/// From the first process to the last ready replica.
-const READY: Duration = Duration::from_secs(60);
+/// Timeout from the first process start until all replicas are ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How to run a layout.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `meridian-node`; absent: `$MERIDIAN_NODE`, else the one beside this program.
+    /// Path of `meridian-node`; `None`: `$MERIDIAN_NODE`, else the one next to this binary.
     pub binary: Option<PathBuf>,
-    /// Whether nodes that die are started again.
+    /// Whether nodes are restarted after an exit.
     pub restart: bool,
-    /// Brokers beside the regions.
+    /// Kafka brokers of the regions.
     pub brokers: Brokers,
-    /// Further ways into regions that are cut with them.
-    pub wires: Vec<WireSpec>,
+    /// Additional proxies that are cut together with their region.
+    pub proxies: Vec<ProxySpec>,
 }
 
-/// Regions that run as processes.
-pub struct Running {
+/// Regions running as processes.
+pub struct LocalCluster {
     layout: Layout,
-    /// In the order of the layout: region, then node.
-    pids: Vec<Vec<PidNow>>,
-    /// The ways into each region from outside.
-    links: Vec<(RegionName, Link)>,
+    /// By region, then node, in layout order.
+    pids: Vec<Vec<PidWatch>>,
+    /// Proxies into each region.
+    proxies: Vec<(RegionName, TcpProxy)>,
     tasks: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     restarts: mpsc::UnboundedReceiver<Restart>,
 }
 
-impl Running {
-    /// Starts everything and waits until every replica is ready. What was started is stopped again on failure, and when
-    /// `abort` resolves before.
+impl LocalCluster {
+    /// Starts all processes and waits until every replica is ready. On failure, or when `abort` resolves first,
+    /// everything is stopped.
     ///
     /// # Errors
-    /// When a process cannot be started, or the regions are not ready within a minute; names the node and its log.
+    /// When a process cannot be started, or the regions are not ready within 60 s; names the node and the log folder.
     pub async fn start(layout: Layout, options: &Options, abort: impl Future<Output = ()>) -> anyhow::Result<Self> {
         files::write(&layout, &options.brokers)?;
         let binary = match &options.binary {
@@ -61,36 +61,37 @@ impl Running {
             None => node_binary()?,
         };
         let stop = CancellationToken::new();
-        let (told, restarts) = mpsc::unbounded_channel();
-        let mut running = Self { layout, pids: Vec::new(), links: Vec::new(), tasks: Vec::new(), stop, restarts };
-        let begun = tokio::select! {
-            begun = running.begin(binary, options, told) => begun,
+        let (restart_sender, restarts) = mpsc::unbounded_channel();
+        let mut cluster = Self { layout, pids: Vec::new(), proxies: Vec::new(), tasks: Vec::new(), stop, restarts };
+        let started = tokio::select! {
+            started = cluster.start_processes(binary, options, restart_sender) => started,
             () = abort => Err(anyhow::anyhow!("stopped while starting")),
         };
-        match begun {
-            Ok(()) => Ok(running),
-            Err(fault) => {
-                running.stop().await;
-                Err(fault)
+        match started {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                cluster.stop().await;
+                Err(error)
             }
         }
     }
 
-    async fn begin(
+    async fn start_processes(
         &mut self,
         binary: PathBuf,
         options: &Options,
-        told: mpsc::UnboundedSender<Restart>,
+        restart_sender: mpsc::UnboundedSender<Restart>,
     ) -> anyhow::Result<()> {
-        for WireSpec { region, from, to } in &options.wires {
-            self.links.push((region.clone(), Link::listen(*from, vec![*to], self.stop.clone()).await?));
+        for ProxySpec { region, from, to } in &options.proxies {
+            self.proxies.push((region.clone(), TcpProxy::listen(*from, vec![*to], self.stop.clone()).await?));
         }
         for region in &self.layout.regions {
             let peers = region.nodes.iter().map(|node| node.peer).collect();
-            self.links.push((region.name.clone(), Link::listen(region.endpoint, peers, self.stop.clone()).await?));
+            self.proxies
+                .push((region.name.clone(), TcpProxy::listen(region.endpoint, peers, self.stop.clone()).await?));
             let mut pids = Vec::new();
             for node in &region.nodes {
-                let program = Program {
+                let process = NodeProcess {
                     binary: binary.clone(),
                     config: files::config_path(&self.layout, region, node),
                     advertise: node.peer_address(),
@@ -100,78 +101,79 @@ impl Running {
                     replica: node.replica,
                     restart: options.restart,
                 };
-                let (pid, task) = program.start(told.clone(), self.stop.clone())?;
+                let (pid, task) = process.start(restart_sender.clone(), self.stop.clone())?;
                 pids.push(pid);
                 self.tasks.push(task);
             }
             self.pids.push(pids);
         }
-        let until = Instant::now() + READY;
+        let deadline = Instant::now() + READY_TIMEOUT;
         let regions = self.layout.regions.iter();
         let allocators = regions.map(|region| Allocator::open(&self.layout, region, &options.brokers));
         let mut allocators: Vec<Allocator> = allocators.collect::<anyhow::Result<_>>()?;
-        let ready = try_join_all(allocators.iter_mut().map(|allocator| allocator.settle(until))).await;
+        let ready =
+            try_join_all(allocators.iter_mut().map(|allocator| allocator.reconcile_until_settled(deadline))).await;
         ready.with_context(|| format!("logs are in {}", self.layout.dir.display()))?;
-        let keep = |allocator: Allocator| tokio::spawn(allocator.keep(self.stop.clone()));
-        let kept: Vec<_> = allocators.into_iter().map(keep).collect();
-        self.tasks.extend(kept);
+        let run = |allocator: Allocator| tokio::spawn(allocator.run(self.stop.clone()));
+        let reconcilers: Vec<_> = allocators.into_iter().map(run).collect();
+        self.tasks.extend(reconcilers);
         Ok(())
     }
 
-    /// What runs where.
+    /// The running layout.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The process id of a node now; `None` while it is down. `region` and `node` count in the layout's order.
+    /// Process id of a node; `None` while it is down. `region` and `node` are indices in the layout.
     #[must_use]
     pub fn pid(&self, region: usize, node: usize) -> Option<u32> {
         *self.pids.get(region)?.get(node)?.borrow()
     }
 
-    /// A view on the process id of a node that outlives this borrow.
+    /// Watches the process id of a node.
     #[must_use]
-    pub fn pid_now(&self, region: usize, node: usize) -> Option<PidNow> {
+    pub fn watch_pid(&self, region: usize, node: usize) -> Option<PidWatch> {
         self.pids.get(region)?.get(node).cloned()
     }
 
-    /// Cuts a region off from all others.
+    /// Cuts all network paths between a region and the others.
     pub fn cut(&self, region: &RegionName) {
-        self.links_of(region).for_each(Link::cut);
+        self.proxies_of(region).for_each(TcpProxy::cut);
     }
 
-    /// Ends [`Running::cut`].
+    /// Restores what [`LocalCluster::cut`] cut.
     pub fn heal(&self, region: &RegionName) {
-        self.links_of(region).for_each(Link::heal);
+        self.proxies_of(region).for_each(TcpProxy::heal);
     }
 
-    fn links_of(&self, region: &RegionName) -> impl Iterator<Item = &Link> {
-        self.links.iter().filter(move |(to, _)| to == region).map(|(_, link)| link)
+    fn proxies_of(&self, region: &RegionName) -> impl Iterator<Item = &TcpProxy> {
+        self.proxies.iter().filter(move |(to, _)| to == region).map(|(_, proxy)| proxy)
     }
 
-    /// The node that leads a shard, by its place in the region.
+    /// Index of the node that leads a shard of the region with index `region`.
     ///
     /// # Errors
-    /// When no node says that it leads.
+    /// When no node reports to be the leader.
     pub async fn leader(&self, region: usize, shard: meridian_model::ShardNumber) -> anyhow::Result<usize> {
         let region = self.layout.regions.get(region).context("no such region")?;
-        let (leader, _) = Caller::new(&self.layout, region)?.leader(region, shard).await?;
+        let (leader, _) = TopologyClient::new(&self.layout, region)?.leader(region, shard).await?;
         Ok(leader)
     }
 
-    /// The next node that was started again; pending while none is.
-    pub async fn restarted(&mut self) -> Restart {
+    /// The next restart of a node; pending until there is one.
+    pub async fn next_restart(&mut self) -> Restart {
         match self.restarts.recv().await {
             Some(restart) => restart,
             None => std::future::pending().await,
         }
     }
 
-    /// One line that tells tests all they need.
+    /// JSON with the addresses, keys and process ids of all nodes.
     #[must_use]
     pub fn report(&self) -> Value {
-        let node = |region: &RegionLayout, node: &NodeLayout, pid: &PidNow| {
+        let node = |region: &RegionLayout, node: &NodeLayout, pid: &PidWatch| {
             json!({
                 "name": region.node_name(node),
                 "shard": node.shard.number(),
@@ -190,26 +192,26 @@ impl Running {
         json!({"dir": self.layout.dir, "regions": regions.collect::<Vec<_>>()})
     }
 
-    /// Stops every process that was started, and waits until it is gone.
+    /// Stops all processes and waits for their exit.
     pub async fn stop(self) {
         self.stop.cancel();
         for task in self.tasks {
-            // A task that panicked has dropped its process, which kills it.
+            // A panicked task has dropped its child, which kills the process.
             let _ = task.await;
         }
     }
 }
 
-/// The program that nodes run: the one that `MERIDIAN_NODE` names, or that beside this one.
+/// Path of the node binary: `MERIDIAN_NODE`, else the one next to this binary.
 ///
 /// # Errors
-/// When it is not there.
+/// When the file does not exist.
 pub fn node_binary() -> anyhow::Result<PathBuf> {
     if let Some(binary) = std::env::var_os("MERIDIAN_NODE") {
         return Ok(binary.into());
     }
-    let own = std::env::current_exe().context("where this program is")?;
-    let binary = own.with_file_name("meridian-node");
-    anyhow::ensure!(binary.exists(), "{} is not there: build it, or name one in MERIDIAN_NODE", binary.display());
+    let own_path = std::env::current_exe().context("where this program is")?;
+    let binary = own_path.with_file_name("meridian-node");
+    anyhow::ensure!(binary.exists(), "{} does not exist: build it, or set MERIDIAN_NODE", binary.display());
     Ok(binary)
 }

@@ -1,8 +1,8 @@
-//! Numbers for people.
+//! Quantiles, and numbers formatted for people.
 
 use std::time::Duration;
 
-/// The value below which `share` (0 to 1) of the times lie; zero when there are none.
+/// The `share` quantile (0 to 1) of `times`, nearest rank; sorts the slice. Zero when it is empty.
 pub fn quantile(times: &mut [Duration], share: f64) -> Duration {
     times.sort_unstable();
     let last = times.len().saturating_sub(1);
@@ -16,7 +16,7 @@ pub fn ms(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e3)
 }
 
-/// `20,000`.
+/// Groups digits by thousands: `20,000`.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Parameters of an index, and of a search in it.
+//! Parameters of an index and of a search.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use meridian_ann::{Datatype, Index, Kind, Profile, Recall, SearchParams, VectorStorage};
 
-/// Efforts of a search in a graph, for each ten neighbours. `bench/peers` tries the same with others.
-const EFS: [usize; 27] = [
+/// Beam widths, in tenths of `k`. `bench/peers` uses the same list for other libraries.
+const EF_TENTHS_OF_K: [usize; 27] = [
     10, 12, 14, 16, 18, 20, 22, 25, 28, 30, 32, 36, 40, 45, 50, 60, 70, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960,
 ];
 
-/// Which index is asked for.
+/// Index kind on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum IndexName {
-    /// Graph or lists, whichever is faster by what samples show.
+    /// Graph or inverted lists, whichever is faster on samples.
     Auto,
-    /// Every vector is compared.
+    /// Exact search.
     Flat,
-    /// The navigable graph.
+    /// HNSW graph.
     Hnsw,
-    /// Inverted lists with product codes.
+    /// Inverted lists with product quantization.
     Ivfpq,
 }
 
-/// Kinds of index that can be measured.
+/// Index kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IndexKind {
     Flat,
@@ -32,40 +32,40 @@ pub(super) enum IndexKind {
     Ivfpq,
 }
 
-/// What a graph spends memory on.
+/// Memory profile of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ProfileName {
-    /// Codes of 8 bits, and codes of 1 bit of all neighbours beside each node.
+    /// int8 codes, and binary codes of all neighbors stored with each node.
     Speed,
-    /// Codes of 8 bits.
+    /// int8 codes.
     Balanced,
-    /// Codes of 4 bits.
+    /// int4 codes.
     Memory,
 }
 
-/// What the numbers of kept vectors are.
+/// Datatype of stored vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum DatatypeName {
-    /// As they come.
+    /// 32-bit floats.
     Float32,
-    /// Rounded to their upper half.
+    /// The upper 16 bits of each float, rounded.
     Bfloat16,
 }
 
-/// Where vectors are kept beside what the index makes of them.
+/// Storage of full vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum StorageName {
     /// In memory.
     Memory,
-    /// In a temporary file that is mapped.
+    /// In a memory-mapped temporary file.
     Mapped,
-    /// In a temporary file that is read.
+    /// In a temporary file, read by offset.
     File,
 }
 
 impl StorageName {
     /// # Errors
-    /// When there can be no temporary file.
+    /// When the temporary file cannot be created.
     pub fn open(self) -> anyhow::Result<VectorStorage> {
         let file = || tempfile::tempfile().context("a temporary file for the vectors");
         Ok(match self {
@@ -95,26 +95,26 @@ impl From<DatatypeName> for Datatype {
     }
 }
 
-/// One setting of a search.
+/// Search parameters and their names.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Choice {
-    /// By the names that the papers use.
+pub(super) struct SearchSetting {
+    /// Parameter names as in the papers.
     pub name: BTreeMap<&'static str, usize>,
     pub params: SearchParams,
 }
 
-impl Choice {
-    /// To ask for a recall, in thousandths; none if it is less than one.
+impl SearchSetting {
+    /// A search with a target recall in (0, 1); `None` when it is out of range.
     pub fn target(recall: f64) -> Option<Self> {
-        let wanted = Recall::new(recall)?;
+        let target = Recall::new(recall)?;
         let name = BTreeMap::from([("target‰", (recall * 1_000.0).round() as usize)]);
-        Some(Self { name, params: SearchParams { recall: Some(wanted), ..SearchParams::default() } })
+        Some(Self { name, params: SearchParams { recall: Some(target), ..SearchParams::default() } })
     }
 }
 
 impl IndexName {
-    /// None for `auto`.
-    pub fn named(self) -> Option<IndexKind> {
+    /// The index kind; `None` for `auto`.
+    pub fn index_kind(self) -> Option<IndexKind> {
         match self {
             Self::Auto => None,
             Self::Flat => Some(IndexKind::Flat),
@@ -125,10 +125,10 @@ impl IndexName {
 }
 
 impl IndexKind {
-    /// The kind with these parameters in place of its defaults, which depend on the profile.
+    /// The index kind with `set` over the defaults of the profile.
     ///
     /// # Errors
-    /// When it has no such parameter.
+    /// When the kind has no parameter of that name.
     pub fn kind(self, set: &[(String, usize)], profile: Profile) -> anyhow::Result<Kind> {
         let (mut m, mut ef_construct, mut nlist, mut subquantizers) = (16, profile.ef_construct(), None, None);
         for (key, value) in set {
@@ -149,28 +149,29 @@ impl IndexKind {
         })
     }
 
-    /// Settings of a search from fast to thorough.
-    pub fn choices(self, k: usize, index: &Index) -> Vec<Choice> {
-        let choice = |name: &[(&'static str, usize)], params| Choice { name: name.iter().copied().collect(), params };
+    /// Search settings in ascending order of effort.
+    pub fn search_settings(self, k: usize, index: &Index) -> Vec<SearchSetting> {
+        let setting =
+            |name: &[(&'static str, usize)], params| SearchSetting { name: name.iter().copied().collect(), params };
         match self {
-            Self::Flat => vec![choice(&[], SearchParams::default())],
+            Self::Flat => vec![setting(&[], SearchParams::default())],
             // In tenths of `k`.
-            Self::Hnsw => EFS
+            Self::Hnsw => EF_TENTHS_OF_K
                 .map(|tenths| {
                     let ef = tenths * k / 10;
-                    choice(&[("ef", ef)], SearchParams { ef: Some(ef), ..SearchParams::default() })
+                    setting(&[("ef", ef)], SearchParams { ef: Some(ef), ..SearchParams::default() })
                 })
                 .to_vec(),
             Self::Ivfpq => {
-                // Lists hold 16 points at least, so there are no more of them than this.
-                let most = index.len().div_ceil(16);
+                // A list holds at least 16 points.
+                let max_lists = index.len().div_ceil(16);
                 let probes = [4, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512];
-                let probes = probes.into_iter().filter(|nprobe| *nprobe <= most);
+                let probes = probes.into_iter().filter(|nprobe| *nprobe <= max_lists);
                 probes
                     .flat_map(|nprobe| [4, 8, 12, 16, 32].map(|times| (nprobe, times * k)))
                     .map(|(nprobe, rerank)| {
                         let params = SearchParams { nprobe: Some(nprobe), rerank: Some(rerank), ..Default::default() };
-                        choice(&[("nprobe", nprobe), ("rerank", rerank)], params)
+                        setting(&[("nprobe", nprobe), ("rerank", rerank)], params)
                     })
                     .collect()
             }
@@ -178,17 +179,17 @@ impl IndexKind {
     }
 }
 
-/// `key=value`.
-pub(super) fn pair(text: &str) -> Result<(String, usize), String> {
+/// Parses `key=value`.
+pub(super) fn parse_key_value(text: &str) -> Result<(String, usize), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as m=32")?;
-    let value = value.parse().map_err(|_| format!("{value:?} is no whole number"))?;
+    let value = value.parse().map_err(|_| format!("value must be a whole number (got {value:?})"))?;
     Ok((key.to_owned(), value))
 }
 
-/// A number above 0, at most 1.
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share <= 1.0);
-    share.ok_or_else(|| "expected a number above 0, at most 1, such as 0.95".to_owned())
+/// Parses a number in (0, 1].
+pub(super) fn parse_fraction(text: &str) -> Result<f64, String> {
+    let fraction = text.parse::<f64>().ok().filter(|fraction| *fraction > 0.0 && *fraction <= 1.0);
+    fraction.ok_or_else(|| "must be a number in (0, 1], such as 0.95".to_owned())
 }
 
 #[cfg(test)]
@@ -203,7 +204,12 @@ mod tests {
         for (index, key) in [(IndexKind::Hnsw, "nlist"), (IndexKind::Ivfpq, "m"), (IndexKind::Flat, "m")] {
             assert!(kind(index, key).unwrap_err().to_string().starts_with(&format!("--set {key}: ")));
         }
-        assert!(pair("m").is_err() && pair("m=x").is_err() && share("0").is_err() && share("1.1").is_err());
-        assert_eq!((pair("m=4"), share("0.95")), (Ok(("m".to_owned(), 4)), Ok(0.95)));
+        assert!(
+            parse_key_value("m").is_err()
+                && parse_key_value("m=x").is_err()
+                && parse_fraction("0").is_err()
+                && parse_fraction("1.1").is_err()
+        );
+        assert_eq!((parse_key_value("m=4"), parse_fraction("0.95")), (Ok(("m".to_owned(), 4)), Ok(0.95)));
     }
 }

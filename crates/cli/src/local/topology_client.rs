@@ -1,4 +1,4 @@
-//! Topology calls on the nodes of one region, as the operator makes them.
+//! Topology calls to the nodes of one region, as the operator makes them.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use meridian_proto::topology::{PodStatus, ReplicaStatus, Role, TopologyAnswer, T
 use super::files;
 use super::layout::{Layout, NodeLayout, RegionLayout};
 
-/// One call; a node that listens answers at once.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of one call; a node that listens answers at once.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Makes topology calls in one region.
-pub struct Caller {
+/// Client for the topology calls of one region.
+pub struct TopologyClient {
     tls: PeerTls,
     hello: Hello,
 }
 
-impl Caller {
-    /// With the operator's certificate of the region.
+impl TopologyClient {
+    /// Loads the operator's certificate of the region.
     ///
     /// # Errors
     /// When the certificates cannot be read.
@@ -36,29 +36,29 @@ impl Caller {
     /// Makes one call.
     ///
     /// # Errors
-    /// When the node cannot be reached or does not answer in time.
+    /// When the node cannot be reached or does not answer within the timeout.
     pub async fn call(&self, node: &NodeLayout, call: TopologyCall) -> anyhow::Result<TopologyAnswer> {
-        Ok(call_topology(&self.tls, &self.hello, &node.peer_address(), call, PATIENCE).await?)
+        Ok(call_topology(&self.tls, &self.hello, &node.peer_address(), call, CALL_TIMEOUT).await?)
     }
 
-    /// What the node is; nothing while it does not answer.
-    pub async fn pod(&self, node: &NodeLayout) -> Option<PodStatus> {
+    /// Status of the node; `None` while it does not answer.
+    pub async fn pod_status(&self, node: &NodeLayout) -> Option<PodStatus> {
         match self.call(node, TopologyCall::Status).await {
             Ok(TopologyAnswer::Status { pod, .. }) => Some(pod),
             _ => None,
         }
     }
 
-    /// The node that leads a shard, by its place in the region, and what it says of itself.
+    /// Index of the node that leads a shard, and its status.
     ///
     /// # Errors
-    /// When no node says that it leads.
+    /// When no node reports to be the leader.
     pub async fn leader(&self, region: &RegionLayout, shard: ShardNumber) -> anyhow::Result<(usize, ReplicaStatus)> {
-        for (at, node) in region.nodes.iter().enumerate().filter(|(_, node)| node.shard == shard) {
-            if let Some(PodStatus::Running(status)) = self.pod(node).await
+        for (index, node) in region.nodes.iter().enumerate().filter(|(_, node)| node.shard == shard) {
+            if let Some(PodStatus::Running(status)) = self.pod_status(node).await
                 && status.role == Role::Leader
             {
-                return Ok((at, *status));
+                return Ok((index, *status));
             }
         }
         bail!("no leader in shard {shard} of {}", region.name)

