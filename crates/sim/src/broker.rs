@@ -1,6 +1,6 @@
-//! A broker between the regions, in the seeds that have one: a partition for each shard of the primary region, to which records
-//! are only ever appended, and from whose front they are taken away. Publisher and reader stand in for the shell's threads: they
-//! decide nothing that the machine decides.
+//! A simulated Kafka broker between the regions, in seeds that have one: one append-only partition per shard of the
+//! primary region, with retention. Publishers and followers stand in for the node's Kafka threads and make no decisions
+//! of the machine.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,79 +14,79 @@ use meridian_shard::SourcePosition;
 
 use crate::clock::{MILLI, Micros, SECOND};
 use crate::fault::BrokerFault;
-use crate::world::{What, World};
+use crate::world::{SimEvent, World};
 
-/// Under which a publisher reads the tail of its own machine.
+/// Peer number of a publisher as a tail reader.
 const PUBLISHER: Peer = Peer::Connection(u64::MAX);
-/// Bytes that may be on their way to the broker.
+/// Limit of unconfirmed bytes.
 const CREDIT_BYTES: u64 = 16 << 10;
-/// Records handed to a machine at once.
+/// Records per event to a machine.
 const BATCH: usize = 64;
-/// Between two looks of a publisher.
-const TURN: Micros = 100 * MILLI;
+/// Interval between two polls of a publisher.
+const PUBLISH_INTERVAL: Micros = 100 * MILLI;
 
-/// What stands at an offset.
+/// Content of an offset.
 #[derive(Clone)]
 enum Stored {
     Record(Record, u16),
-    /// Somebody else's, that no reader understands.
-    Junk,
+    /// A record that cannot be decoded.
+    Malformed,
 }
 
 /// One partition.
 #[derive(Default)]
 struct Partition {
-    /// Offset of the first record that is still there.
+    /// Offset of the oldest record.
     low: i64,
     records: VecDeque<Stored>,
     newest: Position,
 }
 
 impl Broker {
-    pub fn new(used: bool) -> Self {
-        Self { used, ..Self::default() }
+    pub fn new(enabled: bool) -> Self {
+        Self { enabled, ..Self::default() }
     }
 }
 
 impl Partition {
-    /// The newest position among what is still there.
-    fn read_back(&self) -> Position {
+    /// Newest position among the remaining records.
+    fn published_position(&self) -> Position {
         let positions = self.records.iter().filter_map(|stored| match stored {
             Stored::Record(record, _) if !self.is_forged(record) => Some(record.position()),
-            Stored::Record(..) | Stored::Junk => None,
+            Stored::Record(..) | Stored::Malformed => None,
         });
         positions.max().unwrap_or_default()
     }
 
-    /// Whether somebody else wrote it: nothing of ours is newer than the newest.
+    /// Whether the record is forged: no published record is newer than `newest`.
     fn is_forged(&self, record: &Record) -> bool {
         record.position() > self.newest
     }
 }
 
-/// One replica that publishes.
+/// A publishing replica.
 struct Publisher {
-    /// The call that its tail is read by; none before it has looked into the partition.
+    /// The open tail call; `None` before it has read the partition.
     call: Option<u64>,
     leads: bool,
-    /// When what it sent last arrives.
-    arrives: Micros,
+    /// Arrival of its last batch.
+    arrives_at: Micros,
     session: u64,
 }
 
-/// One origin shard that a replica reads.
+/// An origin shard followed by a replica.
 struct Follower {
-    life: u64,
+    incarnation: u64,
     origin: OriginShard,
     offset: i64,
     credit: u64,
 }
 
-/// The broker, and who is connected to it.
+/// The broker and its clients.
 #[derive(Default)]
 pub struct Broker {
-    /// Whether the seed has one.
-    pub used: bool,
+    /// Whether the seed uses a broker.
+    pub enabled: bool,
     down: bool,
     partitions: BTreeMap<ShardNumber, Partition>,
     publishers: BTreeMap<usize, Publisher>,
@@ -94,73 +94,76 @@ pub struct Broker {
     calls: u64,
 }
 
-/// Something that is to happen at the broker.
-pub enum AtBroker {
-    /// A publisher looks around.
-    Publish { pod: usize, life: u64, session: u64 },
-    /// What a publisher sent arrives.
-    Append { pod: usize, life: u64, session: u64, records: Vec<(Record, u16)> },
-    /// A reader looks around.
+/// Scheduled events of the broker.
+pub enum BrokerEvent {
+    /// A publisher polls.
+    Publish { pod: usize, incarnation: u64, session: u64 },
+    /// A published batch arrives.
+    Append { pod: usize, incarnation: u64, session: u64, records: Vec<(Record, u16)> },
+    /// A follower polls.
     Read { pod: usize, call: u64 },
 }
 
-impl AtBroker {
-    /// The pod whose pause it has to wait for.
+impl BrokerEvent {
+    /// The pod whose pause delays the event.
     pub fn pod(&self) -> Option<usize> {
         match self {
             Self::Publish { pod, .. } | Self::Read { pod, .. } => Some(*pod),
-            // It has left the pod.
+            // Already sent: independent of the pod.
             Self::Append { .. } => None,
         }
     }
 }
 
 impl World {
-    pub fn at_broker(&mut self, what: AtBroker) {
+    pub fn handle_broker_event(&mut self, what: BrokerEvent) {
         match what {
-            AtBroker::Publish { pod, life, session } => self.publish(pod, life, session),
-            AtBroker::Append { pod, life, session, records } => self.append(pod, life, session, records),
-            AtBroker::Read { pod, call } => self.read_broker(pod, call),
+            BrokerEvent::Publish { pod, incarnation, session } => self.publish(pod, incarnation, session),
+            BrokerEvent::Append { pod, incarnation, session, records } => {
+                self.append(pod, incarnation, session, records)
+            }
+            BrokerEvent::Read { pod, call } => self.read_broker(pod, call),
         }
     }
 
-    /// A machine says that it leads, or does not any more.
+    /// A machine gained or lost leadership.
     pub fn broker_leads(&mut self, pod: usize, leads: bool) {
-        if !self.broker.used || self.pods[pod].region != self.primary {
+        if !self.broker.enabled || self.pods[pod].region != self.primary {
             return;
         }
         self.broker.calls += 1;
-        let (life, session) = (self.pods[pod].life, self.broker.calls);
-        let arrives = self.now;
-        self.broker.publishers.insert(pod, Publisher { call: None, leads, arrives, session });
+        let (incarnation, session) = (self.pods[pod].incarnation, self.broker.calls);
+        let arrives_at = self.now;
+        self.broker.publishers.insert(pod, Publisher { call: None, leads, arrives_at, session });
         if leads {
             let at = self.now + self.rng.between(MILLI, 30 * MILLI);
-            self.queue.push(at, What::Broker(AtBroker::Publish { pod, life, session }));
+            self.queue.push(at, SimEvent::Broker(BrokerEvent::Publish { pod, incarnation, session }));
         }
     }
 
-    fn publisher(&mut self, pod: usize, life: u64, session: u64) -> Option<&mut Publisher> {
-        let same = self.pods[pod].life == life;
+    fn publisher(&mut self, pod: usize, incarnation: u64, session: u64) -> Option<&mut Publisher> {
+        let same = self.pods[pod].incarnation == incarnation;
         self.broker.publishers.get_mut(&pod).filter(|held| same && held.session == session && held.leads)
     }
 
-    fn tell_tail(&mut self, pod: usize, call: u64, body: TailCall) {
-        let (life, shard) = (self.pods[pod].life, self.pods[pod].shard);
+    fn call_tail(&mut self, pod: usize, call: u64, body: TailCall) {
+        let (incarnation, shard) = (self.pods[pod].incarnation, self.pods[pod].shard);
         let event = Event::Region(PUBLISHER, RegionMessage::Call(call, RegionCall::Tail(shard, body)));
-        self.queue.push(self.now + 50, What::Hand { pod, life, event });
+        self.queue.push(self.now + 50, SimEvent::Deliver { pod, incarnation, event });
     }
 
-    fn publish(&mut self, pod: usize, life: u64, session: u64) {
+    fn publish(&mut self, pod: usize, incarnation: u64, session: u64) {
         let down = self.broker.down;
-        let Some(publisher) = self.publisher(pod, life, session) else { return };
+        let Some(publisher) = self.publisher(pod, incarnation, session) else { return };
         let open = publisher.call;
-        self.queue.push(self.now + TURN, What::Broker(AtBroker::Publish { pod, life, session }));
+        self.queue
+            .push(self.now + PUBLISH_INTERVAL, SimEvent::Broker(BrokerEvent::Publish { pod, incarnation, session }));
         match open {
-            Some(call) => self.tell_tail(pod, call, TailCall::Credit(0)),
+            Some(call) => self.call_tail(pod, call, TailCall::Credit(0)),
             None if down => {}
             None => {
                 let shard = self.pods[pod].shard;
-                let after = self.broker.partitions.entry(shard).or_default().read_back();
+                let after = self.broker.partitions.entry(shard).or_default().published_position();
                 self.open_tail(pod, after);
             }
         }
@@ -172,15 +175,15 @@ impl World {
         if let Some(publisher) = self.broker.publishers.get_mut(&pod) {
             publisher.call = Some(call);
         }
-        self.tell_tail(pod, call, TailCall::Open { after, credit: CREDIT_BYTES });
+        self.call_tail(pod, call, TailCall::Open { after, credit: CREDIT_BYTES });
     }
 
-    /// What the machine of a publisher answers; false when it is for somebody else.
-    pub fn broker_hears(&mut self, pod: usize, to: &Peer, message: &RegionMessage) -> bool {
+    /// Handles a tail answer to a publisher; returns false when the message is for another peer.
+    pub fn publisher_receives(&mut self, pod: usize, to: &Peer, message: &RegionMessage) -> bool {
         let (true, RegionMessage::Answer(call, RegionAnswer::Tail(answer))) = (*to == PUBLISHER, message) else {
             return false;
         };
-        let life = self.pods[pod].life;
+        let incarnation = self.pods[pod].incarnation;
         let (shard, delay) = (self.pods[pod].shard, self.rng.between(MILLI, 8 * MILLI));
         let now = self.now;
         let Some(publisher) = self.broker.publishers.get_mut(&pod) else { return true };
@@ -204,9 +207,10 @@ impl World {
                 if records.is_empty() {
                     return true;
                 }
-                publisher.arrives = publisher.arrives.max(now + delay) + 1;
-                let (arrives, session) = (publisher.arrives, publisher.session);
-                self.queue.push(arrives, What::Broker(AtBroker::Append { pod, life, session, records }));
+                publisher.arrives_at = publisher.arrives_at.max(now + delay) + 1;
+                let (arrives_at, session) = (publisher.arrives_at, publisher.session);
+                self.queue
+                    .push(arrives_at, SimEvent::Broker(BrokerEvent::Append { pod, incarnation, session, records }));
             }
             TailAnswer::Unavailable => publisher.call = None,
             TailAnswer::Gone => {
@@ -215,7 +219,7 @@ impl World {
                 if let Some(publisher) = self.broker.publishers.get_mut(&pod) {
                     publisher.call = Some(call);
                 }
-                self.tell_tail(pod, call, TailCall::Seed { at: None, after: None });
+                self.call_tail(pod, call, TailCall::Seed { at: None, after: None });
             }
             TailAnswer::Seed(page) => {
                 self.counts.publishing_skipped += 1;
@@ -227,20 +231,24 @@ impl World {
         true
     }
 
-    /// Arrives whether or not who sent it is still alive, or still leads: then it is what a zombie sends.
-    fn append(&mut self, pod: usize, life: u64, session: u64, records: Vec<(Record, u16)>) {
+    /// Appends a batch, even if its sender died or lost leadership meanwhile (a zombie producer).
+    fn append(&mut self, pod: usize, incarnation: u64, session: u64, records: Vec<(Record, u16)>) {
         if self.broker.down {
-            let again = self.now + 20 * MILLI;
-            let Some(publisher) = self.publisher(pod, life, session) else { return };
-            publisher.arrives = publisher.arrives.max(again);
-            return self.queue.push(again, What::Broker(AtBroker::Append { pod, life, session, records }));
+            let retry_at = self.now + 20 * MILLI;
+            let Some(publisher) = self.publisher(pod, incarnation, session) else { return };
+            publisher.arrives_at = publisher.arrives_at.max(retry_at);
+            return self
+                .queue
+                .push(retry_at, SimEvent::Broker(BrokerEvent::Append { pod, incarnation, session, records }));
         }
         let partition = self.broker.partitions.entry(self.pods[pod].shard).or_default();
-        // A producer keeps its order: what was held back while the broker was down goes first.
+        // A producer keeps its order: batches delayed by an outage come first.
         let first = records.first().map(|(record, _)| record);
-        let early = matches!(first, Some(Record::Delta(delta)) if delta.seq > partition.newest.seq.next());
-        if early && self.publisher(pod, life, session).is_some() {
-            return self.queue.push(self.now + MILLI, What::Broker(AtBroker::Append { pod, life, session, records }));
+        let is_ahead = matches!(first, Some(Record::Delta(delta)) if delta.seq > partition.newest.seq.next());
+        if is_ahead && self.publisher(pod, incarnation, session).is_some() {
+            return self
+                .queue
+                .push(self.now + MILLI, SimEvent::Broker(BrokerEvent::Append { pod, incarnation, session, records }));
         }
         let partition = self.broker.partitions.entry(self.pods[pod].shard).or_default();
         let mut bytes = 0;
@@ -252,21 +260,21 @@ impl World {
             partition.newest = partition.newest.max(at);
             partition.records.push_back(Stored::Record(record, shards));
         }
-        if let Some(call) = self.publisher(pod, life, session).and_then(|publisher| publisher.call) {
-            self.tell_tail(pod, call, TailCall::Credit(bytes));
+        if let Some(call) = self.publisher(pod, incarnation, session).and_then(|publisher| publisher.call) {
+            self.call_tail(pod, call, TailCall::Credit(bytes));
         }
     }
 
-    /// A machine wants to read.
+    /// A machine follows an origin shard.
     pub fn broker_follow(&mut self, pod: usize, call: u64, origin: OriginShard, after: SourcePosition, credit: u64) {
         let offset = match after {
             SourcePosition::Kafka { offset, .. } => offset + 1,
             SourcePosition::Direct => 0,
         };
-        let life = self.pods[pod].life;
-        self.broker.followers.insert((pod, call), Follower { life, origin, offset, credit });
+        let incarnation = self.pods[pod].incarnation;
+        self.broker.followers.insert((pod, call), Follower { incarnation, origin, offset, credit });
         let at = self.now + self.rng.between(MILLI, 20 * MILLI);
-        self.queue.push(at, What::Broker(AtBroker::Read { pod, call }));
+        self.queue.push(at, SimEvent::Broker(BrokerEvent::Read { pod, call }));
     }
 
     pub fn broker_credit(&mut self, pod: usize, call: u64, bytes: u64) {
@@ -280,13 +288,13 @@ impl World {
     }
 
     fn read_broker(&mut self, pod: usize, call: u64) {
-        let life = self.pods[pod].life;
+        let incarnation = self.pods[pod].incarnation;
         let Some(follower) = self.broker.followers.get_mut(&(pod, call)) else { return };
-        if follower.life != life {
+        if follower.incarnation != incarnation {
             return drop(self.broker.followers.remove(&(pod, call)));
         }
         let next = self.now + self.rng.between(2 * MILLI, 15 * MILLI);
-        self.queue.push(next, What::Broker(AtBroker::Read { pod, call }));
+        self.queue.push(next, SimEvent::Broker(BrokerEvent::Read { pod, call }));
         let Some(partition) = self.broker.partitions.get(&follower.origin.shard).filter(|_| !self.broker.down) else {
             return;
         };
@@ -307,7 +315,7 @@ impl World {
                     shards = *of;
                     records.push((record.clone(), at));
                 }
-                Stored::Junk => {
+                Stored::Malformed => {
                     let before = std::mem::take(&mut records);
                     if !before.is_empty() {
                         events.push(Event::Records { call, records: before, origin_shards: shards });
@@ -321,40 +329,40 @@ impl World {
             events.push(Event::Records { call, records, origin_shards: shards });
         }
         for event in events {
-            self.queue.push(self.now + 100, What::Hand { pod, life, event });
+            self.queue.push(self.now + 100, SimEvent::Deliver { pod, incarnation, event });
         }
     }
 
-    /// Something goes wrong at the broker; how long it lasts, or nothing if it could not be done.
+    /// Starts a broker fault; returns its duration, or `None` when it is not possible.
     pub fn break_broker(&mut self, fault: BrokerFault) -> Option<Micros> {
         let shards: Vec<ShardNumber> = self.broker.partitions.keys().copied().collect();
         let shard = *self.rng.pick(&shards)?;
         let region = self.regions[self.primary].clone();
         let origin_shards = self.shards[self.primary];
-        let chance = self.rng.next();
+        let random = self.rng.next();
         let partition = self.broker.partitions.get_mut(&shard)?;
         match fault {
             BrokerFault::Outage => {
                 self.broker.down = true;
                 self.counts.broker_outages += 1;
-                let lasting = self.rng.between(100, 3000) * MILLI;
-                self.queue.push(self.now + lasting, What::Heal(crate::faults::Healing::Broker));
-                return Some(lasting);
+                let duration = self.rng.between(100, 3000) * MILLI;
+                self.queue.push(self.now + duration, SimEvent::EndFault(crate::faults::FaultEnd::Broker));
+                return Some(duration);
             }
             BrokerFault::Retention => {
                 let most = partition.records.len();
                 let taken =
-                    if chance.is_multiple_of(3) { most } else { usize::try_from(chance).unwrap_or(0) % (most + 1) };
+                    if random.is_multiple_of(3) { most } else { usize::try_from(random).unwrap_or(0) % (most + 1) };
                 drop(partition.records.drain(..taken));
                 partition.low += i64::try_from(taken).ok()?;
             }
-            BrokerFault::MalformedRecord => partition.records.push_back(Stored::Junk),
+            BrokerFault::MalformedRecord => partition.records.push_back(Stored::Malformed),
             BrokerFault::ForgedRecord => {
                 let Position { epoch, seq } = partition.newest;
                 let epoch = epoch.max(Epoch(1));
                 let (collection, point) = (CollectionUid(1), PointId::Num(1));
-                // Far ahead, of another life of the log, or the next one with a payload that no door lets through.
-                let (epoch, seq, op) = match chance % 3 {
+                // A position far ahead, a later epoch, or the next position with an invalid payload.
+                let (epoch, seq, op) = match random % 3 {
                     0 => (epoch, Seq(seq.0 + 100_000), Op::Delete { collection, point }),
                     1 => (Epoch(epoch.0 + 7), Seq(3), Op::Delete { collection, point }),
                     _ => {

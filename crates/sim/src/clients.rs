@@ -1,4 +1,4 @@
-//! The clients: what they ask, of whom, what they do when nobody answers, and what they remember.
+//! Simulated clients: their requests, retries and recorded history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,49 +12,49 @@ use meridian_model::{
 use meridian_replica::Event;
 
 use crate::clock::{MILLI, Micros, SECOND};
+use crate::committed_log::{CLASSES, payload_of};
 use crate::divergence::Divergences;
 use crate::history::{FilteredRecord, ReadRecord, RefusedRecord, Seen, WriteRecord};
-use crate::ledger::{CLASSES, payload_of};
-use crate::world::{CLOCK_BOUND, What, World};
+use crate::world::{CLOCK_BOUND, SimEvent, World};
 
-/// The collection that is checked.
+/// The checked collection.
 pub const MAIN: &str = "main";
-/// One that comes and goes.
+/// A collection that is created and dropped repeatedly.
 const SIDE: &str = "side";
-/// Points that all clients fight for.
+/// Number of points, shared by all clients.
 pub const POINTS: u64 = 40;
 const CLIENTS: usize = 24;
-/// Of a thousand requests, those whose client closes its connection soon after.
-const LEAVING_PER_MILLE: u64 = 20;
-/// Times that a write is tried before its client gives up.
-const TRIES: u32 = 8;
-/// After the last fault, the region is expected to know that it is fresh.
-const SETTLED: Micros = 3 * SECOND;
-/// A demand that a settled region must meet: the interval of statements, the way, and a busy disk.
-const EASY_MS: u64 = 250;
+/// Requests whose client disconnects soon after, per mille.
+const DISCONNECTS_PER_MILLE: u64 = 20;
+/// Attempts of a write before its client gives up.
+const MAX_ATTEMPTS: u32 = 8;
+/// Time after the last fault from which the region must know that it is fresh.
+const SETTLE_TIME: Micros = 3 * SECOND;
+/// Required freshness that a settled region must meet: statement interval, latency and a busy disk.
+const EASY_FRESHNESS_MS: u64 = 250;
 
 struct Client {
     region: usize,
     turn: u64,
     token: VersionVector,
-    asking: Option<Asking>,
+    pending: Option<PendingRequest>,
 }
 
-/// A request under way.
-struct Asking {
+/// A request in flight.
+struct PendingRequest {
     request: Request,
     ticket: u64,
-    tries: u32,
+    attempts: u32,
     invoked: Micros,
     gateway_region: usize,
-    /// Its place in the history, if it writes the checked collection.
+    /// Index in the history, if it writes the checked collection.
     write: Option<usize>,
-    /// Its place among the deletes by filter of the checked collection.
+    /// Index among the deletes by filter of the checked collection.
     filtered: Option<usize>,
     freshness: Option<Duration>,
-    /// Each attempt was answered, and the answer said that nothing was done.
+    /// Whether every attempt was answered with a refusal that guarantees no effect.
     did_nothing: bool,
-    /// By true time, the answer need not be marked stale.
+    /// Whether the response need not be marked stale, judged by true time.
     could_be_unmarked: bool,
 }
 
@@ -74,9 +74,9 @@ impl Clients {
         Self { all: Vec::new(), tickets: BTreeMap::new(), next_ticket: 1, next_value: 1, begun: 0, ready: false }
     }
 
-    /// Whether nobody waits for an answer.
+    /// Whether no request is in flight.
     pub fn are_idle(&self) -> bool {
-        self.all.iter().all(|client| client.asking.is_none())
+        self.all.iter().all(|client| client.pending.is_none())
     }
 }
 
@@ -90,11 +90,11 @@ fn definition(collection: &str) -> CollectionDef {
     CollectionDef { name: name(collection), vectors: [(String::new(), vector)].into_iter().collect() }
 }
 
-fn all_of_it() -> Select {
+fn select_payload() -> Select {
     Select { payload: Fields::All, vectors: Names::None }
 }
 
-fn only(point: PointId) -> Option<Filter> {
+fn filter_by_id(point: PointId) -> Option<Filter> {
     let must = vec![Condition::HasId(BTreeSet::from([point]))];
     Some(Filter { must, ..Filter::default() })
 }
@@ -103,21 +103,21 @@ impl World {
     pub fn start_clients(&mut self) {
         for client in 0..CLIENTS {
             let region = client % 2;
-            self.clients.all.push(Client { region, turn: 0, token: VersionVector::default(), asking: None });
+            self.clients.all.push(Client { region, turn: 0, token: VersionVector::default(), pending: None });
             let at = self.rng.between(300, 900) * MILLI;
-            self.queue.push(at, What::Client { client, turn: 0 });
+            self.queue.push(at, SimEvent::Client { client, turn: 0 });
         }
     }
 
-    /// A client's time has come: to ask something, to ask again, or to give up.
+    /// Wakes a client: to send, to retry or to give up.
     pub fn client_wakes(&mut self, client: usize, turn: u64) {
         if self.clients.all[client].turn != turn {
             return;
         }
-        if self.clients.all[client].asking.is_some() {
-            return self.ask_again(client, true);
+        if self.clients.all[client].pending.is_some() {
+            return self.retry(client, true);
         }
-        if self.calm {
+        if self.faults_stopped {
             return;
         }
         self.begin(client);
@@ -127,7 +127,7 @@ impl World {
         let held = &mut self.clients.all[client];
         held.turn += 1;
         let turn = held.turn;
-        self.queue.push(self.now + after, What::Client { client, turn });
+        self.queue.push(self.now + after, SimEvent::Client { client, turn });
     }
 
     fn begin(&mut self, client: usize) {
@@ -142,18 +142,18 @@ impl World {
             return self.wake_in(client, 100 * MILLI);
         };
         let freshness = demand.freshness.map(|wanted| wanted.0);
-        let write = self.remember_write(client, id, &body);
+        let write = self.record_write(client, id, &body);
         self.clients.begun += 1;
         let gateway_region = self.clients.all[client].region;
         let trace = Traceparent { trace: id.0 | 1, span: 1 + client as u64, flags: 1 };
-        let filtered = self.remember_filtered(client, trace.trace, &body);
-        // A change whose client waits must be visible in its region when it is answered.
+        let filtered = self.record_filtered(client, trace.trace, &body);
+        // A change with `wait` must be visible in its region when it is acknowledged.
         let wait = self.rng.per_mille(600).then(|| Duration::from_millis(self.rng.between(20, 2_000)));
         let request = Request { id, body, demand, traceparent: Some(trace.to_string()), timeout, wait };
-        let asking = Asking {
+        let pending = PendingRequest {
             request,
             ticket: 0,
-            tries: 0,
+            attempts: 0,
             invoked: self.now,
             gateway_region,
             write,
@@ -162,17 +162,17 @@ impl World {
             did_nothing: true,
             could_be_unmarked: false,
         };
-        self.clients.all[client].asking = Some(asking);
+        self.clients.all[client].pending = Some(pending);
         self.submit(client);
     }
 
-    fn remember_write(&mut self, client: usize, id: WriteId, body: &Body) -> Option<usize> {
+    fn record_write(&mut self, client: usize, id: WriteId, body: &Body) -> Option<usize> {
         let Body::Write { collection, ops } = body else { return None };
         if collection.as_str() != MAIN {
             return None;
         }
         let change = |op: &PointOp| match op {
-            PointOp::Upsert { point, payload, .. } => (*point, crate::ledger::value_of(&payload.0)),
+            PointOp::Upsert { point, payload, .. } => (*point, crate::committed_log::value_of(&payload.0)),
             PointOp::Delete { point } => (*point, None),
         };
         let changes = ops.iter().map(change).collect();
@@ -181,12 +181,12 @@ impl World {
         Some(self.history.writes.len() - 1)
     }
 
-    fn remember_filtered(&mut self, client: usize, trace: u128, body: &Body) -> Option<usize> {
+    fn record_filtered(&mut self, client: usize, trace: u128, body: &Body) -> Option<usize> {
         let Body::DeleteByFilter { collection, filter } = body else { return None };
         if collection.as_str() != MAIN {
             return None;
         }
-        let class = class_in(filter)?;
+        let class = class_of_filter(filter)?;
         self.history.filtered.push(FilteredRecord {
             client,
             trace,
@@ -274,106 +274,107 @@ impl World {
                 for _ in 0..self.rng.below(3) {
                     ids.insert(PointId::Num(self.rng.below(POINTS)));
                 }
-                Query::Retrieve { ids: ids.into_iter().collect(), select: all_of_it() }
+                Query::Retrieve { ids: ids.into_iter().collect(), select: select_payload() }
             }
-            55..=64 => Query::Count { filter: only(point) },
+            55..=64 => Query::Count { filter: filter_by_id(point) },
             65..=89 => {
                 let one = self.rng.per_mille(700);
                 Query::Search(Search {
                     vector: vec![5.0, 5.0, 5.0, 5.0],
                     using: String::new(),
-                    filter: if one { only(point) } else { None },
+                    filter: if one { filter_by_id(point) } else { None },
                     limit: if one { 1 } else { 5 },
                     ef: None,
                     recall: if one { None } else { Some(950) },
                     exact: self.rng.per_mille(700),
                     score_threshold: None,
-                    select: all_of_it(),
+                    select: select_payload(),
                 })
             }
-            _ => Query::Scroll { filter: None, from: None, limit: 100, select: all_of_it() },
+            _ => Query::Scroll { filter: None, from: None, limit: 100, select: select_payload() },
         }
     }
 
-    /// Hands the request of a client to some gateway.
+    /// Sends the request of a client to a random running gateway.
     fn submit(&mut self, client: usize) {
         let region = self.clients.all[client].region;
-        // Some go elsewhere when their region does not answer.
-        let elsewhere = self.clients.all[client].asking.as_ref().is_some_and(|a| a.tries > 2 && a.write.is_some());
-        let region = if elsewhere && self.rng.per_mille(500) { 1 - region } else { region };
+        // Some clients use another region when theirs does not answer.
+        let other_region =
+            self.clients.all[client].pending.as_ref().is_some_and(|a| a.attempts > 2 && a.write.is_some());
+        let region = if other_region && self.rng.per_mille(500) { 1 - region } else { region };
         let up: Vec<usize> =
             (0..self.pods.len()).filter(|pod| self.pods[*pod].region == region && self.pods[*pod].is_up()).collect();
         let Some(pod) = self.rng.pick(&up).copied() else {
-            if let Some(asking) = &mut self.clients.all[client].asking {
-                asking.tries += 1;
+            if let Some(pending) = &mut self.clients.all[client].pending {
+                pending.attempts += 1;
             }
             return self.wake_in(client, 100 * MILLI);
         };
-        let could = self.could_be_unmarked(client, region);
+        let could_be_unmarked = self.could_be_unmarked(client, region);
         let ticket = self.clients.next_ticket;
         self.clients.next_ticket += 1;
         self.clients.tickets.insert(ticket, client);
-        let Some(asking) = &mut self.clients.all[client].asking else { return };
-        asking.tries += 1;
-        asking.ticket = ticket;
-        asking.gateway_region = region;
-        asking.could_be_unmarked = could;
-        let request = asking.request.clone();
-        let patience = u64::try_from(request.timeout.as_micros()).unwrap_or_default() + 300 * MILLI;
-        let life = self.pods[pod].life;
-        self.queue.push(self.now, What::Hand { pod, life, event: Event::Client { ticket, request } });
-        if self.rng.per_mille(LEAVING_PER_MILLE) {
+        let Some(pending) = &mut self.clients.all[client].pending else { return };
+        pending.attempts += 1;
+        pending.ticket = ticket;
+        pending.gateway_region = region;
+        pending.could_be_unmarked = could_be_unmarked;
+        let request = pending.request.clone();
+        let timeout = u64::try_from(request.timeout.as_micros()).unwrap_or_default() + 300 * MILLI;
+        let incarnation = self.pods[pod].incarnation;
+        self.queue.push(self.now, SimEvent::Deliver { pod, incarnation, event: Event::Client { ticket, request } });
+        if self.rng.per_mille(DISCONNECTS_PER_MILLE) {
             let at = self.now + self.rng.between(0, 30 * MILLI);
-            self.queue.push(at, What::Hand { pod, life, event: Event::Gone { ticket } });
+            self.queue.push(at, SimEvent::Deliver { pod, incarnation, event: Event::Gone { ticket } });
         }
-        self.wake_in(client, patience);
+        self.wake_in(client, timeout);
     }
 
-    /// No answer, or one that says to ask again.
-    fn ask_again(&mut self, client: usize, silent: bool) {
+    /// Handles a missing response, or a refusal that allows a retry.
+    fn retry(&mut self, client: usize, no_response: bool) {
         let held = &mut self.clients.all[client];
-        let Some(asking) = &mut held.asking else { return };
-        asking.did_nothing &= !silent;
-        self.clients.tickets.remove(&asking.ticket);
-        // Evaluated again, a delete by filter would delete what was written since.
-        let writes = asking.request.body.changes() && !matches!(asking.request.body, Body::DeleteByFilter { .. });
-        // Half of a definition is mended by the region, if its client goes away.
-        let defines = matches!(asking.request.body, Body::CreateCollection(_) | Body::DropCollection(_));
-        let leaves = defines && asking.tries > 0 && self.rng.per_mille(300);
-        if writes && asking.tries < TRIES && !leaves {
-            if silent {
+        let Some(pending) = &mut held.pending else { return };
+        pending.did_nothing &= !no_response;
+        self.clients.tickets.remove(&pending.ticket);
+        // A repeated delete by filter would match points written since.
+        let writes = pending.request.body.changes() && !matches!(pending.request.body, Body::DeleteByFilter { .. });
+        // Regions must repair half-executed definitions whose client disconnects.
+        let defines = matches!(pending.request.body, Body::CreateCollection(_) | Body::DropCollection(_));
+        let leaves = defines && pending.attempts > 0 && self.rng.per_mille(300);
+        if writes && pending.attempts < MAX_ATTEMPTS && !leaves {
+            if no_response {
                 return self.submit(client);
             }
             let after = self.rng.between(20, 300) * MILLI;
-            if let Some(asking) = &mut self.clients.all[client].asking {
-                asking.ticket = 0;
+            if let Some(pending) = &mut self.clients.all[client].pending {
+                pending.ticket = 0;
             }
             return self.wake_in(client, after);
         }
-        if asking.did_nothing && asking.request.body.changes() {
+        if pending.did_nothing && pending.request.body.changes() {
             self.counts.writes_refused += 1;
-            let trace = asking.filtered.map(|filtered| self.history.filtered[filtered].trace);
-            self.history.refused.push(RefusedRecord { id: asking.request.id, trace });
+            let trace = pending.filtered.map(|filtered| self.history.filtered[filtered].trace);
+            self.history.refused.push(RefusedRecord { id: pending.request.id, trace });
         }
-        self.done(client);
+        self.finish_request(client);
     }
 
-    fn done(&mut self, client: usize) {
-        if let Some(asking) = self.clients.all[client].asking.take() {
-            self.clients.tickets.remove(&asking.ticket);
+    fn finish_request(&mut self, client: usize) {
+        if let Some(pending) = self.clients.all[client].pending.take() {
+            self.clients.tickets.remove(&pending.ticket);
         }
         let after = self.rng.between(10, 180) * MILLI;
         self.wake_in(client, after);
     }
 
-    pub fn client_hears(&mut self, ticket: u64, reply: Reply) {
+    pub fn client_receives(&mut self, ticket: u64, reply: Reply) {
         let Some(client) = self.clients.tickets.remove(&ticket) else { return };
-        let Some(asking) = self.clients.all[client].asking.as_ref().filter(|asking| asking.ticket == ticket) else {
+        let Some(pending) = self.clients.all[client].pending.as_ref().filter(|pending| pending.ticket == ticket) else {
             return;
         };
         let body = match reply.body {
             Ok(body) => body,
-            Err(refusal) => return self.refused(client, &refusal),
+            Err(refusal) => return self.handle_refusal(client, &refusal),
         };
         match reply.freshness.outcome {
             Outcome::Fresh => self.counts.fresh += 1,
@@ -382,15 +383,15 @@ impl World {
             Outcome::Stale => self.counts.stale += 1,
             Outcome::Failed => self.counts.failed += 1,
         }
-        let (write, gateway, waited) = (asking.write, asking.gateway_region, asking.request.wait.is_some());
-        let filtered = asking.filtered;
+        let (write, gateway, waited) = (pending.write, pending.gateway_region, pending.request.wait.is_some());
+        let filtered = pending.filtered;
         self.clients.all[client].token.merge(&reply.freshness.token);
         match body {
             ReplyBody::Written(_) | ReplyBody::Acknowledged(_) => {
                 self.counts.writes_acknowledged += 1;
-                if let Some(asking) = &self.clients.all[client].asking {
-                    let body = asking.request.body.clone();
-                    self.note_write(&body, true);
+                if let Some(pending) = &self.clients.all[client].pending {
+                    let body = pending.request.body.clone();
+                    self.record_write_outcome(&body, true);
                 }
                 let visible = waited && gateway != self.primary && matches!(body, ReplyBody::Written(_));
                 self.counts.writes_visible += u64::from(visible);
@@ -409,23 +410,23 @@ impl World {
                 self.counts.reads_answered += 1;
                 let served = self.regions.iter().position(|region| *region == reply.freshness.served_region);
                 let redirected = reply.freshness.outcome == Outcome::Redirected;
-                self.remember_read(client, &answer, served, redirected, &reply.freshness);
+                self.record_read(client, &answer, served, redirected, &reply.freshness);
             }
             ReplyBody::Collections(_) | ReplyBody::Collection(_) => {}
         }
-        self.done(client);
+        self.finish_request(client);
     }
 
-    fn refused(&mut self, client: usize, refusal: &Refusal) {
-        let Some(asking) = &mut self.clients.all[client].asking else { return };
-        asking.did_nothing &= refusal.invites_repeat();
+    fn handle_refusal(&mut self, client: usize, refusal: &Refusal) {
+        let Some(pending) = &mut self.clients.all[client].pending else { return };
+        pending.did_nothing &= refusal.invites_repeat();
         if *refusal == Refusal::ReadOnly {
-            let body = asking.request.body.clone();
-            self.note_write(&body, false);
+            let body = pending.request.body.clone();
+            self.record_write_outcome(&body, false);
         }
-        let Some(asking) = &self.clients.all[client].asking else { return };
+        let Some(pending) = &self.clients.all[client].pending else { return };
         self.counts.outcomes_unknown += u64::from(matches!(refusal, Refusal::OutcomeUnknown(_)));
-        let again = match refusal {
+        let retryable = match refusal {
             Refusal::Unavailable { .. }
             | Refusal::Overloaded(_)
             | Refusal::Timeout(_)
@@ -433,28 +434,28 @@ impl World {
             | Refusal::ReadOnly => true,
             Refusal::TooStale { .. } => {
                 self.counts.failed += 1;
-                if asking.could_be_unmarked {
+                if pending.could_be_unmarked {
                     self.counts.could_be_unmarked += 1;
                 }
                 false
             }
-            // The region may not have heard of the collection yet, or it is gone.
+            // The collection may not be replicated to the region yet, or is dropped.
             Refusal::NotFound(_) | Refusal::AlreadyExists(_) => {
-                if matches!(&asking.request.body, Body::CreateCollection(def) if def.name.as_str() == MAIN) {
+                if matches!(&pending.request.body, Body::CreateCollection(def) if def.name.as_str() == MAIN) {
                     self.clients.ready = true;
                 }
                 false
             }
             Refusal::BadInput(_) | Refusal::Misdirected { .. } | Refusal::Internal(_) => {
-                let text = format!("a sound request was refused: {refusal}: {:?}", asking.request.body);
+                let text = format!("a valid request was refused: {refusal}: {:?}", pending.request.body);
                 self.violation(text);
                 false
             }
         };
-        if again { self.ask_again(client, false) } else { self.done(client) }
+        if retryable { self.retry(client, false) } else { self.finish_request(client) }
     }
 
-    fn remember_read(
+    fn record_read(
         &mut self,
         client: usize,
         answer: &Answer,
@@ -463,10 +464,10 @@ impl World {
         freshness: &Freshness,
     ) {
         let stale = freshness.stale;
-        let Some(asking) = &self.clients.all[client].asking else { return };
-        let Body::Read { query, .. } = &asking.request.body else { return };
-        let demand = &asking.request.demand;
-        if asking.could_be_unmarked {
+        let Some(pending) = &self.clients.all[client].pending else { return };
+        let Body::Read { query, .. } = &pending.request.body else { return };
+        let demand = &pending.request.demand;
+        if pending.could_be_unmarked {
             self.counts.could_be_unmarked += 1;
             self.counts.were_unmarked += u64::from(!stale);
         }
@@ -475,8 +476,9 @@ impl World {
             "read {query:?} by {client}, {demand:?}, stale {stale}, redirected {redirected}, served by {served:?}"
         );
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let demanded = asking.freshness.filter(|_| !stale).map(|demand| asking.invoked.saturating_sub(micros(demand)));
-        // What the answer says of its own staleness holds too, whether or not it was asked for.
+        let demanded =
+            pending.freshness.filter(|_| !stale).map(|demand| pending.invoked.saturating_sub(micros(demand)));
+        // The staleness in a response is a promise, whether requested or not.
         let stated =
             (freshness.staleness != Duration::MAX).then(|| self.now.saturating_sub(micros(freshness.staleness)));
         self.counts.staleness_unknown += u64::from(stated.is_none());
@@ -484,10 +486,10 @@ impl World {
         let mut seen = seen(query, answer);
         let values: Vec<u64> = (seen.iter())
             .filter_map(|(_, seen)| if let Seen::Value(value) = seen { Some(*value) } else { None })
-            .filter(|value| Divergences::made(*value))
+            .filter(|value| Divergences::is_injected(*value))
             .collect();
-        seen.retain(|(_, seen)| !matches!(seen, Seen::Value(value) if Divergences::made(*value)));
-        let invoked = asking.invoked;
+        seen.retain(|(_, seen)| !matches!(seen, Seen::Value(value) if Divergences::is_injected(*value)));
+        let invoked = pending.invoked;
         let record = ReadRecord {
             client,
             invoked,
@@ -501,19 +503,19 @@ impl World {
         };
         let about = record.about.clone();
         self.history.reads.push(record);
-        values.into_iter().for_each(|value| self.saw_wrong_value(value, invoked, &about));
+        values.into_iter().for_each(|value| self.check_wrong_read(value, invoked, &about));
     }
 
-    /// Whether the region of a gateway knows enough, by true time, that its answer need not be marked: either all has been
-    /// well for a while, or each of its replicas holds a change of each origin shard that was made after the moment asked
-    /// for, by any clock.
+    /// Whether the gateway's region has enough information, by true time, that its response need not be marked stale.
+    /// Either there was no fault for a while, or each of its replicas holds a change of each origin shard that was made
+    /// after the required time by any clock.
     fn could_be_unmarked(&self, client: usize, region: usize) -> bool {
-        let Some(asking) = &self.clients.all[client].asking else { return false };
-        let Some(freshness) = asking.freshness.filter(|_| region != self.primary && self.keeps_clock_bound()) else {
+        let Some(pending) = &self.clients.all[client].pending else { return false };
+        let Some(freshness) = pending.freshness.filter(|_| region != self.primary && self.keeps_clock_bound()) else {
             return false;
         };
         let freshness = u64::try_from(freshness.as_micros()).unwrap_or(u64::MAX);
-        let settled = self.now >= self.faults.last + SETTLED && freshness >= EASY_MS * MILLI;
+        let settled = self.now >= self.faults.last_end + SETTLE_TIME && freshness >= EASY_FRESHNESS_MS * MILLI;
         if settled && self.links.iter().all(|link| link.running) && !self.links.is_empty() {
             return true;
         }
@@ -521,7 +523,7 @@ impl World {
             return false;
         }
         let bound = u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default();
-        let moment = (asking.invoked + 2 * bound + 2 * MILLI).saturating_sub(freshness);
+        let moment = (pending.invoked + 2 * bound + 2 * MILLI).saturating_sub(freshness);
         if moment >= self.now {
             return false;
         }
@@ -534,7 +536,7 @@ impl World {
             for shard in ShardNumber::all(self.shards[self.primary]) {
                 let origin = OriginShard { region: self.regions[self.primary].clone(), shard };
                 let seq = state.vv().position(&origin).seq.0;
-                let proposed = self.ledger.proposed_at((self.primary, shard), seq);
+                let proposed = self.committed.proposed_at((self.primary, shard), seq);
                 if proposed.is_none_or(|proposed| proposed <= moment) {
                     return false;
                 }
@@ -543,20 +545,20 @@ impl World {
         any
     }
 
-    /// Whether no two clocks ever differed by more than the machines are told.
+    /// Whether no two clocks ever differed by more than the clock bound.
     pub fn keeps_clock_bound(&self) -> bool {
         self.clock_excess() == 0
     }
 
-    /// By how much clocks differed more than the machines are told.
+    /// Largest clock difference above the clock bound, in microseconds.
     pub fn clock_excess(&self) -> Micros {
         let spread = u64::try_from(self.clock_errors.1 - self.clock_errors.0).unwrap_or_default();
         spread.saturating_sub(u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default())
     }
 }
 
-/// The class that a filter of ours selects.
-fn class_in(filter: &Filter) -> Option<u64> {
+/// The class that a filter of `delete_a_class` selects.
+fn class_of_filter(filter: &Filter) -> Option<u64> {
     match filter.must.first() {
         Some(Condition::Any { any, .. }) => match any.first() {
             Some(Scalar::Int(class)) => u64::try_from(*class).ok(),
@@ -566,7 +568,7 @@ fn class_in(filter: &Filter) -> Option<u64> {
     }
 }
 
-/// What an answer says of each point it speaks of.
+/// Results for each point that a response mentions or excludes.
 fn seen(query: &Query, answer: &Answer) -> Vec<(PointId, Seen)> {
     let of = |record: &Record| (record.id, Seen::of(record.payload.as_ref().map(|payload| &*payload.0)));
     let mut seen: BTreeMap<PointId, Seen> = match answer {
@@ -581,7 +583,7 @@ fn seen(query: &Query, answer: &Answer) -> Vec<(PointId, Seen)> {
     let asked: Vec<PointId> = match query {
         Query::Retrieve { ids, .. } => ids.clone(),
         Query::Scroll { .. } => (0..POINTS).map(PointId::Num).collect(),
-        // An exact search among one point finds it; among all, only what is found is known.
+        // An exact search with an id filter must find the point; a search among all points proves only what it returns.
         Query::Search(search) => has(&search.filter),
         Query::Count { filter } => {
             let asked: Vec<PointId> = has(filter);

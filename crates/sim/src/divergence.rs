@@ -1,108 +1,109 @@
-//! Replicas whose state becomes another than their group's: by what, here, nobody knows. Each time all points of one replica
-//! get a payload of their own, so that whoever sees it can tell where it came from.
+//! Injected state divergence: all points of one replica get a payload unique to that injection, so that every read that
+//! sees it can be attributed.
 
 use meridian_model::Payload;
 use meridian_replica::Replica;
 
 use crate::clock::{MILLI, Micros};
-use crate::faults::Healing;
-use crate::ledger::{Group, value_of};
-use crate::world::{CHECKSUM_EVERY, What, World};
+use crate::committed_log::{Group, value_of};
+use crate::faults::FaultEnd;
+use crate::world::{CHECKSUM_EVERY, SimEvent, World};
 
-/// Values from here on were written by no client.
+/// Values from here on are injected; no client writes them.
 const FIRST: u64 = 1 << 40;
-/// Entries before the next comparison at which a state is changed: the fewer, the less can happen before it is noticed.
-const AHEAD: u64 = 12;
-/// Looks for such a moment before it is given up.
-const LOOKS: u32 = 400;
+/// Distance to the next checksum, in entries, within which a divergence is injected.
+const ENTRIES_BEFORE_CHECKSUM: u64 = 12;
+/// Attempts to find such a moment.
+const MAX_ATTEMPTS: u32 = 400;
 
-/// One replica made different.
+/// An injected divergence.
 struct Divergence {
     pod: usize,
     group: Group,
-    made: Micros,
-    /// Its replica was told that it differs.
-    told: Option<Micros>,
+    injected_at: Micros,
+    /// Time at which its replica detected it.
+    detected_at: Option<Micros>,
 }
 
-/// All replicas that were made different.
+/// All injected divergences.
 #[derive(Default)]
 pub struct Divergences(Vec<Divergence>);
 
 impl Divergences {
-    /// Whether no client wrote this value.
+    /// Whether a value is injected.
     #[must_use]
-    pub fn made(value: u64) -> bool {
+    pub fn is_injected(value: u64) -> bool {
         value >= FIRST
     }
 
-    /// Whether a replica of the group was made different, ever.
+    /// Whether any replica of the group ever diverged.
     #[must_use]
     pub fn touched(&self, group: Group) -> bool {
         self.0.iter().any(|divergence| divergence.group == group)
     }
 
-    /// When a replica of this region was first made different.
+    /// Time of the first divergence in a region.
     #[must_use]
     pub fn first_of(&self, region: usize) -> Option<Micros> {
-        self.0.iter().filter(|divergence| divergence.group.0 == region).map(|divergence| divergence.made).min()
+        self.0.iter().filter(|divergence| divergence.group.0 == region).map(|divergence| divergence.injected_at).min()
     }
 
-    /// The values in a replica that no client wrote.
+    /// Injected values in a replica's state.
     #[must_use]
     pub fn held_by(&self, replica: &Replica) -> Option<Vec<u64>> {
         if self.0.is_empty() {
             return None;
         }
         let state = replica.state();
-        let values: Vec<u64> = state.payloads().filter_map(value_of).filter(|value| Self::made(*value)).collect();
+        let values: Vec<u64> =
+            state.payloads().filter_map(value_of).filter(|value| Self::is_injected(*value)).collect();
         (!values.is_empty()).then_some(values)
     }
 }
 
 impl World {
-    /// Some replica is to become different shortly before states are compared.
-    pub fn plan_divergence(&mut self) -> Option<Micros> {
-        let pod = self.spare()?;
-        self.queue.push(self.now + 1, What::Heal(Healing::Diverge { pod, looks: 0 }));
+    /// Schedules a divergence shortly before a checksum.
+    pub fn schedule_divergence(&mut self) -> Option<Micros> {
+        let pod = self.pick_expendable_pod()?;
+        self.queue.push(self.now + 1, SimEvent::EndFault(FaultEnd::Diverge { pod, attempts: 0 }));
         Some(3_000 * MILLI)
     }
 
-    /// Makes a replica different, if the moment is right; else looks again a little later.
-    pub fn diverge(&mut self, pod: usize, looks: u32) {
+    /// Injects a divergence if the moment is right, else retries a little later.
+    pub fn diverge(&mut self, pod: usize, attempts: u32) {
         let group = self.pods[pod].group();
-        if self.calm || looks > LOOKS || !self.is_whole(group) {
+        if self.faults_stopped || attempts > MAX_ATTEMPTS || !self.is_whole(group) {
             return;
         }
-        // Pages of a seed are another region's to trust, and no checksum is between them.
-        let hands_out = group.0 == self.primary && self.leader(group).is_some_and(|(leader, _)| leader == pod);
-        let alone = self.agrees(group);
+        // No checksum covers seed pages, so a diverged leader of the primary region would spread its state.
+        let serves_seeds = group.0 == self.primary && self.leader(group).is_some_and(|(leader, _)| leader == pod);
+        let is_only_divergence = self.has_no_divergence(group);
         let Some(process) = &mut self.pods[pod].process else { return };
         let applied = process.replica.state().applied().0;
-        let soon = applied % CHECKSUM_EVERY >= CHECKSUM_EVERY.get() - AHEAD;
-        if !soon || hands_out || !alone || !process.replica.is_ready() {
-            let again = What::Heal(Healing::Diverge { pod, looks: looks + 1 });
-            return self.queue.push(self.now + 5 * MILLI, again);
+        let is_checksum_near = applied % CHECKSUM_EVERY >= CHECKSUM_EVERY.get() - ENTRIES_BEFORE_CHECKSUM;
+        if !is_checksum_near || serves_seeds || !is_only_divergence || !process.replica.is_ready() {
+            let retry = SimEvent::EndFault(FaultEnd::Diverge { pod, attempts: attempts + 1 });
+            return self.queue.push(self.now + 5 * MILLI, retry);
         }
         let value = FIRST + self.divergences.0.len() as u64;
         process.replica.diverge(&Payload(format!("{{\"n\":{value}}}").into()));
-        self.divergences.0.push(Divergence { pod, group, made: self.now, told: None });
+        self.divergences.0.push(Divergence { pod, group, injected_at: self.now, detected_at: None });
         self.counts.divergences += 1;
         self.log(|| format!("pod {pod} diverges by {value}, applied {applied}"));
     }
 
-    /// Whether no replica of the group holds what nobody wrote. If one does, the group cannot spare another: who joins takes
-    /// the leader's state for granted.
-    pub fn agrees(&self, group: Group) -> bool {
+    /// Whether no replica of the group is diverged. Otherwise the group cannot spare another: a joining replica trusts
+    /// the leader's state.
+    pub fn has_no_divergence(&self, group: Group) -> bool {
         self.pods_of(group).into_iter().all(|pod| {
             let replica = self.pods[pod].process.as_ref().map(|process| &process.replica);
             replica.is_none_or(|replica| self.divergences.held_by(replica).is_none())
         })
     }
 
-    /// Whether a replica was just told that it differs.
-    pub fn note_divergence(&mut self, pod: usize) {
-        if !self.divergences.0.iter().any(|divergence| divergence.pod == pod && divergence.told.is_none()) {
+    /// Records that a replica detected its divergence.
+    pub fn record_detection(&mut self, pod: usize) {
+        if !self.divergences.0.iter().any(|divergence| divergence.pod == pod && divergence.detected_at.is_none()) {
             return;
         }
         let Some(process) = &self.pods[pod].process else { return };
@@ -112,17 +113,18 @@ impl World {
         let (now, held) = (self.now, self.divergences.held_by(&process.replica).unwrap_or_default());
         for (number, divergence) in self.divergences.0.iter_mut().enumerate() {
             if divergence.pod == pod && held.contains(&(FIRST + number as u64)) {
-                divergence.told.get_or_insert(now);
+                divergence.detected_at.get_or_insert(now);
             }
         }
     }
 
-    /// A client saw a value that no client wrote: the replica may not have been told by then.
-    pub fn saw_wrong_value(&mut self, value: u64, asked: Micros, about: &str) {
+    /// Checks a read of an injected value: it is a violation if the replica had detected the divergence before.
+    pub fn check_wrong_read(&mut self, value: u64, invoked: Micros, about: &str) {
         self.counts.wrong_reads += 1;
-        let told = self.divergences.0.get((value - FIRST) as usize).and_then(|divergence| divergence.told);
-        if told.is_some_and(|told| told < asked) {
-            self.violation(format!("{value} was served after its replica knew that it is wrong: {about}"));
+        let detected_at =
+            self.divergences.0.get((value - FIRST) as usize).and_then(|divergence| divergence.detected_at);
+        if detected_at.is_some_and(|detected_at| detected_at < invoked) {
+            self.violation(format!("{value} was served after its replica had detected the divergence: {about}"));
         }
     }
 }

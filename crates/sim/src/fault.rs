@@ -1,27 +1,27 @@
-//! The faults of a run, and how often a seed draws each.
+//! The faults, and how often a seed draws each.
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A pod loses its power, and with it the writes that were not synced.
+    /// A pod loses power, and its unsynced writes.
     PowerLoss,
     /// The process of a pod is killed.
     Kill,
-    /// A pod crashes at a write, fsync or rename to come.
+    /// A pod crashes at a later disk operation.
     CrashAtDiskOperation,
-    /// All pods of a shard lose their power at once.
+    /// All pods of a shard lose power at once.
     ShardPowerLoss,
-    /// A pod and the others of its region do not hear each other.
+    /// A pod is partitioned from the others of its region.
     Partition,
-    /// A pod does not hear the others of its region, or they do not hear it.
+    /// A pod is partitioned from the others of its region in one direction.
     OneWayPartition,
-    /// The regions do not hear each other, in one or both directions.
+    /// The regions are partitioned, in one or both directions.
     CutRegions,
     /// A connection between regions ends.
     BreakConnection,
     /// Syncs of a disk take long.
     SlowDisk,
-    /// A process stands still, as by SIGSTOP; the boot clock may stand still with it.
+    /// A process is paused (SIGSTOP); the boot clock may stand still with it.
     Pause,
     /// The wall clocks of one or more pods are set.
     SetClocks,
@@ -45,13 +45,13 @@ pub enum Fault {
     FailDiskOperation,
     /// Frames are lost, duplicated and delayed.
     BadNetwork,
-    /// The state of a replica becomes another than its group's.
+    /// The state of a replica diverges from its group.
     Diverge,
-    /// The broker, or what it stores, fails.
+    /// A fault of the broker or its records.
     Broker(BrokerFault),
 }
 
-/// Something that goes wrong at the broker.
+/// A fault of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BrokerFault {
     /// The broker is down.
@@ -67,8 +67,8 @@ pub enum BrokerFault {
 use BrokerFault::*;
 use Fault::*;
 
-/// Each fault as often as it is drawn. The place of a fault decides which seeds draw it and is part of the trace of a run:
-/// another order makes every seed another run.
+/// The faults by weight. The index of a fault determines which seeds draw it and is part of the trace: reordering the
+/// table makes every seed another run.
 const TABLE: [Fault; 34] = [
     PowerLoss,
     Kill,
@@ -107,21 +107,21 @@ const TABLE: [Fault; 34] = [
     Broker(Retention),
 ];
 
-/// Places in front of the faults of the broker.
+/// Number of entries before the broker faults.
 const WITHOUT_BROKER: u64 = 28;
 
 impl Fault {
-    /// Places to draw from.
+    /// Number of entries to draw from.
     pub fn places(broker: bool) -> u64 {
         if broker { TABLE.len() as u64 } else { WITHOUT_BROKER }
     }
 
-    /// The fault at a place below [`Fault::places`].
+    /// The fault at an index below [`Fault::places`].
     pub fn at(place: u64) -> Self {
         TABLE[usize::try_from(place).expect("a place in the table")]
     }
 
-    /// Its first place.
+    /// Its first index.
     pub fn place(self) -> u64 {
         TABLE.iter().position(|fault| *fault == self).expect("every fault is in the table") as u64
     }

@@ -1,4 +1,4 @@
-//! When faults have stopped: are the regions equal, and does everything add up?
+//! Checks after the last fault: the regions are equal, and all counts match.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use meridian_replica::{ReadWhat, execute};
 use meridian_shard::Digest;
 
 use crate::clients::{MAIN, POINTS, name};
+use crate::committed_log::value_of;
 use crate::history::FilteredRecord;
-use crate::ledger::value_of;
 use crate::world::World;
 
 impl World {
-    /// Whether everybody has everything.
-    pub fn is_quiet(&self) -> bool {
-        self.clients.are_idle() && self.unequal().is_none()
+    /// Whether all replicas have everything and no client waits.
+    pub fn has_converged(&self) -> bool {
+        self.clients.are_idle() && self.first_difference().is_none()
     }
 
-    /// All pods, for people.
+    /// Describes all pods, for debugging.
     pub fn describe(&self) -> String {
         let mut out = String::new();
         for (number, pod) in self.pods.iter().enumerate() {
@@ -40,20 +40,20 @@ impl World {
         out
     }
 
-    /// What is not equal yet.
-    pub fn unequal(&self) -> Option<String> {
+    /// The first difference between replicas or regions.
+    pub fn first_difference(&self) -> Option<String> {
         for group in self.groups() {
             if !self.is_whole(group) {
                 return Some(format!("{group:?} is not whole"));
             }
-            let committed = self.ledger.sequences(group);
+            let committed = self.committed.sequences(group);
             for pod in self.pods_of(group).into_iter().filter(|pod| self.pods[*pod].wanted) {
                 let Some(process) = &self.pods[pod].process else { return Some(format!("pod {pod} is down")) };
                 if !process.replica.is_ready() {
                     return Some(format!("pod {pod} is not ready"));
                 }
                 if let Some(values) = self.divergences.held_by(&process.replica) {
-                    return Some(format!("pod {pod} still holds {values:?}, which nobody wrote"));
+                    return Some(format!("pod {pod} still holds the injected values {values:?}"));
                 }
                 let state = process.replica.state();
                 let own = state.next_seq().0 - 1;
@@ -66,18 +66,18 @@ impl World {
                 for shard in ShardNumber::all(self.shards[self.primary]) {
                     let origin = OriginShard { region: self.regions[self.primary].clone(), shard };
                     let (have, all) =
-                        (state.vv().position(&origin).seq.0, self.ledger.sequences((self.primary, shard)));
+                        (state.vv().position(&origin).seq.0, self.committed.sequences((self.primary, shard)));
                     if have != all {
                         return Some(format!("pod {pod}: {have} of {all} changes of {origin}"));
                     }
                 }
             }
         }
-        self.half_defined()
+        self.inconsistent_collections()
     }
 
-    /// Shards of one region that hold other collections than shard 1.
-    fn half_defined(&self) -> Option<String> {
+    /// A shard with other collections than shard 1 of its region.
+    fn inconsistent_collections(&self) -> Option<String> {
         for region in 0..self.regions.len() {
             let mut first = None;
             for (number, pod) in self.pods.iter().enumerate().filter(|(_, pod)| pod.region == region && pod.wanted) {
@@ -91,26 +91,26 @@ impl World {
         None
     }
 
-    /// Everything that can only be judged at the end.
-    pub fn check_finally(&mut self) {
+    /// Checks that are possible only at the end.
+    pub fn check_final_state(&mut self) {
         let mut digests: Vec<Vec<Digest>> = Vec::new();
         for region in 0..self.regions.len() {
-            let mut of_region: Vec<Digest> = Vec::new();
+            let mut region_digests: Vec<Digest> = Vec::new();
             for shard in ShardNumber::all(self.shards[region]) {
-                let mut of_shard: Vec<Digest> = Vec::new();
+                let mut shard_digests: Vec<Digest> = Vec::new();
                 for pod in self.pods_of((region, shard)) {
                     let Some(process) = self.pods[pod].process.as_ref().filter(|_| self.pods[pod].wanted) else {
                         continue;
                     };
-                    of_shard.push(process.replica.state().digest());
+                    shard_digests.push(process.replica.state().digest());
                 }
-                if of_shard.iter().any(|digest| *digest != of_shard[0]) {
+                if shard_digests.iter().any(|digest| *digest != shard_digests[0]) {
                     self.violation(format!("the replicas of shard {shard} of region {region} differ"));
                     return;
                 }
-                of_region.push(of_shard[0]);
+                region_digests.push(shard_digests[0]);
             }
-            digests.push(of_region);
+            digests.push(region_digests);
         }
         let sums: Vec<Digest> = digests.iter().map(|shards| shards.iter().copied().sum()).collect();
         if sums[0] != sums[1] {
@@ -125,36 +125,36 @@ impl World {
             self.violation(format!("the regions differ{held}"));
         }
         self.check_contents();
-        let Some(main) = self.ledger.created(MAIN) else {
+        let Some(main) = self.committed.created(MAIN) else {
             return self.violation("the collection was never created".into());
         };
         let diverged = self.divergences.first_of(self.primary);
         let points = (0..POINTS).map(PointId::Num);
         let is_trusted =
             |record: &FilteredRecord| diverged.is_none_or(|at| record.acked.is_some_and(|acked| acked < at));
-        let faults = self.history.take_apart(&self.ledger, main, points, is_trusted);
-        for fault in faults.into_iter().take(5) {
-            self.violation(fault);
+        let violations = self.history.expand_filtered_deletes(&self.committed, main, points, is_trusted);
+        for violation in violations.into_iter().take(5) {
+            self.violation(violation);
         }
-        for fault in self.history.check_refused(&self.ledger).into_iter().take(5) {
-            self.violation(fault);
+        for violation in self.history.check_refused(&self.committed).into_iter().take(5) {
+            self.violation(violation);
         }
         let excess = self.clock_excess();
         for read in &mut self.history.reads {
-            // Clocks further apart than the machines are told make answers staler by as much.
+            // Clock differences above the clock bound make answers staler by as much.
             read.fresh_to = read.fresh_to.map(|moment| moment.saturating_sub(excess));
         }
-        let faults = self.history.check(&self.ledger, main);
-        for fault in faults.into_iter().take(5) {
-            self.violation(fault);
+        let violations = self.history.check(&self.committed, main);
+        for violation in violations.into_iter().take(5) {
+            self.violation(violation);
         }
     }
 
-    /// Every replica holds the newest change of each of its points, and nothing else.
+    /// Every replica holds the newest value of each of its points, and nothing else.
     fn check_contents(&mut self) {
-        let Some(main) = self.ledger.created(MAIN) else { return };
+        let Some(main) = self.committed.created(MAIN) else { return };
         let mut newest: BTreeMap<PointId, u64> = BTreeMap::new();
-        for ((collection, point), changes) in self.ledger.points() {
+        for ((collection, point), changes) in self.committed.points() {
             if let (true, Some(value)) = (*collection == main, changes.last().and_then(|change| change.value)) {
                 newest.insert(*point, value);
             }
@@ -162,14 +162,14 @@ impl World {
         let ids: Vec<PointId> = (0..POINTS).map(PointId::Num).collect();
         let select = Select { payload: Fields::All, vectors: Names::None };
         let what = ReadWhat::Points(name(MAIN), Query::Retrieve { ids, select });
-        let mut faults = Vec::new();
+        let mut violations = Vec::new();
         for (number, pod) in self.pods.iter().enumerate() {
             let Some(process) = pod.process.as_ref().filter(|_| pod.wanted) else { continue };
             let state = process.replica.state();
             let result = execute(&process.replica.views().newest(), &what, &|| false);
             let Some(PartBody::Answer { answer: Answer::Records(records), .. }) = result.and_then(|result| result.body)
             else {
-                faults.push(format!("pod {number} does not know the collection"));
+                violations.push(format!("pod {number} lacks the collection"));
                 continue;
             };
             let held: BTreeMap<PointId, u64> = (records.iter())
@@ -180,14 +180,14 @@ impl World {
                 .map(|(point, value)| (*point, *value))
                 .collect();
             if held != expected {
-                let odd: Vec<_> = (0..POINTS)
+                let differences: Vec<_> = (0..POINTS)
                     .map(PointId::Num)
                     .filter(|point| held.get(point) != expected.get(point))
                     .map(|point| (point, held.get(&point), expected.get(&point)))
                     .collect();
-                faults.push(format!("pod {number} holds other values than were committed last: {odd:?}"));
+                violations.push(format!("pod {number} holds other values than were committed last: {differences:?}"));
             }
         }
-        faults.into_iter().take(3).for_each(|fault| self.violation(fault));
+        violations.into_iter().take(3).for_each(|violation| self.violation(violation));
     }
 }

@@ -1,33 +1,32 @@
-//! What clients asked and got, and whether any order of events explains it.
+//! The history of client operations, and the linearizability check.
 //!
-//! The ledger says in which order the changes of a point were committed. A history is linearizable if that order explains
-//! it: every acknowledged write stands in it once, no write stands before one that was over when it began, and every read
-//! can be placed behind all that was over when it began and before anything that began when it was over. The order is a
-//! witness, so a history that passes is linearizable; that a read takes the earliest place it can loses nothing, for later
-//! constraints only ask for later places.
+//! The committed log gives the order of each point's changes. It is a witness: a history is linearizable if every
+//! acknowledged write is in that order once, no write precedes one that had completed before it began, and every read
+//! fits behind everything that completed before it began and before everything that began after it completed. A read
+//! takes the earliest possible position, which loses nothing, since later constraints only move positions forward.
 
 use std::collections::BTreeMap;
 
 use meridian_model::{CollectionUid, PointId, WriteId};
 
 use crate::clock::Micros;
-use crate::ledger::{Change, Ledger, class_of, value_of};
+use crate::committed_log::{Change, CommittedLog, class_of, value_of};
 
-/// What a read saw of one point.
+/// Result of a read for one point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// This counter.
+    /// The counter.
     Value(u64),
-    /// Some value.
+    /// The point exists; its counter is unknown.
     Present,
-    /// Nothing.
+    /// The point does not exist.
     Absent,
-    /// Nothing of this class of counters: what a delete by filter left.
+    /// The point does not exist, or its counter is of another class: the result of a delete by filter.
     Without(u64),
 }
 
 impl Seen {
-    /// What a payload shows.
+    /// Result from a payload.
     #[must_use]
     pub fn of(payload: Option<&str>) -> Self {
         payload.and_then(value_of).map_or(Self::Present, Self::Value)
@@ -43,125 +42,125 @@ impl Seen {
     }
 }
 
-/// A write, with all its repeats.
+/// A write, with all its attempts.
 #[derive(Debug, Clone)]
 pub struct WriteRecord {
-    /// Whose.
+    /// Index of the client.
     pub client: usize,
-    /// Its id.
+    /// Id of the write.
     pub id: WriteId,
-    /// Points and what they become.
+    /// Changed points and their new counters; `None` deletes.
     pub changes: Vec<(PointId, Option<u64>)>,
-    /// First asked.
+    /// Time of the first attempt.
     pub invoked: Micros,
-    /// Acknowledged.
+    /// Time of the acknowledgement.
     pub acked: Option<Micros>,
-    /// The secondary region that answered that it is visible there.
+    /// The secondary region that reported the write as visible.
     pub visible: Option<usize>,
 }
 
-/// A delete by filter: of all points whose counter is of a class.
+/// A delete by filter: deletes all points whose counter is of one class.
 #[derive(Debug, Clone)]
 pub struct FilteredRecord {
-    /// Whose.
+    /// Index of the client.
     pub client: usize,
-    /// The trace that its changes carry.
+    /// Trace id of its changes.
     pub trace: u128,
-    /// Which points match.
+    /// The class that matches.
     pub class: u64,
-    /// Asked.
+    /// Time of the request.
     pub invoked: Micros,
-    /// Acknowledged.
+    /// Time of the acknowledgement.
     pub acked: Option<Micros>,
-    /// The secondary region in which it was said to be visible then.
+    /// The secondary region that reported it as visible.
     pub visible: Option<usize>,
 }
 
-/// A change that was refused: whoever was asked said that nothing was done.
+/// A change that was refused: it must never take effect.
 #[derive(Debug, Clone)]
 pub struct RefusedRecord {
-    /// Its id.
+    /// Id of the write.
     pub id: WriteId,
-    /// Of a delete by filter of the checked collection: the trace that its changes would carry.
+    /// Trace id of a delete by filter of the checked collection.
     pub trace: Option<u128>,
 }
 
 /// A read.
 #[derive(Debug, Clone)]
 pub struct ReadRecord {
-    /// Whose.
+    /// Index of the client.
     pub client: usize,
-    /// When the gateway got it.
+    /// Time at which the gateway received it.
     pub invoked: Micros,
-    /// When the answer came.
+    /// Time of the response.
     pub returned: Micros,
-    /// What it saw.
+    /// Results by point.
     pub seen: Vec<(PointId, Seen)>,
-    /// It must see all that was acknowledged before it.
+    /// Whether it must be linearizable.
     pub linear: bool,
-    /// It must not go back behind what reads of this region saw before.
+    /// Region within which reads must be monotonic.
     pub region: Option<usize>,
-    /// It must see all that was acknowledged before this moment.
+    /// It must see all writes acknowledged before this time.
     pub fresh_to: Option<Micros>,
-    /// It must see what its client wrote and saw before.
+    /// Whether it must see everything that its client wrote and saw before.
     pub session: bool,
-    /// For people.
+    /// Description for violation messages.
     pub about: String,
 }
 
-/// All that clients asked and got.
+/// All operations of clients.
 #[derive(Default)]
 pub struct History {
-    /// Writes, in the order they began.
+    /// Writes, in order of their first attempt.
     pub writes: Vec<WriteRecord>,
-    /// Reads, in the order they ended.
+    /// Reads, in order of their response.
     pub reads: Vec<ReadRecord>,
-    /// Deletes by filter of the checked collection, in the order they began.
+    /// Deletes by filter of the checked collection, in order of their request.
     pub filtered: Vec<FilteredRecord>,
-    /// Changes that were refused, of any collection.
+    /// Refused changes of any collection.
     pub refused: Vec<RefusedRecord>,
 }
 
-/// Something that happened to a point, for the check of it.
-enum Moment<'a> {
+/// An event in the history of one point.
+enum HistoryEvent<'a> {
     WriteBegins(usize),
     WriteAcked(usize),
     ReadBegins(usize),
     ReadEnds(usize, &'a ReadRecord, Seen),
 }
 
-/// Where a reader of a point stands: the least place in its order that may be seen now.
+/// Lower bounds of the positions that reads of one point may return.
 #[derive(Default)]
-struct Floors {
-    /// Of the primary region, and of strong reads anywhere.
+struct LowerBounds {
+    /// For the primary region, and for strong reads anywhere.
     linear: usize,
     regions: BTreeMap<usize, usize>,
     sessions: BTreeMap<usize, usize>,
-    /// Acknowledged writes: time, and the largest place acknowledged up to then.
+    /// Acknowledged writes: time, and the largest position acknowledged up to then.
     acked: Vec<(Micros, usize)>,
 }
 
 impl History {
-    /// Takes the deletes by filter apart: each delete of a point becomes a write, and an acknowledged operation a read of
-    /// all points that saw none of its class. What they deleted although it did not match is a fault.
+    /// Expands deletes by filter: each deleted point becomes a write, and an acknowledged operation becomes a read that
+    /// finds no point of its class. Returns the deletes of points that did not match, which are violations.
     ///
-    /// `is_trusted` says of an operation whether no replica that was made different could answer it.
-    pub fn take_apart(
+    /// `is_trusted` excludes operations that a diverged replica may have answered.
+    pub fn expand_filtered_deletes(
         &mut self,
-        ledger: &Ledger,
+        committed: &CommittedLog,
         collection: CollectionUid,
         points: impl Iterator<Item = PointId> + Clone,
         is_trusted: impl Fn(&FilteredRecord) -> bool,
     ) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut violations = Vec::new();
         let by_trace: BTreeMap<u128, &FilteredRecord> =
             self.filtered.iter().map(|record| (record.trace, record)).collect();
-        for ((_, point), changes) in ledger.points().filter(|((held, _), _)| *held == collection) {
+        for ((_, point), changes) in committed.points().filter(|((held, _), _)| *held == collection) {
             for (i, change) in changes.iter().enumerate() {
                 let Some(record) = change.trace.and_then(|trace| by_trace.get(&trace)) else { continue };
                 let before = i.checked_sub(1).and_then(|before| changes[before].value);
                 if before.is_some_and(|value| class_of(value) != record.class) {
-                    faults.push(format!(
+                    violations.push(format!(
                         "point {point}: a delete by filter of class {} deleted {before:?}, which never matched ({record:?})",
                         record.class
                     ));
@@ -185,24 +184,24 @@ impl History {
                 about: format!("{record:?}"),
             });
         }
-        faults
+        violations
     }
 
-    /// What was refused and took place nevertheless.
+    /// Refused changes that took effect nevertheless.
     #[must_use]
-    pub fn check_refused(&self, ledger: &Ledger) -> Vec<String> {
-        let traces = ledger.traces();
+    pub fn check_refused(&self, committed: &CommittedLog) -> Vec<String> {
+        let traces = committed.traces();
         let took_place = |record: &&RefusedRecord| {
-            ledger.has_write(record.id) || record.trace.is_some_and(|trace| traces.contains(&trace))
+            committed.has_write(record.id) || record.trace.is_some_and(|trace| traces.contains(&trace))
         };
-        let fault = |record: &RefusedRecord| format!("a change was refused and took place: {record:?}");
-        self.refused.iter().filter(took_place).map(fault).collect()
+        let violation = |record: &RefusedRecord| format!("a change was refused and took place: {record:?}");
+        self.refused.iter().filter(took_place).map(violation).collect()
     }
 
-    /// Checks all points; what no order explains.
+    /// Checks all points; returns violations.
     #[must_use]
-    pub fn check(&self, ledger: &Ledger, collection: CollectionUid) -> Vec<String> {
-        let mut faults = Vec::new();
+    pub fn check(&self, committed: &CommittedLog, collection: CollectionUid) -> Vec<String> {
+        let mut violations = Vec::new();
         let mut writes: BTreeMap<PointId, Vec<usize>> = BTreeMap::new();
         for (number, write) in self.writes.iter().enumerate() {
             for (point, _) in &write.changes {
@@ -220,11 +219,11 @@ impl History {
         points.dedup();
         let none = (Vec::new(), Vec::new());
         for point in points {
-            let order = ledger.changes(&(collection, point));
+            let order = committed.changes(&(collection, point));
             let (writes, reads) = (writes.get(&point).unwrap_or(&none.0), reads.get(&point).unwrap_or(&none.1));
-            self.check_point(point, order, writes, reads, &mut faults);
+            self.check_point(point, order, writes, reads, &mut violations);
         }
-        faults
+        violations
     }
 
     fn check_point(
@@ -233,70 +232,71 @@ impl History {
         order: &[Change],
         writes: &[usize],
         reads: &[(usize, Seen)],
-        faults: &mut Vec<String>,
+        violations: &mut Vec<String>,
     ) {
-        // Place 0 is the state before the first change; change i stands at place i + 1.
+        // Position 0 is the initial state; change i has position i + 1.
         let mut place_of: BTreeMap<WriteId, usize> = BTreeMap::new();
         for (i, change) in order.iter().enumerate() {
             if place_of.insert(change.write, i + 1).is_some() {
-                faults.push(format!("point {point}: write {:?} is committed twice", change.write));
+                violations.push(format!("point {point}: write {:?} is committed twice", change.write));
             }
         }
         let mut began: BTreeMap<WriteId, Micros> = BTreeMap::new();
-        let mut moments: Vec<(Micros, u8, Moment<'_>)> = Vec::new();
+        let mut moments: Vec<(Micros, u8, HistoryEvent<'_>)> = Vec::new();
         for number in writes {
             let write = &self.writes[*number];
             began.insert(write.id, write.invoked);
-            moments.push((write.invoked, 1, Moment::WriteBegins(*number)));
+            moments.push((write.invoked, 1, HistoryEvent::WriteBegins(*number)));
             if let Some(acked) = write.acked {
-                moments.push((acked, 0, Moment::WriteAcked(*number)));
+                moments.push((acked, 0, HistoryEvent::WriteAcked(*number)));
             }
         }
         for (number, seen) in reads {
             let read = &self.reads[*number];
-            moments.push((read.invoked, 1, Moment::ReadBegins(*number)));
-            moments.push((read.returned, 0, Moment::ReadEnds(*number, read, *seen)));
+            moments.push((read.invoked, 1, HistoryEvent::ReadBegins(*number)));
+            moments.push((read.returned, 0, HistoryEvent::ReadEnds(*number, read, *seen)));
         }
-        // Ends before begins of the same moment would ask too much: an end counts only for what begins later.
+        // Begins sort before ends of the same time: an end constrains only operations that begin later.
         moments.sort_by_key(|(at, rank, _)| (*at, 1 - *rank));
-        let mut floors = Floors::default();
+        let mut bounds = LowerBounds::default();
         let mut began_at: BTreeMap<(bool, usize), usize> = BTreeMap::new();
         let mut region_began: BTreeMap<usize, usize> = BTreeMap::new();
         for (at, _, moment) in moments {
             match moment {
-                Moment::WriteBegins(number) => {
+                HistoryEvent::WriteBegins(number) => {
                     let write = &self.writes[number];
-                    if let Some(place) = place_of.get(&write.id).filter(|place| **place <= floors.linear) {
-                        let fault = format!(
+                    if let Some(place) = place_of.get(&write.id).filter(|place| **place <= bounds.linear) {
+                        let violation = format!(
                             "point {point}: write {:?} of {at} stands at {place}, behind place {} that was over before",
-                            write.id, floors.linear
+                            write.id, bounds.linear
                         );
-                        faults.push(fault);
+                        violations.push(violation);
                     }
                 }
-                Moment::WriteAcked(number) => {
+                HistoryEvent::WriteAcked(number) => {
                     let write = &self.writes[number];
                     let Some(place) = place_of.get(&write.id).copied() else {
-                        faults.push(format!("point {point}: write {:?} was acknowledged at {at} and lost", write.id));
+                        violations
+                            .push(format!("point {point}: write {:?} was acknowledged at {at} and lost", write.id));
                         continue;
                     };
-                    floors.linear = floors.linear.max(place);
-                    let session = floors.sessions.entry(write.client).or_default();
+                    bounds.linear = bounds.linear.max(place);
+                    let session = bounds.sessions.entry(write.client).or_default();
                     *session = (*session).max(place);
                     if let Some(region) = write.visible {
-                        let floor = floors.regions.entry(region).or_default();
+                        let floor = bounds.regions.entry(region).or_default();
                         *floor = (*floor).max(place);
                     }
-                    let before = floors.acked.last().map_or(0, |(_, place)| *place);
-                    floors.acked.push((at, before.max(place)));
+                    let before = bounds.acked.last().map_or(0, |(_, place)| *place);
+                    bounds.acked.push((at, before.max(place)));
                 }
-                Moment::ReadBegins(number) => {
+                HistoryEvent::ReadBegins(number) => {
                     let read = &self.reads[number];
-                    began_at.insert((true, number), floors.linear);
-                    let region = read.region.and_then(|region| floors.regions.get(&region)).copied();
+                    began_at.insert((true, number), bounds.linear);
+                    let region = read.region.and_then(|region| bounds.regions.get(&region)).copied();
                     region_began.insert(number, region.unwrap_or_default());
                 }
-                Moment::ReadEnds(number, read, seen) => {
+                HistoryEvent::ReadEnds(number, read, seen) => {
                     let mut least = 0;
                     let mut why = "";
                     let mut ask = |place: usize, reason| {
@@ -311,21 +311,22 @@ impl History {
                         ask(region_began.get(&number).copied().unwrap_or_default(), "monotone in its region");
                     }
                     if let Some(fresh_to) = read.fresh_to {
-                        let upto = floors.acked.partition_point(|(acked, _)| *acked < fresh_to);
+                        let upto = bounds.acked.partition_point(|(acked, _)| *acked < fresh_to);
                         ask(
-                            upto.checked_sub(1).map_or(0, |last| floors.acked[last].1),
+                            upto.checked_sub(1).map_or(0, |last| bounds.acked[last].1),
                             "as fresh as asked, or as it says",
                         );
                     }
                     if read.session {
-                        ask(floors.sessions.get(&read.client).copied().unwrap_or_default(), "what its session knows");
+                        ask(bounds.sessions.get(&read.client).copied().unwrap_or_default(), "what its session knows");
                     }
                     let value = |place: usize| place.checked_sub(1).and_then(|i| order[i].value);
                     let began_before = |place: usize| {
                         let write = place.checked_sub(1).map(|i| order[i].write);
                         write.is_none_or(|write| began.get(&write).is_none_or(|began| *began <= read.returned))
                     };
-                    // What replaced a point while it was being deleted may match too: the delete took place just before.
+                    // A point that is replaced during a delete by filter may match again; the delete then took effect
+                    // just before.
                     let overtaken = |place: usize| {
                         matches!(seen, Seen::Without(_)) && place < order.len() && began_before(place + 1)
                     };
@@ -333,7 +334,7 @@ impl History {
                     let place = (least..=order.len()).find(|place| shows(*place) && began_before(*place));
                     let Some(place) = place else {
                         let known = (0..=order.len()).filter(|place| seen.is(value(*place))).max();
-                        let fault = format!(
+                        let violation = format!(
                             "point {point}: {} from {} to {} saw {seen:?}, newest place {known:?} of {}, but is not {why}: \
                              place {least} or later was to be seen ({:?})",
                             read.about,
@@ -342,17 +343,17 @@ impl History {
                             order.len(),
                             least.checked_sub(1).map(|i| &order[i]),
                         );
-                        faults.push(fault);
+                        violations.push(violation);
                         continue;
                     };
                     if read.linear {
-                        floors.linear = floors.linear.max(place);
+                        bounds.linear = bounds.linear.max(place);
                     }
                     if let Some(region) = read.region {
-                        let floor = floors.regions.entry(region).or_default();
+                        let floor = bounds.regions.entry(region).or_default();
                         *floor = (*floor).max(place);
                     }
-                    let session = floors.sessions.entry(read.client).or_default();
+                    let session = bounds.sessions.entry(read.client).or_default();
                     *session = (*session).max(place);
                 }
             }

@@ -1,4 +1,4 @@
-//! `meridian-sim --seeds A..B`: runs seeds, says what they did, and how to run a failing one again.
+//! `meridian-sim --seeds A..B`: runs seeds and prints counts, and the command that replays a failing seed.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +12,19 @@ use meridian_sim::{Counts, InjectedBug, Plan, Report, run};
 /// Simulates regions of replicas under faults.
 #[derive(Parser)]
 struct Args {
-    /// Seeds: one, or a range `A..B` without its end.
+    /// One seed, or a half-open range `A..B`.
     #[arg(long, env = "SEEDS", default_value = "0..300")]
     seeds: String,
-    /// Threads.
+    /// Number of threads.
     #[arg(long, default_value_t = 2)]
     threads: u64,
-    /// Injects a bug, by its name.
+    /// Name of a bug to inject.
     #[arg(long)]
     inject: Option<String>,
-    /// Fills so many disks of a shard in place of the seed's faults.
+    /// Number of full disks of a shard, instead of the seed's faults.
     #[arg(long, default_value_t = 0)]
     full_disks: usize,
-    /// Prints what happens.
+    /// Print events.
     #[arg(long)]
     verbose: bool,
 }
@@ -34,30 +34,30 @@ fn main() -> anyhow::Result<ExitCode> {
     let (from, to) = range(&args.seeds)?;
     let injected_bug = args.inject.as_deref().map(injected_bug).transpose()?;
     let plan = Plan { injected_bug, verbose: args.verbose, full_disks: args.full_disks };
-    let began = Instant::now();
+    let start = Instant::now();
     let next = AtomicU64::new(from);
-    let (tell, hear) = mpsc::channel::<Report>();
+    let (sender, receiver) = mpsc::channel::<Report>();
     let mut total = Counts::default();
     let (mut done, mut failed) = (0, Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..args.threads.max(1) {
-            let (tell, next) = (tell.clone(), &next);
+            let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to || tell.send(run(seed, plan)).is_err() {
+                    if seed >= to || sender.send(run(seed, plan)).is_err() {
                         break;
                     }
                 }
             });
         }
-        drop(tell);
-        for report in hear {
+        drop(sender);
+        for report in receiver {
             done += 1;
             total.add(&report.counts);
-            if !report.faults.is_empty() {
+            if !report.violations.is_empty() {
                 println!("seed {} failed:", report.seed);
-                report.faults.iter().for_each(|fault| println!("  {fault}"));
+                report.violations.iter().for_each(|violation| println!("  {violation}"));
                 println!("  again: {}", report.replay());
                 failed.push(report.seed);
             }
@@ -65,7 +65,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 println!("seed {}: trace {:016x}", report.seed, report.trace);
             }
             if done % 25 == 0 {
-                let minutes = began.elapsed().as_secs_f64() / 60.0;
+                let minutes = start.elapsed().as_secs_f64() / 60.0;
                 println!(
                     "{done} of {} seeds, {:.0} a minute, {} failed",
                     to - from,
@@ -76,13 +76,14 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     });
     println!("{total}");
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    let minutes = start.elapsed().as_secs_f64() / 60.0;
     println!("sim: seeds={done} failed={} seeds_a_minute={:.0}", failed.len(), done as f64 / minutes);
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn range(text: &str) -> anyhow::Result<(u64, u64)> {
-    let number = |text: &str| text.trim().parse::<u64>().with_context(|| format!("{text:?} is no seed"));
+    let number =
+        |text: &str| text.trim().parse::<u64>().with_context(|| format!("seed must be a whole number (got {text:?})"));
     match text.split_once("..") {
         Some((from, to)) => Ok((number(from)?, number(to)?)),
         None => number(text).map(|seed| (seed, seed + 1)),
@@ -91,5 +92,5 @@ fn range(text: &str) -> anyhow::Result<(u64, u64)> {
 
 fn injected_bug(name: &str) -> anyhow::Result<InjectedBug> {
     let found = InjectedBug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
-    found.with_context(|| format!("{name:?} is none of {:?}", InjectedBug::ALL))
+    found.with_context(|| format!("bug must be one of {:?} (got {name:?})", InjectedBug::ALL))
 }

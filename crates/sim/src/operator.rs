@@ -1,5 +1,5 @@
-//! The operator and what it stands on: `plan::next_step` decides, this file plays its shell, the API server and the
-//! StatefulSets. One turn per region and look.
+//! The operator: `plan::next_step` decides, this file stands in for its shell, the API server and the StatefulSet
+//! controller. Each region is reconciled once per check.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,22 +15,22 @@ use meridian_volume::{Decision, PodState};
 
 use crate::InjectedBug;
 use crate::clock::MILLI;
-use crate::faults::Healing;
-use crate::ledger::Group;
-use crate::world::{What, World};
+use crate::committed_log::Group;
+use crate::faults::FaultEnd;
+use crate::world::{SimEvent, World};
 
-/// Replicas of a shard at first, and after every second change.
+/// Initial replicas per shard, and after every second change.
 const REPLICAS: u16 = 3;
-/// Replicas of a shard in between.
-const MORE_REPLICAS: u16 = 5;
-/// Turns, of a thousand, in which the operator crashes between what it remembers and its act.
+/// Replicas per shard in between.
+const SCALED_REPLICAS: u16 = 5;
+/// Reconciliations in which the operator crashes between storing its intent and acting, per mille.
 const CRASHES_PER_MILLE: u64 = 30;
-/// Ticket of a call that asks a running replica to be given up; all other calls of the operator have ticket 0.
-const JOIN: u64 = 1;
+/// Ticket of a call that retires a running replica; all other calls of the operator have ticket 0.
+const JOIN_TICKET: u64 = 1;
 
-/// A region as the API server holds it.
+/// The cluster resource and StatefulSets of a region.
 pub struct Cluster {
-    /// The accepted spec.
+    /// The validated spec.
     pub spec: ValidCluster,
     /// `spec.replicas` of the StatefulSets.
     pub sets: BTreeMap<ShardNumber, u16>,
@@ -38,7 +38,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster of a region whose pods have blank volumes.
+    /// Creates the cluster of a region with blank volumes.
     pub fn new(regions: &[RegionName], region: usize, shards: u16, primary: usize) -> Self {
         let endpoint = |name: &RegionName| RegionEndpoint { name: name.clone(), endpoint: format!("{name}:8082") };
         let group = ValidGroup {
@@ -77,10 +77,10 @@ impl Cluster {
 }
 
 impl World {
-    /// One turn of the operator in each region, and a look at what must hold of all groups.
-    pub fn look(&mut self) {
+    /// Reconciles each region, and checks the invariants of all groups.
+    pub fn reconcile_and_check(&mut self) {
         self.connect_all();
-        self.keep_regions();
+        self.maintain_region_connections();
         for group in self.groups() {
             for pod in self.pods_of(group) {
                 let status = self.pods[pod].process.as_ref().map(|process| process.replica.status());
@@ -90,25 +90,25 @@ impl World {
             }
         }
         if self.plan.injected_bug == Some(InjectedBug::VoteAfterLogLoss) {
-            self.found_again();
+            self.rebootstrap_founders();
         }
         for region in 0..self.regions.len() {
-            self.turn(region);
+            self.reconcile(region);
         }
     }
 
-    /// The bug: a founder whose volume was lost starts under its old id, as if its volume had always been blank.
-    fn found_again(&mut self) {
+    /// Injected bug: a founder that lost its volume is bootstrapped again under its old id.
+    fn rebootstrap_founders(&mut self) {
         for pod in 0..self.pods.len() {
             let founder = self.pods[pod].identity.clone().filter(|identity| !identity.founders.is_empty());
-            if let Some(identity) = founder.filter(|_| self.answer(pod).is_some() && self.pods[pod].is_lost()) {
+            if let Some(identity) = founder.filter(|_| self.pod_status(pod).is_some() && self.pods[pod].is_lost()) {
                 self.forget_volume(pod);
                 self.deliver(pod, TopologyCall::Bootstrap(identity));
             }
         }
     }
 
-    fn turn(&mut self, region: usize) {
+    fn reconcile(&mut self, region: usize) {
         let observed = self.observe(region);
         let links = if region == self.primary { Vec::new() } else { self.links.clone() };
         let cluster = &mut self.clusters[region];
@@ -118,7 +118,7 @@ impl World {
             let before = cluster.ledgers.insert(shard, ledger.clone()).unwrap_or_default();
             if ledger.next < before.next {
                 let (from, to) = (before.next, ledger.next);
-                return self.violation(format!("shard {shard} of region {region} gives ids out again: {from}, {to}"));
+                return self.violation(format!("shard {shard} of region {region} allocates ids again: {from}, {to}"));
             }
         }
         for (shard, replicas) in step.replicas {
@@ -140,7 +140,7 @@ impl World {
                     deleting: false,
                     ready: held.process.as_ref().is_some_and(|process| process.replica.is_ready()),
                     outdated: false,
-                    answer: self.answer(pod),
+                    answer: self.pod_status(pod),
                     keys: None,
                     trouble: None,
                 };
@@ -157,8 +157,8 @@ impl World {
         Observed { shards: shards.collect(), ..Observed::default() }
     }
 
-    /// What a pod says of itself; nothing while its process is paused, or restarts.
-    fn answer(&self, pod: usize) -> Option<PodStatus> {
+    /// Status that a pod reports; `None` while its process is paused or restarting.
+    fn pod_status(&self, pod: usize) -> Option<PodStatus> {
         let held = &self.pods[pod];
         if !held.wanted || held.paused_until > self.now {
             return None;
@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    /// Pods come and go as their StatefulSet says; volumes stay.
+    /// Resizes a StatefulSet: adds and stops pods; volumes stay.
     fn resize(&mut self, group: Group, replicas: u16) {
         let before = self.clusters[group.0].sets.insert(group.1, replicas).unwrap_or_default();
         if before != replicas {
@@ -201,44 +201,45 @@ impl World {
             let pod = self.pods_of((region, shard)).into_iter().find(|pod| self.pods[*pod].ordinal == ordinal);
             match pod {
                 Some(pod) => self.deliver(pod, call),
-                None => self.violation(format!("{call:?} is for pod {ordinal}, which is not there")),
+                None => self.violation(format!("{call:?} is for pod {ordinal}, which does not exist")),
             }
         }
     }
 
-    /// A call reaches a pod.
+    /// Delivers a topology call to a pod.
     fn deliver(&mut self, pod: usize, call: TopologyCall) {
         let (ticket, call) = match self.pods[pod].lifecycle.handle(PodEvent::Called(call)) {
             Decision::Initialize { identity, .. } => return self.initialize(pod, identity),
             Decision::Forward(call) => (0, call),
-            Decision::ForwardJoin(call) => (JOIN, call),
+            Decision::ForwardJoin(call) => (JOIN_TICKET, call),
             decision => return self.log(|| format!("pod {pod} to the operator: {decision:?}")),
         };
-        let life = self.pods[pod].life;
-        self.queue.push(self.now + MILLI, What::Hand { pod, life, event: Event::Topology { ticket, call } });
+        let incarnation = self.pods[pod].incarnation;
+        self.queue
+            .push(self.now + MILLI, SimEvent::Deliver { pod, incarnation, event: Event::Topology { ticket, call } });
     }
 
-    /// A running replica answers the operator.
-    pub fn answered(&mut self, pod: usize, ticket: u64, answer: &TopologyAnswer) {
+    /// Handles a running replica's answer to the operator.
+    pub fn operator_receives(&mut self, pod: usize, ticket: u64, answer: &TopologyAnswer) {
         self.log(|| format!("pod {pod} to the operator: {answer:?}"));
-        if (ticket, answer) != (JOIN, &TopologyAnswer::Started) {
+        if (ticket, answer) != (JOIN_TICKET, &TopologyAnswer::Started) {
             return;
         }
         if let Decision::Retire(replica) = self.pods[pod].lifecycle.handle(PodEvent::Released) {
-            // Not from within the step that commanded it.
-            let life = self.pods[pod].life;
-            self.queue.push(self.now + 1, What::Heal(Healing::Retire { pod, life, replica }));
+            // Deferred: the machine is inside a step.
+            let incarnation = self.pods[pod].incarnation;
+            self.queue.push(self.now + 1, SimEvent::EndFault(FaultEnd::Retire { pod, incarnation, replica }));
         }
     }
 
-    /// The pod that leads a group, and what it knows.
+    /// The leader pod of a group and its status; of the newest term, if several report to be leader.
     pub fn leader(&self, group: Group) -> Option<(usize, ReplicaStatus)> {
         let of = |pod: usize| Some((pod, self.pods[pod].process.as_ref()?.replica.status()));
         let statuses = self.pods_of(group).into_iter().filter_map(of);
         statuses.filter(|(_, status)| status.role == Role::Leader).max_by_key(|(_, status)| status.term)
     }
 
-    /// Whether a group has as many replicas as it shall have, all of them sound voters.
+    /// Whether a group has its specified number of replicas, all of them undamaged voters.
     pub fn is_whole(&self, group: Group) -> bool {
         let cluster = &self.clusters[group.0];
         let Some((_, status)) = self.leader(group) else { return false };
@@ -253,22 +254,22 @@ impl World {
         settled && voters == sound && status.learners.is_empty()
     }
 
-    /// All shards of a region get more replicas, or as many as at first.
+    /// Toggles the number of replicas of all shards of a region.
     pub fn scale(&mut self, region: usize) {
         let spec = &mut self.clusters[region].spec;
-        spec.replicas = if spec.replicas == REPLICAS { MORE_REPLICAS } else { REPLICAS };
+        spec.replicas = if spec.replicas == REPLICAS { SCALED_REPLICAS } else { REPLICAS };
         let replicas = spec.replicas;
         self.log(|| format!("region {region} shall have {replicas} replicas of each shard"));
     }
 
-    /// How the primary region is followed.
+    /// The link to the primary region.
     pub fn link(&self, paused: bool) -> ValidLink {
         let kafka = || meridian_plan::Kafka {
             bootstrap_servers: meridian_model::Addresses::new("broker:9092").expect("an address"),
             topic: meridian_model::TopicName::new("vector-deltas").expect("a topic"),
         };
         let source = self.regions[self.primary].clone();
-        let kafka = self.broker.used.then(kafka);
+        let kafka = self.broker.enabled.then(kafka);
         ValidLink { name: "link".into(), owner: None, source, running: !paused, kafka, mirror: None }
     }
 }

@@ -1,4 +1,4 @@
-//! A pod: a disk, a clock, and a process that may or may not run on them.
+//! A pod: a disk, a clock, and a process that may run on them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,46 +11,46 @@ use meridian_store::SimDisk;
 use meridian_volume::{Lifecycle, LogVolume, PodState, SnapshotVolume};
 
 use crate::clock::{Clock, Micros};
-use crate::ledger::Group;
+use crate::committed_log::Group;
 
-/// Shards of a region here, at most.
-const MOST_SHARDS: u16 = 2;
+/// Limit of shards per region in the simulation.
+const MAX_SHARDS: u16 = 2;
 
-/// Where a pod stands.
+/// A pod and its volume.
 pub struct Pod {
-    /// Its region, by number.
+    /// Index of its region.
     pub region: usize,
     /// Its shard.
     pub shard: ShardNumber,
     /// Its ordinal in the StatefulSet of its shard.
     pub ordinal: u16,
-    /// Where its peer port is.
+    /// Address of its peer port.
     pub address: String,
     /// Its disk.
     pub disk: SimDisk,
     /// Its clocks.
     pub clock: Clock,
-    /// What the operator last made it.
+    /// Identity with which the operator last initialized it.
     pub identity: Option<Identity>,
-    /// Grows with every start and stop, so that what was meant for an earlier process finds nobody.
-    pub life: u64,
-    /// What runs.
+    /// Grows with every start and stop, so that events for an earlier process are dropped.
+    pub incarnation: u64,
+    /// The running process, if any.
     pub process: Option<Process>,
-    /// Whether its StatefulSet counts it.
+    /// Whether its StatefulSet includes it.
     pub wanted: bool,
-    /// Its supervisor: that of the process that runs, or of the last one that decided something.
+    /// State of its supervisor: of the running process, or of the last one that decided something.
     pub lifecycle: Lifecycle,
-    /// The newest replica whose folder was moved aside.
+    /// The newest retired replica, whose folder was moved aside.
     pub retired: Option<ReplicaId>,
-    /// A fault took or changed what it had synced since it was initialized.
+    /// Whether a fault lost or changed synced data since the volume was initialized.
     pub tampered: bool,
-    /// It will start again by itself.
+    /// Whether a start is scheduled.
     pub starting: bool,
-    /// Stopped, as by SIGSTOP, until then.
+    /// End of its pause (SIGSTOP).
     pub paused_until: Micros,
-    /// What a sync takes at least, in microseconds.
+    /// Minimum duration of a sync, in microseconds.
     pub sync_us: Micros,
-    /// Records written lately, for a byte of them to be flipped.
+    /// Recently written records, candidates for a bit flip.
     pub recent: VecDeque<Vec<u8>>,
 }
 
@@ -62,36 +62,36 @@ pub struct Process {
     pub log: LogVolume<SimDisk>,
     /// Its snapshots.
     pub snapshots: SnapshotVolume<SimDisk>,
-    /// Waiting for the disk.
+    /// Batches waiting for the disk.
     pub queue: Vec<(u64, Vec<Vec<u8>>)>,
-    /// The disk is at work.
+    /// Whether a sync is scheduled.
     pub syncing: bool,
-    /// It was told that its disk is full.
+    /// Whether the last commit found the disk full.
     pub full: bool,
-    /// Its log, as it told the disk.
+    /// Entries of its log, as handed to the disk.
     pub entries: BTreeMap<u64, RaftEntry>,
-    /// The newest entry that the ledger heard of from it.
+    /// Newest entry recorded in the committed log by this process.
     pub applied: u64,
-    /// Deltas that it counted as merged, remote positions summed up, and snapshots installed, at the last look.
+    /// Result of [`Process::merge_counts`] at the last check.
     pub merged: (u64, u64, u64),
-    /// Connection to another region that it opened.
+    /// Connection to the other region that it opened.
     pub region_connection: Option<u64>,
 }
 
 impl Pod {
-    /// The group it belongs to.
+    /// Its group.
     #[must_use]
     pub fn group(&self) -> Group {
         (self.region, self.shard)
     }
 
-    /// The replica that it is, if it is one.
+    /// Its replica, if it is initialized.
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
         self.identity.as_ref().map(|identity| NodeId { shard: self.shard, replica: identity.replica })
     }
 
-    /// Whether its replica is lost: the pod waits to be made another.
+    /// Whether the pod has no usable replica and waits for the operator.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         let without = matches!(self.lifecycle.state(), PodState::Blank | PodState::Damaged(_) | PodState::Foreign(_));
@@ -106,30 +106,30 @@ impl Pod {
 }
 
 impl Process {
-    /// Takes note of what the machine hands to the disk; the entries among it.
-    pub fn note(&mut self, records: &[Vec<u8>]) -> Vec<RaftEntry> {
-        let mut noted = Vec::new();
+    /// Records the log records that the machine hands to the disk; returns the entries among them.
+    pub fn record_written(&mut self, records: &[Vec<u8>]) -> Vec<RaftEntry> {
+        let mut entries = Vec::new();
         for record in records {
             match LogRecord::decode(record) {
                 Ok(LogRecord::Entry(entry)) => {
                     self.entries.split_off(&entry.index);
                     self.entries.insert(entry.index, entry.clone());
-                    noted.push(entry);
+                    entries.push(entry);
                 }
                 Ok(LogRecord::Base { index, .. }) => self.entries = self.entries.split_off(&(index + 1)),
                 Ok(LogRecord::HardState(_)) | Err(_) => {}
             }
         }
-        noted
+        entries
     }
 
-    /// Deltas merged, remote positions summed up, snapshots installed.
+    /// Number of deltas merged, sum of the remote positions, number of snapshots installed.
     #[must_use]
-    pub fn merged_now(&self) -> (u64, u64, u64) {
+    pub fn merge_counts(&self) -> (u64, u64, u64) {
         let state = self.replica.state();
-        // Also what is taken in behind a seed and not told of yet.
+        // The tail position also includes deltas that are received behind a seed and not yet published.
         let (own, primary) = (&state.origin().region, state.primary().1);
-        let positions = (ShardNumber::all(MOST_SHARDS))
+        let positions = (ShardNumber::all(MAX_SHARDS))
             .map(|shard| OriginShard { region: primary.clone(), shard })
             .filter(|origin| origin.region != *own)
             .map(|origin| state.tail_position(&origin).seq.0)
@@ -138,7 +138,7 @@ impl Process {
         (counters.ops_merged, positions, counters.snapshots_installed)
     }
 
-    /// The entries applied since the last call, as far as they stand in its log.
+    /// The entries applied since the last call, as far as its log still contains them.
     pub fn newly_applied(&mut self) -> Vec<RaftEntry> {
         let applied = self.replica.state().applied().0;
         if applied <= self.applied {

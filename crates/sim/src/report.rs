@@ -1,14 +1,14 @@
-//! What a run did and found.
+//! Result of a run.
 
 use std::fmt;
 
-/// What happened in a run, counted, so that it is known to have tried what it claims.
+/// Counters of a run, to prove that the runs exercised what they claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is named for what it counts")]
 pub struct Counts {
     pub operations: u64,
     pub writes_acknowledged: u64,
-    /// Writes at a secondary region that were visible there when they were answered.
+    /// Writes at a secondary region that were visible there when acknowledged.
     pub writes_visible: u64,
     pub reads_answered: u64,
     pub faults: u64,
@@ -17,7 +17,7 @@ pub struct Counts {
     pub torn_tails: u64,
     pub damaged_logs: u64,
     pub disk_hand_overs: u64,
-    /// Processes asked to stop that had finished before they were killed.
+    /// Processes that finished a graceful stop before they were killed.
     pub stops_finished: u64,
     pub snapshots_taken: u64,
     pub snapshot_installs: u64,
@@ -115,7 +115,7 @@ macro_rules! all {
 }
 
 impl Counts {
-    /// Each with its name.
+    /// All counters with their names.
     #[must_use]
     pub fn all(&self) -> Vec<(&'static str, u64)> {
         let mut out = Vec::new();
@@ -123,7 +123,7 @@ impl Counts {
         out
     }
 
-    /// Adds another run's.
+    /// Adds the counters of another run.
     pub fn add(&mut self, other: &Self) {
         let sum = |a: &mut u64, b: u64| *a += b;
         sum(&mut self.operations, other.operations);
@@ -187,21 +187,21 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What a run of one seed did and found.
+/// Result of one seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
-    /// What happened.
+    /// Counters.
     pub counts: Counts,
-    /// A hash of all that happened, in order: equal runs have equal ones.
+    /// Hash of all events in order: equal runs have equal hashes.
     pub trace: u64,
-    /// What must not have happened.
-    pub faults: Vec<String>,
+    /// Violated invariants.
+    pub violations: Vec<String>,
 }
 
 impl Report {
-    /// The one line that runs the seed again.
+    /// The command that replays the seed.
     #[must_use]
     pub fn replay(&self) -> String {
         format!("make sim SEEDS={}", self.seed)

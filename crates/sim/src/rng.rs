@@ -1,11 +1,11 @@
-//! All chance of a run comes from its seed.
+//! Pseudorandom numbers; all randomness of a run derives from its seed.
 
-/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every run of a seed draws the same numbers.
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The stream of a seed.
+    /// The sequence of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x6d65_7269_6469_616e)
@@ -20,27 +20,27 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Below `n`; 0 when `n` is.
+    /// A number below `n`; 0 when `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next() % n }
     }
 
-    /// From `low` to `high`, both possible.
+    /// A number in `low..=high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True in `n` of a thousand cases.
+    /// True with probability `n` / 1000.
     pub fn per_mille(&mut self, n: u64) -> bool {
         self.below(1000) < n
     }
 
-    /// One of them; `None` of none.
+    /// A random element; `None` of an empty slice.
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         all.get(usize::try_from(self.below(all.len() as u64)).unwrap_or_default())
     }
 
-    /// A place below `n`, as an index.
+    /// A random index below `n`.
     pub fn index(&mut self, n: usize) -> usize {
         usize::try_from(self.below(n as u64)).unwrap_or_default()
     }

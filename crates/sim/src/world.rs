@@ -1,4 +1,4 @@
-//! The world of a run: pods, what is to happen, and what each command of a machine means here.
+//! The world of a run: pods, scheduled events, and the execution of the machines' commands.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -16,14 +16,14 @@ use meridian_volume::{
     Assignment, Damage, Decision, Lifecycle, Retired, VolumeError, initialize_volume, inspect_volume, open_volume,
 };
 
-use crate::broker::{AtBroker, Broker};
+use crate::broker::{Broker, BrokerEvent};
 use crate::clients::Clients;
 use crate::clock::{Clock, MILLI, Micros, SECOND};
+use crate::committed_log::{CommittedLog, Group};
 use crate::divergence::Divergences;
-use crate::faults::{Faults, Healing};
+use crate::faults::{FaultEnd, Faults};
 use crate::full_disks::{self, FullDisks};
 use crate::history::History;
-use crate::ledger::{Group, Ledger};
 use crate::network::Network;
 use crate::operator::Cluster;
 use crate::pod::{Pod, Process};
@@ -32,85 +32,85 @@ use crate::report::{Counts, Report};
 use crate::rng::Rng;
 use crate::{InjectedBug, Plan};
 
-/// How far clocks may differ, as the machines are told.
+/// `clock_bound` of the machines.
 pub const CLOCK_BOUND: Duration = Duration::from_millis(10);
-/// Entries between two comparisons of states: a few in each second.
+/// Entries between two state checksums: a few checksums per second.
 pub const CHECKSUM_EVERY: NonZeroU64 = NonZeroU64::new(48).expect("is not zero");
-/// Length of a log segment: holds the largest batch, and is filled every few seconds.
+/// Log segment size: holds the largest batch, and fills within seconds.
 pub const SEGMENT_BYTES: u64 = 64 << 10;
-/// How often a machine is told that time passed.
+/// Tick interval.
 const TICK: Micros = 20 * MILLI;
-/// Faults end and clients stop when this is reached, and enough was done.
-const LOAD: Micros = 18 * SECOND;
-/// Operations of clients in a run, at least.
+/// Minimum duration of load and faults.
+const MIN_LOAD_TIME: Micros = 18 * SECOND;
+/// Minimum number of client operations per run.
 pub const OPERATIONS: u64 = 2_000;
-/// Faults in a run, at least.
+/// Minimum number of faults per run.
 pub const FAULTS: u64 = 20;
-/// What the regions may take to become equal once faults have stopped.
-const CALM: Micros = 40 * SECOND;
-/// Events between two looks at the invariants of all groups.
-const LOOK: Micros = 100 * MILLI;
-/// Of a thousand reads, those that a pod refuses because too many wait.
+/// Time within which the regions must converge after the last fault.
+const CONVERGENCE_TIMEOUT: Micros = 40 * SECOND;
+/// Interval between two checks of invariants.
+const CHECK_INTERVAL: Micros = 100 * MILLI;
+/// Reads refused as overload, per mille.
 const REFUSED_PER_MILLE: u64 = 10;
 
-/// Something that is to happen.
-pub enum What {
-    /// Time passes for a pod.
-    Tick { pod: usize, life: u64 },
-    /// An event reaches a machine.
-    Hand { pod: usize, life: u64, event: Event },
-    /// A frame reaches a pod of the same region.
-    Frame { from: usize, from_life: u64, to: usize, to_life: u64, bytes: Vec<u8> },
-    /// A frame reaches the other end of a connection between regions.
+/// Scheduled events.
+pub enum SimEvent {
+    /// A tick of a pod's machine.
+    Tick { pod: usize, incarnation: u64 },
+    /// An event for a machine.
+    Deliver { pod: usize, incarnation: u64, event: Event },
+    /// A frame arrives from a pod of the same region.
+    Frame { from: usize, from_incarnation: u64, to: usize, to_incarnation: u64, bytes: Vec<u8> },
+    /// A frame arrives on a connection between regions.
     RegionFrame { connection: u64, to_dialer: bool, bytes: Vec<u8> },
-    /// The disk of a pod has time.
-    Sync { pod: usize, life: u64 },
-    /// A thread of a pod reads.
-    Read { pod: usize, life: u64, job: u64, what: ReadWhat },
-    /// A thread of a pod works on snapshots.
-    Snapshot { pod: usize, life: u64, command: Command },
-    /// A pod starts.
+    /// The disk of a pod commits its queue.
+    Sync { pod: usize, incarnation: u64 },
+    /// A search thread executes a read.
+    Read { pod: usize, incarnation: u64, job: u64, what: ReadWhat },
+    /// The snapshot thread performs a command.
+    Snapshot { pod: usize, incarnation: u64, command: Command },
+    /// The process of a pod starts.
     Start { pod: usize },
-    /// The operator takes a turn in each region, and the invariants are checked.
-    Look,
-    /// Something happens at the broker.
-    Broker(AtBroker),
-    /// The next fault.
+    /// The operators reconcile, and invariants are checked.
+    Check,
+    /// An event of the broker.
+    Broker(BrokerEvent),
+    /// The next fault begins.
     Fault,
     /// A fault ends.
-    Heal(Healing),
+    EndFault(FaultEnd),
     /// A client wakes.
     Client { client: usize, turn: u64 },
 }
 
-/// All of a run.
+/// State of a run.
 pub struct World {
     pub seed: u64,
     pub plan: Plan,
     pub now: Micros,
-    pub queue: Queue<What>,
+    pub queue: Queue<SimEvent>,
     pub rng: Rng,
     pub pods: Vec<Pod>,
     pub regions: Vec<RegionName>,
     pub shards: Vec<u16>,
     pub primary: usize,
-    /// The regions as the API server holds them.
+    /// The cluster resource of each region.
     pub clusters: Vec<Cluster>,
-    /// The links of the following region, as they are just now.
+    /// Current links of the secondary region.
     pub links: Vec<ValidLink>,
     pub network: Network,
     pub broker: Broker,
     pub clients: Clients,
     pub history: History,
-    pub ledger: Ledger,
+    pub committed: CommittedLog,
     pub faults: Faults,
     pub divergences: Divergences,
     pub full_disks: FullDisks,
     pub counts: Counts,
     pub violations: Vec<String>,
     pub leaders: BTreeMap<(Group, u64), u64>,
-    pub calm: bool,
-    /// The smallest and the largest error of any wall clock so far, in microseconds.
+    pub faults_stopped: bool,
+    /// Smallest and largest wall clock error so far, in microseconds.
     pub clock_errors: (i64, i64),
     trace: u64,
     incarnations: u64,
@@ -121,7 +121,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let regions = ["us-east", "eu-west"].map(|name| RegionName::new(name).expect("a good name")).to_vec();
         let primary = usize::try_from(seed % 2).unwrap_or_default();
-        // One seed in three has a broker between the regions.
+        // One seed in three replicates through a broker.
         let kafka = seed % 3 == 1;
         let mut world = Self {
             seed,
@@ -139,14 +139,14 @@ impl World {
             links: Vec::new(),
             clients: Clients::new(),
             history: History::default(),
-            ledger: Ledger::default(),
+            committed: CommittedLog::default(),
             faults: Faults::new(seed, plan.injected_bug),
             divergences: Divergences::default(),
             full_disks: FullDisks::default(),
             counts: Counts::default(),
             violations: Vec::new(),
             leaders: BTreeMap::new(),
-            calm: false,
+            faults_stopped: false,
             clock_errors: (0, 0),
             trace: 0xcbf2_9ce4_8422_2325,
             incarnations: 0,
@@ -156,9 +156,9 @@ impl World {
         world
     }
 
-    /// Creates the clusters of all regions, whose pods start with blank volumes.
+    /// Creates the clusters of all regions; pods start with blank volumes.
     fn create(&mut self) {
-        // Three seeds in four keep to the clock bound.
+        // Clocks stay within the bound in three of four seeds.
         let spread = if self.faults.wild_clocks { 80_000 } else { 4_500 };
         for region in 0..self.regions.len() {
             self.clusters.push(Cluster::new(&self.regions, region, self.shards[region], self.primary));
@@ -169,8 +169,8 @@ impl World {
                 }
             }
         }
-        self.queue.push(50 * MILLI, What::Look);
-        self.queue.push(SECOND, What::Fault);
+        self.queue.push(50 * MILLI, SimEvent::Check);
+        self.queue.push(SECOND, SimEvent::Fault);
         self.start_clients();
     }
 
@@ -192,7 +192,7 @@ impl World {
             disk: SimDisk::new(),
             clock: Clock::new(offset, drift),
             identity: None,
-            life: 0,
+            incarnation: 0,
             process: None,
             wanted: true,
             lifecycle,
@@ -212,9 +212,9 @@ impl World {
         Assignment { cluster, region: name, shard, shards, group }
     }
 
-    /// The folder of a replica that is given up is moved aside, and a new process starts.
+    /// Moves the folder of a retired replica aside and schedules a new process.
     pub fn retire(&mut self, pod: usize, replica: ReplicaId) {
-        self.log(|| format!("pod {pod} gives replica {replica} up"));
+        self.log(|| format!("pod {pod} retires replica {replica}"));
         self.pods[pod].lifecycle.handle(PodEvent::MovedAside);
         self.stop(pod, false, None);
         let held = &mut self.pods[pod];
@@ -224,12 +224,12 @@ impl World {
         self.start_at(pod, self.now + after);
     }
 
-    /// The next decisions of a pod are those for a blank volume.
+    /// Resets the lifecycle to that of a blank volume.
     pub fn forget_volume(&mut self, pod: usize) {
         self.pods[pod].lifecycle = Lifecycle::new(self.assignment(self.pods[pod].region, self.pods[pod].shard));
     }
 
-    /// Makes a pod's disk a replica's, and starts it.
+    /// Initializes a pod's volume for a replica and starts it.
     pub fn initialize(&mut self, pod: usize, identity: Identity) {
         let held = &mut self.pods[pod];
         held.disk.wipe();
@@ -237,8 +237,8 @@ impl World {
         held.identity = Some(identity.clone());
         held.tampered = false;
         held.recent.clear();
-        if let Err(fault) = initialize_volume(&held.disk, &identity, SEGMENT_BYTES) {
-            self.violation(format!("initialization of {pod}: {fault}"));
+        if let Err(error) = initialize_volume(&held.disk, &identity, SEGMENT_BYTES) {
+            self.violation(format!("initialization of {pod}: {error}"));
         }
         self.start_at(pod, self.now);
     }
@@ -246,7 +246,7 @@ impl World {
     pub fn start_at(&mut self, pod: usize, at: Micros) {
         if !self.pods[pod].starting {
             self.pods[pod].starting = true;
-            self.queue.push(at, What::Start { pod });
+            self.queue.push(at, SimEvent::Start { pod });
         }
     }
 
@@ -261,7 +261,7 @@ impl World {
             disk_reserve: DiskReserve { log_bytes: 4 * SEGMENT_BYTES, last_bytes: 2 * SEGMENT_BYTES },
             checksum_every: CHECKSUM_EVERY,
             checksum_idle: Duration::from_secs(3),
-            // A few points: loading a shard anew takes several pages, and clients go on meanwhile.
+            // A few points per page, so that a seed takes several pages while clients continue.
             seed_page_bytes: 1_000,
             reconcile_every: Duration::from_secs(1),
             // A delete by filter takes several pages.
@@ -287,31 +287,34 @@ impl World {
         self.trace = (self.trace ^ what ^ self.now.rotate_left(20)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(5);
     }
 
-    /// Runs to the end.
+    /// Runs to the end or to the first violation.
     pub fn run(mut self) -> Report {
-        let mut calm_since = None;
+        let mut stopped_since = None;
         while let Some((at, what)) = self.queue.pop() {
             self.now = at;
             self.counts.events += 1;
-            self.happen(what);
-            if !self.ledger.faults.is_empty() {
-                let faults = std::mem::take(&mut self.ledger.faults);
-                faults.into_iter().for_each(|fault| self.violation(fault));
+            self.handle(what);
+            if !self.committed.violations.is_empty() {
+                let violations = std::mem::take(&mut self.committed.violations);
+                violations.into_iter().for_each(|violation| self.violation(violation));
             }
             if !self.violations.is_empty() {
                 break;
             }
-            match calm_since {
+            match stopped_since {
                 None if self.is_loaded() => {
-                    calm_since = Some(self.now);
-                    self.calm_down();
+                    stopped_since = Some(self.now);
+                    self.stop_faults();
                 }
-                Some(since) if self.now >= since + CALM => {
-                    let why = self.unequal().unwrap_or_default();
+                Some(since) if self.now >= since + CONVERGENCE_TIMEOUT => {
+                    let why = self.first_difference().unwrap_or_default();
                     self.log(|| self.describe());
-                    self.violation(format!("not quiet {} s after the last fault: {why}", CALM / SECOND));
+                    self.violation(format!(
+                        "not converged {} s after the last fault: {why}",
+                        CONVERGENCE_TIMEOUT / SECOND
+                    ));
                 }
-                Some(_) if self.is_quiet() => break,
+                Some(_) if self.has_converged() => break,
                 _ => {}
             }
         }
@@ -322,41 +325,43 @@ impl World {
         if self.plan.full_disks > 0 {
             return self.now >= full_disks::END;
         }
-        self.now >= LOAD && self.clients.begun >= OPERATIONS && self.counts.faults >= FAULTS
+        self.now >= MIN_LOAD_TIME && self.clients.begun >= OPERATIONS && self.counts.faults >= FAULTS
     }
 
     fn finish(mut self) -> Report {
         if self.violations.is_empty() {
-            self.check_finally();
+            self.check_final_state();
         }
         for pod in 0..self.pods.len() {
             self.count(pod);
         }
-        (self.counts.conditional_deletes, self.counts.conditional_idle) = self.ledger.conditional;
+        (self.counts.conditional_deletes, self.counts.conditional_idle) = self.committed.conditional;
         self.counts.operations = self.clients.begun;
         self.counts.simulated_ms = self.now / MILLI;
-        Report { seed: self.seed, counts: self.counts, trace: self.trace, faults: self.violations }
+        Report { seed: self.seed, counts: self.counts, trace: self.trace, violations: self.violations }
     }
 
-    fn happen(&mut self, what: What) {
-        // What reaches a pod that is paused waits, in its order.
-        let busy = match &what {
-            What::Tick { pod, .. }
-            | What::Hand { pod, .. }
-            | What::Sync { pod, .. }
-            | What::Read { pod, .. }
-            | What::Snapshot { pod, .. } => Some(*pod),
-            What::Frame { to, .. } => Some(*to),
-            What::RegionFrame { connection, to_dialer, .. } => self.network.end(*connection, *to_dialer),
-            What::Broker(what) => what.pod(),
+    fn handle(&mut self, what: SimEvent) {
+        // Events for a paused pod are delayed, in order.
+        let receiver = match &what {
+            SimEvent::Tick { pod, .. }
+            | SimEvent::Deliver { pod, .. }
+            | SimEvent::Sync { pod, .. }
+            | SimEvent::Read { pod, .. }
+            | SimEvent::Snapshot { pod, .. } => Some(*pod),
+            SimEvent::Frame { to, .. } => Some(*to),
+            SimEvent::RegionFrame { connection, to_dialer, .. } => self.network.pod_at(*connection, *to_dialer),
+            SimEvent::Broker(what) => what.pod(),
             _ => None,
         };
-        if let Some(until) = busy.map(|pod| self.pods[pod].paused_until).filter(|until| *until > self.now) {
+        if let Some(until) = receiver.map(|pod| self.pods[pod].paused_until).filter(|until| *until > self.now) {
             return self.queue.push(until, what);
         }
         match what {
-            What::Tick { pod, life } if self.pods[pod].life == life && self.pods[pod].is_up() => {
-                self.queue.push(self.now + TICK, What::Tick { pod, life });
+            SimEvent::Tick { pod, incarnation }
+                if self.pods[pod].incarnation == incarnation && self.pods[pod].is_up() =>
+            {
+                self.queue.push(self.now + TICK, SimEvent::Tick { pod, incarnation });
                 let random = self.rng.next();
                 self.step(pod, Event::Tick { random });
                 if self.rng.per_mille(100) {
@@ -370,34 +375,40 @@ impl World {
                     }
                 }
             }
-            What::Hand { pod, life, event } if self.pods[pod].life == life => self.step(pod, event),
-            What::Frame { from, from_life, to, to_life, bytes } => self.frame(from, from_life, to, to_life, &bytes),
-            What::RegionFrame { connection, to_dialer, bytes } => self.region_frame(connection, to_dialer, &bytes),
-            What::Sync { pod, life } if self.pods[pod].life == life => self.sync(pod),
-            What::Read { pod, life, job, what } if self.pods[pod].life == life => {
+            SimEvent::Deliver { pod, incarnation, event } if self.pods[pod].incarnation == incarnation => {
+                self.step(pod, event)
+            }
+            SimEvent::Frame { from, from_incarnation, to, to_incarnation, bytes } => {
+                self.frame(from, from_incarnation, to, to_incarnation, &bytes)
+            }
+            SimEvent::RegionFrame { connection, to_dialer, bytes } => self.region_frame(connection, to_dialer, &bytes),
+            SimEvent::Sync { pod, incarnation } if self.pods[pod].incarnation == incarnation => self.sync(pod),
+            SimEvent::Read { pod, incarnation, job, what } if self.pods[pod].incarnation == incarnation => {
                 let Some(process) = &self.pods[pod].process else { return };
                 let Some(result) = execute(&process.replica.views().newest(), &what, &|| false) else { return };
                 self.step(pod, Event::ReadDone { job, result });
             }
-            What::Snapshot { pod, life, command } if self.pods[pod].life == life => self.snapshot(pod, command),
-            What::Start { pod } => self.start(pod),
-            What::Look => {
-                self.queue.push(self.now + LOOK, What::Look);
-                self.look();
-                self.look_at_disks();
+            SimEvent::Snapshot { pod, incarnation, command } if self.pods[pod].incarnation == incarnation => {
+                self.snapshot(pod, command)
             }
-            What::Broker(what) => self.at_broker(what),
-            What::Fault => self.next_fault(),
-            What::Heal(healing) => self.heal(healing),
-            What::Client { client, turn } => self.client_wakes(client, turn),
+            SimEvent::Start { pod } => self.start(pod),
+            SimEvent::Check => {
+                self.queue.push(self.now + CHECK_INTERVAL, SimEvent::Check);
+                self.reconcile_and_check();
+                self.observe_disks();
+            }
+            SimEvent::Broker(what) => self.handle_broker_event(what),
+            SimEvent::Fault => self.next_fault(),
+            SimEvent::EndFault(healing) => self.end_fault(healing),
+            SimEvent::Client { client, turn } => self.client_wakes(client, turn),
             _ => {}
         }
     }
 
-    /// Gives a machine an event and does what it wants done.
+    /// Steps a machine and performs its commands.
     pub fn step(&mut self, pod: usize, event: Event) {
         let now = self.pods[pod].clock.now(self.now);
-        // A step of a clock must not make an answer look fresh: it excuses nothing.
+        // Clock steps do not widen the tolerance: they must never make a stale answer look fresh.
         if !self.faults.clock_steps {
             let error = self.pods[pod].clock.error_us(self.now);
             self.clock_errors = (self.clock_errors.0.min(error), self.clock_errors.1.max(error));
@@ -406,34 +417,35 @@ impl World {
         let commands = process.replica.step(now, event);
         self.trace(((pod as u64) << 8) | commands.len() as u64);
         for command in commands {
-            self.obey(pod, command);
+            self.perform(pod, command);
         }
-        self.account(pod);
-        self.note_divergence(pod);
+        self.record_applied_entries(pod);
+        self.record_detection(pod);
     }
 
-    fn account(&mut self, pod: usize) {
+    fn record_applied_entries(&mut self, pod: usize) {
         let group = self.pods[pod].group();
         let Some(process) = &mut self.pods[pod].process else { return };
         let entries = process.newly_applied();
         if entries.is_empty() {
             return;
         }
-        // Each delta once: what is merged moves the version vector by as much, but for a seed or a snapshot.
-        let (before, now) = (process.merged, process.merged_now());
+        // Each delta is merged once: the version vector must move by the number of merged deltas, except for seeds and
+        // snapshots.
+        let (before, now) = (process.merged, process.merge_counts());
         process.merged = now;
-        let doubled = (now.0 - before.0) != now.1.saturating_sub(before.1) && now.2 == before.2;
+        let is_mismatched = (now.0 - before.0) != now.1.saturating_sub(before.1) && now.2 == before.2;
         let seeds = |entry: &meridian_raft::Entry| matches!(Entry::decode(&entry.payload), Ok(Entry::Seed { .. }));
-        if doubled && !entries.iter().any(seeds) {
-            self.violation(format!("pod {pod} merged deltas otherwise than once: {before:?} became {now:?}"));
+        if is_mismatched && !entries.iter().any(seeds) {
+            self.violation(format!("pod {pod} did not merge each delta once: {before:?} became {now:?}"));
         }
         for entry in entries {
-            self.ledger.applied(group, &entry);
+            self.committed.record_applied(group, &entry);
         }
     }
 
-    fn obey(&mut self, pod: usize, command: Command) {
-        let life = self.pods[pod].life;
+    fn perform(&mut self, pod: usize, command: Command) {
+        let incarnation = self.pods[pod].incarnation;
         match command {
             Command::Persist { number, records } => self.persist(pod, number, records),
             Command::Release { before, shrink } => self.release(pod, before, shrink),
@@ -445,31 +457,31 @@ impl World {
                 self.send(pod, to, message);
             }
             Command::SendRegion(to, message) => {
-                if !self.broker_hears(pod, &to, &message) {
+                if !self.publisher_receives(pod, &to, &message) {
                     self.send_region(pod, &to, message);
                 }
             }
             Command::Dial(..) => {}
             Command::Merged { .. } => {}
             Command::Traced(traced) => self.counts.traces_followed += traced.len() as u64,
-            Command::TopologyReply { ticket, answer } => self.answered(pod, ticket, &answer),
-            Command::Reply { ticket, reply } => self.client_hears(ticket, reply),
-            // What is cancelled is read anyway: the machine must take no harm from a word that comes too late.
+            Command::TopologyReply { ticket, answer } => self.operator_receives(pod, ticket, &answer),
+            Command::Reply { ticket, reply } => self.client_receives(ticket, reply),
+            // Cancellation is ignored: the machine must tolerate results of cancelled reads.
             Command::CancelRead { .. } => {}
             Command::Read { job, .. } if self.rng.per_mille(REFUSED_PER_MILLE) => {
                 let event = Event::ReadRefused { job, why: "too many reads wait".into() };
-                self.queue.push(self.now, What::Hand { pod, life, event });
+                self.queue.push(self.now, SimEvent::Deliver { pod, incarnation, event });
             }
             Command::Read { job, what, .. } => {
                 let at = self.now + self.rng.between(20, 400);
-                self.queue.push(at, What::Read { pod, life, job, what });
+                self.queue.push(at, SimEvent::Read { pod, incarnation, job, what });
             }
             command @ (Command::TakeSnapshot { .. }
             | Command::ReadChunk { .. }
             | Command::Install { .. }
             | Command::InstallChunk { .. }) => {
                 let at = self.now + self.rng.between(MILLI, 8 * MILLI);
-                self.queue.push(at, What::Snapshot { pod, life, command });
+                self.queue.push(at, SimEvent::Snapshot { pod, incarnation, command });
             }
             Command::Leads(leads) => self.broker_leads(pod, leads),
             Command::Follow { call, origin, after, credit, .. } => self.broker_follow(pod, call, origin, after, credit),
@@ -479,11 +491,11 @@ impl World {
             Command::OutOfService(reason) => self.out_of_service(pod, &reason),
             Command::Drained => {
                 let within = Duration::from_millis(self.rng.between(0, 100));
-                self.queue.push(self.now + 1, What::Hand { pod, life, event: Event::Finish { within } });
-                // About half of them are killed before they have finished, many while they write their last snapshot.
+                self.queue.push(self.now + 1, SimEvent::Deliver { pod, incarnation, event: Event::Finish { within } });
+                // About half of the processes are killed before they finish, many during the final snapshot.
                 let killed_at = self.now + self.rng.between(1, 30 * MILLI);
                 let start_at = self.now + self.rng.between(100, 500) * MILLI;
-                self.queue.push(killed_at, What::Heal(Healing::Stop { pod, life, start_at }));
+                self.queue.push(killed_at, SimEvent::EndFault(FaultEnd::Stop { pod, incarnation, start_at }));
             }
             Command::Finished { .. } => self.counts.stops_finished += 1,
         }
@@ -493,20 +505,23 @@ impl World {
         let Some(process) = &mut self.pods[pod].process else { return };
         match process.log.release(before, shrink) {
             Ok(()) | Err(CommitError::Full { .. }) => {}
-            Err(fault) => {
-                self.log(|| format!("pod {pod} stops: {fault}"));
+            Err(error) => {
+                self.log(|| format!("pod {pod} stops: {error}"));
                 let after = self.rng.between(50, 1500) * MILLI;
-                // Not from within the step that commanded it.
-                let life = self.pods[pod].life;
-                self.queue.push(self.now + 1, What::Heal(Healing::Stop { pod, life, start_at: self.now + after }));
+                // Deferred: the machine is inside a step.
+                let incarnation = self.pods[pod].incarnation;
+                self.queue.push(
+                    self.now + 1,
+                    SimEvent::EndFault(FaultEnd::Stop { pod, incarnation, start_at: self.now + after }),
+                );
             }
         }
     }
 
     fn handed_over(&mut self, pod: usize, to: meridian_model::ReplicaId) {
-        self.log(|| format!("pod {pod} hands over to replica {to}: its disk is full"));
+        self.log(|| format!("pod {pod} transfers leadership to replica {to}: its disk is full"));
         self.counts.disk_hand_overs += 1;
-        self.handed_over_for_space(pod);
+        self.record_hand_over(pod);
     }
 
     pub fn measure(&mut self, pod: usize) {
@@ -520,30 +535,30 @@ impl World {
 
     fn out_of_service(&mut self, pod: usize, reason: &str) {
         self.log(|| format!("pod {pod} out of service: {reason}"));
-        // The operator removed it, or it was given up. Anything else means that something was lost that must not be.
+        // Removal and retirement are legitimate. Any other reason means that data was lost.
         let is_over = reason.contains("removed from its group") || reason.contains("given up to become");
         if !is_over && !self.pods[pod].tampered {
             self.violation(format!("pod {pod} went out of service: {reason}"));
         }
     }
 
-    /// At most one replica leads in a term.
+    /// Election safety: at most one leader per term.
     pub fn leads(&mut self, pod: usize, term: u64) {
         let Some(node) = self.pods[pod].node() else { return };
         let group = self.pods[pod].group();
         let held = *self.leaders.entry((group, term)).or_insert(node.replica.0);
         if held != node.replica.0 {
-            self.violation(format!("{group:?}: replicas {held} and {} both lead term {term}", node.replica));
+            self.violation(format!("{group:?}: replicas {held} and {} are both leader in term {term}", node.replica));
         }
     }
 
     fn persist(&mut self, pod: usize, number: u64, records: Vec<Vec<u8>>) {
         let group = self.pods[pod].group();
         let held = &mut self.pods[pod];
-        let (life, sync_us) = (held.life, held.sync_us);
+        let (incarnation, sync_us) = (held.incarnation, held.sync_us);
         let Some(process) = &mut held.process else { return };
-        for entry in process.note(&records) {
-            self.ledger.proposed(group, &entry, self.now);
+        for entry in process.record_written(&records) {
+            self.committed.record_proposed(group, &entry, self.now);
         }
         for record in &records {
             held.recent.push_back(record.clone());
@@ -555,13 +570,13 @@ impl World {
         if !process.syncing {
             process.syncing = true;
             let at = self.now + self.rng.between(sync_us, 3 * sync_us);
-            self.queue.push(at, What::Sync { pod, life });
+            self.queue.push(at, SimEvent::Sync { pod, incarnation });
         }
     }
 
     fn sync(&mut self, pod: usize) {
         let held = &mut self.pods[pod];
-        let (life, sync_us) = (held.life, held.sync_us);
+        let (incarnation, sync_us) = (held.incarnation, held.sync_us);
         let Some(process) = &mut held.process else { return };
         let batches = std::mem::take(&mut process.queue);
         match process.log.persist(&batches) {
@@ -572,26 +587,27 @@ impl World {
                     self.step(pod, event);
                 }
                 self.measure(pod);
-                let same = self.pods[pod].life == life;
+                let same = self.pods[pod].incarnation == incarnation;
                 if let Some(process) = &mut self.pods[pod].process
                     && same
                     && !process.queue.is_empty()
                     && !process.syncing
                 {
                     process.syncing = true;
-                    self.queue.push(self.now + self.rng.between(sync_us, 3 * sync_us), What::Sync { pod, life });
+                    self.queue
+                        .push(self.now + self.rng.between(sync_us, 3 * sync_us), SimEvent::Sync { pod, incarnation });
                 }
             }
             Err(CommitError::Full { .. }) => {
-                let told = std::mem::replace(&mut process.full, true);
-                self.queue.push(self.now + 30 * MILLI, What::Sync { pod, life });
-                if !told {
+                let was_full = std::mem::replace(&mut process.full, true);
+                self.queue.push(self.now + 30 * MILLI, SimEvent::Sync { pod, incarnation });
+                if !was_full {
                     self.counts.disks_filled += 1;
                     self.measure(pod);
                 }
             }
-            Err(fault) => {
-                let text = format!("pod {pod} stops: {fault}");
+            Err(error) => {
+                let text = format!("pod {pod} stops: {error}");
                 self.log(|| text);
                 let after = self.rng.between(50, 1500) * MILLI;
                 self.stop(pod, false, Some(after));
@@ -600,7 +616,7 @@ impl World {
     }
 
     fn snapshot(&mut self, pod: usize, command: Command) {
-        let life = self.pods[pod].life;
+        let incarnation = self.pods[pod].incarnation;
         let held = &mut self.pods[pod];
         let Some(process) = &mut held.process else { return };
         let event = process.snapshots.perform(command);
@@ -609,11 +625,11 @@ impl World {
             return self.stop(pod, true, Some(after));
         }
         if let Ok(Some(event)) = event {
-            self.queue.push(self.now + 50, What::Hand { pod, life, event });
+            self.queue.push(self.now + 50, SimEvent::Deliver { pod, incarnation, event });
         }
     }
 
-    /// Adds up what the process of a pod counted.
+    /// Adds the counters of a pod's process to those of the run.
     fn count(&mut self, pod: usize) {
         let Some(process) = &self.pods[pod].process else { return };
         let counters = process.replica.counters();
@@ -638,7 +654,7 @@ impl World {
         }
     }
 
-    /// Ends the process of a pod; by a loss of power, or by itself.
+    /// Ends the process of a pod, with or without a power loss.
     pub fn stop(&mut self, pod: usize, power: bool, start_after: Option<Micros>) {
         if self.pods[pod].is_up() {
             self.count(pod);
@@ -648,7 +664,7 @@ impl World {
         let down = self.pods[pod].disk.is_down();
         self.disconnect(pod);
         let held = &mut self.pods[pod];
-        held.life += 1;
+        held.incarnation += 1;
         held.process = None;
         held.paused_until = 0;
         if power || down {
@@ -670,41 +686,41 @@ impl World {
         }
         let disk = held.disk.clone();
         let settings = self.settings();
-        let again = self.now + 150 * MILLI;
+        let retry_at = self.now + 150 * MILLI;
         let folder = match inspect_volume(&disk) {
             Ok(folder) => folder,
             Err(_) if disk.is_down() => {
                 self.stop(pod, true, None);
-                return self.start_at(pod, again);
+                return self.start_at(pod, retry_at);
             }
-            Err(_) => return self.start_at(pod, again),
+            Err(_) => return self.start_at(pod, retry_at),
         };
-        // Of this process: the pod keeps it once it has decided something.
+        // Of this process; stored in the pod once it has decided something.
         let mut lifecycle = Lifecycle::new(self.assignment(self.pods[pod].region, self.pods[pod].shard));
         let name = |newest| Retired { newest: Some(newest), name: format!("retired-{newest}") };
         let retired = self.pods[pod].retired.map(name);
         let Decision::Run(identity) = lifecycle.handle(PodEvent::Inspected { folder, retired }) else {
-            return self.lost(pod, lifecycle);
+            return self.wait_for_operator(pod, lifecycle);
         };
         let (log, snapshots, found) = match open_volume(&disk, &identity, SEGMENT_BYTES) {
             Ok(opened) => opened,
             Err(_) if disk.is_down() => {
                 self.stop(pod, true, None);
-                return self.start_at(pod, again);
+                return self.start_at(pod, retry_at);
             }
-            Err(fault) if fault.is_newer() => {
-                lifecycle.handle(PodEvent::Newer(fault.describe()));
-                return self.lost(pod, lifecycle);
+            Err(error) if error.is_newer() => {
+                lifecycle.handle(PodEvent::Newer(error.describe()));
+                return self.wait_for_operator(pod, lifecycle);
             }
-            Err(fault) if fault.is_damage() => {
-                if self.plan.injected_bug == Some(InjectedBug::AcceptLogDamage) && self.take_for_torn(pod, &fault) {
-                    return self.start_at(pod, again);
+            Err(error) if error.is_damage() => {
+                if self.plan.injected_bug == Some(InjectedBug::AcceptLogDamage) && self.truncate_as_torn(pod, &error) {
+                    return self.start_at(pod, retry_at);
                 }
-                let reason = format!("{fault}: {:?}", std::error::Error::source(&fault).map(ToString::to_string));
+                let reason = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
                 lifecycle.handle(PodEvent::Unusable(Damage { replica: Some(identity.replica), reason }));
-                return self.lost(pod, lifecycle);
+                return self.wait_for_operator(pod, lifecycle);
             }
-            Err(_) => return self.start_at(pod, again),
+            Err(_) => return self.start_at(pod, retry_at),
         };
         if found.torn_bytes > 0 {
             self.counts.torn_tails += 1;
@@ -715,10 +731,10 @@ impl World {
         let id = identity.replica;
         let replica = match Replica::restore(settings, identity, now, self.incarnations, found) {
             Ok(replica) => replica,
-            Err(fault) => {
-                let reason = format!("{fault}: {:?}", std::error::Error::source(&fault).map(ToString::to_string));
+            Err(error) => {
+                let reason = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
                 lifecycle.handle(PodEvent::Unusable(Damage { replica: Some(id), reason }));
-                return self.lost(pod, lifecycle);
+                return self.wait_for_operator(pod, lifecycle);
             }
         };
         lifecycle.handle(PodEvent::Started(id));
@@ -736,20 +752,20 @@ impl World {
             merged: (0, 0, 0),
             region_connection: None,
         };
-        process.merged = process.merged_now();
-        process.note(&records);
-        self.pods[pod].life += 1;
+        process.merged = process.merge_counts();
+        process.record_written(&records);
+        self.pods[pod].incarnation += 1;
         self.pods[pod].process = Some(process);
         self.pods[pod].tampered = false;
-        let life = self.pods[pod].life;
+        let incarnation = self.pods[pod].incarnation;
         let node = self.pods[pod].node();
         self.log(|| format!("pod {pod} starts as {node:?}, applied {applied}"));
-        self.queue.push(self.now + self.rng.between(1, TICK), What::Tick { pod, life });
+        self.queue.push(self.now + self.rng.between(1, TICK), SimEvent::Tick { pod, incarnation });
         self.connect_all();
     }
 
     /// The volume of a pod is blank or damaged: the pod waits for the operator.
-    fn lost(&mut self, pod: usize, lifecycle: Lifecycle) {
+    fn wait_for_operator(&mut self, pod: usize, lifecycle: Lifecycle) {
         let state = format!("{:?}", lifecycle.state());
         self.pods[pod].lifecycle = lifecycle;
         self.log(|| format!("pod {pod} runs no replica: {state}"));
@@ -757,15 +773,15 @@ impl World {
             return;
         }
         if !self.pods[pod].tampered {
-            self.violation(format!("pod {pod} cannot start, though its disk was not touched: {state}"));
+            self.violation(format!("pod {pod} cannot start with an undamaged disk: {state}"));
         }
         self.counts.damaged_logs += 1;
     }
 
-    /// Takes a damaged log for a torn one: zeros from the damage on, and nothing behind it.
-    fn take_for_torn(&mut self, pod: usize, fault: &VolumeError) -> bool {
+    /// Injected bug: treats a damaged log as torn, with zeros from the damage on.
+    fn truncate_as_torn(&mut self, pod: usize, error: &VolumeError) -> bool {
         use meridian_store::{Disk, DiskFile, OpenError};
-        let VolumeError::Log(OpenError::Damaged { segment, offset, .. }) = fault else { return false };
+        let VolumeError::Log(OpenError::Damaged { segment, offset, .. }) = error else { return false };
         let disk = &self.pods[pod].disk;
         let Ok(file) = disk.open(segment) else { return false };
         let Ok(bytes) = file.bytes() else { return false };
@@ -774,7 +790,7 @@ impl World {
         written.is_ok() && disk.remove("log/mark").and_then(|()| disk.sync_dir("log")).is_ok()
     }
 
-    /// The party at the other end as a machine of `region` calls it.
+    /// The peer name of a region.
     pub fn region_peer(&self, region: usize) -> Peer {
         Peer::Region(self.regions[region].clone())
     }

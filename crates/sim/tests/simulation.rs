@@ -1,14 +1,14 @@
-//! Seeds hold, equal seeds run equally, and injected bugs are caught.
+//! All seeds pass, equal seeds give equal runs, and injected bugs are caught.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use meridian_sim::{Counts, InjectedBug, Plan, Report, run};
 
-/// Seeds that a bug may take to be caught.
-const PATIENCE: u64 = 400;
+/// Number of seeds within which a bug must be caught.
+const MAX_SEEDS: u64 = 400;
 
-/// How many seeds the default run takes.
+/// Number of seeds of the default run.
 fn seeds() -> u64 {
     std::env::var("MERIDIAN_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
 }
@@ -35,31 +35,31 @@ fn run_all(seeds: u64) -> Vec<Report> {
 }
 
 #[test]
-fn seeds_hold() {
+fn all_seeds_pass() {
     let reports = run_all(seeds());
     let mut total = Counts::default();
     let mut failures = String::new();
     for report in &reports {
         total.add(&report.counts);
-        if !report.faults.is_empty() {
-            failures += &format!("\nseed {}, again by `{}`: {:#?}", report.seed, report.replay(), report.faults);
+        if !report.violations.is_empty() {
+            failures += &format!("\nseed {}, again by `{}`: {:#?}", report.seed, report.replay(), report.violations);
         }
-        assert!(report.counts.operations >= 2_000 || !report.faults.is_empty(), "{}", report.replay());
-        assert!(report.counts.faults >= 20 || !report.faults.is_empty(), "{}", report.replay());
+        assert!(report.counts.operations >= 2_000 || !report.violations.is_empty(), "{}", report.replay());
+        assert!(report.counts.faults >= 20 || !report.violations.is_empty(), "{}", report.replay());
     }
     println!("sim: seeds {} · {total}", reports.len());
     assert!(failures.is_empty(), "{failures}");
-    // Fewer seeds need not have met everything.
+    // Fewer seeds need not have exercised everything.
     if reports.len() >= 100 {
         let missing: Vec<_> = total.all().into_iter().filter(|(_, count)| *count == 0).collect();
         assert!(missing.is_empty(), "never happened: {missing:?}");
-        let (could, were) = (total.could_be_unmarked, total.were_unmarked);
-        assert!(were * 100 >= could * 95, "{were} of {could} answers that could be unmarked are");
+        let (possible, actual) = (total.could_be_unmarked, total.were_unmarked);
+        assert!(actual * 100 >= possible * 95, "{actual} of {possible} answers that could be unmarked are");
     }
 }
 
 #[test]
-fn equal_seeds_run_equally() {
+fn equal_seeds_give_equal_runs() {
     for seed in [2, 7] {
         let (one, other) = (run(seed, Plan::default()), run(seed, Plan::default()));
         assert_eq!(one, other);
@@ -69,9 +69,9 @@ fn equal_seeds_run_equally() {
 
 fn check_caught(bug: InjectedBug) {
     let plan = Plan { injected_bug: Some(bug), ..Plan::default() };
-    let caught = (0..PATIENCE).map(|seed| run(seed, plan)).find(|report| !report.faults.is_empty());
-    let report = caught.unwrap_or_else(|| panic!("{bug:?} passed {PATIENCE} seeds"));
-    println!("{bug:?} is caught by seed {}: {}", report.seed, report.faults[0]);
+    let caught = (0..MAX_SEEDS).map(|seed| run(seed, plan)).find(|report| !report.violations.is_empty());
+    let report = caught.unwrap_or_else(|| panic!("{bug:?} was not caught in {MAX_SEEDS} seeds"));
+    println!("{bug:?} is caught by seed {}: {}", report.seed, report.violations[0]);
 }
 
 #[test]
@@ -100,12 +100,12 @@ fn a_statement_that_counts_before_its_position_is_applied_is_caught() {
 }
 
 #[test]
-fn a_step_of_a_clock_that_is_believed_is_caught() {
+fn a_trusted_clock_step_is_caught() {
     check_caught(InjectedBug::BelieveSteps);
 }
 
 #[test]
-fn a_boot_clock_that_stood_still_unnoticed_is_caught() {
+fn an_unnoticed_boot_clock_suspension_is_caught() {
     check_caught(InjectedBug::ForgetStandstill);
 }
 
@@ -135,12 +135,12 @@ fn an_accepted_checksum_error_is_caught() {
 }
 
 #[test]
-fn a_replica_that_serves_what_it_knows_to_be_wrong_is_caught() {
+fn a_replica_that_serves_known_divergence_is_caught() {
     check_caught(InjectedBug::ServeDivergence);
 }
 
 #[test]
-fn a_write_that_is_called_visible_too_early_is_caught() {
+fn a_write_reported_visible_too_early_is_caught() {
     check_caught(InjectedBug::VisibleTooEarly);
 }
 
@@ -154,14 +154,14 @@ fn a_write_that_is_refused_and_takes_place_is_caught() {
     check_caught(InjectedBug::RefuseUnknown);
 }
 
-/// PROTOCOLS 12: what a shard with one, two or three full disks takes and refuses.
+/// PROTOCOLS 12: which writes a shard with one, two or three full disks accepts.
 #[test]
-fn full_disks_refuse_upserts_without_a_quorum_and_take_deletes() {
+fn full_disks_refuse_upserts_without_a_quorum_and_accept_deletes() {
     for full_disks in 1..=3 {
         // The primary region has one shard there.
         for seed in [0, 4] {
             let report = run(seed, Plan { full_disks, ..Plan::default() });
-            assert!(report.faults.is_empty(), "{full_disks} full disks, seed {seed}: {:#?}", report.faults);
+            assert!(report.violations.is_empty(), "{full_disks} full disks, seed {seed}: {:#?}", report.violations);
         }
     }
 }

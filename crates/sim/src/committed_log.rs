@@ -1,7 +1,7 @@
-//! What the groups committed, read from their logs as they apply them: the truth that all answers are held against.
+//! The committed log of each group, collected from the entries that replicas apply: the reference for all oracles.
 //!
-//! It knows what an entry means only as far as a reader of the log must: which changes of which points a write carries, and
-//! that their stamps grow. Sequences, version vectors and states are the machine's; here they are counted again.
+//! It interprets entries only as far as a log reader must: which points a write changes, and that timestamps grow.
+//! Sequences, version vectors and states are computed by the machine; here they are counted independently.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,103 +11,103 @@ use meridian_shard::Entry;
 
 use crate::clock::Micros;
 
-/// A group: its region by number, and its shard.
+/// A group: index of its region, and its shard.
 pub type Group = (usize, ShardNumber);
 
-/// One change that a group committed.
+/// One committed change.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The write it came with.
+    /// Its write.
     pub write: WriteId,
-    /// The counter in its payload; `None` of a delete.
+    /// The counter in its payload; `None` for a delete.
     pub value: Option<u64>,
-    /// The request that it goes back to.
+    /// Trace id of its request.
     pub trace: Option<u128>,
-    /// Its stamp, as far as one group's changes differ by it.
+    /// Its timestamp and sequence, which order the changes of one group.
     stamp: (Hlc, u64),
 }
 
-/// A point of a collection.
+/// A point in a collection.
 pub type PointKey = (CollectionUid, PointId);
 
 #[derive(Default)]
 struct Log {
-    /// Term and bytes of what is known committed.
+    /// Term and payload hash of each committed entry.
     entries: BTreeMap<u64, (u64, [u8; 16])>,
-    /// Committed and applied by somebody, but what stands before it is not yet.
-    waiting: BTreeMap<u64, RaftEntry>,
-    /// All up to here is counted.
-    counted: u64,
+    /// Entries applied by some replica while earlier ones are not recorded yet.
+    pending: BTreeMap<u64, RaftEntry>,
+    /// Newest entry recorded without gaps.
+    applied_through: u64,
     proposed: BTreeMap<(u64, u64), Micros>,
     writes: BTreeSet<(WriteId, u32)>,
-    /// The largest stamp.
+    /// Largest timestamp.
     newest: Hlc,
-    /// Collections that are gone here.
+    /// Dropped collections.
     dropped: BTreeSet<CollectionUid>,
-    /// Sequences given.
+    /// Newest assigned sequence.
     seq: u64,
-    /// When the change of each sequence was proposed: place 0 is sequence 1.
+    /// Time at which the change of each sequence was proposed; index 0 is sequence 1.
     proposals: Vec<Micros>,
 }
 
-/// What all groups committed.
+/// Committed logs of all groups.
 #[derive(Default)]
-pub struct Ledger {
+pub struct CommittedLog {
     logs: BTreeMap<Group, Log>,
-    /// The changes of each point, oldest first.
+    /// Changes of each point, oldest first.
     points: BTreeMap<PointKey, Vec<Change>>,
-    /// Collections by the name under which they were first created.
+    /// First collection created under each name.
     created: BTreeMap<String, CollectionUid>,
-    /// Conditional changes that took place, and that did not.
+    /// Number of conditional changes that were executed, and that were not.
     pub conditional: (u64, u64),
-    /// What contradicts itself.
-    pub faults: Vec<String>,
+    /// Violated invariants.
+    pub violations: Vec<String>,
 }
 
-impl Ledger {
-    /// An entry was written into a log somewhere: if it is the first time, that is when it was proposed.
-    pub fn proposed(&mut self, group: Group, entry: &RaftEntry, now: Micros) {
+impl CommittedLog {
+    /// Records the time at which an entry was first written to any log: that of its proposal.
+    pub fn record_proposed(&mut self, group: Group, entry: &RaftEntry, now: Micros) {
         let log = self.logs.entry(group).or_default();
-        if entry.index > log.counted {
+        if entry.index > log.applied_through {
             log.proposed.entry((entry.index, entry.term)).or_insert(now);
         }
     }
 
-    /// A replica applied this entry.
-    pub fn applied(&mut self, group: Group, entry: &RaftEntry) {
+    /// Records that a replica applied this entry.
+    pub fn record_applied(&mut self, group: Group, entry: &RaftEntry) {
         let hash = fingerprint(entry);
         let log = self.logs.entry(group).or_default();
         if let Some(held) = log.entries.get(&entry.index) {
             if *held != (entry.term, hash) {
-                let fault = format!(
+                let violation = format!(
                     "committed entry {} of {group:?} changed: term {} became {}",
                     entry.index, held.0, entry.term
                 );
-                self.faults.push(fault);
+                self.violations.push(violation);
             }
             return;
         }
         log.entries.insert(entry.index, (entry.term, hash));
-        log.waiting.insert(entry.index, entry.clone());
-        // The entry of a group's birth is at 1.
-        log.counted = log.counted.max(1);
+        log.pending.insert(entry.index, entry.clone());
+        // Index 1 is the bootstrap entry.
+        log.applied_through = log.applied_through.max(1);
         loop {
             let Some(log) = self.logs.get_mut(&group) else { return };
-            let Some(entry) = log.waiting.remove(&(log.counted + 1)) else { return };
-            log.counted += 1;
+            let Some(entry) = log.pending.remove(&(log.applied_through + 1)) else { return };
+            log.applied_through += 1;
             let proposed = log.proposed.get(&(entry.index, entry.term)).copied().unwrap_or_default();
             log.proposed.retain(|(index, _), _| *index > entry.index);
-            self.count(group, &entry, proposed);
+            self.apply_entry(group, &entry, proposed);
         }
     }
 
-    fn count(&mut self, group: Group, entry: &RaftEntry, proposed: Micros) {
+    fn apply_entry(&mut self, group: Group, entry: &RaftEntry, proposed: Micros) {
         if entry.kind != EntryKind::Payload {
             return;
         }
         let entry = match Entry::decode(&entry.payload) {
             Ok(entry) => entry,
-            Err(fault) => return self.faults.push(format!("entry {} of {group:?}: {fault}", entry.index)),
+            Err(error) => return self.violations.push(format!("entry {} of {group:?}: {error}", entry.index)),
         };
         match entry {
             Entry::Write(write) => {
@@ -116,7 +116,7 @@ impl Ledger {
                 {
                     for (i, op) in write.ops.iter().enumerate() {
                         let stamp = (write.stamp(i), first + i as u64);
-                        self.count_op(group, op, write.id, write.trace, stamp);
+                        self.apply_op(group, op, write.id, write.trace, stamp);
                     }
                 }
             }
@@ -128,11 +128,11 @@ impl Ledger {
                         let stamp = (write.stamp(i), first + i as u64);
                         let seen = (change.seen.hlc, change.seen.seq.0);
                         let held = self.points.get(&(collection, point)).and_then(|changes| changes.last());
-                        let gone = self.logs.get(&group).is_some_and(|log| log.dropped.contains(&collection));
+                        let is_dropped = self.logs.get(&group).is_some_and(|log| log.dropped.contains(&collection));
                         let as_seen = held.is_some_and(|held| held.value.is_some() && held.stamp == seen);
-                        if as_seen && seen < stamp && !gone {
+                        if as_seen && seen < stamp && !is_dropped {
                             self.conditional.0 += 1;
-                            self.count_op(group, &Op::Delete { collection, point }, write.id, write.trace, stamp);
+                            self.apply_op(group, &Op::Delete { collection, point }, write.id, write.trace, stamp);
                         } else {
                             self.conditional.1 += 1;
                         }
@@ -143,7 +143,7 @@ impl Ledger {
         }
     }
 
-    /// The first sequence of a write of so many changes, unless it is a repeat.
+    /// Assigns sequences to the changes of a write; returns the first. `None` when the write is a duplicate.
     fn sequences_of(
         &mut self,
         group: Group,
@@ -157,8 +157,8 @@ impl Ledger {
         }
         if changes > 0 {
             if hlc <= log.newest {
-                let fault = format!("{group:?}: a write stamped {hlc} came after {}", log.newest);
-                self.faults.push(fault);
+                let violation = format!("{group:?}: a write with timestamp {hlc} follows {}", log.newest);
+                self.violations.push(violation);
             }
             log.newest = Hlc(hlc.0 + changes as u64 - 1);
         }
@@ -168,7 +168,7 @@ impl Ledger {
         Some(first)
     }
 
-    fn count_op(&mut self, group: Group, op: &Op, write: WriteId, trace: Option<Traceparent>, stamp: (Hlc, u64)) {
+    fn apply_op(&mut self, group: Group, op: &Op, write: WriteId, trace: Option<Traceparent>, stamp: (Hlc, u64)) {
         let trace = trace.map(|trace| trace.trace);
         let (key, value) = match op {
             Op::Upsert { collection, point, payload, .. } => ((*collection, *point), value_of(&payload.0)),
@@ -186,42 +186,42 @@ impl Ledger {
         self.points.entry(key).or_default().push(Change { write, value, trace, stamp });
     }
 
-    /// The changes of a point, oldest first.
+    /// Changes of a point, oldest first.
     #[must_use]
     pub fn changes(&self, key: &PointKey) -> &[Change] {
         self.points.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// The points that were ever changed.
+    /// All points with changes.
     pub fn points(&self) -> impl Iterator<Item = (&PointKey, &Vec<Change>)> {
         self.points.iter()
     }
 
-    /// Whether a group committed a part of this write.
+    /// Whether any group committed a part of this write.
     #[must_use]
     pub fn has_write(&self, id: WriteId) -> bool {
         self.logs.values().any(|log| log.writes.range((id, 0)..=(id, u32::MAX)).next().is_some())
     }
 
-    /// The requests that committed changes go back to.
+    /// Trace ids of all committed changes.
     #[must_use]
     pub fn traces(&self) -> BTreeSet<u128> {
         self.points.values().flatten().filter_map(|change| change.trace).collect()
     }
 
-    /// The uid under which a name was first created.
+    /// Uid of the first collection created under a name.
     #[must_use]
     pub fn created(&self, name: &str) -> Option<CollectionUid> {
         self.created.get(name).copied()
     }
 
-    /// Distinct changes that a group committed.
+    /// Number of distinct changes committed by a group.
     #[must_use]
     pub fn sequences(&self, group: Group) -> u64 {
         self.logs.get(&group).map_or(0, |log| log.seq)
     }
 
-    /// When the change of this sequence was proposed.
+    /// Time at which the change of this sequence was proposed.
     #[must_use]
     pub fn proposed_at(&self, group: Group, seq: u64) -> Option<Micros> {
         let place = usize::try_from(seq.checked_sub(1)?).ok()?;
@@ -229,22 +229,22 @@ impl Ledger {
     }
 }
 
-/// Classes of counters: deletes by filter delete one.
+/// Number of classes of counters; a delete by filter selects one class.
 pub const CLASSES: u64 = 4;
 
-/// The class of a counter.
+/// Class of a counter.
 #[must_use]
 pub fn class_of(value: u64) -> u64 {
     value % CLASSES
 }
 
-/// The payload of a counter: its class and itself.
+/// Payload of a counter: its class and the counter.
 #[must_use]
 pub fn payload_of(value: u64) -> String {
     format!("{{\"class\":{},\"n\":{value}}}", class_of(value))
 }
 
-/// The counter in a payload of ours.
+/// Counter in a payload of [`payload_of`].
 #[must_use]
 pub fn value_of(payload: &str) -> Option<u64> {
     payload.rsplit_once("\"n\":")?.1.strip_suffix('}')?.parse().ok()
