@@ -1,4 +1,4 @@
-"""The bed's Kubernetes, and the regions in it: asked by kubectl and over HTTP, changed by kubectl only."""
+"""The test bed's Kubernetes and its regions: read by kubectl and HTTP, changed by kubectl only."""
 
 import base64
 import json
@@ -16,14 +16,14 @@ CLUSTER = "vector-search"
 CONTAINERD = "/run/meridian-bed/containerd.sock"
 
 
-class Failed(Exception):
-    """A command that ended badly; says what it wrote."""
+class CommandFailed(Exception):
+    """A failed command with its output."""
 
 
 def run(*command, stdin=None, check=True, timeout=120):
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
     if check and done.returncode != 0:
-        raise Failed(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.stdout.strip()}")
+        raise CommandFailed(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.stdout.strip()}")
     return done
 
 
@@ -45,13 +45,13 @@ def patch(kind, name, namespace, change):
     return kubectl("-n", namespace, "patch", kind, name, "--type=merge", "-p", json.dumps(change))
 
 
-def until(check, within, what):
-    """Asks until `check` gives something true, and gives that; fails with `what` when `within` seconds are over."""
+def wait_until(check, within, what):
+    """Polls `check` until its result is true, and returns it; fails with `what` after `within` seconds."""
     end = time.monotonic() + within
     while True:
         try:
             found, fault = check(), None
-        except (Failed, httpx.HTTPError, KeyError, IndexError) as error:
+        except (CommandFailed, httpx.HTTPError, KeyError, IndexError) as error:
             found, fault = None, error
         if found:
             return found
@@ -62,7 +62,7 @@ def until(check, within, what):
 
 
 def condition(resource, kind):
-    """One condition, if it speaks of the spec as it is now."""
+    """One condition, if it is of the current generation."""
     status = resource.get("status", {})
     if status.get("observedGeneration") != resource["metadata"]["generation"]:
         return {}
@@ -82,8 +82,8 @@ class Region:
     def patch(self, **spec):
         patch("vectorcluster", CLUSTER, self.name, {"spec": spec})
 
-    def told(self):
-        """What the operator says it waits for."""
+    def waiting_for(self):
+        """What the operator waits for, by its status."""
         resource = self.cluster()
         return json.dumps(resource.get("status", {}).get("operations", [])) + condition(resource, "Ready").get("message", "")
 
@@ -91,7 +91,7 @@ class Region:
         return condition(self.cluster(), "Ready").get("status") == "True"
 
     def wait_ready(self, within):
-        until(self.is_ready, within, lambda: f"{self.name} is not Ready: {self.told()}")
+        wait_until(self.is_ready, within, lambda: f"{self.name} is not Ready: {self.waiting_for()}")
 
     def key(self):
         if self._key is None:
@@ -111,7 +111,7 @@ class Region:
     def http(self, **options):
         return httpx.Client(base_url=self.url(), headers={"api-key": self.key()}, trust_env=False, **options)
 
-    def answers(self):
+    def is_serving(self):
         """Whether the public Service leads to a pod that is ready."""
         with self.http(timeout=2) as client:
             return client.get("/readyz").is_success
@@ -121,8 +121,8 @@ class Region:
         items = json.loads(kubectl("-n", self.name, "get", "pods", "-l", f"meridiandb.io/cluster={CLUSTER}", "-o", "json"))
         return {pod["metadata"]["name"]: pod for pod in items["items"]}
 
-    def ask(self, pod, path):
-        """What one pod says of itself; nothing when it does not answer."""
+    def get_json(self, pod, path):
+        """JSON of a pod's API; empty when it does not answer."""
         address = pod.get("status", {}).get("podIP")
         if not address:
             return {}
@@ -132,22 +132,22 @@ class Region:
             return {}
 
     def leaders(self):
-        """The pod that leads, for each shard that has one."""
+        """Leader pod by shard."""
         found = {}
         for name, pod in self.pods().items():
-            said = self.ask(pod, "/api/v1/cluster")
+            said = self.get_json(pod, "/api/v1/cluster")
             if said.get("role") == "leader":
                 found[said["shard"]] = name
         return found
 
     def leader(self, shard):
-        return until(lambda: self.leaders().get(shard), 60, f"shard {shard} of {self.name} has no leader")
+        return wait_until(lambda: self.leaders().get(shard), 60, f"shard {shard} of {self.name} has no leader")
 
     def digests(self):
         """The state's digest of each replica that answers, by shard."""
         found = {}
         for pod in self.pods().values():
-            said = self.ask(pod, "/api/v1/consistency")
+            said = self.get_json(pod, "/api/v1/consistency")
             if "digest" in said:
                 found.setdefault(pod["metadata"]["labels"]["meridiandb.io/shard"], []).append(said["digest"])
         return found
@@ -162,12 +162,12 @@ class Region:
         return statuses[0]["restartCount"]
 
     def kill_operator(self):
-        """Its pod goes without a word."""
+        """Deletes the operator's pod without a grace period."""
         kubectl("-n", self.name, "delete", "pod", "-l", "app.kubernetes.io/name=meridian-operator", "--force", "--grace-period=0", "--wait=false")
 
 
-def audited(verbs=("create", "update", "patch", "delete")):
-    """Writes that the API server answered, whoever made them; of the operators also what they read."""
+def audit_events(verbs=("create", "update", "patch", "delete")):
+    """Audit events of the API server with these verbs; reads are recorded only for the operators."""
     with open(os.environ["MERIDIAN_BED_AUDIT_LOG"]) as log:
         for line in log:
             try:

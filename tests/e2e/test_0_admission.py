@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import kube
-from kube import ROOT, Failed, kubectl, run
+from kube import ROOT, CommandFailed, kubectl, run
 
 TABLE = yaml.safe_load((ROOT / "tests/admission/cases.yaml").read_text())
 CASES = [(verdict, case) for verdict in ("accepted", "refused") for case in TABLE[verdict]]
@@ -50,7 +50,7 @@ def test_the_api_server_and_render_agree(verdict, case, definitions):
     try:
         kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(made))
         admitted, why = True, ""
-    except Failed as refused:
+    except CommandFailed as refused:
         admitted, why = False, str(refused)
     assert admitted == (verdict == "accepted"), why
     assert (rendered.returncode == 0) == admitted, rendered.stderr

@@ -7,7 +7,7 @@ from qdrant_client import QdrantClient, models
 
 import kube
 from conftest import EU, US
-from kube import ROOT, condition, kubectl, run, until
+from kube import ROOT, condition, kubectl, run, wait_until
 
 COLLECTION = "words"
 READY_S = 180  # the machine may be busy; what it took is printed
@@ -47,7 +47,7 @@ def test_two_regions_become_ready():
         region.wait_ready(READY_S)
         print(f"\n  {region.name} Ready after {time.monotonic() - began:.1f} s")
     linked = lambda: condition(kube.get("replicationlink", "from-us-east", EU.name), "Ready").get("status") == "True"
-    until(linked, 60, lambda: kubectl("-n", EU.name, "get", "replicationlinks", "-o", "yaml"))
+    wait_until(linked, 60, lambda: kubectl("-n", EU.name, "get", "replicationlinks", "-o", "yaml"))
     print(f"  link Ready after {time.monotonic() - began:.1f} s")
 
 
@@ -61,7 +61,7 @@ def test_words_go_in_through_the_service_and_are_found_in_both_regions(words):
         client.upsert(COLLECTION, models.Batch(ids=ids, vectors=some.tolist(), payloads=[{"n": i} for i in ids]))
     print(f"\n  {len(words)} vectors in {time.monotonic() - began:.1f} s")
     far = QdrantClient(url=EU.url(), api_key=EU.key(), timeout=60)
-    until(lambda: far.count(COLLECTION).count == len(words), 60, lambda: f"eu-west has {far.count(COLLECTION)}")
+    wait_until(lambda: far.count(COLLECTION).count == len(words), 60, lambda: f"eu-west has {far.count(COLLECTION)}")
     unit = words / numpy.linalg.norm(words, axis=1, keepdims=True)
     for name, one in (("us-east", client), ("eu-west", far)):
         found = 0

@@ -8,7 +8,7 @@ import pytest
 
 import kube
 from conftest import EU, US
-from kube import CLUSTER, ROOT, kubectl, until
+from kube import CLUSTER, ROOT, kubectl, wait_until
 from load import Load
 from test_1_create import COLLECTION
 
@@ -27,8 +27,8 @@ def load(words):
 def counted(load):
     """What the load saw during each test, and that every read was answered."""
     yield
-    print(f"\n  {load.said()}")
-    unread, load.unread, load.slowest_read, load.longest_pause = load.unread, [], 0.0, 0.0
+    print(f"\n  {load.summary()}")
+    unread, load.failed_reads, load.slowest_read, load.longest_pause = load.failed_reads, [], 0.0, 0.0
     assert not unread, unread[:3]
 
 
@@ -46,12 +46,12 @@ def test_the_processes_of_five_leaders_are_killed(load):
     for region, shard in each_leader():
         pod = region.leader(shard)
         restarts = region.kill_process(pod)
-        until(
+        wait_until(
             lambda: region.pods()[pod]["status"]["containerStatuses"][0]["restartCount"] > restarts, HEAL_S,
             f"the kubelet did not restart {pod}",
         )  # fmt: skip
-        until(lambda: region.leaders().get(shard), HEAL_S, f"shard {shard} of {region.name} has no leader")
-        until(lambda: is_pod_ready(region, pod), HEAL_S, f"{pod} is not ready again")
+        wait_until(lambda: region.leaders().get(shard), HEAL_S, f"shard {shard} of {region.name} has no leader")
+        wait_until(lambda: is_pod_ready(region, pod), HEAL_S, f"{pod} is not ready again")
     all_ready()
 
 
@@ -65,8 +65,8 @@ def test_the_pods_of_five_leaders_are_deleted(load):
         pod = region.leader(shard)
         uid = region.pods()[pod]["metadata"]["uid"]
         kubectl("-n", region.name, "delete", "pod", pod, "--wait=false")
-        until(lambda: region.pods().get(pod, {}).get("metadata", {}).get("uid", uid) != uid, HEAL_S, f"{pod} did not go")
-        until(lambda: is_pod_ready(region, pod), HEAL_S, f"{pod} is not ready again")
+        wait_until(lambda: region.pods().get(pod, {}).get("metadata", {}).get("uid", uid) != uid, HEAL_S, f"{pod} did not go")
+        wait_until(lambda: is_pod_ready(region, pod), HEAL_S, f"{pod} is not ready again")
     all_ready()
 
 
@@ -88,7 +88,7 @@ def operators_die():
 
 
 def replicas(region):
-    voters = [len(region.ask(pod, "/api/v1/cluster").get("voters", [])) for pod in region.pods().values()]
+    voters = [len(region.get_json(pod, "/api/v1/cluster").get("voters", [])) for pod in region.pods().values()]
     return voters
 
 
@@ -96,8 +96,8 @@ def scale(count):
     US.patch(replicasPerShard=count)
     began = time.monotonic()
     US.wait_ready(HEAL_S * 2)
-    until(lambda: len(US.pods()) == 2 * count, 30, lambda: f"pods are {sorted(US.pods())}")
-    until(lambda: set(replicas(US)) == {count}, 30, lambda: f"voters are {replicas(US)}")
+    wait_until(lambda: len(US.pods()) == 2 * count, 30, lambda: f"pods are {sorted(US.pods())}")
+    wait_until(lambda: set(replicas(US)) == {count}, 30, lambda: f"voters are {replicas(US)}")
     print(f"\n  {count} replicas after {time.monotonic() - began:.0f} s")
 
 
@@ -110,10 +110,10 @@ def test_replicas_go_out_and_in_and_out(load, operators_die):
 
 def test_a_lost_volume_is_replaced(load):
     pod = f"{CLUSTER}-s1-0"
-    before = US.ask(US.pods()[pod], "/api/v1/cluster")["replica"]
+    before = US.get_json(US.pods()[pod], "/api/v1/cluster")["replica"]
     kubectl("-n", US.name, "delete", "pvc", f"data-{pod}", "--wait=false")
     kubectl("-n", US.name, "delete", "pod", pod, "--wait=false")
-    until(lambda: US.ask(US.pods()[pod], "/api/v1/cluster").get("replica", before) != before, HEAL_S, f"{pod} is no new replica: {US.told()}")
+    wait_until(lambda: US.get_json(US.pods()[pod], "/api/v1/cluster").get("replica", before) != before, HEAL_S, f"{pod} is no new replica: {US.waiting_for()}")
     all_ready()
 
 
@@ -121,10 +121,10 @@ def test_a_changed_setting_rolls_leader_last(load, operators_die):
     uids = lambda: {name: pod["metadata"]["uid"] for name, pod in US.pods().items()}
     before = uids()
     US.patch(collectionDefaults={"hnswConfig": {"m": 24}})
-    until(lambda: uids() != before, HEAL_S, lambda: f"no pod is rolled: {US.told()}")
+    wait_until(lambda: uids() != before, HEAL_S, lambda: f"no pod is rolled: {US.waiting_for()}")
     operators_die()
     fresh = lambda: all(uid != before[name] for name, uid in uids().items())
-    until(fresh, HEAL_S * 3, lambda: f"not all pods are new: {US.told()}")
+    wait_until(fresh, HEAL_S * 3, lambda: f"not all pods are new: {US.waiting_for()}")
     all_ready()
 
 
@@ -132,27 +132,27 @@ def test_what_is_deleted_and_applied_again_is_there_again(load):
     load.stop()
     for region in (US, EU):
         kubectl("-n", region.name, "delete", "vectorcluster", CLUSTER, "--wait=true", "--cascade=foreground")
-        until(lambda: not region.pods(), HEAL_S, lambda: f"pods stay: {sorted(region.pods())}")
+        wait_until(lambda: not region.pods(), HEAL_S, lambda: f"pods stay: {sorted(region.pods())}")
     kubectl("apply", "-f", ROOT / "examples/two-regions-direct")
     for region in (US, EU):
         region.forget_address()
     all_ready()
     for region in (US, EU):
         # A pod that is ready is behind its Service a moment later: the endpoints' controller and kube-proxy come after the operator.
-        until(region.answers, 30, f"the Service of {region.name} does not answer")
+        wait_until(region.is_serving, 30, f"the Service of {region.name} does not answer")
     load.start()
 
 
 def test_nothing_is_lost(load, words):
     before = load.acknowledged
-    until(lambda: load.acknowledged >= before + 100, 60, lambda: f"no load: {load.said()}")
+    wait_until(lambda: load.acknowledged >= before + 100, 60, lambda: f"no load: {load.summary()}")
     load.stop()
     for region in (US, EU):
-        until(lambda: not load.lost(region), 30, lambda: f"lost in {region.name}: {list(load.lost(region).items())[:5]}")
+        wait_until(lambda: not load.lost(region), 30, lambda: f"lost in {region.name}: {list(load.lost(region).items())[:5]}")
         with region.http(timeout=30) as client:
             answer = client.post(f"/collections/{COLLECTION}/points/count", json={"filter": {"must": [{"key": "n", "range": {"gte": 0}}]}})
             live = answer.json()["result"]["count"]
         print(f"\n  {region.name}: {live} points, none lost")
         assert live >= len(words)
     alike = lambda: len({digest for shard in EU.digests().values() for digest in shard}) == 1
-    until(alike, 60, lambda: f"digests of eu-west differ: {EU.digests()}")
+    wait_until(alike, 60, lambda: f"digests of eu-west differ: {EU.digests()}")

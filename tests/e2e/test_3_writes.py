@@ -1,4 +1,4 @@
-"""The operator dies after each of its own writes: while it creates, scales, rolls, and while optional objects come and go."""
+"""The operator is killed after each of its writes: while it creates, scales and rolls, and while optional objects change."""
 
 import json
 import os
@@ -8,12 +8,12 @@ import time
 import pytest
 
 import kube
-from kube import CLUSTER, Region, kubectl, run, until
+from kube import CLUSTER, Region, kubectl, run, wait_until
 from test_1_create import RESTRICTED, install
 
 TINY = Region("tiny", 1)
 KILLED = 137
-QUIET_S = 1.0  # an operator that has written nothing for that long waits for something
+IDLE_S = 1.0  # an operator that has written nothing for that long waits for something
 GROUP = {
     "name": "tiny", "primary": {"region": "tiny"}, "secretRef": {"name": "group-key"},
     "regions": [{"name": name, "endpoint": f"vector-search-region.{name}.svc.cluster.local:8082"} for name in ("tiny", "far")],
@@ -31,7 +31,7 @@ def rights(tmp_path_factory):
     })  # fmt: skip
     install(TINY, crds=False)
     kubectl("-n", TINY.name, "scale", "deployment/meridian-operator", "--replicas=0")
-    until(lambda: not kubectl("-n", TINY.name, "get", "pods", "-o", "name"), 60, "the operator's pod stays")
+    wait_until(lambda: not kubectl("-n", TINY.name, "get", "pods", "-o", "name"), 60, "the operator's pod stays")
     run(kube.BED / "volumes", TINY.name, "5")
     config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
     config["users"][0]["user"] = {"token": kubectl("-n", TINY.name, "create", "token", "meridian-operator", "--duration=2h").strip()}
@@ -40,7 +40,7 @@ def rights(tmp_path_factory):
     return path
 
 
-class Mortal:
+class DyingOperator:
     """An operator that ends right after its first write, the next one after its second, the next after its third, and so on
     in `turns`, until what is asked for stands. (Always after the first, it would die between each intent and its act.)"""
 
@@ -56,22 +56,22 @@ class Mortal:
         log = open(self.kubeconfig.parent / "operator.log", "ab")
         return subprocess.Popen([os.environ["OPERATOR"]], env=environment, stdout=log, stderr=log)
 
-    def until(self, done, within, what, turns=3):
-        """How many lives it took."""
-        lives, end = 0, time.monotonic() + within
+    def run_until(self, done, within, what, turns=3):
+        """Runs the operator until `done`; returns the number of runs."""
+        runs, end = 0, time.monotonic() + within
         while True:
-            process, born = self.start(1 + lives % turns), time.monotonic()
+            process, born = self.start(1 + runs % turns), time.monotonic()
             try:
                 while process.poll() is None:
-                    if time.monotonic() - born > QUIET_S and done():
-                        return lives
-                    assert time.monotonic() < end, f"not within {within} s, {lives} lives: {what}: {TINY.told()}\n{self.tail()}"
+                    if time.monotonic() - born > IDLE_S and done():
+                        return runs
+                    assert time.monotonic() < end, f"not within {within} s, {runs} runs: {what}: {TINY.waiting_for()}\n{self.tail()}"
                     time.sleep(0.1)
             finally:
                 process.kill()
                 process.wait()
             assert process.returncode in (KILLED, -9), self.tail()
-            lives += 1
+            runs += 1
 
     def tail(self):
         return (self.kubeconfig.parent / "operator.log").read_text()[-2000:]
@@ -79,28 +79,28 @@ class Mortal:
 
 @pytest.fixture(scope="module")
 def operator(rights):
-    return Mortal(rights)
+    return DyingOperator(rights)
 
 
-def told(lives, began, what):
-    print(f"\n  {what}: died {lives} times, {time.monotonic() - began:.0f} s")
+def report(runs, start, what):
+    print(f"\n  {what}: died {runs} times, {time.monotonic() - start:.0f} s")
 
 
 def stands(count):
     pods = TINY.pods()
-    voters = [len(TINY.ask(pod, "/api/v1/cluster").get("voters", [])) for pod in pods.values()]
+    voters = [len(TINY.get_json(pod, "/api/v1/cluster").get("voters", [])) for pod in pods.values()]
     return TINY.is_ready() and voters == [count] * count
 
 
 def test_it_creates(operator):
-    began = time.monotonic()
+    start = time.monotonic()
     resource = {"apiVersion": "meridiandb.io/v1alpha1", "kind": "VectorCluster", "metadata": {"name": CLUSTER, "namespace": TINY.name}}
     kube.apply({**resource, "spec": SPEC})
-    lives = operator.until(lambda: stands(1), 180, "create", turns=1)
-    told(lives, began, "create")
-    assert lives > 10
+    runs = operator.run_until(lambda: stands(1), 180, "create", turns=1)
+    report(runs, start, "create")
+    assert runs > 10
     with TINY.http(timeout=10) as client:
-        until(lambda: client.get("/collections").status_code == 200, 20, "the Service leads nowhere")
+        wait_until(lambda: client.get("/collections").status_code == 200, 20, "the Service leads nowhere")
         made = client.put("/collections/few", json={"vectors": {"size": 4, "distance": "Dot"}})
         assert made.status_code == 200, made.text
         points = [{"id": n, "vector": [n, 1, 2, 3]} for n in range(100)]
@@ -111,23 +111,23 @@ def count():
     """The points, once a pod that the Service leads to answers."""
     with TINY.http(timeout=10) as client:
         ask = lambda: client.post("/collections/few/points/count", json={})
-        until(lambda: ask().status_code == 200, 20, "nobody counts")
+        wait_until(lambda: ask().status_code == 200, 20, "nobody counts")
         return ask().json()["result"]["count"]
 
 
 def test_it_scales(operator):
-    began = time.monotonic()
+    start = time.monotonic()
     TINY.patch(replicasPerShard=3)
-    told(operator.until(lambda: stands(3), 240, "scale out"), began, "scale out")
+    report(operator.run_until(lambda: stands(3), 240, "scale out"), start, "scale out")
     assert count() == 100
 
 
 def test_it_rolls(operator):
-    began = time.monotonic()
+    start = time.monotonic()
     uids = {pod["metadata"]["uid"] for pod in TINY.pods().values()}
     TINY.patch(collectionDefaults={"hnswConfig": {"m": 24}})
     fresh = lambda: stands(3) and not uids & {pod["metadata"]["uid"] for pod in TINY.pods().values()}
-    told(operator.until(fresh, 240, "roll"), began, "roll")
+    report(operator.run_until(fresh, 240, "roll"), start, "roll")
     assert count() == 100
 
 
@@ -151,19 +151,19 @@ OPTIONAL = ("kafkamirrormaker2s", "virtualservices", "destinationrules", "deploy
 
 
 def test_optional_objects_come_and_go(operator):
-    began = time.monotonic()
+    start = time.monotonic()
     TINY.patch(traffic={"istio": {"hosts": ["search.example.com"]}})
     kube.apply(link("Strimzi"))
     come = lambda: names(*OPTIONAL) == ["destinationrule", "kafkamirrormaker2", "virtualservice"]
-    lives = operator.until(come, 60, lambda: names(*OPTIONAL))
+    runs = operator.run_until(come, 60, lambda: names(*OPTIONAL))
     TINY.patch(traffic=None)
     kube.apply(link("Deployment"))
-    lives += operator.until(lambda: names(*OPTIONAL) == ["deployment"], 60, "mesh and Strimzi objects go, a Deployment comes")
+    runs += operator.run_until(lambda: names(*OPTIONAL) == ["deployment"], 60, "mesh and Strimzi objects go, a Deployment comes")
     kube.apply(link("Strimzi"))
-    lives += operator.until(lambda: names(*OPTIONAL) == ["kafkamirrormaker2"], 60, "the Deployment goes, Strimzi's object comes")
+    runs += operator.run_until(lambda: names(*OPTIONAL) == ["kafkamirrormaker2"], 60, "the Deployment goes, Strimzi's object comes")
     kubectl("-n", TINY.name, "delete", "replicationlink", "from-far")
-    lives += operator.until(lambda: names(*OPTIONAL) == [], 60, "Strimzi's object goes")
-    told(lives, began, "optional objects")
+    runs += operator.run_until(lambda: names(*OPTIONAL) == [], 60, "Strimzi's object goes")
+    report(runs, start, "optional objects")
 
 
 def test_what_an_older_release_left_is_removed(operator):
@@ -182,11 +182,11 @@ def test_what_an_older_release_left_is_removed(operator):
         {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": {"podSelector": {"matchLabels": {"no": "pod"}}}},
     )  # fmt: skip
     left = lambda: [n for n in names("services", "poddisruptionbudgets", "networkpolicies") if n.endswith("/left")]
-    operator.until(lambda: not left(), 60, left)
+    operator.run_until(lambda: not left(), 60, left)
 
 
 def test_it_comes_to_rest_and_goes(operator):
-    operator.until(lambda: stands(3), 240, "all that came and went, rolled through")
+    operator.run_until(lambda: stands(3), 240, "all that came and went, rolled through")
     assert count() == 100
     kubectl("-n", TINY.name, "delete", "vectorcluster", CLUSTER, "--cascade=foreground", "--timeout=60s")
-    until(lambda: not TINY.pods(), 60, "pods stay")
+    wait_until(lambda: not TINY.pods(), 60, "pods stay")

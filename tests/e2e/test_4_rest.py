@@ -1,4 +1,4 @@
-"""At rest nothing is written; what others break is mended; what cannot be is refused; nobody meddles next door."""
+"""An idle operator writes nothing; drift is reverted; invalid specs are refused; other namespaces are untouched."""
 
 import base64
 import time
@@ -7,7 +7,7 @@ import pytest
 
 import kube
 from conftest import EU, US
-from kube import CLUSTER, ROOT, Failed, audited, condition, kubectl, until
+from kube import CLUSTER, ROOT, CommandFailed, audit_events, condition, kubectl, wait_until
 
 BAD = [
     ("an even number of replicas", {"replicasPerShard": 4}, "replicasPerShard must be 1, 3 or 5"),
@@ -27,7 +27,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "change", "sentence"), BAD, ids=[name for name, _, _ in BAD])
 def test_a_bad_spec_is_refused_with_our_sentence(name, change, sentence):
-    with pytest.raises(Failed) as refused:
+    with pytest.raises(CommandFailed) as refused:
         US.patch(**change)
     assert sentence in str(refused.value)
 
@@ -39,14 +39,14 @@ def test_a_link_pauses_and_goes_on_without_a_restart():
     assert before
     for state, reason in (("Paused", "Paused"), ("Running", "Following")):
         kube.patch("replicationlink", "from-us-east", EU.name, {"spec": {"state": state}})
-        until(lambda: ready().get("reason") == reason, 60, lambda: f"the link is {state}: {ready()}")  # noqa: B023
+        wait_until(lambda: ready().get("reason") == reason, 60, lambda: f"the link is {state}: {ready()}")  # noqa: B023
         EU.wait_ready(60)
         assert pods() == before
 
 
 def ours(since, verbs=("create", "update", "patch", "delete")):
     """What the operators did since then."""
-    for event in audited(verbs):
+    for event in audit_events(verbs):
         # Who is refused before the server knows them has no name; what has no object asks which APIs are served.
         if event["user"].get("username", "").endswith(":meridian-operator") and event.get("objectRef", {}).get("namespace"):
             if event["requestReceivedTimestamp"] >= since:
@@ -67,7 +67,7 @@ def test_at_rest_nothing_is_written():
         region.wait_ready(180)
     # A link that goes on again has its source's changes to catch up with, and says so in its next turn.
     within = lambda: condition(kube.get("replicationlink", "from-us-east", EU.name), "WithinBound")
-    until(lambda: within().get("status") == "True", 60, lambda: f"the link catches up: {within()}")
+    wait_until(lambda: within().get("status") == "True", 60, lambda: f"the link catches up: {within()}")
     time.sleep(3)  # the last event is on its way
     since = stamp()
     time.sleep(60)
@@ -79,7 +79,7 @@ def test_a_foreign_edit_is_put_back_once():
     selector = lambda: kube.get("service", CLUSTER, US.name)["spec"]["selector"]
     before = selector()
     kube.patch("service", CLUSTER, US.name, {"spec": {"selector": {"app.kubernetes.io/name": "stranger"}}})
-    until(lambda: selector() == before, 30, lambda: f"the selector stays {selector()}")
+    wait_until(lambda: selector() == before, 30, lambda: f"the selector stays {selector()}")
     time.sleep(5)
     # The status may say meanwhile that something moved.
     aside = lambda target: target["resource"] == "events" or target.get("subresource") == "status"
@@ -127,7 +127,7 @@ def test_a_claim_gets_the_id_that_its_volume_bears():
     before = label()
     assert before, claim
     kubectl("-n", US.name, "label", "persistentvolumeclaim", claim, "meridiandb.io/cluster-id-")
-    until(lambda: label() == before, 120, lambda: f"the label of {claim} is {label()}")
+    wait_until(lambda: label() == before, 120, lambda: f"the label of {claim} is {label()}")
 
 
 def test_every_right_is_used_and_none_is_missing():
@@ -167,15 +167,15 @@ def test_lost_secrets_are_made_again_while_pods_serve():
     before = {name: pod["metadata"]["uid"] for name, pod in US.pods().items()}
     old = {"key": US.key(), "ca": secret(f"{CLUSTER}-peer-tls", "ca.crt")}
     kubectl("-n", US.name, "delete", "secret", f"{CLUSTER}-api-key", f"{CLUSTER}-peer-ca")
-    until(lambda: secret(f"{CLUSTER}-api-key", "api-key") == old["key"], 60, "the group's API key is not derived again")
+    wait_until(lambda: secret(f"{CLUSTER}-api-key", "api-key") == old["key"], 60, "the group's API key is not derived again")
     # The new authority stands beside the old one, and the operator sees the pods all the time.
-    until(lambda: secret(f"{CLUSTER}-peer-tls", "ca.crt").count("BEGIN CERTIFICATE") == 2, 60, "pods are not told of both")
+    wait_until(lambda: secret(f"{CLUSTER}-peer-tls", "ca.crt").count("BEGIN CERTIFICATE") == 2, 60, "pods are not told of both")
     assert old["ca"].strip() in secret(f"{CLUSTER}-peer-tls", "ca.crt")
     assert condition(US.cluster(), "Available").get("status") == "True"
     valid = lambda: condition(US.cluster(), "CertificatesValid")
-    until(lambda: valid().get("status") == "False", 60, lambda: f"nothing is said of it: {valid()}")
+    wait_until(lambda: valid().get("status") == "False", 60, lambda: f"nothing is said of it: {valid()}")
     # Two swaps of files by the kubelet, and three minutes in which the former certificate is shown.
-    until(lambda: valid().get("status") == "True", 900, lambda: f"the authority is not replaced: {valid()}")
+    wait_until(lambda: valid().get("status") == "True", 900, lambda: f"the authority is not replaced: {valid()}")
     assert old["ca"].strip() not in secret(f"{CLUSTER}-peer-tls", "ca.crt")
     assert condition(US.cluster(), "Available").get("status") == "True"
     assert {name: pod["metadata"]["uid"] for name, pod in US.pods().items()} == before
@@ -184,7 +184,7 @@ def test_lost_secrets_are_made_again_while_pods_serve():
 def test_kept_definitions_are_taken_over_by_a_release_of_another_name():
     kubectl("create", "namespace", "second", check=False)
     install = ("helm", "install", "second", ROOT / "charts/meridian", "--namespace", "second", "--set", "watchNamespaces={second}")
-    with pytest.raises(Failed) as refused:
+    with pytest.raises(CommandFailed) as refused:
         kube.run(*install)
     assert "invalid ownership metadata" in str(refused.value)
     before = kubectl("get", "vectorclusters", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.uid}")

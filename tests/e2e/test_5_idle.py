@@ -6,7 +6,7 @@ import time
 import pytest
 
 import kube
-from kube import CLUSTER, Region, kubectl, run, until
+from kube import CLUSTER, Region, kubectl, run, wait_until
 from test_1_create import RESTRICTED, install
 
 IDLE = Region("idle", 1)
@@ -24,7 +24,7 @@ def idle():
     resource = {"apiVersion": "meridiandb.io/v1alpha1", "kind": "VectorCluster", "metadata": {"name": CLUSTER, "namespace": IDLE.name}}
     kube.apply({**resource, "spec": SPEC})
     IDLE.wait_ready(WITHIN_S)
-    until(IDLE.answers, 30, "the Service leads nowhere")
+    wait_until(IDLE.is_serving, 30, "the Service leads nowhere")
     with IDLE.http(timeout=10) as client:
         made = client.put("/collections/few", json={"vectors": {"size": 4, "distance": "Dot"}})
         assert made.status_code == 200, made.text
@@ -45,7 +45,7 @@ def changed(what, change, stands):
     """Makes a change to a cluster at rest; nothing is written until it has come to rest again."""
     before, began = occurrences(), time.monotonic()
     change()
-    until(lambda: IDLE.is_ready() and stands(), WITHIN_S, lambda: f"{what}: {IDLE.told()}")
+    wait_until(lambda: IDLE.is_ready() and stands(), WITHIN_S, lambda: f"{what}: {IDLE.waiting_for()}")
     told = occurrences() - before
     print(f"\n  {what}: {time.monotonic() - began:.0f} s, {told} events")
     assert told <= EVENTS_PER_CHANGE
@@ -55,7 +55,7 @@ def changed(what, change, stands):
 
 
 def voters(count):
-    return lambda: [len(IDLE.ask(pod, "/api/v1/cluster").get("voters", [])) for pod in IDLE.pods().values()] == [count] * count
+    return lambda: [len(IDLE.get_json(pod, "/api/v1/cluster").get("voters", [])) for pod in IDLE.pods().values()] == [count] * count
 
 
 @pytest.mark.parametrize("count", [3, 5, 3])
@@ -65,7 +65,7 @@ def test_an_idle_cluster_scales(idle, count):
 
 def test_an_idle_cluster_replaces_a_lost_volume(idle):
     pod = f"{CLUSTER}-s1-0"
-    replica = lambda: idle.ask(idle.pods().get(pod, {}), "/api/v1/cluster").get("replica")
+    replica = lambda: idle.get_json(idle.pods().get(pod, {}), "/api/v1/cluster").get("replica")
     before = replica()
 
     def lose():
@@ -85,8 +85,8 @@ def test_an_act_that_is_refused_is_explained(idle):
     idle.patch(collectionDefaults={"hnswConfig": {"m": 24}})
     blocked = lambda: [o["blockedBy"] for o in idle.cluster()["status"].get("operations", []) if o.get("blockedBy")]
     refused = lambda: next((b for b in blocked() if b["predicate"] == "EvictAccepted"), None)
-    until(refused, 60, lambda: f"nothing is explained: {idle.told()}")
+    wait_until(refused, 60, lambda: f"nothing is explained: {idle.waiting_for()}")
     assert uids() == old
     kubectl("-n", idle.name, "delete", "poddisruptionbudget", "nobody-goes")
-    until(lambda: idle.is_ready() and not uids() & old, WITHIN_S, lambda: f"the roll goes on: {idle.told()}")
+    wait_until(lambda: idle.is_ready() and not uids() & old, WITHIN_S, lambda: f"the roll goes on: {idle.waiting_for()}")
     assert occurrences() - before <= EVENTS_PER_CHANGE

@@ -2,7 +2,7 @@
 
 import kube
 from conftest import US
-from kube import CLUSTER, condition, kubectl, until
+from kube import CLUSTER, condition, kubectl, wait_until
 
 SHOP = "shop"
 LABELS = {"app": "shop"}
@@ -35,9 +35,9 @@ def test_foreign_objects_stay_unchanged_and_the_condition_names_them():
     kube.apply({"apiVersion": "meridiandb.io/v1alpha1", "kind": "VectorCluster", "metadata": {"name": SHOP, "namespace": US.name}, "spec": spec})
     progressing = lambda: condition(kube.get("vectorcluster", SHOP, US.name), "Progressing")
     conflict = lambda: (progressing().get("status"), progressing().get("reason")) == ("False", "NameConflict")
-    until(conflict, 60, lambda: f"no NameConflict: {progressing()}")
+    wait_until(conflict, 60, lambda: f"no NameConflict: {progressing()}")
     named = lambda: all(f"{one['kind']} {one['metadata']['name']}" in progressing()["message"] for one in FOREIGN)
-    until(named, 60, lambda: f"not all are named: {progressing()}")
+    wait_until(named, 60, lambda: f"not all are named: {progressing()}")
     assert foreign() == before
     kubectl("-n", US.name, "delete", "vectorcluster", SHOP, "--wait=true", "--cascade=foreground")
     assert foreign() == before
@@ -49,5 +49,5 @@ def test_an_extra_key_in_the_selector_of_our_service_is_reverted():
     selector = lambda: kube.get("service", CLUSTER, US.name)["spec"]["selector"]
     before = selector()
     kube.patch("service", CLUSTER, US.name, {"spec": {"selector": {"nobody": "bears-this"}}})
-    until(lambda: selector() == before, 60, lambda: f"the selector is {selector()}")
-    until(US.answers, 60, "the Service does not answer")
+    wait_until(lambda: selector() == before, 60, lambda: f"the selector is {selector()}")
+    wait_until(US.is_serving, 60, "the Service does not answer")

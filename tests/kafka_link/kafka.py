@@ -1,4 +1,4 @@
-"""Real brokers and a real MirrorMaker 2, by the scripts of tests/kafka."""
+"""Real brokers and a real MirrorMaker 2, started by the scripts of tests/kafka."""
 
 import os
 import random
@@ -34,7 +34,7 @@ def two_free_ports():
 
 
 class Broker:
-    """One broker, alone in its cluster; what it stored outlives its process."""
+    """A single-broker cluster; its data survives its process."""
 
     def __init__(self, folder, name):
         self.folder, self.name, self.port = folder, name, two_free_ports()
@@ -59,7 +59,7 @@ class Broker:
 
 
 class Mirror:
-    """MirrorMaker 2 with the properties that the operator renders; started again when a task failed for good, as its pod would be."""
+    """MirrorMaker 2 with the properties that the operator renders; restarted after a failed task, as its pod would be."""
 
     def __init__(self, folder, source, target):
         self.properties = folder / "mm2.properties"
@@ -71,11 +71,11 @@ class Mirror:
         self.watch = subprocess.Popen([SCRIPTS / "mm2", "watch", self.properties], start_new_session=True)
 
     def kill(self):
-        self.rest()
+        self.stop_watching()
         script("mm2", "kill", self.properties)
 
-    def rest(self):
-        """Watches it no more."""
+    def stop_watching(self):
+        """Stops the restarts."""
         os.killpg(self.watch.pid, signal.SIGTERM)
         self.watch.wait()
 
@@ -83,7 +83,7 @@ class Mirror:
         return self
 
     def __exit__(self, *_):
-        self.rest()
+        self.stop_watching()
         script("mm2", "stop", self.properties)
 
 

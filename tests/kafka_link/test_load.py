@@ -1,70 +1,73 @@
-"""Under load through the broker of us-east, and through the copy that MirrorMaker 2 makes: the broker, each region's leader and the
-mirror are killed, nothing is lost or doubled."""
+"""Load through the broker of us-east, and through MirrorMaker 2: broker, leaders and mirror are killed, no write is lost or
+duplicated."""
 
 from kafka import Broker, Mirror
 from load import COLLECTION, Load
-from regions import Local, leader, until
-from test_chaos import ACKNOWLEDGED, ROUND_S, Books, advanced, applied, is_quiet, strike, the_net_holds, told, told_to
+from regions import Local, leader, wait_until
+from test_chaos import (
+    MIN_PROGRESS, ROUND_S, WriteAudit, acknowledged_by, advanced, applied, check_that_the_audit_detects_loss, has_converged,
+    inject_fault, reported_state,
+)
 
 WITHIN_S = 120  # a mirror that was killed is waited for by its group
 SEED = "kafka"
 
 
-def test_nothing_is_lost_and_nothing_doubled_through_a_broker(tmp_path, capsys):
+def test_no_write_is_lost_or_duplicated_through_a_broker(tmp_path, capsys):
     with Broker(tmp_path / "broker", "us-east") as broker:
         with Local(tmp_path / "regions", "us-east:1x3", "eu-west:1x3", brokers={"us-east": broker.address}) as local:
-            survive(local, broker, capsys)
+            run_load_with_kills(local, broker, capsys)
 
 
-def test_nothing_is_lost_and_nothing_doubled_through_a_mirror(tmp_path, capsys):
+def test_no_write_is_lost_or_duplicated_through_a_mirror(tmp_path, capsys):
     with Broker(tmp_path / "here", "us-east") as here, Broker(tmp_path / "there", "eu-west") as there:
         by = {"us-east": here.address, "eu-west": there.address}
         with Local(tmp_path / "regions", "us-east:1x3", "eu-west:1x3", brokers=by) as local:
             with Mirror(tmp_path, here, there) as mirror:
-                survive(local, here, capsys, mirror)
+                run_load_with_kills(local, here, capsys, mirror)
 
 
-def survive(local, broker, capsys, mirror=None):
+def run_load_with_kills(local, broker, capsys, mirror=None):
     nodes = local.nodes
     made = nodes[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Euclid"}})
     assert made.status_code == 200, made.text
-    knows = lambda: all(node.get(COLLECTION).status_code == 200 for node in nodes)  # noqa: E731
-    until(knows, WITHIN_S, lambda: f"both regions know the collection: {links(local)}")
+    is_visible = lambda: all(node.get(COLLECTION).status_code == 200 for node in nodes)  # noqa: E731
+    wait_until(is_visible, WITHIN_S, lambda: f"both regions know the collection: {links(local)}")
     definitions = applied(nodes[0])
     with Load(nodes, SEED) as load:
-        until(lambda: advanced(load, [0] * len(load.clients), ACKNOWLEDGED), ROUND_S, "the load begins")
+        wait_until(lambda: advanced(load, [0] * len(load.clients), MIN_PROGRESS), ROUND_S, "the load begins")
 
-        def goes_on(what):
-            """The load goes on, and what it wrote arrives."""
+        def check_progress(what):
+            """The load makes progress, and its writes are replicated."""
             assert not load.faults(), "\n".join(load.faults())
             before = load.progress()
-            until(lambda: advanced(load, before), ROUND_S, f"the load goes on: {what}")
+            wait_until(lambda: advanced(load, before), ROUND_S, f"the load goes on: {what}")
             newest = max(applied(node) for node in local.region("us-east"))
             arrived = lambda: all(applied(node) >= newest for node in local.region("eu-west"))  # noqa: E731
-            until(arrived, WITHIN_S, lambda: f"deltas arrive: {what}: {links(local)}")
+            wait_until(arrived, WITHIN_S, lambda: f"deltas arrive: {what}: {links(local)}")
 
-        goes_on("before any blow")
+        check_progress("before any fault")
         broker.kill()
-        until(lambda: publisher(local)["fault"], ROUND_S, "the publisher misses its broker")
+        wait_until(lambda: publisher(local)["fault"], ROUND_S, "the publisher misses its broker")
         broker.start()
-        goes_on("the broker was killed")
+        check_progress("the broker was killed")
         for region in ("us-east", "eu-west"):
-            strike("kill", leader(local.region(region)), load)
-            goes_on(f"the leader of {region} was killed")
+            inject_fault("kill", leader(local.region(region)), load)
+            check_progress(f"the leader of {region} was killed")
         if mirror:
             mirror.kill()
             mirror.start()
-            goes_on("the mirror was killed")
+            check_progress("the mirror was killed")
     assert not load.faults(), "\n".join(load.faults())
-    least = definitions + told_to(load)
-    until(lambda: is_quiet(nodes, least), WITHIN_S, lambda: f"equal digests: {[told(node) for node in nodes]}")
-    books, follows = Books(nodes, load, definitions), links(local)
+    min_applied = definitions + acknowledged_by(load)
+    wait_until(lambda: has_converged(nodes, min_applied), WITHIN_S, lambda: f"equal digests: {[reported_state(node) for node in nodes]}")
+    audit, follows = WriteAudit(nodes, load, definitions), links(local)
     with capsys.disabled():
-        print(f"\nkafka: {books} {follows}")
-    books.balance()
+        print(f"\nkafka: {audit} {follows}")
+    audit.check()
     assert (follows["transport"], follows["phase"]) == ("kafka", "reading"), follows
     assert (follows["origin_fallbacks"], follows["reseeds"]) == (0, 0), "the broker alone brought it"
-    the_net_holds(nodes, load)
+    check_that_the_audit_detects_loss(nodes, load)
 
 
 def links(local):

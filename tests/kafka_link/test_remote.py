@@ -1,11 +1,11 @@
-"""eu-west reads the broker of us-east: what is there, what is missing there, and what should not be there."""
+"""eu-west reads the broker of us-east: valid, missing and invalid records."""
 
 import signal
 
 import pytest
 
 from kafka import TOPIC, Broker
-from regions import Local, leader, until
+from regions import Local, leader, wait_until
 
 COLLECTION = "/collections/kafka"
 POINTS = f"{COLLECTION}/points"
@@ -27,7 +27,7 @@ def regions(broker, tmp_path_factory):
         east, west = local.region("us-east"), local.region("eu-west")
         made = east[0].put(COLLECTION, {"vectors": {"size": 2, "distance": "Dot"}})
         assert made.status_code == 200, made.text
-        until(lambda: west[0].get(COLLECTION).status_code == 200, WITHIN_S, lambda: links(west[0]))
+        wait_until(lambda: west[0].get(COLLECTION).status_code == 200, WITHIN_S, lambda: links(west[0]))
         yield east, west[0]
 
 
@@ -36,7 +36,7 @@ def links(node):
 
 
 def origin(west, shard):
-    """How eu-west follows one shard of us-east."""
+    """Status of one shard of us-east at eu-west."""
     [link] = links(west)["links"]
     return next((found for found in link["shards"] if found["shard"] == shard), {})
 
@@ -52,9 +52,9 @@ def published(east, shard):
 
 
 def all_published(east):
-    """None while one of them, just started, does not know it yet."""
-    told = [published(east, shard) for shard in (1, 2)]
-    return None if None in told else sum(told)
+    """Sum of the published sequences; None while a restarted publisher does not report one yet."""
+    report = [published(east, shard) for shard in (1, 2)]
+    return None if None in report else sum(report)
 
 
 def write(east, first, count=20):
@@ -63,18 +63,18 @@ def write(east, first, count=20):
     assert answer.status_code == 200, answer.text
 
 
-def holds(west, first, count=20):
+def contains_points(west, first, count=20):
     answer = west.post(POINTS, {"ids": list(range(first, first + count))})
     return answer.status_code == 200 and len(answer.json()["result"]) == count
 
 
-def arrives(east, west, first):
+def assert_replicates(east, west, first):
     write(east, first)
-    until(lambda: holds(west, first), WITHIN_S, lambda: f"points from {first} on: {links(west)}")
-    until(lambda: digest(east) == digest([west]), WITHIN_S, lambda: f"equal digests: {links(west)}")
+    wait_until(lambda: contains_points(west, first), WITHIN_S, lambda: f"points from {first} on: {links(west)}")
+    wait_until(lambda: digest(east) == digest([west]), WITHIN_S, lambda: f"equal digests: {links(west)}")
 
 
-def forged(seq, kind="complete", shard=1, wall=1, value="{}"):
+def forged_record(seq, kind="complete", shard=1, wall=1, value="{}"):
     """A record with headers like ours."""
     headers = {"kind": kind, "schema": 3, "needs": 1, "origin": "us-east", "shard": shard, "shards": 2, "epoch": 1}
     headers |= {"seq": seq, "hlc": 1, "write": "00000000-0000-0000-0000-000000000000", "index": 0}
@@ -82,14 +82,14 @@ def forged(seq, kind="complete", shard=1, wall=1, value="{}"):
     return ",".join(f"{name}={text}" for name, text in headers.items()) + "\t" + value
 
 
-def test_what_is_written_is_read_from_the_broker(regions, broker):
+def test_writes_are_read_from_the_broker(regions, broker):
     east, west = regions
-    arrives(east, west, 1_000)
-    told = links(west)
-    assert (told["links"][0]["transport"], told["links"][0]["topic"]) == ("kafka", TOPIC)
-    assert told["origin_fallbacks"] == 0 and told["reseeds"] == 0, told
+    assert_replicates(east, west, 1_000)
+    report = links(west)
+    assert (report["links"][0]["transport"], report["links"][0]["topic"]) == ("kafka", TOPIC)
+    assert report["origin_fallbacks"] == 0 and report["reseeds"] == 0, report
     for shard in (1, 2):
-        until(lambda: origin(west, shard)["phase"] == "reading", WITHIN_S, lambda: links(west))
+        wait_until(lambda: origin(west, shard)["phase"] == "reading", WITHIN_S, lambda: links(west))
     for node in east:
         assert links(node)["delta_log"]["fault"] is None
     described = broker.topic("describe", TOPIC)
@@ -97,73 +97,73 @@ def test_what_is_written_is_read_from_the_broker(regions, broker):
 
 
 @pytest.mark.parametrize("record", ['\t{"id": 1, "embedding": [1, 2]}', "kind=delta,schema=9\t{}"])
-def test_a_record_that_says_nothing_is_named_and_stepped_over(regions, broker, record):
+def test_an_undecodable_record_is_reported_and_skipped(regions, broker, record):
     east, west = regions
     before = origin(west, 1).get("poison_record")
     broker.topic("put", TOPIC, 0, lines=[record])
-    until(lambda: origin(west, 1).get("poison_record") not in (None, before), WITHIN_S, lambda: links(west))
+    wait_until(lambda: origin(west, 1).get("poison_record") not in (None, before), WITHIN_S, lambda: links(west))
     poison = origin(west, 1)["poison_record"]
     assert f"topic {TOPIC}, partition 0, offset " in poison and "sequence unknown" in poison, poison
     assert ("header schema" in poison) or ("written by a newer release: format version 9" in poison), poison
     assert origin(west, 2)["poison_record"] is None, "the other shard has nothing to do with it"
     metrics = west.http.get(f"{west.admin}/metrics").text
     assert 'meridian_link_poison_record{origin="us-east",shard="1",partition="0",offset="' in metrics
-    arrives(east, west, 2_000 if "schema" in record else 3_000)
+    assert_replicates(east, west, 2_000 if "schema" in record else 3_000)
 
 
-def test_a_delta_that_cannot_be_taken_comes_from_the_origin(regions, broker):
-    """The record claims the next sequence; what really has it comes behind, and the topic is not believed."""
+def test_an_invalid_delta_is_fetched_from_the_origin(regions, broker):
+    """A forged record has the next sequence; the real delta follows behind it, so it is fetched from the origin."""
     east, west = regions
     # What a node says to have applied is up to 100 ms old; what it published is not.
     seq = published(east, 1) + 1
     uid = next(iter(broker.topic("read", TOPIC).split('"collection":"')[1:])).split('"')[0]
     value = f'{{"id":1,"op":"upsert","ts":1,"collection":"{uid}","embedding":[1,2,3]}}'
-    broker.topic("put", TOPIC, 0, lines=[forged(seq, kind="delta", value=value)])
-    until(lambda: f"sequence {seq}: " in str(origin(west, 1).get("poison_record")), WITHIN_S, lambda: links(west))
+    broker.topic("put", TOPIC, 0, lines=[forged_record(seq, kind="delta", value=value)])
+    wait_until(lambda: f"sequence {seq}: " in str(origin(west, 1).get("poison_record")), WITHIN_S, lambda: links(west))
     assert "dimension" in origin(west, 1)["poison_record"]
-    arrives(east, west, 4_000)
+    assert_replicates(east, west, 4_000)
 
 
 def test_a_record_from_the_future_sends_the_link_to_the_origin_and_back(regions, broker):
     east, west = regions
     before = links(west)["origin_fallbacks"]
-    broker.topic("put", TOPIC, 0, lines=[forged(1_000_000, kind="delta", value=DELETE)])
-    until(lambda: links(west)["origin_fallbacks"] > before, WITHIN_S, lambda: links(west))
-    until(lambda: "the origin has no more" in str(origin(west, 1).get("poison_record")), WITHIN_S, lambda: links(west))
-    arrives(east, west, 5_000)
-    until(lambda: origin(west, 1)["phase"] == "reading", WITHIN_S, lambda: links(west))
+    broker.topic("put", TOPIC, 0, lines=[forged_record(1_000_000, kind="delta", value=DELETE)])
+    wait_until(lambda: links(west)["origin_fallbacks"] > before, WITHIN_S, lambda: links(west))
+    wait_until(lambda: "the origin has no more" in str(origin(west, 1).get("poison_record")), WITHIN_S, lambda: links(west))
+    assert_replicates(east, west, 5_000)
+    wait_until(lambda: origin(west, 1)["phase"] == "reading", WITHIN_S, lambda: links(west))
 
 
 def test_a_record_from_the_future_does_not_stop_the_next_leader(regions, broker):
-    """The leader is killed as soon as the record stands there, so its successor finds it among the newest."""
+    """The leader is killed right after the record was appended, so its successor reads it back."""
     east, west = regions
     node = next(node for node in east if node.cluster().get("shard") == 1)
     pid = node.signal(signal.SIGSTOP)
-    broker.topic("put", TOPIC, 0, lines=[forged(2_000_000, kind="delta", value=DELETE)])
+    broker.topic("put", TOPIC, 0, lines=[forged_record(2_000_000, kind="delta", value=DELETE)])
     node.signal(signal.SIGKILL)
-    until(lambda: node.pid not in (None, pid) and node.is_ready(), WITHIN_S, "it is started again")
-    told = until(lambda: all_published(east), WITHIN_S, lambda: links(node))
-    assert told < 1_000_000, "a sequence of the log, not the one that was forged"
-    arrives(east, west, 5_500)
+    wait_until(lambda: node.pid not in (None, pid) and node.is_ready(), WITHIN_S, "it is started again")
+    report = wait_until(lambda: all_published(east), WITHIN_S, lambda: links(node))
+    assert report < 1_000_000, "a sequence of the log, not the one that was forged"
+    assert_replicates(east, west, 5_500)
 
 
-def test_what_the_topic_lost_comes_from_the_origin(regions, broker):
+def test_deltas_lost_by_the_topic_are_fetched_from_the_origin(regions, broker):
     """Retention took what eu-west had not read."""
     east, west = regions
     detours = links(west)["origin_fallbacks"]
-    until(lambda: all_published(east) is not None, WITHIN_S, lambda: [links(node) for node in east])
+    wait_until(lambda: all_published(east) is not None, WITHIN_S, lambda: [links(node) for node in east])
     west.signal(signal.SIGSTOP)
     try:
         # What eu-west had asked for when it was stopped is answered still, with the first of these.
         for first in (6_000, 6_500):
             before = all_published(east)
             write(east, first)
-            until(lambda: (all_published(east) or 0) >= before + 20, WITHIN_S, "all is published")
+            wait_until(lambda: (all_published(east) or 0) >= before + 20, WITHIN_S, "all is published")
         broker.topic("truncate", TOPIC)
     finally:
         west.signal(signal.SIGCONT)
-    until(lambda: holds(west, 6_000) and holds(west, 6_500), WITHIN_S, lambda: links(west))
-    arrives(east, west, 7_000)
+    wait_until(lambda: contains_points(west, 6_000) and contains_points(west, 6_500), WITHIN_S, lambda: links(west))
+    assert_replicates(east, west, 7_000)
     assert links(west)["origin_fallbacks"] > detours, links(west)
 
 
@@ -171,9 +171,9 @@ def test_a_killed_broker_loses_nothing(regions, broker):
     east, west = regions
     broker.kill()
     write(east, 8_000)
-    until(lambda: "broker" in str(origin(west, 1).get("fault")), WITHIN_S, lambda: links(west))
-    until(lambda: links(leader(east[:1]))["delta_log"]["fault"], WITHIN_S, "the publisher says so")
+    wait_until(lambda: "broker" in str(origin(west, 1).get("fault")), WITHIN_S, lambda: links(west))
+    wait_until(lambda: links(leader(east[:1]))["delta_log"]["fault"], WITHIN_S, "the publisher says so")
     broker.start()
-    until(lambda: holds(west, 8_000), WITHIN_S, lambda: links(west))
-    arrives(east, west, 9_000)
-    until(lambda: links(leader(east[:1]))["delta_log"]["fault"] is None, WITHIN_S, "it is published again")
+    wait_until(lambda: contains_points(west, 8_000), WITHIN_S, lambda: links(west))
+    assert_replicates(east, west, 9_000)
+    wait_until(lambda: links(leader(east[:1]))["delta_log"]["fault"] is None, WITHIN_S, "it is published again")

@@ -1,9 +1,9 @@
-"""Topics in which deltas would get lost are refused by name; the node lives on and publishes once the topic is mended."""
+"""Topics whose settings would lose deltas are refused by name; the node keeps running and publishes once they are corrected."""
 
 import pytest
 
 from kafka import TOPIC, Broker
-from regions import Local, until
+from regions import Local, wait_until
 
 COLLECTION = "/collections/kafka"
 WITHIN_S = 60
@@ -16,15 +16,15 @@ def broker(tmp_path_factory):
 
 
 @pytest.mark.parametrize("setting", ["cleanup.policy=compact", "max.message.bytes=1048588"])
-def test_a_topic_in_which_deltas_get_lost_is_refused_and_the_node_lives(broker, tmp_path, setting):
+def test_a_topic_that_would_lose_deltas_is_refused_and_the_node_keeps_running(broker, tmp_path, setting):
     broker.topic("create", TOPIC, 1, setting)
     with Local(tmp_path, "us-east:1x1", "eu-west:1x1", brokers={"us-east": broker.address}) as local:
         east = local.region("us-east")[0]
         log = lambda: east.get("/api/v1/links").json()["delta_log"]  # noqa: E731
-        until(lambda: setting in str(log()["fault"]), WITHIN_S, log)
+        wait_until(lambda: setting in str(log()["fault"]), WITHIN_S, log)
         assert east.put(COLLECTION, {"vectors": {"size": 2, "distance": "Dot"}}).status_code == 200
         assert east.is_ready()
         broker.topic("delete", TOPIC)
-        until(lambda: log()["fault"] is None and log()["published_seq"] == 1, WITHIN_S, log)
+        wait_until(lambda: log()["fault"] is None and log()["published_seq"] == 1, WITHIN_S, log)
     broker.topic("delete", TOPIC)
-    until(lambda: TOPIC not in broker.topic("list", TOPIC).split(), WITHIN_S, "the topic is gone")
+    wait_until(lambda: TOPIC not in broker.topic("list", TOPIC).split(), WITHIN_S, "the topic is gone")

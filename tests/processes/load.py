@@ -1,8 +1,8 @@
-"""Clients that write and read without pause while processes die, and remember what they were promised.
+"""Clients that write and read continuously while processes are killed, and check the guarantees of acknowledged writes.
 
-Each point has one writer, so the order of its changes is known. Every attempt carries a counter of its own in the payload.
-An attempt that ends without an answer, or with a 5xx, may have taken place, and may still take place: its state stays
-possible for ever. What was acknowledged must stand, unless a later acknowledged or a possible state does.
+Each point has one writer, so the order of its changes is known. Every attempt carries its own counter in the payload. An
+attempt without a response, or with a 5xx, may be executed now or later: its state stays possible for ever. The last
+acknowledged state must be present, unless a later acknowledged or a possible state is.
 """
 
 import random
@@ -18,23 +18,23 @@ from regions import client
 COLLECTION = "/collections/chaos"
 POINTS = f"{COLLECTION}/points"
 WRITERS = 8
-POINTS_A_WRITER = 100
-DELETES = 0.2
-CHECKS = 0.25  # share of the writes that are read back
-TRY_S = 2  # an attempt at a stopped process costs this
+POINTS_PER_WRITER = 100
+DELETE_SHARE = 0.2
+READ_BACK_SHARE = 0.25  # share of the writes that are read back
+ATTEMPT_TIMEOUT_S = 2  # an attempt at a stopped process costs this
 WRITE_S = 60  # a write that no node accepts for this long is a failure
-READ_TRIES = 4  # one and three retries
-PAUSE_S = 0.02  # between attempts
+READ_ATTEMPTS = 4  # one and three retries
+RETRY_DELAY_S = 0.02  # between attempts
 
 
 class Client(threading.Thread):
-    """Asks one node after another; its next one is known only to itself."""
+    """A client thread that repeats `step`."""
 
     def __init__(self, name, nodes, seed):
         super().__init__(name=name, daemon=True)
         self.nodes = nodes
         self.random = random.Random(f"{seed} {name}")
-        self.https = {node.name: client(node.api) for node in nodes}
+        self.http_clients = {node.name: client(node.api) for node in nodes}
         self.stop = threading.Event()
         self.faults = []
         self.done = 0
@@ -42,19 +42,19 @@ class Client(threading.Thread):
     def run(self):
         try:
             while not self.stop.is_set():
-                self.turn()
-        except Exception as fault:  # the thread's end must not go unseen
-            self.faults.append(f"{self.name}: {fault!r}")
+                self.step()
+        except Exception as error:  # a dead thread must fail the test
+            self.faults.append(f"{self.name}: {error!r}")
         finally:
-            for http in self.https.values():
+            for http in self.http_clients.values():
                 http.close()
 
-    def ask(self, node, method, path, body, **headers):
-        """The response, if one came, and whether the request may have arrived."""
+    def send(self, node, method, path, body, **headers):
+        """Returns the response, if any, and whether the request may have been executed."""
         headers = {name.replace("_", "-"): text for name, text in headers.items()}
-        url = f"{path}?timeout={TRY_S}"
+        url = f"{path}?timeout={ATTEMPT_TIMEOUT_S}"
         try:
-            response = self.https[node.name].request(method, url, json=body, headers=headers, timeout=TRY_S + 0.5)
+            response = self.http_clients[node.name].request(method, url, json=body, headers=headers, timeout=ATTEMPT_TIMEOUT_S + 0.5)
             return response, True
         except httpx.ConnectError:
             return None, False
@@ -67,22 +67,22 @@ class Writer(Client):
 
     def __init__(self, number, nodes, seed):
         super().__init__(f"writer {number}", nodes, seed)
-        self.points = [number * 1_000 + n for n in range(POINTS_A_WRITER)]
+        self.points = [number * 1_000 + n for n in range(POINTS_PER_WRITER)]
         self.node = nodes[number % len(nodes)]
         self.counter = 0
-        self.standing = {}  # point → counter acknowledged last; none after a delete
+        self.acknowledged = {}  # point → counter acknowledged last; none after a delete
         self.possible = defaultdict(set)  # point → states of attempts without an answer
         self.sequences = []  # of acknowledged changes, in order
         self.unknown = self.checked = 0
         self.longest_pause = 0.0
 
-    def turn(self):
+    def step(self):
         point = self.random.choice(self.points)
-        delete = point in self.standing and self.random.random() < DELETES
-        begun = time.monotonic()
+        delete = point in self.acknowledged and self.random.random() < DELETE_SHARE
+        start = time.monotonic()
         while True:
             self.counter += 1
-            response, sent = self.ask(self.node, *change(point, None if delete else self.counter))
+            response, sent = self.send(self.node, *change(point, None if delete else self.counter))
             state = None if delete else self.counter
             if response is not None and response.status_code == 200:
                 break
@@ -91,64 +91,64 @@ class Writer(Client):
             if sent:
                 self.unknown += 1
                 self.possible[point].add(state)
-            if time.monotonic() - begun > WRITE_S:
+            if time.monotonic() - start > WRITE_S:
                 raise AssertionError(f"a write was not accepted in {WRITE_S} s: {response and response.text}")
-            time.sleep(PAUSE_S)
+            time.sleep(RETRY_DELAY_S)
             self.node = self.random.choice(self.nodes)
-        self.longest_pause = max(self.longest_pause, time.monotonic() - begun)
-        self.standing[point] = state
+        self.longest_pause = max(self.longest_pause, time.monotonic() - start)
+        self.acknowledged[point] = state
         self.sequences.append(response.json()["result"]["operation_id"])
         self.done += 1
-        if self.random.random() < CHECKS:
+        if self.random.random() < READ_BACK_SHARE:
             self.check(point, response.headers["x-consistency-token"])
 
     def check(self, point, token):
-        """What was just acknowledged is seen by the region that did, by strong reads anywhere, and by whoever has its token."""
+        """Reads an acknowledged write: in its own region, by a strong read anywhere, or with its token."""
         node = self.random.choice(self.nodes)
         demand = {"x_consistency_token": token} if node.region != "us-east" else {}
         if self.random.random() < 0.3:
             demand = {"x_consistency": "strong"}
-        response, _ = self.ask(node, "POST", POINTS, {"ids": [point]}, **demand)
+        response, _ = self.send(node, "POST", POINTS, {"ids": [point]}, **demand)
         if response is None or response.status_code != 200 or response.headers.get("stale-result") == "true":
             return
         seen = counter_of(response.json()["result"])
         self.checked += 1
-        if not self.allows(point, seen):
-            self.faults.append(f"{self.name}: {node.name} read {seen} at {point} with {demand}; {self.promised(point)}")
+        if not self.is_allowed(point, seen):
+            self.faults.append(f"{self.name}: {node.name} read {seen} at {point} with {demand}; {self.expected_states(point)}")
 
-    def allows(self, point, seen):
-        return seen == self.standing.get(point) or seen in self.possible[point]
+    def is_allowed(self, point, seen):
+        return seen == self.acknowledged.get(point) or seen in self.possible[point]
 
-    def promised(self, point):
-        return f"{self.standing.get(point)} was acknowledged, possible are {sorted(map(str, self.possible[point]))}"
+    def expected_states(self, point):
+        return f"{self.acknowledged.get(point)} was acknowledged, possible are {sorted(map(str, self.possible[point]))}"
 
 
 class Reader(Client):
-    """Reads points of all writers in one region, and counts how often it has to ask."""
+    """Reads points of all writers in one region, and counts attempts."""
 
     def __init__(self, number, nodes, points, seed):
         super().__init__(f"reader {number} in {nodes[0].region}", nodes, seed)
         self.points = points
-        self.most_tries, self.longest = 0, 0.0
+        self.max_tries, self.longest = 0, 0.0
 
-    def turn(self):
-        begun, told = time.monotonic(), None
+    def step(self):
+        start, last_response = time.monotonic(), None
         order = self.random.sample(self.nodes, len(self.nodes))
-        for tries in range(READ_TRIES):
+        for tries in range(READ_ATTEMPTS):
             if self.random.random() < 0.5:
-                ask = ("POST", POINTS, {"ids": [self.random.choice(self.points)]})
+                request = ("POST", POINTS, {"ids": [self.random.choice(self.points)]})
             else:
-                ask = ("POST", f"{POINTS}/query", {"query": vector(self.random.randrange(1_000)), "limit": 5})
-            response, _ = self.ask(order[tries % len(order)], *ask)
+                request = ("POST", f"{POINTS}/query", {"query": vector(self.random.randrange(1_000)), "limit": 5})
+            response, _ = self.send(order[tries % len(order)], *request)
             if response is not None and response.status_code == 200:
-                self.most_tries = max(self.most_tries, tries + 1)
-                self.longest = max(self.longest, time.monotonic() - begun)
+                self.max_tries = max(self.max_tries, tries + 1)
+                self.longest = max(self.longest, time.monotonic() - start)
                 self.done += 1
                 return
-            told = response and response.text
-            time.sleep(PAUSE_S)
-        took = time.monotonic() - begun
-        self.faults.append(f"{self.name}: not answered in {READ_TRIES} tries and {took:.1f} s; last was {told}")
+            last_response = response and response.text
+            time.sleep(RETRY_DELAY_S)
+        took = time.monotonic() - start
+        self.faults.append(f"{self.name}: not answered in {READ_ATTEMPTS} tries and {took:.1f} s; last was {last_response}")
 
 
 def vector(n):
@@ -156,7 +156,7 @@ def vector(n):
 
 
 def change(point, counter):
-    """The request that brings a point to a state."""
+    """The request that sets the state of a point."""
     if counter is None:
         return "POST", f"{POINTS}/delete", {"points": [point]}
     body = {"points": [{"id": point, "vector": vector(counter), "payload": {"counter": counter}}]}

@@ -1,4 +1,4 @@
-"""Regions of real processes on this machine: started by `meridian local`, reached over HTTP, stopped for certain."""
+"""Regions of real processes on this machine: started by `meridian local`, accessed over HTTP, always stopped."""
 
 import json
 import os
@@ -18,8 +18,8 @@ START_S = 120  # a loaded machine; usually it takes two seconds
 STOP_S = 30
 
 
-def until(check, within, what):
-    """Asks until `check` gives something true, and gives that; fails with `what` when `within` seconds are over."""
+def wait_until(check, within, what):
+    """Polls `check` until its result is true, and returns it; fails with `what` after `within` seconds."""
     end = time.monotonic() + within
     while True:
         if found := check():
@@ -30,7 +30,7 @@ def until(check, within, what):
 
 @dataclass
 class Node:
-    """One node: where it listens, and its process as far as it is known."""
+    """One node: its addresses and its current process id, if known."""
 
     region: str
     name: str
@@ -54,14 +54,14 @@ class Node:
         return self.http.post(path, json=body, **options)
 
     def cluster(self):
-        """What the node says of itself; nothing while it does not answer."""
-        return self._tell("/api/v1/cluster")
+        """Status of the node; empty while it does not answer."""
+        return self._get_json("/api/v1/cluster")
 
     def consistency(self):
-        """Positions and counters; nothing while the node does not answer."""
-        return self._tell("/api/v1/consistency")
+        """Positions and counters of the node; empty while it does not answer."""
+        return self._get_json("/api/v1/consistency")
 
-    def _tell(self, path):
+    def _get_json(self, path):
         try:
             return self.get(path, timeout=1).json()
         except httpx.HTTPError:
@@ -77,7 +77,7 @@ class Node:
         return self.cluster().get("role") == "leader"
 
     def signal(self, number):
-        """Signals the process, if it is the node's still. Ids are used again by the system: the command line is looked at."""
+        """Signals the process, if it is still the node's: the system reuses process ids, so the command line is compared."""
         pid = self.pid
         if pid is not None and str(self.config) in command_line(pid):
             os.kill(pid, number)
@@ -97,7 +97,7 @@ def command_line(pid):
 
 
 class Local:
-    """What one `meridian local` runs. Its end, and the end of this process, is the end of all nodes: it watches its stdin."""
+    """The nodes of one `meridian local`. It watches its stdin, so that all nodes end with this process."""
 
     def __init__(self, folder, *regions, restart=True, brokers=None):
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Local:
         )
         self.nodes = []
         try:
-            self._learn(self._first_line())
+            self._register_nodes(self._first_line())
         except BaseException:
             self.stop()
             raise
@@ -138,24 +138,24 @@ class Local:
                 lines.put(line)
                 first = False
             elif restarted := json.loads(line).get("restarted"):
-                self._restarted(restarted)
+                self._update_pid(restarted)
         lines.put("")
 
-    def _learn(self, told):
-        for region in told["regions"]:
+    def _register_nodes(self, report):
+        for region in report["regions"]:
             for node in region["nodes"]:
-                about = {name: node[name] for name in ("name", "api", "admin", "peer", "pid")}
-                self.nodes.append(Node(region=region["name"], config=Path(node["config"]), **about))
+                attributes = {name: node[name] for name in ("name", "api", "admin", "peer", "pid")}
+                self.nodes.append(Node(region=region["name"], config=Path(node["config"]), **attributes))
 
-    def _restarted(self, told):
-        name = f"{told['region']}-s{told['shard']}-r{told['replica']}"
-        next(node for node in self.nodes if node.name == name).pid = told["pid"]
+    def _update_pid(self, report):
+        name = f"{report['region']}-s{report['shard']}-r{report['replica']}"
+        next(node for node in self.nodes if node.name == name).pid = report["pid"]
 
     def region(self, name):
         return [node for node in self.nodes if node.region == name]
 
     def stop(self):
-        """Stops every node in order; what does not stop is killed by its process id."""
+        """Stops all nodes gracefully; a node that does not stop is killed by its process id."""
         for node in self.nodes:
             node.signal(signal.SIGCONT)
         self.process.stdin.close()
@@ -181,5 +181,5 @@ class Local:
 
 
 def leader(nodes, within=20):
-    """The node that leads, once one does."""
-    return until(lambda: next((node for node in nodes if node.leads()), None), within, "a leader")
+    """Waits for a leader and returns its node."""
+    return wait_until(lambda: next((node for node in nodes if node.leads()), None), within, "a leader")

@@ -1,4 +1,4 @@
-"""What clients and operators get wrong: each fault is named, nothing is lost, nothing stops."""
+"""Invalid input of clients and operators: each error is reported, no data is lost, no node restarts."""
 
 import contextlib
 import shutil
@@ -8,29 +8,29 @@ import subprocess
 import httpx
 import pytest
 
-from regions import BIN, KEY, client, until
+from regions import BIN, KEY, client, wait_until
 
 COLLECTION = "/collections/kept"
 POINTS = f"{COLLECTION}/points"
-KEPT = 20
-REFUSED_S = 30  # a node that must not start says so at once; this is for a loaded machine
+POINT_COUNT = 20
+START_FAILS_WITHIN_S = 30  # invalid configurations fail at once; this is for a loaded machine
 
 
 @pytest.fixture(scope="module")
 def nodes(one_region):
     nodes = one_region.nodes
     assert nodes[0].put(COLLECTION, {"vectors": {"size": 3, "distance": "Dot"}}).status_code == 200
-    points = [{"id": n, "vector": [n, 1, 2], "payload": {"n": n}} for n in range(KEPT)]
+    points = [{"id": n, "vector": [n, 1, 2], "payload": {"n": n}} for n in range(POINT_COUNT)]
     assert nodes[1].put(POINTS, {"points": points}).status_code == 200
     return nodes
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_lost_and_nothing_stops(nodes):
+def no_data_is_lost_and_no_node_restarts(nodes):
     before = [node.pid for node in nodes]
     yield
     for node in nodes:
-        assert node.post(f"{POINTS}/count", {}).json()["result"]["count"] == KEPT
+        assert node.post(f"{POINTS}/count", {}).json()["result"]["count"] == POINT_COUNT
     assert [node.pid for node in nodes] == before
     assert nodes[0].put(POINTS, {"points": [{"id": 0, "vector": [0, 1, 2], "payload": {"n": 0}}]}).status_code == 200
 
@@ -68,15 +68,15 @@ BODIES = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_a_body_that_is_wrong_is_refused_with_its_fault(nodes, case):
-    body, says = BODIES[case]
+def test_an_invalid_body_is_refused_with_the_reason(nodes, case):
+    body, expected = BODIES[case]
     for node in nodes:
         answer = raw(node, "PUT", POINTS, body)
         assert answer.status_code == 400, answer.text
-        assert says in answer.json()["status"]["error"]
+        assert expected in answer.json()["status"]["error"]
 
 
-def test_more_points_than_may_be_are_counted(nodes):
+def test_too_many_points_are_refused(nodes):
     answer = nodes[0].post(f"{POINTS}/delete", {"points": list(range(100_001))})
     assert answer.status_code in (400, 413), answer.text
     answer = nodes[0].post(f"{POINTS}/count", {"filter": {"must": {"has_id": list(range(10_001))}}})
@@ -99,14 +99,14 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("case", QUERIES)
-def test_a_query_that_is_wrong_is_refused_with_its_fault(nodes, case):
-    body, says = QUERIES[case]
+def test_an_invalid_query_is_refused_with_the_reason(nodes, case):
+    body, expected = QUERIES[case]
     answer = nodes[1].post(f"{POINTS}/query", body)
     assert answer.status_code == 400
-    assert says in answer.json()["status"]["error"]
+    assert expected in answer.json()["status"]["error"]
 
 
-def test_a_body_beyond_the_most_is_refused_whether_it_tells_its_length_or_not(nodes):
+def test_an_oversized_body_is_refused_with_or_without_content_length(nodes):
     large = b" " * (33 << 20)
     pieces = (large[at : at + (1 << 20)] for at in range(0, len(large), 1 << 20))
     for body in (large, pieces):
@@ -129,32 +129,32 @@ def test_a_name_never_becomes_a_path(nodes, name):
     assert answer.status_code == 400, answer.text
 
 
-def test_without_the_key_nothing_is_told(nodes):
-    for key, says in (("wrong-key", "Invalid API key"), ("", "Invalid API key"), (None, "Must provide an API key")):
-        with client(nodes[0].api) as stranger:
-            del stranger.headers["api-key"]
+def test_requests_without_the_key_are_refused(nodes):
+    for key, expected in (("wrong-key", "Invalid API key"), ("", "Invalid API key"), (None, "Must provide an API key")):
+        with client(nodes[0].api) as client_without_key:
+            del client_without_key.headers["api-key"]
             if key is not None:
-                stranger.headers["api-key"] = key
+                client_without_key.headers["api-key"] = key
             for path in ("/collections", COLLECTION, "/api/v1/cluster", "/nowhere"):
-                answer = stranger.get(path)
+                answer = client_without_key.get(path)
                 assert answer.status_code == 401
-                assert says in answer.json()["status"]["error"]
-            assert stranger.put("/collections/stolen", json={"vectors": {"size": 3, "distance": "Dot"}}).status_code == 401
-            assert stranger.get("/livez").status_code == 200
-            assert stranger.get("/").json()["version"]  # as Qdrant: clients ask for it before they have a key
+                assert expected in answer.json()["status"]["error"]
+            assert client_without_key.put("/collections/stolen", json={"vectors": {"size": 3, "distance": "Dot"}}).status_code == 401
+            assert client_without_key.get("/livez").status_code == 200
+            assert client_without_key.get("/").json()["version"]  # as Qdrant: clients ask for it before they have a key
 
 
-def test_the_peer_port_speaks_to_nobody_without_a_certificate(nodes):
+def test_the_peer_port_requires_a_certificate(nodes):
     host, port = nodes[0].peer.split(":")
-    for said in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 4096, b"\x16\x03\x01\xff\xff" + b"a" * 100):
-        with socket.create_connection((host, int(port)), timeout=20) as stranger:
-            stranger.sendall(said)
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 4096, b"\x16\x03\x01\xff\xff" + b"a" * 100):
+        with socket.create_connection((host, int(port)), timeout=20) as client_without_key:
+            client_without_key.sendall(data)
             try:
-                while stranger.recv(4096):
+                while client_without_key.recv(4096):
                     pass
             except ConnectionResetError:
                 pass
-    until(nodes[0].is_ready, 5, "the node goes on")
+    wait_until(nodes[0].is_ready, 5, "the node goes on")
 
 
 PORTS = ("api", "admin", "peer")
@@ -166,11 +166,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(config):
-    """Starts a node that must refuse; gives what it said."""
+def start_expecting_failure(config):
+    """Starts a node that must fail; returns its stderr."""
     done = subprocess.run(
         [BIN / "meridian-node", "--config", config, "--advertise", "127.0.0.1:1"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=REFUSED_S,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_FAILS_WITHIN_S,
     )
     assert done.returncode != 0, done.stderr
     return done.stderr
@@ -178,7 +178,7 @@ def start(config):
 
 @contextlib.contextmanager
 def running(config):
-    """A node that runs; gives its log and what tells its ports."""
+    """Runs a node; yields its log and a function that returns its ports by name."""
     log = config.with_suffix(".log")
     lines = config.read_text().splitlines()
     port = lambda name: next(int(line.split(":")[1]) for line in lines if line.strip().startswith(f"{name}:"))
@@ -192,16 +192,16 @@ def running(config):
         process.wait()
 
 
-def answers(url):
-    """The status that a URL answers with; 0 while nobody does."""
+def status_of(url):
+    """HTTP status of a URL; 0 while it does not answer."""
     try:
         return httpx.get(url, headers={"api-key": KEY}, timeout=5, trust_env=False).status_code
     except httpx.HTTPError:
         return 0
 
 
-def changed(node, tmp_path, change):
-    """A copy of a node's configuration after `change`, on free ports and in a folder of its own."""
+def modified_config(node, tmp_path, change):
+    """A modified copy of a node's configuration."""
     config = tmp_path / "node.yaml"
     config.write_text(change(node.config.read_text()))
     return config
@@ -212,33 +212,33 @@ def line_of(config, text):
 
 
 def test_an_unknown_key_in_the_configuration_is_named_with_its_line(nodes, tmp_path):
-    config = changed(nodes[0], tmp_path, lambda text: text.replace("listen:\n", "listen:\n  color: 8080\n"))
-    said = start(config)
-    assert "color" in said
-    assert f"line {line_of(config, 'color')}" in said
+    config = modified_config(nodes[0], tmp_path, lambda text: text.replace("listen:\n", "listen:\n  color: 8080\n"))
+    output = start_expecting_failure(config)
+    assert "color" in output
+    assert f"line {line_of(config, 'color')}" in output
 
 
 def test_a_value_out_of_bounds_is_named_with_its_line(nodes, tmp_path):
-    config = changed(nodes[0], tmp_path, lambda text: text.replace("tick_ms: 20", "tick_ms: 0"))
-    said = start(config)
-    assert "tick_ms" in said
-    assert f"line {line_of(config, 'tick_ms')}" in said
+    config = modified_config(nodes[0], tmp_path, lambda text: text.replace("tick_ms: 20", "tick_ms: 0"))
+    output = start_expecting_failure(config)
+    assert "tick_ms" in output
+    assert f"line {line_of(config, 'tick_ms')}" in output
 
 
 def test_a_configuration_of_a_later_format_is_refused_by_its_format(nodes, tmp_path):
-    said = start(changed(nodes[0], tmp_path, lambda text: text.replace("format: 1", "format: 2")))
-    assert "format 2 is not known to this version; format 1 is" in said
+    output = start_expecting_failure(modified_config(nodes[0], tmp_path, lambda text: text.replace("format: 1", "format: 2")))
+    assert "format 2 is not known to this version; format 1 is" in output
 
 
 @pytest.mark.parametrize("text", ["", "{", "- a\n- b\n", "format: one\n", "\0"])
 def test_a_file_that_is_no_configuration_is_refused(nodes, tmp_path, text):
-    config = changed(nodes[0], tmp_path, lambda _: text)
-    assert str(config) in start(config)
+    config = modified_config(nodes[0], tmp_path, lambda _: text)
+    assert str(config) in start_expecting_failure(config)
 
 
 def test_a_folder_of_another_cluster_or_shard_is_not_touched(nodes, tmp_path):
-    """The folder of a running replica is copied, so that its own lock is not what is in the way. The node stays up, to tell the
-    operator whose folder it is, and serves nothing."""
+    """The folder of a running replica is copied, so that its lock is not the reason for the refusal. The node stays up to report the
+    owner to the operator, and serves nothing."""
     copied = tmp_path / "data"
     shutil.copytree(nodes[0].config.with_suffix(""), copied)
     (copied / "replica" / ".lock").unlink()
@@ -251,13 +251,13 @@ def test_a_folder_of_another_cluster_or_shard_is_not_touched(nodes, tmp_path):
 
     cluster = "00000000-0000-0000-0000-000000000001"
     for other in ({"cluster_id": cluster}, {"region": "eu-west"}):
-        config = changed(nodes[0], tmp_path, lambda text: elsewhere(text, **other))
+        config = modified_config(nodes[0], tmp_path, lambda text: elsewhere(text, **other))
         with running(config) as (log, port):
-            said = lambda: next((line for line in log.read_text().splitlines() if "the volume is another's" in line), "")
-            until(said, 20, log.read_text)
-            assert "us-east, shard 1 of 1" in said() and next(iter(other.values())) in said(), said()
-            until(lambda: answers(f"http://127.0.0.1:{port('admin')}/livez") == 200, 20, log.read_text)
-            assert answers(f"http://127.0.0.1:{port('admin')}/readyz") == 503
-            assert answers(f"http://127.0.0.1:{port('api')}/collections") == 503
+            matching_line = lambda: next((line for line in log.read_text().splitlines() if "the volume is another's" in line), "")
+            wait_until(matching_line, 20, log.read_text)
+            assert "us-east, shard 1 of 1" in matching_line() and next(iter(other.values())) in matching_line(), matching_line()
+            wait_until(lambda: status_of(f"http://127.0.0.1:{port('admin')}/livez") == 200, 20, log.read_text)
+            assert status_of(f"http://127.0.0.1:{port('admin')}/readyz") == 503
+            assert status_of(f"http://127.0.0.1:{port('api')}/collections") == 503
     before = sorted(path.name for path in (copied / "replica").iterdir() if path.name != ".lock")
     assert before == ["identity", "log", "snapshots"]

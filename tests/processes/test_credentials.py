@@ -1,6 +1,6 @@
 """Keys that change while nodes run, and what nodes write about it."""
 
-from regions import KEY, client, until
+from regions import KEY, client, wait_until
 
 RELOAD_S = 30  # the files are read every five seconds; the machine may be busy
 NEXT = "another-key-for-tests-on-loopback"
@@ -17,12 +17,12 @@ def test_a_changed_key_file_counts_without_a_restart(one_region):
     (file,) = one_region.folder.rglob("api.key")
     file.write_text(NEXT)
     for node in one_region.nodes:
-        until(lambda: lets_in(node, NEXT), RELOAD_S, f"{node.name} does not know the new key")  # noqa: B023
+        wait_until(lambda: lets_in(node, NEXT), RELOAD_S, f"{node.name} does not know the new key")  # noqa: B023
         assert lets_in(node, KEY), "the former key is accepted for ten minutes"
         assert not lets_in(node, "a-key-that-nobody-made")
     # An unusable file takes no key away.
     file.write_text("short")
-    until(lambda: "stay as they are" in logs(one_region), RELOAD_S, "the fault is not logged")
+    wait_until(lambda: "stay as they are" in logs(one_region), RELOAD_S, "the fault is not logged")
     assert all(lets_in(node, NEXT) for node in one_region.nodes)
     file.write_text(KEY)
     assert [node.pid for node in one_region.nodes] == before

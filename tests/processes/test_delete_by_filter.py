@@ -10,20 +10,20 @@ import threading
 
 import httpx
 
-from regions import client, leader, until
+from regions import client, leader, wait_until
 
 COLLECTION = "/collections/filtered"
 POINTS = f"{COLLECTION}/points"
 DROP = {"must": [{"key": "mark", "match": {"value": "drop"}}]}
 WRITERS = 3
-POINTS_A_WRITER = 100
+POINTS_PER_WRITER = 100
 BATCH = 50
 WITHIN_S = 60
-UNKNOWN_S = 5  # a request without an answer costs this
+REQUEST_TIMEOUT_S = 5  # a request without an answer costs this
 
 
 class Deleter(threading.Thread):
-    """Deletes by filter at one node, again and again."""
+    """Repeats deletes by filter at one node."""
 
     def __init__(self, node):
         super().__init__(daemon=True)
@@ -34,7 +34,7 @@ class Deleter(threading.Thread):
     def run(self):
         while not self.stop.is_set():
             try:
-                response = self.http.post(f"{POINTS}/delete", json={"filter": DROP}, timeout=UNKNOWN_S)
+                response = self.http.post(f"{POINTS}/delete", json={"filter": DROP}, timeout=REQUEST_TIMEOUT_S)
                 self.acknowledged += response.status_code == 200
                 self.statuses.add(response.status_code)
             except httpx.HTTPError:
@@ -43,14 +43,14 @@ class Deleter(threading.Thread):
 
 
 class Writer(threading.Thread):
-    """Writes points to be dropped, then points to be kept under the same ids, and remembers which were acknowledged."""
+    """Writes points to be deleted, then points to be kept under the same ids, and records acknowledgements."""
 
     def __init__(self, number, nodes):
         super().__init__(daemon=True)
         self.random = random.Random(number)
         self.https = [client(node.api) for node in nodes]
-        self.points = range(number * 1_000, number * 1_000 + POINTS_A_WRITER)
-        self.kept, self.doubtful, self.fault = [], set(), None
+        self.points = range(number * 1_000, number * 1_000 + POINTS_PER_WRITER)
+        self.kept, self.uncertain, self.fault = [], set(), None
 
     def run(self):
         try:
@@ -63,7 +63,7 @@ class Writer(threading.Thread):
         for point in self.points:
             # One that may still be marked later, by an attempt without an answer, proves nothing.
             if not self.write(point, "drop", tries=1):
-                self.doubtful.add(point)
+                self.uncertain.add(point)
             elif self.write(point, "keep", tries=200):
                 self.kept.append(point)
             else:
@@ -74,7 +74,7 @@ class Writer(threading.Thread):
         body = {"points": [{"id": point, "vector": [1, 2], "payload": {"mark": mark}}]}
         for _ in range(tries):
             try:
-                if self.random.choice(self.https).put(POINTS, json=body, timeout=UNKNOWN_S).status_code == 200:
+                if self.random.choice(self.https).put(POINTS, json=body, timeout=REQUEST_TIMEOUT_S).status_code == 200:
                     return True
             except httpx.HTTPError:
                 pass
@@ -93,7 +93,7 @@ def test_an_acknowledged_point_that_never_matched_stays(two_regions, capsys):
     nodes = two_regions.nodes
     created = nodes[0].put(COLLECTION, {"vectors": {"size": 2, "distance": "Dot"}})
     assert created.status_code == 200, created.text
-    until(lambda: all(node.get(COLLECTION).status_code == 200 for node in nodes), 30, "both regions know the collection")
+    wait_until(lambda: all(node.get(COLLECTION).status_code == 200 for node in nodes), 30, "both regions know the collection")
     # Some thousand points that match, so that a delete is under way when its leader dies.
     for first in range(100_000, 104_000, 1_000):
         points = [{"id": id, "vector": [1, 2], "payload": {"mark": "drop"}} for id in range(first, first + 1_000)]
@@ -103,8 +103,8 @@ def test_an_acknowledged_point_that_never_matched_stays(two_regions, capsys):
     for thread in writers + deleters:
         thread.start()
     for share in (0.25, 0.5, 0.75):
-        reached = lambda: sum(len(w.kept) + len(w.doubtful) for w in writers) >= share * WRITERS * POINTS_A_WRITER  # noqa: E731, B023
-        until(lambda: reached() or any(w.fault for w in writers), WITHIN_S, "the writers go on")
+        reached = lambda: sum(len(w.kept) + len(w.uncertain) for w in writers) >= share * WRITERS * POINTS_PER_WRITER  # noqa: E731, B023
+        wait_until(lambda: reached() or any(w.fault for w in writers), WITHIN_S, "the writers go on")
         leader(two_regions.region("us-east")).signal(signal.SIGKILL)
     for writer in writers:
         writer.join(WITHIN_S)
@@ -113,20 +113,20 @@ def test_an_acknowledged_point_that_never_matched_stays(two_regions, capsys):
         deleter.stop.set()
     for deleter in deleters:
         deleter.join(WITHIN_S)
-    until(lambda: all(node.is_ready() for node in nodes), WITHIN_S, "all nodes are back")
+    wait_until(lambda: all(node.is_ready() for node in nodes), WITHIN_S, "all nodes are back")
     kept = {point for writer in writers for point in writer.kept}
-    doubtful = set().union(*(writer.doubtful for writer in writers))
+    uncertain = set().union(*(writer.uncertain for writer in writers))
     last = lambda: nodes[0].post(f"{POINTS}/delete", {"filter": DROP})  # noqa: E731
-    response = until(lambda: (r := last()).status_code == 200 and r, WITHIN_S, "a last delete")
+    response = wait_until(lambda: (r := last()).status_code == 200 and r, WITHIN_S, "a last delete")
     token = response.headers["x-consistency-token"]
     held = marks(nodes[0], **{"x-consistency": "strong"})
     lost = sorted(kept - held.keys())
     assert not lost, f"{len(lost)} of {len(kept)} acknowledged points are gone: {lost[:10]}"
-    assert held.keys() <= kept | doubtful, f"an acknowledged delete left what matched: {held.keys() - kept}"
-    assert len(kept) > len(doubtful), f"{len(doubtful)} writes had no answer"
+    assert held.keys() <= kept | uncertain, f"an acknowledged delete left what matched: {held.keys() - kept}"
+    assert len(kept) > len(uncertain), f"{len(uncertain)} writes had no answer"
     far = nodes[-1]
     fresh = {"x-consistency-token": token, "x-required-freshness": "100ms; on-stale=wait; max-wait=10s"}
-    until(lambda: marks(far, **fresh) == held, WITHIN_S, "the other region holds the same points")
+    wait_until(lambda: marks(far, **fresh) == held, WITHIN_S, "the other region holds the same points")
     with capsys.disabled():
         done = sum(deleter.acknowledged for deleter in deleters)
         statuses = sorted(set().union(*(deleter.statuses for deleter in deleters)))

@@ -1,11 +1,11 @@
-"""What an answer promises of its age, by the headers, between two real regions."""
+"""Freshness and staleness headers between two real regions."""
 
 import signal
 import time
 
 import pytest
 
-from regions import leader, until
+from regions import leader, wait_until
 
 COLLECTION = "/collections/fresh"
 POINTS = f"{COLLECTION}/points"
@@ -18,10 +18,10 @@ ALWAYS = ("x-staleness-ms", "x-served-region", "x-consistency-token")
 def regions(two_regions):
     """Nodes of us-east, nodes of eu-west, and a collection with one point that both know."""
     east, west = two_regions.region("us-east"), two_regions.region("eu-west")
-    fine(east[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}}))
-    fine(write(east[0], 1, 0))
+    assert_ok(east[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}}))
+    assert_ok(write(east[0], 1, 0))
     for node in west:
-        until(lambda: read(node, 1).status_code == 200 and value(read(node, 1)) == 0, 20, "eu-west follows")
+        wait_until(lambda: read(node, 1).status_code == 200 and value(read(node, 1)) == 0, 20, "eu-west follows")
     return east, west
 
 
@@ -31,7 +31,7 @@ def write(node, point, number):
 
 
 def read(node, point, **headers):
-    """Header names are written with underscores here."""
+    """Keyword arguments are headers, with underscores for hyphens."""
     return node.post(POINTS, {"ids": [point]}, headers=named(headers))
 
 
@@ -39,14 +39,14 @@ def named(headers):
     return {name.replace("_", "-"): text for name, text in headers.items()}
 
 
-def fine(response):
+def assert_ok(response):
     assert response.status_code == 200, response.text
     return response
 
 
 def value(response):
-    """The number that was read; nothing when the point was not there."""
-    records = fine(response).json()["result"]
+    """The counter that was read; None when the point does not exist."""
+    records = assert_ok(response).json()["result"]
     return records[0]["payload"]["number"] if records else None
 
 
@@ -71,7 +71,7 @@ def test_every_answer_says_how_fresh_it_is(regions):
             node.get(f"{COLLECTION}/exists"),
         ]
         for answer in answers:
-            fine(answer)
+            assert_ok(answer)
             assert all(answer.headers.get(name) for name in ALWAYS), (answer.request.url, answer.headers)
             assert staleness(answer) < 60_000, "it is known"
         for refusal in (node.get("/collections/nowhere"), node.get(f"{POINTS}/55"), node.get("/nowhere")):
@@ -82,34 +82,34 @@ def test_every_answer_says_how_fresh_it_is(regions):
 def test_a_read_that_asks_for_nothing_is_answered_by_its_own_region(regions):
     for nodes, name in zip(regions, ("us-east", "eu-west")):
         for node in nodes:
-            answer = fine(read(node, 1))
+            answer = assert_ok(read(node, 1))
             assert answer.headers["x-served-region"] == name
             assert "stale-result" not in answer.headers
 
 
 def test_a_region_sees_its_own_writes_at_once(regions):
     for n in range(30):
-        fine(write(regions[0][n % 3], 3, n))
+        assert_ok(write(regions[0][n % 3], 3, n))
         assert value(read(regions[0][(n + 1) % 3], 3)) == n
 
 
-def test_an_idle_region_keeps_a_demand_of_200_ms(regions):
-    def kept():
+def test_an_idle_region_meets_a_demand_of_200_ms(regions):
+    def meets_demand():
         begun = time.monotonic()
-        answer = fine(read(regions[1][0], 1, x_required_freshness="200ms"))
-        took = (time.monotonic() - begun) * 1000
+        answer = assert_ok(read(regions[1][0], 1, x_required_freshness="200ms"))
+        elapsed = (time.monotonic() - begun) * 1000
         own = answer.headers["x-served-region"] == "eu-west" and "stale-result" not in answer.headers
         # What is unmarked is kept; the age is counted to the answer, the demand from the question.
-        assert not own or staleness(answer) <= 200 + took + 1, answer.headers
+        assert not own or staleness(answer) <= 200 + elapsed + 1, answer.headers
         return own
 
     # A machine under load may be late now and then, and then says so; it is not late for ever.
-    until(lambda: all(kept() for _ in range(10)), 20, "ten demands in a row kept by eu-west itself")
+    wait_until(lambda: all(meets_demand() for _ in range(10)), 20, "ten demands in a row kept by eu-west itself")
 
 
 def test_an_age_of_nothing_is_kept_by_the_primary_region(regions):
     for n in range(20):
-        fine(write(regions[0][n % 3], 4, n))
+        assert_ok(write(regions[0][n % 3], 4, n))
         answer = read(regions[1][n % 3], 4, x_required_freshness="0ms")
         assert value(answer) == n
         assert answer.headers["x-served-region"] == "us-east"
@@ -117,7 +117,7 @@ def test_an_age_of_nothing_is_kept_by_the_primary_region(regions):
 
 def test_a_strong_read_sees_every_write_wherever_it_is_asked(regions):
     for n in range(20):
-        fine(write(regions[n % 2][n % 3], 5, n))
+        assert_ok(write(regions[n % 2][n % 3], 5, n))
         answer = read(regions[1][(n + 1) % 3], 5, x_consistency="strong")
         assert value(answer) == n
         assert answer.headers["x-served-region"] == "us-east"
@@ -125,14 +125,14 @@ def test_a_strong_read_sees_every_write_wherever_it_is_asked(regions):
 
 def test_an_eventual_read_is_answered_where_it_is_asked(regions):
     for node in regions[1]:
-        answer = fine(read(node, 1, x_consistency="eventual"))
+        answer = assert_ok(read(node, 1, x_consistency="eventual"))
         assert answer.headers["x-served-region"] == "eu-west"
 
 
-def test_a_token_brings_ones_own_write_along(regions):
+def test_a_token_makes_the_own_write_visible(regions):
     served = set()
     for n in range(40):
-        token = fine(write(regions[n % 2][n % 3], 6, n)).headers["x-consistency-token"]
+        token = assert_ok(write(regions[n % 2][n % 3], 6, n)).headers["x-consistency-token"]
         consistency = {"x_consistency": "session"} if n % 4 < 2 else {}
         answer = read(regions[1][(n + 1) % 3], 6, x_consistency_token=token, **consistency)
         assert value(answer) == n
@@ -144,7 +144,7 @@ def test_a_token_brings_ones_own_write_along(regions):
 def test_reads_with_tokens_never_go_back(regions):
     token, last = None, -1
     for n in range(40):
-        fine(write(regions[0][n % 3], 7, n))
+        assert_ok(write(regions[0][n % 3], 7, n))
         headers = {"x_consistency_token": token} if token else {}
         answer = read(regions[n % 2][(n // 2) % 3], 7, **headers)
         now = value(answer)
@@ -155,17 +155,17 @@ def test_reads_with_tokens_never_go_back(regions):
 
 def test_a_write_is_forwarded_to_the_primary_region(regions):
     for n in range(10):
-        answer = fine(write(regions[1][n % 3], 8, n))
+        answer = assert_ok(write(regions[1][n % 3], 8, n))
         assert answer.headers["x-served-region"] == "us-east"
         assert value(read(regions[0][n % 3], 8)) == n
 
 
 def test_definitions_are_forwarded_too(regions):
     east, west = regions
-    assert fine(west[0].put("/collections/made-in-west", {"vectors": {"size": 2, "distance": "Dot"}})).json()["result"]
-    assert fine(east[1].get("/collections/made-in-west/exists")).json()["result"]["exists"]
-    fine(west[1].http.delete("/collections/made-in-west"))
-    assert not fine(east[2].get("/collections/made-in-west/exists")).json()["result"]["exists"]
+    assert assert_ok(west[0].put("/collections/made-in-west", {"vectors": {"size": 2, "distance": "Dot"}})).json()["result"]
+    assert assert_ok(east[1].get("/collections/made-in-west/exists")).json()["result"]["exists"]
+    assert_ok(west[1].http.delete("/collections/made-in-west"))
+    assert not assert_ok(east[2].get("/collections/made-in-west/exists")).json()["result"]["exists"]
 
 
 BAD = {
@@ -186,7 +186,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_header_that_says_nothing_possible_is_refused_by_name(regions, text):
+def test_an_invalid_header_is_refused_by_name(regions, text):
     name, says = BAD[text]
     for nodes in regions:
         answer = read(nodes[0], 1, **{name: text})
@@ -194,14 +194,14 @@ def test_a_header_that_says_nothing_possible_is_refused_by_name(regions, text):
         assert says in answer.json()["status"]["error"]
 
 
-def test_a_silent_primary_region_shows_in_every_promise(regions):
-    """Silence counts: nothing is known to be missing, and nothing may be promised."""
+def test_an_unreachable_primary_region_shows_in_every_response(regions):
+    """Silence counts as staleness, even if no delta is known to be missing."""
     east, west = regions
     stopped = [pid for node in east if (pid := node.signal(signal.SIGSTOP))]
     assert len(stopped) == 3
     try:
-        until(lambda: staleness(fine(read(west[0], 1, x_consistency="eventual"))) > 500, 20, "the silence shows")
-        served = fine(read(west[1], 1, x_required_freshness="200ms; on-stale=serve"))
+        wait_until(lambda: staleness(assert_ok(read(west[0], 1, x_consistency="eventual"))) > 500, 20, "the silence shows")
+        served = assert_ok(read(west[1], 1, x_required_freshness="200ms; on-stale=serve"))
         assert served.headers["stale-result"] == "true"
         assert staleness(served) > 200
         failed = read(west[2], 1, x_required_freshness="200ms; on-stale=wait,fail; max-wait=100ms")
@@ -209,10 +209,10 @@ def test_a_silent_primary_region_shows_in_every_promise(regions):
         assert "behind" in failed.json()["status"]["error"]
         assert failed.headers["retry-after"]
         # The primary region does not answer either: the last resort of the default is to serve, and to say so.
-        answer = fine(read(west[0], 1, x_required_freshness="200ms"))
+        answer = assert_ok(read(west[0], 1, x_required_freshness="200ms"))
         assert answer.headers["stale-result"] == "true"
         # Without a demand the region's own word is enough.
-        assert "stale-result" not in fine(read(west[1], 1)).headers
+        assert "stale-result" not in assert_ok(read(west[1], 1)).headers
     finally:
         for node in east:
             node.signal(signal.SIGCONT)
@@ -221,8 +221,8 @@ def test_a_silent_primary_region_shows_in_every_promise(regions):
         answer = read(west[0], 1, x_required_freshness="500ms; on-stale=serve")
         return answer.status_code == 200 and "stale-result" not in answer.headers
 
-    until(fresh_again, 30, "eu-west is fresh again")
-    until(lambda: write(west[0], 9, 1).status_code == 200, 30, "writes pass again")
+    wait_until(fresh_again, 30, "eu-west is fresh again")
+    wait_until(lambda: write(west[0], 9, 1).status_code == 200, 30, "writes pass again")
 
 
 def timed(ask):
@@ -232,40 +232,40 @@ def timed(ask):
 
 
 def test_a_silent_primary_region_is_remembered(regions):
-    """Nobody waits for it: reads fall back at once, writes fail within 2 s and say what became of them."""
+    """No request waits for it: reads fall back at once, writes fail within 2 s with their outcome."""
     east, west = regions
-    until(lambda: write(west[0], 20, 0).status_code == 200, 20, "writes pass")
+    wait_until(lambda: write(west[0], 20, 0).status_code == 200, 20, "writes pass")
     connected = 'meridian_link_connected{origin="us-east",shard="1"}'
     leads = leader(west)
-    until(lambda: metric(leads, connected) == 1, 20, "the link is connected")
+    wait_until(lambda: metric(leads, connected) == 1, 20, "the link is connected")
     stopped = [pid for node in east if (pid := node.signal(signal.SIGSTOP))]
     assert len(stopped) == 3
     try:
         # It may have arrived before the region fell silent.
-        first, took = timed(lambda: write(west[0], 21, 1))
+        first, elapsed = timed(lambda: write(west[0], 21, 1))
         assert first.status_code in (500, 503), first.text
         assert first.status_code == 503 or "outcome unknown" in first.json()["status"]["error"]
-        assert took < WRITE_FAILS_WITHIN_S
+        assert elapsed < WRITE_FAILS_WITHIN_S
         for node in west:
             # From here on the silence is known: nothing is sent, so nothing can have happened.
-            refused, took = timed(lambda: write(node, 22, 1))  # noqa: B023
+            refused, elapsed = timed(lambda: write(node, 22, 1))  # noqa: B023
             assert refused.status_code == 503, refused.text
             assert "us-east is silent" in refused.json()["status"]["error"]
-            assert took < WRITE_FAILS_WITHIN_S
+            assert elapsed < WRITE_FAILS_WITHIN_S
             for headers in ({"x_required_freshness": "20ms"}, {"x_required_freshness": "20ms; on-stale=redirect,serve"}):
-                served, took = timed(lambda: fine(read(node, 1, **headers)))  # noqa: B023
+                served, elapsed = timed(lambda: assert_ok(read(node, 1, **headers)))  # noqa: B023
                 assert served.headers["stale-result"] == "true"
-                assert took < READ_FALLS_BACK_WITHIN_S
-            strong, took = timed(lambda: read(node, 1, x_consistency="strong"))  # noqa: B023
+                assert elapsed < READ_FALLS_BACK_WITHIN_S
+            strong, elapsed = timed(lambda: read(node, 1, x_consistency="strong"))  # noqa: B023
             assert strong.status_code == 503
-            assert took < READ_FALLS_BACK_WITHIN_S
-        until(lambda: metric(leads, connected) == 0, 20, "monitoring sees the silence")
+            assert elapsed < READ_FALLS_BACK_WITHIN_S
+        wait_until(lambda: metric(leads, connected) == 0, 20, "monitoring sees the silence")
     finally:
         for node in east:
             node.signal(signal.SIGCONT)
-    until(lambda: write(west[0], 23, 1).status_code == 200, 30, "writes pass again")
+    wait_until(lambda: write(west[0], 23, 1).status_code == 200, 30, "writes pass again")
     assert value(read(east[0], 22)) is None
-    until(lambda: metric(leads, connected) == 1, 30, "the link is connected again")
+    wait_until(lambda: metric(leads, connected) == 1, 30, "the link is connected again")
 
 
 def test_a_write_that_waits_is_visible_in_its_own_region(regions):
@@ -274,7 +274,7 @@ def test_a_write_that_waits_is_visible_in_its_own_region(regions):
     seen = 0
     for n in range(200):
         body = {"points": [{"id": 30, "vector": [1, 2, 3, n], "payload": {"number": n}}]}
-        answer = fine(west[n % 3].put(f"{POINTS}?wait=true", body))
+        answer = assert_ok(west[n % 3].put(f"{POINTS}?wait=true", body))
         if answer.json()["result"]["status"] == "acknowledged":
             continue  # the machine was busy for 2 s, and said so
         assert value(read(west[(n + 1) % 3], 30)) == n
@@ -282,17 +282,17 @@ def test_a_write_that_waits_is_visible_in_its_own_region(regions):
     assert seen > 100, f"{seen} of 200 writes were visible within 2 s"
 
 
-def test_what_is_promised_to_monitoring_is_counted(regions):
+def test_documented_metrics_are_counted(regions):
     """Deltas and their delay at each replica that follows, and each request once."""
     east, west = regions
-    fine(write(east[0], 900, 7))
-    until(lambda: value(read(west[0], 900)) == 7, 20, "eu-west follows")
+    assert_ok(write(east[0], 900, 7))
+    wait_until(lambda: value(read(west[0], 900)) == 7, 20, "eu-west follows")
     for node in west:
-        until(lambda: metric(node, 'replication_delay_seconds_count{origin="us-east",shard="1"}') > 0, 20, "a delay")  # noqa: B023
+        wait_until(lambda: metric(node, 'replication_delay_seconds_count{origin="us-east",shard="1"}') > 0, 20, "a delay")  # noqa: B023
         assert metric(node, 'meridian_link_deltas_applied_total{origin="us-east",shard="1"}') > 0
         assert metric(node, "meridian_wal_size_bytes") > 0
     before = metric(west[0], 'freshness_outcome_total{outcome="fresh"}')
-    fine(read(west[0], 900))
+    assert_ok(read(west[0], 900))
     assert metric(west[0], 'freshness_outcome_total{outcome="fresh"}') == before + 1
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from regions import Local, leader, until
+from regions import Local, leader, wait_until
 
 COLLECTION = "/collections/kept"
 POINTS = f"{COLLECTION}/points"
@@ -77,7 +77,7 @@ def test_one_full_follower_stops_nothing(disks):
     first = leader(disks)
     follower = next(node for node in disks if node is not first)
     fill(follower)
-    until(lambda: follower.cluster().get("disk") == "reserve", WITHIN_S, follower.cluster)
+    wait_until(lambda: follower.cluster().get("disk") == "reserve", WITHIN_S, follower.cluster)
     for node in disks:
         assert set(statuses(node, upsert)) == {200}
     assert leader(disks) is first
@@ -86,16 +86,16 @@ def test_one_full_follower_stops_nothing(disks):
 def test_a_full_leader_hands_over_and_writes_go_on(disks):
     first = leader(disks)
     fill(first)
-    until(lambda: not first.leads() and leader(disks), WITHIN_S, "another leader")
+    wait_until(lambda: not first.leads() and leader(disks), WITHIN_S, "another leader")
     second = leader(disks)
-    until(lambda: upsert(second, 1).status_code == 200, WITHIN_S, "a write")
+    wait_until(lambda: upsert(second, 1).status_code == 200, WITHIN_S, "a write")
     for node in disks:
         assert set(statuses(node, upsert)) == {200}
     # The next leader's disk is full too: only one more hand-over, and not at once.
     begun = time.monotonic()
     fill(second)
     empty(first)
-    until(lambda: not second.leads() and leader(disks), 2 * HAND_OVER_EVERY_S, "a third leader")
+    wait_until(lambda: not second.leads() and leader(disks), 2 * HAND_OVER_EVERY_S, "a third leader")
     assert time.monotonic() - begun > HAND_OVER_EVERY_S / 2
 
 
@@ -103,17 +103,17 @@ def test_a_full_leader_hands_over_and_writes_go_on(disks):
 def test_a_full_majority_refuses_upserts_and_takes_deletes(disks, count):
     for node in disks[:count]:
         fill(node)
-    until(lambda: all(node.cluster().get("disk") == "reserve" for node in disks[:count]), WITHIN_S, "full disks")
-    until(lambda: all(refuses_upserts(node) for node in disks), WITHIN_S, "507")
+    wait_until(lambda: all(node.cluster().get("disk") == "reserve" for node in disks[:count]), WITHIN_S, "full disks")
+    wait_until(lambda: all(refuses_upserts(node) for node in disks), WITHIN_S, "507")
     refused = upsert(disks[0], 1)
     assert refused.status_code == 507 and "disk" in refused.text
     for node in disks:
         assert set(statuses(node, upsert)) == {507}
-        until(lambda: delete(node, 0).status_code == 200, WITHIN_S, lambda: delete(node, 0).text)
+        wait_until(lambda: delete(node, 0).status_code == 200, WITHIN_S, lambda: delete(node, 0).text)
         assert set(statuses(node, delete)) == {200}
     for node in disks[:count]:
         empty(node)
-    until(lambda: upsert(disks[0], 1).status_code == 200, WITHIN_S, "a write")
+    wait_until(lambda: upsert(disks[0], 1).status_code == 200, WITHIN_S, "a write")
     for node in disks:
         assert set(statuses(node, upsert)) == {200}
 

@@ -1,4 +1,4 @@
-"""One group of three processes that this file starts itself: it sees how they end, and what they find when they begin."""
+"""One group of three processes, started directly: their exit codes, and their recovery."""
 
 import shutil
 import signal
@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from regions import BIN, Local, leader, until
+from regions import BIN, Local, leader, wait_until
 
 COLLECTION = "/collections/kept"
 POINTS = f"{COLLECTION}/points"
@@ -35,15 +35,15 @@ class Group:
             self.processes[node.name] = process
             node.pid = process.pid
 
-    def end(self, node, number):
-        """Signals a process, waits for its end and gives its code."""
+    def signal_and_wait(self, node, number):
+        """Signals a process, waits for its exit and returns its code."""
         process = self.processes.pop(node.name)
         process.send_signal(number)
         return process.wait(STOP_S)
 
     def wait_ready(self, *nodes):
         for node in nodes or self.nodes:
-            until(node.is_ready, WITHIN_S, f"{node.name} is ready")
+            wait_until(node.is_ready, WITHIN_S, f"{node.name} is ready")
 
     def kill_all(self):
         for process in self.processes.values():
@@ -55,7 +55,7 @@ class Group:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A group that was founded and filled, and whose processes have ended."""
+    """A bootstrapped, filled group with stopped processes."""
     with Local(tmp_path_factory.mktemp("group"), "us-east:1x3") as local:
         nodes = local.nodes
         assert nodes[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}}).status_code == 200
@@ -95,12 +95,12 @@ def digests(nodes):
     return {node.cluster().get("digest") for node in nodes}
 
 
-def test_all_nodes_end_and_begin_again_with_all_data(group):
+def test_all_nodes_restart_with_all_data(group):
     before = [contents(node) for node in group.nodes]
     assert len(before[0]) == KEPT and before[0] == before[1] == before[2]
     digest = digests(group.nodes)
     for node in group.nodes:
-        assert group.end(node, signal.SIGTERM) == 0
+        assert group.signal_and_wait(node, signal.SIGTERM) == 0
     group.start()
     group.wait_ready()
     assert [contents(node) for node in group.nodes] == before
@@ -118,7 +118,7 @@ def test_all_nodes_killed_at_once_lose_nothing(group):
             assert len(contents(node)) == KEPT
 
 
-def test_a_leader_that_is_asked_to_stop_hands_over_and_ends_well(group):
+def test_a_stopping_leader_transfers_leadership_and_exits_cleanly(group):
     for _ in range(3):
         leads = leader(group.nodes)
         others = [node for node in group.nodes if node is not leads]
@@ -131,19 +131,19 @@ def test_a_leader_that_is_asked_to_stop_hands_over_and_ends_well(group):
             begun = time.monotonic()
             write_all(others[0])
             longest = max(longest, time.monotonic() - begun)
-        assert group.end(leads, 0) == 0
-        heir = until(lambda: next((node for node in others if node.leads()), None), 0.5, "there is a leader already")
+        assert group.signal_and_wait(leads, 0) == 0
+        heir = wait_until(lambda: next((node for node in others if node.leads()), None), 0.5, "there is a leader already")
         assert heir.cluster()["term"] == term + 1, "one election, won by the heir"
         assert longest < 5, f"a write took {longest:.1f} s"
         group.start(leads)
         group.wait_ready(leads)
 
 
-def test_a_follower_that_is_asked_to_stop_ends_well_with_clients_connected(group):
+def test_a_stopping_follower_exits_cleanly_with_clients_connected(group):
     node = next(node for node in group.nodes if not node.leads())
     with httpx.Client(base_url=node.api, headers=dict(node.http.headers), trust_env=False) as client:
         assert client.get("/readyz").status_code == 200
-        assert group.end(node, signal.SIGTERM) == 0
+        assert group.signal_and_wait(node, signal.SIGTERM) == 0
         with pytest.raises(httpx.HTTPError):
             client.get("/readyz")
 
@@ -151,13 +151,13 @@ def test_a_follower_that_is_asked_to_stop_ends_well_with_clients_connected(group
 def test_a_follower_that_lost_its_volume_is_blank_and_never_votes(group):
     leads = leader(group.nodes)
     wiped, other = (node for node in group.nodes if node is not leads)
-    group.end(wiped, signal.SIGKILL)
+    group.signal_and_wait(wiped, signal.SIGKILL)
     folder = wiped.config.with_suffix("")
     kept = folder.with_suffix(".kept")
     shutil.move(folder, kept)
     group.start(wiped)
 
-    until(lambda: wiped.cluster() == {"state": "blank"}, WITHIN_S, "the node says that it is blank")
+    wait_until(lambda: wiped.cluster() == {"state": "blank"}, WITHIN_S, "the node says that it is blank")
     ready = httpx.get(f"{wiped.admin}/readyz")
     assert (ready.status_code, ready.text.strip()) == (503, "not a replica yet: waiting to be bootstrapped or to join")
     asked = wiped.post(f"{POINTS}/count", {})
@@ -165,12 +165,12 @@ def test_a_follower_that_lost_its_volume_is_blank_and_never_votes(group):
     write_all(leads, 7)  # two of three are a majority
 
     # With the other follower gone only the blank one is left to count on: it must not help.
-    group.end(other, signal.SIGKILL)
+    group.signal_and_wait(other, signal.SIGKILL)
     point = {"points": [{"id": 1, "vector": [9, 9, 9, 9]}]}
     # It is in the leader's log, and what becomes of it is open.
     unknown = leads.put(f"{POINTS}?timeout=3", point)
     assert unknown.status_code == 500 and "outcome unknown" in unknown.json()["status"]["error"], unknown.text
-    until(lambda: not leads.leads(), WITHIN_S, "the leader without a majority steps down")
+    wait_until(lambda: not leads.leads(), WITHIN_S, "the leader without a majority steps down")
     refused = leads.put(f"{POINTS}?timeout=3", point)
     assert refused.status_code == 503, refused.text
     assert wiped.cluster() == {"state": "blank"}
@@ -183,9 +183,9 @@ def test_a_follower_that_lost_its_volume_is_blank_and_never_votes(group):
         assert {point["payload"].get("number") for point in contents(node) if point["id"] != 1} == {7}
 
     # Its volume comes back, and with it the replica.
-    group.end(wiped, signal.SIGKILL)
+    group.signal_and_wait(wiped, signal.SIGKILL)
     shutil.rmtree(folder)
     shutil.move(kept, folder)
     group.start(wiped)
     group.wait_ready(wiped)
-    until(lambda: len(digests(group.nodes)) == 1, WITHIN_S, "the replica caught up")
+    wait_until(lambda: len(digests(group.nodes)) == 1, WITHIN_S, "the replica caught up")

@@ -1,4 +1,4 @@
-"""Slow reads, clients that leave, and bodies that become far larger than they are: each is bounded, and harms nobody else."""
+"""Limits on slow reads, disconnected clients, and bodies that grow when decoded; other requests are not affected."""
 
 import concurrent.futures
 import re
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from regions import KEY, Local, client, until
+from regions import KEY, Local, client, wait_until
 
 POINTS = 40_000
 # Each condition holds on no point, so every point is asked all of them: 40 million evaluations, seconds of work.
@@ -34,14 +34,14 @@ def metric(node, name):
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? ([0-9.]+)", text, re.MULTILINE))
 
 
-def asked(node, method, path, **options):
-    """The answer to a request on a connection of its own."""
+def request(node, method, path, **options):
+    """Response to a request on a new connection."""
     with client(node.api) as alone:
         return alone.request(method, path, **options)
 
 
-def sent(node, path, body):
-    """A connection on which a request was sent whole, and its answer not read."""
+def send_without_reading(node, path, body):
+    """A connection with a complete request whose response is not read."""
     url = urlsplit(node.api)
     connection = socket.create_connection((url.hostname, url.port))
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\napi-key: {KEY}\r\ncontent-type: application/json\r\n"
@@ -51,7 +51,7 @@ def sent(node, path, body):
 
 def test_a_slow_read_is_answered_once_and_does_not_hold_up_others(node):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        slow = [pool.submit(asked, node, "POST", "/collections/c/points/count", json=SLOW, timeout=120) for _ in range(2)]
+        slow = [pool.submit(request, node, "POST", "/collections/c/points/count", json=SLOW, timeout=120) for _ in range(2)]
         searched = 0
         while not all(count.done() for count in slow):
             found = node.post("/collections/c/points/query", {"query": [1, 2, 3, 1], "limit": 3})
@@ -64,26 +64,26 @@ def test_a_slow_read_is_answered_once_and_does_not_hold_up_others(node):
 def test_a_slow_read_ends_when_its_client_leaves(node):
     before = metric(node, "meridian_reads_aborted_total")
     body = httpx.Request("POST", "http://x", json=SLOW).content
-    connections = [sent(node, "/collections/c/points/count", body) for _ in range(6)]
+    connections = [send_without_reading(node, "/collections/c/points/count", body) for _ in range(6)]
     # There are two threads for long reads: while one waits, two run. Some of the six may have been refused.
     waiting = lambda: metric(node, "meridian_read_queue_depth")
-    until(lambda: waiting() >= 1, 20, "the reads do not wait")
+    wait_until(lambda: waiting() >= 1, 20, "the reads do not wait")
     least = waiting() + 2
     for connection in connections:
         connection.close()
     stopped = lambda: metric(node, "meridian_reads_aborted_total") - before
-    until(lambda: stopped() >= least, 20, lambda: f"{stopped()} of at least {least} reads were ended")
+    wait_until(lambda: stopped() >= least, 20, lambda: f"{stopped()} of at least {least} reads were ended")
     assert metric(node, "meridian_read_queue_depth") == 0
 
 
 def test_a_read_ends_at_its_timeout(node):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        post = lambda: asked(node, "POST", "/collections/c/points/count?timeout=1", json=SLOW, timeout=60)
+        post = lambda: request(node, "POST", "/collections/c/points/count?timeout=1", json=SLOW, timeout=60)
         answers = [count.result() for count in [pool.submit(post) for _ in range(8)]]
     assert {answer.status_code for answer in answers} <= {200, 408, 429}, [answer.text for answer in answers]
 
 
-def many(before, element, after):
+def body_of(before, element, after):
     count = (BODY - len(before) - len(after)) // (len(element) + 1)
     return (before + ",".join([element] * count) + after).encode()
 
@@ -106,7 +106,7 @@ def memory(node, name):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_body_needs_at_most_four_times_its_bytes(node, attack):
     method, path, before, element, after = ATTACKS[attack]
-    body = many(before, element, after)
+    body = body_of(before, element, after)
     rest = memory(node, "VmRSS")
     Path(f"/proc/{node.pid}/clear_refs").write_text("5")
     headers = {"content-type": "application/json"}
@@ -119,16 +119,16 @@ def test_a_body_needs_at_most_four_times_its_bytes(node, attack):
 
 def test_many_such_bodies_at_once_are_refused_within_the_budget(node):
     method, path, before, element, after = ATTACKS["empty searches"]
-    body = many(before, element, after)
+    body = body_of(before, element, after)
     rest = memory(node, "VmRSS")
     headers = {"content-type": "application/json"}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        ask = lambda: asked(node, method, f"/collections/c/{path}", content=body, headers=headers, timeout=120)
+        ask = lambda: request(node, method, f"/collections/c/{path}", content=body, headers=headers, timeout=120)
         answers = [answer.result() for answer in [pool.submit(ask) for _ in range(8)]]
     assert {answer.status_code for answer in answers} <= {413, 429}, [answer.text for answer in answers]
     assert node.post("/collections/c/points/count", {}).json()["result"]["count"] == POINTS
     kept = lambda: memory(node, "VmRSS") - rest
-    until(lambda: kept() < 48 << 20, 30, lambda: f"{kept() >> 20} MiB stay")
+    wait_until(lambda: kept() < 48 << 20, 30, lambda: f"{kept() >> 20} MiB stay")
 
 
 def test_a_full_size_body_of_ordinary_points_is_accepted(node):
@@ -149,6 +149,6 @@ def test_the_metric_series_of_a_dropped_collection_disappear(node):
     assert node.put("/collections/gone/points", {"points": [{"id": 1, "vector": [1, 2, 3, 4]}]}).status_code == 200
     assert node.post("/collections/gone/points/query", {"query": [1, 2, 3, 4]}).status_code == 200
     series = 'collection="gone"'
-    until(lambda: series in httpx.get(f"{node.admin}/metrics").text, 10, "no series of the collection")
+    wait_until(lambda: series in httpx.get(f"{node.admin}/metrics").text, 10, "no series of the collection")
     assert node.http.delete("/collections/gone").status_code == 200
-    until(lambda: series not in httpx.get(f"{node.admin}/metrics").text, 10, "the series stays")
+    wait_until(lambda: series not in httpx.get(f"{node.admin}/metrics").text, 10, "the series stays")

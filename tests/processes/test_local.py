@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from regions import Local, leader, until
+from regions import Local, leader, wait_until
 
 COLLECTION = "/collections/kept"
 POINTS = f"{COLLECTION}/points"
@@ -55,7 +55,7 @@ def test_a_replica_that_lost_its_folder_is_replaced_and_no_write_is_lost(tmp_pat
         assert local.nodes[(lost + 1) % 3].signal(signal.SIGKILL)
         writer = local.nodes[lost]
         first = {"points": [{"id": 0, "vector": [0, 1, 2, 3]}]}
-        until(lambda: writer.put(f"{POINTS}?wait=true", first).status_code == 200, HEAL_S, "a write")
+        wait_until(lambda: writer.put(f"{POINTS}?wait=true", first).status_code == 200, HEAL_S, "a write")
         write(writer, 0, KEPT)
         before = local.nodes
     damage(before[lost])
@@ -75,8 +75,8 @@ def test_a_folder_that_is_deleted_while_its_node_runs_is_replaced(tmp_path):
         lost = local.nodes[1]
         lose_folder(lost)
         assert lost.signal(signal.SIGKILL)
-        until(lambda: replicas(local.nodes) == [1, 4, 3], HEAL_S, lambda: f"replaced: {replicas(local.nodes)}")
-        until(lambda: all(node.is_ready() for node in local.nodes), HEAL_S, "ready")
+        wait_until(lambda: replicas(local.nodes) == [1, 4, 3], HEAL_S, lambda: f"replaced: {replicas(local.nodes)}")
+        wait_until(lambda: all(node.is_ready() for node in local.nodes), HEAL_S, "ready")
         assert counts(local.nodes) == [KEPT] * 3
 
 

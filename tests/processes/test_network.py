@@ -1,7 +1,7 @@
-"""The network loses every packet for a while, without a reset, and the regions are whole 2 s after it is.
+"""Drops all packets for a while, without resets; the regions recover within 2 s of the network.
 
-The nodes run in a network namespace of their own, where nftables drops what they say to each other; clients reach them all
-the time. NETWORK_LOSS_S=10,30,60,90 says for how long (10).
+The nodes run in a network namespace in which nftables drops their packets; clients can reach them all the time.
+NETWORK_LOSS_S=10,30,60,90 sets the durations in seconds (10).
 """
 
 import ctypes
@@ -15,24 +15,24 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from regions import Local, until
+from regions import Local, wait_until
 
-LOSSES = [float(text) for text in os.environ.get("NETWORK_LOSS_S", "10").split(",")]
-WHOLE_WITHIN_S = 2.0
+OUTAGES_S = [float(text) for text in os.environ.get("NETWORK_LOSS_S", "10").split(",")]
+RECOVERED_WITHIN_S = 2.0
 COLLECTION = "/collections/lossy"
 POINTS = f"{COLLECTION}/points"
 CLONE_NEWNET = 0x40000000
 
 
-class Space:
-    """A network namespace that lives as long as its thread: whatever is started there is in it."""
+class NetworkNamespace:
+    """A network namespace of a dedicated thread: processes started by that thread are in it."""
 
     def __init__(self):
         self.worker = ThreadPoolExecutor(max_workers=1)
-        why = self.run(self._enter)
-        if why:
+        reason = self.run(self._enter)
+        if reason:
             self.worker.shutdown()
-            pytest.skip(f"NOT RUN: {why}")
+            pytest.skip(f"NOT RUN: {reason}")
 
     def run(self, work, *arguments):
         return self.worker.submit(work, *arguments).result()
@@ -53,8 +53,8 @@ class Space:
                 return f"{' '.join(command)}: {done.stderr.strip()}"
         return None
 
-    def lose(self, ports):
-        """Drops every packet to or from these ports when it arrives, as a network does: nobody is told."""
+    def drop_packets(self, ports):
+        """Silently drops every packet to or from these ports."""
         numbers = "{ " + ", ".join(map(str, sorted(ports))) + " }"
         for side in ("dport", "sport"):
             subprocess.run(["nft", "add", "rule", "inet", "loss", "arriving", f"tcp {side} {numbers} drop"], check=True)
@@ -66,7 +66,7 @@ class Space:
 
 @pytest.fixture(scope="module")
 def space():
-    space = Space()
+    space = NetworkNamespace()
     yield space
     space.worker.shutdown()
 
@@ -80,10 +80,10 @@ def local(space, tmp_path_factory):
 
 
 class Writers:
-    """Writes to every node of a region all the time; when each acknowledgement came."""
+    """Writes to every node of a region continuously, and records the time of each acknowledgement."""
 
-    def __init__(self, nodes, wanted):
-        self.nodes, self.wanted = nodes, wanted
+    def __init__(self, nodes, expected_status):
+        self.nodes, self.expected_status = nodes, expected_status
         self.acknowledged, self.faults, self.stopping = [], [], threading.Event()
         self.threads = [threading.Thread(target=self._write, args=(node, delay)) for node in nodes for delay in (0, 0.3, 0.6)]
 
@@ -96,14 +96,14 @@ class Writers:
                 body = {"points": [{"id": 1, "vector": [1, 2, 3, number]}]}
                 try:
                     answer = client.put(f"{POINTS}?wait=true&timeout=1", json=body)
-                    if answer.status_code == 200 and answer.json()["result"]["status"] == self.wanted:
+                    if answer.status_code == 200 and answer.json()["result"]["status"] == self.expected_status:
                         self.acknowledged.append(time.monotonic())
                     else:
                         self.faults.append(answer.text)
                 except httpx.HTTPError as fault:
                     self.faults.append(repr(fault))
 
-    def since(self, moment):
+    def first_after(self, moment):
         return next((at for at in self.acknowledged if at > moment), None)
 
     def __enter__(self):
@@ -117,15 +117,15 @@ class Writers:
             thread.join()
 
 
-def ready(local):
+def create_collection(local):
     node = local.nodes[0]
     made = node.put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}})
     assert made.status_code in (200, 409), made.text
-    until(lambda: all(node.get(COLLECTION).status_code == 200 for node in local.nodes), 30, "both regions know the collection")
+    wait_until(lambda: all(node.get(COLLECTION).status_code == 200 for node in local.nodes), 30, "both regions know the collection")
 
 
 def endpoints(local):
-    """Where each region is reached by the other, as the nodes' configurations say."""
+    """Ports by which the regions reach each other, from the nodes' configurations."""
     ports = set()
     for line in (line.strip() for node in local.nodes for line in node.config.read_text().splitlines()):
         name, _, value = line.strip("- ").partition(": ")
@@ -135,37 +135,37 @@ def endpoints(local):
     return ports
 
 
-def lost_and_healed(space, local, region, ports, seconds):
-    """How long after the healing the first write is acknowledged and visible in `region`."""
-    ready(local)
+def recovery_time(space, local, region, ports, seconds):
+    """Time from the end of the packet loss to the first write that is acknowledged and visible in `region`, in seconds."""
+    create_collection(local)
     with Writers(local.region(region), "completed") as writers:
-        begun = time.monotonic()
-        until(lambda: writers.since(begun), 20, lambda: f"writes pass before the loss: {writers.faults[-3:]}")
-        space.lose(ports)
+        start = time.monotonic()
+        wait_until(lambda: writers.first_after(start), 20, lambda: f"writes pass before the loss: {writers.faults[-3:]}")
+        space.drop_packets(ports)
         try:
-            begun = time.monotonic()
-            # What was on its way has arrived, or never will: the loss is real.
+            start = time.monotonic()
+            # In-flight packets have arrived by now.
             time.sleep(max(seconds - 1, 1))
             silent_from = time.monotonic()
             time.sleep(1)
-            assert writers.since(silent_from) is None, "writes pass through a network that loses all"
+            assert writers.first_after(silent_from) is None, "writes pass through a network that loses all"
         finally:
             healed = space.heal()
-        until(lambda: writers.since(healed), 120, lambda: f"writes pass again: {writers.faults[-3:]}")
-        took = writers.since(healed) - healed
-    print(f"\n  {region}: {healed - begun:.0f} s of loss, whole again after {took:.2f} s")
-    return took
+        wait_until(lambda: writers.first_after(healed), 120, lambda: f"writes pass again: {writers.faults[-3:]}")
+        elapsed = writers.first_after(healed) - healed
+    print(f"\n  {region}: {healed - start:.0f} s of loss, whole again after {elapsed:.2f} s")
+    return elapsed
 
 
-@pytest.mark.parametrize("seconds", LOSSES)
-def test_a_group_is_whole_two_seconds_after_its_network_is(space, local, seconds):
+@pytest.mark.parametrize("seconds", OUTAGES_S)
+def test_a_group_recovers_within_two_seconds_of_its_network(space, local, seconds):
     ports = {int(node.peer.rsplit(":", 1)[1]) for node in local.region("us-east")}
-    took = space.run(lost_and_healed, space, local, "us-east", ports, seconds)
-    assert took <= WHOLE_WITHIN_S
+    elapsed = space.run(recovery_time, space, local, "us-east", ports, seconds)
+    assert elapsed <= RECOVERED_WITHIN_S
 
 
-@pytest.mark.parametrize("seconds", LOSSES)
-def test_a_region_follows_two_seconds_after_its_network_is_whole(space, local, seconds):
-    """A write at eu-west goes to us-east and comes back: both ways between the regions are needed."""
-    took = space.run(lambda: lost_and_healed(space, local, "eu-west", endpoints(local), seconds))
-    assert took <= WHOLE_WITHIN_S
+@pytest.mark.parametrize("seconds", OUTAGES_S)
+def test_replication_recovers_within_two_seconds_of_the_network(space, local, seconds):
+    """A write at eu-west is forwarded to us-east and replicated back, so both directions are needed."""
+    elapsed = space.run(lambda: recovery_time(space, local, "eu-west", endpoints(local), seconds))
+    assert elapsed <= RECOVERED_WITHIN_S

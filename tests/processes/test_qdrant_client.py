@@ -30,7 +30,7 @@ def nodes(request, tmp_path_factory):
             client.close()
 
 
-class Both:
+class Comparison:
     """Makes each call of a node, the next one each time, and of the memory, and holds the answers against each other."""
 
     def __init__(self, nodes):
@@ -44,32 +44,32 @@ class Both:
     def read(self, call, *args, **options):
         real = getattr(next(self.turn), call)(*args, **options)
         wanted = getattr(self.memory, call)(*args, **options)
-        assert_alike(plain(real), plain(wanted), call)
+        assert_equal_responses(normalized(real), normalized(wanted), call)
         return real
 
 
-def plain(value):
+def normalized(value):
     """Answers as lists and dicts, without the versions of points, which only a server has."""
     if hasattr(value, "model_dump"):
-        return {name: plain(getattr(value, name)) for name in type(value).model_fields if name != "version"}
+        return {name: normalized(getattr(value, name)) for name in type(value).model_fields if name != "version"}
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
+        return {key: normalized(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
+        return [normalized(each) for each in value]
     return value
 
 
-def assert_alike(real, wanted, where):
+def assert_equal_responses(real, wanted, where):
     if isinstance(wanted, float):
         assert math.isclose(real, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE), f"{where}: {real} for {wanted}"
     elif isinstance(wanted, list):
         assert len(real) == len(wanted), f"{where}: {real} for {wanted}"
         for at, pair in enumerate(zip(real, wanted)):
-            assert_alike(*pair, f"{where}[{at}]")
+            assert_equal_responses(*pair, f"{where}[{at}]")
     elif isinstance(wanted, dict):
         assert real.keys() == wanted.keys(), f"{where}: {real} for {wanted}"
         for key in wanted:
-            assert_alike(real[key], wanted[key], f"{where}.{key}")
+            assert_equal_responses(real[key], wanted[key], f"{where}.{key}")
     else:
         assert real == wanted, f"{where}: {real!r} for {wanted!r}"
 
@@ -110,9 +110,9 @@ def points(random, numbers, several=False):
     return [models.PointStruct(id=identity(n), vector=vectors(), payload=payload(n)) for n in numbers]
 
 
-def filled(nodes, name, vectors):
+def create_filled(nodes, name, vectors):
     """A collection of that name with points, there and here."""
-    both = Both(nodes)
+    both = Comparison(nodes)
     next(both.turn).delete_collection(name)
     both.write("create_collection", name, vectors_config=vectors)
     random = numpy.random.default_rng(7)
@@ -122,12 +122,12 @@ def filled(nodes, name, vectors):
 
 @pytest.fixture(params=[models.Distance.COSINE, models.Distance.DOT, models.Distance.EUCLID], ids=str.lower)
 def unnamed_points(nodes, request):
-    return filled(nodes, "unnamed", unnamed(request.param))
+    return create_filled(nodes, "unnamed", unnamed(request.param))
 
 
 @pytest.fixture
 def named_points(nodes):
-    return filled(nodes, "named", named())
+    return create_filled(nodes, "named", named())
 
 
 def field(key, **condition):
@@ -173,7 +173,7 @@ def test_the_client_finds_a_server_of_its_own_version(nodes):
 
 
 def test_collections_come_are_listed_described_and_go(nodes):
-    both = Both(nodes)
+    both = Comparison(nodes)
     assert both.read("collection_exists", "plan") is False
     assert both.write("create_collection", "plan", vectors_config=unnamed(models.Distance.DOT)) is True
     assert both.write("create_collection", "plans", vectors_config=named()) is True
@@ -191,8 +191,8 @@ def test_collections_come_are_listed_described_and_go(nodes):
         assert client.delete_collection("plan") is False
 
 
-def test_inline_storage_is_had_where_it_is_asked_for(nodes):
-    both = Both(nodes)
+def test_inline_storage_is_enabled_on_request(nodes):
+    both = Comparison(nodes)
     inline = models.HnswConfigDiff(inline_storage=True)
     assert both.write("create_collection", "inline", vectors_config=unnamed(models.Distance.DOT), hnsw_config=inline)
     assert both.write("create_collection", "plain", vectors_config=unnamed(models.Distance.DOT))
@@ -226,7 +226,7 @@ def test_points_are_retrieved_with_what_is_selected(unnamed_points, named_points
         ]:
             options = {"ids": wanted, "with_payload": payload_of, "with_vectors": vectors_of}
             real = by_id(next(both.turn).retrieve(name, **options))
-            assert_alike(plain(real), plain(by_id(both.memory.retrieve(name, **options))), f"{name} {payload_of}")
+            assert_equal_responses(normalized(real), normalized(by_id(both.memory.retrieve(name, **options))), f"{name} {payload_of}")
     named_points.read("retrieve", "named", [5], with_vectors=["title", "image"])
 
 
@@ -284,7 +284,7 @@ def test_a_batch_of_queries_answers_each(unnamed_points):
     unnamed_points.read("query_batch_points", "unnamed", requests=requests)
 
 
-def test_scrolling_meets_every_point_once_in_order(unnamed_points):
+def test_scrolling_returns_every_point_once_in_order(unnamed_points):
     for chosen in (None, FILTERS["all three"], FILTERS["none"]):
         start, met, expected = None, [], unnamed_points.memory.count("unnamed", count_filter=chosen).count
         while True:
@@ -299,7 +299,7 @@ def test_scrolling_meets_every_point_once_in_order(unnamed_points):
         assert len({each.id for each in met}) == expected
         wanted, _ = unnamed_points.memory.scroll("unnamed", scroll_filter=chosen, limit=POINTS, with_vectors=True)
         key = lambda record: str(record.id)  # noqa: E731
-        assert_alike(plain(sorted(met, key=key)), plain(sorted(wanted, key=key)), "scroll")
+        assert_equal_responses(normalized(sorted(met, key=key)), normalized(sorted(wanted, key=key)), "scroll")
         numbers = [each.id for each in met if isinstance(each.id, int)]
         assert numbers == sorted(numbers)
 
@@ -351,44 +351,44 @@ def test_what_one_node_acknowledged_every_node_answers(nodes, unnamed_points):
         assert reader.count("unnamed").count == POINTS + n + 1
 
 
-def refused(status, says, call, *args, **options):
+def assert_refused(status, text, call, *args, **options):
     with pytest.raises(UnexpectedResponse) as fault:
         call(*args, **options)
     body = fault.value.content.decode()
     assert fault.value.status_code == status, body
-    assert says in body, body
+    assert text in body, body
 
 
-def test_errors_name_the_fault(nodes, named_points):
+def test_errors_name_the_invalid_field(nodes, named_points):
     for client in nodes:
         missing = "Collection `nowhere` doesn't exist!"
-        refused(404, missing, client.get_collection, "nowhere")
-        refused(404, missing, client.upsert, "nowhere", [models.PointStruct(id=1, vector=[1.0])])
-        refused(404, missing, client.query_points, "nowhere", query=[1.0])
-        refused(404, missing, client.retrieve, "nowhere", [1])
-        refused(404, "No point with id 77777", client.query_points, "named", query=77777, using="title")
+        assert_refused(404, missing, client.get_collection, "nowhere")
+        assert_refused(404, missing, client.upsert, "nowhere", [models.PointStruct(id=1, vector=[1.0])])
+        assert_refused(404, missing, client.query_points, "nowhere", query=[1.0])
+        assert_refused(404, missing, client.retrieve, "nowhere", [1])
+        assert_refused(404, "No point with id 77777", client.query_points, "named", query=77777, using="title")
         exists = "Collection `named` already exists!"
-        refused(409, exists, client.create_collection, "named", vectors_config=named())
+        assert_refused(409, exists, client.create_collection, "named", vectors_config=named())
         short = {**{name: [1.0] * size for name, (size, _) in NAMED.items()}, "title": [1.0] * 7}
-        refused(400, "expected dim: 8, got 7", client.upsert, "named", [models.PointStruct(id=1, vector=short)])
-        refused(400, "expected dim: 8, got 9", client.query_points, "named", query=[1.0] * 9, using="title")
-        refused(400, "colour", client.query_points, "named", query=[1.0] * 9, using="colour")
-        refused(400, "limit", client.query_points, "named", query=[1.0] * 8, using="title", limit=10_001)
+        assert_refused(400, "expected dim: 8, got 7", client.upsert, "named", [models.PointStruct(id=1, vector=short)])
+        assert_refused(400, "expected dim: 8, got 9", client.query_points, "named", query=[1.0] * 9, using="title")
+        assert_refused(400, "colour", client.query_points, "named", query=[1.0] * 9, using="colour")
+        assert_refused(400, "limit", client.query_points, "named", query=[1.0] * 8, using="title", limit=10_001)
     named_points.read("count", "named")
 
 
-def test_a_wrong_key_lets_nobody_in(nodes):
+def test_a_wrong_key_is_refused(nodes):
     url = nodes[0].init_options["url"]
     # Telling its version needs a key too, so the client cannot check it, and says so.
     stranger = QdrantClient(url=url, api_key="not-the-key", check_compatibility=False)
-    refused(401, "Invalid API key", stranger.get_collections)
+    assert_refused(401, "Invalid API key", stranger.get_collections)
     nobody = QdrantClient(url=url, check_compatibility=False)
-    refused(401, "Must provide an API key", nobody.get_collections)
+    assert_refused(401, "Must provide an API key", nobody.get_collections)
     for client in (stranger, nobody):
         client.close()
 
 
-def test_what_is_not_supported_says_so(nodes, unnamed_points):
+def test_unsupported_operations_are_refused_by_name(nodes, unnamed_points):
     client, plane = nodes[0], unnamed(models.Distance.DOT)
     near = [1.0] * DIM
     calls = {
@@ -423,11 +423,11 @@ def test_what_is_not_supported_says_so(nodes, unnamed_points):
         "snapshots": lambda: client.create_snapshot("unnamed"),
         "aliases": lambda: client.get_aliases(),
     }
-    for says, call in calls.items():
+    for text, call in calls.items():
         with pytest.raises(UnexpectedResponse) as fault:
             call()
         body = fault.value.content.decode()
-        assert fault.value.status_code == 501, f"{says}: {body}"
-        assert "Not supported: " in body and says in body, f"{says}: {body}"
+        assert fault.value.status_code == 501, f"{text}: {body}"
+        assert "Not supported: " in body and text in body, f"{text}: {body}"
     assert not client.collection_exists("no")
     unnamed_points.read("count", "unnamed")

@@ -1,11 +1,11 @@
-"""A node that is asked to stop, and one without memory for a snapshot."""
+"""Graceful stops, and a node without memory for a snapshot."""
 
 import signal
 
 import pytest
 import yaml
 
-from regions import Local, until
+from regions import Local, wait_until
 
 POINTS = "/collections/kept/points"
 WITHIN_S = 20
@@ -25,10 +25,10 @@ def upsert(node, ids):
 
 
 def restart(node):
-    """Asks the node to stop; what runs it starts it again."""
+    """Stops the node gracefully; `meridian local` restarts it."""
     was = node.signal(signal.SIGTERM)
-    until(lambda: node.pid != was and node.is_ready(), WITHIN_S, "the node is back")
-    until(node.leads, WITHIN_S, "it leads")
+    wait_until(lambda: node.pid != was and node.is_ready(), WITHIN_S, "the node is back")
+    wait_until(node.leads, WITHIN_S, "it leads")
 
 
 def log(node):
@@ -39,9 +39,9 @@ def count(node):
     return node.post(f"{POINTS}/count", {}).json()["result"]["count"]
 
 
-def test_a_stop_writes_a_snapshot_and_the_next_start_applies_nothing_again(node):
+def test_a_stop_writes_a_snapshot_and_the_next_start_replays_nothing(node):
     restart(node)
-    assert "the next start applies these entries again entries_behind=0" in log(node)
+    assert "stopped; the next start replays these entries entries_behind=0" in log(node)
     assert count(node) == 500
     restart(node)
     assert count(node) == 500
@@ -53,14 +53,14 @@ def test_without_memory_for_a_snapshot_upserts_are_refused_until_there_is_more(n
     config["limits"]["memory_bytes"] = 4 << 20
     node.config.write_text(yaml.safe_dump(config))
     restart(node)
-    until(lambda: (node.cluster().get("memory") or {}).get("insufficient"), WITHIN_S, node.cluster)
+    wait_until(lambda: (node.cluster().get("memory") or {}).get("insufficient"), WITHIN_S, node.cluster)
     assert node.cluster()["disk"] == "free"
     refused = upsert(node, [1])
     assert refused.status_code == 507 and "memory" in refused.text
     assert count(node) == 500
     assert node.post(f"{POINTS}/delete?wait=true", {"points": [1]}).status_code == 200
-    # No snapshot is written at the end either.
+    # The final snapshot is skipped as well.
     node.config.write_text(told)
     restart(node)
-    until(lambda: upsert(node, [1, 500]).status_code == 200, WITHIN_S, node.cluster)
+    wait_until(lambda: upsert(node, [1, 500]).status_code == 200, WITHIN_S, node.cluster)
     assert node.cluster()["memory"]["insufficient"] is False and count(node) == 501
