@@ -7,7 +7,7 @@ use meridian_model::{BehaviorVersion, LogIndex, ReplicaId, VersionUnknown};
 use meridian_proto::frame::{Call, CallAnswer, NodeId, PeerMessage};
 use meridian_raft::{Installation, Members, Snapshot};
 use meridian_shard::State;
-use meridian_store::{Manifest, ManifestError, SealError};
+use meridian_store::{EnvelopeError, Manifest, ManifestError};
 use serde::{Deserialize, Serialize};
 
 use crate::{Command, Replica};
@@ -102,7 +102,7 @@ impl SnapshotMeta {
                 Err(SnapshotMetaError::VersionUnknown(unknown)) => Some(unknown.to_string()),
                 Ok(_) | Err(_) => None,
             },
-            Err(ManifestError::Seal(SealError::FutureVersion { found, supported })) => {
+            Err(ManifestError::Envelope(EnvelopeError::FutureVersion { found, supported })) => {
                 Some(VersionUnknown::format(found, supported).to_string())
             }
             Err(_) => None,

@@ -121,7 +121,7 @@ mod tests {
         let at = SourcePosition::Kafka { partition: 0, offset: 9 };
         let poison = to_received(&origin(1), 2, at, header, &encoded.value).unwrap_err();
         let error = "written by a newer release: behavior version 9, this build knows up to 1; run the newer release";
-        assert_eq!(poison, Poison { at, seq: Some(Seq(7)), error: error.into() });
+        assert_eq!(poison, Poison { at, seq: Some(Seq(7)), fault: error.into() });
     }
 
     #[test]
