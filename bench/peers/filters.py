@@ -1,7 +1,7 @@
-"""Filters: our engine beside the peer that has them, on the same vectors, queries and core. bench/peers/run prepares the data.
+"""Filtered searches, compared with qdrant-edge on the same vectors, queries and core. bench/peers/run prepares the data.
 
-Each is asked for all, and for shares of the vectors: spread evenly, and those furthest in one direction. The fastest
-setting that reaches the recall on half of the queries is told by the other half.
+Queries match all vectors, or shares of them: spread evenly, or the furthest in one direction. The fastest setting that reaches
+the recall is chosen on half of the queries and measured on the other half.
 """
 
 import argparse
@@ -26,15 +26,19 @@ RULES = {"random": "spread evenly", "direction": "in one direction"}
 
 ABOUT = """Written by `make bench-filters` on {date}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}.
 
-Queries a second by one thread, all asked in one call for {neighbours} neighbours, at a recall of {recall} or more; how many that is
-beside none filtered; and the recall. The fastest setting is chosen on half of the queries and told by the other half. Ours is
-asked one by one too, by a filter that is kept."""
+One thread, {neighbours} neighbors, recall of at least {recall}. Each cell shows queries per second, their ratio to unfiltered
+queries, and the recall. The fastest setting is chosen on one half of the queries and measured on the other half.
+
+These are speeds of the engine, not of the HTTP API. All queries of a cell go to one call of `Index::search_batch` with one
+filter; in the columns "one by one" each query is a call, and the filter is kept. Both compute the matching points once for many
+queries. A shard creates a new filter for each query of the API and evaluates it on payloads, so that filtered searches of the
+API are slower."""
 
 
 class FilteredQdrantEdge(QdrantEdge):
-    """With a number of each rule on every point, indexed as its documentation asks for; a filter is a range of it."""
+    """Each point has one number per rule, indexed as the documentation recommends; a filter is a range of that number."""
 
-    # As it comes: few who match are compared without the graph.
+    # The default: few matching points are compared without the graph.
     full_scan = 10_000
 
     def __init__(self, base, folder, orders):
@@ -82,7 +86,7 @@ def arguments():
 
 
 def ours(meridian, folder):
-    """By rule and share: recall and queries a second."""
+    """By rule and share: recall and queries per second."""
     index = folder / "index"
     files = [word for name in ("base", "queries") for word in (f"--{name}", folder / f"{name}.npy")]
     ask = [meridian, "bench", "ann", *files, "--truth", folder / "truth.ibin", "--recall", str(RECALL), "--json"]
@@ -118,7 +122,7 @@ def theirs(base, queries, folder):
 
 
 def order(base, rule):
-    """Places in the order that `meridian bench ann --filter` takes them in: crates/cli/src/bench/ann/case.rs."""
+    """Ranks of the points in the order of `meridian bench ann --filter`: crates/cli/src/bench/ann/case.rs."""
     at = np.arange(len(base), dtype=np.uint32)
     keys = at * np.uint32(0x9E3779B1) if rule == "random" else -(base @ base[len(base) // 3])
     places = np.empty(len(base), int)
@@ -127,10 +131,10 @@ def order(base, rule):
 
 
 def best(peer, queries, truth, only):
-    """Recall and queries a second of the fastest that reaches the recall; of the last tried where none does."""
+    """Recall and queries per second of the fastest setting that reaches the recall, else of the last one."""
     half, reached = len(queries) // 2, []
     for more in (1.0, 3.0):
-        # The more effort the slower, so the first one to reach it is the fastest.
+        # Speed falls with effort, so the first setting that reaches the recall is the fastest.
         for ef in EFS:
             point = {"ef": ef, "oversampling": more, "only": only}
             measured = measure(peer, queries[:half], truth[:half], point)
@@ -147,8 +151,8 @@ def page(sets):
     lines = ["# Filters", "", ABOUT.format(**machine(), neighbours=NEIGHBOURS, recall=RECALL)]
     for one in sets:
         lines += ["", f"## {one['name']}: {one['n']:,} vectors of {one['dim']}", ""]
-        lines += [f"Ours: {one['ours']['about']}. Peer: {one['theirs']['about']}.", ""]
-        lines += ["| filter | ours | | recall | qdrant-edge | | recall | ours beside it | ours, one by one | | recall |"]
+        lines += [f"Meridian: {one['ours']['about']}. Peer: {one['theirs']['about']}.", ""]
+        lines += ["| filter | Meridian | | recall | qdrant-edge | | recall | Meridian / qdrant-edge | Meridian, one by one | | recall |"]
         lines += ["|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
         for case in one["ours"]["found"]:
             rule, share = case

@@ -1,4 +1,4 @@
-"""Peers that are graphs. Where a library offers it, m is 16 (32 links at most) and the effort of the build 200."""
+"""Graph indexes. If a library offers the parameters, m is 16 (at most 32 links) and ef_construction 200."""
 
 import json
 
@@ -78,7 +78,7 @@ class SymphonyQG(Peer):
     def __init__(self, base, folder):
         from rabitqlib import SymqgIndex
 
-        # Of rows of length 1, L2 and the inner product give one order; L2 is the faster here.
+        # L2 and the inner product give the same order for rows of length 1; L2 is faster here.
         self.index = SymqgIndex(base.shape[1], 32, "l2")
         self.index.build(base, 200, num_threads=1)
 

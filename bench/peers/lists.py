@@ -1,4 +1,4 @@
-"""Peers that are inverted lists. Their number grows with the root of the number of points, as their papers advise."""
+"""Inverted lists. The number of lists grows with the square root of the number of points, as the papers recommend."""
 
 from math import isqrt
 
@@ -29,7 +29,7 @@ class FaissIvfPq(Peer):
 
 
 class RabitqIvf(Peer):
-    """By its codes alone, with nothing re-ranked."""
+    """Codes only, without re-ranking."""
 
     package, config, bits = "rabitqlib", "IVF(2√n) RaBitQ of 7 bits", 7
     sweep = grid(nprobe=sorted({*PROBES, 3, 6, 12, 24, 48, 96, 192, 384}))

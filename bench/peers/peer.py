@@ -1,9 +1,9 @@
-"""What all peers have in common."""
+"""Base class of all peers."""
 
 from itertools import product
 
 NEIGHBOURS = 10
-# Effort of a search in a graph, from fast to thorough: the same that `meridian bench ann` tries.
+# ef of graph searches, ascending: the values of `meridian bench ann`.
 EFS = (10, 12, 14, 16, 18, 20, 22, 25, 28, 30, 32, 36, 40, 45, 50, 60, 70, 80, 100, 120, 140, 160, 240, 320, 480, 640, 960)
 
 
@@ -13,10 +13,10 @@ def grid(**axes):
 
 
 class Peer:
-    """One library. It builds in its constructor, of rows of length 1; `folder` is its own and empty.
+    """One library. The constructor builds the index from rows of length 1; `folder` is empty and not shared.
 
-    `ask(queries, **point)` prepares all queries at one point of the sweep and returns the call that is timed; `ids` makes
-    rows of ids of what the call returns.
+    `ask(queries, **point)` prepares all queries at one point of the sweep and returns the call to be timed; `ids` converts
+    the result of the call to rows of ids.
     """
 
     package = None  # its name for pip

@@ -1,4 +1,4 @@
-"""All peers by name. The first is what the others are compared with."""
+"""All peers by name. The first is the baseline of the comparison."""
 
 import graphs
 import lists
@@ -22,7 +22,7 @@ PEERS = {
     "zvec": stores.Zvec,
 }
 
-# Ours, by what `meridian bench ann` is told.
+# Configurations of Meridian, as arguments of `meridian bench ann`.
 OURS = {
     "meridian-hnsw": ["--index", "hnsw"],
     "meridian-hnsw-speed": ["--index", "hnsw", "--profile", "speed"],

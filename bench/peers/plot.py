@@ -2,7 +2,7 @@
 
     plot.py RESULTS.json
 
-draws the pictures beside it again, of numbers measured before.
+draws the pictures beside it from earlier measurements.
 """
 
 import json
@@ -22,10 +22,10 @@ DASHES = ("-", "--", ":", "-.")
 
 
 def plot(one, machine, file):
-    """Of each engine the points that no other point of it beats in both recall and speed."""
+    """Points of each engine that no other point of it exceeds in both recall and speed."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.add_subplot()
-    # Each halving of what is missed takes the same way.
+    # Logarithmic scale of 1 - recall.
     axes.set_xscale("function", functions=(lambda x: -np.log10(np.maximum(1 - x, 1e-9)), lambda x: 1 - 10.0**-x))
     axes.set_yscale("log")
     axes.set_xlim(LEFT, RIGHT)
@@ -55,7 +55,7 @@ def family(name):
 
 
 def style(engine, one, families):
-    """A colour for each library, a dash for each of its indexes; ours are black."""
+    """A color for each library, a dash for each of its indexes; Meridian is black."""
     name = engine["name"]
     siblings = [other["name"] for other in one["engines"] if family(other["name"]) == family(name)]
     dash = DASHES[siblings.index(name) % len(DASHES)]

@@ -1,4 +1,4 @@
-"""One engine in its own process, from the outside."""
+"""Controls one engine in its own process."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from peers import OURS
 
 
 class Failed(Exception):
-    """Why an engine cannot be measured, in its own last words."""
+    """Why an engine cannot be measured: the end of its output."""
 
 
 class Process:
-    """Builds at once, on one core alone; `round` measures it whenever wanted."""
+    """Builds at once, on one core; `round` measures the engine."""
 
     def __init__(self, name, folder, meridian, core):
         self.log = folder / f"{name}.log"
@@ -56,7 +56,7 @@ class Process:
         return next((line.strip() for line in reversed(said) if line.strip()), f"ended with code {code}")
 
     def end(self):
-        """What holds nothing that must be kept is killed."""
+        """Kills the process; it holds no data that must be kept."""
         self.process.kill()
         self.process.communicate()
 

@@ -2,7 +2,7 @@
 
     report.py RESULTS.json
 
-prints it again, of numbers measured before.
+prints the page from earlier measurements.
 """
 
 import json
@@ -13,24 +13,26 @@ from peers import PEERS
 
 RECALLS = (0.90, 0.95, 0.98, 0.99)
 RANKED_BY = RECALLS.index(0.95)
-# Of two figures that are nearer to each other than this, neither is the better.
+# Relative difference below which two figures are a tie.
 TIE = 0.15
 BASELINE = next(iter(PEERS))
 
-ABOUT = """# Our engine beside its public peers
+ABOUT = """# The search engine compared with other engines
 
 Written by `make bench` on {date}: {cpu}, {cores} cores, {memory_gib} GiB, Linux {kernel}.
 
-All engines have the same vectors and queries, compared by angle, and look for {neighbours} neighbours. Each is a process
-of its own with one thread, all on the same core. All are built, one after the other; then, round by round, all are measured in
-turn, every point of their sweeps once. All are asked all queries in one call, but pyvsag and zvec, which have no such call, one
-by one. At each point all queries are asked once untimed, then for a quarter of a second at least.
+All engines search the same vectors with the same queries by cosine for {neighbours} neighbors. Each engine is a process with one
+thread, and all run on the same core. All are built first, one after the other. Then each round measures every engine once, at
+every point of its sweep. The queries of a point are sent in one call, except to pyvsag and zvec, which have no such call. At
+each point all queries run once untimed, then for at least 0.25 s.
 
-- **recall**: queries a second of the fastest point with this recall or more, the median of its rounds; nothing is
-  interpolated. "–": no point of the sweep gets there.
-- **±**: half the range of the rounds, relative to their median. Figures within {tie:.0f} % of each other are a tie: bold is the
-  best and what ties with it. The last number compares with {baseline}.
-- **bytes**: by which the process grew while it built, for each vector; the input is not among them.
+The figures are those of the engine, without HTTP and replication.
+
+- **recall**: queries per second of the fastest point with at least this recall, median of the rounds, not interpolated. "–": no
+  point of the sweep reaches it.
+- **±**: half the range of the rounds, relative to their median. Figures within {tie:.0f} % of each other are a tie. Bold: the best
+  figure and its ties. The last number is the ratio to {baseline}.
+- **bytes**: growth of the process while it built, per vector; the input is not included.
 
 [results.json](results.json) has every point of every round.
 """
@@ -76,7 +78,7 @@ def cell(point, top, baseline):
 
 
 def best(engine, recall):
-    """The fastest point with this recall at least, if there is one."""
+    """The fastest point with at least this recall, if any."""
     reach = [point for point in engine["points"] if point["recall"] >= recall]
     return max(reach, key=speed, default=None)
 

@@ -1,4 +1,4 @@
-"""Our engine beside its public peers: the same vectors, queries and core, in one run. bench/peers/run prepares the data."""
+"""Compares engines on the same vectors, queries and core, in one run. bench/peers/run prepares the data."""
 
 import argparse
 import datetime
@@ -35,14 +35,14 @@ def main():
 
 
 def before(folder):
-    """Sets that were measured on this machine today: they stay unless they are measured again."""
+    """Data sets that were measured on this machine today; they are kept unless measured again."""
     file = folder / "results.json"
     found = json.loads(file.read_text()) if file.exists() else {"machine": None, "sets": []}
     return found["sets"] if found["machine"] == machine() else []
 
 
 def write(results, folder):
-    """All sets that are measured by now."""
+    """All data sets measured so far."""
     folder.mkdir(parents=True, exist_ok=True)
     # A line for each point.
     (folder / "results.json").write_text(json.dumps(results).replace('{"params"', '\n{"params"') + "\n")
@@ -69,7 +69,7 @@ def arguments():
 
 
 def bench(args, folder):
-    """Builds all, one after the other; then every round measures each of them once."""
+    """Builds all engines one after the other; then every round measures each of them once."""
     core = max(os.sched_getaffinity(0))
     engines, processes = {name: {"name": name, "about": about(name), "points": {}} for name in args.peers}, {}
 

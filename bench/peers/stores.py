@@ -1,16 +1,16 @@
-"""Peers that are databases inside a process: they keep files, and points have ids."""
+"""Embedded databases: they store files, and points have ids."""
 
 import numpy as np
 from peer import EFS, NEIGHBOURS, Peer, grid
 
-# Points of one insert.
+# Points per insert.
 BATCH = 1_000
 
 
 class QdrantEdge(Peer):
     package, config = "qdrant-edge-py", "HNSW int8, re-ranked by float32, m=16 ef_construct=200"
     sweep = grid(ef=EFS, oversampling=(1.0, 3.0))
-    # Kilobytes of vectors that are compared without the graph: the graph is what is measured.
+    # Threshold in kilobytes for a scan without the graph; small, because the graph is measured.
     full_scan = 10
 
     def __init__(self, base, folder):
@@ -36,7 +36,7 @@ class QdrantEdge(Peer):
         self.shard.optimize()
 
     def created(self):
-        """What is told of payloads before there are points."""
+        """Declares payload indexes before points are inserted."""
 
     def payload(self, _):
         return None
@@ -69,7 +69,7 @@ class Zvec(Peer):
             slice = enumerate(base[at : at + BATCH], at)
             collection.insert([zvec.Doc(id=str(i), vectors={"vector": row.tolist()}) for i, row in slice])
         collection.optimize(zvec.OptimizeOption(concurrency=1))
-        # What it calls the low-latency path wants it read-only, and answers with inner ids.
+        # Its low-latency path requires read-only mode and returns internal ids.
         collection.close()
         self.collection = zvec.open(path, zvec.CollectionOption(read_only=True))
         self.names = np.array(self.collection.resolve_internal_ids(np.arange(rows)), int)

@@ -1,8 +1,8 @@
-"""One peer in a process of its own, started by process.py.
+"""One peer in its own process, started by process.py.
 
     worker.py PEER FOLDER
 
-It builds, and then measures its whole sweep once for each line of input: a line of JSON for each point. An empty line
+Builds the index, then measures the whole sweep once per line of input, with a line of JSON per point. An empty line
 ends the build and each round, as with `meridian bench ann --rounds`.
 """
 
@@ -23,7 +23,7 @@ TIMED_SECONDS = 0.25
 
 
 def resident():
-    """Bytes of this process in memory, without what it has given back already."""
+    """Resident bytes of this process, after freed memory was returned to the system."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -41,7 +41,7 @@ def measure(peer, queries, truth, point):
 
 def main():
     name, folder = sys.argv[1], Path(sys.argv[2])
-    # Some libraries print; answers go where they cannot.
+    # Some libraries print to standard output; answers use a copy of it.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     base, queries = np.load(folder / "base.npy"), np.load(folder / "queries.npy")

@@ -1,41 +1,6 @@
-//! Any bytes in place of a segment, and any bytes over a sound one, never give a record that was not written.
+//! Runs `meridian_fuzz::wal` under libFuzzer.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use meridian_store::{Disk, DiskFile, MIN_SEGMENT_BYTES, SimDisk, Wal, WalOptions};
-
-const FILE: &str = "wal/slot-000001.wal";
-
-fuzz_target!(|input: (bool, u16, Vec<u8>)| {
-    let (over_sound, offset, bytes) = input;
-    let options = WalOptions { owner: *b"fuzz fuzz fuzz f", segment_bytes: MIN_SEGMENT_BYTES };
-    let disk = SimDisk::new();
-    let mut written = Vec::new();
-    if over_sound {
-        let (mut wal, _) = Wal::open(&disk, "wal", options).expect("an empty disk");
-        for length in [0usize, 30, 200] {
-            let record = vec![length as u8; length];
-            written.push((wal.append(&record).expect("it fits"), record));
-            wal.commit().expect("a sound disk");
-        }
-        disk.remove("wal/mark").expect("it is there");
-        // Up to the end of the file, so that its length stays.
-        let room = MIN_SEGMENT_BYTES - u64::from(offset) % MIN_SEGMENT_BYTES;
-        let part = bytes.len().min(room as usize);
-        let file = disk.open(FILE).expect("it is there");
-        file.write_at(MIN_SEGMENT_BYTES - room, &bytes[..part]).expect("a sound disk");
-    } else {
-        disk.create_dir("wal").expect("a sound disk");
-        disk.create(FILE, MIN_SEGMENT_BYTES).expect("a sound disk").write_at(0, &bytes).expect("a sound disk");
-    }
-    if let Ok((mut wal, recovered)) = Wal::open(&disk, "wal", options) {
-        if over_sound {
-            assert!(written.starts_with(&recovered.records), "a record that was never written");
-        }
-        let last = wal.append(b"new").expect("it fits");
-        wal.commit().expect("a sound disk");
-        let (_, again) = Wal::open(&disk, "wal", options).expect("what was just written");
-        assert_eq!(again.records.len(), recovered.records.len() + 1);
-        assert_eq!(again.records.last(), Some(&(last, b"new".to_vec())));
-    }
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = meridian_fuzz::wal::run(bytes);
 });

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# What every script of the Kubernetes bed shares: versions, places, addresses.
+# Versions, paths and addresses, shared by all scripts of the Kubernetes bed.
 
 readonly kubernetes_version=v1.34.4 # 1.34 is the newest that runs on cgroup v1 and with containerd 1.6
 readonly helm_version=v3.21.4
@@ -24,14 +24,14 @@ readonly dns_address=10.96.0.10
 # shellcheck source=process.sh
 . "$bed_source/process.sh"
 
-# inside COMMAND… — in the bed's network namespace, and in nothing else of its own: `ip netns exec` would give each
-# process its own mounts, and the kubelet's volumes would not reach the containers.
+# inside COMMAND… — runs it in the bed's network namespace and in no other namespace: `ip netns exec` would give each process
+# its own mounts, and the kubelet's volumes would not reach the containers.
 inside() { nsenter --net="/run/netns/$netns" "$@"; }
 
 kubectl() { KUBECONFIG=$kubeconfig inside "$bin/kubectl" "$@"; }
 bed_ctr() { ctr --address "$containerd_socket" --namespace k8s.io "$@"; }
 
-# Namespaces, mounts and cgroups need root; the same command is run again through sudo.
+# Namespaces, mounts and cgroups need root; the command is repeated with sudo.
 become_root() {
     ((EUID == 0)) && return
     command -v sudo >/dev/null || die "needs root, and there is no sudo"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Starting, awaiting and stopping background processes; shared by the test beds.
+# Starts, awaits and stops background processes; shared by the test beds.
 #
 # A process NAME of a bed leaves two files in $run: NAME.pid ("pid start-time", so that a reused pid is never mistaken
 # for ours) and its output in $logs/NAME.log.
@@ -17,7 +17,7 @@ start_time() {
     [[ ${fields[0]} != Z ]] && printf '%s\n' "${fields[19]}"
 }
 
-# start NAME COMMAND… — in a session of its own, without the caller's locks.
+# start NAME COMMAND… — starts it in a new session, without the caller's locks.
 start() {
     local name=$1 pid
     shift
@@ -33,7 +33,7 @@ pid_of() {
     [[ $(start_time "$pid") == "${started:-none}" ]] && printf '%s\n' "$pid"
 }
 
-# stop NAME SECONDS — asks it to end, after SECONDS kills it; returns when it is gone.
+# stop NAME SECONDS — sends SIGTERM, after SECONDS SIGKILL; returns when the process has ended.
 stop() {
     local name=$1 seconds=$2 pid
     if pid=$(pid_of "$name"); then
@@ -52,8 +52,8 @@ gone_within() {
     done
 }
 
-# wait_until SECONDS NAME FACT COMMAND… — until COMMAND succeeds. When the time is over or the process NAME has ended,
-# says which FACT did not come true, shows the end of its log, and exits.
+# wait_until SECONDS NAME FACT COMMAND… — waits until COMMAND succeeds. After SECONDS, or when the process NAME has ended,
+# prints the FACT that did not become true and the end of the log, and exits.
 wait_until() {
     local seconds=$1 name=$2 fact=$3 deadline=$((SECONDS + $1))
     shift 3

@@ -1,4 +1,4 @@
-"""What the tests share, and what is shown when one fails."""
+"""Fixtures of the tests, and the information that a failure prints."""
 
 import json
 import os
@@ -14,7 +14,7 @@ US, EU = Region("us-east", 2), Region("eu-west", 1)
 
 @pytest.fixture(scope="session")
 def words():
-    """Real word vectors, N of them."""
+    """N real word vectors."""
     count = int(os.environ.get("N", "20000"))
     with open(os.environ["DATA"]) as file:
         vectors = json.load(file)["vectors"]

@@ -36,7 +36,7 @@ def get(kind, name, namespace):
 
 
 def apply(*objects):
-    """Applies objects as a user does."""
+    """Applies objects with kubectl."""
     items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
     return kubectl("apply", "-f", "-", stdin=json.dumps(items))
 
@@ -144,7 +144,7 @@ class Region:
         return wait_until(lambda: self.leaders().get(shard), 60, f"shard {shard} of {self.name} has no leader")
 
     def digests(self):
-        """The state's digest of each replica that answers, by shard."""
+        """The digest of the state of each replica that answers, by shard."""
         found = {}
         for pod in self.pods().values():
             said = self.get_json(pod, "/api/v1/consistency")
@@ -153,7 +153,7 @@ class Region:
         return found
 
     def kill_process(self, pod):
-        """SIGKILL to the pod's own process."""
+        """Sends SIGKILL to the process of the pod's container."""
         statuses = self.pods()[pod]["status"]["containerStatuses"]
         container = statuses[0]["containerID"].removeprefix("containerd://")
         tasks = run("ctr", "--address", CONTAINERD, "--namespace", "k8s.io", "tasks", "ls").stdout

@@ -1,4 +1,4 @@
-"""The API server and `meridian render` judge the specs of tests/admission/cases.yaml alike."""
+"""The API server and `meridian render` accept and refuse the same specs of tests/admission/cases.yaml."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def definitions():
         kubectl("apply", "--server-side", "-f", file)
         kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", file)
     yield
-    # The chart brings its own.
+    # The chart contains its own CRDs.
     for file in sorted((ROOT / "crds").glob("*.yaml")):
         kubectl("delete", "-f", file)
 

@@ -1,4 +1,4 @@
-"""Two regions from the chart and the examples, filled by the official client."""
+"""Two regions from the chart and the examples, loaded by the official client."""
 
 import time
 

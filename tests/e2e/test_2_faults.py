@@ -1,4 +1,4 @@
-"""Under load: processes and pods killed, replicas out and in, a volume lost, a setting rolled, all of it taken away and back."""
+"""Under load: killed processes and pods, scaling out and in, a lost volume, a rolling change, deletion and restoration."""
 
 import itertools
 import threading
@@ -25,7 +25,7 @@ def load(words):
 
 @pytest.fixture(autouse=True)
 def counted(load):
-    """What the load saw during each test, and that every read was answered."""
+    """Prints the results of the load during each test, and checks that every read was answered."""
     yield
     print(f"\n  {load.summary()}")
     unread, load.failed_reads, load.slowest_read, load.longest_pause = load.failed_reads, [], 0.0, 0.0
@@ -72,7 +72,7 @@ def test_the_pods_of_five_leaders_are_deleted(load):
 
 @pytest.fixture
 def operators_die():
-    """The operators' pods are killed again and again."""
+    """The pods of the operators are killed repeatedly."""
     stop = threading.Event()
 
     def kill():

@@ -23,7 +23,7 @@ SPEC = {"region": "tiny", "shards": 1, "replicasPerShard": 1, "storage": {"size"
 
 @pytest.fixture(scope="module")
 def rights(tmp_path_factory):
-    """The chart's own service account, its rights and no more; its Deployment rests, the tests run the process."""
+    """A kubeconfig with the service account of the chart. Its Deployment is scaled to zero; the tests run the process."""
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TINY.name, "labels": RESTRICTED}})
     kube.apply({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "group-key", "namespace": TINY.name},
@@ -108,7 +108,7 @@ def test_it_creates(operator):
 
 
 def count():
-    """The points, once a pod that the Service leads to answers."""
+    """The points, once a pod behind the Service answers."""
     with TINY.http(timeout=10) as client:
         ask = lambda: client.post("/collections/few/points/count", json={})
         wait_until(lambda: ask().status_code == 200, 20, "nobody counts")

@@ -65,7 +65,7 @@ def what(event):
 def test_at_rest_nothing_is_written():
     for region in (US, EU):
         region.wait_ready(180)
-    # A link that goes on again has its source's changes to catch up with, and says so in its next turn.
+    # A resumed link first catches up, which changes its status in the next turn.
     within = lambda: condition(kube.get("replicationlink", "from-us-east", EU.name), "WithinBound")
     wait_until(lambda: within().get("status") == "True", 60, lambda: f"the link catches up: {within()}")
     time.sleep(3)  # the last event is on its way
@@ -81,7 +81,7 @@ def test_a_foreign_edit_is_put_back_once():
     kube.patch("service", CLUSTER, US.name, {"spec": {"selector": {"app.kubernetes.io/name": "stranger"}}})
     wait_until(lambda: selector() == before, 30, lambda: f"the selector stays {selector()}")
     time.sleep(5)
-    # The status may say meanwhile that something moved.
+    # The status may change meanwhile.
     aside = lambda target: target["resource"] == "events" or target.get("subresource") == "status"
     written = [what(event) for event in ours(since) if not aside(event["objectRef"])]
     assert written == [f"patch {US.name}/services/{CLUSTER}"]
@@ -89,7 +89,7 @@ def test_a_foreign_edit_is_put_back_once():
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir()))
 def test_an_applied_example_shows_no_difference(example):
-    """Each is applied to the real API server; what the operator and the server add is no difference to Git."""
+    """Each example is applied to the real API server; fields added by operator and server are no difference to Git."""
     apart = f"example-{example}"
     for space in {"us-east", "eu-west", "argocd"}:
         kubectl("create", "namespace", f"{space}-{apart}", check=False)
@@ -131,13 +131,13 @@ def test_a_claim_gets_the_id_that_its_volume_bears():
 
 
 def test_every_right_is_used_and_none_is_missing():
-    """So that dropping any one makes a test fail: what needed it was refused, and that shows here."""
+    """Every granted permission is used, and no request was refused: removing any permission fails this test."""
     used, refused = set(), []
     for event in ours("0", ANY):
         target, code = event["objectRef"], event.get("responseStatus", {}).get("code", 200)
         if code == 403:
             refused.append(what(event))
-        # Before it creates an object, the operator asks whether one is there: the answer 404 needs the right as well.
+        # The operator reads an object before it creates it: an answer of 404 needs the permission too.
         if code >= 400 and code != 404:
             continue
         resource = "/".join(part for part in (target["resource"], target.get("subresource")) if part)
@@ -191,7 +191,7 @@ def test_kept_definitions_are_taken_over_by_a_release_of_another_name():
     kube.run(*install, "--take-ownership")
     kube.run("helm", "uninstall", "second", "--namespace", "second")
     assert kubectl("get", "vectorclusters", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.uid}") == before
-    # Back to the first release, or its next upgrade would be refused.
+    # The first release owns the CRDs again; otherwise its next upgrade would be refused.
     for file in sorted((ROOT / "crds").glob("*.yaml")):
         name = file.name.removesuffix(".yaml")
         kubectl(

@@ -1,4 +1,4 @@
-"""A cluster that stands alone and that nobody writes to: it scales and heals by what the operator does."""
+"""A single region without writes scales and is repaired by the operator alone."""
 
 import json
 import time
@@ -35,14 +35,14 @@ def idle():
 
 
 def occurrences():
-    """How often the operator told of something, repeats included."""
+    """Number of events about VectorClusters, repeats included."""
     events = json.loads(kubectl("-n", IDLE.name, "get", "events.events.k8s.io", "-o", "json"))["items"]
     ours = [event for event in events if event.get("regarding", {}).get("kind") == "VectorCluster"]
     return sum(event.get("series", {}).get("count", 1) for event in ours)
 
 
 def changed(what, change, stands):
-    """Makes a change to a cluster at rest; nothing is written until it has come to rest again."""
+    """Changes an idle cluster and waits until it is idle again; no client writes meanwhile."""
     before, began = occurrences(), time.monotonic()
     change()
     wait_until(lambda: IDLE.is_ready() and stands(), WITHIN_S, lambda: f"{what}: {IDLE.waiting_for()}")
@@ -76,7 +76,7 @@ def test_an_idle_cluster_replaces_a_lost_volume(idle):
 
 
 def test_an_act_that_is_refused_is_explained(idle):
-    """A budget that allows no eviction: the roll says so, waits, and goes on when the budget is gone."""
+    """A budget that allows no eviction: the rolling update reports it, waits, and continues when the budget is deleted."""
     labels = {"meridiandb.io/cluster": CLUSTER}
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "nobody-goes", "namespace": idle.name}}
     kube.apply({**budget, "spec": {"maxUnavailable": 0, "selector": {"matchLabels": labels}}})

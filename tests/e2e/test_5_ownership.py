@@ -1,4 +1,4 @@
-"""Objects of others keep their names: the operator leaves them as they are and names them; drift of its own is reverted."""
+"""The operator does not change objects of other owners and reports them; drift of its own objects is reverted."""
 
 import kube
 from conftest import US
@@ -22,7 +22,7 @@ FOREIGN = [
 
 
 def foreign():
-    """Each object as it stands, its version and its owners included."""
+    """Each object with its resource version and owners."""
     return [kube.get(one["kind"].lower(), one["metadata"]["name"], US.name) for one in FOREIGN]
 
 

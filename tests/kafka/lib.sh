@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# What the scripts of the Kafka bed share: where the jars are, how a JVM is started.
+# Paths of the jars and the start of a JVM, shared by the scripts of the Kafka bed.
 
 readonly kafka_version=4.1.1 # the same as in pom.xml
 
@@ -13,5 +13,5 @@ readonly jars=$cache/kafka-$kafka_version
 
 readonly jvm=(java -Xmx512m -XX:+UseSerialGC "-Dlog4j2.configurationFile=$kafka_source/log4j2.properties" -cp "$jars/*")
 
-# Several brokers start at once on a small machine, beside other tests; alone it takes 5 seconds.
+# A broker starts in 5 s alone; several start at once on a small machine, beside other tests.
 readonly start_seconds=90

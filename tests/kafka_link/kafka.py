@@ -27,7 +27,7 @@ def is_free(port):
 
 def two_free_ports():
     while True:
-        # Below the range from which outgoing connections get theirs.
+        # Below the ephemeral range.
         port = random.randrange(20_000, 30_000)
         if is_free(port) and is_free(port + 1):
             return port

@@ -21,7 +21,7 @@ def broker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def regions(broker, tmp_path_factory):
-    """Two shards in us-east, so that one can go on while the other is in trouble; one in eu-west."""
+    """Two shards in us-east, so that one continues while the other is stopped; one shard in eu-west."""
     folder = tmp_path_factory.mktemp("regions")
     with Local(folder, "us-east:2x1", "eu-west:1x1", brokers={"us-east": broker.address}) as local:
         east, west = local.region("us-east"), local.region("eu-west")
@@ -42,7 +42,7 @@ def origin(west, shard):
 
 
 def digest(nodes):
-    """The digests of a region's shards add up to the region's."""
+    """The digest of a region is the sum of the digests of its shards."""
     return sum(int.from_bytes(bytes.fromhex(node.cluster()["digest"]), "little") for node in nodes) % 2**256
 
 
@@ -114,7 +114,7 @@ def test_an_undecodable_record_is_reported_and_skipped(regions, broker, record):
 def test_an_invalid_delta_is_fetched_from_the_origin(regions, broker):
     """A forged record has the next sequence; the real delta follows behind it, so it is fetched from the origin."""
     east, west = regions
-    # What a node says to have applied is up to 100 ms old; what it published is not.
+    # The applied position of a status is up to 100 ms old, the published one is not.
     seq = published(east, 1) + 1
     uid = next(iter(broker.topic("read", TOPIC).split('"collection":"')[1:])).split('"')[0]
     value = f'{{"id":1,"op":"upsert","ts":1,"collection":"{uid}","embedding":[1,2,3]}}'
@@ -154,7 +154,7 @@ def test_deltas_lost_by_the_topic_are_fetched_from_the_origin(regions, broker):
     wait_until(lambda: all_published(east) is not None, WITHIN_S, lambda: [links(node) for node in east])
     west.signal(signal.SIGSTOP)
     try:
-        # What eu-west had asked for when it was stopped is answered still, with the first of these.
+        # The fetch of eu-west from before its stop is still answered, with the first of these records.
         for first in (6_000, 6_500):
             before = all_published(east)
             write(east, first)

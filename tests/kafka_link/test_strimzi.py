@@ -1,4 +1,4 @@
-"""What is rendered for Strimzi is what Strimzi reads, down to the last field."""
+"""Rendered resources for Strimzi are parsed by Strimzi without unknown fields."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Regions that the tests of one file share."""
+"""Regions that are shared by the tests of one file."""
 
 import pytest
 

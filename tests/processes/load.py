@@ -63,7 +63,7 @@ class Client(threading.Thread):
 
 
 class Writer(Client):
-    """Upserts, overwrites and deletes its own points."""
+    """Upserts, overwrites and deletes points of its own."""
 
     def __init__(self, number, nodes, seed):
         super().__init__(f"writer {number}", nodes, seed)

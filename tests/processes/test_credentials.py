@@ -1,4 +1,4 @@
-"""Keys that change while nodes run, and what nodes write about it."""
+"""Keys that change while nodes run, and the logs of the nodes."""
 
 from regions import KEY, client, wait_until
 
@@ -20,7 +20,7 @@ def test_a_changed_key_file_counts_without_a_restart(one_region):
         wait_until(lambda: lets_in(node, NEXT), RELOAD_S, f"{node.name} does not know the new key")  # noqa: B023
         assert lets_in(node, KEY), "the former key is accepted for ten minutes"
         assert not lets_in(node, "a-key-that-nobody-made")
-    # An unusable file takes no key away.
+    # An invalid file removes no key.
     file.write_text("short")
     wait_until(lambda: "stay as they are" in logs(one_region), RELOAD_S, "the fault is not logged")
     assert all(lets_in(node, NEXT) for node in one_region.nodes)

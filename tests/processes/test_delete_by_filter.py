@@ -61,7 +61,7 @@ class Writer(threading.Thread):
 
     def write_all(self):
         for point in self.points:
-            # One that may still be marked later, by an attempt without an answer, proves nothing.
+            # A point that an attempt without an answer may still change proves nothing.
             if not self.write(point, "drop", tries=1):
                 self.uncertain.add(point)
             elif self.write(point, "keep", tries=200):

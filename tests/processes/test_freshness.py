@@ -16,7 +16,7 @@ ALWAYS = ("x-staleness-ms", "x-served-region", "x-consistency-token")
 
 @pytest.fixture(scope="module")
 def regions(two_regions):
-    """Nodes of us-east, nodes of eu-west, and a collection with one point that both know."""
+    """Nodes of us-east, nodes of eu-west, and a collection with one point that is visible in both."""
     east, west = two_regions.region("us-east"), two_regions.region("eu-west")
     assert_ok(east[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}}))
     assert_ok(write(east[0], 1, 0))
@@ -269,7 +269,7 @@ def test_a_silent_primary_region_is_remembered(regions):
 
 
 def test_a_write_that_waits_is_visible_in_its_own_region(regions):
-    """wait=true at a secondary region: 200 of 200 reads see it, from whichever node."""
+    """wait=true at a secondary region: 200 of 200 reads at all nodes see the write."""
     _, west = regions
     seen = 0
     for n in range(200):

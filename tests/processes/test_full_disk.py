@@ -1,4 +1,4 @@
-"""Full disks: each node's folder is a file system of its own, and another file on it takes the space.
+"""Full disks: each node's folder is a separate file system, which another file fills.
 
 Mounting needs root; without it these tests are skipped.
 """
@@ -14,7 +14,7 @@ from regions import Local, leader, wait_until
 COLLECTION = "/collections/kept"
 POINTS = f"{COLLECTION}/points"
 SIZE_MB = 520
-# What is left when a disk is full. With the rest of the log's segment and a spare one (128 MiB at most) that is less than
+# Space left on a full disk. With the rest of the log's segment and a spare one (128 MiB at most) that is less than
 # the reserve of the log (256 MiB), and more than its last two segments (128 MiB), so that deletes are possible.
 LEFT_MB = 110
 WITHIN_S = 20
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 @pytest.fixture
 def disks(tmp_path):
-    """A region whose nodes have disks of their own."""
+    """A region with a separate disk for each node."""
     folders = [tmp_path / "us-east" / f"us-east-s1-r{replica}" for replica in (1, 2, 3)]
     mounted = []
     try:
@@ -91,7 +91,7 @@ def test_a_full_leader_hands_over_and_writes_go_on(disks):
     wait_until(lambda: upsert(second, 1).status_code == 200, WITHIN_S, "a write")
     for node in disks:
         assert set(statuses(node, upsert)) == {200}
-    # The next leader's disk is full too: only one more hand-over, and not at once.
+    # The disk of the next leader is full too: one more transfer of leadership, after a delay.
     begun = time.monotonic()
     fill(second)
     empty(first)
@@ -119,7 +119,7 @@ def test_a_full_majority_refuses_upserts_and_takes_deletes(disks, count):
 
 
 def test_the_guard_runs_while_writes_go_on(disks):
-    """Writes without pause into disks that fill up: they are refused before the disks are full, and nobody dies."""
+    """Continuous writes until the disks are full: they are refused before that, and no process ends."""
     payload = "x" * 100_000
     pids = [node.pid for node in disks]
 

@@ -18,7 +18,7 @@ STOP_S = 20
 
 
 class Group:
-    """Three nodes as processes of our own."""
+    """Three nodes as child processes."""
 
     def __init__(self, nodes):
         self.nodes = nodes
@@ -126,7 +126,7 @@ def test_a_stopping_leader_transfers_leadership_and_exits_cleanly(group):
         process = group.processes[leads.name]
         process.send_signal(signal.SIGTERM)
         longest = 0.0
-        # Writes go on meanwhile: none waits for the others to miss the leader, which takes them 800 ms at least.
+        # Writes continue: none waits for an election timeout, which is at least 800 ms.
         while process.poll() is None:
             begun = time.monotonic()
             write_all(others[0])
@@ -167,7 +167,7 @@ def test_a_follower_that_lost_its_volume_is_blank_and_never_votes(group):
     # With the other follower gone only the blank one is left to count on: it must not help.
     group.signal_and_wait(other, signal.SIGKILL)
     point = {"points": [{"id": 1, "vector": [9, 9, 9, 9]}]}
-    # It is in the leader's log, and what becomes of it is open.
+    # The write is in the leader's log; its outcome is unknown.
     unknown = leads.put(f"{POINTS}?timeout=3", point)
     assert unknown.status_code == 500 and "outcome unknown" in unknown.json()["status"]["error"], unknown.text
     wait_until(lambda: not leads.leads(), WITHIN_S, "the leader without a majority steps down")
@@ -178,7 +178,7 @@ def test_a_follower_that_lost_its_volume_is_blank_and_never_votes(group):
     group.start(other)
     group.wait_ready(other)
     leader([leads, other])
-    # The first write may have taken place since; nothing else changed.
+    # The first write may have taken effect since; nothing else changed.
     for node in (leads, other):
         assert {point["payload"].get("number") for point in contents(node) if point["id"] != 1} == {7}
 

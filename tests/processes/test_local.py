@@ -1,4 +1,4 @@
-"""`meridian local` on folders that lost something: no acknowledged write is lost, and no replica comes back under its old id."""
+"""`meridian local` with deleted or damaged folders: no acknowledged write is lost, and no replica returns under its old id."""
 
 import shutil
 import signal
@@ -51,7 +51,7 @@ def damage_identity(node):
 def test_a_replica_that_lost_its_folder_is_replaced_and_no_write_is_lost(tmp_path, damage, lost):
     with Local(tmp_path, "us-east:1x3", restart=False) as local:
         assert local.nodes[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}}).status_code == 200
-        # One replica is down: only two hold what is acknowledged now, and one of them loses it below.
+        # One replica is down: only two hold the acknowledged writes, and one of them loses its folder below.
         assert local.nodes[(lost + 1) % 3].signal(signal.SIGKILL)
         writer = local.nodes[lost]
         first = {"points": [{"id": 0, "vector": [0, 1, 2, 3]}]}

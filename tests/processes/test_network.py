@@ -42,7 +42,7 @@ class NetworkNamespace:
             return "needs nft and ip (make setup installs nftables and iproute2)"
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(CLONE_NEWNET) != 0:
-            return f"this machine lets nobody make a network namespace: {os.strerror(ctypes.get_errno())}"
+            return f"network namespaces are not permitted here: {os.strerror(ctypes.get_errno())}"
         for command in (
             ["ip", "link", "set", "lo", "up"],
             ["nft", "add", "table", "inet", "loss"],

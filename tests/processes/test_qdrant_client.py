@@ -1,4 +1,4 @@
-"""The official client against three real nodes, held against the client's own in-memory mode, call by call.
+"""The official client against three real nodes, compared call by call with the client's in-memory mode.
 
 Once with one shard on three replicas (any node answers for the shard), once with three shards (every answer is merged).
 """
@@ -165,7 +165,7 @@ FILTERS = {
 
 
 def test_the_client_finds_a_server_of_its_own_version(nodes):
-    """Warnings are errors here: the client would warn of a server that it may not understand."""
+    """Warnings are errors, because the client warns about an incompatible server."""
     for client in nodes:
         told = client.info()
         assert "Meridian" in told.title
@@ -379,7 +379,6 @@ def test_errors_name_the_invalid_field(nodes, named_points):
 
 def test_a_wrong_key_is_refused(nodes):
     url = nodes[0].init_options["url"]
-    # Telling its version needs a key too, so the client cannot check it, and says so.
     stranger = QdrantClient(url=url, api_key="not-the-key", check_compatibility=False)
     assert_refused(401, "Invalid API key", stranger.get_collections)
     nobody = QdrantClient(url=url, check_compatibility=False)

@@ -1,9 +1,9 @@
-{{/* Name of everything of this release: it fits in a label. */}}
+{{/* Name of all objects of this release; short enough for a label. */}}
 {{- define "meridian.name" -}}
 {{- default .Release.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}-operator
 {{- end }}
 
-{{/* Name of what has no namespace: two releases of one name in two namespaces do not meet. */}}
+{{/* Name of cluster-wide objects; contains the namespace, so that releases of equal names do not collide. */}}
 {{- define "meridian.clusterName" -}}
 {{ .Release.Namespace }}-{{ include "meridian.name" . }}
 {{- end }}
@@ -22,7 +22,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
-{{/* What the operator may do in a namespace that it watches. No wildcards, no list of Secrets, no exec, no deletion of data. */}}
+{{/* Permissions of the operator in a watched namespace: no wildcards, no list of Secrets, no exec, no deletion of data. */}}
 {{- define "meridian.rules" -}}
 - apiGroups: [meridiandb.io]
   resources: [vectorclusters, replicationlinks]

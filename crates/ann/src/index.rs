@@ -20,6 +20,22 @@ use crate::storage::vector_store::VectorStorage;
 mod tests;
 
 /// An index of vectors. It has one writer; concurrent readers search a [`View`].
+///
+/// ```
+/// use meridian_ann::{Config, Index, Kind, Metric, SearchParams};
+///
+/// let mut index = Index::new(Config::new(2, Metric::Euclid, Kind::Hnsw { m: 16, ef_construct: 100 }))?;
+/// index.upsert(4, &[0.0, 0.0])?;
+/// index.upsert(7, &[3.0, 4.0])?;
+/// let view = index.view(); // does not see the delete
+/// index.delete(4);
+///
+/// let params = SearchParams::default();
+/// let hits = index.search(&[0.0, 0.0], 10, &params, None)?;
+/// assert_eq!(hits.iter().map(|hit| (hit.slot, hit.distance)).collect::<Vec<_>>(), [(7, 5.0)]);
+/// assert_eq!(view.search(&[0.0, 0.0], 1, &params, None)?[0].slot, 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Index {
     config: Config,
     space: Space,

@@ -7,6 +7,22 @@ use serde::{Deserialize, Serialize};
 use crate::{BehaviorVersion, PayloadPath, PointId};
 
 /// A point passes when it passes all of `must`, at least one of `should` (if there are any), none of `must_not`.
+///
+/// ```
+/// use meridian_model::{Condition, Filter, Range, Scalar};
+///
+/// // Qdrant's {"must": [{"key": "author.name", "match": {"value": "Ann"}}], "must_not": [{"key": "year", "range": {"lt": 2000}}]}
+/// let filter = Filter {
+///     must: vec![Condition::Any { key: "author.name".parse()?, any: vec![Scalar::Text("Ann".into())] }],
+///     must_not: vec![Condition::Range {
+///         key: "year".parse()?,
+///         range: Range { lt: Some(2000.0), ..Range::default() },
+///     }],
+///     ..Filter::default()
+/// };
+/// assert!(filter.should.is_empty(), "an empty list demands nothing");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Filter {
     /// Every one has to hold.

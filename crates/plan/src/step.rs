@@ -57,6 +57,27 @@ pub struct ShardMove {
 /// The next move of a cluster: at most one act, the first shard's that has one.
 ///
 /// Membership is mended before pods are restarted, and pods are restarted only one at a time in the whole cluster.
+///
+/// ```
+/// use meridian_model::{ClusterId, ShardNumber};
+/// use meridian_plan::{Observed, Settings, ValidCluster, next_step};
+///
+/// let resource = serde_saphyr::from_str(
+///     "
+/// apiVersion: meridiandb.io/v1alpha1
+/// kind: VectorCluster
+/// metadata: {name: vector-search, namespace: us-east}
+/// spec: {region: us-east, shards: 1, replicasPerShard: 3, storage: {size: 1Gi}}
+/// ",
+/// )?;
+/// let cluster = ValidCluster::parse(&resource, &[], ClusterId(7), &Settings::default())?;
+///
+/// // Nothing exists yet: three pods are wanted, and the group is founded once all of them answer.
+/// let step = next_step(&cluster, &Observed::default());
+/// assert_eq!(step.replicas[&ShardNumber::FIRST], 3);
+/// assert_eq!(step.act, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
     let nothing = ShardSeen::default();

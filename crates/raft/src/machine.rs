@@ -24,8 +24,35 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// The Raft state machine of one replica.
 ///
-/// After any call, drain [`Raft::output`]. Persist every output in order and report it by [`Raft::persisted`]; apply
-/// every committed entry in order and report it by [`Raft::applied`].
+/// After any call, drain [`Raft::output`]. Every output is to be persisted, in order, and reported by
+/// [`Raft::persisted`]; every committed entry applied, in order, and reported by [`Raft::applied`].
+///
+/// ```
+/// use meridian_raft::{Config, EntryKind, Raft, Restored};
+///
+/// /// Carries out all outputs; a group of one replica sends no messages.
+/// fn drain(raft: &mut Raft) -> Vec<Vec<u8>> {
+///     let mut applied = Vec::new();
+///     while let Some(output) = raft.output() {
+///         // Here a shell writes and syncs `output.entries` and `output.hard_state`.
+///         raft.persisted(output.number);
+///         for entry in output.committed {
+///             if entry.kind == EntryKind::Payload {
+///                 applied.push(entry.payload.to_vec());
+///             }
+///             raft.applied(entry.index);
+///         }
+///     }
+///     applied
+/// }
+///
+/// let mut raft = Raft::new(Config::new(1, 1), Restored::bootstrap([1]))?;
+/// raft.campaign();
+/// drain(&mut raft);
+/// raft.propose(b"x".to_vec())?;
+/// assert_eq!(drain(&mut raft), [b"x"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Raft {
     node: RawNode<Log>,
     config: Config,

@@ -8,7 +8,7 @@ use crate::{RemoteBatch, Stamp, State};
 
 impl State {
     /// Drops what is known, refuses a gap, else merges changes, version vector and source position in this
-    /// one step (data-plane G4, proof P1).
+    /// one step: exactly-once in effect rests on this.
     pub(crate) fn merge_batch(&mut self, batch: &RemoteBatch, tally: &mut Tally) -> Outcome {
         let origin = batch.origin.clone();
         if let Err(reason) = self.consistent(batch) {

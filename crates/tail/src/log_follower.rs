@@ -74,6 +74,21 @@ pub struct Batch {
 /// Follows the tail of one origin shard's log.
 ///
 /// Input records may be duplicated, reordered or missing. Output batches are ordered and gapless, each delta once.
+///
+/// ```
+/// use meridian_model::{Epoch, OriginShard, Position, RegionName, Seq, ShardNumber};
+/// use meridian_tail::{LogFollower, Record, Taken};
+///
+/// let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
+/// let origin = OriginShard { region: RegionName::new("us-east")?, shard: ShardNumber::FIRST };
+/// let mut follower = LogFollower::new(origin, at(7));
+///
+/// // The origin's log ends at sequence 9, so that 8 and 9 are missing: the transport reads it again from 8.
+/// let end = Record::Mark { at: at(9), complete: None };
+/// assert_eq!(follower.take(end), Taken::Gap { wanted: Seq(8) });
+/// assert_eq!((follower.taken(), follower.batch(100)), (at(7), None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LogFollower {
     origin: OriginShard,

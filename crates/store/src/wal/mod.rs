@@ -91,8 +91,25 @@ pub struct WalStats {
 
 /// A log of opaque records in preallocated, recycled segment files. Formats: `FORMAT.md`.
 ///
-/// A failed [`Wal::commit`], except on a full disk, poisons the log: the content of the disk is unknown until the log is
-/// reopened.
+/// After a failed [`Wal::commit`] (other than a full disk) it refuses all work: what lies on the disk is unknown until
+/// it is opened again.
+///
+/// ```
+/// use meridian_store::{SimDisk, Wal, WalOptions};
+///
+/// let disk = SimDisk::new(); // `RealDisk` for files
+/// let options = WalOptions { owner: *b"an example's log", ..WalOptions::default() };
+/// let (mut wal, recovered) = Wal::open(&disk, "wal", options)?;
+/// assert!(recovered.records.is_empty());
+///
+/// let lsn = wal.append(b"a record")?;
+/// wal.commit()?; // durable from here on
+/// drop(wal);
+///
+/// let (_, recovered) = Wal::open(&disk, "wal", options)?;
+/// assert_eq!(recovered.records, [(lsn, b"a record".to_vec())]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Wal<D: Disk> {
     disk: D,
     dir: String,
