@@ -47,8 +47,8 @@ pub struct Limits {
     /// Values and ids of one filter's conditions. Default 10,000.
     #[serde(deserialize_with = "between::<_, usize, 1, 1000000>")]
     pub filter_values: usize,
-    /// Filters inside each other. Default 16.
-    #[serde(deserialize_with = "between::<_, usize, 1, 64>")]
+    /// Filters inside each other. Default 16, at most 32: messages between pods are nested up to 100 levels, three a filter.
+    #[serde(deserialize_with = "between::<_, usize, 1, 32>")]
     pub filter_depth: usize,
     /// Largest `params.hnsw_ef` of a query; Qdrant's `search_max_hnsw_ef`. Default 4,096.
     #[serde(deserialize_with = "between::<_, usize, 1, 65536>")]

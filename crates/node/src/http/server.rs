@@ -25,7 +25,7 @@ const MAX_HEADERS: usize = 100;
 /// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `stop`, then drains open requests for at most `limits.drain_ms`.
+/// Serves `router` on `listener` until `stop`, then drains open requests for at most `limits.drain_timeout_ms`.
 ///
 /// Above `limits.connections`, new connections wait in the kernel's accept queue.
 pub async fn serve(
