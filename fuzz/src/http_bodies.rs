@@ -25,7 +25,7 @@ pub fn run(mut body: &[u8]) -> bool {
         6 => query_batch(body, &limits).err(),
         7 => legacy_search(body, &limits).err(),
         _ => {
-            let shape = Shape { shards: Some(2), replicas: Some(3), hnsw: HnswParams::default() };
+            let shape = Shape { shards: 2, replicas: Some(3), hnsw: HnswParams::default() };
             let name = CollectionName::new("words").expect("a good name");
             create_collection(name, body, &shape, &limits).err()
         }

@@ -24,12 +24,14 @@ use crate::topology::{TopologyAnswer, TopologyCall};
 
 mod delta_log;
 mod hello;
+mod party;
 mod peer;
 mod region;
 mod shard;
 
 pub use delta_log::{SeedPage, SeedPoint, TailAnswer, TailCall};
 pub use hello::{Build, Hello, NoCommonProtocol, Protocols};
+pub use party::{CallNumbers, Peer};
 pub use peer::{Call, CallAnswer, DiskNotice, Lead, PeerMessage};
 pub use region::{RegionAnswer, RegionCall, RegionMessage};
 pub use shard::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};

@@ -38,6 +38,6 @@ pub use machine::{
     ProposeError, Proposed, Raft, Role, RoleChange, Status, StepError, StepOutcome, TransferError, UnknownIndex,
 };
 pub use members::Members;
-pub use message::{MAX_READ_CONTEXTS, carries_entries};
+pub use message::{MAX_READ_CONTEXTS, carries_entries, split_read_number};
 pub use restored::{RestoreError, Restored};
 pub use snapshot::Snapshot;

@@ -59,6 +59,24 @@ pub fn carries_entries(bytes: &[u8]) -> bool {
     decode(bytes).is_ok_and(|message| message.msg_type == MessageType::MsgAppend && !message.entries.is_empty())
 }
 
+/// A message without the number of the read that it carries, and that number with the replica that gave it. For traces that
+/// must not depend on numbers; bytes that are no message carry none.
+#[must_use]
+pub fn split_read_number(bytes: &[u8]) -> (&[u8], Option<(u64, u64)>) {
+    let read = decode(bytes).ok().and_then(|message| match message.msg_type {
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+            ReadContext::decode(&message.entries.first()?.data)
+        }
+        MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => ReadContext::decode(&message.context),
+        _ => None,
+    });
+    match read {
+        // The context is the end of the message, and the number that of the context.
+        Some(read) => (&bytes[..bytes.len() - 8], Some((read.id, read.context))),
+        None => (bytes, None),
+    }
+}
+
 /// Encodes a message; `None` for a kind that is never sent.
 pub(crate) fn encode(message: &Message) -> Option<Vec<u8>> {
     let (tag, _) = KINDS.iter().find(|(_, kind)| *kind == message.msg_type)?;

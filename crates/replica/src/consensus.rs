@@ -9,7 +9,6 @@ use meridian_raft::{Entry as RaftEntry, EntryKind, Envelope, Output, Role as Raf
 use meridian_shard::{DecodeError, Entry, Outcome};
 
 use crate::injection::InjectedBug;
-use crate::log_bytes::LogBytes;
 use crate::{Command, LogRecord, Replica};
 
 /// How often a leader tells the region that it leads.
@@ -25,8 +24,6 @@ pub(crate) struct Consensus {
     persisting: VecDeque<Persisting>,
     /// Where each log entry's record stands in the write-ahead log, once it is there.
     pub(crate) places: BTreeMap<u64, u64>,
-    /// Sizes of the entries in the log.
-    pub(crate) log_bytes: LogBytes,
     /// Set while this replica leads and has applied its own term's first entry: only then may it propose.
     pub(crate) leading: Option<Term>,
     /// This replica leads, by the library's word.
@@ -45,11 +42,9 @@ impl Consensus {
         self.persisting.front().map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest.since))
     }
 
-    /// With the entries of the log and where their records stand.
-    pub(crate) fn with_log(entries: &[RaftEntry], places: Vec<(u64, u64)>) -> Self {
-        let mut log_bytes = LogBytes::default();
-        entries.iter().for_each(|entry| log_bytes.push(entry.index, entry.payload.len()));
-        Self { places: places.into_iter().collect(), log_bytes, ..Self::default() }
+    /// With the places where the records of the log's entries stand.
+    pub(crate) fn with_places(places: Vec<(u64, u64)>) -> Self {
+        Self { places: places.into_iter().collect(), ..Self::default() }
     }
 }
 
@@ -112,7 +107,7 @@ impl Replica {
         indexes.resize(records.len(), None);
         for entry in &output.entries {
             indexes.push(Some(entry.index));
-            self.consensus.log_bytes.push(entry.index, entry.payload.len());
+            self.log_bytes.push(entry.index, entry.payload.len());
         }
         records.extend(output.entries.into_iter().map(LogRecord::Entry));
         records.extend(output.hard_state.map(LogRecord::HardState));
@@ -142,8 +137,8 @@ impl Replica {
     }
 
     fn read_index_answered(&mut self, context: u64, index: LogIndex) {
-        if self.round_confirmed(context, index) {
-            return;
+        if self.statements.is_round(context) {
+            return self.round_confirmed(index);
         }
         match &mut self.consensus.probe {
             Some((probe, _, wanted)) if *probe == context => *wanted = Some(index),
@@ -199,13 +194,13 @@ impl Replica {
     /// Lets go of the log before `keep_from`: a base record and the hard state are written again first, so that what is
     /// let go is never the only copy.
     pub(crate) fn compact_log(&mut self, keep_from: u64) {
-        if keep_from <= self.raft.status().first_index || self.is_disputed() {
+        if keep_from <= self.raft.status().first_index || self.divergence.check_pending(self.now.mono) {
             return;
         }
         let first = self.raft.compact(keep_from);
         let Some(term) = self.raft.term_of(first - 1) else { return };
         self.state.change().forget_log_before(LogIndex(first));
-        self.consensus.log_bytes.forget_before(first);
+        self.log_bytes.forget_before(first);
         let records = vec![LogRecord::Base { index: first - 1, term }, LogRecord::HardState(self.raft.hard_state())];
         self.persist(records, vec![None, None], None, Vec::new(), Some(first));
     }
@@ -261,8 +256,8 @@ impl Replica {
     pub(crate) fn announce(&mut self) {
         let Some(lead) = self.lead_notice() else { return };
         let me = self.me();
-        self.nodes.led_by(me, &lead);
-        for node in self.nodes.connected().collect::<Vec<_>>() {
+        self.directory.led_by(me, &lead);
+        for node in self.directory.connected().collect::<Vec<_>>() {
             self.send(node, PeerMessage::Lead(lead.clone()));
         }
     }
@@ -305,21 +300,22 @@ impl Replica {
             if self.out_of_service.is_some() {
                 return;
             }
+            let (index, term) = (entry.index, entry.term);
             match entry.kind {
-                EntryKind::Membership(_) => self.apply_membership(&entry),
+                EntryKind::Membership(_) => self.apply_membership(entry),
                 EntryKind::TermStart | EntryKind::Payload => self.apply_entry(&entry),
             }
-            if self.out_of_service.is_some() && self.state.applied().0 < entry.index {
+            if self.out_of_service.is_some() && self.state.applied().0 < index {
                 // It is not applied, and stays in the log for a release that knows it.
                 return;
             }
             self.counters.entries_applied += 1;
-            self.raft.applied(entry.index);
-            if self.consensus.elected == Some(Term(entry.term)) && self.consensus.leading.is_none() {
-                self.lead(Term(entry.term));
+            self.raft.applied(index);
+            if self.consensus.elected == Some(Term(term)) && self.consensus.leading.is_none() {
+                self.lead(Term(term));
             }
         }
-        self.note_applied();
+        self.entries_applied();
         self.statements_applied();
         self.serve_tails();
         self.recheck_reads();
@@ -329,7 +325,7 @@ impl Replica {
     fn apply_entry(&mut self, raw: &RaftEntry) {
         let index = LogIndex(raw.index);
         // Committed by a group of which one member does not understand it: only that member must stop.
-        let entry = match decode(raw) {
+        let entry = match crate::log_entry::decode(raw) {
             Ok(entry) => entry,
             Err(DecodeError::VersionUnknown(unknown)) => return self.stop_before(index, unknown),
             Err(fault) => return self.leave_service(format!("log entry {index}: {fault}")),
@@ -341,7 +337,7 @@ impl Replica {
         }
         match applied.outcome {
             Outcome::VersionUnknown(unknown) => self.stop_before(index, unknown),
-            Outcome::ChecksumDiffers { .. } | Outcome::ChecksumHeld => self.checksum_heard(&entry),
+            Outcome::ChecksumDiffers { .. } | Outcome::ChecksumHeld => self.checksum_applied(&entry),
             outcome => self.fulfil(&entry, outcome),
         }
     }
@@ -360,9 +356,4 @@ impl Replica {
             self.out.push(Command::OutOfService(reason));
         }
     }
-}
-
-/// The entry that stands in the log; the first of a term carries nothing.
-pub(crate) fn decode(raw: &RaftEntry) -> Result<Entry, DecodeError> {
-    if raw.kind == EntryKind::Payload { Entry::decode(&raw.payload) } else { Ok(Entry::Noop) }
 }

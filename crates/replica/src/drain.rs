@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use crate::{Command, Replica};
+use crate::Command;
+use crate::context::Ctx;
+use crate::effect::Effect;
 
 /// A handover that does not succeed in this time is given up: the others elect without help.
 const GIVE_UP: Duration = Duration::from_secs(5);
@@ -18,9 +20,15 @@ const LAST_SHARE: u64 = 128;
 /// Bytes a second that a snapshot is written at, as long as this process has written none: a slow disk.
 const SPEED: u64 = 64 << 20;
 
+/// Whether this replica is asked to stop, and how far it is.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    draining: Option<Draining>,
+}
+
 /// Asked to stop.
 #[derive(Debug)]
-pub(crate) struct Draining {
+struct Draining {
     since: Duration,
     done: bool,
     last: Option<LastSnapshot>,
@@ -40,73 +48,90 @@ fn is_worth(bytes: u64, behind: u64, speed: Option<u64>, within: Duration) -> bo
     behind > 0 && behind >= bytes / LAST_SHARE && expected <= within
 }
 
-impl Replica {
-    pub(crate) fn drain(&mut self) {
-        if self.draining.is_none() {
-            self.draining = Some(Draining { since: self.now.mono, done: false, last: None });
-            self.tick_drain();
-        }
-    }
-
+/// Something happened that concerns the stop.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The process is asked to stop.
+    Drain,
     /// Nobody asks any more, and the process ends in so long at the latest.
-    pub(crate) fn begin_last_snapshot(&mut self, within: Duration) {
-        let now = self.now.mono;
-        let draining = self.draining.get_or_insert(Draining { since: now, done: true, last: None });
-        draining.last = Some(LastSnapshot { until: now.saturating_add(within), is_begun: false });
-        self.tick_last_snapshot();
-    }
+    Finish { within: Duration },
+    /// The last snapshot has begun, or could not.
+    SnapshotTried,
+    /// Time passed.
+    Tick,
+}
 
-    pub(crate) fn tick_drain(&mut self) {
-        self.tick_last_snapshot();
-        let Some(draining) = self.draining.as_mut().filter(|draining| !draining.done) else { return };
-        let led = self.raft.status().role == meridian_raft::Role::Leader;
-        let alone = self.raft.members().voters.len() <= 1;
-        if !led || alone || self.now.mono.saturating_sub(draining.since) >= GIVE_UP {
-            draining.done = true;
-            self.out.push(Command::Drained);
-        } else {
-            self.hand_over();
+impl Drain {
+    pub(crate) fn handle(&mut self, cx: &mut Ctx<'_>, event: Event) {
+        match event {
+            Event::Drain if self.draining.is_some() => {}
+            Event::Drain => {
+                self.draining = Some(Draining { since: cx.now.mono, done: false, last: None });
+                self.tick(cx);
+            }
+            Event::Finish { within } => {
+                let now = cx.now.mono;
+                let draining = self.draining.get_or_insert(Draining { since: now, done: true, last: None });
+                draining.last = Some(LastSnapshot { until: now.saturating_add(within), is_begun: false });
+                self.tick_last_snapshot(cx);
+            }
+            Event::SnapshotTried => self.finish(cx),
+            Event::Tick => self.tick(cx),
         }
     }
 
-    fn tick_last_snapshot(&mut self) {
+    /// Whether this replica is asked to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    fn tick(&mut self, cx: &mut Ctx<'_>) {
+        self.tick_last_snapshot(cx);
+        let Some(draining) = self.draining.as_mut().filter(|draining| !draining.done) else { return };
+        let led = cx.raft.status().role == meridian_raft::Role::Leader;
+        let alone = cx.raft.members().voters.len() <= 1;
+        if !led || alone || cx.now.mono.saturating_sub(draining.since) >= GIVE_UP {
+            draining.done = true;
+            cx.command(Command::Drained);
+        } else {
+            cx.hand_over();
+        }
+    }
+
+    fn tick_last_snapshot(&mut self, cx: &mut Ctx<'_>) {
         let Some(last) = self.draining.as_ref().and_then(|draining| draining.last) else { return };
-        let left = last.until.saturating_sub(self.now.mono);
-        if !left.is_zero() && self.snapshots.is_taking() {
+        let left = last.until.saturating_sub(cx.now.mono);
+        let snapshots = cx.facts.snapshots;
+        if !left.is_zero() && snapshots.taking {
             return;
         }
-        let newest = self.snapshots.newest;
-        let behind = self.consensus.log_bytes.since(newest);
-        let is_wanted = || is_worth(self.snapshots.bytes, behind, self.snapshots.speed, left);
-        if !last.is_begun && !self.snapshots.is_taking() && self.state.applied().0 > newest && is_wanted() {
+        let behind = cx.log_bytes.since(snapshots.newest);
+        let is_wanted = || is_worth(snapshots.bytes, behind, snapshots.speed, left);
+        if !last.is_begun && !snapshots.taking && cx.state.applied().0 > snapshots.newest && is_wanted() {
             self.note_last_snapshot(Some(LastSnapshot { is_begun: true, ..last }));
-            self.take_snapshot();
-            if self.snapshots.is_taking() {
-                return;
-            }
+            cx.effects.push(Effect::TakeLastSnapshot);
+        } else {
+            self.end(cx);
         }
+    }
+
+    /// Unless the last snapshot has begun.
+    fn finish(&mut self, cx: &mut Ctx<'_>) {
+        if !cx.facts.snapshots.taking {
+            self.end(cx);
+        }
+    }
+
+    fn end(&mut self, cx: &mut Ctx<'_>) {
         self.note_last_snapshot(None);
-        let entries_behind = self.state.applied().0.saturating_sub(newest);
-        self.out.push(Command::Finished { entries_behind, is_abandoned: self.snapshots.is_taking() });
+        let snapshots = cx.facts.snapshots;
+        let entries_behind = cx.state.applied().0.saturating_sub(snapshots.newest);
+        cx.command(Command::Finished { entries_behind, is_abandoned: snapshots.taking });
     }
 
     fn note_last_snapshot(&mut self, last: Option<LastSnapshot>) {
         if let Some(draining) = &mut self.draining {
             draining.last = last;
-        }
-    }
-
-    /// Hands the leadership to the voter that has the most of the log.
-    pub(crate) fn hand_over(&mut self) {
-        let status = self.raft.status();
-        if status.transferring_to.is_some() {
-            return;
-        }
-        let heir =
-            status.peers.iter().filter(|peer| peer.voter && peer.recently_active).max_by_key(|peer| peer.matched);
-        if let Some(heir) = heir {
-            // Refused only when this replica no longer leads, which is what is wanted.
-            let _ = self.raft.transfer_leader(heir.id);
         }
     }
 }
@@ -115,7 +140,69 @@ impl Replica {
 mod tests {
     use super::*;
 
+    use crate::testing::Bench;
+
     const MIB: u64 = 1 << 20;
+    const MS: Duration = Duration::from_millis(1);
+
+    fn is_drained(effects: &[Effect]) -> bool {
+        effects.iter().any(|effect| matches!(effect, Effect::Command(Command::Drained)))
+    }
+
+    #[test]
+    fn one_that_does_not_lead_has_nothing_to_hand_over() {
+        let (mut bench, mut drain) = (Bench::of(3), Drain::default());
+        assert!(!drain.is_draining());
+        assert!(is_drained(&bench.lend(|cx| drain.handle(cx, Event::Drain))));
+        assert!(drain.is_draining());
+        assert!(bench.lend(|cx| drain.handle(cx, Event::Drain)).is_empty(), "it is told once");
+        assert!(bench.lend(|cx| drain.handle(cx, Event::Tick)).is_empty());
+    }
+
+    #[test]
+    fn one_that_is_alone_has_nobody_to_hand_over_to() {
+        let (mut bench, mut drain) = (Bench::new(), Drain::default());
+        bench.lead();
+        assert!(is_drained(&bench.lend(|cx| drain.handle(cx, Event::Drain))));
+    }
+
+    #[test]
+    fn a_last_snapshot_is_taken_before_the_end() {
+        for begins in [true, false] {
+            let (mut bench, mut drain) = (Bench::new(), Drain::default());
+            bench.lead();
+            let index = bench.state.applied().0;
+            bench.log_bytes.push(index, 1_000);
+            let effects = bench.lend(|cx| drain.handle(cx, Event::Finish { within: 1_000 * MS }));
+            assert!(matches!(effects.as_slice(), [Effect::TakeLastSnapshot]));
+            bench.facts.snapshots.taking = begins;
+            let tried = bench.lend(|cx| drain.handle(cx, Event::SnapshotTried));
+            let effects = if begins {
+                assert!(tried.is_empty());
+                assert!(bench.lend(|cx| drain.handle(cx, Event::Tick)).is_empty(), "it is being written");
+                (bench.facts.snapshots.taking, bench.facts.snapshots.newest) = (false, index);
+                bench.lend(|cx| drain.handle(cx, Event::Tick))
+            } else {
+                tried
+            };
+            let behind = if begins { 0 } else { index };
+            assert!(matches!(
+                effects.as_slice(),
+                [Effect::Command(Command::Finished { entries_behind, is_abandoned: false })] if *entries_behind == behind
+            ));
+        }
+    }
+
+    #[test]
+    fn a_last_snapshot_that_does_not_end_in_time_is_abandoned() {
+        let (mut bench, mut drain) = (Bench::new(), Drain::default());
+        bench.lead();
+        bench.facts.snapshots.taking = true;
+        assert!(bench.lend(|cx| drain.handle(cx, Event::Finish { within: 100 * MS })).is_empty());
+        bench.pass(100 * MS);
+        let effects = bench.lend(|cx| drain.handle(cx, Event::Tick));
+        assert!(matches!(effects.as_slice(), [Effect::Command(Command::Finished { is_abandoned: true, .. })]));
+    }
 
     #[test]
     fn a_last_snapshot_is_written_when_it_saves_more_than_it_costs_and_ends_in_time() {

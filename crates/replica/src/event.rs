@@ -6,7 +6,7 @@ use meridian_model::client::{Reply, Request};
 use meridian_model::{
     CollectionName, Hlc, OriginShard, Query, ReplicaId, Seq, Topic, Traceparent, VersionVector, WallMillis,
 };
-use meridian_proto::frame::{Hello, MatchQuery, NodeId, PartBody, PeerMessage, RegionMessage};
+use meridian_proto::frame::{Hello, MatchQuery, NodeId, PartBody, Peer, PeerMessage, RegionMessage};
 use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_shard::{SourcePosition, State};
 use meridian_tail::Record;
@@ -26,17 +26,6 @@ impl Now {
     pub fn wall_millis(&self) -> WallMillis {
         WallMillis(u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX))
     }
-}
-
-/// Another party.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Peer {
-    /// A replica of this region.
-    Node(NodeId),
-    /// The one address of another region, whichever pod stands behind it now.
-    Region(meridian_model::RegionName),
-    /// A connection that another region opened.
-    Connection(u64),
 }
 
 /// Something happened.

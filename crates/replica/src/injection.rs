@@ -33,18 +33,22 @@ pub enum InjectedBug {
     /// Starts under the old id after the log was lost. In the simulation's operator.
     #[cfg(feature = "fault-injection")]
     VoteAfterLogLoss,
-    /// Answers from a state that is older than demanded without marking it.
+    /// Answers from a state that is older than demanded without marking it. In the gateway.
+    #[cfg(feature = "fault-injection")]
     UnmarkedStale,
     /// Treats a log with a damaged middle as one with a torn end. In the simulation's pod.
     #[cfg(feature = "fault-injection")]
     AcceptLogDamage,
     /// Serves from a state that is known to differ from its group's.
     ServeDivergence,
-    /// Reports a write as visible in a secondary region once the primary region has acknowledged it.
+    /// Reports a write as visible in a secondary region once the primary region has acknowledged it. In the gateway.
+    #[cfg(feature = "fault-injection")]
     VisibleTooEarly,
-    /// Deletes by filter the points that matched when they were read, also those that changed since.
+    /// Deletes by filter the points that matched when they were read, also those that changed since. In the gateway.
+    #[cfg(feature = "fault-injection")]
     DeleteUnconditionally,
-    /// Refuses a write whose outcome is unknown.
+    /// Refuses a write whose outcome is unknown. In the gateway.
+    #[cfg(feature = "fault-injection")]
     RefuseUnknown,
 }
 
@@ -69,6 +73,17 @@ impl InjectedBug {
         Self::DeleteUnconditionally,
         Self::RefuseUnknown,
     ];
+
+    /// As the gateway calls it, if it is one of the gateway's.
+    pub(crate) fn of_gateway(self) -> Option<meridian_gateway::InjectedBug> {
+        match self {
+            Self::UnmarkedStale => Some(meridian_gateway::InjectedBug::UnmarkedStale),
+            Self::VisibleTooEarly => Some(meridian_gateway::InjectedBug::VisibleTooEarly),
+            Self::DeleteUnconditionally => Some(meridian_gateway::InjectedBug::DeleteUnconditionally),
+            Self::RefuseUnknown => Some(meridian_gateway::InjectedBug::RefuseUnknown),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(feature = "fault-injection")]

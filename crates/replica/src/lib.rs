@@ -15,27 +15,37 @@
 //!   other region ──►links (chase) ─► raft             └─► snapshots
 //! ```
 //!
-//! Start reading at [`Replica::step`], then `gateway`, then `consensus`.
+//! A part is a struct with private fields that handles events and returns effects. Parts do not call each other: the machine
+//! lends each what it needs (`Ctx`), tells it what follows from others (`Facts`), and performs its effects in order and
+//! depth-first. Parts: `reads`, `positions`, `completeness`, `clock`, `snapshots`, `membership`, `divergence`, `collections`,
+//! `drain`, `space`; the router of client requests is the crate `meridian-gateway`. `consensus`, `shard_calls`, `links` and
+//! `tails` are still methods of the machine.
+//!
+//! Start reading at [`Replica::step`], then `machine/dispatch`, then `reads` as an example of a part.
 
 mod clock;
+mod collections;
 mod completeness;
 mod consensus;
+mod context;
 mod counters;
+mod divergence;
 mod drain;
+mod effect;
 mod event;
-mod gateway;
-mod healing;
+mod execute;
 mod injection;
 mod links;
 mod log;
 mod log_bytes;
+mod log_entry;
+mod machine;
+mod membership;
 mod memory;
 mod merging;
-mod nodes;
+mod positions;
 mod published;
 mod reads;
-mod reconcile;
-mod replica;
 mod restore;
 mod settings;
 mod shard_calls;
@@ -44,19 +54,20 @@ mod space;
 mod tails;
 #[cfg(test)]
 mod testing;
-mod topology;
+mod time;
 mod wall_clock;
 
 pub use counters::Counters;
-pub use event::{Backlog, Command, Event, HandOverCause, LinkStatus, Now, Peer, Poison, ReadResult, ReadWhat, Traced};
+pub use event::{Backlog, Command, Event, HandOverCause, LinkStatus, Now, Poison, ReadResult, ReadWhat, Traced};
+pub use execute::{execute, steps};
 #[cfg(feature = "fault-injection")]
 pub use injection::InjectedBug;
 pub use links::record_bytes;
 pub use log::{LogRecord, RecordError};
+pub use machine::Replica;
+pub use meridian_proto::frame::Peer;
 pub use meridian_tail::Record;
 pub use published::Views;
-pub use reads::{execute, steps};
-pub use replica::Replica;
 pub use restore::{Found, FoundSnapshot, RestoreError, shard_identity};
 pub use settings::{DiskReserve, Settings};
 pub use snapshots::{SnapshotMeta, SnapshotMetaError};

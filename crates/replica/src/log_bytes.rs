@@ -17,6 +17,13 @@ pub(crate) struct LogBytes {
 }
 
 impl LogBytes {
+    /// Of a log that holds these entries.
+    pub(crate) fn of(entries: &[meridian_raft::Entry]) -> Self {
+        let mut log = Self::default();
+        entries.iter().for_each(|entry| log.push(entry.index, entry.payload.len()));
+        log
+    }
+
     /// An entry enters the log; what stood at its index or behind it is void.
     pub(crate) fn push(&mut self, index: u64, payload_bytes: usize) {
         let at = index.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());

@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 
 use meridian_proto::topology::MemorySeen;
 
-use crate::Replica;
-
 /// A snapshot adds at most one part in so many of what the process uses: rows and points that are written while it is taken are
 /// there twice, and it copies about 16 bytes a point. Files are written piece by piece.
 const SNAPSHOT_PART: u64 = 4;
@@ -31,7 +29,7 @@ fn is_short(used: u64, limit: u64, adds: u64, was_short: bool) -> bool {
 
 impl Memory {
     /// Takes in a measurement. What the process uses while a snapshot is taken says nothing of the next one.
-    fn measured(&mut self, used: u64, limit: u64, is_taking: bool) {
+    pub(crate) fn measured(&mut self, used: u64, limit: u64, is_taking: bool) {
         let was_short = self.is_short();
         if is_taking {
             self.used.clear();
@@ -56,19 +54,6 @@ impl Memory {
     /// The newest measurement.
     pub(crate) fn seen(&self) -> Option<MemorySeen> {
         self.seen
-    }
-}
-
-impl Replica {
-    pub(crate) fn memory_used(&mut self, used: u64, limit: u64) {
-        let was_short = self.memory.is_short();
-        self.memory.measured(used, limit, self.snapshots.is_taking());
-        if self.memory.is_short() && !was_short {
-            // The log behind the newest snapshot is kept in memory for those that are slow: they get the snapshot.
-            self.compact_log(self.snapshots.newest + 1);
-        }
-        self.judge_space();
-        self.tell_space(false);
     }
 }
 

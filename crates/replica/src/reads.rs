@@ -1,16 +1,22 @@
 //! Reads of the local state: confirmed by a quorum where asked, parked until fresh enough, judged, answered.
+//!
+//! ```text
+//!   Call ──index──► unasked ──read index──► asked ──quorum──► applying ──► judged ──fresh──► running ──► answer
+//!     └──────────── no index ─────────────────────────────────────────────►  │ ▲
+//!                                                                   parked ◄─┘ └─ the state moved on
+//! ```
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{Distance, LogIndex, Query, VersionVector};
-use meridian_proto::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer};
-use meridian_shard::{Matches, ReadError, Stop, View};
+use meridian_model::LogIndex;
+use meridian_proto::frame::{ReadDemand, ReadPart, ShardAnswer};
 
-use crate::clock::Time;
+use crate::context::Ctx;
+use crate::effect::Requester;
 use crate::injection::InjectedBug;
-use crate::shard_calls::Requester;
-use crate::{Command, ReadResult, ReadWhat, Replica};
+use crate::time::Time;
+use crate::{Command, ReadResult, ReadWhat};
 
 /// Reads that one replica may have under way; more are refused.
 const READS_WAITING: usize = 16_384;
@@ -77,160 +83,195 @@ struct Asked {
     calls: Vec<u64>,
 }
 
-impl Replica {
-    pub(crate) fn read(&mut self, call: ReadCall) {
+/// Something happened that concerns reads. Staleness is that of this replica at this moment.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A gateway wants a read.
+    Call { call: ReadCall, staleness: Duration },
+    /// It waits no more: the client left, another replica answered, or the time is over.
+    Cancel(Requester),
+    /// The consensus library takes questions.
+    AskQuorum,
+    /// A quorum confirmed a question: what stood at this index when it was asked is to be applied.
+    Confirmed { context: u64, index: LogIndex, staleness: Duration },
+    /// The state moved on, or became fresher.
+    StateMoved { staleness: Duration },
+    /// The shell has read.
+    Done { job: u64, result: ReadResult },
+    /// It did not begin to.
+    Refused { job: u64, why: String },
+    /// What was read cannot be trusted: all reads under way are given back, also those that are done.
+    GiveBack(&'static str),
+    /// Time passed.
+    Tick { staleness: Duration },
+}
+
+impl Reads {
+    pub(crate) fn handle(&mut self, cx: &mut Ctx<'_>, event: Event) {
+        match event {
+            Event::Call { call, staleness } => self.call(cx, call, staleness),
+            Event::Cancel(from) => self.cancel(cx, from),
+            Event::AskQuorum => self.ask_quorum(cx),
+            Event::Confirmed { context, index, staleness } => self.confirmed(cx, context, index, staleness),
+            Event::StateMoved { staleness } => self.recheck(cx, staleness),
+            Event::Done { job, result } => self.done(cx, job, result),
+            Event::Refused { job, why } => self.refused(cx, job, why),
+            Event::GiveBack(why) => self.give_back_all(cx, why),
+            Event::Tick { staleness } => self.tick(cx, staleness),
+        }
+    }
+
+    /// Whether there is nothing that time changes.
+    pub(crate) fn is_idle(&self) -> bool {
+        let Self { by_requester, calls, unasked, asked, running, .. } = self;
+        by_requester.is_empty() && calls.is_empty() && unasked.is_empty() && asked.is_empty() && running.is_empty()
+    }
+
+    /// Whether reads wait to be asked about.
+    pub(crate) fn wants_quorum(&self) -> bool {
+        !self.unasked.is_empty()
+    }
+
+    /// Whether reads wait for the state.
+    pub(crate) fn waits_for_state(&self) -> bool {
+        !self.applying.is_empty() || !self.parked.is_empty()
+    }
+
+    /// Reads under way.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.by_requester.len() + self.calls.len() + self.running.len()
+    }
+
+    fn call(&mut self, cx: &mut Ctx<'_>, call: ReadCall, staleness: Duration) {
         // A call that comes again while it is worked on is the gateway's precaution against lost messages.
-        if self.reads.by_requester.contains_key(&call.from) {
+        if self.by_requester.contains_key(&call.from) {
             return;
         }
-        if self.reads.by_requester.len() >= READS_WAITING {
-            return self.answer(call.from, ShardAnswer::Overloaded(format!("{READS_WAITING} reads are under way")));
+        if self.by_requester.len() >= READS_WAITING {
+            return cx.answer(call.from, ShardAnswer::Overloaded(format!("{READS_WAITING} reads are under way")));
         }
-        let number = self.number();
-        self.reads.by_requester.insert(call.from, number);
-        let index = call.demand.index && !self.settings.injects(InjectedBug::ReadWithoutIndex);
-        self.reads.calls.insert(number, call);
+        let number = cx.numbers.allocate();
+        self.by_requester.insert(call.from, number);
+        let index = call.demand.index && !cx.settings.injects(InjectedBug::ReadWithoutIndex);
+        self.calls.insert(number, call);
         if index {
-            self.reads.unasked.push(number);
+            self.unasked.push(number);
         } else {
-            self.judge_read(number);
+            self.judge(cx, number, staleness);
         }
     }
 
     /// One question to the quorum serves all reads that came since the last.
-    pub(crate) fn ask_for_read_indexes(&mut self) {
-        if self.reads.unasked.is_empty() || self.out_of_service.is_some() {
+    fn ask_quorum(&mut self, cx: &mut Ctx<'_>) {
+        if self.unasked.is_empty() || cx.facts.out_of_service {
             return;
         }
-        let context = self.number();
-        if self.raft.read_index(context).is_ok() {
-            let calls = std::mem::take(&mut self.reads.unasked);
-            self.reads.asked.insert(context, Asked { at: self.now, calls });
+        let context = cx.numbers.allocate();
+        if cx.raft.read_index(context).is_ok() {
+            let calls = std::mem::take(&mut self.unasked);
+            self.asked.insert(context, Asked { at: cx.now, calls });
         }
     }
 
-    pub(crate) fn read_index_confirmed(&mut self, context: u64, index: LogIndex) {
-        let Some(asked) = self.reads.asked.remove(&context) else { return };
+    fn confirmed(&mut self, cx: &mut Ctx<'_>, context: u64, index: LogIndex, staleness: Duration) {
+        let Some(asked) = self.asked.remove(&context) else { return };
         let at = asked.at.age;
         for call in &asked.calls {
-            if let Some(call) = self.reads.calls.get_mut(call) {
+            if let Some(call) = self.calls.get_mut(call) {
                 call.confirmed = Some(at);
             }
         }
-        self.reads.applying.entry(index).or_default().extend(asked.calls);
-        self.recheck_reads();
+        self.applying.entry(index).or_default().extend(asked.calls);
+        self.recheck(cx, staleness);
     }
 
-    /// The state moved on: some reads may be ready.
-    pub(crate) fn recheck_reads(&mut self) {
-        let applied = self.state.applied();
-        while let Some(entry) = self.reads.applying.first_entry() {
+    /// Some reads may be ready.
+    fn recheck(&mut self, cx: &mut Ctx<'_>, staleness: Duration) {
+        let applied = cx.state.applied();
+        while let Some(entry) = self.applying.first_entry() {
             if *entry.key() > applied {
                 break;
             }
             for call in entry.remove() {
-                self.judge_read(call);
+                self.judge(cx, call, staleness);
             }
         }
-        for call in std::mem::take(&mut self.reads.parked) {
-            self.judge_read(call);
+        for call in std::mem::take(&mut self.parked) {
+            self.judge(cx, call, staleness);
         }
     }
 
-    fn judge_read(&mut self, number: u64) {
-        let Some(call) = self.reads.calls.get(&number) else { return };
-        let waited = self.now.age.saturating_sub(call.arrived);
-        let age = self.age_of(call);
+    fn judge(&mut self, cx: &mut Ctx<'_>, number: u64, staleness: Duration) {
+        let Some(call) = self.calls.get(&number) else { return };
+        let waited = cx.now.age.saturating_sub(call.arrived);
+        let age = age_of(cx, call, staleness);
         // What counts is the age at the arrival.
         let allowed = call.demand.max_age.map(|most| most.saturating_add(waited));
         let time_kept = allowed.is_none_or(|most| age <= most);
-        let kept = time_kept && self.covers(self.state.vv(), &call.demand.covers);
+        let kept = time_kept && cx.covers(&call.demand.covers);
         let left = call.demand.wait.saturating_sub(waited);
         // While statements come, staleness stays about what it is: more than is left cannot be waited for.
         let needed = allowed.filter(|_| !time_kept).map_or(Duration::ZERO, |most| age.saturating_sub(most));
         if !kept && !left.is_zero() && needed <= left {
-            if let Some(call) = self.reads.calls.get_mut(&number) {
+            if let Some(call) = self.calls.get_mut(&number) {
                 call.waited = true;
             }
-            self.reads.parked.push(number);
+            self.parked.push(number);
             return;
         }
-        let Some(call) = self.reads.calls.remove(&number) else { return };
-        if call.deadline <= self.now.mono {
-            self.reads.by_requester.remove(&call.from);
+        let Some(call) = self.calls.remove(&number) else { return };
+        if call.deadline <= cx.now.mono {
+            self.by_requester.remove(&call.from);
             return;
         }
-        let (what, deadline, at) = (call.what.clone(), call.deadline, self.now.age);
-        self.reads.running.insert(number, Running { call, kept, age, at });
-        self.out.push(Command::Read { job: number, what, deadline });
+        let (what, deadline, at) = (call.what.clone(), call.deadline, cx.now.age);
+        self.running.insert(number, Running { call, kept, age, at });
+        cx.command(Command::Read { job: number, what, deadline });
     }
 
-    #[cfg(test)]
-    pub(crate) fn reads_under_way(&self) -> usize {
-        self.reads.by_requester.len() + self.reads.calls.len() + self.reads.running.len()
-    }
-
-    /// Its gateway waits no more: the client left, another replica answered, or the time is over.
-    pub(crate) fn cancel_read(&mut self, from: Requester) {
-        let Some(number) = self.reads.by_requester.remove(&from) else { return };
-        self.reads.calls.remove(&number);
-        if self.reads.running.remove(&number).is_some() {
-            self.out.push(Command::CancelRead { job: number });
+    fn cancel(&mut self, cx: &mut Ctx<'_>, from: Requester) {
+        let Some(number) = self.by_requester.remove(&from) else { return };
+        self.calls.remove(&number);
+        if self.running.remove(&number).is_some() {
+            cx.command(Command::CancelRead { job: number });
         }
     }
 
-    pub(crate) fn read_refused(&mut self, job: u64, why: String) {
-        let Some(Running { call, .. }) = self.reads.running.remove(&job) else { return };
-        self.reads.by_requester.remove(&call.from);
-        self.answer(call.from, ShardAnswer::Overloaded(why));
+    fn refused(&mut self, cx: &mut Ctx<'_>, job: u64, why: String) {
+        let Some(Running { call, .. }) = self.running.remove(&job) else { return };
+        self.by_requester.remove(&call.from);
+        cx.answer(call.from, ShardAnswer::Overloaded(why));
     }
 
-    pub(crate) fn read_done(&mut self, job: u64, result: ReadResult) {
-        let Some(Running { call, kept, age, at }) = self.reads.running.remove(&job) else { return };
-        self.reads.by_requester.remove(&call.from);
-        let now = self.now.age;
+    fn done(&mut self, cx: &mut Ctx<'_>, job: u64, result: ReadResult) {
+        let Some(Running { call, kept, age, at }) = self.running.remove(&job) else { return };
+        self.by_requester.remove(&call.from);
+        let now = cx.now.age;
         let (age, took) = (age.saturating_add(now.saturating_sub(at)), now.saturating_sub(call.arrived));
         let part = ReadPart { body: result.body, kept, waited: call.waited, age, took, covers: result.covers };
-        self.answer(call.from, ShardAnswer::Part(part));
+        cx.answer(call.from, ShardAnswer::Part(part));
     }
 
-    /// Staleness of a read. What its own region confirmed by a quorum since is as old as the question, whatever the wall
-    /// clocks say.
-    fn age_of(&self, call: &ReadCall) -> Duration {
-        let confirmed = call.confirmed.filter(|_| self.is_primary()).map(|asked| self.now.age.saturating_sub(asked));
-        confirmed.map_or(self.staleness(), |confirmed| confirmed.min(self.staleness()))
-    }
-
-    /// Whether the positions that concern this shard are reached: another shard's own log is not its to reach.
-    pub(crate) fn covers(&self, have: &VersionVector, wanted: &VersionVector) -> bool {
-        let region = &self.identity.genesis.region;
-        let own = self.me().shard;
-        wanted
-            .iter()
-            .filter(|(origin, _)| origin.region != *region || origin.shard == own)
-            .all(|(origin, position)| have.position(origin) >= position)
-    }
-
-    /// Gives back all reads under way, also those that are done: what they read cannot be trusted.
-    pub(crate) fn fail_reads(&mut self, why: &str) {
-        let Reads { calls, running, .. } = std::mem::take(&mut self.reads);
-        self.out.extend(running.keys().map(|job| Command::CancelRead { job: *job }));
+    fn give_back_all(&mut self, cx: &mut Ctx<'_>, why: &str) {
+        let Self { calls, running, .. } = std::mem::take(self);
+        running.keys().for_each(|job| cx.command(Command::CancelRead { job: *job }));
         for call in calls.into_values().chain(running.into_values().map(|running| running.call)) {
-            self.answer(call.from, ShardAnswer::Busy(why.into()));
+            cx.answer(call.from, ShardAnswer::Busy(why.into()));
         }
     }
 
-    pub(crate) fn tick_reads(&mut self) {
-        self.end_overdue_reads();
-        self.ask_again();
-        self.give_back();
-        self.recheck_reads();
+    fn tick(&mut self, cx: &mut Ctx<'_>, staleness: Duration) {
+        self.end_overdue(cx);
+        self.ask_again(cx);
+        self.give_back_late(cx);
+        self.recheck(cx, staleness);
     }
 
     /// Their gateways have answered by now; the shell keeps to the deadline of what it runs by itself.
-    fn end_overdue_reads(&mut self) {
-        let now = self.now.mono;
-        let Reads { by_requester, calls, running, .. } = &mut self.reads;
+    fn end_overdue(&mut self, cx: &Ctx<'_>) {
+        let now = cx.now.mono;
+        let Self { by_requester, calls, running, .. } = self;
         let overdue =
             calls.values().chain(running.values().map(|running| &running.call)).filter(|call| call.deadline <= now);
         for from in overdue.map(|call| call.from).collect::<Vec<_>>() {
@@ -241,80 +282,42 @@ impl Replica {
         }
     }
 
-    fn ask_again(&mut self) {
-        let now = self.now.mono;
-        let late: Vec<u64> = (self.reads.asked.iter())
+    fn ask_again(&mut self, cx: &Ctx<'_>) {
+        let now = cx.now.mono;
+        let late: Vec<u64> = (self.asked.iter())
             .filter(|(_, asked)| now.saturating_sub(asked.at.mono) >= ASK_AGAIN_AFTER)
             .map(|(context, _)| *context)
             .collect();
         for context in late {
-            if let Some(asked) = self.reads.asked.remove(&context) {
-                self.reads.unasked.extend(asked.calls);
+            if let Some(asked) = self.asked.remove(&context) {
+                self.unasked.extend(asked.calls);
             }
         }
     }
 
-    fn give_back(&mut self) {
-        let now = self.now.age;
-        let reads = &mut self.reads;
+    /// No quorum confirmed them in time.
+    fn give_back_late(&mut self, cx: &mut Ctx<'_>) {
+        let now = cx.now.age;
         let late = |number: &u64| {
-            let Some(call) = reads.calls.get(number) else { return true };
+            let Some(call) = self.calls.get(number) else { return true };
             now.saturating_sub(call.arrived) >= INDEX_PATIENCE
         };
-        let (back, stay): (Vec<u64>, Vec<u64>) = reads.unasked.iter().partition(|number| late(number));
-        reads.unasked = stay;
+        let (back, stay): (Vec<u64>, Vec<u64>) = self.unasked.iter().partition(|number| late(number));
+        self.unasked = stay;
         for number in back {
-            if let Some(call) = self.reads.calls.remove(&number) {
-                self.reads.by_requester.remove(&call.from);
-                self.answer(call.from, ShardAnswer::Busy("no quorum of the shard answers".into()));
+            if let Some(call) = self.calls.remove(&number) {
+                self.by_requester.remove(&call.from);
+                cx.answer(call.from, ShardAnswer::Busy("no quorum of the shard answers".into()));
             }
         }
     }
 }
 
-/// Reads the state: what the shell runs on any thread, beside others that read. `None` when `stop` ended it.
-#[must_use]
-pub fn execute(state: &View, what: &ReadWhat, stop: Stop<'_>) -> Option<ReadResult> {
-    let body = match what {
-        ReadWhat::Points(name, query) => match state.collection(name) {
-            Some(held) => match state.read_until(held.uid(), query, stop) {
-                Ok(answer) => {
-                    let smallest_first = smallest_first(held.def(), query);
-                    Some(PartBody::Answer { answer, smallest_first })
-                }
-                Err(ReadError::Stopped) => return None,
-                Err(fault) => Some(PartBody::Wrong(fault.to_string())),
-            },
-            None => None,
-        },
-        ReadWhat::List => Some(PartBody::Collections(state.collections().map(|held| held.def().clone()).collect())),
-        ReadWhat::Describe(name) => state.collection(name).map(|held| PartBody::Collection {
-            uid: held.uid(),
-            def: held.def().clone(),
-            points: held.points(),
-            indexed: held.indexed(),
-        }),
-        ReadWhat::Match(query) if query.table != state.table() => Some(PartBody::NotOwner(state.table())),
-        ReadWhat::Match(MatchQuery { collection, filter, from, limit, .. }) => {
-            let Ok(found) = state.matches(*collection, (filter, *from), *limit, stop) else { return None };
-            let Matches { points, next, read_at } = found;
-            Some(PartBody::Matched { points, next, read_at })
-        }
-    };
-    Some(ReadResult { body, covers: state.vv().clone() })
+/// Staleness of a read. What its own region confirmed by a quorum since is as old as the question, whatever the wall clocks say.
+fn age_of(cx: &Ctx<'_>, call: &ReadCall, staleness: Duration) -> Duration {
+    let confirmed = call.confirmed.filter(|_| cx.is_primary()).map(|asked| cx.now.age.saturating_sub(asked));
+    confirmed.map_or(staleness, |confirmed| confirmed.min(staleness))
 }
 
-/// About how much [`execute`] has to look at when nothing ends it early; see [`View::steps`].
-#[must_use]
-pub fn steps(state: &View, what: &ReadWhat) -> u64 {
-    match what {
-        ReadWhat::Points(name, query) => state.collection(name).map_or(0, |held| state.steps(held.uid(), query)),
-        ReadWhat::List | ReadWhat::Describe(_) | ReadWhat::Match(_) => 0,
-    }
-}
-
-fn smallest_first(def: &meridian_model::CollectionDef, query: &Query) -> bool {
-    let Query::Search(search) = query else { return false };
-    let distance = def.vectors.get(&search.using).map(|vector| vector.distance);
-    matches!(distance, Some(Distance::Euclid | Distance::Manhattan))
-}
+#[cfg(test)]
+mod tests;

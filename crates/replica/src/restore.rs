@@ -6,9 +6,10 @@ use meridian_raft::{Config, Entry as RaftEntry, HardState, Raft, Restored};
 use meridian_shard::{Entry, State};
 
 use crate::consensus::Consensus;
-use crate::replica::Parts;
+use crate::log_bytes::LogBytes;
+use crate::machine::Parts;
+use crate::membership::Membership;
 use crate::snapshots::Snapshots;
-use crate::topology::Membership;
 use crate::{LogRecord, Now, RecordError, Replica, Settings, SnapshotMeta, SnapshotMetaError};
 
 /// A snapshot on the disk: its meta bytes, its manifest, its state.
@@ -117,7 +118,8 @@ impl Replica {
                 (state, Membership::of(&identity.founders), born(&identity).members, Snapshots::found(0, None))
             }
         };
-        let consensus = Consensus::with_log(&log.entries, log.places);
+        let consensus = Consensus::with_places(log.places);
+        let log_bytes = LogBytes::of(&log.entries);
         let base = LogRecord::Base { index: log.base.0, term: log.base.1 };
         let restored = Restored {
             hard_state: log.hard_state,
@@ -133,7 +135,7 @@ impl Replica {
         };
         let raft = Raft::new(config, restored)?;
         let mut replica =
-            Self::assemble(settings, identity, now, Parts { raft, state, consensus, membership, snapshots });
+            Self::assemble(settings, identity, now, Parts { raft, state, log_bytes, consensus, membership, snapshots });
         replica.offer_found_snapshot(members);
         if voided {
             // Before any entry that follows the snapshot: without it those would look like the end of a log with a hole.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use meridian_model::client::OnStale;
+use meridian_shard::State;
 use meridian_store::SEGMENT_BYTES;
 
 /// What a replica is told at its start.
@@ -63,6 +64,28 @@ pub struct DiskReserve {
     pub log_bytes: u64,
     /// Of these the last, for votes, term starts and what the log already holds: two segments.
     pub last_bytes: u64,
+}
+
+impl Settings {
+    /// A state as a replica is to hold it.
+    pub(crate) fn prepared(&self, mut state: State) -> State {
+        state.checksum_every(self.checksum_every);
+        self.inject_into_state(&mut state);
+        state
+    }
+
+    /// What of it concerns the gateway.
+    pub(crate) fn gateway(&self) -> meridian_gateway::Settings {
+        meridian_gateway::Settings {
+            default_freshness: self.default_freshness,
+            on_stale: self.on_stale.clone(),
+            max_wait: self.max_wait,
+            clock_bound: self.clock_bound,
+            match_page: self.match_page,
+            #[cfg(feature = "fault-injection")]
+            injected_bug: self.injected_bug.and_then(crate::InjectedBug::of_gateway),
+        }
+    }
 }
 
 impl Default for DiskReserve {

@@ -7,12 +7,13 @@ use meridian_model::{
     CollectionDef, CollectionName, CollectionUid, ConditionalChange, Hlc, LogIndex, MAX_CONDITIONAL_PART, Op,
     PointChange, PointId, Position, RequestIndexes, Seq, TableVersion, Traceparent, VersionVector, WriteId,
 };
-use meridian_proto::frame::{CallAnswer, NodeId, PeerMessage, ShardAnswer, ShardCall};
+use meridian_proto::frame::{CallAnswer, PeerMessage, ShardAnswer, ShardCall};
 use meridian_raft::ProposeError;
 use meridian_shard::{
     CollectionChange, ConditionalWrite, Entry, MAX_CONDITIONAL_CHANGES, Outcome, RemoteBatch, Write, WriteResult,
 };
 
+use crate::effect::Requester;
 use crate::reads::ReadCall;
 use crate::{Command, ReadWhat, Replica, Traced};
 
@@ -20,15 +21,10 @@ use crate::{Command, ReadWhat, Replica, Traced};
 const WRITES_WAITING: usize = 4096;
 /// Part number of definitions that a shard takes over from shard 1.
 const PART_LEARNT: u32 = 1 << 16;
-
-/// Who gets the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Requester {
-    /// This replica's own gateway, under this number.
-    Own(u64),
-    /// Another replica.
-    Node(NodeId, u64),
-}
+/// Part number of drops that a shard takes over from shard 1.
+const PART_FORGOTTEN: u32 = (1 << 16) + 1;
+/// Nobody waits for the answer.
+pub(crate) const NOBODY: Requester = Requester::Own(0);
 
 /// The leader's writes under way.
 #[derive(Debug, Default)]
@@ -40,7 +36,7 @@ pub(crate) struct Writes {
 
 /// What the requester wants to hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     Written,
     Created,
     Dropped(CollectionUid),
@@ -97,7 +93,7 @@ impl Replica {
     pub(crate) fn shard_call(&mut self, from: Requester, call: ShardCall) {
         let fault = match &self.out_of_service {
             Some(reason) => Some(reason.as_str()),
-            None if self.is_in_doubt() => Some(crate::healing::DOUBT),
+            None if self.is_in_doubt() => Some(crate::context::DOUBT),
             None => None,
         };
         if let Some(fault) = fault {
@@ -154,7 +150,7 @@ impl Replica {
 
     pub(crate) fn answer(&mut self, to: Requester, answer: ShardAnswer) {
         match to {
-            Requester::Own(call) => self.shard_answer(None, call, answer),
+            Requester::Own(call) => self.answered(None, call, answer),
             Requester::Node(node, call) => self.send(node, PeerMessage::Answer(call, CallAnswer::Shard(answer))),
         }
     }
@@ -273,6 +269,12 @@ impl Replica {
         self.propose_ops(from, Kind::Written, id, PART_LEARNT, vec![Op::CreateCollection { uid, def }]);
     }
 
+    /// Drops a collection that shard 1 has dropped.
+    pub(crate) fn forget_collection(&mut self, uid: CollectionUid) {
+        let (id, ops) = (WriteId(u128::from(uid.0)), vec![Op::DropCollection { uid }]);
+        self.propose_ops(NOBODY, Kind::Dropped(uid), id, PART_FORGOTTEN, ops);
+    }
+
     /// Shard 1 decides which collection is meant, so that every repeat and every other shard means the same one, and not
     /// one that was created meanwhile. The other shards bury it even if they never had it: its definition may still be on
     /// its way to them.
@@ -311,7 +313,7 @@ impl Replica {
     }
 
     /// Proposes what follows from what is applied here: a repeat would follow from that too.
-    pub(crate) fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
+    fn propose_ops(&mut self, from: Requester, kind: Kind, id: WriteId, part: u32, ops: Vec<Op>) {
         let sent_at = self.state.applied();
         self.propose_traced(from, kind, (id, part), Changes::whole(sent_at, ops), None);
     }
@@ -337,7 +339,7 @@ impl Replica {
             let elsewhere = self.is_handing_over_for_space();
             return self.answer(from, if elsewhere { ShardAnswer::NotLeader(None) } else { ShardAnswer::Full });
         }
-        if self.draining.is_some() {
+        if self.drain.is_draining() {
             return self.answer(from, ShardAnswer::NotLeader(None));
         }
         if let Some(waiters) = self.writes.waiting.get_mut(&(id, part)) {
@@ -446,10 +448,6 @@ impl Replica {
             self.answer(to, ShardAnswer::SteppedDown);
         }
     }
-
-    pub(crate) fn tick_writes(&mut self) {
-        self.reconcile_collections();
-    }
 }
 
 fn op_of(collection: CollectionUid, op: PointOp) -> Op {
@@ -465,9 +463,4 @@ fn refused_proposal(fault: &ProposeError) -> ShardAnswer {
         ProposeError::Size(bytes) => ShardAnswer::Wrong(format!("a write of {bytes} bytes is too large for the log")),
         other => ShardAnswer::Busy(other.to_string()),
     }
-}
-
-/// A call to another replica's shard.
-pub(crate) fn shard_message(call: u64, body: ShardCall) -> PeerMessage {
-    PeerMessage::Call(call, body.into())
 }

@@ -10,7 +10,9 @@ use meridian_shard::State;
 use meridian_store::{EnvelopeError, Manifest, ManifestError};
 use serde::{Deserialize, Serialize};
 
-use crate::{Command, Replica};
+use crate::Command;
+use crate::context::Ctx;
+use crate::effect::Effect;
 
 /// Format version of [`SnapshotMeta`].
 const META_VERSION: u8 = 2;
@@ -120,19 +122,19 @@ impl SnapshotMeta {
 #[derive(Default)]
 pub(crate) struct Snapshots {
     /// Index of the newest one on disk.
-    pub(crate) newest: u64,
+    newest: u64,
     /// Its manifest, for a replica that must re-install.
-    pub(crate) manifest: Option<Vec<u8>>,
+    manifest: Option<Vec<u8>>,
     /// What its files take.
-    pub(crate) bytes: u64,
+    bytes: u64,
     /// Bytes a second at which it was written; unknown when this process did not write it.
-    pub(crate) speed: Option<u64>,
+    speed: Option<u64>,
     /// When one could not be written, if that was the last.
     failed: Option<Duration>,
     taking: Option<Taking>,
     installing: Option<Installing>,
     /// Installed on disk, waiting for the consensus library to take it, or for this replica to be as far.
-    pub(crate) installed: Option<(Snapshot, SnapshotMeta, State)>,
+    installed: Option<(Snapshot, SnapshotMeta, Box<State>)>,
     /// Replicas that wait for a snapshot of at least this index.
     wanted: Vec<(NodeId, u64, LogIndex)>,
 }
@@ -161,9 +163,30 @@ impl Snapshots {
         Self { newest, manifest, bytes, ..Self::default() }
     }
 
+    /// Index of the newest one on disk.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// What its files take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes a second at which it was written; unknown when this process did not write it.
+    pub(crate) fn speed(&self) -> Option<u64> {
+        self.speed
+    }
+
     /// Whether another replica's snapshot is on its way.
     pub(crate) fn is_installing(&self) -> bool {
         self.installing.is_some() || self.installed.is_some()
+    }
+
+    /// Whether there is something that time may begin or end, apart from what the consensus library wants. `applied`: the newest
+    /// entry.
+    pub(crate) fn has_work(&self, applied: LogIndex) -> bool {
+        applied.0 > self.newest || self.is_installing() || !self.wanted.is_empty()
     }
 
     /// Whether one is being written.
@@ -177,206 +200,229 @@ impl Snapshots {
     }
 }
 
-impl Replica {
-    /// Tells the consensus library of the snapshot that was on disk at the start.
-    pub(crate) fn offer_found_snapshot(&mut self, members: Members) {
-        if let Some(manifest) = self.snapshots.manifest.clone() {
-            // Unknown only when the log begins behind it, and then it could not be offered.
-            let _ = self.raft.snapshot_taken(self.snapshots.newest, members, manifest);
+/// Something happened that concerns snapshots.
+pub(crate) enum Event {
+    /// The snapshot that was on disk at the start is of this group.
+    Found(Members),
+    /// Time passed.
+    Tick,
+    /// One is wanted now, if it can be taken.
+    Take,
+    /// The shell has written one, or could not.
+    Taken { id: u64, manifest: Option<Vec<u8>> },
+    /// A leader says that this replica is too far behind its log.
+    Offered { from: NodeId, snapshot: Snapshot },
+    /// This one is to be installed.
+    Install { from: NodeId, snapshot: Snapshot },
+    /// The shell wants this piece of it next.
+    InstallWants { file: String, offset: u64, len: u32 },
+    /// The piece.
+    Chunk { call: u64, bytes: Option<Vec<u8>> },
+    /// It is whole and on disk.
+    Installed { meta: Vec<u8>, state: Box<State> },
+    /// Its files did not fit its manifest: they are fetched anew when the leader offers again.
+    InstallFailed,
+    /// One that is installed holds what this replica holds now.
+    Adopted { index: u64, manifest: Vec<u8> },
+    /// Another replica waits for one of at least this index.
+    Wanted { from: NodeId, call: u64, at_least: LogIndex },
+}
+
+impl Snapshots {
+    pub(crate) fn handle(&mut self, cx: &mut Ctx<'_>, event: Event) {
+        match event {
+            Event::Found(members) => self.offer_found(cx, members),
+            Event::Tick => self.tick(cx),
+            Event::Take => self.take(cx),
+            Event::Taken { id, manifest } => self.taken(cx, id, manifest),
+            Event::Offered { from, snapshot } => self.offered(cx, from, snapshot),
+            Event::Install { from, snapshot } => self.begin_install(cx, from, snapshot),
+            Event::InstallWants { file, offset, len } => self.install_wants(cx, file, offset, len),
+            Event::Chunk { call, bytes } => self.chunk(cx, call, bytes),
+            Event::Installed { meta, state } => self.installed(cx, &meta, state),
+            Event::InstallFailed => self.installing = None,
+            Event::Adopted { index, manifest } => (self.newest, self.manifest) = (index, Some(manifest)),
+            Event::Wanted { from, call, at_least } => self.wanted(cx, from, call, at_least),
         }
     }
 
-    pub(crate) fn tick_snapshots(&mut self) {
-        let applied = self.state.applied().0;
-        let newest = self.snapshots.newest;
-        let due = applied.saturating_sub(newest) >= self.settings.snapshot_every
-            || applied > newest && self.consensus.log_bytes.since(newest) >= self.snapshot_after_bytes();
-        let wanted = self.snapshots.wanted.iter().any(|(_, _, at_least)| at_least.0 <= applied);
-        if due || wanted || self.raft.snapshot_wanted() || self.snapshot_frees_space() {
-            self.take_snapshot();
+    /// Tells the consensus library of the snapshot that was on disk at the start.
+    fn offer_found(&mut self, cx: &mut Ctx<'_>, members: Members) {
+        if let Some(manifest) = self.manifest.clone() {
+            // Unknown only when the log begins behind it, and then it could not be offered.
+            let _ = cx.raft.snapshot_taken(self.newest, members, manifest);
         }
-        self.ask_for_late_chunk();
-        self.accept_installed();
+    }
+
+    fn tick(&mut self, cx: &mut Ctx<'_>) {
+        let applied = cx.state.applied().0;
+        let newest = self.newest;
+        let due = applied.saturating_sub(newest) >= cx.settings.snapshot_every
+            || applied > newest && cx.log_bytes.since(newest) >= self.due_after_bytes(cx);
+        let is_awaited = self.wanted.iter().any(|(_, _, at_least)| at_least.0 <= applied);
+        if due || is_awaited || cx.raft.snapshot_wanted() || cx.facts.snapshot_frees_space {
+            self.take(cx);
+        }
+        self.ask_for_late_chunk(cx);
+        self.accept_installed(cx);
     }
 
     /// Bytes of log after which the next snapshot is taken: a share of what one takes, so that writing them costs at
     /// most as many times what is written to the log, within bounds on what a start reads.
-    fn snapshot_after_bytes(&self) -> u64 {
-        let bounds = &self.settings.snapshot_log_bytes;
-        (self.snapshots.bytes / SNAPSHOT_SHARE).clamp(*bounds.start(), *bounds.end())
+    fn due_after_bytes(&self, cx: &Ctx<'_>) -> u64 {
+        let bounds = &cx.settings.snapshot_log_bytes;
+        (self.bytes / SNAPSHOT_SHARE).clamp(*bounds.start(), *bounds.end())
     }
 
-    pub(crate) fn take_snapshot(&mut self) {
-        let retry = self.snapshots.failed.is_some_and(|at| self.now.mono.saturating_sub(at) < RETRY_AFTER);
-        if self.snapshots.taking.is_some()
+    fn take(&mut self, cx: &mut Ctx<'_>) {
+        let retry = self.failed.is_some_and(|at| cx.now.mono.saturating_sub(at) < RETRY_AFTER);
+        if self.taking.is_some()
             || retry
-            || self.memory.is_short()
-            || !self.is_trusted()
-            || !(self.has_space() || self.snapshot_frees_space())
+            || cx.facts.memory_short
+            || !cx.facts.is_trusted()
+            || !(cx.facts.has_space || cx.facts.snapshot_frees_space)
         {
             return;
         }
-        let index = self.state.applied().0;
-        let Some(term) = self.raft.term_of(index) else { return };
-        let members = self.raft.members();
+        let index = cx.state.applied().0;
+        let Some(term) = cx.raft.term_of(index) else { return };
+        let members = cx.raft.members();
         if members.voters.is_empty() {
             return;
         }
-        let meta = SnapshotMeta {
-            needs: self.state.behavior(),
-            index,
-            term,
-            voters: members.voters.iter().copied().collect(),
-            learners: members.learners.iter().copied().collect(),
-            addresses: self.membership.addresses.clone(),
-            membership_version: self.membership.version,
-        };
-        self.note_snapshot_for_space();
-        let image = Box::new(self.state.image());
-        self.snapshots.taking = Some(Taking { index, members, since: self.now.mono });
-        self.out.push(Command::TakeSnapshot { id: index, meta: meta.encode(), image });
+        self.taking = Some(Taking { index, members: members.clone(), since: cx.now.mono });
+        cx.effects.push(Effect::TakeSnapshot { index, term, members });
     }
 
-    pub(crate) fn snapshot_taken(&mut self, id: u64, manifest: Option<Vec<u8>>) {
-        let Some(taking) = self.snapshots.taking.take_if(|taking| taking.index == id) else { return };
+    fn taken(&mut self, cx: &mut Ctx<'_>, id: u64, manifest: Option<Vec<u8>>) {
+        let Some(taking) = self.taking.take_if(|taking| taking.index == id) else { return };
         let Taking { index, members, since } = taking;
-        self.snapshots.failed = manifest.is_none().then_some(self.now.mono);
+        self.failed = manifest.is_none().then_some(cx.now.mono);
         let Some(manifest) = manifest else { return };
-        self.snapshots.bytes = total_bytes(&manifest);
-        let took = self.now.mono.saturating_sub(since).max(self.settings.tick);
-        self.snapshots.speed = Some((self.snapshots.bytes as f64 / took.as_secs_f64()) as u64);
-        if self.is_in_doubt() {
+        self.bytes = total_bytes(&manifest);
+        let took = cx.now.mono.saturating_sub(since).max(cx.settings.tick);
+        self.speed = Some((self.bytes as f64 / took.as_secs_f64()) as u64);
+        if cx.facts.in_doubt {
             // On disk it is followed by a sound one; nobody else is to have it.
-            self.snapshots.newest = index;
-            self.snapshots.manifest = None;
+            self.newest = index;
+            self.manifest = None;
             return;
         }
         // Compacted past it while it was written: the next one will do.
-        if self.raft.snapshot_taken(index, members, manifest.clone()).is_err() {
+        if cx.raft.snapshot_taken(index, members, manifest.clone()).is_err() {
             return;
         }
-        self.counters.snapshots_taken += 1;
-        self.snapshots.newest = index;
-        let wanted = std::mem::take(&mut self.snapshots.wanted);
+        cx.counters.snapshots_taken += 1;
+        self.newest = index;
+        let wanted = std::mem::take(&mut self.wanted);
         let (served, waiting): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, _, at_least)| at_least.0 <= index);
-        self.snapshots.wanted = waiting;
+        self.wanted = waiting;
         for (node, call, _) in served {
-            self.send(node, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest.clone()))));
+            cx.send(node, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest.clone()))));
         }
-        self.snapshots.manifest = Some(manifest);
-        let by_count = (index + 1).saturating_sub(self.settings.log_kept);
-        let by_bytes = self.consensus.log_bytes.keep_from(index, self.settings.log_kept_bytes);
-        let keep_from = if self.has_space() { by_count.max(by_bytes).min(index + 1) } else { index + 1 };
-        self.compact_log(keep_from);
+        self.manifest = Some(manifest);
+        let by_count = (index + 1).saturating_sub(cx.settings.log_kept);
+        let by_bytes = cx.log_bytes.keep_from(index, cx.settings.log_kept_bytes);
+        let keep_from = if cx.facts.has_space { by_count.max(by_bytes).min(index + 1) } else { index + 1 };
+        cx.effects.push(Effect::CompactLog { keep_from });
     }
 
-    /// A leader says that this replica is too far behind its log.
-    pub(crate) fn snapshot_incoming(&mut self, from: NodeId, snapshot: Snapshot) {
-        if self.snapshots.installing.as_ref().is_some_and(|installing| installing.snapshot.index >= snapshot.index) {
+    fn offered(&mut self, cx: &mut Ctx<'_>, from: NodeId, snapshot: Snapshot) {
+        if self.installing.as_ref().is_some_and(|installing| installing.snapshot.index >= snapshot.index) {
             return;
         }
-        let ready = self.snapshots.installed.as_ref().is_some_and(|(ready, _, _)| ready.index >= snapshot.index);
-        if ready || !self.fits(total_bytes(&snapshot.manifest)) {
+        let ready = self.installed.as_ref().is_some_and(|(ready, _, _)| ready.index >= snapshot.index);
+        if ready || !cx.fits(total_bytes(&snapshot.manifest)) {
             return;
         }
-        self.begin_install(from, snapshot);
+        self.begin_install(cx, from, snapshot);
     }
 
-    pub(crate) fn begin_install(&mut self, from: NodeId, snapshot: Snapshot) {
+    fn begin_install(&mut self, cx: &mut Ctx<'_>, from: NodeId, snapshot: Snapshot) {
         let (id, manifest) = (snapshot.index, snapshot.manifest.to_vec());
         if let Some(unknown) = SnapshotMeta::newer(&manifest) {
-            return self.leave_service(format!("VersionUnknown: snapshot {id}: {unknown}"));
+            return cx.effects.push(Effect::LeaveService(format!("VersionUnknown: snapshot {id}: {unknown}")));
         }
-        let now = self.now.mono;
-        self.snapshots.installing =
-            Some(Installing { from, snapshot, call: 0, wants: None, asked: now, progressed: now });
-        self.out.push(Command::Install { id, manifest });
+        let now = cx.now.mono;
+        self.installing = Some(Installing { from, snapshot, call: 0, wants: None, asked: now, progressed: now });
+        cx.command(Command::Install { id, manifest });
     }
 
-    pub(crate) fn install_wants(&mut self, file: String, offset: u64, len: u32) {
-        let now = self.now.mono;
-        let Some(installing) = self.snapshots.installing.as_mut() else { return };
+    fn install_wants(&mut self, cx: &mut Ctx<'_>, file: String, offset: u64, len: u32) {
+        let now = cx.now.mono;
+        let Some(installing) = self.installing.as_mut() else { return };
         installing.wants = Some((file, offset, len));
         installing.progressed = now;
-        self.ask_for_chunk();
+        self.ask_for_chunk(cx);
     }
 
-    fn ask_for_chunk(&mut self) {
-        let call = self.number();
-        let now = self.now.mono;
-        let Some(installing) = self.snapshots.installing.as_mut() else { return };
+    fn ask_for_chunk(&mut self, cx: &mut Ctx<'_>) {
+        let call = cx.numbers.allocate();
+        let now = cx.now.mono;
+        let Some(installing) = self.installing.as_mut() else { return };
         let Some((file, offset, len)) = installing.wants.clone() else { return };
         installing.call = call;
         installing.asked = now;
         let (to, snapshot) = (installing.from, installing.snapshot.index);
-        self.send(to, PeerMessage::Call(call, Call::Chunk { snapshot, file, offset, len }));
+        cx.send(to, PeerMessage::Call(call, Call::Chunk { snapshot, file, offset, len }));
     }
 
-    fn ask_for_late_chunk(&mut self) {
-        let now = self.now.mono;
-        let Some(installing) = &self.snapshots.installing else { return };
+    fn ask_for_late_chunk(&mut self, cx: &mut Ctx<'_>) {
+        let now = cx.now.mono;
+        let Some(installing) = &self.installing else { return };
         if now.saturating_sub(installing.progressed) >= GIVE_UP {
-            self.snapshots.installing = None;
+            self.installing = None;
         } else if installing.wants.is_some() && now.saturating_sub(installing.asked) >= PATIENCE {
-            self.ask_for_chunk();
+            self.ask_for_chunk(cx);
         }
     }
 
-    pub(crate) fn chunk(&mut self, call: u64, bytes: Option<Vec<u8>>) {
-        let Some(installing) = self.snapshots.installing.as_mut().filter(|i| i.call == call) else { return };
+    fn chunk(&mut self, cx: &mut Ctx<'_>, call: u64, bytes: Option<Vec<u8>>) {
+        let Some(installing) = self.installing.as_mut().filter(|i| i.call == call) else { return };
         let Some((file, offset, _)) = installing.wants.take() else { return };
         match bytes {
-            Some(bytes) => self.out.push(Command::InstallChunk { file, offset, bytes }),
+            Some(bytes) => cx.command(Command::InstallChunk { file, offset, bytes }),
             // The sender has a newer one by now; its leader offers that.
-            None => self.snapshots.installing = None,
+            None => self.installing = None,
         }
     }
 
-    pub(crate) fn installed(&mut self, meta: &[u8], state: State) {
-        let Some(installing) = self.snapshots.installing.take() else { return };
+    fn installed(&mut self, cx: &mut Ctx<'_>, meta: &[u8], state: Box<State>) {
+        let Some(installing) = self.installing.take() else { return };
         let Ok(meta) = SnapshotMeta::decode(meta) else { return };
         let snapshot = Snapshot { index: meta.index, term: meta.term, members: meta.members(), ..installing.snapshot };
-        self.snapshots.installed = Some((snapshot, meta, state));
-        self.accept_installed();
+        self.installed = Some((snapshot, meta, state));
+        self.accept_installed(cx);
     }
 
-    pub(crate) fn install_failed(&mut self, _reason: &str) {
-        // The files did not fit their manifest: they are fetched anew when the leader offers again.
-        self.snapshots.installing = None;
-    }
-
-    pub(crate) fn accept_installed(&mut self) {
-        let Some((snapshot, meta, state)) = self.snapshots.installed.take() else { return };
-        if self.is_in_doubt() && meta.index <= self.state.applied().0 {
-            return self.heal_with(&snapshot, &meta, state);
+    fn accept_installed(&mut self, cx: &mut Ctx<'_>) {
+        let Some((snapshot, meta, state)) = self.installed.take() else { return };
+        if cx.facts.in_doubt && meta.index <= cx.state.applied().0 {
+            return cx.effects.push(Effect::InstallPeerState { snapshot, meta, state });
         }
-        match self.raft.accept_snapshot(&snapshot) {
+        match cx.raft.accept_snapshot(&snapshot) {
             Installation::Accepted => {
-                self.counters.snapshots_installed += 1;
-                self.snapshots.newest = meta.index;
-                self.snapshots.manifest = Some(snapshot.manifest.to_vec());
-                self.snapshots.bytes = total_bytes(&snapshot.manifest);
-                self.membership.replace(&meta);
-                *self.state.change() = crate::replica::prepared(&self.settings, state);
-                self.consensus.places.clear();
-                self.consensus.log_bytes = crate::log_bytes::LogBytes::default();
-                self.replaced();
+                cx.counters.snapshots_installed += 1;
+                self.newest = meta.index;
+                self.manifest = Some(snapshot.manifest.to_vec());
+                self.bytes = total_bytes(&snapshot.manifest);
+                cx.effects.push(Effect::ReplaceState { meta, state });
             }
             // The log holds what the snapshot does, but it is not applied yet.
-            Installation::Superseded if self.is_in_doubt() => self.snapshots.installed = Some((snapshot, meta, state)),
+            Installation::Superseded if cx.facts.in_doubt => self.installed = Some((snapshot, meta, state)),
             Installation::Superseded | Installation::NotMember => {}
-            Installation::Busy => self.snapshots.installed = Some((snapshot, meta, state)),
+            Installation::Busy => self.installed = Some((snapshot, meta, state)),
         }
     }
 
-    pub(crate) fn snapshot_wanted(&mut self, from: NodeId, call: u64, at_least: LogIndex) {
+    fn wanted(&mut self, cx: &mut Ctx<'_>, from: NodeId, call: u64, at_least: LogIndex) {
         const WAITING: usize = 64;
-        let manifest = self.snapshots.manifest.clone().filter(|_| self.snapshots.newest >= at_least.0);
-        self.snapshots.wanted.retain(|(node, _, _)| *node != from);
+        let manifest = self.manifest.clone().filter(|_| self.newest >= at_least.0);
+        self.wanted.retain(|(node, _, _)| *node != from);
         match manifest {
-            _ if !self.is_trusted() => {}
-            Some(manifest) => self.send(from, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest)))),
-            None if self.snapshots.wanted.len() < WAITING => self.snapshots.wanted.push((from, call, at_least)),
+            _ if !cx.facts.is_trusted() => {}
+            Some(manifest) => cx.send(from, PeerMessage::Answer(call, CallAnswer::Snapshot(Some(manifest)))),
+            None if self.wanted.len() < WAITING => self.wanted.push((from, call, at_least)),
             None => {}
         }
     }

@@ -13,9 +13,11 @@ use std::time::Duration;
 use meridian_model::{Op, ReplicaId};
 use meridian_proto::frame::{DiskNotice, NodeId, PeerMessage};
 use meridian_proto::topology::DiskLevel;
-use meridian_raft::PeerState;
+use meridian_raft::{PeerState, Raft, Role as RaftRole};
 
-use crate::{Command, HandOverCause, Replica};
+use crate::context::Ctx;
+use crate::log_bytes::LogBytes;
+use crate::{Command, HandOverCause, Settings};
 
 /// Between two hand-overs of a group because of its disks: each one costs an election's pause.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(30);
@@ -53,53 +55,105 @@ pub(crate) struct Space {
     snapshot_at: Option<Duration>,
 }
 
-impl Replica {
-    pub(crate) fn free_bytes(&mut self, free: u64) {
-        self.space.free = Some(free);
-        self.judge_space();
-        self.tell_space(false);
+/// What the group is like, for questions outside of an event.
+#[derive(Clone, Copy)]
+pub(crate) struct Group<'a> {
+    pub(crate) raft: &'a Raft,
+    /// This replica.
+    pub(crate) own: ReplicaId,
+    pub(crate) now: Duration,
+    pub(crate) settings: &'a Settings,
+}
+
+/// Something happened that concerns space.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// So many bytes can still be written.
+    Measured { free: u64 },
+    /// Whether memory is short was found out.
+    MemoryMeasured,
+    /// A replica of the region said something.
+    Heard { from: NodeId },
+    /// It said how full its disk is.
+    Notice { from: NodeId, notice: DiskNotice },
+    /// A snapshot has begun.
+    SnapshotBegun,
+    /// Time passed.
+    Tick,
+}
+
+impl Space {
+    pub(crate) fn handle(&mut self, cx: &mut Ctx<'_>, event: Event) {
+        match event {
+            Event::Measured { free } => {
+                self.free = Some(free);
+                self.judge(cx);
+                self.tell(cx, false);
+            }
+            Event::MemoryMeasured => {
+                self.judge(cx);
+                self.tell(cx, false);
+            }
+            Event::Heard { from } if from.shard == cx.me().shard => {
+                self.heard.insert(from.replica, cx.now.mono);
+            }
+            Event::Notice { from, notice } if from.shard == cx.me().shard => {
+                if notice.handing_over {
+                    self.handed_over = Some(cx.now.mono);
+                }
+                self.peers.insert(from.replica, notice);
+            }
+            Event::Heard { .. } | Event::Notice { .. } => {}
+            Event::SnapshotBegun => {
+                if !self.has_space() {
+                    self.snapshot_at = Some(cx.now.mono);
+                }
+            }
+            Event::Tick => self.tick(cx),
+        }
+    }
+
+    /// Bytes that the log and snapshots can still take; unknown until measured.
+    pub(crate) fn free(&self) -> Option<u64> {
+        self.free
     }
 
     /// The level as it is now. While a snapshot is being written into its reserve, the level does not rise. Short memory counts
     /// as a disk in its reserve: deletes, which give memory back, go on.
-    pub(crate) fn judge_space(&mut self) {
-        let free = self.space.free.unwrap_or(u64::MAX);
-        let taking = self.snapshots.is_taking();
-        let snapshot = if taking { 0 } else { self.snapshot_reserve() };
-        let reserve = &self.settings.disk_reserve;
+    fn judge(&mut self, cx: &Ctx<'_>) {
+        let free = self.free.unwrap_or(u64::MAX);
+        let taking = cx.facts.snapshots.taking;
+        let newest = &cx.facts.snapshots;
+        let snapshot = if taking { 0 } else { snapshot_reserve(newest.bytes, newest.newest, cx.log_bytes) };
+        let reserve = &cx.settings.disk_reserve;
         let level = match free.saturating_sub(snapshot) {
             left if left <= reserve.last_bytes => DiskLevel::Exhausted,
             left if left <= reserve.log_bytes => DiskLevel::Reserve,
             _ => DiskLevel::Free,
         };
-        self.space.disk = if taking { level.max(self.space.disk) } else { level };
-        let for_memory = if self.memory.is_short() { DiskLevel::Reserve } else { DiskLevel::Free };
-        self.space.level = self.space.disk.max(for_memory);
+        self.disk = if taking { level.max(self.disk) } else { level };
+        let for_memory = if cx.facts.memory_short { DiskLevel::Reserve } else { DiskLevel::Free };
+        self.level = self.disk.max(for_memory);
     }
 
-    /// 1.2 times what a snapshot would take now.
-    fn snapshot_reserve(&self) -> u64 {
-        let bytes = self.snapshots.bytes + self.consensus.log_bytes.since(self.snapshots.newest);
-        bytes.saturating_add(bytes / 5)
-    }
-
+    /// Of the disk alone.
     pub(crate) fn disk_level(&self) -> DiskLevel {
-        self.space.disk
+        self.disk
     }
 
     /// Whether this replica's disk has space beyond its reserve, and its memory has room for a snapshot.
     pub(crate) fn has_space(&self) -> bool {
-        self.space.level == DiskLevel::Free
+        self.level == DiskLevel::Free
     }
 
     /// Whether a quorum of all voters has space, as far as the leader knows. A voter is full when it said so, or when it has
     /// been silent for an election timeout of this term while another one is full. Where nobody said so, nobody is: a write
     /// that silent voters hold up is not refused for a disk.
-    fn quorum_has_space(&self) -> bool {
-        let voters = self.raft.members().voters;
-        let own = self.me().replica.0;
-        let level = |id: u64| match self.space.peers.get(&ReplicaId(id)) {
-            _ if id == own => self.space.level,
+    fn quorum_has_space(&self, group: Group<'_>) -> bool {
+        let voters = group.raft.members().voters;
+        let own = group.own.0;
+        let level = |id: u64| match self.peers.get(&ReplicaId(id)) {
+            _ if id == own => self.level,
             Some(notice) => notice.level,
             None => DiskLevel::Free,
         };
@@ -107,148 +161,135 @@ impl Replica {
         if with_space.clone().count() == voters.len() {
             return true;
         }
-        let speaks = |id: &&u64| **id == own || !self.is_silent(ReplicaId(**id));
+        let speaks = |id: &&u64| **id == own || !self.is_silent(group, ReplicaId(**id));
         with_space.filter(speaks).count() > voters.len() / 2
     }
 
     /// Nothing was heard of it for an election timeout of this term.
-    fn is_silent(&self, replica: ReplicaId) -> bool {
-        let since = self.space.heard.get(&replica).copied().max(self.space.leads_since).unwrap_or_default();
-        self.now.mono.saturating_sub(since) >= self.election_timeout()
-    }
-
-    /// A replica of the group said something.
-    pub(crate) fn heard_of(&mut self, from: NodeId) {
-        if from.shard == self.me().shard {
-            self.space.heard.insert(from.replica, self.now.mono);
-        }
+    fn is_silent(&self, group: Group<'_>, replica: ReplicaId) -> bool {
+        let since = self.heard.get(&replica).copied().max(self.leads_since).unwrap_or_default();
+        group.now.saturating_sub(since) >= group.election_timeout()
     }
 
     /// Whether the leader may admit what makes the state grow.
-    pub(crate) fn admits_growth(&self) -> bool {
-        self.has_space() && self.quorum_has_space()
+    pub(crate) fn admits_growth(&self, group: Group<'_>) -> bool {
+        self.has_space() && self.quorum_has_space(group)
     }
 
     /// Whether the leader may admit these changes: deletes and drops may use the log's reserve.
-    pub(crate) fn admits(&self, ops: &[Op]) -> bool {
+    pub(crate) fn admits(&self, group: Group<'_>, ops: &[Op]) -> bool {
         let shrinks = |op: &Op| matches!(op, Op::Delete { .. } | Op::DropCollection { .. });
-        if ops.iter().all(shrinks) { self.admits_small() } else { self.admits_growth() }
+        if ops.iter().all(shrinks) { self.admits_small() } else { self.admits_growth(group) }
     }
 
     /// Whether the leader may admit what needs little of the log and frees something, or changes the group.
     pub(crate) fn admits_small(&self) -> bool {
-        self.space.level != DiskLevel::Exhausted
+        self.level != DiskLevel::Exhausted
     }
 
     /// Whether a write that is not admitted here should be sent to the replica that is about to lead.
-    pub(crate) fn is_handing_over_for_space(&self) -> bool {
-        !self.has_space() && (self.raft.status().transferring_to.is_some() || self.successor_with_space().is_some())
+    pub(crate) fn is_handing_over(&self, group: Group<'_>) -> bool {
+        !self.has_space() && (group.raft.status().transferring_to.is_some() || self.successor(group).is_some())
     }
 
     /// A full follower takes nothing in while a quorum has space without it: what it cannot write would only wait.
-    pub(crate) fn drops_appends_of(&self, from: NodeId) -> bool {
-        let leads = self.raft.status().leader == Some(from.replica.0);
-        leads && !self.has_space() && self.space.peers.get(&from.replica).is_some_and(|notice| notice.quorum_has_space)
+    pub(crate) fn drops_appends_of(&self, raft: &Raft, from: NodeId) -> bool {
+        let leads = raft.status().leader == Some(from.replica.0);
+        leads && !self.has_space() && self.peers.get(&from.replica).is_some_and(|notice| notice.quorum_has_space)
     }
 
-    pub(crate) fn disk_notice(&mut self, from: NodeId, notice: DiskNotice) {
-        if from.shard != self.me().shard {
-            return;
-        }
-        if notice.handing_over {
-            self.space.handed_over = Some(self.now.mono);
-        }
-        self.space.peers.insert(from.replica, notice);
-    }
-
-    pub(crate) fn tick_space(&mut self) {
-        self.judge_space();
-        let leads = self.raft.status().role == meridian_raft::Role::Leader;
-        match self.space.leads_since {
-            None if leads => self.space.leads_since = Some(self.now.mono),
-            Some(_) if !leads => self.space.leads_since = None,
+    fn tick(&mut self, cx: &mut Ctx<'_>) {
+        self.judge(cx);
+        let leads = cx.raft.status().role == RaftRole::Leader;
+        match self.leads_since {
+            None if leads => self.leads_since = Some(cx.now.mono),
+            Some(_) if !leads => self.leads_since = None,
             _ => {}
         }
-        self.tell_space(false);
-        let late = self.consensus.oldest_fsync(self.now.mono) > self.election_timeout();
-        self.space.hung_ticks = if late { self.space.hung_ticks.saturating_add(1) } else { 0 };
+        self.tell(cx, false);
+        let late = cx.facts.oldest_fsync > group(cx).election_timeout();
+        self.hung_ticks = if late { self.hung_ticks.saturating_add(1) } else { 0 };
         if leads {
-            self.hand_over_for_space();
+            self.hand_over(cx);
         }
     }
 
     /// Tells the group what changed at once, and all of it again now and then.
-    pub(crate) fn tell_space(&mut self, handing_over: bool) {
-        let quorum_has_space = self.space.leads_since.is_some() && self.quorum_has_space();
-        let notice = DiskNotice { level: self.space.level, quorum_has_space, handing_over };
+    fn tell(&mut self, cx: &mut Ctx<'_>, handing_over: bool) {
+        let quorum_has_space = self.leads_since.is_some() && self.quorum_has_space(group(cx));
+        let notice = DiskNotice { level: self.level, quorum_has_space, handing_over };
         let due =
-            |(told, at): &(DiskNotice, Duration)| *told != notice || self.now.mono.saturating_sub(*at) >= TELL_EVERY;
-        if self.space.told.as_ref().is_none_or(due) {
-            self.space.told = Some((notice, self.now.mono));
-            let others = self.raft.members();
-            let own = self.me().replica.0;
+            |(told, at): &(DiskNotice, Duration)| *told != notice || cx.now.mono.saturating_sub(*at) >= TELL_EVERY;
+        if self.told.as_ref().is_none_or(due) {
+            self.told = Some((notice, cx.now.mono));
+            let others = cx.raft.members();
+            let own = cx.me().replica.0;
             for id in others.voters.iter().chain(&others.learners).filter(|id| **id != own) {
-                self.send_replica(ReplicaId(*id), PeerMessage::Disk(notice));
+                cx.send_replica(ReplicaId(*id), PeerMessage::Disk(notice));
             }
         }
     }
 
     /// Gives the leadership to a voter that can write, when this replica has no space, or its disk hangs.
-    fn hand_over_for_space(&mut self) {
-        let hangs = self.space.hung_ticks >= HANG_TICKS;
-        let again = self.space.handed_over.is_some_and(|at| self.now.mono.saturating_sub(at) < HAND_OVER_EVERY);
-        if again || self.draining.is_some() || (self.has_space() && !hangs) {
+    fn hand_over(&mut self, cx: &mut Ctx<'_>) {
+        let hangs = self.hung_ticks >= HANG_TICKS;
+        let again = self.handed_over.is_some_and(|at| cx.now.mono.saturating_sub(at) < HAND_OVER_EVERY);
+        if again || cx.facts.draining || (self.has_space() && !hangs) {
             return;
         }
-        if let Some(to) = self.successor_with_space()
-            && self.raft.transfer_leader(to.0).is_ok()
+        if let Some(to) = self.successor(group(cx))
+            && cx.raft.transfer_leader(to.0).is_ok()
         {
-            self.space.handed_over = Some(self.now.mono);
-            self.tell_space(true);
-            let cause = match self.space.disk {
+            self.handed_over = Some(cx.now.mono);
+            self.tell(cx, true);
+            let cause = match self.disk {
                 _ if hangs => HandOverCause::FsyncHangs,
                 DiskLevel::Free => HandOverCause::MemoryShort,
                 DiskLevel::Reserve | DiskLevel::Exhausted => HandOverCause::DiskFull,
             };
-            self.out.push(Command::HandedOver { to, cause });
+            cx.command(Command::HandedOver { to, cause });
         }
     }
 
     /// The caught-up voter with space that has the most of the log.
-    fn successor_with_space(&self) -> Option<ReplicaId> {
-        let again = self.space.handed_over.is_some_and(|at| self.now.mono.saturating_sub(at) < HAND_OVER_EVERY);
-        let status = self.raft.status();
+    fn successor(&self, group: Group<'_>) -> Option<ReplicaId> {
+        let again = self.handed_over.is_some_and(|at| group.now.saturating_sub(at) < HAND_OVER_EVERY);
+        let status = group.raft.status();
         let can = |peer: &&meridian_raft::Peer| {
-            let free = self.space.peers.get(&ReplicaId(peer.id)).is_some_and(|notice| notice.level == DiskLevel::Free);
+            let free = self.peers.get(&ReplicaId(peer.id)).is_some_and(|notice| notice.level == DiskLevel::Free);
             let caught_up = peer.matched + SUCCESSOR_LAG >= status.last_index && peer.state != PeerState::Snapshot;
-            peer.voter && !self.is_silent(ReplicaId(peer.id)) && free && caught_up
+            peer.voter && !self.is_silent(group, ReplicaId(peer.id)) && free && caught_up
         };
         let found = status.peers.iter().filter(can).max_by_key(|peer| peer.matched);
         found.filter(|_| !again).map(|peer| ReplicaId(peer.id))
     }
 
     /// Whether a snapshot is to be taken for want of space: there is something that it lets go of, and room to write it.
-    pub(crate) fn snapshot_frees_space(&self) -> bool {
-        let recent = self.space.snapshot_at.is_some_and(|at| self.now.mono.saturating_sub(at) < SNAPSHOT_EVERY);
-        let fits = self.space.free.is_none_or(|free| free >= self.snapshot_reserve());
-        self.space.disk != DiskLevel::Free && !recent && fits && self.state.applied().0 > self.snapshots.newest
-    }
-
-    /// A snapshot for want of space has begun.
-    pub(crate) fn note_snapshot_for_space(&mut self) {
-        if !self.has_space() {
-            self.space.snapshot_at = Some(self.now.mono);
+    /// `reserve`: what it would take. `is_behind`: something was applied behind the newest one.
+    pub(crate) fn wants_snapshot(&self, now: Duration, is_behind: bool, reserve: impl FnOnce() -> u64) -> bool {
+        if self.disk == DiskLevel::Free || !is_behind {
+            return false;
         }
+        let recent = self.snapshot_at.is_some_and(|at| now.saturating_sub(at) < SNAPSHOT_EVERY);
+        !recent && self.free.is_none_or(|free| free >= reserve())
     }
+}
 
-    /// Whether a snapshot that another replica offers can be written.
-    pub(crate) fn fits(&self, bytes: u64) -> bool {
-        self.space.free.is_none_or(|free| free >= bytes.saturating_add(self.settings.disk_reserve.last_bytes))
-    }
-
+impl Group<'_> {
     fn election_timeout(&self) -> Duration {
-        self.settings.tick.saturating_mul(u32::try_from(self.settings.election_ticks).unwrap_or(u32::MAX))
+        let Settings { tick, election_ticks, .. } = self.settings;
+        tick.saturating_mul(u32::try_from(*election_ticks).unwrap_or(u32::MAX))
     }
+}
+
+fn group<'a>(cx: &'a Ctx<'_>) -> Group<'a> {
+    Group { raft: cx.raft, own: cx.me().replica, now: cx.now.mono, settings: cx.settings }
+}
+
+/// 1.2 times what a snapshot would take now. `bytes`: of the newest one, at index `newest`.
+pub(crate) fn snapshot_reserve(bytes: u64, newest: u64, log: &LogBytes) -> u64 {
+    let bytes = bytes + log.since(newest);
+    bytes.saturating_add(bytes / 5)
 }
 
 #[cfg(test)]

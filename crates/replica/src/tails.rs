@@ -13,7 +13,7 @@ use meridian_proto::frame::{
 };
 use meridian_shard::{Entry, State};
 
-use crate::shard_calls::Requester;
+use crate::effect::Requester;
 use crate::{Command, Peer, Replica};
 
 /// Streams that one replica serves; more are told to ask another.
@@ -113,10 +113,10 @@ impl Replica {
 
     /// The replica to ask: the leader hears of a commit first.
     fn relay_target(&self, shard: ShardNumber, gone: &[NodeId]) -> Option<NodeId> {
-        let leader = self.nodes.leader(shard).filter(|node| !gone.contains(node));
-        let reachable = |node: &NodeId| *node == self.me() || self.nodes.is_connected(*node);
+        let leader = self.directory.leader(shard).filter(|node| !gone.contains(node));
+        let reachable = |node: &NodeId| *node == self.me() || self.directory.is_connected(*node);
         leader.filter(reachable).or_else(|| {
-            let mut replicas = self.nodes.of_shard(shard);
+            let mut replicas = self.directory.of_shard(shard);
             if shard == self.me().shard {
                 replicas.push(self.me());
             }
@@ -331,7 +331,7 @@ impl Replica {
 
     fn logged(&self, index: u64) -> Option<Entry> {
         let entries = self.raft.entries(index, 1).ok()?;
-        crate::consensus::decode(entries.first()?).ok()
+        crate::log_entry::decode(entries.first()?).ok()
     }
 
     fn serve_seed(

@@ -30,6 +30,7 @@ mod pod;
 mod queue;
 mod report;
 mod rng;
+mod trace;
 mod world;
 
 pub use meridian_replica::InjectedBug;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub verbose: bool,
     /// Number of full disks of a shard, as the only fault; 0 for the faults of the seed.
     pub full_disks: usize,
+    /// Hashes all events and commands: see [`Report::hash`].
+    pub hash: bool,
 }
 
 /// Runs one seed to its end, or to the first violated invariant. A panic counts as a violation.
@@ -53,6 +56,7 @@ pub fn run(seed: u64, plan: Plan) -> Report {
     result.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Report { seed, counts: Counts::default(), trace: 0, violations: vec![format!("panic: {message}")] }
+        let violations = vec![format!("panic: {message}")];
+        Report { seed, counts: Counts::default(), trace: 0, hash: None, violations }
     })
 }

@@ -1,5 +1,6 @@
 //! `meridian-sim --seeds A..B`: runs seeds and prints counts, and the command that replays a failing seed.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -27,18 +28,22 @@ struct Args {
     /// Print events.
     #[arg(long)]
     verbose: bool,
+    /// Prints for each seed a hash of all events and commands, to compare two builds.
+    #[arg(long)]
+    hash: bool,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let (from, to) = range(&args.seeds)?;
     let injected_bug = args.inject.as_deref().map(injected_bug).transpose()?;
-    let plan = Plan { injected_bug, verbose: args.verbose, full_disks: args.full_disks };
+    let plan = Plan { injected_bug, verbose: args.verbose, full_disks: args.full_disks, hash: args.hash };
     let start = Instant::now();
     let next = AtomicU64::new(from);
     let (sender, receiver) = mpsc::channel::<Report>();
     let mut total = Counts::default();
     let (mut done, mut failed) = (0, Vec::new());
+    let mut hashes = BTreeMap::new();
     std::thread::scope(|scope| {
         for _ in 0..args.threads.max(1) {
             let (sender, next) = (sender.clone(), &next);
@@ -55,6 +60,7 @@ fn main() -> anyhow::Result<ExitCode> {
         for report in receiver {
             done += 1;
             total.add(&report.counts);
+            hashes.extend(report.hash.map(|hash| (report.seed, hash)));
             if !report.violations.is_empty() {
                 println!("seed {} failed:", report.seed);
                 report.violations.iter().for_each(|violation| println!("  {violation}"));
@@ -75,6 +81,7 @@ fn main() -> anyhow::Result<ExitCode> {
             }
         }
     });
+    hashes.iter().for_each(|(seed, hash)| println!("seed {seed}: hash {hash:016x}"));
     println!("{total}");
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     println!("sim: seeds={done} failed={} seeds_a_minute={:.0}", failed.len(), done as f64 / minutes);

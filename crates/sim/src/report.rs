@@ -196,6 +196,9 @@ pub struct Report {
     pub counts: Counts,
     /// Hash of all events in order: equal runs have equal hashes.
     pub trace: u64,
+    /// Hash of the events and commands of all machines, with call numbers replaced by their order of appearance, if
+    /// [`crate::Plan::hash`] asks for it. A change of the code that keeps the behavior keeps it.
+    pub hash: Option<u64>,
     /// Violated invariants.
     pub violations: Vec<String>,
 }

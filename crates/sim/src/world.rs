@@ -30,6 +30,7 @@ use crate::pod::{Pod, Process};
 use crate::queue::Queue;
 use crate::report::{Counts, Report};
 use crate::rng::Rng;
+use crate::trace::Trace;
 use crate::{InjectedBug, Plan};
 
 /// `clock_bound` of the machines.
@@ -113,6 +114,8 @@ pub struct World {
     /// Smallest and largest wall clock error so far, in microseconds.
     pub clock_errors: (i64, i64),
     trace: u64,
+    /// Of events and commands, if the plan asks for it.
+    hashed: Option<Trace>,
     incarnations: u64,
 }
 
@@ -149,6 +152,7 @@ impl World {
             faults_stopped: false,
             clock_errors: (0, 0),
             trace: 0xcbf2_9ce4_8422_2325,
+            hashed: plan.hash.then(Trace::new),
             incarnations: 0,
         };
         world.create();
@@ -338,7 +342,8 @@ impl World {
         (self.counts.conditional_deletes, self.counts.conditional_idle) = self.committed.conditional;
         self.counts.operations = self.clients.begun;
         self.counts.simulated_ms = self.now / MILLI;
-        Report { seed: self.seed, counts: self.counts, trace: self.trace, violations: self.violations }
+        let hash = self.hashed.map(|trace| trace.finish());
+        Report { seed: self.seed, counts: self.counts, trace: self.trace, hash, violations: self.violations }
     }
 
     fn handle(&mut self, what: SimEvent) {
@@ -414,8 +419,14 @@ impl World {
             self.clock_errors = (self.clock_errors.0.min(error), self.clock_errors.1.max(error));
         }
         let Some(process) = &mut self.pods[pod].process else { return };
+        if let Some(trace) = &mut self.hashed {
+            trace.event(self.now, pod, &event);
+        }
         let commands = process.replica.step(now, event);
         self.trace(((pod as u64) << 8) | commands.len() as u64);
+        if let Some(trace) = &mut self.hashed {
+            commands.iter().for_each(|command| trace.command(pod, command));
+        }
         for command in commands {
             self.perform(pod, command);
         }

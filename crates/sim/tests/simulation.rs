@@ -61,8 +61,10 @@ fn all_seeds_pass() {
 #[test]
 fn equal_seeds_give_equal_runs() {
     for seed in [2, 7] {
-        let (one, other) = (run(seed, Plan::default()), run(seed, Plan::default()));
+        let plan = Plan { hash: true, ..Plan::default() };
+        let (one, other) = (run(seed, plan), run(seed, plan));
         assert_eq!(one, other);
+        assert!(one.hash.is_some());
         assert_ne!(one.trace, run(seed + 1, Plan::default()).trace);
     }
 }

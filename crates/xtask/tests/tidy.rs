@@ -18,7 +18,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("proto", &["model"]),
     ("peer", &["model", "proto"]),
     ("shard", &["model", "ann", "store", "pages"]),
-    ("replica", &["model", "shard", "raft", "tail", "proto"]),
+    ("gateway", &["model", "proto"]),
+    ("replica", &["model", "shard", "raft", "tail", "proto", "gateway"]),
     ("volume", &["model", "proto", "store", "shard", "replica"]),
     ("node", &["model", "replica", "api", "config", "proto", "store", "volume"]),
     ("plan", &["model", "crd", "config", "proto"]),
@@ -55,6 +56,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("api", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("config", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("shard", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
+    ("gateway", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("replica", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("volume", &["tokio", "kube", "axum", "hyper", "rdkafka", "rand"]),
     ("plan", &["tokio", "axum", "hyper", "rdkafka", "rand", "futures"]),
@@ -263,4 +265,64 @@ fn metrics_that_are_named_exist() {
         );
     }
     assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+/// Parts of the replica: each is lent what it needs, and only the machine knows them all.
+const PARTS: &[&str] = &[
+    "clock",
+    "collections",
+    "completeness",
+    "divergence",
+    "drain",
+    "membership",
+    "positions",
+    "reads",
+    "snapshots",
+    "space",
+];
+/// Modules of the replica that hold decisions and are no parts yet. Each becomes one, and moves up.
+const NOT_YET_PARTS: &[&str] = &["consensus", "links", "machine", "memory", "shard_calls", "tails"];
+
+#[test]
+fn no_part_of_the_replica_names_another_one() {
+    let folder = meridian_xtask::root().join("crates/replica/src");
+    let mut faults = Vec::new();
+    for part in PARTS {
+        let mut sources = vec![folder.join(format!("{part}.rs"))];
+        if folder.join(part).is_dir() {
+            files(&folder.join(part), ".rs", &mut sources);
+        }
+        for source in sources.iter().filter(|source| !source.ends_with("tests.rs")) {
+            let text = std::fs::read_to_string(source).expect("every part has a file of its name");
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            let others = PARTS.iter().chain(NOT_YET_PARTS).filter(|other| *other != part);
+            let named = others.filter(|other| names_module(code, other)).map(|other| (*part, *other));
+            faults.extend(named);
+            if code.contains("Replica,") || code.contains("impl Replica") {
+                faults.push((*part, "the machine"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "these parts name others: {faults:?}");
+}
+
+/// Whether code has a path into a module of its crate.
+fn names_module(code: &str, module: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+    let direct = code.match_indices(&format!("crate::{module}")).any(|(at, found)| ends(&code[at + found.len()..]));
+    let grouped = code.split("use crate::{").skip(1).filter_map(|group| group.split("};").next());
+    direct
+        || grouped
+            .flat_map(|group| group.split([',', '{', '}']))
+            .any(|item| item.trim().split("::").next() == Some(module))
+}
+
+#[test]
+fn a_path_into_another_module_is_seen() {
+    for code in ["use crate::reads;", "use crate::{Settings, reads};", "crate::reads::Reads"] {
+        assert!(names_module(code, "reads"), "{code}");
+    }
+    for code in ["use crate::reads_more;", "cx.facts.reads", "use crate::{Settings, Reads};"] {
+        assert!(!names_module(code, "reads"), "{code}");
+    }
 }

@@ -126,6 +126,17 @@ impl Raft {
         self.node.store().term_at(index)
     }
 
+    /// How many have a vote. Cheaper than [`Raft::members`].
+    pub fn voter_count(&self) -> usize {
+        self.node.raft.prs().conf().voters().ids().len()
+    }
+
+    /// Whether `id` is a voter or a learner. Cheaper than [`Raft::members`].
+    pub fn is_member(&self, id: u64) -> bool {
+        let group = self.node.raft.prs().conf();
+        group.voters().contains(id) || group.learners().contains(&id)
+    }
+
     /// Whether this replica is a learner.
     pub fn is_learner(&self) -> bool {
         self.node.raft.prs().conf().learners().contains(&self.config.id)

@@ -69,3 +69,26 @@ fn proposals_and_local_messages_do_not_travel() {
         assert_eq!(encode(&message), None);
     }
 }
+
+#[test]
+fn a_read_is_split_from_its_number() {
+    let message = |kind: MessageType, number: u64| {
+        let read = ReadContext { id: 2, incarnation: 7, context: number }.encode();
+        let mut message = Message { to: 1, from: 2, term: 3, ..Default::default() };
+        message.msg_type = kind;
+        if kind == MessageType::MsgReadIndexResp {
+            message.entries = vec![eraftpb::Entry { data: read.into(), ..Default::default() }].into();
+        } else {
+            message.context = read.into();
+        }
+        encode(&message).unwrap()
+    };
+    for kind in [MessageType::MsgHeartbeat, MessageType::MsgHeartbeatResponse, MessageType::MsgReadIndexResp] {
+        let (one, other) = (message(kind, 5), message(kind, 6));
+        assert_ne!(one, other);
+        assert_eq!(split_read_number(&one).0, split_read_number(&other).0);
+        assert_eq!(split_read_number(&one).1, Some((2, 5)));
+    }
+    let append = encode(&append()).unwrap();
+    assert_eq!(split_read_number(&append), (append.as_slice(), None));
+}

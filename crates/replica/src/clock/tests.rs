@@ -1,8 +1,8 @@
 use meridian_model::{Epoch, Position, Seq, ShardNumber, Statement, Term};
 
-use super::*;
+use super::{Call, CallAnswer, Duration, NodeId, Now, PeerMessage, ReplicaId};
 use crate::testing::{alone, identity};
-use crate::{Command, Event};
+use crate::{Command, Event, Replica};
 
 const WALL: Duration = Duration::from_secs(1_700_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -7,7 +7,7 @@ use meridian_shard::Entry;
 
 use super::*;
 use crate::testing::{alone, identity};
-use crate::{Event, Now};
+use crate::{Event, Now, Replica};
 
 const PLENTY: u64 = 1 << 40;
 /// Within the log's reserve.

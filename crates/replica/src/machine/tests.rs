@@ -1,10 +1,12 @@
-use meridian_model::client::{Demand, PointOp};
-use meridian_model::{CollectionName, PointId, ReplicaId};
-use meridian_proto::frame::{Build, Call, CallAnswer, Hello, PartBody, ReadPart};
+use std::collections::BTreeMap;
+
+use meridian_model::client::{Body, Demand, PointOp, Refusal, Reply, ReplyBody, Request};
+use meridian_model::{CollectionName, PointId, ReplicaId, VersionVector};
+use meridian_proto::frame::{Build, Call, CallAnswer, Hello, Lead, PartBody, ReadPart, ShardAnswer, ShardCall};
 
 use super::*;
 use crate::testing::{alone, identity};
-use crate::{Event, Now, ReadResult};
+use crate::{Event, Now, Peer, ReadResult};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -46,7 +48,7 @@ impl Pod {
     /// The other replica says that it leads, and what it has applied.
     fn lead(&mut self, applied: u64) {
         let (term, members) = (meridian_model::Term(9), self.replica.identity().founders.clone());
-        let lead = meridian_proto::frame::Lead { term, members, applied: LogIndex(applied) };
+        let lead = Lead { term, members, applied: meridian_model::LogIndex(applied) };
         self.step(Event::Peer(self.other(), PeerMessage::Lead(lead)));
     }
 
@@ -175,19 +177,6 @@ fn the_answer_of_the_second_attempt_ends_the_first() {
     assert_eq!(cancels(&commands), [job]);
 }
 
-/// Each replica that works on a read doubles the patience, and none begins it twice.
-#[test]
-fn a_slow_read_is_not_begun_again_and_again() {
-    let mut pod = Pod::new();
-    let first = pod.list(1, 60_000 * MS);
-    let later = pod.wait(10_000 * MS);
-    let jobs = first.iter().chain(&later).filter(|command| matches!(command, Command::Read { .. })).count();
-    assert_eq!(jobs, 1, "begun once here");
-    let numbers: std::collections::BTreeSet<u64> = calls_sent(&later).into_iter().map(|(call, _)| call).collect();
-    assert_eq!(numbers.len(), 1, "and under one number there");
-    assert!(calls_sent(&later).len() <= 10, "{} repeats in 10 s", calls_sent(&later).len());
-}
-
 #[test]
 fn a_client_that_leaves_ends_its_read_everywhere() {
     let mut pod = Pod::new();
@@ -201,7 +190,7 @@ fn a_client_that_leaves_ends_its_read_everywhere() {
         pod.step(Event::ReadDone { job, result: nothing() }).is_empty(),
         "an answer that comes too late is dropped"
     );
-    assert!(pod.replica.gateway.asks.is_empty() && pod.replica.gateway.askers.is_empty());
+    assert!(pod.replica.gateway.is_idle());
 }
 
 fn create(name: &str) -> Request {
@@ -245,7 +234,7 @@ fn a_replica_ends_a_read_that_another_gateway_cancels() {
     assert!(read_of(&pod.step(repeat)).is_none(), "a repeat under the same number is not begun again");
     let other = pod.other();
     assert_eq!(cancels(&pod.step(Event::Peer(other, PeerMessage::Cancel(5)))), [job]);
-    assert!(pod.replica.reads_under_way() == 0);
+    assert!(pod.replica.reads.under_way() == 0);
 }
 
 #[test]
@@ -260,144 +249,6 @@ fn a_region_has_no_more_collections_than_it_may() {
     let Err(Refusal::BadInput(text)) = &reply_of(&commands).unwrap().body else { panic!("one too many") };
     assert!(text.starts_with("collections must be at most 2"), "{text}");
     assert_eq!(pod.replica.state().collections().count(), 2);
-}
-
-/// A gateway whose shard is led by the other replica, as that one says.
-fn beside_a_leader() -> Pod {
-    let mut pod = Pod::of(identity(1, 3));
-    pod.meet();
-    pod.lead(5);
-    pod
-}
-
-fn write() -> Body {
-    let ops = vec![PointOp::Delete { point: PointId::Num(1) }];
-    Body::Write { collection: CollectionName::new("words").unwrap(), ops }
-}
-
-/// Numbers of the changes that went to the other replica.
-fn changes_sent(commands: &[Command]) -> Vec<u64> {
-    let call = |command: &Command| match command {
-        Command::Send(_, PeerMessage::Call(call, Call::Shard(_, body))) if body.is_change() => Some(*call),
-        _ => None,
-    };
-    commands.iter().filter_map(call).collect()
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Attempt {
-    /// The answer comes.
-    Refused,
-    SteppedDown,
-    /// The answer is of a kind that only a later release knows.
-    Unknown,
-    /// It is repeated, and one answer comes.
-    RefusedOnce,
-    Silent,
-    /// The connection is lost while it is worked on.
-    Lost,
-    /// There was no connection to send it on.
-    NotSent,
-}
-
-/// What a client hears at its deadline of a change whose attempts fare like this.
-fn outcome_of(body: Body, attempts: &[Attempt]) -> Refusal {
-    let mut pod = beside_a_leader();
-    let other = pod.other();
-    if let Some(Attempt::NotSent) = attempts.first() {
-        pod.step(Event::Lost(Peer::Node(other)));
-    }
-    let mut sent = changes_sent(&pod.ask(1, body, 3_000 * MS));
-    for attempt in attempts {
-        while sent.is_empty() && !matches!(attempt, Attempt::NotSent) {
-            sent = changes_sent(&pod.wait(20 * MS));
-        }
-        let answer = |answer| Event::Peer(other, PeerMessage::Answer(sent[0], CallAnswer::Shard(answer)));
-        match attempt {
-            Attempt::Refused => drop(pod.step(answer(ShardAnswer::NotLeader(None)))),
-            Attempt::SteppedDown => drop(pod.step(answer(ShardAnswer::SteppedDown))),
-            Attempt::Unknown => drop(pod.step(answer(ShardAnswer::Unknown))),
-            Attempt::RefusedOnce => {
-                let again = changes_sent(&pod.wait(500 * MS));
-                assert_eq!(again[..1], sent[..1], "a repeat has the same number");
-                pod.step(answer(ShardAnswer::Busy("catching up".into())));
-            }
-            Attempt::Lost => {
-                pod.step(Event::Lost(Peer::Node(other)));
-                pod.meet();
-            }
-            Attempt::Silent | Attempt::NotSent => {}
-        }
-        sent.clear();
-    }
-    if !matches!(attempts.last(), Some(Attempt::Silent)) {
-        pod.step(Event::Lost(Peer::Node(other)));
-    }
-    let commands = pod.wait(4_000 * MS);
-    reply_of(&commands).expect("its time is over").body.clone().expect_err("nobody took it")
-}
-
-#[test]
-fn a_change_that_the_leader_does_not_support_is_refused_at_once() {
-    for answer in
-        [CallAnswer::Unsupported("not here".into()), CallAnswer::Shard(ShardAnswer::Unsupported("not here".into()))]
-    {
-        let mut pod = beside_a_leader();
-        let sent = changes_sent(&pod.ask(1, write(), 3_000 * MS));
-        let commands = pod.step(Event::Peer(pod.other(), PeerMessage::Answer(sent[0], answer)));
-        let refusal = reply_of(&commands).expect("refused at once").body.clone().unwrap_err();
-        assert!(matches!(&refusal, Refusal::Unavailable { reason, .. } if reason == "not here"), "{refusal:?}");
-    }
-}
-
-/// PROTOCOLS 14: 503 says that a write certainly did not take place.
-#[test]
-fn only_a_change_that_every_attempt_refused_is_unavailable() {
-    use Attempt::{Lost, NotSent, Refused, RefusedOnce, Silent, SteppedDown, Unknown};
-    let create = create("words").body;
-    let drop = Body::DropCollection(CollectionName::new("words").unwrap());
-    for body in [write(), create, drop] {
-        for attempts in [&[Refused][..], &[Refused, Refused], &[NotSent]] {
-            let refusal = outcome_of(body.clone(), attempts);
-            assert!(matches!(refusal, Refusal::Unavailable { .. }), "{attempts:?}: {refusal:?}");
-        }
-        for attempts in [
-            &[Silent][..],
-            &[SteppedDown],
-            &[Unknown],
-            &[RefusedOnce],
-            &[Lost],
-            &[Lost, Refused],
-            &[SteppedDown, Refused],
-            &[Unknown, Refused],
-        ] {
-            let refusal = outcome_of(body.clone(), attempts);
-            assert!(matches!(refusal, Refusal::OutcomeUnknown(_)), "{attempts:?}: {refusal:?}");
-        }
-    }
-}
-
-/// A shard that is full, overloaded or not the owner refuses what another attempt may have done.
-#[test]
-fn no_refusal_invites_to_repeat_what_may_have_happened() {
-    for answer in [ShardAnswer::Full, ShardAnswer::NotOwner(meridian_model::TableVersion(9))] {
-        for first in [None, Some(ShardAnswer::SteppedDown)] {
-            let mut pod = beside_a_leader();
-            let other = pod.other();
-            let step = |pod: &mut Pod, call, answer| {
-                pod.step(Event::Peer(other, PeerMessage::Answer(call, CallAnswer::Shard(answer))))
-            };
-            let mut sent = changes_sent(&pod.ask(1, write(), 3_000 * MS));
-            if let Some(first) = &first {
-                assert!(reply_of(&step(&mut pod, sent[0], first.clone())).is_none());
-                sent = changes_sent(&pod.wait(40 * MS));
-            }
-            let commands = step(&mut pod, sent[0], answer.clone());
-            let refusal = reply_of(&commands).unwrap().body.clone().unwrap_err();
-            assert_eq!(matches!(refusal, Refusal::OutcomeUnknown(_)), first.is_some(), "{answer:?}: {refusal:?}");
-            assert_eq!(refusal.invites_repeat(), first.is_none());
-        }
-    }
 }
 
 #[test]
@@ -440,36 +291,28 @@ fn a_delete_by_filter_that_wrote_nothing_is_refused_and_one_that_wrote_is_unknow
     }
 }
 
-/// A leader that has forgotten results behind that entry does not know whether the first copy was one of them.
-#[test]
-fn each_copy_of_a_write_tells_what_was_applied_before_the_first() {
-    let sent_at = |commands: &[Command]| -> Vec<(u64, u64)> {
-        let call = |command: &Command| match command {
-            Command::Send(_, PeerMessage::Call(call, Call::Shard(_, ShardCall::Write { sent_at, .. }))) => {
-                Some((*call, sent_at.0))
-            }
-            _ => None,
-        };
-        commands.iter().filter_map(call).collect()
+/// Numbers of the writes that went to the other replica.
+fn writes_sent(commands: &[Command]) -> Vec<u64> {
+    let call = |command: &Command| match command {
+        Command::Send(_, PeerMessage::Call(call, Call::Shard(_, ShardCall::Write { .. }))) => Some(*call),
+        _ => None,
     };
-    let mut pod = beside_a_leader();
-    let other = pod.other();
-    let first = sent_at(&pod.ask(1, write(), 9_000 * MS))[0];
-    pod.lead(200_000);
-    let answer = |call, answer| Event::Peer(other, PeerMessage::Answer(call, CallAnswer::Shard(answer)));
-    pod.step(answer(first.0, ShardAnswer::SteppedDown));
-    let again = sent_at(&pod.wait(40 * MS))[0];
-    assert_eq!((first.1, again.1), (5, 5));
-    assert_eq!(sent_at(&pod.ask(2, write(), 9_000 * MS))[0].1, 200_000);
-    let commands = pod.step(answer(again.0, ShardAnswer::Forgotten));
-    assert!(matches!(reply_of(&commands).unwrap().body, Err(Refusal::OutcomeUnknown(_))));
+    commands.iter().filter_map(call).collect()
 }
 
 #[test]
-fn a_write_waits_until_a_leader_was_heard() {
-    let mut pod = Pod::of(identity(1, 3));
-    pod.meet();
-    assert!(changes_sent(&pod.ask(1, write(), 500 * MS)).is_empty());
-    pod.lead(5);
-    assert_eq!(changes_sent(&pod.wait(40 * MS)).len(), 1);
+fn a_write_that_the_leader_does_not_support_is_refused_at_once() {
+    for answer in
+        [CallAnswer::Unsupported("not here".into()), CallAnswer::Shard(ShardAnswer::Unsupported("not here".into()))]
+    {
+        let mut pod = Pod::of(identity(1, 3));
+        pod.meet();
+        pod.lead(5);
+        let ops = vec![PointOp::Delete { point: PointId::Num(1) }];
+        let body = Body::Write { collection: CollectionName::new("words").unwrap(), ops };
+        let sent = writes_sent(&pod.ask(1, body, 3_000 * MS));
+        let commands = pod.step(Event::Peer(pod.other(), PeerMessage::Answer(sent[0], answer)));
+        let refusal = reply_of(&commands).expect("refused at once").body.clone().unwrap_err();
+        assert!(matches!(&refusal, Refusal::Unavailable { reason, .. } if reason == "not here"), "{refusal:?}");
+    }
 }

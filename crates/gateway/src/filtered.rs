@@ -18,10 +18,10 @@ use meridian_model::{
 };
 use meridian_proto::frame::{MatchQuery, PartBody, ReadDemand, ReadPart, ShardAnswer, ShardCall};
 
-use super::writes::unexpected;
-use super::{Ask, Plan};
-use crate::Replica;
-use crate::injection::InjectedBug;
+use crate::pending::Pending;
+use crate::settings::InjectedBug;
+use crate::writes::unexpected;
+use crate::{Ctx, Gateway, Phase};
 
 /// A delete by filter under way.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct FilteredDelete {
     /// of these.
     id: WriteId,
     uid: CollectionUid,
-    phase: Phase,
+    phase: DeletePhase,
     /// From which point on each shard is read next. A shard that is done is not among them.
     unread: BTreeMap<ShardNumber, Option<PointId>>,
     /// What each shard was read to hold and is being written.
@@ -44,7 +44,7 @@ pub(super) struct FilteredDelete {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum DeletePhase {
     FindingUid,
     Reading,
     Writing,
@@ -68,7 +68,7 @@ impl FilteredDelete {
         Self {
             id,
             uid: CollectionUid(0),
-            phase: Phase::FindingUid,
+            phase: DeletePhase::FindingUid,
             unread: BTreeMap::new(),
             pages: BTreeMap::new(),
             writes: 0,
@@ -78,7 +78,7 @@ impl FilteredDelete {
     }
 
     fn reads(&mut self, table: TableVersion, filter: &Filter, limit: usize) -> Calls {
-        self.phase = Phase::Reading;
+        self.phase = DeletePhase::Reading;
         let read = |(shard, from): (&ShardNumber, &Option<PointId>)| {
             let (collection, filter, from) = (self.uid, filter.clone(), *from);
             let query = MatchQuery { collection, table, filter, from, limit };
@@ -115,7 +115,7 @@ impl FilteredDelete {
     }
 
     fn writes(&mut self, table: TableVersion, trace: Option<Traceparent>) -> Calls {
-        self.phase = Phase::Writing;
+        self.phase = DeletePhase::Writing;
         let (mut calls, collection) = (Calls::new(), self.uid);
         for (shard, page) in &self.pages {
             self.writes += 1;
@@ -133,9 +133,9 @@ impl FilteredDelete {
     }
 
     /// What today's deletes by filter did before they were conditional: a bug, injected by the simulation.
-    fn unconditional(&mut self, ask: &Ask, table: TableVersion, trace: Option<Traceparent>) -> Calls {
-        let Body::DeleteByFilter { collection, .. } = &ask.request.body else { return Calls::new() };
-        self.phase = Phase::Writing;
+    fn unconditional(&mut self, pending: &Pending, table: TableVersion, trace: Option<Traceparent>) -> Calls {
+        let Body::DeleteByFilter { collection, .. } = &pending.request.body else { return Calls::new() };
+        self.phase = DeletePhase::Writing;
         let mut calls = Calls::new();
         for (shard, page) in &self.pages {
             self.writes += 1;
@@ -180,59 +180,65 @@ impl FilteredDelete {
     }
 }
 
-impl Replica {
-    pub(super) fn begin_delete_by_filter(&mut self, number: u64) {
-        let own = self.number();
-        let replica = self.me().replica.0;
-        let Some(ask) = self.gateway.asks.get(&number) else { return };
-        let Body::DeleteByFilter { collection, .. } = &ask.request.body else { return };
+impl Gateway {
+    pub(super) fn begin_delete_by_filter(&mut self, cx: &mut Ctx<'_>, number: u64) {
+        let own = cx.numbers.allocate();
+        let replica = cx.me.replica.0;
+        let Some(pending) = self.requests.get(&number) else { return };
+        let Body::DeleteByFilter { collection, .. } = &pending.request.body else { return };
         // The client's id is random; this replica numbers its attempts.
-        let id = WriteId(ask.request.id.0 ^ (u128::from(own) << 64 | u128::from(replica)));
+        let id = WriteId(pending.request.id.0 ^ (u128::from(own) << 64 | u128::from(replica)));
         let call = ShardCall::Describe(collection.clone(), linearizable());
-        self.fan_out(number, Plan::Filtered(FilteredDelete::new(id)), vec![(ShardNumber::FIRST, false, call)]);
+        self.begin_phase(
+            cx,
+            number,
+            Phase::DeleteByFilter(FilteredDelete::new(id)),
+            vec![(ShardNumber::FIRST, false, call)],
+        );
     }
 
     pub(super) fn filtered_answered(
         &mut self,
+        cx: &mut Ctx<'_>,
         number: u64,
         mut delete: FilteredDelete,
         answers: Vec<(ShardNumber, ShardAnswer)>,
     ) {
         let taken = match delete.phase {
-            Phase::FindingUid => match uid_of(answers) {
+            DeletePhase::FindingUid => match uid_of(answers) {
                 Ok(Some(uid)) => {
                     delete.uid = uid;
-                    delete.unread = ShardNumber::all(self.identity.genesis.shards).map(|shard| (shard, None)).collect();
+                    delete.unread = ShardNumber::all(cx.shards).map(|shard| (shard, None)).collect();
                     Ok(())
                 }
-                Ok(None) => return self.finish_no_collection(number),
+                Ok(None) => return self.finish_no_collection(cx, number),
                 Err(refusal) => Err(refusal),
             },
-            Phase::Reading => delete.have_read(answers),
-            Phase::Writing => delete.have_written_pages(answers),
+            DeletePhase::Reading => delete.have_read(answers),
+            DeletePhase::Writing => delete.have_written_pages(answers),
         };
         match taken {
-            Err(refusal) => self.finish(number, Err(refusal)),
-            Ok(()) => self.go_on_deleting(number, delete),
+            Err(refusal) => self.finish(cx, number, Err(refusal)),
+            Ok(()) => self.go_on_deleting(cx, number, delete),
         }
     }
 
     /// Writes what was read, else reads what is unread, else is done.
-    fn go_on_deleting(&mut self, number: u64, mut delete: FilteredDelete) {
-        let Some(ask) = self.gateway.asks.get(&number) else { return };
-        let Body::DeleteByFilter { filter, .. } = &ask.request.body else { return };
-        let table = self.state.table().version;
-        let trace = ask.request.traceparent.as_deref().and_then(|text| text.parse().ok());
+    fn go_on_deleting(&mut self, cx: &mut Ctx<'_>, number: u64, mut delete: FilteredDelete) {
+        let Some(pending) = self.requests.get(&number) else { return };
+        let Body::DeleteByFilter { filter, .. } = &pending.request.body else { return };
+        let table = cx.table.version;
+        let trace = pending.request.traceparent.as_deref().and_then(|text| text.parse().ok());
         let calls = if !delete.pages.is_empty() && self.settings.injects(InjectedBug::DeleteUnconditionally) {
-            delete.unconditional(ask, table, trace)
+            delete.unconditional(pending, table, trace)
         } else if !delete.pages.is_empty() {
             delete.writes(table, trace)
         } else if !delete.unread.is_empty() {
             delete.reads(table, filter, self.settings.match_page)
         } else {
-            return self.finish_written(number, ReplyBody::Written(delete.newest), delete.covers);
+            return self.finish_written(cx, number, ReplyBody::Written(delete.newest), delete.covers);
         };
-        self.fan_out(number, Plan::Filtered(delete), calls);
+        self.begin_phase(cx, number, Phase::DeleteByFilter(delete), calls);
     }
 }
 

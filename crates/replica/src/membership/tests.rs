@@ -1,6 +1,8 @@
-use super::*;
+use std::time::Duration;
+
+use super::{LogIndex, MembersAt, ReplicaId, TopologyAnswer, TopologyCall};
 use crate::testing::{alone, identity};
-use crate::{Event, Now};
+use crate::{Command, Event, Now, Replica};
 
 fn tell(replica: &mut Replica, call: TopologyCall) -> TopologyAnswer {
     let now = Now { mono: Duration::from_secs(9), wall: Duration::from_secs(9) };
@@ -20,7 +22,7 @@ fn join(replica: u64, applied: u64, members: &[u64]) -> TopologyCall {
 #[test]
 fn a_member_that_hears_no_leader_does_not_give_itself_up() {
     let mut replica = alone(identity(2, 3));
-    assert_eq!(replica.replica_status().leader, None);
+    assert_eq!(replica.status().leader, None);
     for (call, why) in [
         (join(9, 1_000, &[1, 2, 3]), "it is a member"),
         (join(9, 0, &[1, 3, 4]), "not agreed on yet"),
@@ -29,7 +31,7 @@ fn a_member_that_hears_no_leader_does_not_give_itself_up() {
         let TopologyAnswer::Refused(said) = tell(&mut replica, call.clone()) else { panic!("{call:?} was obeyed") };
         assert!(said.contains(why), "{said}");
     }
-    assert_eq!(replica.replica_status().fault, None);
+    assert_eq!(replica.status().fault, None);
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn a_replica_that_the_group_has_taken_out_gives_itself_up_and_takes_nothing_in_a
     let mut replica = alone(identity(2, 3));
     let last = replica.raft.status().last_index;
     assert_eq!(tell(&mut replica, join(9, last, &[1, 3, 4])), TopologyAnswer::Started);
-    assert_eq!(replica.replica_status().fault.as_deref(), Some("given up to become replica 9"));
+    assert_eq!(replica.status().fault.as_deref(), Some("given up to become replica 9"));
     assert!(!replica.is_ready());
     assert_eq!(tell(&mut replica, join(9, last, &[1, 3, 4])), TopologyAnswer::Started, "the answer may have been lost");
 }

@@ -6,23 +6,21 @@ use meridian_model::client::{Body, Freshness, Outcome, PointOp, Refusal, Reply, 
 use meridian_model::{LogIndex, RequestIndexes, ShardNumber, VersionVector};
 use meridian_proto::frame::{ShardAnswer, ShardCall};
 
-use super::Plan;
-use crate::Replica;
+use crate::{Ctx, Gateway, Phase};
 
-impl Replica {
-    pub(super) fn begin_write(&mut self, number: u64) {
-        let Some(ask) = self.gateway.asks.get(&number) else { return };
-        let Body::Write { collection, ops } = &ask.request.body else { return };
-        let state = &self.state;
-        let (table, version) = (state.table(), state.table().version);
+impl Gateway {
+    pub(super) fn begin_write(&mut self, cx: &mut Ctx<'_>, number: u64) {
+        let Some(pending) = self.requests.get(&number) else { return };
+        let Body::Write { collection, ops } = &pending.request.body else { return };
+        let (table, version) = (cx.table, cx.table.version);
         let mut parts: BTreeMap<ShardNumber, (Vec<u32>, Vec<PointOp>)> = BTreeMap::new();
         for (index, op) in (0..).zip(ops) {
             let (indexes, part) = parts.entry(table.shard_of(op.point())).or_default();
             indexes.push(index);
             part.push(op.clone());
         }
-        let id = ask.request.id;
-        let trace = ask.request.traceparent.as_deref().and_then(|text| text.parse().ok());
+        let id = pending.request.id;
+        let trace = pending.request.traceparent.as_deref().and_then(|text| text.parse().ok());
         let calls = parts
             .into_iter()
             .map(|(shard, (indexes, ops))| {
@@ -31,10 +29,10 @@ impl Replica {
                 (shard, true, ShardCall::Write { id, table, sent_at, collection, ops, indexes, trace })
             })
             .collect();
-        self.fan_out(number, Plan::Write, calls);
+        self.begin_phase(cx, number, Phase::Write, calls);
     }
 
-    pub(super) fn write_answered(&mut self, number: u64, answers: Vec<(ShardNumber, ShardAnswer)>) {
+    pub(super) fn write_answered(&mut self, cx: &mut Ctx<'_>, number: u64, answers: Vec<(ShardNumber, ShardAnswer)>) {
         let (mut newest, mut covers) = (0, VersionVector::default());
         for (shard, answer) in answers {
             let refusal = match answer {
@@ -43,7 +41,7 @@ impl Replica {
                     covers.merge(&part);
                     continue;
                 }
-                ShardAnswer::NoCollection => return self.write_without_collection(number),
+                ShardAnswer::NoCollection => return self.resolve_collection(cx, number),
                 ShardAnswer::Wrong(fault) => Refusal::BadInput(fault),
                 ShardAnswer::Full => Refusal::ReadOnly,
                 ShardAnswer::NotOwner(version) => Refusal::Unavailable {
@@ -52,17 +50,17 @@ impl Replica {
                 },
                 other => unexpected(shard, &other),
             };
-            return self.finish(number, Err(refusal));
+            return self.finish(cx, number, Err(refusal));
         }
-        self.finish_written(number, ReplyBody::Written(newest), covers);
+        self.finish_written(cx, number, ReplyBody::Written(newest), covers);
     }
 
     /// Answers a change; what it brought stands in the token.
-    pub(super) fn finish_written(&mut self, number: u64, body: ReplyBody, covers: VersionVector) {
-        let served_region = self.identity.genesis.region.clone();
+    pub(super) fn finish_written(&mut self, cx: &mut Ctx<'_>, number: u64, body: ReplyBody, covers: VersionVector) {
+        let served_region = cx.region.clone();
         let staleness = self.settings.clock_bound;
         let freshness = Freshness { staleness, served_region, token: covers, stale: false, outcome: Outcome::Fresh };
-        self.finish_with(number, Reply { body: Ok(body), freshness });
+        self.finish_with(cx, number, Reply { body: Ok(body), freshness });
     }
 }
 

@@ -7,7 +7,7 @@ use meridian_proto::frame::{Lead, NodeId};
 
 /// What is known of the region's replicas.
 #[derive(Debug, Default)]
-pub(crate) struct Nodes {
+pub struct Directory {
     addresses: BTreeMap<NodeId, String>,
     connected: BTreeSet<NodeId>,
     leaders: BTreeMap<ShardNumber, (Term, ReplicaId)>,
@@ -17,37 +17,44 @@ pub(crate) struct Nodes {
     applied: BTreeMap<ShardNumber, LogIndex>,
 }
 
-impl Nodes {
-    pub(crate) fn met(&mut self, node: NodeId, address: String) {
+impl Directory {
+    /// A replica is connected, at this address.
+    pub fn met(&mut self, node: NodeId, address: String) {
         self.connected.insert(node);
         if !address.is_empty() {
             self.addresses.insert(node, address);
         }
     }
 
-    pub(crate) fn heard(&mut self, node: NodeId) {
+    /// A replica sent something: it is connected.
+    pub fn heard(&mut self, node: NodeId) {
         self.connected.insert(node);
     }
 
-    pub(crate) fn learn(&mut self, node: NodeId, address: String) {
+    /// A replica is reached at this address.
+    pub fn learn(&mut self, node: NodeId, address: String) {
         self.addresses.insert(node, address);
     }
 
-    pub(crate) fn lost(&mut self, node: NodeId) {
+    /// A replica is no longer connected.
+    pub fn lost(&mut self, node: NodeId) {
         self.connected.remove(&node);
     }
 
-    pub(crate) fn forget(&mut self, node: NodeId) {
+    /// A replica was removed.
+    pub fn remove(&mut self, node: NodeId) {
         self.addresses.remove(&node);
         self.connected.remove(&node);
     }
 
-    pub(crate) fn is_connected(&self, node: NodeId) -> bool {
+    /// Whether a replica is connected.
+    #[must_use]
+    pub fn is_connected(&self, node: NodeId) -> bool {
         self.connected.contains(&node)
     }
 
     /// Takes in what a leader says of its group; returns the members whose address is new.
-    pub(crate) fn led_by(&mut self, leader: NodeId, lead: &Lead) -> Vec<(NodeId, String)> {
+    pub fn led_by(&mut self, leader: NodeId, lead: &Lead) -> Vec<(NodeId, String)> {
         let applied = self.applied.entry(leader.shard).or_default();
         *applied = (*applied).max(lead.applied);
         let known = self.leaders.get(&leader.shard).map(|(term, _)| *term);
@@ -69,7 +76,7 @@ impl Nodes {
     }
 
     /// A shard's replica pointed to another one.
-    pub(crate) fn hint(&mut self, shard: ShardNumber, leader: Option<ReplicaId>) {
+    pub fn hint(&mut self, shard: ShardNumber, leader: Option<ReplicaId>) {
         match (leader, self.leaders.get_mut(&shard)) {
             (Some(replica), Some((_, known))) => *known = replica,
             (Some(replica), None) => drop(self.leaders.insert(shard, (Term(0), replica))),
@@ -77,19 +84,23 @@ impl Nodes {
         }
     }
 
-    pub(crate) fn leader(&self, shard: ShardNumber) -> Option<NodeId> {
+    /// Who leads a shard, as far as known.
+    #[must_use]
+    pub fn leader(&self, shard: ShardNumber) -> Option<NodeId> {
         let (_, replica) = self.leaders.get(&shard)?;
         Some(NodeId { shard, replica: *replica })
     }
 
     /// An entry of a shard that is applied, about a second old; `None` while no leader of the shard was heard.
-    pub(crate) fn applied(&self, shard: ShardNumber) -> Option<LogIndex> {
+    #[must_use]
+    pub fn applied(&self, shard: ShardNumber) -> Option<LogIndex> {
         self.applied.get(&shard).copied()
     }
 
     /// The replicas of a shard that can be asked: the members that are connected; while there are none, whoever is known. One
     /// that was removed, or has not been added yet, would only cost the time that it takes to find that out.
-    pub(crate) fn of_shard(&self, shard: ShardNumber) -> Vec<NodeId> {
+    #[must_use]
+    pub fn of_shard(&self, shard: ShardNumber) -> Vec<NodeId> {
         let of_shard = |node: &&NodeId| node.shard == shard;
         let members = self.members.get(&shard);
         let is_member = |node: &&NodeId| members.is_none_or(|members| members.contains(&node.replica));
@@ -101,7 +112,7 @@ impl Nodes {
     }
 
     /// Everybody who is connected.
-    pub(crate) fn connected(&self) -> impl Iterator<Item = NodeId> {
+    pub fn connected(&self) -> impl Iterator<Item = NodeId> {
         self.connected.iter().copied()
     }
 }
@@ -122,34 +133,34 @@ mod tests {
 
     #[test]
     fn what_a_leader_has_applied_stays_applied() {
-        let mut nodes = Nodes::default();
-        assert_eq!(nodes.applied(ShardNumber::FIRST), None);
+        let mut directory = Directory::default();
+        assert_eq!(directory.applied(ShardNumber::FIRST), None);
         for term in [7, 2] {
-            nodes.led_by(node(1), &lead(term, &[1]));
-            assert_eq!(nodes.applied(ShardNumber::FIRST), Some(LogIndex(7)));
+            directory.led_by(node(1), &lead(term, &[1]));
+            assert_eq!(directory.applied(ShardNumber::FIRST), Some(LogIndex(7)));
         }
     }
 
-    fn asked(nodes: &Nodes) -> Vec<u64> {
-        nodes.of_shard(ShardNumber::FIRST).iter().map(|node| node.replica.0).collect()
+    fn asked(directory: &Directory) -> Vec<u64> {
+        directory.of_shard(ShardNumber::FIRST).iter().map(|node| node.replica.0).collect()
     }
 
     #[test]
     fn who_was_removed_or_is_not_connected_is_not_asked() {
-        let mut nodes = Nodes::default();
-        nodes.led_by(node(1), &lead(2, &[1, 2, 3, 4]));
-        assert_eq!(asked(&nodes), [1, 2, 3, 4], "nobody is connected: anyone may be");
+        let mut directory = Directory::default();
+        directory.led_by(node(1), &lead(2, &[1, 2, 3, 4]));
+        assert_eq!(asked(&directory), [1, 2, 3, 4], "nobody is connected: anyone may be");
         for id in [1, 2, 4, 5] {
-            nodes.met(node(id), format!("pod-{id}:8082"));
+            directory.met(node(id), format!("pod-{id}:8082"));
         }
-        assert_eq!(asked(&nodes), [1, 2, 4], "5 waits to be added");
-        nodes.led_by(node(1), &lead(2, &[1, 2, 3]));
-        assert_eq!(asked(&nodes), [1, 2]);
-        nodes.led_by(node(4), &lead(1, &[4]));
-        assert_eq!(asked(&nodes), [1, 2], "an old leader is not believed");
+        assert_eq!(asked(&directory), [1, 2, 4], "5 waits to be added");
+        directory.led_by(node(1), &lead(2, &[1, 2, 3]));
+        assert_eq!(asked(&directory), [1, 2]);
+        directory.led_by(node(4), &lead(1, &[4]));
+        assert_eq!(asked(&directory), [1, 2], "an old leader is not believed");
         for id in [1, 2] {
-            nodes.lost(node(id));
+            directory.lost(node(id));
         }
-        assert!(!asked(&nodes).is_empty());
+        assert!(!asked(&directory).is_empty());
     }
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use meridian_model::RegionName;
 use meridian_model::client::{Outcome, Refusal, Reply};
-use meridian_proto::frame::RegionMessage;
+use meridian_proto::frame::{Peer, RegionMessage};
 
-use super::{Asker, Plan, reads};
-use crate::{Command, Peer, Replica};
+use crate::pending::Pending;
+use crate::reads::ReadProgress;
+use crate::{Caller, Ctx, Effect, Gateway, Phase, Step};
 
 /// A region of which nothing came for this long is silent: three heartbeats are missing.
 const SILENT_AFTER: Duration = Duration::from_millis(750);
@@ -35,8 +36,8 @@ struct Heard {
 }
 
 impl RegionsHeard {
-    fn note(&mut self, region: &RegionName, now: Duration) {
-        self.0.insert(region.clone(), Heard { at: now, connected: true });
+    fn note(&mut self, region: RegionName, now: Duration) {
+        self.0.insert(region, Heard { at: now, connected: true });
     }
 
     fn lost(&mut self, region: &RegionName) {
@@ -57,7 +58,7 @@ impl RegionsHeard {
 
 /// A request that the primary region is to answer.
 #[derive(Debug)]
-pub(super) struct RegionLeg {
+pub(super) struct Relay {
     /// Under which number it was sent last; none while it never was.
     call: Option<u64>,
     begun: Duration,
@@ -66,16 +67,16 @@ pub(super) struct RegionLeg {
     /// When that was, by the clock of ages.
     sent_age: Duration,
     /// What the shards of this region said before, to fall back to.
-    before: Option<reads::ReadPlan>,
+    before: Option<ReadProgress>,
 }
 
-impl RegionLeg {
+impl Relay {
     pub(super) fn call(&self) -> Option<u64> {
         self.call
     }
 }
 
-/// What is done next about a [`RegionLeg`].
+/// What is done next about a [`Relay`].
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Wait,
@@ -84,8 +85,8 @@ enum Next {
     GiveUp,
 }
 
-/// What a leg needs to be judged.
-struct Judged {
+/// What decides on the next step of a relay.
+struct RelayState {
     now: Duration,
     begun: Duration,
     sent: Option<Duration>,
@@ -96,12 +97,12 @@ struct Judged {
     repeatable: bool,
 }
 
-impl Judged {
+impl RelayState {
     /// A change: sent again while the region is heard, if it is known there by its id.
     fn change(&self) -> Next {
-        let silent_for = self.now.saturating_sub(self.last.max(self.begun));
+        let since_heard = self.now.saturating_sub(self.last.max(self.begun));
         match self.sent {
-            _ if !self.hears && silent_for >= WRITE_PATIENCE => Next::GiveUp,
+            _ if !self.hears && since_heard >= WRITE_PATIENCE => Next::GiveUp,
             _ if !self.hears => Next::Wait,
             Some(_) if !self.repeatable => Next::Wait,
             Some(sent) if self.now.saturating_sub(sent) < ASK_AGAIN_AFTER => Next::Wait,
@@ -111,10 +112,10 @@ impl Judged {
 
     /// A read: with a fallback a silent region is skipped, without one it gets `max_wait` to come back.
     fn read(&self, has_fallback: bool, max_wait: Duration) -> Next {
-        let silent_for = self.now.saturating_sub(self.last.max(self.begun));
+        let since_heard = self.now.saturating_sub(self.last.max(self.begun));
         let is_late = |sent: Duration| self.now.saturating_sub(sent) >= ASK_AGAIN_AFTER;
         match self.sent {
-            _ if !self.hears && (has_fallback || silent_for >= max_wait) => Next::GiveUp,
+            _ if !self.hears && (has_fallback || since_heard >= max_wait) => Next::GiveUp,
             _ if !self.hears => Next::Wait,
             Some(sent) if !is_late(sent) => Next::Wait,
             Some(_) if has_fallback => Next::GiveUp,
@@ -123,89 +124,88 @@ impl Judged {
     }
 }
 
-impl Replica {
+impl Gateway {
     /// Something came from another region.
-    pub(crate) fn region_heard(&mut self, from: &Peer) {
-        if let Peer::Region(region) = from {
-            self.gateway.heard.note(region, self.now.mono);
-        }
+    pub(super) fn region_heard(&mut self, cx: &Ctx<'_>, region: RegionName) {
+        self.heard.note(region, cx.now.mono);
     }
 
     /// Asks the primary region in place of this one.
-    pub(super) fn ask_primary(&mut self, number: u64, before: Option<reads::ReadPlan>) {
-        let (term, primary) = self.state.primary();
+    pub(super) fn relay_to_primary(&mut self, cx: &mut Ctx<'_>, number: u64, before: Option<ReadProgress>) {
+        let (term, primary) = cx.primary;
         let refusal = Refusal::Misdirected { primary: primary.clone(), term };
-        let begun = self.now.mono;
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        if matches!(ask.asker, Asker::Region(..)) {
-            return self.finish(number, Err(refusal));
+        let begun = cx.now.mono;
+        let Some(pending) = self.requests.get_mut(&number) else { return };
+        if matches!(pending.caller, Caller::Region(..)) {
+            return self.finish(cx, number, Err(refusal));
         }
-        ask.plan = Plan::Region(RegionLeg { call: None, begun, sent: None, sent_age: Duration::ZERO, before });
-        self.advance_region_leg(number);
+        pending.phase = Phase::Relay(Relay { call: None, begun, sent: None, sent_age: Duration::ZERO, before });
+        self.advance_region(cx, number);
     }
 
-    fn advance_region_leg(&mut self, number: u64) {
-        let primary = self.state.primary().1.clone();
-        let now = self.now.mono;
-        let (hears, last) = (self.gateway.heard.hears(&primary, now), self.gateway.heard.last(&primary));
-        let Some(ask) = self.gateway.asks.get(&number) else { return };
-        let Plan::Region(leg) = &ask.plan else { return };
-        let repeatable = ask.may_be_repeated();
-        let judged = Judged { now, begun: leg.begun, sent: leg.sent, hears, last, repeatable };
-        let next = if ask.request.body.changes() {
-            judged.change()
+    /// What is next for a request that the primary region is to answer.
+    pub(super) fn advance_region(&mut self, cx: &mut Ctx<'_>, number: u64) {
+        let primary = cx.primary.1.clone();
+        let now = cx.now.mono;
+        let (hears, last) = (self.heard.hears(&primary, now), self.heard.last(&primary));
+        let Some(pending) = self.requests.get(&number) else { return };
+        let Phase::Relay(relay) = &pending.phase else { return };
+        let repeatable = pending.may_be_repeated();
+        let state = RelayState { now, begun: relay.begun, sent: relay.sent, hears, last, repeatable };
+        let next = if pending.request.body.changes() {
+            state.change()
         } else {
-            let max_wait = ask.request.demand.max_wait.unwrap_or(self.settings.max_wait);
-            judged.read(leg.before.is_some(), max_wait)
+            let max_wait = pending.request.demand.max_wait.unwrap_or(self.settings.max_wait);
+            state.read(relay.before.is_some(), max_wait)
         };
         match next {
             Next::Wait => {}
-            Next::Send => self.send_to_region(number, primary),
-            Next::GiveUp => self.give_region_up(number, &primary),
+            Next::Send => self.send_to_region(cx, number, primary),
+            Next::GiveUp => self.give_up_region(cx, number, &primary),
         }
     }
 
-    fn send_to_region(&mut self, number: u64, region: RegionName) {
-        let call = self.number();
-        let (now, sent_age) = (self.now.mono, self.now.age);
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        let mut request = ask.request.clone();
-        request.timeout = ask.deadline.saturating_sub(now);
-        let changes = ask.request.body.changes();
-        let Plan::Region(leg) = &mut ask.plan else { return };
-        (leg.sent, leg.sent_age) = (Some(now), sent_age);
-        if let Some(before) = leg.call.replace(call) {
+    fn send_to_region(&mut self, cx: &mut Ctx<'_>, number: u64, region: RegionName) {
+        let call = cx.numbers.allocate();
+        let (now, sent_age) = (cx.now.mono, cx.now.age);
+        let Some(pending) = self.requests.get_mut(&number) else { return };
+        let mut request = pending.request.clone();
+        request.timeout = pending.deadline.saturating_sub(now);
+        let changes = pending.request.body.changes();
+        let Phase::Relay(relay) = &mut pending.phase else { return };
+        (relay.sent, relay.sent_age) = (Some(now), sent_age);
+        if let Some(before) = relay.call.replace(call) {
             // Its answer is not waited for any more.
-            ask.may_have_happened |= changes;
-            self.gateway.regions.remove(&before);
+            pending.may_have_happened |= changes;
+            self.regions.remove(&before);
         }
-        self.gateway.regions.insert(call, number);
+        self.regions.insert(call, number);
         let message = RegionMessage::Call(call, request.into());
-        self.out.push(Command::SendRegion(Peer::Region(region), message));
+        cx.effects.push(Effect::SendRegion(Peer::Region(region), message));
     }
 
     /// The region is silent, or does not answer: the next fallback of a read, the end of anything else.
-    fn give_region_up(&mut self, number: u64, region: &RegionName) {
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        let Plan::Region(leg) = &mut ask.plan else { return };
-        let before = leg.before.take();
-        if let Some(call) = leg.call {
-            self.gateway.regions.remove(&call);
+    fn give_up_region(&mut self, cx: &mut Ctx<'_>, number: u64, region: &RegionName) {
+        let Some(pending) = self.requests.get_mut(&number) else { return };
+        let Phase::Relay(relay) = &mut pending.phase else { return };
+        let before = relay.before.take();
+        if let Some(call) = relay.call {
+            self.regions.remove(&call);
         }
         match before {
-            Some(before) => self.fall_back(number, before),
+            Some(before) => self.fall_back(cx, number, before),
             None => {
                 let refusal = self.refusal_without(number, region);
-                self.finish(number, Err(refusal));
+                self.finish(cx, number, Err(refusal));
             }
         }
     }
 
     /// The refusal of a request that the region did not answer.
     pub(super) fn refusal_without(&self, number: u64, region: &RegionName) -> Refusal {
-        let ask = self.gateway.asks.get(&number);
-        let sent = ask.is_some_and(|ask| matches!(&ask.plan, Plan::Region(leg) if leg.call.is_some()));
-        let changes = ask.is_some_and(|ask| ask.request.body.changes());
+        let pending = self.requests.get(&number);
+        let sent = pending.is_some_and(|pending| matches!(&pending.phase, Phase::Relay(relay) if relay.call.is_some()));
+        let changes = pending.is_some_and(|pending| pending.request.body.changes());
         if changes && sent {
             return Refusal::OutcomeUnknown(format!("the primary region {region} did not answer"));
         }
@@ -213,68 +213,69 @@ impl Replica {
         Refusal::Unavailable { shards: Vec::new(), reason }
     }
 
-    pub(crate) fn region_reply(&mut self, call: u64, mut reply: Reply) {
-        let Some(number) = self.gateway.regions.remove(&call) else { return };
-        let now = self.now.age;
-        let Some(ask) = self.gateway.asks.get_mut(&number) else { return };
-        let Plan::Region(leg) = &mut ask.plan else { return };
-        let reads = !ask.request.body.changes();
+    pub(super) fn region_reply(&mut self, cx: &mut Ctx<'_>, call: u64, mut reply: Reply) {
+        let Some(number) = self.regions.remove(&call) else { return };
+        let now = cx.now.age;
+        let Some(pending) = self.requests.get_mut(&number) else { return };
+        let Phase::Relay(relay) = &mut pending.phase else { return };
+        let reads = !pending.request.body.changes();
         let failed =
             matches!(reply.body, Err(Refusal::Unavailable { .. } | Refusal::Timeout(_) | Refusal::Overloaded(_)));
-        if let (true, true, Some(before)) = (failed, reads, leg.before.take()) {
-            return self.fall_back(number, before);
+        if let (true, true, Some(before)) = (failed, reads, relay.before.take()) {
+            return self.fall_back(cx, number, before);
         }
         if reads && reply.body.is_ok() {
             reply.freshness.outcome = Outcome::Redirected;
             // It has grown older on its way.
-            let way = now.saturating_sub(leg.sent_age);
+            let way = now.saturating_sub(relay.sent_age);
             reply.freshness.staleness = reply.freshness.staleness.saturating_add(way);
         }
         if reads || reply.body.is_err() {
-            return self.finish_with(number, reply);
+            return self.finish_with(cx, number, reply);
         }
-        self.begin_visible(number, reply);
+        self.await_visible(cx, number, reply);
     }
 
     /// A call to another region failed there: it is not supported, for this reason, or its answer is of a kind that this build
     /// does not know, and what the call did is unknown.
-    pub(crate) fn region_call_failed(&mut self, call: u64, unsupported: Option<String>) {
-        let Some(number) = self.gateway.regions.get(&call) else { return };
-        let changes = self.gateway.asks.get(number).is_some_and(|ask| ask.request.body.changes());
+    pub(super) fn region_call_failed(&mut self, cx: &mut Ctx<'_>, call: u64, unsupported: Option<String>) {
+        let Some(number) = self.regions.get(&call) else { return };
+        let changes = self.requests.get(number).is_some_and(|pending| pending.request.body.changes());
         let refusal = match unsupported {
             Some(why) => Refusal::Unavailable { shards: Vec::new(), reason: format!("the primary region: {why}") },
             None if changes => Refusal::OutcomeUnknown(UNKNOWN_ANSWER.into()),
             None => Refusal::Unavailable { shards: Vec::new(), reason: UNKNOWN_ANSWER.into() },
         };
-        self.region_reply(call, Reply { body: Err(refusal), freshness: self.no_freshness() });
+        let freshness = cx.no_freshness();
+        self.region_reply(cx, call, Reply { body: Err(refusal), freshness });
     }
 
     /// The connection is gone: what was sent on it is sent again on the next one, or its outcome is unknown.
-    pub(super) fn region_lost(&mut self, region: &RegionName) {
-        self.gateway.heard.lost(region);
-        if self.state.primary().1 != region {
+    pub(super) fn region_lost(&mut self, cx: &mut Ctx<'_>, region: &RegionName) {
+        self.heard.lost(region);
+        if cx.primary.1 != region {
             return;
         }
         let mut cut_off = Vec::new();
-        for (number, ask) in &mut self.gateway.asks {
-            let repeatable = ask.may_be_repeated();
-            match &mut ask.plan {
-                Plan::Region(leg) if repeatable || leg.call.is_none() => leg.sent = None,
-                Plan::Region(_) => cut_off.push(*number),
+        for (number, pending) in &mut self.requests {
+            let repeatable = pending.may_be_repeated();
+            match &mut pending.phase {
+                Phase::Relay(relay) if repeatable || relay.call.is_none() => relay.sent = None,
+                Phase::Relay(_) => cut_off.push(*number),
                 _ => {}
             }
         }
         for number in cut_off {
             let refusal = self.refusal_without(number, region);
-            self.finish(number, Err(refusal));
+            self.finish(cx, number, Err(refusal));
         }
     }
 
-    pub(super) fn tick_region_legs(&mut self) {
-        let waits = |(number, ask): (&u64, &super::Ask)| matches!(ask.plan, Plan::Region(_)).then_some(*number);
-        for number in self.gateway.asks.iter().filter_map(waits).collect::<Vec<u64>>() {
-            self.advance_region_leg(number);
-        }
+    /// Each in its turn, for what one of them brings about may end another.
+    pub(super) fn check_regions(&self, cx: &mut Ctx<'_>) {
+        let waits = |(number, pending): (&u64, &Pending)| matches!(pending.phase, Phase::Relay(_)).then_some(*number);
+        let steps = self.requests.iter().filter_map(waits).map(Step::AdvanceRegion).map(Effect::Continue);
+        cx.effects.extend(steps);
     }
 }
 
@@ -284,19 +285,19 @@ mod tests {
 
     const MAX_WAIT: Duration = Duration::from_millis(100);
 
-    fn at(now: u64, sent: Option<u64>, hears: bool, last: u64) -> Judged {
+    fn at(now: u64, sent: Option<u64>, hears: bool, last: u64) -> RelayState {
         let millis = Duration::from_millis;
         let (now, begun, last) = (millis(now), millis(10_000), millis(last));
-        Judged { now, begun, sent: sent.map(millis), hears, last, repeatable: true }
+        RelayState { now, begun, sent: sent.map(millis), hears, last, repeatable: true }
     }
 
     #[test]
     fn a_region_that_is_heard_is_asked_once_and_again_when_it_does_not_answer() {
-        for judged in [at(10_000, None, true, 9_990), at(12_000, Some(10_000), true, 11_990)] {
-            assert_eq!(judged.change(), Next::Send);
+        for state in [at(10_000, None, true, 9_990), at(12_000, Some(10_000), true, 11_990)] {
+            assert_eq!(state.change(), Next::Send);
         }
         assert_eq!(at(11_999, Some(10_000), true, 11_990).change(), Next::Wait);
-        let once = Judged { repeatable: false, ..at(12_000, Some(10_000), true, 11_990) };
+        let once = RelayState { repeatable: false, ..at(12_000, Some(10_000), true, 11_990) };
         assert_eq!(once.change(), Next::Wait, "what would be evaluated again is sent once");
         assert_eq!(at(11_999, Some(10_000), true, 11_990).read(true, MAX_WAIT), Next::Wait);
         assert_eq!(at(12_000, Some(10_000), true, 11_990).read(true, MAX_WAIT), Next::GiveUp);
@@ -326,10 +327,10 @@ mod tests {
         let mut heard = RegionsHeard::default();
         let start = Duration::from_secs(100);
         assert!(!heard.hears(&region, start), "never heard of");
-        heard.note(&region, start);
+        heard.note(region.clone(), start);
         assert!(heard.hears(&region, start + SILENT_AFTER - Duration::from_millis(1)));
         assert!(!heard.hears(&region, start + SILENT_AFTER));
-        heard.note(&region, start + SILENT_AFTER);
+        heard.note(region.clone(), start + SILENT_AFTER);
         heard.lost(&region);
         assert!(!heard.hears(&region, start + SILENT_AFTER));
         assert_eq!(heard.last(&region), start + SILENT_AFTER);

@@ -1,0 +1,284 @@
+//! The machine itself. This file and those below it are the only ones that name two parts.
+//!
+//! `dispatch` gives each event to the part that it concerns; `perform` tells parts what follows from others, and does what
+//! they want done.
+
+/// Lends a part what it needs for an event, and does what it wants done, depth-first.
+macro_rules! part {
+    ($self:ident, $part:ident, $event:expr) => {{
+        let event = $event;
+        let mut effects = $self.effects.pop().unwrap_or_default();
+        let facts = $self.facts();
+        let mut cx = Ctx {
+            now: $self.now,
+            settings: &$self.settings,
+            identity: &$self.identity,
+            raft: &mut $self.raft,
+            state: &$self.state,
+            log_bytes: &$self.log_bytes,
+            numbers: &mut $self.numbers,
+            counters: &mut $self.counters,
+            facts,
+            effects: &mut effects,
+        };
+        $self.$part.handle(&mut cx, event);
+        for effect in effects.drain(..) {
+            $self.perform(effect);
+        }
+        $self.effects.push(effects);
+    }};
+}
+
+mod dispatch;
+mod gateway;
+mod parts;
+mod perform;
+mod queries;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_gateway::{Directory, Effect as GatewayEffect, Gateway};
+use meridian_model::{OriginShard, ReplicaId};
+use meridian_proto::frame::{CallNumbers, NodeId, PeerMessage};
+use meridian_proto::topology::{Identity, ReplicaStatus};
+use meridian_raft::Raft;
+use meridian_shard::State;
+
+use crate::clock::Clock;
+use crate::collections::Collections;
+use crate::completeness::Statements;
+use crate::consensus::Consensus;
+use crate::divergence::Divergence;
+use crate::drain::Drain;
+use crate::effect::Effect;
+use crate::links::Links;
+use crate::log_bytes::LogBytes;
+use crate::membership::Membership;
+use crate::memory::Memory;
+use crate::positions::Positions;
+use crate::published::Published;
+use crate::reads::Reads;
+use crate::shard_calls::Writes;
+use crate::snapshots::Snapshots;
+use crate::space::Space;
+use crate::tails::Tails;
+use crate::time::Time;
+use crate::{Command, Counters, Event, Now, Settings, Views};
+
+/// One replica and its gateway.
+///
+/// Events go in one by one through [`Replica::step`], which returns what is to be done, in order. Threads that
+/// read see the state as it was when the last step returned.
+pub struct Replica {
+    pub(crate) settings: Settings,
+    pub(crate) identity: Identity,
+    pub(crate) now: Time,
+    clock: Clock,
+    pub(crate) raft: Raft,
+    pub(crate) state: Published,
+    pub(crate) log_bytes: LogBytes,
+    pub(crate) out: Vec<Command>,
+    pub(crate) counters: Counters,
+    pub(crate) directory: Directory,
+    pub(crate) consensus: Consensus,
+    pub(crate) membership: Membership,
+    pub(crate) writes: Writes,
+    pub(crate) statements: Statements,
+    reads: Reads,
+    gateway: Gateway,
+    /// Buffers of its effects that are not in use: one for each event that it handles just now.
+    gateway_effects: Vec<Vec<GatewayEffect>>,
+    positions: Positions,
+    /// Buffers of the effects of parts that are not in use.
+    effects: Vec<Vec<Effect>>,
+    pub(crate) links: Links,
+    pub(crate) tails: Tails,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) divergence: Divergence,
+    collections: Collections,
+    pub(crate) space: Space,
+    pub(crate) memory: Memory,
+    pub(crate) drain: Drain,
+    /// Why this replica must not serve, if so.
+    pub(crate) out_of_service: Option<String>,
+    numbers: CallNumbers,
+}
+
+/// What a replica is assembled from at its start.
+pub(crate) struct Parts {
+    pub(crate) raft: Raft,
+    pub(crate) state: State,
+    pub(crate) log_bytes: LogBytes,
+    pub(crate) consensus: Consensus,
+    pub(crate) membership: Membership,
+    pub(crate) snapshots: Snapshots,
+}
+
+impl Replica {
+    pub(crate) fn assemble(settings: Settings, identity: Identity, now: Now, parts: Parts) -> Self {
+        let Parts { raft, state, log_bytes, consensus, membership, snapshots } = parts;
+        let mut directory = Directory::default();
+        let shard = identity.genesis.shard;
+        for member in membership.members() {
+            let node = NodeId { shard, replica: member.replica };
+            directory.learn(node, member.address.clone());
+        }
+        // Numbers of calls must not repeat those of an earlier life, whose answers may still be under way.
+        let numbers = CallNumbers::behind((now.wall_millis().0 << 20) | (identity.replica.0 & 0xfffff));
+        let mut state = settings.prepared(state);
+        // What the log holds behind the snapshot is applied before anybody is answered; graphs can wait.
+        state.defer_merging(true);
+        let gateway = Gateway::new(settings.gateway());
+        let clock = Clock::new(now, identity.replica, &settings);
+        Self {
+            settings,
+            identity,
+            now: Time::new(now),
+            clock,
+            raft,
+            state: Published::new(state),
+            log_bytes,
+            out: Vec::new(),
+            counters: Counters::default(),
+            directory,
+            consensus,
+            membership,
+            writes: Writes::default(),
+            statements: Statements::default(),
+            reads: Reads::default(),
+            gateway,
+            gateway_effects: Vec::new(),
+            positions: Positions::default(),
+            effects: Vec::new(),
+            links: Links::default(),
+            tails: Tails::default(),
+            snapshots,
+            divergence: Divergence::default(),
+            collections: Collections::new(now.mono),
+            space: Space::default(),
+            memory: Memory::default(),
+            drain: Drain::default(),
+            out_of_service: None,
+            numbers,
+        }
+    }
+
+    /// Takes in one event and returns what is to be done, in order.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Command> {
+        self.now = self.clock.read(now, self.now, &self.settings);
+        self.dispatch(event);
+        self.drive();
+        // What is told to anybody can be read by everybody.
+        self.state.publish();
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether this replica was told that it differs from another, for the simulation to know.
+    #[cfg(feature = "fault-injection")]
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        self.divergence.is_checking()
+    }
+
+    /// This replica among those of the region.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        NodeId { shard: self.identity.genesis.shard, replica: self.identity.replica }
+    }
+
+    /// What this replica is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How far clocks may differ.
+    #[must_use]
+    pub fn clock_bound(&self) -> Duration {
+        self.settings.clock_bound
+    }
+
+    /// What is wrong with the wall clock, for people; `None` while nothing is, or nothing is known.
+    #[must_use]
+    pub fn clock_fault(&self) -> Option<String> {
+        self.clock.fault(&self.settings)
+    }
+
+    /// Upper bound of the age of what is missing here of one origin shard; [`Duration::MAX`] when unknown.
+    #[must_use]
+    pub fn staleness_of(&self, origin: &OriginShard) -> Duration {
+        self.staleness_of_all(std::slice::from_ref(origin))
+    }
+
+    /// What other threads read.
+    #[must_use]
+    pub fn views(&self) -> Arc<Views> {
+        self.state.views()
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What this replica knows of itself and its group.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        self.replica_status()
+    }
+
+    /// Whether requests should come here: the state is loaded, this replica is a member, what was committed when it
+    /// started is applied, and it is not stopping. Losing the leader later changes nothing.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.out_of_service.is_none() && !self.is_in_doubt() && !self.drain.is_draining() && self.consensus.caught_up
+    }
+
+    /// See [`State::diverge`].
+    #[cfg(feature = "fault-injection")]
+    pub fn diverge(&mut self, payload: &meridian_model::Payload) {
+        self.state.change().diverge(payload);
+        self.state.publish();
+    }
+
+    /// How the origin shards are followed; empty unless this replica leads.
+    #[must_use]
+    pub fn chased(&self) -> Vec<crate::LinkStatus> {
+        self.link_statuses()
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, message: PeerMessage) {
+        self.out.push(Command::Send(to, message));
+    }
+
+    pub(crate) fn send_replica(&mut self, to: ReplicaId, message: PeerMessage) {
+        let shard = self.me().shard;
+        self.send(NodeId { shard, replica: to }, message);
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers.allocate()
+    }
+
+    /// Whether this region takes writes.
+    pub(crate) fn is_primary(&self) -> bool {
+        *self.state.primary().1 == self.identity.genesis.region
+    }
+
+    /// This shard as an origin.
+    pub(crate) fn own_origin(&self) -> OriginShard {
+        OriginShard { region: self.identity.genesis.region.clone(), shard: self.me().shard }
+    }
+}
+
+#[cfg(test)]
+mod tests;

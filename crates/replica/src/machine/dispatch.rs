@@ -1,0 +1,224 @@
+//! Where each event goes.
+
+use meridian_gateway::{Caller, Event as GatewayEvent};
+use meridian_model::{BehaviorVersion, ShardNumber};
+use meridian_proto::frame::{
+    Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage, ShardAnswer, TailAnswer,
+    Unsupported,
+};
+use meridian_proto::topology::{PodStatus, TopologyAnswer, TopologyCall};
+
+use super::Replica;
+use crate::context::Ctx;
+use crate::effect::Requester;
+use crate::{
+    Command, Event, Peer, clock, collections, completeness, divergence, drain, membership, reads, snapshots, space,
+};
+
+impl Replica {
+    pub(super) fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Tick { random } => self.tick(random),
+            Event::Client { ticket, request } => {
+                self.route(GatewayEvent::Request { caller: Caller::Ticket(ticket), request })
+            }
+            Event::Gone { ticket } => self.route(GatewayEvent::CallerGone(Caller::Ticket(ticket))),
+            Event::Met(hello) => self.met(&hello),
+            Event::Connected(peer) => self.connected(&peer),
+            Event::Lost(peer) => self.lost(&peer),
+            Event::Heard(peer) => self.region_heard(&peer),
+            Event::Peer(from, message) => self.peer_message(from, message),
+            Event::Region(from, message) => self.region_message(from, message),
+            Event::Topology { ticket, call: TopologyCall::Status } => {
+                let pod = PodStatus::Running(Box::new(self.replica_status()));
+                let answer = TopologyAnswer::Status { pod, keys: None };
+                self.out.push(Command::TopologyReply { ticket, answer });
+            }
+            Event::Topology { ticket, call } => part!(self, membership, membership::Event::Call { ticket, call }),
+            Event::Persisted { number, first } => self.persisted(number, first),
+            Event::ReadDone { job, result } => part!(self, reads, reads::Event::Done { job, result }),
+            Event::ReadRefused { job, why } => part!(self, reads, reads::Event::Refused { job, why }),
+            Event::SnapshotTaken { id, manifest } => part!(self, snapshots, snapshots::Event::Taken { id, manifest }),
+            Event::ChunkRead { to, call, bytes } => {
+                self.send(to, PeerMessage::Answer(call, CallAnswer::Chunk(bytes)));
+            }
+            Event::InstallWants { file, offset, len } => {
+                part!(self, snapshots, snapshots::Event::InstallWants { file, offset, len });
+            }
+            Event::Installed { meta, state } => part!(self, snapshots, snapshots::Event::Installed { meta, state }),
+            Event::InstallFailed(_) => part!(self, snapshots, snapshots::Event::InstallFailed),
+            Event::Records { call, records, origin_shards } => self.broker_records(call, records, origin_shards),
+            Event::Poison { call, poison } => self.broker_poison(call, poison),
+            Event::FreeBytes(free) => part!(self, space, space::Event::Measured { free }),
+            Event::MemoryUsed { bytes, limit } => self.memory_used(bytes, limit),
+            Event::Drain => part!(self, drain, drain::Event::Drain),
+            Event::Finish { within } => part!(self, drain, drain::Event::Finish { within }),
+        }
+    }
+
+    pub(super) fn tick(&mut self, random: u64) {
+        self.raft.tick(random);
+        self.tick_consensus();
+        if self.is_leading() && self.me().shard != ShardNumber::FIRST {
+            let decider = self.directory.leader(ShardNumber::FIRST);
+            part!(self, collections, collections::Event::Tick { decider });
+        }
+        part!(self, clock, clock::Event::Tick);
+        let clock_trusted = self.states() && self.clock.is_trusted();
+        part!(self, statements, completeness::Event::Tick { clock_trusted });
+        if !self.reads.is_idle() {
+            let staleness = self.staleness();
+            part!(self, reads, reads::Event::Tick { staleness });
+        }
+        self.recheck_parked();
+        if !self.gateway.is_idle() {
+            self.route(GatewayEvent::Tick);
+        }
+        self.tick_links();
+        self.tick_tails();
+        part!(self, space, space::Event::Tick);
+        if self.snapshots.has_work(self.state.applied()) || self.raft.snapshot_wanted() {
+            part!(self, snapshots, snapshots::Event::Tick);
+        }
+        if self.divergence.is_checking() || self.is_leading() {
+            part!(self, divergence, divergence::Event::Tick);
+        }
+        if !self.membership.is_idle() {
+            part!(self, membership, membership::Event::Tick);
+        }
+        if self.drain.is_draining() {
+            part!(self, drain, drain::Event::Tick);
+        }
+    }
+
+    pub(super) fn met(&mut self, hello: &meridian_proto::frame::Hello) {
+        let Some(node) = hello.node else { return };
+        if node == self.me() || hello.cluster != self.identity.genesis.cluster {
+            return;
+        }
+        self.directory.met(node, hello.address.clone());
+        if let Some(lead) = self.lead_notice() {
+            self.send(node, PeerMessage::Lead(lead));
+        }
+    }
+
+    /// Another region can be spoken to: what was asked into the void is asked again.
+    pub(super) fn connected(&mut self, peer: &Peer) {
+        self.region_heard(peer);
+        self.links_lost(peer);
+    }
+
+    pub(super) fn lost(&mut self, peer: &Peer) {
+        if let Peer::Node(node) = peer {
+            self.directory.lost(*node);
+            if node.shard == self.me().shard {
+                self.raft.report_unreachable(node.replica.0);
+            }
+        }
+        self.route(GatewayEvent::Lost(peer.clone()));
+        self.links_lost(peer);
+        self.tails_lost(peer);
+    }
+
+    pub(super) fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
+        // Who speaks is there, whatever was heard of its coming: one that met us while it was nobody yet is met once only.
+        self.directory.heard(from);
+        part!(self, space, space::Event::Heard { from });
+        match message {
+            PeerMessage::Raft(bytes) => self.raft_message(from, &bytes),
+            PeerMessage::Complete(statements) => {
+                part!(self, statements, completeness::Event::Told { from, statements });
+            }
+            PeerMessage::Lead(lead) => {
+                let me = self.me();
+                for (node, address) in self.directory.led_by(from, &lead) {
+                    if node != me {
+                        self.out.push(Command::Dial(node, address));
+                    }
+                }
+            }
+            PeerMessage::Disk(notice) => part!(self, space, space::Event::Notice { from, notice }),
+            PeerMessage::Call(call, body) => match body {
+                Call::Shard(needs, body) => match self.refuses(needs) {
+                    Some(why) => self.answer(Requester::Node(from, call), ShardAnswer::Unsupported(why)),
+                    None => self.shard_call(Requester::Node(from, call), body),
+                },
+                Call::Tail(body) => self.tail_call(Requester::Node(from, call), body),
+                Call::Chunk { snapshot, file, offset, len } => {
+                    self.out.push(Command::ReadChunk { to: from, call, snapshot, file, offset, len });
+                }
+                Call::Snapshot { at_least } => {
+                    part!(self, snapshots, snapshots::Event::Wanted { from, call, at_least });
+                }
+                Call::Compare { at, hash } => {
+                    part!(self, divergence, divergence::Event::CompareAsked { from, call, at, hash });
+                }
+                Call::Clock => part!(self, clock, clock::Event::Asked { from, call }),
+                Call::Unsupported(why) => {
+                    self.send(from, PeerMessage::Answer(call, CallAnswer::Unsupported(why.to_string())));
+                }
+            },
+            PeerMessage::Answer(call, answer) => match answer {
+                CallAnswer::Shard(answer) => self.answered(Some(from), call, answer),
+                CallAnswer::Tail(answer) => self.relayed_tail(from, call, answer),
+                CallAnswer::Chunk(bytes) => part!(self, snapshots, snapshots::Event::Chunk { call, bytes }),
+                CallAnswer::Snapshot(manifest) => {
+                    part!(self, divergence, divergence::Event::StateOffered { from, manifest });
+                }
+                CallAnswer::Compared(at, hash) => {
+                    part!(self, divergence, divergence::Event::Compared { from, at, hash });
+                }
+                CallAnswer::Clock(wall) => part!(self, clock, clock::Event::Heard { from, call, wall }),
+                CallAnswer::Unsupported(why) => self.call_failed(from, call, ShardAnswer::Unsupported(why)),
+                CallAnswer::Unknown => self.call_failed(from, call, ShardAnswer::Unknown),
+            },
+            PeerMessage::Cancel(call) => self.cancel_read(Requester::Node(from, call)),
+        }
+    }
+
+    pub(super) fn region_message(&mut self, from: Peer, message: RegionMessage) {
+        self.region_heard(&from);
+        match message {
+            RegionMessage::Call(call, RegionCall::Ask(needs, request)) => match self.refuses(needs) {
+                Some(why) => self.answer_region(from, call, RegionAnswer::Unsupported(why)),
+                None => self.route(GatewayEvent::Request { caller: Caller::Region(from, call), request }),
+            },
+            RegionMessage::Call(call, RegionCall::Tail(shard, body)) => self.region_tail_call(&from, call, shard, body),
+            RegionMessage::Call(call, RegionCall::Unsupported(why)) => {
+                self.answer_region(from, call, RegionAnswer::Unsupported(why.to_string()));
+            }
+            RegionMessage::Answer(call, RegionAnswer::Unsupported(why)) => {
+                self.tail_answer(call, TailAnswer::Unavailable);
+                self.route(GatewayEvent::RegionCallFailed { call, unsupported: Some(why) });
+            }
+            RegionMessage::Answer(call, RegionAnswer::Unknown) => {
+                self.tail_answer(call, TailAnswer::Unavailable);
+                self.route(GatewayEvent::RegionCallFailed { call, unsupported: None });
+            }
+            RegionMessage::Answer(call, RegionAnswer::Reply(reply)) => {
+                self.route(GatewayEvent::RegionReply { call, reply });
+            }
+            RegionMessage::Answer(call, RegionAnswer::Tail(answer)) => self.tail_answer(call, answer),
+            RegionMessage::Cancel(call) => self.route(GatewayEvent::CallerGone(Caller::Region(from, call))),
+        }
+    }
+
+    /// Why a request that needs this behavior version is refused, if it is. Messages that need a version unknown to this build
+    /// are refused when they are decoded; here a request is compared with what the group executes.
+    fn refuses(&self, needs: BehaviorVersion) -> Option<String> {
+        let executes = BehaviorVersion::NEWEST;
+        (needs > executes).then(|| Unsupported::Version(needs).to_string())
+    }
+
+    /// A call to another replica failed there. Which part made it is told by its number; the others do not know the number.
+    /// Snapshots, checksums and clocks are asked for again in time.
+    fn call_failed(&mut self, from: NodeId, call: u64, answer: ShardAnswer) {
+        self.answered(Some(from), call, answer);
+        self.relayed_tail(from, call, TailAnswer::Unavailable);
+        part!(self, snapshots, snapshots::Event::Chunk { call, bytes: None });
+    }
+
+    fn answer_region(&mut self, to: Peer, call: u64, answer: RegionAnswer) {
+        self.out.push(Command::SendRegion(to, RegionMessage::Answer(call, answer)));
+    }
+}

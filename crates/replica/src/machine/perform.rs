@@ -1,0 +1,100 @@
+//! What parts are told of each other, and what is done that they want done.
+
+use meridian_raft::Members;
+use meridian_shard::Entry;
+
+use super::Replica;
+use crate::context::{Ctx, DOUBT, Facts, SnapshotFacts};
+use crate::effect::Effect;
+use crate::log_bytes::LogBytes;
+use crate::shard_calls::NOBODY;
+use crate::{Command, SnapshotMeta, divergence, drain, membership, reads, snapshots, space};
+
+impl Replica {
+    pub(super) fn facts(&self) -> Facts {
+        let snapshots = &self.snapshots;
+        Facts {
+            out_of_service: self.out_of_service.is_some(),
+            in_doubt: self.is_in_doubt(),
+            term: self.consensus.leading,
+            leading: self.is_leading(),
+            draining: self.drain.is_draining(),
+            has_space: self.has_space(),
+            admits_small: self.admits_small(),
+            free_bytes: self.space.free(),
+            memory_short: self.memory.is_short(),
+            snapshot_frees_space: self.snapshot_frees_space(),
+            oldest_fsync: self.consensus.oldest_fsync(self.now.mono),
+            snapshots: SnapshotFacts {
+                newest: snapshots.newest(),
+                newest_number: snapshots.newest_number(),
+                bytes: snapshots.bytes(),
+                speed: snapshots.speed(),
+                taking: snapshots.is_taking(),
+                installing: snapshots.is_installing(),
+            },
+        }
+    }
+
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Command(command) => self.out.push(command),
+            Effect::Answer(to, answer) => self.answer(to, answer),
+            Effect::GiveBackReads => part!(self, reads, reads::Event::GiveBack(DOUBT)),
+            Effect::RecheckReads => self.recheck_reads(),
+            Effect::ServeTails => self.serve_tails(),
+            Effect::CloseTails => self.close_tails(),
+            Effect::StopLeading => self.stop_leading(),
+            Effect::BeginToLead => self.begin_to_lead(),
+            Effect::TakeSnapshot { index, term, members } => self.write_snapshot(index, term, &members),
+            Effect::TakeLastSnapshot => {
+                part!(self, snapshots, snapshots::Event::Take);
+                part!(self, drain, drain::Event::SnapshotTried);
+            }
+            Effect::LeaveService(reason) => self.leave_service(reason),
+            Effect::SkipEntry(index) => drop(self.state.change().apply(index, &Entry::Noop)),
+            Effect::MembersChanged(index) => {
+                part!(self, membership, membership::Event::Applied(index));
+                self.announce();
+            }
+            Effect::ForgetNode(node) => self.directory.remove(node),
+            Effect::FollowLinks => self.start_links(),
+            Effect::DropCollection { uid } => self.forget_collection(uid),
+            Effect::LearnCollection { uid, def } => self.learn(NOBODY, uid, def),
+            Effect::CompactLog { keep_from } => self.compact_log(keep_from),
+            Effect::InstallSnapshot { from, snapshot } => {
+                part!(self, snapshots, snapshots::Event::Install { from, snapshot });
+            }
+            Effect::ReplaceState { meta, state } => {
+                self.membership.replace(&meta);
+                *self.state.change() = self.settings.prepared(*state);
+                self.consensus.places.clear();
+                self.log_bytes = LogBytes::default();
+                part!(self, divergence, divergence::Event::StateReplaced);
+            }
+            Effect::InstallPeerState { snapshot, meta, state } => {
+                part!(self, divergence, divergence::Event::InstallPeerState { snapshot, meta, state });
+            }
+            Effect::AdoptPeerState { index, manifest, state } => {
+                *self.state.change() = *state;
+                part!(self, snapshots, snapshots::Event::Adopted { index, manifest });
+            }
+        }
+    }
+
+    /// Hands the state to the shell, to be written.
+    pub(super) fn write_snapshot(&mut self, index: u64, term: u64, members: &Members) {
+        part!(self, space, space::Event::SnapshotBegun);
+        let meta = SnapshotMeta {
+            needs: self.state.behavior(),
+            index,
+            term,
+            voters: members.voters.iter().copied().collect(),
+            learners: members.learners.iter().copied().collect(),
+            addresses: self.membership.addresses().clone(),
+            membership_version: self.membership.version(),
+        };
+        let image = Box::new(self.state.image());
+        self.out.push(Command::TakeSnapshot { id: index, meta: meta.encode(), image });
+    }
+}

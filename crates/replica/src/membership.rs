@@ -1,0 +1,319 @@
+//! The operator's calls, committed in the log: who belongs to the group, one voter at a time, learners first; and whom it
+//! follows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian_model::{Link, LogIndex, ReplicaId, check_links};
+use meridian_proto::frame::NodeId;
+use meridian_proto::topology::{Identity, Member, MembersAt, PROMOTE_LAG, TopologyAnswer, TopologyCall};
+use meridian_raft::{Change, ChangeError, Entry as RaftEntry, EntryKind, ProposeError, Proposed};
+use meridian_shard::{Entry, Links};
+
+use crate::context::Ctx;
+use crate::effect::Effect;
+use crate::{Command, SnapshotMeta};
+
+/// A topology call that is not committed in this time is given up; the operator looks and asks again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why nothing is proposed any more.
+const DISK_FULL: &str = "the leader's disk is full, and so is the log's reserve on it";
+
+/// Who belongs to the group, as far as the log is applied.
+#[derive(Debug, Default)]
+pub(crate) struct Membership {
+    addresses: BTreeMap<ReplicaId, String>,
+    version: LogIndex,
+    /// This replica was taken out for ever, as it has itself applied.
+    removed: bool,
+    /// Calls that wait for their change, by its place in the log.
+    waiting: BTreeMap<u64, (u64, Duration)>,
+}
+
+impl Membership {
+    pub(crate) fn of(founders: &[Member]) -> Self {
+        let addresses = founders.iter().map(|member| (member.replica, member.address.clone())).collect();
+        Self { addresses, version: LogIndex(1), ..Self::default() }
+    }
+
+    pub(crate) fn replace(&mut self, meta: &SnapshotMeta) {
+        self.addresses = meta.addresses.clone();
+        self.version = meta.membership_version;
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
+        self.addresses.iter().map(|(replica, address)| Member { replica: *replica, address: address.clone() })
+    }
+}
+
+/// Something happened that concerns the group.
+pub(crate) enum Event {
+    /// A call of the operator; not for the status.
+    Call { ticket: u64, call: TopologyCall },
+    /// A change of the group is committed.
+    Committed(RaftEntry),
+    /// It is applied.
+    Applied(LogIndex),
+    /// Links are applied: they changed, or another call was faster.
+    LinksApplied { changed: bool },
+    /// This replica leads no more.
+    LeadershipLost,
+    /// Time passed.
+    Tick,
+}
+
+impl Membership {
+    pub(crate) fn handle(&mut self, cx: &mut Ctx<'_>, event: Event) {
+        match event {
+            Event::Call { ticket, call } => self.call(cx, ticket, call),
+            Event::Committed(entry) => self.committed(cx, &entry),
+            Event::Applied(index) => {
+                let answer = TopologyAnswer::Done { version: index };
+                self.answer_waiter(cx, index, answer);
+            }
+            Event::LinksApplied { changed } => self.links_applied(cx, changed),
+            Event::LeadershipLost => self.leadership_lost(cx),
+            Event::Tick => self.give_up_late(cx),
+        }
+    }
+
+    /// Where each member is reached.
+    pub(crate) fn addresses(&self) -> &BTreeMap<ReplicaId, String> {
+        &self.addresses
+    }
+
+    /// Index of the newest change of the group.
+    pub(crate) fn version(&self) -> LogIndex {
+        self.version
+    }
+
+    /// Whether no call waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn call(&mut self, cx: &mut Ctx<'_>, ticket: u64, call: TopologyCall) {
+        let answer = match call {
+            TopologyCall::Status => None,
+            TopologyCall::Bootstrap(identity) | TopologyCall::Join { identity, .. } if identity == *cx.identity => {
+                Some(TopologyAnswer::Done { version: self.version })
+            }
+            TopologyCall::Bootstrap(_) => Some(TopologyAnswer::Refused(who(cx))),
+            TopologyCall::Join { identity, group } => Some(self.give_up(cx, &identity, &group)),
+            _ if !cx.facts.leading => {
+                let leader = cx.raft.status().leader.map(ReplicaId).filter(|id| *id != cx.me().replica);
+                Some(TopologyAnswer::NotLeader { leader })
+            }
+            TopologyCall::AddLearner { member, expected } => {
+                let there = cx.raft.members().contains(member.replica.0);
+                let context = postcard::to_stdvec(&member).expect("a member can be encoded");
+                self.change(cx, ticket, Change::AddLearner(member.replica.0), expected, there, context)
+            }
+            TopologyCall::Promote { replica, expected } => self.promote(cx, ticket, replica, expected),
+            TopologyCall::Remove { replica, expected } => {
+                let gone = !cx.raft.members().contains(replica.0);
+                self.change(cx, ticket, Change::Remove(replica.0), expected, gone, Vec::new())
+            }
+            TopologyCall::TransferLeader { to } => Some(match cx.raft.transfer_leader(to.0) {
+                Ok(()) => TopologyAnswer::Started,
+                Err(fault) => TopologyAnswer::Refused(fault.to_string()),
+            }),
+            TopologyCall::SetLinks { links, expected } => self.set_links(cx, ticket, links, expected),
+        };
+        if let Some(answer) = answer {
+            cx.command(Command::TopologyReply { ticket, answer });
+        }
+    }
+
+    /// Ends this replica for good, so that its pod can become `wanted`, if it is certain that nobody needs what it holds. Not
+    /// to hear a leader proves nothing: so it is for every member of a group that has lost its quorum.
+    fn give_up(&mut self, cx: &mut Ctx<'_>, wanted: &Identity, group: &MembersAt) -> TopologyAnswer {
+        let last = LogIndex(cx.raft.status().last_index);
+        let own = cx.identity.replica;
+        let of_other_group = cx.identity.group.is_some() && wanted.group != cx.identity.group;
+        let is_other = wanted.genesis != cx.identity.genesis || of_other_group;
+        if wanted.replica <= own || is_other || !wanted.founders.is_empty() {
+            return TopologyAnswer::Refused(who(cx));
+        }
+        if !self.removed && !group.can_do_without(own, last) {
+            let why = if group.members.contains(&own) { "it is a member" } else { "that is not agreed on yet" };
+            return TopologyAnswer::Refused(format!(
+                "{}, with a log up to {last}; the group shown is of {}: {why}",
+                who(cx),
+                group.applied
+            ));
+        }
+        // From here on it neither votes nor takes anything in: what was judged stays true.
+        cx.leave_service(format!("given up to become replica {}", wanted.replica));
+        TopologyAnswer::Started
+    }
+
+    fn promote(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        ticket: u64,
+        replica: ReplicaId,
+        expected: LogIndex,
+    ) -> Option<TopologyAnswer> {
+        let voter = cx.raft.members().voters.contains(&replica.0);
+        let status = cx.raft.status();
+        let learner = status.peers.iter().find(|peer| peer.id == replica.0);
+        let refusal = learner.filter(|_| !voter).and_then(|peer| {
+            let behind = status.last_index.saturating_sub(peer.matched);
+            // One that holds nothing yet would count for the quorum and could not vote.
+            if !peer.follows(status.last_index) || peer.matched < status.first_index.saturating_sub(1) {
+                let (matched, last) = (peer.matched, status.last_index);
+                Some(format!("replica {replica} does not follow the log yet (matched {matched}, last {last})"))
+            } else if !peer.recently_active {
+                Some(format!("replica {replica} is silent"))
+            } else if behind > PROMOTE_LAG {
+                Some(format!("replica {replica} is {behind} entries behind"))
+            } else {
+                None
+            }
+        });
+        match refusal {
+            Some(refusal) => Some(TopologyAnswer::Refused(refusal)),
+            None => self.change(cx, ticket, Change::Promote(replica.0), expected, voter, Vec::new()),
+        }
+    }
+
+    fn change(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        ticket: u64,
+        change: Change,
+        expected: LogIndex,
+        done_already: bool,
+        context: Vec<u8>,
+    ) -> Option<TopologyAnswer> {
+        let version = self.version;
+        if done_already {
+            return Some(TopologyAnswer::Done { version });
+        }
+        if version != expected {
+            return Some(TopologyAnswer::Conflict { version });
+        }
+        if !cx.facts.admits_small {
+            return Some(TopologyAnswer::Refused(DISK_FULL.into()));
+        }
+        let proposed = cx.raft.change_members(change, context);
+        self.wait_for(cx, ticket, proposed)
+    }
+
+    /// The call is answered when what it proposed is applied; at once when it could not be proposed.
+    fn wait_for(
+        &mut self,
+        cx: &Ctx<'_>,
+        ticket: u64,
+        proposed: Result<Proposed, ChangeError>,
+    ) -> Option<TopologyAnswer> {
+        match proposed {
+            Ok(proposed) => {
+                self.waiting.insert(proposed.index, (ticket, cx.now.mono));
+                None
+            }
+            Err(ChangeError::Propose(ProposeError::NotLeader { leader })) => {
+                Some(TopologyAnswer::NotLeader { leader: leader.map(ReplicaId) })
+            }
+            Err(fault) => Some(TopologyAnswer::Refused(fault.to_string())),
+        }
+    }
+
+    /// Proposes which regions are followed; what they are is checked here, at the door.
+    fn set_links(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        ticket: u64,
+        links: Vec<Link>,
+        expected: LogIndex,
+    ) -> Option<TopologyAnswer> {
+        if let Err(fault) = check_links(&cx.identity.genesis.region, &links) {
+            return Some(TopologyAnswer::Refused(fault.to_string()));
+        }
+        let state = cx.state;
+        let (version, same) = (state.links_version(), state.links() == links.as_slice());
+        if same {
+            return Some(TopologyAnswer::Done { version });
+        }
+        if version != expected {
+            return Some(TopologyAnswer::Conflict { version });
+        }
+        if !cx.facts.admits_small {
+            return Some(TopologyAnswer::Refused(DISK_FULL.into()));
+        }
+        let proposed = cx.raft.propose(Entry::Links(Links { expects: expected, links }).encode());
+        self.wait_for(cx, ticket, proposed.map_err(ChangeError::Propose))
+    }
+
+    /// A leader follows new links at once.
+    fn links_applied(&mut self, cx: &mut Ctx<'_>, changed: bool) {
+        let version = cx.state.links_version();
+        let answer = if changed { TopologyAnswer::Done { version } } else { TopologyAnswer::Conflict { version } };
+        self.answer_waiter(cx, cx.state.applied(), answer);
+        if changed && cx.facts.leading {
+            cx.effects.push(Effect::FollowLinks);
+        }
+    }
+
+    fn committed(&mut self, cx: &mut Ctx<'_>, entry: &RaftEntry) {
+        let index = LogIndex(entry.index);
+        if let Err(fault) = cx.raft.apply_membership(entry) {
+            return cx.leave_service(format!("membership entry {index}: {fault}"));
+        }
+        cx.effects.push(Effect::SkipEntry(index));
+        cx.counters.membership_changes += 1;
+        self.version = index;
+        if let Ok(member) = postcard::from_bytes::<Member>(&entry.payload) {
+            let node = NodeId { replica: member.replica, ..cx.me() };
+            if node != cx.me() {
+                cx.command(Command::Dial(node, member.address.clone()));
+            }
+            self.addresses.insert(member.replica, member.address);
+        }
+        if let EntryKind::Membership(Change::Remove(id)) = entry.kind {
+            self.addresses.remove(&ReplicaId(id));
+            cx.effects.push(Effect::ForgetNode(NodeId { replica: ReplicaId(id), ..cx.me() }));
+            if id == cx.me().replica.0 {
+                self.removed = true;
+                cx.leave_service("removed from its group".into());
+            }
+        }
+        cx.effects.push(Effect::MembersChanged(index));
+    }
+
+    fn answer_waiter(&mut self, cx: &mut Ctx<'_>, index: LogIndex, answer: TopologyAnswer) {
+        if let Some((ticket, _)) = self.waiting.remove(&index.0) {
+            cx.command(Command::TopologyReply { ticket, answer });
+        }
+    }
+
+    fn leadership_lost(&mut self, cx: &mut Ctx<'_>) {
+        for (ticket, _) in std::mem::take(&mut self.waiting).into_values() {
+            let answer = TopologyAnswer::NotLeader { leader: None };
+            cx.command(Command::TopologyReply { ticket, answer });
+        }
+    }
+
+    /// What is not committed in time.
+    fn give_up_late(&mut self, cx: &mut Ctx<'_>) {
+        let now = cx.now.mono;
+        let late = |at: &Duration| now.saturating_sub(*at) >= PATIENCE;
+        let (late, stay) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, (_, at))| late(at));
+        self.waiting = stay;
+        let late: BTreeMap<u64, (u64, Duration)> = late;
+        for (ticket, _) in late.into_values() {
+            let answer = TopologyAnswer::Refused("not committed in time; look at the status".into());
+            cx.command(Command::TopologyReply { ticket, answer });
+        }
+    }
+}
+
+fn who(cx: &Ctx<'_>) -> String {
+    let Identity { replica, genesis, .. } = cx.identity;
+    format!("this is replica {replica} of shard {} in cluster {} already", genesis.shard, genesis.cluster)
+}
+
+#[cfg(test)]
+mod tests;
