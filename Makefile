@@ -18,12 +18,12 @@ setup: ## Install missing programs by apt, as root or with sudo; otherwise print
 build: setup ## Release binaries of node and command line
 	cargo build --release --locked -p meridian-node -p meridian-cli
 
-# The binaries of the suites, in the profile of the unit tests. One command builds all: another set of packages would have other
-# features, and recompile shared dependencies. Never together with meridian-sim: cargo unifies features, so that the binaries
-# would contain injected bugs.
+# The binaries of the suites, in profile and features of the unit tests: one command builds both, because another set of
+# packages or targets would have other features, and recompile shared dependencies. Never together with meridian-sim: cargo
+# unifies features, so that the binaries would contain injected bugs.
 .PHONY: build-all
 build-all: setup
-	cargo build --locked -p meridian-node -p meridian-operator -p meridian-cli
+	cargo build --locked --workspace --exclude meridian-sim --bins --tests
 
 # `TRANSPORT=kafka` uses two real brokers and MirrorMaker 2.
 TRANSPORT ?= direct
