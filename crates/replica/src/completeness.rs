@@ -84,6 +84,11 @@ impl Statements {
         self.round.as_ref().is_some_and(|round| round.context == context)
     }
 
+    /// Whether time changes nothing while this replica does not lead.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.round.is_none() && self.told.is_empty()
+    }
+
     /// Whether a round is under way.
     pub(crate) fn has_round(&self) -> bool {
         self.round.is_some()

@@ -72,9 +72,7 @@ pub(crate) enum Event {
     Measured { free: u64 },
     /// Whether memory is short was found out.
     MemoryMeasured,
-    /// A replica of the region said something.
-    Heard { from: NodeId },
-    /// It said how full its disk is.
+    /// A replica of the region said how full its disk is.
     Notice { from: NodeId, notice: DiskNotice },
     /// A snapshot has begun.
     SnapshotBegun,
@@ -94,16 +92,13 @@ impl Space {
                 self.judge(cx);
                 self.tell(cx, false);
             }
-            Event::Heard { from } if from.shard == cx.me().shard => {
-                self.heard.insert(from.replica, cx.now.mono);
-            }
             Event::Notice { from, notice } if from.shard == cx.me().shard => {
                 if notice.handing_over {
                     self.handed_over = Some(cx.now.mono);
                 }
                 self.peers.insert(from.replica, notice);
             }
-            Event::Heard { .. } | Event::Notice { .. } => {}
+            Event::Notice { .. } => {}
             Event::SnapshotBegun => {
                 if !self.has_space() {
                     self.snapshot_at = Some(cx.now.mono);
@@ -111,6 +106,11 @@ impl Space {
             }
             Event::Tick => self.tick(cx),
         }
+    }
+
+    /// A replica of the group said something. Every message does, so nothing is lent for it.
+    pub(crate) fn heard(&mut self, from: ReplicaId, now: Duration) {
+        self.heard.insert(from, now);
     }
 
     /// Bytes that the log and snapshots can still take; unknown until measured.

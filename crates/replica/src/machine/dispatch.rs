@@ -64,8 +64,10 @@ impl Replica {
             part!(self, collections, collections::Event::Tick { decider });
         }
         part!(self, clock, clock::Event::Tick);
-        let clock_trusted = self.states() && self.clock.is_trusted();
-        part!(self, statements, completeness::Event::Tick { clock_trusted });
+        if self.is_leading() || !self.statements.is_idle() {
+            let clock_trusted = self.states() && self.clock.is_trusted();
+            part!(self, statements, completeness::Event::Tick { clock_trusted });
+        }
         if !self.reads.is_idle() {
             let staleness = self.staleness();
             part!(self, reads, reads::Event::Tick { staleness });
@@ -123,7 +125,9 @@ impl Replica {
     pub(super) fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
         // Who speaks is there, whatever was heard of its coming: one that met us while it was nobody yet is met once only.
         self.directory.heard(from);
-        part!(self, space, space::Event::Heard { from });
+        if from.shard == self.me().shard {
+            self.space.heard(from.replica, self.now.mono);
+        }
         match message {
             PeerMessage::Raft(bytes) => self.raft_message(from, &bytes),
             PeerMessage::Complete(statements) => {
