@@ -5,7 +5,7 @@
 //! voted, so it never becomes a member under its old id again.
 //!
 //! ```text
-//!   identity   envelope of `write_atomic` (FORMAT.md of `store`), version 3; postcard of, in order:
+//!   identity   envelope of `store::write_atomic`, version 3; postcard of, in order:
 //!              cluster | region | shard | shards | primary region | primary term    the genesis
 //!              replica | founders: (id, address)… | replication group, or none | behavior version
 //!   version 2 has no behavior version, version 1 no group either

@@ -120,20 +120,8 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("operator", &["told", "forget", "ground", "Sight", "trouble"]),
     ("peer", &["silent_for"]),
     ("plan", &["told", "adopt", "trouble", "Ledger", "limping", "mending", "obey"]),
-    (
-        "replica",
-        &[
-            "obey",
-            "forget",
-            "told",
-            "chased",
-            "judge",
-            "tell",
-            "Detour",
-            "shown_by",
-        ],
-    ),
-    ("shard", &["Tally", "behaviour", "normalise", "remember"]),
+    ("replica", &["obey", "forget", "told", "chased", "judge", "tell", "Detour", "shown_by"]),
+    ("shard", &["Tally", "normalise", "remember"]),
     ("sim", &["trouble"]),
 ];
 

@@ -1,7 +1,8 @@
 use meridian_model::client::{Demand, Freshness, OnStale, Outcome, PointOp};
 use meridian_model::{
-    BucketTable, CollectionDef, CollectionName, CollectionUid, Distance, Filter, HnswParams, LogIndex, PointId,
-    PrimaryTerm, RegionName, ReplicaId, RequiredFreshness, Seq, TableVersion, Term, VectorDef, VersionVector, WriteId,
+    BucketTable, CollectionDef, CollectionName, CollectionUid, Consistency, Distance, Filter, HnswParams, LogIndex,
+    PointId, PrimaryTerm, RegionName, ReplicaId, RequiredFreshness, Seq, TableVersion, Term, VectorDef, VersionVector,
+    WriteId,
 };
 use meridian_proto::frame::{
     Call, CallNumbers, Lead, NodeId, PartBody, PeerMessage, ReadPart, RegionCall, ShardAnswer, ShardCall,
@@ -556,14 +557,8 @@ fn a_call_that_failed_in_the_primary_region_is_refused_or_its_outcome_is_unknown
     ] {
         let mut pod = Pod::secondary();
         let mut wish = request(body, 1_000 * MS);
-        wish.demand.freshness = Some(RequiredFreshness(5 * MS));
-        wish.demand.on_stale = Some(vec![OnStale::Redirect]);
-        let mut effects = pod.send(Caller::Ticket(1), wish);
-        if relayed(&effects).is_empty() {
-            let stale = ReadPart { kept: false, age: 70 * MS, ..part(PartBody::Collections(Vec::new())) };
-            effects = pod.answer(call(&effects), ShardAnswer::Part(stale));
-        }
-        let call = relayed(&effects)[0];
+        wish.demand.consistency = Some(Consistency::Strong);
+        let call = relayed(&pod.send(Caller::Ticket(1), wish))[0];
         let effects = pod.handle(Event::RegionCallFailed { call, unsupported });
         let refusal = match &reply(&effects).expect("an answer at once").body {
             Err(Refusal::Unavailable { reason, .. }) => format!("unavailable: {reason}"),

@@ -39,14 +39,14 @@ pub struct RegionCall {
 #[derive(prost::Oneof)]
 pub enum RegionCallKind {
     #[prost(message, tag = "2")]
-    Ask(Ask),
+    Ask(RelayedRequest),
     #[prost(message, tag = "3")]
     Tail(ShardTail),
 }
 
 /// `1 needs (behavior version), 2 request`
 #[derive(prost::Message)]
-pub struct Ask {
+pub struct RelayedRequest {
     #[prost(uint32, tag = "1")]
     needs: u32,
     #[prost(message, optional, tag = "2")]
@@ -124,7 +124,7 @@ impl From<&frame::RegionCall> for Option<RegionCallKind> {
     fn from(call: &frame::RegionCall) -> Self {
         match call {
             frame::RegionCall::Ask(needs, request) => {
-                Some(RegionCallKind::Ask(Ask { needs: needs.0.into(), request: Some(request.into()) }))
+                Some(RegionCallKind::Ask(RelayedRequest { needs: needs.0.into(), request: Some(request.into()) }))
             }
             frame::RegionCall::Tail(shard, call) => {
                 Some(RegionCallKind::Tail(ShardTail { shard: shard.number().into(), call: Some(call.into()) }))

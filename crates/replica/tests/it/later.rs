@@ -165,7 +165,7 @@ fn a_delta_of_a_later_behavior_version_stops_its_own_link_until_it_can_be_decode
     records(&mut shell, "us-east", call, deltas, 5);
     assert_eq!(applied(&shell, "us-east"), 2, "what stands before it is applied");
     let poisons = shell.replica.status().poisons;
-    let text = "sequence 3: the delta needs behavior version 2; this build knows versions up to 1: upgrade this region";
+    let text = "sequence 3: delta written by a newer release: behavior version 2, this build knows up to 1; run the newer release";
     assert_eq!(poisons.iter().map(|poison| poison.fault.as_str()).collect::<Vec<_>>(), [text]);
 
     let (call, _) = opened(&shell, &region("ap-south"));
