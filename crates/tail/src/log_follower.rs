@@ -77,7 +77,7 @@ pub struct Batch {
 ///
 /// ```
 /// use meridian_model::{Epoch, OriginShard, Position, RegionName, Seq, ShardNumber};
-/// use meridian_tail::{LogFollower, Record, Taken};
+/// use meridian_tail::{LogFollower, ReceiveOutcome, Record};
 ///
 /// let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
 /// let origin = OriginShard { region: RegionName::new("us-east")?, shard: ShardNumber::FIRST };
@@ -85,8 +85,8 @@ pub struct Batch {
 ///
 /// // The origin's log ends at sequence 9, so that 8 and 9 are missing: the transport reads it again from 8.
 /// let end = Record::Mark { at: at(9), complete: None };
-/// assert_eq!(follower.take(end), Taken::Gap { wanted: Seq(8) });
-/// assert_eq!((follower.taken(), follower.batch(100)), (at(7), None));
+/// assert_eq!(follower.receive(end), ReceiveOutcome::Gap { wanted: Seq(8) });
+/// assert_eq!((follower.received(), follower.next_batch(100)), (at(7), None));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

@@ -129,7 +129,7 @@ fn a_member_whose_pod_has_anothers_volume_is_neither_lost_nor_joined_again() {
         for _ in 0..5 {
             assert_eq!(region.turn(&cluster, None), None);
         }
-        assert_eq!(waits_for(&cluster, &region), if newer { "VersionIsKnown" } else { "VolumesAreOwn" });
+        assert_eq!(waits_for(&cluster, &region), if newer { "VersionKnown" } else { "VolumesOwned" });
         region.exchange(shard(), 1, false);
         assert_eq!(settle(&cluster, &mut region), []);
         assert_eq!(region.voters(shard()), [1, 2, 3]);

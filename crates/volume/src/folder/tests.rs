@@ -103,7 +103,7 @@ fn a_used_folder_without_a_readable_identity_is_damaged() {
 
     let disk = used();
     disk.truncate("identity", 0).unwrap();
-    damaged(&disk, Some(REPLICA), "the identity is damaged: not of kind");
+    damaged(&disk, Some(REPLICA), "the identity is damaged: kind must be");
 }
 
 #[test]

@@ -103,6 +103,7 @@ async fn a_pod_with_files_of_a_newer_release_says_so_and_touches_nothing() {
         } else {
             meridian_store::write_atomic(&disk, "identity", 9, b"of tomorrow").unwrap();
         }
+        drop(disk); // it holds the lock on the folder
         let content = || {
             let names = ["identity", "log/mark", "log/slot-000001.wal"];
             names.map(|name| std::fs::read(folder.join(name)).unwrap())
