@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import kube
 from kube import ROOT, CommandFailed, kubectl, run
 
 TABLE = yaml.safe_load((ROOT / "tests/admission/cases.yaml").read_text())

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-import kube
 from conftest import EU, US
 from kube import CLUSTER, ROOT, kubectl, wait_until
 from load import Load

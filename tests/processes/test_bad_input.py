@@ -157,7 +157,7 @@ def test_the_peer_port_requires_a_certificate(nodes):
     wait_until(nodes[0].is_ready, 5, "the node goes on")
 
 
-PORTS = ("api", "admin", "peer")
+PORTS = ("api_port", "admin_port", "peer_port")
 
 
 def free_port():
@@ -181,7 +181,7 @@ def running(config):
     """Runs a node; yields its log and a function that returns its ports by name."""
     log = config.with_suffix(".log")
     lines = config.read_text().splitlines()
-    port = lambda name: next(int(line.split(":")[1]) for line in lines if line.strip().startswith(f"{name}:"))
+    port = lambda name: next(int(line.split(":")[1]) for line in lines if line.strip().startswith(f"{name}_port:"))
     with log.open("w") as stderr:
         command = [BIN / "meridian-node", "--config", config, "--advertise", f"127.0.0.1:{port('peer')}"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from regions import Local, leader, wait_until
+from regions import Local, wait_until
 
 COLLECTION = "/collections/kept"
 POINTS = f"{COLLECTION}/points"
