@@ -3,7 +3,7 @@
 CACHE := $(or $(MERIDIAN_CACHE),$(HOME)/.cache/meridian)
 export MERIDIAN_CACHE := $(CACHE)
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
-BIN := $(CARGO_TARGET_DIR)/release
+RELEASE := $(CARGO_TARGET_DIR)/release
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test check fix generate unit sim test-processes test-e2e test-bed bed-up bed-down deny
@@ -32,24 +32,24 @@ $(if $(filter-out direct kafka,$(TRANSPORT)),$(error TRANSPORT must be direct or
 
 demo: build ## Two regions on this machine: real words, a cut link, a killed leader (N=, DATA=file.npy, TRANSPORT=kafka)
 	@scripts/fetch-data.sh
-	$(THROUGH) $(BIN)/meridian demo $(if $(N),--n $(N)) $(if $(DATA),--data $(DATA))
+	$(THROUGH) $(RELEASE)/meridian demo $(if $(N),--n $(N)) $(if $(DATA),--data $(DATA))
 
 .PHONY: bench
 bench: build ## The search engine compared with other engines, into docs/benchmarks; hours (ARGS="--data words --peers hnswlib,meridian-hnsw")
-	@bench/peers/run $(BIN)/meridian $(ARGS)
+	@bench/peers/run $(RELEASE)/meridian $(ARGS)
 
 .PHONY: bench-filters
 bench-filters: build ## Filtered searches compared with qdrant-edge, into docs/benchmarks; 25 minutes (ARGS="--data minilm")
-	@bench/peers/run $(BIN)/meridian filters $(ARGS)
+	@bench/peers/run $(RELEASE)/meridian filters $(ARGS)
 
 .PHONY: bench-limits
 bench-limits: build ## Times and sizes compared with their limits (ARGS=restart, or another topic of `meridian bench limits`)
-	@for topic in $(or $(ARGS),exact-scan restart snapshot overload memory collections); do $(BIN)/meridian bench limits $$topic || exit 1; done
+	@for topic in $(or $(ARGS),exact-scan restart snapshot overload memory collections); do $(RELEASE)/meridian bench limits $$topic || exit 1; done
 
 .PHONY: bench-regions
 bench-regions: build ## Latencies of two regions at 200 writes and 200 searches per second (ARGS="--seconds 60", TRANSPORT=kafka)
 	@scripts/fetch-data.sh
-	$(THROUGH) $(BIN)/meridian bench regions $(ARGS)
+	$(THROUGH) $(RELEASE)/meridian bench regions $(ARGS)
 
 # Suites run one after the other, each in its own `make`, so that their times can be measured.
 test: ## All suites of CI, with the time of each (E2E=no skips the one that needs root)
