@@ -10,14 +10,13 @@ pub fn run(bytes: &[u8]) -> bool {
         assert!(dim > 0 && numbers.len().is_multiple_of(dim) && numbers.len() * 4 <= bytes.len());
         accepted = true;
     }
-    for rows in [
+    let read = [
         read_vecs(&mut &*bytes, usize::MAX, u32::from_le_bytes),
         read_bin(&mut &*bytes, usize::MAX, u32::from_le_bytes),
-    ] {
-        if let Ok(rows) = rows {
-            assert!(rows.numbers.len().is_multiple_of(rows.dim) && rows.numbers.len() * 4 <= bytes.len());
-            accepted = true;
-        }
+    ];
+    for rows in read.into_iter().flatten() {
+        assert!(rows.numbers.len().is_multiple_of(rows.dim) && rows.numbers.len() * 4 <= bytes.len());
+        accepted = true;
     }
     accepted
 }

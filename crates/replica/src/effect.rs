@@ -18,6 +18,7 @@ pub(crate) enum Requester {
 
 /// Something that a part wants done. The machine performs effects in order and depth-first: one, and all that follows from it
 /// at once, before the next.
+#[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub(crate) enum Effect {
     /// By the shell.
     Command(Command),

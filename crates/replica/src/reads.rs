@@ -85,6 +85,7 @@ struct Asked {
 
 /// Something happened that concerns reads. Staleness is that of this replica at this moment.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most of them are of the large kind")]
 pub(crate) enum Event {
     /// A gateway wants a read.
     Call { call: ReadCall, staleness: Duration },

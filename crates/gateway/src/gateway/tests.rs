@@ -167,11 +167,13 @@ fn listed() -> ShardAnswer {
 
 /// The calls that were sent to shards, to whom and under which numbers.
 fn calls(effects: &[Effect]) -> Vec<((NodeId, u64), &ShardCall)> {
-    let call = |effect| match effect {
-        &Effect::Call(call, ref body) => Some(((node(1, 1), call), body)),
-        &Effect::Send(to, PeerMessage::Call(call, Call::Shard(_, ref body))) => Some(((to, call), body)),
-        _ => None,
-    };
+    fn call(effect: &Effect) -> Option<((NodeId, u64), &ShardCall)> {
+        match effect {
+            Effect::Call(call, body) => Some(((node(1, 1), *call), body)),
+            Effect::Send(to, PeerMessage::Call(call, Call::Shard(_, body))) => Some(((*to, *call), body)),
+            _ => None,
+        }
+    }
     effects.iter().filter_map(call).collect()
 }
 

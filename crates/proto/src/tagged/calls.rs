@@ -25,6 +25,7 @@ pub struct PeerMessage {
 pub const RAFT_TAG: u32 = 1;
 
 #[derive(prost::Oneof)]
+#[expect(clippy::large_enum_variant, reason = "it lives while one message is encoded or decoded")]
 pub enum PeerKind {
     #[prost(bytes = "vec", tag = "1")]
     Raft(Vec<u8>),
@@ -91,6 +92,7 @@ pub struct Call {
 }
 
 #[derive(prost::Oneof)]
+#[expect(clippy::large_enum_variant, reason = "it lives while one message is encoded or decoded")]
 pub enum CallKind {
     #[prost(message, tag = "2")]
     Shard(ShardCall),

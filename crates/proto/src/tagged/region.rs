@@ -18,6 +18,7 @@ pub struct RegionMessage {
 }
 
 #[derive(prost::Oneof)]
+#[expect(clippy::large_enum_variant, reason = "it lives while one message is encoded or decoded")]
 pub enum RegionKind {
     #[prost(message, tag = "1")]
     Call(RegionCall),
@@ -37,6 +38,7 @@ pub struct RegionCall {
 }
 
 #[derive(prost::Oneof)]
+#[expect(clippy::large_enum_variant, reason = "it lives while one message is encoded or decoded")]
 pub enum RegionCallKind {
     #[prost(message, tag = "2")]
     Ask(RelayedRequest),

@@ -83,6 +83,7 @@ pub struct TopologyAnswer {
 }
 
 #[derive(prost::Oneof)]
+#[expect(clippy::large_enum_variant, reason = "it lives while one message is encoded or decoded")]
 pub enum TopologyAnswerKind {
     #[prost(message, tag = "2")]
     Status(Status),

@@ -77,10 +77,12 @@ fn jobs(effects: &[Effect]) -> Vec<u64> {
 }
 
 fn answers(effects: &[Effect]) -> Vec<(Requester, &ShardAnswer)> {
-    let answer = |effect| match effect {
-        &Effect::Answer(to, ref answer) => Some((to, answer)),
-        _ => None,
-    };
+    fn answer(effect: &Effect) -> Option<(Requester, &ShardAnswer)> {
+        match effect {
+            Effect::Answer(to, answer) => Some((*to, answer)),
+            _ => None,
+        }
+    }
     effects.iter().filter_map(answer).collect()
 }
 
