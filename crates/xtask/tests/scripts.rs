@@ -1,5 +1,7 @@
 //! The scripts of the release and of `make test`, run on copies of the files that they change.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
