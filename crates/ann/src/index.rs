@@ -19,7 +19,7 @@ use crate::storage::vector_store::VectorStorage;
 #[cfg(test)]
 mod tests;
 
-/// An index of vectors. It has one writer; concurrent readers search a [`View`].
+/// An index of vectors. It has one writer; concurrent readers search a `View`.
 ///
 /// ```
 /// use meridian_ann::{Config, Index, Kind, Metric, SearchParams};

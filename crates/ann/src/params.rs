@@ -161,7 +161,7 @@ pub struct SearchParams {
     pub rerank: Option<usize>,
     /// Average share of the true ten nearest to be found; used when neither `ef` nor `nprobe` is given. The index
     /// selects the effort that reached it in its own measurements with vectors that it did not contain. A graph
-    /// measures recent inserts, or a bulk load as a whole ([`Index::extend`]). Lists measure after training, and when
+    /// measures recent inserts, or a bulk load as a whole (`Index::extend`). Lists measure after training, and when
     /// half as many points were inserted as there were. Before the first measurement (4,096 points, or a block more)
     /// the defaults apply.
     pub recall: Option<Recall>,

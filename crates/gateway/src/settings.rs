@@ -24,7 +24,7 @@ pub struct Settings {
 
 /// A bug that the simulation must catch. Each of them was once made.
 ///
-/// Only the feature `fault-injection` makes them reachable. Without it [`Settings::injects`] is constant, so that no branch
+/// Only the feature `fault-injection` makes them reachable. Without it `Settings::injects` is constant, so that no branch
 /// remains and call sites need no `cfg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InjectedBug {
