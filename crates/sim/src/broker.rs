@@ -27,6 +27,7 @@ const PUBLISH_INTERVAL: Micros = 100 * MILLI;
 
 /// Content of an offset.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "most offsets hold a record")]
 enum Stored {
     Record(Record, u16),
     /// A record that cannot be decoded.
