@@ -132,7 +132,8 @@ pub enum Refusal {
 
 /// Which shards did not answer, if that is the reason.
 fn unanswered(shards: &[ShardNumber]) -> String {
-    if shards.is_empty() { String::new() } else { format!("; shards {shards:?} did not answer") }
+    let numbers: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    if shards.is_empty() { String::new() } else { format!("; no answer from shard {}", numbers.join(", ")) }
 }
 
 impl Refusal {
@@ -145,5 +146,17 @@ impl Refusal {
             Self::BadInput(_) | Self::NotFound(_) | Self::AlreadyExists(_) => false,
             Self::Timeout(_) | Self::Internal(_) | Self::OutcomeUnknown(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_without_an_answer_are_named_by_number() {
+        let shards = [1, 3].map(|number| ShardNumber::new(number).unwrap());
+        assert_eq!(unanswered(&shards), "; no answer from shard 1, 3");
+        assert_eq!(unanswered(&[]), "");
     }
 }
