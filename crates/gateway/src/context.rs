@@ -33,6 +33,8 @@ pub struct Ctx<'a> {
     pub replicas: u16,
     /// The primary region, and since which term.
     pub primary: (PrimaryTerm, &'a RegionName),
+    /// Whether this region is the primary region, and so takes writes.
+    pub is_primary: bool,
     /// Which shard owns which bucket.
     pub table: &'a BucketTable,
     /// The replicas of the region.
@@ -46,11 +48,6 @@ pub struct Ctx<'a> {
 }
 
 impl Ctx<'_> {
-    /// Whether this region takes writes.
-    pub(crate) fn is_primary(&self) -> bool {
-        self.primary.1 == self.region
-    }
-
     /// A call to any replica of every shard.
     pub(crate) fn to_all(&self, call: &ShardCall) -> Vec<(ShardNumber, bool, ShardCall)> {
         ShardNumber::all(self.shards).map(|shard| (shard, false, call.clone())).collect()

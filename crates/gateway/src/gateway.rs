@@ -106,7 +106,7 @@ impl Gateway {
 
     fn begin(&mut self, cx: &mut Ctx<'_>, number: u64) {
         let Some(pending) = self.requests.get(&number) else { return };
-        let primary = cx.is_primary();
+        let primary = cx.is_primary;
         match &pending.request.body {
             body if body.changes() && !primary => self.relay_to_primary(cx, number, None),
             Body::Write { .. } => self.begin_write(cx, number),

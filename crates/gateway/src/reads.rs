@@ -37,7 +37,7 @@ impl Gateway {
             (None, None) => Consistency::Bounded,
         });
         let strong = consistency == Consistency::Strong || wish.freshness.is_some_and(|wanted| wanted.0.is_zero());
-        if strong && !cx.is_primary() {
+        if strong && !cx.is_primary {
             return self.relay_to_primary(cx, number, None);
         }
         let required = wish.freshness.map(|wanted| wanted.0).or(self.settings.default_freshness);
@@ -112,7 +112,7 @@ impl Gateway {
                 self.scatter(cx, number, plan);
             }
             // The one hop is spent, or there is nowhere to go.
-            Some(OnStale::Redirect) if relayed || cx.is_primary() => self.fall_back(cx, number, plan),
+            Some(OnStale::Redirect) if relayed || cx.is_primary => self.fall_back(cx, number, plan),
             Some(OnStale::Redirect) => self.relay_to_primary(cx, number, Some(plan)),
             Some(OnStale::Fail) => {
                 let freshness = self.freshness_of(cx, &plan, Outcome::Failed);

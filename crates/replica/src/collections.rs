@@ -52,7 +52,7 @@ impl Collections {
 
 /// Elsewhere the deltas of shard 1 tell.
 fn mends(cx: &Ctx<'_>) -> bool {
-    cx.me().shard != ShardNumber::FIRST && cx.facts.leading && cx.is_primary()
+    cx.me().shard != ShardNumber::FIRST && cx.facts.leading && cx.state.is_primary()
 }
 
 /// What was dropped by then stays dropped.

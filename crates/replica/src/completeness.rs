@@ -120,7 +120,7 @@ impl Statements {
         let proven = |round: &mut Round| round.index.is_some_and(|index| index <= applied);
         let Some(Round { wall, term, .. }) = self.round.take_if(proven) else { return };
         if cx.facts.term == Some(term) && may_state(cx, clock_trusted) {
-            let own = cx.own_origin();
+            let own = cx.state.origin().clone();
             let through = cx.state.position(&own);
             self.hear(cx, &own, Statement { through, term, wall }, Duration::ZERO);
             cx.effects.push(Effect::ServeTails);
@@ -203,7 +203,7 @@ impl Statements {
 }
 
 fn may_state(cx: &Ctx<'_>, clock_trusted: bool) -> bool {
-    cx.facts.leading && cx.is_primary() && clock_trusted
+    cx.facts.leading && cx.state.is_primary() && clock_trusted
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{OriginShard, ReplicaId, Term, VersionVector};
+use meridian_model::{ReplicaId, Term, VersionVector};
 use meridian_proto::frame::{CallNumbers, NodeId, PeerMessage, ShardAnswer};
 use meridian_proto::topology::Identity;
 use meridian_raft::Raft;
@@ -88,17 +88,6 @@ impl Ctx<'_> {
     /// This replica among those of the region.
     pub(crate) fn me(&self) -> NodeId {
         NodeId { shard: self.identity.genesis.shard, replica: self.identity.replica }
-    }
-
-    /// This shard as an origin.
-    pub(crate) fn own_origin(&self) -> OriginShard {
-        let genesis = &self.identity.genesis;
-        OriginShard { region: genesis.region.clone(), shard: genesis.shard }
-    }
-
-    /// Whether this region takes writes.
-    pub(crate) fn is_primary(&self) -> bool {
-        *self.state.primary().1 == self.identity.genesis.region
     }
 
     /// Whether the positions that concern this shard are applied: another shard's own log is not its to reach.

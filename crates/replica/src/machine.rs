@@ -268,16 +268,6 @@ impl Replica {
     pub(crate) fn number(&mut self) -> u64 {
         self.numbers.allocate()
     }
-
-    /// Whether this region takes writes.
-    pub(crate) fn is_primary(&self) -> bool {
-        *self.state.primary().1 == self.identity.genesis.region
-    }
-
-    /// This shard as an origin.
-    pub(crate) fn own_origin(&self) -> OriginShard {
-        OriginShard { region: self.identity.genesis.region.clone(), shard: self.me().shard }
-    }
 }
 
 #[cfg(test)]

@@ -316,7 +316,7 @@ impl Reads {
 
 /// Staleness of a read. What its own region confirmed by a quorum since is as old as the question, whatever the wall clocks say.
 fn age_of(cx: &Ctx<'_>, call: &ReadCall, staleness: Duration) -> Duration {
-    let confirmed = call.confirmed.filter(|_| cx.is_primary()).map(|asked| cx.now.age.saturating_sub(asked));
+    let confirmed = call.confirmed.filter(|_| cx.state.is_primary()).map(|asked| cx.now.age.saturating_sub(asked));
     confirmed.map_or(staleness, |confirmed| confirmed.min(staleness))
 }
 

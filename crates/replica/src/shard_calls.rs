@@ -439,7 +439,7 @@ impl Replica {
     }
 
     fn position_of(&self, done: &WriteResult) -> VersionVector {
-        [(self.own_origin(), Position { epoch: done.epoch, seq: done.last })].into_iter().collect()
+        [(self.state.origin().clone(), Position { epoch: done.epoch, seq: done.last })].into_iter().collect()
     }
 
     /// A leader that no longer leads cannot say what became of its writes; their gateways ask the next one.

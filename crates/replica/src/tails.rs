@@ -230,7 +230,7 @@ impl Replica {
         // Never heard of means: from the first delta of the first incarnation.
         let sent = if after.epoch.0 == 0 { Position { epoch: Epoch(1), seq: Seq(0) } } else { after };
         // Ahead of what this replica has applied: it is the slow one, not the reader.
-        if sent > state.position(&self.own_origin()) {
+        if sent > state.position(state.origin()) {
             return Some(TailAnswer::Unavailable);
         }
         // Behind the end of an epoch that is over stands nothing: what the reader has beyond it is not of this log.
@@ -264,9 +264,9 @@ impl Replica {
             let (sent, credit, told) = (stream.sent, stream.credit, stream.complete);
             let repeat = self.now.mono.saturating_sub(stream.spoken) >= REPEAT_AFTER;
             let state = &self.state;
-            let at = state.position(&self.own_origin());
+            let at = state.position(state.origin());
             // What counts here is of a position that is applied here, so it can be told behind the deltas up to there.
-            let news = self.statement(&self.own_origin()).filter(|statement| told != Some(*statement));
+            let news = self.statement(state.origin()).filter(|statement| told != Some(*statement));
             let origin_shards = self.identity.genesis.shards;
             if sent == at {
                 if news.is_some() || repeat {
@@ -341,7 +341,7 @@ impl Replica {
         after: Option<(CollectionUid, PointId)>,
     ) -> Option<TailAnswer> {
         let state = &self.state;
-        let now_at = state.position(&self.own_origin());
+        let now_at = state.position(state.origin());
         // A later page must not come from a replica that is behind the first one.
         let unable = !self.is_trusted()
             || !self.consensus.caught_up

@@ -209,6 +209,12 @@ impl State {
         (self.core.primary.0, &self.core.primary.1)
     }
 
+    /// Whether the region of this shard takes writes.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.core.primary.1 == self.core.me.region
+    }
+
     /// Which regions are followed, and how.
     #[must_use]
     pub fn links(&self) -> &[Link] {

@@ -92,6 +92,7 @@ impl Pod {
             shards: self.table.shards(),
             replicas: 3,
             primary: (PrimaryTerm(1), &self.primary),
+            is_primary: self.primary == self.region,
             table: &self.table,
             directory: &mut self.directory,
             numbers: &mut self.numbers,

@@ -38,7 +38,7 @@ impl Member {
 
     /// A statement of this moment by a clock like the others', and how old it counts here.
     fn hear(&mut self, own: Duration, others: Duration) -> Duration {
-        let shard = self.replica.own_origin();
+        let shard = self.replica.state.origin().clone();
         let wall = Now { mono: self.boot, wall: others + self.boot }.wall_millis();
         let statement = Statement { through: Position { epoch: Epoch(1), seq: Seq(0) }, term: Term(1), wall };
         let from = NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(2) };

@@ -207,8 +207,8 @@ impl Replica {
         }
     }
 
-    /// Why a request that needs this behavior version is refused, if it is. Messages that need a version unknown to this build
-    /// are refused when they are decoded; here a request is compared with what the group executes.
+    /// Why a request that needs this behavior version is refused, if it is. Messages of other processes
+    /// are compared when they are decoded; those that this process sends to itself are not decoded.
     fn refuses(&self, needs: BehaviorVersion) -> Option<String> {
         let executes = BehaviorVersion::NEWEST;
         (needs > executes).then(|| Unsupported::Version(needs).to_string())

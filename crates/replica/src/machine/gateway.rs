@@ -38,6 +38,7 @@ impl Replica {
             // Shards have equally many; the own shard knows best, and during a change tells what is rather than what shall be.
             replicas: u16::try_from(self.raft.voter_count()).unwrap_or(u16::MAX),
             primary: self.state.primary(),
+            is_primary: self.state.is_primary(),
             table: self.state.table(),
             directory: &mut self.directory,
             numbers: &mut self.numbers,

@@ -52,7 +52,7 @@ impl Replica {
 
     /// Whether this replica is to state how complete it is, if its clock is trusted.
     pub(super) fn states(&self) -> bool {
-        self.is_leading() && self.is_primary()
+        self.is_leading() && self.state.is_primary()
     }
 
     /// The statement on `origin` that counts here.
@@ -63,8 +63,8 @@ impl Replica {
     /// Upper bound of the age of what is missing here of all that may be written: towards its own region a replica of the
     /// primary region is as complete as its own shard.
     pub(super) fn staleness(&self) -> Duration {
-        if self.is_primary() {
-            return self.staleness_of(&self.own_origin());
+        if self.state.is_primary() {
+            return self.staleness_of(self.state.origin());
         }
         let region = self.state.primary().1;
         let Some(shards) = self.state.origin_shards(region) else { return Duration::MAX };
