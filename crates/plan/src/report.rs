@@ -87,14 +87,16 @@ pub fn cluster(
         } else {
             Finding(c::AVAILABLE, Some(false), reason::QUORUM_LOST, format!("no quorum in {}", leaderless.join(", ")))
         },
-        match (foreign.clone(), lost, image_fault(cluster, observed)) {
+        match (foreign, newer, lost, image_fault(cluster, observed)) {
             (Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::FOREIGN_VOLUME, message),
-            (None, ..) if newer.is_some() => {
-                Finding(c::DEGRADED, Some(true), reason::VERSION_UNKNOWN, newer.unwrap_or_default())
+            (None, Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::VERSION_UNKNOWN, message),
+            (None, None, Some(operation), _) => {
+                Finding(c::DEGRADED, Some(true), reason::REPLACING_REPLICA, told(operation))
             }
-            (None, Some(operation), _) => Finding(c::DEGRADED, Some(true), reason::REPLACING_REPLICA, told(operation)),
-            (None, None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
-            (None, None, None) => Finding(c::DEGRADED, Some(false), reason::AS_EXPECTED, "no replica is lost".into()),
+            (None, None, None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
+            (None, None, None, None) => {
+                Finding(c::DEGRADED, Some(false), reason::AS_EXPECTED, "no replica is lost".into())
+            }
         },
         match observed.certificates.valid(now.0.as_second()) {
             Ok(()) => Finding(

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use meridian_model::BehaviorVersion;
+use meridian_model::{BehaviorVersion, VersionUnknown};
 
 use crate::frame::Unsupported;
 
@@ -88,11 +88,10 @@ pub fn id_bytes(id: u128) -> Vec<u8> {
 /// The behavior version that a request needs, if this build knows it.
 pub fn needs(version: u32) -> Result<BehaviorVersion, Fault> {
     let needs = BehaviorVersion(narrow("needs", version)?);
-    match needs {
-        BehaviorVersion(0) => Err(Fault::malformed("needs", "missing")),
-        needs if needs > BehaviorVersion::NEWEST => Err(Fault::Needs(needs)),
-        needs => Ok(needs),
+    if needs == BehaviorVersion(0) {
+        return Err(Fault::malformed("needs", "missing"));
     }
+    VersionUnknown::check(needs).map(|()| needs).map_err(|_| Fault::Needs(needs))
 }
 
 /// A call, or the value that stands for one that this build cannot execute.

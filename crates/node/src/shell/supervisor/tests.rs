@@ -47,6 +47,19 @@ fn pod(config: &NodeConfig) -> Supervisor {
     supervisor
 }
 
+/// No call changes the volume: each is refused for this reason.
+async fn refuses_calls(pod: &Supervisor, config: &NodeConfig, reason: &str) {
+    let group = MembersAt { applied: LogIndex(9), members: Vec::new() };
+    for call in [
+        TopologyCall::Join { identity: configured_identity(config, 9), group },
+        TopologyCall::Bootstrap(configured_identity(config, 9)),
+        TopologyCall::Remove { replica: ReplicaId(3), expected: LogIndex(0) },
+    ] {
+        let answer = pod.topology(call).await;
+        assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(reason)), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_pod_with_a_foreign_volume_reports_its_owner_and_changes_nothing() {
     let changes: [fn(&mut Identity); 5] = [
@@ -64,15 +77,7 @@ async fn a_pod_with_a_foreign_volume_reports_its_owner_and_changes_nothing() {
         assert!(pod.handle().read().is_none(), "the replica runs");
         let status = TopologyAnswer::Status { pod: PodStatus::Foreign { identity: found.clone() }, keys: None };
         assert_eq!(pod.topology(TopologyCall::Status).await, status);
-        let group = MembersAt { applied: LogIndex(9), members: Vec::new() };
-        for call in [
-            TopologyCall::Join { identity: configured_identity(&config, 9), group },
-            TopologyCall::Bootstrap(configured_identity(&config, 9)),
-            TopologyCall::Remove { replica: ReplicaId(3), expected: LogIndex(0) },
-        ] {
-            let answer = pod.topology(call).await;
-            assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(&found.to_string())), "{answer:?}");
-        }
+        refuses_calls(&pod, &config, &found.to_string()).await;
         let disk = RealDisk::open(&config.data_dir.join(REPLICA_DIR)).unwrap();
         assert_eq!(inspect_volume(&disk).unwrap(), Folder::Replica(found));
     }
@@ -114,15 +119,7 @@ async fn a_pod_with_files_of_a_newer_release_says_so_and_touches_nothing() {
         let answer = pod.topology(TopologyCall::Status).await;
         let TopologyAnswer::Status { pod: PodStatus::Newer { reason }, .. } = answer else { panic!("{answer:?}") };
         assert!(reason.contains("written by a newer release: format version 9, this build reads up to "), "{reason}");
-        let group = MembersAt { applied: LogIndex(9), members: Vec::new() };
-        for call in [
-            TopologyCall::Join { identity: configured_identity(&config, 9), group },
-            TopologyCall::Bootstrap(configured_identity(&config, 9)),
-            TopologyCall::Remove { replica: ReplicaId(3), expected: LogIndex(0) },
-        ] {
-            let answer = pod.topology(call).await;
-            assert!(matches!(&answer, TopologyAnswer::Refused(why) if why.contains(&reason)), "{answer:?}");
-        }
+        refuses_calls(&pod, &config, &reason).await;
         assert!(content() == before, "the volume was changed");
         let names: Vec<_> =
             std::fs::read_dir(&config.data_dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
