@@ -88,10 +88,12 @@ bed-up: ## Start a real Kubernetes in a network namespace
 bed-down: ## Stop it
 	tests/bed/down
 
-# The feature `libfuzzer` compiles the programs of the fuzz targets; `unit` replays their corpus.
+# The feature `libfuzzer` compiles the programs of the fuzz targets; `unit` replays their corpus. It has a call of its own: for
+# the whole workspace it would change the features of `cc`, and compile every C library a second time.
 check: setup ## Before every commit: format, lints, unit tests, docs; changes nothing
 	cargo fmt --check
-	cargo clippy --locked --workspace --exclude meridian-sim --all-targets --features meridian-fuzz/libfuzzer -- -D warnings
+	cargo clippy --locked --workspace --exclude meridian-sim --all-targets -- -D warnings
+	cargo clippy --locked -p meridian-fuzz --all-targets --features libfuzzer -- -D warnings
 	cargo clippy --locked -p meridian-sim --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory unit
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --exclude meridian-sim --no-deps
