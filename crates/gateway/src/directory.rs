@@ -128,7 +128,12 @@ mod tests {
 
     fn lead(term: u64, members: &[u64]) -> Lead {
         let member = |id: &u64| Member { replica: ReplicaId(*id), address: format!("pod-{id}:8082") };
-        Lead { term: Term(term), members: members.iter().map(member).collect(), applied: LogIndex(term) }
+        Lead {
+            term: Term(term),
+            members: members.iter().map(member).collect(),
+            applied: LogIndex(term),
+            behavior: meridian_model::BehaviorVersion::FIRST,
+        }
     }
 
     #[test]

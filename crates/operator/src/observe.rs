@@ -280,7 +280,7 @@ async fn statuses(
     let mut statuses = Vec::new();
     for (shard, ordinal, answer) in join_all(calls).await {
         match answer {
-            Ok((TopologyAnswer::Status { pod, keys }, way)) => {
+            Ok((TopologyAnswer::Status { pod, keys, .. }, way)) => {
                 statuses.push(Answered { place: (shard, ordinal), pod, keys, way });
             }
             Ok((other, _)) => tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status"),

@@ -46,9 +46,7 @@ async fn answer_once(tls: PeerTls) -> String {
         assert!(connection.stream().get_ref().1.peer_certificates().is_some());
         connection.write(&Frame::Hello(hello())).await?;
         let Frame::Topology(number, TopologyCall::Status) = connection.read().await? else { panic!("a status call") };
-        connection
-            .write(&Frame::TopologyAnswer(number, TopologyAnswer::Status { pod: PodStatus::Blank, keys: None }))
-            .await
+        connection.write(&Frame::TopologyAnswer(number, TopologyAnswer::status(PodStatus::Blank))).await
     });
     address
 }
@@ -63,7 +61,7 @@ async fn a_call_is_answered_by_a_pod_of_the_same_authority() {
     let authority = Authority::new();
     let address = answer_once(authority.tls("127.0.0.1")).await;
     let answer = ask_status(&authority, &address).await.unwrap();
-    assert_eq!(answer, TopologyAnswer::Status { pod: PodStatus::Blank, keys: None });
+    assert_eq!(answer, TopologyAnswer::status(PodStatus::Blank));
 }
 
 #[tokio::test]

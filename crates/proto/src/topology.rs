@@ -3,13 +3,15 @@
 //! The operator is the only authority on topology: it allocates replica ids, founds each group once, and changes members one
 //! voter at a time. Every change carries the version of members or links that it expects to replace.
 
-use meridian_model::{Link, LogIndex, ReplicaId};
+use meridian_model::{BehaviorVersion, Link, LogIndex, ReplicaId};
 
 mod identity;
 mod status;
 
+use crate::frame::Build;
 pub use identity::{Genesis, Identity, KeysDigest, Member, MembersAt};
-pub use status::{DiskLevel, FollowerStatus, MemorySeen, PodStatus, PoisonSeen, ReplicaStatus, Role};
+
+pub use status::{DiskLevel, FollowerStatus, MemorySeen, PodStatus, PoisonSeen, RegionBehavior, ReplicaStatus, Role};
 
 /// Entries that a learner may lag behind when it gets a vote: few, so that the next commit does not wait for it.
 pub const PROMOTE_LAG: u64 = 64;
@@ -62,6 +64,18 @@ pub enum TopologyCall {
         /// The version of the links to replace.
         expected: LogIndex,
     },
+    /// Leader only: raise the behavior version of the group. Refused unless every member knows `version`, because a member
+    /// that does not stops. A group that has this version or a later one is left as it is.
+    Finalize {
+        /// The version from then on.
+        version: BehaviorVersion,
+    },
+    /// Leader only: admit changes whose deltas need `version`, which every region of the replication group has finalized.
+    /// Refused if this group has not; a group that has published this version or a later one is left as it is.
+    Publish {
+        /// The newest version that deltas may need from then on.
+        version: BehaviorVersion,
+    },
 }
 
 /// The answer of a pod to a [`TopologyCall`].
@@ -73,6 +87,8 @@ pub enum TopologyAnswer {
         pod: PodStatus,
         /// Digest of the keys in force; absent where the answer comes from a replica that was not given any.
         keys: Option<KeysDigest>,
+        /// Versions that the pod knows; absent in answers of builds before 0.2.0.
+        build: Option<Build>,
     },
     /// Done now or before; the version of members or links that holds now.
     Done {
@@ -105,5 +121,11 @@ impl TopologyAnswer {
             *keys = Some(digest);
         }
         self
+    }
+
+    /// The answer to `Status` of this build, without keys.
+    #[must_use]
+    pub fn status(pod: PodStatus) -> Self {
+        Self::Status { pod, keys: None, build: Some(Build::current()) }
     }
 }

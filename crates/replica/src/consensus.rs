@@ -250,7 +250,8 @@ impl Replica {
 
     pub(crate) fn lead_notice(&self) -> Option<Lead> {
         let term = self.consensus.leading.filter(|_| self.is_leading())?;
-        Some(Lead { term, members: self.membership.members().collect(), applied: self.state.applied() })
+        let (members, applied) = (self.membership.members().collect(), self.state.applied());
+        Some(Lead { term, members, applied, behavior: self.state.behavior() })
     }
 
     pub(crate) fn announce(&mut self) {

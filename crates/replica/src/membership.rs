@@ -120,6 +120,9 @@ impl Membership {
                 Err(fault) => TopologyAnswer::Refused(fault.to_string()),
             }),
             TopologyCall::SetLinks { links, expected } => self.set_links(cx, ticket, links, expected),
+            TopologyCall::Finalize { .. } | TopologyCall::Publish { .. } => {
+                Some(TopologyAnswer::Refused("this build cannot change versions".into()))
+            }
         };
         if let Some(answer) = answer {
             cx.command(Command::TopologyReply { ticket, answer });

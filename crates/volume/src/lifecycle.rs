@@ -209,7 +209,7 @@ impl Lifecycle {
 }
 
 fn status(pod: PodStatus) -> Decision {
-    Decision::Answer(TopologyAnswer::Status { pod, keys: None })
+    Decision::Answer(TopologyAnswer::status(pod))
 }
 
 fn refuse(reason: String) -> Decision {

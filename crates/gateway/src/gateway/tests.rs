@@ -79,7 +79,15 @@ impl Pod {
         let leader = node(shard, 2);
         let members = [1, 2].map(|id| Member { replica: ReplicaId(id), address: format!("pod-{id}:8082") }).to_vec();
         self.directory.met(leader, "pod-2:8082".into());
-        self.directory.led_by(leader, &Lead { term: Term(9), members, applied: LogIndex(applied) });
+        self.directory.led_by(
+            leader,
+            &Lead {
+                term: Term(9),
+                members,
+                applied: LogIndex(applied),
+                behavior: meridian_model::BehaviorVersion::FIRST,
+            },
+        );
     }
 
     /// What comes of an event. The own replica follows: it answers nothing but reads.

@@ -58,8 +58,7 @@ async fn pod() -> (String, PeerTls, CancellationToken) {
     let hub = Hub::new(pod, None, hello(), stop.clone(), |_| {});
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let answer =
-        Arc::new(|_: TopologyCall| async { TopologyAnswer::Status { pod: PodStatus::Blank, keys: None } }.boxed());
+    let answer = Arc::new(|_: TopologyCall| async { TopologyAnswer::status(PodStatus::Blank) }.boxed());
     tokio::spawn(serve(hub, listener, answer));
     (address, operator, stop)
 }
@@ -90,10 +89,7 @@ async fn strangers_that_prove_nothing_do_not_starve_the_operator() {
     }
     for _ in 0..3 {
         held.extend(half_open(&address, [127, 0, 0, 1], 40).await);
-        assert_eq!(
-            call(&address, &operator).await.unwrap(),
-            TopologyAnswer::Status { pod: PodStatus::Blank, keys: None }
-        );
+        assert_eq!(call(&address, &operator).await.unwrap(), TopologyAnswer::status(PodStatus::Blank));
     }
     stop.cancel();
 }
@@ -127,8 +123,7 @@ async fn what_is_accepted_no_longer_ends_its_connections_and_opens_no_other() {
     let hub = Hub::new(pod, None, hello(), stop.clone(), |_| {});
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let answer =
-        Arc::new(|_: TopologyCall| async { TopologyAnswer::Status { pod: PodStatus::Blank, keys: None } }.boxed());
+    let answer = Arc::new(|_: TopologyCall| async { TopologyAnswer::status(PodStatus::Blank) }.boxed());
     tokio::spawn(serve(hub.clone(), listener, answer));
     let mut connection = greeted(&address, &old).await;
     // Other certificates alone end nothing: the connection answers still.
@@ -139,6 +134,6 @@ async fn what_is_accepted_no_longer_ends_its_connections_and_opens_no_other() {
     hub.replace_credentials(Some(renewed), None, true);
     while connection.read().await.is_ok() {}
     assert!(call(&address, &old).await.is_err(), "the former authority is not trusted any more");
-    assert_eq!(call(&address, &new).await.unwrap(), TopologyAnswer::Status { pod: PodStatus::Blank, keys: None });
+    assert_eq!(call(&address, &new).await.unwrap(), TopologyAnswer::status(PodStatus::Blank));
     stop.cancel();
 }

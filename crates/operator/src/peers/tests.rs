@@ -59,7 +59,7 @@ async fn pod(listener: TcpListener, made: Given, cluster: ClusterId) {
         connection.write(&Frame::Hello(hello)).await.unwrap();
         // The caller may hang up at our name.
         let Ok(Frame::Topology(number, TopologyCall::Status)) = connection.read().await else { continue };
-        let answer = Frame::TopologyAnswer(number, TopologyAnswer::Status { pod: PodStatus::Blank, keys: None });
+        let answer = Frame::TopologyAnswer(number, TopologyAnswer::status(PodStatus::Blank));
         connection.write(&answer).await.unwrap();
     }
 }
@@ -94,7 +94,7 @@ fn settled() -> (Standing, Given) {
 async fn a_pod_of_the_cluster_answers() {
     let (standing, given) = settled();
     let (answer, way) = call(7, standing, given).await.unwrap();
-    assert_eq!((answer, way), (TopologyAnswer::Status { pod: PodStatus::Blank, keys: None }, Way::Shown));
+    assert_eq!((answer, way), (TopologyAnswer::status(PodStatus::Blank), Way::Shown));
 }
 
 #[tokio::test]

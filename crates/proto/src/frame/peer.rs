@@ -46,6 +46,8 @@ pub struct Lead {
     pub members: Vec<Member>,
     /// The newest entry that the leader has applied.
     pub applied: LogIndex,
+    /// Behavior version of its group.
+    pub behavior: BehaviorVersion,
 }
 
 /// A call between two replicas of a region.

@@ -26,6 +26,8 @@ pub enum RegionCall {
     Ask(BehaviorVersion, Request),
     /// To the delta log of a shard.
     Tail(ShardNumber, TailCall),
+    /// Report the behavior version that each shard of the receiving region has finalized.
+    Behavior,
     /// Received only: a call that this build cannot execute. It is answered with [`RegionAnswer::Unsupported`].
     Unsupported(Unsupported),
 }
@@ -43,6 +45,8 @@ pub enum RegionAnswer {
     Reply(Reply),
     /// To `Tail`.
     Tail(TailAnswer),
+    /// To `Behavior`.
+    Behavior(BehaviorVersion),
     /// The receiver does not support the call, for this reason; nothing was done.
     Unsupported(String),
     /// Received only: an answer of a kind that this build does not know. The call has failed; what it did is unknown.

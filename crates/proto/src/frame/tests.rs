@@ -13,7 +13,12 @@ use crate::topology::Member;
 
 fn lead() -> Frame {
     let members = vec![Member { replica: ReplicaId(7), address: "a:8082".into() }];
-    Frame::Peer(PeerMessage::Lead(Lead { term: Term(3), members, applied: LogIndex(5) }))
+    Frame::Peer(PeerMessage::Lead(Lead {
+        term: Term(3),
+        members,
+        applied: LogIndex(5),
+        behavior: BehaviorVersion::FIRST,
+    }))
 }
 
 #[test]

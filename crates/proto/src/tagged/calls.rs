@@ -7,7 +7,8 @@ use meridian_model::{BehaviorVersion, Term};
 
 use super::delta_log::{TailAnswer, TailCall};
 use super::fields::{
-    Enumerated, Fault, TimeSpan, answer_or, array, call_or, enumerated, known, list, messages, required,
+    Enumerated, Fault, TimeSpan, answer_or, array, behavior_or_first, call_or, enumerated, known, later_than_first,
+    list, messages, required,
 };
 use super::ids::{Member, OriginShard, Statement, index};
 use super::shard_answers::ShardAnswer;
@@ -43,7 +44,7 @@ pub enum PeerKind {
     Disk(Disk),
 }
 
-/// `1 term, 2 members, 3 applied`
+/// `1 term, 2 members, 3 applied, 4 behavior (version; absent: 1)`
 #[derive(prost::Message)]
 pub struct Lead {
     #[prost(uint64, tag = "1")]
@@ -52,6 +53,8 @@ pub struct Lead {
     members: Vec<Member>,
     #[prost(uint64, tag = "3")]
     applied: u64,
+    #[prost(uint32, optional, tag = "4")]
+    behavior: Option<u32>,
 }
 
 /// `1 statements: {1 origin, 2 statement, 3 age}`
@@ -177,9 +180,12 @@ impl From<&frame::PeerMessage> for PeerMessage {
     fn from(message: &frame::PeerMessage) -> Self {
         let kind = match message {
             frame::PeerMessage::Raft(bytes) => PeerKind::Raft(bytes.clone()),
-            frame::PeerMessage::Lead(lead) => {
-                PeerKind::Lead(Lead { term: lead.term.0, members: messages(&lead.members), applied: lead.applied.0 })
-            }
+            frame::PeerMessage::Lead(lead) => PeerKind::Lead(Lead {
+                term: lead.term.0,
+                members: messages(&lead.members),
+                applied: lead.applied.0,
+                behavior: later_than_first(lead.behavior),
+            }),
             frame::PeerMessage::Call(number, call) => {
                 PeerKind::Call(Call { number: *number, kind: Option::<CallKind>::from(call) })
             }
@@ -211,9 +217,12 @@ impl TryFrom<PeerMessage> for frame::PeerMessage {
     fn try_from(message: PeerMessage) -> Result<Self, Fault> {
         Ok(match known("message", message.kind)? {
             PeerKind::Raft(bytes) => Self::Raft(bytes),
-            PeerKind::Lead(Lead { term, members, applied }) => {
-                Self::Lead(frame::Lead { term: Term(term), members: list(members)?, applied: index(applied) })
-            }
+            PeerKind::Lead(Lead { term, members, applied, behavior }) => Self::Lead(frame::Lead {
+                term: Term(term),
+                members: list(members)?,
+                applied: index(applied),
+                behavior: behavior_or_first("lead.behavior", behavior)?,
+            }),
             PeerKind::Call(Call { number, kind }) => {
                 let call = known("call", kind).and_then(frame::Call::try_from);
                 Self::Call(number, call_or(call, frame::Call::Unsupported)?)

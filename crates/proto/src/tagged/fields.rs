@@ -85,12 +85,27 @@ pub fn id_bytes(id: u128) -> Vec<u8> {
     id.to_be_bytes().into()
 }
 
+/// A behavior version, known to this build or not.
+pub fn behavior(field: &str, version: u32) -> Result<BehaviorVersion, Fault> {
+    if version == 0 {
+        return Err(Fault::malformed(field, "missing"));
+    }
+    narrow(field, version).map(BehaviorVersion)
+}
+
+/// A behavior version that messages of the first one leave out.
+pub fn behavior_or_first(field: &str, version: Option<u32>) -> Result<BehaviorVersion, Fault> {
+    version.map_or(Ok(BehaviorVersion::FIRST), |version| behavior(field, version))
+}
+
+/// Undoes [`behavior_or_first`].
+pub fn later_than_first(version: BehaviorVersion) -> Option<u32> {
+    (version > BehaviorVersion::FIRST).then(|| version.0.into())
+}
+
 /// The behavior version that a request needs, if this build knows it.
 pub fn needs(version: u32) -> Result<BehaviorVersion, Fault> {
-    let needs = BehaviorVersion(narrow("needs", version)?);
-    if needs == BehaviorVersion(0) {
-        return Err(Fault::malformed("needs", "missing"));
-    }
+    let needs = behavior("needs", version)?;
     VersionUnknown::check(needs).map(|()| needs).map_err(|_| Fault::Needs(needs))
 }
 

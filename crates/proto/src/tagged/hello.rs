@@ -1,8 +1,8 @@
 //! Greetings. Builds of all protocol versions read them, so these fields stay for ever.
 
-use meridian_model::{BehaviorVersion, ClusterId};
+use meridian_model::ClusterId;
 
-use super::fields::{Fault, id, id_bytes, narrow, optional, required};
+use super::fields::{Fault, behavior as version, id, id_bytes, narrow, optional, required};
 use super::ids::{NodeId, region};
 use crate::frame;
 
@@ -36,19 +36,12 @@ pub struct Build {
 
 impl From<&frame::Hello> for Hello {
     fn from(hello: &frame::Hello) -> Self {
-        let frame::Build { protocols, behavior, release } = &hello.build;
-        let build = Build {
-            oldest: protocols.oldest.into(),
-            newest: protocols.newest.into(),
-            behavior: behavior.0.into(),
-            release: release.clone(),
-        };
         Self {
             cluster: id_bytes(hello.cluster.0),
             region: hello.region.as_str().into(),
             node: hello.node.as_ref().map(NodeId::from),
             address: hello.address.clone(),
-            build: Some(build),
+            build: Some((&hello.build).into()),
         }
     }
 }
@@ -67,6 +60,18 @@ impl TryFrom<Hello> for frame::Hello {
     }
 }
 
+impl From<&frame::Build> for Build {
+    fn from(build: &frame::Build) -> Self {
+        let frame::Build { protocols, behavior, release } = build;
+        Self {
+            oldest: protocols.oldest.into(),
+            newest: protocols.newest.into(),
+            behavior: behavior.0.into(),
+            release: release.clone(),
+        }
+    }
+}
+
 impl TryFrom<Build> for frame::Build {
     type Error = Fault;
 
@@ -75,15 +80,12 @@ impl TryFrom<Build> for frame::Build {
         if oldest == 0 || newest < oldest {
             return Err(Fault::malformed("build.protocols", format_args!("{oldest} to {newest} are no versions")));
         }
-        if behavior == 0 {
-            return Err(Fault::malformed("build.behavior", "missing"));
-        }
         Ok(Self {
             protocols: frame::Protocols {
                 oldest: narrow("build.oldest", oldest)?,
                 newest: narrow("build.newest", newest)?,
             },
-            behavior: BehaviorVersion(narrow("build.behavior", behavior)?),
+            behavior: version("build.behavior", behavior)?,
             release,
         })
     }

@@ -5,7 +5,7 @@ use meridian_model::client;
 
 use super::client::Request;
 use super::delta_log::{TailAnswer, TailCall};
-use super::fields::{Fault, answer_or, call_or, known, needs, required};
+use super::fields::{Fault, answer_or, behavior, call_or, known, needs, required};
 use super::ids::shard;
 use super::replies::Reply;
 use crate::frame;
@@ -28,12 +28,12 @@ pub enum RegionKind {
     Cancel(u64),
 }
 
-/// `1 number; 2 ask, 3 tail`
+/// `1 number; 2 ask, 3 tail, 4 behavior`
 #[derive(prost::Message)]
 pub struct RegionCall {
     #[prost(fixed64, tag = "1")]
     number: u64,
-    #[prost(oneof = "RegionCallKind", tags = "2, 3")]
+    #[prost(oneof = "RegionCallKind", tags = "2, 3, 4")]
     kind: Option<RegionCallKind>,
 }
 
@@ -44,6 +44,8 @@ pub enum RegionCallKind {
     Ask(RelayedRequest),
     #[prost(message, tag = "3")]
     Tail(ShardTail),
+    #[prost(message, tag = "4")]
+    Behavior(()),
 }
 
 /// `1 needs (behavior version), 2 request`
@@ -64,12 +66,12 @@ pub struct ShardTail {
     call: Option<TailCall>,
 }
 
-/// `1 number; 2 reply, 3 tail, 4 unsupported`
+/// `1 number; 2 reply, 3 tail, 4 unsupported, 5 behavior (version)`
 #[derive(prost::Message)]
 pub struct RegionAnswer {
     #[prost(fixed64, tag = "1")]
     number: u64,
-    #[prost(oneof = "RegionAnswerKind", tags = "2, 3, 4")]
+    #[prost(oneof = "RegionAnswerKind", tags = "2, 3, 4, 5")]
     kind: Option<RegionAnswerKind>,
 }
 
@@ -81,6 +83,8 @@ pub enum RegionAnswerKind {
     Tail(TailAnswer),
     #[prost(string, tag = "4")]
     Unsupported(String),
+    #[prost(uint32, tag = "5")]
+    Behavior(u32),
 }
 
 impl From<&frame::RegionMessage> for RegionMessage {
@@ -93,6 +97,7 @@ impl From<&frame::RegionMessage> for RegionMessage {
                 let kind = match answer {
                     frame::RegionAnswer::Reply(reply) => Some(RegionAnswerKind::Reply(reply.into())),
                     frame::RegionAnswer::Tail(answer) => Some(RegionAnswerKind::Tail(answer.into())),
+                    frame::RegionAnswer::Behavior(version) => Some(RegionAnswerKind::Behavior(version.0.into())),
                     frame::RegionAnswer::Unsupported(why) => Some(RegionAnswerKind::Unsupported(why.clone())),
                     frame::RegionAnswer::Unknown => None,
                 };
@@ -131,6 +136,7 @@ impl From<&frame::RegionCall> for Option<RegionCallKind> {
             frame::RegionCall::Tail(shard, call) => {
                 Some(RegionCallKind::Tail(ShardTail { shard: shard.number().into(), call: Some(call.into()) }))
             }
+            frame::RegionCall::Behavior => Some(RegionCallKind::Behavior(())),
             frame::RegionCall::Unsupported(_) => None,
         }
     }
@@ -149,6 +155,7 @@ impl TryFrom<RegionCallKind> for frame::RegionCall {
             RegionCallKind::Tail(tail) => {
                 Self::Tail(shard("tail.shard", tail.shard)?, required("tail.call", tail.call)?)
             }
+            RegionCallKind::Behavior(()) => Self::Behavior,
         })
     }
 }
@@ -161,6 +168,7 @@ impl TryFrom<RegionAnswerKind> for frame::RegionAnswer {
             RegionAnswerKind::Reply(reply) => Self::Reply(reply.try_into()?),
             RegionAnswerKind::Tail(answer) => Self::Tail(answer.try_into()?),
             RegionAnswerKind::Unsupported(why) => Self::Unsupported(why),
+            RegionAnswerKind::Behavior(version) => Self::Behavior(behavior("answer.behavior", version)?),
         })
     }
 }

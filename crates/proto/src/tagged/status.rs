@@ -2,8 +2,11 @@
 
 use meridian_model::{ReplicaId, Term};
 
-use super::fields::{Enumerated, Fault, enumerated, enumeration, known, list, messages, optional, required};
-use super::ids::{Member, OriginShard, index, replica};
+use super::fields::{
+    Enumerated, Fault, behavior, behavior_or_first, enumerated, enumeration, known, later_than_first, list, messages,
+    optional, required,
+};
+use super::ids::{Member, OriginShard, index, region, replica};
 use super::topology::{Identity, Link};
 use crate::topology::{self, DiskLevel, Role};
 
@@ -43,7 +46,7 @@ pub struct Damaged {
 
 /// `1 identity, 2 role, 3 term, 4 leader (optional), 5 voters, 6 learners, 7 membership_version, 8 commit, 9 applied,
 /// 10 ready, 11 draining, 12 fault (optional), 13 followers, 14 points, 15 links, 16 links_version, 17 poisons, 18 disk,
-/// 19 memory (optional)`
+/// 19 memory (optional), 20 behavior, 21 published (versions; absent: 1), 22 regions`
 #[derive(prost::Message)]
 pub struct ReplicaStatus {
     #[prost(message, optional, tag = "1")]
@@ -84,6 +87,21 @@ pub struct ReplicaStatus {
     disk: Option<u32>,
     #[prost(message, optional, tag = "19")]
     memory: Option<MemorySeen>,
+    #[prost(uint32, optional, tag = "20")]
+    behavior: Option<u32>,
+    #[prost(uint32, optional, tag = "21")]
+    published: Option<u32>,
+    #[prost(message, repeated, tag = "22")]
+    regions: Vec<RegionBehavior>,
+}
+
+/// `1 region, 2 behavior (version)`
+#[derive(prost::Message)]
+pub struct RegionBehavior {
+    #[prost(string, tag = "1")]
+    region: String,
+    #[prost(uint32, tag = "2")]
+    behavior: u32,
 }
 
 /// `1 replica, 2 matched, 3 active`
@@ -168,6 +186,9 @@ impl From<&topology::ReplicaStatus> for ReplicaStatus {
             poisons: messages(&status.poisons),
             disk: Some(status.disk.number()),
             memory: status.memory.as_ref().map(MemorySeen::from),
+            behavior: later_than_first(status.behavior),
+            published: later_than_first(status.published),
+            regions: messages(&status.regions),
         }
     }
 }
@@ -196,6 +217,9 @@ impl TryFrom<ReplicaStatus> for topology::ReplicaStatus {
             poisons: list(status.poisons)?,
             disk: enumerated("status.disk", status.disk)?,
             memory: optional(status.memory)?,
+            behavior: behavior_or_first("status.behavior", status.behavior)?,
+            published: behavior_or_first("status.published", status.published)?,
+            regions: list(status.regions)?,
         })
     }
 }
@@ -213,6 +237,23 @@ impl TryFrom<FollowerStatus> for topology::FollowerStatus {
     fn try_from(follower: FollowerStatus) -> Result<Self, Fault> {
         let FollowerStatus { replica, matched, active } = follower;
         Ok(Self { replica: ReplicaId(replica), matched: index(matched), active })
+    }
+}
+
+impl From<&topology::RegionBehavior> for RegionBehavior {
+    fn from(other: &topology::RegionBehavior) -> Self {
+        Self { region: other.region.as_str().into(), behavior: other.behavior.0.into() }
+    }
+}
+
+impl TryFrom<RegionBehavior> for topology::RegionBehavior {
+    type Error = Fault;
+
+    fn try_from(other: RegionBehavior) -> Result<Self, Fault> {
+        Ok(Self {
+            region: region("region.name", &other.region)?,
+            behavior: behavior("region.behavior", other.behavior)?,
+        })
     }
 }
 

@@ -3,17 +3,19 @@
 use meridian_model as model;
 use meridian_model::{BehaviorVersion, ClusterId, LogIndex, PrimaryTerm, ReplicaId};
 
-use super::fields::{Fault, array, id, id_bytes, known, list, messages, narrow, required};
+use super::fields::{Fault, array, behavior, id, id_bytes, known, list, messages, narrow, optional, required};
+use super::hello::Build;
 use super::ids::{Member, index, region, replica, shard};
 use super::status::PodStatus;
 use crate::topology;
 
-/// `1 number; 2 status, 3 bootstrap, 4 join, 5 add_learner, 6 promote, 7 remove, 8 transfer_leader, 9 set_links`
+/// `1 number; 2 status, 3 bootstrap, 4 join, 5 add_learner, 6 promote, 7 remove, 8 transfer_leader, 9 set_links,
+/// 10 finalize (behavior version), 11 publish (behavior version)`
 #[derive(prost::Message)]
 pub struct TopologyCall {
     #[prost(fixed64, tag = "1")]
     pub number: u64,
-    #[prost(oneof = "TopologyCallKind", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "TopologyCallKind", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub kind: Option<TopologyCallKind>,
 }
 
@@ -35,6 +37,10 @@ pub enum TopologyCallKind {
     TransferLeader(u64),
     #[prost(message, tag = "9")]
     SetLinks(SetLinks),
+    #[prost(uint32, tag = "10")]
+    Finalize(u32),
+    #[prost(uint32, tag = "11")]
+    Publish(u32),
 }
 
 /// `1 identity, 2 group`
@@ -99,13 +105,15 @@ pub enum TopologyAnswerKind {
     Refused(String),
 }
 
-/// `1 pod, 2 keys (optional, 32 bytes)`
+/// `1 pod, 2 keys (optional, 32 bytes), 3 build (optional)`
 #[derive(prost::Message)]
 pub struct Status {
     #[prost(message, optional, tag = "1")]
     pod: Option<PodStatus>,
     #[prost(bytes = "vec", optional, tag = "2")]
     keys: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "3")]
+    build: Option<Build>,
 }
 
 /// `1 leader (optional)`
@@ -196,6 +204,8 @@ impl From<&topology::TopologyCall> for TopologyCallKind {
             C::SetLinks { links, expected } => {
                 Self::SetLinks(SetLinks { links: messages(links), expected: expected.0 })
             }
+            C::Finalize { version } => Self::Finalize(version.0.into()),
+            C::Publish { version } => Self::Publish(version.0.into()),
         }
     }
 }
@@ -223,6 +233,8 @@ impl TryFrom<TopologyCallKind> for topology::TopologyCall {
             }
             K::TransferLeader(to) => Self::TransferLeader { to: ReplicaId(to) },
             K::SetLinks(set) => Self::SetLinks { links: list(set.links)?, expected: index(set.expected) },
+            K::Finalize(version) => Self::Finalize { version: behavior("finalize", version)? },
+            K::Publish(version) => Self::Publish { version: behavior("publish", version)? },
         })
     }
 }
@@ -232,9 +244,11 @@ impl From<&topology::TopologyAnswer> for Option<TopologyAnswerKind> {
         use TopologyAnswerKind as K;
         use topology::TopologyAnswer as A;
         Some(match answer {
-            A::Status { pod, keys } => {
-                K::Status(Status { pod: Some(pod.into()), keys: keys.map(|keys| keys.0.to_vec()) })
-            }
+            A::Status { pod, keys, build } => K::Status(Status {
+                pod: Some(pod.into()),
+                keys: keys.map(|keys| keys.0.to_vec()),
+                build: build.as_ref().map(Build::from),
+            }),
             A::Done { version } => K::Done(version.0),
             A::Started => K::Started(()),
             A::NotLeader { leader } => K::NotLeader(NotLeader { leader: leader.map(|id| id.0) }),
@@ -251,9 +265,10 @@ impl TryFrom<TopologyAnswerKind> for topology::TopologyAnswer {
     fn try_from(answer: TopologyAnswerKind) -> Result<Self, Fault> {
         use TopologyAnswerKind as K;
         Ok(match answer {
-            K::Status(Status { pod, keys }) => Self::Status {
+            K::Status(Status { pod, keys, build }) => Self::Status {
                 pod: required("status.pod", pod)?,
                 keys: (keys.map(|keys| array("status.keys", &keys)).transpose()?).map(topology::KeysDigest),
+                build: optional(build)?,
             },
             K::Done(version) => Self::Done { version: index(version) },
             K::Started(()) => Self::Started,

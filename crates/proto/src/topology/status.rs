@@ -1,6 +1,6 @@
 //! The state of a pod as it reports it to the operator.
 
-use meridian_model::{Link, LogIndex, OriginShard, ReplicaId, Term};
+use meridian_model::{BehaviorVersion, Link, LogIndex, OriginShard, RegionName, ReplicaId, Term};
 
 use super::{Identity, Member, MembersAt};
 
@@ -71,6 +71,12 @@ pub struct ReplicaStatus {
     pub disk: DiskLevel,
     /// Memory of its process; unknown until measured.
     pub memory: Option<MemorySeen>,
+    /// Behavior version of the group.
+    pub behavior: BehaviorVersion,
+    /// The newest behavior version that deltas of this group may need.
+    pub published: BehaviorVersion,
+    /// Leader of the first shard only: the other regions of the replication group that were heard from recently.
+    pub regions: Vec<RegionBehavior>,
 }
 
 impl ReplicaStatus {
@@ -97,6 +103,9 @@ impl ReplicaStatus {
             poisons: Vec::new(),
             disk: DiskLevel::Free,
             memory: None,
+            behavior: BehaviorVersion::FIRST,
+            published: BehaviorVersion::FIRST,
+            regions: Vec::new(),
         }
     }
 
@@ -129,6 +138,15 @@ pub struct MemorySeen {
     pub limit_bytes: u64,
     /// A snapshot does not fit into memory: none is taken, and the replica reports no free bytes.
     pub is_short: bool,
+}
+
+/// The behavior version of another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionBehavior {
+    /// The region.
+    pub region: RegionName,
+    /// The version that each of its shards has finalized.
+    pub behavior: BehaviorVersion,
 }
 
 /// A record of a followed log that could not be applied.

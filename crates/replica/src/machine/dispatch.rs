@@ -31,7 +31,7 @@ impl Replica {
             Event::Region(from, message) => self.region_message(from, message),
             Event::Topology { ticket, call: TopologyCall::Status } => {
                 let pod = PodStatus::Running(Box::new(self.replica_status()));
-                let answer = TopologyAnswer::Status { pod, keys: None };
+                let answer = TopologyAnswer::status(pod);
                 self.out.push(Command::TopologyReply { ticket, answer });
             }
             Event::Topology { ticket, call } => part!(self, membership, membership::Event::Call { ticket, call }),
@@ -188,6 +188,9 @@ impl Replica {
                 None => self.route(GatewayEvent::Request { caller: Caller::Region(from, call), request }),
             },
             RegionMessage::Call(call, RegionCall::Tail(shard, body)) => self.region_tail_call(&from, call, shard, body),
+            RegionMessage::Call(call, RegionCall::Behavior) => {
+                self.answer_region(from, call, RegionAnswer::Behavior(self.state.behavior()));
+            }
             RegionMessage::Call(call, RegionCall::Unsupported(why)) => {
                 self.answer_region(from, call, RegionAnswer::Unsupported(why.to_string()));
             }
@@ -195,6 +198,7 @@ impl Replica {
                 self.tail_answer(call, TailAnswer::Unavailable);
                 self.route(GatewayEvent::RegionCallFailed { call, unsupported: Some(why) });
             }
+            RegionMessage::Answer(_, RegionAnswer::Behavior(_)) => {}
             RegionMessage::Answer(call, RegionAnswer::Unknown) => {
                 self.tail_answer(call, TailAnswer::Unavailable);
                 self.route(GatewayEvent::RegionCallFailed { call, unsupported: None });

@@ -48,7 +48,12 @@ impl Pod {
     /// The other replica says that it leads, and what it has applied.
     fn lead(&mut self, applied: u64) {
         let (term, members) = (meridian_model::Term(9), self.replica.identity().founders.clone());
-        let lead = Lead { term, members, applied: meridian_model::LogIndex(applied) };
+        let lead = Lead {
+            term,
+            members,
+            applied: meridian_model::LogIndex(applied),
+            behavior: meridian_model::BehaviorVersion::FIRST,
+        };
         self.step(Event::Peer(self.other(), PeerMessage::Lead(lead)));
     }
 

@@ -75,7 +75,7 @@ async fn a_pod_with_a_foreign_volume_reports_its_owner_and_changes_nothing() {
         change(&mut found);
         let pod = pod_with(&config, &found);
         assert!(pod.handle().read().is_none(), "the replica runs");
-        let status = TopologyAnswer::Status { pod: PodStatus::Foreign { identity: found.clone() }, keys: None };
+        let status = TopologyAnswer::status(PodStatus::Foreign { identity: found.clone() });
         assert_eq!(pod.topology(TopologyCall::Status).await, status);
         refuses_calls(&pod, &config, &found.to_string()).await;
         let disk = RealDisk::open(&config.data_dir.join(REPLICA_DIR)).unwrap();

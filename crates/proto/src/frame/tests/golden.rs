@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use meridian_model::client::{Body, CollectionReport, Outcome, Refusal, Reply, ReplyBody};
 use meridian_model::{
-    Answer, ClusterId, ConditionalChange, Found, Hlc, LogIndex, PointChange, PointId, PrimaryTerm, Query,
-    RequestIndexes, Select, Seq, TableVersion, WriteId,
+    Answer, BehaviorVersion, ClusterId, ConditionalChange, Found, Hlc, LogIndex, PointChange, PointId, PrimaryTerm,
+    Query, RequestIndexes, Select, Seq, TableVersion, WriteId,
 };
 
 use super::super::*;
 use crate::fixtures::*;
 use crate::topology::{
-    DiskLevel, FollowerStatus, KeysDigest, MembersAt, MemorySeen, PodStatus, PoisonSeen, ReplicaStatus, Role,
+    DiskLevel, FollowerStatus, KeysDigest, MembersAt, MemorySeen, PodStatus, PoisonSeen, RegionBehavior, ReplicaStatus,
+    Role,
 };
 
 fn calls() -> Vec<(&'static str, Call)> {
@@ -199,6 +200,8 @@ fn topology_calls() -> Vec<(&'static str, TopologyCall)> {
         ("remove", TopologyCall::Remove { replica, expected }),
         ("transfer-leader", TopologyCall::TransferLeader { to: replica }),
         ("set-links", TopologyCall::SetLinks { links: links(), expected }),
+        ("finalize", TopologyCall::Finalize { version: BehaviorVersion(300) }),
+        ("publish", TopologyCall::Publish { version: BehaviorVersion(300) }),
     ]
 }
 
@@ -218,13 +221,21 @@ fn topology_answers() -> Vec<(&'static str, TopologyAnswer)> {
         memory: Some(MemorySeen { used_bytes: 1 << 30, limit_bytes: 2 << 30, is_short: true }),
         ..ReplicaStatus::new(identity())
     };
-    let status = |pod| TopologyAnswer::Status { pod, keys: None }.with_keys(KeysDigest([9; 32]));
+    let finalized = ReplicaStatus {
+        behavior: BehaviorVersion(4),
+        published: BehaviorVersion(3),
+        regions: vec![RegionBehavior { region: region("us"), behavior: BehaviorVersion(3) }],
+        ..ReplicaStatus::new(identity())
+    };
+    let build = Some(build());
+    let status = |pod| TopologyAnswer::Status { pod, keys: Some(KeysDigest([9; 32])), build: None };
     vec![
         ("blank", status(PodStatus::Blank)),
         ("damaged", status(PodStatus::Damaged { replica: Some(ReplicaId(7)), reason: "d".into() })),
         ("running", status(PodStatus::Running(Box::new(running)))),
         ("foreign", status(PodStatus::Foreign { identity: identity() })),
         ("newer", status(PodStatus::Newer { reason: "format version 9".into() })),
+        ("finalized", TopologyAnswer::Status { pod: PodStatus::Running(Box::new(finalized)), keys: None, build }),
         ("done", TopologyAnswer::Done { version: LogIndex(300) }),
         ("started", TopologyAnswer::Started),
         ("not-leader", TopologyAnswer::NotLeader { leader: Some(ReplicaId(7)) }),
@@ -234,6 +245,10 @@ fn topology_answers() -> Vec<(&'static str, TopologyAnswer)> {
     ]
 }
 
+fn build() -> Build {
+    Build { release: "0.1.0".into(), ..Build::current() }
+}
+
 /// One frame of every kind, with its name.
 pub fn frames() -> Vec<(String, Frame)> {
     let hello = Hello {
@@ -241,7 +256,7 @@ pub fn frames() -> Vec<(String, Frame)> {
         region: region("us"),
         node: Some(NodeId { shard: shard(2), replica: ReplicaId(7) }),
         address: "a:8082".into(),
-        build: Build { release: "0.1.0".into(), ..Build::current() },
+        build: build(),
     };
     let notice = DiskNotice { level: DiskLevel::Exhausted, quorum_has_space: true, handing_over: false };
     let mut frames = Vec::new();
@@ -268,6 +283,9 @@ pub fn frames() -> Vec<(String, Frame)> {
     for (name, reply) in replies() {
         add("reply", name, Frame::Region(RegionMessage::Answer(300, RegionAnswer::Reply(reply))));
     }
+    add("region", "behavior-call", Frame::Region(RegionMessage::Call(300, RegionCall::Behavior)));
+    let behavior = RegionAnswer::Behavior(BehaviorVersion(300));
+    add("region", "behavior", Frame::Region(RegionMessage::Answer(300, behavior)));
     add("region", "tail", Frame::Region(RegionMessage::Call(300, RegionCall::Tail(shard(2), TailCall::Close))));
     add("region", "gone", Frame::Region(RegionMessage::Answer(300, RegionAnswer::Tail(TailAnswer::Gone))));
     let (call, answer) = (RegionCall::Unsupported(Unsupported::Kind("call")), RegionAnswer::Unsupported("u".into()));
