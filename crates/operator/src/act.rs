@@ -6,10 +6,10 @@ use meridian_plan::{Act, ValidCluster};
 use meridian_proto::topology::TopologyAnswer;
 
 use crate::context::Context;
-use crate::observe::{Sight, host};
+use crate::observe::{ClusterView, host};
 
 /// What became of an act.
-pub enum Acted {
+pub enum ActOutcome {
     /// It was carried out, or needs none to be.
     Done,
     /// A pod or the API server refused it, or could not be reached; why.
@@ -17,17 +17,24 @@ pub enum Acted {
 }
 
 /// Carries out `act`. A refusal is no failure: the next turn explains it and waits.
-pub async fn act(context: &Context, cluster: &ValidCluster, sight: &Sight, act: &Act) -> anyhow::Result<Acted> {
-    context.metrics.acted(act.name());
+pub async fn act(
+    context: &Context,
+    cluster: &ValidCluster,
+    view: &ClusterView,
+    act: &Act,
+) -> anyhow::Result<ActOutcome> {
+    context.metrics.act_started(act.name());
     if let Act::Evict { shard, ordinal, uid } = act {
         return evict(context, cluster, &cluster.pod_name(*shard, *ordinal), uid).await;
     }
-    let Some(peers) = &sight.peers else { return Ok(Acted::Refused("the peer certificates are not there yet".into())) };
-    let mut acted = Acted::Done;
+    let Some(peers) = &view.peers else {
+        return Ok(ActOutcome::Refused("the peer certificates are not there yet".into()));
+    };
+    let mut outcome = ActOutcome::Done;
     for (shard, ordinal, call) in act.calls() {
         let pod = cluster.pod_name(shard, ordinal);
-        let Some(address) = sight.addresses.get(&(shard, ordinal)) else {
-            acted = Acted::Refused(format!("{pod} has no address"));
+        let Some(address) = view.addresses.get(&(shard, ordinal)) else {
+            outcome = ActOutcome::Refused(format!("{pod} has no address"));
             continue;
         };
         let refusal = match peers.call(*address, &host(cluster, shard, ordinal), call).await {
@@ -44,13 +51,13 @@ pub async fn act(context: &Context, cluster: &ValidCluster, sight: &Sight, act: 
             Err(error) => format!("call: {:#}", anyhow::Error::from(error)),
         };
         tracing::warn!(cluster = cluster.name, %shard, ordinal, act = act.name(), refusal, "not done");
-        acted = Acted::Refused(format!("{pod} refuses {}: {refusal}", act.name()));
+        outcome = ActOutcome::Refused(format!("{pod} refuses {}: {refusal}", act.name()));
     }
-    Ok(acted)
+    Ok(outcome)
 }
 
 /// Through the eviction API, which a budget can stop; and that pod only, not a later one of its name.
-async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) -> anyhow::Result<Acted> {
+async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) -> anyhow::Result<ActOutcome> {
     let preconditions = Preconditions { uid: Some(uid.into()), resource_version: None };
     let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     let evict = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
@@ -66,9 +73,9 @@ async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) 
         // else it answers, it is the API server's word and told as such.
         Err(kube::Error::Api(status)) => {
             tracing::info!(cluster = cluster.name, pod, code = status.code, "not evicted");
-            return Ok(Acted::Refused(format!("the API server does not evict {pod} now: {}", status.message)));
+            return Ok(ActOutcome::Refused(format!("the API server does not evict {pod} now: {}", status.message)));
         }
         Err(error) => return Err(error.into()),
     }
-    Ok(Acted::Done)
+    Ok(ActOutcome::Done)
 }

@@ -30,12 +30,12 @@ impl ActBackoff {
     pub fn of(&mut self, cluster: &str, now: Instant) -> Vec<RefusedAct> {
         let Some(entries) = self.0.get_mut(cluster) else { return Vec::new() };
         entries.retain(|entry| now.saturating_duration_since(entry.until) < FORGOTTEN_AFTER);
-        let told = |entry: &Entry| RefusedAct {
+        let refused = |entry: &Entry| RefusedAct {
             act: entry.act.clone(),
             message: entry.message.clone(),
             due: entry.until <= now,
         };
-        entries.iter().map(told).collect()
+        entries.iter().map(refused).collect()
     }
 
     /// An act was refused. Returns whether that is news: another act, or another reason.
@@ -56,7 +56,7 @@ impl ActBackoff {
     }
 
     /// The cluster is gone.
-    pub fn forget(&mut self, cluster: &str) {
+    pub fn remove(&mut self, cluster: &str) {
         self.0.remove(cluster);
     }
 }
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(backoff.0["ns/a"][1].wait, FIRST_WAIT);
         backoff.accepted("ns/a", &promote(8));
         assert_eq!(backoff.of("ns/a", now).len(), 1);
-        backoff.forget("ns/a");
+        backoff.remove("ns/a");
         assert!(backoff.of("ns/a", now).is_empty());
     }
 }

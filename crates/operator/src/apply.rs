@@ -12,7 +12,7 @@ use meridian_plan::{ValidCluster, difference};
 
 use crate::context::Context;
 use crate::kinds;
-use crate::observe::Sight;
+use crate::observe::ClusterView;
 use crate::put::{Put, Target};
 use crate::refusals::ClusterKey;
 
@@ -31,7 +31,7 @@ struct Work<'a> {
     context: &'a Context,
     cluster: &'a ValidCluster,
     key: ClusterKey,
-    sight: &'a Sight,
+    view: &'a ClusterView,
     held: bool,
     applied: Applied,
 }
@@ -40,12 +40,12 @@ struct Work<'a> {
 pub async fn apply(
     context: &Context,
     cluster: &ValidCluster,
-    sight: &Sight,
+    view: &ClusterView,
     wanted: &[Object],
     held: bool,
 ) -> kube::Result<Applied> {
     let key = (cluster.namespace.clone(), cluster.name.clone());
-    let mut work = Work { context, cluster, key, sight, held, applied: Applied::default() };
+    let mut work = Work { context, cluster, key, view, held, applied: Applied::default() };
     // What mounts others comes after them, so that it is known whether they stand.
     let (mounting, plain): (Vec<&Object>, Vec<&Object>) =
         wanted.iter().partition(|object| !mounts(object.as_json()).is_empty());
@@ -60,7 +60,7 @@ pub async fn apply(
 impl<'a> Work<'a> {
     fn target(&self, object: &ObjectRef) -> Option<Target<'a>> {
         let api = kinds::api(&self.context.client, &self.cluster.namespace, object)?;
-        Some(Target { context: self.context, api, owners: &self.sight.owners })
+        Some(Target { context: self.context, api, owners: &self.view.owners })
     }
 
     /// The Secret that a certificate needs: signed by an authority that nobody kept, it would be of no use.
@@ -71,8 +71,8 @@ impl<'a> Work<'a> {
 
     async fn place(&mut self, object: &Object) -> kube::Result<()> {
         let reference = object.reference();
-        let sight = self.sight;
-        let live = sight.standing.get(&reference);
+        let view = self.view;
+        let live = view.live_objects.get(&reference);
         if self.held && rolls::change(live, object) == Change::Own {
             return self.hold(object).await;
         }
@@ -86,7 +86,7 @@ impl<'a> Work<'a> {
                 Some(Blocked { object: reference.clone(), cause: Cause::Needs, message })
             }
             None if live.is_some_and(|live| difference::is_applied(live, object)) => None,
-            None => self.context.refusals.standing(&self.key, object, now),
+            None => self.context.refusals.active(&self.key, object, now),
         };
         if let Some(why) = why {
             self.applied.blocked.push(why);
@@ -116,8 +116,8 @@ impl<'a> Work<'a> {
     /// The template that stands goes on; only the number of its pods follows.
     async fn hold(&mut self, object: &Object) -> kube::Result<()> {
         let reference = object.reference();
-        let sight = self.sight;
-        let (Some(live), Some(target)) = (sight.standing.get(&reference), self.target(&reference)) else {
+        let view = self.view;
+        let (Some(live), Some(target)) = (view.live_objects.get(&reference), self.target(&reference)) else {
             return Ok(());
         };
         if let Put::Written = target.hold(object, live).await? {
@@ -127,13 +127,13 @@ impl<'a> Work<'a> {
     }
 
     async fn prune(&mut self, wanted: &[Object]) -> kube::Result<()> {
-        let sight = self.sight;
-        let standing = &sight.standing;
-        let ours = standing.iter().filter(|(_, live)| sight.owners.claim(live) == Claim::Ours);
+        let view = self.view;
+        let live_objects = &view.live_objects;
+        let ours = live_objects.iter().filter(|(_, live)| view.owners.claim(live) == Claim::Ours);
         let ours: Vec<ObjectRef> = ours.map(|(reference, _)| reference.clone()).collect();
-        for object in difference::to_prune(&ours, wanted, &self.sight.mounted) {
+        for object in difference::to_prune(&ours, wanted, &self.view.mounted) {
             let Some(target) = self.target(&object) else { continue };
-            let meta = &standing[&object]["metadata"];
+            let meta = &live_objects[&object]["metadata"];
             let preconditions = Preconditions {
                 uid: meta["uid"].as_str().map(Into::into),
                 resource_version: meta["resourceVersion"].as_str().map(Into::into),

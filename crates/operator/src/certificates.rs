@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use meridian_plan::ValidCluster;
-use meridian_plan::certificates::{AUTHORITY_DAYS, BACKDATED_DAYS, CertificatesSeen, LEAF_DAYS, LeafSeen};
+use meridian_plan::certificates::{AUTHORITY_DAYS, BACKDATED_DAYS, LEAF_DAYS, ObservedCertificates, ObservedLeaf};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -41,7 +41,7 @@ pub struct Authority {
 
 /// What pods are given, PEM.
 #[derive(Clone)]
-pub struct Given {
+pub struct PodCertificates {
     /// The authorities that they trust.
     pub ca: String,
     pub cert: String,
@@ -50,14 +50,14 @@ pub struct Given {
 
 /// What stands in the two Secrets; what cannot be read counts as absent.
 #[derive(Clone, Default)]
-pub struct Standing {
+pub struct CertificateSecrets {
     pub authority: Option<Authority>,
-    pub given: Option<Given>,
+    pub pod_certificates: Option<PodCertificates>,
 }
 
 impl Authority {
     /// A new one.
-    pub fn found(cluster: &ValidCluster) -> anyhow::Result<Self> {
+    pub fn create(cluster: &ValidCluster) -> anyhow::Result<Self> {
         let mut params = valid_for(Vec::new(), AUTHORITY_DAYS)?;
         params.distinguished_name.push(DnType::CommonName, format!("meridian {}", cluster.id));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -89,64 +89,68 @@ fn all(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).collect()
 }
 
-impl Standing {
+impl CertificateSecrets {
     /// What `plan` decides on; what the pods do is added later.
-    pub fn seen(&self) -> CertificatesSeen {
+    pub fn seen(&self) -> ObservedCertificates {
         let authority = self.authority.as_ref().filter(|authority| authority.issuer().is_ok());
         let root = authority.and_then(|authority| all(&authority.cert).into_iter().next());
-        let leaf = self.given.as_ref().and_then(|given| leaf_seen(given, root.as_ref()));
-        CertificatesSeen { authority: root.is_some(), leaf, ..CertificatesSeen::default() }
+        let leaf =
+            self.pod_certificates.as_ref().and_then(|pod_certificates| leaf_seen(pod_certificates, root.as_ref()));
+        ObservedCertificates { authority: root.is_some(), leaf, ..ObservedCertificates::default() }
     }
 
     /// The ways to call pods, the one that should work first: shown by a certificate of the authority and trusting only that;
     /// trusting all; shown by what the pods are given.
-    pub fn ways(&self, cluster: &ValidCluster) -> anyhow::Result<Vec<(Way, TlsConnector)>> {
+    pub fn connectors(&self, cluster: &ValidCluster) -> anyhow::Result<Vec<(PodTrust, TlsConnector)>> {
         let seen = self.seen();
-        let mut ways = Vec::new();
-        let given = self.given.as_ref().filter(|_| seen.leaf.is_some());
-        let bundle = given.map(|given| all(&given.ca)).unwrap_or_default();
+        let mut connectors = Vec::new();
+        let pod_certificates = self.pod_certificates.as_ref().filter(|_| seen.leaf.is_some());
+        let bundle = pod_certificates.map(|pod_certificates| all(&pod_certificates.ca)).unwrap_or_default();
         if let Some(authority) = self.authority.as_ref().filter(|_| seen.authority) {
             let names = vec![format!("operator.{}", cluster_name(cluster)), cluster_name(cluster)];
             let pair = leaf(&authority.issuer()?, names)?;
             let root = all(&authority.cert);
             let settled = seen.leaf.is_none_or(|leaf| leaf.by_authority && !leaf.trusts_others);
-            ways.push((Way::Shown, connector(&root, &pair)?));
+            connectors.push((PodTrust::ShowsAuthority, connector(&root, &pair)?));
             if !settled {
-                ways.push((Way::Trusted, connector(&[root, bundle.clone()].concat(), &pair)?));
+                connectors.push((PodTrust::TrustsAuthority, connector(&[root, bundle.clone()].concat(), &pair)?));
             }
             if settled {
-                return Ok(ways);
+                return Ok(connectors);
             }
         }
-        if let Some(given) = given {
-            ways.push((Way::Former, connector(&bundle, &(given.cert.clone(), given.key.clone()))?));
+        if let Some(pod_certificates) = pod_certificates {
+            connectors.push((
+                PodTrust::TrustsFormer,
+                connector(&bundle, &(pod_certificates.cert.clone(), pod_certificates.key.clone()))?,
+            ));
         }
-        Ok(ways)
+        Ok(connectors)
     }
 }
 
 /// How a pod was reached, and so what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum PodTrust {
     /// It trusts the authority and shows a certificate of it.
-    Shown,
+    ShowsAuthority,
     /// It trusts the authority, and shows a certificate of another.
-    Trusted,
+    TrustsAuthority,
     /// It trusts another only.
-    Former,
+    TrustsFormer,
 }
 
-fn leaf_seen(given: &Given, authority: Option<&CertificateDer<'static>>) -> Option<LeafSeen> {
-    let cert = all(&given.cert).into_iter().next()?;
-    PrivateKeyDer::from_pem_slice(given.key.as_bytes()).ok()?;
+fn leaf_seen(pod_certificates: &PodCertificates, authority: Option<&CertificateDer<'static>>) -> Option<ObservedLeaf> {
+    let cert = all(&pod_certificates.cert).into_iter().next()?;
+    PrivateKeyDer::from_pem_slice(pod_certificates.key.as_bytes()).ok()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(&cert).ok()?;
     let (not_before, not_after) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
-    let roots = all(&given.ca);
+    let roots = all(&pod_certificates.ca);
     let is_authority = |root: &CertificateDer<'static>| Some(root) == authority;
     // Whether it was signed by it does not depend on the clock of today.
     let within = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(not_after - 1).ok()?));
     let by_authority = authority.is_some_and(|authority| signed_by(&cert, authority, within));
-    Some(LeafSeen {
+    Some(ObservedLeaf {
         by_authority,
         trusts_authority: roots.iter().any(is_authority),
         trusts_others: !roots.iter().all(is_authority),

@@ -26,21 +26,21 @@ use meridian_plan::render::AcceptedSpec;
 use meridian_plan::report::Outcome;
 use meridian_plan::{Refusal, Step, next_step, render, report as said, rolls};
 
-use crate::act::Acted;
+use crate::act::ActOutcome;
 use crate::context::Context;
-use crate::observe::{Sight, ground, observe};
-use crate::report::Told;
+use crate::observe::{ClusterView, load_prerequisites, observe};
+use crate::report::EventKind;
 use crate::{act, apply, claims, report, rolls as slots, secrets};
 
 /// Between turns while something moves.
-const MOVING: Duration = Duration::from_millis(300);
+const REQUEUE_ACTIVE: Duration = Duration::from_millis(300);
 /// Between turns while something is waited for that no watch tells: pods that catch up.
-const WAITING: Duration = Duration::from_secs(1);
+const REQUEUE_WAITING: Duration = Duration::from_secs(1);
 /// Between turns at rest: how long a lost volume or a leaderless shard may go unnoticed.
-const RESTING: Duration = Duration::from_secs(15);
+const REQUEUE_IDLE: Duration = Duration::from_secs(15);
 
 /// Between turns of a cluster whose name collides with an older one's.
-const COLLIDING: Duration = Duration::from_secs(60);
+const REQUEUE_NAME_CONFLICT: Duration = Duration::from_secs(60);
 
 /// A turn that failed; it is repeated after a growing wait.
 #[derive(Debug, thiserror::Error)]
@@ -105,27 +105,27 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let resources: Api<VectorCluster> = Api::namespaced(context.client.clone(), &namespace);
     // The watch may lag behind our own writes and behind the user's; a turn begins with what is.
     let key = format!("{namespace}/{}", cached.name_any());
-    let forget = || {
-        context.act_backoff().forget(&key);
+    let clear = || {
+        context.act_backoff().remove(&key);
         context.metrics.certificate(&namespace, &cached.name_any(), None);
         context.refusals.retain(&(namespace.clone(), cached.name_any()), &BTreeSet::new());
     };
     let Some(mut resource) = resources.get_opt(&cached.name_any()).await? else {
-        forget();
+        clear();
         return Ok(Action::await_change());
     };
     if resource.metadata.deletion_timestamp.is_some() {
-        forget();
+        clear();
         return Ok(Action::await_change()); // owned objects go with it, volumes and keys stay
     }
     let old = resource.status.clone().unwrap_or_default();
     let neighbors = resources.list(&ListParams::default()).await?.items;
     if let Some(refusal) = ownership::name_collision(&resource, &neighbors) {
         refuse(context, &mut resource, reason::NAME_CONFLICT, &refusal).await?;
-        return Ok(Action::requeue(COLLIDING)); // the older cluster may go
+        return Ok(Action::requeue(REQUEUE_NAME_CONFLICT)); // the older cluster may go
     }
-    let ground = ground(context, &resource).await?;
-    let (cluster, refusal) = match ground.parse(&resource, &context.settings) {
+    let prerequisites = load_prerequisites(context, &resource).await?;
+    let (cluster, refusal) = match prerequisites.parse(&resource, &context.settings) {
         Ok(parsed) => parsed,
         // A refused spec is not a failure to retry: say so, and wait for an edit.
         Err(refusal) => {
@@ -133,78 +133,82 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
             return Ok(Action::await_change());
         }
     };
-    if let Some(refusal) = refusal.as_ref().filter(|refusal| !is_told(&old, refusal)) {
-        report::event(context, &resource, Told::of(reason::INVALID_SPEC), refusal.to_string()).await;
+    if let Some(refusal) = refusal.as_ref().filter(|refusal| !is_reported(&old, refusal)) {
+        report::event(context, &resource, EventKind::of(reason::INVALID_SPEC), refusal.to_string()).await;
     }
-    let mut sight = observe(context, &resource, &cluster, &ground).await?;
-    sight.observed.refused = context.act_backoff().of(&key, Instant::now());
-    let leaf = sight.observed.certificates.leaf;
+    let mut view = observe(context, &resource, &cluster, &prerequisites).await?;
+    view.observed.refused = context.act_backoff().of(&key, Instant::now());
+    let leaf = view.observed.certificates.leaf;
     context.metrics.certificate(&namespace, &cluster.name, leaf.map(|leaf| leaf.not_after));
-    let step = next_step(&cluster, &sight.observed);
+    let step = next_step(&cluster, &view.observed);
     if step.act.is_some()
         || step
-            .ledgers
+            .allocators
             .iter()
-            .any(|(shard, ledger)| sight.observed.shards.get(shard).is_none_or(|seen| seen.ledger != *ledger))
+            .any(|(shard, allocator)| view.observed.shards.get(shard).is_none_or(|seen| seen.allocator != *allocator))
     {
         let intent = said::intent(&cluster, &step, &old);
         report::cluster(context, &mut resource, intent).await?; // written before the act, so a crash resumes it
     }
     let spec = match &refusal {
         None => AcceptedSpec::of(&resource.spec),
-        Some(_) => ground.accepted.clone().context("a refused spec has a predecessor")?,
+        Some(_) => prerequisites.accepted.clone().context("a refused spec has a predecessor")?,
     };
-    let former = ground.accepted.as_ref().filter(|former| **former != spec);
-    let followed = secrets::follow_group_key(context, &cluster, &sight).await?;
-    let mut wanted = secrets::wanted(&cluster, &sight)?;
+    let former = prerequisites.accepted.as_ref().filter(|former| **former != spec);
+    let followed = secrets::follow_group_key(context, &cluster, &view).await?;
+    let mut wanted = secrets::wanted(&cluster, &view)?;
     wanted.push(render::accepted(&cluster, &spec, former));
     let declared = spec.spec().context("the accepted spec cannot be read")?;
-    let objects = render::cluster(&cluster, &step, sight.observed.apis);
+    let objects = render::cluster(&cluster, &step, view.observed.apis);
     wanted.extend(objects.into_iter().map(|object| {
-        let live = sight.standing.get(&object.reference());
-        rolls::marked(adoption::with_standing_claims(object, live), &declared, cluster.id)
+        let live = view.live_objects.get(&object.reference());
+        rolls::marked(adoption::with_live_claim_labels(object, live), &declared, cluster.id)
     }));
-    let pending = slots::is_pending(&sight, &wanted);
+    let pending = slots::is_pending(&view, &wanted);
     let waiting = if pending { slots::take_slot(context, &mut resource, &cluster).await? } else { None };
-    let mut applied = apply::apply(context, &cluster, &sight, &wanted, waiting.is_some()).await?;
+    let mut applied = apply::apply(context, &cluster, &view, &wanted, waiting.is_some()).await?;
     applied.changed |= followed;
-    claims::follow_id(context, &cluster, &ground.volumes, &sight.observed).await?;
+    claims::follow_id(context, &cluster, &prerequisites.volumes, &view.observed).await?;
     for blocked in &applied.news {
         let why = if blocked.cause == Cause::NameConflict { reason::NAME_CONFLICT } else { reason::OBJECT_REJECTED };
         let note = format!("{} {}: {}", blocked.object.kind, blocked.object.name, blocked.message);
-        report::event(context, &resource, Told::of(why), note).await;
+        report::event(context, &resource, EventKind::of(why), note).await;
     }
     // What was just written may change what the act would be: look again first.
     if let Some(move_) = step.act.as_ref().filter(|_| !applied.changed) {
-        match act::act(context, &cluster, &sight, move_).await? {
-            Acted::Done => {
+        match act::act(context, &cluster, &view, move_).await? {
+            ActOutcome::Done => {
                 context.act_backoff().accepted(&key, move_);
                 let note = step.operations.first().map(|o| format!("{} {}", o.type_, o.target)).unwrap_or_default();
-                report::event(context, &resource, Told::done(move_), note).await;
+                report::event(context, &resource, EventKind::done(move_), note).await;
             }
-            Acted::Refused(why) => {
+            ActOutcome::Refused(why) => {
                 // One event for each reason: the wait itself stands in `blockedBy`.
                 if context.act_backoff().refused(&key, move_, &why, Instant::now()) {
-                    report::event(context, &resource, Told::refused(move_), why).await;
+                    report::event(context, &resource, EventKind::refused(move_), why).await;
                 }
             }
         }
     }
     let outcome = Outcome { changed: applied.changed, blocked: &applied.blocked, refusal: refusal.as_ref() };
-    let mut status = said::cluster(&cluster, &sight.observed, &step, outcome, &old, &now());
+    let mut status = said::cluster(&cluster, &view.observed, &step, outcome, &old, &now());
     if applied.blocked.iter().all(|blocked| blocked.object.name != render::accepted_name(&cluster.name)) {
         status.accepted_spec_hash = Some(spec.hash);
     }
     let image = &context.settings.default_image;
     let slot = resource.status.as_ref().and_then(|status| status.rollout.as_ref());
-    status.rollout = slot.and_then(|roll| rolls::progressed(roll, &cluster, &sight.observed, image, pending, &now()));
+    status.rollout = slot.and_then(|roll| rolls::progressed(roll, &cluster, &view.observed, image, pending, &now()));
     if !pending && status.rollout.is_none() {
         status.default_image = Some(image.clone());
     }
     status.operations.extend(waiting);
     report::cluster(context, &mut resource, status).await?;
     let leaving = applied.blocked.iter().any(|blocked| blocked.cause == Cause::Leaving);
-    Ok(Action::requeue(pace(&step, &sight, applied.changed).min(if leaving { WAITING } else { RESTING })))
+    Ok(Action::requeue(requeue_after(&step, &view, applied.changed).min(if leaving {
+        REQUEUE_WAITING
+    } else {
+        REQUEUE_IDLE
+    })))
 }
 
 /// Says that a spec is refused and that nothing is done.
@@ -212,24 +216,24 @@ async fn refuse(context: &Context, resource: &mut VectorCluster, why: Reason, re
     let old = resource.status.clone().unwrap_or_default();
     let status = said::refused(resource.metadata.generation.unwrap_or_default(), why, refusal, &old, &now());
     if resource.status.as_ref() != Some(&status) {
-        report::event(context, resource, Told::of(why), refusal.to_string()).await;
+        report::event(context, resource, EventKind::of(why), refusal.to_string()).await;
     }
     report::cluster(context, resource, status).await?;
     Ok(())
 }
 
 /// Whether the status tells of this refusal already.
-fn is_told(status: &VectorClusterStatus, refusal: &Refusal) -> bool {
+fn is_reported(status: &VectorClusterStatus, refusal: &Refusal) -> bool {
     let accepted = status.conditions.iter().find(|condition| type_::ACCEPTED == *condition.type_);
     accepted.is_some_and(|condition| condition.status == "False" && condition.message == refusal.to_string())
 }
 
-fn pace(step: &Step, sight: &Sight, changed: bool) -> Duration {
-    let all_answer = sight.observed.shards.values().flat_map(|seen| seen.pods.values()).all(|pod| pod.answer.is_some());
+fn requeue_after(step: &Step, view: &ClusterView, changed: bool) -> Duration {
+    let all_answer = view.observed.shards.values().flat_map(|seen| seen.pods.values()).all(|pod| pod.answer.is_some());
     match () {
-        () if changed || step.act.is_some() => MOVING,
-        () if !step.operations.is_empty() || !all_answer => WAITING,
-        () => RESTING,
+        () if changed || step.act.is_some() => REQUEUE_ACTIVE,
+        () if !step.operations.is_empty() || !all_answer => REQUEUE_WAITING,
+        () => REQUEUE_IDLE,
     }
 }
 

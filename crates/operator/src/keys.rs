@@ -13,7 +13,7 @@ const API_KEYS: [&str; 2] = ["api-key", "api-key-previous"];
 
 /// The Secrets with the keys of a cluster.
 #[derive(Default)]
-pub struct KeysSeen {
+pub struct KeySecrets {
     pub api: KeySecret,
     pub group: KeySecret,
 }
@@ -45,7 +45,7 @@ impl KeySecret {
     }
 }
 
-impl KeysSeen {
+impl KeySecrets {
     /// What pods report that have read these Secrets: as nodes read the files that come of them.
     pub fn expected(&self, cluster: &ValidCluster) -> ExpectedKeys {
         let group = cluster.group.as_ref();
@@ -131,7 +131,7 @@ mod tests {
     fn what_pods_should_accept_is_what_their_files_will_say() {
         let derived = GroupKey::new(GROUP_KEY.as_bytes()).unwrap_or_else(|_| panic!("long enough")).api_key("g");
         let key_mode = || json!({"mode": "ApiKey"});
-        let keys = |api, group| KeysSeen { api, group };
+        let keys = |api, group| KeySecrets { api, group };
         let api = || secret(&[("api-key", b"key-number-1\n"), ("api-key-previous", b"key-number-0"), ("notes", b"x")]);
         let group = || secret(&[("group-key", format!("{GROUP_KEY}\n").as_bytes())]);
         let alone = keys(api(), KeySecret::default()).expected(&cluster(key_mode(), false));
@@ -141,13 +141,13 @@ mod tests {
         let named = json!({"mode": "ApiKey", "secretRef": {"name": "mine"}});
         let named = keys(api(), group()).expected(&cluster(named, true));
         assert_eq!(named, digest(&["key-number-0", "key-number-1"], &[GROUP_KEY]));
-        let open = KeysSeen::default().expected(&cluster(json!({"mode": "Disabled"}), false));
+        let open = KeySecrets::default().expected(&cluster(json!({"mode": "Disabled"}), false));
         assert_eq!(open, digest(&[], &[]));
     }
 
     #[test]
     fn keys_that_are_missing_or_that_nodes_cannot_use_are_told_apart() {
-        let expected = |api, group| KeysSeen { api, group }.expected(&cluster(json!({"mode": "ApiKey"}), true));
+        let expected = |api, group| KeySecrets { api, group }.expected(&cluster(json!({"mode": "ApiKey"}), true));
         let (api, group) =
             (|| secret(&[("api-key", b"key-number-1")]), || secret(&[("group-key", GROUP_KEY.as_bytes())]));
         assert_eq!(expected(KeySecret::default(), group()), ExpectedKeys::Missing);
@@ -157,8 +157,8 @@ mod tests {
             (secret(&[("api-key", &[0xff, 0xfe])]), group(), "Secret search-api-key, api-key: not UTF-8"),
             (api(), secret(&[("group-key", b"short")]), "Secret group-key, group-key: 5 bytes"),
         ] {
-            let told = expected(api, group);
-            assert!(matches!(&told, ExpectedKeys::Unusable(why) if why.starts_with(says)), "{told:?}");
+            let result = expected(api, group);
+            assert!(matches!(&result, ExpectedKeys::Unusable(why) if why.starts_with(says)), "{result:?}");
         }
     }
 }

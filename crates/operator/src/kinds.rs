@@ -29,7 +29,7 @@ impl Kind {
 }
 
 /// The kinds that can stand, given which optional APIs are there.
-pub fn standing(apis: Apis) -> Vec<ApiResource> {
+pub fn rendered(apis: Apis) -> Vec<ApiResource> {
     let istio = ISTIO.iter().filter(|_| apis.istio);
     let strimzi = STRIMZI.iter().filter(|_| apis.strimzi);
     CORE.iter().chain(istio).chain(strimzi).map(Kind::resource).collect()

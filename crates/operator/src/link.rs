@@ -12,17 +12,17 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, ResourceExt};
 use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_plan::names::CLUSTER_LABEL;
-use meridian_plan::report::{self as said, LinkSeen};
+use meridian_plan::report::{self as said, ObservedLink};
 use meridian_plan::{ValidCluster, ValidLink};
 use meridian_proto::topology::ReplicaStatus;
 
 use crate::cluster::{TurnError, api, now};
 use crate::context::Context;
-use crate::observe::{ground, replicas};
+use crate::observe::{load_prerequisites, replicas};
 use crate::{kinds, report, scrape};
 
 /// Between turns.
-const PACE: Duration = Duration::from_secs(5);
+const REQUEUE_AFTER: Duration = Duration::from_secs(5);
 /// Lag from which a source counts as not heard: many statements of completeness and a re-connect are missing.
 const SILENCE_SECONDS: f64 = 10.0;
 /// Lag up to which a link counts as within its bound: well above what a busy link shows, so that the condition does not flap.
@@ -67,26 +67,26 @@ async fn turn(cached: &ReplicationLink, context: &Context) -> anyhow::Result<Act
     }
     let clusters: Api<VectorCluster> = Api::namespaced(client.clone(), &namespace);
     let Some(owner) = clusters.get_opt(&resource.spec.cluster_ref.name).await? else {
-        let status = said::link(&resource, &LinkSeen::NoCluster, &now());
+        let status = said::link(&resource, &ObservedLink::NoCluster, &now());
         report::link(context, &mut resource, status).await?;
-        return Ok(Action::requeue(PACE));
+        return Ok(Action::requeue(REQUEUE_AFTER));
     };
-    let ground = ground(context, &owner).await?;
-    let status = match ground.parse(&owner, &context.settings) {
-        Err(_) => said::link(&resource, &LinkSeen::ClusterRefused, &now()),
+    let prerequisites = load_prerequisites(context, &owner).await?;
+    let status = match prerequisites.parse(&owner, &context.settings) {
+        Err(_) => said::link(&resource, &ObservedLink::ClusterRefused, &now()),
         Ok((cluster, _)) => match ValidLink::parse(&resource, &cluster) {
-            Err(refusal) => said::link(&resource, &LinkSeen::Refused(refusal), &now()),
+            Err(refusal) => said::link(&resource, &ObservedLink::Refused(refusal), &now()),
             Ok(link) => {
                 let apis = kinds::served(client, context.apis).await?;
                 let heard = if link.running { heard(context, &cluster, &link).await? } else { None };
                 let poisons = poisons(context, &cluster, &link).await?;
-                let seen = LinkSeen::Valid { link: &link, cluster: &cluster, apis, heard, poisons };
+                let seen = ObservedLink::Valid { link: &link, cluster: &cluster, apis, heard, poisons };
                 said::link(&resource, &seen, &now())
             }
         },
     };
     report::link(context, &mut resource, status).await?;
-    Ok(Action::requeue(PACE))
+    Ok(Action::requeue(REQUEUE_AFTER))
 }
 
 /// Records of the source's log that could not be taken, as the leaders of the shards say.

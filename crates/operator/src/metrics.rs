@@ -110,7 +110,7 @@ impl Metrics {
     }
 
     /// Counts a call to a pod, or an eviction.
-    pub fn acted(&self, action: &'static str) {
+    pub fn act_started(&self, action: &'static str) {
         self.actions.get_or_create(&ActionLabels { action }).inc();
     }
 
@@ -140,7 +140,7 @@ mod tests {
     fn names_types_and_help_texts_are_the_documented_ones() {
         let metrics = Metrics::default();
         metrics.reconciled("VectorCluster", true, Duration::from_millis(30));
-        metrics.acted("Evict");
+        metrics.act_started("Evict");
         metrics.wrote("StatefulSet");
         metrics.certificate("us-east", "vector-search", Some(1));
         let mut text = String::new();

@@ -17,19 +17,20 @@ use meridian_plan::ownership::{self, Claim, Owners};
 use meridian_plan::render::{AcceptedSpec, ObjectRef, accepted_name};
 use meridian_plan::report::is_image_fault;
 use meridian_plan::{
-    Apis, Ledger, Observed, PodSeen, Refusal, Secrets, Settings, ShardSeen, StatefulSetSeen, ValidCluster,
+    Apis, Observed, ObservedPod, ObservedShard, ObservedStatefulSet, Refusal, ReplicaIdAllocator, Secrets, Settings,
+    ValidCluster,
 };
 use meridian_proto::topology::{KeysDigest, PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
 use serde_json::Value;
 
-use crate::certificates::{Authority, Given, Standing, Way};
+use crate::certificates::{Authority, CertificateSecrets, PodCertificates, PodTrust};
 use crate::context::Context;
-use crate::keys::{KeySecret, KeysSeen};
+use crate::keys::{KeySecret, KeySecrets};
 use crate::kinds;
 use crate::peers::Peers;
 
 /// What is read before the spec is parsed.
-pub struct Ground {
+pub struct Prerequisites {
     pub links: Vec<ReplicationLink>,
     pub volumes: Vec<PersistentVolumeClaim>,
     /// What the volumes bear, or shall bear; a refusal when the annotation that says so cannot be followed.
@@ -40,7 +41,7 @@ pub struct Ground {
     pub accepted: Option<AcceptedSpec>,
 }
 
-impl Ground {
+impl Prerequisites {
     /// The cluster as it shall be. Where its spec is refused: as the last accepted spec has it, with the refusal.
     ///
     /// # Errors
@@ -65,10 +66,10 @@ impl Ground {
 }
 
 /// What a turn sees.
-pub struct Sight {
+pub struct ClusterView {
     pub observed: Observed,
     /// Objects with our label that stand; those of others left out.
-    pub standing: BTreeMap<ObjectRef, Value>,
+    pub live_objects: BTreeMap<ObjectRef, Value>,
     /// Whose objects are ours.
     pub owners: Owners,
     /// ConfigMaps that pods mount, and those of templates that stand: a held template may start a pod at any time.
@@ -78,9 +79,9 @@ pub struct Sight {
     /// The way to the pods; none while there is no certificate authority.
     pub peers: Option<Peers>,
     /// What stands in the Secrets with certificates.
-    pub certificates: Standing,
+    pub certificates: CertificateSecrets,
     /// The Secrets with keys.
-    pub keys: KeysSeen,
+    pub keys: KeySecrets,
 }
 
 fn of_cluster(name: &str) -> ListParams {
@@ -88,7 +89,7 @@ fn of_cluster(name: &str) -> ListParams {
 }
 
 /// Reads what parsing needs.
-pub async fn ground(context: &Context, cluster: &VectorCluster) -> kube::Result<Ground> {
+pub async fn load_prerequisites(context: &Context, cluster: &VectorCluster) -> kube::Result<Prerequisites> {
     let client = &context.client;
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let links =
@@ -101,7 +102,7 @@ pub async fn ground(context: &Context, cluster: &VectorCluster) -> kube::Result<
     let id = adoption::cluster_id(cluster, borne, &others);
     let owners = Owners::of(cluster, &links);
     let accepted = accepted(client, cluster, &owners).await?;
-    Ok(Ground { links, volumes, id, owners, accepted })
+    Ok(Prerequisites { links, volumes, id, owners, accepted })
 }
 
 async fn accepted(client: &Client, cluster: &VectorCluster, owners: &Owners) -> kube::Result<Option<AcceptedSpec>> {
@@ -119,22 +120,22 @@ pub async fn observe(
     context: &Context,
     resource: &VectorCluster,
     cluster: &ValidCluster,
-    ground: &Ground,
-) -> anyhow::Result<Sight> {
+    prerequisites: &Prerequisites,
+) -> anyhow::Result<ClusterView> {
     let client = &context.client;
     let apis = kinds::served(client, context.apis).await?;
-    let standing = standing(client, cluster, &ground.owners, apis).await?;
-    let SecretsSeen { certificates, keys } = secrets(client, cluster).await?;
+    let live_objects = live_objects(client, cluster, &prerequisites.owners, apis).await?;
+    let SecretContents { certificates, keys } = secrets(client, cluster).await?;
     let secrets =
         Secrets { api_key: keys.api.bytes("api-key").is_some(), group_key: keys.group.bytes("group-key").is_some() };
-    let peers = Peers::new(certificates.ways(cluster)?, cluster.id, cluster.region.clone());
+    let peers = Peers::new(certificates.connectors(cluster)?, cluster.id, cluster.region.clone());
     let pods = Api::<Pod>::namespaced(client.clone(), &cluster.namespace).list(&of_cluster(&cluster.name)).await?.items;
-    let of_templates: Vec<String> = standing
+    let of_templates: Vec<String> = live_objects
         .values()
         .flat_map(ownership::mounts)
         .filter_map(|mounted| (mounted.kind == "ConfigMap").then_some(mounted.name))
         .collect();
-    let mut sight = Sight {
+    let mut view = ClusterView {
         observed: Observed {
             secrets,
             apis,
@@ -142,72 +143,76 @@ pub async fn observe(
             keys: keys.expected(cluster),
             ..Observed::default()
         },
-        standing,
-        owners: ground.owners.clone(),
+        live_objects,
+        owners: prerequisites.owners.clone(),
         mounted: mounted(&pods).chain(of_templates).collect(),
         addresses: BTreeMap::new(),
         peers,
         certificates,
         keys,
     };
-    let ledgers = resource.status.as_ref().map(|status| status.shards.as_slice()).unwrap_or_default();
+    let allocators = resource.status.as_ref().map(|status| status.shards.as_slice()).unwrap_or_default();
     let mut revisions = BTreeMap::new();
     for shard in ShardNumber::all(cluster.shards) {
-        let ledger = ledgers.iter().find(|ledger| ledger.shard == i32::from(shard.number()));
-        let mut seen =
-            ShardSeen { ledger: ledger.map(Ledger::from_status).unwrap_or_default(), ..ShardSeen::default() };
-        if let Some((set, revision)) = stateful_set(&sight, &cluster.shard_name(shard))? {
+        let allocator = allocators.iter().find(|allocator| allocator.shard == i32::from(shard.number()));
+        let mut seen = ObservedShard {
+            allocator: allocator.map(ReplicaIdAllocator::from_status).unwrap_or_default(),
+            ..ObservedShard::default()
+        };
+        if let Some((set, revision)) = stateful_set(&view, &cluster.shard_name(shard))? {
             seen.stateful_set = Some(set);
             revisions.insert(shard, revision);
         }
         let prefix = format!("data-{}-", cluster.shard_name(shard));
-        seen.volumes = ground.volumes.iter().filter_map(|v| v.name_any().strip_prefix(&prefix)?.parse().ok()).collect();
-        sight.observed.shards.insert(shard, seen);
+        seen.volumes =
+            prerequisites.volumes.iter().filter_map(|v| v.name_any().strip_prefix(&prefix)?.parse().ok()).collect();
+        view.observed.shards.insert(shard, seen);
     }
     for pod in &pods {
         let Some((shard, ordinal)) = place(cluster, pod) else { continue };
-        let Some(seen) = sight.observed.shards.get_mut(&shard) else { continue };
+        let Some(seen) = view.observed.shards.get_mut(&shard) else { continue };
         let settled = seen.stateful_set.is_some_and(|set| set.settled);
         let own = pod.labels().get("controller-revision-hash");
         let wanted = revisions.get(&shard).and_then(Option::as_ref);
         let ready = pod.status.as_ref().and_then(|s| s.conditions.as_ref()).into_iter().flatten();
-        let seen_pod = PodSeen {
+        let seen_pod = ObservedPod {
             uid: pod.uid().unwrap_or_default(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             ready: ready.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
             outdated: settled && wanted.is_some() && own != wanted,
             answer: None,
             keys: None,
-            trouble: trouble(pod),
+            failure_reason: failure_reason(pod),
         };
         seen.pods.insert(ordinal, seen_pod);
     }
-    sight.addresses = addresses(cluster, &pods);
-    if let Some(peers) = &sight.peers {
-        let answers = statuses(cluster, peers, &sight.addresses).await;
-        let way =
-            |place: &(ShardNumber, u16)| answers.iter().find(|answer| answer.place == *place).map(|answer| answer.way);
+    view.addresses = addresses(cluster, &pods);
+    if let Some(peers) = &view.peers {
+        let answers = statuses(cluster, peers, &view.addresses).await;
+        let trust = |place: &(ShardNumber, u16)| {
+            answers.iter().find(|answer| answer.place == *place).map(|answer| answer.trust)
+        };
         // A pod without an address reads the newest files when it starts.
         let asked = || pods.iter().filter(|pod| !has_been_down_for_a_day(pod)).filter_map(|pod| place(cluster, pod));
-        let asked = || asked().filter(|place| sight.addresses.contains_key(place));
-        sight.observed.certificates.all_show = asked().all(|place| way(&place) == Some(Way::Shown));
-        sight.observed.certificates.all_trust =
-            asked().all(|place| matches!(way(&place), Some(Way::Shown | Way::Trusted)));
-        for Answered { place: (shard, ordinal), pod: status, keys, .. } in answers {
-            let pod = sight.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
+        let asked = || asked().filter(|place| view.addresses.contains_key(place));
+        view.observed.certificates.all_show = asked().all(|place| trust(&place) == Some(PodTrust::ShowsAuthority));
+        view.observed.certificates.all_trust =
+            asked().all(|place| matches!(trust(&place), Some(PodTrust::ShowsAuthority | PodTrust::TrustsAuthority)));
+        for PodAnswer { place: (shard, ordinal), pod: status, keys, .. } in answers {
+            let pod = view.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
             if let Some(pod) = pod {
                 pod.answer = Some(status);
                 pod.keys = keys;
             }
         }
     }
-    Ok(sight)
+    Ok(view)
 }
 
 /// What the replicas of a cluster say of themselves; those that run and answer.
 pub async fn replicas(context: &Context, cluster: &ValidCluster) -> anyhow::Result<Vec<ReplicaStatus>> {
     let certificates = secrets(&context.client, cluster).await?.certificates;
-    let peers = Peers::new(certificates.ways(cluster)?, cluster.id, cluster.region.clone());
+    let peers = Peers::new(certificates.connectors(cluster)?, cluster.id, cluster.region.clone());
     let Some(peers) = peers else { return Ok(Vec::new()) };
     let pods = Api::<Pod>::namespaced(context.client.clone(), &cluster.namespace);
     let pods = pods.list(&of_cluster(&cluster.name)).await?.items;
@@ -231,7 +236,7 @@ fn addresses(cluster: &ValidCluster, pods: &[Pod]) -> BTreeMap<(ShardNumber, u16
 }
 
 /// Why a pod does not run; nothing of one that runs, or that only has not begun to.
-fn trouble(pod: &Pod) -> Option<String> {
+fn failure_reason(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
@@ -260,11 +265,11 @@ fn last_line(text: &str) -> String {
 }
 
 /// What a pod said of itself.
-struct Answered {
+struct PodAnswer {
     place: (ShardNumber, u16),
     pod: PodStatus,
     keys: Option<KeysDigest>,
-    way: Way,
+    trust: PodTrust,
 }
 
 /// Asks every pod at once how it is; those that answer.
@@ -272,16 +277,16 @@ async fn statuses(
     cluster: &ValidCluster,
     peers: &Peers,
     addresses: &BTreeMap<(ShardNumber, u16), IpAddr>,
-) -> Vec<Answered> {
+) -> Vec<PodAnswer> {
     let calls = addresses.iter().map(|((shard, ordinal), address)| async move {
         let host = host(cluster, *shard, *ordinal);
-        (*shard, *ordinal, peers.call_by(*address, &host, TopologyCall::Status).await)
+        (*shard, *ordinal, peers.call_with_trust(*address, &host, TopologyCall::Status).await)
     });
     let mut statuses = Vec::new();
     for (shard, ordinal, answer) in join_all(calls).await {
         match answer {
-            Ok((TopologyAnswer::Status { pod, keys, .. }, way)) => {
-                statuses.push(Answered { place: (shard, ordinal), pod, keys, way });
+            Ok((TopologyAnswer::Status { pod, keys, .. }, trust)) => {
+                statuses.push(PodAnswer { place: (shard, ordinal), pod, keys, trust });
             }
             Ok((other, _)) => tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status"),
             Err(error) => {
@@ -308,15 +313,15 @@ fn mounted(pods: &[Pod]) -> impl Iterator<Item = String> {
     volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
 }
 
-async fn standing(
+async fn live_objects(
     client: &Client,
     cluster: &ValidCluster,
     owners: &Owners,
     apis: Apis,
 ) -> kube::Result<BTreeMap<ObjectRef, Value>> {
     let labels = of_cluster(&cluster.name);
-    let mut standing = BTreeMap::new();
-    for resource in kinds::standing(apis) {
+    let mut live_objects = BTreeMap::new();
+    for resource in kinds::rendered(apis) {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &cluster.namespace, &resource);
         for object in api.list(&labels).await? {
             let reference = ObjectRef {
@@ -329,36 +334,36 @@ async fn standing(
             value["apiVersion"] = resource.api_version.as_str().into();
             value["kind"] = resource.kind.as_str().into();
             if !matches!(owners.claim(&value), Claim::Foreign(_)) {
-                standing.insert(reference, value);
+                live_objects.insert(reference, value);
             }
         }
     }
-    Ok(standing)
+    Ok(live_objects)
 }
 
 /// The StatefulSet of that name, and the revision that its pods shall have.
-fn stateful_set(sight: &Sight, name: &str) -> anyhow::Result<Option<(StatefulSetSeen, Option<String>)>> {
+fn stateful_set(view: &ClusterView, name: &str) -> anyhow::Result<Option<(ObservedStatefulSet, Option<String>)>> {
     let reference = ObjectRef { api_version: "apps/v1".into(), kind: "StatefulSet".into(), name: name.into() };
-    let Some(value) = sight.standing.get(&reference) else { return Ok(None) };
+    let Some(value) = view.live_objects.get(&reference) else { return Ok(None) };
     let set: StatefulSet = serde_json::from_value(value.clone())?;
     let status = set.status.as_ref();
-    let seen = StatefulSetSeen {
+    let seen = ObservedStatefulSet {
         replicas: set.spec.as_ref().and_then(|spec| u16::try_from(spec.replicas?).ok()).unwrap_or(1),
         settled: status.and_then(|status| status.observed_generation) == set.metadata.generation,
-        deleting: sight.owners.claim(value) == Claim::Leaving,
+        deleting: view.owners.claim(value) == Claim::Leaving,
     };
     Ok(Some((seen, status.and_then(|status| status.update_revision.clone()))))
 }
 
 /// What the Secrets of a cluster hold.
-struct SecretsSeen {
-    certificates: Standing,
-    keys: KeysSeen,
+struct SecretContents {
+    certificates: CertificateSecrets,
+    keys: KeySecrets,
 }
 
-async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<SecretsSeen> {
+async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<SecretContents> {
     let api = Api::<Secret>::namespaced(client.clone(), &cluster.namespace);
-    let mut keys = KeysSeen::default();
+    let mut keys = KeySecrets::default();
     if let Some(key) = &cluster.api_key {
         keys.api = KeySecret::of(api.get_opt(&key.secret).await?);
     }
@@ -372,12 +377,12 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<Secr
     let of_us =
         tls.as_ref().and_then(|tls| tls.labels().get(CLUSTER_ID_LABEL)).is_none_or(|id| *id == cluster.id.to_string());
     let tls = |key| text(tls.as_ref().filter(|_| of_us), key);
-    let given = tls("ca.crt").zip(tls("tls.crt")).zip(tls("tls.key"));
-    let certificates = Standing {
+    let pod_certificates = tls("ca.crt").zip(tls("tls.crt")).zip(tls("tls.key"));
+    let certificates = CertificateSecrets {
         authority: authority.map(|(cert, key)| Authority { cert, key }),
-        given: given.map(|((ca, cert), key)| Given { ca, cert, key }),
+        pod_certificates: pod_certificates.map(|((ca, cert), key)| PodCertificates { ca, cert, key }),
     };
-    Ok(SecretsSeen { certificates, keys })
+    Ok(SecretContents { certificates, keys })
 }
 
 /// A pod that is not up for so long holds up no certificate; when it comes back, it reads the newest files.

@@ -10,23 +10,23 @@ use meridian_proto::frame::{Build, Hello};
 use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use tokio_rustls::TlsConnector;
 
-use crate::certificates::Way;
+use crate::certificates::PodTrust;
 
 /// How long a pod may take: longer than a disk stalls now and then, shorter than a user waits for `status` to move.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The way to the pods of one cluster.
 #[derive(Clone)]
 pub struct Peers {
-    ways: Vec<(Way, TlsConnector)>,
+    connectors: Vec<(PodTrust, TlsConnector)>,
     hello: Hello,
 }
 
 impl Peers {
     /// With what the operator shows to the pods of this cluster; none when there is nothing to show.
-    pub fn new(ways: Vec<(Way, TlsConnector)>, cluster: ClusterId, region: RegionName) -> Option<Self> {
+    pub fn new(connectors: Vec<(PodTrust, TlsConnector)>, cluster: ClusterId, region: RegionName) -> Option<Self> {
         let hello = Hello { cluster, region, node: None, address: String::new(), build: Build::current() };
-        (!ways.is_empty()).then_some(Self { ways, hello })
+        (!connectors.is_empty()).then_some(Self { connectors, hello })
     }
 
     /// Puts one question to the pod `host` at `address`.
@@ -40,12 +40,12 @@ impl Peers {
     }
 
     /// As [`Peers::call`], and by which way the pod was reached.
-    pub async fn call_by(
+    pub async fn call_with_trust(
         &self,
         address: IpAddr,
         host: &str,
         call: TopologyCall,
-    ) -> Result<(TopologyAnswer, Way), ConnectionError> {
+    ) -> Result<(TopologyAnswer, PodTrust), ConnectionError> {
         self.exchange((address, PEER_PORT).into(), host, call).await
     }
 
@@ -56,11 +56,11 @@ impl Peers {
         address: SocketAddr,
         host: &str,
         call: TopologyCall,
-    ) -> Result<(TopologyAnswer, Way), ConnectionError> {
+    ) -> Result<(TopologyAnswer, PodTrust), ConnectionError> {
         let mut refused = ConnectionError::Closed;
-        for (way, tls) in &self.ways {
-            match call_topology_at(tls, &self.hello, address, host, call.clone(), PATIENCE).await {
-                Ok(answer) => return Ok((answer, *way)),
+        for (trust, tls) in &self.connectors {
+            match call_topology_at(tls, &self.hello, address, host, call.clone(), CALL_TIMEOUT).await {
+                Ok(answer) => return Ok((answer, *trust)),
                 // TLS refuses at once; who is silent is so on every way.
                 Err(error @ ConnectionError::TimedOut) => return Err(error),
                 Err(error) => refused = error,

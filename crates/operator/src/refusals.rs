@@ -37,7 +37,7 @@ impl Refusals {
     }
 
     /// Why `object` is not to be tried now; none when it was never refused, has changed since, or its minute is over.
-    pub fn standing(&self, cluster: &ClusterKey, object: &Object, now: Instant) -> Option<Blocked> {
+    pub fn active(&self, cluster: &ClusterKey, object: &Object, now: Instant) -> Option<Blocked> {
         let all = self.all();
         let refused = all.get(cluster)?.get(&object.reference())?;
         (now < refused.again && refused.content == content(object)).then(|| refused.blocked.clone())

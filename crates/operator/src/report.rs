@@ -38,13 +38,13 @@ pub async fn link(
 }
 
 /// What an event tells of: its type, its reason and what was done.
-pub struct Told {
+pub struct EventKind {
     type_: EventType,
     reason: &'static str,
     action: &'static str,
 }
 
-impl Told {
+impl EventKind {
     /// A condition that needs the user.
     pub fn of(reason: Reason) -> Self {
         Self { type_: EventType::Warning, reason: reason.as_str(), action: "Reconcile" }
@@ -62,8 +62,8 @@ impl Told {
 }
 
 /// Publishes an event about a resource. That an event is lost is no failure.
-pub async fn event<K: Resource<DynamicType = ()>>(context: &Context, of: &K, told: Told, note: String) {
-    let Told { type_, reason, action } = told;
+pub async fn event<K: Resource<DynamicType = ()>>(context: &Context, of: &K, kind: EventKind, note: String) {
+    let EventKind { type_, reason, action } = kind;
     let event = Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: None };
     if let Err(error) = context.recorder.publish(&event, &of.object_ref(&())).await {
         tracing::warn!(error = &error as &dyn std::error::Error, reason, "an event was not published");

@@ -8,12 +8,12 @@ use meridian_plan::rolls::{self, Change};
 
 use crate::cluster::now;
 use crate::context::Context;
-use crate::observe::Sight;
+use crate::observe::ClusterView;
 use crate::report;
 
 /// Whether a template of `wanted` differs from the one that stands by the operator's own doing.
-pub fn is_pending(sight: &Sight, wanted: &[Object]) -> bool {
-    wanted.iter().any(|object| rolls::change(sight.standing.get(&object.reference()), object) == Change::Own)
+pub fn is_pending(view: &ClusterView, wanted: &[Object]) -> bool {
+    wanted.iter().any(|object| rolls::change(view.live_objects.get(&object.reference()), object) == Change::Own)
 }
 
 /// Takes a slot and notes it in the status; what is waited for, if there is none.

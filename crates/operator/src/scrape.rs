@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, ToSocketAddrs};
 /// How long a pod may take to show its metrics.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes that are read of them.
-const MOST: u64 = 8 << 20;
+const MAX_METRICS_BYTES: u64 = 8 << 20;
 
 /// The largest `replication_lag_seconds` of `origin` over its shards; none when the pod has none or does not answer.
 pub async fn lag(address: IpAddr, origin: &str) -> Option<f64> {
@@ -33,7 +33,7 @@ async fn fetch(address: impl ToSocketAddrs, path: &str) -> std::io::Result<Strin
     // HTTP/1.0, so that the answer ends with the connection and is not cut into chunks.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: pod\r\n\r\n").as_bytes()).await?;
     let mut text = String::new();
-    stream.take(MOST).read_to_string(&mut text).await?;
+    stream.take(MAX_METRICS_BYTES).read_to_string(&mut text).await?;
     Ok(text)
 }
 

@@ -12,24 +12,24 @@ use meridian_plan::render::{Keys, Object, keys, peer_ca, peer_tls};
 use rand::Rng;
 use serde_json::json;
 
-use crate::certificates::{Authority, Given, Standing};
+use crate::certificates::{Authority, CertificateSecrets, PodCertificates};
 use crate::cluster::now;
 use crate::context::Context;
-use crate::observe::Sight;
+use crate::observe::ClusterView;
 
 /// The Secrets that are to be written: those that lack keys, and those of the next step with certificates.
-pub fn wanted(cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<Vec<Object>> {
-    let mut wanted = keys(cluster, sight.observed.secrets, &new_keys(cluster, sight));
-    let step = sight.observed.certificates.next(now().0.as_second());
-    wanted.extend(certificates(cluster, &sight.certificates, step)?);
+pub fn wanted(cluster: &ValidCluster, view: &ClusterView) -> anyhow::Result<Vec<Object>> {
+    let mut wanted = keys(cluster, view.observed.secrets, &new_keys(cluster, view));
+    let step = view.observed.certificates.next(now().0.as_second());
+    wanted.extend(certificates(cluster, &view.certificates, step)?);
     Ok(wanted)
 }
 
 /// An API key that was derived from the former group key becomes the one derived from the new one. Nodes accept both. Only a
 /// kept Secret is written, and only in the state in which it was read.
-pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: &Sight) -> anyhow::Result<bool> {
+pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, view: &ClusterView) -> anyhow::Result<bool> {
     let (Some(key), Some(group)) = (&cluster.api_key, &cluster.group) else { return Ok(false) };
-    let keys = &sight.keys;
+    let keys = &view.keys;
     let derive = |key| Some(GroupKey::new(keys.group.bytes(key)?).ok()?.api_key(&group.name));
     let (Some(former), Some(current)) = (derive("group-key-previous"), derive("group-key")) else {
         return Ok(false);
@@ -37,7 +37,7 @@ pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: 
     if !key.secret_is_ours || keys.api.text("api-key").map(str::trim) != Some(&*former) || former == current {
         return Ok(false);
     }
-    let Some(live) = keys.api.kept(&sight.owners)? else { return Ok(false) };
+    let Some(live) = keys.api.kept(&view.owners)? else { return Ok(false) };
     let change = json!({ "metadata": {}, "data": { "api-key": ByteString(current.into_bytes()) } });
     let change = ownership::with_preconditions(change, &live);
     let api = kube::Api::<Secret>::namespaced(context.client.clone(), &cluster.namespace);
@@ -53,13 +53,13 @@ pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, sight: 
 }
 
 /// New keys. The API key of a group is derived from the group's key: a client finds the same in all its regions.
-fn new_keys(cluster: &ValidCluster, sight: &Sight) -> Keys {
+fn new_keys(cluster: &ValidCluster, view: &ClusterView) -> Keys {
     let random = || {
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    let held = sight.keys.group.bytes("group-key");
+    let held = view.keys.group.bytes("group-key");
     let group_key = random();
     let api_key = match &cluster.group {
         None => Some(random()),
@@ -74,35 +74,38 @@ fn new_keys(cluster: &ValidCluster, sight: &Sight) -> Keys {
 /// The Secrets that a step writes.
 fn certificates(
     cluster: &ValidCluster,
-    Standing { authority, given }: &Standing,
+    CertificateSecrets { authority, pod_certificates }: &CertificateSecrets,
     step: CertificateStep,
 ) -> anyhow::Result<Vec<Object>> {
-    let bundle = |given: &Given, authority: &Authority| format!("{}\n{}", given.ca.trim_end(), authority.cert);
-    let trusts = |given: &Given, authority: &Authority| given.ca.contains(authority.cert.trim());
-    Ok(match (step, authority, given) {
+    let bundle = |pod_certificates: &PodCertificates, authority: &Authority| {
+        format!("{}\n{}", pod_certificates.ca.trim_end(), authority.cert)
+    };
+    let trusts =
+        |pod_certificates: &PodCertificates, authority: &Authority| pod_certificates.ca.contains(authority.cert.trim());
+    Ok(match (step, authority, pod_certificates) {
         // Pods that have nothing yet need not wait for another turn.
-        (CertificateStep::Found, _, None) => {
-            let founded = Authority::found(cluster)?;
-            let (cert, key) = founded.sign(cluster)?;
-            vec![peer_ca(cluster, &founded.cert, &founded.key), peer_tls(cluster, &founded.cert, &cert, &key)]
+        (CertificateStep::CreateAuthority, _, None) => {
+            let created = Authority::create(cluster)?;
+            let (cert, key) = created.sign(cluster)?;
+            vec![peer_ca(cluster, &created.cert, &created.key), peer_tls(cluster, &created.cert, &cert, &key)]
         }
-        (CertificateStep::Found, _, Some(_)) => {
-            let founded = Authority::found(cluster)?;
-            vec![peer_ca(cluster, &founded.cert, &founded.key)]
+        (CertificateStep::CreateAuthority, _, Some(_)) => {
+            let created = Authority::create(cluster)?;
+            vec![peer_ca(cluster, &created.cert, &created.key)]
         }
-        (CertificateStep::Trust, Some(authority), Some(given)) => {
-            vec![peer_tls(cluster, &bundle(given, authority), &given.cert, &given.key)]
+        (CertificateStep::TrustBoth, Some(authority), Some(pod_certificates)) => {
+            vec![peer_tls(cluster, &bundle(pod_certificates, authority), &pod_certificates.cert, &pod_certificates.key)]
         }
-        (CertificateStep::Sign, Some(authority), given) => {
+        (CertificateStep::Sign, Some(authority), pod_certificates) => {
             let (cert, key) = authority.sign(cluster)?;
-            let ca = match given {
-                Some(given) if trusts(given, authority) => given.ca.clone(),
+            let ca = match pod_certificates {
+                Some(pod_certificates) if trusts(pod_certificates, authority) => pod_certificates.ca.clone(),
                 _ => authority.cert.clone(),
             };
             vec![peer_tls(cluster, &ca, &cert, &key)]
         }
-        (CertificateStep::Forget, Some(authority), Some(given)) => {
-            vec![peer_tls(cluster, &authority.cert, &given.cert, &given.key)]
+        (CertificateStep::TrustNewOnly, Some(authority), Some(pod_certificates)) => {
+            vec![peer_tls(cluster, &authority.cert, &pod_certificates.cert, &pod_certificates.key)]
         }
         _ => Vec::new(),
     })

@@ -17,7 +17,7 @@ type Key = (String, String, String);
 pub struct Refusal {
     pub plural: &'static str,
     /// The content type's first part for patches (`apply`, `merge`); empty for every write.
-    pub way: &'static str,
+    pub patch_type: &'static str,
     pub code: u16,
     pub message: &'static str,
 }
@@ -110,9 +110,11 @@ impl ApiServer {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let way = parts.headers.get("content-type").and_then(|way| way.to_str().ok()).unwrap_or_default();
-        let way = way.trim_start_matches("application/").split('-').next().unwrap_or_default();
-        let answer = self.answer(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default(), way, body);
+        let patch_type =
+            parts.headers.get("content-type").and_then(|patch_type| patch_type.to_str().ok()).unwrap_or_default();
+        let patch_type = patch_type.trim_start_matches("application/").split('-').next().unwrap_or_default();
+        let answer =
+            self.answer(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default(), patch_type, body);
         let (code, value) = match answer {
             Ok(value) => (200, value),
             Err(Fault(code, reason, message)) => {
@@ -126,7 +128,7 @@ impl ApiServer {
         Ok(response)
     }
 
-    fn answer(&self, method: &Method, path: &str, query: &str, way: &str, body: Value) -> Answer {
+    fn answer(&self, method: &Method, path: &str, query: &str, patch_type: &str, body: Value) -> Answer {
         let mut state = self.0.lock().unwrap();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let Some(at) = parts.iter().position(|part| *part == "namespaces") else {
@@ -159,7 +161,7 @@ impl ApiServer {
             return state.replace_status(&key, &body);
         }
         let manager = query.split('&').find_map(|pair| pair.strip_prefix("fieldManager=")).unwrap_or("unknown");
-        state.write(method, &key, manager, way, body, &version)
+        state.write(method, &key, manager, patch_type, body, &version)
     }
 }
 
@@ -198,11 +200,26 @@ impl State {
         Ok(object.clone())
     }
 
-    fn write(&mut self, method: &Method, key: &Key, manager: &str, way: &str, body: Value, version: &str) -> Answer {
-        let way = if *method == Method::PATCH { way } else { "" };
-        self.writes.push(format!("{method} {way}{}{}/{}", if way.is_empty() { "" } else { " " }, key.0, key.2));
+    fn write(
+        &mut self,
+        method: &Method,
+        key: &Key,
+        manager: &str,
+        patch_type: &str,
+        body: Value,
+        version: &str,
+    ) -> Answer {
+        let patch_type = if *method == Method::PATCH { patch_type } else { "" };
+        self.writes.push(format!(
+            "{method} {patch_type}{}{}/{}",
+            if patch_type.is_empty() { "" } else { " " },
+            key.0,
+            key.2
+        ));
         let refusal = self.refusals.iter().find(|refusal| {
-            *method != Method::DELETE && refusal.plural == key.0 && (refusal.way.is_empty() || refusal.way == way)
+            *method != Method::DELETE
+                && refusal.plural == key.0
+                && (refusal.patch_type.is_empty() || refusal.patch_type == patch_type)
         });
         if let Some(refusal) = refusal {
             return Err(Fault(refusal.code, "Invalid", refusal.message.into()));
@@ -217,7 +234,7 @@ impl State {
         let racing = self.races > 0;
         self.races = self.races.saturating_sub(1);
         let Some(live) = self.objects.get_mut(key) else {
-            let guarded = way == "apply" && !preconditions["uid"].is_null();
+            let guarded = patch_type == "apply" && !preconditions["uid"].is_null();
             return Err(if guarded { conflict("uid in precondition, object is gone") } else { not_found(&key.2) });
         };
         if racing {
@@ -232,7 +249,7 @@ impl State {
             return Ok(self.objects.remove(key).unwrap_or_default());
         }
         let before = live.clone();
-        if way == "apply" {
+        if patch_type == "apply" {
             apply(live, manager, &body)
         } else {
             update(live, manager, &body)

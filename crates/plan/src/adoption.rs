@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::names::{ADOPT_ANNOTATION, CLUSTER_ID_LABEL};
 use crate::render::Object;
-use crate::{Observed, Placement, PodSeen, Refusal, ValidCluster};
+use crate::{Observed, ObservedPod, Placement, Refusal, ValidCluster};
 
-/// The id of `cluster`: that of its status, else of the annotation, else of its claims' labels (`borne`), else its UID.
+/// The id of `cluster`: that of its status, else of the annotation, else of its claims' labels (`label_id`), else its UID.
 ///
 /// While no volume can bear the id of the status, because no shard was founded under it, the annotation replaces it.
 ///
@@ -20,19 +20,19 @@ use crate::{Observed, Placement, PodSeen, Refusal, ValidCluster};
 /// When the annotation is no id, or another of `clusters` has that id: two clusters on the volumes of one would both serve.
 pub fn cluster_id(
     cluster: &VectorCluster,
-    borne: Option<ClusterId>,
+    label_id: Option<ClusterId>,
     clusters: &[VectorCluster],
 ) -> Result<ClusterId, Refusal> {
     let own = cluster.metadata.uid.as_ref().and_then(|uid| uid.parse().ok());
     let status = cluster.status.as_ref();
     let known = status.and_then(|status| status.cluster_id.as_ref()?.parse().ok());
-    if let Some(known) = known.filter(|_| status.is_some_and(has_founded)) {
+    if let Some(known) = known.filter(|_| status.is_some_and(has_bootstrapped)) {
         return Ok(known);
     }
     match cluster.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADOPT_ANNOTATION)) {
         Some(text) => adopted(cluster, text, clusters),
         // Every object of an API server has a UID, and every UID is a UUID.
-        None => Ok(known.or(borne).or(own).unwrap_or(ClusterId(0))),
+        None => Ok(known.or(label_id).or(own).unwrap_or(ClusterId(0))),
     }
 }
 
@@ -72,13 +72,13 @@ pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &Vec
         let same = (&genesis.region, genesis.shard, genesis.shards) == (&here.region, here.shard, here.shards);
         same && (found.group.is_none() || found.group == cluster.group())
     };
-    let bears_ours = |(_, _, pod): (ShardNumber, u16, &PodSeen)| bears(pod, cluster.id);
+    let bears_ours = |(_, _, pod): (ShardNumber, u16, &ObservedPod)| bears(pod, cluster.id);
     let agree = foreign.iter().all(|(.., found)| found.genesis.cluster == id) && !pods().any(bears_ours);
     let advice = if !foreign.iter().all(is_in_place) {
         "give every pod a volume that was made for its region, shard and replication group".to_owned()
     } else if id == cluster.id {
         "give every pod its own volume".to_owned()
-    } else if has_founded(status) {
+    } else if has_bootstrapped(status) {
         format!(
             "volumes of this cluster bear {} already, so it adopts no other: give every pod its own volume",
             cluster.id
@@ -88,17 +88,17 @@ pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &Vec
     } else {
         format!("to adopt them, set the annotation {ADOPT_ANNOTATION}: {id} on the VectorCluster")
     };
-    let told: Vec<String> = foreign
+    let messages: Vec<String> = foreign
         .iter()
         .map(|(shard, ordinal, found)| format!("{} has a volume of {found}", cluster.pod_name(*shard, *ordinal)))
         .collect();
     // The advice first: many pods do not push it out of what a status can bear.
-    Some(format!("{advice}; {}", told.join("; ")))
+    Some(format!("{advice}; {}", messages.join("; ")))
 }
 
 /// Whether the volume of a pod bears this id, as the replica says that runs on it.
 #[must_use]
-pub fn bears(pod: &PodSeen, id: ClusterId) -> bool {
+pub fn bears(pod: &ObservedPod, id: ClusterId) -> bool {
     matches!(&pod.answer, Some(PodStatus::Running(status)) if status.identity.genesis.cluster == id)
 }
 
@@ -124,7 +124,7 @@ pub fn claims_to_label<'a>(
 }
 
 /// Whether a pod may have been told the id: from then on a volume bears it.
-fn has_founded(status: &VectorClusterStatus) -> bool {
+fn has_bootstrapped(status: &VectorClusterStatus) -> bool {
     let allocated = |shard: &ShardStatus| {
         shard.bootstrapped || !shard.bootstrap_replica_ids.is_empty() || shard.joining_replica_id.is_some()
     };
@@ -134,13 +134,13 @@ fn has_founded(status: &VectorClusterStatus) -> bool {
 /// `object` with the labels that the claim templates of `live` bear: a StatefulSet's claim templates cannot be changed, so one
 /// made before an adoption keeps the id of that time.
 #[must_use]
-pub fn with_standing_claims(object: Object, live: Option<&Value>) -> Object {
+pub fn with_live_claim_labels(object: Object, live: Option<&Value>) -> Object {
     let label =
         |object: &Value| object["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"][CLUSTER_ID_LABEL].clone();
-    match live.map(label).filter(|standing| !standing.is_null() && *standing != label(object.as_json())) {
-        Some(standing) if object.as_json()["kind"] == "StatefulSet" => {
+    match live.map(label).filter(|existing| !existing.is_null() && *existing != label(object.as_json())) {
+        Some(existing) if object.as_json()["kind"] == "StatefulSet" => {
             let mut json = object.as_json().clone();
-            json["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"][CLUSTER_ID_LABEL] = standing;
+            json["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"][CLUSTER_ID_LABEL] = existing;
             Object::from_json(json)
         }
         _ => object,
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{ALONE, resource, valid};
-    use crate::{Apis, ShardSeen, render};
+    use crate::{Apis, ObservedShard, render};
 
     const UID: u128 = 0x5f0b_7a52_6c1f_4d53_9d0a_0d7f_4a9c_1e11;
 
@@ -172,30 +172,30 @@ mod tests {
         cluster
     }
 
-    fn id_of(cluster: &VectorCluster, borne: Option<u128>) -> u128 {
-        cluster_id(cluster, borne.map(ClusterId), &[]).unwrap().0
+    fn id_of(cluster: &VectorCluster, label_id: Option<u128>) -> u128 {
+        cluster_id(cluster, label_id.map(ClusterId), &[]).unwrap().0
     }
 
     #[test]
     fn the_id_comes_from_status_annotation_label_uid_in_this_order() {
-        let adopt = annotated(&ClusterId(7).to_string());
+        let adopting = annotated(&ClusterId(7).to_string());
         assert_eq!(id_of(&resource(ALONE), None), UID);
         assert_eq!(id_of(&resource(ALONE), Some(5)), 5);
-        assert_eq!(id_of(&adopt, Some(5)), 7);
+        assert_eq!(id_of(&adopting, Some(5)), 7);
         assert_eq!(id_of(&with_status(resource(ALONE), 3, ShardStatus::default()), Some(5)), 3);
     }
 
     #[test]
     fn an_annotation_replaces_an_id_that_no_volume_bears_and_no_other() {
-        let adopt = || annotated(&ClusterId(7).to_string());
-        assert_eq!(id_of(&with_status(adopt(), 3, ShardStatus::default()), None), 7);
-        let told = [
+        let adopting = || annotated(&ClusterId(7).to_string());
+        assert_eq!(id_of(&with_status(adopting(), 3, ShardStatus::default()), None), 7);
+        let allocated = [
             ShardStatus { bootstrapped: true, ..ShardStatus::default() },
             ShardStatus { bootstrap_replica_ids: vec![1], ..ShardStatus::default() },
             ShardStatus { joining_replica_id: Some(1), ..ShardStatus::default() },
         ];
-        for shard in told {
-            assert_eq!(id_of(&with_status(adopt(), 3, shard.clone()), None), 3, "{shard:?}");
+        for shard in allocated {
+            assert_eq!(id_of(&with_status(adopting(), 3, shard.clone()), None), 3, "{shard:?}");
         }
     }
 
@@ -207,18 +207,26 @@ mod tests {
         assert!(refused(&annotated("mine"), &[]).contains("must be a cluster id"));
         let mut other = with_status(resource(ALONE), 7, ShardStatus::default());
         other.metadata.uid = Some("another".into());
-        let said = refused(&annotated(&ClusterId(7).to_string()), &[other]);
-        assert!(said.contains("is VectorCluster us-east/vector-search"), "{said}");
+        let message = refused(&annotated(&ClusterId(7).to_string()), &[other]);
+        assert!(message.contains("is VectorCluster us-east/vector-search"), "{message}");
     }
 
     /// A pod of the first shard that says this.
-    fn pod(answer: PodStatus) -> PodSeen {
+    fn pod(answer: PodStatus) -> ObservedPod {
         let uid = "u".into();
-        PodSeen { uid, deleting: false, ready: true, outdated: false, answer: Some(answer), keys: None, trouble: None }
+        ObservedPod {
+            uid,
+            deleting: false,
+            ready: true,
+            outdated: false,
+            answer: Some(answer),
+            keys: None,
+            failure_reason: None,
+        }
     }
 
     fn observed(pods: Vec<PodStatus>) -> Observed {
-        let shard = ShardSeen { pods: (0..).zip(pods.into_iter().map(pod)).collect(), ..ShardSeen::default() };
+        let shard = ObservedShard { pods: (0..).zip(pods.into_iter().map(pod)).collect(), ..ObservedShard::default() };
         Observed { shards: [(ShardNumber::FIRST, shard)].into(), ..Observed::default() }
     }
 
@@ -245,10 +253,10 @@ mod tests {
         let status = VectorClusterStatus::default();
         assert_eq!(advice(vec![PodStatus::Blank], &status), "");
         let id = ClusterId(7);
-        let said = advice(vec![PodStatus::Blank, foreign(7, |_| ())], &status);
+        let message = advice(vec![PodStatus::Blank, foreign(7, |_| ())], &status);
         let named = format!("vector-search-s1-1 has a volume of cluster {id}, region us-east, shard 1 of 2, replica 3");
         assert_eq!(
-            said,
+            message,
             format!("to adopt them, set the annotation meridiandb.io/adopt: {id} on the VectorCluster; {named}")
         );
     }
@@ -260,8 +268,8 @@ mod tests {
         let founded = ShardStatus { bootstrapped: true, ..ShardStatus::default() };
         let founded = VectorClusterStatus { shards: vec![founded], ..VectorClusterStatus::default() };
         let check = |pods: Vec<PodStatus>, status: &VectorClusterStatus, says: &str| {
-            let said = advice(pods, status);
-            assert!(said.contains(says) && !said.contains("annotation"), "{said}");
+            let message = advice(pods, status);
+            assert!(message.contains(says) && !message.contains("annotation"), "{message}");
         };
         check(vec![foreign(7, |_| ()), foreign(8, |_| ())], &status, "do not agree");
         check(vec![foreign(7, |_| ())], &founded, "adopts no other");
@@ -301,7 +309,7 @@ mod tests {
         let adopting = crate::ValidCluster { id: ClusterId(7), ..cluster };
         let claims = |object: &Object| object.as_json()["spec"]["volumeClaimTemplates"].clone();
         assert_ne!(claims(&sets(&adopting)), claims(&before));
-        assert_eq!(claims(&with_standing_claims(sets(&adopting), Some(before.as_json()))), claims(&before));
-        assert_eq!(with_standing_claims(sets(&adopting), None), sets(&adopting));
+        assert_eq!(claims(&with_live_claim_labels(sets(&adopting), Some(before.as_json()))), claims(&before));
+        assert_eq!(with_live_claim_labels(sets(&adopting), None), sets(&adopting));
     }
 }

@@ -1,7 +1,7 @@
 //! The certificates of the peer port: when they are signed, and how a lost authority is replaced while both are trusted.
 //!
 //! ```text
-//!   no authority ─► Found ─► Trust (pods trust old and new) ──all trust──► Sign (pods show new) ──all show──► Forget (old is gone)
+//!   no authority ─► CreateAuthority ─► TrustBoth (pods trust old and new) ──all trust──► Sign (pods show new) ──all show──► TrustNewOnly (old is gone)
 //!                            two thirds of a leaf's life are over ─► Sign, waiting for no pod
 //! ```
 
@@ -16,11 +16,11 @@ const DAY_S: i64 = 86_400;
 
 /// What stands in the Secrets, and what the pods were seen to do. Times are Unix seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CertificatesSeen {
+pub struct ObservedCertificates {
     /// There is an authority with its key.
     pub authority: bool,
     /// What pods are given; none when it is not there or cannot be read.
-    pub leaf: Option<LeafSeen>,
+    pub leaf: Option<ObservedLeaf>,
     /// Every pod trusts the authority.
     pub all_trust: bool,
     /// Every pod shows a certificate of the authority.
@@ -29,7 +29,7 @@ pub struct CertificatesSeen {
 
 /// The certificate that pods are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeafSeen {
+pub struct ObservedLeaf {
     /// The authority that stands signed it.
     pub by_authority: bool,
     /// Pods are told to trust the authority that stands.
@@ -48,16 +48,16 @@ pub enum CertificateStep {
     /// Nothing.
     Keep,
     /// Make an authority; what pods are given stays.
-    Found,
+    CreateAuthority,
     /// Tell pods to trust the authority beside those that they trust.
-    Trust,
+    TrustBoth,
     /// Sign a new certificate for the pods.
     Sign,
     /// Tell pods to trust the authority only.
-    Forget,
+    TrustNewOnly,
 }
 
-impl LeafSeen {
+impl ObservedLeaf {
     /// Whether a new one is due: a third of its life or less is left, or it lives longer than ours do.
     #[must_use]
     pub fn is_due(&self, now: i64) -> bool {
@@ -67,22 +67,22 @@ impl LeafSeen {
     }
 }
 
-impl CertificatesSeen {
+impl ObservedCertificates {
     /// The next step.
     #[must_use]
     pub fn next(&self, now: i64) -> CertificateStep {
-        use CertificateStep::{Forget, Found, Keep, Sign, Trust};
+        use CertificateStep::{CreateAuthority, Keep, Sign, TrustBoth, TrustNewOnly};
         if !self.authority {
-            return Found;
+            return CreateAuthority;
         }
         match &self.leaf {
             None => Sign,
-            Some(leaf) if !leaf.trusts_authority => Trust,
+            Some(leaf) if !leaf.trusts_authority => TrustBoth,
             // An expired one lets nobody in: there is nothing to wait for.
             Some(leaf) if !leaf.by_authority && (self.all_trust || leaf.not_after <= now) => Sign,
             Some(leaf) if !leaf.by_authority => Keep,
             Some(leaf) if leaf.is_due(now) => Sign,
-            Some(leaf) if leaf.trusts_others && self.all_show => Forget,
+            Some(leaf) if leaf.trusts_others && self.all_show => TrustNewOnly,
             Some(_) => Keep,
         }
     }
@@ -113,14 +113,14 @@ impl CertificatesSeen {
 
 #[cfg(test)]
 mod tests {
-    use super::CertificateStep::{Forget, Found, Keep, Sign, Trust};
+    use super::CertificateStep::{CreateAuthority, Keep, Sign, TrustBoth, TrustNewOnly};
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
 
     /// A leaf signed at `NOW`.
-    fn leaf() -> LeafSeen {
-        LeafSeen {
+    fn leaf() -> ObservedLeaf {
+        ObservedLeaf {
             by_authority: true,
             trusts_authority: true,
             trusts_others: false,
@@ -129,8 +129,8 @@ mod tests {
         }
     }
 
-    fn settled() -> CertificatesSeen {
-        CertificatesSeen { authority: true, leaf: Some(leaf()), all_trust: true, all_show: true }
+    fn settled() -> ObservedCertificates {
+        ObservedCertificates { authority: true, leaf: Some(leaf()), all_trust: true, all_show: true }
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(settled().next(days(59)), Keep);
         assert_eq!(settled().next(days(60)), Sign);
         // A pod that is pending, and a clock 91 days later.
-        let pending = CertificatesSeen { all_trust: false, all_show: false, ..settled() };
+        let pending = ObservedCertificates { all_trust: false, all_show: false, ..settled() };
         assert_eq!(pending.next(days(60)), Sign);
         assert_eq!(pending.next(days(91)), Sign);
         assert!(pending.valid(days(91)).is_err());
@@ -148,40 +148,40 @@ mod tests {
 
     #[test]
     fn a_leaf_that_lives_for_ever_is_replaced_by_one_that_does_not() {
-        let old = LeafSeen { not_before: 0, not_after: 64_060_588_800, ..leaf() };
-        assert_eq!(CertificatesSeen { leaf: Some(old), ..settled() }.next(NOW), Sign);
+        let old = ObservedLeaf { not_before: 0, not_after: 64_060_588_800, ..leaf() };
+        assert_eq!(ObservedCertificates { leaf: Some(old), ..settled() }.next(NOW), Sign);
     }
 
     #[test]
     fn a_lost_authority_is_replaced_while_both_are_trusted() {
-        let lost = CertificatesSeen { authority: false, ..settled() };
-        assert_eq!(lost.next(NOW), Found);
-        let found = LeafSeen { by_authority: false, trusts_authority: false, trusts_others: true, ..leaf() };
-        let found = CertificatesSeen { leaf: Some(found), all_trust: false, all_show: false, ..settled() };
-        assert_eq!(found.next(NOW), Trust);
-        let told = LeafSeen { trusts_authority: true, ..found.leaf.unwrap() };
-        let told = CertificatesSeen { leaf: Some(told), ..found };
-        assert_eq!(told.next(NOW), Keep, "a pod does not trust it yet");
-        assert_eq!(CertificatesSeen { all_trust: true, ..told }.next(NOW), Sign);
-        let signed = LeafSeen { by_authority: true, ..told.leaf.unwrap() };
-        let signed = CertificatesSeen { leaf: Some(signed), all_trust: true, ..told };
+        let lost = ObservedCertificates { authority: false, ..settled() };
+        assert_eq!(lost.next(NOW), CreateAuthority);
+        let created = ObservedLeaf { by_authority: false, trusts_authority: false, trusts_others: true, ..leaf() };
+        let created = ObservedCertificates { leaf: Some(created), all_trust: false, all_show: false, ..settled() };
+        assert_eq!(created.next(NOW), TrustBoth);
+        let trusting = ObservedLeaf { trusts_authority: true, ..created.leaf.unwrap() };
+        let trusting = ObservedCertificates { leaf: Some(trusting), ..created };
+        assert_eq!(trusting.next(NOW), Keep, "a pod does not trust it yet");
+        assert_eq!(ObservedCertificates { all_trust: true, ..trusting }.next(NOW), Sign);
+        let signed = ObservedLeaf { by_authority: true, ..trusting.leaf.unwrap() };
+        let signed = ObservedCertificates { leaf: Some(signed), all_trust: true, ..trusting };
         assert_eq!(signed.next(NOW), Keep, "a pod shows the old one still");
         assert!(signed.valid(NOW).is_err());
-        assert_eq!(CertificatesSeen { all_show: true, ..signed }.next(NOW), Forget);
+        assert_eq!(ObservedCertificates { all_show: true, ..signed }.next(NOW), TrustNewOnly);
         assert_eq!((settled().next(NOW), settled().valid(NOW)), (Keep, Ok(())));
     }
 
     #[test]
     fn a_lost_certificate_is_signed_anew_and_both_lost_are_made_anew() {
-        assert_eq!(CertificatesSeen { leaf: None, ..settled() }.next(NOW), Sign);
-        assert_eq!(CertificatesSeen::default().next(NOW), Found);
-        assert_eq!(CertificatesSeen { authority: true, ..CertificatesSeen::default() }.next(NOW), Sign);
+        assert_eq!(ObservedCertificates { leaf: None, ..settled() }.next(NOW), Sign);
+        assert_eq!(ObservedCertificates::default().next(NOW), CreateAuthority);
+        assert_eq!(ObservedCertificates { authority: true, ..ObservedCertificates::default() }.next(NOW), Sign);
     }
 
     #[test]
     fn an_expired_leaf_of_a_lost_authority_waits_for_nobody() {
-        let old = LeafSeen { by_authority: false, trusts_others: true, not_after: NOW, ..leaf() };
-        let seen = CertificatesSeen { leaf: Some(old), all_trust: false, all_show: false, ..settled() };
+        let old = ObservedLeaf { by_authority: false, trusts_others: true, not_after: NOW, ..leaf() };
+        let seen = ObservedCertificates { leaf: Some(old), all_trust: false, all_show: false, ..settled() };
         assert_eq!(seen.next(NOW), Sign);
     }
 }

@@ -100,9 +100,9 @@ fn quantity(text: &str) -> Option<u128> {
 /// Of the objects of ours that stand, those that are wanted no longer. StatefulSets are never among them: pods leave one at a
 /// time. A ConfigMap stays while a pod still mounts it.
 #[must_use]
-pub fn to_prune(standing: &[ObjectRef], wanted: &[Object], mounted: &BTreeSet<String>) -> Vec<ObjectRef> {
+pub fn to_prune(existing: &[ObjectRef], wanted: &[Object], mounted: &BTreeSet<String>) -> Vec<ObjectRef> {
     let wanted: BTreeSet<ObjectRef> = wanted.iter().map(Object::reference).collect();
-    standing
+    existing
         .iter()
         .filter(|object| !wanted.contains(object))
         .filter(|object| object.kind != "StatefulSet" && object.kind != "Secret")
@@ -177,13 +177,13 @@ mod tests {
     fn stateful_sets_secrets_and_mounted_files_are_never_pruned() {
         let object =
             |kind: &str, name: &str| ObjectRef { api_version: "v1".into(), kind: kind.into(), name: name.into() };
-        let standing = [
+        let existing = [
             object("StatefulSet", "a"),
             object("Secret", "a"),
             object("ConfigMap", "old"),
             object("ConfigMap", "older"),
         ];
         let mounted = BTreeSet::from(["old".to_owned()]);
-        assert_eq!(to_prune(&standing, &[], &mounted), [object("ConfigMap", "older")]);
+        assert_eq!(to_prune(&existing, &[], &mounted), [object("ConfigMap", "older")]);
     }
 }

@@ -24,7 +24,9 @@ pub mod rolls;
 mod step;
 mod valid;
 
-pub use observed::{Apis, ExpectedKeys, Ledger, Observed, PodSeen, Secrets, ShardSeen, StatefulSetSeen};
+pub use observed::{
+    Apis, ExpectedKeys, Observed, ObservedPod, ObservedShard, ObservedStatefulSet, ReplicaIdAllocator, Secrets,
+};
 pub use placement::Placement;
 pub use render::{OfflineError, mirror_maker_offline, render_offline};
 pub use step::{Act, RefusedAct, ShardMove, Step, next_shard_move, next_step};

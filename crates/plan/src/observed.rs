@@ -7,13 +7,13 @@ use meridian_model::{ReplicaId, ShardNumber};
 use meridian_proto::topology::{Identity, KeysDigest, PodStatus};
 
 use crate::RefusedAct;
-use crate::certificates::CertificatesSeen;
+use crate::certificates::ObservedCertificates;
 
 /// Everything a turn decides on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
     /// Every shard of the spec, also when nothing of it is there.
-    pub shards: BTreeMap<ShardNumber, ShardSeen>,
+    pub shards: BTreeMap<ShardNumber, ObservedShard>,
     /// Which Secrets are there.
     pub secrets: Secrets,
     /// Which optional APIs are there.
@@ -21,7 +21,7 @@ pub struct Observed {
     /// Acts that were refused when they were tried last.
     pub refused: Vec<RefusedAct>,
     /// The certificates of the peer port.
-    pub certificates: CertificatesSeen,
+    pub certificates: ObservedCertificates,
     /// The keys that all pods should accept.
     pub keys: ExpectedKeys,
 }
@@ -58,30 +58,30 @@ pub struct Apis {
 
 /// What is seen of one shard.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ShardSeen {
+pub struct ObservedShard {
     /// Its StatefulSet.
-    pub stateful_set: Option<StatefulSetSeen>,
+    pub stateful_set: Option<ObservedStatefulSet>,
     /// Its pods, by ordinal.
-    pub pods: BTreeMap<u16, PodSeen>,
+    pub pods: BTreeMap<u16, ObservedPod>,
     /// Ordinals that have a volume, with or without a pod.
     pub volumes: BTreeSet<u16>,
     /// What the operator remembers.
-    pub ledger: Ledger,
+    pub allocator: ReplicaIdAllocator,
 }
 
-impl ShardSeen {
+impl ObservedShard {
     /// The first pod, by ordinal, whose volume is not to be touched: it is another's, or a newer release wrote it.
     #[must_use]
-    pub fn untouchable(&self) -> Option<u16> {
-        let untouchable =
-            |pod: &PodSeen| matches!(pod.answer, Some(PodStatus::Foreign { .. } | PodStatus::Newer { .. }));
-        self.pods.iter().find(|(_, pod)| !pod.deleting && untouchable(pod)).map(|(ordinal, _)| *ordinal)
+    pub fn unusable_volume(&self) -> Option<u16> {
+        let unusable_volume =
+            |pod: &ObservedPod| matches!(pod.answer, Some(PodStatus::Foreign { .. } | PodStatus::Newer { .. }));
+        self.pods.iter().find(|(_, pod)| !pod.deleting && unusable_volume(pod)).map(|(ordinal, _)| *ordinal)
     }
 }
 
 /// A StatefulSet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatefulSetSeen {
+pub struct ObservedStatefulSet {
     /// `spec.replicas`.
     pub replicas: u16,
     /// Its controller has seen its newest generation, so what it says of revisions holds.
@@ -92,7 +92,7 @@ pub struct StatefulSetSeen {
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PodSeen {
+pub struct ObservedPod {
     /// Its uid: what is done to it is done to no other of the same name.
     pub uid: String,
     /// It is being deleted.
@@ -106,10 +106,10 @@ pub struct PodSeen {
     /// Of the keys that it accepts; none when it cannot be reached.
     pub keys: Option<KeysDigest>,
     /// Why it does not run, as the kubelet or the scheduler says: an image that is not there, the last words of a process.
-    pub trouble: Option<String>,
+    pub failure_reason: Option<String>,
 }
 
-impl PodSeen {
+impl ObservedPod {
     /// What its volume bears, if that is another's.
     #[must_use]
     pub fn foreign(&self) -> Option<&Identity> {
@@ -140,33 +140,33 @@ impl PodSeen {
 
 /// What the operator remembers of one shard, kept in `status.shards`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ledger {
+pub struct ReplicaIdAllocator {
     /// The group was founded.
-    pub founded: bool,
+    pub bootstrapped: bool,
     /// Ids of the founders by ordinal, while the group is being founded.
-    pub founding: Vec<ReplicaId>,
+    pub bootstrap_ids: Vec<ReplicaId>,
     /// The smallest id never given out.
     pub next: ReplicaId,
     /// An id that a pod was told and that is not in the group yet.
     pub joining: Option<ReplicaId>,
 }
 
-impl Default for Ledger {
+impl Default for ReplicaIdAllocator {
     fn default() -> Self {
-        Self { founded: false, founding: Vec::new(), next: ReplicaId(1), joining: None }
+        Self { bootstrapped: false, bootstrap_ids: Vec::new(), next: ReplicaId(1), joining: None }
     }
 }
 
-impl Ledger {
+impl ReplicaIdAllocator {
     /// Gives out an id that never was.
-    pub fn mint(&mut self) -> ReplicaId {
+    pub fn allocate(&mut self) -> ReplicaId {
         let minted = self.next;
         self.next = minted.next();
         minted
     }
 
     /// An id that is in use is never given out again.
-    pub fn heard_of(&mut self, replica: ReplicaId) {
+    pub fn reserve(&mut self, replica: ReplicaId) {
         self.next = self.next.max(replica.next());
     }
 
@@ -176,8 +176,8 @@ impl Ledger {
         let number = |id: &ReplicaId| i64::try_from(id.0).unwrap_or(i64::MAX);
         ShardStatus {
             shard: shard.number().into(),
-            bootstrapped: self.founded,
-            bootstrap_replica_ids: self.founding.iter().map(number).collect(),
+            bootstrapped: self.bootstrapped,
+            bootstrap_replica_ids: self.bootstrap_ids.iter().map(number).collect(),
             next_replica_id: number(&self.next),
             joining_replica_id: self.joining.as_ref().map(number),
         }
@@ -188,8 +188,8 @@ impl Ledger {
     pub fn from_status(status: &ShardStatus) -> Self {
         let id = |number: i64| ReplicaId(u64::try_from(number).unwrap_or(0));
         Self {
-            founded: status.bootstrapped,
-            founding: status.bootstrap_replica_ids.iter().copied().map(id).collect(),
+            bootstrapped: status.bootstrapped,
+            bootstrap_ids: status.bootstrap_replica_ids.iter().copied().map(id).collect(),
             next: id(status.next_replica_id).max(ReplicaId(1)),
             joining: status.joining_replica_id.map(id),
         }

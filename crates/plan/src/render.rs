@@ -57,7 +57,7 @@ pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
 /// The step that a cluster has offline: everything as declared.
 pub(crate) fn as_declared(cluster: &ValidCluster) -> Step {
     let replicas = ShardNumber::all(cluster.shards).map(|shard| (shard, cluster.replicas)).collect();
-    Step { ledgers: Default::default(), replicas, act: None, operations: Vec::new() }
+    Step { allocators: Default::default(), replicas, act: None, operations: Vec::new() }
 }
 
 /// Metadata of an object of the cluster: deleted with it.

@@ -91,7 +91,7 @@ pub fn cluster(
             (Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::FOREIGN_VOLUME, message),
             (None, Some(message), ..) => Finding(c::DEGRADED, Some(true), reason::VERSION_UNKNOWN, message),
             (None, None, Some(operation), _) => {
-                Finding(c::DEGRADED, Some(true), reason::REPLACING_REPLICA, told(operation))
+                Finding(c::DEGRADED, Some(true), reason::REPLACING_REPLICA, describe(operation))
             }
             (None, None, None, Some(message)) => Finding(c::DEGRADED, Some(true), reason::IMAGE_UNAVAILABLE, message),
             (None, None, None, None) => {
@@ -129,12 +129,12 @@ pub fn cluster(
 /// Reason and message of what nobody but a user can mend: names that are taken first, then what the API server refused.
 fn stuck(blocked: &[Blocked]) -> Option<(Reason, String)> {
     let of = |cause: Cause| blocked.iter().filter(move |object| object.cause == cause);
-    let told = |object: &Blocked| format!("{} {}: {}", object.object.kind, object.object.name, object.message);
-    let conflicts: Vec<String> = of(Cause::NameConflict).map(told).collect();
+    let describe = |object: &Blocked| format!("{} {}: {}", object.object.kind, object.object.name, object.message);
+    let conflicts: Vec<String> = of(Cause::NameConflict).map(describe).collect();
     if !conflicts.is_empty() {
         return Some((reason::NAME_CONFLICT, cut(&conflicts.join("; "))));
     }
-    let rejected: Vec<String> = of(Cause::Rejected).map(told).collect();
+    let rejected: Vec<String> = of(Cause::Rejected).map(describe).collect();
     (!rejected.is_empty()).then(|| (reason::OBJECT_REJECTED, cut(&rejected.join("; "))))
 }
 
@@ -143,16 +143,17 @@ const IMAGE_FAULTS: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "InvalidIma
 
 /// Whether the reason of a waiting container, or a text that begins with it, tells of an image that cannot be had.
 #[must_use]
-pub fn is_image_fault(trouble: &str) -> bool {
-    IMAGE_FAULTS.iter().any(|fault| trouble.starts_with(fault))
+pub fn is_image_fault(failure_reason: &str) -> bool {
+    IMAGE_FAULTS.iter().any(|fault| failure_reason.starts_with(fault))
 }
 
 /// The first pod whose image cannot be had.
 fn image_fault(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
     let pods = observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
     pods.filter_map(|(shard, ordinal, pod)| {
-        let trouble = pod.trouble.as_deref()?;
-        is_image_fault(trouble).then(|| cut(&format!("pod {}: {trouble}", cluster.pod_name(shard, ordinal))))
+        let failure_reason = pod.failure_reason.as_deref()?;
+        is_image_fault(failure_reason)
+            .then(|| cut(&format!("pod {}: {failure_reason}", cluster.pod_name(shard, ordinal))))
     })
     .next()
 }
@@ -163,7 +164,7 @@ pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) ->
     VectorClusterStatus {
         cluster_id: Some(cluster.id.to_string()),
         operations: step.operations.clone(),
-        shards: step.ledgers.iter().map(|(shard, ledger)| ledger.to_status(*shard)).collect(),
+        shards: step.allocators.iter().map(|(shard, allocator)| allocator.to_status(*shard)).collect(),
         ..old.clone()
     }
 }
@@ -192,7 +193,7 @@ pub fn refused(
 }
 
 /// What a link's cluster is, as far as its status needs it.
-pub enum LinkSeen<'a> {
+pub enum ObservedLink<'a> {
     /// Its cluster is not there.
     NoCluster,
     /// Its cluster's own spec was refused.
@@ -216,7 +217,7 @@ pub enum LinkSeen<'a> {
 
 /// The status of a link.
 #[must_use]
-pub fn link(resource: &ReplicationLink, seen: &LinkSeen<'_>, now: &Time) -> ReplicationLinkStatus {
+pub fn link(resource: &ReplicationLink, seen: &ObservedLink<'_>, now: &Time) -> ReplicationLinkStatus {
     let generation = resource.metadata.generation.unwrap_or_default();
     let old = resource.status.clone().unwrap_or_default();
     let name = &resource.spec.cluster_ref.name;
@@ -229,41 +230,41 @@ pub fn link(resource: &ReplicationLink, seen: &LinkSeen<'_>, now: &Time) -> Repl
     };
     let accepted = Finding(c::ACCEPTED, Some(true), reason::AS_EXPECTED, "the spec is accepted".into());
     let mut findings = match seen {
-        LinkSeen::NoCluster => unknown(
+        ObservedLink::NoCluster => unknown(
             reason::CLUSTER_MISSING,
             format!("VectorCluster {name} does not exist: create it, or delete the link"),
         ),
-        LinkSeen::ClusterRefused => unknown(
+        ObservedLink::ClusterRefused => unknown(
             reason::CLUSTER_MISSING,
             format!("the spec of VectorCluster {name} is refused: its condition Accepted says why"),
         ),
-        LinkSeen::Refused(refusal) => {
+        ObservedLink::Refused(refusal) => {
             let mut findings = unknown(reason::INVALID_SPEC, refusal.to_string());
             findings.push(Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, refusal.to_string()));
             findings
         }
-        LinkSeen::Valid { link, cluster, .. } if link.is_superseded(cluster) => {
+        ObservedLink::Valid { link, cluster, .. } if link.is_superseded(cluster) => {
             let message = format!("an older link of {name} follows {} already: delete one of the two", link.source);
             let mut findings = unknown(reason::INVALID_SPEC, message.clone());
             findings.push(Finding(c::ACCEPTED, Some(false), reason::INVALID_SPEC, message));
             findings
         }
-        LinkSeen::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi => {
+        ObservedLink::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi => {
             let mut findings = unknown(reason::STRIMZI_MISSING, NO_STRIMZI.into());
             findings.push(accepted);
             findings
         }
-        LinkSeen::Valid { link, .. } if !link.running => {
+        ObservedLink::Valid { link, .. } if !link.running => {
             let mut findings = unknown(reason::PAUSED, "spec.state is Paused".into());
             findings.push(accepted);
             findings
         }
-        LinkSeen::Valid { heard: None, .. } => {
+        ObservedLink::Valid { heard: None, .. } => {
             let mut findings = unknown(reason::AWAITING_REPORT, "waiting for the first report of a pod".into());
             findings.push(accepted);
             findings
         }
-        LinkSeen::Valid { link, heard: Some((connected, within)), .. } => {
+        ObservedLink::Valid { link, heard: Some((connected, within)), .. } => {
             let (why, message) = match (*connected, *within) {
                 (true, true) => (reason::FOLLOWING, format!("the link follows {}", link.source)),
                 (true, false) => {
@@ -283,14 +284,15 @@ pub fn link(resource: &ReplicationLink, seen: &LinkSeen<'_>, now: &Time) -> Repl
             ]
         }
     };
-    let strimzi_missing = matches!(seen, LinkSeen::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi);
+    let strimzi_missing =
+        matches!(seen, ObservedLink::Valid { link, apis, .. } if needs_strimzi(link) && !apis.strimzi);
     findings.push(if strimzi_missing {
         Finding(c::DEPENDENCIES_READY, Some(false), reason::STRIMZI_MISSING, NO_STRIMZI.into())
     } else {
         Finding(c::DEPENDENCIES_READY, Some(true), reason::AS_EXPECTED, DEPENDENCIES_EXIST.into())
     });
     findings.push(match seen {
-        LinkSeen::Valid { poisons, .. } if !poisons.is_empty() => {
+        ObservedLink::Valid { poisons, .. } if !poisons.is_empty() => {
             Finding(c::DEGRADED, Some(true), reason::POISON_RECORD, cut(&poisons.join("; ")))
         }
         _ => Finding(c::DEGRADED, Some(false), reason::AS_EXPECTED, "every record was applied".into()),
@@ -308,8 +310,8 @@ fn needs_strimzi(link: &ValidLink) -> bool {
     link.mirror.as_ref().is_some_and(|mirror| mirror.mode == MirrorMaker2Mode::Strimzi)
 }
 
-fn ready_pods(seen: &crate::ShardSeen) -> usize {
-    let ready = |pod: &&crate::PodSeen| match &pod.answer {
+fn ready_pods(seen: &crate::ObservedShard) -> usize {
+    let ready = |pod: &&crate::ObservedPod| match &pod.answer {
         Some(PodStatus::Running(status)) => status.ready && !status.draining && !pod.deleting,
         _ => false,
     };
@@ -372,9 +374,10 @@ fn traffic(cluster: &ValidCluster, observed: &Observed) -> Option<Finding> {
 /// Which hosts of the spec are not routed, and what unblocks them.
 pub(crate) fn withheld(cluster: &ValidCluster) -> Option<String> {
     let withheld = &cluster.istio.as_ref()?.withheld;
-    let told: Vec<String> = withheld.iter().map(|(host, why)| format!("{host} ({why})")).collect();
-    (!told.is_empty())
-        .then(|| cut(&format!("hosts without a route: {}; add them to the operator's allowedHosts", told.join(", "))))
+    let describe: Vec<String> = withheld.iter().map(|(host, why)| format!("{host} ({why})")).collect();
+    (!describe.is_empty()).then(|| {
+        cut(&format!("hosts without a route: {}; add them to the operator's allowedHosts", describe.join(", ")))
+    })
 }
 
 /// Reason and message of what keeps the cluster from being ready, the gravest first.
@@ -391,7 +394,7 @@ fn summary(
         return (reason::CREATING, message);
     }
     if let Some(operation) = step.operations.first() {
-        return (reason_of(operation), told(operation));
+        return (reason_of(operation), describe(operation));
     }
     if let Some((why, message)) = missing {
         return (*why, message.clone());
@@ -419,7 +422,7 @@ fn reason_of(operation: &Operation) -> Reason {
     found.map_or(reason::WAITING_FOR_PODS, |(_, why)| why)
 }
 
-fn told(operation: &Operation) -> String {
+fn describe(operation: &Operation) -> String {
     let Operation { type_, target, blocked_by } = operation;
     match blocked_by {
         Some(blocked) => format!("{type_} {target}: waiting for {}: {}", blocked.predicate, blocked.message),

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::names::{INPUTS_ANNOTATION, TEMPLATE_ANNOTATION};
 use crate::render::{Object, content_hash};
-use crate::{Observed, ShardSeen, ValidCluster, difference};
+use crate::{Observed, ObservedShard, ValidCluster, difference};
 
 /// A cluster that rolls and makes no progress for so long stops all further rolls: an image that is bad for one is bad for all.
 pub const STALLED_AFTER: Duration = Duration::from_secs(15 * 60);
@@ -168,9 +168,9 @@ pub fn progressed(
 }
 
 /// Pods that serve and run the newest template.
-fn updated_pods(seen: &ShardSeen) -> i32 {
+fn updated_pods(seen: &ObservedShard) -> i32 {
     let settled = seen.stateful_set.is_some_and(|set| set.settled);
-    let serves = |pod: &&crate::PodSeen| match &pod.answer {
+    let serves = |pod: &&crate::ObservedPod| match &pod.answer {
         Some(PodStatus::Running(status)) => !pod.outdated && !pod.deleting && status.ready,
         _ => false,
     };

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Every turn derives everything from what it sees, so a crash anywhere costs one turn. What must be remembered (ids that
-//! were given out) is in the [`Ledger`], which is written before the act.
+//! were given out) is in the [`ReplicaIdAllocator`], which is written before the act.
 
 mod act;
 mod group;
@@ -26,13 +26,13 @@ pub(crate) use group::Group;
 pub use refused::RefusedAct;
 pub use shard::next_shard_move;
 
-use crate::{Ledger, Observed, ShardSeen, ValidCluster};
+use crate::{Observed, ObservedShard, ReplicaIdAllocator, ValidCluster};
 
 /// One move.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// What must be remembered before the act.
-    pub ledgers: BTreeMap<ShardNumber, Ledger>,
+    pub allocators: BTreeMap<ShardNumber, ReplicaIdAllocator>,
     /// `spec.replicas` of each shard's StatefulSet.
     pub replicas: BTreeMap<ShardNumber, u16>,
     /// The one thing to do after the objects are applied.
@@ -45,7 +45,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardMove {
     /// What must be remembered before the act.
-    pub ledger: Ledger,
+    pub allocator: ReplicaIdAllocator,
     /// `spec.replicas` of its StatefulSet.
     pub replicas: u16,
     /// What to do.
@@ -80,20 +80,20 @@ pub struct ShardMove {
 /// ```
 #[must_use]
 pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
-    let nothing = ShardSeen::default();
-    let seen: Vec<(ShardNumber, &ShardSeen)> = ShardNumber::all(cluster.shards)
+    let nothing = ObservedShard::default();
+    let seen: Vec<(ShardNumber, &ObservedShard)> = ShardNumber::all(cluster.shards)
         .map(|shard| (shard, observed.shards.get(&shard).unwrap_or(&nothing)))
         .collect();
-    let mut step = Step { ledgers: BTreeMap::new(), replicas: BTreeMap::new(), act: None, operations: Vec::new() };
+    let mut step = Step { allocators: BTreeMap::new(), replicas: BTreeMap::new(), act: None, operations: Vec::new() };
     let mut moves: Vec<ShardMove> = seen.iter().map(|(shard, seen)| next_shard_move(cluster, *shard, seen)).collect();
     wait_for_all_volumes(cluster, &seen, &mut moves);
     for ((shard, seen), wanted) in seen.iter().zip(moves) {
-        let wanted = refused::held_back(wanted, &observed.refused, &seen.ledger);
+        let wanted = refused::held_back(wanted, &observed.refused, &seen.allocator);
         step.replicas.insert(*shard, wanted.replicas);
         step.operations.extend(wanted.operation);
         // A ledger speaks of the act that it precedes: of the shards whose turn it is not, only facts are kept.
         let turn = step.act.is_none() || wanted.act.is_none();
-        step.ledgers.insert(*shard, if turn { wanted.ledger } else { seen.ledger.clone() });
+        step.allocators.insert(*shard, if turn { wanted.allocator } else { seen.allocator.clone() });
         step.act = step.act.or(wanted.act);
     }
     if step.act.is_none() {
@@ -108,16 +108,17 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
 /// Founding the first shard settles which cluster the volumes belong to, so it waits for the pods of all shards. No shard is founded
 /// while a pod has another's volume: its user may want to adopt that cluster's volumes instead. A volume of a newer release
 /// may be of this cluster or of another.
-fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)], moves: &mut [ShardMove]) {
-    let untouchable = seen.iter().find_map(|(shard, seen)| Some((cluster.pod_name(*shard, seen.untouchable()?), seen)));
-    let begun = seen.iter().any(|(_, seen)| !seen.ledger.founding.is_empty())
-        || moves.iter().any(|wanted| wanted.ledger.founded);
+fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedShard)], moves: &mut [ShardMove]) {
+    let unusable_volume =
+        seen.iter().find_map(|(shard, seen)| Some((cluster.pod_name(*shard, seen.unusable_volume()?), seen)));
+    let begun = seen.iter().any(|(_, seen)| !seen.allocator.bootstrap_ids.is_empty())
+        || moves.iter().any(|wanted| wanted.allocator.bootstrapped);
     let is_silent = |wanted: &&ShardMove| {
         let blocked = wanted.operation.as_ref().and_then(|operation| operation.blocked_by.as_ref());
         blocked.is_some_and(|blocked| predicate::PODS_REACHABLE == *blocked.predicate)
     };
     let silent = moves.iter().find(is_silent).filter(|_| !begun).and_then(|wanted| wanted.operation.clone());
-    let (awaited, why) = match (untouchable, silent) {
+    let (awaited, why) = match (unusable_volume, silent) {
         (Some((pod, seen)), _) if seen.pods.values().all(|pod| pod.foreign().is_none()) => (
             predicate::VERSION_KNOWN,
             format!("{pod} has a volume of a newer release, and no shard is bootstrapped meanwhile"),
@@ -134,14 +135,14 @@ fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen
     for ((shard, seen), wanted) in seen.iter().zip(moves) {
         if matches!(wanted.act, Some(Act::Bootstrap { .. })) {
             wanted.operation = Some(waiting(op::CREATE, cluster.shard_name(*shard), awaited, why.clone()));
-            wanted.ledger = seen.ledger.clone();
+            wanted.allocator = seen.allocator.clone();
             wanted.act = None;
         }
     }
 }
 
 /// Something under way that moves.
-fn moving(type_: OperationType, target: String) -> Operation {
+fn in_progress(type_: OperationType, target: String) -> Operation {
     Operation { type_: type_.to_string(), target, blocked_by: None }
 }
 

@@ -16,14 +16,14 @@ spec: {region: us-east, storage: {size: 1Gi}, deltaLog: {kafka: {bootstrapServer
 
 /// What descriptions call a default, by the path of the field: the words after `Default `, code marks left out. Defaults that
 /// are told in a sentence begin with `Default:`.
-fn told(schema: &Value, path: &str, found: &mut BTreeMap<String, String>) {
+fn documented_defaults(schema: &Value, path: &str, found: &mut BTreeMap<String, String>) {
     if let Some((_, after)) = schema["description"].as_str().and_then(|text| text.split_once("Default "))
         && let Some((default, _)) = after.split_once('.')
     {
         found.insert(path.to_owned(), default.replace('`', ""));
     }
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        told(field, &format!("{path}.{name}"), found);
+        documented_defaults(field, &format!("{path}.{name}"), found);
     }
 }
 
@@ -62,6 +62,10 @@ fn defaults_in_the_definitions_are_the_defaults_rendered() {
     );
     let mut found = BTreeMap::new();
     let definition = serde_json::to_value(&meridian_crd::definitions()[0]).unwrap();
-    told(&definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec", &mut found);
+    documented_defaults(
+        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"],
+        "spec",
+        &mut found,
+    );
     assert_eq!(found, expected);
 }

@@ -12,7 +12,7 @@ use meridian_model::{ClusterId, ShardNumber};
 use meridian_plan::ownership::{Blocked, Cause};
 use meridian_plan::render::ObjectRef;
 use meridian_plan::report::{self, Outcome};
-use meridian_plan::{Observed, PodSeen, Refusal, Settings, ShardSeen, ValidCluster, next_step};
+use meridian_plan::{Observed, ObservedPod, ObservedShard, Refusal, Settings, ValidCluster, next_step};
 use mlua::{Lua, LuaSerdeExt, Table};
 use serde_json::{Value, json};
 
@@ -47,17 +47,17 @@ fn shown(observed: &Observed, outcome: Outcome<'_>) -> (String, String) {
     health(&serde_json::to_value(&resource).unwrap())
 }
 
-fn pods(trouble: Option<&str>) -> Observed {
-    let pod = PodSeen {
+fn pods(failure_reason: Option<&str>) -> Observed {
+    let pod = ObservedPod {
         uid: "u".into(),
         deleting: false,
         ready: false,
         outdated: false,
         answer: None,
         keys: None,
-        trouble: trouble.map(Into::into),
+        failure_reason: failure_reason.map(Into::into),
     };
-    let seen = ShardSeen { pods: BTreeMap::from([(0, pod)]), ..ShardSeen::default() };
+    let seen = ObservedShard { pods: BTreeMap::from([(0, pod)]), ..ObservedShard::default() };
     Observed { shards: BTreeMap::from([(ShardNumber::FIRST, seen)]), ..Observed::default() }
 }
 
@@ -88,8 +88,8 @@ fn what_only_a_user_can_mend_is_degraded_and_says_why() {
 
 #[test]
 fn a_wrong_image_is_degraded_and_named() {
-    let trouble = "ImagePullBackOff: Back-off pulling image \"example.com/node:typo\"";
-    let (status, message) = shown(&pods(Some(trouble)), Outcome::default());
+    let failure_reason = "ImagePullBackOff: Back-off pulling image \"example.com/node:typo\"";
+    let (status, message) = shown(&pods(Some(failure_reason)), Outcome::default());
     assert_eq!(status, "Degraded");
     assert!(message.contains("pod a-s1-0: ImagePullBackOff") && message.contains("node:typo"), "{message}");
 }

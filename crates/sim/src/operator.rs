@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use meridian_config::RegionEndpoint;
 use meridian_model::{ClusterId, RegionName, ReplicaId, ShardNumber};
 use meridian_plan::{
-    Act, Ledger, Observed, PodSeen, ShardSeen, StatefulSetSeen, ValidCluster, ValidGroup, ValidLink, next_step,
+    Act, Observed, ObservedPod, ObservedShard, ObservedStatefulSet, ReplicaIdAllocator, ValidCluster, ValidGroup,
+    ValidLink, next_step,
 };
 use meridian_proto::topology::{PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
 use meridian_replica::Event;
@@ -34,7 +35,7 @@ pub struct Cluster {
     pub spec: ValidCluster,
     /// `spec.replicas` of the StatefulSets.
     pub sets: BTreeMap<ShardNumber, u16>,
-    ledgers: BTreeMap<ShardNumber, Ledger>,
+    allocators: BTreeMap<ShardNumber, ReplicaIdAllocator>,
 }
 
 impl Cluster {
@@ -72,7 +73,7 @@ impl Cluster {
             links: Vec::new(),
         };
         let sets = ShardNumber::all(shards).map(|shard| (shard, REPLICAS)).collect();
-        Self { spec, sets, ledgers: BTreeMap::new() }
+        Self { spec, sets, allocators: BTreeMap::new() }
     }
 }
 
@@ -114,10 +115,10 @@ impl World {
         let cluster = &mut self.clusters[region];
         cluster.spec.links = links;
         let step = next_step(&cluster.spec, &observed);
-        for (shard, ledger) in step.ledgers {
-            let before = cluster.ledgers.insert(shard, ledger.clone()).unwrap_or_default();
-            if ledger.next < before.next {
-                let (from, to) = (before.next, ledger.next);
+        for (shard, allocator) in step.allocators {
+            let before = cluster.allocators.insert(shard, allocator.clone()).unwrap_or_default();
+            if allocator.next < before.next {
+                let (from, to) = (before.next, allocator.next);
                 return self.violation(format!("shard {shard} of region {region} allocates ids again: {from}, {to}"));
             }
         }
@@ -135,22 +136,22 @@ impl World {
             let pods = self.pods_of((region, *shard));
             let seen = |pod: usize| {
                 let held = &self.pods[pod];
-                let seen = PodSeen {
+                let seen = ObservedPod {
                     uid: pod.to_string(),
                     deleting: false,
                     ready: held.process.as_ref().is_some_and(|process| process.replica.is_ready()),
                     outdated: false,
                     answer: self.pod_status(pod),
                     keys: None,
-                    trouble: None,
+                    failure_reason: None,
                 };
                 (held.ordinal, seen)
             };
-            let seen = ShardSeen {
-                stateful_set: Some(StatefulSetSeen { replicas: *replicas, settled: true, deleting: false }),
+            let seen = ObservedShard {
+                stateful_set: Some(ObservedStatefulSet { replicas: *replicas, settled: true, deleting: false }),
                 pods: pods.iter().copied().filter(|pod| self.pods[*pod].wanted).map(seen).collect(),
                 volumes: pods.iter().map(|pod| self.pods[*pod].ordinal).collect(),
-                ledger: cluster.ledgers.get(shard).cloned().unwrap_or_default(),
+                allocator: cluster.allocators.get(shard).cloned().unwrap_or_default(),
             };
             (*shard, seen)
         });

@@ -114,15 +114,11 @@ const REPLACED: &[(&str, &str)] = &[
 const NOT_YET: &[(&str, &[&str])] = &[
     ("ann", &["tell"]),
     ("api", &["Near"]),
-    ("cli", &["trouble"]),
     ("config", &["fine"]),
     ("model", &["fine", "told"]),
-    ("operator", &["told", "forget", "ground", "Sight", "trouble"]),
     ("peer", &["silent_for"]),
-    ("plan", &["told", "adopt", "trouble", "Ledger", "limping", "mending", "obey"]),
     ("replica", &["obey", "forget", "told", "chased", "judge", "tell", "Detour", "shown_by"]),
     ("shard", &["Tally", "normalise", "remember"]),
-    ("sim", &["trouble"]),
 ];
 
 /// Identifiers in a line of Rust outside of comments and strings, each with whether the line defines it.

@@ -13,7 +13,9 @@ use futures::future::join_all;
 use meridian_crd::ShardStatus;
 use meridian_crd::conditions::predicate;
 use meridian_model::{Link, RegionName, ShardNumber};
-use meridian_plan::{Ledger, Placement, PodSeen, ShardMove, ShardSeen, StatefulSetSeen, next_shard_move};
+use meridian_plan::{
+    ObservedPod, ObservedShard, ObservedStatefulSet, Placement, ReplicaIdAllocator, ShardMove, next_shard_move,
+};
 use meridian_proto::topology::{Genesis, PodStatus};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,7 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Allocator {
     client: TopologyClient,
     region: LocalRegion,
-    ledgers: BTreeMap<ShardNumber, Ledger>,
+    allocators: BTreeMap<ShardNumber, ReplicaIdAllocator>,
     path: PathBuf,
 }
 
@@ -54,10 +56,10 @@ impl Allocator {
     pub fn open(layout: &Layout, region: &RegionLayout, brokers: &Brokers) -> anyhow::Result<Self> {
         let primary = layout.primary().name.clone();
         let path = files::region_dir(layout, region).join("replicas.json");
-        let ledgers = read_ids(&path).with_context(|| format!("read {}", path.display()))?;
+        let allocators = read_ids(&path).with_context(|| format!("read {}", path.display()))?;
         let links = brokers.links(&primary, &region.name);
         let region = LocalRegion { layout: region.clone(), primary, group: layout.group(), links };
-        Ok(Self { client: TopologyClient::new(layout, &region.layout)?, region, ledgers, path })
+        Ok(Self { client: TopologyClient::new(layout, &region.layout)?, region, allocators, path })
     }
 
     /// Reconciles until every replica is ready and follows a leader.
@@ -95,8 +97,8 @@ impl Allocator {
         let mut outcome = ReconcileOutcome::Settled;
         for shard in ShardNumber::all(self.region.layout.shards) {
             let observed = self.observe(shard).await;
-            let ShardMove { ledger, act, operation, .. } = next_shard_move(&self.region, shard, &observed);
-            self.persist_ids(shard, ledger)?;
+            let ShardMove { allocator, act, operation, .. } = next_shard_move(&self.region, shard, &observed);
+            self.persist_ids(shard, allocator)?;
             let calls = act.map(|act| act.calls()).unwrap_or_default();
             let acted = !calls.is_empty();
             for (shard, ordinal, call) in calls {
@@ -121,29 +123,33 @@ impl Allocator {
         Ok(outcome)
     }
 
-    async fn observe(&self, shard: ShardNumber) -> ShardSeen {
+    async fn observe(&self, shard: ShardNumber) -> ObservedShard {
         let ordinals: Vec<u16> = (0..self.region.replicas()).collect();
         let request_status = |ordinal: &u16| self.client.pod_status(self.region.node(shard, *ordinal));
         let answers = join_all(ordinals.iter().map(request_status)).await;
-        let pod = |answer: Option<PodStatus>| PodSeen {
+        let pod = |answer: Option<PodStatus>| ObservedPod {
             uid: String::new(),
             deleting: false,
             ready: answer.is_some(),
             outdated: false,
             answer,
             keys: None,
-            trouble: None,
+            failure_reason: None,
         };
-        ShardSeen {
-            stateful_set: Some(StatefulSetSeen { replicas: self.region.replicas(), settled: true, deleting: false }),
+        ObservedShard {
+            stateful_set: Some(ObservedStatefulSet {
+                replicas: self.region.replicas(),
+                settled: true,
+                deleting: false,
+            }),
             pods: ordinals.iter().copied().zip(answers.into_iter().map(pod)).collect(),
             volumes: ordinals.into_iter().collect(),
-            ledger: self.ledgers.get(&shard).cloned().unwrap_or_default(),
+            allocator: self.allocators.get(&shard).cloned().unwrap_or_default(),
         }
     }
 
     /// The first node that is not ready or has no leader, with the reason.
-    fn first_unready(&self, shard: ShardNumber, observed: &ShardSeen) -> Option<String> {
+    fn first_unready(&self, shard: ShardNumber, observed: &ObservedShard) -> Option<String> {
         observed.pods.iter().find_map(|(ordinal, pod)| {
             let reason = match &pod.answer {
                 Some(PodStatus::Running(status)) => match &status.fault {
@@ -163,33 +169,33 @@ impl Allocator {
     }
 
     /// Stores allocated ids durably before any node receives them: a forgotten id could be allocated twice.
-    fn persist_ids(&mut self, shard: ShardNumber, ledger: Ledger) -> anyhow::Result<()> {
-        if self.ledgers.get(&shard) == Some(&ledger) {
+    fn persist_ids(&mut self, shard: ShardNumber, allocator: ReplicaIdAllocator) -> anyhow::Result<()> {
+        if self.allocators.get(&shard) == Some(&allocator) {
             return Ok(());
         }
-        self.ledgers.insert(shard, ledger);
-        write_ids(&self.path, &self.ledgers).with_context(|| format!("write {}", self.path.display()))
+        self.allocators.insert(shard, allocator);
+        write_ids(&self.path, &self.allocators).with_context(|| format!("write {}", self.path.display()))
     }
 }
 
-fn read_ids(path: &Path) -> anyhow::Result<BTreeMap<ShardNumber, Ledger>> {
+fn read_ids(path: &Path) -> anyhow::Result<BTreeMap<ShardNumber, ReplicaIdAllocator>> {
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         text => text?,
     };
     let statuses: Vec<ShardStatus> = serde_json::from_str(&text)?;
-    let ledger = |status: &ShardStatus| {
+    let allocator = |status: &ShardStatus| {
         let shard = u16::try_from(status.shard)
             .ok()
             .and_then(|number| ShardNumber::new(number).ok())
             .context("no shard number")?;
-        Ok((shard, Ledger::from_status(status)))
+        Ok((shard, ReplicaIdAllocator::from_status(status)))
     };
-    statuses.iter().map(ledger).collect()
+    statuses.iter().map(allocator).collect()
 }
 
-fn write_ids(path: &Path, ledgers: &BTreeMap<ShardNumber, Ledger>) -> anyhow::Result<()> {
-    let statuses: Vec<ShardStatus> = ledgers.iter().map(|(shard, ledger)| ledger.to_status(*shard)).collect();
+fn write_ids(path: &Path, allocators: &BTreeMap<ShardNumber, ReplicaIdAllocator>) -> anyhow::Result<()> {
+    let statuses: Vec<ShardStatus> = allocators.iter().map(|(shard, allocator)| allocator.to_status(*shard)).collect();
     let folder = path.parent().context("a file in a folder")?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
     draft.write_all(serde_json::to_string_pretty(&statuses)?.as_bytes())?;
@@ -259,13 +265,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("replicas.json");
         assert_eq!(read_ids(&path).unwrap(), BTreeMap::new());
-        let mut ledger = Ledger::default();
-        ledger.founding = vec![ledger.mint(), ledger.mint()];
-        let ledgers = BTreeMap::from([(ShardNumber::FIRST, ledger)]);
-        write_ids(&path, &ledgers).unwrap();
+        let mut allocator = ReplicaIdAllocator::default();
+        allocator.bootstrap_ids = vec![allocator.allocate(), allocator.allocate()];
+        let allocators = BTreeMap::from([(ShardNumber::FIRST, allocator)]);
+        write_ids(&path, &allocators).unwrap();
         let mut found = read_ids(&path).unwrap();
-        assert_eq!(found, ledgers);
-        assert_eq!(found.get_mut(&ShardNumber::FIRST).unwrap().mint(), ReplicaId(3));
+        assert_eq!(found, allocators);
+        assert_eq!(found.get_mut(&ShardNumber::FIRST).unwrap().allocate(), ReplicaId(3));
         std::fs::write(&path, "[").unwrap();
         assert!(read_ids(&path).is_err(), "a damaged file is an error");
     }

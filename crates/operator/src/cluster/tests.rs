@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use meridian_crd::VectorCluster;
 use meridian_model::ShardNumber;
-use meridian_plan::{Apis, Observed, PodSeen, Settings, ShardSeen};
+use meridian_plan::{Apis, Observed, ObservedPod, ObservedShard, Settings};
 use meridian_proto::topology::{Identity, PodStatus, ReplicaStatus};
 use serde_json::{Value, json};
 
@@ -318,14 +318,14 @@ async fn a_refused_edit_does_not_stop_healing() {
 async fn what_the_api_server_refuses_stops_only_itself_and_is_told() {
     let bed = Bed::new();
     let message = "spec.template.spec.containers[0].resources.limits[cpu]: Invalid value: \"lots\"";
-    bed.server.refuse(vec![Refusal { plural: "statefulsets", way: "", code: 422, message }]);
+    bed.server.refuse(vec![Refusal { plural: "statefulsets", patch_type: "", code: 422, message }]);
     bed.settle().await;
     assert!(
         !bed.object("services", NAME).is_null() && !bed.object("poddisruptionbudgets", "vector-search-s1").is_null()
     );
-    let (status, reason, told) = bed.condition("Progressing");
+    let (status, reason, shown) = bed.condition("Progressing");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "ObjectRejected"));
-    assert!(told.contains("StatefulSet vector-search-s1") && told.contains("Invalid value: \"lots\""), "{told}");
+    assert!(shown.contains("StatefulSet vector-search-s1") && shown.contains("Invalid value: \"lots\""), "{shown}");
     assert_eq!(bed.condition("Ready").0, "False");
     let events = bed.server.names("events").len();
     assert!((1..=2).contains(&events), "{events} Events");
@@ -346,7 +346,7 @@ async fn replicas_go_on_while_a_template_is_refused() {
     bed.settle().await;
     let template = bed.object("statefulsets", "vector-search-s1")["spec"]["template"].clone();
     let message = "no such image policy";
-    bed.server.refuse(vec![Refusal { plural: "statefulsets", way: "apply", code: 403, message }]);
+    bed.server.refuse(vec![Refusal { plural: "statefulsets", patch_type: "apply", code: 403, message }]);
     bed.edit(|spec| {
         spec["replicasPerShard"] = 5.into();
         spec["image"] = "example.com/bad:1".into();
@@ -383,7 +383,7 @@ async fn the_configuration_of_a_held_template_is_not_pruned() {
     let bed = Bed::new();
     bed.settle().await;
     let before = bed.server.names("configmaps");
-    bed.server.refuse(vec![Refusal { plural: "statefulsets", way: "apply", code: 403, message: "denied" }]);
+    bed.server.refuse(vec![Refusal { plural: "statefulsets", patch_type: "apply", code: 403, message: "denied" }]);
     bed.edit(|spec| spec["collectionDefaults"] = json!({"hnswConfig": {"m": 24}}));
     bed.turn().await;
     bed.turn().await;
@@ -589,26 +589,26 @@ async fn the_claims_of_adopted_volumes_bear_the_id_of_the_cluster() {
         group: None,
         behavior: meridian_model::BehaviorVersion::FIRST,
     };
-    let pod = |answer| PodSeen {
+    let pod = |answer| ObservedPod {
         uid: "u".into(),
         deleting: false,
         ready: true,
         outdated: false,
         answer: Some(answer),
         keys: None,
-        trouble: None,
+        failure_reason: None,
     };
     let running = PodStatus::Running(Box::new(ReplicaStatus::new(identity.clone())));
     let pods = [(0, pod(running)), (1, pod(PodStatus::Foreign { identity }))].into();
-    let shard = ShardSeen { pods, ..ShardSeen::default() };
+    let shard = ObservedShard { pods, ..ObservedShard::default() };
     let observed = Observed { shards: [(ShardNumber::FIRST, shard)].into(), ..Observed::default() };
-    let ground = crate::observe::ground(&bed.context, &resource).await.unwrap();
-    assert!(crate::claims::follow_id(&bed.context, &cluster, &ground.volumes, &observed).await.unwrap());
+    let prerequisites = crate::observe::load_prerequisites(&bed.context, &resource).await.unwrap();
+    assert!(crate::claims::follow_id(&bed.context, &cluster, &prerequisites.volumes, &observed).await.unwrap());
     let label = |ordinal: u16| {
         let claim = bed.object("persistentvolumeclaims", &format!("data-vector-search-s1-{ordinal}"));
         claim["metadata"]["labels"]["meridiandb.io/cluster-id"].as_str().unwrap().to_owned()
     };
     assert_eq!((label(0), label(1)), (id.to_string(), UID.to_owned()));
-    let ground = crate::observe::ground(&bed.context, &resource).await.unwrap();
-    assert!(!crate::claims::follow_id(&bed.context, &cluster, &ground.volumes, &observed).await.unwrap());
+    let prerequisites = crate::observe::load_prerequisites(&bed.context, &resource).await.unwrap();
+    assert!(!crate::claims::follow_id(&bed.context, &cluster, &prerequisites.volumes, &observed).await.unwrap());
 }

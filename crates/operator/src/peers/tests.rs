@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::certificates::{Authority, Given, Standing};
+use crate::certificates::{Authority, CertificateSecrets, PodCertificates};
 use crate::observe;
 
 fn cluster(id: u128) -> ValidCluster {
@@ -31,7 +31,7 @@ fn cluster(id: u128) -> ValidCluster {
 }
 
 /// A pod that says it belongs to `cluster` and answers one call with `Blank`.
-async fn pod(listener: TcpListener, made: Given, cluster: ClusterId) {
+async fn pod(listener: TcpListener, made: PodCertificates, cluster: ClusterId) {
     let mut roots = rustls::RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(made.ca.as_bytes()) {
         roots.add(root.unwrap()).unwrap();
@@ -65,48 +65,55 @@ async fn pod(listener: TcpListener, made: Given, cluster: ClusterId) {
 }
 
 /// An authority, and what pods are given under it.
-fn authority(cluster: &ValidCluster) -> (Authority, Given) {
-    let authority = Authority::found(cluster).unwrap();
+fn authority(cluster: &ValidCluster) -> (Authority, PodCertificates) {
+    let authority = Authority::create(cluster).unwrap();
     let (cert, key) = authority.sign(cluster).unwrap();
-    let given = Given { ca: authority.cert.clone(), cert, key };
-    (authority, given)
+    let pod_certificates = PodCertificates { ca: authority.cert.clone(), cert, key };
+    (authority, pod_certificates)
 }
 
 /// Calls a pod of cluster `of` that was given `pod`, as an operator to whom `standing` stands.
-async fn call(of: u128, standing: Standing, given: Given) -> Result<(TopologyAnswer, Way), ConnectionError> {
+async fn call(
+    of: u128,
+    secrets: CertificateSecrets,
+    pod_certificates: PodCertificates,
+) -> Result<(TopologyAnswer, PodTrust), ConnectionError> {
     let cluster = cluster(7);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let peers = Peers::new(standing.ways(&cluster).unwrap(), cluster.id, cluster.region.clone()).unwrap();
-    let served = tokio::spawn(pod(listener, given, ClusterId(of)));
+    let peers = Peers::new(secrets.connectors(&cluster).unwrap(), cluster.id, cluster.region.clone()).unwrap();
+    let served = tokio::spawn(pod(listener, pod_certificates, ClusterId(of)));
     let host = observe::host(&cluster, ShardNumber::FIRST, 2);
     let answer = peers.exchange((Ipv4Addr::LOCALHOST, port).into(), &host, TopologyCall::Status).await;
     served.abort();
     answer
 }
 
-fn settled() -> (Standing, Given) {
-    let (authority, given) = authority(&cluster(7));
-    (Standing { authority: Some(authority), given: Some(given.clone()) }, given)
+fn settled() -> (CertificateSecrets, PodCertificates) {
+    let (authority, pod_certificates) = authority(&cluster(7));
+    (
+        CertificateSecrets { authority: Some(authority), pod_certificates: Some(pod_certificates.clone()) },
+        pod_certificates,
+    )
 }
 
 #[tokio::test]
 async fn a_pod_of_the_cluster_answers() {
-    let (standing, given) = settled();
-    let (answer, way) = call(7, standing, given).await.unwrap();
-    assert_eq!((answer, way), (TopologyAnswer::status(PodStatus::Blank), Way::Shown));
+    let (secrets, pod_certificates) = settled();
+    let (answer, trust) = call(7, secrets, pod_certificates).await.unwrap();
+    assert_eq!((answer, trust), (TopologyAnswer::status(PodStatus::Blank), PodTrust::ShowsAuthority));
 }
 
 #[tokio::test]
 async fn a_pod_of_another_cluster_is_not_believed() {
-    let (standing, given) = settled();
-    assert!(matches!(call(8, standing, given).await, Err(ConnectionError::Refused(_))));
+    let (secrets, pod_certificates) = settled();
+    assert!(matches!(call(8, secrets, pod_certificates).await, Err(ConnectionError::Refused(_))));
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_refused() {
-    let (standing, _) = settled();
-    assert!(matches!(call(7, standing, settled().1).await, Err(ConnectionError::Io(_))));
+    let (secrets, _) = settled();
+    assert!(matches!(call(7, secrets, settled().1).await, Err(ConnectionError::Io(_))));
 }
 
 /// A lost authority, step by step, as pods follow it: they answer at every step, and each step sees how far they are.
@@ -114,32 +121,32 @@ async fn a_certificate_of_another_authority_is_refused() {
 async fn pods_answer_while_a_lost_authority_is_replaced() {
     let now = k8s_openapi::jiff::Timestamp::now().as_second();
     let (_, old) = settled();
-    let lost = Standing { authority: None, given: Some(old.clone()) };
-    assert_eq!(lost.seen().next(now), CertificateStep::Found);
-    assert_eq!(call(7, lost.clone(), old.clone()).await.unwrap().1, Way::Former);
+    let lost = CertificateSecrets { authority: None, pod_certificates: Some(old.clone()) };
+    assert_eq!(lost.seen().next(now), CertificateStep::CreateAuthority);
+    assert_eq!(call(7, lost.clone(), old.clone()).await.unwrap().1, PodTrust::TrustsFormer);
     // The new one is there; pods know nothing of it.
     let (authority, fresh) = authority(&cluster(7));
-    let found = Standing { authority: Some(authority.clone()), given: Some(old.clone()) };
-    assert_eq!(found.seen().next(now), CertificateStep::Trust);
-    assert_eq!(call(7, found, old.clone()).await.unwrap().1, Way::Former);
-    // Pods are told to trust both; some have read it.
-    let both = Given { ca: format!("{}\n{}", old.ca, authority.cert), ..old.clone() };
-    let told = Standing { authority: Some(authority.clone()), given: Some(both.clone()) };
-    assert_eq!(told.seen().next(now), CertificateStep::Keep);
-    assert_eq!(call(7, told.clone(), old).await.unwrap().1, Way::Former);
-    assert_eq!(call(7, told, both.clone()).await.unwrap().1, Way::Trusted);
+    let created = CertificateSecrets { authority: Some(authority.clone()), pod_certificates: Some(old.clone()) };
+    assert_eq!(created.seen().next(now), CertificateStep::TrustBoth);
+    assert_eq!(call(7, created, old.clone()).await.unwrap().1, PodTrust::TrustsFormer);
+    // Pods trust both; some have read it.
+    let both = PodCertificates { ca: format!("{}\n{}", old.ca, authority.cert), ..old.clone() };
+    let trusting = CertificateSecrets { authority: Some(authority.clone()), pod_certificates: Some(both.clone()) };
+    assert_eq!(trusting.seen().next(now), CertificateStep::Keep);
+    assert_eq!(call(7, trusting.clone(), old).await.unwrap().1, PodTrust::TrustsFormer);
+    assert_eq!(call(7, trusting, both.clone()).await.unwrap().1, PodTrust::TrustsAuthority);
     // The new certificate is signed; some pods show it.
-    let signed = Given { cert: fresh.cert.clone(), key: fresh.key.clone(), ..both.clone() };
-    let standing = Standing { authority: Some(authority.clone()), given: Some(signed.clone()) };
-    assert_eq!(standing.seen().next(now), CertificateStep::Keep);
-    assert_eq!(call(7, standing.clone(), both).await.unwrap().1, Way::Trusted);
-    assert_eq!(call(7, standing.clone(), signed).await.unwrap().1, Way::Shown);
-    let mut seen = standing.seen();
+    let signed = PodCertificates { cert: fresh.cert.clone(), key: fresh.key.clone(), ..both.clone() };
+    let secrets = CertificateSecrets { authority: Some(authority.clone()), pod_certificates: Some(signed.clone()) };
+    assert_eq!(secrets.seen().next(now), CertificateStep::Keep);
+    assert_eq!(call(7, secrets.clone(), both).await.unwrap().1, PodTrust::TrustsAuthority);
+    assert_eq!(call(7, secrets.clone(), signed).await.unwrap().1, PodTrust::ShowsAuthority);
+    let mut seen = secrets.seen();
     (seen.all_trust, seen.all_show) = (true, true);
-    assert_eq!(seen.next(now), CertificateStep::Forget);
-    let done = Standing { authority: Some(authority), given: Some(fresh.clone()) };
+    assert_eq!(seen.next(now), CertificateStep::TrustNewOnly);
+    let done = CertificateSecrets { authority: Some(authority), pod_certificates: Some(fresh.clone()) };
     assert_eq!(done.seen().next(now), CertificateStep::Keep);
-    assert_eq!(call(7, done, fresh).await.unwrap().1, Way::Shown);
+    assert_eq!(call(7, done, fresh).await.unwrap().1, PodTrust::ShowsAuthority);
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub enum OfflineError {
     #[error("read yaml: {0}")]
     Syntax(String),
     /// A document that the API server would not admit.
-    #[error("{resource} (document {at}): {}", told(faults))]
+    #[error("{resource} (document {at}): {}", describe(faults))]
     NotAdmitted {
         /// Its kind and name.
         resource: String,
@@ -155,6 +155,6 @@ fn not_admitted(at: usize, document: &Value, faults: Vec<Fault>) -> OfflineError
     OfflineError::NotAdmitted { resource, at, faults }
 }
 
-fn told(faults: &[Fault]) -> String {
+fn describe(faults: &[Fault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -33,15 +33,15 @@ pub(super) fn risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
             DiskLevel::Exhausted => Some(format!("{pod} (reserve used up)")),
         })
         .collect();
-    let mut told = Vec::new();
+    let mut messages = Vec::new();
     if !memory.is_empty() {
-        told.push(format!(
+        messages.push(format!(
             "a snapshot does not fit into the memory of {}: raise spec.resources.limits.memory or drop a collection",
             memory.join(", ")
         ));
     }
     if !disks.is_empty() {
-        told.push(format!("full disks of {}: waiting for {}", disks.join(", "), what_frees_disks(cluster)));
+        messages.push(format!("full disks of {}: waiting for {}", disks.join(", "), what_frees_disks(cluster)));
     }
     match (memory.is_empty(), disks.is_empty()) {
         (true, true) if running().next().is_none() => {
@@ -51,8 +51,8 @@ pub(super) fn risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
             let message = "every replica that reports has disk and memory left".into();
             Finding(c::CAPACITY_RISK, Some(false), reason::SUFFICIENT_CAPACITY, message)
         }
-        (false, _) => Finding(c::CAPACITY_RISK, Some(true), reason::INSUFFICIENT_MEMORY, cut(&told.join("; "))),
-        (true, false) => Finding(c::CAPACITY_RISK, Some(true), reason::DISK_FULL, cut(&told.join("; "))),
+        (false, _) => Finding(c::CAPACITY_RISK, Some(true), reason::INSUFFICIENT_MEMORY, cut(&messages.join("; "))),
+        (true, false) => Finding(c::CAPACITY_RISK, Some(true), reason::DISK_FULL, cut(&messages.join("; "))),
     }
 }
 

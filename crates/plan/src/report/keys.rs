@@ -66,21 +66,21 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{ALONE, valid};
-    use crate::{PodSeen, ShardSeen};
+    use crate::{ObservedPod, ObservedShard};
 
     /// Condition, reason and message of a shard whose pods report these digests; none: it does not answer.
     fn found(expected: ExpectedKeys, reported: &[Option<u8>]) -> (Option<bool>, &'static str, String) {
-        let pod = |keys: &Option<u8>| PodSeen {
+        let pod = |keys: &Option<u8>| ObservedPod {
             uid: "u".into(),
             deleting: false,
             ready: true,
             outdated: false,
             answer: None,
             keys: keys.map(digest),
-            trouble: None,
+            failure_reason: None,
         };
         let pods = (0..).zip(reported.iter().map(pod)).collect();
-        let shards = [(ShardNumber::FIRST, ShardSeen { pods, ..ShardSeen::default() })].into();
+        let shards = [(ShardNumber::FIRST, ObservedShard { pods, ..ObservedShard::default() })].into();
         let observed = Observed { shards, keys: expected, ..Observed::default() };
         let Finding(type_, holds, why, message) = differ(&valid(ALONE, &[]), &observed);
         assert_eq!(type_, c::KEYS_DIFFER);

@@ -3,7 +3,7 @@ use meridian_crd::VectorClusterStatus;
 use meridian_crd::conditions::reason;
 use meridian_proto::topology::{DiskLevel, PodStatus, ReplicaStatus};
 
-use super::{LinkSeen, Outcome, cluster, link, refused};
+use super::{ObservedLink, Outcome, cluster, link, refused};
 use crate::fixtures::{self, ALONE, GROUPED, MIRRORED, valid};
 use crate::ownership::{Blocked, Cause};
 use crate::render::ObjectRef;
@@ -84,7 +84,7 @@ fn objects_of_others_and_the_api_servers_words_are_in_the_condition() {
     let valid = valid(ALONE, &[]);
     let observed = Observed::default();
     let step = next_step(&valid, &observed);
-    let told = |blocked: &[Blocked]| {
+    let describe = |blocked: &[Blocked]| {
         let outcome = Outcome { blocked, ..Outcome::default() };
         let status = cluster(&valid, &observed, &step, outcome, &VectorClusterStatus::default(), &at(1));
         assert_eq!(state(&status, "Ready").0, "False");
@@ -94,14 +94,14 @@ fn objects_of_others_and_the_api_servers_words_are_in_the_condition() {
     let rejected = blocked("StatefulSet", Cause::Rejected, "cpu: must be a quantity");
     let conflict = blocked("Service", Cause::NameConflict, "held by somebody else");
     let secret = blocked("Secret", Cause::NameConflict, "held by Deployment shop");
-    let (status, reason, message) = told(std::slice::from_ref(&rejected));
+    let (status, reason, message) = describe(std::slice::from_ref(&rejected));
     assert_eq!((status.as_str(), reason.as_str()), ("False", "ObjectRejected"));
     assert_eq!(message, "StatefulSet vector-search: cpu: must be a quantity");
-    let (status, reason, message) = told(&[rejected, conflict, secret]);
+    let (status, reason, message) = describe(&[rejected, conflict, secret]);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NameConflict"));
     let both = "Service vector-search: held by somebody else; Secret vector-search: held by Deployment shop";
     assert_eq!(message, both);
-    let (status, reason, _) = told(&[blocked("Service", Cause::Leaving, "")]);
+    let (status, reason, _) = describe(&[blocked("Service", Cause::Leaving, "")]);
     assert_eq!((status.as_str(), reason.as_str()), ("True", "Creating"));
 }
 
@@ -123,26 +123,26 @@ fn a_link_says_what_it_waits_for() {
     let resource = fixtures::link(MIRRORED);
     let cluster = valid(GROUPED, &[MIRRORED]);
     let parsed = ValidLink::parse(&resource, &cluster).unwrap();
-    let told = |strimzi, heard, poisons| LinkSeen::Valid {
+    let describe = |strimzi, heard, poisons| ObservedLink::Valid {
         link: &parsed,
         cluster: &cluster,
         apis: Apis { istio: false, strimzi },
         heard,
         poisons,
     };
-    let seen = |strimzi, heard| told(strimzi, heard, Vec::new());
-    let ready = |seen: &LinkSeen<'_>| {
+    let seen = |strimzi, heard| describe(strimzi, heard, Vec::new());
+    let ready = |seen: &ObservedLink<'_>| {
         let status = link(&resource, seen, &at(1));
         status.conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| (c.status, c.reason)).unwrap()
     };
     let said = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
-    assert_eq!(ready(&LinkSeen::NoCluster), said("False", "ClusterMissing"));
+    assert_eq!(ready(&ObservedLink::NoCluster), said("False", "ClusterMissing"));
     assert_eq!(ready(&seen(false, None)), said("False", "StrimziMissing"));
     assert_eq!(ready(&seen(true, None)), said("False", "AwaitingReport"));
     assert_eq!(ready(&seen(true, Some((false, false)))), said("False", "SourceSilent"));
     assert_eq!(ready(&seen(true, Some((true, true)))), said("True", "Following"));
     let degraded = |poisons| {
-        let status = link(&resource, &told(true, Some((true, true)), poisons), &at(1));
+        let status = link(&resource, &describe(true, Some((true, true)), poisons), &at(1));
         status.conditions.into_iter().find(|c| c.type_ == "Degraded").map(|c| (c.status, c.reason, c.message)).unwrap()
     };
     let none = ("False".into(), "AsExpected".into(), "every record was applied".into());
@@ -180,17 +180,17 @@ fn a_host_that_is_not_allowed_is_named_and_no_other_condition_ends() {
 #[test]
 fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hour() {
     let valid = valid(ALONE, &[]);
-    let pod = |answer| crate::PodSeen {
+    let pod = |answer| crate::ObservedPod {
         uid: "u".into(),
         deleting: false,
         ready: true,
         outdated: false,
         answer,
         keys: None,
-        trouble: None,
+        failure_reason: None,
     };
     let observed = |answer| {
-        let shard = crate::ShardSeen { pods: [(0, pod(answer))].into(), ..crate::ShardSeen::default() };
+        let shard = crate::ObservedShard { pods: [(0, pod(answer))].into(), ..crate::ObservedShard::default() };
         Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() }
     };
     let (silent, heard) = (observed(None), observed(Some(meridian_proto::topology::PodStatus::Blank)));
@@ -214,7 +214,7 @@ fn full_disks_are_named_with_what_frees_them() {
     let risk = |yaml: &str, links: &[&str], levels: [DiskLevel; 3]| {
         let valid = valid(yaml, links);
         let pods = (0..).zip(levels).map(|(ordinal, disk)| (ordinal, pod_with(&valid, disk))).collect();
-        let shard = crate::ShardSeen { pods, ..crate::ShardSeen::default() };
+        let shard = crate::ObservedShard { pods, ..crate::ObservedShard::default() };
         let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
         let step = next_step(&valid, &Observed::default());
         let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
@@ -235,11 +235,19 @@ fn full_disks_are_named_with_what_frees_them() {
     assert_eq!(message, format!("{pods}: waiting for {only}"));
 }
 
-fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::PodSeen {
+fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::ObservedPod {
     let genesis = cluster.genesis(meridian_model::ShardNumber::FIRST);
     let status = ReplicaStatus { disk, ..fixtures::running(genesis) };
     let answer = Some(PodStatus::Running(Box::new(status)));
-    crate::PodSeen { uid: "u".into(), deleting: false, ready: true, outdated: false, answer, keys: None, trouble: None }
+    crate::ObservedPod {
+        uid: "u".into(),
+        deleting: false,
+        ready: true,
+        outdated: false,
+        answer,
+        keys: None,
+        failure_reason: None,
+    }
 }
 
 #[test]
@@ -254,16 +262,16 @@ fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
         group: None,
         behavior: meridian_model::BehaviorVersion::FIRST,
     };
-    let pod = crate::PodSeen {
+    let pod = crate::ObservedPod {
         uid: "u".into(),
         deleting: false,
         ready: false,
         outdated: false,
         answer: Some(meridian_proto::topology::PodStatus::Foreign { identity }),
         keys: None,
-        trouble: None,
+        failure_reason: None,
     };
-    let shard = crate::ShardSeen { pods: [(0, pod)].into(), ..crate::ShardSeen::default() };
+    let shard = crate::ObservedShard { pods: [(0, pod)].into(), ..crate::ObservedShard::default() };
     let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
     let step = next_step(&valid, &observed);
     let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
@@ -286,16 +294,16 @@ fn a_pod_that_a_newer_release_left_behind_is_in_the_status_with_its_words() {
         (PodStatus::Newer { reason: reason.into() }, reason),
         (PodStatus::Running(Box::new(stopped)), fault.as_deref().unwrap()),
     ] {
-        let pod = crate::PodSeen {
+        let pod = crate::ObservedPod {
             uid: "u".into(),
             deleting: false,
             ready: false,
             outdated: false,
             answer: Some(answer),
             keys: None,
-            trouble: None,
+            failure_reason: None,
         };
-        let shard = crate::ShardSeen { pods: [(0, pod)].into(), ..crate::ShardSeen::default() };
+        let shard = crate::ObservedShard { pods: [(0, pod)].into(), ..crate::ObservedShard::default() };
         let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
         let step = next_step(&valid, &observed);
         assert_eq!(step.act, None, "neither lost nor blank");
@@ -325,23 +333,23 @@ fn replicas_without_room_are_named_with_what_unblocks_them() {
     use meridian_proto::topology::{DiskLevel, MemorySeen, PodStatus, ReplicaStatus};
 
     let valid = valid(ALONE, &[]);
-    let told = |replicas: &[(DiskLevel, Option<(u64, bool)>)]| {
+    let describe = |replicas: &[(DiskLevel, Option<(u64, bool)>)]| {
         let pod = |(disk, memory): &(DiskLevel, Option<(u64, bool)>)| {
             let memory =
                 memory.map(|(used, is_short)| MemorySeen { used_bytes: used << 20, limit_bytes: 4 << 30, is_short });
             let status = ReplicaStatus { disk: *disk, memory, ..fixtures::running(valid.genesis(ShardNumber::FIRST)) };
-            crate::PodSeen {
+            crate::ObservedPod {
                 uid: "u".into(),
                 deleting: false,
                 ready: true,
                 outdated: false,
                 answer: Some(PodStatus::Running(Box::new(status))),
                 keys: None,
-                trouble: None,
+                failure_reason: None,
             }
         };
         let pods = (0..).zip(replicas.iter().map(pod)).collect();
-        let shard = crate::ShardSeen { pods, ..crate::ShardSeen::default() };
+        let shard = crate::ObservedShard { pods, ..crate::ObservedShard::default() };
         let observed = Observed { shards: [(ShardNumber::FIRST, shard)].into(), ..Observed::default() };
         let step = next_step(&valid, &observed);
         let status = cluster(&valid, &observed, &step, Outcome::default(), &VectorClusterStatus::default(), &at(1));
@@ -349,7 +357,7 @@ fn replicas_without_room_are_named_with_what_unblocks_them() {
         (condition.status, condition.reason, condition.message)
     };
     let check = |replicas: &[_], status: &str, reason: &str, message: &str| {
-        assert_eq!(told(replicas), (status.to_owned(), reason.to_owned(), message.to_owned()));
+        assert_eq!(describe(replicas), (status.to_owned(), reason.to_owned(), message.to_owned()));
     };
     let well = (DiskLevel::Free, Some((100, false)));
     check(&[], "Unknown", "AwaitingReport", "waiting for the first report of a pod");
@@ -361,7 +369,7 @@ fn replicas_without_room_are_named_with_what_unblocks_them() {
     let disk = "full disks of vector-search-s1-0, vector-search-s1-1 (reserve used up): \
                 waiting for deletes, dropped collections or larger volumes";
     check(&[(DiskLevel::Reserve, None), (DiskLevel::Exhausted, None), well], "True", "DiskFull", disk);
-    let (status, reason, message) = told(&[(DiskLevel::Reserve, Some((3500, true)))]);
+    let (status, reason, message) = describe(&[(DiskLevel::Reserve, Some((3500, true)))]);
     assert_eq!((status.as_str(), reason.as_str()), ("True", "InsufficientMemory"));
     assert!(message.contains("snapshot does not fit") && message.contains("full disks of"), "{message}");
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use meridian_model::{ReplicaId, ShardNumber};
 use meridian_proto::topology::{PROMOTE_LAG, PodStatus, ReplicaStatus, Role};
 
-use crate::{Placement, PodSeen, ShardSeen};
+use crate::{ObservedPod, ObservedShard, Placement};
 
 /// Entries that a replica may be behind and still count as a sound copy: what a busy leader sends in about a second.
-const SOUND_LAG: u64 = 4096;
+const HEALTHY_LAG: u64 = 4096;
 
 /// A group with a leader that a majority of its voters follows.
 pub(crate) struct Group<'a> {
@@ -20,11 +20,11 @@ pub(crate) struct Group<'a> {
     pub voters: BTreeMap<ReplicaId, Option<u16>>,
     /// Ordinal of every learner.
     pub learners: BTreeMap<ReplicaId, Option<u16>>,
-    pods: &'a BTreeMap<u16, PodSeen>,
+    pods: &'a BTreeMap<u16, ObservedPod>,
 }
 
 /// A running replica, if the pod is one.
-pub(crate) fn running(pod: &PodSeen) -> Option<&ReplicaStatus> {
+pub(crate) fn running(pod: &ObservedPod) -> Option<&ReplicaStatus> {
     match &pod.answer {
         Some(PodStatus::Running(status)) => Some(status),
         _ => None,
@@ -33,7 +33,7 @@ pub(crate) fn running(pod: &PodSeen) -> Option<&ReplicaStatus> {
 
 impl<'a> Group<'a> {
     /// The group of a shard; none while no leader of the newest term is followed by a majority of voters.
-    pub fn of(cluster: &dyn Placement, shard: ShardNumber, seen: &'a ShardSeen) -> Option<Self> {
+    pub fn of(cluster: &dyn Placement, shard: ShardNumber, seen: &'a ObservedShard) -> Option<Self> {
         let replicas = || seen.pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, running(pod)?)));
         let newest = replicas().map(|(_, status)| status.term).max()?;
         let (leader, status) = replicas().find(|(_, status)| status.role == Role::Leader && status.term == newest)?;
@@ -60,7 +60,7 @@ impl<'a> Group<'a> {
     }
 
     /// The pod in which a member lives now: at its address, and saying so itself.
-    pub fn pod_of(&self, replica: ReplicaId) -> Option<&'a PodSeen> {
+    pub fn pod_of(&self, replica: ReplicaId) -> Option<&'a ObservedPod> {
         let ordinal = self.voters.get(&replica).or_else(|| self.learners.get(&replica)).copied().flatten()?;
         let pod = self.pods.get(&ordinal)?;
         running(pod).is_some_and(|status| status.identity.replica == replica).then_some(pod)
@@ -83,8 +83,8 @@ impl<'a> Group<'a> {
     }
 
     /// A voter that can take over at once: up, in service, heard by the leader, with nearly all of the log on disk.
-    pub fn is_sound(&self, replica: ReplicaId) -> bool {
-        self.voters.contains_key(&replica) && self.is_up(replica) && self.is_within(replica, SOUND_LAG)
+    pub fn is_healthy_voter(&self, replica: ReplicaId) -> bool {
+        self.voters.contains_key(&replica) && self.is_up(replica) && self.is_within(replica, HEALTHY_LAG)
     }
 
     /// A learner that can be given a vote.
@@ -111,7 +111,7 @@ impl<'a> Group<'a> {
 
     /// The quorum holds while `away` is down for a while.
     pub fn survives_absence(&self, away: ReplicaId) -> bool {
-        let left = self.voters.keys().filter(|voter| **voter != away && self.is_sound(**voter)).count();
+        let left = self.voters.keys().filter(|voter| **voter != away && self.is_healthy_voter(**voter)).count();
         left >= self.majority()
     }
 
@@ -120,8 +120,8 @@ impl<'a> Group<'a> {
         if !self.voters.contains_key(&gone) {
             return true;
         }
-        let sound = self.voters.keys().filter(|voter| self.is_sound(**voter)).count();
-        let left = self.voters.keys().filter(|voter| **voter != gone && self.is_sound(**voter)).count();
+        let sound = self.voters.keys().filter(|voter| self.is_healthy_voter(**voter)).count();
+        let left = self.voters.keys().filter(|voter| **voter != gone && self.is_healthy_voter(**voter)).count();
         let after = self.voters.len() - 1;
         after > 0 && sound >= self.majority() && left > after / 2
     }
@@ -133,7 +133,7 @@ impl<'a> Group<'a> {
         };
         self.voters
             .iter()
-            .filter(|(voter, _)| **voter != self.status.identity.replica && self.is_sound(**voter))
+            .filter(|(voter, _)| **voter != self.status.identity.replica && self.is_healthy_voter(**voter))
             .filter(|(_, ordinal)| ordinal.is_some_and(&prefers))
             .map(|(voter, _)| *voter)
             .max_by_key(|voter| (matched(*voter), std::cmp::Reverse(*voter)))

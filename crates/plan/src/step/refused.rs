@@ -3,7 +3,7 @@
 use meridian_crd::{BlockedBy, Operation};
 
 use super::{Act, ShardMove};
-use crate::Ledger;
+use crate::ReplicaIdAllocator;
 
 /// The longest text of a refusal that a status bears.
 const MESSAGE_CHARS: usize = 300;
@@ -35,14 +35,14 @@ impl Act {
 }
 
 /// Holds back what was refused and is not due again.
-pub(super) fn held_back(wanted: ShardMove, refused: &[RefusedAct], stored: &Ledger) -> ShardMove {
+pub(super) fn held_back(wanted: ShardMove, refused: &[RefusedAct], stored: &ReplicaIdAllocator) -> ShardMove {
     let Some(refusal) = last(wanted.act.as_ref(), refused) else { return wanted };
     let operation = wanted.operation.map(|operation| blocked(operation, refusal));
     if refusal.due {
         return ShardMove { operation, ..wanted };
     }
     // An id that was taken for an act belongs to that act.
-    ShardMove { ledger: stored.clone(), act: None, operation, ..wanted }
+    ShardMove { allocator: stored.clone(), act: None, operation, ..wanted }
 }
 
 /// The same for the restart of a pod.

@@ -5,24 +5,25 @@ use meridian_crd::conditions::{Predicate, operation as op, predicate};
 use meridian_model::ShardNumber;
 
 use super::group::running;
-use super::{Act, Group, moving, waiting};
-use crate::{PodSeen, ShardSeen, ValidCluster};
+use super::{Act, Group, in_progress, waiting};
+use crate::{ObservedPod, ObservedShard, ValidCluster};
 
 /// A pod that serves as it should.
-fn is_whole(group: Option<&Group<'_>>, pod: &PodSeen) -> bool {
-    group.zip(running(pod)).is_some_and(|(group, status)| group.is_sound(status.identity.replica))
+fn is_healthy(group: Option<&Group<'_>>, pod: &ObservedPod) -> bool {
+    group.zip(running(pod)).is_some_and(|(group, status)| group.is_healthy_voter(status.identity.replica))
 }
 
 /// The next restart, and what is under way in each shard that has one to come.
-pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)]) -> (Option<Act>, Vec<Operation>) {
+pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedShard)]) -> (Option<Act>, Vec<Operation>) {
     let groups: Vec<_> = seen.iter().map(|(shard, seen)| (*shard, *seen, Group::of(cluster, *shard, seen))).collect();
     let wanted = 0..cluster.replicas;
-    let limping = groups.iter().find_map(|(shard, seen, group)| {
-        let whole = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| is_whole(group.as_ref(), pod));
-        wanted.clone().find(|ordinal| !whole(ordinal)).map(|ordinal| {
-            let trouble = seen.pods.get(&ordinal).and_then(|pod| pod.trouble.as_ref());
-            let trouble = trouble.map_or_else(String::new, |trouble| format!(": {trouble}"));
-            format!("{} is not back in service yet{trouble}", cluster.pod_name(*shard, ordinal))
+    let first_unhealthy = groups.iter().find_map(|(shard, seen, group)| {
+        let healthy = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| is_healthy(group.as_ref(), pod));
+        wanted.clone().find(|ordinal| !healthy(ordinal)).map(|ordinal| {
+            let failure_reason = seen.pods.get(&ordinal).and_then(|pod| pod.failure_reason.as_ref());
+            let failure_reason =
+                failure_reason.map_or_else(String::new, |failure_reason| format!(": {failure_reason}"));
+            format!("{} is not back in service yet{failure_reason}", cluster.pod_name(*shard, ordinal))
         })
     });
     let mut act = None;
@@ -32,8 +33,11 @@ pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)]) -
         if !settled || !seen.pods.values().any(|pod| pod.outdated) {
             continue;
         }
-        let turn =
-            if act.is_none() { restart(cluster, *shard, seen, group.as_ref(), limping.as_deref()) } else { None };
+        let turn = if act.is_none() {
+            restart(cluster, *shard, seen, group.as_ref(), first_unhealthy.as_deref())
+        } else {
+            None
+        };
         let operation = match turn {
             Some(Ok((wanted, operation))) => {
                 act = Some(wanted);
@@ -56,20 +60,20 @@ pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ShardSeen)]) -
 fn restart(
     cluster: &ValidCluster,
     shard: ShardNumber,
-    seen: &ShardSeen,
+    seen: &ObservedShard,
     group: Option<&Group<'_>>,
-    limping: Option<&str>,
+    first_unhealthy: Option<&str>,
 ) -> Option<Result<(Act, Operation), Operation>> {
     let outdated = || seen.pods.iter().rev().filter(|(_, pod)| pod.outdated);
-    let evict = |ordinal: u16, pod: &PodSeen| {
-        let operation = moving(op::ROLLING_UPDATE, cluster.pod_name(shard, ordinal));
+    let evict = |ordinal: u16, pod: &ObservedPod| {
+        let operation = in_progress(op::ROLLING_UPDATE, cluster.pod_name(shard, ordinal));
         Some(Ok((Act::Evict { shard, ordinal, uid: pod.uid.clone() }, operation)))
     };
     let wait = |ordinal: u16, awaited: Predicate, message: String| {
         Some(Err(waiting(op::ROLLING_UPDATE, cluster.pod_name(shard, ordinal), awaited, message)))
     };
     // A pod that is down already costs nothing: restarting it is how a bad revision is taken back.
-    if let Some((ordinal, pod)) = outdated().find(|(_, pod)| !is_whole(group, pod) && !pod.deleting) {
+    if let Some((ordinal, pod)) = outdated().find(|(_, pod)| !is_healthy(group, pod) && !pod.deleting) {
         let harmless = match (group, running(pod)) {
             (Some(group), Some(status)) => group.survives_absence(status.identity.replica),
             (Some(_), None) => true,
@@ -87,8 +91,8 @@ fn restart(
     let Some(group) = group else {
         return wait(*first, predicate::QUORUM_AVAILABLE, "its shard has no leader that a majority follows".into());
     };
-    if let Some(limping) = limping {
-        return wait(*first, predicate::ALL_REPLICAS_CAUGHT_UP, limping.into());
+    if let Some(first_unhealthy) = first_unhealthy {
+        return wait(*first, predicate::ALL_REPLICAS_CAUGHT_UP, first_unhealthy.into());
     }
     let alone = cluster.replicas == 1 && group.voters.len() == 1;
     let leads = |ordinal: &u16| *ordinal == group.leader;
@@ -107,7 +111,7 @@ fn restart(
     let up_to_date = |ordinal: u16| seen.pods.get(&ordinal).is_some_and(|pod| !pod.outdated);
     match group.successor(up_to_date) {
         Some(to) => {
-            let operation = moving(op::ROLLING_UPDATE, cluster.pod_name(shard, group.leader));
+            let operation = in_progress(op::ROLLING_UPDATE, cluster.pod_name(shard, group.leader));
             Some(Ok((Act::TransferLeader { shard, leader: group.leader, to }, operation)))
         }
         None => wait(

@@ -5,16 +5,16 @@ use meridian_model::{BehaviorVersion, ReplicaId, ShardNumber};
 use meridian_proto::topology::{Identity, Member, PodStatus};
 
 use super::group::running;
-use super::{Act, Group, ShardMove, moving, waiting};
-use crate::{Ledger, Placement, PodSeen, ShardSeen};
+use super::{Act, Group, ShardMove, in_progress, waiting};
+use crate::{ObservedPod, ObservedShard, Placement, ReplicaIdAllocator};
 
 /// What a shard would do next if it were alone.
 #[must_use]
-pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &ShardSeen) -> ShardMove {
+pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &ObservedShard) -> ShardMove {
     let group = Group::of(cluster, shard, seen);
-    let turn = Turn { cluster, shard, seen, ledger: facts(seen, group.as_ref()) };
+    let turn = Turn { cluster, shard, seen, allocator: with_observed_ids(seen, group.as_ref()) };
     let replicas = turn.pods_needed(group.as_ref());
-    let idle = |turn: Turn<'_>, operation| ShardMove { ledger: turn.ledger, replicas, act: None, operation };
+    let idle = |turn: Turn<'_>, operation| ShardMove { allocator: turn.allocator, replicas, act: None, operation };
     let name = cluster.shard_name(shard);
     match seen.stateful_set {
         Some(set) if set.deleting => {
@@ -26,14 +26,14 @@ pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &Shard
             );
             return idle(turn, Some(operation));
         }
-        None => return idle(turn, Some(moving(op::CREATE, name))),
+        None => return idle(turn, Some(in_progress(op::CREATE, name))),
         Some(_) => {}
     }
-    if !turn.ledger.founded {
-        return turn.found(replicas);
+    if !turn.allocator.bootstrapped {
+        return turn.bootstrap(replicas);
     }
     match group {
-        Some(group) => turn.mend(&group, replicas),
+        Some(group) => turn.reconcile(&group, replicas),
         None => {
             let operation = turn.leaderless();
             idle(turn, Some(operation))
@@ -42,11 +42,11 @@ pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &Shard
 }
 
 /// The ledger with what can be read off the volumes: they outlive the resource and its status.
-fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
-    let mut ledger = seen.ledger.clone();
+fn with_observed_ids(seen: &ObservedShard, group: Option<&Group<'_>>) -> ReplicaIdAllocator {
+    let mut allocator = seen.allocator.clone();
     // Without memory the ids that were given out are known only when every volume has been asked, those of removed replicas
     // included: an id that one of them bears must not be given to another.
-    let remembers = ledger.founded || !ledger.founding.is_empty();
+    let has_records = allocator.bootstrapped || !allocator.bootstrap_ids.is_empty();
     let answers = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| pod.answers() && !pod.deleting);
     let all_asked = seen.volumes.iter().chain(seen.pods.keys()).all(answers);
     let mut founders_up = 0;
@@ -54,42 +54,45 @@ fn facts(seen: &ShardSeen, group: Option<&Group<'_>>) -> Ledger {
         let replica = match &pod.answer {
             Some(PodStatus::Running(status)) => {
                 let known = status.voters.iter().chain(&status.learners);
-                known.for_each(|member| ledger.heard_of(member.replica));
+                known.for_each(|member| allocator.reserve(member.replica));
                 Some(status.identity.replica)
             }
             Some(PodStatus::Damaged { replica, .. }) => *replica,
             Some(PodStatus::Blank | PodStatus::Foreign { .. } | PodStatus::Newer { .. }) | None => continue,
         };
-        replica.into_iter().for_each(|replica| ledger.heard_of(replica));
-        if replica.is_some_and(|replica| ledger.founding.contains(&replica)) {
+        replica.into_iter().for_each(|replica| allocator.reserve(replica));
+        if replica.is_some_and(|replica| allocator.bootstrap_ids.contains(&replica)) {
             founders_up += 1;
-        } else if (replica.is_none() || replica != ledger.joining) && (remembers || all_asked) {
-            ledger.founded = true; // a volume from before: this group exists
+        } else if (replica.is_none() || replica != allocator.joining) && (has_records || all_asked) {
+            allocator.bootstrapped = true; // a volume from before: this group exists
         }
     }
     // A founder that once had a log and is blank now has lost its volume; telling it to found again would let it vote twice.
-    let lost_one = group.is_some_and(|group| {
-        let founder = |replica: &ReplicaId| ledger.founding.contains(replica);
+    let lost_founder = group.is_some_and(|group| {
+        let founder = |replica: &ReplicaId| allocator.bootstrap_ids.contains(replica);
         group.status.followers.iter().any(|f| founder(&f.replica) && f.matched.0 > 0 && group.is_lost(f.replica))
     });
-    if ledger.founded || lost_one || (!ledger.founding.is_empty() && founders_up == ledger.founding.len()) {
-        ledger.founded = true;
-        ledger.founding.clear();
+    if allocator.bootstrapped
+        || lost_founder
+        || (!allocator.bootstrap_ids.is_empty() && founders_up == allocator.bootstrap_ids.len())
+    {
+        allocator.bootstrapped = true;
+        allocator.bootstrap_ids.clear();
     }
     let joined = |group: &Group<'_>| {
-        ledger.joining.is_some_and(|j| group.voters.contains_key(&j) || group.learners.contains_key(&j))
+        allocator.joining.is_some_and(|j| group.voters.contains_key(&j) || group.learners.contains_key(&j))
     };
     if group.is_some_and(joined) {
-        ledger.joining = None;
+        allocator.joining = None;
     }
-    ledger
+    allocator
 }
 
 struct Turn<'a> {
     cluster: &'a dyn Placement,
     shard: ShardNumber,
-    seen: &'a ShardSeen,
-    ledger: Ledger,
+    seen: &'a ObservedShard,
+    allocator: ReplicaIdAllocator,
 }
 
 impl Turn<'_> {
@@ -106,50 +109,50 @@ impl Turn<'_> {
             let ordinals = named.iter().chain(learners).filter_map(|m| self.cluster.ordinal_of(self.shard, &m.address));
             needed = ordinals.fold(needed, |needed, ordinal| needed.max(ordinal + 1));
         }
-        if !self.ledger.founded {
+        if !self.allocator.bootstrapped {
             // Before a group is founded every volume there is gets asked whether one was.
             let volumes = self.seen.volumes.last().map_or(0, |ordinal| ordinal + 1);
-            let founders = u16::try_from(self.ledger.founding.len()).unwrap_or(u16::MAX);
+            let founders = u16::try_from(self.allocator.bootstrap_ids.len()).unwrap_or(u16::MAX);
             needed = needed.max(volumes).max(founders);
         }
         match self.seen.stateful_set {
             Some(set) if set.deleting => set.replicas,
             // Pods go one at a time, and only when the cluster's view of them is current.
             Some(set) if needed < set.replicas => {
-                let knows = self.ledger.founded
+                let is_current = self.allocator.bootstrapped
                     && group.is_some()
                     && set.settled
                     && self.seen.pods.len() <= usize::from(set.replicas);
-                if knows { set.replicas - 1 } else { set.replicas }
+                if is_current { set.replicas - 1 } else { set.replicas }
             }
             _ => needed,
         }
     }
 
-    fn found(mut self, replicas: u16) -> ShardMove {
+    fn bootstrap(mut self, replicas: u16) -> ShardMove {
         let name = self.cluster.shard_name(self.shard);
         let still = |turn: Self, awaited: Predicate, message: String| ShardMove {
             operation: Some(waiting(op::CREATE, name.clone(), awaited, message)),
-            ledger: turn.ledger,
+            allocator: turn.allocator,
             replicas,
             act: None,
         };
-        if let Some(ordinal) = self.seen.untouchable() {
-            let (awaited, message) = self.absence(ordinal);
+        if let Some(ordinal) = self.seen.unusable_volume() {
+            let (awaited, message) = self.unavailable(ordinal);
             return still(self, awaited, message);
         }
         let asked = replicas.max(self.seen.pods.keys().last().map_or(0, |ordinal| ordinal + 1));
         let silent = (0..asked).find(|o| self.seen.pods.get(o).is_none_or(|pod| pod.answer.is_none() || pod.deleting));
         if let Some(ordinal) = silent {
             let pod = self.cluster.pod_name(self.shard, ordinal);
-            let message = format!("{pod} does not answer yet{}", self.trouble(ordinal));
+            let message = format!("{pod} does not answer yet{}", self.failure_reason(ordinal));
             return still(self, predicate::PODS_REACHABLE, message);
         }
-        if self.ledger.founding.is_empty() {
-            self.ledger.founding = (0..self.cluster.replicas()).map(|_| self.ledger.mint()).collect();
+        if self.allocator.bootstrap_ids.is_empty() {
+            self.allocator.bootstrap_ids = (0..self.cluster.replicas()).map(|_| self.allocator.allocate()).collect();
         }
         let members: Vec<(u16, Member)> = (0..)
-            .zip(&self.ledger.founding)
+            .zip(&self.allocator.bootstrap_ids)
             .map(|(ordinal, replica)| {
                 (ordinal, Member { replica: *replica, address: self.cluster.peer_address(self.shard, ordinal) })
             })
@@ -157,17 +160,17 @@ impl Turn<'_> {
         let founders: Vec<Member> = members.iter().map(|(_, member)| member.clone()).collect();
         // Founders that run already have the version of whoever began to found the group.
         let begun = self.seen.pods.values().filter_map(running).map(|status| &status.identity);
-        let mut founded = begun.filter(|identity| self.ledger.founding.contains(&identity.replica));
-        let behavior = founded.next().map_or(BehaviorVersion::NEWEST, |identity| identity.behavior);
+        let mut bootstrapped = begun.filter(|identity| self.allocator.bootstrap_ids.contains(&identity.replica));
+        let behavior = bootstrapped.next().map_or(BehaviorVersion::NEWEST, |identity| identity.behavior);
         let is_blank = |ordinal: u16| self.seen.pods.get(&ordinal).is_some_and(|p| p.answer == Some(PodStatus::Blank));
         let pods: Vec<(u16, Identity)> = members
             .iter()
             .filter(|(ordinal, _)| is_blank(*ordinal))
             .map(|(ordinal, member)| (*ordinal, self.identity(member.replica, founders.clone(), behavior)))
             .collect();
-        let operation = Some(moving(op::CREATE, name));
+        let operation = Some(in_progress(op::CREATE, name));
         let act = (!pods.is_empty()).then_some(Act::Bootstrap { shard: self.shard, pods });
-        ShardMove { ledger: self.ledger, replicas, act, operation }
+        ShardMove { allocator: self.allocator, replicas, act, operation }
     }
 
     /// `behavior`: of the group at the first entry of its log, which whoever joins replays by the same rules.
@@ -180,12 +183,12 @@ impl Turn<'_> {
     fn leaderless(&self) -> meridian_crd::Operation {
         let name = self.cluster.shard_name(self.shard);
         let answers: Vec<&PodStatus> = self.seen.pods.values().filter_map(|pod| pod.answer.as_ref()).collect();
-        if let Some(ordinal) = self.seen.untouchable() {
-            let (awaited, message) = self.absence(ordinal);
+        if let Some(ordinal) = self.seen.unusable_volume() {
+            let (awaited, message) = self.unavailable(ordinal);
             return waiting(op::ELECT_LEADER, name, awaited, message);
         }
-        let gone = |answer: &&PodStatus| !matches!(answer, PodStatus::Running(_));
-        if answers.len() >= usize::from(self.cluster.replicas()) && answers.iter().all(gone) {
+        let is_not_running = |answer: &&PodStatus| !matches!(answer, PodStatus::Running(_));
+        if answers.len() >= usize::from(self.cluster.replicas()) && answers.iter().all(is_not_running) {
             let message = "the group was bootstrapped and every volume is blank or damaged: bring a volume back, or delete the cluster \
                            and its volumes to begin anew";
             return waiting(op::REPLACE_REPLICA, name, predicate::VOLUME_RESTORED, message);
@@ -195,22 +198,22 @@ impl Turn<'_> {
     }
 
     /// Brings the members in line: what is lost is replaced, what is missing added, what is too much removed.
-    fn mend(mut self, group: &Group<'_>, replicas: u16) -> ShardMove {
-        let (act, operation) = match self.mending(group) {
+    fn reconcile(mut self, group: &Group<'_>, replicas: u16) -> ShardMove {
+        let (act, operation) = match self.reconcile_membership(group) {
             Some((act, operation)) => (act, Some(operation)),
-            None => (None, self.settling(replicas)),
+            None => (None, self.pending_pods(replicas)),
         };
-        ShardMove { ledger: self.ledger, replicas, act, operation }
+        ShardMove { allocator: self.allocator, replicas, act, operation }
     }
 
-    fn mending(&mut self, group: &Group<'_>) -> Option<(Option<Act>, meridian_crd::Operation)> {
+    fn reconcile_membership(&mut self, group: &Group<'_>) -> Option<(Option<Act>, meridian_crd::Operation)> {
         let (cluster, shard, leader) = (self.cluster, self.shard, group.leader);
         // 0. Who is followed: no pod restarts for it, and it must not wait for what is being mended.
         let links = cluster.links();
         if group.status.links != links {
             let expected = group.status.links_version;
             let act = Act::SetLinks { shard, leader, links, expected };
-            return Some((Some(act), moving(op::UPDATE_LINKS, cluster.shard_name(shard))));
+            return Some((Some(act), in_progress(op::UPDATE_LINKS, cluster.shard_name(shard))));
         }
         let expected = group.status.membership_version;
         let members = || group.learners.iter().chain(&group.voters);
@@ -223,7 +226,7 @@ impl Turn<'_> {
             }
             return Some((
                 Some(Act::Remove { shard, leader, replica: *replica, expected }),
-                moving(op::REPLACE_REPLICA, target),
+                in_progress(op::REPLACE_REPLICA, target),
             ));
         }
         // 2. A learner gets its vote before the next comes.
@@ -237,34 +240,35 @@ impl Turn<'_> {
             }
             return Some((
                 Some(Act::Promote { shard, leader, replica: *replica, expected }),
-                moving(op::SCALE_OUT, target),
+                in_progress(op::SCALE_OUT, target),
             ));
         }
         // 3. A pod that is no member joins under an id that never was.
         let outside = || (0..cluster.replicas()).filter(|ordinal| group.member_at(*ordinal).is_none());
-        let told = |pod: &PodSeen| running(pod).is_some_and(|s| Some(s.identity.replica) == self.ledger.joining);
-        let told = outside().find(|ordinal| self.seen.pods.get(ordinal).is_some_and(told));
-        if told.is_none() && self.ledger.joining.is_some() {
+        let joining =
+            |pod: &ObservedPod| running(pod).is_some_and(|s| Some(s.identity.replica) == self.allocator.joining);
+        let joining = outside().find(|ordinal| self.seen.pods.get(ordinal).is_some_and(joining));
+        if joining.is_none() && self.allocator.joining.is_some() {
             // Whoever was told that id may only be silent: were another id given out, nobody would know what to do with it.
             let silent = |ordinal: &u16| self.seen.pods.get(ordinal).is_some_and(|pod| !pod.answers());
             if let Some(ordinal) = outside().find(silent) {
                 let target = cluster.pod_name(shard, ordinal);
-                let (_, message) = self.absence(ordinal);
+                let (_, message) = self.unavailable(ordinal);
                 return Some((None, waiting(op::SCALE_OUT, target, predicate::JOINER_REACHABLE, message)));
             }
         }
-        for ordinal in told.into_iter().chain(outside().filter(|ordinal| Some(*ordinal) != told)) {
+        for ordinal in joining.into_iter().chain(outside().filter(|ordinal| Some(*ordinal) != joining)) {
             let target = cluster.pod_name(shard, ordinal);
             // One with another's volume is not told to join: what it holds is not ours to move aside.
             let Some(pod) = self.seen.pods.get(&ordinal).filter(|pod| !pod.deleting && pod.answers()) else { continue };
             let Some(answer) = &pod.answer else { continue };
             if let PodStatus::Running(status) = answer {
                 let own = status.identity.replica;
-                if self.ledger.joining == Some(own) {
+                if self.allocator.joining == Some(own) {
                     let member = Member { replica: own, address: cluster.peer_address(shard, ordinal) };
                     return Some((
                         Some(Act::AddLearner { shard, leader, member, expected }),
-                        moving(op::SCALE_OUT, target),
+                        in_progress(op::SCALE_OUT, target),
                     ));
                 }
                 // It may know a newer membership than this leader, one in which it counts.
@@ -280,12 +284,12 @@ impl Turn<'_> {
                     ));
                 }
             }
-            let replica = self.ledger.mint();
-            self.ledger.joining = Some(replica);
+            let replica = self.allocator.allocate();
+            self.allocator.joining = Some(replica);
             let identity = self.identity(replica, Vec::new(), group.status.identity.behavior);
             return Some((
                 Some(Act::Join { shard, ordinal, identity, group: group.status.members_at() }),
-                moving(op::SCALE_OUT, target),
+                in_progress(op::SCALE_OUT, target),
             ));
         }
         // 4. A member too many leaves, the highest ordinal first, and never while it leads.
@@ -299,11 +303,11 @@ impl Turn<'_> {
         if *replica != group.status.identity.replica {
             return Some((
                 Some(Act::Remove { shard, leader, replica: *replica, expected }),
-                moving(op::SCALE_IN, target),
+                in_progress(op::SCALE_IN, target),
             ));
         }
         match group.successor(|ordinal| ordinal < cluster.replicas()) {
-            Some(to) => Some((Some(Act::TransferLeader { shard, leader, to }), moving(op::SCALE_IN, target))),
+            Some(to) => Some((Some(Act::TransferLeader { shard, leader, to }), in_progress(op::SCALE_IN, target))),
             None => Some((
                 None,
                 waiting(
@@ -317,32 +321,32 @@ impl Turn<'_> {
     }
 
     /// Nothing to change in the group; pods may still be coming or going.
-    fn settling(&self, replicas: u16) -> Option<meridian_crd::Operation> {
+    fn pending_pods(&self, replicas: u16) -> Option<meridian_crd::Operation> {
         let set = self.seen.stateful_set?;
         let name = self.cluster.shard_name(self.shard);
         if replicas < set.replicas || set.replicas > self.cluster.replicas() {
-            return Some(moving(op::SCALE_IN, name));
+            return Some(in_progress(op::SCALE_IN, name));
         }
         let missing = (0..self.cluster.replicas()).find(|o| self.seen.pods.get(o).is_none_or(|pod| !pod.answers()))?;
-        let (awaited, message) = self.absence(missing);
+        let (awaited, message) = self.unavailable(missing);
         Some(waiting(op::START_POD, self.cluster.pod_name(self.shard, missing), awaited, message))
     }
 
     /// What is waited for, and why, of a pod that does not speak of a volume of its own.
-    fn absence(&self, ordinal: u16) -> (Predicate, String) {
+    fn unavailable(&self, ordinal: u16) -> (Predicate, String) {
         let name = self.cluster.pod_name(self.shard, ordinal);
         match self.seen.pods.get(&ordinal).and_then(|pod| pod.answer.as_ref()) {
             Some(PodStatus::Foreign { identity }) => {
                 (predicate::VOLUMES_OWNED, format!("{name} has a volume of {identity}"))
             }
             Some(PodStatus::Newer { reason }) => (predicate::VERSION_KNOWN, format!("{name}: {reason}")),
-            _ => (predicate::PODS_REACHABLE, format!("{name} does not answer{}", self.trouble(ordinal))),
+            _ => (predicate::PODS_REACHABLE, format!("{name} does not answer{}", self.failure_reason(ordinal))),
         }
     }
 
     /// Why a pod does not run, where it is known, to be put behind a sentence.
-    fn trouble(&self, ordinal: u16) -> String {
-        let trouble = self.seen.pods.get(&ordinal).and_then(|pod| pod.trouble.as_ref());
-        trouble.map_or_else(String::new, |trouble| format!(": {trouble}"))
+    fn failure_reason(&self, ordinal: u16) -> String {
+        let failure_reason = self.seen.pods.get(&ordinal).and_then(|pod| pod.failure_reason.as_ref());
+        failure_reason.map_or_else(String::new, |failure_reason| format!(": {failure_reason}"))
     }
 }

@@ -9,7 +9,7 @@ use meridian_model::{ReplicaId, ShardNumber};
 use proptest::prelude::*;
 
 use super::{Act, RefusedAct, Step, next_step};
-use crate::Ledger;
+use crate::ReplicaIdAllocator;
 use crate::ValidCluster;
 use crate::fixtures::{ALONE, GROUPED, MIRRORED, valid};
 use region::{Fault, Region};
@@ -81,7 +81,7 @@ fn no_shard_is_founded_while_a_volume_of_another_was_not_seen() {
     for _ in 0..5 {
         assert_eq!(region.turn(&cluster, None), None);
         let step = next_step(&cluster, &region.observe(&cluster));
-        assert!(step.ledgers.values().all(|ledger| ledger.founding.is_empty()), "{step:?}");
+        assert!(step.allocators.values().all(|allocator| allocator.bootstrap_ids.is_empty()), "{step:?}");
         assert_eq!(step.operations.len(), 2);
     }
     region.heal();
@@ -182,12 +182,12 @@ fn a_group_from_before_is_recognized_only_when_every_volume_is_its_own() {
     for _ in 0..5 {
         assert_eq!(region.turn(&cluster, None), None);
     }
-    let founded = |region: &Region| region.observe(&cluster).shards[&shard()].ledger.founded;
-    assert!(!founded(&region), "the ids that its own volume may bear are not known");
+    let bootstrapped = |region: &Region| region.observe(&cluster).shards[&shard()].allocator.bootstrapped;
+    assert!(!bootstrapped(&region), "the ids that its own volume may bear are not known");
     assert_eq!(waits_for(&cluster, &region), "VolumesOwned");
     region.exchange(shard(), 2, false);
     assert_eq!(settle(&cluster, &mut region), []);
-    assert!(founded(&region));
+    assert!(bootstrapped(&region));
 }
 
 #[test]
@@ -328,8 +328,8 @@ fn a_link_comes_pauses_and_goes_without_a_restart() {
         let acts = settle(&at(links), &mut region);
         assert_eq!(names(&acts), ["SetLinks", "SetLinks"], "one for each shard: {links:?}");
         for number in ShardNumber::all(2) {
-            let told: Vec<bool> = region.links(number).iter().map(|link| link.paused).collect();
-            assert_eq!(told, links.iter().map(|link| **link == *paused).collect::<Vec<_>>());
+            let paused_links: Vec<bool> = region.links(number).iter().map(|link| link.paused).collect();
+            assert_eq!(paused_links, links.iter().map(|link| **link == *paused).collect::<Vec<_>>());
         }
     }
 }
@@ -431,9 +431,13 @@ fn a_founder_that_lost_its_volume_half_way_does_not_found_again() {
 
 #[test]
 fn a_ledger_survives_its_status() {
-    let ledger =
-        Ledger { founded: false, founding: vec![ReplicaId(1)], next: ReplicaId(9), joining: Some(ReplicaId(8)) };
-    assert_eq!(Ledger::from_status(&ledger.to_status(shard())), ledger);
+    let allocator = ReplicaIdAllocator {
+        bootstrapped: false,
+        bootstrap_ids: vec![ReplicaId(1)],
+        next: ReplicaId(9),
+        joining: Some(ReplicaId(8)),
+    };
+    assert_eq!(ReplicaIdAllocator::from_status(&allocator.to_status(shard())), allocator);
 }
 
 fn faults() -> impl Strategy<Value = Vec<(usize, Fault)>> {
@@ -532,12 +536,12 @@ fn a_refused_join_waits_under_whatever_id_and_takes_none() {
             region.turn(&large, None);
         }
     }
-    let ledger = region.observe(&large).shards[&shard()].ledger.clone();
+    let allocator = region.observe(&large).shards[&shard()].allocator.clone();
     let Some(Act::Join { shard: of, ordinal, mut identity, group }) = join else { unreachable!() };
     identity.replica = ReplicaId(99);
     let refused = Act::Join { shard: of, ordinal, identity, group };
     let step = step_after(&large, &region, &refused, false);
-    assert_eq!((step.act, &step.ledgers[&shard()]), (None, &ledger));
+    assert_eq!((step.act, &step.allocators[&shard()]), (None, &allocator));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use meridian_model::{ClusterId, Link, LogIndex, ReplicaId, ShardNumber, Term};
 use meridian_proto::topology::{FollowerStatus, Identity, Member, PodStatus, ReplicaStatus, Role};
 
 use super::super::{Act, next_step};
-use crate::{Ledger, Observed, PodSeen, ShardSeen, StatefulSetSeen, ValidCluster};
+use crate::{Observed, ObservedPod, ObservedShard, ObservedStatefulSet, ReplicaIdAllocator, ValidCluster};
 
 /// What can go wrong, or be asked for.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ struct Shard {
     version: u64,
     term: u64,
     leader: Option<ReplicaId>,
-    ledger: Ledger,
+    allocator: ReplicaIdAllocator,
     links: Vec<Link>,
     links_version: u64,
 }
@@ -61,7 +61,7 @@ pub struct Region {
     shards: BTreeMap<ShardNumber, Shard>,
     revision: u64,
     uids: u64,
-    founded: Vec<ShardNumber>,
+    bootstrapped: Vec<ShardNumber>,
     ids: Vec<(ShardNumber, ReplicaId)>,
     /// Exchanged volumes are of a newer release, not of another cluster.
     pub newer: bool,
@@ -147,8 +147,12 @@ pub fn foreign(cluster: &ValidCluster) -> Identity {
 
 impl Region {
     pub fn observe(&self, cluster: &ValidCluster) -> Observed {
-        let see = |shard: &Shard| ShardSeen {
-            stateful_set: shard.set.map(|(replicas, _)| StatefulSetSeen { replicas, settled: true, deleting: false }),
+        let see = |shard: &Shard| ObservedShard {
+            stateful_set: shard.set.map(|(replicas, _)| ObservedStatefulSet {
+                replicas,
+                settled: true,
+                deleting: false,
+            }),
             pods: shard
                 .pods
                 .iter()
@@ -164,20 +168,20 @@ impl Region {
                         }
                         Some(identity) => PodStatus::Running(Box::new(shard.status(identity))),
                     };
-                    let seen = PodSeen {
+                    let seen = ObservedPod {
                         uid: pod.uid.to_string(),
                         deleting: false,
                         ready: pod.silent == 0 && matches!(answer, PodStatus::Running(_)),
                         outdated: shard.set.is_some_and(|(_, revision)| pod.revision != revision),
                         answer: (pod.silent == 0).then_some(answer),
                         keys: None,
-                        trouble: None,
+                        failure_reason: None,
                     };
                     (*ordinal, seen)
                 })
                 .collect(),
             volumes: shard.volumes.keys().copied().collect(),
-            ledger: shard.ledger.clone(),
+            allocator: shard.allocator.clone(),
         };
         let shards = ShardNumber::all(cluster.shards)
             .map(|shard| (shard, self.shards.get(&shard).map(see).unwrap_or_default()))
@@ -189,10 +193,10 @@ impl Region {
     pub fn turn(&mut self, cluster: &ValidCluster, crash: Option<Fault>) -> Option<Act> {
         self.elect();
         let step = next_step(cluster, &self.observe(cluster));
-        for (number, ledger) in step.ledgers {
+        for (number, allocator) in step.allocators {
             let shard = self.shards.entry(number).or_default();
-            assert!(ledger.next >= shard.ledger.next, "the high-water mark went back");
-            shard.ledger = ledger;
+            assert!(allocator.next >= shard.allocator.next, "the high-water mark went back");
+            shard.allocator = allocator;
         }
         for (number, replicas) in step.replicas {
             let shard = self.shards.entry(number).or_default();
@@ -204,7 +208,7 @@ impl Region {
         }
         let act = step.act.filter(|_| !matches!(crash, Some(Fault::CrashBeforeAct)));
         if let Some(act) = &act {
-            self.obey(act, matches!(crash, Some(Fault::CrashHalfWay)));
+            self.perform(act, matches!(crash, Some(Fault::CrashHalfWay)));
         }
         self.tick(cluster);
         act
@@ -239,18 +243,18 @@ impl Region {
         self.shards.values_mut().for_each(Shard::elect);
     }
 
-    fn obey(&mut self, act: &Act, half: bool) {
+    fn perform(&mut self, act: &Act, half: bool) {
         match act {
             Act::Bootstrap { shard: number, pods } => {
                 let shard = self.shards.get_mut(number).unwrap();
-                let told = if half { pods.len().div_ceil(2) } else { pods.len() };
+                let reached = if half { pods.len().div_ceil(2) } else { pods.len() };
                 if shard.voters.is_empty() {
-                    self.founded.push(*number);
+                    self.bootstrapped.push(*number);
                     self.ids.extend(pods[0].1.founders.iter().map(|member| (*number, member.replica)));
                     shard.voters = pods[0].1.founders.iter().map(|m| (m.replica, m.clone())).collect();
                     shard.version = 1;
                 }
-                for (ordinal, identity) in &pods[..told] {
+                for (ordinal, identity) in &pods[..reached] {
                     let volume = shard.volumes.get_mut(ordinal).unwrap();
                     assert!(volume.identity.is_none() && !volume.exchanged, "only blank volumes are founded on");
                     *volume = Volume { identity: Some(identity.clone()), caught_up: true, ..Volume::default() };
@@ -338,11 +342,11 @@ impl Region {
             Fault::Revise => self.revise(),
             Fault::ForgetStatus => self.shards.values_mut().for_each(|shard| {
                 // What is given out and nowhere to be seen is forgotten with the status; a new resource starts above what it sees.
-                if shard.ledger.founded && shard.ledger.joining.is_none() {
+                if shard.allocator.bootstrapped && shard.allocator.joining.is_none() {
                     let seen = shard.voters.keys().chain(shard.learners.keys()).copied();
                     let volumes = shard.volumes.values().filter_map(|volume| Some(volume.identity.as_ref()?.replica));
-                    if seen.chain(volumes).max().map(ReplicaId::next) == Some(shard.ledger.next) {
-                        shard.ledger = Ledger::default();
+                    if seen.chain(volumes).max().map(ReplicaId::next) == Some(shard.allocator.next) {
+                        shard.allocator = ReplicaIdAllocator::default();
                     }
                 }
             }),
@@ -356,8 +360,8 @@ impl Region {
         if let Fault::LoseVolume(number, ordinal) | Fault::Damage(number, ordinal) = fault {
             let Some(shard) = self.shards.get(&number) else { return };
             let left = shard.voters.keys().filter_map(|voter| shard.place(*voter)).filter(|o| *o != ordinal).count();
-            let founding = !shard.ledger.founded;
-            if founding || left <= shard.voters.len() / 2 {
+            let is_new = !shard.allocator.bootstrapped;
+            if is_new || left <= shard.voters.len() / 2 {
                 return;
             }
         }
@@ -407,7 +411,7 @@ impl Region {
         for shard in self.shards.values_mut() {
             shard.set = None;
             shard.pods.clear();
-            shard.ledger = Ledger::default();
+            shard.allocator = ReplicaIdAllocator::default();
         }
         self.elect();
     }
@@ -430,8 +434,12 @@ impl Region {
     }
 
     pub fn founded_times(&self) -> usize {
-        assert_eq!(self.founded.len(), self.founded.iter().collect::<BTreeSet<_>>().len(), "a group was founded twice");
-        self.founded.len()
+        assert_eq!(
+            self.bootstrapped.len(),
+            self.bootstrapped.iter().collect::<BTreeSet<_>>().len(),
+            "a group was founded twice"
+        );
+        self.bootstrapped.len()
     }
 
     pub fn ids_given(&self) -> Vec<(ShardNumber, ReplicaId)> {
