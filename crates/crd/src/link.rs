@@ -38,7 +38,7 @@ use crate::patterns::{BROKERS, LABEL};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.transport.kafka) && self.transport.kafka.via == 'Mirror') == has(self.mirrorMaker2)")
-        .message("mirrorMaker2 goes with transport.kafka.via Mirror: set both or neither")
+        .message("mirrorMaker2 must be set exactly if transport.kafka.via is Mirror")
 )]
 pub struct ReplicationLinkSpec {
     /// The cluster that follows. Cannot be changed.

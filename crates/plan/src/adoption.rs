@@ -1,6 +1,6 @@
-//! Which cluster a resource is: the id that its volumes bear.
+//! Cluster ids: the id in the identity on a cluster's volumes, and the adoption of volumes under a new resource.
 //!
-//! Volumes outlive their resource and their namespace. A resource that finds them again under another UID adopts them by the
+//! Volumes outlive their resource and their namespace. A resource with another UID that finds them adopts them by the
 //! annotation `meridiandb.io/adopt: <cluster id>`.
 
 use meridian_crd::{ShardStatus, VectorCluster, VectorClusterStatus};
@@ -12,12 +12,12 @@ use crate::names::{ADOPT_ANNOTATION, CLUSTER_ID_LABEL};
 use crate::render::Object;
 use crate::{Observed, ObservedPod, Placement, Refusal, ValidCluster};
 
-/// The id of `cluster`: that of its status, else of the annotation, else of its claims' labels (`label_id`), else its UID.
+/// The id of `cluster`, from the first of: its status, its annotation, the labels of its claims (`label_id`), its UID.
 ///
-/// While no volume can bear the id of the status, because no shard was founded under it, the annotation replaces it.
+/// While no shard was bootstrapped under the id in the status, no volume can carry it, and the annotation replaces it.
 ///
 /// # Errors
-/// When the annotation is no id, or another of `clusters` has that id: two clusters on the volumes of one would both serve.
+/// The annotation is not an id, or another of `clusters` has that id: two clusters would serve the volumes of one.
 pub fn cluster_id(
     cluster: &VectorCluster,
     label_id: Option<ClusterId>,
@@ -55,7 +55,7 @@ fn adopted(cluster: &VectorCluster, text: &str, clusters: &[VectorCluster]) -> R
     }
 }
 
-/// The pods that have another's volume, and what a user can do; none when there is none.
+/// Pods with a volume of another cluster, and the advice to the user; `None` if there are none.
 #[must_use]
 pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &VectorClusterStatus) -> Option<String> {
     let pods = || observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
@@ -65,7 +65,7 @@ pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &Vec
         .collect();
     let (_, _, first) = foreign.first()?;
     let id = first.genesis.cluster;
-    // Another id is all that an adoption changes.
+    // An adoption changes nothing but the id.
     let is_in_place = |(shard, _, found): &(ShardNumber, u16, &Identity)| {
         let genesis = Genesis { cluster: id, ..found.genesis.clone() };
         let here = Genesis { cluster: id, ..cluster.genesis(*shard) };
@@ -80,11 +80,11 @@ pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &Vec
         "give every pod its own volume".to_owned()
     } else if has_bootstrapped(status) {
         format!(
-            "volumes of this cluster bear {} already, so it adopts no other: give every pod its own volume",
+            "volumes of this cluster already carry {}, so it cannot adopt another: give every pod its own volume",
             cluster.id
         )
     } else if !agree {
-        "the volumes do not agree: give all pods volumes of one cluster".to_owned()
+        "the volumes are of different clusters: give all pods volumes of one cluster".to_owned()
     } else {
         format!("to adopt them, set the annotation {ADOPT_ANNOTATION}: {id} on the VectorCluster")
     };
@@ -92,19 +92,19 @@ pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &Vec
         .iter()
         .map(|(shard, ordinal, found)| format!("{} has a volume of {found}", cluster.pod_name(*shard, *ordinal)))
         .collect();
-    // The advice first: many pods do not push it out of what a status can bear.
+    // The advice comes first, so that a long list of pods does not push it out of the message.
     Some(format!("{advice}; {}", messages.join("; ")))
 }
 
-/// Whether the volume of a pod bears this id, as the replica says that runs on it.
+/// Returns true if the replica that runs on the pod reports this cluster id.
 #[must_use]
 pub fn bears(pod: &ObservedPod, id: ClusterId) -> bool {
     matches!(&pod.answer, Some(PodStatus::Running(status)) if status.identity.genesis.cluster == id)
 }
 
-/// Claims whose volume bears the id of the cluster and whose label names another: those of an adopted cluster.
+/// Claims whose volume carries the id of the cluster and whose label names another id: those of an adopted cluster.
 ///
-/// `claims`: name and label of each. By the label a resource that is applied again finds the id.
+/// `claims`: name and label of each claim. The label lets a resource that is deleted and applied again find the id.
 #[must_use]
 pub fn claims_to_label<'a>(
     cluster: &ValidCluster,
@@ -123,7 +123,7 @@ pub fn claims_to_label<'a>(
     claims.filter(|(name, label)| *label != Some(id.as_str()) && is_ours(name)).map(|(name, _)| name).collect()
 }
 
-/// Whether a pod may have been told the id: from then on a volume bears it.
+/// Returns true if a pod may have received the id, from which time on a volume may carry it.
 fn has_bootstrapped(status: &VectorClusterStatus) -> bool {
     let allocated = |shard: &ShardStatus| {
         shard.bootstrapped || !shard.bootstrap_replica_ids.is_empty() || shard.joining_replica_id.is_some()
@@ -131,8 +131,8 @@ fn has_bootstrapped(status: &VectorClusterStatus) -> bool {
     status.shards.iter().any(allocated)
 }
 
-/// `object` with the labels that the claim templates of `live` bear: a StatefulSet's claim templates cannot be changed, so one
-/// made before an adoption keeps the id of that time.
+/// `object` with the labels of the claim templates of `live`. Claim templates of a StatefulSet are immutable, so one
+/// that was created before an adoption keeps the former id.
 #[must_use]
 pub fn with_live_claim_labels(object: Object, live: Option<&Value>) -> Object {
     let label =
@@ -211,7 +211,7 @@ mod tests {
         assert!(message.contains("is VectorCluster us-east/vector-search"), "{message}");
     }
 
-    /// A pod of the first shard that says this.
+    /// A pod of the first shard with this answer.
     fn pod(answer: PodStatus) -> ObservedPod {
         let uid = "u".into();
         ObservedPod {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn volumes_that_no_annotation_brings_back_are_told_otherwise() {
+    fn volumes_that_cannot_be_adopted_get_another_advice() {
         let status = VectorClusterStatus::default();
         let own = valid(ALONE, &[]).id.0;
         let founded = ShardStatus { bootstrapped: true, ..ShardStatus::default() };
@@ -271,8 +271,8 @@ mod tests {
             let message = advice(pods, status);
             assert!(message.contains(says) && !message.contains("annotation"), "{message}");
         };
-        check(vec![foreign(7, |_| ()), foreign(8, |_| ())], &status, "do not agree");
-        check(vec![foreign(7, |_| ())], &founded, "adopts no other");
+        check(vec![foreign(7, |_| ()), foreign(8, |_| ())], &status, "are of different clusters");
+        check(vec![foreign(7, |_| ())], &founded, "cannot adopt another");
         let elsewhere = "made for its region, shard and replication group";
         check(vec![foreign(own, |identity| identity.genesis.shard = ShardNumber::new(2).unwrap())], &status, elsewhere);
         check(vec![foreign(7, |identity| identity.genesis.shards = 9)], &status, elsewhere);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_whose_volumes_bear_the_adopted_id_get_its_label_and_no_others() {
+    fn only_claims_of_volumes_with_the_adopted_id_get_its_label() {
         let cluster = crate::ValidCluster { id: ClusterId(7), ..valid(ALONE, &[]) };
         let (id, former) = (ClusterId(7).to_string(), ClusterId(UID).to_string());
         let running = PodStatus::Running(Box::new(crate::fixtures::running(cluster.genesis(ShardNumber::FIRST))));

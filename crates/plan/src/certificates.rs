@@ -1,64 +1,65 @@
-//! The certificates of the peer port: when they are signed, and how a lost authority is replaced while both are trusted.
+//! Certificates of the peer port: when they are signed, and how a lost authority is replaced while pods trust both.
 //!
 //! ```text
-//!   no authority ─► CreateAuthority ─► TrustBoth (pods trust old and new) ──all trust──► Sign (pods show new) ──all show──► TrustNewOnly (old is gone)
-//!                            two thirds of a leaf's life are over ─► Sign, waiting for no pod
+//!   no authority ─► CreateAuthority ─► TrustBoth ──all pods trust the new one──► Sign ──all pods show it──► TrustNewOnly
+//!   two thirds of a certificate's lifetime are over ─► Sign, without waiting for pods
 //! ```
 
-/// A certificate's life, in days; pods get a new one after two thirds of it.
+/// Lifetime of a certificate, in days; pods get a new one after two thirds of it.
 pub const LEAF_DAYS: u64 = 90;
-/// An authority's life, in days.
+/// Lifetime of an authority, in days.
 pub const AUTHORITY_DAYS: u64 = 3_650;
-/// How far back a certificate begins, in days: clocks of machines differ.
+/// Days by which the start of a certificate is set back, since clocks of machines differ.
 pub const BACKDATED_DAYS: u64 = 2;
 
 const DAY_S: i64 = 86_400;
 
-/// What stands in the Secrets, and what the pods were seen to do. Times are Unix seconds.
+/// Contents of the Secrets with certificates, and what the pods have adopted of them. Times are Unix seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ObservedCertificates {
-    /// There is an authority with its key.
+    /// The Secret has an authority with its key.
     pub authority: bool,
-    /// What pods are given; none when it is not there or cannot be read.
+    /// The certificate that pods mount; `None` if absent or unreadable.
     pub leaf: Option<ObservedLeaf>,
     /// Every pod trusts the authority.
     pub all_trust: bool,
-    /// Every pod shows a certificate of the authority.
+    /// Every pod presents a certificate of the authority.
     pub all_show: bool,
 }
 
-/// The certificate that pods are given.
+/// The certificate that pods mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObservedLeaf {
-    /// The authority that stands signed it.
+    /// The current authority signed it.
     pub by_authority: bool,
-    /// Pods are told to trust the authority that stands.
+    /// The mounted trust bundle contains the current authority.
     pub trusts_authority: bool,
-    /// Pods are told to trust others too.
+    /// The mounted trust bundle contains other authorities.
     pub trusts_others: bool,
-    /// From when it is valid.
+    /// Start of validity.
     pub not_before: i64,
-    /// Until when it is valid.
+    /// End of validity.
     pub not_after: i64,
 }
 
-/// What is done about certificates in a turn; at most one of these.
+/// The change to certificates in a turn; at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateStep {
-    /// Nothing.
+    /// No change.
     Keep,
-    /// Make an authority; what pods are given stays.
+    /// Create an authority; the mounted certificates stay.
     CreateAuthority,
-    /// Tell pods to trust the authority beside those that they trust.
+    /// Add the authority to the trust bundle of the pods.
     TrustBoth,
     /// Sign a new certificate for the pods.
     Sign,
-    /// Tell pods to trust the authority only.
+    /// Reduce the trust bundle of the pods to the authority.
     TrustNewOnly,
 }
 
 impl ObservedLeaf {
-    /// Whether a new one is due: a third of its life or less is left, or it lives longer than ours do.
+    /// Returns true if a third of the lifetime or less is left, or if the lifetime is longer than that of our
+    /// certificates.
     #[must_use]
     pub fn is_due(&self, now: i64) -> bool {
         let life = self.not_after.saturating_sub(self.not_before);
@@ -78,7 +79,7 @@ impl ObservedCertificates {
         match &self.leaf {
             None => Sign,
             Some(leaf) if !leaf.trusts_authority => TrustBoth,
-            // An expired one lets nobody in: there is nothing to wait for.
+            // No peer accepts an expired certificate: waiting would not help.
             Some(leaf) if !leaf.by_authority && (self.all_trust || leaf.not_after <= now) => Sign,
             Some(leaf) if !leaf.by_authority => Keep,
             Some(leaf) if leaf.is_due(now) => Sign,
@@ -87,23 +88,26 @@ impl ObservedCertificates {
         }
     }
 
-    /// Whether the certificates are as they shall be; else what is waited for.
+    /// Checks that the certificates are final.
     ///
     /// # Errors
-    /// What is not as it shall be.
+    /// The step that is missing or awaited, for a condition's message.
     pub fn valid(&self, now: i64) -> Result<(), String> {
         match &self.leaf {
-            _ if !self.authority => Err("there is no certificate authority; one is made".into()),
-            None => Err("the pods have no certificate; one is signed".into()),
+            _ if !self.authority => Err("there is no certificate authority; one is being created".into()),
+            None => Err("the pods have no certificate; one is being signed".into()),
             Some(leaf) if leaf.not_after <= now => {
-                Err("the certificate of the pods has expired; another is signed".into())
+                Err("the certificate of the pods has expired; another is being signed".into())
             }
-            Some(leaf) if !leaf.trusts_authority => Err("pods are told to trust the new certificate authority".into()),
+            Some(leaf) if !leaf.trusts_authority => {
+                Err("the new certificate authority is being added to the trust bundle of the pods".into())
+            }
             Some(leaf) if !leaf.by_authority => {
-                Err("waiting until all pods trust the new certificate authority; then its certificate is shown".into())
+                Err("waiting for all pods to trust the new certificate authority; then they get a certificate of it"
+                    .into())
             }
             Some(leaf) if leaf.trusts_others => {
-                Err("waiting until all pods show the certificate of the new authority; then the old one is forgotten"
+                Err("waiting for all pods to present a certificate of the new authority; then the old one is removed"
                     .into())
             }
             Some(_) => Ok(()),
@@ -134,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_is_renewed_at_two_thirds_whatever_the_pods_do() {
+    fn a_certificate_is_renewed_at_two_thirds_of_its_lifetime_regardless_of_pods() {
         let days = |days: i64| NOW + days * DAY_S;
         assert_eq!(settled().next(NOW), Keep);
         assert_eq!(settled().next(days(59)), Keep);
@@ -161,11 +165,11 @@ mod tests {
         assert_eq!(created.next(NOW), TrustBoth);
         let trusting = ObservedLeaf { trusts_authority: true, ..created.leaf.unwrap() };
         let trusting = ObservedCertificates { leaf: Some(trusting), ..created };
-        assert_eq!(trusting.next(NOW), Keep, "a pod does not trust it yet");
+        assert_eq!(trusting.next(NOW), Keep, "a pod does not trust the authority yet");
         assert_eq!(ObservedCertificates { all_trust: true, ..trusting }.next(NOW), Sign);
         let signed = ObservedLeaf { by_authority: true, ..trusting.leaf.unwrap() };
         let signed = ObservedCertificates { leaf: Some(signed), all_trust: true, ..trusting };
-        assert_eq!(signed.next(NOW), Keep, "a pod shows the old one still");
+        assert_eq!(signed.next(NOW), Keep, "a pod still presents the old certificate");
         assert!(signed.valid(NOW).is_err());
         assert_eq!(ObservedCertificates { all_show: true, ..signed }.next(NOW), TrustNewOnly);
         assert_eq!((settled().next(NOW), settled().valid(NOW)), (Keep, Ok(())));
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_leaf_of_a_lost_authority_waits_for_nobody() {
+    fn an_expired_certificate_of_a_lost_authority_is_replaced_without_waiting() {
         let old = ObservedLeaf { by_authority: false, trusts_others: true, not_after: NOW, ..leaf() };
         let seen = ObservedCertificates { leaf: Some(old), all_trust: false, all_show: false, ..settled() };
         assert_eq!(seen.next(NOW), Sign);

@@ -1,4 +1,4 @@
-//! Whether what stands is what is wanted: a turn with nothing to do writes nothing.
+//! Comparison of live objects with rendered ones: a turn without a difference writes nothing.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use crate::names::APPLIED_ANNOTATION;
 use crate::ownership;
 use crate::render::{Object, ObjectRef};
 
-/// True when `live` was last applied from this very object, still shows every field of it, and all that we wrote to it is
+/// Returns true if `live` was last applied from `wanted`, still has all its fields, and everything that we wrote is
 /// owned by our `Apply` entry.
 ///
-/// The hash notices fields that are wanted no longer, the comparison notices edits by others.
+/// The hash detects fields that are no longer wanted; the comparison detects edits by others.
 #[must_use]
 pub fn is_applied(live: &Value, wanted: &Object) -> bool {
     let hash = |object: &Value| object["metadata"]["annotations"][APPLIED_ANNOTATION].as_str().map(ToOwned::to_owned);
@@ -20,19 +20,20 @@ pub fn is_applied(live: &Value, wanted: &Object) -> bool {
         && ownership::managed_fields_as_applied(live).is_none()
 }
 
-/// Maps and lists that the API server treats as one value: who owns one owns all of it, so what others add is drift. An extra
-/// key in a Service's selector leaves it without endpoints; an extra port in a rule of a NetworkPolicy opens that port.
+/// Maps and lists that the API server treats as one value: their owner owns all of it, so additions by others are
+/// drift. An extra key in the selector of a Service leaves it without endpoints; an extra port in a rule of a
+/// NetworkPolicy opens that port.
 const ATOMIC: [&str; 6] = ["selector", "labelSelector", "podSelector", "namespaceSelector", "ingress", "http"];
 
-/// Every field of `wanted` stands in `live` with an equal value. The API server adds fields to objects, also inside lists, and
-/// rewrites quantities.
+/// Returns true if every field of `wanted` is in `live` with an equal value. The API server adds fields to objects,
+/// also inside lists, and rewrites quantities.
 pub(crate) fn shows(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
             wanted.iter().all(|(key, wanted)| match live.get(key) {
                 Some(live) if ATOMIC.contains(&key.as_str()) => equals(live, wanted),
                 Some(live) => shows(live, wanted),
-                // What is empty is often left out when it is stored.
+                // The API server often omits empty values.
                 None => is_empty(wanted),
             })
         }
@@ -46,7 +47,7 @@ pub(crate) fn shows(live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// [`shows`], and nothing beside: for what has no fields that the API server adds.
+/// [`shows`], without additional fields in `live`: for values to which the API server adds none.
 fn equals(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
@@ -72,7 +73,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A quantity of Kubernetes in thousandths, for comparison only.
+/// A Kubernetes quantity in thousandths, for comparison only.
 fn quantity(text: &str) -> Option<u128> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
@@ -97,8 +98,8 @@ fn quantity(text: &str) -> Option<u128> {
     value.checked_mul(factor)
 }
 
-/// Of the objects of ours that stand, those that are wanted no longer. StatefulSets are never among them: pods leave one at a
-/// time. A ConfigMap stays while a pod still mounts it.
+/// Objects of ours that exist and are no longer wanted. StatefulSets are never among them, since pods leave one at a
+/// time. A ConfigMap stays while a pod mounts it.
 #[must_use]
 pub fn to_prune(existing: &[ObjectRef], wanted: &[Object], mounted: &BTreeSet<String>) -> Vec<ObjectRef> {
     let wanted: BTreeSet<ObjectRef> = wanted.iter().map(Object::reference).collect();
@@ -117,7 +118,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_the_server_adds_or_rewrites_is_no_difference() {
+    fn additions_and_rewrites_by_the_server_are_no_difference() {
         let wanted = json!({"a": {"cpu": "0.5", "mem": "1024Mi"}, "list": [{"x": 1}], "none": {}});
         let live = json!({"a": {"cpu": "500m", "mem": "1Gi", "more": 1}, "list": [{"x": 1, "y": 2}], "status": {}});
         assert!(shows(&live, &wanted));
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_add_to_an_atomic_map_or_list_is_a_difference() {
+    fn additions_of_others_to_an_atomic_map_or_list_are_a_difference() {
         let wanted = json!({"spec": {"selector": {"a": "1"}, "ingress": [{"ports": [{"port": 8080}], "from": null}]}});
         let live =
             |selector: Value, port: Value| json!({"spec": {"selector": selector, "ingress": [{"ports": [port]}]}});
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_our_update_entry_still_owns_is_applied_again() {
+    fn fields_owned_by_our_update_entry_are_applied_again() {
         let wanted = Object::from_json_for_tests(json!({"metadata": {"name": "a"}, "spec": {"x": 1}}));
         let mut live = wanted.as_json().clone();
         live["metadata"]["managedFields"] = json!([{"manager": crate::names::FIELD_MANAGER, "operation": "Update"}]);

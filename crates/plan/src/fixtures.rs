@@ -1,4 +1,4 @@
-//! A few named resources; each test case is one field away from one of them.
+//! Named resources; each test case is one field away from one of them.
 
 use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_model::{ClusterId, ReplicaId};
@@ -75,7 +75,7 @@ pub fn settings() -> Settings {
     Settings { allowed_hosts: vec!["search.example.com".parse().unwrap()], ..Settings::default() }
 }
 
-/// A replica that has just been made.
+/// The status of a replica that was just bootstrapped.
 pub fn running(genesis: Genesis) -> ReplicaStatus {
     ReplicaStatus::new(Identity {
         genesis,

@@ -1,10 +1,10 @@
-//! What the operator decides, as functions of values.
+//! Decisions of the operator, as functions of values.
 //!
-//! Owns: parsed specs ([`ValidCluster`]), the next move ([`next_step`]), every object ([`render`]), what is reported
-//! ([`report`]). Deliberately does not know: the API server, sockets, clocks, randomness: they come in as arguments.
+//! Owns: parsed specs ([`ValidCluster`]), the next step ([`next_step`]), every object ([`render`]), statuses
+//! ([`report`]). Does not know the API server and sockets; clocks and randomness come in as arguments.
 //!
 //! ```text
-//!   VectorCluster + links ──parse──► ValidCluster ─┬─► next_step(Observed) ──► Step { ledgers, replicas, act, operations }
+//!   VectorCluster + links ──parse──► ValidCluster ─┬─► next_step(Observed) ──► Step { allocators, replicas, act, operations }
 //!                                                  ├─► render(Step) ──► objects, applied server-side
 //!                                                  └─► report(Observed, Step) ──► status
 //! ```

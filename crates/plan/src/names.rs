@@ -1,4 +1,4 @@
-//! Names, labels and ports: each from one function.
+//! Names, labels and ports, each defined once.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,24 @@ use crate::ValidCluster;
 
 /// The field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "meridian-operator";
-/// On every object of ours: which cluster it belongs to.
+/// On every object of ours: the name of its cluster.
 pub const CLUSTER_LABEL: &str = "meridiandb.io/cluster";
-/// On pods, volumes and what belongs to one shard.
+/// On pods, volumes and other objects of one shard.
 pub const SHARD_LABEL: &str = "meridiandb.io/shard";
-/// On what belongs to one link.
+/// On objects of one link.
 pub const LINK_LABEL: &str = "meridiandb.io/link";
-/// On volumes: the 128-bit name of the cluster, so that a resource applied again finds its own.
+/// On volumes: the 128-bit id of the cluster, by which a resource that is applied again finds its volumes.
 pub const CLUSTER_ID_LABEL: &str = "meridiandb.io/cluster-id";
 /// Set by users on a cluster: the id of the cluster whose volumes it adopts.
 pub const ADOPT_ANNOTATION: &str = "meridiandb.io/adopt";
-/// On every object of ours: a hash of what was applied, so that a field that is wanted no longer is noticed.
+/// On every object of ours: a hash of the applied object, to detect fields that are no longer wanted.
 pub const APPLIED_ANNOTATION: &str = "meridiandb.io/applied";
-/// On StatefulSets: a hash of the pod template as it was rendered.
+/// On StatefulSets: a hash of the pod template as rendered.
 pub const TEMPLATE_ANNOTATION: &str = "meridiandb.io/template";
-/// On StatefulSets: a hash of what the spec said of the pods, so that the operator's own changes are told from edits.
+/// On StatefulSets: a hash of the spec's fields that the pod template depends on, to tell changes by the operator from
+/// edits.
 pub const INPUTS_ANNOTATION: &str = "meridiandb.io/template-inputs";
-/// The label by which the operator's own pods are known to the network policy.
+/// The label by which the network policy selects the operator's pods.
 pub const OPERATOR_NAME: &str = "meridian-operator";
 /// The domain of Services.
 pub const CLUSTER_DOMAIN: &str = "svc.cluster.local";
@@ -85,19 +86,19 @@ impl ValidCluster {
         format!("{}.{}.{CLUSTER_DOMAIN}", self.peers_name(), self.namespace)
     }
 
-    /// Where the peer port of a pod is reached.
+    /// Address of a pod's peer port.
     #[must_use]
     pub fn peer_address(&self, shard: ShardNumber, ordinal: u16) -> String {
         self.peer_address_of(&self.pod_name(shard, ordinal))
     }
 
-    /// Where the peer port of the pod of this name is reached.
+    /// Address of the peer port of the pod of this name.
     #[must_use]
     pub fn peer_address_of(&self, pod: &str) -> String {
         format!("{pod}.{}:{PEER_PORT}", self.peers_domain())
     }
 
-    /// The ordinal of the pod that an address of this shard names; none for an address of another shape.
+    /// The ordinal of the pod that an address of this shard names; `None` for an address of another form.
     #[must_use]
     pub fn ordinal_of(&self, shard: ShardNumber, address: &str) -> Option<u16> {
         let ordinal =
@@ -117,7 +118,7 @@ impl ValidCluster {
         .into()
     }
 
-    /// Labels that choose the pods of the cluster.
+    /// Labels that select the pods of the cluster.
     #[must_use]
     pub fn selector(&self) -> BTreeMap<String, String> {
         [("app.kubernetes.io/name", "meridian"), (CLUSTER_LABEL, &self.name)]
@@ -125,7 +126,7 @@ impl ValidCluster {
             .into()
     }
 
-    /// Labels that choose the pods of one shard.
+    /// Labels that select the pods of one shard.
     #[must_use]
     pub fn shard_selector(&self, shard: ShardNumber) -> BTreeMap<String, String> {
         let mut labels = self.selector();

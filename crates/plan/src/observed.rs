@@ -1,4 +1,4 @@
-//! What a turn sees: of the API server, and of the pods themselves.
+//! The state of a cluster as a turn observes it: from the API server and from the pods themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,16 +9,16 @@ use meridian_proto::topology::{Identity, KeysDigest, PodStatus};
 use crate::RefusedAct;
 use crate::certificates::ObservedCertificates;
 
-/// Everything a turn decides on.
+/// The input of a turn's decisions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// Every shard of the spec, also when nothing of it is there.
+    /// Every shard of the spec, including shards of which nothing exists yet.
     pub shards: BTreeMap<ShardNumber, ObservedShard>,
-    /// Which Secrets are there.
+    /// Keys that exist.
     pub secrets: Secrets,
-    /// Which optional APIs are there.
+    /// Optional APIs that are served.
     pub apis: Apis,
-    /// Acts that were refused when they were tried last.
+    /// Acts that were refused at their last attempt.
     pub refused: Vec<RefusedAct>,
     /// The certificates of the peer port.
     pub certificates: ObservedCertificates,
@@ -26,19 +26,19 @@ pub struct Observed {
     pub keys: ExpectedKeys,
 }
 
-/// What the Secrets say of keys.
+/// Keys in the Secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ExpectedKeys {
-    /// A Secret or a key in it is not there.
+    /// A Secret or a key in it does not exist.
     #[default]
     Missing,
-    /// Something in them is no key, in words.
+    /// A value is not a valid key; the message names it.
     Unusable(String),
     /// The digest that every pod should report.
     Digest(KeysDigest),
 }
 
-/// Which keys are there, in their Secrets.
+/// Keys that exist in their Secrets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Secrets {
     /// `api-key`.
@@ -47,7 +47,7 @@ pub struct Secrets {
     pub group_key: bool,
 }
 
-/// Which optional APIs are there.
+/// Optional APIs that are served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Apis {
     /// `networking.istio.io/v1`.
@@ -56,7 +56,7 @@ pub struct Apis {
     pub strimzi: bool,
 }
 
-/// What is seen of one shard.
+/// One shard as observed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ObservedShard {
     /// Its StatefulSet.
@@ -65,12 +65,13 @@ pub struct ObservedShard {
     pub pods: BTreeMap<u16, ObservedPod>,
     /// Ordinals that have a volume, with or without a pod.
     pub volumes: BTreeSet<u16>,
-    /// What the operator remembers.
+    /// Replica ids as recorded in the status.
     pub allocator: ReplicaIdAllocator,
 }
 
 impl ObservedShard {
-    /// The first pod, by ordinal, whose volume is not to be touched: it is another's, or a newer release wrote it.
+    /// The ordinal of the first pod whose volume must not be written: it belongs to another cluster, or a newer release
+    /// wrote it.
     #[must_use]
     pub fn unusable_volume(&self) -> Option<u16> {
         let unusable_volume =
@@ -84,7 +85,7 @@ impl ObservedShard {
 pub struct ObservedStatefulSet {
     /// `spec.replicas`.
     pub replicas: u16,
-    /// Its controller has seen its newest generation, so what it says of revisions holds.
+    /// The controller has processed the newest generation, so the revisions in its status are current.
     pub settled: bool,
     /// It is being deleted.
     pub deleting: bool,
@@ -93,24 +94,25 @@ pub struct ObservedStatefulSet {
 /// A pod.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObservedPod {
-    /// Its uid: what is done to it is done to no other of the same name.
+    /// Its UID. An act on this pod never reaches a later pod of the same name.
     pub uid: String,
     /// It is being deleted.
     pub deleting: bool,
-    /// The kubelet holds it ready.
+    /// The kubelet reports it ready.
     pub ready: bool,
-    /// It runs an older revision than the StatefulSet wants.
+    /// It runs an older revision than the StatefulSet's newest.
     pub outdated: bool,
-    /// What it says of itself; none when it cannot be reached.
+    /// Its answer to a status call; `None` if it cannot be reached.
     pub answer: Option<PodStatus>,
-    /// Of the keys that it accepts; none when it cannot be reached.
+    /// Digest of the keys that it accepts; `None` if it cannot be reached.
     pub keys: Option<KeysDigest>,
-    /// Why it does not run, as the kubelet or the scheduler says: an image that is not there, the last words of a process.
+    /// Reason for which it does not run, from the kubelet or the scheduler: a missing image, or the last output of the
+    /// process.
     pub failure_reason: Option<String>,
 }
 
 impl ObservedPod {
-    /// What its volume bears, if that is another's.
+    /// The identity on its volume, if that is another cluster's.
     #[must_use]
     pub fn foreign(&self) -> Option<&Identity> {
         match &self.answer {
@@ -119,7 +121,7 @@ impl ObservedPod {
         }
     }
 
-    /// Why it cannot read what a newer release wrote: its volume, or an entry or snapshot of its group.
+    /// Reason for which it cannot read its volume, or an entry or snapshot of its group, if a newer release wrote that.
     #[must_use]
     pub fn newer(&self) -> Option<&str> {
         match &self.answer {
@@ -131,23 +133,24 @@ impl ObservedPod {
         }
     }
 
-    /// Whether it says what its own volume is. One whose volume is another's or of a newer release says nothing of that.
+    /// Returns true if it reports the state of its own volume, which is not so for a volume of another cluster or of a
+    /// newer release.
     #[must_use]
     pub fn answers(&self) -> bool {
         !matches!(self.answer, None | Some(PodStatus::Foreign { .. } | PodStatus::Newer { .. }))
     }
 }
 
-/// What the operator remembers of one shard, kept in `status.shards`.
+/// Replica ids of one shard, stored in `status.shards`. An id is recorded before a pod receives it, and never reused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaIdAllocator {
-    /// The group was founded.
+    /// The group was bootstrapped.
     pub bootstrapped: bool,
-    /// Ids of the founders by ordinal, while the group is being founded.
+    /// Ids of the first members by ordinal, while the group is being bootstrapped.
     pub bootstrap_ids: Vec<ReplicaId>,
-    /// The smallest id never given out.
+    /// The smallest id that was never allocated.
     pub next: ReplicaId,
-    /// An id that a pod was told and that is not in the group yet.
+    /// An id that a pod has received and that is not in the group yet.
     pub joining: Option<ReplicaId>,
 }
 
@@ -158,19 +161,19 @@ impl Default for ReplicaIdAllocator {
 }
 
 impl ReplicaIdAllocator {
-    /// Gives out an id that never was.
+    /// Allocates an id that was never used.
     pub fn allocate(&mut self) -> ReplicaId {
         let minted = self.next;
         self.next = minted.next();
         minted
     }
 
-    /// An id that is in use is never given out again.
+    /// Excludes an observed id from further allocation.
     pub fn reserve(&mut self, replica: ReplicaId) {
         self.next = self.next.max(replica.next());
     }
 
-    /// As it stands in `status`.
+    /// Its form in `status`.
     #[must_use]
     pub fn to_status(&self, shard: ShardNumber) -> ShardStatus {
         let number = |id: &ReplicaId| i64::try_from(id.0).unwrap_or(i64::MAX);
@@ -183,7 +186,7 @@ impl ReplicaIdAllocator {
         }
     }
 
-    /// From `status`. Numbers that cannot be ids count as none.
+    /// Reads it from `status`. Numbers that are not ids count as absent.
     #[must_use]
     pub fn from_status(status: &ShardStatus) -> Self {
         let id = |number: i64| ReplicaId(u64::try_from(number).unwrap_or(0));

@@ -1,7 +1,7 @@
-//! Whose object it is: the operator writes and deletes only its own.
+//! Ownership of objects: the operator writes and deletes only its own.
 //!
-//! Ours are objects whose controller is the cluster or one of its links, by UID. A name alone proves nothing: a user may have
-//! taken it first.
+//! An object is ours if its controller is the cluster or one of its links, by UID. A name alone proves nothing, since a
+//! user may have taken it first.
 
 use std::collections::BTreeSet;
 
@@ -12,32 +12,32 @@ use crate::Refusal;
 use crate::names::{APPLIED_ANNOTATION, CLUSTER_LABEL, FIELD_MANAGER};
 use crate::render::ObjectRef;
 
-/// The resources whose objects are ours.
+/// The resources that own our objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners {
-    /// Name of the cluster, as its label bears it.
+    /// Name of the cluster, the value of its label.
     pub cluster: String,
     /// UID of the cluster and of each of its links.
     pub uids: BTreeSet<String>,
 }
 
-/// Who holds an object.
+/// The owner of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// The cluster or a link of it: applied and pruned.
+    /// The cluster or one of its links. The object is applied and pruned.
     Ours,
-    /// Nobody, and it bears our label and annotation (`--cascade=orphan`, a restored backup): applying adopts it.
+    /// No owner, but our label and annotation (`--cascade=orphan`, a restored backup). Applying takes it over.
     Orphaned,
-    /// It is being deleted, or waits for it: its owner was an earlier resource of the same name.
+    /// It is being deleted, or will be: its owner was an earlier resource of the same name.
     Leaving,
-    /// Somebody else, named in words: never written.
+    /// Another owner, named in the text. The object is never written.
     Foreign(String),
 }
 
-/// Why an object of ours does not stand as wanted.
+/// Reason for which an object was not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// Its name is taken by somebody else's object.
+    /// An object of another owner has its name.
     NameConflict,
     /// The API server refused it.
     Rejected,
@@ -47,19 +47,19 @@ pub enum Cause {
     Needs,
 }
 
-/// An object that does not stand as wanted. Only it and the templates that mount it wait.
+/// An object that was not applied. Only it and the templates that mount it wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
-    /// Which.
+    /// The object.
     pub object: ObjectRef,
-    /// Why.
+    /// The reason.
     pub cause: Cause,
-    /// The same for a user: who holds the name, or the API server's words.
+    /// The reason for users: the other owner, or the message of the API server.
     pub message: String,
 }
 
 impl Owners {
-    /// Of a cluster and those of `links` that feed it.
+    /// The owners for a cluster and those of `links` that point to it.
     #[must_use]
     pub fn of(cluster: &VectorCluster, links: &[ReplicationLink]) -> Self {
         let name = cluster.metadata.name.clone().unwrap_or_default();
@@ -68,7 +68,7 @@ impl Owners {
         Self { cluster: name, uids }
     }
 
-    /// Who holds `live`.
+    /// The owner of `live`.
     #[must_use]
     pub fn claim(&self, live: &Value) -> Claim {
         let meta = &live["metadata"];
@@ -97,8 +97,8 @@ impl Owners {
         }
     }
 
-    /// Whether `live` is a kept Secret of the cluster: our label, and deliberately no owner. It is used and completed, never
-    /// overwritten or pruned. One that a user made or restored may lack our annotation.
+    /// Returns true if `live` is a kept Secret of the cluster: it has our label and deliberately no owner. It is read
+    /// and completed, never overwritten or pruned. One that a user created or restored may lack our annotation.
     #[must_use]
     pub fn keeps(&self, live: &Value) -> bool {
         let meta = &live["metadata"];
@@ -113,7 +113,7 @@ impl Owners {
         meta["labels"][CLUSTER_LABEL] == self.cluster && meta["annotations"][APPLIED_ANNOTATION].is_string()
     }
 
-    /// A resource of ours of an earlier life made it: the garbage collector deletes it.
+    /// Returns true if an earlier resource of ours created the object: the garbage collector will delete it.
     fn is_earlier_owner(&self, meta: &Value, owner: &Value) -> bool {
         let version = owner["apiVersion"].as_str().unwrap_or_default();
         let ours = version.split('/').next() == Some(meridian_crd::GROUP);
@@ -122,7 +122,7 @@ impl Owners {
     }
 }
 
-/// The fields that prove to the API server that this very object is meant, in the state that was judged.
+/// `object` with `uid` and `resourceVersion` of `live`, so that the API server refuses the write if `live` has changed.
 #[must_use]
 pub fn with_preconditions(mut object: Value, live: &Value) -> Value {
     for field in ["uid", "resourceVersion"] {
@@ -131,10 +131,11 @@ pub fn with_preconditions(mut object: Value, live: &Value) -> Value {
     object
 }
 
-/// `metadata.managedFields` of `live` with our `Update` entries turned into our `Apply` entry; none when there are none.
+/// `metadata.managedFields` of `live` with our `Update` entries merged into our `Apply` entry; `None` if there are no
+/// `Update` entries.
 ///
-/// A `POST` or a merge patch leaves an `Update` entry. Server-side apply does not remove a field that another entry still
-/// owns, so fields that are wanted no longer would stay for ever.
+/// A `POST` or a merge patch leaves an `Update` entry. Server-side apply does not remove a field that another entry
+/// still owns, so fields that are no longer wanted would stay for ever.
 #[must_use]
 pub fn managed_fields_as_applied(live: &Value) -> Option<Value> {
     let entries = live["metadata"]["managedFields"].as_array()?;
@@ -179,13 +180,13 @@ pub fn mounts(object: &Value) -> Vec<ObjectRef> {
         .collect()
 }
 
-/// The refusal of a cluster whose objects would bear the names of another cluster's: `a` makes the Services `a-peers` and
-/// `a-region`, which a cluster of that name makes too. The older of the two goes on.
+/// Refuses a cluster whose objects would have the names of another cluster's: `a` has the Services `a-peers` and
+/// `a-region`, which a cluster of that name has too. The older of the two is not refused.
 #[must_use]
 pub fn name_collision(cluster: &VectorCluster, namespace: &[VectorCluster]) -> Option<Refusal> {
     let name = cluster.metadata.name.as_deref()?;
     let collides = |a: &str, b: &str| ["-peers", "-region"].iter().any(|suffix| a.strip_suffix(suffix) == Some(b));
-    // RFC 3339 in UTC sorts as time; the name decides between two of one second.
+    // RFC 3339 in UTC sorts by time; the name decides between two of one second.
     let age = |cluster: &VectorCluster| {
         (cluster.metadata.creation_timestamp.clone().map(|at| at.0), cluster.metadata.name.clone())
     };
@@ -193,7 +194,7 @@ pub fn name_collision(cluster: &VectorCluster, namespace: &[VectorCluster]) -> O
     let other =
         older.filter_map(|other| other.metadata.name.as_deref()).find(|o| collides(name, o) || collides(o, name))?;
     let fault =
-        format!("its Services would bear the names of those of the older VectorCluster {other}; choose another name");
+        format!("its Services would have the names of those of the older VectorCluster {other}: choose another name");
     Some(Refusal { field: "metadata.name", fault })
 }
 

@@ -1,28 +1,28 @@
-//! What the decisions about a group's members need to know of the place where its pods run.
+//! The place where the pods of a group run, as far as membership decisions need it.
 
 use meridian_model::{Link, ShardNumber};
 use meridian_proto::topology::Genesis;
 
 use crate::{ValidCluster, ValidLink};
 
-/// The groups as they shall be, and where their pods run: on Kubernetes a [`ValidCluster`], on one machine the processes of
-/// `meridian local`. Both use the same decisions, so both allocate replica ids by the same rules.
+/// The wanted groups and the place of their pods: on Kubernetes a [`ValidCluster`], on one machine the processes of
+/// `meridian local`. Both share the decisions, so both allocate replica ids by the same rules.
 pub trait Placement {
     /// Replicas of each shard.
     fn replicas(&self) -> u16;
-    /// What every replica of a shard is initialized with.
+    /// The identity that all replicas of a shard share.
     fn genesis(&self, shard: ShardNumber) -> Genesis;
-    /// The replication group of regions, which stands in every identity that is made.
+    /// The replication group, which is part of every identity.
     fn group(&self) -> Option<String>;
-    /// Which regions are followed.
+    /// The links to other regions.
     fn links(&self) -> Vec<Link>;
-    /// What a shard is called.
+    /// The name of a shard.
     fn shard_name(&self, shard: ShardNumber) -> String;
-    /// What a pod is called.
+    /// The name of a pod.
     fn pod_name(&self, shard: ShardNumber, ordinal: u16) -> String;
-    /// Where the peer port of a pod is reached.
+    /// Address of a pod's peer port.
     fn peer_address(&self, shard: ShardNumber, ordinal: u16) -> String;
-    /// The ordinal of the pod that an address of this shard names; none for an address of another shape.
+    /// The ordinal of the pod that an address of this shard names; `None` for an address of another form.
     fn ordinal_of(&self, shard: ShardNumber, address: &str) -> Option<u16>;
 }
 

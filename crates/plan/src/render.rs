@@ -26,7 +26,7 @@ pub use secrets::{Keys, keys, peer_ca, peer_tls};
 
 use crate::{Apis, Step, ValidCluster, ValidLink};
 
-/// All objects of a cluster, Secrets aside: what shall stand after this turn. Routes only where their API is there.
+/// All objects of a cluster after this turn, except Secrets. Routes are rendered only if their API is served.
 #[must_use]
 pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
     let mut objects = vec![
@@ -54,13 +54,13 @@ pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
     objects
 }
 
-/// The step that a cluster has offline: everything as declared.
+/// The step for rendering offline: all replicas as declared.
 pub(crate) fn as_declared(cluster: &ValidCluster) -> Step {
     let replicas = ShardNumber::all(cluster.shards).map(|shard| (shard, cluster.replicas)).collect();
     Step { allocators: Default::default(), replicas, act: None, operations: Vec::new() }
 }
 
-/// Metadata of an object of the cluster: deleted with it.
+/// Metadata of an object that is deleted with the cluster.
 fn metadata(cluster: &ValidCluster, name: String) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
@@ -71,7 +71,7 @@ fn metadata(cluster: &ValidCluster, name: String) -> ObjectMeta {
     }
 }
 
-/// Metadata of an object of a link: deleted with the link. None for a link that runs nothing here.
+/// Metadata of an object that is deleted with the link; `None` for a link without objects in this region.
 fn metadata_of_link(cluster: &ValidCluster, link: &ValidLink) -> Option<ObjectMeta> {
     link.mirror.as_ref()?;
     let mut meta = metadata(cluster, link.name.clone());
@@ -80,7 +80,7 @@ fn metadata_of_link(cluster: &ValidCluster, link: &ValidLink) -> Option<ObjectMe
     Some(meta)
 }
 
-/// The first 10 hexadecimal digits of a content's hash: enough to tell the few versions of one object apart.
+/// The first 10 hexadecimal digits of the content's hash, enough to distinguish the few versions of one object.
 pub(crate) fn content_hash(content: &str) -> String {
     blake3::hash(content.as_bytes()).to_hex()[..10].to_owned()
 }

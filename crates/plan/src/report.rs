@@ -1,4 +1,4 @@
-//! What is said in `status`: only what was observed.
+//! Statuses: only observed facts.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use meridian_crd::conditions::{Reason, Type, operation, reason, type_ as c};
@@ -20,21 +20,21 @@ const NO_ISTIO: &str =
     "networking.istio.io/v1 is not installed, so there are no routes: install Istio, or remove traffic.istio";
 const DEPENDENCIES_EXIST: &str = "the Secrets and APIs that the spec needs exist";
 
-/// A condition's new state.
+/// The new state of a condition: type, status (`None` is `Unknown`), reason, message.
 struct Finding(Type, Option<bool>, Reason, String);
 
-/// What a turn came to.
+/// Results of a turn that its status reports.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Outcome<'a> {
-    /// It wrote objects, so what was observed is older than what stands, and nothing is claimed to be done.
+    /// The turn wrote objects, so the observation is out of date, and the status claims no completion.
     pub changed: bool,
-    /// Objects that do not stand as wanted.
+    /// Objects that were not applied.
     pub blocked: &'a [Blocked],
-    /// Why the newest spec was refused; the turn went on with the last accepted one.
+    /// The refusal of the newest spec; the turn continued with the last accepted one.
     pub refusal: Option<&'a Refusal>,
 }
 
-/// The status of a cluster that was seen like this and does that.
+/// The status of a cluster after a turn that observed `observed` and decided on `step`.
 #[must_use]
 pub fn cluster(
     cluster: &ValidCluster,
@@ -126,7 +126,8 @@ pub fn cluster(
     status
 }
 
-/// Reason and message of what nobody but a user can mend: names that are taken first, then what the API server refused.
+/// Reason and message of blocked objects that only a user can unblock: name conflicts first, then refusals by the API
+/// server.
 fn stuck(blocked: &[Blocked]) -> Option<(Reason, String)> {
     let of = |cause: Cause| blocked.iter().filter(move |object| object.cause == cause);
     let describe = |object: &Blocked| format!("{} {}: {}", object.object.kind, object.object.name, object.message);
@@ -138,16 +139,16 @@ fn stuck(blocked: &[Blocked]) -> Option<(Reason, String)> {
     (!rejected.is_empty()).then(|| (reason::OBJECT_REJECTED, cut(&rejected.join("; "))))
 }
 
-/// What the kubelet says, in the order of its retries, of an image that it cannot run.
+/// Waiting reasons of the kubelet for an image that it cannot run, in the order of its attempts.
 const IMAGE_FAULTS: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
 
-/// Whether the reason of a waiting container, or a text that begins with it, tells of an image that cannot be had.
+/// Returns true if the reason of a waiting container, or a text that begins with it, reports an unavailable image.
 #[must_use]
 pub fn is_image_fault(failure_reason: &str) -> bool {
     IMAGE_FAULTS.iter().any(|fault| failure_reason.starts_with(fault))
 }
 
-/// The first pod whose image cannot be had.
+/// The first pod with an unavailable image.
 fn image_fault(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
     let pods = observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
     pods.filter_map(|(shard, ordinal, pod)| {
@@ -158,7 +159,7 @@ fn image_fault(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
     .next()
 }
 
-/// The status that is written before the act: what will be done, and which ids it takes.
+/// The status that is written before the act: the operations, and the replica ids that they take.
 #[must_use]
 pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) -> VectorClusterStatus {
     VectorClusterStatus {
@@ -169,8 +170,8 @@ pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) ->
     }
 }
 
-/// The status of a cluster whose spec was refused, and that has none to go on with: what stands keeps running, and its ledgers
-/// stay. `why` is `InvalidSpec` or `NameConflict`.
+/// The status of a cluster whose spec was refused and that has no accepted one: its objects keep running, and its
+/// replica ids stay. `why` is `InvalidSpec` or `NameConflict`.
 #[must_use]
 pub fn refused(
     generation: i64,
@@ -192,25 +193,26 @@ pub fn refused(
     }
 }
 
-/// What a link's cluster is, as far as its status needs it.
+/// A link's cluster, as far as the link's status needs it.
 pub enum ObservedLink<'a> {
-    /// Its cluster is not there.
+    /// The cluster does not exist.
     NoCluster,
-    /// Its cluster's own spec was refused.
+    /// The cluster's own spec was refused.
     ClusterRefused,
-    /// It cannot be carried out.
+    /// The link's spec was refused.
     Refused(Refusal),
-    /// It can.
+    /// The link is in effect.
     Valid {
         /// The link.
         link: &'a ValidLink,
         /// Its cluster.
         cluster: &'a ValidCluster,
-        /// Which optional APIs are there.
+        /// Optional APIs that are served.
         apis: Apis,
-        /// What the pods know of it: whether the source is heard, and whether staleness is within bounds; none when no pod says.
+        /// Whether the source is connected and whether staleness is within its bound, as the pods report; `None` if no
+        /// pod reports.
         heard: Option<(bool, bool)>,
-        /// Records of the source's log that could not be taken, as the leaders say.
+        /// Records of the source's log that could not be applied, as the leaders report.
         poisons: Vec<String>,
     },
 }
@@ -301,7 +303,7 @@ pub fn link(resource: &ReplicationLink, seen: &ObservedLink<'_>, now: &Time) -> 
     ReplicationLinkStatus { observed_generation: Some(generation), conditions }
 }
 
-/// What a condition's message can bear, and more than anyone reads.
+/// Limits a condition's message to 1,000 characters.
 fn cut(text: &str) -> String {
     text.chars().take(1_000).collect()
 }
@@ -318,7 +320,7 @@ fn ready_pods(seen: &crate::ObservedShard) -> usize {
     seen.pods.values().filter(ready).count()
 }
 
-/// The first thing that the spec needs of others and that does not exist.
+/// The first dependency of the spec that does not exist.
 fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(Reason, String)> {
     let secret = |name: &str, key: &str| {
         Some((reason::SECRET_MISSING, format!("Secret {name} does not exist or lacks the key {key}")))
@@ -328,7 +330,7 @@ fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(Reason, Strin
     }
     if let Some(group) = cluster.group.as_ref().filter(|group| !group.secret_is_ours && !observed.secrets.group_key) {
         return secret(&group.secret, "group-key").map(|(why, message)| {
-            // Minted here it would be another than in the other regions, which would then refuse this one.
+            // A key generated here would differ from that of the other regions, which would refuse this region.
             let advice = "copy it from another region of the group, or put one new key into all of them: the operator makes \
                           none, and pods that run keep the former key until they restart";
             (why, format!("{message}: {advice}"))
@@ -337,11 +339,11 @@ fn missing(cluster: &ValidCluster, observed: &Observed) -> Option<(Reason, Strin
     (cluster.istio.is_some() && !observed.apis.istio).then(|| (reason::ISTIO_MISSING, NO_ISTIO.into()))
 }
 
-/// Seconds for which all pods must have refused the operator before their certificates count as lost: a kubelet brings changed
-/// Secrets within minutes.
+/// Seconds of refused calls to all pods after which certificates count as lost: a kubelet updates mounted Secrets
+/// within minutes.
 const LOST_AFTER_S: i64 = 900;
 
-/// Whether pods that run refuse whatever the operator shows. For the first minutes that is unknown.
+/// `CertificatesLost`: no running pod accepts a certificate of the operator. It is unknown for the first minutes.
 fn certificates_lost(observed: &Observed, old: &VectorClusterStatus, now: &Time) -> Finding {
     let pods = || observed.shards.values().flat_map(|seen| seen.pods.values());
     let found = |holds, why, message: &str| Finding(c::CERTIFICATES_LOST, holds, why, message.into());
@@ -360,7 +362,7 @@ fn certificates_lost(observed: &Observed, old: &VectorClusterStatus, now: &Time)
     found(None, reason::PODS_UNREACHABLE, "pods that are ready do not answer the operator")
 }
 
-/// Whether the routes of the mesh stand; nothing of a cluster that wants none.
+/// `TrafficConfigured`: the routes of the mesh; `None` for a cluster without routes.
 fn traffic(cluster: &ValidCluster, observed: &Observed) -> Option<Finding> {
     let istio = cluster.istio.as_ref()?;
     let finding = |holds, why, message| Finding(c::TRAFFIC_CONFIGURED, Some(holds), why, message);
@@ -371,7 +373,7 @@ fn traffic(cluster: &ValidCluster, observed: &Observed) -> Option<Finding> {
     })
 }
 
-/// Which hosts of the spec are not routed, and what unblocks them.
+/// Hosts of the spec without a route, and the change that allows them.
 pub(crate) fn withheld(cluster: &ValidCluster) -> Option<String> {
     let withheld = &cluster.istio.as_ref()?.withheld;
     let describe: Vec<String> = withheld.iter().map(|(host, why)| format!("{host} ({why})")).collect();
@@ -380,7 +382,7 @@ pub(crate) fn withheld(cluster: &ValidCluster) -> Option<String> {
     })
 }
 
-/// Reason and message of what keeps the cluster from being ready, the gravest first.
+/// Reason and message of the most severe cause for which the cluster is not ready.
 fn summary(
     step: &Step,
     leaderless: &[String],
@@ -406,7 +408,7 @@ fn summary(
     (if ready < wanted { reason::WAITING_FOR_PODS } else { reason::CREATING }, message)
 }
 
-/// Why a cluster is not ready while this is under way.
+/// The reason for which a cluster is not ready during `operation`.
 fn reason_of(operation: &Operation) -> Reason {
     let reasons = [
         (operation::CREATE, reason::CREATING),
@@ -430,7 +432,7 @@ fn describe(operation: &Operation) -> String {
     }
 }
 
-/// Conditions in the order of their names; the time of one moves only when its status does.
+/// Conditions sorted by type; the transition time changes only with the status.
 fn merged(
     old: &[Condition],
     findings: impl IntoIterator<Item = Finding>,

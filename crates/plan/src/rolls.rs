@@ -1,7 +1,7 @@
-//! Rolls that the operator itself causes, by another default image or another release: one cluster after another.
+//! Rolls caused by the operator itself, through another default image or another release: one cluster after another.
 //!
-//! An applied template takes effect at the next drain, whatever the operator does, so a template is applied only with a slot.
-//! Edits of users, repairs and new clusters need none.
+//! An applied template takes effect at the next drain, independently of the operator, so a template is applied only
+//! with a slot. Edits of users, repairs and new clusters need no slot.
 
 use std::time::Duration;
 
@@ -16,21 +16,22 @@ use crate::names::{INPUTS_ANNOTATION, TEMPLATE_ANNOTATION};
 use crate::render::{Object, content_hash};
 use crate::{Observed, ObservedShard, ValidCluster, difference};
 
-/// A cluster that rolls and makes no progress for so long stops all further rolls: an image that is bad for one is bad for all.
+/// Time without progress after which a rolling cluster stops all further rolls: an image that fails in one cluster may
+/// fail in all.
 pub const STALLED_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// Why a template differs from the one that stands.
+/// The cause of a difference between the rendered and the live template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It does not, or somebody else edited what stands, or nothing stands yet.
+    /// There is no difference, someone else edited the live object, or it does not exist.
     None,
     /// The user edited the spec.
     Edit,
-    /// The operator renders the same spec in another way.
+    /// The operator renders the same spec differently.
     Own,
 }
 
-/// `object` with the hashes of its pod template and of what users said of it, by which [`change`] judges later.
+/// `object` with hashes of its pod template and of the fields that the template depends on, for [`change`].
 #[must_use]
 pub fn marked(object: Object, spec: &VectorClusterSpec, id: ClusterId) -> Object {
     let mut json = object.as_json().clone();
@@ -44,14 +45,14 @@ pub fn marked(object: Object, spec: &VectorClusterSpec, id: ClusterId) -> Object
     Object::from_json(json)
 }
 
-/// Hash of what users say of the pods: the spec without what restarts nothing (replicas, routes), and the id, which an adoption
-/// changes.
+/// Hash of the spec's fields that a pod template depends on, without those that restart nothing (replicas, routes), and
+/// of the id, which an adoption changes.
 fn inputs(spec: &VectorClusterSpec, id: ClusterId) -> String {
     let spec = VectorClusterSpec { replicas_per_shard: 0, traffic: None, ..spec.clone() };
     content_hash(&format!("{id} {}", serde_json::to_string(&spec).expect("specs have text keys only")))
 }
 
-/// Why the template of `wanted`, which is marked, differs from that of `live`.
+/// The cause for which the template of `wanted`, which is [`marked`], differs from that of `live`.
 #[must_use]
 pub fn change(live: Option<&Value>, wanted: &Object) -> Change {
     let Some(live) = live.filter(|_| wanted.as_json()["kind"] == "StatefulSet") else { return Change::None };
@@ -61,17 +62,17 @@ pub fn change(live: Option<&Value>, wanted: &Object) -> Change {
         Some(template) if Some(&template) == mark(wanted, TEMPLATE_ANNOTATION).as_ref() => Change::None,
         Some(_) if mark(live, INPUTS_ANNOTATION) != mark(wanted, INPUTS_ANNOTATION) => Change::Edit,
         Some(_) => Change::Own,
-        // A release without marks applied it.
+        // A release without these annotations applied it.
         None if difference::shows(&live["spec"]["template"], &wanted["spec"]["template"]) => Change::None,
         None => Change::Own,
     }
 }
 
-/// Whether `own` may take a slot to roll to `image`, of which there are `most`. It is asked, and the slot is noted in its status,
-/// under one lock.
+/// Checks whether `own` may take one of `most` slots to roll to `image`. The check and the write of the slot to the
+/// status need a common lock.
 ///
 /// # Errors
-/// What it waits for, in words.
+/// The condition that it waits for, for `blockedBy`.
 pub fn may_roll(
     own: &VectorCluster,
     clusters: &[VectorCluster],
@@ -89,7 +90,7 @@ pub fn may_roll(
     if roll(own).is_some() {
         return Ok(());
     }
-    // A roll to a former default is no stop: its cluster goes on to the new one in the slot that it has.
+    // A roll to a former default does not stop others: its cluster continues to the new one in its slot.
     let stalled = |roll: &RolloutStatus| roll.image == image && is_stalled(roll, now);
     if let Some(stuck) = others().find(|other| roll(other).is_some_and(|roll| stalled(&roll) && roll.was_ready)) {
         let minutes = STALLED_AFTER.as_secs() / 60;
@@ -105,7 +106,7 @@ pub fn may_roll(
         is_ready(status) && status.is_some_and(|status| status.default_image.as_deref() != Some(image))
     };
     match others().find(before_us) {
-        Some(ready) if !is_ready(own.status.as_ref()) => Err(format!("{} is Ready and goes first", name(ready))),
+        Some(ready) if !is_ready(own.status.as_ref()) => Err(format!("{} is Ready and rolls first", name(ready))),
         _ => Ok(()),
     }
 }
@@ -114,14 +115,14 @@ fn is_stalled(roll: &RolloutStatus, now: &Time) -> bool {
     now.0.duration_since(roll.last_progress_time.0).as_secs() >= STALLED_AFTER.as_secs().cast_signed()
 }
 
-/// What a cluster without a slot waits for.
+/// The operation of a cluster that waits for a slot.
 #[must_use]
 pub fn waiting_for_slot(cluster: &ValidCluster, why: String) -> Operation {
     let blocked_by = Some(BlockedBy { predicate: predicate::ROLLOUT_SLOT_FREE.to_string(), message: why });
     Operation { type_: op::ROLLING_UPDATE.to_string(), target: cluster.name.clone(), blocked_by }
 }
 
-/// Whether a status says `Ready`.
+/// Returns true if the condition `Ready` is true.
 #[must_use]
 pub fn is_ready(status: Option<&VectorClusterStatus>) -> bool {
     let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -139,7 +140,7 @@ pub fn begun(status: Option<&VectorClusterStatus>, image: &str, now: &Time) -> R
     }
 }
 
-/// The slot after a look at the pods; none when the roll is over. `pending`: a template is still to be applied.
+/// The slot after an observation of the pods; `None` if the roll is complete. `pending`: a template is not applied yet.
 #[must_use]
 pub fn progressed(
     roll: &RolloutStatus,
@@ -167,7 +168,7 @@ pub fn progressed(
     })
 }
 
-/// Pods that serve and run the newest template.
+/// Number of pods that serve and run the newest template.
 fn updated_pods(seen: &ObservedShard) -> i32 {
     let settled = seen.stateful_set.is_some_and(|set| set.settled);
     let serves = |pod: &&crate::ObservedPod| match &pod.answer {

@@ -1,13 +1,13 @@
-//! The next move: what is seen goes in, one [`Step`] comes out.
+//! The next step of a cluster: observations in, one [`Step`] out.
 //!
 //! ```text
-//!   found ──► grow (join, learner, promote) ◄──► shrink (transfer, remove, then one pod less)
-//!                     │ replace (lost or damaged volume: remove, join under a new id)
-//!                     └──► roll (evict followers, transfer, evict the old leader)
+//!   bootstrap ──► grow (join, learner, promote) ◄──► shrink (transfer, remove, then one pod less)
+//!                         │ replace (lost or damaged volume: remove, join under a new id)
+//!                         └──► roll (evict followers, transfer, evict the old leader)
 //! ```
 //!
-//! Every turn derives everything from what it sees, so a crash anywhere costs one turn. What must be remembered (ids that
-//! were given out) is in the [`ReplicaIdAllocator`], which is written before the act.
+//! A turn derives everything from its observations, so a crash costs one turn. Allocated replica ids are the exception:
+//! [`ReplicaIdAllocator`] stores them, and it is written before the act.
 
 mod act;
 mod group;
@@ -28,35 +28,35 @@ pub use shard::next_shard_move;
 
 use crate::{Observed, ObservedShard, ReplicaIdAllocator, ValidCluster};
 
-/// One move.
+/// One step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// What must be remembered before the act.
+    /// Allocated ids, to be written before the act.
     pub allocators: BTreeMap<ShardNumber, ReplicaIdAllocator>,
     /// `spec.replicas` of each shard's StatefulSet.
     pub replicas: BTreeMap<ShardNumber, u16>,
-    /// The one thing to do after the objects are applied.
+    /// The one act after the objects are applied.
     pub act: Option<Act>,
-    /// What is under way, and what it waits for.
+    /// Operations in progress, with the conditions that they wait for.
     pub operations: Vec<Operation>,
 }
 
-/// What one shard would do if it were alone.
+/// The next move of one shard, regardless of the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardMove {
-    /// What must be remembered before the act.
+    /// Allocated ids, to be written before the act.
     pub allocator: ReplicaIdAllocator,
     /// `spec.replicas` of its StatefulSet.
     pub replicas: u16,
-    /// What to do.
+    /// The act.
     pub act: Option<Act>,
-    /// What is under way, and what it waits for.
+    /// The operation in progress, with the condition that it waits for.
     pub operation: Option<Operation>,
 }
 
-/// The next move of a cluster: at most one act, the first shard's that has one.
+/// The next step of a cluster: at most one act, that of the first shard that has one.
 ///
-/// Membership is mended before pods are restarted, and pods are restarted only one at a time in the whole cluster.
+/// Membership changes come before restarts, and only one pod of the cluster is restarted at a time.
 ///
 /// ```
 /// use meridian_model::{ClusterId, ShardNumber};
@@ -72,7 +72,7 @@ pub struct ShardMove {
 /// )?;
 /// let cluster = ValidCluster::parse(&resource, &[], ClusterId(7), &Settings::default())?;
 ///
-/// // Nothing exists yet: three pods are wanted, and the group is founded once all of them answer.
+/// // Nothing exists yet: three pods are wanted, and the group is bootstrapped once all of them answer.
 /// let step = next_step(&cluster, &Observed::default());
 /// assert_eq!(step.replicas[&ShardNumber::FIRST], 3);
 /// assert_eq!(step.act, None);
@@ -91,7 +91,7 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
         let wanted = refused::held_back(wanted, &observed.refused, &seen.allocator);
         step.replicas.insert(*shard, wanted.replicas);
         step.operations.extend(wanted.operation);
-        // A ledger speaks of the act that it precedes: of the shards whose turn it is not, only facts are kept.
+        // Ids are allocated for an act. Shards whose act is not carried out keep their stored allocator.
         let turn = step.act.is_none() || wanted.act.is_none();
         step.allocators.insert(*shard, if turn { wanted.allocator } else { seen.allocator.clone() });
         step.act = step.act.or(wanted.act);
@@ -105,9 +105,9 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
     step
 }
 
-/// Founding the first shard settles which cluster the volumes belong to, so it waits for the pods of all shards. No shard is founded
-/// while a pod has another's volume: its user may want to adopt that cluster's volumes instead. A volume of a newer release
-/// may be of this cluster or of another.
+/// The bootstrap of the first shard determines the cluster of the volumes, so it waits for the pods of all shards. No
+/// shard is bootstrapped while a pod has a volume of another cluster, since the user may want to adopt that cluster's
+/// volumes. The cluster of a volume of a newer release is unknown.
 fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedShard)], moves: &mut [ShardMove]) {
     let unusable_volume =
         seen.iter().find_map(|(shard, seen)| Some((cluster.pod_name(*shard, seen.unusable_volume()?), seen)));
@@ -121,14 +121,15 @@ fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedS
     let (awaited, why) = match (unusable_volume, silent) {
         (Some((pod, seen)), _) if seen.pods.values().all(|pod| pod.foreign().is_none()) => (
             predicate::VERSION_KNOWN,
-            format!("{pod} has a volume of a newer release, and no shard is bootstrapped meanwhile"),
+            format!("{pod} has a volume of a newer release; no shard is bootstrapped while it does"),
         ),
-        (Some((pod, _)), _) => {
-            (predicate::VOLUMES_OWNED, format!("{pod} has another's volume, and no shard is bootstrapped meanwhile"))
-        }
+        (Some((pod, _)), _) => (
+            predicate::VOLUMES_OWNED,
+            format!("{pod} has a volume of another cluster; no shard is bootstrapped while it does"),
+        ),
         (None, Some(silent)) => (
             predicate::PODS_REACHABLE,
-            format!("{} waits for its pods, and no shard is bootstrapped before all volumes were seen", silent.target),
+            format!("{} waits for its pods; no shard is bootstrapped before all volumes have reported", silent.target),
         ),
         (None, None) => return,
     };
@@ -141,12 +142,12 @@ fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedS
     }
 }
 
-/// Something under way that moves.
+/// An operation that waits for nothing.
 fn in_progress(type_: OperationType, target: String) -> Operation {
     Operation { type_: type_.to_string(), target, blocked_by: None }
 }
 
-/// Something under way that waits for `predicate`.
+/// An operation that waits for `predicate`.
 fn waiting(type_: OperationType, target: String, predicate: Predicate, message: impl Into<String>) -> Operation {
     let blocked_by = Some(BlockedBy { predicate: predicate.to_string(), message: message.into() });
     Operation { type_: type_.to_string(), target, blocked_by }

@@ -1,4 +1,4 @@
-//! Specs behind the door: what is here needs no further check, and rendering it cannot fail.
+//! Parsed specs: valid by construction, so rendering them cannot fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,23 +21,23 @@ pub use link::{Kafka, MirrorMaker, ValidLink};
 use text::{dns_name, label};
 pub use traffic::{AllowedHost, ValidIstio};
 
-/// Longest name of a cluster: pods and Services are named after it.
+/// Longest name of a cluster, in bytes: names of pods and Services contain it.
 const NAME_BYTES: usize = 40;
-/// Longest name of a namespace and of a replication group: a DNS label.
+/// Longest name of a namespace and of a replication group, in bytes: a DNS label.
 const NAMESPACE_BYTES: usize = 63;
 const GROUP_NAME_BYTES: usize = 63;
 /// Units of bytes, and of cores.
 const SIZES: [&str; 10] = ["Ki", "Mi", "Gi", "Ti", "Pi", "k", "M", "G", "T", "P"];
 const CORES: [&str; 1] = ["m"];
 
-/// What the operator was started with.
+/// Command-line settings of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Image of the data plane where the spec names none.
     pub default_image: String,
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     pub kafka_image: String,
-    /// Hosts that routes of the mesh may claim beside those that need no right.
+    /// Hosts that routes of the mesh may claim in addition to those that are always allowed.
     pub allowed_hosts: Vec<AllowedHost>,
 }
 
@@ -51,34 +51,34 @@ impl Default for Settings {
     }
 }
 
-/// A spec that cannot be carried out, in a sentence for the user.
+/// A spec that the operator refuses, with the reason for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {fault}")]
 pub struct Refusal {
     /// Path of the field.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// The violated constraint.
     pub fault: String,
 }
 
-/// A cluster as it shall be.
+/// A valid cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValidCluster {
     /// Its name: a DNS label of at most 40 bytes.
     pub name: String,
-    /// Where it lives.
+    /// Its namespace.
     pub namespace: String,
     /// Its owner reference; absent offline.
     pub owner: Option<OwnerReference>,
     /// The generation of its spec.
     pub generation: i64,
-    /// What its volumes bear.
+    /// The id on its volumes.
     pub id: ClusterId,
     /// Its region.
     pub region: RegionName,
-    /// How many shards.
+    /// Number of shards.
     pub shards: u16,
-    /// How many replicas of each.
+    /// Replicas of each shard.
     pub replicas: u16,
     /// Image of the data plane.
     pub image: String,
@@ -92,19 +92,19 @@ pub struct ValidCluster {
     pub resources: ResourceRequirements,
     /// The regions that hold the same data.
     pub group: Option<ValidGroup>,
-    /// Where writes are published.
+    /// The topic to which its delta logs are published.
     pub kafka: Option<Kafka>,
     /// Defaults of reads.
     pub freshness: FreshnessDefaults,
     /// Defaults of collections.
     pub hnsw: HnswDefaults,
-    /// The API key; none when access is open.
+    /// The API key; `None` if access is open.
     pub api_key: Option<ApiKey>,
-    /// Which web pages may call the API.
+    /// Origins of web pages that may call the API.
     pub cors: Cors,
     /// Routes of the mesh.
     pub istio: Option<ValidIstio>,
-    /// What is followed, by source region.
+    /// Links by source region.
     pub links: Vec<ValidLink>,
 }
 
@@ -113,33 +113,33 @@ pub struct ValidCluster {
 pub struct ValidGroup {
     /// Its name.
     pub name: String,
-    /// The region that takes writes.
+    /// The primary region.
     pub primary: RegionName,
     /// Secret with the group key.
     pub secret: String,
-    /// The operator makes that Secret when it is not there: only in a group of one region.
+    /// The operator creates that Secret if it does not exist: only in a group of one region.
     pub secret_is_ours: bool,
     /// All regions.
     pub regions: Vec<RegionEndpoint>,
 }
 
-/// Where the API key is.
+/// Location of the API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// Secret with the key.
     pub secret: String,
-    /// The operator makes that Secret when it is not there.
+    /// The operator creates that Secret if it does not exist.
     pub secret_is_ours: bool,
 }
 
 impl ValidCluster {
-    /// Parses a cluster and the links that feed it. Links that cannot be carried out are left out; [`ValidLink::parse`]
-    /// says why.
+    /// Parses a cluster and those of `links` that point to it. Invalid links are omitted; [`ValidLink::parse`] returns
+    /// their refusals.
     ///
-    /// `id` is what the volumes bear; a cluster that has none takes its resource's uid.
+    /// `id`: the id on the volumes, or the UID of the resource for a cluster without volumes.
     ///
     /// # Errors
-    /// When the spec cannot be carried out.
+    /// A [`Refusal`] with the first invalid field.
     pub fn parse(
         cluster: &VectorCluster,
         links: &[crd::ReplicationLink],
@@ -192,13 +192,13 @@ impl ValidCluster {
         Ok(valid)
     }
 
-    /// The region that takes writes at first.
+    /// The region that is primary at first.
     #[must_use]
     pub fn primary(&self) -> &RegionName {
         self.group.as_ref().map_or(&self.region, |group| &group.primary)
     }
 
-    /// What every replica of a shard is born with.
+    /// The identity that all replicas of a shard share.
     #[must_use]
     pub fn genesis(&self, shard: ShardNumber) -> Genesis {
         Genesis {
@@ -285,7 +285,7 @@ fn group(cluster: &str, own: &RegionName, spec: &VectorClusterSpec) -> Result<Op
             Some(secret) => dns_name("spec.replicationGroup.secretRef.name", &secret.name)?,
             None => format!("{cluster}-group-key"),
         },
-        // One that is made here would be another than that of the other regions.
+        // A generated key would differ from that of the other regions.
         secret_is_ours: group.secret_ref.is_none() && regions.len() == 1,
         regions,
     }))
@@ -325,7 +325,8 @@ fn freshness(spec: &VectorClusterSpec) -> Result<FreshnessDefaults, Refusal> {
     Ok(valid)
 }
 
-/// A duration as the schema writes it; parts of a millisecond count as one, so that no demand becomes weaker than zero.
+/// Milliseconds of a duration as the schema writes it. Fractions round up, so that a freshness demand never becomes
+/// zero.
 fn millis(field: &'static str, text: &str) -> Result<u64, Refusal> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -337,7 +338,7 @@ fn millis(field: &'static str, text: &str) -> Result<u64, Refusal> {
         _ => None,
     });
     let millis = duration.and_then(|duration| u64::try_from(duration.as_micros().div_ceil(1000)).ok());
-    millis.ok_or_else(|| Refusal { field, fault: format!("{text:?} is no duration such as 100ms or 2s") })
+    millis.ok_or_else(|| Refusal { field, fault: format!("must be a duration such as 100ms or 2s (got {text:?})") })
 }
 
 fn cors(spec: &VectorClusterSpec) -> Result<Cors, Refusal> {

@@ -1,5 +1,5 @@
-//! `meridian render` judges the specs of tests/admission/cases.yaml as the API server does; that the API server does so too,
-//! tests/e2e/test_0_admission.py shows.
+//! `meridian render` decides on the specs of tests/admission/cases.yaml as the API server does;
+//! tests/e2e/test_0_admission.py checks the API server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -21,7 +21,7 @@ fn document(table: &Value, case: &Value) -> Value {
     document
 }
 
-/// What render says to the document, beside the other base so that a link finds its cluster.
+/// The result of `render` for the document, with the other base document so that a link finds its cluster.
 fn render(table: &Value, case: &Value) -> Result<String, OfflineError> {
     let cluster = if case["base"] == "link" { table["bases"]["cluster"].clone() } else { Value::Null };
     let documents = [cluster, document(table, case)];
@@ -35,13 +35,13 @@ fn table() -> Value {
 }
 
 #[test]
-fn what_the_api_server_refuses_is_not_rendered() {
+fn specs_that_the_api_server_refuses_are_not_rendered() {
     let table = table();
     let refused = table["refused"].as_array().unwrap();
     assert!(refused.len() >= 60, "only {} cases", refused.len());
     let rendered: Vec<&Value> = refused.iter().filter(|case| render(&table, case).is_ok()).collect();
     assert!(rendered.is_empty(), "rendered: {rendered:#?}");
-    // By the schema, not by the parser behind it: the API server has no parser.
+    // The schema must refuse it, not the parser behind it: the API server has no parser.
     let missed: Vec<(&Value, String)> = refused
         .iter()
         .filter_map(|case| match render(&table, case) {
@@ -54,7 +54,7 @@ fn what_the_api_server_refuses_is_not_rendered() {
 }
 
 #[test]
-fn what_the_api_server_accepts_is_rendered() {
+fn specs_that_the_api_server_accepts_are_rendered() {
     let table = table();
     for case in table["accepted"].as_array().unwrap() {
         if let Err(error) = render(&table, case) {

@@ -7,7 +7,7 @@ use std::fs;
 
 use meridian_crd::conditions::{EventReason, OperationType, Predicate, Reason, Type};
 
-/// The cells of the table below a heading of the second level, without its head.
+/// The cells of the table below a second-level heading, without its header.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/conditions.md");
     let page = fs::read_to_string(file).unwrap();

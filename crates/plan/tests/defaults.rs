@@ -1,4 +1,4 @@
-//! A default that the definitions tell users is the one that is rendered.
+//! Defaults in the descriptions of the definitions equal the rendered ones.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -14,8 +14,8 @@ metadata: {name: vector-search, namespace: us-east}
 spec: {region: us-east, storage: {size: 1Gi}, deltaLog: {kafka: {bootstrapServers: 'k:9092'}}}
 ";
 
-/// What descriptions call a default, by the path of the field: the words after `Default `, code marks left out. Defaults that
-/// are told in a sentence begin with `Default:`.
+/// Defaults in descriptions by the path of the field: the words after `Default `, without backticks. Defaults explained
+/// in a sentence begin with `Default:`.
 fn documented_defaults(schema: &Value, path: &str, found: &mut BTreeMap<String, String>) {
     if let Some((_, after)) = schema["description"].as_str().and_then(|text| text.split_once("Default "))
         && let Some((default, _)) = after.split_once('.')

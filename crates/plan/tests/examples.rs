@@ -1,4 +1,4 @@
-//! Every example is one that the operator accepts.
+//! The operator accepts every example.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The health check for Argo CD, run by Lua 5.1 as Argo CD does, on statuses as the operator writes them.
+//! The health check of Argo CD, run by Lua 5.1 as Argo CD does, on statuses as the operator writes them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -37,7 +37,7 @@ fn resource() -> VectorCluster {
     .unwrap()
 }
 
-/// What Argo CD shows of a cluster that was seen like this and came to that.
+/// The health that Argo CD shows for a cluster with this observation and outcome.
 fn shown(observed: &Observed, outcome: Outcome<'_>) -> (String, String) {
     let mut resource = resource();
     let cluster = ValidCluster::parse(&resource, &[], ClusterId(1), &Settings::default()).unwrap();
@@ -67,7 +67,7 @@ fn blocked(cause: Cause, message: &str) -> Blocked {
 }
 
 #[test]
-fn a_cluster_that_is_being_made_is_progressing() {
+fn a_cluster_in_creation_is_progressing() {
     assert_eq!(health(&serde_json::to_value(resource()).unwrap()).0, "Progressing");
     assert_eq!(shown(&pods(None), Outcome::default()).0, "Progressing");
     let leaving = [blocked(Cause::Leaving, "is being deleted")];
@@ -75,7 +75,7 @@ fn a_cluster_that_is_being_made_is_progressing() {
 }
 
 #[test]
-fn what_only_a_user_can_mend_is_degraded_and_says_why() {
+fn faults_that_only_a_user_can_repair_are_degraded_with_the_reason() {
     for cause in [Cause::NameConflict, Cause::Rejected] {
         let blocked = [blocked(cause, "must be a quantity")];
         let outcome = Outcome { blocked: &blocked, ..Outcome::default() };

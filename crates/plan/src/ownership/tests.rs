@@ -32,7 +32,7 @@ fn with(mut meta: Value, field: &str, value: Value) -> Value {
 #[test]
 fn objects_of_the_cluster_and_of_its_links_are_ours_by_uid() {
     check(json!({"ownerReferences": owned("VectorCluster", "vector-search", CLUSTER)}), &Claim::Ours);
-    // As an earlier release left it: the link's own object, without the annotation of this one.
+    // An object of a link as an earlier release left it, without the annotation of this one.
     check(json!({"ownerReferences": owned("ReplicationLink", "from-us-east", LINK)}), &Claim::Ours);
     let other = link(&MIRRORED.replace("clusterRef: {name: vector-search}", "clusterRef: {name: other}"));
     let owners = Owners::of(&resource(ALONE), &[other]);
@@ -55,13 +55,13 @@ fn a_name_or_a_label_alone_makes_nothing_ours() {
 #[test]
 fn an_orphan_with_our_marks_is_adopted() {
     check(marks(), &Claim::Orphaned);
-    // An owner that does not control it says nothing.
+    // An owner that is not the controller does not count.
     let helper = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]);
     check(with(marks(), "ownerReferences", helper), &Claim::Orphaned);
 }
 
 #[test]
-fn a_key_secret_is_kept_by_its_label_and_only_while_nobody_owns_it() {
+fn a_key_secret_is_kept_by_its_label_and_only_without_an_owner() {
     let secret = |meta: Value| json!({"kind": "Secret", "metadata": meta});
     let label = || json!({"labels": {CLUSTER_LABEL: "vector-search"}});
     assert!(owners().keeps(&secret(label())));
@@ -73,7 +73,7 @@ fn a_key_secret_is_kept_by_its_label_and_only_while_nobody_owns_it() {
 }
 
 #[test]
-fn what_an_earlier_life_left_is_waited_for() {
+fn objects_of_an_earlier_resource_of_the_name_are_awaited() {
     check(with(marks(), "ownerReferences", owned("VectorCluster", "vector-search", "earlier")), &Claim::Leaving);
     check(with(marks(), "ownerReferences", owned("ReplicationLink", "from-us-east", "earlier")), &Claim::Leaving);
     let ours = json!({"ownerReferences": owned("VectorCluster", "vector-search", CLUSTER)});

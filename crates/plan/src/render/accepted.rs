@@ -1,4 +1,4 @@
-//! The last accepted spec, kept in a ConfigMap: while a newer one is refused, turns go on with it.
+//! The last accepted spec in a ConfigMap: while a newer spec is refused, turns continue with it.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use super::{Object, metadata};
 use crate::ValidCluster;
 use crate::ownership::{Claim, Owners};
 
-/// A spec as it is kept: its text, and the hash that `status.acceptedSpecHash` bears. The ConfigMap counts only with that hash, so
-/// whoever may edit ConfigMaps does not thereby edit clusters.
+/// A stored spec: its text, and the hash that `status.acceptedSpecHash` holds. The ConfigMap counts only with that
+/// hash, so write access to ConfigMaps does not give write access to clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedSpec {
     /// BLAKE3 of the text, in hexadecimal digits.
@@ -20,7 +20,7 @@ pub struct AcceptedSpec {
 }
 
 impl AcceptedSpec {
-    /// Of a spec.
+    /// The stored form of `spec`.
     #[must_use]
     pub fn of(spec: &VectorClusterSpec) -> Self {
         Self::of_text(serde_json::to_string(spec).expect("specs have text keys only"))
@@ -30,14 +30,14 @@ impl AcceptedSpec {
         Self { hash: blake3::hash(text.as_bytes()).to_hex().to_string(), text }
     }
 
-    /// The spec of this hash in the ConfigMap `live`; none when the ConfigMap is not ours, or was edited.
+    /// The spec of this hash in the ConfigMap `live`; `None` if the ConfigMap is not ours or was edited.
     #[must_use]
     pub fn read(live: &Value, owners: &Owners, hash: &str) -> Option<Self> {
         let kept = Self::of_text(live["data"][file(hash)].as_str()?.to_owned());
         (owners.claim(live) == Claim::Ours && kept.hash == hash).then_some(kept)
     }
 
-    /// The spec itself; none when this release does not read it.
+    /// The spec; `None` if this release cannot read it.
     #[must_use]
     pub fn spec(&self) -> Option<VectorClusterSpec> {
         serde_json::from_str(&self.text).ok()
@@ -54,7 +54,7 @@ pub fn name(cluster: &str) -> String {
     format!("{cluster}-accepted")
 }
 
-/// The ConfigMap with the spec that was accepted just now and, until `status` bears that one's hash, its predecessor.
+/// The ConfigMap with the newly accepted spec and, until `status` holds its hash, the former one.
 #[must_use]
 pub fn accepted(cluster: &ValidCluster, newest: &AcceptedSpec, former: Option<&AcceptedSpec>) -> Object {
     let kept = former.into_iter().chain([newest]);

@@ -1,4 +1,5 @@
-//! The configuration that a node reads at start: only what a restart needs, and nothing that changes with the replicas.
+//! The configuration file of a node: only fields whose change needs a restart, and none that changes with the number of
+//! replicas.
 
 use meridian_config::{
     Auth, CollectionDefaults, DeltaLog, FORMAT, KafkaSink, Limits, Listen, NodeConfig, Peer, RaftTiming,
@@ -9,8 +10,8 @@ use meridian_model::{ReplicaId, ShardNumber};
 use super::pod::paths;
 use crate::ValidCluster;
 
-/// Pods of a shard that are asked first, whether there are so many or not: were it the number of replicas, every change of it
-/// would restart all pods.
+/// Pods of a shard that a starting node contacts first, regardless of the number of replicas: if it followed that
+/// number, each change of it would restart all pods.
 const FIRST_ASKED: u16 = 3;
 
 /// The configuration of a shard's nodes.
@@ -52,7 +53,7 @@ pub(super) fn node(cluster: &ValidCluster, shard: ShardNumber) -> NodeConfig {
             name: group.name.clone(),
             primary_region: group.primary.clone(),
             key_file: paths::GROUP_KEY.into(),
-            // A Secret that the user named holds all the keys that the user wants.
+            // A Secret named by the user holds all keys that the user wants.
             derive_api_key: cluster.api_key.as_ref().is_some_and(|key| key.secret_is_ours),
             regions: group.regions.clone(),
         }),

@@ -28,7 +28,7 @@ pub(super) fn named_by_content(mut meta: ObjectMeta, file: &str, text: String) -
     }
 }
 
-/// The name of a ConfigMap made above.
+/// The name of a ConfigMap that [`named_by_content`] returned.
 pub(super) fn name(map: &ConfigMap) -> String {
     map.metadata.name.clone().unwrap_or_default()
 }

@@ -6,9 +6,9 @@ use super::metadata;
 use crate::names::{API_PORT, CLUSTER_DOMAIN};
 use crate::{ValidCluster, ValidIstio};
 
-/// One route for each known region by the header `x-region`, all else to this region.
+/// One route for each known region by the header `x-region`; all other requests go to this region.
 ///
-/// A region's Service is `<cluster>.<region>`: by convention the namespace bears the region's name.
+/// The Service of a region is `<cluster>.<region>`: by convention the namespace has the name of the region.
 pub(super) fn virtual_service(cluster: &ValidCluster, istio: &ValidIstio) -> Value {
     let to = |host: String| json!([{ "destination": { "host": host, "port": { "number": API_PORT } } }]);
     let regions = cluster.group.iter().flat_map(|group| &group.regions).map(|region| &region.name);
@@ -21,7 +21,7 @@ pub(super) fn virtual_service(cluster: &ValidCluster, istio: &ValidIstio) -> Val
             } else {
                 format!("{}.{region}.{CLUSTER_DOMAIN}", cluster.name)
             };
-            // No retries: a write that is repeated by a proxy would be given a second id.
+            // No retries: a proxy that repeats a write gives it a second id.
             json!({
                 "name": format!("region-{region}"),
                 "match": [{ "headers": { "x-region": { "exact": region } } }],
@@ -39,9 +39,9 @@ pub(super) fn virtual_service(cluster: &ValidCluster, istio: &ValidIstio) -> Val
     })
 }
 
-/// How this region's Service is balanced: by open requests, and around pods that do not answer.
+/// Load balancing of the Service: by open requests, without pods that refuse connections.
 ///
-/// A pod answers 503 for its whole shard at times, so only failures to connect eject.
+/// A pod may answer 503 for its whole shard, so only failures to connect eject it.
 pub(super) fn destination_rule(cluster: &ValidCluster, istio: &ValidIstio) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1",

@@ -1,4 +1,4 @@
-//! MirrorMaker 2: what flows from where to where, and the properties file that says so.
+//! MirrorMaker 2: the mirrored topics, and its properties file.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +15,20 @@ use meridian_proto::record::RECORD_BYTES;
 use super::{Object, config_map, pod, strimzi};
 use crate::{Apis, ValidCluster, ValidLink};
 
-/// Tasks that copy; more than there are partitions stay idle.
+/// Tasks that copy. Tasks beyond the number of partitions stay idle.
 pub(super) const TASKS: u32 = 4;
 /// The properties file in its ConfigMap.
 const FILE: &str = "mm2.properties";
-/// Where it is mounted.
+/// Mount point of the file.
 const FOLDER: &str = "/etc/mirror-maker";
-/// Starts MirrorMaker 2 by the file that follows for the cluster that follows. What a former container of the pod told is
-/// forgotten, or the probe would read it again.
+/// Starts MirrorMaker 2 with a properties file (`$0`) for a target cluster (`$1`). The log of a former container is
+/// removed, since the probe would read it again.
 const START: &str = "rm -rf /tmp/logs && exec /opt/kafka/bin/connect-mirror-maker.sh \"$0\" --clusters \"$1\"";
-/// Fails when a task has failed for good: the worker tells so in its log (`connect-log4j2.yaml` of the image) and goes on
-/// without the task, and its dedicated mode has no interface that would tell or mend it.
+/// Fails when a task has failed permanently. The worker then logs this line (`connect-log4j2.yaml` of the image) and
+/// continues without the task; dedicated mode has no interface that reports or restarts it.
 const PROBE: &str = "! grep -qs 'will not recover until manually restarted' /tmp/logs/connect.log*";
 
-/// One topic's way from one region to another.
+/// Mirroring of one topic from one region to another.
 pub(super) struct Flow<'a> {
     pub source: &'a RegionName,
     pub target: &'a RegionName,
@@ -53,7 +53,7 @@ fn flow<'a>(cluster: &'a ValidCluster, link: &'a ValidLink) -> Option<(MirrorMak
     Some((mirror.mode, flow))
 }
 
-/// What runs MirrorMaker 2 for a link; nothing when it reads directly, or someone else runs it.
+/// The objects that run MirrorMaker 2 for a link; none if the link reads directly or the mode is `External`.
 pub(super) fn objects(cluster: &ValidCluster, link: &ValidLink, meta: &ObjectMeta, apis: Apis) -> Vec<Object> {
     match flow(cluster, link) {
         Some((MirrorMaker2Mode::Strimzi, flow)) if apis.strimzi => {
@@ -69,17 +69,18 @@ pub(super) fn objects(cluster: &ValidCluster, link: &ValidLink, meta: &ObjectMet
     }
 }
 
-/// The properties file of a link whose topic is mirrored, whoever runs it.
+/// The properties file of a link with a mirrored topic, in every mode.
 #[must_use]
 pub fn properties(cluster: &ValidCluster, link: &ValidLink) -> Option<String> {
     flow(cluster, link).map(|(_, flow)| text(&flow))
 }
 
-/// `connect-mirror-maker` reads this. In dedicated mode `exactly.once.support` must be left out (the checkpoint connector cannot
-/// prove it) and so must `emit.offset-syncs.enabled`; `-1` asks for the broker's own replication factor.
+/// The file for `connect-mirror-maker`. Dedicated mode refuses `exactly.once.support` (the checkpoint connector cannot
+/// guarantee it) and `emit.offset-syncs.enabled`, so both are omitted. A replication factor of `-1` selects the
+/// broker's default.
 fn text(flow: &Flow<'_>) -> String {
     let Flow { source, target, from, to, topic, .. } = flow;
-    // MirrorMaker 2 takes topics as regular expressions, and properties files take `\\` for a backslash.
+    // MirrorMaker 2 reads topics as regular expressions; in properties files `\\` stands for a backslash.
     let topic = topic.replace('.', "\\\\.");
     format!(
         "clusters = {source}, {target}
@@ -120,7 +121,7 @@ tasks.max = {TASKS}
     )
 }
 
-/// One worker; two would fence each other while one is being replaced. A paused link runs none.
+/// One worker: two would fence each other during a replacement. A paused link has none.
 fn deployment(cluster: &ValidCluster, flow: &Flow<'_>, meta: ObjectMeta, config: String) -> Deployment {
     let selector = BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), "meridian-mirror-maker".to_owned()),

@@ -1,4 +1,4 @@
-//! Who may reach the pods.
+//! Access to the pods.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::metadata;
 use crate::ValidCluster;
 use crate::names::{ADMIN_PORT, API_PORT, OPERATOR_NAME, PEER_PORT};
 
-/// The API for everyone (keys guard it), metrics inside the Kubernetes cluster, peers for peers and the operator; other regions
-/// come from outside and prove themselves with the group's key.
+/// The API is open to all sources (API keys protect it), metrics to the Kubernetes cluster, the peer port to peers and
+/// the operator. Other regions connect from outside and authenticate with the group key.
 pub(super) fn ingress(cluster: &ValidCluster) -> NetworkPolicy {
     let select =
         |labels: BTreeMap<String, String>| LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };

@@ -1,4 +1,4 @@
-//! An object as it is sent to the API server.
+//! An object in the form in which it is sent to the API server.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::content_hash;
 use crate::names::APPLIED_ANNOTATION;
 
-/// One object, its fields and no others owned by us.
+/// One object. The operator owns exactly its fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object(Value);
 
-/// Which object.
+/// Reference to an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectRef {
     /// For example `apps/v1`.
@@ -23,12 +23,12 @@ pub struct ObjectRef {
 }
 
 impl Object {
-    /// An object of a type of Kubernetes.
+    /// An object of a built-in Kubernetes type.
     pub(super) fn new(object: impl Serialize + k8s_openapi::Metadata<Ty = ObjectMeta>) -> Self {
-        Self::from_json(serde_json::to_value(object).expect("objects of Kubernetes have text keys only"))
+        Self::from_json(serde_json::to_value(object).expect("Kubernetes objects have text keys only"))
     }
 
-    /// An object of another type. The hash of its content is noted on it.
+    /// An object of another type. An annotation stores the hash of its content.
     pub(crate) fn from_json(mut object: Value) -> Self {
         let hash = content_hash(&object.to_string());
         let annotations = &mut object["metadata"]["annotations"];
@@ -50,13 +50,13 @@ impl Object {
         &self.0
     }
 
-    /// Whether it outlives its cluster: a Secret without an owner. It is created and completed, never applied.
+    /// Returns true if it outlives its cluster: a Secret without an owner. It is created and completed, never applied.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.0["kind"] == "Secret" && self.0["metadata"]["ownerReferences"].is_null()
     }
 
-    /// Which object it is.
+    /// The reference to this object.
     #[must_use]
     pub fn reference(&self) -> ObjectRef {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

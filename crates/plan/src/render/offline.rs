@@ -1,4 +1,4 @@
-//! `meridian render`: the objects of a file of resources, without a Kubernetes.
+//! `meridian render`: the objects for a file of resources, without Kubernetes.
 
 use meridian_crd::admission::{Fault, admit};
 use meridian_crd::{ReplicationLink, VectorCluster};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{as_declared, cluster, properties};
 use crate::{Apis, Refusal, Settings, ValidCluster, ValidLink};
 
-/// Why a file was not rendered.
+/// Error of offline rendering.
 #[derive(Debug, thiserror::Error)]
 pub enum OfflineError {
     /// Not YAML.
@@ -20,17 +20,17 @@ pub enum OfflineError {
     NotAdmitted {
         /// Its kind and name.
         resource: String,
-        /// Which document, from 1.
+        /// Position of the document in the file, from 1.
         at: usize,
-        /// Everything that is wrong with it.
+        /// All violations.
         faults: Vec<Fault>,
     },
-    /// A resource that would be refused.
+    /// A resource that the operator would refuse.
     #[error("{resource}")]
     Refused {
         /// Its kind and name.
         resource: String,
-        /// Why.
+        /// The refusal.
         source: Refusal,
     },
     /// A link to a cluster that is not in the file.
@@ -41,19 +41,20 @@ pub enum OfflineError {
         /// The cluster.
         cluster: String,
     },
-    /// None of our resources at all.
+    /// The file has no `VectorCluster`.
     #[error("there is no VectorCluster in the file")]
     Nothing,
-    /// MirrorMaker 2 has nothing to do.
+    /// No link in the file needs MirrorMaker 2.
     #[error("no ReplicationLink in the file has a topic that is mirrored (transport.kafka.via: Mirror)")]
     NoMirror,
 }
 
-/// The objects that the operator would apply for the resources in `text`, as YAML documents. Secrets are left out; other kinds
-/// in the file are passed over. Optional APIs count as present. The cluster id, which volumes decide, is all zeros.
+/// The objects that the operator would apply for the resources in `text`, as YAML documents. Secrets are omitted, and
+/// other kinds in the file are ignored. Optional APIs count as served. The cluster id, which depends on volumes, is all
+/// zeros.
 ///
 /// # Errors
-/// When a resource cannot be read, or the API server or the operator would refuse it.
+/// [`OfflineError`]: a resource cannot be read, or the API server or the operator would refuse it.
 pub fn render_offline(text: &str, settings: &Settings) -> Result<String, OfflineError> {
     let mut out = String::new();
     for valid in parse(text, settings)? {
@@ -66,10 +67,10 @@ pub fn render_offline(text: &str, settings: &Settings) -> Result<String, Offline
     Ok(out)
 }
 
-/// The properties of MirrorMaker 2 for each link in `text` whose topic is mirrored, whoever runs it: for `mode: External`.
+/// The properties of MirrorMaker 2 for each link in `text` with a mirrored topic, for `mode: External`.
 ///
 /// # Errors
-/// As [`render_offline`], and when no topic is mirrored.
+/// As [`render_offline`], and [`OfflineError::NoMirror`] if no topic is mirrored.
 pub fn mirror_maker_offline(text: &str, settings: &Settings) -> Result<String, OfflineError> {
     let mut out = String::new();
     for valid in parse(text, settings)? {
@@ -129,14 +130,14 @@ fn of_kind<T: for<'de> Deserialize<'de>>(documents: &[(usize, Value)], kind: &st
     of_kind
         .map(|(at, document)| {
             serde_json::from_value(document.clone()).map_err(|error| {
-                // What the schema lets through and the type does not hold: a number with a point, for example.
+                // The schema admits a value that the type refuses, such as a number with a fraction.
                 not_admitted(*at, document, vec![Fault { field: "spec".into(), fault: error.to_string() }])
             })
         })
         .collect()
 }
 
-/// The documents of our group, admitted, each with its place in the file.
+/// The documents of our group after admission, each with its position in the file.
 fn admitted(documents: &[Value]) -> Result<Vec<(usize, Value)>, OfflineError> {
     let of_our_group = |document: &Value| {
         document["apiVersion"].as_str().and_then(|version| version.split('/').next()) == Some(meridian_crd::GROUP)

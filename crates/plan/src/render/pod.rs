@@ -12,7 +12,7 @@ use meridian_model::ShardNumber;
 use crate::ValidCluster;
 use crate::names::{ADMIN_PORT, API_PORT, PEER_PORT, SHARD_LABEL};
 
-/// Where a node finds its files.
+/// Paths of a node's files.
 pub(super) mod paths {
     pub const DATA: &str = "/var/lib/meridian";
     pub const CONFIG_DIR: &str = "/etc/meridian/config";
@@ -30,13 +30,13 @@ pub(super) mod paths {
 
 /// Name of the claim that holds the data.
 pub(super) const DATA_VOLUME: &str = "data";
-/// User and group of the process: that of `nonroot` in common base images.
+/// User and group of the process: those of `nonroot` in common base images.
 const USER: i64 = 65532;
-/// The leadership moves, open requests end, and a last snapshot is written, within [`meridian_config::Limits::shutdown_timeout_ms`]:
-/// the kubelet waits a little longer.
+/// Termination grace period in seconds. A node transfers leadership, completes open requests and writes a last snapshot
+/// within [`meridian_config::Limits::shutdown_timeout_ms`]; the kubelet waits a little longer.
 pub(super) const STOP_SECONDS: i64 = 40;
 
-/// Security settings of a pod that runs as nobody in particular.
+/// Security context of a pod: an unprivileged user.
 pub(super) fn restricted() -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
@@ -49,7 +49,7 @@ pub(super) fn restricted() -> PodSecurityContext {
     }
 }
 
-/// Security settings of a container that may do nothing but run.
+/// Security context of a container: no privileges, a read-only file system.
 pub(super) fn confined() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
@@ -124,10 +124,10 @@ fn node(cluster: &ValidCluster, mounts: Vec<VolumeMount>) -> Container {
         ports: Some(vec![port("http", API_PORT), port("admin", ADMIN_PORT), port("peers", PEER_PORT)]),
         resources: Some(cluster.resources.clone()),
         security_context: Some(confined()),
-        // Why a node refuses to start, its last line says; the operator shows it in the cluster's status.
+        // The last line of a node that refuses to start is its reason; the operator shows it in the status.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(mounts),
-        // A large volume takes its time to load: liveness counts only after the process has answered once.
+        // A large volume takes long to load: liveness counts only after the first answer.
         startup_probe: Some(probe("/livez", 2, 300)),
         liveness_probe: Some(probe("/livez", 10, 6)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
@@ -135,7 +135,7 @@ fn node(cluster: &ValidCluster, mounts: Vec<VolumeMount>) -> Container {
     }
 }
 
-/// What a pod tells its peers of where it is: the address by which the operator makes it a member.
+/// Environment of a node's own address, by which the operator adds it to a group.
 fn own_address(cluster: &ValidCluster) -> Vec<EnvVar> {
     let field = ObjectFieldSelector { field_path: "metadata.name".into(), ..ObjectFieldSelector::default() };
     let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
@@ -163,7 +163,7 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-/// Replicas of one shard on different hosts and in different zones, where there are enough.
+/// Replicas of one shard on different hosts and zones, where there are enough.
 fn apart(cluster: &ValidCluster, shard: ShardNumber) -> Affinity {
     let away = |topology_key: &str, weight: i32| WeightedPodAffinityTerm {
         weight,

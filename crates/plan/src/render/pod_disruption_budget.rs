@@ -8,8 +8,8 @@ use meridian_model::ShardNumber;
 use super::metadata;
 use crate::ValidCluster;
 
-/// One pod of a shard may be down at a time. A pod that is down already may always go: else a bad revision could not be
-/// taken back.
+/// One pod of a shard may be down at a time. A pod that is not ready may always be evicted; otherwise a bad revision
+/// could not be rolled back.
 pub(super) fn shard(cluster: &ValidCluster, shard: ShardNumber) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: metadata(cluster, cluster.shard_name(shard)),

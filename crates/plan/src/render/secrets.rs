@@ -1,4 +1,4 @@
-//! Secrets: made of randomness and certificates that are passed in, and never rendered again.
+//! Secrets, built from random bytes and certificates passed in. They are not part of [`cluster`](super::cluster).
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use super::{Object, metadata};
 use crate::names::CLUSTER_ID_LABEL;
 use crate::{Secrets, ValidCluster};
 
-/// The texts of keys that are made when their Secrets are not there.
+/// Values of new keys, used for Secrets that lack them.
 #[derive(Clone)]
 pub struct Keys {
-    /// The API key; none while it would be derived from a group key that is not there.
+    /// The API key; `None` if it derives from a group key that does not exist.
     pub api_key: Option<String>,
     /// The group key.
     pub group_key: String,
 }
 
-/// The Secrets with keys that are wanted and not there. They are created or completed, never applied: what is there stays. They
-/// outlive the cluster, as volumes do, so that clients find the same key when it is applied again.
+/// Secrets that lack a wanted key. They are created or completed, never applied: existing keys stay. Like volumes they
+/// outlive the cluster, so that clients keep their key when it is applied again.
 #[must_use]
 pub fn keys(cluster: &ValidCluster, present: Secrets, keys: &Keys) -> Vec<Object> {
     let mut objects = Vec::new();
@@ -30,13 +30,13 @@ pub fn keys(cluster: &ValidCluster, present: Secrets, keys: &Keys) -> Vec<Object
     objects
 }
 
-/// The Secret with a certificate authority, PEM. Only the operator reads it.
+/// The Secret with a certificate authority, in PEM. Only the operator reads it.
 #[must_use]
 pub fn peer_ca(cluster: &ValidCluster, cert: &str, key: &str) -> Object {
     owned(cluster, cluster.peer_ca_name(), &[("ca.crt", cert), ("ca.key", key)])
 }
 
-/// The Secret with what pods are given, PEM: the authorities that they trust, their certificate and its key.
+/// The Secret that pods mount, in PEM: the trusted authorities, their certificate and its key.
 #[must_use]
 pub fn peer_tls(cluster: &ValidCluster, ca: &str, cert: &str, key: &str) -> Object {
     owned(cluster, cluster.peer_tls_name(), &[("ca.crt", ca), ("tls.crt", cert), ("tls.key", key)])
@@ -52,7 +52,7 @@ fn kept(cluster: &ValidCluster, name: &str, key: &str, text: &str) -> Object {
 fn owned(cluster: &ValidCluster, name: String, files: &[(&str, &str)]) -> Object {
     let data = files.iter().map(|(file, text)| ((*file).to_owned(), ByteString(text.as_bytes().to_vec()))).collect();
     let mut meta = metadata(cluster, name);
-    // The certificate bears the id in its names.
+    // The names in the certificate contain the id.
     meta.labels.get_or_insert_default().insert(CLUSTER_ID_LABEL.into(), cluster.id.to_string());
     Object::new(Secret { metadata: meta, data: Some(data), type_: Some("Opaque".into()), ..Secret::default() })
 }

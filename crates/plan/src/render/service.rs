@@ -1,4 +1,4 @@
-//! Services: the public one, the headless one that names the pods, the one that other regions reach.
+//! Services: the public one, the headless one that names the pods, the one for other regions.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -17,7 +17,7 @@ fn port(name: &str, port: u16) -> ServicePort {
     }
 }
 
-/// What clients talk to: any pod takes any request.
+/// The Service for clients: every pod accepts every request.
 pub(super) fn public(cluster: &ValidCluster) -> Service {
     Service {
         metadata: metadata(cluster, cluster.name.clone()),
@@ -47,7 +47,7 @@ pub(super) fn peers(cluster: &ValidCluster) -> Service {
     }
 }
 
-/// What other regions reach: the peer port of any ready pod, which relays to the right shard.
+/// The Service for other regions: the peer port of any ready pod, which relays to the right shard.
 pub(super) fn region(cluster: &ValidCluster) -> Service {
     Service {
         metadata: metadata(cluster, cluster.region_name()),

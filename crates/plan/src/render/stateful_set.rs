@@ -14,8 +14,8 @@ use super::{metadata, pod};
 use crate::ValidCluster;
 use crate::names::{CLUSTER_ID_LABEL, SHARD_LABEL};
 
-/// All pods start at once (they need each other), none is restarted by the controller (we ask the quorum first), no volume
-/// is ever deleted.
+/// All pods start together (they need each other), the controller restarts none (the operator checks the quorum first),
+/// and no volume is deleted.
 pub(super) fn shard(cluster: &ValidCluster, shard: ShardNumber, replicas: u16, config: String) -> StatefulSet {
     let mut meta = metadata(cluster, cluster.shard_name(shard));
     meta.labels.get_or_insert_default().insert(SHARD_LABEL.into(), shard.to_string());
@@ -40,7 +40,7 @@ pub(super) fn shard(cluster: &ValidCluster, shard: ShardNumber, replicas: u16, c
     }
 }
 
-/// The volume of a replica. It bears the cluster's id, so that a resource applied again finds its own.
+/// The volume of a replica. Its label has the cluster id, so that a resource that is applied again finds it.
 fn volume(cluster: &ValidCluster) -> PersistentVolumeClaim {
     let size = BTreeMap::from([("storage".to_owned(), Quantity(cluster.volume_size.clone()))]);
     PersistentVolumeClaim {

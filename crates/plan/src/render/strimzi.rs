@@ -18,7 +18,7 @@ pub(super) fn kafka_mirror_maker2(meta: &ObjectMeta, flow: &Flow<'_>) -> Value {
                 "alias": target,
                 "bootstrapServers": to,
                 "groupId": group_id,
-                // Two underscores keep them out of mirroring.
+                // The prefix of two underscores excludes the topics from mirroring.
                 "configStorageTopic": format!("__{group_id}-configs"),
                 "offsetStorageTopic": format!("__{group_id}-offsets"),
                 "statusStorageTopic": format!("__{group_id}-status"),
@@ -27,7 +27,7 @@ pub(super) fn kafka_mirror_maker2(meta: &ObjectMeta, flow: &Flow<'_>) -> Value {
                     "config.storage.replication.factor": -1,
                     "offset.storage.replication.factor": -1,
                     "status.storage.replication.factor": -1,
-                    // The default leaves a dead worker's tasks alone for five minutes.
+                    // The default leaves the tasks of a dead worker idle for five minutes.
                     "scheduled.rebalance.max.delay.ms": 10000,
                 },
             },

@@ -15,7 +15,8 @@ fn objects(cluster: &ValidCluster, apis: Apis) -> Vec<Object> {
     render(cluster, &super::as_declared(cluster), apis)
 }
 
-/// The objects of these kinds, for a snapshot: without hashes, and of the node's configuration only what is decided here.
+/// The objects of these kinds for a snapshot, without hashes; of the node's configuration only the parts decided in
+/// this crate.
 fn shown(objects: &[Object], kinds: &[&str]) -> Vec<Value> {
     let mut shown = of(objects, kinds);
     for object in &mut shown {
@@ -29,7 +30,7 @@ fn shown(objects: &[Object], kinds: &[&str]) -> Vec<Value> {
     shown
 }
 
-/// Ten hexadecimal digits at the end of a name, or alone, are a content's hash.
+/// Replaces hashes of contents: ten hexadecimal digits alone or at the end of a name.
 fn without_hashes(value: &mut Value) {
     match value {
         Value::Object(map) => map.values_mut().for_each(without_hashes),
@@ -68,7 +69,7 @@ fn the_configuration_of_a_shard() {
     insta::assert_yaml_snapshot!(shown(&objects(&valid(GROUPED, &[MIRRORED]), ALL), &["ConfigMap"]));
 }
 
-/// The file as a node reads it. A renamed key shows here, and whoever writes such files has to follow.
+/// The file in the form that a node reads. A renamed key is visible here, since authors of such files must follow it.
 #[test]
 fn every_key_of_a_node_configuration() {
     // The operator's own API key, so that the derived one is accepted too.
@@ -83,7 +84,7 @@ fn every_key_of_a_node_configuration() {
         let mut other = whole.clone();
         other.pointer_mut(&pointer).and_then(Value::as_object_mut).unwrap().insert("?".into(), Value::Null);
         let error = serde_json::from_value::<NodeConfig>(other).unwrap_err().to_string();
-        // The reader lists the keys that it knows in that place.
+        // The error message lists the accepted keys of that mapping.
         let Some((_, known)) = error.split_once("unknown field `?`, expected") else { continue };
         for key in known.split('`').skip(1).step_by(2) {
             assert!(whole.pointer(&format!("{pointer}/{key}")).is_some(), "{pointer}/{key} is not in the file");
@@ -129,7 +130,7 @@ fn mirror_maker_by_deployment() {
 }
 
 #[test]
-fn every_rendered_configuration_is_one_that_nodes_accept() {
+fn nodes_accept_every_rendered_configuration() {
     let direct = MIRRORED
         .replace("{kafka: {via: Mirror, bootstrapServers: 'kafka.us-east:9092'}}", "{direct: {}}")
         .replace("mirrorMaker2: {mode: Strimzi, bootstrapServers: 'kafka.eu-west:9092'}", "state: Paused");
@@ -174,7 +175,7 @@ fn a_changed_setting_names_another_file() {
 }
 
 #[test]
-fn a_host_without_the_right_to_it_gets_no_route() {
+fn a_host_without_permission_gets_no_route() {
     let cluster = valid(&GROUPED.replace("hosts: [search.example.com]", "hosts: ['*']"), &[]);
     assert_eq!(of(&objects(&cluster, ALL), &["VirtualService", "DestinationRule"]), Vec::<Value>::new());
     let refused = render_offline(GROUPED, &Settings::default()).unwrap_err();
@@ -183,7 +184,7 @@ fn a_host_without_the_right_to_it_gets_no_route() {
 }
 
 #[test]
-fn what_is_not_installed_is_not_rendered() {
+fn objects_of_apis_that_are_not_served_are_not_rendered() {
     let objects = objects(&valid(GROUPED, &[MIRRORED]), Apis::default());
     assert_eq!(of(&objects, &["VirtualService", "DestinationRule", "KafkaMirrorMaker2"]), Vec::<Value>::new());
 }
@@ -195,7 +196,7 @@ fn rendering_is_deterministic() {
 }
 
 #[test]
-fn properties_leave_out_what_dedicated_mode_refuses() {
+fn properties_omit_keys_that_dedicated_mode_refuses() {
     let cluster = valid(GROUPED, &[MIRRORED]);
     let text = properties(&cluster, &cluster.links[0]).unwrap();
     assert!(!text.contains("exactly.once.support") && !text.contains("emit.offset-syncs"));
@@ -249,7 +250,7 @@ fn secrets_that_the_user_named_are_never_made() {
 }
 
 #[test]
-fn offline_prints_no_secret_and_refuses_what_the_operator_would() {
+fn offline_rendering_prints_no_secret_and_refuses_what_the_operator_refuses() {
     let text = format!("{GROUPED}---{MIRRORED}");
     let out = render_offline(&text, &settings()).unwrap();
     assert!(
@@ -263,7 +264,7 @@ fn offline_prints_no_secret_and_refuses_what_the_operator_would() {
 }
 
 #[test]
-fn offline_prints_the_properties_of_mirror_maker_2_whoever_runs_it() {
+fn offline_rendering_prints_mirror_maker_properties_in_every_mode() {
     for mode in ["Strimzi", "Deployment", "External"] {
         let text = format!("{GROUPED}---{}", MIRRORED.replace("Strimzi", mode));
         let out = mirror_maker_offline(&text, &settings()).unwrap();
@@ -276,9 +277,9 @@ fn offline_prints_the_properties_of_mirror_maker_2_whoever_runs_it() {
 }
 
 #[test]
-fn the_kubelet_waits_longer_than_a_node_takes_to_stop() {
+fn the_grace_period_is_longer_than_the_shutdown_timeout() {
     let limits = meridian_config::Limits::default();
-    // For what follows the last snapshot, and a node that notices late.
+    // Time for the writes after the last snapshot, and for a node that notices the signal late.
     assert!(limits.shutdown_timeout_ms + 5_000 <= super::pod::STOP_SECONDS as u64 * 1_000);
     assert!(limits.drain_timeout_ms + 10_000 < limits.shutdown_timeout_ms, "time is left for a snapshot");
 }

@@ -41,7 +41,7 @@ pub(super) fn risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
         ));
     }
     if !disks.is_empty() {
-        messages.push(format!("full disks of {}: waiting for {}", disks.join(", "), what_frees_disks(cluster)));
+        messages.push(format!("full disks of {}: waiting for {}", disks.join(", "), disk_remedy(cluster)));
     }
     match (memory.is_empty(), disks.is_empty()) {
         (true, true) if running().next().is_none() => {
@@ -56,8 +56,8 @@ pub(super) fn risk(cluster: &ValidCluster, observed: &Observed) -> Finding {
     }
 }
 
-/// A region that follows another applies nothing while its disks are full, deletes included: only growth heals it.
-fn what_frees_disks(cluster: &ValidCluster) -> String {
+/// A region with links applies nothing while its disks are full, deletes included: only larger volumes help.
+fn disk_remedy(cluster: &ValidCluster) -> String {
     let sources: Vec<&str> = cluster.links.iter().map(|link| link.source.as_str()).collect();
     if sources.is_empty() {
         return "deletes, dropped collections or larger volumes".into();

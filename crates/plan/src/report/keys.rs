@@ -1,4 +1,4 @@
-//! Whether all pods accept the same keys, those of the Secrets.
+//! `KeysDiffer`: all pods should accept the keys of the Secrets.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{Finding, cut};
 use crate::observed::ExpectedKeys;
 use crate::{Observed, ValidCluster};
 
-/// Of the pods that answer. What is not reported differs from nothing: the condition is never unknown.
+/// Compares the pods that report. Unreported keys count as equal, so the condition is never unknown.
 pub(super) fn differ(cluster: &ValidCluster, observed: &Observed) -> Finding {
     let found = |holds, why, message: String| Finding(c::KEYS_DIFFER, Some(holds), why, cut(&message));
     let reported: Vec<(String, KeysDigest)> = observed
@@ -38,9 +38,11 @@ pub(super) fn differ(cluster: &ValidCluster, observed: &Observed) -> Finding {
         (_, true) if reported.is_empty() => found(false, reason::AS_EXPECTED, "no pod reports its keys yet".into()),
         (ExpectedKeys::Missing, true) => found(false, reason::SECRET_MISSING, "all pods accept the same keys".into()),
         (_, true) => found(false, reason::AS_EXPECTED, "all pods accept the keys of the Secrets".into()),
-        (ExpectedKeys::Missing, false) => {
-            found(true, reason::KEYS_DIFFER, format!("these pods accept other keys than most: {}", others.join(", ")))
-        }
+        (ExpectedKeys::Missing, false) => found(
+            true,
+            reason::KEYS_DIFFER,
+            format!("these pods accept keys that differ from those of most pods: {}", others.join(", ")),
+        ),
         (_, false) => found(
             true,
             reason::KEYS_DIFFER,
@@ -68,7 +70,7 @@ mod tests {
     use crate::fixtures::{ALONE, valid};
     use crate::{ObservedPod, ObservedShard};
 
-    /// Condition, reason and message of a shard whose pods report these digests; none: it does not answer.
+    /// Condition, reason and message of a shard whose pods report these digests; `None` for a pod that does not answer.
     fn found(expected: ExpectedKeys, reported: &[Option<u8>]) -> (Option<bool>, &'static str, String) {
         let pod = |keys: &Option<u8>| ObservedPod {
             uid: "u".into(),
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_cannot_be_used_is_told() {
+    fn an_invalid_secret_is_reported() {
         let unusable = || ExpectedKeys::Unusable("Secret vector-search-api-key, api-key: no key".into());
         let (holds, why, message) = found(unusable(), &[Some(1), None]);
         assert_eq!((holds, why), (Some(true), "InvalidKeys"));

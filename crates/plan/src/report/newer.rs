@@ -1,8 +1,8 @@
-//! Pods that cannot read what a newer release wrote.
+//! Pods that cannot read data of a newer release.
 
 use crate::{Observed, ObservedPod, ValidCluster};
 
-/// Such pods with their own words: the version that is needed, the newest one known, and what to do.
+/// These pods with the reason that they report: the version that they need, the newest one they know, and the remedy.
 pub(super) fn newer(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
     let pods = observed.shards.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(o, pod)| (*shard, *o, pod)));
     let messages: Vec<String> = pods

@@ -57,7 +57,7 @@ fn a_secret_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_refused_spec_keeps_the_ledgers() {
+fn a_refused_spec_keeps_the_allocators() {
     let valid = valid(ALONE, &[]);
     let observed = Observed::default();
     let before = cluster(
@@ -80,7 +80,7 @@ fn blocked(kind: &str, cause: Cause, message: &str) -> Blocked {
 }
 
 #[test]
-fn objects_of_others_and_the_api_servers_words_are_in_the_condition() {
+fn foreign_objects_and_the_api_servers_messages_are_in_the_condition() {
     let valid = valid(ALONE, &[]);
     let observed = Observed::default();
     let step = next_step(&valid, &observed);
@@ -106,7 +106,7 @@ fn objects_of_others_and_the_api_servers_words_are_in_the_condition() {
 }
 
 #[test]
-fn a_refused_edit_is_told_while_turns_go_on() {
+fn a_refused_edit_is_reported_while_turns_continue() {
     let valid = valid(ALONE, &[]);
     let observed = Observed::default();
     let refusal = Refusal { field: "spec.region", fault: "no".into() };
@@ -119,7 +119,7 @@ fn a_refused_edit_is_told_while_turns_go_on() {
 }
 
 #[test]
-fn a_link_says_what_it_waits_for() {
+fn the_status_of_a_link_names_the_awaited_condition() {
     let resource = fixtures::link(MIRRORED);
     let cluster = valid(GROUPED, &[MIRRORED]);
     let parsed = ValidLink::parse(&resource, &cluster).unwrap();
@@ -208,9 +208,9 @@ fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hou
     assert_eq!(turn(&silent, 1_003), "Unknown");
 }
 
-/// A region that follows takes no deletes while its disks are full.
+/// A region with links applies no deletes while its disks are full.
 #[test]
-fn full_disks_are_named_with_what_frees_them() {
+fn full_disks_are_reported_with_a_remedy() {
     let risk = |yaml: &str, links: &[&str], levels: [DiskLevel; 3]| {
         let valid = valid(yaml, links);
         let pods = (0..).zip(levels).map(|(ordinal, disk)| (ordinal, pod_with(&valid, disk))).collect();
@@ -251,7 +251,7 @@ fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::ObservedPo
 }
 
 #[test]
-fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
+fn a_foreign_volume_is_reported_with_the_annotation_that_adopts_it() {
     let valid = valid(ALONE, &[]);
     let mut genesis = valid.genesis(meridian_model::ShardNumber::FIRST);
     genesis.cluster = meridian_model::ClusterId(7);
@@ -283,7 +283,7 @@ fn a_pod_with_anothers_volume_is_in_the_status_with_the_way_to_adopt_it() {
 }
 
 #[test]
-fn a_pod_that_a_newer_release_left_behind_is_in_the_status_with_its_words() {
+fn a_pod_with_data_of_a_newer_release_is_reported_with_its_reason() {
     let valid = valid(ALONE, &[]);
     let reason =
         "log record 7: written by a newer release: format version 5, this build reads up to 4; run the newer release";
@@ -316,7 +316,7 @@ fn a_pod_that_a_newer_release_left_behind_is_in_the_status_with_its_words() {
 }
 
 #[test]
-fn a_lost_group_key_is_told_with_what_to_do() {
+fn a_lost_group_key_is_reported_with_a_remedy() {
     let valid = valid(GROUPED, &[]);
     let secrets = crate::Secrets { api_key: true, group_key: false };
     let observed = Observed { secrets, ..Observed::default() };
@@ -328,7 +328,7 @@ fn a_lost_group_key_is_told_with_what_to_do() {
 }
 
 #[test]
-fn replicas_without_room_are_named_with_what_unblocks_them() {
+fn replicas_without_capacity_are_reported_with_a_remedy() {
     use meridian_model::ShardNumber;
     use meridian_proto::topology::{DiskLevel, MemorySeen, PodStatus, ReplicaStatus};
 

@@ -23,7 +23,7 @@ fn set(yaml: &str, image: &str) -> Object {
 }
 
 #[test]
-fn another_default_image_is_our_own_change_and_an_edit_is_the_users() {
+fn another_default_image_is_an_own_change_and_an_edit_is_not() {
     let node_1 = set(ALONE, "node:1");
     let live = Some(node_1.as_json());
     let edited = ALONE.replace("region: us-east\n", "region: us-east\n  collectionDefaults: {hnswConfig: {m: 24}}\n");
@@ -32,9 +32,9 @@ fn another_default_image_is_our_own_change_and_an_edit_is_the_users() {
     assert_eq!(change(live, &set(ALONE, "node:1")), Change::None);
     assert_eq!(change(live, &set(ALONE, NEW)), Change::Own);
     assert_eq!(change(live, &set(&edited, NEW)), Change::Edit);
-    // Replicas restart nothing: such an edit takes no other image along.
+    // A change of replicas restarts nothing, so that edit carries no other image.
     assert_eq!(change(live, &set(&ALONE.replace("replicasPerShard: 3", "replicasPerShard: 5"), NEW)), Change::Own);
-    // What somebody else did to a template is repaired at once.
+    // Drift of a template is repaired at once.
     let mut drifted = node_1.as_json().clone();
     drifted["spec"]["template"]["spec"]["containers"][0]["image"] = "evil:1".into();
     assert_eq!(change(Some(&drifted), &set(ALONE, "node:1")), Change::None);
@@ -48,7 +48,7 @@ fn a_template_of_a_release_without_marks_is_compared_itself() {
     assert_eq!(change(Some(&live), &set(ALONE, NEW)), Change::Own);
 }
 
-/// Clusters `a`, `b`, … with these states: Ready, and the slot.
+/// Clusters `a`, `b`, … with these values of `Ready`.
 struct World(Vec<VectorCluster>);
 
 impl World {
@@ -75,7 +75,7 @@ impl World {
         self.0[which].status.as_mut().unwrap()
     }
 
-    /// Asks for a slot, and takes it if there is one.
+    /// Requests a slot, and takes it if one is free.
     fn ask(&mut self, which: usize, most: usize, image: &str, now: i64) -> Result<(), String> {
         may_roll(&self.0[which], &self.0, most, image, &at(now))?;
         let slot = begun(self.0[which].status.as_ref(), image, &at(now));
@@ -114,10 +114,10 @@ fn one_cluster_rolls_at_a_time_and_all_in_the_end() {
 }
 
 #[test]
-fn clusters_that_are_not_ready_go_last_and_stop_nobody() {
+fn clusters_that_are_not_ready_roll_last_and_stop_no_other() {
     let mut world = World::new(&[false, true, true]);
     let refused = world.ask(0, 1, NEW, 0).unwrap_err();
-    assert!(refused.contains("/b is Ready and goes first"), "{refused}");
+    assert!(refused.contains("/b is Ready and rolls first"), "{refused}");
     for which in [1, 2] {
         world.ask(which, 1, NEW, 0).unwrap();
         world.finish(which, NEW);
@@ -132,7 +132,7 @@ fn clusters_that_are_not_ready_go_last_and_stop_nobody() {
 }
 
 #[test]
-fn a_stop_holds_all_others_until_it_ends() {
+fn a_stalled_roll_holds_all_others() {
     let late = STALLED_AFTER.as_secs().cast_signed();
     let stopped = || {
         let mut world = World::new(&[true, true]);
@@ -146,7 +146,7 @@ fn a_stop_holds_all_others_until_it_ends() {
     let mut deleted = stopped();
     deleted.0[0].metadata.deletion_timestamp = Some(at(late));
     deleted.ask(1, 2, NEW, late).unwrap();
-    // Another default: the stuck cluster has its slot already, and it no longer stops the others.
+    // Another default: the stuck cluster has its slot already and no longer stops the others.
     let mut mended = stopped();
     mended.ask(0, 1, "node:3", late).unwrap();
     assert!(mended.ask(1, 1, "node:3", late).unwrap_err().contains("/a rolls"));
@@ -154,7 +154,7 @@ fn a_stop_holds_all_others_until_it_ends() {
 }
 
 #[test]
-fn a_slot_is_kept_until_all_pods_serve_with_the_new_template() {
+fn a_slot_is_held_until_all_pods_serve_with_the_new_template() {
     let cluster = valid(ALONE, &[]);
     let slot = begun(None, NEW, &at(0));
     let still = progressed(&slot, &cluster, &Observed::default(), NEW, false, &at(60)).unwrap();

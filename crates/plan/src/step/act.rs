@@ -1,90 +1,90 @@
-//! What can be done to pods and groups.
+//! Acts on pods and groups.
 
 use meridian_crd::conditions::{EventReason, Predicate, event, predicate};
 use meridian_model::{Link, LogIndex, ReplicaId, ShardNumber};
 use meridian_proto::topology::{Identity, Member, MembersAt, TopologyCall};
 
-/// One act on the data plane, or one eviction. Each is harmless when repeated.
+/// One act on the data plane, or one eviction. All acts are idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// Tell these pods to bootstrap a group.
+    /// Bootstrap a group on these pods.
     Bootstrap {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
         /// Ordinal and identity of each.
         pods: Vec<(u16, Identity)>,
     },
-    /// Tell a pod to become an empty replica; what it held is moved aside.
+    /// Make a pod an empty replica; its former data is moved aside.
     Join {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
-        /// Which pod.
+        /// The pod.
         ordinal: u16,
-        /// What it becomes.
+        /// The identity that it gets.
         identity: Identity,
-        /// The group that it joins, and that proves to it that what it holds is over.
+        /// The members of the group, proof that its former data is obsolete.
         group: MembersAt,
     },
-    /// Tell the leader to let a joined replica follow.
+    /// Add a joined replica as a learner.
     AddLearner {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
         /// The leader's pod.
         leader: u16,
-        /// Who joins.
+        /// The new learner.
         member: Member,
         /// The membership to replace.
         expected: LogIndex,
     },
-    /// Tell the leader to give a learner a vote.
+    /// Make a learner a voter.
     Promote {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
         /// The leader's pod.
         leader: u16,
-        /// Which learner.
+        /// The learner.
         replica: ReplicaId,
         /// The membership to replace.
         expected: LogIndex,
     },
-    /// Tell the leader to take a replica out for ever.
+    /// Remove a replica permanently.
     Remove {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
         /// The leader's pod.
         leader: u16,
-        /// Which replica.
+        /// The replica.
         replica: ReplicaId,
         /// The membership to replace.
         expected: LogIndex,
     },
-    /// Tell the leader to hand over.
+    /// Transfer leadership.
     TransferLeader {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
         /// The leader's pod.
         leader: u16,
-        /// To whom.
+        /// The new leader.
         to: ReplicaId,
     },
-    /// Tell the leader which regions are followed from now on.
+    /// Replace the links to other regions.
     SetLinks {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
         /// The leader's pod.
         leader: u16,
-        /// All of them.
+        /// All links.
         links: Vec<Link>,
         /// The version of the links to replace.
         expected: LogIndex,
     },
-    /// Ask the API server to evict a pod.
+    /// Evict a pod through the API server.
     Evict {
-        /// Which shard.
+        /// The shard.
         shard: ShardNumber,
-        /// Which pod.
+        /// The pod.
         ordinal: u16,
-        /// That pod and no later one of its name.
+        /// UID of the pod; a later pod of the same name is not evicted.
         uid: String,
     },
 }
@@ -105,7 +105,7 @@ impl Act {
         }
     }
 
-    /// Reason of the event that tells of it, in the form of Kubernetes' own: what has happened.
+    /// Reason of the event after the act, by the convention of Kubernetes: the fact.
     #[must_use]
     pub fn event(&self) -> EventReason {
         match self {
@@ -120,7 +120,7 @@ impl Act {
         }
     }
 
-    /// Reason of the event that tells of a refusal.
+    /// Reason of the event after a refusal.
     #[must_use]
     pub fn refused_event(&self) -> EventReason {
         match self {
@@ -135,7 +135,7 @@ impl Act {
         }
     }
 
-    /// What an operation waits for whose act was refused.
+    /// The predicate that an operation waits for after its act was refused.
     pub(super) fn acceptance(&self) -> Predicate {
         match self {
             Self::Bootstrap { .. } => predicate::BOOTSTRAP_ACCEPTED,
@@ -149,7 +149,7 @@ impl Act {
         }
     }
 
-    /// The calls that carry it out, each with the pod it goes to; none for an eviction.
+    /// The calls that carry out the act, each with its pod; none for an eviction.
     #[must_use]
     pub fn calls(&self) -> Vec<(ShardNumber, u16, TopologyCall)> {
         match self.clone() {

@@ -1,4 +1,4 @@
-//! One shard's group as its leader describes it, checked against what the others say.
+//! The group of one shard: the leader's status, checked against those of the other replicas.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use meridian_proto::topology::{PROMOTE_LAG, PodStatus, ReplicaStatus, Role};
 
 use crate::{ObservedPod, ObservedShard, Placement};
 
-/// Entries that a replica may be behind and still count as a sound copy: what a busy leader sends in about a second.
+/// Log entries by which a healthy voter may lag: about one second of a busy leader.
 const HEALTHY_LAG: u64 = 4096;
 
 /// A group with a leader that a majority of its voters follows.
 pub(crate) struct Group<'a> {
     /// The leader's pod.
     pub leader: u16,
-    /// What the leader says.
+    /// The leader's status.
     pub status: &'a ReplicaStatus,
-    /// Ordinal of every voter; none for an address that is no pod's.
+    /// Ordinal of every voter; `None` for an address that is not a pod's.
     pub voters: BTreeMap<ReplicaId, Option<u16>>,
     /// Ordinal of every learner.
     pub learners: BTreeMap<ReplicaId, Option<u16>>,
     pods: &'a BTreeMap<u16, ObservedPod>,
 }
 
-/// A running replica, if the pod is one.
+/// The status of the replica that runs on a pod.
 pub(crate) fn running(pod: &ObservedPod) -> Option<&ReplicaStatus> {
     match &pod.answer {
         Some(PodStatus::Running(status)) => Some(status),
@@ -32,7 +32,7 @@ pub(crate) fn running(pod: &ObservedPod) -> Option<&ReplicaStatus> {
 }
 
 impl<'a> Group<'a> {
-    /// The group of a shard; none while no leader of the newest term is followed by a majority of voters.
+    /// The group of a shard; `None` unless a majority of voters follows a leader of the newest term.
     pub fn of(cluster: &dyn Placement, shard: ShardNumber, seen: &'a ObservedShard) -> Option<Self> {
         let replicas = || seen.pods.iter().filter_map(|(ordinal, pod)| Some((*ordinal, running(pod)?)));
         let newest = replicas().map(|(_, status)| status.term).max()?;
@@ -54,19 +54,19 @@ impl<'a> Group<'a> {
         (group.voters.keys().filter(|voter| follows(voter)).count() >= group.majority()).then_some(group)
     }
 
-    /// Votes that decide.
+    /// Number of votes that form a quorum.
     pub fn majority(&self) -> usize {
         self.voters.len() / 2 + 1
     }
 
-    /// The pod in which a member lives now: at its address, and saying so itself.
+    /// The pod of a member: the one at its address that also reports its id.
     pub fn pod_of(&self, replica: ReplicaId) -> Option<&'a ObservedPod> {
         let ordinal = self.voters.get(&replica).or_else(|| self.learners.get(&replica)).copied().flatten()?;
         let pod = self.pods.get(&ordinal)?;
         running(pod).is_some_and(|status| status.identity.replica == replica).then_some(pod)
     }
 
-    /// The member whose address is a pod's.
+    /// The member whose address is that of the pod.
     pub fn member_at(&self, ordinal: u16) -> Option<ReplicaId> {
         let at = |members: &BTreeMap<ReplicaId, Option<u16>>| {
             members.iter().find(|(_, place)| **place == Some(ordinal)).map(|(replica, _)| *replica)
@@ -74,20 +74,21 @@ impl<'a> Group<'a> {
         at(&self.voters).or_else(|| at(&self.learners))
     }
 
-    /// A member's volume is lost or damaged: its pod answers and is not that member. One that has another's volume in its place
-    /// loses nothing: its own may come back.
+    /// Returns true if the volume of a member is lost or damaged: its pod answers and is not that member. A pod with
+    /// another cluster's volume is not lost, since its own volume may return.
     pub fn is_lost(&self, replica: ReplicaId) -> bool {
         let place = self.voters.get(&replica).or_else(|| self.learners.get(&replica)).copied().flatten();
         let answered = |ordinal| self.pods.get(&ordinal).is_some_and(|pod| pod.answers() && !pod.deleting);
         place.is_some_and(answered) && self.pod_of(replica).is_none()
     }
 
-    /// A voter that can take over at once: up, in service, heard by the leader, with nearly all of the log on disk.
+    /// Returns true for a voter that could lead at once: ready, active at the leader, with nearly all of the log on
+    /// disk.
     pub fn is_healthy_voter(&self, replica: ReplicaId) -> bool {
         self.voters.contains_key(&replica) && self.is_up(replica) && self.is_within(replica, HEALTHY_LAG)
     }
 
-    /// A learner that can be given a vote.
+    /// Returns true for a learner that may become a voter.
     pub fn can_vote(&self, learner: ReplicaId) -> bool {
         self.learners.contains_key(&learner)
             && self.pod_of(learner).is_some_and(|pod| !pod.deleting)
@@ -109,13 +110,13 @@ impl<'a> Group<'a> {
         follower.is_some_and(|f| f.active && self.status.commit.0.saturating_sub(f.matched.0) <= lag)
     }
 
-    /// The quorum holds while `away` is down for a while.
+    /// Returns true if the quorum holds while `away` is down.
     pub fn survives_absence(&self, away: ReplicaId) -> bool {
         let left = self.voters.keys().filter(|voter| **voter != away && self.is_healthy_voter(**voter)).count();
         left >= self.majority()
     }
 
-    /// The quorum holds, before and after, when `gone` is taken out of the group.
+    /// Returns true if the quorum holds before and after `gone` is removed from the group.
     pub fn survives_removal(&self, gone: ReplicaId) -> bool {
         if !self.voters.contains_key(&gone) {
             return true;
@@ -126,7 +127,7 @@ impl<'a> Group<'a> {
         after > 0 && sound >= self.majority() && left > after / 2
     }
 
-    /// Who should lead instead: a sound voter that `prefers`, the one with the most on its disk, then the lowest id.
+    /// The best other leader: a healthy voter that `prefers` accepts, with the longest log, then the lowest id.
     pub fn successor(&self, prefers: impl Fn(u16) -> bool) -> Option<ReplicaId> {
         let matched = |replica: ReplicaId| {
             self.status.followers.iter().find(|f| f.replica == replica).map_or(0, |follower| follower.matched.0)

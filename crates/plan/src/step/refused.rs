@@ -1,28 +1,28 @@
-//! Acts that were refused: explained in `blockedBy` and repeated only after a wait, so that they hold up no other shard.
+//! Refused acts: reported in `blockedBy` and retried after a wait, so that they block no other shard.
 
 use meridian_crd::{BlockedBy, Operation};
 
 use super::{Act, ShardMove};
 use crate::ReplicaIdAllocator;
 
-/// The longest text of a refusal that a status bears.
+/// Longest text of a refusal in a status, in characters.
 const MESSAGE_CHARS: usize = 300;
 
-/// An act that a pod or the API server refused when it was tried last.
+/// An act that a pod or the API server refused at the last attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RefusedAct {
     /// The act.
     pub act: Act,
-    /// What was answered.
+    /// The answer.
     pub message: String,
     /// The wait is over: it may be tried again.
     pub due: bool,
 }
 
 impl Act {
-    /// Whether this repeats `earlier` in the same circumstances: the same leader, the same membership to replace.
+    /// Returns true if this repeats `earlier` under the same conditions: same leader, same membership to replace.
     ///
-    /// Each try of a join takes another replica id, so only its target counts.
+    /// Each attempt of a join takes another replica id, so only its target is compared.
     #[must_use]
     pub fn repeats(&self, earlier: &Self) -> bool {
         match (self, earlier) {
@@ -34,18 +34,18 @@ impl Act {
     }
 }
 
-/// Holds back what was refused and is not due again.
+/// Holds back an act that was refused and is not due again.
 pub(super) fn held_back(wanted: ShardMove, refused: &[RefusedAct], stored: &ReplicaIdAllocator) -> ShardMove {
     let Some(refusal) = last(wanted.act.as_ref(), refused) else { return wanted };
     let operation = wanted.operation.map(|operation| blocked(operation, refusal));
     if refusal.due {
         return ShardMove { operation, ..wanted };
     }
-    // An id that was taken for an act belongs to that act.
+    // Ids allocated for the act are released with it.
     ShardMove { allocator: stored.clone(), act: None, operation, ..wanted }
 }
 
-/// The same for the restart of a pod.
+/// Holds back a restart that was refused and is not due again.
 pub(super) fn roll_held_back(
     act: Option<Act>,
     operations: Vec<Operation>,

@@ -1,4 +1,4 @@
-//! Restarting pods that run an older revision: one at a time in the whole cluster, the leader last.
+//! Restarts of pods that run an older revision: one at a time in the cluster, the leader of a shard last.
 
 use meridian_crd::Operation;
 use meridian_crd::conditions::{Predicate, operation as op, predicate};
@@ -8,12 +8,12 @@ use super::group::running;
 use super::{Act, Group, in_progress, waiting};
 use crate::{ObservedPod, ObservedShard, ValidCluster};
 
-/// A pod that serves as it should.
+/// Returns true if the pod runs a healthy voter.
 fn is_healthy(group: Option<&Group<'_>>, pod: &ObservedPod) -> bool {
     group.zip(running(pod)).is_some_and(|(group, status)| group.is_healthy_voter(status.identity.replica))
 }
 
-/// The next restart, and what is under way in each shard that has one to come.
+/// The next restart, and the operation of each shard that has pods to restart.
 pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedShard)]) -> (Option<Act>, Vec<Operation>) {
     let groups: Vec<_> = seen.iter().map(|(shard, seen)| (*shard, *seen, Group::of(cluster, *shard, seen))).collect();
     let wanted = 0..cluster.replicas;
@@ -23,7 +23,7 @@ pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedShard)
             let failure_reason = seen.pods.get(&ordinal).and_then(|pod| pod.failure_reason.as_ref());
             let failure_reason =
                 failure_reason.map_or_else(String::new, |failure_reason| format!(": {failure_reason}"));
-            format!("{} is not back in service yet{failure_reason}", cluster.pod_name(*shard, ordinal))
+            format!("waiting for pod {} to become ready{failure_reason}", cluster.pod_name(*shard, ordinal))
         })
     });
     let mut act = None;
@@ -56,7 +56,7 @@ pub(super) fn next(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedShard)
     (act, operations)
 }
 
-/// The restart that this shard needs next, or why not now.
+/// The next restart of this shard, or the condition that it waits for.
 fn restart(
     cluster: &ValidCluster,
     shard: ShardNumber,
@@ -72,20 +72,20 @@ fn restart(
     let wait = |ordinal: u16, awaited: Predicate, message: String| {
         Some(Err(waiting(op::ROLLING_UPDATE, cluster.pod_name(shard, ordinal), awaited, message)))
     };
-    // A pod that is down already costs nothing: restarting it is how a bad revision is taken back.
+    // A pod that is already down costs no availability, and its restart is how a bad revision is rolled back.
     if let Some((ordinal, pod)) = outdated().find(|(_, pod)| !is_healthy(group, pod) && !pod.deleting) {
         let harmless = match (group, running(pod)) {
             (Some(group), Some(status)) => group.survives_absence(status.identity.replica),
             (Some(_), None) => true,
-            // Without a leader nobody can say which replica is needed: only a pod that runs none is restarted.
+            // Without a leader the needed replicas are unknown: only a pod that is not ready is restarted.
             (None, None) => !pod.ready,
-            // One that stopped before an entry of a newer release serves nobody until it runs that.
+            // A replica that stopped before an entry of a newer release serves nothing until it runs that release.
             (None, Some(_)) => pod.newer().is_some(),
         };
         if harmless {
             return evict(*ordinal, pod);
         }
-        return wait(*ordinal, predicate::QUORUM_SURVIVES, "its shard has no quorum without it".into());
+        return wait(*ordinal, predicate::QUORUM_SURVIVES, "its shard would have no quorum without it".into());
     }
     let (first, _) = outdated().next()?;
     let Some(group) = group else {
@@ -98,14 +98,14 @@ fn restart(
     let leads = |ordinal: &u16| *ordinal == group.leader;
     if let Some((ordinal, pod)) = outdated().find(|(ordinal, _)| !leads(ordinal) || alone) {
         let replica = running(pod)?.identity.replica;
-        // One replica alone cannot be restarted without a pause; who asked for one accepted it.
+        // A single replica cannot be restarted without a pause; that follows from the spec.
         if alone || group.survives_absence(replica) {
             return evict(*ordinal, pod);
         }
         return wait(
             *ordinal,
             predicate::QUORUM_SURVIVES,
-            format!("without replica {replica} the quorum would not hold"),
+            format!("the quorum would not hold without replica {replica}"),
         );
     }
     let up_to_date = |ordinal: u16| seen.pods.get(&ordinal).is_some_and(|pod| !pod.outdated);

@@ -1,4 +1,4 @@
-//! One shard's members: founded once, grown, shrunk and mended one at a time.
+//! Members of one shard: bootstrapped once, then added, removed and replaced one at a time.
 
 use meridian_crd::conditions::{Predicate, operation as op, predicate};
 use meridian_model::{BehaviorVersion, ReplicaId, ShardNumber};
@@ -8,7 +8,7 @@ use super::group::running;
 use super::{Act, Group, ShardMove, in_progress, waiting};
 use crate::{ObservedPod, ObservedShard, Placement, ReplicaIdAllocator};
 
-/// What a shard would do next if it were alone.
+/// The next move of one shard, regardless of the others.
 #[must_use]
 pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &ObservedShard) -> ShardMove {
     let group = Group::of(cluster, shard, seen);
@@ -22,7 +22,7 @@ pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &Obser
                 op::CREATE,
                 name,
                 predicate::STATEFUL_SET_DELETED,
-                "the StatefulSet of that name is being deleted",
+                "a former StatefulSet of that name is being deleted",
             );
             return idle(turn, Some(operation));
         }
@@ -41,11 +41,11 @@ pub fn next_shard_move(cluster: &dyn Placement, shard: ShardNumber, seen: &Obser
     }
 }
 
-/// The ledger with what can be read off the volumes: they outlive the resource and its status.
+/// The stored allocator with the ids observed on volumes, which outlive the resource and its status.
 fn with_observed_ids(seen: &ObservedShard, group: Option<&Group<'_>>) -> ReplicaIdAllocator {
     let mut allocator = seen.allocator.clone();
-    // Without memory the ids that were given out are known only when every volume has been asked, those of removed replicas
-    // included: an id that one of them bears must not be given to another.
+    // Without a stored allocator, the allocated ids are known only after every volume has reported, including those of
+    // removed replicas: an id found on one of them must not be reused.
     let has_records = allocator.bootstrapped || !allocator.bootstrap_ids.is_empty();
     let answers = |ordinal: &u16| seen.pods.get(ordinal).is_some_and(|pod| pod.answers() && !pod.deleting);
     let all_asked = seen.volumes.iter().chain(seen.pods.keys()).all(answers);
@@ -67,7 +67,7 @@ fn with_observed_ids(seen: &ObservedShard, group: Option<&Group<'_>>) -> Replica
             allocator.bootstrapped = true; // a volume from before: this group exists
         }
     }
-    // A founder that once had a log and is blank now has lost its volume; telling it to found again would let it vote twice.
+    // A first member that had a log and is blank now has lost its volume. A second bootstrap would let it vote twice.
     let lost_founder = group.is_some_and(|group| {
         let founder = |replica: &ReplicaId| allocator.bootstrap_ids.contains(replica);
         group.status.followers.iter().any(|f| founder(&f.replica) && f.matched.0 > 0 && group.is_lost(f.replica))
@@ -96,10 +96,11 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// How many pods the StatefulSet shall have: enough for every member, and one less at most than it has now.
+    /// Number of pods of the StatefulSet: enough for every member, and at most one less than now.
     fn pods_needed(&self, group: Option<&Group<'_>>) -> u16 {
         let mut needed = self.cluster.replicas();
-        // Whoever is named as a member by anyone may hold the only copy of something: its pod must be able to run.
+        // A replica that any status names as a member may hold the only copy of a write, so its pod must be able to
+        // run.
         for status in self.seen.pods.values().filter_map(running) {
             let named = match group {
                 Some(group) => &group.status.voters,
@@ -110,14 +111,14 @@ impl Turn<'_> {
             needed = ordinals.fold(needed, |needed, ordinal| needed.max(ordinal + 1));
         }
         if !self.allocator.bootstrapped {
-            // Before a group is founded every volume there is gets asked whether one was.
+            // Before the bootstrap, every existing volume must report whether a group was bootstrapped on it.
             let volumes = self.seen.volumes.last().map_or(0, |ordinal| ordinal + 1);
             let founders = u16::try_from(self.allocator.bootstrap_ids.len()).unwrap_or(u16::MAX);
             needed = needed.max(volumes).max(founders);
         }
         match self.seen.stateful_set {
             Some(set) if set.deleting => set.replicas,
-            // Pods go one at a time, and only when the cluster's view of them is current.
+            // Pods are removed one at a time, and only while the observation of the group is current.
             Some(set) if needed < set.replicas => {
                 let is_current = self.allocator.bootstrapped
                     && group.is_some()
@@ -158,7 +159,7 @@ impl Turn<'_> {
             })
             .collect();
         let founders: Vec<Member> = members.iter().map(|(_, member)| member.clone()).collect();
-        // Founders that run already have the version of whoever began to found the group.
+        // First members that already run have the behavior version of the bootstrap that began.
         let begun = self.seen.pods.values().filter_map(running).map(|status| &status.identity);
         let mut bootstrapped = begun.filter(|identity| self.allocator.bootstrap_ids.contains(&identity.replica));
         let behavior = bootstrapped.next().map_or(BehaviorVersion::NEWEST, |identity| identity.behavior);
@@ -173,13 +174,13 @@ impl Turn<'_> {
         ShardMove { allocator: self.allocator, replicas, act, operation }
     }
 
-    /// `behavior`: of the group at the first entry of its log, which whoever joins replays by the same rules.
+    /// `behavior`: version at the first entry of the group's log, by which a joining replica replays it.
     fn identity(&self, replica: ReplicaId, founders: Vec<Member>, behavior: BehaviorVersion) -> Identity {
         let (genesis, group) = (self.cluster.genesis(self.shard), self.cluster.group());
         Identity { genesis, replica, founders, group, behavior }
     }
 
-    /// Why there is no leader that a majority follows.
+    /// The operation of a group without a leader that a majority follows.
     fn leaderless(&self) -> meridian_crd::Operation {
         let name = self.cluster.shard_name(self.shard);
         let answers: Vec<&PodStatus> = self.seen.pods.values().filter_map(|pod| pod.answer.as_ref()).collect();
@@ -197,7 +198,7 @@ impl Turn<'_> {
         waiting(op::ELECT_LEADER, name, predicate::QUORUM_AVAILABLE, message)
     }
 
-    /// Brings the members in line: what is lost is replaced, what is missing added, what is too much removed.
+    /// Reconciles the members with the spec: lost ones are replaced, missing ones added, excess ones removed.
     fn reconcile(mut self, group: &Group<'_>, replicas: u16) -> ShardMove {
         let (act, operation) = match self.reconcile_membership(group) {
             Some((act, operation)) => (act, Some(operation)),
@@ -208,7 +209,7 @@ impl Turn<'_> {
 
     fn reconcile_membership(&mut self, group: &Group<'_>) -> Option<(Option<Act>, meridian_crd::Operation)> {
         let (cluster, shard, leader) = (self.cluster, self.shard, group.leader);
-        // 0. Who is followed: no pod restarts for it, and it must not wait for what is being mended.
+        // 0. Links: they restart no pod and do not wait for membership changes.
         let links = cluster.links();
         if group.status.links != links {
             let expected = group.status.links_version;
@@ -217,11 +218,11 @@ impl Turn<'_> {
         }
         let expected = group.status.membership_version;
         let members = || group.learners.iter().chain(&group.voters);
-        // 1. A member whose volume is lost or damaged leaves; its pod comes back under a new id below.
+        // 1. A member with a lost or damaged volume is removed; its pod joins under a new id below.
         if let Some((replica, ordinal)) = members().find(|(replica, _)| group.is_lost(**replica)) {
             let target = cluster.pod_name(shard, ordinal.unwrap_or_default());
             if !group.survives_removal(*replica) {
-                let message = format!("replica {replica} lost its volume, and without it the quorum would not hold");
+                let message = format!("replica {replica} lost its volume, and its removal would cost the quorum");
                 return Some((None, waiting(op::REPLACE_REPLICA, target, predicate::QUORUM_SURVIVES, message)));
             }
             return Some((
@@ -229,13 +230,13 @@ impl Turn<'_> {
                 in_progress(op::REPLACE_REPLICA, target),
             ));
         }
-        // 2. A learner gets its vote before the next comes.
+        // 2. A learner becomes a voter before the next one is added.
         if let Some((replica, place)) =
             group.learners.iter().find(|(_, place)| place.is_some_and(|o| o < cluster.replicas()))
         {
             let target = cluster.pod_name(shard, place.unwrap_or_default());
             if !group.can_vote(*replica) {
-                let message = format!("replica {replica} is still copying what the leader has");
+                let message = format!("learner {replica} is catching up with the leader");
                 return Some((None, waiting(op::SCALE_OUT, target, predicate::LEARNER_CAUGHT_UP, message)));
             }
             return Some((
@@ -243,13 +244,13 @@ impl Turn<'_> {
                 in_progress(op::SCALE_OUT, target),
             ));
         }
-        // 3. A pod that is no member joins under an id that never was.
+        // 3. A pod that is not a member joins under a new id.
         let outside = || (0..cluster.replicas()).filter(|ordinal| group.member_at(*ordinal).is_none());
         let joining =
             |pod: &ObservedPod| running(pod).is_some_and(|s| Some(s.identity.replica) == self.allocator.joining);
         let joining = outside().find(|ordinal| self.seen.pods.get(ordinal).is_some_and(joining));
         if joining.is_none() && self.allocator.joining.is_some() {
-            // Whoever was told that id may only be silent: were another id given out, nobody would know what to do with it.
+            // The pod that received that id may be unreachable. A second id would leave the first one unresolved.
             let silent = |ordinal: &u16| self.seen.pods.get(ordinal).is_some_and(|pod| !pod.answers());
             if let Some(ordinal) = outside().find(silent) {
                 let target = cluster.pod_name(shard, ordinal);
@@ -259,7 +260,7 @@ impl Turn<'_> {
         }
         for ordinal in joining.into_iter().chain(outside().filter(|ordinal| Some(*ordinal) != joining)) {
             let target = cluster.pod_name(shard, ordinal);
-            // One with another's volume is not told to join: what it holds is not ours to move aside.
+            // A pod with another cluster's volume does not join: its data is not ours to move.
             let Some(pod) = self.seen.pods.get(&ordinal).filter(|pod| !pod.deleting && pod.answers()) else { continue };
             let Some(answer) = &pod.answer else { continue };
             if let PodStatus::Running(status) = answer {
@@ -271,7 +272,7 @@ impl Turn<'_> {
                         in_progress(op::SCALE_OUT, target),
                     ));
                 }
-                // It may know a newer membership than this leader, one in which it counts.
+                // The pod may know a newer membership than this leader, one in which it votes.
                 if status.term > group.status.term || status.membership_version > expected {
                     return Some((
                         None,
@@ -279,7 +280,7 @@ impl Turn<'_> {
                             op::SCALE_OUT,
                             target,
                             predicate::LEADER_UP_TO_DATE,
-                            "the pod knows a newer membership",
+                            "the pod reports a newer membership than the leader",
                         ),
                     ));
                 }
@@ -292,12 +293,12 @@ impl Turn<'_> {
                 in_progress(op::SCALE_OUT, target),
             ));
         }
-        // 4. A member too many leaves, the highest ordinal first, and never while it leads.
+        // 4. An excess member is removed, the highest ordinal first, never while it leads.
         let too_many = members().filter(|(_, place)| place.is_none_or(|ordinal| ordinal >= cluster.replicas()));
         let (replica, place) = too_many.max_by_key(|(_, place)| place.unwrap_or(u16::MAX))?;
         let target = place.map_or_else(|| format!("replica {replica}"), |ordinal| cluster.pod_name(shard, ordinal));
         if !group.survives_removal(*replica) {
-            let message = format!("without replica {replica} the quorum would not hold");
+            let message = format!("the quorum would not hold without replica {replica}");
             return Some((None, waiting(op::SCALE_IN, target, predicate::QUORUM_SURVIVES, message)));
         }
         if *replica != group.status.identity.replica {
@@ -320,7 +321,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Nothing to change in the group; pods may still be coming or going.
+    /// The membership is final; pods may still be starting or stopping.
     fn pending_pods(&self, replicas: u16) -> Option<meridian_crd::Operation> {
         let set = self.seen.stateful_set?;
         let name = self.cluster.shard_name(self.shard);
@@ -332,7 +333,7 @@ impl Turn<'_> {
         Some(waiting(op::START_POD, self.cluster.pod_name(self.shard, missing), awaited, message))
     }
 
-    /// What is waited for, and why, of a pod that does not speak of a volume of its own.
+    /// The predicate and message for a pod that does not report a volume of its own.
     fn unavailable(&self, ordinal: u16) -> (Predicate, String) {
         let name = self.cluster.pod_name(self.shard, ordinal);
         match self.seen.pods.get(&ordinal).and_then(|pod| pod.answer.as_ref()) {
@@ -344,7 +345,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Why a pod does not run, where it is known, to be put behind a sentence.
+    /// Suffix of a message: the reason for which the pod does not run, if known.
     fn failure_reason(&self, ordinal: u16) -> String {
         let failure_reason = self.seen.pods.get(&ordinal).and_then(|pod| pod.failure_reason.as_ref());
         failure_reason.map_or_else(String::new, |failure_reason| format!(": {failure_reason}"))

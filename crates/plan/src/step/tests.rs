@@ -1,5 +1,5 @@
-//! The step machine against a small region that obeys: pods, volumes, a StatefulSet controller and groups, with a crash,
-//! a lost volume or a dead pod wherever a seed puts one.
+//! The step machine against a small model of a region: pods, volumes, a StatefulSet controller and groups, with a
+//! crash, a lost volume or a dead pod wherever a seed puts one.
 
 mod region;
 
@@ -14,7 +14,7 @@ use crate::ValidCluster;
 use crate::fixtures::{ALONE, GROUPED, MIRRORED, valid};
 use region::{Fault, Region};
 
-/// Turns after which a region must have come to rest: each pod of the largest fixture may need a dozen.
+/// Turns after which a region must be at rest: each pod of the largest fixture may need a dozen.
 const TURNS: usize = 200;
 
 fn cluster(shards: u16, replicas: u16) -> ValidCluster {
@@ -29,7 +29,7 @@ fn at_rest(replicas: u16) -> (ValidCluster, Region) {
     (cluster, region)
 }
 
-/// Turns until nothing is left to do; the acts that it took.
+/// Runs turns until there is nothing to do; returns the acts.
 fn settle(cluster: &ValidCluster, region: &mut Region) -> Vec<Act> {
     let mut acts = Vec::new();
     for _ in 0..TURNS {
@@ -51,7 +51,7 @@ fn shard() -> ShardNumber {
 }
 
 #[test]
-fn a_new_cluster_is_founded_once_by_all_its_pods() {
+fn a_new_cluster_is_bootstrapped_once_by_all_its_pods() {
     let cluster = cluster(2, 3);
     let mut region = Region::default();
     let acts = settle(&cluster, &mut region);
@@ -60,7 +60,7 @@ fn a_new_cluster_is_founded_once_by_all_its_pods() {
 }
 
 #[test]
-fn nothing_is_founded_until_every_pod_has_answered_blank() {
+fn nothing_is_bootstrapped_until_every_pod_reports_blank() {
     let cluster = cluster(1, 3);
     let mut region = Region::default();
     region.turn(&cluster, None);
@@ -72,7 +72,7 @@ fn nothing_is_founded_until_every_pod_has_answered_blank() {
 }
 
 #[test]
-fn no_shard_is_founded_while_a_volume_of_another_was_not_seen() {
+fn no_shard_is_bootstrapped_while_a_volume_of_another_shard_is_unreported() {
     let cluster = cluster(2, 3);
     let mut region = Region::default();
     region.turn(&cluster, None);
@@ -88,7 +88,7 @@ fn no_shard_is_founded_while_a_volume_of_another_was_not_seen() {
     assert_eq!(names(&settle(&cluster, &mut region)), ["Bootstrap", "Bootstrap"]);
 }
 
-/// What the first operation waits for.
+/// The predicate of the first operation.
 fn waits_for(cluster: &ValidCluster, region: &Region) -> String {
     let step = next_step(cluster, &region.observe(cluster));
     let blocked = step.operations.first().and_then(|operation| operation.blocked_by.as_ref());
@@ -96,7 +96,7 @@ fn waits_for(cluster: &ValidCluster, region: &Region) -> String {
 }
 
 #[test]
-fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
+fn no_shard_is_bootstrapped_while_a_pod_has_a_foreign_volume() {
     let cluster = cluster(2, 3);
     let second = ShardNumber::new(2).unwrap();
     for (begun, newer) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -121,7 +121,7 @@ fn no_shard_is_founded_while_a_pod_has_anothers_volume() {
 }
 
 #[test]
-fn a_member_whose_pod_has_anothers_volume_is_neither_lost_nor_joined_again() {
+fn a_member_whose_pod_has_a_foreign_volume_is_neither_lost_nor_joined_again() {
     for newer in [false, true] {
         let (cluster, mut region) = at_rest(3);
         region.newer = newer;
@@ -136,10 +136,10 @@ fn a_member_whose_pod_has_anothers_volume_is_neither_lost_nor_joined_again() {
     }
 }
 
-/// The release was taken back after the group had finalized a version that it does not know: all pods wait for an image that
-/// knows it, and no group is founded in the place of theirs.
+/// The release was rolled back after the group had finalized a version that it does not know: all pods wait for an
+/// image that knows it, and no new group is bootstrapped in their place.
 #[test]
-fn a_region_of_a_newer_release_is_neither_lost_nor_founded_again_and_its_pods_are_restarted() {
+fn a_region_of_a_newer_release_is_not_bootstrapped_again_and_its_pods_are_restarted() {
     let (cluster, mut region) = at_rest(3);
     region.newer = true;
     (0..3).for_each(|ordinal| region.exchange(shard(), ordinal, true));
@@ -157,7 +157,7 @@ fn a_region_of_a_newer_release_is_neither_lost_nor_founded_again_and_its_pods_ar
 }
 
 #[test]
-fn a_new_pod_with_anothers_volume_is_not_told_to_join() {
+fn a_new_pod_with_a_foreign_volume_does_not_join() {
     for newer in [false, true] {
         let (_, mut region) = at_rest(3);
         region.newer = newer;
@@ -175,7 +175,7 @@ fn a_new_pod_with_anothers_volume_is_not_told_to_join() {
 }
 
 #[test]
-fn a_group_from_before_is_recognized_only_when_every_volume_is_its_own() {
+fn an_earlier_group_is_recognized_only_if_every_volume_is_its_own() {
     let (cluster, mut region) = at_rest(3);
     region.delete();
     region.exchange(shard(), 2, true);
@@ -183,7 +183,7 @@ fn a_group_from_before_is_recognized_only_when_every_volume_is_its_own() {
         assert_eq!(region.turn(&cluster, None), None);
     }
     let bootstrapped = |region: &Region| region.observe(&cluster).shards[&shard()].allocator.bootstrapped;
-    assert!(!bootstrapped(&region), "the ids that its own volume may bear are not known");
+    assert!(!bootstrapped(&region), "the ids on unreported volumes are unknown");
     assert_eq!(waits_for(&cluster, &region), "VolumesOwned");
     region.exchange(shard(), 2, false);
     assert_eq!(settle(&cluster, &mut region), []);
@@ -191,7 +191,7 @@ fn a_group_from_before_is_recognized_only_when_every_volume_is_its_own() {
 }
 
 #[test]
-fn pods_with_anothers_volumes_are_restarted_for_an_adoption_without_a_leader() {
+fn pods_with_foreign_volumes_are_restarted_for_an_adoption_without_a_leader() {
     let cluster = cluster(1, 3);
     let mut region = Region::default();
     region.turn(&cluster, None);
@@ -243,7 +243,7 @@ fn a_leader_that_must_leave_hands_over_first() {
 }
 
 #[test]
-fn a_pod_that_comes_back_from_an_earlier_life_gets_a_new_id() {
+fn a_pod_that_returns_after_its_removal_gets_a_new_id() {
     let (large, mut region) = at_rest(5);
     settle(&cluster(1, 3), &mut region);
     settle(&large, &mut region);
@@ -251,7 +251,7 @@ fn a_pod_that_comes_back_from_an_earlier_life_gets_a_new_id() {
 }
 
 #[test]
-fn a_pod_that_was_told_its_id_and_falls_silent_keeps_it() {
+fn an_unreachable_pod_keeps_the_id_that_it_received() {
     let (_, mut region) = at_rest(3);
     let large = cluster(1, 5);
     while region.turn(&large, None).is_none_or(|act| act.name() != "Join") {
@@ -289,7 +289,7 @@ fn a_volume_without_a_readable_identity_is_replaced_under_a_new_id() {
 }
 
 #[test]
-fn nothing_is_founded_where_a_volume_without_a_readable_identity_is() {
+fn nothing_is_bootstrapped_beside_a_volume_without_a_readable_identity() {
     let (cluster, mut region) = at_rest(3);
     for ordinal in 0..3 {
         let fault = if ordinal == 1 { Fault::LoseIdentity } else { Fault::LoseVolume };
@@ -370,7 +370,7 @@ fn no_pod_is_restarted_while_another_anywhere_is_down() {
 }
 
 #[test]
-fn a_bad_revision_that_took_one_pod_down_is_taken_back() {
+fn a_bad_revision_that_stopped_one_pod_is_rolled_back() {
     let (cluster, mut region) = at_rest(3);
     region.silence(shard(), 2, usize::MAX);
     region.revise();
@@ -379,7 +379,7 @@ fn a_bad_revision_that_took_one_pod_down_is_taken_back() {
 }
 
 #[test]
-fn all_volumes_lost_is_said_and_nothing_is_founded_again() {
+fn the_loss_of_all_volumes_is_reported_and_nothing_is_bootstrapped_again() {
     let (cluster, mut region) = at_rest(3);
     for ordinal in 0..3 {
         region.fault(Fault::LoseVolume(shard(), ordinal));
@@ -400,7 +400,7 @@ fn a_resource_applied_again_finds_its_groups_on_the_volumes() {
 }
 
 #[test]
-fn a_resource_applied_again_with_fewer_replicas_asks_every_volume_first() {
+fn a_resource_applied_again_with_fewer_replicas_waits_for_every_volume() {
     let (_, mut region) = at_rest(5);
     region.delete();
     settle(&cluster(1, 3), &mut region);
@@ -409,7 +409,7 @@ fn a_resource_applied_again_with_fewer_replicas_asks_every_volume_first() {
 }
 
 #[test]
-fn an_id_that_only_a_volume_kept_from_before_bears_is_not_given_out_again() {
+fn an_id_found_only_on_an_old_volume_is_not_allocated_again() {
     let (_, mut region) = at_rest(5);
     let three = cluster(1, 3);
     settle(&three, &mut region);
@@ -420,7 +420,7 @@ fn an_id_that_only_a_volume_kept_from_before_bears_is_not_given_out_again() {
 }
 
 #[test]
-fn a_founder_that_lost_its_volume_half_way_does_not_found_again() {
+fn a_first_member_that_lost_its_volume_is_not_bootstrapped_again() {
     let cluster = cluster(1, 3);
     let mut region = Region::default();
     while !matches!(region.turn(&cluster, None), Some(Act::Bootstrap { .. })) {}
@@ -430,7 +430,7 @@ fn a_founder_that_lost_its_volume_half_way_does_not_found_again() {
 }
 
 #[test]
-fn a_ledger_survives_its_status() {
+fn an_allocator_survives_its_form_in_the_status() {
     let allocator = ReplicaIdAllocator {
         bootstrapped: false,
         bootstrap_ids: vec![ReplicaId(1)],
@@ -458,8 +458,8 @@ fn faults() -> impl Strategy<Value = Vec<(usize, Fault)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever happens and wherever the operator dies: no act of ours takes a quorum, no id is given out twice, no group is
-    /// founded twice, and in the end the region stands as declared. (Volumes are lost only where the group outlives it.)
+    /// For all faults and crashes of the operator: no act costs a quorum, no id is allocated twice, no group is
+    /// bootstrapped twice, and the region converges to the spec. (Volumes are lost only where the group survives it.)
     #[test]
     fn the_quorum_survives_and_the_region_converges(faults in faults()) {
         let mut wanted = cluster(2, 3);
@@ -483,15 +483,15 @@ proptest! {
         }
         prop_assert_eq!(region.founded_times(), 2);
         let ids = region.ids_given();
-        prop_assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len(), "an id was given out twice: {:?}", ids);
-        // At rest, nothing is proposed and no ledger moves.
+        prop_assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len(), "an id was allocated twice: {:?}", ids);
+        // At rest no act is proposed and no id is allocated.
         let step = next_step(&wanted, &region.observe(&wanted));
         prop_assert_eq!(&step.act, &None);
         prop_assert_eq!(&step.operations, &[]);
     }
 }
 
-/// The step of a region in which these acts were refused.
+/// The step of a region in which `act` was refused.
 fn step_after(cluster: &ValidCluster, region: &Region, act: &Act, due: bool) -> Step {
     let mut observed = region.observe(cluster);
     observed.refused = vec![RefusedAct { act: act.clone(), message: "replica 7 is silent".into(), due }];
@@ -524,7 +524,7 @@ fn a_refused_act_is_explained_waits_and_holds_up_no_other_shard() {
 }
 
 #[test]
-fn a_refused_join_waits_under_whatever_id_and_takes_none() {
+fn a_refused_join_waits_under_every_id_and_allocates_none() {
     let (_, region) = at_rest(3);
     let large = cluster(1, 5);
     let mut region = region;

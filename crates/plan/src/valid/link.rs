@@ -1,4 +1,4 @@
-//! A link behind the door.
+//! Parsed links.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -8,12 +8,12 @@ use meridian_model::{Addresses, Link, RegionName, Topic, TopicName, Transport};
 use super::text::{addresses, label, topic};
 use super::{Refusal, ValidCluster, refuse, region};
 
-/// The topic where none is named.
+/// The topic if the spec names none.
 const DEFAULT_TOPIC: &str = "vector-deltas";
-/// Longest name of a link: what it runs is named after it.
+/// Longest name of a link, in bytes: names of its objects contain it.
 const NAME_BYTES: usize = 50;
 
-/// A topic and where it lies.
+/// A topic and its brokers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kafka {
     /// Its brokers.
@@ -23,7 +23,7 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// `servers` and `name` are the paths of the two fields.
+    /// `servers` and `name`: paths of the two fields.
     pub(super) fn parse(
         (servers, bootstrap_servers): (&'static str, &str),
         (name, text): (&'static str, Option<&str>),
@@ -33,27 +33,27 @@ impl Kafka {
     }
 }
 
-/// A link that can be carried out.
+/// A valid link.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValidLink {
     /// Its name.
     pub name: String,
     /// Its owner reference; absent offline.
     pub owner: Option<OwnerReference>,
-    /// What is followed.
+    /// The source region.
     pub source: RegionName,
-    /// It is followed now.
+    /// The link is not paused.
     pub running: bool,
-    /// The source region's topic; none when the source's own log is streamed.
+    /// The source region's topic; `None` if the link reads the source's log directly.
     pub kafka: Option<Kafka>,
-    /// Who copies that topic to this region; none when it is read where it lies.
+    /// The copy of that topic in this region; `None` if the link reads the original.
     pub mirror: Option<MirrorMaker>,
 }
 
-/// Who copies the source region's topic, and to where.
+/// Mirroring of the source region's topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorMaker {
-    /// Who runs it.
+    /// The way to run MirrorMaker 2.
     pub mode: MirrorMaker2Mode,
     /// The copy, as the data plane reads it.
     pub copy: Kafka,
@@ -63,13 +63,13 @@ impl ValidLink {
     /// Parses a link of `cluster`.
     ///
     /// # Errors
-    /// When it cannot be carried out.
+    /// A [`Refusal`] with the first invalid field.
     pub fn parse(link: &ReplicationLink, cluster: &ValidCluster) -> Result<Self, Refusal> {
         let spec = &link.spec;
         let name = label("metadata.name", link.metadata.name.as_deref().unwrap_or_default(), NAME_BYTES)?;
         let source = region("spec.source.region", &spec.source.region)?;
         if source == cluster.region {
-            return refuse("spec.source.region", "a region does not follow itself");
+            return refuse("spec.source.region", "must not be the cluster's own region");
         }
         let known = cluster.group.as_ref().is_some_and(|group| group.regions.iter().any(|r| r.name == source));
         if !known {
@@ -91,12 +91,12 @@ impl ValidLink {
                 mode: mirror.mode,
                 copy: Kafka {
                     bootstrap_servers: addresses("spec.mirrorMaker2.bootstrapServers", &mirror.bootstrap_servers)?,
-                    // MirrorMaker 2 puts the source's alias in front; the alias is the region.
+                    // MirrorMaker 2 prefixes the topic with the source's alias, which is the region.
                     topic: topic("spec.transport.kafka.topic", &format!("{source}.{}", kafka.topic))?,
                 },
             }),
             (None, _) if !via_mirror => None,
-            _ => return refuse("spec.mirrorMaker2", "goes with transport.kafka.via Mirror: set both or neither"),
+            _ => return refuse("spec.mirrorMaker2", "must be set exactly if transport.kafka.via is Mirror"),
         };
         if kafka.is_some() == spec.transport.direct.is_some() {
             return refuse("spec.transport", "must be exactly one of direct and kafka");
@@ -111,14 +111,14 @@ impl ValidLink {
         })
     }
 
-    /// What the data plane is told.
+    /// The link as the operator sends it to the data plane.
     #[must_use]
     pub fn order(&self) -> Link {
         let topic = |kafka: &Kafka| Topic {
             bootstrap_servers: kafka.bootstrap_servers.to_string(),
             name: kafka.topic.to_string(),
         };
-        // The copy, where there is one.
+        // The copy, if there is one.
         let read = self.mirror.as_ref().map(|mirror| &mirror.copy).or(self.kafka.as_ref());
         Link {
             source: self.source.clone(),
@@ -127,14 +127,14 @@ impl ValidLink {
         }
     }
 
-    /// Of several links with one source the oldest counts; this one is not it.
+    /// Returns true if another, older link has the same source.
     #[must_use]
     pub fn is_superseded(&self, cluster: &ValidCluster) -> bool {
         cluster.links.iter().any(|other| other.source == self.source && other.name != self.name)
     }
 }
 
-/// The links of `cluster` that can be carried out, one for each source, in the order of the sources.
+/// The valid links of `cluster`, one for each source, sorted by source.
 pub(super) fn accepted(cluster: &ValidCluster, links: &[ReplicationLink]) -> Vec<ValidLink> {
     let mut links: Vec<&ReplicationLink> = links
         .iter()

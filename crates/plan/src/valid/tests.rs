@@ -11,7 +11,7 @@ fn check(yaml: &str, from: &str, to: &str, field: &str) {
 }
 
 #[test]
-fn what_the_schema_lets_through_by_mistake_is_refused_here() {
+fn specs_that_the_schema_wrongly_admits_are_refused() {
     check(ALONE, "region: us-east", "region: US", "spec.region");
     check(ALONE, "shards: 2", "shards: 0", "spec.shards");
     check(ALONE, "replicasPerShard: 3", "replicasPerShard: 4", "spec.replicasPerShard");

@@ -1,14 +1,14 @@
-//! Text that leaves the operator inside other files: checked here, so that no file has to quote it.
+//! Text that is copied into other files: validated here, so that no file has to quote it.
 
 use meridian_model::{Addresses, TopicName};
 
 use super::Refusal;
 
-/// Longest DNS name, and longest name of most objects.
+/// Longest DNS name, and longest name of most objects, in bytes.
 const DNS_NAME_BYTES: usize = 253;
-/// Longest image reference: the bound of the schema.
+/// Longest image reference, in bytes: the bound of the schema.
 const IMAGE_BYTES: usize = 512;
-/// Longest quantity: the bound of the schema.
+/// Longest quantity, in bytes: the bound of the schema.
 const QUANTITY_BYTES: usize = 20;
 
 fn check(holds: bool, field: &'static str, constraint: &str, got: &str) -> Result<String, Refusal> {
@@ -32,13 +32,13 @@ pub(super) fn label(field: &'static str, text: &str, most: usize) -> Result<Stri
     check(is_label(text) && text.len() <= most, field, &constraint, text)
 }
 
-/// A lower-case DNS name, as most objects of Kubernetes have.
+/// A lower-case DNS name, the form of most object names.
 pub(super) fn dns_name(field: &'static str, text: &str) -> Result<String, Refusal> {
     let holds = text.len() <= DNS_NAME_BYTES && text.split('.').all(is_label);
     check(holds, field, "a lower-case DNS name of at most 253 characters", text)
 }
 
-/// A reference to an image: printable, without spaces, not an option of a command line.
+/// An image reference: printable, without spaces, not starting with `-`.
 pub(super) fn image(field: &'static str, text: &str) -> Result<String, Refusal> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:@".contains(&byte);
     let holds = (1..=IMAGE_BYTES).contains(&text.len())
@@ -47,7 +47,7 @@ pub(super) fn image(field: &'static str, text: &str) -> Result<String, Refusal> 
     check(holds, field, "an image reference such as example.com/node:1.0", text)
 }
 
-/// An amount as Kubernetes writes it, not negative; `suffixes` are the units it may have.
+/// A non-negative Kubernetes quantity; `suffixes`: the units it may have.
 pub(super) fn quantity(field: &'static str, text: &str, suffixes: &[&str]) -> Result<String, Refusal> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let suffix = &text[number.len()..];
@@ -60,12 +60,12 @@ pub(super) fn quantity(field: &'static str, text: &str, suffixes: &[&str]) -> Re
     check(holds, field, "an amount such as 500m or 4Gi, not negative", text)
 }
 
-/// Brokers.
+/// Addresses of brokers.
 pub(super) fn addresses(field: &'static str, text: &str) -> Result<Addresses, Refusal> {
     Addresses::new(text).map_err(|fault| Refusal { field, fault: fault.to_string() })
 }
 
-/// A topic.
+/// The name of a topic.
 pub(super) fn topic(field: &'static str, text: &str) -> Result<TopicName, Refusal> {
     TopicName::new(text).map_err(|fault| Refusal { field, fault: fault.to_string() })
 }

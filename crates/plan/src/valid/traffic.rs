@@ -1,7 +1,7 @@
-//! Routes of the mesh: which hosts a cluster may claim, and who sees the routes.
+//! Routes of the mesh: the hosts that a cluster may claim, and the namespaces that see the routes.
 //!
-//! A route to a host takes the host's traffic from whoever served it before, so a host needs a right. The own Service's
-//! names need none. A public name needs none while only the own namespace sees the route. All else needs an entry of
+//! A route to a host takes over the host's traffic, so a host needs permission. The names of the own Service are always
+//! allowed. A public name is allowed while only the own namespace sees the route. All others need an entry of
 //! [`Settings::allowed_hosts`](super::Settings).
 
 use std::collections::BTreeSet;
@@ -13,18 +13,18 @@ use super::text::{self, is_label};
 use super::{Refusal, refuse};
 use crate::names::CLUSTER_DOMAIN;
 
-/// A host, or `*.` before a DNS name for every host below it, or `*` for every host.
+/// A host; or `*.` before a DNS name, for all hosts below it; or `*`, for all hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHost(String);
 
 /// Routes of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidIstio {
-    /// Hosts that are routed; none when all are withheld, and then nothing is rendered.
+    /// Hosts that are routed; if empty, no route is rendered.
     pub hosts: Vec<String>,
-    /// Gateways, `mesh` for the sidecars.
+    /// Gateways; `mesh` stands for the sidecars.
     pub gateways: Vec<String>,
-    /// Namespaces that see the routes, `.` for the own one, in order.
+    /// Namespaces that see the routes, sorted; `.` is the own one.
     pub export_to: Vec<String>,
     /// Hosts of the spec that are not routed, each with the reason.
     pub withheld: Vec<(String, &'static str)>,
@@ -37,16 +37,16 @@ impl FromStr for AllowedHost {
         if is_host(text) {
             Ok(Self(text.into()))
         } else {
-            Err(format!("{text:?} is no host, `*.` before a host, or `*`"))
+            Err(format!("must be a host, `*.` before a host, or `*` (got {text:?})"))
         }
     }
 }
 
 impl AllowedHost {
-    /// Whether it covers `host`, which may be a wildcard itself.
+    /// Returns true if it covers `host`, which may be a wildcard itself.
     fn covers(&self, host: &str) -> bool {
         match self.0.strip_prefix('*') {
-            // `.example.com`, or nothing for `*`.
+            // `.example.com`, or empty for `*`.
             Some(domain) => host.len() > domain.len() && host.ends_with(domain),
             None => self.0 == host,
         }
@@ -100,7 +100,7 @@ pub(super) fn istio(
     Ok(ValidIstio { hosts, gateways, export_to, withheld })
 }
 
-/// Whether sidecars may know `host` as a Service, or as an address: `<service>.<namespace>` and all that is longer.
+/// Returns true if sidecars may know `host` as a Service, or as an address: `<service>.<namespace>` and longer names.
 fn is_service_name(host: &str) -> bool {
     let labels: Vec<&str> = host.split('.').collect();
     let is_address = labels.last().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
@@ -120,7 +120,7 @@ mod tests {
         istio(&spec, ("vector-search", "us-east"), &allowed).unwrap()
     }
 
-    /// Whether the one host is routed.
+    /// Checks that the host may be routed.
     fn routed(host: &str, gateways: &[&str], clients: &[&str], allowed: &[&str]) -> bool {
         let valid = parse(&[host], gateways, clients, allowed);
         assert_eq!(valid.hosts.is_empty(), !valid.withheld.is_empty());

@@ -1,4 +1,4 @@
-//! A region that obeys at once and checks every act before it does.
+//! A model of a region that checks every act and performs it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use meridian_proto::topology::{FollowerStatus, Identity, Member, PodStatus, Repl
 use super::super::{Act, next_step};
 use crate::{Observed, ObservedPod, ObservedShard, ObservedStatefulSet, ReplicaIdAllocator, ValidCluster};
 
-/// What can go wrong, or be asked for.
+/// Faults and requested changes.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     LoseVolume(ShardNumber, u16),
@@ -26,10 +26,10 @@ pub enum Fault {
 struct Volume {
     identity: Option<Identity>,
     damaged: bool,
-    /// A damaged volume does not say whose it was.
+    /// The identity on the damaged volume is unreadable.
     anonymous: bool,
     caught_up: bool,
-    /// Another's volume stands in its place.
+    /// The pod has another cluster's volume in place of its own.
     exchanged: bool,
 }
 
@@ -55,7 +55,7 @@ struct Shard {
     links_version: u64,
 }
 
-/// All of it.
+/// The model.
 #[derive(Debug, Default)]
 pub struct Region {
     shards: BTreeMap<ShardNumber, Shard>,
@@ -189,7 +189,7 @@ impl Region {
         Observed { shards, ..Observed::default() }
     }
 
-    /// One turn of the operator, then one of the world. Returns the act that was carried out.
+    /// One turn of the operator, then one tick of the region. Returns the act that was performed.
     pub fn turn(&mut self, cluster: &ValidCluster, crash: Option<Fault>) -> Option<Act> {
         self.elect();
         let step = next_step(cluster, &self.observe(cluster));
@@ -214,7 +214,7 @@ impl Region {
         act
     }
 
-    /// The world moves on: pods come and go as StatefulSets say, learners catch up, leaders are elected.
+    /// Advances the region: pods start and stop as StatefulSets say, learners catch up, leaders are elected.
     pub fn tick(&mut self, _cluster: &ValidCluster) {
         for shard in self.shards.values_mut() {
             let Some((replicas, revision)) = shard.set else { continue };
@@ -256,7 +256,10 @@ impl Region {
                 }
                 for (ordinal, identity) in &pods[..reached] {
                     let volume = shard.volumes.get_mut(ordinal).unwrap();
-                    assert!(volume.identity.is_none() && !volume.exchanged, "only blank volumes are founded on");
+                    assert!(
+                        volume.identity.is_none() && !volume.exchanged,
+                        "a group is bootstrapped on a volume that is not blank"
+                    );
                     *volume = Volume { identity: Some(identity.clone()), caught_up: true, ..Volume::default() };
                 }
             }
@@ -264,10 +267,13 @@ impl Region {
                 let shard = self.shards.get_mut(number).unwrap();
                 self.ids.push((*number, identity.replica));
                 let volume = shard.volumes.get_mut(ordinal).unwrap();
-                assert!(!volume.exchanged, "another's volume was told to join");
+                assert!(!volume.exchanged, "a pod with another cluster's volume joins");
                 if let Some(old) = volume.identity.as_ref().filter(|_| !volume.damaged) {
-                    assert!(!shard.voters.contains_key(&old.replica), "a voter was told to forget what it holds");
-                    assert!(group.can_do_without(old.replica, LogIndex(0)), "told to give up without a proof");
+                    assert!(!shard.voters.contains_key(&old.replica), "a voter joins again and loses its log");
+                    assert!(
+                        group.can_do_without(old.replica, LogIndex(0)),
+                        "a pod joins without proof that its data is obsolete"
+                    );
                 }
                 *volume = Volume { identity: Some(identity.clone()), ..Volume::default() };
             }
@@ -341,7 +347,8 @@ impl Region {
             Fault::Silence(shard, ordinal, turns) => self.silence(shard, ordinal, turns),
             Fault::Revise => self.revise(),
             Fault::ForgetStatus => self.shards.values_mut().for_each(|shard| {
-                // What is given out and nowhere to be seen is forgotten with the status; a new resource starts above what it sees.
+                // Ids that are allocated and nowhere visible are lost with the status; a new resource starts above the
+                // ids that it observes.
                 if shard.allocator.bootstrapped && shard.allocator.joining.is_none() {
                     let seen = shard.voters.keys().chain(shard.learners.keys()).copied();
                     let volumes = shard.volumes.values().filter_map(|volume| Some(volume.identity.as_ref()?.replica));
@@ -355,7 +362,7 @@ impl Region {
         self.elect();
     }
 
-    /// A fault that the promise covers: a majority of voters keeps its volumes, and has caught up.
+    /// Injects a fault that the guarantees cover: a majority of voters keeps its volumes and has caught up.
     pub fn fault_if_survivable(&mut self, fault: Fault) {
         if let Fault::LoseVolume(number, ordinal) | Fault::Damage(number, ordinal) = fault {
             let Some(shard) = self.shards.get(&number) else { return };
@@ -381,13 +388,13 @@ impl Region {
         self.elect();
     }
 
-    /// Another's volume takes the place of a pod's own, or goes again.
+    /// Replaces the volume of a pod by another cluster's, or brings its own back.
     pub fn exchange(&mut self, shard: ShardNumber, ordinal: u16, exchanged: bool) {
         self.shards.get_mut(&shard).unwrap().volumes.get_mut(&ordinal).unwrap().exchanged = exchanged;
         self.elect();
     }
 
-    /// The template changes.
+    /// Changes the template.
     pub fn revise(&mut self) {
         self.revision += 1;
         for shard in self.shards.values_mut() {
@@ -395,7 +402,7 @@ impl Region {
         }
     }
 
-    /// A pod has been restarted with the newest template.
+    /// Restarts a pod with the newest template.
     pub fn renew(&mut self, shard: ShardNumber, ordinal: u16) {
         self.shards.get_mut(&shard).unwrap().pods.get_mut(&ordinal).unwrap().revision = self.revision;
     }
@@ -406,7 +413,7 @@ impl Region {
         shard.term += 1;
     }
 
-    /// The resource is deleted: all goes but the volumes.
+    /// Deletes the resource; only volumes stay.
     pub fn delete(&mut self) {
         for shard in self.shards.values_mut() {
             shard.set = None;
@@ -437,7 +444,7 @@ impl Region {
         assert_eq!(
             self.bootstrapped.len(),
             self.bootstrapped.iter().collect::<BTreeSet<_>>().len(),
-            "a group was founded twice"
+            "a group was bootstrapped twice"
         );
         self.bootstrapped.len()
     }
