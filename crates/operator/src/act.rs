@@ -8,15 +8,15 @@ use meridian_proto::topology::TopologyAnswer;
 use crate::context::Context;
 use crate::observe::{ClusterView, host};
 
-/// What became of an act.
+/// Result of an act.
 pub enum ActOutcome {
-    /// It was carried out, or needs none to be.
+    /// It was carried out, or was not necessary.
     Done,
-    /// A pod or the API server refused it, or could not be reached; why.
+    /// A pod or the API server refused it or could not be reached, with the reason.
     Refused(String),
 }
 
-/// Carries out `act`. A refusal is no failure: the next turn explains it and waits.
+/// Carries out `act`. A refusal is not an error: the next turn reports it and waits.
 pub async fn act(
     context: &Context,
     cluster: &ValidCluster,
@@ -28,7 +28,7 @@ pub async fn act(
         return evict(context, cluster, &cluster.pod_name(*shard, *ordinal), uid).await;
     }
     let Some(peers) = &view.peers else {
-        return Ok(ActOutcome::Refused("the peer certificates are not there yet".into()));
+        return Ok(ActOutcome::Refused("there are no peer certificates yet".into()));
     };
     let mut outcome = ActOutcome::Done;
     for (shard, ordinal, call) in act.calls() {
@@ -43,11 +43,9 @@ pub async fn act(
                 continue;
             }
             Ok(TopologyAnswer::Refused(why)) => why,
-            Ok(TopologyAnswer::Conflict { version }) => format!("the membership changed meanwhile (version {version})"),
-            Ok(TopologyAnswer::NotLeader { .. }) => "it does not lead its shard any more".into(),
-            Ok(TopologyAnswer::Status { .. } | TopologyAnswer::Unknown) => {
-                "it answered something else than was asked".into()
-            }
+            Ok(TopologyAnswer::Conflict { version }) => format!("the membership has changed (version {version})"),
+            Ok(TopologyAnswer::NotLeader { .. }) => "it no longer leads its shard".into(),
+            Ok(TopologyAnswer::Status { .. } | TopologyAnswer::Unknown) => "unexpected answer".into(),
             Err(error) => format!("call: {:#}", anyhow::Error::from(error)),
         };
         tracing::warn!(cluster = cluster.name, %shard, ordinal, act = act.name(), refusal, "not done");
@@ -56,7 +54,7 @@ pub async fn act(
     Ok(outcome)
 }
 
-/// Through the eviction API, which a budget can stop; and that pod only, not a later one of its name.
+/// Evicts through the eviction API, which respects disruption budgets; the UID excludes a later pod of the same name.
 async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) -> anyhow::Result<ActOutcome> {
     let preconditions = Preconditions { uid: Some(uid.into()), resource_version: None };
     let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -65,12 +63,12 @@ async fn evict(context: &Context, cluster: &ValidCluster, pod: &str, uid: &str) 
     context.metrics.wrote("Eviction");
     match answer {
         Ok(_) => tracing::info!(cluster = cluster.name, pod, "evicted"),
-        // That pod is gone already.
+        // The pod is already gone.
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {
             tracing::info!(cluster = cluster.name, pod, code = status.code, "not evicted");
         }
-        // 429: a budget says not now. 500: several budgets select the pod, which the API server does not support. Whatever
-        // else it answers, it is the API server's word and told as such.
+        // 429: a budget does not allow it now. 500: several budgets select the pod, which the API server does not
+        // support. Every answer is reported with the API server's message.
         Err(kube::Error::Api(status)) => {
             tracing::info!(cluster = cluster.name, pod, code = status.code, "not evicted");
             return Ok(ActOutcome::Refused(format!("the API server does not evict {pod} now: {}", status.message)));

@@ -1,4 +1,4 @@
-//! What pods and the API server refused, so that an act is repeated after a growing wait and the wait is explained.
+//! Backoff of refused acts: an act is repeated after a growing wait, and the status explains the wait.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use meridian_plan::{Act, RefusedAct};
 
 /// The first wait after a refusal; it doubles with each further one of the same act.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait: how long an act that has become possible may go untried.
+/// The longest wait: an act that has become possible may stay untried for so long.
 const LAST_WAIT: Duration = Duration::from_secs(30);
-/// A refusal that was not repeated for this long after its wait is over is forgotten: the act is no longer wanted.
+/// A refusal that is not repeated for this long after its wait is dropped: the act is no longer wanted.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// ActBackoff kept for one cluster, the newest: far more than it has shards with something to do at once.
+/// Refusals kept for one cluster, the newest: far more than it has shards with an act at the same time.
 const KEPT: usize = 256;
 
 /// The backoff of all clusters, by cluster.
@@ -26,7 +26,7 @@ struct Entry {
 }
 
 impl ActBackoff {
-    /// What was refused to this cluster, for its next step.
+    /// Refused acts of this cluster, for its next step.
     pub fn of(&mut self, cluster: &str, now: Instant) -> Vec<RefusedAct> {
         let Some(entries) = self.0.get_mut(cluster) else { return Vec::new() };
         entries.retain(|entry| now.saturating_duration_since(entry.until) < FORGOTTEN_AFTER);
@@ -38,7 +38,7 @@ impl ActBackoff {
         entries.iter().map(refused).collect()
     }
 
-    /// An act was refused. Returns whether that is news: another act, or another reason.
+    /// Records a refusal. Returns true for a new one: another act, or another reason.
     pub fn refused(&mut self, cluster: &str, act: &Act, message: &str, now: Instant) -> bool {
         let entries = self.0.entry(cluster.to_owned()).or_default();
         let before = entries.iter().position(|entry| act.repeats(&entry.act)).map(|at| entries.remove(at));
@@ -48,14 +48,14 @@ impl ActBackoff {
         before.is_none_or(|before| before.message != message)
     }
 
-    /// An act was carried out.
+    /// Records an act that was carried out.
     pub fn accepted(&mut self, cluster: &str, act: &Act) {
         if let Some(entries) = self.0.get_mut(cluster) {
             entries.retain(|entry| !act.repeats(&entry.act));
         }
     }
 
-    /// The cluster is gone.
+    /// Removes a deleted cluster.
     pub fn remove(&mut self, cluster: &str) {
         self.0.remove(cluster);
     }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_act_waits_twice_as_long_each_time_and_is_told_of_once() {
+    fn the_wait_of_a_refused_act_doubles_and_its_event_is_published_once() {
         let (mut backoff, mut now) = (ActBackoff::default(), Instant::now());
         let mut waits = Vec::new();
         for attempt in 0..8 {
@@ -83,10 +83,10 @@ mod tests {
             assert!(backoff.of("ns/a", now)[0].due);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert!(backoff.refused("ns/a", &promote(7), "behind", now), "another reason is told of");
+        assert!(backoff.refused("ns/a", &promote(7), "behind", now), "another reason is an event");
         assert!(backoff.of("ns/b", now).is_empty());
         now += LAST_WAIT + FORGOTTEN_AFTER;
-        assert!(backoff.of("ns/a", now).is_empty(), "nobody wants it any more");
+        assert!(backoff.of("ns/a", now).is_empty(), "the act is no longer wanted");
     }
 
     #[test]

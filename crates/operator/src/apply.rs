@@ -1,5 +1,5 @@
-//! Every object that is wanted, then pruning of what is wanted no longer. What stands as wanted is not written; what cannot be
-//! written stops only itself and the templates that mount it.
+//! Applies every wanted object, then prunes unwanted ones. Objects that equal the wanted ones are not written; an
+//! object that cannot be written blocks only itself and the templates that mount it.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -16,14 +16,14 @@ use crate::observe::ClusterView;
 use crate::put::{Put, Target};
 use crate::refusals::ClusterKey;
 
-/// What came of it.
+/// Results of applying.
 #[derive(Default)]
 pub struct Applied {
-    /// Something was written.
+    /// An object was written.
     pub changed: bool,
-    /// What does not stand as wanted.
+    /// Objects that were not applied.
     pub blocked: Vec<Blocked>,
-    /// Of those, what was not known before: users are told once.
+    /// Those of them that were not blocked before: an event reports each once.
     pub news: Vec<Blocked>,
 }
 
@@ -36,7 +36,7 @@ struct Work<'a> {
     applied: Applied,
 }
 
-/// Applies `wanted` and prunes. `held`: pod templates that the operator itself changed stay as they stand.
+/// Applies `wanted` and prunes. `held`: pod templates that the operator itself changed are not applied.
 pub async fn apply(
     context: &Context,
     cluster: &ValidCluster,
@@ -46,7 +46,7 @@ pub async fn apply(
 ) -> kube::Result<Applied> {
     let key = (cluster.namespace.clone(), cluster.name.clone());
     let mut work = Work { context, cluster, key, view, held, applied: Applied::default() };
-    // What mounts others comes after them, so that it is known whether they stand.
+    // Objects that mount others follow them, so that blocked ones are known.
     let (mounting, plain): (Vec<&Object>, Vec<&Object>) =
         wanted.iter().partition(|object| !mounts(object.as_json()).is_empty());
     for object in plain.into_iter().chain(mounting) {
@@ -63,7 +63,7 @@ impl<'a> Work<'a> {
         Some(Target { context: self.context, api, owners: &self.view.owners })
     }
 
-    /// The Secret that a certificate needs: signed by an authority that nobody kept, it would be of no use.
+    /// The Secret of the authority that a certificate needs: without it the certificate would be useless.
     fn authority_of(&self, object: &ObjectRef) -> Option<ObjectRef> {
         let signed = object.kind == "Secret" && object.name == self.cluster.peer_tls_name();
         signed.then(|| ObjectRef { name: self.cluster.peer_ca_name(), ..object.clone() })
@@ -102,7 +102,7 @@ impl<'a> Work<'a> {
             }
             Put::Blocked(cause, message) => {
                 let why = Blocked { object: reference, cause, message };
-                // What leaves is waited for, from turn to turn.
+                // An object that is being deleted is awaited over several turns.
                 if cause != Cause::Leaving && self.context.refusals.refused(&self.key, object, &why, now) {
                     self.applied.news.push(why.clone());
                 }
@@ -113,7 +113,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The template that stands goes on; only the number of its pods follows.
+    /// The live template stays; only the number of replicas is updated.
     async fn hold(&mut self, object: &Object) -> kube::Result<()> {
         let reference = object.reference();
         let view = self.view;
@@ -140,7 +140,7 @@ impl<'a> Work<'a> {
             };
             let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
             match target.api.delete(&object.name, &delete).await {
-                // Gone, or changed since it was judged: the next turn looks again.
+                // Deleted, or changed since the decision: the next turn reads it again.
                 Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
                 Err(kube::Error::Api(status)) => {
                     let message = format!("delete: {}", status.message);

@@ -1,5 +1,5 @@
-//! The cluster's own certificate authority, what it signs, and what stands in the two Secrets. When to sign what, `plan`
-//! decides.
+//! The certificate authority of a cluster, its certificates, and the two Secrets that hold them. `plan` decides when a
+//! certificate is signed.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,12 +17,12 @@ use tokio_rustls::TlsConnector;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The name that every certificate of a cluster bears beside its own, so that one of another cluster is told apart.
+/// The name in every certificate of a cluster, beside the pod's own, that distinguishes it from other clusters.
 fn cluster_name(cluster: &ValidCluster) -> String {
     format!("{}.meridian", cluster.id)
 }
 
-/// Parameters of a certificate that is valid for `days` from now on.
+/// Parameters of a certificate that is valid for `days` from now.
 fn valid_for(names: Vec<String>, days: u64) -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(names)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -32,23 +32,23 @@ fn valid_for(names: Vec<String>, days: u64) -> anyhow::Result<CertificateParams>
     Ok(params)
 }
 
-/// The authority as it stands in its Secret, PEM.
+/// The authority in its Secret, in PEM.
 #[derive(Clone)]
 pub struct Authority {
     pub cert: String,
     pub key: String,
 }
 
-/// What pods are given, PEM.
+/// The files that pods mount, in PEM.
 #[derive(Clone)]
 pub struct PodCertificates {
-    /// The authorities that they trust.
+    /// The trusted authorities.
     pub ca: String,
     pub cert: String,
     pub key: String,
 }
 
-/// What stands in the two Secrets; what cannot be read counts as absent.
+/// Contents of the two Secrets; an unreadable value counts as absent.
 #[derive(Clone, Default)]
 pub struct CertificateSecrets {
     pub authority: Option<Authority>,
@@ -56,7 +56,7 @@ pub struct CertificateSecrets {
 }
 
 impl Authority {
-    /// A new one.
+    /// A new authority.
     pub fn create(cluster: &ValidCluster) -> anyhow::Result<Self> {
         let mut params = valid_for(Vec::new(), AUTHORITY_DAYS)?;
         params.distinguished_name.push(DnType::CommonName, format!("meridian {}", cluster.id));
@@ -71,7 +71,7 @@ impl Authority {
         Issuer::from_ca_cert_pem(&self.cert, key).context("read ca.crt")
     }
 
-    /// A new certificate of all pods, and its key: they share one, for every name below the headless Service.
+    /// A certificate and key for all pods, valid for every name below the headless Service.
     pub fn sign(&self, cluster: &ValidCluster) -> anyhow::Result<(String, String)> {
         leaf(&self.issuer()?, vec![format!("*.{}", cluster.peers_domain()), cluster_name(cluster)])
     }
@@ -90,7 +90,7 @@ fn all(pem: &str) -> Vec<CertificateDer<'static>> {
 }
 
 impl CertificateSecrets {
-    /// What `plan` decides on; what the pods do is added later.
+    /// The input for `plan`, without the part that depends on the pods.
     pub fn seen(&self) -> ObservedCertificates {
         let authority = self.authority.as_ref().filter(|authority| authority.issuer().is_ok());
         let root = authority.and_then(|authority| all(&authority.cert).into_iter().next());
@@ -99,8 +99,8 @@ impl CertificateSecrets {
         ObservedCertificates { authority: root.is_some(), leaf, ..ObservedCertificates::default() }
     }
 
-    /// The ways to call pods, the one that should work first: shown by a certificate of the authority and trusting only that;
-    /// trusting all; shown by what the pods are given.
+    /// TLS connectors for the pods, the most likely first: with a certificate of the authority and trust in it alone,
+    /// with trust in all mounted authorities, with the certificate that the pods mount.
     pub fn connectors(&self, cluster: &ValidCluster) -> anyhow::Result<Vec<(PodTrust, TlsConnector)>> {
         let seen = self.seen();
         let mut connectors = Vec::new();
@@ -129,14 +129,14 @@ impl CertificateSecrets {
     }
 }
 
-/// How a pod was reached, and so what it does.
+/// The authorities that a pod uses, derived from the connector that reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodTrust {
-    /// It trusts the authority and shows a certificate of it.
+    /// It trusts the authority and presents a certificate of it.
     ShowsAuthority,
-    /// It trusts the authority, and shows a certificate of another.
+    /// It trusts the authority, and presents a certificate of another.
     TrustsAuthority,
-    /// It trusts another only.
+    /// It trusts only another authority.
     TrustsFormer,
 }
 
@@ -147,7 +147,7 @@ fn leaf_seen(pod_certificates: &PodCertificates, authority: Option<&CertificateD
     let (not_before, not_after) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
     let roots = all(&pod_certificates.ca);
     let is_authority = |root: &CertificateDer<'static>| Some(root) == authority;
-    // Whether it was signed by it does not depend on the clock of today.
+    // The signature is checked at the end of validity, so that the result does not depend on the current time.
     let within = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(not_after - 1).ok()?));
     let by_authority = authority.is_some_and(|authority| signed_by(&cert, authority, within));
     Some(ObservedLeaf {
@@ -169,7 +169,7 @@ fn signed_by(cert: &CertificateDer<'static>, authority: &CertificateDer<'static>
     verifier.is_ok_and(|verifier| verifier.verify_client_cert(cert, &[], at).is_ok())
 }
 
-/// Shows `pair` and trusts `roots`.
+/// A connector that presents `pair` (certificate and key, PEM) and trusts `roots`.
 fn connector(roots: &[CertificateDer<'static>], pair: &(String, String)) -> anyhow::Result<TlsConnector> {
     let mut store = rustls::RootCertStore::empty();
     for root in roots {

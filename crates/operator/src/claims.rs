@@ -1,4 +1,4 @@
-//! Labels of the claims of volumes that were adopted.
+//! Labels of the claims of adopted volumes.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, Patch, PatchParams};
@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::context::Context;
 
-/// Writes the id of the cluster into the labels of claims whose volumes bear it: by them a resource that is deleted and applied
-/// again finds it without an annotation. Whether one was written.
+/// Writes the id of the cluster into the labels of claims whose volumes carry it. By the label a resource that is
+/// deleted and applied again finds its volumes without an annotation. Returns true if a label was written.
 pub async fn follow_id(
     context: &Context,
     cluster: &ValidCluster,
@@ -31,17 +31,12 @@ pub async fn follow_id(
             "labels": {CLUSTER_ID_LABEL: cluster.id.to_string()},
         }});
         match api.patch(&claim.name_any(), &patch, &Patch::Merge(change)).await {
-            // Gone, or changed since it was read: the next turn looks again.
+            // Deleted, or changed since it was read: the next turn reads it again.
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
-            // A label is no reason to stop a turn.
+            // A failed label does not stop the turn.
             Err(kube::Error::Api(status)) => {
                 let (name, message) = (claim.name_any(), status.message);
-                tracing::warn!(
-                    cluster = cluster.name,
-                    name,
-                    message,
-                    "the claim keeps the label of another cluster id"
-                );
+                tracing::warn!(cluster = cluster.name, name, message, "claim label not updated");
                 continue;
             }
             patched => drop(patched?),

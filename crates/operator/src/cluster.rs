@@ -32,22 +32,22 @@ use crate::observe::{ClusterView, load_prerequisites, observe};
 use crate::report::EventKind;
 use crate::{act, apply, claims, report, rolls as slots, secrets};
 
-/// Between turns while something moves.
+/// Time between turns while an operation makes progress.
 const REQUEUE_ACTIVE: Duration = Duration::from_millis(300);
-/// Between turns while something is waited for that no watch tells: pods that catch up.
+/// Time between turns while an operation waits for something that no watch reports, such as a learner that catches up.
 const REQUEUE_WAITING: Duration = Duration::from_secs(1);
-/// Between turns at rest: how long a lost volume or a leaderless shard may go unnoticed.
+/// Time between turns at rest, an upper bound for noticing a lost volume or a shard without leader.
 const REQUEUE_IDLE: Duration = Duration::from_secs(15);
 
-/// Between turns of a cluster whose name collides with an older one's.
+/// Time between turns of a cluster whose name collides with an older one's.
 const REQUEUE_NAME_CONFLICT: Duration = Duration::from_secs(60);
 
-/// A turn that failed; it is repeated after a growing wait.
+/// Error of a turn, which is repeated after a growing wait.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 pub struct TurnError(#[from] pub anyhow::Error);
 
-/// An API in one namespace, or in all.
+/// The API of one namespace, or of all.
 pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
@@ -58,7 +58,7 @@ where
     }
 }
 
-/// Runs turns until the process is told to stop.
+/// Runs turns until the process receives a signal.
 pub async fn run(context: Arc<Context>, namespace: Option<String>) {
     let (client, namespace) = (&context.client, namespace.as_deref());
     let ours = || watcher::Config::default().labels(CLUSTER_LABEL);
@@ -99,11 +99,11 @@ async fn reconcile(cluster: Arc<VectorCluster>, context: Arc<Context>) -> Result
     Ok(ended?)
 }
 
-/// One turn. Only the calls that take the context touch the API server or the pods.
+/// One turn. Only calls with the context contact the API server or the pods.
 async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Action> {
     let namespace = cached.namespace().unwrap_or_default();
     let resources: Api<VectorCluster> = Api::namespaced(context.client.clone(), &namespace);
-    // The watch may lag behind our own writes and behind the user's; a turn begins with what is.
+    // The watch may lag behind writes of the operator and of users, so a turn reads the resource again.
     let key = format!("{namespace}/{}", cached.name_any());
     let clear = || {
         context.act_backoff().remove(&key);
@@ -127,7 +127,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     let prerequisites = load_prerequisites(context, &resource).await?;
     let (cluster, refusal) = match prerequisites.parse(&resource, &context.settings) {
         Ok(parsed) => parsed,
-        // A refused spec is not a failure to retry: say so, and wait for an edit.
+        // A refused spec is not retried: the turn reports it and waits for an edit.
         Err(refusal) => {
             refuse(context, &mut resource, reason::INVALID_SPEC, &refusal).await?;
             return Ok(Action::await_change());
@@ -174,7 +174,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
         let note = format!("{} {}: {}", blocked.object.kind, blocked.object.name, blocked.message);
         report::event(context, &resource, EventKind::of(why), note).await;
     }
-    // What was just written may change what the act would be: look again first.
+    // The written objects may change the decision, so the act waits for the next turn.
     if let Some(move_) = step.act.as_ref().filter(|_| !applied.changed) {
         match act::act(context, &cluster, &view, move_).await? {
             ActOutcome::Done => {
@@ -183,7 +183,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
                 report::event(context, &resource, EventKind::done(move_), note).await;
             }
             ActOutcome::Refused(why) => {
-                // One event for each reason: the wait itself stands in `blockedBy`.
+                // One event for each reason; the wait itself is in `blockedBy`.
                 if context.act_backoff().refused(&key, move_, &why, Instant::now()) {
                     report::event(context, &resource, EventKind::refused(move_), why).await;
                 }
@@ -211,7 +211,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
     })))
 }
 
-/// Says that a spec is refused and that nothing is done.
+/// Reports a refused spec, in the status and by an event.
 async fn refuse(context: &Context, resource: &mut VectorCluster, why: Reason, refusal: &Refusal) -> anyhow::Result<()> {
     let old = resource.status.clone().unwrap_or_default();
     let status = said::refused(resource.metadata.generation.unwrap_or_default(), why, refusal, &old, &now());
@@ -222,7 +222,7 @@ async fn refuse(context: &Context, resource: &mut VectorCluster, why: Reason, re
     Ok(())
 }
 
-/// Whether the status tells of this refusal already.
+/// Returns true if the status already reports this refusal.
 fn is_reported(status: &VectorClusterStatus, refusal: &Refusal) -> bool {
     let accepted = status.conditions.iter().find(|condition| type_::ACCEPTED == *condition.type_);
     accepted.is_some_and(|condition| condition.status == "False" && condition.message == refusal.to_string())
@@ -237,7 +237,7 @@ fn requeue_after(step: &Step, view: &ClusterView, changed: bool) -> Duration {
     }
 }
 
-/// The time that conditions bear: whole seconds, as the API server keeps them.
+/// The current time in whole seconds, the resolution of conditions in the API server.
 pub fn now() -> Time {
     Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_else(|_| Timestamp::now()))
 }

@@ -1,4 +1,4 @@
-//! What every turn uses.
+//! State shared by all turns.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,10 +18,10 @@ use crate::refusals::Refusals;
 
 /// The first wait after a failure; it doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-/// The longest wait after a failure: what a fixed dependency may go unnoticed.
+/// The longest wait after a failure: a repaired dependency may stay unnoticed for so long.
 const BACKOFF_LAST: Duration = Duration::from_secs(60);
 
-/// What every turn uses.
+/// State shared by all turns.
 pub struct Context {
     pub client: Client,
     pub settings: Settings,
@@ -31,9 +31,10 @@ pub struct Context {
     pub metrics: Metrics,
     /// Objects that could not be written.
     pub refusals: Refusals,
-    /// Namespaces that are watched; none stands for all.
+    /// Namespaces that are watched; `None` stands for all.
     pub namespaces: Vec<Option<String>>,
-    /// Clusters that may roll at a time by the operator's own change, asked and noted under one lock.
+    /// Clusters that may roll at the same time because of the operator's own change. The check and the write to the
+    /// status are under [`Self::rolls`].
     pub max_concurrent_rollouts: usize,
     pub rolls: tokio::sync::Mutex<()>,
     failures: Mutex<HashMap<String, u32>>,
@@ -59,7 +60,7 @@ impl Context {
         }
     }
 
-    /// With what is watched, and how many clusters may roll at a time.
+    /// Sets the watched namespaces and the number of clusters that may roll at the same time.
     pub fn with_rolls(self, namespaces: Vec<Option<String>>, max_concurrent_rollouts: usize) -> Self {
         Self { namespaces, max_concurrent_rollouts, ..self }
     }
@@ -74,7 +75,7 @@ impl Context {
         Ok(clusters)
     }
 
-    /// How long to wait after one more failure of this object.
+    /// Counts a failure of this object; returns the wait before the next turn.
     pub fn failed(&self, object: &str) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(object.to_owned()).or_default();
@@ -83,12 +84,12 @@ impl Context {
         wait
     }
 
-    /// A turn of this object went well.
+    /// Resets the failures of this object.
     pub fn succeeded(&self, object: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
     }
 
-    /// Acts that were refused, by `namespace/name`.
+    /// Refused acts, by `namespace/name`.
     pub fn act_backoff(&self) -> MutexGuard<'_, ActBackoff> {
         self.act_backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! The Secrets with keys as they stand, and what pods that read them should accept.
+//! The Secrets with keys, and the digest that pods should report.
 
 use k8s_openapi::api::core::v1::Secret;
 use meridian_peer::{GroupKey, keys_digest, read_api_keys};
@@ -6,7 +6,7 @@ use meridian_plan::ownership::Owners;
 use meridian_plan::{ExpectedKeys, ValidCluster};
 use serde_json::Value;
 
-/// Group keys that nodes accept, the one that they dial with first.
+/// Group keys that nodes accept; a node connects with the first one.
 const GROUP_KEYS: [&str; 3] = ["group-key", "group-key-next", "group-key-previous"];
 /// Files of API keys that nodes read.
 const API_KEYS: [&str; 2] = ["api-key", "api-key-previous"];
@@ -18,7 +18,7 @@ pub struct KeySecrets {
     pub group: KeySecret,
 }
 
-/// A Secret with keys, as it was read; empty when it is not there.
+/// A Secret with keys as it was read; empty if it does not exist.
 #[derive(Default)]
 pub struct KeySecret(Option<Secret>);
 
@@ -27,17 +27,17 @@ impl KeySecret {
         Self(secret)
     }
 
-    /// What stands under `key`.
+    /// The bytes of `key`.
     pub fn bytes(&self, key: &str) -> Option<&[u8]> {
         self.0.as_ref()?.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice())
     }
 
-    /// The text under `key`.
+    /// The text of `key`; `None` unless it is UTF-8.
     pub fn text(&self, key: &str) -> Option<&str> {
         std::str::from_utf8(self.bytes(key)?).ok()
     }
 
-    /// The Secret, if it is a kept one of the cluster: no other may be written.
+    /// The Secret, if it is a kept one of the cluster; others are never written.
     pub fn kept(&self, owners: &Owners) -> kube::Result<Option<Value>> {
         let Some(secret) = &self.0 else { return Ok(None) };
         let secret = serde_json::to_value(secret).map_err(kube::Error::SerdeError)?;
@@ -46,7 +46,7 @@ impl KeySecret {
 }
 
 impl KeySecrets {
-    /// What pods report that have read these Secrets: as nodes read the files that come of them.
+    /// The digest of pods that have read these Secrets, computed as nodes compute it from the mounted files.
     pub fn expected(&self, cluster: &ValidCluster) -> ExpectedKeys {
         let group = cluster.group.as_ref();
         let is_missing = group.is_some() && self.group.bytes("group-key").is_none()
@@ -76,7 +76,7 @@ impl KeySecrets {
                     None => return unusable(&secret.secret, key, "not UTF-8".into()),
                 }
             }
-            // A Secret that the user named holds all the keys that the user wants.
+            // A Secret named by the user holds all keys that the user wants.
             let derived = group.filter(|_| secret.secret_is_ours).map(|group| &group.name);
             let derive = |name: &String| group_keys.iter().map(|key| key.api_key(name)).collect::<Vec<_>>();
             let derived = derived.map(derive).unwrap_or_default();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pods_should_accept_is_what_their_files_will_say() {
+    fn expected_keys_are_those_in_the_mounted_files() {
         let derived = GroupKey::new(GROUP_KEY.as_bytes()).unwrap_or_else(|_| panic!("long enough")).api_key("g");
         let key_mode = || json!({"mode": "ApiKey"});
         let keys = |api, group| KeySecrets { api, group };
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_missing_or_that_nodes_cannot_use_are_told_apart() {
+    fn missing_and_invalid_keys_are_distinguished() {
         let expected = |api, group| KeySecrets { api, group }.expected(&cluster(json!({"mode": "ApiKey"}), true));
         let (api, group) =
             (|| secret(&[("api-key", b"key-number-1")]), || secret(&[("group-key", GROUP_KEY.as_bytes())]));

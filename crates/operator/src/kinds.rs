@@ -1,11 +1,11 @@
-//! The kinds of objects that are made, and how each is reached.
+//! The kinds of rendered objects, and their API resources.
 
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use meridian_plan::Apis;
 use meridian_plan::render::ObjectRef;
 
-/// Group, version, kind, plural of a kind that is made.
+/// Group, version, kind and plural of a rendered kind.
 struct Kind(&'static str, &'static str, &'static str, &'static str);
 
 const CORE: [Kind; 6] = [
@@ -28,14 +28,14 @@ impl Kind {
     }
 }
 
-/// The kinds that can stand, given which optional APIs are there.
+/// The kinds that may exist, given the optional APIs that are served.
 pub fn rendered(apis: Apis) -> Vec<ApiResource> {
     let istio = ISTIO.iter().filter(|_| apis.istio);
     let strimzi = STRIMZI.iter().filter(|_| apis.strimzi);
     CORE.iter().chain(istio).chain(strimzi).map(Kind::resource).collect()
 }
 
-/// Where an object is reached; none for a kind that is never made.
+/// The API of an object; `None` for a kind that is never rendered.
 pub fn api(client: &Client, namespace: &str, object: &ObjectRef) -> Option<Api<DynamicObject>> {
     let secret = [Kind("", "v1", "Secret", "secrets")];
     let resource = CORE.iter().chain(&ISTIO).chain(&STRIMZI).chain(&secret).map(Kind::resource);
@@ -43,7 +43,8 @@ pub fn api(client: &Client, namespace: &str, object: &ObjectRef) -> Option<Api<D
     Some(Api::namespaced_with(client.clone(), namespace, &resource))
 }
 
-/// Which of the optional APIs that may be written are served now; asked each turn, so that one that arrives is picked up.
+/// Optional APIs that may be written and are served. They are discovered in each turn, so that a later installation is
+/// noticed.
 pub async fn served(client: &Client, may: Apis) -> kube::Result<Apis> {
     Ok(Apis {
         istio: may.istio && is_served(client, "networking.istio.io/v1", "VirtualService").await?,

@@ -1,4 +1,4 @@
-//! One turn for one link: only its status. What it needs is applied with its cluster.
+//! One turn for one link: only its status. Its objects are applied with its cluster.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,14 +21,16 @@ use crate::context::Context;
 use crate::observe::{load_prerequisites, replicas};
 use crate::{kinds, report, scrape};
 
-/// Between turns.
+/// Time between turns.
 const REQUEUE_AFTER: Duration = Duration::from_secs(5);
-/// Lag from which a source counts as not heard: many statements of completeness and a re-connect are missing.
+/// Staleness in seconds from which a source counts as disconnected: many statements of completeness and a reconnect are
+/// missing.
 const SILENCE_SECONDS: f64 = 10.0;
-/// Lag up to which a link counts as within its bound: well above what a busy link shows, so that the condition does not flap.
+/// Staleness in seconds up to which a link is within its bound: well above that of a busy link, so that the condition
+/// does not flap.
 const BOUND_SECONDS: f64 = 1.0;
 
-/// Runs turns until the process is told to stop.
+/// Runs turns until the process receives a signal.
 pub async fn run(context: Arc<Context>, namespace: Option<String>) {
     let (client, namespace) = (&context.client, namespace.as_deref());
     Controller::new(api::<ReplicationLink>(client, namespace), watcher::Config::default())
@@ -89,7 +91,7 @@ async fn turn(cached: &ReplicationLink, context: &Context) -> anyhow::Result<Act
     Ok(Action::requeue(REQUEUE_AFTER))
 }
 
-/// Records of the source's log that could not be taken, as the leaders of the shards say.
+/// Records of the source's log that could not be applied, as the leaders of the shards report.
 async fn poisons(context: &Context, cluster: &ValidCluster, link: &ValidLink) -> anyhow::Result<Vec<String>> {
     let replicas = replicas(context, cluster).await?;
     let of_link = |status: &ReplicaStatus| -> Vec<String> {
@@ -100,7 +102,8 @@ async fn poisons(context: &Context, cluster: &ValidCluster, link: &ValidLink) ->
     Ok(replicas.iter().flat_map(of_link).collect())
 }
 
-/// Whether the source is heard, and whether staleness is within bounds, as the pod that is worst off says.
+/// Whether the source is connected and whether staleness is within its bound, by the worst report of a pod; `None`
+/// without reports.
 async fn heard(context: &Context, cluster: &ValidCluster, link: &ValidLink) -> kube::Result<Option<(bool, bool)>> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &cluster.namespace);
     let of_cluster = ListParams::default().labels(&format!("{CLUSTER_LABEL}={}", cluster.name));

@@ -1,11 +1,11 @@
-//! The operator: watches, observes, applies, acts, reports. What to do, the crate `plan` decides.
+//! The operator: watches, observes, applies, acts, reports. The crate `plan` decides.
 //!
 //! ```text
 //!   reconcile (cluster.rs):  observe ──► ValidCluster::parse ──► next_step ──► report::intent ──► apply ──► act ──► report
 //! ```
 //!
-//! One turn derives everything from what it reads, by quorum reads of the API server and calls to the pods, so a crash
-//! anywhere costs one turn. Start reading at `cluster.rs`.
+//! A turn derives everything from quorum reads of the API server and calls to the pods, so a crash costs one turn.
+//! Start reading at `cluster.rs`.
 
 mod act;
 mod act_backoff;
@@ -42,33 +42,33 @@ use tracing_subscriber::EnvFilter;
 use crate::context::Context;
 use crate::metrics::Metrics;
 
-/// Runs vector-search clusters declared as `VectorCluster` and `ReplicationLink`.
+/// Runs vector search clusters declared as `VectorCluster` and `ReplicationLink`.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Namespaces to watch, separated by commas. All, if none is given.
+    /// Namespaces to watch, separated by commas. Default: all.
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
-    /// Image of the data plane where a cluster names none.
+    /// Image of the data plane for clusters that name none.
     #[arg(long, env = "DEFAULT_IMAGE")]
     default_image: Option<String>,
     /// Image of Apache Kafka that runs MirrorMaker 2 in a Deployment.
     #[arg(long, env = "KAFKA_IMAGE")]
     kafka_image: Option<String>,
-    /// Clusters that may be restarted at a time because the default image changed.
+    /// Clusters that may be restarted at the same time because the default image changed.
     #[arg(long, env = "MAX_CONCURRENT_ROLLOUTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     max_concurrent_rollouts: u16,
-    /// Optional APIs whose resources may be written where they are installed: `istio`, `strimzi`.
+    /// Optional APIs whose resources may be written if they are installed: `istio`, `strimzi`.
     #[arg(long, env = "OPTIONAL_APIS", value_delimiter = ',')]
     optional_apis: Vec<String>,
-    /// Hosts that routes of a mesh may claim, beside the clusters' own Services and public names that stay in the namespace: a
-    /// host, `*.` before a host, or `*`.
+    /// Hosts that routes of a mesh may claim, in addition to the clusters' own Services and public names that stay in
+    /// the namespace: a host, `*.` before a host, or `*`.
     #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',')]
     allowed_hosts: Vec<AllowedHost>,
-    /// Where metrics and health are served.
+    /// Address of metrics and health.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8081")]
     admin_address: SocketAddr,
-    /// For tests: end, as if killed, right after that many writes to the API server.
+    /// For tests: exit, as if killed, right after that many writes to the API server.
     #[arg(long, env = "MERIDIAN_EXIT_AFTER_WRITES", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
     exit_after_writes: Option<u64>,
     /// Write the log as JSON.
@@ -78,10 +78,10 @@ struct Arguments {
     command: Option<Command>,
 }
 
-/// What else the binary does.
+/// Further commands of the binary.
 #[derive(Subcommand)]
 enum Command {
-    /// Asks a running operator for its health and its counts; `helm test` runs it.
+    /// Checks the health and the metrics of a running operator; used by `helm test`.
     Check {
         /// `host:port` of its admin port.
         #[arg(long)]
@@ -102,7 +102,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(Command::Check { address }) = arguments.command {
         return scrape::check(&address).await;
     }
-    // The process has one user of TLS beside the API client; a provider installed before is as good.
+    // The error means that a provider is already installed, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
     let defaults = Settings::default();
@@ -130,7 +130,7 @@ async fn main() -> anyhow::Result<()> {
     }
     tokio::select! {
         ended = served => ended.context("admin server")?.context("admin server"),
-        // Controllers end on SIGTERM or SIGINT only.
+        // Controllers end only on SIGTERM or SIGINT.
         () = async { while controllers.join_next().await.is_some() {} } => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics of the operator, by the names of controller-runtime where it has them.
+//! Metrics of the operator, named as in controller-runtime where it has them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Seconds: from a reconciliation with nothing to do to a pod that does not answer.
+/// Bucket bounds in seconds: from a reconciliation without work to a pod that does not answer.
 const EDGES: [f64; 8] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 /// Kinds of resources that are reconciled.
 pub const KINDS: [&str; 2] = ["VectorCluster", "ReplicationLink"];
@@ -45,7 +45,7 @@ pub struct Metrics {
     actions: Family<ActionLabels, Counter>,
     api_writes: Family<KindLabels, Counter>,
     certificate_expiration: Family<ClusterLabels, Gauge>,
-    /// Writes that may still be made before the process ends; see [`Metrics::end_after`].
+    /// Writes until the process exits; see [`Metrics::end_after`].
     left: Option<AtomicU64>,
 }
 
@@ -60,7 +60,8 @@ impl Default for Metrics {
             certificate_expiration: Family::default(),
             left: None,
         };
-        // Every kind and result is there from the start, so that a rate over one that has not happened yet is zero, not absent.
+        // Every kind and result is registered at the start, so that its rate is zero and not absent before its first
+        // event.
         for kind in KINDS {
             drop(metrics.reconcile_duration.get_or_create(&KindLabels { kind: kind.into() }));
             for result in ["success", "error"] {
@@ -99,7 +100,7 @@ impl Metrics {
         self.reconcile_duration.get_or_create(&KindLabels { kind: kind.into() }).observe(took.as_secs_f64());
     }
 
-    /// When the certificate of a cluster's pods expires; nothing when there is none, or no cluster any more.
+    /// Sets the expiry of the certificate of a cluster's pods, in Unix seconds; `None` removes it.
     pub fn certificate(&self, namespace: &str, cluster: &str, not_after: Option<i64>) {
         let of = ClusterLabels { namespace: namespace.into(), cluster: cluster.into() };
         if let Some(seconds) = not_after {
@@ -114,7 +115,7 @@ impl Metrics {
         self.actions.get_or_create(&ActionLabels { action }).inc();
     }
 
-    /// For tests: the process ends right after that many writes, without a word, as if it had been killed there.
+    /// For tests: the process exits right after that many writes, without logging, as if it had been killed.
     pub fn end_after(mut self, writes: Option<u64>) -> Self {
         self.left = writes.map(AtomicU64::new);
         self

@@ -1,4 +1,5 @@
-//! What a turn sees. Every read of the API server is a quorum read, so a turn sees its predecessor's writes.
+//! Observations of a turn. Every read of the API server is a quorum read, so a turn observes the writes of its
+//! predecessor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,23 +30,24 @@ use crate::keys::{KeySecret, KeySecrets};
 use crate::kinds;
 use crate::peers::Peers;
 
-/// What is read before the spec is parsed.
+/// Objects read before the spec is parsed.
 pub struct Prerequisites {
     pub links: Vec<ReplicationLink>,
     pub volumes: Vec<PersistentVolumeClaim>,
-    /// What the volumes bear, or shall bear; a refusal when the annotation that says so cannot be followed.
+    /// The cluster id, or the refusal of an invalid annotation.
     pub id: Result<ClusterId, Refusal>,
-    /// Whose objects are ours.
+    /// The owners of our objects.
     pub owners: Owners,
-    /// The last accepted spec, where `status` names one.
+    /// The last accepted spec, if `status` names one.
     pub accepted: Option<AcceptedSpec>,
 }
 
 impl Prerequisites {
-    /// The cluster as it shall be. Where its spec is refused: as the last accepted spec has it, with the refusal.
+    /// Parses the spec. If it is refused, the last accepted spec is parsed instead, and the refusal is returned with
+    /// it.
     ///
     /// # Errors
-    /// When the spec is refused and no earlier one can be carried out.
+    /// The spec is refused, and there is no valid accepted one.
     pub fn parse(
         &self,
         resource: &VectorCluster,
@@ -65,20 +67,20 @@ impl Prerequisites {
     }
 }
 
-/// What a turn sees.
+/// The observations of a turn.
 pub struct ClusterView {
     pub observed: Observed,
-    /// Objects with our label that stand; those of others left out.
+    /// Existing objects with our label, except those of other owners.
     pub live_objects: BTreeMap<ObjectRef, Value>,
-    /// Whose objects are ours.
+    /// The owners of our objects.
     pub owners: Owners,
-    /// ConfigMaps that pods mount, and those of templates that stand: a held template may start a pod at any time.
+    /// ConfigMaps mounted by pods or by live templates: a held template may start a pod at any time.
     pub mounted: BTreeSet<String>,
     /// Addresses of pods.
     pub addresses: BTreeMap<(ShardNumber, u16), IpAddr>,
-    /// The way to the pods; none while there is no certificate authority.
+    /// The connection to the pods; `None` without a certificate authority.
     pub peers: Option<Peers>,
-    /// What stands in the Secrets with certificates.
+    /// The Secrets with certificates.
     pub certificates: CertificateSecrets,
     /// The Secrets with keys.
     pub keys: KeySecrets,
@@ -88,7 +90,7 @@ fn of_cluster(name: &str) -> ListParams {
     ListParams::default().labels(&format!("{CLUSTER_LABEL}={name}"))
 }
 
-/// Reads what parsing needs.
+/// Reads the objects that parsing needs.
 pub async fn load_prerequisites(context: &Context, cluster: &VectorCluster) -> kube::Result<Prerequisites> {
     let client = &context.client;
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
@@ -115,7 +117,7 @@ async fn accepted(client: &Client, cluster: &VectorCluster, owners: &Owners) -> 
     Ok(AcceptedSpec::read(&map, owners, hash))
 }
 
-/// Sees a cluster.
+/// Observes a cluster.
 pub async fn observe(
     context: &Context,
     resource: &VectorCluster,
@@ -209,7 +211,7 @@ pub async fn observe(
     Ok(view)
 }
 
-/// What the replicas of a cluster say of themselves; those that run and answer.
+/// Statuses of the replicas of a cluster that run and answer.
 pub async fn replicas(context: &Context, cluster: &ValidCluster) -> anyhow::Result<Vec<ReplicaStatus>> {
     let certificates = secrets(&context.client, cluster).await?.certificates;
     let peers = Peers::new(certificates.connectors(cluster)?, cluster.id, cluster.region.clone());
@@ -225,7 +227,7 @@ pub async fn replicas(context: &Context, cluster: &ValidCluster) -> anyhow::Resu
     Ok(running.collect())
 }
 
-/// Where the pods of a cluster are reached, those apart that are going.
+/// Addresses of the pods that are not being deleted.
 fn addresses(cluster: &ValidCluster, pods: &[Pod]) -> BTreeMap<(ShardNumber, u16), IpAddr> {
     let address = |pod: &Pod| {
         let stays = pod.metadata.deletion_timestamp.is_none();
@@ -235,7 +237,7 @@ fn addresses(cluster: &ValidCluster, pods: &[Pod]) -> BTreeMap<(ShardNumber, u16
     pods.iter().filter_map(address).collect()
 }
 
-/// Why a pod does not run; nothing of one that runs, or that only has not begun to.
+/// The reason for which a pod does not run; `None` for a pod that runs or is just starting.
 fn failure_reason(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
@@ -244,12 +246,12 @@ fn failure_reason(pod: &Pod) -> Option<String> {
     }
     let container = status.container_statuses.iter().flatten().find(|container| !container.ready)?;
     let last = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref()?.message.as_deref().map(last_line);
-    // What a process said when it ended says more than that the kubelet waits before it starts it again.
+    // The last output of the process says more than the kubelet's backoff.
     let words = last(&container.state).or_else(|| last(&container.last_state));
     let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
     let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
     let reason = reason.filter(|reason| *reason != "ContainerCreating" && *reason != "PodInitializing");
-    // An image that cannot be had is told with the reason first; what an earlier image said when it ended no longer counts.
+    // For an unavailable image the reason comes first; the output of an earlier image no longer counts.
     let of_image =
         waiting.filter(|_| reason.is_some_and(is_image_fault)).and_then(|waiting| waiting.message.as_deref());
     match (reason, of_image) {
@@ -258,13 +260,13 @@ fn failure_reason(pod: &Pod) -> Option<String> {
     }
 }
 
-/// The last line that says something, cut to a length that a status can bear.
+/// The last line that is not empty, limited to 300 characters.
 fn last_line(text: &str) -> String {
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     line.trim().chars().take(300).collect()
 }
 
-/// What a pod said of itself.
+/// The answer of a pod to a status call.
 struct PodAnswer {
     place: (ShardNumber, u16),
     pod: PodStatus,
@@ -272,7 +274,7 @@ struct PodAnswer {
     trust: PodTrust,
 }
 
-/// Asks every pod at once how it is; those that answer.
+/// Calls every pod concurrently; returns the answers.
 async fn statuses(
     cluster: &ValidCluster,
     peers: &Peers,
@@ -288,7 +290,7 @@ async fn statuses(
             Ok((TopologyAnswer::Status { pod, keys, .. }, trust)) => {
                 statuses.push(PodAnswer { place: (shard, ordinal), pod, keys, trust });
             }
-            Ok((other, _)) => tracing::warn!(%shard, ordinal, ?other, "a pod answered something else than its status"),
+            Ok((other, _)) => tracing::warn!(%shard, ordinal, ?other, "unexpected answer to a status call"),
             Err(error) => {
                 tracing::debug!(%shard, ordinal, error = &error as &dyn std::error::Error, "a pod did not answer");
             }
@@ -297,7 +299,7 @@ async fn statuses(
     statuses
 }
 
-/// The DNS name of a pod, which its certificate bears.
+/// The DNS name of a pod, which is in its certificate.
 pub fn host(cluster: &ValidCluster, shard: ShardNumber, ordinal: u16) -> String {
     format!("{}.{}", cluster.pod_name(shard, ordinal), cluster.peers_domain())
 }
@@ -330,7 +332,7 @@ async fn live_objects(
                 name: object.name_any(),
             };
             let mut value = serde_json::to_value(&object).map_err(kube::Error::SerdeError)?;
-            // Items of a list come without these two.
+            // Items of a list lack these two fields.
             value["apiVersion"] = resource.api_version.as_str().into();
             value["kind"] = resource.kind.as_str().into();
             if !matches!(owners.claim(&value), Claim::Foreign(_)) {
@@ -341,7 +343,7 @@ async fn live_objects(
     Ok(live_objects)
 }
 
-/// The StatefulSet of that name, and the revision that its pods shall have.
+/// The StatefulSet of that name, and the newest revision of its pods.
 fn stateful_set(view: &ClusterView, name: &str) -> anyhow::Result<Option<(ObservedStatefulSet, Option<String>)>> {
     let reference = ObjectRef { api_version: "apps/v1".into(), kind: "StatefulSet".into(), name: name.into() };
     let Some(value) = view.live_objects.get(&reference) else { return Ok(None) };
@@ -355,7 +357,7 @@ fn stateful_set(view: &ClusterView, name: &str) -> anyhow::Result<Option<(Observ
     Ok(Some((seen, status.and_then(|status| status.update_revision.clone()))))
 }
 
-/// What the Secrets of a cluster hold.
+/// The Secrets of a cluster.
 struct SecretContents {
     certificates: CertificateSecrets,
     keys: KeySecrets,
@@ -373,7 +375,7 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<Secr
     let ca = api.get_opt(&cluster.peer_ca_name()).await?;
     let authority = text(ca.as_ref(), "ca.crt").zip(text(ca.as_ref(), "ca.key"));
     let tls = api.get_opt(&cluster.peer_tls_name()).await?;
-    // The certificate bears the id: after an adoption another is signed.
+    // The certificate contains the id: after an adoption another one is signed.
     let of_us =
         tls.as_ref().and_then(|tls| tls.labels().get(CLUSTER_ID_LABEL)).is_none_or(|id| *id == cluster.id.to_string());
     let tls = |key| text(tls.as_ref().filter(|_| of_us), key);
@@ -385,7 +387,8 @@ async fn secrets(client: &Client, cluster: &ValidCluster) -> anyhow::Result<Secr
     Ok(SecretContents { certificates, keys })
 }
 
-/// A pod that is not up for so long holds up no certificate; when it comes back, it reads the newest files.
+/// A pod that is down for a day does not delay the replacement of certificates; when it returns, it reads the newest
+/// files.
 fn has_been_down_for_a_day(pod: &Pod) -> bool {
     const DAY_S: i64 = 86_400;
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();

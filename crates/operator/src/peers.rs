@@ -1,4 +1,4 @@
-//! Calls to pods on the peer port: mutual TLS, one connection and one question each.
+//! Calls to pods on the peer port: mutual TLS, one connection for each call.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,10 +12,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::certificates::PodTrust;
 
-/// How long a pod may take: longer than a disk stalls now and then, shorter than a user waits for `status` to move.
+/// Time limit of a call: longer than an occasional stall of a disk, shorter than the time in which a user expects
+/// `status` to change.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The way to the pods of one cluster.
+/// The connection to the pods of one cluster.
 #[derive(Clone)]
 pub struct Peers {
     connectors: Vec<(PodTrust, TlsConnector)>,
@@ -23,13 +24,13 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// With what the operator shows to the pods of this cluster; none when there is nothing to show.
+    /// `None` if there is no certificate to present.
     pub fn new(connectors: Vec<(PodTrust, TlsConnector)>, cluster: ClusterId, region: RegionName) -> Option<Self> {
         let hello = Hello { cluster, region, node: None, address: String::new(), build: Build::current() };
         (!connectors.is_empty()).then_some(Self { connectors, hello })
     }
 
-    /// Puts one question to the pod `host` at `address`.
+    /// Makes one call to the pod `host` at `address`.
     pub async fn call(
         &self,
         address: IpAddr,
@@ -39,7 +40,7 @@ impl Peers {
         self.exchange((address, PEER_PORT).into(), host, call).await.map(|(answer, _)| answer)
     }
 
-    /// As [`Peers::call`], and by which way the pod was reached.
+    /// Like [`Peers::call`]; also returns the authorities that the pod uses.
     pub async fn call_with_trust(
         &self,
         address: IpAddr,
@@ -49,8 +50,8 @@ impl Peers {
         self.exchange((address, PEER_PORT).into(), host, call).await
     }
 
-    /// While an authority is replaced pods refuse some of the ways: the first that is not refused counts. Calls are harmless
-    /// when they are repeated.
+    /// While an authority is replaced, pods refuse some of the connectors: the first that is accepted counts. Calls are
+    /// idempotent.
     async fn exchange(
         &self,
         address: SocketAddr,
@@ -61,7 +62,7 @@ impl Peers {
         for (trust, tls) in &self.connectors {
             match call_topology_at(tls, &self.hello, address, host, call.clone(), CALL_TIMEOUT).await {
                 Ok(answer) => return Ok((answer, *trust)),
-                // TLS refuses at once; who is silent is so on every way.
+                // TLS refuses immediately; a timeout does not depend on the connector.
                 Err(error @ ConnectionError::TimedOut) => return Err(error),
                 Err(error) => refused = error,
             }

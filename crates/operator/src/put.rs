@@ -1,4 +1,4 @@
-//! One object, written only when it is ours, and only in the state in which that was judged.
+//! Writes one object, only if it is ours, and only in the state on which the decision was made.
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use meridian_plan::difference;
@@ -9,31 +9,30 @@ use serde_json::{Map, Value, json};
 
 use crate::context::Context;
 
-/// How often an object is read again within a turn because it changed between the look and the write: a StatefulSet's status
-/// changes with each of its pods.
+/// Attempts to write an object in one turn after conflicts: the status of a StatefulSet changes with each of its pods.
 const ATTEMPTS: usize = 4;
 
-/// What became of an object.
+/// Result of writing an object.
 pub enum Put {
-    /// It stands as wanted, untouched.
+    /// It already equals the wanted object.
     Stands,
-    /// It was written, or changed under our hands: what was observed is old.
+    /// It was written, or changed concurrently: the observation is out of date.
     Written,
-    /// It is not written, and why.
+    /// It was not written, with the reason.
     Blocked(Cause, String),
 }
 
-/// The way to one object.
+/// The destination of one object.
 pub struct Target<'a> {
     pub context: &'a Context,
     pub api: Api<DynamicObject>,
     pub owners: &'a Owners,
 }
 
-/// What the API server said, if it refused; what was in its way, as an error: the turn fails and is repeated.
+/// The message of a refusal by the API server. Other errors are returned: the turn fails and is repeated.
 fn refused(error: kube::Error) -> kube::Result<String> {
     match error {
-        // Too busy, or not serving: nothing is said about the object.
+        // The server is busy or unavailable; this is no statement about the object.
         kube::Error::Api(status) if [401, 429, 503, 504].contains(&status.code) => Err(kube::Error::Api(status)),
         kube::Error::Api(status) => Ok(status.message),
         error => Err(error),
@@ -49,10 +48,10 @@ fn value(object: &DynamicObject) -> kube::Result<Value> {
 }
 
 impl Target<'_> {
-    /// Makes `object` stand as wanted. `live` is what stands under its name, if that has been seen.
+    /// Writes `object` unless it is up to date. `live`: the object of its name, if it was observed.
     ///
-    /// Absent: created by POST, which takes nothing over. Present and ours: applied by force, with `uid` and
-    /// `resourceVersion`; a kept Secret is only completed. A conflict on those is read again at once.
+    /// An absent object is created by POST, which takes over nothing. An object of ours is applied with force, `uid`
+    /// and `resourceVersion`; a kept Secret is only completed. After a conflict the object is read again at once.
     pub async fn put(&self, object: &Object, live: Option<Value>) -> kube::Result<Put> {
         let reference = object.reference();
         let mut live = match live {
@@ -85,7 +84,7 @@ impl Target<'_> {
         Ok(Put::Written)
     }
 
-    /// Keeps the template of a workload as it stands and sets its replicas.
+    /// Keeps the template of a workload and sets its replicas.
     pub async fn hold(&self, object: &Object, live: &Value) -> kube::Result<Put> {
         let replicas = &object.as_json()["spec"]["replicas"];
         let ours = matches!(self.owners.claim(live), Claim::Ours | Claim::Orphaned);
@@ -109,7 +108,7 @@ impl Target<'_> {
         let post = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         let created = self.api.create(&post, &body).await;
         self.context.metrics.wrote(&object.reference().kind);
-        // Should this fail, the next turn sees our `Update` entry and turns it then.
+        // If this fails, the next turn finds our `Update` entry and converts it then.
         self.own(object, value(&created?)?).await?;
         Ok(Put::Written)
     }
@@ -122,7 +121,8 @@ impl Target<'_> {
         self.context.metrics.wrote(&object.reference().kind);
         let applied = match applied {
             Ok(applied) => value(&applied)?,
-            // Items that others put into a keyed list stand in the way of ours; if it was refused for something else, so is this.
+            // Items that others added to a keyed list may conflict with ours. If the refusal has another cause, the
+            // merge patch is refused too.
             Err(kube::Error::Api(status)) if status.code == 422 => {
                 return match self.merge(object, &wanted).await {
                     Ok(merged) => self.own(object, merged).await.map(|_| Put::Written),
@@ -133,7 +133,8 @@ impl Target<'_> {
             Err(error) => return Err(error),
         };
         if !difference::is_applied(&applied, object) {
-            // Items that someone else put into a keyed list (a port, say) are not ours to apply away: our lists replace the whole.
+            // Server-side apply cannot remove items that others added to a keyed list, such as ports: a merge patch
+            // replaces the list.
             let merged = self.merge(object, &ownership::with_preconditions(object.as_json().clone(), &applied)).await?;
             self.own(object, merged).await?;
         } else if applied["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"] {
@@ -142,7 +143,7 @@ impl Target<'_> {
         Ok(Put::Written)
     }
 
-    /// Adds the keys of a kept Secret that `live` lacks; those that it has stay as they are, and the annotation with them.
+    /// Adds the keys of a kept Secret that `live` lacks. Its existing keys and the annotation stay.
     async fn complete(&self, object: &Object, live: &Value) -> kube::Result<Put> {
         let wanted = object.as_json()["data"].as_object().into_iter().flatten();
         let missing: Map<String, Value> = wanted
@@ -163,7 +164,7 @@ impl Target<'_> {
         value(&merged?)
     }
 
-    /// `live` with all that we wrote owned by our `Apply` entry.
+    /// `live`, with all fields that we wrote owned by our `Apply` entry.
     async fn own(&self, object: &Object, live: Value) -> kube::Result<Value> {
         match ownership::managed_fields_as_applied(&live) {
             None => Ok(live),

@@ -1,4 +1,5 @@
-//! Objects that could not be written, and when each is tried again. Only memory: after a restart all are tried at once.
+//! Objects that could not be written, each with the time of its next attempt. They are kept in memory: after a restart
+//! all are attempted at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,14 +9,14 @@ use meridian_plan::names::APPLIED_ANNOTATION;
 use meridian_plan::ownership::Blocked;
 use meridian_plan::render::{Object, ObjectRef};
 
-/// Between two attempts to write an object whose name is taken, or that the API server refused: what a user who freed the
-/// name waits at most.
+/// Time between two attempts to write an object whose name is taken, or that the API server refused: the longest wait
+/// of a user who freed the name.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Namespace and name of a cluster.
 pub type ClusterKey = (String, String);
 
-/// What could not be written, by cluster.
+/// Blocked objects, by cluster.
 #[derive(Default)]
 pub struct Refusals(Mutex<BTreeMap<ClusterKey, BTreeMap<ObjectRef, Refused>>>);
 
@@ -25,7 +26,8 @@ struct Refused {
     again: Instant,
 }
 
-/// What is new about an object. Secrets hold random bytes: another draw is no reason to try again.
+/// The hash that makes an object a new one. It is empty for Secrets, since their random bytes change with each
+/// rendering.
 fn content(object: &Object) -> String {
     let hash = &object.as_json()["metadata"]["annotations"][APPLIED_ANNOTATION];
     if object.reference().kind == "Secret" { String::new() } else { hash.as_str().unwrap_or_default().to_owned() }
@@ -36,28 +38,29 @@ impl Refusals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why `object` is not to be tried now; none when it was never refused, has changed since, or its minute is over.
+    /// The reason for which `object` is not attempted now; `None` if it was not refused, has changed since, or its wait
+    /// is over.
     pub fn active(&self, cluster: &ClusterKey, object: &Object, now: Instant) -> Option<Blocked> {
         let all = self.all();
         let refused = all.get(cluster)?.get(&object.reference())?;
         (now < refused.again && refused.content == content(object)).then(|| refused.blocked.clone())
     }
 
-    /// Remembers a refusal. True when it says something new.
+    /// Records a refusal. Returns true for a new one.
     pub fn refused(&self, cluster: &ClusterKey, object: &Object, blocked: &Blocked, now: Instant) -> bool {
         let refused = Refused { content: content(object), blocked: blocked.clone(), again: now + RETRY };
         let before = self.all().entry(cluster.clone()).or_default().insert(object.reference(), refused);
         before.is_none_or(|before| before.blocked != *blocked)
     }
 
-    /// `object` stands as wanted.
+    /// Records that `object` is up to date.
     pub fn written(&self, cluster: &ClusterKey, object: &ObjectRef) {
         if let Some(of_cluster) = self.all().get_mut(cluster) {
             of_cluster.remove(object);
         }
     }
 
-    /// Forgets all but these objects of a cluster.
+    /// Removes all but these objects of a cluster.
     pub fn retain(&self, cluster: &ClusterKey, objects: &BTreeSet<ObjectRef>) {
         let mut all = self.all();
         if let Some(of_cluster) = all.get_mut(cluster) {

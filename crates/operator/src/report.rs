@@ -1,4 +1,4 @@
-//! Status and events. A status that says what stands is not written.
+//! Statuses and events. An unchanged status is not written.
 
 use kube::api::{Api, PostParams};
 use kube::runtime::events::{Event, EventType};
@@ -9,7 +9,8 @@ use meridian_plan::Act;
 
 use crate::context::Context;
 
-/// Writes the status of a cluster if it differs. The write is refused when the resource changed since it was read.
+/// Writes the status of a cluster if it differs. The API server refuses the write if the resource changed since it was
+/// read.
 pub async fn cluster(context: &Context, resource: &mut VectorCluster, status: VectorClusterStatus) -> kube::Result<()> {
     if resource.status.as_ref() == Some(&status) {
         return Ok(());
@@ -37,7 +38,7 @@ pub async fn link(
     Ok(())
 }
 
-/// What an event tells of: its type, its reason and what was done.
+/// Type, reason and action of an event.
 pub struct EventKind {
     type_: EventType,
     reason: &'static str,
@@ -45,7 +46,7 @@ pub struct EventKind {
 }
 
 impl EventKind {
-    /// A condition that needs the user.
+    /// A condition that needs a user.
     pub fn of(reason: Reason) -> Self {
         Self { type_: EventType::Warning, reason: reason.as_str(), action: "Reconcile" }
     }
@@ -61,7 +62,7 @@ impl EventKind {
     }
 }
 
-/// Publishes an event about a resource. That an event is lost is no failure.
+/// Publishes an event about a resource. A failure is only logged.
 pub async fn event<K: Resource<DynamicType = ()>>(context: &Context, of: &K, kind: EventKind, note: String) {
     let EventKind { type_, reason, action } = kind;
     let event = Event { type_, reason: reason.into(), note: Some(note), action: action.into(), secondary: None };

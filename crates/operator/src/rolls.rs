@@ -1,4 +1,4 @@
-//! Slots for rolls that the operator's own change causes.
+//! Slots for rolls caused by the operator's own change.
 
 use kube::Resource;
 use meridian_crd::{Operation, VectorCluster};
@@ -11,12 +11,12 @@ use crate::context::Context;
 use crate::observe::ClusterView;
 use crate::report;
 
-/// Whether a template of `wanted` differs from the one that stands by the operator's own doing.
+/// Returns true if a template of `wanted` differs from the live one because of the operator itself.
 pub fn is_pending(view: &ClusterView, wanted: &[Object]) -> bool {
     wanted.iter().any(|object| rolls::change(view.live_objects.get(&object.reference()), object) == Change::Own)
 }
 
-/// Takes a slot and notes it in the status; what is waited for, if there is none.
+/// Takes a slot and writes it to the status. Returns the operation that waits if no slot is free.
 pub async fn take_slot(
     context: &Context,
     resource: &mut VectorCluster,

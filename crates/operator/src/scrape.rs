@@ -1,4 +1,4 @@
-//! What admin ports say: of a link, and of another operator.
+//! Reads of admin ports: those of pods for a link, and that of another operator.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use meridian_plan::names::ADMIN_PORT;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 
-/// How long a pod may take to show its metrics.
+/// Time limit of a read.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes that are read of them.
+/// Largest answer, in bytes.
 const MAX_METRICS_BYTES: u64 = 8 << 20;
 
-/// The largest `replication_lag_seconds` of `origin` over its shards; none when the pod has none or does not answer.
+/// The largest `replication_lag_seconds` of `origin` over its shards; `None` if the pod has none or does not answer.
 pub async fn lag(address: IpAddr, origin: &str) -> Option<f64> {
     let text = tokio::time::timeout(TIMEOUT, fetch((address, ADMIN_PORT), "/metrics")).await.ok()?.ok()?;
     largest(&text, origin)
 }
 
-/// Fails unless an operator is ready at `address` and counts its reconciliations, of which there may be none yet.
+/// Checks that an operator at `address` is ready and exports its count of reconciliations, which may be zero.
 pub async fn check(address: &str) -> anyhow::Result<()> {
     for (path, wanted) in [("/readyz", "ok"), ("/metrics", "meridian_operator_reconcile_duration_seconds_count")] {
         let text = tokio::time::timeout(TIMEOUT, fetch(address, path)).await.context("no answer")??;
@@ -30,7 +30,7 @@ pub async fn check(address: &str) -> anyhow::Result<()> {
 
 async fn fetch(address: impl ToSocketAddrs, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    // HTTP/1.0, so that the answer ends with the connection and is not cut into chunks.
+    // With HTTP/1.0 the answer ends with the connection and is not chunked.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: pod\r\n\r\n").as_bytes()).await?;
     let mut text = String::new();
     stream.take(MAX_METRICS_BYTES).read_to_string(&mut text).await?;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_heard_is_infinite() {
+    fn the_lag_of_a_silent_source_is_infinite() {
         let text = "replication_lag_seconds{origin=\"us-east\",shard=\"1\"} +Inf\n";
         assert_eq!(largest(text, "us-east"), Some(f64::INFINITY));
     }

@@ -1,4 +1,4 @@
-//! The Secrets of a cluster that a turn writes: keys that are not there, and the next step with certificates.
+//! The Secrets that a turn writes: missing keys, and the next step of certificates.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -17,7 +17,7 @@ use crate::cluster::now;
 use crate::context::Context;
 use crate::observe::ClusterView;
 
-/// The Secrets that are to be written: those that lack keys, and those of the next step with certificates.
+/// The Secrets to write: those that lack keys, and those of the next step of certificates.
 pub fn wanted(cluster: &ValidCluster, view: &ClusterView) -> anyhow::Result<Vec<Object>> {
     let mut wanted = keys(cluster, view.observed.secrets, &new_keys(cluster, view));
     let step = view.observed.certificates.next(now().0.as_second());
@@ -25,8 +25,9 @@ pub fn wanted(cluster: &ValidCluster, view: &ClusterView) -> anyhow::Result<Vec<
     Ok(wanted)
 }
 
-/// An API key that was derived from the former group key becomes the one derived from the new one. Nodes accept both. Only a
-/// kept Secret is written, and only in the state in which it was read.
+/// Replaces an API key that derives from the former group key by the one of the current group key. Nodes accept both.
+/// Only a kept Secret is written, and only in the state in which it was read. Returns true if it was written or has
+/// changed.
 pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, view: &ClusterView) -> anyhow::Result<bool> {
     let (Some(key), Some(group)) = (&cluster.api_key, &cluster.group) else { return Ok(false) };
     let keys = &view.keys;
@@ -43,7 +44,7 @@ pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, view: &
     let api = kube::Api::<Secret>::namespaced(context.client.clone(), &cluster.namespace);
     let patch = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     match api.patch(&key.secret, &patch, &Patch::Merge(change)).await {
-        // Gone, or edited since it was read: the next turn looks again.
+        // Deleted, or edited since it was read: the next turn reads it again.
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => return Ok(true),
         patched => drop(patched?),
     }
@@ -52,7 +53,7 @@ pub async fn follow_group_key(context: &Context, cluster: &ValidCluster, view: &
     Ok(true)
 }
 
-/// New keys. The API key of a group is derived from the group's key: a client finds the same in all its regions.
+/// New keys. The API key of a group derives from the group key, so clients use the same one in all its regions.
 fn new_keys(cluster: &ValidCluster, view: &ClusterView) -> Keys {
     let random = || {
         let mut bytes = [0; 32];
@@ -71,7 +72,7 @@ fn new_keys(cluster: &ValidCluster, view: &ClusterView) -> Keys {
     Keys { api_key, group_key }
 }
 
-/// The Secrets that a step writes.
+/// The Secrets that `step` writes.
 fn certificates(
     cluster: &ValidCluster,
     CertificateSecrets { authority, pod_certificates }: &CertificateSecrets,
@@ -83,7 +84,7 @@ fn certificates(
     let trusts =
         |pod_certificates: &PodCertificates, authority: &Authority| pod_certificates.ca.contains(authority.cert.trim());
     Ok(match (step, authority, pod_certificates) {
-        // Pods that have nothing yet need not wait for another turn.
+        // Pods without certificates need not wait for another turn.
         (CertificateStep::CreateAuthority, _, None) => {
             let created = Authority::create(cluster)?;
             let (cert, key) = created.sign(cluster)?;

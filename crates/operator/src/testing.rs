@@ -1,5 +1,5 @@
-//! An API server in memory, behind a `kube::Client`: enough of server-side apply, field ownership and preconditions to tell a
-//! careful client from a careless one. Lists are one value, except `containers`, which are keyed by name.
+//! An API server in memory, behind a `kube::Client`, with enough of server-side apply, field ownership and
+//! preconditions to detect writes without them. Lists are one value, except `containers`, which are keyed by name.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 /// Plural, namespace, name.
 type Key = (String, String, String);
 
-/// Which writes are refused, and with what words.
+/// Writes that are refused, and the message.
 pub struct Refusal {
     pub plural: &'static str,
-    /// The content type's first part for patches (`apply`, `merge`); empty for every write.
+    /// First part of the content type of patches (`apply`, `merge`); empty for every write.
     pub patch_type: &'static str,
     pub code: u16,
     pub message: &'static str,
@@ -50,7 +50,7 @@ impl ApiServer {
         Client::new(service, "default")
     }
 
-    /// Puts an object there as a user does by `kubectl`, with the metadata that it has.
+    /// Creates an object with this metadata, as `kubectl` does for a user.
     pub fn seed(&self, plural: &str, mut object: Value) {
         let mut state = self.0.lock().unwrap();
         let meta = &object["metadata"];
@@ -73,7 +73,7 @@ impl ApiServer {
         self.0.lock().unwrap().objects.get(&key).cloned().unwrap_or_default()
     }
 
-    /// Changes every object that is there.
+    /// Changes every object.
     pub fn change_all(&self, change: impl Fn(&str, &mut Value)) {
         let mut state = self.0.lock().unwrap();
         state.objects.iter_mut().for_each(|((plural, ..), object)| change(plural, object));
@@ -88,17 +88,17 @@ impl ApiServer {
         self.0.lock().unwrap().objects.remove(&(plural.to_owned(), namespace.to_owned(), name.to_owned()));
     }
 
-    /// Writes since the last call, `POST services/a`, those of events and of status left out.
+    /// Writes since the last call in the form `POST services/a`, without those of events and statuses.
     pub fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().writes)
     }
 
-    /// From now on these writes are refused.
+    /// Refuses these writes from now on.
     pub fn refuse(&self, refusals: Vec<Refusal>) {
         self.0.lock().unwrap().refusals = refusals;
     }
 
-    /// The next `times` writes to standing objects come too late: somebody else's came before.
+    /// The next `times` writes to existing objects conflict with a concurrent write.
     pub fn race(&self, times: usize) {
         self.0.lock().unwrap().races = times;
     }
@@ -281,11 +281,11 @@ fn entry(manager: &str, operation: &str, fields: Value) -> Value {
     json!({"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields})
 }
 
-/// Keys of metadata that nobody owns.
+/// Keys of metadata without an owner.
 const UNOWNED: [&str; 7] =
     ["name", "namespace", "uid", "resourceVersion", "managedFields", "generation", "creationTimestamp"];
 
-/// Every field that `object` has, as managed fields.
+/// Every field of `object`, as managed fields.
 fn fields_of(object: &Value) -> Value {
     let mut object = object.clone();
     for key in ["apiVersion", "kind", "status"] {
@@ -313,7 +313,7 @@ fn fields(value: &Value) -> Value {
     map.iter().map(named).collect::<Map<_, _>>().into()
 }
 
-/// Whether `fields` has all that leads to `path`.
+/// Returns true if `fields` contains `path`.
 fn owns(fields: &Value, path: &[String]) -> bool {
     path.iter().try_fold(fields, |fields, step| fields.get(step)).is_some()
 }
@@ -349,7 +349,7 @@ fn remove(value: &mut Value, path: &[String]) {
     }
 }
 
-/// Server-side apply by force.
+/// Server-side apply with force.
 fn apply(live: &mut Value, manager: &str, body: &Value) {
     let wanted = fields_of(body);
     let mut entries = live["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();

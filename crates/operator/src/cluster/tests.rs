@@ -1,4 +1,4 @@
-//! Whole turns against an API server in memory. No pod ever answers: this is about objects.
+//! Whole turns against an API server in memory. Pods never answer: these tests are about objects.
 
 use k8s_openapi::ByteString;
 use meridian_crd::VectorCluster;
@@ -63,7 +63,7 @@ impl Bed {
         self.server.get(plural, NAMESPACE, name)
     }
 
-    /// One turn; what it wrote.
+    /// Runs one turn; returns the writes.
     async fn turn(&self) -> Vec<String> {
         let cached: VectorCluster = serde_json::from_value(self.object("vectorclusters", NAME)).unwrap();
         self.server.writes();
@@ -71,7 +71,7 @@ impl Bed {
         self.server.writes()
     }
 
-    /// Three turns of each of these clusters.
+    /// Runs three turns of each of these clusters.
     async fn turns_of(&self, names: &[&str]) {
         for name in names.iter().cycle().take(3 * names.len()) {
             let cached: VectorCluster = serde_json::from_value(self.object("vectorclusters", name)).unwrap();
@@ -79,7 +79,7 @@ impl Bed {
         }
     }
 
-    /// Turns until nothing is written.
+    /// Runs turns until one writes nothing.
     async fn settle(&self) {
         for _ in 0..10 {
             if self.turn().await.is_empty() {
@@ -152,7 +152,7 @@ async fn foreign_objects_stay_unchanged_and_the_condition_names_them() {
     ] {
         assert!(message.contains(named), "{named} is not in {message}");
     }
-    // What needs none of them stands; the pods' certificate would be signed by an authority that nobody kept.
+    // Other objects exist; the pods' certificate would need the authority that was not stored.
     assert!(!bed.object("services", "vector-search-peers").is_null());
     assert!(
         bed.object("secrets", "vector-search-peer-tls").is_null()
@@ -161,7 +161,7 @@ async fn foreign_objects_stay_unchanged_and_the_condition_names_them() {
 }
 
 #[tokio::test]
-async fn a_name_that_becomes_free_is_taken_and_an_edit_is_tried_at_once() {
+async fn a_freed_name_is_taken_and_an_edit_is_applied_at_once() {
     let bed = Bed::new();
     bed.server.seed("services", object("v1", "Service", NAME, json!({"spec": {"selector": {"app": "shop"}}})));
     bed.settle().await;
@@ -188,7 +188,7 @@ async fn at_rest_nothing_is_written_and_all_is_owned_by_apply() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_wanted_no_longer_goes_though_it_was_created_by_post() {
+async fn an_unwanted_field_is_removed_although_a_post_created_it() {
     let bed = Bed::new();
     bed.settle().await;
     let resources = |bed: &Bed| {
@@ -221,7 +221,7 @@ async fn an_upgrade_keeps_the_objects_of_links_and_prunes_them_with_their_link()
     let bed = Bed::new();
     bed.server.seed("replicationlinks", link());
     bed.settle().await;
-    // As the release before left them: hashes that nobody renders any more.
+    // The state that an earlier release left: hashes that no current object has.
     bed.server.change_all(|_, object| {
         if let Some(hash) = object["metadata"]["annotations"].get_mut("meridiandb.io/applied") {
             *hash = "of-another-release".into();
@@ -231,7 +231,7 @@ async fn an_upgrade_keeps_the_objects_of_links_and_prunes_them_with_their_link()
     bed.settle().await;
     assert_eq!(bed.object("deployments", "from-eu-west-mm2")["metadata"]["uid"], uid);
     assert_ne!(bed.condition("Progressing").1, "NameConflict");
-    // A neighbor's Deployment bears our label, whoever put it there.
+    // A Deployment of another owner has our label.
     let mut neighbor = object("apps/v1", "Deployment", "shop", json!({"spec": {}}));
     neighbor["metadata"]["labels"] = json!({"meridiandb.io/cluster": NAME});
     bed.server.seed("deployments", neighbor);
@@ -302,7 +302,7 @@ async fn a_refused_edit_does_not_stop_healing() {
     assert_eq!(bed.object("statefulsets", "vector-search-s1")["spec"]["replicas"], 3);
     assert_eq!(bed.condition("Accepted").0, "False");
     assert!(bed.condition("Ready").2.contains("mars"), "{:?}", bed.condition("Ready"));
-    // A ConfigMap that somebody edited is no spec.
+    // An edited ConfigMap does not count as a spec.
     bed.server.change_all(|plural, object| {
         if plural == "configmaps" && object["metadata"]["name"] == "vector-search-accepted" {
             let text = object["data"].to_string().replace("\\\"shards\\\":1", "\\\"shards\\\":9");
@@ -315,7 +315,7 @@ async fn a_refused_edit_does_not_stop_healing() {
 }
 
 #[tokio::test]
-async fn what_the_api_server_refuses_stops_only_itself_and_is_told() {
+async fn an_object_that_the_api_server_refuses_blocks_only_itself_and_is_reported() {
     let bed = Bed::new();
     let message = "spec.template.spec.containers[0].resources.limits[cpu]: Invalid value: \"lots\"";
     bed.server.refuse(vec![Refusal { plural: "statefulsets", patch_type: "", code: 422, message }]);
@@ -359,7 +359,7 @@ async fn replicas_go_on_while_a_template_is_refused() {
 }
 
 #[tokio::test]
-async fn a_younger_cluster_whose_name_collides_does_nothing() {
+async fn the_younger_of_two_clusters_with_colliding_names_does_nothing() {
     let bed = Bed::new();
     let mut older = resource("older");
     older["metadata"]["name"] = "vector".into();
@@ -419,7 +419,7 @@ async fn another_default_image_rolls_one_cluster_at_a_time_and_an_edit_does_not_
     let mut edited = bed.object("vectorclusters", "c");
     edited["spec"]["resources"] = json!({"limits": {"memory": "2Gi"}});
     bed.server.seed("vectorclusters", edited);
-    // Its replicas follow the spec while its template is held.
+    // The replicas follow the spec while the template is held.
     let mut scaled = bed.object("vectorclusters", "b");
     scaled["spec"]["replicasPerShard"] = 5.into();
     bed.server.seed("vectorclusters", scaled);
@@ -439,7 +439,7 @@ fn derived(group_key: &str) -> String {
     meridian_peer::GroupKey::new(group_key.as_bytes()).unwrap_or_else(|_| panic!("long enough")).api_key("g")
 }
 
-/// A Secret of the user's, with the label that makes it the cluster's or without.
+/// A Secret of the user, with or without the label that makes it the cluster's.
 fn secret(name: &str, is_labeled: bool, keys: &[(&str, &str)]) -> Value {
     let data: serde_json::Map<String, Value> =
         keys.iter().map(|(key, text)| ((*key).to_owned(), json!(ByteString(text.as_bytes().to_vec())))).collect();
@@ -480,7 +480,7 @@ async fn an_api_key_follows_the_group_key_in_a_secret_that_bears_our_label_and_i
 }
 
 #[tokio::test]
-async fn a_kept_secret_is_completed_and_what_it_holds_stays() {
+async fn a_kept_secret_is_completed_and_its_keys_stay() {
     let bed = Bed::new();
     bed.server.seed("secrets", secret("group-key", false, &[("group-key", GROUP_KEY)]));
     let former = [("api-key-previous", "former-key"), ("notes", "of the user")];
@@ -490,7 +490,7 @@ async fn a_kept_secret_is_completed_and_what_it_holds_stays() {
     for (key, text) in former {
         assert_eq!(bed.key("vector-search-api-key", key).as_deref(), Some(text));
     }
-    // One that cannot be read is there nevertheless.
+    // An unreadable Secret counts as existing.
     let mut unreadable = secret("vector-search-api-key", true, &[]);
     unreadable["data"] = json!({"api-key": ByteString(vec![0xff, 0xfe])});
     bed.server.seed("secrets", unreadable);
@@ -504,7 +504,7 @@ async fn a_key_that_a_user_adds_while_the_operator_completes_a_secret_wins() {
     let bed = Bed::new();
     bed.settle().await;
     bed.server.seed("secrets", secret("group-key", false, &[("group-key", GROUP_KEY)]));
-    // As the operator made it, and as a backup without annotations brings it back.
+    // In the form that the operator created, and as restored from a backup without annotations.
     for is_annotated in [true, false] {
         let mut edited = secret("vector-search-api-key", true, &[("api-key", "key-of-the-user")]);
         if is_annotated {
@@ -516,7 +516,7 @@ async fn a_key_that_a_user_adds_while_the_operator_completes_a_secret_wins() {
     }
 }
 
-/// What a turn does that saw the Secret of the API key before there was a key in it.
+/// A turn that observed the Secret of the API key before it had a key.
 async fn put_key_of_an_earlier_look(bed: &Bed) {
     let owners = meridian_plan::ownership::Owners { cluster: NAME.into(), uids: [UID.to_owned()].into() };
     let resource: VectorCluster = serde_json::from_value(bed.object("vectorclusters", NAME)).unwrap();
@@ -564,9 +564,9 @@ async fn volumes_of_an_earlier_cluster_are_adopted_by_annotation() {
     adopting["metadata"]["annotations"] = json!({"meridiandb.io/adopt": EARLIER});
     bed.server.seed("vectorclusters", adopting);
     bed.settle().await;
-    assert!(configured(&bed).contains(EARLIER), "the nodes are not told whose volumes they have");
+    assert!(configured(&bed).contains(EARLIER), "the nodes lack the id of their volumes");
     assert_eq!(bed.object("vectorclusters", NAME)["status"]["clusterId"], EARLIER);
-    assert_ne!(bed.object("secrets", "vector-search-peer-tls")["data"], certificate, "it bears the former id");
+    assert_ne!(bed.object("secrets", "vector-search-peer-tls")["data"], certificate, "it carries the former id");
     assert_eq!(bed.object("statefulsets", "vector-search-s1")["spec"]["volumeClaimTemplates"], claims, "{message}");
 }
 

@@ -1,4 +1,4 @@
-//! A pod of our own on loopback: certificates, frames and answers as a real one would have them.
+//! A pod on loopback with the certificates, frames and answers of a real one.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn cluster(id: u128) -> ValidCluster {
     ValidCluster::parse(&resource, &[], ClusterId(id), &Settings::default()).unwrap()
 }
 
-/// A pod that says it belongs to `cluster` and answers one call with `Blank`.
+/// A pod of `cluster` that answers one call with `Blank`.
 async fn pod(listener: TcpListener, made: PodCertificates, cluster: ClusterId) {
     let mut roots = rustls::RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(made.ca.as_bytes()) {
@@ -48,7 +48,7 @@ async fn pod(listener: TcpListener, made: PodCertificates, cluster: ClusterId) {
         )
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    // Callers that are refused come again on another way.
+    // Refused callers retry with another connector.
     while let Ok((stream, _)) = listener.accept().await {
         let Ok(stream) = acceptor.accept(stream).await else { continue };
         let mut connection = Connection::new(stream);
@@ -57,14 +57,14 @@ async fn pod(listener: TcpListener, made: PodCertificates, cluster: ClusterId) {
         let (region, build) = (RegionName::new("r").unwrap(), Build::current());
         let hello = Hello { cluster, region, node: None, address: String::new(), build };
         connection.write(&Frame::Hello(hello)).await.unwrap();
-        // The caller may hang up at our name.
+        // The caller may close the connection after our hello.
         let Ok(Frame::Topology(number, TopologyCall::Status)) = connection.read().await else { continue };
         let answer = Frame::TopologyAnswer(number, TopologyAnswer::status(PodStatus::Blank));
         connection.write(&answer).await.unwrap();
     }
 }
 
-/// An authority, and what pods are given under it.
+/// An authority, and the files that pods mount under it.
 fn authority(cluster: &ValidCluster) -> (Authority, PodCertificates) {
     let authority = Authority::create(cluster).unwrap();
     let (cert, key) = authority.sign(cluster).unwrap();
@@ -72,7 +72,7 @@ fn authority(cluster: &ValidCluster) -> (Authority, PodCertificates) {
     (authority, pod_certificates)
 }
 
-/// Calls a pod of cluster `of` that was given `pod`, as an operator to whom `standing` stands.
+/// Calls a pod of cluster `of` that mounts `pod_certificates`, as an operator with `secrets`.
 async fn call(
     of: u128,
     secrets: CertificateSecrets,
@@ -116,7 +116,7 @@ async fn a_certificate_of_another_authority_is_refused() {
     assert!(matches!(call(7, secrets, settled().1).await, Err(ConnectionError::Io(_))));
 }
 
-/// A lost authority, step by step, as pods follow it: they answer at every step, and each step sees how far they are.
+/// Replaces a lost authority step by step: pods answer at every step, and each step observes their progress.
 #[tokio::test]
 async fn pods_answer_while_a_lost_authority_is_replaced() {
     let now = k8s_openapi::jiff::Timestamp::now().as_second();
@@ -124,18 +124,18 @@ async fn pods_answer_while_a_lost_authority_is_replaced() {
     let lost = CertificateSecrets { authority: None, pod_certificates: Some(old.clone()) };
     assert_eq!(lost.seen().next(now), CertificateStep::CreateAuthority);
     assert_eq!(call(7, lost.clone(), old.clone()).await.unwrap().1, PodTrust::TrustsFormer);
-    // The new one is there; pods know nothing of it.
+    // The new authority exists; pods do not know it yet.
     let (authority, fresh) = authority(&cluster(7));
     let created = CertificateSecrets { authority: Some(authority.clone()), pod_certificates: Some(old.clone()) };
     assert_eq!(created.seen().next(now), CertificateStep::TrustBoth);
     assert_eq!(call(7, created, old.clone()).await.unwrap().1, PodTrust::TrustsFormer);
-    // Pods trust both; some have read it.
+    // The bundle has both authorities; some pods have read it.
     let both = PodCertificates { ca: format!("{}\n{}", old.ca, authority.cert), ..old.clone() };
     let trusting = CertificateSecrets { authority: Some(authority.clone()), pod_certificates: Some(both.clone()) };
     assert_eq!(trusting.seen().next(now), CertificateStep::Keep);
     assert_eq!(call(7, trusting.clone(), old).await.unwrap().1, PodTrust::TrustsFormer);
     assert_eq!(call(7, trusting, both.clone()).await.unwrap().1, PodTrust::TrustsAuthority);
-    // The new certificate is signed; some pods show it.
+    // The new certificate is signed; some pods present it.
     let signed = PodCertificates { cert: fresh.cert.clone(), key: fresh.key.clone(), ..both.clone() };
     let secrets = CertificateSecrets { authority: Some(authority.clone()), pod_certificates: Some(signed.clone()) };
     assert_eq!(secrets.seen().next(now), CertificateStep::Keep);
