@@ -110,9 +110,9 @@ fn rule(holds: bool, key: &str, fault: impl FnOnce() -> String) -> Result<(), Co
 }
 
 fn name(key: &str, text: &str) -> Result<(), ConfigError> {
-    let fine =
+    let is_valid =
         !text.is_empty() && text.len() <= NAME_BYTES && !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    rule(fine, key, || format!("{text:?} is no name: 1 to {NAME_BYTES} bytes without spaces"))
+    rule(is_valid, key, || format!("{text:?} is no name: 1 to {NAME_BYTES} bytes without spaces"))
 }
 
 /// One or several `host:port`, separated by commas.

@@ -70,8 +70,9 @@ impl TopicName {
     /// When Kafka would not take `text` as the name of a topic.
     pub fn new(text: &str) -> Result<Self, AddressError> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        let fine = (1..=TOPIC_BYTES).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != "..";
-        if fine { Ok(Self(text.into())) } else { Err(AddressError::Topic(text.into())) }
+        let is_valid =
+            (1..=TOPIC_BYTES).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != "..";
+        if is_valid { Ok(Self(text.into())) } else { Err(AddressError::Topic(text.into())) }
     }
 
     /// The name as text.

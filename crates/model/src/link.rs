@@ -120,8 +120,8 @@ mod tests {
             Link { transport: Transport::Kafka(topic), ..direct("us-east") }
         };
         let check = |links: &[Link], says: &str| {
-            let told = check_links(&region("eu-west"), links).map_err(|fault| fault.to_string()).err();
-            assert_eq!(told.as_deref(), (!says.is_empty()).then_some(says));
+            let fault = check_links(&region("eu-west"), links).map_err(|fault| fault.to_string()).err();
+            assert_eq!(fault.as_deref(), (!says.is_empty()).then_some(says));
         };
         check(&[], "");
         check(&[kafka("a:9092,[::1]:9092", "us-east.vector-deltas"), direct("ap")], "");

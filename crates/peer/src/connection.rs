@@ -62,14 +62,14 @@ impl Sender {
 
 /// One connection.
 pub struct Connection<S> {
-    framed: Framed<Heard<S>, LengthDelimitedCodec>,
+    framed: Framed<TrackedStream<S>, LengthDelimitedCodec>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Frames over `stream`, each behind its length in 4 bytes, big-endian.
     pub fn new(stream: S) -> Self {
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES).new_codec();
-        Self { framed: Framed::new(Heard { stream, last: LastHeard::new() }, codec) }
+        Self { framed: Framed::new(TrackedStream { stream, last: LastReceived::new() }, codec) }
     }
 
     /// The stream below.
@@ -129,20 +129,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         tokio::select! {
             ended = write => ended,
             ended = read => ended,
-            silent = last.silent_for(timing.silence) => Err(silent),
+            silent = last.after_silence(timing.silence) => Err(silent),
         }
     }
 }
 
 /// When the last byte came. Bytes count, not frames: a large frame takes longer on a slow line than a silence lasts.
 #[derive(Clone)]
-struct LastHeard {
+struct LastReceived {
     base: Instant,
     /// Milliseconds after `base`.
     at: Arc<AtomicU64>,
 }
 
-impl LastHeard {
+impl LastReceived {
     fn new() -> Self {
         Self { base: Instant::now(), at: Arc::default() }
     }
@@ -153,7 +153,7 @@ impl LastHeard {
     }
 
     /// Ends when nothing came for `silence`.
-    async fn silent_for(&self, silence: Duration) -> ConnectionError {
+    async fn after_silence(&self, silence: Duration) -> ConnectionError {
         // What was heard before counts from here: the greeting had a deadline of its own.
         self.note();
         loop {
@@ -167,12 +167,12 @@ impl LastHeard {
 }
 
 /// A stream that notes when bytes come.
-struct Heard<S> {
+struct TrackedStream<S> {
     stream: S,
-    last: LastHeard,
+    last: LastReceived,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -183,7 +183,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -126,14 +126,14 @@ mod tests {
         bench.create_collection("words");
         let held = bench.state.collections().next().unwrap();
         let (uid, def) = (held.uid(), held.def().clone());
-        let mut told =
+        let mut definitions =
             |largest, standing| bench.lend(|cx| collections.handle(cx, Event::Definitions { largest, standing }));
-        assert!(told(uid, vec![(uid, def.clone())]).is_empty(), "nothing is left undone");
-        assert!(told(CollectionUid(uid.0 - 1), Vec::new()).is_empty(), "it is younger than that word");
-        let effects = told(uid, Vec::new());
+        assert!(definitions(uid, vec![(uid, def.clone())]).is_empty(), "nothing is left undone");
+        assert!(definitions(CollectionUid(uid.0 - 1), Vec::new()).is_empty(), "it is younger than that word");
+        let effects = definitions(uid, Vec::new());
         assert!(matches!(effects.as_slice(), [Effect::DropCollection { uid: gone }] if *gone == uid));
         let new = CollectionUid(uid.0 + 1);
-        let effects = told(new, vec![(uid, def.clone()), (new, def)]);
+        let effects = definitions(new, vec![(uid, def.clone()), (new, def)]);
         assert!(matches!(effects.as_slice(), [Effect::LearnCollection { uid, .. }] if *uid == new));
         assert_eq!(bench.counters.collections_mended, 2);
     }

@@ -21,7 +21,7 @@ use crate::time::Time;
 /// Without a quorum's word in this time the round is begun anew: the library drops silently.
 const ROUND_AGAIN_AFTER: Duration = Duration::from_millis(150);
 /// Statements that did not change are told again this often, to replicas that came later or missed them.
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RESEND_AFTER: Duration = Duration::from_secs(1);
 
 /// What is known of how complete this replica is.
 #[derive(Debug, Default)]
@@ -29,8 +29,8 @@ pub(crate) struct Statements {
     held: Completeness,
     round: Option<Round>,
     last_round: Duration,
-    told: BTreeMap<OriginShard, Statement>,
-    last_told: Duration,
+    sent: BTreeMap<OriginShard, Statement>,
+    last_sent: Duration,
 }
 
 /// A statement under way.
@@ -65,7 +65,7 @@ impl Statements {
             Event::Tick { clock_trusted } => {
                 self.finish_round(cx, clock_trusted);
                 self.begin_round(cx, clock_trusted);
-                self.tell(cx);
+                self.send_statements(cx);
             }
             Event::Confirmed { index, clock_trusted } => {
                 if let Some(round) = &mut self.round {
@@ -86,7 +86,7 @@ impl Statements {
 
     /// Whether time changes nothing while this replica does not lead.
     pub(crate) fn is_idle(&self) -> bool {
-        self.round.is_none() && self.told.is_empty()
+        self.round.is_none() && self.sent.is_empty()
     }
 
     /// Whether a round is under way.
@@ -155,27 +155,27 @@ impl Statements {
     }
 
     /// A leader tells its replicas what counts here.
-    fn tell(&mut self, cx: &mut Ctx<'_>) {
+    fn send_statements(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         if !cx.facts.leading {
-            self.told.clear();
+            self.sent.clear();
             return;
         }
         let held: Vec<(OriginShard, Statement, Duration)> =
             self.held.statements(cx.now.age).map(|(origin, said, age)| (origin.clone(), said, age)).collect();
         let counting: BTreeMap<OriginShard, Statement> =
             held.iter().map(|(origin, statement, _)| (origin.clone(), *statement)).collect();
-        let again = now.saturating_sub(self.last_told) >= TELL_AGAIN_AFTER;
-        if counting.is_empty() || (counting == self.told && !again) {
+        let again = now.saturating_sub(self.last_sent) >= RESEND_AFTER;
+        if counting.is_empty() || (counting == self.sent && !again) {
             return;
         }
         let news: Vec<(OriginShard, Statement, Duration)> = (held.into_iter())
-            .filter(|(origin, statement, _)| again || self.told.get(origin) != Some(statement))
+            .filter(|(origin, statement, _)| again || self.sent.get(origin) != Some(statement))
             .collect();
         if again {
-            self.last_told = now;
+            self.last_sent = now;
         }
-        self.told = counting;
+        self.sent = counting;
         let (members, own) = (cx.raft.members(), cx.me().replica);
         let replicas: Vec<u64> = members.voters.iter().chain(&members.learners).copied().collect();
         for replica in replicas.into_iter().map(ReplicaId).filter(|replica| *replica != own) {

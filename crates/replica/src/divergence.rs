@@ -161,7 +161,7 @@ impl Divergence {
             let call = cx.numbers.allocate();
             cx.send_replica(replica, PeerMessage::Call(call, Call::Compare { at, hash }));
         }
-        self.judge(cx);
+        self.decide(cx);
     }
 
     fn compare_asked(&mut self, cx: &mut Ctx<'_>, from: NodeId, call: u64, at: LogIndex, hash: Hash) {
@@ -192,12 +192,12 @@ impl Divergence {
         let Some(check) = self.check.as_mut().filter(|check| check.at == at) else { return };
         if let (Some(hash), true) = (hash, from.shard == cx.identity.genesis.shard) {
             check.heard.insert(from.replica, hash);
-            self.judge(cx);
+            self.decide(cx);
         }
     }
 
     /// Most of the group is right; when no checksum has most of it, the log is.
-    fn judge(&mut self, cx: &mut Ctx<'_>) {
+    fn decide(&mut self, cx: &mut Ctx<'_>) {
         let voters = cx.raft.members().voters;
         let Some(check) = self.check.as_mut().filter(|check| check.verdict.is_none()) else { return };
         let mut counts: BTreeMap<Hash, usize> = BTreeMap::new();

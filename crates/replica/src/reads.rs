@@ -55,7 +55,7 @@ pub(crate) struct Reads {
     /// Not handed to the shell yet.
     calls: BTreeMap<u64, ReadCall>,
     /// Wait to be asked about.
-    unasked: Vec<u64>,
+    unconfirmed: Vec<u64>,
     /// Asked about under a number, when, and for whom.
     asked: BTreeMap<u64, Asked>,
     /// Wait until the state reaches an index.
@@ -114,7 +114,7 @@ impl Reads {
             Event::Cancel(from) => self.cancel(cx, from),
             Event::AskQuorum => self.ask_quorum(cx),
             Event::Confirmed { context, index, staleness } => self.confirmed(cx, context, index, staleness),
-            Event::StateMoved { staleness } => self.recheck(cx, staleness),
+            Event::StateMoved { staleness } => self.decide_waiting(cx, staleness),
             Event::Done { job, result } => self.done(cx, job, result),
             Event::Refused { job, why } => self.refused(cx, job, why),
             Event::GiveBack(why) => self.give_back_all(cx, why),
@@ -124,13 +124,13 @@ impl Reads {
 
     /// Whether there is nothing that time changes.
     pub(crate) fn is_idle(&self) -> bool {
-        let Self { by_requester, calls, unasked, asked, running, .. } = self;
-        by_requester.is_empty() && calls.is_empty() && unasked.is_empty() && asked.is_empty() && running.is_empty()
+        let Self { by_requester, calls, unconfirmed, asked, running, .. } = self;
+        by_requester.is_empty() && calls.is_empty() && unconfirmed.is_empty() && asked.is_empty() && running.is_empty()
     }
 
     /// Whether reads wait to be asked about.
     pub(crate) fn wants_quorum(&self) -> bool {
-        !self.unasked.is_empty()
+        !self.unconfirmed.is_empty()
     }
 
     /// Whether reads wait for the state.
@@ -157,20 +157,20 @@ impl Reads {
         let index = call.demand.index && !cx.settings.injects(InjectedBug::ReadWithoutIndex);
         self.calls.insert(number, call);
         if index {
-            self.unasked.push(number);
+            self.unconfirmed.push(number);
         } else {
-            self.judge(cx, number, staleness);
+            self.decide(cx, number, staleness);
         }
     }
 
     /// One question to the quorum serves all reads that came since the last.
     fn ask_quorum(&mut self, cx: &mut Ctx<'_>) {
-        if self.unasked.is_empty() || cx.facts.out_of_service {
+        if self.unconfirmed.is_empty() || cx.facts.out_of_service {
             return;
         }
         let context = cx.numbers.allocate();
         if cx.raft.read_index(context).is_ok() {
-            let calls = std::mem::take(&mut self.unasked);
+            let calls = std::mem::take(&mut self.unconfirmed);
             self.asked.insert(context, Asked { at: cx.now, calls });
         }
     }
@@ -184,26 +184,26 @@ impl Reads {
             }
         }
         self.applying.entry(index).or_default().extend(asked.calls);
-        self.recheck(cx, staleness);
+        self.decide_waiting(cx, staleness);
     }
 
     /// Some reads may be ready.
-    fn recheck(&mut self, cx: &mut Ctx<'_>, staleness: Duration) {
+    fn decide_waiting(&mut self, cx: &mut Ctx<'_>, staleness: Duration) {
         let applied = cx.state.applied();
         while let Some(entry) = self.applying.first_entry() {
             if *entry.key() > applied {
                 break;
             }
             for call in entry.remove() {
-                self.judge(cx, call, staleness);
+                self.decide(cx, call, staleness);
             }
         }
         for call in std::mem::take(&mut self.parked) {
-            self.judge(cx, call, staleness);
+            self.decide(cx, call, staleness);
         }
     }
 
-    fn judge(&mut self, cx: &mut Ctx<'_>, number: u64, staleness: Duration) {
+    fn decide(&mut self, cx: &mut Ctx<'_>, number: u64, staleness: Duration) {
         let Some(call) = self.calls.get(&number) else { return };
         let waited = cx.now.age.saturating_sub(call.arrived);
         let age = age_of(cx, call, staleness);
@@ -266,7 +266,7 @@ impl Reads {
         self.end_overdue(cx);
         self.ask_again(cx);
         self.give_back_late(cx);
-        self.recheck(cx, staleness);
+        self.decide_waiting(cx, staleness);
     }
 
     /// Their gateways have answered by now; the shell keeps to the deadline of what it runs by itself.
@@ -291,7 +291,7 @@ impl Reads {
             .collect();
         for context in late {
             if let Some(asked) = self.asked.remove(&context) {
-                self.unasked.extend(asked.calls);
+                self.unconfirmed.extend(asked.calls);
             }
         }
     }
@@ -303,8 +303,8 @@ impl Reads {
             let Some(call) = self.calls.get(number) else { return true };
             now.saturating_sub(call.arrived) >= INDEX_PATIENCE
         };
-        let (back, stay): (Vec<u64>, Vec<u64>) = self.unasked.iter().partition(|number| late(number));
-        self.unasked = stay;
+        let (back, stay): (Vec<u64>, Vec<u64>) = self.unconfirmed.iter().partition(|number| late(number));
+        self.unconfirmed = stay;
         for number in back {
             if let Some(call) = self.calls.remove(&number) {
                 self.by_requester.remove(&call.from);

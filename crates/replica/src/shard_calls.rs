@@ -188,7 +188,7 @@ impl Replica {
         let mut ops: Vec<Op> = ops.into_iter().map(|op| op_of(uid, op)).collect();
         let checked = state.check_write(&ops);
         if checked.is_ok() {
-            state.normalise(&mut ops);
+            state.normalize(&mut ops);
         }
         match checked {
             Ok(()) => {

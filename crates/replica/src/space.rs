@@ -22,7 +22,7 @@ use crate::{Command, HandOverCause, Settings};
 /// Between two hand-overs of a group because of its disks: each one costs an election's pause.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(30);
 /// How often a level that did not change is told again: notices may be lost.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two snapshots of a replica that has no space: the second frees little.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 /// Ticks in a row that must find an fsync running for too long: after a stall of this process the disk may have answered
@@ -44,7 +44,7 @@ pub(crate) struct Space {
     peers: BTreeMap<ReplicaId, DiskNotice>,
     /// When each was last heard.
     heard: BTreeMap<ReplicaId, Duration>,
-    told: Option<(DiskNotice, Duration)>,
+    sent: Option<(DiskNotice, Duration)>,
     /// Since when this replica leads.
     leads_since: Option<Duration>,
     /// When the group last changed its leader because of a disk.
@@ -85,12 +85,12 @@ impl Space {
         match event {
             Event::Measured { free } => {
                 self.free = Some(free);
-                self.judge(cx);
-                self.tell(cx, false);
+                self.update_level(cx);
+                self.send_notice(cx, false);
             }
             Event::MemoryMeasured => {
-                self.judge(cx);
-                self.tell(cx, false);
+                self.update_level(cx);
+                self.send_notice(cx, false);
             }
             Event::Notice { from, notice } if from.shard == cx.me().shard => {
                 if notice.handing_over {
@@ -120,7 +120,7 @@ impl Space {
 
     /// The level as it is now. While a snapshot is being written into its reserve, the level does not rise. Short memory counts
     /// as a disk in its reserve: deletes, which give memory back, go on.
-    fn judge(&mut self, cx: &Ctx<'_>) {
+    fn update_level(&mut self, cx: &Ctx<'_>) {
         let free = self.free.unwrap_or(u64::MAX);
         let taking = cx.facts.snapshots.taking;
         let newest = &cx.facts.snapshots;
@@ -199,14 +199,14 @@ impl Space {
     }
 
     fn tick(&mut self, cx: &mut Ctx<'_>) {
-        self.judge(cx);
+        self.update_level(cx);
         let leads = cx.raft.status().role == RaftRole::Leader;
         match self.leads_since {
             None if leads => self.leads_since = Some(cx.now.mono),
             Some(_) if !leads => self.leads_since = None,
             _ => {}
         }
-        self.tell(cx, false);
+        self.send_notice(cx, false);
         let late = cx.facts.oldest_fsync > group(cx).election_timeout();
         self.hung_ticks = if late { self.hung_ticks.saturating_add(1) } else { 0 };
         if leads {
@@ -215,13 +215,13 @@ impl Space {
     }
 
     /// Tells the group what changed at once, and all of it again now and then.
-    fn tell(&mut self, cx: &mut Ctx<'_>, handing_over: bool) {
+    fn send_notice(&mut self, cx: &mut Ctx<'_>, handing_over: bool) {
         let quorum_has_space = self.leads_since.is_some() && self.quorum_has_space(group(cx));
         let notice = DiskNotice { level: self.level, quorum_has_space, handing_over };
         let due =
-            |(told, at): &(DiskNotice, Duration)| *told != notice || cx.now.mono.saturating_sub(*at) >= TELL_EVERY;
-        if self.told.as_ref().is_none_or(due) {
-            self.told = Some((notice, cx.now.mono));
+            |(sent, at): &(DiskNotice, Duration)| *sent != notice || cx.now.mono.saturating_sub(*at) >= NOTICE_INTERVAL;
+        if self.sent.as_ref().is_none_or(due) {
+            self.sent = Some((notice, cx.now.mono));
             let others = cx.raft.members();
             let own = cx.me().replica.0;
             for id in others.voters.iter().chain(&others.learners).filter(|id| **id != own) {
@@ -241,7 +241,7 @@ impl Space {
             && cx.raft.transfer_leader(to.0).is_ok()
         {
             self.handed_over = Some(cx.now.mono);
-            self.tell(cx, true);
+            self.send_notice(cx, true);
             let cause = match self.disk {
                 _ if hangs => HandOverCause::FsyncHangs,
                 DiskLevel::Free => HandOverCause::MemoryShort,

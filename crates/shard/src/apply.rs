@@ -14,13 +14,13 @@ use crate::{Entry, Links, Located, Stamp, State, Topology, Write, WriteResult};
 
 /// Changes that took place, and changes that did nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ChangeCounts {
     pub(crate) applied: u64,
     pub(crate) idle: u64,
     pub(crate) collection: Option<CollectionChange>,
 }
 
-impl Tally {
+impl ChangeCounts {
     pub(crate) fn count(&mut self, took_place: bool) {
         if took_place {
             self.applied += 1;
@@ -35,7 +35,7 @@ impl State {
     /// was applied before changes nothing.
     pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> Applied {
         let before = self.core.applied;
-        let mut tally = Tally::default();
+        let mut counts = ChangeCounts::default();
         if index <= before {
             return Applied { outcome: Outcome::Repeated, ops_applied: 0, ops_idle: 0, checksum: None };
         }
@@ -53,10 +53,10 @@ impl State {
             },
             Entry::Noop => Outcome::Nothing,
             Entry::BeginEpoch { epoch } => self.begin_epoch(*epoch),
-            Entry::Write(write) => self.write(index, write, &mut tally),
-            Entry::ConditionalWrite(write) => self.conditional_write(index, write, &mut tally),
-            Entry::RemoteBatch(batch) => self.merge_batch(batch, &mut tally),
-            Entry::Seed { origin, step } => self.seed(origin, step, &mut tally),
+            Entry::Write(write) => self.write(index, write, &mut counts),
+            Entry::ConditionalWrite(write) => self.conditional_write(index, write, &mut counts),
+            Entry::RemoteBatch(batch) => self.merge_batch(batch, &mut counts),
+            Entry::Seed { origin, step } => self.seed(origin, step, &mut counts),
             Entry::Topology(topology) => self.change_topology(topology),
             Entry::Links(links) => self.change_links(index, links),
             Entry::Checksum { at, hash } => {
@@ -69,14 +69,14 @@ impl State {
         };
         self.core.applied = index;
         let checksum = self.take_checksum(before);
-        Applied { outcome, ops_applied: tally.applied, ops_idle: tally.idle, checksum }
+        Applied { outcome, ops_applied: counts.applied, ops_idle: counts.idle, checksum }
     }
 
-    fn write(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> Outcome {
+    fn write(&mut self, index: LogIndex, write: &Write, counts: &mut ChangeCounts) -> Outcome {
         let (id, part) = (write.id, write.part);
         match self.settled((id, part), write.term, write.table, write.sent_at) {
             Some(outcome) => outcome,
-            None => Outcome::written(id, part, self.write_anew(index, write, tally), false),
+            None => Outcome::written(id, part, self.write_anew(index, write, counts), false),
         }
     }
 
@@ -112,46 +112,46 @@ impl State {
         Outcome::EpochBegun(epoch)
     }
 
-    fn write_anew(&mut self, index: LogIndex, write: &Write, tally: &mut Tally) -> WriteResult {
+    fn write_anew(&mut self, index: LogIndex, write: &Write, counts: &mut ChangeCounts) -> WriteResult {
         let (first, me, epoch) = (self.core.next_seq, self.core.me.clone(), self.core.epoch);
         for (i, op) in write.ops.iter().enumerate() {
             let stamp = Stamp { hlc: write.stamp(i), origin: me.clone(), epoch, seq: self.core.next_seq };
             self.see(stamp.hlc);
             self.core.next_seq = stamp.seq.next();
-            self.change(op, stamp, tally);
+            self.change(op, stamp, counts);
         }
         let last = Seq(self.core.next_seq.0 - 1);
         if !write.ops.is_empty() {
             self.core.vv.advance(&me, Position { epoch, seq: last });
             self.outbox.push(Located { index, epoch, first });
         }
-        let (collection, retry) = (tally.collection.clone(), Vec::new());
+        let (collection, retry) = (counts.collection.clone(), Vec::new());
         let result = WriteResult { epoch, first, last, hlc: write.hlc, collection, retry };
-        self.write_ids.remember(write.id, write.part, index, result.clone());
+        self.write_ids.record(write.id, write.part, index, result.clone());
         result
     }
 
     /// Applies one change, whoever made it. A change of a dead collection does nothing, here and in every region, for the
     /// drop stands before it in the same stream. A leader proposes no change of a uid that it does not know yet
     /// ([`State::check_write`]): here it would do nothing, but not in a region where another stream had told of the uid.
-    pub(crate) fn change(&mut self, op: &Op, stamp: Stamp, tally: &mut Tally) {
+    pub(crate) fn change(&mut self, op: &Op, stamp: Stamp, counts: &mut ChangeCounts) {
         match op {
             Op::Upsert { collection, point, vectors, payload } => {
                 let held = self.collections.get_mut(collection).filter(|held| held.fits(vectors));
-                tally.count(held.is_some_and(|held| held.upsert(*point, vectors, payload, stamp)));
+                counts.count(held.is_some_and(|held| held.upsert(*point, vectors, payload, stamp)));
             }
             Op::Delete { collection, point } => {
-                tally.count(self.collections.get_mut(collection).is_some_and(|held| held.delete(*point, &stamp)));
+                counts.count(self.collections.get_mut(collection).is_some_and(|held| held.delete(*point, &stamp)));
             }
             Op::CreateCollection { uid, def } => {
                 let decides = stamp.origin.shard == ShardNumber::FIRST;
-                tally.collection = Some(self.create(*uid, def, decides));
+                counts.collection = Some(self.create(*uid, def, decides));
             }
             Op::DropCollection { uid } => {
                 let existed = self.drop_collection(*uid, stamp.origin.shard == ShardNumber::FIRST);
-                tally.collection = Some(CollectionChange::Dropped { existed });
+                counts.collection = Some(CollectionChange::Dropped { existed });
             }
-            Op::Nothing => tally.count(false),
+            Op::Nothing => counts.count(false),
         }
     }
 

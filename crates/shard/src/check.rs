@@ -9,7 +9,7 @@ use meridian_model::{
 use serde::de::IgnoredAny;
 
 use crate::State;
-use crate::vectors::{NumberError, TooLong, check_numbers, normalise};
+use crate::vectors::{NumberError, TooLong, check_numbers, normalize};
 
 /// Most named vectors of a collection: each has an index of its own.
 pub const MAX_VECTORS: usize = 64;
@@ -146,13 +146,13 @@ impl State {
 
     /// Scales the vectors whose distance is Cosine to length 1. Once, by the leader, after [`State::check_write`]: the
     /// bytes of the entry are what all replicas and regions store.
-    pub fn normalise(&self, ops: &mut [Op]) {
+    pub fn normalize(&self, ops: &mut [Op]) {
         for op in ops {
             let Op::Upsert { collection, vectors, .. } = op else { continue };
             let Some(held) = self.collections.get(collection) else { continue };
             for (name, vector) in vectors {
                 if held.def().vectors.get(name).is_some_and(|def| def.distance == Distance::Cosine) {
-                    normalise(vector);
+                    normalize(vector);
                 }
             }
         }

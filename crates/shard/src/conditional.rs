@@ -9,7 +9,7 @@ use meridian_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::apply::Tally;
+use crate::apply::ChangeCounts;
 use crate::outbox::TookPlace;
 use crate::outcome::Outcome;
 use crate::{Collection, Located, Stamp, State, WriteResult};
@@ -75,16 +75,21 @@ impl State {
         &mut self,
         index: LogIndex,
         write: &ConditionalWrite,
-        tally: &mut Tally,
+        counts: &mut ChangeCounts,
     ) -> Outcome {
         let (id, part) = (write.id, write.part);
         match self.settled((id, part), write.term, write.table, write.read_at) {
             Some(outcome) => outcome,
-            None => Outcome::written(id, part, self.apply_conditional(index, write, tally), false),
+            None => Outcome::written(id, part, self.apply_conditional(index, write, counts), false),
         }
     }
 
-    fn apply_conditional(&mut self, index: LogIndex, write: &ConditionalWrite, tally: &mut Tally) -> WriteResult {
+    fn apply_conditional(
+        &mut self,
+        index: LogIndex,
+        write: &ConditionalWrite,
+        counts: &mut ChangeCounts,
+    ) -> WriteResult {
         let (first, me, epoch) = (self.core.next_seq, self.core.me.clone(), self.core.epoch);
         let (mut took_place, mut retry) = (TookPlace::default(), Vec::new());
         for (i, change) in write.changes.iter().enumerate() {
@@ -97,7 +102,7 @@ impl State {
                 retry.push(u32::try_from(i).expect("a write holds at most a thousand changes"));
             }
             took_place.push(i, fate == Fate::Applied);
-            tally.count(fate == Fate::Applied);
+            counts.count(fate == Fate::Applied);
         }
         let last = Seq(self.core.next_seq.0 - 1);
         if !write.changes.is_empty() {
@@ -105,7 +110,7 @@ impl State {
             self.outbox.push_conditional(Located { index, epoch, first }, took_place);
         }
         let result = WriteResult { epoch, first, last, hlc: write.hlc, collection: None, retry };
-        self.write_ids.remember(write.id, write.part, index, result.clone());
+        self.write_ids.record(write.id, write.part, index, result.clone());
         result
     }
 }

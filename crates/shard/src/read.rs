@@ -12,7 +12,7 @@ use crate::collection::Point;
 use crate::filter::{only_ids, passes};
 use crate::meter::{ANSWER_BYTES, Meter, Stop};
 use crate::payload;
-use crate::vectors::{Estimate, NumberError, Passing, TooLong, check_numbers, nearer, normalise};
+use crate::vectors::{Estimate, NumberError, Passing, TooLong, check_numbers, nearer, normalize};
 use crate::view::{CollectionView, View};
 
 /// How many points are tried to estimate how many pass a filter; the error of a share is below 3 % mostly.
@@ -130,7 +130,7 @@ impl CollectionView {
         })?;
         let mut vector = vector.clone();
         if def.distance == Distance::Cosine {
-            normalise(&mut vector);
+            normalize(&mut vector);
         }
         let rule = |slot: u32| match (filter, self.records.at(slot)) {
             (Some(filter), Some(point)) => passes(filter, point, meter),

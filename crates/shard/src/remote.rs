@@ -2,14 +2,14 @@
 
 use meridian_model::{Op, Position, Seq};
 
-use crate::apply::Tally;
+use crate::apply::ChangeCounts;
 use crate::outcome::{Merged, Outcome};
 use crate::{RemoteBatch, Stamp, State};
 
 impl State {
     /// Drops what is known, refuses a gap, else merges changes, version vector and source position in this
     /// one step: exactly-once in effect rests on this.
-    pub(crate) fn merge_batch(&mut self, batch: &RemoteBatch, tally: &mut Tally) -> Outcome {
+    pub(crate) fn merge_batch(&mut self, batch: &RemoteBatch, counts: &mut ChangeCounts) -> Outcome {
         let origin = batch.origin.clone();
         if let Err(reason) = self.consistent(batch) {
             return Outcome::Malformed { origin, reason };
@@ -35,10 +35,10 @@ impl State {
                 Op::CreateCollection { .. } | Op::DropCollection { .. } | Op::Nothing => false,
             };
             if elsewhere {
-                tally.idle += 1;
+                counts.idle += 1;
             } else {
                 // One shared origin for all points, not one text for each.
-                self.change(&delta.op, Stamp { origin: origin.clone(), ..Stamp::of(delta) }, tally);
+                self.change(&delta.op, Stamp { origin: origin.clone(), ..Stamp::of(delta) }, counts);
             }
         }
         let newest = if batch.epoch > held.epoch { known } else { held.seq };

@@ -15,7 +15,7 @@ use std::ops::Bound;
 use meridian_model::{CollectionDef, CollectionUid, OriginShard, PointId, Position, ShardNumber};
 use serde::{Deserialize, Serialize};
 
-use crate::apply::Tally;
+use crate::apply::ChangeCounts;
 use crate::outcome::Outcome;
 use crate::{SeedPoint, SeedStep, SourcePosition, State};
 
@@ -53,7 +53,7 @@ pub struct SeedChunk {
 }
 
 impl State {
-    pub(crate) fn seed(&mut self, origin: &OriginShard, step: &SeedStep, tally: &mut Tally) -> Outcome {
+    pub(crate) fn seed(&mut self, origin: &OriginShard, step: &SeedStep, counts: &mut ChangeCounts) -> Outcome {
         if origin.region == self.core.me.region {
             return Outcome::Malformed { origin: origin.clone(), reason: "its origin is this region" };
         }
@@ -75,7 +75,7 @@ impl State {
         match step {
             SeedStep::Chunk { collections, points, read_at } => {
                 seeding.upto = seeding.upto.max(*read_at);
-                self.take_chunk(origin, seeding, collections, points, tally)
+                self.take_chunk(origin, seeding, collections, points, counts)
             }
             SeedStep::Commit { position, .. } if *position != seeding.at => {
                 let reason = "it ends elsewhere than it began";
@@ -127,28 +127,28 @@ impl State {
         mut seeding: Seeding,
         collections: &[(CollectionUid, CollectionDef)],
         points: &[SeedPoint],
-        tally: &mut Tally,
+        counts: &mut ChangeCounts,
     ) -> Outcome {
         for (uid, def) in collections {
             seeding.collections.insert(*uid);
             // Live at its origin now: what else had its name is older and gone there, or newer.
             self.create(*uid, def, false);
         }
-        let before = tally.applied;
+        let before = counts.applied;
         for SeedPoint { collection, point, vectors, payload, stamp } in points {
             self.see(stamp.hlc);
             let held = self.collections.get_mut(collection).filter(|held| held.fits(vectors));
             let ours = self.core.table.shard_of(*point) == self.core.me.shard && stamp.origin == *origin;
             let Some(held) = held.filter(|_| ours) else {
-                tally.idle += 1;
+                counts.idle += 1;
                 continue;
             };
             let stamp = crate::Stamp { origin: origin.clone(), ..stamp.clone() };
-            tally.count(held.upsert(*point, vectors, payload, stamp));
+            counts.count(held.upsert(*point, vectors, payload, stamp));
             seeding.points.insert((*collection, *point));
         }
         self.core.seeds.insert(origin.clone(), seeding);
-        Outcome::SeedMerged { origin: origin.clone(), points: tally.applied - before }
+        Outcome::SeedMerged { origin: origin.clone(), points: counts.applied - before }
     }
 
     /// Ends the collections that were gone where the seed began. Before the deltas behind it: one of them may give the name

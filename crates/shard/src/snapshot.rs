@@ -231,7 +231,7 @@ impl State {
             state.collections.insert(uid, collection);
         }
         for (id, part, index, result) in saved.write_ids {
-            state.write_ids.remember(id, part, index, result);
+            state.write_ids.record(id, part, index, result);
         }
         state.write_ids.set_forgotten(saved.forgotten);
         let outbox = saved.outbox.into_iter().map(|(index, epoch, first)| Located { index, epoch, first });

@@ -224,7 +224,7 @@ pub(crate) fn nearer(distance: Distance, a: f32, b: f32) -> Ordering {
 
 /// Scales a vector to length 1; the zero vector stays. The sum runs in order in `f64`, so every machine gets the same
 /// bits.
-pub(crate) fn normalise(vector: &mut [f32]) {
+pub(crate) fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
     if length > 0.0 {
         vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);

@@ -47,7 +47,7 @@ impl WriteIds {
     }
 
     /// Remembers the result of a write that is not known yet, recorded by the entry at `index`.
-    pub(crate) fn remember(&mut self, id: WriteId, part: u32, index: LogIndex, result: WriteResult) {
+    pub(crate) fn record(&mut self, id: WriteId, part: u32, index: LogIndex, result: WriteResult) {
         if self.order.len() == CAPACITY {
             let oldest = self.order.pop_front().expect("the capacity is not 0");
             self.forgotten = oldest.2;
@@ -103,15 +103,15 @@ mod tests {
             WriteResult { epoch, first, last, hlc: Hlc(n), collection: None, retry: Vec::new() }
         };
         for n in 0..CAPACITY as u64 {
-            ids.remember(WriteId(n.into()), 0, LogIndex(n + 10), result(n));
+            ids.record(WriteId(n.into()), 0, LogIndex(n + 10), result(n));
         }
         assert!(!ids.has_forgotten_behind(LogIndex(0)));
-        ids.remember(WriteId(CAPACITY as u128), 0, LogIndex(1 << 20), result(CAPACITY as u64));
+        ids.record(WriteId(CAPACITY as u128), 0, LogIndex(1 << 20), result(CAPACITY as u64));
         assert!(ids.has_forgotten_behind(LogIndex(9)) && !ids.has_forgotten_behind(LogIndex(10)));
         assert_eq!(ids.result(WriteId(0), 0), None);
         assert_eq!(ids.result(WriteId(1), 0), Some(&result(1)));
         let mut again = WriteIds::default();
-        ids.iter().for_each(|(id, part, index, result)| again.remember(id, part, index, result.clone()));
+        ids.iter().for_each(|(id, part, index, result)| again.record(id, part, index, result.clone()));
         assert_eq!(again.digest(), ids.digest());
     }
 }

@@ -208,7 +208,7 @@ fn packed_neighbors_are_a_function_of_links_and_codes() {
         let surrounding = index.graph.surrounding(node, scorer, &mut PreparedQuery::default());
         anew.update(node, &surrounding, codes, space());
         let here = scorer.neighbor(&prepared, node).distance();
-        let tell = |rows: &PackedNeighbors| {
+        let estimates = |rows: &PackedNeighbors| {
             let mut as_op = Vec::new();
             rows.estimate_distances(node, here, f32::INFINITY, &packed_query, space().kernels(), |link, estimate| {
                 as_op.push((link, estimate.to_bits()));
@@ -216,8 +216,8 @@ fn packed_neighbors_are_a_function_of_links_and_codes() {
             as_op.sort_unstable();
             as_op
         };
-        let as_op = tell(kept);
-        assert_eq!(as_op, tell(&anew));
+        let as_op = estimates(kept);
+        assert_eq!(as_op, estimates(&anew));
         assert!(index.graph.links(node, 0).iter().all(|link| surrounding.contains(link)));
         let mut surrounding = surrounding;
         surrounding.sort_unstable();

@@ -14,7 +14,7 @@ use super::json::{only, parse, refuse};
 use super::meter::List;
 use super::points::{SHARD_KEY, limit};
 use super::select::{WithPayload, WithVector, select};
-use super::vector::{Dense, Near};
+use super::vector::{Dense, VectorInput};
 
 /// A parsed search. Its query may name a point, whose vector has to be read before the search.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +78,7 @@ impl QueryRequest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QueryBody {
-    query: Option<Near>,
+    query: Option<VectorInput>,
     using: Option<VectorName>,
     filter: Option<FilterBody>,
     params: Option<ParamsBody>,
@@ -178,8 +178,8 @@ impl QueryBody {
             return Err(Fault::unsupported("prefetch: queries of several stages are not supported"));
         }
         let target = match self.query {
-            Some(Near::Vector(vector)) => Target::Vector(vector),
-            Some(Near::Point(id)) => Target::Point(id.0),
+            Some(VectorInput::Vector(vector)) => Target::Vector(vector),
+            Some(VectorInput::Point(id)) => Target::Point(id.0),
             None if self.using.is_some() || self.score_threshold.is_some() => {
                 return Err(Fault::input("query: using and score_threshold need a query"));
             }
@@ -284,7 +284,7 @@ pub fn legacy_search(body: &[u8], limits: &Limits) -> Result<QueryRequest, Fault
         LegacyVector::Named(named) => (named.vector.0, Some(named.name)),
     };
     let body = QueryBody {
-        query: Some(Near::Vector(vector)),
+        query: Some(VectorInput::Vector(vector)),
         using,
         filter: body.filter,
         params: body.params,

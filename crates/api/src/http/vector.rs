@@ -159,42 +159,42 @@ impl<'de> Deserialize<'de> for Columns {
 }
 
 /// The target of a query: a vector or a point.
-pub enum Near {
+pub enum VectorInput {
     Vector(Vec<f32>),
     Point(super::id::Id),
 }
 
-impl<'de> Deserialize<'de> for Near {
+impl<'de> Deserialize<'de> for VectorInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NearVisitor { nested: false })
+        deserializer.deserialize_any(VectorInputVisitor { nested: false })
     }
 }
 
 /// The target of a query may be wrapped in `{"nearest": …}` once.
-struct NearVisitor {
+struct VectorInputVisitor {
     nested: bool,
 }
 
-impl<'de> Visitor<'de> for NearVisitor {
-    type Value = Near;
+impl<'de> Visitor<'de> for VectorInputVisitor {
+    type Value = VectorInput;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of numbers, a point ID, or {\"nearest\": …}")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Near, A::Error> {
-        numbers(list).map(Near::Vector)
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<VectorInput, A::Error> {
+        numbers(list).map(VectorInput::Vector)
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Near, E> {
-        Ok(Near::Point(super::id::Id(meridian_model::PointId::Num(number))))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<VectorInput, E> {
+        Ok(VectorInput::Point(super::id::Id(meridian_model::PointId::Num(number))))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Near, E> {
-        Deserialize::deserialize(serde::de::value::StrDeserializer::new(text)).map(Near::Point)
+    fn visit_str<E: Error>(self, text: &str) -> Result<VectorInput, E> {
+        Deserialize::deserialize(serde::de::value::StrDeserializer::new(text)).map(VectorInput::Point)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Near, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VectorInput, A::Error> {
         let mut near = None;
         while let Some(name) = map.next_key::<String>()? {
             if self.nested || name != "nearest" {
@@ -210,16 +210,16 @@ impl<'de> Visitor<'de> for NearVisitor {
             if near.is_some() {
                 return Err(A::Error::duplicate_field("nearest"));
             }
-            near = Some(map.next_value_seed(NearVisitor { nested: true })?);
+            near = Some(map.next_value_seed(VectorInputVisitor { nested: true })?);
         }
         near.ok_or_else(|| A::Error::missing_field("nearest"))
     }
 }
 
-impl<'de> serde::de::DeserializeSeed<'de> for NearVisitor {
-    type Value = Near;
+impl<'de> serde::de::DeserializeSeed<'de> for VectorInputVisitor {
+    type Value = VectorInput;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Near, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<VectorInput, D::Error> {
         deserializer.deserialize_any(self)
     }
 }

@@ -104,7 +104,7 @@ fn a_wall_clock_that_is_set_back_makes_nothing_younger() {
 fn a_statement_that_is_passed_on_is_as_old_as_whoever_held_it_says() {
     let mut held = Completeness::default();
     // Made at 1,000 and passed on a second later, when all clocks had stepped back by a second.
-    let told = Duration::from_millis(1_020);
-    held.hear(&origin(1), statement(5, 1, 1_000), at(5), moment(1_005), BOUND, told);
-    assert_eq!(held.staleness(&[origin(1)], moment(1_005).age), told);
+    let at_least = Duration::from_millis(1_020);
+    held.hear(&origin(1), statement(5, 1, 1_000), at(5), moment(1_005), BOUND, at_least);
+    assert_eq!(held.staleness(&[origin(1)], moment(1_005).age), at_least);
 }

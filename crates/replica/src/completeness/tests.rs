@@ -77,8 +77,8 @@ fn what_the_leader_tells_counts_once_its_position_is_applied_and_grows_older_in_
     let through = Position { epoch: Epoch(1), seq: Seq(1) };
     let statement = Statement { through, term: Term(1), wall: bench.now.wall_millis() };
     let from = NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(2) };
-    let told = vec![(origin.clone(), statement, Duration::ZERO)];
-    let effects = bench.lend(|cx| statements.handle(cx, Event::Told { from, statements: told }));
+    let sent = vec![(origin.clone(), statement, Duration::ZERO)];
+    let effects = bench.lend(|cx| statements.handle(cx, Event::Told { from, statements: sent }));
     assert!(matches!(effects.as_slice(), [Effect::ServeTails, Effect::RecheckReads]));
     assert_eq!(statements.statement(&origin), None);
     bench.create_collection("words");

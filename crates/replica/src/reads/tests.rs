@@ -91,10 +91,10 @@ fn a_read_that_demands_nothing_is_handed_to_the_shell_at_once() {
     let mut fixture = Fixture::new();
     let deadline = fixture.bench.now.mono + 1_000 * MS;
     let effects = fixture.call(1, eventual());
-    let [Effect::Command(Command::Read { what: ReadWhat::List, deadline: told, .. })] = effects.as_slice() else {
+    let [Effect::Command(Command::Read { what: ReadWhat::List, deadline: passed, .. })] = effects.as_slice() else {
         panic!("{effects:?}")
     };
-    assert_eq!(*told, deadline);
+    assert_eq!(*passed, deadline);
     assert!(!fixture.reads.is_idle());
 }
 

@@ -318,12 +318,12 @@ fn the_operator_hears_of_poison_for_a_while() {
     let mut shell = Shell::new();
     let (call, _) = shell.follow();
     shell.step(Event::Poison { call, poison: Poison { at: at(7), seq: None, fault: "junk".into() } });
-    let told = |shell: &Shell| {
+    let reported = |shell: &Shell| {
         shell.replica.status().poisons.into_iter().map(|poison| (poison.origin, poison.fault)).collect::<Vec<_>>()
     };
     let text = "topic us-east.vector-deltas, partition 0, offset 7, sequence unknown: junk";
-    assert_eq!(told(&shell), [(origin(), text.to_owned())]);
+    assert_eq!(reported(&shell), [(origin(), text.to_owned())]);
     shell.ticks(31_000);
-    assert_eq!(told(&shell), []);
+    assert_eq!(reported(&shell), []);
     assert!(shell.poison().is_some(), "the newest one is still shown where people look for it");
 }

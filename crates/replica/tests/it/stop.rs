@@ -53,11 +53,11 @@ impl Shell {
 
     /// The ends of the process that were told: entries behind its snapshot, and whether one was abandoned.
     fn finished(&self) -> Vec<(u64, bool)> {
-        let told = |command: &Command| match command {
+        let reported = |command: &Command| match command {
             Command::Finished { entries_behind, is_abandoned } => Some((*entries_behind, *is_abandoned)),
             _ => None,
         };
-        self.seen.iter().filter_map(told).collect()
+        self.seen.iter().filter_map(reported).collect()
     }
 
     /// The oldest snapshot that is to be written.

@@ -57,9 +57,9 @@ fn a_replica_stops_before_an_entry_of_a_later_release_and_its_log_stays() {
             let status = shell.replica.status();
             assert_eq!((status.fault.as_deref(), status.ready), (Some(says.as_str()), false));
             assert_eq!(status.applied, LogIndex(index - 1));
-            let told =
+            let positions_read =
                 shell.seen.drain(..).filter(|command| matches!(command, Command::OutOfService(why) if *why == says));
-            assert_eq!(told.count(), 1);
+            assert_eq!(positions_read.count(), 1);
             assert_eq!(shell.payload_at(index), payload, "the entry is still in the log");
             shell.restart();
         }
@@ -113,8 +113,8 @@ fn the_delta_log_is_read_across_its_epochs() {
             shell.ticks(100);
         }
         for after in [(0, 0), (1, 0)] {
-            let told = positions(&read(&mut shell, after));
-            assert_eq!(told[..2], [vec![(1, 1), (1, 2), (1, 3)], vec![(3, 1), (3, 2)]], "{after:?}");
+            let positions_read = positions(&read(&mut shell, after));
+            assert_eq!(positions_read[..2], [vec![(1, 1), (1, 2), (1, 3)], vec![(3, 1), (3, 2)]], "{after:?}");
         }
         assert_eq!(positions(&read(&mut shell, (1, 2)))[..2], [vec![(1, 3)], vec![(3, 1), (3, 2)]]);
         for after in [(1, 3), (2, 0), (3, 0)] {

@@ -111,7 +111,7 @@ proptest! {
         vector in prop::collection::vec(prop_oneof![-1e30f32..1e30, -1f32..1.0, Just(0.0), Just(1e-44)], 1..70),
     ) {
         let mut scaled = vector.clone();
-        normalise(&mut scaled);
+        normalize(&mut scaled);
         let length = scaled.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         if vector.iter().all(|x| *x == 0.0) {
             prop_assert_eq!(length, 0.0);
@@ -125,7 +125,7 @@ proptest! {
 #[test]
 fn normalising_gives_the_bits_it_always_gave() {
     let mut vector = [1.0f32, 2.0, 3.0, -0.1, 1e-3];
-    normalise(&mut vector);
+    normalize(&mut vector);
     assert_eq!(vector.map(f32::to_bits), GOLDEN);
 }
 

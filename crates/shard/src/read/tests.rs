@@ -136,7 +136,7 @@ fn four(distance: Distance) -> Shard {
     shard.commit(write(1, 10, ops[..1].to_vec()));
     let mut points = ops.split_off(1);
     shard.state.check_write(&points).unwrap();
-    shard.state.normalise(&mut points);
+    shard.state.normalize(&mut points);
     shard.commit(write(2, 20, points));
     shard
 }
@@ -268,7 +268,7 @@ proptest! {
             Op::Upsert { collection, point, payload, vectors: [(String::new(), vector.to_vec())].into() }
         });
         let mut accepted: Vec<_> = ops.filter(|op| shard.state.check_write(std::slice::from_ref(op)).is_ok()).collect();
-        shard.state.normalise(&mut accepted);
+        shard.state.normalize(&mut accepted);
         let count = accepted.len();
         shard.commit(write(2, 20, accepted));
         if let Ok(Answer::Found(found)) = shard.state.view().read(CollectionUid(1), &Query::Search(search(&query, 10))) {
@@ -301,7 +301,7 @@ fn uniform(distance: Distance, count: u64, full_scan_threshold: u32) -> (Shard, 
     };
     let mut ops: Vec<_> = (0..count).map(upsert).collect();
     shard.state.check_write(&ops).unwrap();
-    shard.state.normalise(&mut ops);
+    shard.state.normalize(&mut ops);
     shard.commit(write(2, 20, ops));
     shard.state.merge_index(usize::MAX);
     (shard, vector)
