@@ -24,6 +24,19 @@ impl Payload {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The behavior version that storing the payload needs.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        #[cfg(debug_assertions)]
+        {
+            crate::artificial::needed_by_payload(&self.0)
+        }
+        #[cfg(not(debug_assertions))]
+        {
+            BehaviorVersion::FIRST
+        }
+    }
 }
 
 impl fmt::Debug for Payload {
@@ -69,6 +82,18 @@ pub enum Op {
     Nothing,
 }
 
+impl Op {
+    /// The behavior version that applying the change needs, in its own region and in others.
+    #[must_use]
+    pub fn needs(&self) -> BehaviorVersion {
+        match self {
+            Self::Upsert { payload, .. } => payload.needs(),
+            Self::Delete { .. } | Self::Nothing => BehaviorVersion::FIRST,
+            Self::CreateCollection { .. } | Self::DropCollection { .. } => BehaviorVersion::FIRST,
+        }
+    }
+}
+
 /// One committed change of an origin shard, at its place in that shard's delta log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
@@ -99,9 +124,6 @@ impl Delta {
     /// admitted only after every region of the group has finalized `n`.
     #[must_use]
     pub fn needs(&self) -> BehaviorVersion {
-        match &self.op {
-            Op::Upsert { .. } | Op::Delete { .. } | Op::Nothing => BehaviorVersion::FIRST,
-            Op::CreateCollection { .. } | Op::DropCollection { .. } => BehaviorVersion::FIRST,
-        }
+        self.op.needs()
     }
 }

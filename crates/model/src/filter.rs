@@ -76,7 +76,8 @@ pub enum Condition {
 impl Condition {
     fn needs(&self) -> BehaviorVersion {
         match self {
-            Self::Any { .. } | Self::Except { .. } | Self::Range { .. } | Self::HasId(_) => BehaviorVersion::FIRST,
+            Self::Any { key, .. } | Self::Except { key, .. } | Self::Range { key, .. } => key.needs(),
+            Self::HasId(_) => BehaviorVersion::FIRST,
             Self::Nested(filter) => filter.needs(),
         }
     }

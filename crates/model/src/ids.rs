@@ -73,8 +73,21 @@ number!(
 impl BehaviorVersion {
     /// The rules of the first release with versioned formats.
     pub const FIRST: Self = Self(1);
-    /// The newest version that this build knows.
-    pub const NEWEST: Self = Self(1);
+    /// The newest version that release builds know.
+    pub(crate) const RELEASED: Self = Self(1);
+
+    /// The newest version that this build knows. In builds with debug assertions, tests can raise it.
+    #[must_use]
+    pub fn newest() -> Self {
+        #[cfg(debug_assertions)]
+        {
+            crate::artificial::newest()
+        }
+        #[cfg(not(debug_assertions))]
+        {
+            Self::RELEASED
+        }
+    }
 }
 
 /// 128 bits that a gateway gives to each write, so that a repeat is recognized.

@@ -14,6 +14,8 @@
 //! Start reading at [`Delta`], then [`VersionVector`], then [`Completeness`]; for requests at [`client`].
 
 mod address;
+#[cfg(debug_assertions)]
+mod artificial;
 mod bucket;
 pub mod client;
 mod collection;
@@ -36,6 +38,8 @@ mod version_vector;
 mod write_ref;
 
 pub use address::{AddressError, Addresses, TopicName};
+#[cfg(debug_assertions)]
+pub use artificial::PlayedRelease;
 pub use bucket::{BUCKETS, Bucket, BucketTable, BucketTableError, bucket_of};
 pub use collection::{CollectionDef, CollectionName, CollectionNameError, Distance, HnswParams, VectorDef, VectorName};
 pub use completeness::{Completeness, Moment, Statement};

@@ -15,6 +15,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::BehaviorVersion;
+
 /// Longest path, in bytes of its text.
 pub const MAX_PATH_BYTES: usize = 1_024;
 
@@ -58,6 +60,19 @@ impl PayloadPath {
     #[must_use]
     pub fn steps(&self) -> &[PathStep] {
         &self.steps
+    }
+
+    /// The behavior version that evaluating a condition on the path needs.
+    #[must_use]
+    pub(crate) fn needs(&self) -> BehaviorVersion {
+        #[cfg(debug_assertions)]
+        {
+            crate::artificial::needed_by_path(self)
+        }
+        #[cfg(not(debug_assertions))]
+        {
+            BehaviorVersion::FIRST
+        }
     }
 
     /// True when the path selects array elements by index.

@@ -28,9 +28,9 @@ impl VersionUnknown {
     /// Refuses `needs` if this build does not know it.
     ///
     /// # Errors
-    /// When `needs` is newer than [`BehaviorVersion::NEWEST`].
+    /// When `needs` is newer than [`BehaviorVersion::newest`].
     pub fn check(needs: BehaviorVersion) -> Result<(), Self> {
-        let knows = BehaviorVersion::NEWEST;
+        let knows = BehaviorVersion::newest();
         let unknown = Self { kind: VersionKind::Behavior, needs: needs.0.into(), knows: knows.0.into() };
         if needs > knows { Err(unknown) } else { Ok(()) }
     }
@@ -65,13 +65,13 @@ mod tests {
 
     #[test]
     fn the_message_names_both_versions_and_the_remedy() {
-        let next = BehaviorVersion::NEWEST.next();
-        assert_eq!(VersionUnknown::check(BehaviorVersion::NEWEST), Ok(()));
+        let newest = BehaviorVersion::newest();
+        let next = newest.next();
+        assert_eq!(VersionUnknown::check(newest), Ok(()));
         assert_eq!(
             VersionUnknown::check(next).unwrap_err().to_string(),
             format!(
-                "written by a newer release: behavior version {next}, this build knows up to {}; run the newer release",
-                BehaviorVersion::NEWEST
+                "written by a newer release: behavior version {next}, this build knows up to {newest}; run the newer release"
             )
         );
         assert_eq!(

@@ -83,7 +83,7 @@ pub enum Unsupported {
     #[error("not supported by release {RELEASE}: it does not know this kind of {0}")]
     Kind(&'static str),
     /// It needs a behavior version that this build does not know.
-    #[error("the request needs behavior version {0}; release {RELEASE} knows versions up to {newest}", newest = BehaviorVersion::NEWEST)]
+    #[error("the request needs behavior version {0}; release {RELEASE} knows versions up to {newest}", newest = BehaviorVersion::newest())]
     Version(BehaviorVersion),
 }
 

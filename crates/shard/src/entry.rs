@@ -237,11 +237,12 @@ impl Entry {
     #[must_use]
     pub fn needs(&self) -> BehaviorVersion {
         match self {
-            Self::Write(_) | Self::ConditionalWrite(_) | Self::BeginEpoch { .. } => BehaviorVersion::FIRST,
-            Self::RemoteBatch(batch) => {
-                let needs = batch.deltas.iter().map(Delta::needs).max();
-                needs.unwrap_or(BehaviorVersion::FIRST)
+            Self::Write(write) => largest(write.ops.iter().map(Op::needs)),
+            Self::RemoteBatch(batch) => largest(batch.deltas.iter().map(Delta::needs)),
+            Self::Seed { step: SeedStep::Chunk { points, .. }, .. } => {
+                largest(points.iter().map(|point| point.payload.needs()))
             }
+            Self::ConditionalWrite(_) | Self::BeginEpoch { .. } => BehaviorVersion::FIRST,
             Self::Seed { .. } | Self::Topology(_) | Self::Links(_) => BehaviorVersion::FIRST,
             Self::Checksum { .. } | Self::Version(_) | Self::Noop => BehaviorVersion::FIRST,
         }
@@ -278,6 +279,10 @@ impl Entry {
             _ => Ok(entry),
         }
     }
+}
+
+fn largest(needs: impl Iterator<Item = BehaviorVersion>) -> BehaviorVersion {
+    needs.max().unwrap_or(BehaviorVersion::FIRST)
 }
 
 /// True when every bucket has an owner: all tables are even ones until resharding comes.

@@ -112,7 +112,8 @@ impl PointOp {
     #[must_use]
     pub fn needs(&self) -> BehaviorVersion {
         match self {
-            Self::Upsert { .. } | Self::Delete { .. } => BehaviorVersion::FIRST,
+            Self::Upsert { payload, .. } => payload.needs(),
+            Self::Delete { .. } => BehaviorVersion::FIRST,
         }
     }
 

@@ -162,7 +162,7 @@ impl Turn<'_> {
         // First members that already run have the behavior version of the bootstrap that began.
         let begun = self.seen.pods.values().filter_map(running).map(|status| &status.identity);
         let mut bootstrapped = begun.filter(|identity| self.allocator.bootstrap_ids.contains(&identity.replica));
-        let behavior = bootstrapped.next().map_or(BehaviorVersion::NEWEST, |identity| identity.behavior);
+        let behavior = bootstrapped.next().map_or_else(BehaviorVersion::newest, |identity| identity.behavior);
         let is_blank = |ordinal: u16| self.seen.pods.get(&ordinal).is_some_and(|p| p.answer == Some(PodStatus::Blank));
         let pods: Vec<(u16, Identity)> = members
             .iter()

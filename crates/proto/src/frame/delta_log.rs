@@ -74,7 +74,7 @@ impl SeedPage {
     /// The behavior version that taking in the page needs.
     #[must_use]
     pub fn needs(&self) -> BehaviorVersion {
-        BehaviorVersion::FIRST
+        self.points.iter().map(|point| point.payload.needs()).max().unwrap_or(BehaviorVersion::FIRST)
     }
 }
 

@@ -42,7 +42,7 @@ impl Build {
     pub fn current() -> Self {
         Self {
             protocols: Protocols { oldest: OLDEST_PROTOCOL, newest: NEWEST_PROTOCOL },
-            behavior: BehaviorVersion::NEWEST,
+            behavior: BehaviorVersion::newest(),
             release: super::RELEASE.into(),
         }
     }
@@ -114,6 +114,6 @@ mod tests {
     fn this_build_speaks_with_itself() {
         let Build { protocols, behavior, release } = Build::current();
         assert_eq!(protocols.common(protocols), Ok(NEWEST_PROTOCOL));
-        assert_eq!((behavior, release.as_str()), (BehaviorVersion::NEWEST, env!("CARGO_PKG_VERSION")));
+        assert_eq!((behavior, release.as_str()), (BehaviorVersion::newest(), env!("CARGO_PKG_VERSION")));
     }
 }

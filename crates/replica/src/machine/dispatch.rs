@@ -214,7 +214,7 @@ impl Replica {
     /// Why a request that needs this behavior version is refused, if it is. Messages of other processes
     /// are compared when they are decoded; those that this process sends to itself are not decoded.
     fn refuses(&self, needs: BehaviorVersion) -> Option<String> {
-        let executes = BehaviorVersion::NEWEST;
+        let executes = BehaviorVersion::newest();
         (needs > executes).then(|| Unsupported::Version(needs).to_string())
     }
 

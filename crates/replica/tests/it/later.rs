@@ -18,7 +18,7 @@ use meridian_replica::{Command, Event, Peer, Settings};
 use crate::shell::{Shell, region};
 
 const OTHER: NodeId = NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(2) };
-const LATER: BehaviorVersion = BehaviorVersion(BehaviorVersion::NEWEST.0 + 1);
+const LATER: BehaviorVersion = BehaviorVersion(2);
 const KIND: Unsupported = Unsupported::Kind("call");
 
 /// A leader in eu-west; us-east takes the writes.

@@ -40,9 +40,10 @@ fn upsert(shell: &mut Shell, points: std::ops::Range<u64>) {
 
 #[test]
 fn a_replica_stops_before_an_entry_of_a_later_release_and_its_log_stays() {
-    let next = BehaviorVersion::NEWEST.next();
+    let newest = BehaviorVersion::newest();
+    let next = newest.next();
     let needs = [&[FORMAT_VERSION][..], &next.0.to_le_bytes(), b"of tomorrow"].concat();
-    let behavior = format!("behavior version {next}, this build knows up to {}", BehaviorVersion::NEWEST);
+    let behavior = format!("behavior version {next}, this build knows up to {newest}");
     let format = format!("format version {}, this build reads up to {FORMAT_VERSION}", FORMAT_VERSION + 1);
     for (payload, versions) in
         [(needs, &behavior), (Entry::Version(next).encode(), &behavior), (vec![FORMAT_VERSION + 1, 0xff], &format)]

@@ -215,7 +215,7 @@ fn an_unknown_behavior_version_stops_the_replica_before_the_entry() {
     let mut shard = Shard::new("us", 1, 1);
     assert_eq!(shard.commit(Entry::Version(BehaviorVersion(1))).outcome, Outcome::Nothing);
     let checksum = shard.state.checksum();
-    let next = BehaviorVersion::NEWEST.next();
+    let next = BehaviorVersion::newest().next();
     let unknown = VersionUnknown::check(next).unwrap_err();
     assert_eq!(shard.commit(Entry::Version(next)).outcome, Outcome::VersionUnknown(unknown));
     assert_eq!((shard.state.applied(), shard.state.checksum()), (LogIndex(1), checksum));

@@ -142,7 +142,7 @@ fn a_condition_or_change_of_a_later_kind_refuses_the_whole_request() {
 
 #[test]
 fn a_request_that_needs_a_later_behavior_version_is_refused_by_both_versions() {
-    let needs = BehaviorVersion(BehaviorVersion::NEWEST.0 + 1);
+    let needs = BehaviorVersion::newest().next();
     let why = Unsupported::Version(needs);
     let version = number(1, needs.0.into());
     let call = Frame::Peer(PeerMessage::Call(300, Call::Unsupported(why)));
