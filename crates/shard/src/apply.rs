@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Epoch, Hlc, LogIndex, Op, Position, PrimaryTerm, Seq, ShardNumber,
-    TableVersion, VersionUnknown, WriteId,
+    BehaviorVersion, CollectionDef, CollectionName, CollectionUid, Epoch, Hlc, LogIndex, Op, Position, PrimaryTerm,
+    Seq, ShardNumber, TableVersion, VersionUnknown, WriteId,
 };
 
 use crate::collection::Collection;
@@ -51,6 +51,7 @@ impl State {
                 }
                 Ok(()) => Outcome::Nothing,
             },
+            Entry::Publish(version) => self.publish(*version),
             Entry::Noop => Outcome::Nothing,
             Entry::BeginEpoch { epoch } => self.begin_epoch(*epoch),
             Entry::Write(write) => self.write(index, write, &mut counts),
@@ -97,6 +98,19 @@ impl State {
             None if table != held => Some(Outcome::TableChanged { id, part, held }),
             None => None,
         }
+    }
+
+    /// Local changes may need `version` from here on, if this group has finalized it.
+    fn publish(&mut self, version: BehaviorVersion) -> Outcome {
+        let held = self.core.behavior;
+        if version > held {
+            return Outcome::PublishRefused { held };
+        }
+        if version <= self.core.published {
+            return Outcome::Nothing;
+        }
+        self.core.published = version;
+        Outcome::Published(version)
     }
 
     /// The own log goes on under the next epoch, from sequence 1. What was logged before keeps its epoch.

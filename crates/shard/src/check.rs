@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use meridian_model::{
-    CollectionDef, CollectionName, CollectionUid, Delta, Distance, Hlc, MAX_PAYLOAD_BYTES, Op, Payload, PointId, Seq,
-    TableVersion, VectorDef, VectorName, Vectors,
+    BehaviorVersion, CollectionDef, CollectionName, CollectionUid, Delta, Distance, Hlc, MAX_PAYLOAD_BYTES, Op,
+    Payload, PointId, Seq, TableVersion, VectorDef, VectorName, Vectors,
 };
 use serde::de::IgnoredAny;
 
@@ -25,6 +25,14 @@ pub enum OpError {
     /// A stamp that no origin can have given.
     #[error("stamp must be at most {max} (got {0})", max = Hlc::REMOTE_MAX)]
     Stamp(Hlc),
+    /// A change that this region must not merge yet.
+    #[error("the change needs behavior version {needs}; this region has finalized {finalized}")]
+    Version {
+        /// The version that it needs.
+        needs: BehaviorVersion,
+        /// The version that the group has finalized.
+        finalized: BehaviorVersion,
+    },
     /// Another shard owns the point.
     #[error("point {point} belongs to another shard by bucket table {table}")]
     Elsewhere {
@@ -138,9 +146,15 @@ impl State {
     pub fn check_remote(&self, deltas: &[Delta]) -> Result<(), (Seq, OpError)> {
         let mut created = BTreeMap::new();
         deltas.iter().try_for_each(|delta| {
-            let stamped =
-                if delta.committed_at > Hlc::REMOTE_MAX { Err(OpError::Stamp(delta.committed_at)) } else { Ok(()) };
-            stamped.and_then(|()| self.check_op(&delta.op, &mut created)).map_err(|fault| (delta.seq, fault))
+            let (needs, finalized) = (delta.needs(), self.core.behavior);
+            let checked = if needs > finalized {
+                Err(OpError::Version { needs, finalized })
+            } else if delta.committed_at > Hlc::REMOTE_MAX {
+                Err(OpError::Stamp(delta.committed_at))
+            } else {
+                self.check_op(&delta.op, &mut created)
+            };
+            checked.map_err(|fault| (delta.seq, fault))
         })
     }
 

@@ -18,6 +18,9 @@ impl State {
     pub fn checksum(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&postcard::to_stdvec(&self.core).expect("the core holds nothing that postcard cannot write"));
+        if let Some(since_2) = self.core.since_2() {
+            hasher.update(&postcard::to_stdvec(&since_2).expect("a number"));
+        }
         for (uid, collection) in self.collections.iter() {
             let head = (uid, collection.def(), collection.points());
             hasher.update(&postcard::to_stdvec(&head).expect("names and numbers"));

@@ -56,6 +56,9 @@ pub enum Entry {
         /// The epoch before it, plus 1: another one is refused.
         epoch: Epoch,
     },
+    /// From here on local changes may need this version; committed once every region of the replication group has
+    /// finalized it. The kind itself needs version 2.
+    Publish(BehaviorVersion),
 }
 
 /// Local changes of one client's write.
@@ -243,6 +246,7 @@ impl Entry {
                 largest(points.iter().map(|point| point.payload.needs()))
             }
             Self::ConditionalWrite(_) | Self::BeginEpoch { .. } => BehaviorVersion::FIRST,
+            Self::Publish(version) => (*version).max(BehaviorVersion(2)),
             Self::Seed { .. } | Self::Topology(_) | Self::Links(_) => BehaviorVersion::FIRST,
             Self::Checksum { .. } | Self::Version(_) | Self::Noop => BehaviorVersion::FIRST,
         }

@@ -153,6 +153,13 @@ pub enum Outcome {
     },
     /// Apply behaves as this version says from here on.
     VersionSwitched(BehaviorVersion),
+    /// Local changes may need this version from here on.
+    Published(BehaviorVersion),
+    /// The group has not finalized the version that was to be published; nothing changed.
+    PublishRefused {
+        /// The version that it has finalized.
+        held: BehaviorVersion,
+    },
     /// This build does not know that version. The entry is not applied; nothing may be until a newer build takes over.
     VersionUnknown(VersionUnknown),
     /// The entry was applied before; nothing changed.

@@ -5,7 +5,7 @@
 //!                 bytes 1..3         behavior version that a replica needs to read it, little-endian: that of the group
 //!                 bytes 3..n-32      body
 //!                 bytes n-32..n      BLAKE3 of all bytes before
-//!   core          body: postcard of `CoreFile`
+//!   core          body: postcard of `CoreFile`; from behavior version 2 on, postcard of `CoreSince2` behind it
 //!   points-<uid>  body: postcard of `PointsHead`, then of as many `Row`s as it says; one file for each collection
 //!   graph-<uid>-<i>   body: the index of the collection's i-th vector, as `ann` writes it
 //! ```
@@ -28,7 +28,7 @@ use crate::collection::seed;
 use crate::entry::is_whole;
 use crate::outbox::{Outbox, TookPlace};
 use crate::records::Records;
-use crate::state::Core;
+use crate::state::{Core, CoreSince2};
 use crate::vectors::{IndexFault, VectorIndex};
 use crate::write_ids::WriteIds;
 use crate::{Collection, Located, Stamp, State, WriteResult};
@@ -209,13 +209,7 @@ impl State {
     /// When a file is missing, cannot be read, is damaged or of a future format, or the files do not belong together.
     pub fn read<R: Read>(mut open: impl FnMut(&str) -> io::Result<Option<(R, u64)>>) -> Result<Self, RestoreError> {
         let (input, _) = open_file(&mut open, CORE)?;
-        let saved: CoreFile = read_sealed(CORE, input, |body| {
-            let mut values = Values::of(body);
-            let core = values.next().map_err(|e| malformed(CORE, &e))?;
-            values.end().map_err(|e| malformed(CORE, &e))?;
-            Ok(core)
-        })?;
-        VersionUnknown::check(saved.core.behavior).map_err(|unknown| newer(CORE, unknown))?;
+        let saved = read_sealed(CORE, input, |body| read_core(&mut Values::of(body)))?;
         if !is_whole(&saved.core.table) {
             return Err(malformed(CORE, "a broken bucket table"));
         }
@@ -347,7 +341,12 @@ impl ImageFile<'_> {
         let [low, high] = self.image.behavior().0.to_le_bytes();
         sealing.out.write_all(&[SNAPSHOT_VERSION, low, high])?;
         match self.content {
-            Content::Core => sealing.postcard(&self.image.core_file())?,
+            Content::Core => {
+                sealing.postcard(&self.image.core_file())?;
+                if let Some(since_2) = self.image.core.since_2() {
+                    sealing.postcard(&since_2)?;
+                }
+            }
             Content::Points(collection) => write_points(collection, &mut sealing)?,
             Content::Graph(collection, nth) => collection.indexes[nth].write_to(&mut sealing.out)?,
         }
@@ -427,6 +426,20 @@ fn write_points<W: Write>(collection: &CollectionImage, sealing: &mut Sealing<'_
         })?;
     }
     Ok(())
+}
+
+fn read_core<R: Read>(values: &mut Values<'_, R>) -> Result<CoreFile, RestoreError> {
+    let mut saved: CoreFile = values.next().map_err(|e| malformed(CORE, &e))?;
+    VersionUnknown::check(saved.core.behavior).map_err(|unknown| newer(CORE, unknown))?;
+    if saved.core.has_since_2() {
+        let CoreSince2 { published } = values.next().map_err(|e| malformed(CORE, &e))?;
+        if !(BehaviorVersion::FIRST..=saved.core.behavior).contains(&published) {
+            return Err(malformed(CORE, "a published version that the group has not finalized"));
+        }
+        saved.core.published = published;
+    }
+    values.end().map_err(|e| malformed(CORE, &e))?;
+    Ok(saved)
 }
 
 fn read_collection<R: Read>(

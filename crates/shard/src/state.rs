@@ -54,6 +54,9 @@ pub struct State {
 pub(crate) struct Core {
     /// By which rules entries are applied; the form in which snapshots are written.
     pub(crate) behavior: BehaviorVersion,
+    /// Stands in [`CoreSince2`], and is [`BehaviorVersion::FIRST`] in groups that have none.
+    #[serde(skip, default = "first")]
+    pub(crate) published: BehaviorVersion,
     pub(crate) me: OriginShard,
     pub(crate) applied: LogIndex,
     pub(crate) table: BucketTable,
@@ -73,6 +76,29 @@ pub(crate) struct Core {
     pub(crate) links: Vec<Link>,
     /// The entry that set them.
     pub(crate) links_version: LogIndex,
+}
+
+/// What behavior version 2 adds to the core. It stands behind the core in snapshot and checksum; replicas of groups that
+/// have not finalized that version may know nothing of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CoreSince2 {
+    /// See [`State::published`].
+    pub(crate) published: BehaviorVersion,
+}
+
+impl Core {
+    /// Whether the core has a [`CoreSince2`].
+    pub(crate) fn has_since_2(&self) -> bool {
+        self.behavior >= BehaviorVersion(2)
+    }
+
+    pub(crate) fn since_2(&self) -> Option<CoreSince2> {
+        self.has_since_2().then_some(CoreSince2 { published: self.published })
+    }
+}
+
+fn first() -> BehaviorVersion {
+    BehaviorVersion::FIRST
 }
 
 /// A collection that is gone, and must not come back by a record of it that comes late.
@@ -98,6 +124,7 @@ impl State {
         }
         let core = Core {
             behavior,
+            published: BehaviorVersion::FIRST,
             me: OriginShard { region: region.clone(), shard },
             applied: LogIndex(0),
             table,
@@ -183,6 +210,13 @@ impl State {
     #[must_use]
     pub fn behavior(&self) -> BehaviorVersion {
         self.core.behavior
+    }
+
+    /// The newest behavior version that local changes may need, because every region of the replication group has
+    /// finalized it. Never later than [`State::behavior`].
+    #[must_use]
+    pub fn published(&self) -> BehaviorVersion {
+        self.core.published
     }
 
     /// How many shards a region has, as far as it was heard.

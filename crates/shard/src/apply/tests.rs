@@ -1,5 +1,5 @@
 use meridian_model::{
-    BehaviorVersion, BucketTable, Delta, Link, PrimaryTerm, TableVersion, Transport, WriteId, WriteRef,
+    BehaviorVersion, BucketTable, Delta, Link, PlayedRelease, PrimaryTerm, TableVersion, Transport, WriteId, WriteRef,
 };
 use proptest::prelude::*;
 
@@ -8,6 +8,8 @@ use crate::fixture::{
     Action, Region, Shard, actions, create, delete, delete_if, drop_op, region, state, tail, upsert, write,
     write_sent_at,
 };
+
+const NEXT: BehaviorVersion = BehaviorVersion(2);
 
 fn written(applied: &Applied) -> (u64, u64, bool) {
     let Outcome::Written { first, last, repeated, .. } = applied.outcome else { panic!("{applied:?}") };
@@ -222,18 +224,49 @@ fn an_unknown_behavior_version_stops_the_replica_before_the_entry() {
     assert_eq!(shard.state.behavior(), BehaviorVersion::FIRST);
 }
 
-/// A group whose first entry is applied by an earlier version than the newest.
 #[test]
 fn a_group_starts_with_the_version_of_its_identity_and_switches_by_an_entry() {
+    let _next = PlayedRelease::knowing(NEXT);
     let primary = (PrimaryTerm(1), region("us"));
-    let behavior = BehaviorVersion(0);
-    let identity = crate::Identity { region: region("us"), shard: ShardNumber::FIRST, shards: 1, primary, behavior };
-    let mut state = State::new(identity).unwrap();
-    assert_eq!(state.behavior(), behavior);
-    let switched = state.apply(LogIndex(1), &Entry::Version(BehaviorVersion(1))).outcome;
-    assert_eq!(switched, Outcome::VersionSwitched(BehaviorVersion(1)));
-    assert_eq!(State::restore(&state.snapshot()).unwrap().behavior(), BehaviorVersion(1));
-    assert_eq!(state.apply(LogIndex(2), &Entry::Version(BehaviorVersion(1))).outcome, Outcome::Nothing);
+    for behavior in [BehaviorVersion::FIRST, NEXT] {
+        let primary = primary.clone();
+        let identity =
+            crate::Identity { region: region("us"), shard: ShardNumber::FIRST, shards: 1, primary, behavior };
+        let mut state = State::new(identity).unwrap();
+        assert_eq!((state.behavior(), state.published()), (behavior, BehaviorVersion::FIRST));
+        let switched = state.apply(LogIndex(1), &Entry::Version(NEXT)).outcome;
+        let expected = if behavior == NEXT { Outcome::Nothing } else { Outcome::VersionSwitched(NEXT) };
+        assert_eq!(switched, expected);
+        assert_eq!(State::restore(&state.snapshot()).unwrap().behavior(), NEXT);
+        assert_eq!(state.apply(LogIndex(2), &Entry::Version(BehaviorVersion(1))).outcome, Outcome::Nothing);
+        assert_eq!(state.behavior(), NEXT);
+    }
+}
+
+#[test]
+fn a_version_is_published_after_it_is_finalized_and_never_taken_back() {
+    let _next = PlayedRelease::knowing(NEXT);
+    let mut shard = Shard::new("us", 1, 1);
+    let held = BehaviorVersion::FIRST;
+    assert_eq!(shard.commit(Entry::Publish(NEXT)).outcome, Outcome::PublishRefused { held });
+    assert_eq!((shard.state.published(), shard.state.applied()), (held, LogIndex(1)));
+    shard.commit(Entry::Version(NEXT));
+    let before = shard.state.checksum();
+    assert_eq!(shard.commit(Entry::Publish(NEXT)).outcome, Outcome::Published(NEXT));
+    assert_eq!(shard.state.published(), NEXT);
+    for again in [NEXT, BehaviorVersion::FIRST] {
+        assert_eq!(shard.commit(Entry::Publish(again)).outcome, Outcome::Nothing);
+        assert_eq!(shard.state.published(), NEXT);
+    }
+    assert_eq!(State::restore(&shard.state.snapshot()).unwrap().published(), NEXT);
+    // The applied index alone makes another checksum, so the same log without the entry is compared.
+    let mut other = Shard::new("us", 1, 1);
+    for entry in [Entry::Noop, Entry::Version(NEXT), Entry::Noop, Entry::Noop, Entry::Noop] {
+        other.commit(entry);
+    }
+    assert_eq!(other.state.applied(), shard.state.applied());
+    assert_ne!(other.state.checksum(), shard.state.checksum());
+    assert_ne!(before, shard.state.checksum());
 }
 
 #[test]

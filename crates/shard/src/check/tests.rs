@@ -103,6 +103,14 @@ fn a_poison_delta_is_named_by_its_sequence_and_a_dead_collection_is_no_fault() {
     assert_eq!(found, Err((Seq(2), OpError::Dimension { expected: 3, found: 0 })));
     let far = Delta { committed_at: Hlc(u64::MAX), ..delta(1, upsert(9, 1, 1, 1)) };
     assert_eq!(shard.state.check_remote(&[far]), Err((Seq(1), OpError::Stamp(Hlc(u64::MAX)))), "no room to count on");
+    let (needs, finalized) = (BehaviorVersion(2), BehaviorVersion::FIRST);
+    let later = self::point(|_, payload| *payload = Payload(r#"{"meridian.next":1}"#.into()));
+    let found = shard.state.check_remote(&[delta(1, upsert(1, 1, 1, 1)), delta(2, later.clone())]);
+    assert_eq!(found, Err((Seq(2), OpError::Version { needs, finalized })));
+    let _next = meridian_model::PlayedRelease::knowing(needs);
+    let mut shard = shard;
+    shard.commit(crate::Entry::Version(needs));
+    assert_eq!(shard.state.check_remote(&[delta(2, later)]), Ok(()));
 }
 
 proptest! {

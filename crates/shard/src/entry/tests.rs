@@ -1,8 +1,10 @@
-use meridian_model::{ShardNumber, Topic, Transport, WriteId};
+use meridian_model::{PlayedRelease, ShardNumber, Topic, Transport, WriteId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::fixture::{actions, create, delete, delete_if, drop_op, origin, region, upsert, write};
+
+const NEXT: BehaviorVersion = BehaviorVersion(2);
 
 fn entries() -> Vec<Entry> {
     let origin = origin("us", 2);
@@ -60,6 +62,7 @@ fn entries() -> Vec<Entry> {
         }),
         delete_if(9, 1 << 40, 1, 5, vec![(5, seen.clone()), (6, Stamp { seq: Seq(8), ..seen })]),
         Entry::BeginEpoch { epoch: Epoch(2) },
+        Entry::Publish(NEXT),
     ]
 }
 
@@ -103,14 +106,57 @@ fn an_entry_of_a_newer_release_is_refused_by_name() {
 }
 
 #[test]
-fn entries_of_today_need_the_first_behavior_version() {
+fn only_publishing_a_version_needs_a_later_one_than_the_first() {
     for entry in entries() {
-        assert_eq!((entry.needs(), &entry.encode()[..3]), (BehaviorVersion::FIRST, &[3, 1, 0][..]), "{entry:?}");
+        let (needs, head) = match entry {
+            Entry::Publish(_) => (NEXT, [3, 2, 0]),
+            _ => (BehaviorVersion::FIRST, [3, 1, 0]),
+        };
+        assert_eq!((entry.needs(), &entry.encode()[..3]), (needs, &head[..]), "{entry:?}");
+    }
+    assert_eq!(
+        Entry::Publish(BehaviorVersion::FIRST).needs(),
+        NEXT,
+        "builds that know the first version lack the kind"
+    );
+    assert_eq!(Entry::Publish(BehaviorVersion(7)).needs(), BehaviorVersion(7));
+}
+
+#[test]
+fn an_entry_needs_what_its_changes_need() {
+    let Op::Upsert { collection, point, vectors, .. } = upsert(1, 5, 2, 3) else { panic!() };
+    let payload = Payload(r#"{"meridian.next":1}"#.into());
+    let (origin, epoch) = (origin("us", 1), Epoch(1));
+    let stamp = Stamp { hlc: Hlc(7), origin: origin.clone(), epoch, seq: Seq(1) };
+    let at = Position { epoch, seq: Seq(1) };
+    let seeded = SeedPoint { collection, point, vectors: vectors.clone(), payload: payload.clone(), stamp };
+    let op = Op::Upsert { collection, point, vectors, payload };
+    let write_ref = WriteRef { id: WriteId(1), index: 0 };
+    let (seq, committed_at) = (Seq(1), Hlc(7));
+    let delta =
+        Delta { origin: origin.clone(), epoch, seq, committed_at, op: op.clone(), write: write_ref, trace: None };
+    let source = SourcePosition::Direct;
+    let step = SeedStep::Chunk { collections: Vec::new(), points: vec![seeded], read_at: at };
+    for entry in [
+        write(9, 1 << 40, vec![delete(1, 4), op]),
+        Entry::RemoteBatch(RemoteBatch {
+            origin: origin.clone(),
+            epoch,
+            from: seq,
+            to: seq,
+            deltas: vec![delta],
+            origin_shards: 1,
+            source,
+        }),
+        Entry::Seed { origin, step },
+    ] {
+        assert_eq!(entry.needs(), NEXT, "{entry:?}");
     }
 }
 
 #[test]
 fn decode_undoes_encode() {
+    let _next = PlayedRelease::knowing(NEXT);
     for entry in entries() {
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
     }
@@ -165,7 +211,8 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_is_an_error_or_another_entry(nth in 0usize..12, bit in any::<prop::sample::Index>()) {
+    fn a_flipped_bit_is_an_error_or_another_entry(nth in 0usize..13, bit in any::<prop::sample::Index>()) {
+        let _next = PlayedRelease::knowing(NEXT);
         let entry = entries().swap_remove(nth);
         let mut bytes = entry.encode();
         let bit = bit.index(bytes.len() * 8);

@@ -183,7 +183,7 @@ impl<'a, R: Read> Values<'a, R> {
     ///
     /// # Errors
     /// When something follows.
-    pub(super) fn end(mut self) -> Result<(), String> {
+    pub(super) fn end(&mut self) -> Result<(), String> {
         if self.at == self.held.len() && !self.read_on()? { Ok(()) } else { Err("bytes behind its end".into()) }
     }
 }

@@ -1,9 +1,11 @@
-use meridian_model::{Answer, Names, Query, Search, Select};
+use meridian_model::{Answer, Names, PlayedRelease, Query, Search, Select};
 use proptest::prelude::*;
 
 use super::*;
 use crate::CollectionView;
 use crate::fixture::{Region, actions};
+
+const NEXT: BehaviorVersion = BehaviorVersion(2);
 
 fn searches(state: &mut State) -> Vec<Answer> {
     let search = |using: &str, vector: Vec<f32>, exact| {
@@ -223,6 +225,34 @@ fn a_file_that_cannot_be_read_is_named_and_is_no_damage() {
     assert!(fault.is_damage(), "a file that is gone is lost");
 }
 
+/// What a group has published and what it has not are two forms of the core file.
+fn a_core_since_2(published: BehaviorVersion) -> Vec<(String, Vec<u8>)> {
+    let mut files = a_snapshot();
+    let sealed = &files[0].1;
+    let mut file: CoreFile = postcard::from_bytes(&sealed[3..sealed.len() - HASH_BYTES]).unwrap();
+    file.core.behavior = NEXT;
+    files[0].1 = postcard::to_extend(&file, vec![SNAPSHOT_VERSION, 2, 0]).unwrap();
+    files[0].1 = postcard::to_extend(&CoreSince2 { published }, std::mem::take(&mut files[0].1)).unwrap();
+    seal(&mut files[0].1);
+    files
+}
+
+#[test]
+fn a_published_version_that_the_group_has_not_finalized_is_malformed() {
+    let _next = PlayedRelease::knowing(BehaviorVersion(3));
+    for published in [0, 3] {
+        let fault = refused(&a_core_since_2(BehaviorVersion(published)));
+        assert!(matches!(&fault, RestoreError::Malformed { reason, .. } if reason.contains("published")), "{fault}");
+    }
+    // The checksum in the file is that of the group before.
+    assert_eq!(refused(&a_core_since_2(NEXT)), RestoreError::Checksum);
+    let mut files = a_core_since_2(NEXT);
+    let end = files[0].1.len() - HASH_BYTES - 1;
+    files[0].1.truncate(end);
+    seal(&mut files[0].1);
+    assert!(matches!(refused(&files), RestoreError::Malformed { .. }), "a core without what version 2 adds");
+}
+
 #[test]
 fn a_core_of_a_later_behavior_is_refused_though_its_head_is_known() {
     let mut files = a_snapshot();
@@ -242,6 +272,27 @@ fn hex(bytes: &[u8]) -> String {
 /// `MERIDIAN_WRITE_GOLDEN=1` writes them anew.
 #[test]
 fn snapshot_files_are_the_bytes_they_always_were() {
+    check_golden(&mut small_state(), "golden-v3.txt");
+}
+
+/// The same state after `Version(2)` and `Publish(2)`: the form of behavior version 2.
+#[test]
+fn snapshot_files_of_behavior_version_2_are_the_bytes_they_always_were() {
+    let _next = PlayedRelease::knowing(NEXT);
+    let mut region = small_state();
+    let shard = &mut region.shards[0];
+    shard.commit(crate::Entry::Version(NEXT));
+    shard.commit(crate::Entry::Publish(NEXT));
+    check_golden(&mut region, "golden-v3-behavior-2.txt");
+    let files = region.shards[0].state.snapshot();
+    let restored = State::restore(&files).unwrap();
+    assert_eq!((restored.behavior(), restored.published()), (NEXT, NEXT));
+    assert_eq!(restored.checksum(), region.shards[0].state.checksum());
+    let _previous = PlayedRelease::knowing(BehaviorVersion::FIRST);
+    assert!(refused(&files).is_newer());
+}
+
+fn small_state() -> Region {
     let mut region = Region::new("us", 1);
     region.act(&crate::fixture::Action::Create { name: 0 });
     (0..3).for_each(|point| region.act(&crate::fixture::Action::Upsert { uid: 1, point, x: 1, y: point as i8 }));
@@ -249,11 +300,15 @@ fn snapshot_files_are_the_bytes_they_always_were() {
     let shard = &mut region.shards[0];
     shard.commit(crate::Entry::BeginEpoch { epoch: Epoch(2) });
     shard.commit(crate::fixture::write(9, 1 << 20, vec![crate::fixture::delete(1, 0)]));
-    let files = shard.state.snapshot();
+    region
+}
+
+fn check_golden(region: &mut Region, file: &str) {
+    let files = region.shards[0].state.snapshot();
     let found: Vec<_> = files[..2].iter().map(|(name, bytes)| format!("{name} {}", hex(bytes))).collect();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/snapshot/golden-v3.txt");
+    let path = format!("{}/src/snapshot/{file}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("MERIDIAN_WRITE_GOLDEN").is_some() {
-        std::fs::write(path, found.join("\n") + "\n").unwrap();
+        std::fs::write(&path, found.join("\n") + "\n").unwrap();
     }
     let golden = std::fs::read_to_string(path).unwrap();
     assert_eq!(found, golden.lines().collect::<Vec<_>>());
