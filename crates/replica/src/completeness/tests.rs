@@ -22,7 +22,7 @@ fn tick(bench: &mut Bench, statements: &mut Statements, clock_trusted: bool) -> 
 }
 
 #[test]
-fn a_leader_states_what_a_quorum_confirmed_after_the_wall_clock_was_read() {
+fn a_leader_states_the_position_confirmed_by_a_quorum_after_reading_the_wall_clock() {
     let (mut bench, mut statements) = leader();
     assert!(tick(&mut bench, &mut statements, true).is_empty());
     let wall = bench.now.wall_millis();
@@ -36,7 +36,7 @@ fn a_leader_states_what_a_quorum_confirmed_after_the_wall_clock_was_read() {
 }
 
 #[test]
-fn nothing_is_stated_before_what_was_confirmed_is_applied() {
+fn nothing_is_stated_before_the_confirmed_index_is_applied() {
     let (mut bench, mut statements) = leader();
     tick(&mut bench, &mut statements, true);
     let index = LogIndex(bench.drive()[0].1.0 + 1);
@@ -71,7 +71,7 @@ fn a_round_that_no_quorum_answers_is_begun_anew() {
 }
 
 #[test]
-fn what_the_leader_tells_counts_once_its_position_is_applied_and_grows_older_in_silence() {
+fn a_leaders_statement_counts_once_its_position_is_applied_and_ages_in_silence() {
     let mut bench = Bench::of(3);
     let (origin, mut statements) = (own(&bench), Statements::default());
     let through = Position { epoch: Epoch(1), seq: Seq(1) };
@@ -91,7 +91,7 @@ fn what_the_leader_tells_counts_once_its_position_is_applied_and_grows_older_in_
 }
 
 #[test]
-fn a_leader_tells_its_replicas_what_is_new() {
+fn a_leader_sends_new_statements_to_its_replicas() {
     let mut bench = Bench::of(3);
     (bench.facts.leading, bench.facts.term) = (true, Some(Term(1)));
     let (origin, mut statements) = (own(&bench), Statements::default());
@@ -102,6 +102,6 @@ fn a_leader_tells_its_replicas_what_is_new() {
     assert_eq!(tick(&mut bench, &mut statements, false).len(), 2, "to each of the others");
     bench.pass(20 * MS);
     assert!(tick(&mut bench, &mut statements, false).is_empty());
-    bench.pass(TELL_AGAIN_AFTER);
+    bench.pass(RESEND_AFTER);
     assert_eq!(tick(&mut bench, &mut statements, false).len(), 2, "it may have been lost");
 }
