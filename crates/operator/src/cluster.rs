@@ -24,7 +24,7 @@ use meridian_plan::names::CLUSTER_LABEL;
 use meridian_plan::ownership::{self, Cause};
 use meridian_plan::render::AcceptedSpec;
 use meridian_plan::report::Outcome;
-use meridian_plan::{Refusal, Step, next_step, render, report as said, rolls};
+use meridian_plan::{Refusal, Step, next_step, render, report as plan_report, rolls};
 
 use crate::act::ActOutcome;
 use crate::context::Context;
@@ -147,7 +147,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
             .iter()
             .any(|(shard, allocator)| view.observed.shards.get(shard).is_none_or(|seen| seen.allocator != *allocator))
     {
-        let intent = said::intent(&cluster, &step, &old);
+        let intent = plan_report::intent(&cluster, &step, &old);
         report::cluster(context, &mut resource, intent).await?; // written before the act, so a crash resumes it
     }
     let spec = match &refusal {
@@ -191,7 +191,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
         }
     }
     let outcome = Outcome { changed: applied.changed, blocked: &applied.blocked, refusal: refusal.as_ref() };
-    let mut status = said::cluster(&cluster, &view.observed, &step, outcome, &old, &now());
+    let mut status = plan_report::cluster(&cluster, &view.observed, &step, outcome, &old, &now());
     if applied.blocked.iter().all(|blocked| blocked.object.name != render::accepted_name(&cluster.name)) {
         status.accepted_spec_hash = Some(spec.hash);
     }
@@ -214,7 +214,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
 /// Reports a refused spec, in the status and by an event.
 async fn refuse(context: &Context, resource: &mut VectorCluster, why: Reason, refusal: &Refusal) -> anyhow::Result<()> {
     let old = resource.status.clone().unwrap_or_default();
-    let status = said::refused(resource.metadata.generation.unwrap_or_default(), why, refusal, &old, &now());
+    let status = plan_report::refused(resource.metadata.generation.unwrap_or_default(), why, refusal, &old, &now());
     if resource.status.as_ref() != Some(&status) {
         report::event(context, resource, EventKind::of(why), refusal.to_string()).await;
     }

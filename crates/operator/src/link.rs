@@ -12,7 +12,7 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, ResourceExt};
 use meridian_crd::{ReplicationLink, VectorCluster};
 use meridian_plan::names::CLUSTER_LABEL;
-use meridian_plan::report::{self as said, ObservedLink};
+use meridian_plan::report::{self as plan_report, ObservedLink};
 use meridian_plan::{ValidCluster, ValidLink};
 use meridian_proto::topology::ReplicaStatus;
 
@@ -69,21 +69,21 @@ async fn turn(cached: &ReplicationLink, context: &Context) -> anyhow::Result<Act
     }
     let clusters: Api<VectorCluster> = Api::namespaced(client.clone(), &namespace);
     let Some(owner) = clusters.get_opt(&resource.spec.cluster_ref.name).await? else {
-        let status = said::link(&resource, &ObservedLink::NoCluster, &now());
+        let status = plan_report::link(&resource, &ObservedLink::NoCluster, &now());
         report::link(context, &mut resource, status).await?;
         return Ok(Action::requeue(REQUEUE_AFTER));
     };
     let prerequisites = load_prerequisites(context, &owner).await?;
     let status = match prerequisites.parse(&owner, &context.settings) {
-        Err(_) => said::link(&resource, &ObservedLink::ClusterRefused, &now()),
+        Err(_) => plan_report::link(&resource, &ObservedLink::ClusterRefused, &now()),
         Ok((cluster, _)) => match ValidLink::parse(&resource, &cluster) {
-            Err(refusal) => said::link(&resource, &ObservedLink::Refused(refusal), &now()),
+            Err(refusal) => plan_report::link(&resource, &ObservedLink::Refused(refusal), &now()),
             Ok(link) => {
                 let apis = kinds::served(client, context.apis).await?;
                 let heard = if link.running { heard(context, &cluster, &link).await? } else { None };
                 let poisons = poisons(context, &cluster, &link).await?;
                 let seen = ObservedLink::Valid { link: &link, cluster: &cluster, apis, heard, poisons };
-                said::link(&resource, &seen, &now())
+                plan_report::link(&resource, &seen, &now())
             }
         },
     };

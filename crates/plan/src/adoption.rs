@@ -72,8 +72,8 @@ pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &Vec
         let same = (&genesis.region, genesis.shard, genesis.shards) == (&here.region, here.shard, here.shards);
         same && (found.group.is_none() || found.group == cluster.group())
     };
-    let bears_ours = |(_, _, pod): (ShardNumber, u16, &ObservedPod)| bears(pod, cluster.id);
-    let agree = foreign.iter().all(|(.., found)| found.genesis.cluster == id) && !pods().any(bears_ours);
+    let is_ours = |(_, _, pod): (ShardNumber, u16, &ObservedPod)| has_cluster_id(pod, cluster.id);
+    let agree = foreign.iter().all(|(.., found)| found.genesis.cluster == id) && !pods().any(is_ours);
     let advice = if !foreign.iter().all(is_in_place) {
         "give every pod a volume that was made for its region, shard and replication group".to_owned()
     } else if id == cluster.id {
@@ -98,7 +98,7 @@ pub fn foreign_volumes(cluster: &ValidCluster, observed: &Observed, status: &Vec
 
 /// Returns true if the replica that runs on the pod reports this cluster id.
 #[must_use]
-pub fn bears(pod: &ObservedPod, id: ClusterId) -> bool {
+pub fn has_cluster_id(pod: &ObservedPod, id: ClusterId) -> bool {
     matches!(&pod.answer, Some(PodStatus::Running(status)) if status.identity.genesis.cluster == id)
 }
 
@@ -116,7 +116,7 @@ pub fn claims_to_label<'a>(
         observed.shards.iter().any(|(shard, seen)| {
             let prefix = format!("data-{}-", cluster.shard_name(*shard));
             let ordinal = name.strip_prefix(&prefix).and_then(|ordinal| ordinal.parse().ok());
-            ordinal.and_then(|ordinal: u16| seen.pods.get(&ordinal)).is_some_and(|pod| bears(pod, cluster.id))
+            ordinal.and_then(|ordinal: u16| seen.pods.get(&ordinal)).is_some_and(|pod| has_cluster_id(pod, cluster.id))
         })
     };
     let claims = claims.into_iter();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_replaces_an_id_that_no_volume_bears_and_no_other() {
+    fn an_annotation_replaces_only_an_id_that_no_volume_carries() {
         let adopting = || annotated(&ClusterId(7).to_string());
         assert_eq!(id_of(&with_status(adopting(), 3, ShardStatus::default()), None), 7);
         let allocated = [
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_that_is_no_id_or_another_clusters_is_refused() {
+    fn an_annotation_that_is_no_id_or_the_id_of_another_cluster_is_refused() {
         let refused = |cluster: &VectorCluster, others: &[VectorCluster]| {
             cluster_id(cluster, None, others).unwrap_err().to_string()
         };
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stateful_set_from_before_keeps_the_label_of_its_claims() {
+    fn an_existing_stateful_set_keeps_the_label_of_its_claims() {
         let cluster = valid(ALONE, &[]);
         let sets = |cluster: &crate::ValidCluster| {
             let objects = render::cluster(cluster, &render::as_declared(cluster), Apis::default());

@@ -14,7 +14,7 @@ pub const BACKDATED_DAYS: u64 = 2;
 
 const DAY_S: i64 = 86_400;
 
-/// Contents of the Secrets with certificates, and what the pods have adopted of them. Times are Unix seconds.
+/// Contents of the Secrets with certificates, and the certificates that pods use. Times are Unix seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ObservedCertificates {
     /// The Secret has an authority with its key.
@@ -59,7 +59,7 @@ pub enum CertificateStep {
 
 impl ObservedLeaf {
     /// Returns true if a third of the lifetime or less is left, or if the lifetime is longer than that of our
-    /// certificates.
+    /// certificates. `now`: Unix seconds.
     #[must_use]
     pub fn is_due(&self, now: i64) -> bool {
         let life = self.not_after.saturating_sub(self.not_before);
@@ -69,7 +69,7 @@ impl ObservedLeaf {
 }
 
 impl ObservedCertificates {
-    /// The next step.
+    /// The next step at `now`, in Unix seconds.
     #[must_use]
     pub fn next(&self, now: i64) -> CertificateStep {
         use CertificateStep::{CreateAuthority, Keep, Sign, TrustBoth, TrustNewOnly};
@@ -88,7 +88,7 @@ impl ObservedCertificates {
         }
     }
 
-    /// Checks that the certificates are final.
+    /// Checks that the certificates are final at `now`, in Unix seconds.
     ///
     /// # Errors
     /// The step that is missing or awaited, for a condition's message.
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_that_lives_for_ever_is_replaced_by_one_that_does_not() {
+    fn a_certificate_without_expiry_is_replaced() {
         let old = ObservedLeaf { not_before: 0, not_after: 64_060_588_800, ..leaf() };
         assert_eq!(ObservedCertificates { leaf: Some(old), ..settled() }.next(NOW), Sign);
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_certificate_is_signed_anew_and_both_lost_are_made_anew() {
+    fn a_lost_certificate_is_signed_again_and_a_lost_authority_is_created_again() {
         assert_eq!(ObservedCertificates { leaf: None, ..settled() }.next(NOW), Sign);
         assert_eq!(ObservedCertificates::default().next(NOW), CreateAuthority);
         assert_eq!(ObservedCertificates { authority: true, ..ObservedCertificates::default() }.next(NOW), Sign);

@@ -99,7 +99,7 @@ fn quantity(text: &str) -> Option<u128> {
 }
 
 /// Objects of ours that exist and are no longer wanted. StatefulSets are never among them, since pods leave one at a
-/// time. A ConfigMap stays while a pod mounts it.
+/// time. A ConfigMap stays while a pod mounts it. The order is that of `existing`.
 #[must_use]
 pub fn to_prune(existing: &[ObjectRef], wanted: &[Object], mounted: &BTreeSet<String>) -> Vec<ObjectRef> {
     let wanted: BTreeSet<ObjectRef> = wanted.iter().map(Object::reference).collect();

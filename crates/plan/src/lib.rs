@@ -1,7 +1,7 @@
 //! Decisions of the operator, as functions of values.
 //!
 //! Owns: parsed specs ([`ValidCluster`]), the next step ([`next_step`]), every object ([`render`]), statuses
-//! ([`report`]). Does not know the API server and sockets; clocks and randomness come in as arguments.
+//! ([`report`]). Does not depend on the API server or sockets; times and random values are arguments.
 //!
 //! ```text
 //!   VectorCluster + links ──parse──► ValidCluster ─┬─► next_step(Observed) ──► Step { allocators, replicas, act, operations }

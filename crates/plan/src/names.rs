@@ -44,7 +44,7 @@ impl ValidCluster {
         format!("{}-s{shard}", self.name)
     }
 
-    /// The pod of a replica.
+    /// The pod of a shard with this ordinal, from 0.
     #[must_use]
     pub fn pod_name(&self, shard: ShardNumber, ordinal: u16) -> String {
         format!("{}-{ordinal}", self.shard_name(shard))
@@ -86,7 +86,7 @@ impl ValidCluster {
         format!("{}.{}.{CLUSTER_DOMAIN}", self.peers_name(), self.namespace)
     }
 
-    /// Address of a pod's peer port.
+    /// Address, `host:port`, of the peer port of the pod with this ordinal.
     #[must_use]
     pub fn peer_address(&self, shard: ShardNumber, ordinal: u16) -> String {
         self.peer_address_of(&self.pod_name(shard, ordinal))

@@ -181,7 +181,8 @@ pub fn mounts(object: &Value) -> Vec<ObjectRef> {
 }
 
 /// Refuses a cluster whose objects would have the names of another cluster's: `a` has the Services `a-peers` and
-/// `a-region`, which a cluster of that name has too. The older of the two is not refused.
+/// `a-region`, which a cluster of that name has too. The older of the two is not refused. `namespace`: all clusters of the
+/// namespace, in any order.
 #[must_use]
 pub fn name_collision(cluster: &VectorCluster, namespace: &[VectorCluster]) -> Option<Refusal> {
     let name = cluster.metadata.name.as_deref()?;

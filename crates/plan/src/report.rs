@@ -171,7 +171,7 @@ pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) ->
 }
 
 /// The status of a cluster whose spec was refused and that has no accepted one: its objects keep running, and its
-/// replica ids stay. `why` is `InvalidSpec` or `NameConflict`.
+/// replica ids stay. `why` is `InvalidSpec` or `NameConflict`; `generation` is that of the refused spec.
 #[must_use]
 pub fn refused(
     generation: i64,

@@ -70,6 +70,7 @@ pub fn change(live: Option<&Value>, wanted: &Object) -> Change {
 
 /// Checks whether `own` may take one of `most` slots to roll to `image`. The check and the write of the slot to the
 /// status need a common lock.
+/// `clusters`: all watched clusters, in any order, `own` included or not.
 ///
 /// # Errors
 /// The condition that it waits for, for `blockedBy`.

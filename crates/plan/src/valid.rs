@@ -223,7 +223,7 @@ fn region(field: &'static str, name: &str) -> Result<RegionName, Refusal> {
 fn count(field: &'static str, number: i32, most: u16) -> Result<u16, Refusal> {
     match u16::try_from(number) {
         Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => refuse(field, format!("{number}: from 1 to {most} are possible")),
+        _ => refuse(field, format!("must be between 1 and {most} (got {number})")),
     }
 }
 

@@ -66,7 +66,7 @@ impl<'a> Group<'a> {
         running(pod).is_some_and(|status| status.identity.replica == replica).then_some(pod)
     }
 
-    /// The member whose address is that of the pod.
+    /// The member whose address is that of the pod with this ordinal.
     pub fn member_at(&self, ordinal: u16) -> Option<ReplicaId> {
         let at = |members: &BTreeMap<ReplicaId, Option<u16>>| {
             members.iter().find(|(_, place)| **place == Some(ordinal)).map(|(replica, _)| *replica)
