@@ -13,13 +13,13 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::timing::watch;
 use crate::{Connection, ConnectionError, PeerTls, Timing};
 
-/// From the first byte to the end of the TLS handshake.
+/// Time limit from the first byte to the end of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Opens a connection to `address` (`host:port`; the host is what the certificate must name).
+/// Opens a connection to `address` (`host:port`); the certificate must name the host.
 ///
 /// # Errors
-/// When it cannot be reached in time, or TLS refuses it.
+/// The address cannot be reached in time, or TLS refuses the other side.
 pub async fn open(
     connector: &TlsConnector,
     address: &str,
@@ -34,10 +34,10 @@ pub fn host_of(address: &str) -> &str {
     host.trim_matches(['[', ']'])
 }
 
-/// Opens a connection to `address`, whose certificate must name `host`.
+/// Opens a connection to `address`; the certificate must name `host`.
 ///
 /// # Errors
-/// When it cannot be reached in time, or TLS refuses it.
+/// The address cannot be reached in time, or TLS refuses the other side.
 pub async fn open_at(
     connector: &TlsConnector,
     address: impl ToSocketAddrs,
@@ -51,10 +51,10 @@ pub async fn open_at(
     tokio::time::timeout(HANDSHAKE, connect).await.map_err(|_| ConnectionError::TimedOut)?
 }
 
-/// Connects to one address, within the time that this kind of connection has for it.
+/// Connects to one address, within [`Timing::connect`].
 ///
 /// # Errors
-/// When it cannot be reached in time.
+/// The address cannot be reached in time, or a socket option is refused.
 pub async fn connect(address: SocketAddr, timing: &Timing) -> Result<TcpStream, ConnectionError> {
     let connecting = TcpStream::connect(address);
     let tcp = tokio::time::timeout(timing.connect, connecting).await.map_err(|_| ConnectionError::TimedOut)??;
@@ -62,31 +62,31 @@ pub async fn connect(address: SocketAddr, timing: &Timing) -> Result<TcpStream, 
     Ok(tcp)
 }
 
-/// TLS over a TCP connection to a party whose certificate must name `host`. The caller sets the deadline.
+/// TLS over a TCP connection; the certificate must name `host`. The caller sets the deadline.
 ///
 /// # Errors
-/// When TLS refuses it.
+/// TLS refuses the other side.
 pub async fn secure(
     connector: &TlsConnector,
     tcp: TcpStream,
     host: &str,
 ) -> Result<Connection<TlsStream<TcpStream>>, ConnectionError> {
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no host name")))?;
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is not a host name")))?;
     Ok(Connection::new(connector.connect(name, tcp).await?))
 }
 
-/// Exchanges greetings: returns that of the other side, with the versions that it knows.
+/// Exchanges `Hello` frames: returns that of the other side, with its protocol versions.
 ///
 /// # Errors
-/// When the connection ends, the other side does not greet, or both builds have no protocol version in common.
+/// The connection ends, the other side sends another frame, or the builds have no protocol version in common.
 pub async fn greet(connection: &mut Connection<TlsStream<TcpStream>>, own: Hello) -> Result<Hello, ConnectionError> {
     let protocols = own.build.protocols;
     connection.write(&Frame::Hello(own)).await?;
     let Frame::Hello(hello) = connection.read().await? else {
         return Err(ConnectionError::Unexpected("a hello"));
     };
-    // Both sides use the greatest common version. There is only one so far, so nothing depends on it.
+    // Both sides use the greatest common version. So far there is only one, so nothing depends on it.
     protocols.common(hello.build.protocols)?;
     Ok(hello)
 }
@@ -94,7 +94,7 @@ pub async fn greet(connection: &mut Connection<TlsStream<TcpStream>>, own: Hello
 /// One topology call to the pod at `address`, as the operator makes it.
 ///
 /// # Errors
-/// When the pod cannot be reached, is another cluster's, speaks no common protocol version, or does not answer in time.
+/// The pod cannot be reached, belongs to another cluster, has no common protocol version, or does not answer in time.
 pub async fn call_topology(
     tls: &PeerTls,
     own: &Hello,
@@ -105,11 +105,11 @@ pub async fn call_topology(
     exchange(open(&tls.region, address), own, call, patience).await
 }
 
-/// As [`call_topology`], to a pod whose address is known and whose certificate must name `host`: an operator need not be
-/// able to resolve the names of pods, nor wait until they are published.
+/// Like [`call_topology`], for a pod with a known address whose certificate must name `host`: an operator may be unable
+/// to resolve the names of pods, or would have to wait until they are published.
 ///
 /// # Errors
-/// When the pod cannot be reached, is another cluster's, speaks no common protocol version, or does not answer in time.
+/// The pod cannot be reached, belongs to another cluster, has no common protocol version, or does not answer in time.
 pub async fn call_topology_at(
     connector: &TlsConnector,
     own: &Hello,

@@ -1,4 +1,4 @@
-//! One connection: frames in, frames out, through a bounded queue.
+//! A connection: frames in both directions, outgoing ones through a bounded queue.
 
 use std::io;
 use std::pin::Pin;
@@ -17,44 +17,44 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::Timing;
 
-/// Frames that wait to be written to one party; more are dropped.
+/// Frames that wait to be written to one receiver; further ones are dropped.
 const QUEUE: usize = 4096;
 
-/// Why a connection ended.
+/// Reason for which a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// The network, or TLS.
+    /// An error of the network or of TLS.
     #[error("connection")]
     Io(#[from] io::Error),
-    /// What came is no frame.
+    /// The received bytes are not a frame.
     #[error("frame")]
     Frame(#[from] FrameError),
-    /// The builds of both sides are too far apart.
+    /// The builds have no protocol version in common.
     #[error("protocol")]
     Protocol(#[from] NoCommonProtocol),
     /// The other side closed it.
     #[error("closed by the other side")]
     Closed,
-    /// The other side did not say what belongs here.
+    /// The other side sent a frame that is not allowed at this point.
     #[error("expected {0}")]
     Unexpected(&'static str),
-    /// The other side is not who it should be.
+    /// The other side failed authentication.
     #[error("refused: {0}")]
     Refused(String),
-    /// Nothing came in time.
+    /// The time limit expired.
     #[error("no answer in time")]
     TimedOut,
-    /// No byte came for this long, heartbeats included.
-    #[error("nothing heard for {0:?}")]
+    /// No byte arrived for this long, heartbeats included.
+    #[error("no byte received for {0:?}")]
     Silent(Duration),
 }
 
-/// The sending half of a connection: never blocks.
+/// The sending half of a connection. It never blocks.
 #[derive(Debug, Clone)]
 pub struct Sender(mpsc::Sender<Frame>);
 
 impl Sender {
-    /// Queues a frame; false when the queue is full or the connection gone, and the frame is lost.
+    /// Queues a frame. Returns false, and drops the frame, if the queue is full or the connection is closed.
     pub fn send(&self, frame: Frame) -> bool {
         self.0.try_send(frame).is_ok()
     }
@@ -66,13 +66,13 @@ pub struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Frames over `stream`, each behind its length in 4 bytes, big-endian.
+    /// Frames over `stream`, each after its length in 4 bytes, big-endian.
     pub fn new(stream: S) -> Self {
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES).new_codec();
         Self { framed: Framed::new(TrackedStream { stream, last: LastReceived::new() }, codec) }
     }
 
-    /// The stream below.
+    /// The underlying stream.
     pub fn stream(&self) -> &S {
         &self.framed.get_ref().stream
     }
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes one frame.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// The connection is closed.
     pub async fn write(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
         Ok(self.framed.send(Bytes::from(frame.encode())).await?)
     }
@@ -88,16 +88,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads one frame.
     ///
     /// # Errors
-    /// When the connection is gone, or what came is no frame.
+    /// The connection is closed, or the received bytes are not a frame.
     pub async fn read(&mut self) -> Result<Frame, ConnectionError> {
         let bytes = self.framed.next().await.ok_or(ConnectionError::Closed)??;
         Ok(Frame::decode(&bytes)?)
     }
 
-    /// Carries frames both ways until either side ends or falls silent; what comes in, heartbeats included, goes to `take`.
+    /// Carries frames in both directions until either side closes the connection or is silent for too long. Received
+    /// frames, heartbeats included, go to `take`.
     ///
     /// # Errors
-    /// Why it ended.
+    /// The reason for which it ended; it always returns one.
     pub async fn run(
         self,
         mut queue: mpsc::Receiver<Frame>,
@@ -134,7 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// When the last byte came. Bytes count, not frames: a large frame takes longer on a slow line than a silence lasts.
+/// Arrival of the last byte. Bytes count, not frames: on a slow line a large frame may take longer than the allowed
+/// silence.
 #[derive(Clone)]
 struct LastReceived {
     base: Instant,
@@ -152,9 +154,9 @@ impl LastReceived {
         self.at.store(millis, Ordering::Relaxed);
     }
 
-    /// Ends when nothing came for `silence`.
+    /// Returns once nothing has arrived for `silence`.
     async fn after_silence(&self, silence: Duration) -> ConnectionError {
-        // What was heard before counts from here: the greeting had a deadline of its own.
+        // Silence counts from here: the `Hello` exchange had its own deadline.
         self.note();
         loop {
             let quiet = self.base.elapsed().saturating_sub(Duration::from_millis(self.at.load(Ordering::Relaxed)));
@@ -166,7 +168,7 @@ impl LastReceived {
     }
 }
 
-/// A stream that notes when bytes come.
+/// A stream that records the arrival of bytes.
 struct TrackedStream<S> {
     stream: S,
     last: LastReceived,

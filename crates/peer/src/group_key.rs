@@ -1,18 +1,18 @@
-//! The key that all regions of a group hold, and the proof of holding it.
+//! The key shared by all regions of a group, and the proof of possession.
 //!
-//! Proof = HMAC-SHA-256(key, role ‖ exporter), where the exporter is the TLS connection's own keying material (RFC 8446,
-//! section 7.5): a proof is worth nothing on another connection, and each role proves something else.
+//! Proof = HMAC-SHA-256(key, role ‖ exporter). The exporter is the keying material of the TLS connection (RFC 8446,
+//! section 7.5), so a proof is valid on one connection only. The role keeps a proof from being reflected.
 
 use std::path::Path;
 
 use ring::{hkdf, hmac};
 use rustls::ConnectionCommon;
 
-/// The least a key may have: 256 bits of a random source.
+/// Shortest key: 256 bits of a random source.
 const LEAST_BYTES: usize = 32;
 const LABEL: &[u8] = b"EXPORTER-meridian-group-v1";
 
-/// Salt of what is derived from a group key: a constant of the protocol.
+/// Salt for derivation from a group key: a constant of the protocol.
 const SALT: &[u8] = b"meridian";
 
 /// The key of a replication group.
@@ -24,65 +24,65 @@ pub struct GroupKey {
 
 impl PartialEq for GroupKey {
     fn eq(&self, other: &Self) -> bool {
-        // Not in constant time: both are our own, read from files.
+        // The comparison need not be constant-time: both keys are our own, read from files.
         self.bytes == other.bytes
     }
 }
 
-/// The keys of a replication group while they are rotated.
+/// The keys of a replication group during a rotation.
 #[derive(Clone)]
 pub struct GroupKeys {
-    /// Connections are opened with this one.
+    /// The key for outgoing connections.
     pub dial: GroupKey,
-    /// Connections are accepted with each of these, `dial` first.
+    /// The keys accepted on incoming connections, `dial` first.
     pub accepted: Vec<GroupKey>,
 }
 
-/// Why a group key cannot be used.
+/// Reason for which a group key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupKeyError {
     /// The file cannot be read.
     #[error("group key {file}")]
     Read {
-        /// Which.
+        /// The file.
         file: String,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Too short to be safe.
-    #[error("group key {file} has {found} bytes; {LEAST_BYTES} random bytes are the least")]
+    /// The key is too short to be safe.
+    #[error("group key {file} must have at least {LEAST_BYTES} random bytes (got {found})")]
     Short {
-        /// Which.
+        /// The file.
         file: String,
-        /// How many it has.
+        /// Its length in bytes.
         found: usize,
     },
 }
 
-/// Who proves.
+/// The side that proves possession.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one who opened the connection.
+    /// The side that opened the connection.
     Dialler,
-    /// The one who accepted it.
+    /// The side that accepted it.
     Acceptor,
 }
 
 impl GroupKey {
-    /// Reads a key file; white space around the key does not count.
+    /// Reads a key file; white space around the key is ignored.
     ///
     /// # Errors
-    /// When it cannot be read or is too short.
+    /// The file cannot be read, or the key is too short.
     pub fn from_file(path: &Path) -> Result<Self, GroupKeyError> {
         let file = path.display().to_string();
         let text = std::fs::read(path).map_err(|source| GroupKeyError::Read { file: file.clone(), source })?;
         Self::new(&text).map_err(|found| GroupKeyError::Short { file, found })
     }
 
-    /// From the text of a key; white space around it does not count.
+    /// Parses a key; white space around it is ignored.
     ///
     /// # Errors
-    /// How many bytes it has, when they are too few.
+    /// The length in bytes, if it is less than 32.
     pub fn new(text: &[u8]) -> Result<Self, usize> {
         let key = text.trim_ascii();
         if key.len() < LEAST_BYTES {
@@ -91,8 +91,8 @@ impl GroupKey {
         Ok(Self { proof: hmac::Key::new(hmac::HMAC_SHA256, key), bytes: key.into() })
     }
 
-    /// The API key that all regions of `group` accept: HKDF-SHA-256 (RFC 5869) of the group key, `info` being the purpose and
-    /// the group, in hexadecimal.
+    /// The API key that all regions of `group` accept: HKDF-SHA-256 (RFC 5869) of the group key, with purpose and group
+    /// as `info`, in hexadecimal.
     #[must_use]
     pub fn api_key(&self, group: &str) -> String {
         let info: [&[u8]; 3] = [b"api-key", &[0], group.as_bytes()];
@@ -105,19 +105,19 @@ impl GroupKey {
         key.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// By which it is told from others.
+    /// The hash that stands for the key in digests.
     pub(crate) fn hash(&self) -> blake3::Hash {
         blake3::hash(&self.bytes)
     }
 
-    /// What `side` says to prove that it holds the key.
+    /// The proof that `side` sends.
     #[must_use]
     pub fn proof<D>(&self, connection: &ConnectionCommon<D>, side: Side) -> Option<[u8; 32]> {
         let tag = hmac::sign(&self.proof, &message(connection, side)?);
         tag.as_ref().try_into().ok()
     }
 
-    /// Whether `proof` is what `side` says when it holds the key. In constant time.
+    /// Returns true if `proof` is valid for `side` on this connection. The comparison is constant-time.
     #[must_use]
     pub fn holds<D>(&self, connection: &ConnectionCommon<D>, side: Side, proof: &[u8; 32]) -> bool {
         message(connection, side).is_some_and(|message| hmac::verify(&self.proof, &message, proof).is_ok())
@@ -125,7 +125,7 @@ impl GroupKey {
 }
 
 impl GroupKeys {
-    /// The key that `side` proves to hold, if it is one of those accepted.
+    /// The accepted key for which `proof` is valid, if any.
     #[must_use]
     pub fn matching<D>(&self, connection: &ConnectionCommon<D>, side: Side, proof: &[u8; 32]) -> Option<&GroupKey> {
         self.accepted.iter().find(|key| key.holds(connection, side, proof))

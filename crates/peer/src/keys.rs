@@ -1,4 +1,4 @@
-//! API keys as files and Secrets hold them, and one digest of all keys that a node accepts.
+//! API keys in files and Secrets, and one digest of all keys that a node accepts.
 
 use std::collections::BTreeSet;
 
@@ -7,31 +7,31 @@ use meridian_proto::topology::KeysDigest;
 
 use crate::GroupKey;
 
-/// Keys in one file: the one in use, the next one, and room for a few clients' own.
+/// Largest number of keys in a file: the current one, the next one, and keys of a few clients.
 const KEYS: usize = 64;
-/// Shortest key: below this it can be guessed.
+/// Shortest key, in bytes: a shorter one can be guessed.
 const KEY_BYTES: usize = 8;
-/// Context of the digest, as `blake3` wants it: no other hash of ours has it.
+/// Context string of the digest for `blake3`, unique to this use.
 const CONTEXT: &str = "meridian 2026-12-01 digest of the keys that a pod accepts";
 
-/// A key file that cannot be used. The text of a key is never told.
+/// Reason for which a key file cannot be used. It never contains the text of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeysError {
-    /// Nobody could get in.
+    /// No client would have access.
     #[error("no key in the API key file")]
     Empty,
-    /// More than the bound.
+    /// The file has more than 64 keys.
     #[error("more than {KEYS} keys in the API key file")]
     TooMany,
-    /// Too easy to guess, or not what a header can carry.
-    #[error("line {0} of the API key file is no key: at least {KEY_BYTES} visible ASCII characters")]
+    /// The key of this line is too short, or is not allowed in a header.
+    #[error("line {0} of the API key file must be at least {KEY_BYTES} visible ASCII characters")]
     Unusable(usize),
 }
 
 /// The hashes of the keys in a file: one key a line, empty lines are skipped.
 ///
 /// # Errors
-/// When it holds none, too many, or one that is none.
+/// [`ApiKeysError`]: there is no key, there are too many, or one is invalid.
 pub fn read_api_keys(file: &str) -> Result<Vec<blake3::Hash>, ApiKeysError> {
     let mut keys = Vec::new();
     for (at, line) in file.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()) {
@@ -47,10 +47,11 @@ pub fn read_api_keys(file: &str) -> Result<Vec<blake3::Hash>, ApiKeysError> {
     }
 }
 
-/// The digest of these keys, in whatever order they stand, except that the first group key is the one to dial with.
+/// The digest of these keys. Their order has no effect, except that the first group key is the one for outgoing
+/// connections.
 ///
-/// It is keyed by the cluster, so that equal keys of two clusters do not show. It travels on the peer port only, where whoever
-/// reads it holds the keys themselves.
+/// The cluster id is part of the digest, so that equal keys of two clusters are not visible. It is sent on the peer
+/// port only, whose users hold the keys themselves.
 #[must_use]
 pub fn keys_digest(cluster: ClusterId, api_keys: &[blake3::Hash], group_keys: &[GroupKey]) -> KeysDigest {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);

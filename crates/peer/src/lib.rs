@@ -1,7 +1,8 @@
-//! The transport of the peer port, for those who answer there and those who call.
+//! The transport of the peer port, for both sides.
 //!
-//! Owns: TLS in both directions, the proof of the group key between regions, which keys count, frames over a connection, when a connection is
-//! given up, and one call of the operator. Deliberately does not know: what the frames say, who keeps which connection.
+//! Owns: TLS in both directions, the proof of the group key between regions, key rotation, frames over a connection,
+//! detection of dead connections, and the call of the operator. Does not know the meaning of frames, or which
+//! connections a process keeps.
 //!
 //! ```text
 //!   PeerTls ──open, greet──► Connection ──read, write, run──► Frame

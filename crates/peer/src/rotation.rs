@@ -1,50 +1,51 @@
-//! Certificates and keys that are replaced while they are in use. Time comes in as the age of the process.
+//! Rotation of certificates and keys in use. Time is the age of the process.
 //!
 //! ```text
 //!   files ──changed──► Rotating::replace ─► what counts now, then what counted until lately
 //!                      ShownRotation::replace ─► the former certificate for a while, then the new one
 //! ```
 //!
-//! Kubelets of different machines swap the files of one Secret minutes apart, so what was valid stays accepted for a while.
+//! Kubelets of different machines update the files of one Secret minutes apart, so former values stay accepted for a
+//! while.
 
 use std::time::Duration;
 
-/// How long a former authority, API key or group key is accepted: kubelets swap files up to two minutes apart, and a Secret
-/// that was deleted by mistake is brought back.
+/// Time for which a former authority, API key or group key is accepted: kubelets update files up to two minutes apart,
+/// and a Secret that was deleted by mistake can be restored.
 pub const FORMER_ACCEPTED: Duration = Duration::from_secs(600);
-/// How long the former certificate is shown: until others had the time to trust the authority of the new one.
+/// Time for which the former certificate is presented, until other pods trust the authority of the new one.
 pub const FORMER_SHOWN: Duration = Duration::from_secs(180);
 
-/// What is accepted: what counts now, and what counted until lately.
+/// Accepted values: the current ones, and former ones for a limited time.
 #[derive(Debug, Clone)]
 pub struct Rotating<T> {
     current: Vec<T>,
-    /// Each with the time at which it ends.
+    /// Former values, each with the end of its acceptance.
     former: Vec<(T, Duration)>,
 }
 
 impl<T: Clone + PartialEq> Rotating<T> {
-    /// With what counts from the beginning.
+    /// Starts with these values.
     #[must_use]
     pub fn new(current: Vec<T>) -> Self {
         Self { current, former: Vec::new() }
     }
 
-    /// `current` counts from now on; what counted and does not any more is accepted for [`FORMER_ACCEPTED`].
+    /// Replaces the current values; removed ones are accepted for [`FORMER_ACCEPTED`].
     pub fn replace(&mut self, current: Vec<T>, now: Duration) {
         let gone = std::mem::replace(&mut self.current, current);
         self.former.extend(gone.into_iter().map(|item| (item, now + FORMER_ACCEPTED)));
         self.former.retain(|(item, _)| !self.current.contains(item));
     }
 
-    /// What counts now.
+    /// The current values.
     #[must_use]
     pub fn current(&self) -> &[T] {
         &self.current
     }
 
-    /// All that is accepted, the current ones first. Whether something ended since the last call: connections that rest on
-    /// it must end too.
+    /// All accepted values, the current ones first. The flag is true if one expired since the last call: connections
+    /// that rest on it must end.
     pub fn accepted(&mut self, now: Duration) -> (Vec<T>, bool) {
         let before = self.former.len();
         self.former.retain(|(_, ends)| *ends > now);
@@ -53,22 +54,22 @@ impl<T: Clone + PartialEq> Rotating<T> {
     }
 }
 
-/// Which of two certificates is shown.
+/// The certificate to present: the former or the new one.
 #[derive(Debug, Clone)]
 pub struct ShownRotation<T> {
     shown: T,
-    /// What is shown next, and from when.
+    /// The next value, and the time from which it is presented.
     next: Option<(T, Duration)>,
 }
 
 impl<T: Clone + PartialEq> ShownRotation<T> {
-    /// With what is shown from the beginning.
+    /// Starts with this value.
     #[must_use]
     pub fn new(shown: T) -> Self {
         Self { shown, next: None }
     }
 
-    /// Shows `new` after [`FORMER_SHOWN`]; a later one takes its place and waits anew.
+    /// Presents `new` after [`FORMER_SHOWN`]; a later call replaces it and restarts the wait.
     pub fn replace(&mut self, new: T, now: Duration) {
         let known = self.next.as_ref().map_or(&self.shown, |(next, _)| next);
         if *known != new {
@@ -76,7 +77,7 @@ impl<T: Clone + PartialEq> ShownRotation<T> {
         }
     }
 
-    /// What is shown now, and whether that changed since the last call.
+    /// The value to present now, and whether it changed since the last call.
     pub fn shown(&mut self, now: Duration) -> (T, bool) {
         match self.next.take_if(|(_, from)| *from <= now) {
             Some((next, _)) => {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_replaced_is_accepted_for_ten_minutes() {
+    fn a_replaced_value_is_accepted_for_ten_minutes() {
         let mut keys = Rotating::new(vec!["a"]);
         keys.replace(vec!["b"], s(100));
         assert_eq!(keys.accepted(s(100)), (vec!["b", "a"], false));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_is_not_former_any_more() {
+    fn a_restored_value_is_current_again() {
         let mut keys = Rotating::new(vec!["a"]);
         keys.replace(vec!["b"], s(0));
         keys.replace(vec!["a", "b"], s(1));

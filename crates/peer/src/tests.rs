@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{Connection, ConnectionError, GroupKey, PeerTls, Side, Timing, call_topology, open, queue};
 
-/// A certificate authority, and the TLS of somebody it vouches for.
+/// A certificate authority, and the TLS configuration of a party that it certified.
 struct Authority(Issuer<'static, KeyPair>, CertificateDer<'static>);
 
 impl Authority {
@@ -35,7 +35,7 @@ fn hello() -> Hello {
     Hello { cluster: ClusterId(7), region, node: None, address: String::new(), build }
 }
 
-/// A pod that answers one status call of whoever shows a certificate.
+/// A pod that answers one status call of any party with a certificate.
 async fn answer_once(tls: PeerTls) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -65,7 +65,7 @@ async fn a_call_is_answered_by_a_pod_of_the_same_authority() {
 }
 
 #[tokio::test]
-async fn a_pod_that_speaks_no_common_protocol_is_refused_by_its_versions() {
+async fn a_pod_without_a_common_protocol_version_is_refused() {
     let authority = Authority::new();
     let tls = authority.tls("127.0.0.1");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -88,7 +88,7 @@ async fn a_message_of_a_later_release_does_not_end_the_connection() {
     use tokio::io::AsyncWriteExt;
     let (one, mut other) = tokio::io::duplex(1 << 16);
     let (_sender, frames) = queue();
-    // A message of kind 900, which this build does not know, and a heartbeat.
+    // A message of kind 900, unknown to this build, and a heartbeat.
     for frame in [&[5, 0xa2, 0x38, 0][..], &Frame::Heartbeat.encode()] {
         other.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).await.unwrap();
         other.write_all(frame).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_message_of_a_later_release_does_not_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_pod_of_another_authority_or_name_is_not_spoken_to() {
+async fn a_pod_of_another_authority_or_name_is_refused() {
     let authority = Authority::new();
     for tls in [Authority::new().tls("127.0.0.1"), authority.tls("10.0.0.1")] {
         let address = answer_once(tls).await;
@@ -136,17 +136,17 @@ async fn a_proof_of_the_group_key_holds_on_its_own_connection_only() {
     let proof = key.proof(first.stream().get_ref().1, Side::Dialler).unwrap();
     let holds = |nth: usize, side| key.holds(accepted[nth].get_ref().1, side, &proof);
     assert!(holds(0, Side::Dialler));
-    assert!(!holds(0, Side::Acceptor), "a proof cannot be sent back");
-    assert!(!holds(1, Side::Dialler), "a proof cannot be carried to another connection");
+    assert!(!holds(0, Side::Acceptor), "a proof cannot be reflected");
+    assert!(!holds(1, Side::Dialler), "a proof is bound to its connection");
     drop(second);
 }
 
-/// Half a second of heartbeats, two of silence, on a clock that jumps when nothing is left to do.
+/// Heartbeats every half second, silence of two seconds, on a virtual clock.
 const FAST: Timing =
     Timing { heartbeat: Duration::from_millis(500), silence: Duration::from_secs(2), ..Timing::REGION };
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_keep_a_connection_on_which_nothing_else_is_said() {
+async fn heartbeats_keep_an_idle_connection() {
     let (one, other) = tokio::io::duplex(1 << 16);
     let (_from_one, frames_of_one) = queue();
     let (_from_other, frames_of_other) = queue();
@@ -165,7 +165,7 @@ async fn heartbeats_keep_a_connection_on_which_nothing_else_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_party_that_holds_the_connection_and_says_nothing_is_given_up() {
+async fn a_silent_party_is_disconnected() {
     let (one, _other) = tokio::io::duplex(1 << 16);
     let (_sender, frames) = queue();
     let ended = Connection::new(one).run(frames, &FAST, |_| {}).await;
@@ -181,7 +181,7 @@ async fn a_large_frame_on_a_slow_line_is_no_silence() {
         let frame = Frame::Topology(7, TopologyCall::Status).encode();
         other.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).await.unwrap();
         for byte in frame {
-            // The frame takes several silences, and no gap is one.
+            // The frame takes longer than several times the allowed silence, and no gap is that long.
             tokio::time::sleep(FAST.silence * 9 / 10).await;
             other.write_all(&[byte]).await.unwrap();
         }
@@ -196,5 +196,5 @@ async fn a_large_frame_on_a_slow_line_is_no_silence() {
         ended = listens => assert!(matches!(ended, Err(ConnectionError::Silent(_))), "{ended:?}"),
         () = written => {}
     }
-    assert_eq!(taken.get(), 1, "the frame came whole, and only then nothing more");
+    assert_eq!(taken.get(), 1, "the whole frame arrived before the silence");
 }

@@ -1,14 +1,14 @@
-//! How fast a connection is made, and how it notices that the network between its ends is gone.
+//! Timing of connections: how fast they are opened, and how a dead network between their ends is detected.
 //!
-//! A packet that is lost without a reset leaves a connection that looks open on both sides: TCP repeats it after 0.2, 0.4,
-//! 0.8 … s, so a network that was away for a minute is used again up to a minute after it is whole. Four means end such a
-//! connection, each where the others are blind:
+//! A packet lost without a reset leaves a connection that looks open on both sides. TCP repeats it after 0.2, 0.4, 0.8
+//! … s, so after an outage of a minute the connection may stay unused for another minute. Four mechanisms end such a
+//! connection, each where the others do not apply:
 //!
 //! ```text
-//!   TCP user timeout   what was sent is not acknowledged: the network is gone       seen by whoever sends
-//!   heartbeats         keep both directions busy, so that the user timeout has something to measure
-//!   silence            no byte came: a middlebox acknowledges for a peer that is gone
-//!   TCP keepalive      the same while a process is stopped, or before anything is said
+//!   TCP user timeout   sent bytes are not acknowledged: the network is dead          seen by the sender
+//!   heartbeats         keep both directions busy, so that the user timeout applies
+//!   silence            no byte arrived: a middlebox acknowledges for a dead peer
+//!   TCP keepalive      the same while a process is stopped, or before the first frame
 //! ```
 
 use std::io;
@@ -17,28 +17,28 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// How one kind of connection is made and watched.
+/// Timing of one kind of connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// A TCP connect ends after this.
+    /// Time limit of a TCP connect.
     pub connect: Duration,
-    /// TLS and what both sides say of themselves end after this.
+    /// Time limit of TLS and the `Hello` exchange together.
     pub greeting: Duration,
-    /// The next attempt begins at most this long after the last one began.
+    /// Longest time from the start of one attempt to the start of the next.
     pub attempt_every: Duration,
-    /// Attempts under way at once.
+    /// Concurrent attempts.
     pub attempts: usize,
-    /// What was sent is acknowledged by the other kernel within this, or the connection ends.
+    /// Time limit for acknowledgements by the other kernel; then the connection ends.
     pub user_timeout: Duration,
-    /// A heartbeat is sent when nothing else was for this long.
+    /// Time without an outgoing frame after which a heartbeat is sent.
     pub heartbeat: Duration,
-    /// Bytes come within this, or the connection ends.
+    /// Time without incoming bytes after which the connection ends.
     pub silence: Duration,
 }
 
 impl Timing {
-    /// Inside a region: round trips of a few milliseconds. Silence is long, because a process may wait for a processor; the
-    /// user timeout does not depend on processes.
+    /// Inside a region: round trips of a few milliseconds. The allowed silence is long, because a process may wait for
+    /// a processor; the user timeout does not depend on processes.
     pub const REGION: Self = Self {
         connect: Duration::from_millis(300),
         greeting: Duration::from_secs(1),
@@ -48,7 +48,7 @@ impl Timing {
         heartbeat: Duration::from_millis(250),
         silence: Duration::from_secs(4),
     };
-    /// Between regions: round trips above 300 ms exist, so an attempt may take long and a new one starts beside it.
+    /// Between regions: round trips above 300 ms exist, so an attempt may take long, and a new one starts beside it.
     pub const GROUP: Self = Self {
         connect: Duration::from_secs(3),
         greeting: Duration::from_secs(3),
@@ -58,17 +58,17 @@ impl Timing {
         heartbeat: Duration::from_millis(250),
         silence: Duration::from_secs(4),
     };
-    /// Of the operator, which opens a connection for each call and says nothing else on it.
+    /// Calls of the operator, which opens a connection for each call and sends nothing else on it.
     pub const CALL: Self = Self { silence: Duration::from_secs(30), ..Self::REGION };
 }
 
-/// Between keepalive probes, and before the first.
+/// Time before the first keepalive probe, and between probes.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
-/// Tells the kernel when to give a connection up.
+/// Sets the socket options by which the kernel ends a dead connection.
 ///
 /// # Errors
-/// When the kernel does not take it.
+/// A socket option is refused.
 pub fn watch(stream: &TcpStream, timing: &Timing) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);

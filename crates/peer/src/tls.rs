@@ -1,4 +1,4 @@
-//! TLS of the peer port: mutual within a region, proved by the group key between regions.
+//! TLS of the peer port: mutual within a region, authenticated by the group key between regions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,58 +11,58 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Why the certificates cannot be used.
+/// Reason for which the certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A PEM file cannot be read.
     #[error("{file}")]
     Pem {
-        /// Which.
+        /// The file.
         file: String,
-        /// What is wrong.
+        /// The error.
         source: rustls::pki_types::pem::Error,
     },
-    /// Certificates and key do not fit each other, or are not usable.
+    /// Certificate and key do not match, or are invalid.
     #[error("certificates")]
     Tls(#[from] rustls::Error),
-    /// The authority cannot verify anybody.
+    /// The authorities cannot verify certificates.
     #[error("certificate authority")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// Both directions of the peer port.
+/// TLS configurations of both directions.
 #[derive(Clone)]
 pub struct PeerTls {
-    /// For connections that come in: a certificate of the authority if the caller has one, else it must prove the group key.
+    /// For incoming connections: the caller presents a certificate of the authority, or must prove the group key.
     pub acceptor: TlsAcceptor,
     /// For connections to replicas of the region.
     pub region: TlsConnector,
-    /// For connections to other regions, whose authority is another: who they are, the group key proves.
+    /// For connections to other regions, which have another authority; the group key authenticates them.
     pub group: TlsConnector,
 }
 
 impl PeerTls {
-    /// From PEM files.
+    /// Reads PEM files.
     ///
     /// # Errors
-    /// When a file cannot be read, or what is in it cannot be used.
+    /// A file cannot be read, or its contents are invalid.
     pub fn from_files(ca: &Path, cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let TlsFiles { ca, pair } = TlsFiles::read(ca, cert, key)?;
         Self::of(ca, &pair)
     }
 
-    /// Trusts the authorities `ca` and shows `pair`.
+    /// Trusts the authorities `ca` and presents `pair`.
     ///
     /// # Errors
-    /// When they cannot be used.
+    /// The certificates are invalid.
     pub fn of(ca: Vec<CertificateDer<'static>>, pair: &Pair) -> Result<Self, TlsError> {
         Self::new(ca, pair.chain.clone(), pair.key.clone_key())
     }
 
-    /// From certificates in memory.
+    /// Uses certificates in memory.
     ///
     /// # Errors
-    /// When they cannot be used.
+    /// The certificates are invalid.
     pub fn new(
         ca: Vec<CertificateDer<'static>>,
         chain: Vec<CertificateDer<'static>>,
@@ -98,10 +98,10 @@ impl PeerTls {
     }
 }
 
-/// What a node shows: a certificate and its key.
+/// The certificate of a node, with its key.
 #[derive(Debug)]
 pub struct Pair {
-    /// The certificate, and what leads from it to the authority.
+    /// The certificate, followed by intermediate ones.
     pub chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
@@ -119,11 +119,11 @@ impl PartialEq for Pair {
     }
 }
 
-/// The certificate files of a node, as they stand on its disk.
+/// The certificate files of a node.
 pub struct TlsFiles {
-    /// The authorities that are trusted.
+    /// The trusted authorities.
     pub ca: Vec<CertificateDer<'static>>,
-    /// What is shown.
+    /// The certificate to present.
     pub pair: Pair,
 }
 
@@ -131,7 +131,7 @@ impl TlsFiles {
     /// Reads PEM files.
     ///
     /// # Errors
-    /// When one cannot be read, or is not PEM.
+    /// A file cannot be read, or is not PEM.
     pub fn read(ca: &Path, cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let certs = |path: &Path| -> Result<Vec<CertificateDer<'static>>, TlsError> {
             let pem = |source| TlsError::Pem { file: path.display().to_string(), source };
@@ -143,8 +143,8 @@ impl TlsFiles {
     }
 }
 
-/// Takes any certificate: the proof of the group key over this very connection follows before anything else is said, and
-/// a party in the middle has two connections with different keying material.
+/// Accepts every certificate. The proof of the group key over the same connection follows before any other frame, and
+/// an intermediary has two connections with different keying material.
 #[derive(Debug)]
 struct ProvedLater(Arc<CryptoProvider>);
 
