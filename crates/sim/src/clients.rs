@@ -47,7 +47,7 @@ struct PendingRequest {
     attempts: u32,
     invoked: Micros,
     gateway_region: usize,
-    /// Index in the history, if it writes the checked collection.
+    /// Index in the history, if the request writes the checked collection.
     write: Option<usize>,
     /// Index among the deletes by filter of the checked collection.
     filtered: Option<usize>,

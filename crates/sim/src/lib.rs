@@ -45,7 +45,7 @@ pub struct Plan {
     pub verbose: bool,
     /// Number of full disks of a shard, as the only fault; 0 for the faults of the seed.
     pub full_disks: usize,
-    /// Hashes all events and commands: see [`Report::hash`].
+    /// Computes a hash of all events and commands; see [`Report::hash`].
     pub hash: bool,
 }
 

@@ -25,7 +25,7 @@ struct Args {
     /// Number of full disks of a shard, instead of the seed's faults.
     #[arg(long, default_value_t = 0)]
     full_disks: usize,
-    /// Print events.
+    /// Whether to print events.
     #[arg(long)]
     verbose: bool,
     /// Prints for each seed a hash of all events and commands, to compare two builds.

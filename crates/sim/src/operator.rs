@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// Injected bug: a founder that lost its volume is bootstrapped again under its old id.
+    /// Injected bug: a first member that lost its volume is bootstrapped again under its old id.
     fn rebootstrap_founders(&mut self) {
         for pod in 0..self.pods.len() {
             let founder = self.pods[pod].identity.clone().filter(|identity| !identity.founders.is_empty());

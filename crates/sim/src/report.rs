@@ -197,7 +197,7 @@ pub struct Report {
     /// Hash of all events in order: equal runs have equal hashes.
     pub trace: u64,
     /// Hash of the events and commands of all machines, with call numbers replaced by their order of appearance, if
-    /// [`crate::Plan::hash`] asks for it. A change of the code that keeps the behavior keeps it.
+    /// [`crate::Plan::hash`] is set. It changes only with the behavior.
     pub hash: Option<u64>,
     /// Violated invariants.
     pub violations: Vec<String>,

@@ -1,8 +1,8 @@
-//! A hash of all that machines were given and commanded, so that two builds can be compared: equal hashes mean equal behavior.
+//! A hash of all events and commands of machines, to compare two builds: equal hashes mean equal behavior.
 //!
-//! Hashed are the time, the pod, the decoded event and the decoded commands. The numbers of calls are replaced by their order
-//! of appearance at that pod: which of them a machine skips is no behavior. The ids of writes that a delete by filter makes
-//! contain such a number, and are hashed as they are.
+//! Hashed are the time, the pod, the decoded event and the decoded commands. Call numbers are replaced by their order
+//! of appearance at the pod, since skipping a number is no change of behavior. The write ids of a delete by filter
+//! contain such a number and are hashed unchanged.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -12,7 +12,7 @@ use meridian_replica::{Command, Event, Peer};
 
 use crate::clock::Micros;
 
-/// Who gave a call its number.
+/// The party that allocated a call number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Party {
     /// The pod itself.
@@ -21,15 +21,15 @@ enum Party {
     Node(NodeId),
     /// Another region.
     Peer(Peer),
-    /// A replica of its group, in a message of the consensus library.
+    /// A replica of its group, in a message of raft-rs.
     Raft(u64),
 }
 
-/// The hash so far.
+/// The hash of the events and commands so far.
 #[derive(Debug)]
 pub struct Trace {
     hash: Fnv,
-    /// The order of appearance of each number, by pod and party.
+    /// Order of appearance of each number, by pod and party.
     numbers: BTreeMap<(usize, Party, u64), usize>,
 }
 
@@ -38,12 +38,12 @@ impl Trace {
         Self { hash: Fnv(0xcbf2_9ce4_8422_2325), numbers: BTreeMap::new() }
     }
 
-    /// The hash of what was traced so far.
+    /// The hash of everything recorded so far.
     pub fn finish(&self) -> u64 {
         self.hash.0
     }
 
-    /// A machine is given an event.
+    /// Records an event of a machine.
     pub fn event(&mut self, at: Micros, pod: usize, event: &Event) {
         self.put(format_args!("{at} {pod} "));
         match event {
@@ -100,7 +100,7 @@ impl Trace {
         self.put(format_args!("\n"));
     }
 
-    /// It commands this.
+    /// Records a command of the machine.
     pub fn command(&mut self, pod: usize, command: &Command) {
         match command {
             Command::Persist { number, records } => {
@@ -224,7 +224,7 @@ impl Trace {
     }
 }
 
-/// Who gave a call of a message its number, and who the call of an answer.
+/// The party that allocated the call number of a request, and that of a response.
 fn parties(is_sent: bool, other: Party) -> (Party, Party) {
     if is_sent { (Party::Own, other) } else { (other, Party::Own) }
 }
@@ -258,7 +258,7 @@ mod tests {
         NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(replica) }
     }
 
-    /// The hash of calls under these numbers, each sent by this machine or by the other one.
+    /// The hash of calls with these numbers, each sent by this machine or by the other one.
     fn hash_of(calls: &[(bool, u64)]) -> u64 {
         let mut trace = Trace::new();
         for (is_sent, number) in calls {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_numbers_of_two_machines_are_two_numbers() {
+    fn equal_call_numbers_of_two_machines_are_distinct() {
         assert_eq!(hash_of(&[(true, 1), (false, 1)]), hash_of(&[(true, 1), (false, 2)]));
     }
 

@@ -114,7 +114,7 @@ pub struct World {
     /// Smallest and largest wall clock error so far, in microseconds.
     pub clock_errors: (i64, i64),
     trace: u64,
-    /// Of events and commands, if the plan asks for it.
+    /// Hash of events and commands, if the plan requests it.
     hashed: Option<Trace>,
     incarnations: u64,
 }
@@ -291,7 +291,7 @@ impl World {
         self.trace = (self.trace ^ what ^ self.now.rotate_left(20)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(5);
     }
 
-    /// Runs to the end or to the first violation.
+    /// Runs until the end or the first violation.
     pub fn run(mut self) -> Report {
         let mut stopped_since = None;
         while let Some((at, what)) = self.queue.pop() {

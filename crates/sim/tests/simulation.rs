@@ -147,16 +147,16 @@ fn a_write_reported_visible_too_early_is_caught() {
 }
 
 #[test]
-fn a_delete_by_filter_of_what_no_longer_matches_is_caught() {
+fn a_delete_by_filter_of_points_that_no_longer_match_is_caught() {
     check_caught(InjectedBug::DeleteUnconditionally);
 }
 
 #[test]
-fn a_write_that_is_refused_and_takes_place_is_caught() {
+fn a_refused_write_that_takes_effect_is_caught() {
     check_caught(InjectedBug::RefuseUnknown);
 }
 
-/// PROTOCOLS 12: which writes a shard with one, two or three full disks accepts.
+/// PROTOCOLS 12: the writes accepted by a shard with one, two or three full disks.
 #[test]
 fn full_disks_refuse_upserts_without_a_quorum_and_accept_deletes() {
     for full_disks in 1..=3 {
