@@ -1,11 +1,11 @@
-//! What the API server does with a resource before it stores it, without one: [`admit`].
+//! Admission as in the API server, without one: [`admit`].
 //!
 //! ```text
 //!   document ─► metadata ─► nulls dropped ─► unknown fields ─► defaults ─► schema, list types ─► rules (CEL) ─► admitted
 //! ```
 //!
-//! The definitions are those that are installed, so there is no second set of rules. As there, the rules run only on a
-//! document that fits the schema.
+//! It reads the installed definitions, so there is no second set of rules. As in the API server, CEL rules run only on
+//! a document that fits the schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -17,21 +17,21 @@ use serde_json::{Map, Value, json};
 
 use crate::{GROUP, VERSION, definitions};
 
-/// What is wrong with one field of a document.
+/// A violation in one field of a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {fault}")]
 pub struct Fault {
     /// Its path, for example `spec.resources.requests.cpu`.
     pub field: String,
-    /// What is wrong with it.
+    /// The violated constraint.
     pub fault: String,
 }
 
-/// The document with its defaults, as the API server would store a new one. Its `status`, which only the operator writes, is
-/// dropped.
+/// The document with its defaults, as the API server would store a new one. Its `status`, which only the operator
+/// writes, is dropped.
 ///
 /// # Errors
-/// Everything that the API server would refuse it for, never an empty list.
+/// All violations for which the API server would refuse it; never empty.
 pub fn admit(document: &Value) -> Result<Value, Vec<Fault>> {
     let version = format!("{GROUP}/{VERSION}");
     if document["apiVersion"] != version.as_str() {
@@ -53,7 +53,7 @@ pub fn admit(document: &Value) -> Result<Value, Vec<Fault>> {
         faults.push(fault(pointer, error.to_string()));
     }
     list_types(schema, &object, "", &mut faults);
-    // To the rules a null is a field that is not set.
+    // To rules, a null is an absent field.
     drop_all_nulls(&mut object);
     if faults.is_empty()
         && let Err(broken) = Validator::new().validate(schema, &object, None)
@@ -71,9 +71,9 @@ fn below(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }
 
-/// What the documents of one kind are judged by.
+/// Schema and rules for documents of one kind.
 struct Kind {
-    /// As it is installed, with the three fields that every object has.
+    /// The installed schema, with the three fields that every object has.
     schema: Value,
     /// Its types, bounds, patterns and required fields.
     structure: jsonschema::Validator,
@@ -97,13 +97,13 @@ fn with_common_fields(mut schema: Value) -> Value {
     for (field, type_) in [("apiVersion", "string"), ("kind", "string"), ("metadata", "object")] {
         schema["properties"][field] = json!({ "type": type_ });
     }
-    // Its fields are checked by `metadata`; rules may read its name.
+    // `metadata` is checked separately; rules may read the name.
     schema["properties"]["metadata"]["x-kubernetes-preserve-unknown-fields"] = true.into();
     schema["properties"]["metadata"]["properties"] = json!({ "name": { "type": "string" } });
     schema
 }
 
-/// The fields that a user may set, and what else an object that was read back bears.
+/// Fields that a user may set, and fields of an object that was read back.
 const METADATA: [&str; 15] = [
     "name",
     "generateName",
@@ -173,7 +173,7 @@ fn is_label_value(text: &str) -> bool {
     text.len() <= 63 && bytes.iter().all(inner) && edge(bytes.first()) && edge(bytes.last())
 }
 
-/// Nulls of fields that are not nullable do not reach the schema: the API server prunes them before it fills in defaults.
+/// Drops nulls of fields that are not nullable: the API server prunes them before it adds defaults.
 fn drop_nulls(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -196,8 +196,8 @@ fn drop_all_nulls(value: &mut Value) {
     }
 }
 
-/// Fields that the schema does not have. The API server prunes them, or refuses them when it is asked to be strict, as kubectl
-/// and Argo CD ask it.
+/// Fields that the schema does not have. The API server prunes them, or refuses them in strict mode, which kubectl and
+/// Argo CD request.
 fn unknown_fields(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault>) {
     if schema["x-kubernetes-preserve-unknown-fields"] == true {
         return;
@@ -211,7 +211,7 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fa
                 }
             }
         }
-        // An object without properties, such as `direct: {}`, has no fields at all.
+        // An object without properties, such as `direct: {}`, has no fields.
         (Value::Object(fields), None) if schema["type"] == "object" && schema["additionalProperties"].is_null() => {
             faults.extend(fields.keys().map(|name| fault(below(path, name), "unknown field")));
         }
@@ -224,7 +224,7 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fa
     }
 }
 
-/// A structural schema of Kubernetes as JSON Schema: `nullable` and `x-kubernetes-int-or-string` become types.
+/// Converts a structural schema of Kubernetes to JSON Schema: `nullable` and `x-kubernetes-int-or-string` become types.
 fn json_schema(schema: &Value) -> Value {
     let Some(fields) = schema.as_object() else { return schema.clone() };
     let mut out = Map::new();
@@ -236,7 +236,7 @@ fn json_schema(schema: &Value) -> Value {
             }
             "items" | "additionalProperties" | "not" => json_schema(value),
             "allOf" | "anyOf" | "oneOf" => value.as_array().into_iter().flatten().map(json_schema).collect(),
-            // Defaults are filled in already; formats of numbers say nothing that the bounds do not.
+            // Defaults are already added; formats of numbers say no more than the bounds.
             "nullable" | "default" | "format" | "description" => continue,
             key if key.starts_with("x-kubernetes-") => continue,
             _ => value.clone(),
@@ -256,7 +256,7 @@ fn json_schema(schema: &Value) -> Value {
     out.into()
 }
 
-/// Lists that are sets or maps hold nothing twice.
+/// Checks that lists that are sets or maps have no duplicates.
 fn list_types(schema: &Value, value: &Value, path: &str, faults: &mut Vec<Fault>) {
     match value {
         Value::Object(fields) => {

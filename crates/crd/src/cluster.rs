@@ -9,10 +9,10 @@ use crate::{
     VectorClusterStatus,
 };
 
-/// One regional vector-search cluster.
+/// A vector search cluster in one region.
 ///
 /// Every shard is a group of replicas, one pod each, that agree on each write before it is acknowledged. Deleting the
-/// resource keeps the volumes; applying it again under the same name brings all data back.
+/// resource keeps the volumes; applying it again under the same name restores all data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "meridiandb.io",
@@ -51,12 +51,12 @@ use crate::{
         .message("traffic.istio.gateways needs traffic.istio.hosts: a gateway cannot serve the cluster-internal name")
 )]
 pub struct VectorClusterSpec {
-    /// Name of this region, as clients write it into `X-Region` and other regions know it. Cannot be changed.
+    /// Name of this region, as clients send it in `X-Region` and as other regions refer to it. Cannot be changed.
     #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: the data on the volumes belongs to it"))]
     pub region: String,
 
-    /// How many shards the points are spread over, 1 to 256. Cannot be changed yet. Default 1.
+    /// Number of shards over which the points are distributed, 1 to 256. Cannot be changed yet. Default 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("shards cannot be changed: resharding is not supported yet"))]
@@ -82,29 +82,30 @@ pub struct VectorClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
-    /// The regions that hold the same data. Absent: this region stands alone. It can be added later, not removed.
+    /// The regions that hold the same data. Absent: this region has no others. It can be added later, not removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_group: Option<ReplicationGroup>,
 
-    /// Publishes this region's writes to a broker, for links that read from one. Direct links need none. A change restarts the
-    /// pods one at a time.
+    /// Publishes this region's writes to a broker, for links that read from one. Direct links do not need it. A change
+    /// restarts the pods one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delta_log: Option<DeltaLog>,
 
-    /// What a request gets that does not say how fresh its answer must be. A change restarts the pods one at a time.
+    /// Freshness of requests that do not demand any. A change restarts the pods one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness: Option<FreshnessSpec>,
 
-    /// Parameters of collections that are created without their own. Existing collections keep theirs. A change restarts the
+    /// Parameters of collections that are created without them. Existing collections keep theirs. A change restarts the
     /// pods one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection_defaults: Option<CollectionDefaults>,
 
-    /// Who may use the API. Default: a key that the operator makes, in the Secret `<name>-api-key` under `api-key`.
+    /// Access to the API. Default: a key that the operator creates, in the Secret `<name>-api-key` under `api-key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
 
-    /// Web pages of which origins may call the API from a browser. Default: none. A change restarts the pods one at a time.
+    /// Origins of web pages that may call the API from a browser. Default: none. A change restarts the pods one at a
+    /// time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
 

@@ -1,10 +1,10 @@
-//! Names that users wait for and alert on: types and reasons of conditions, types of operations and what they wait for, and
+//! Names that users wait for and alert on: types and reasons of conditions, types and predicates of operations, and
 //! reasons of events.
 //!
-//! Each list is complete: a name can be made only here, so whatever the operator writes is in it. `docs/conditions.md` explains
-//! every name; a test of `plan` compares the two. Reserved for the next releases: the condition type `Finalized`.
+//! Each list is complete: names can be created only here, so the operator writes no other. `docs/conditions.md`
+//! explains every name; a test of `plan` compares the two. Reserved for later releases: the condition type `Finalized`.
 
-/// One list of names: a type that only this module can make, one constant per name, and all of them.
+/// One list of names: a type that only this module can construct, one constant for each name, and all of them.
 macro_rules! names {
     ($(#[doc = $about:literal])* $type:ident, $module:ident: $($(#[doc = $doc:literal])+ $constant:ident = $text:literal,)+) => {
         $(#[doc = $about])*
@@ -15,7 +15,7 @@ macro_rules! names {
             /// All of them.
             pub const ALL: &[Self] = &[$($module::$constant),+];
 
-            /// The text that resources hold.
+            /// The text in resources.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 self.0
@@ -48,23 +48,23 @@ names! {
     Type, type_:
     /// The resource does what its spec says, at this generation.
     READY = "Ready",
-    /// The spec can be carried out. While it cannot, the last accepted one stays in effect.
+    /// The spec is valid. While it is not, the last accepted one stays in effect.
     ACCEPTED = "Accepted",
     /// Every shard has a leader that a majority follows.
     AVAILABLE = "Available",
-    /// The operator is changing something. False with an error as its reason: it cannot go on.
+    /// The operator is making a change. False with an error as its reason: it is blocked.
     PROGRESSING = "Progressing",
-    /// Something is lost or broken that the operator repairs or cannot repair.
+    /// A part is lost or broken, whether or not the operator can repair it.
     DEGRADED = "Degraded",
-    /// What the spec needs of others exists: Secrets, Istio, Strimzi.
+    /// The Secrets and APIs (Istio, Strimzi) that the spec needs exist.
     DEPENDENCIES_READY = "DependenciesReady",
     /// The certificates of the peer port are valid, and no authority is being replaced.
     CERTIFICATES_VALID = "CertificatesValid",
-    /// Running pods refuse every certificate of the operator: only new pods read the new ones.
+    /// Running pods refuse every certificate of the operator; only restarted pods read the new ones.
     CERTIFICATES_LOST = "CertificatesLost",
-    /// Pods accept other keys than the Secrets hold, or than each other.
+    /// Pods accept keys that differ from those in the Secrets, or from each other's.
     KEYS_DIFFER = "KeysDiffer",
-    /// Replicas refuse upserts or are close to it, because of their memory or their disks.
+    /// Replicas refuse upserts or will soon, because of their memory or their disks.
     CAPACITY_RISK = "CapacityRisk",
     /// The routes of the mesh are what the spec says.
     TRAFFIC_CONFIGURED = "TrafficConfigured",
@@ -75,15 +75,16 @@ names! {
 }
 
 names! {
-    /// Reasons of conditions and of the events that go with them.
+    /// Reasons of conditions and of their events.
     Reason, reason:
     /// The condition is as it should be.
     AS_EXPECTED = "AsExpected",
-    /// The spec holds a value that cannot be carried out.
+    /// The spec has an invalid value.
     INVALID_SPEC = "InvalidSpec",
-    /// Objects of the cluster cannot be written: objects of others bear their names, or an older cluster does.
+    /// Objects of the cluster cannot be written: objects of other owners, or those of an older cluster, have their
+    /// names.
     NAME_CONFLICT = "NameConflict",
-    /// The API server refused objects of the cluster; the message holds its words.
+    /// The API server refused objects of the cluster, with the given message.
     OBJECT_REJECTED = "ObjectRejected",
     /// The image of a pod cannot be pulled.
     IMAGE_UNAVAILABLE = "ImageUnavailable",
@@ -125,11 +126,11 @@ names! {
     PODS_REACHABLE = "PodsReachable",
     /// Pods that the kubelet reports ready do not answer the operator.
     PODS_UNREACHABLE = "PodsUnreachable",
-    /// Pods accept different keys: a kubelet brings a changed Secret within minutes.
+    /// Pods accept different keys: a kubelet updates mounted Secrets within minutes.
     KEYS_DIFFER = "KeysDiffer",
-    /// A Secret holds a text that is not a key, so that pods keep the keys that they have.
+    /// A Secret has a value that is not a key, so pods keep their former keys.
     INVALID_KEYS = "InvalidKeys",
-    /// A pod has the volume of another cluster, region, shard or replication group, which stays untouched.
+    /// A pod has the volume of another cluster, region, shard or replication group. The volume is not written to.
     FOREIGN_VOLUME = "ForeignVolume",
     /// A pod's volume, log or snapshot was written by a newer release than the pod runs.
     VERSION_UNKNOWN = "VersionUnknown",
@@ -139,11 +140,12 @@ names! {
     PAUSED = "Paused",
     /// A link follows its source.
     FOLLOWING = "Following",
-    /// A link follows its source and is further behind than its bound.
+    /// A link follows its source with more staleness than its bound.
     BOUND_EXCEEDED = "BoundExceeded",
-    /// A link does not hear its source.
+    /// A link receives nothing from its source.
     SOURCE_SILENT = "SourceSilent",
-    /// A record of the followed log could not be applied in the last ten minutes; what it hid is fetched another way.
+    /// A record of the followed log could not be applied in the last ten minutes; the missing deltas are fetched from
+    /// the origin.
     POISON_RECORD = "PoisonRecord",
     /// No pod has reported yet.
     AWAITING_REPORT = "AwaitingReport",
@@ -171,7 +173,7 @@ names! {
 }
 
 names! {
-    /// What an operation waits for, in `status.operations[].blockedBy.predicate`: statements that must become true.
+    /// Predicates in `status.operations[].blockedBy.predicate`: an operation waits until its predicate is true.
     Predicate, predicate:
     /// All pods of the shard answer the operator.
     PODS_REACHABLE = "PodsReachable",
@@ -187,13 +189,13 @@ names! {
     QUORUM_AVAILABLE = "QuorumAvailable",
     /// The quorum holds without the replica that would be stopped or removed.
     QUORUM_SURVIVES = "QuorumSurvives",
-    /// The new replica has copied what the leader has.
+    /// The new replica has caught up with the leader.
     LEARNER_CAUGHT_UP = "LearnerCaughtUp",
     /// The pod that joins answers the operator.
     JOINER_REACHABLE = "JoinerReachable",
-    /// The leader knows the newest membership.
+    /// The leader has the newest membership.
     LEADER_UP_TO_DATE = "LeaderUpToDate",
-    /// A voter that can take over leadership has caught up with the leader.
+    /// A voter that can become leader has caught up with the leader.
     SUCCESSOR_CAUGHT_UP = "SuccessorCaughtUp",
     /// All replicas of the cluster serve and have caught up.
     ALL_REPLICAS_CAUGHT_UP = "AllReplicasCaughtUp",
@@ -201,26 +203,26 @@ names! {
     NO_OTHER_RESTART = "NoOtherRestart",
     /// The operator has a free slot for the rollout of its default image.
     ROLLOUT_SLOT_FREE = "RolloutSlotFree",
-    /// The bootstrap of the group is accepted; it was refused.
+    /// A pod accepts the bootstrap, which was refused.
     BOOTSTRAP_ACCEPTED = "BootstrapAccepted",
-    /// The join is accepted by the pod; it was refused.
+    /// The pod accepts the join, which was refused.
     JOIN_ACCEPTED = "JoinAccepted",
-    /// The new replica is accepted by the leader; it was refused.
+    /// The leader accepts the new replica, which was refused.
     ADD_LEARNER_ACCEPTED = "AddLearnerAccepted",
-    /// The promotion to voter is accepted by the leader; it was refused.
+    /// The leader accepts the promotion, which was refused.
     PROMOTE_ACCEPTED = "PromoteAccepted",
-    /// The removal is accepted by the leader; it was refused.
+    /// The leader accepts the removal, which was refused.
     REMOVE_ACCEPTED = "RemoveAccepted",
-    /// The transfer is accepted by the leader; it was refused.
+    /// The leader accepts the transfer, which was refused.
     TRANSFER_LEADER_ACCEPTED = "TransferLeaderAccepted",
-    /// The links are accepted by the leader; they were refused.
+    /// The leader accepts the links, which were refused.
     SET_LINKS_ACCEPTED = "SetLinksAccepted",
-    /// The eviction is accepted by the API server; it was refused, as by a PodDisruptionBudget.
+    /// The API server accepts the eviction, which was refused, for example because of a PodDisruptionBudget.
     EVICT_ACCEPTED = "EvictAccepted",
 }
 
 names! {
-    /// Reasons of the events of the operator's acts. Events about conditions have the reason of the condition.
+    /// Reasons of events about the operator's acts. Events about conditions have the reason of the condition.
     EventReason, event:
     /// Pods were called to bootstrap the group of a shard.
     GROUP_BOOTSTRAPPED = "GroupBootstrapped",
@@ -228,15 +230,15 @@ names! {
     REPLICA_JOINED = "ReplicaJoined",
     /// A new replica follows the leader, without a vote.
     LEARNER_ADDED = "LearnerAdded",
-    /// A learner got a vote.
+    /// A learner became a voter.
     LEARNER_PROMOTED = "LearnerPromoted",
     /// A replica was removed from its group.
     REPLICA_REMOVED = "ReplicaRemoved",
-    /// A leader was called to hand over.
+    /// A leader was called to transfer leadership.
     LEADER_TRANSFERRED = "LeaderTransferred",
     /// The leader of a shard got the links of its region.
     LINKS_UPDATED = "LinksUpdated",
-    /// A pod was evicted, to be restarted.
+    /// A pod was evicted for a restart.
     POD_EVICTED = "PodEvicted",
     /// A pod refused to bootstrap a group.
     BOOTSTRAP_REFUSED = "BootstrapRefused",
@@ -248,7 +250,7 @@ names! {
     PROMOTE_REFUSED = "PromoteRefused",
     /// A leader refused to remove a replica.
     REMOVE_REFUSED = "RemoveRefused",
-    /// A leader refused to hand over.
+    /// A leader refused to transfer leadership.
     TRANSFER_LEADER_REFUSED = "TransferLeaderRefused",
     /// A leader refused the links.
     SET_LINKS_REFUSED = "SetLinksRefused",
@@ -262,17 +264,17 @@ mod tests {
 
     use super::{EventReason, OperationType, Predicate, Reason, Type};
 
-    /// The API conventions of Kubernetes: CamelCase, of letters.
+    /// The convention of Kubernetes: CamelCase, letters only.
     fn check(names: &[&str]) {
         for name in names {
             assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
             assert!(name.bytes().all(|byte| byte.is_ascii_alphabetic()), "{name}");
         }
-        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "one of them stands twice: {names:?}");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "a name is listed twice: {names:?}");
     }
 
     #[test]
-    fn names_are_camel_case_and_stand_once() {
+    fn names_are_camel_case_and_unique() {
         check(&Type::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());
         check(&Reason::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());
         check(&OperationType::ALL.iter().map(|name| name.as_str()).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! The regions that hold the same data, and where a region publishes its writes.
+//! The regions that hold the same data, and the topic to which a region publishes its writes.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -24,18 +24,18 @@ pub struct ReplicationGroup {
     #[x_kube(validation = Rule::new("self == oldSelf").message("replicationGroup.name cannot be changed"))]
     pub name: String,
 
-    /// Which region takes writes; the others forward theirs to it. Cannot be changed yet.
+    /// The primary region, which accepts writes; other regions forward theirs to it. Cannot be changed yet.
     #[x_kube(validation = Rule::new("self == oldSelf").message("primary cannot be changed: switchover is not supported yet"))]
     pub primary: Primary,
 
-    /// Who takes writes. `SingleWriter`: the primary region only. Default `SingleWriter`.
+    /// Regions that accept writes. `SingleWriter`: the primary region only. Default `SingleWriter`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self != 'MultiWriter'").message("writeMode MultiWriter is not supported yet: use SingleWriter, where other regions forward writes to primary.region"))]
     pub write_mode: Option<WriteMode>,
 
-    /// Secret in this namespace whose key `group-key` (at least 32 bytes) all regions of the group share; they prove
-    /// themselves with it. May be left out while there is one region: the operator then makes `<cluster>-group-key`, to be
-    /// copied to the second.
+    /// Secret in this namespace whose key `group-key` (at least 32 bytes) all regions of the group share; they
+    /// authenticate with it. May be omitted while there is one region: the operator then creates `<cluster>-group-key`,
+    /// to be copied to the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
@@ -44,7 +44,7 @@ pub struct ReplicationGroup {
     pub regions: Vec<GroupRegion>,
 }
 
-/// The region that takes writes.
+/// The region that accepts writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Primary {
@@ -61,21 +61,22 @@ pub struct GroupRegion {
     #[schemars(length(min = 1, max = 32), regex(pattern = LABEL))]
     pub name: String,
 
-    /// Where the other regions reach it, `host:port`: the Service `<cluster>-region` on port 8082, or what stands before it.
+    /// Address for the other regions, `host:port`: the Service `<cluster>-region` on port 8082, or a load balancer in
+    /// front of it.
     #[schemars(length(min = 3, max = 259), regex(pattern = ENDPOINT))]
     pub endpoint: String,
 }
 
-/// Who takes writes.
+/// Regions that accept writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WriteMode {
-    /// One region at a time; the others forward theirs to it.
+    /// One region at a time; other regions forward theirs to it.
     SingleWriter,
     /// Every region. Not supported yet.
     MultiWriter,
 }
 
-/// Where this region publishes its writes.
+/// The topic to which this region publishes its writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeltaLog {
@@ -87,11 +88,11 @@ pub struct DeltaLog {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaLog {
-    /// Brokers to start from: `host:port`, several separated by commas.
+    /// Bootstrap brokers: `host:port`, several separated by commas.
     #[schemars(length(min = 3, max = 1024), regex(pattern = BROKERS))]
     pub bootstrap_servers: String,
 
-    /// The topic; it is created when it is not there. Default `vector-deltas`.
+    /// The topic; it is created if it does not exist. Default `vector-deltas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub topic: Option<String>,

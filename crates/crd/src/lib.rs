@@ -1,7 +1,7 @@
-//! What users declare: [`VectorCluster`] (one region) and [`ReplicationLink`] (how one region follows another).
+//! The custom resources: [`VectorCluster`] (one region) and [`ReplicationLink`] (one region following another).
 //!
-//! Owns: fields, bounds, defaults, the rules between fields (CEL, checked by the API server and by [`admission`]), print
-//! columns, status and the names of conditions and their reasons. Deliberately does not know: what the operator makes of them.
+//! Owns: fields, bounds, defaults, the rules between fields (CEL, checked by the API server and by [`admission`]),
+//! print columns, status, and the names of conditions and their reasons. Does not know how the operator acts on them.
 //!
 //! ```text
 //!   examples/*.yaml ──API server: schema + rules──► VectorCluster / ReplicationLink ──► plan::valid
@@ -37,7 +37,7 @@ pub const GROUP: &str = "meridiandb.io";
 /// The version served and stored.
 pub const VERSION: &str = "v1alpha1";
 
-/// Both definitions as they are installed.
+/// Both definitions in their installed form.
 #[must_use]
 pub fn definitions() -> [k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition; 2]
 {

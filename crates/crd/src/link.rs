@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::patterns::{BROKERS, LABEL};
 
-/// How the cluster of this namespace follows another region. It lives in the region that follows.
+/// A link by which the cluster of this namespace follows another region. It belongs to the region that follows.
 ///
-/// Deleting a link keeps what was received. Staleness grows from then on.
+/// Deleting a link keeps the received data, whose staleness then grows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "meridiandb.io",
@@ -45,15 +45,15 @@ pub struct ReplicationLinkSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("clusterRef cannot be changed: delete the link and create another"))]
     pub cluster_ref: ClusterRef,
 
-    /// What is followed. Cannot be changed.
+    /// The followed region. Cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf").message("source cannot be changed: delete the link and create another"))]
     pub source: LinkSource,
 
-    /// How the deltas travel: exactly one of `direct` and `kafka`. A change restarts nothing: what follows is read
-    /// the new way, from where the shard stands.
+    /// Transport of the deltas: exactly one of `direct` and `kafka`. A change restarts nothing: the new transport
+    /// continues at the shard's position.
     pub transport: Transport,
 
-    /// Who runs MirrorMaker 2; with `transport.kafka.via: Mirror` only.
+    /// Mirroring by MirrorMaker 2; only with `transport.kafka.via: Mirror`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror_maker2: Option<MirrorMaker2>,
 
@@ -75,7 +75,7 @@ pub struct ClusterRef {
     pub name: String,
 }
 
-/// The region that is followed.
+/// The followed region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkSource {
@@ -84,15 +84,15 @@ pub struct LinkSource {
     pub region: String,
 }
 
-/// How the deltas travel.
+/// Transport of the deltas.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.direct) != has(self.kafka)").message("transport must be exactly one of direct and kafka"))]
 pub struct Transport {
-    /// Streamed from the source region's own log; no broker. Written `direct: {}`.
+    /// Read from the source region's own log, without a broker. Written `direct: {}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<DirectTransport>,
-    /// Read from the topic that the source region publishes to.
+    /// Read from the topic to which the source region publishes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaTransport>,
 }
@@ -101,11 +101,12 @@ pub struct Transport {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DirectTransport {}
 
-/// Where the deltas are read.
+/// The topic from which the deltas are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaTransport {
-    /// `Remote`: from the source region's broker. `Mirror`: from the broker of this region, where MirrorMaker 2 copies the topic.
+    /// `Remote`: from the source region's broker. `Mirror`: from the broker of this region, to which MirrorMaker 2
+    /// copies the topic.
     pub via: KafkaVia,
 
     /// The source region's brokers, `host:port`, several separated by commas.
@@ -118,55 +119,56 @@ pub struct KafkaTransport {
     pub topic: Option<String>,
 }
 
-/// Which broker is read.
+/// The broker from which the topic is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KafkaVia {
-    /// That of the source region.
+    /// The broker of the source region.
     Remote,
-    /// That of this region, behind MirrorMaker 2.
+    /// The broker of this region, behind MirrorMaker 2.
     Mirror,
 }
 
-/// Who runs MirrorMaker 2, and where it writes.
+/// MirrorMaker 2: its operation and its target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorMaker2 {
-    /// `Strimzi`: a `KafkaMirrorMaker2` resource. `Deployment`: a Deployment of this operator. `External`: someone else.
+    /// `Strimzi`: a `KafkaMirrorMaker2` resource. `Deployment`: a Deployment of this operator. `External`: not run by
+    /// this operator.
     pub mode: MirrorMaker2Mode,
 
-    /// This region's brokers, where the copy is written and read, `host:port`, several separated by commas.
+    /// This region's brokers, to which the copy is written, `host:port`, several separated by commas.
     #[schemars(length(min = 3, max = 1024), regex(pattern = BROKERS))]
     pub bootstrap_servers: String,
 }
 
-/// Who runs MirrorMaker 2.
+/// The way in which MirrorMaker 2 runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MirrorMaker2Mode {
-    /// The Strimzi operator, from a `KafkaMirrorMaker2` (`kafka.strimzi.io/v1`) that this operator writes.
+    /// By the Strimzi operator, from a `KafkaMirrorMaker2` (`kafka.strimzi.io/v1`) that this operator writes.
     Strimzi,
-    /// A Deployment that this operator writes.
+    /// In a Deployment that this operator writes.
     Deployment,
-    /// Someone else; the copied topic is named `<source region>.<topic>`.
+    /// Outside of this operator; the copied topic is named `<source region>.<topic>`.
     External,
 }
 
-/// Whether the link follows.
+/// State of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LinkState {
-    /// It does.
+    /// The link follows its source.
     Running,
-    /// Not for now.
+    /// The link is paused.
     Paused,
 }
 
-/// What is seen of a link.
+/// The observed state of a link.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicationLinkStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` sums up the others, which `docs/conditions.md` explains with their reasons.
+    /// `Ready` summarizes the others; `docs/conditions.md` explains them with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

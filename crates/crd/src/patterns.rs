@@ -1,4 +1,4 @@
-//! Regular expressions that several fields share. The API server reads them as RE2.
+//! Regular expressions that several fields share. The API server interprets them as RE2.
 
 /// From 1 to 65535.
 macro_rules! port {
@@ -25,7 +25,7 @@ pub(crate) const BROKERS: &str = concat!("^[A-Za-z0-9.-]+:", port!(), "(,[A-Za-z
 pub(crate) const LABEL: &str = concat!("^", label!(), "$");
 /// A lower-case DNS name.
 pub(crate) const DNS_NAME: &str = concat!("^", dns_name!(), "$");
-/// A host of a mesh route: a DNS name, whose first label may be `*`, or `*` alone.
+/// A host of a mesh route: a DNS name whose first label may be `*`, or `*` alone.
 pub(crate) const HOST: &str = concat!("^(\\*|(\\*\\.)?", dns_name!(), ")$");
 /// A gateway: `mesh`, `name` or `namespace/name`.
 pub(crate) const GATEWAY: &str = concat!("^(", label!(), "/)?", dns_name!(), "$");
@@ -35,5 +35,5 @@ pub(crate) const IMAGE: &str = concat!(
     port!(),
     ")?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][-A-Za-z0-9._]{0,127})?(@sha256:[0-9a-f]{64})?$"
 );
-/// Bytes, as Kubernetes writes them.
+/// Bytes as a Kubernetes quantity.
 pub(crate) const BYTES: &str = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$";

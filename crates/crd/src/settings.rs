@@ -41,15 +41,15 @@ pub struct Storage {
         .message("resources.requests.memory must be at most resources.limits.memory")
 )]
 pub struct Resources {
-    /// What is reserved for the pod.
+    /// Amounts reserved for the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Amounts>,
-    /// What the pod may not exceed.
+    /// Upper bounds for the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Amounts>,
 }
 
-/// Amounts of CPU and memory, as Kubernetes writes them.
+/// Amounts of CPU and memory as Kubernetes quantities.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -67,51 +67,51 @@ pub struct Amounts {
     pub memory: Option<IntOrString>,
 }
 
-/// What a request gets that does not say how fresh its answer must be.
+/// Freshness of requests that do not demand any.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FreshnessSpec {
-    /// The freshness every read gets that names none, as in `X-Required-Freshness`: `100ms`. Default: a read sees every write
-    /// that its own region acknowledged before.
+    /// Freshness of reads without `X-Required-Freshness`, in its form: `100ms`. Default: a read sees every write that
+    /// its own region acknowledged before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(us|ms|s|m)$"))]
     #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('10m')").message("freshness.default must be above 0 and at most 10m"))]
     pub default: Option<String>,
 
-    /// What to do when the region is behind the demand, in the order tried. Default `Wait, Redirect, Serve`.
+    /// Fallbacks when the region is staler than demanded, in this order. Default `Wait, Redirect, Serve`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = Rule::new("!self.exists(x, x in ['Serve', 'Fail']) || self[size(self) - 1] in ['Serve', 'Fail']").message("freshness.onStale: nothing can follow Serve or Fail"),
              validation = Rule::new("!('Serve' in self && 'Fail' in self)").message("freshness.onStale: Serve and Fail exclude each other"))]
     pub on_stale: Option<Vec<OnStale>>,
 
-    /// How long `Wait` may last, at most `30s`. Default `500ms`.
+    /// Longest duration of `Wait`, at most `30s`. Default `500ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(us|ms|s|m)$"))]
     #[x_kube(validation = Rule::new("duration(self) <= duration('30s')").message("freshness.maxWait must be at most 30s"))]
     pub max_wait: Option<String>,
 
-    /// How far the clocks of two machines may stand apart; part of every staleness that is reported. Default `10ms`.
+    /// Largest difference between the clocks of two machines; part of every reported staleness. Default `10ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(us|ms|s|m)$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('1s')").message("freshness.clockBound must be from 1ms to 1s"))]
     pub clock_bound: Option<String>,
 }
 
-/// What to do when the region is behind the demand.
+/// Fallback when the region is staler than demanded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnStale {
-    /// Wait until it is not, if that can succeed within `maxWait`.
+    /// Wait until it is fresh enough, if that can succeed within `maxWait`.
     Wait,
-    /// Ask the primary region.
+    /// Forward the read to the primary region.
     Redirect,
-    /// Serve what is there, marked `Stale-Result: true`.
+    /// Serve the stale answer, marked `Stale-Result: true`.
     Serve,
     /// Refuse.
     Fail,
 }
 
-/// Parameters of collections that are created without their own.
+/// Parameters of collections that are created without them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectionDefaults {
@@ -125,35 +125,35 @@ pub struct CollectionDefaults {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(has(self.efConstruct) ? self.efConstruct : 100) >= (has(self.m) ? self.m : 16)").message("collectionDefaults.hnswConfig.efConstruct must be at least m (defaults 100 and 16): a beam narrower than the links it must find builds a broken graph"))]
 pub struct HnswConfig {
-    /// Links of a node, 4 to 128. Default 16.
+    /// Links per node, 4 to 128. Default 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 4, max = 128))]
     pub m: Option<i32>,
-    /// Width of the beam while building, 8 to 4096. Default 100.
+    /// Beam width while building, 8 to 4096. Default 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 8, max = 4096))]
     pub ef_construct: Option<i32>,
 }
 
-/// Who may use the API.
+/// Access to the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode == 'ApiKey' || !has(self.secretRef)").message("auth.secretRef has no meaning when auth.mode is Disabled"))]
 pub struct Auth {
-    /// `ApiKey`: every request carries the key. `Disabled`: anyone who reaches the port may do anything.
+    /// `ApiKey`: every request carries the key. `Disabled`: everyone with network access has full access.
     pub mode: AuthMode,
-    /// Secret with the key under `api-key`. Default: one that the operator makes, `<name>-api-key`. Restarts the pods one at
-    /// a time when it is changed.
+    /// Secret with the key under `api-key`. Default: one that the operator creates, `<name>-api-key`. A change restarts
+    /// the pods one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 }
 
-/// How callers prove themselves.
+/// Authentication of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AuthMode {
     /// By a key in the header `api-key`.
     ApiKey,
-    /// Not at all.
+    /// None.
     Disabled,
 }
 
@@ -162,8 +162,8 @@ pub enum AuthMode {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.allowOrigins.size() == 1 || !self.allowOrigins.exists(o, o == '*')").message("cors.allowOrigins must be ['*'] or a list without '*'"))]
 pub struct Cors {
-    /// Origins as browsers send them, `https://app.example.com` or `http://localhost:3000`; or `*` alone: all. Pages send the
-    /// API key themselves; cookies are not used.
+    /// Origins as browsers send them, `https://app.example.com` or `http://localhost:3000`; or only `*` for all. Pages
+    /// send the API key themselves; cookies are not used.
     #[schemars(
         length(min = 1, max = 32),
         inner(length(max = 280), regex(pattern = r"^(\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?)$")),
@@ -185,18 +185,18 @@ pub struct Traffic {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Istio {
-    /// Host names that are routed. Default: the cluster-internal name of the Service. The operator's setting `allowedHosts`
-    /// must list what is not the own Service or a public name: single labels, wildcards, names of Services of other
-    /// namespaces; and public names when a gateway or `clientNamespaces` is of another namespace.
+    /// Host names that are routed. Default: the cluster-internal name of the Service. The operator's setting
+    /// `allowedHosts` must list all others except public names: single labels, wildcards, names of Services of other
+    /// namespaces; and also public names if a gateway or `clientNamespaces` is in another namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253), regex(pattern = HOST)), extend("x-kubernetes-list-type" = "set"))]
     pub hosts: Option<Vec<String>>,
-    /// Gateways that let requests in from outside, `namespace/name`; `mesh` stands for the sidecars. Default: `mesh` only.
+    /// Gateways for requests from outside, `namespace/name`; `mesh` stands for the sidecars. Default: `mesh` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253), regex(pattern = GATEWAY)), extend("x-kubernetes-list-type" = "set"))]
     pub gateways: Option<Vec<String>>,
-    /// Other namespaces whose sidecars get the routes, beside the own one and those of the gateways. A gateway whose pods run
-    /// in another namespace than the `Gateway` needs that namespace here. Default: none.
+    /// Other namespaces whose sidecars get the routes, in addition to the own one and those of the gateways. A gateway
+    /// whose pods run in another namespace than the `Gateway` needs that namespace here. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63), regex(pattern = LABEL)), extend("x-kubernetes-list-type" = "set"))]
     pub client_namespaces: Option<Vec<String>>,

@@ -1,86 +1,88 @@
-//! What the operator reports of a cluster.
+//! The status of a cluster.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is seen of a cluster, and what the operator has set out to do.
+/// The observed state of a cluster, and the operator's operations.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VectorClusterStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The 128-bit name that the volumes bear; those of another cluster are refused.
+    /// The 128-bit id on the volumes; volumes with another id are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// Hash of the last accepted spec, which the ConfigMap `<name>-accepted` keeps: while a newer one is refused, it is in effect.
+    /// Hash of the last accepted spec, which the ConfigMap `<name>-accepted` holds. It stays in effect while a newer
+    /// spec is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_spec_hash: Option<String>,
-    /// The operator's default image to which this cluster was brought, or for which it had nothing to do.
+    /// The operator's default image that this cluster runs, or that it did not need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_image: Option<String>,
-    /// The rollout of another default image, while there is one; see the operator's `maxConcurrentRollouts`.
+    /// The rollout of another default image, if one is in progress; see the operator's `maxConcurrentRollouts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
-    /// Replicas of all shards that the spec wants.
+    /// Number of replicas of all shards in the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Replicas of these that serve.
+    /// Number of these replicas that serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// `Ready` sums up the others, which `docs/conditions.md` explains with their reasons.
+    /// `Ready` summarizes the others; `docs/conditions.md` explains them with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What is under way, and what each waits for.
+    /// Operations in progress, with the conditions that they wait for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Operation>,
-    /// What the operator must remember of each shard.
+    /// Replica ids of each shard, which the operator must not lose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["shard"]))]
     pub shards: Vec<ShardStatus>,
 }
 
-/// A rollout that the operator's own change caused.
+/// A rollout caused by the operator's own change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
-    /// The default image that is rolled out.
+    /// The default image of the rollout.
     pub image: String,
-    /// When one more pod served with the new template, or the rollout began.
+    /// Time at which the last pod began to serve with the new template, or the rollout began.
     pub last_progress_time: Time,
     /// Replicas that serve with the new template.
     pub updated_replicas: i32,
-    /// The cluster was Ready before: should it stall, no other cluster begins.
+    /// The cluster was Ready before: if the rollout stalls, no other cluster begins.
     pub was_ready: bool,
 }
 
-/// One thing under way.
+/// An operation in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// What is done: `Create`, `ScaleOut`, `ScaleIn`, `ReplaceReplica`, `RollingUpdate`, `StartPod`, `ElectLeader`, `UpdateLinks`.
+    /// Its type: `Create`, `ScaleOut`, `ScaleIn`, `ReplaceReplica`, `RollingUpdate`, `StartPod`, `ElectLeader`,
+    /// `UpdateLinks`.
     #[serde(rename = "type")]
     pub type_: String,
-    /// What it is done to: a StatefulSet or a pod.
+    /// Its target: a StatefulSet or a pod.
     pub target: String,
-    /// What it waits for; absent while it moves.
+    /// The condition that it waits for; absent while it makes progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<BlockedBy>,
 }
 
-/// A wait, by the name of what ends it.
+/// A condition that an operation waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedBy {
-    /// Name of what must become true, for example `QuorumSurvives`; `docs/conditions.md` lists them.
+    /// Name of the predicate that must become true, for example `QuorumSurvives`; `docs/conditions.md` lists them.
     pub predicate: String,
-    /// The same in words.
+    /// Explanation for users.
     pub message: String,
 }
 
-/// What the operator must remember of one shard.
+/// Replica ids of one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardStatus {

@@ -1,4 +1,4 @@
-//! The rules as a user meets them: each case is one field away from a good resource.
+//! The rules for users: each case is one field away from a valid resource.
 
 use kube::core::cel::validate_cel_schema;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn link() -> Value {
     })
 }
 
-/// `value` with what stands at `path` replaced; `null` removes it.
+/// `value` with the field at `path` replaced; `null` removes it.
 fn with(mut value: Value, path: &str, new: Value) -> Value {
     let (parent, field) = path.rsplit_once('/').unwrap();
     let map = value.pointer_mut(parent).unwrap().as_object_mut().unwrap();
@@ -38,7 +38,7 @@ fn with(mut value: Value, path: &str, new: Value) -> Value {
     value
 }
 
-/// Refused with a sentence that contains `says`.
+/// Checks that it is refused with a message that contains `says`.
 fn check<T: schemars::JsonSchema>(new: &Value, old: Option<&Value>, says: &str) {
     let refusal = validate_cel_schema::<T>(new, old).expect_err(says).to_string();
     assert!(refusal.contains(says), "{refusal:?} does not say {says:?}");
@@ -53,7 +53,7 @@ fn good_resources_pass_created_and_unchanged() {
 }
 
 #[test]
-fn what_may_not_change_does_not() {
+fn immutable_fields_do_not_change() {
     let cases = [
         ("/region", json!("eu-west"), "region cannot be changed"),
         ("/shards", json!(3), "shards cannot be changed"),
@@ -73,7 +73,7 @@ fn what_may_not_change_does_not() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused() {
+fn contradictory_input_is_refused() {
     let cases = [
         ("/replicasPerShard", json!(2), "must be 1, 3 or 5"),
         ("/shards", json!(200), "must not exceed 500"),
