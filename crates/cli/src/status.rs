@@ -85,12 +85,12 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn a_blank_node_says_what_it_waits_for() {
+    fn a_blank_node_reports_the_awaited_condition() {
         assert!(text(&json!({"state": "blank"}), &Value::Null).starts_with("not a replica yet"));
     }
 
     #[test]
-    fn what_is_unknown_is_a_question_mark() {
+    fn unknown_values_are_printed_as_a_question_mark() {
         let cluster = json!({
             "region": "us-east", "replica": 2, "shard": 1, "shards": 1, "role": "follower", "leader": null, "term": 3,
             "voters": [{"replica": 1, "address": "a:1"}], "applied_index": 7, "commit_index": 8, "points": 5,

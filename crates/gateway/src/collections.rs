@@ -1,4 +1,4 @@
-//! Creating and dropping collections: shard 1 decides, the other shards learn it, then the client hears.
+//! Creation and removal of collections: shard 1 decides, the other shards follow, then the client gets its answer.
 
 use meridian_model::client::{Body, Freshness, Refusal, Reply, ReplyBody};
 use meridian_model::{LogIndex, ShardNumber, VersionVector};
@@ -54,7 +54,7 @@ impl Gateway {
         }
         let Some(pending) = self.requests.get(&number) else { return };
         match &pending.request.body {
-            // The write that met an unknown collection goes on.
+            // The write that found an unknown collection continues.
             Body::Write { .. } => self.begin_write(cx, number),
             _ => self.finish_written(cx, number, ReplyBody::Done(true), covers),
         }
@@ -72,7 +72,8 @@ impl Gateway {
         let Body::DropCollection(name) = &pending.request.body else { return };
         match answers.into_iter().next() {
             Some((_, ShardAnswer::Dropped { existed, upto, covers })) => {
-                // Also when shard 1 has none: an earlier drop may not have reached every shard.
+                // This is sent even if shard 1 has no such collection: an earlier drop may not have reached every
+                // shard.
                 let (id, sent_at, upto) = (pending.request.id, LogIndex(0), Some(upto));
                 let call = ShardCall::Drop { id, sent_at, name: name.clone(), upto };
                 let calls = cx.to_the_rest(&call);
@@ -105,7 +106,7 @@ impl Gateway {
         self.finish_written(cx, number, ReplyBody::Done(existed), covers);
     }
 
-    /// A shard that a write went to does not know the collection: shard 1 says what it is, or that it is not.
+    /// A shard does not know the collection of a write: shard 1 returns its definition, or that there is none.
     pub(super) fn resolve_collection(&mut self, cx: &mut Ctx<'_>, number: u64) {
         let Some(pending) = self.requests.get(&number) else { return };
         let Body::Write { collection, .. } = &pending.request.body else { return };

@@ -1,4 +1,4 @@
-//! What a gateway is lent while it handles an event.
+//! Values that the caller lends a gateway for one event.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use meridian_proto::frame::{CallNumbers, NodeId, ShardCall};
 
 use crate::{Directory, Effect};
 
-/// What time it is.
+/// The current time by two clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Time {
-    /// For waits.
+    /// Clock for waits.
     pub mono: Duration,
-    /// For ages: never behind the truth, whichever of the machine's clocks was wrong.
+    /// Clock for ages: never behind true time, whichever clock of the machine is wrong.
     pub age: Duration,
 }
 
-/// The time, a view of the cluster, and where effects go. A gateway keeps none of it.
+/// The time, a view of the cluster, and the list of effects. A gateway stores none of it.
 #[derive(Debug)]
 pub struct Ctx<'a> {
     /// The time.
@@ -29,21 +29,21 @@ pub struct Ctx<'a> {
     pub region: &'a RegionName,
     /// Shards of that region.
     pub shards: u16,
-    /// Replicas with a vote in its shard.
+    /// Number of voters in its shard.
     pub replicas: u16,
-    /// The primary region, and since which term.
+    /// The primary region and its term.
     pub primary: (PrimaryTerm, &'a RegionName),
-    /// Whether this region is the primary region, and so takes writes.
+    /// Whether this region is the primary region, which accepts writes.
     pub is_primary: bool,
-    /// Which shard owns which bucket.
+    /// Assignment of buckets to shards.
     pub table: &'a BucketTable,
     /// The replicas of the region.
     pub directory: &'a mut Directory,
-    /// Numbers of calls.
+    /// Allocates numbers for calls.
     pub numbers: &'a mut CallNumbers,
-    /// How demands for freshness ended, counted.
+    /// Counts the outcomes of freshness demands.
     pub outcomes: &'a mut BTreeMap<Outcome, u64>,
-    /// What is to be done, in order.
+    /// Effects to perform, in order.
     pub effects: &'a mut Vec<Effect>,
 }
 
@@ -53,7 +53,7 @@ impl Ctx<'_> {
         ShardNumber::all(self.shards).map(|shard| (shard, false, call.clone())).collect()
     }
 
-    /// A call to the leaders of all shards but the first.
+    /// A call to the leaders of all shards but shard 1.
     pub(crate) fn to_the_rest(&self, call: &ShardCall) -> Vec<(ShardNumber, bool, ShardCall)> {
         ShardNumber::all(self.shards)
             .filter(|shard| *shard != ShardNumber::FIRST)
@@ -61,7 +61,7 @@ impl Ctx<'_> {
             .collect()
     }
 
-    /// The freshness of an answer that reflects nothing but this pod's own word.
+    /// The freshness of an answer that depends on this pod alone.
     pub(crate) fn no_freshness(&self) -> Freshness {
         Freshness {
             staleness: Duration::MAX,

@@ -1,24 +1,24 @@
-//! Which replicas of the region are known, and who leads each shard.
+//! Known replicas of the region, and the leader of each shard.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_model::{LogIndex, ReplicaId, ShardNumber, Term};
 use meridian_proto::frame::{Lead, NodeId};
 
-/// What is known of the region's replicas.
+/// Known replicas of the region.
 #[derive(Debug, Default)]
 pub struct Directory {
     addresses: BTreeMap<NodeId, String>,
     connected: BTreeSet<NodeId>,
     leaders: BTreeMap<ShardNumber, (Term, ReplicaId)>,
-    /// As each shard's leader said last.
+    /// Members of each shard as its leader last reported.
     members: BTreeMap<ShardNumber, BTreeSet<ReplicaId>>,
-    /// The newest entry that any leader of a shard said to have applied.
+    /// The newest applied entry that any leader of a shard reported.
     applied: BTreeMap<ShardNumber, LogIndex>,
 }
 
 impl Directory {
-    /// A replica is connected, at this address.
+    /// Records that a replica is connected, with its address.
     pub fn met(&mut self, node: NodeId, address: String) {
         self.connected.insert(node);
         if !address.is_empty() {
@@ -26,22 +26,22 @@ impl Directory {
         }
     }
 
-    /// A replica sent something: it is connected.
+    /// Records a message of a replica, which is therefore connected.
     pub fn heard(&mut self, node: NodeId) {
         self.connected.insert(node);
     }
 
-    /// A replica is reached at this address.
+    /// Records the address of a replica.
     pub fn learn(&mut self, node: NodeId, address: String) {
         self.addresses.insert(node, address);
     }
 
-    /// A replica is no longer connected.
+    /// Records that a replica is no longer connected.
     pub fn lost(&mut self, node: NodeId) {
         self.connected.remove(&node);
     }
 
-    /// A replica was removed.
+    /// Removes a replica.
     pub fn remove(&mut self, node: NodeId) {
         self.addresses.remove(&node);
         self.connected.remove(&node);
@@ -53,7 +53,7 @@ impl Directory {
         self.connected.contains(&node)
     }
 
-    /// Takes in what a leader says of its group; returns the members whose address is new.
+    /// Records a leader's report on its group; returns the members with a new address.
     pub fn led_by(&mut self, leader: NodeId, lead: &Lead) -> Vec<(NodeId, String)> {
         let applied = self.applied.entry(leader.shard).or_default();
         *applied = (*applied).max(lead.applied);
@@ -75,7 +75,7 @@ impl Directory {
         new
     }
 
-    /// A shard's replica pointed to another one.
+    /// Records a redirection by a replica of a shard.
     pub fn hint(&mut self, shard: ShardNumber, leader: Option<ReplicaId>) {
         match (leader, self.leaders.get_mut(&shard)) {
             (Some(replica), Some((_, known))) => *known = replica,
@@ -84,21 +84,21 @@ impl Directory {
         }
     }
 
-    /// Who leads a shard, as far as known.
+    /// The leader of a shard, if known.
     #[must_use]
     pub fn leader(&self, shard: ShardNumber) -> Option<NodeId> {
         let (_, replica) = self.leaders.get(&shard)?;
         Some(NodeId { shard, replica: *replica })
     }
 
-    /// An entry of a shard that is applied, about a second old; `None` while no leader of the shard was heard.
+    /// An applied entry of a shard, about a second old; `None` before the first report of a leader.
     #[must_use]
     pub fn applied(&self, shard: ShardNumber) -> Option<LogIndex> {
         self.applied.get(&shard).copied()
     }
 
-    /// The replicas of a shard that can be asked: the members that are connected; while there are none, whoever is known. One
-    /// that was removed, or has not been added yet, would only cost the time that it takes to find that out.
+    /// The replicas of a shard to which calls can be sent: connected members, or all known replicas if no member is
+    /// connected. A call to a removed replica, or to one that has not joined yet, would only waste time.
     #[must_use]
     pub fn of_shard(&self, shard: ShardNumber) -> Vec<NodeId> {
         let of_shard = |node: &&NodeId| node.shard == shard;
@@ -111,7 +111,7 @@ impl Directory {
         can_be_asked
     }
 
-    /// Everybody who is connected.
+    /// All connected replicas.
     pub fn connected(&self) -> impl Iterator<Item = NodeId> {
         self.connected.iter().copied()
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_leader_has_applied_stays_applied() {
+    fn entries_applied_by_a_leader_stay_applied() {
         let mut directory = Directory::default();
         assert_eq!(directory.applied(ShardNumber::FIRST), None);
         for term in [7, 2] {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_removed_or_is_not_connected_is_not_asked() {
+    fn removed_or_disconnected_replicas_are_not_called() {
         let mut directory = Directory::default();
         directory.led_by(node(1), &lead(2, &[1, 2, 3, 4]));
         assert_eq!(asked(&directory), [1, 2, 3, 4], "nobody is connected: anyone may be");

@@ -1,4 +1,4 @@
-//! Deletes by filter that other regions asked for: a message that arrives twice must not evaluate one a second time.
+//! Deletes by filter forwarded by other regions: a duplicate message must not evaluate one again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use crate::Caller;
 use crate::gateway::LONGEST;
 
-/// Requests that are remembered; more are refused. A second's worth of them takes less than a megabyte.
+/// Number of requests that are stored; further ones are refused. One second of them takes less than a megabyte.
 const REMEMBERED: usize = 65_536;
 
-/// What becomes of a request.
+/// Result of admitting a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     New,
     Repeated,
-    /// Too many are remembered to tell a repetition.
+    /// Too many requests are stored to detect duplicates.
     Full,
 }
 
-/// Requests of the last [`LONGEST`], in the order of their arrival.
+/// Requests of the last [`LONGEST`], in order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct Evaluated {
     known: BTreeSet<Caller>,

@@ -1,4 +1,4 @@
-//! What goes into a gateway and what comes out.
+//! Inputs and outputs of a gateway.
 
 use meridian_model::client::{Reply, Request};
 use meridian_model::{RegionName, ShardNumber};
@@ -9,26 +9,26 @@ use meridian_proto::frame::{NodeId, Peer, PeerMessage, RegionMessage, ShardAnswe
 pub enum Caller {
     /// A client of this pod.
     Ticket(u64),
-    /// Another region, on this connection under this number: the one hop between regions is spent.
+    /// Another region, by connection and call number. The request must not be forwarded again.
     Region(Peer, u64),
 }
 
-/// Something happened.
+/// An input.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one at a time, and most of them are of the large kinds")]
 pub enum Event {
     /// A client or another region sends a request.
     Request {
-        /// Who gets the reply.
+        /// The receiver of the reply.
         caller: Caller,
         /// The request.
         request: Request,
     },
-    /// Nobody waits for the reply any more: a read is ended, a write goes on.
+    /// The caller is gone: a read is cancelled, a write continues.
     CallerGone(Caller),
     /// The answer of a shard.
     ShardAnswer {
-        /// The replica that answered; none for the own one.
+        /// The replica that answered; `None` for the local one.
         from: Option<NodeId>,
         /// The number of the call.
         call: u64,
@@ -46,41 +46,41 @@ pub enum Event {
     RegionCallFailed {
         /// The number of the call.
         call: u64,
-        /// Why that region does not support it; `None` for an answer of a kind that this build does not know: then it is
-        /// unknown what the call did.
+        /// The reason for which that region does not support the call. `None` for an answer of a kind unknown to this
+        /// build: the effect of the call is then unknown.
         unsupported: Option<String>,
     },
-    /// Another region is there.
+    /// Another region was heard.
     Heard(RegionName),
-    /// A party is no longer connected.
+    /// A connection was lost.
     Lost(Peer),
-    /// Time passed.
+    /// Time has passed.
     Tick,
     /// An [`Effect::Continue`].
     Step(Step),
 }
 
-/// A piece of work that comes after the effects before it, and all that follows from them.
+/// Work to be done after the preceding effects and their consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Sends the call of a request to a shard, to the replica whose turn it is.
+    /// Sends the call of a request to a shard, to the next replica to try.
     SendSubRequest(u64, ShardNumber),
-    /// Looks after the requests that the primary region is to answer.
+    /// Checks all requests that wait for the primary region.
     CheckRegions,
-    /// Looks after one of them.
+    /// Checks one of them.
     AdvanceRegion(u64),
 }
 
-/// Something is to be done.
+/// An output.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// To a replica of this region; may be lost.
+    /// A message to a replica of this region; it may be lost.
     Send(NodeId, PeerMessage),
-    /// To another region, or on a connection that it opened; may be lost.
+    /// A message to another region, or on a connection that it opened; it may be lost.
     SendRegion(Peer, RegionMessage),
-    /// A call to the replica beside the gateway, under this number. Its answer is an [`Event::ShardAnswer`].
+    /// A call to the local replica under this number, answered by [`Event::ShardAnswer`].
     Call(u64, ShardCall),
-    /// The replica beside the gateway need not answer the read of this number.
+    /// Cancels the read of this number at the local replica.
     CancelCall(u64),
     /// The reply to a client of this pod.
     Reply {

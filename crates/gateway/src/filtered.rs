@@ -1,13 +1,13 @@
-//! Deletes by filter: a linearizable read of the points that match, then writes that delete each of them only if it is
-//! still as it was read.
+//! Deletes by filter: a linearizable read of the matching points, then conditional writes that delete each point only
+//! if it is unchanged since the read.
 //!
 //! ```text
 //!   uid ──► read a page of every shard ──► write it ──► … until no shard has more
 //!                  ▲                          │
 //!                  └── other table, or a point that is to be read again
 //! ```
-//! Only this gateway goes on with the operation; whoever forwarded it never sends it again: evaluated a second time it
-//! would delete what was written since.
+//! Only this gateway continues the operation. A forwarding gateway never sends it again: a second evaluation would
+//! delete points written in the meantime.
 
 use std::collections::BTreeMap;
 
@@ -23,23 +23,23 @@ use crate::settings::InjectedBug;
 use crate::writes::unexpected;
 use crate::{Ctx, Gateway, Phase};
 
-/// A delete by filter under way.
+/// A delete by filter in progress.
 #[derive(Debug)]
 pub(super) struct FilteredDelete {
-    /// Of this attempt alone: a second evaluation of the same request makes other writes, which must not get the results
-    /// of these.
+    /// Specific to this attempt: a second evaluation of the same request makes other writes, which must not get the
+    /// results of these.
     id: WriteId,
     uid: CollectionUid,
     phase: DeletePhase,
-    /// From which point on each shard is read next. A shard that is done is not among them.
+    /// Start of the next page for each unfinished shard.
     unread: BTreeMap<ShardNumber, Option<PointId>>,
-    /// What each shard was read to hold and is being written.
+    /// Pages that were read and are being deleted.
     pages: BTreeMap<ShardNumber, Page>,
-    /// Writes so far; the number of each is its part of the operation.
+    /// Number of writes so far; the number of each is its part of the operation.
     writes: u32,
-    /// The largest sequence of a write.
+    /// The largest sequence among the writes.
     newest: u64,
-    /// What was read and written.
+    /// Positions that were read and written.
     covers: VersionVector,
 }
 
@@ -50,17 +50,17 @@ enum DeletePhase {
     Writing,
 }
 
-/// Points of a shard that matched.
+/// Matching points of a shard.
 #[derive(Debug)]
 struct Page {
     from: Option<PointId>,
     points: Vec<(PointId, Stamp)>,
-    /// Where the next page begins, if there is one.
+    /// Start of the next page, if there is one.
     next: Option<PointId>,
     read_at: LogIndex,
 }
 
-/// Calls to shards, and whether only the leader can answer.
+/// Calls to shards; true if only the leader can answer.
 type Calls = Vec<(ShardNumber, bool, ShardCall)>;
 
 impl FilteredDelete {
@@ -87,7 +87,7 @@ impl FilteredDelete {
         self.unread.iter().map(read).collect()
     }
 
-    /// Takes in what shards hold.
+    /// Handles pages read from shards.
     fn have_read(&mut self, answers: Vec<(ShardNumber, ShardAnswer)>) -> Result<(), Refusal> {
         for (shard, answer) in answers {
             let (body, covers) = match answer {
@@ -95,7 +95,7 @@ impl FilteredDelete {
                 other => return Err(unexpected(shard, &other)),
             };
             match body {
-                // Another table: the page is read again.
+                // The table has changed: the page is read again.
                 Some(PartBody::NotOwner(_)) => {}
                 Some(PartBody::Matched { points, next, read_at }) => {
                     self.covers.merge(&covers);
@@ -132,7 +132,7 @@ impl FilteredDelete {
         calls
     }
 
-    /// What today's deletes by filter did before they were conditional: a bug, injected by the simulation.
+    /// Injected bug: deletes by filter as they were before conditional writes existed.
     fn unconditional(&mut self, pending: &Pending, table: TableVersion, trace: Option<Traceparent>) -> Calls {
         let Body::DeleteByFilter { collection, .. } = &pending.request.body else { return Calls::new() };
         self.phase = DeletePhase::Writing;
@@ -147,7 +147,7 @@ impl FilteredDelete {
         calls
     }
 
-    /// Takes in what became of the pages that were written.
+    /// Handles the results of conditional writes.
     fn have_written_pages(&mut self, answers: Vec<(ShardNumber, ShardAnswer)>) -> Result<(), Refusal> {
         for (shard, answer) in answers {
             let Some(Page { from, points, next, .. }) = self.pages.remove(&shard) else { continue };
@@ -160,7 +160,7 @@ impl FilteredDelete {
                 ShardAnswer::Conditional { last, covers, retry } => {
                     self.newest = self.newest.max(last.0);
                     self.covers.merge(&covers);
-                    // Those behind it are settled: where they were overtaken, reading them again does no harm.
+                    // Later ones are final; where another change came first, reading them again does no harm.
                     let again = retry.first().and_then(|first| points.get(*first as usize));
                     again.map(|(point, _)| *point).or(next)
                 }
@@ -223,7 +223,7 @@ impl Gateway {
         }
     }
 
-    /// Writes what was read, else reads what is unread, else is done.
+    /// Writes pages that were read, else reads the next ones, else finishes.
     fn go_on_deleting(&mut self, cx: &mut Ctx<'_>, number: u64, mut delete: FilteredDelete) {
         let Some(pending) = self.requests.get(&number) else { return };
         let Body::DeleteByFilter { filter, .. } = &pending.request.body else { return };
@@ -242,12 +242,12 @@ impl Gateway {
     }
 }
 
-/// Every write that the region acknowledged before is to be reflected.
+/// The demand of a linearizable read: it reflects every write that the region acknowledged before.
 fn linearizable() -> ReadDemand {
     ReadDemand { index: true, ..ReadDemand::default() }
 }
 
-/// What shard 1 says of the collection; `None` when there is none of that name.
+/// The uid that shard 1 reports for the collection; `None` if there is none of that name.
 fn uid_of(answers: Vec<(ShardNumber, ShardAnswer)>) -> Result<Option<CollectionUid>, Refusal> {
     match answers.into_iter().next() {
         Some((_, ShardAnswer::Part(ReadPart { body: Some(PartBody::Collection { uid, .. }), .. }))) => Ok(Some(uid)),

@@ -1,4 +1,4 @@
-//! The gateway itself: which event goes where, and how a request begins and ends.
+//! The gateway: dispatch of events, start and end of requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::region::RegionsHeard;
 use crate::settings::InjectedBug;
 use crate::{Caller, Ctx, Effect, Event, Settings, Step};
 
-/// Client requests that one gateway may have under way; more are refused.
+/// Most client requests in progress at one gateway; further ones are refused.
 const REQUESTS_WAITING: usize = 8192;
-/// The longest that any request is worked on.
+/// Longest time for which a request is processed.
 pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
 /// The request router of a pod.
@@ -24,7 +24,7 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) requests: BTreeMap<u64, Pending>,
     pub(crate) callers: BTreeMap<Caller, u64>,
-    /// Number of a call under way → its request and shard.
+    /// Number of a call in progress → its request and shard.
     pub(crate) calls: BTreeMap<u64, (u64, ShardNumber)>,
     /// Number of a call to another region → its request.
     pub(crate) regions: BTreeMap<u64, u64>,
@@ -47,16 +47,16 @@ impl Gateway {
         }
     }
 
-    /// Whether nothing is under way: then no tick is needed.
+    /// Returns true if no request is in progress: then no tick is needed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.requests.is_empty()
     }
 
-    /// Handles one event; what is to be done is appended to the effects of `cx`.
+    /// Handles one event and appends its effects to those of `cx`.
     ///
-    /// The effects must be performed in order and depth-first: an effect, and the events that it causes at once, before the
-    /// effects behind it.
+    /// Effects must be performed in order and depth-first: an effect and the events that it causes immediately come
+    /// before the next effect.
     pub fn handle(&mut self, cx: &mut Ctx<'_>, event: Event) {
         match event {
             Event::Request { caller, request } => self.request(cx, caller, request),
@@ -80,7 +80,7 @@ impl Gateway {
         if let (Caller::Region(..), Body::DeleteByFilter { .. }) = (&caller, &request.body) {
             match self.evaluated.admit(&caller, cx.now.mono) {
                 Admission::New => {}
-                // The first one is answered.
+                // The first copy gets the answer.
                 Admission::Repeated => return,
                 Admission::Full => {
                     return turn_away(cx, &caller, "too many deletes by filter in the last minute".into());
@@ -157,7 +157,7 @@ impl Gateway {
         let has_it = |(_, sub_request): (&ShardNumber, &SubRequest)| !sub_request.sent.is_empty();
         let is_read = !pending.request.body.changes();
         let refusal = match silent().next() {
-            // Replicas that have a read are slow, not away.
+            // Replicas that have the read are slow, not unreachable.
             Some(_) if is_read && silent().all(has_it) => Refusal::Timeout(waited),
             Some((_, first)) => {
                 let shards = silent().map(|(shard, _)| *shard).collect();
@@ -168,7 +168,7 @@ impl Gateway {
         self.finish(cx, number, Err(refusal));
     }
 
-    /// Answers the client and forgets the request.
+    /// Answers the client and removes the request.
     pub(crate) fn finish(&mut self, cx: &mut Ctx<'_>, number: u64, body: Result<ReplyBody, Refusal>) {
         let freshness = cx.no_freshness();
         self.finish_with(cx, number, Reply { body, freshness });
@@ -188,7 +188,7 @@ impl Gateway {
         send_reply(cx, &pending.caller, reply);
     }
 
-    /// Nobody waits for the answer any more. What only reads is ended; a change that is half done goes on.
+    /// The caller is gone. A read is cancelled; a change that has begun continues.
     fn caller_gone(&mut self, cx: &mut Ctx<'_>, caller: &Caller) {
         let Some(number) = self.callers.get(caller).copied() else { return };
         if self.requests.get(&number).is_some_and(|pending| !pending.request.body.changes()) {
@@ -198,7 +198,7 @@ impl Gateway {
         }
     }
 
-    /// Ends the calls of a request that have not been answered.
+    /// Cancels the unanswered calls of a request.
     pub(crate) fn forget_calls(&mut self, cx: &mut Ctx<'_>, number: u64) {
         let Some(pending) = self.requests.get_mut(&number) else { return };
         let is_open = |sub_request: &SubRequest| sub_request.call.is_change() && !sub_request.sent.is_empty();

@@ -1,9 +1,9 @@
-//! The request router of a pod, without I/O: what clients ask of the region, whichever pod they ask, is spread over the
-//! shards, retried, and merged.
+//! The request router of a pod, without I/O: distributes client requests over the shards of the region, retries, and
+//! merges. Every pod accepts every request.
 //!
-//! Owns sub-requests, deadlines, retries, fallbacks of reads, relaying to the primary region, and the [`Directory`] of the
-//! region's replicas. Deliberately does not know: Raft, the state of a shard, sockets, clocks. [`Event`]s go in, [`Effect`]s
-//! come out, and [`Ctx`] lends a view of the cluster.
+//! Owns sub-requests, deadlines, retries, fallbacks of reads, forwarding to the primary region, and the [`Directory`]
+//! of the region's replicas. Does not know Raft, the state of a shard, sockets or clocks. Input is [`Event`], output is
+//! [`Effect`], and [`Ctx`] lends a view of the cluster.
 //!
 //! ```text
 //!   Request ──► Phase: sub-requests to shards ──► answers ──► next Phase … ──► Reply
@@ -11,12 +11,12 @@
 //!                 └ stale: the next fallback; relay to the primary region, or wait
 //! ```
 //!
-//! Calls are harmless when repeated (writes by their id), so a call without a good answer is sent again until the client's
-//! time is over. The first answer counts, whichever attempt it belongs to. Each call carries the time that is left, and a
-//! read that nobody waits for is cancelled where it runs.
+//! Calls are idempotent (writes by their id), so a call without a usable answer is repeated until the client's
+//! deadline. The first answer counts, regardless of its attempt. Each call carries the remaining time, and an abandoned
+//! read is cancelled where it runs.
 //!
-//! A change is refused, so that clients and meshes repeat it, only if each of its attempts was: then nothing was proposed
-//! anywhere. Else its outcome is unknown.
+//! A change is refused with a retryable status only if each of its attempts was refused: then nothing was proposed
+//! anywhere. Otherwise its outcome is unknown.
 //!
 //! Start reading at [`Gateway::handle`], then `sub_requests`, then `reads` and `writes`.
 

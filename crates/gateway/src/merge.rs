@@ -1,4 +1,4 @@
-//! One answer out of the shards' parts.
+//! Merging the shards' parts of an answer.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use meridian_proto::frame::{PartBody, ReadPart};
 
 use super::reads::{Merged, bodies};
 
-/// Merges the parts of a read; `None` when no shard knows the collection.
+/// Merges the parts of a read; `None` if no shard knows the collection.
 pub(super) fn merge(body: &Body, parts: Vec<(ShardNumber, ReadPart)>, replicas: u16) -> Option<Merged> {
     let shards = u16::try_from(parts.len()).expect("at most 1,024 shards");
     let failed = |(_, part): &(ShardNumber, ReadPart)| match &part.body {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_holds_no_more_than_was_asked_for() {
+    fn a_page_has_at_most_the_requested_number_of_points() {
         let parts = vec![Answer::Page(vec![record(1), record(3)], None), Answer::Page(vec![record(2)], None)];
         let Answer::Page(records, next) = page(parts, 2) else { panic!("a page") };
         assert_eq!(ids(&records), ["1", "2"]);

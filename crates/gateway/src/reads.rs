@@ -1,4 +1,4 @@
-//! Reads: a demand from the headers, a part from each shard, and what to do when the region is behind.
+//! Reads: the freshness demand, a part from each shard, and the fallbacks if the region is stale.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use crate::settings::InjectedBug;
 use crate::writes::unexpected;
 use crate::{Caller, Ctx, Gateway, Phase};
 
-/// How a read stands with its demand.
+/// State of a read's freshness demand.
 #[derive(Debug)]
 pub(super) struct ReadProgress {
     demand: ReadDemand,
-    /// Age that the answer may have when the request arrives.
+    /// Largest age that the answer may have when the request arrives.
     required: Option<Duration>,
-    /// What is still to be tried when the demand is not kept, in this order.
+    /// Fallbacks that remain, in this order.
     fallbacks: VecDeque<OnStale>,
     max_wait: Duration,
-    /// What the shards said last.
+    /// The last answers of the shards.
     parts: Vec<(ShardNumber, ReadPart)>,
-    /// When: their ages are of that moment.
+    /// Their time: the ages in them are of that moment.
     parts_at: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Gateway {
         }
         let wait = if first_waits { max_wait } else { Duration::ZERO };
         let index = consistency != Consistency::Eventual;
-        // The age and the time that is left are put in when a call is sent.
+        // Age and remaining time are added when a call is sent.
         let demand = ReadDemand { index, max_age: None, covers, wait, left: Duration::ZERO };
         let plan = ReadProgress { demand, required, fallbacks, max_wait, parts: Vec::new(), parts_at: cx.now.age };
         self.scatter(cx, number, plan);
@@ -102,7 +102,7 @@ impl Gateway {
         self.fall_back(cx, number, plan);
     }
 
-    /// The demand is not kept: the next fallback. The list exhausted means `serve`.
+    /// The demand is not met: the next fallback. After the last one, `serve`.
     pub(super) fn fall_back(&mut self, cx: &mut Ctx<'_>, number: u64, mut plan: ReadProgress) {
         let Some(pending) = self.requests.get(&number) else { return };
         let relayed = matches!(pending.caller, Caller::Region(..));
@@ -111,7 +111,7 @@ impl Gateway {
                 plan.demand.wait = plan.max_wait;
                 self.scatter(cx, number, plan);
             }
-            // The one hop is spent, or there is nowhere to go.
+            // The request was forwarded already, or this is the primary region.
             Some(OnStale::Redirect) if relayed || cx.is_primary => self.fall_back(cx, number, plan),
             Some(OnStale::Redirect) => self.relay_to_primary(cx, number, Some(plan)),
             Some(OnStale::Fail) => {
@@ -147,10 +147,10 @@ impl Gateway {
     }
 }
 
-/// The definition that any shard knows of the collection in question.
+/// The definitions of the collection that the shards returned.
 pub(super) fn bodies(parts: Vec<(ShardNumber, ReadPart)>) -> impl Iterator<Item = PartBody> {
     parts.into_iter().filter_map(|(_, part)| part.body)
 }
 
-/// What a merge gives.
+/// Result of a merge.
 pub(super) type Merged = Result<ReplyBody, Refusal>;

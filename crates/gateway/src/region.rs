@@ -1,8 +1,8 @@
-//! Requests that the primary region answers, and what becomes of them when it falls silent.
+//! Requests to the primary region, and their end when that region is silent.
 //!
-//! A region is heard while anything comes from it, heartbeats of the connection included. A silent one is remembered: reads
-//! skip it or wait for their own `max-wait`, writes fail within 2 s. Nothing is sent while it is silent, so that of a write
-//! that was never sent it is certain that it did not happen.
+//! A region is heard while any bytes arrive from it, including heartbeats. For a silent region, reads take their next
+//! fallback or wait for their own `max-wait`, and writes fail within 2 s. Nothing is sent to a silent region, so a
+//! write that was never sent certainly did not happen.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::pending::Pending;
 use crate::reads::ReadProgress;
 use crate::{Caller, Ctx, Effect, Gateway, Phase, Step};
 
-/// A region of which nothing came for this long is silent: three heartbeats are missing.
+/// Time without bytes after which a region counts as silent: three heartbeats are missing.
 const SILENT_AFTER: Duration = Duration::from_millis(750);
-/// A write waits this long for a silent region, so that it fails within 2 s of the silence.
+/// Time for which a write waits for a silent region, so that it fails within 2 s of the start of the silence.
 const WRITE_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Reason of a refusal.
 const UNKNOWN_ANSWER: &str =
     "the primary region runs a later release and answered in a form that this one does not know";
-/// A region that is heard and does not answer is asked again after this.
+/// Time after which a region that is heard and does not answer gets a request again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// When each region was heard last, and whether it is connected.
+/// Time at which each region was last heard, and whether it is connected.
 #[derive(Debug, Default)]
 pub(crate) struct RegionsHeard(BTreeMap<RegionName, Heard>);
 
@@ -56,17 +56,17 @@ impl RegionsHeard {
     }
 }
 
-/// A request that the primary region is to answer.
+/// A request forwarded to the primary region.
 #[derive(Debug)]
 pub(super) struct Relay {
-    /// Under which number it was sent last; none while it never was.
+    /// The number under which it was last sent; `None` if it was never sent.
     call: Option<u64>,
     begun: Duration,
-    /// When it was sent last; none while it is to be sent, because it never was or its connection is gone.
+    /// The time at which it was last sent; `None` if it must be sent, for the first time or after a lost connection.
     sent: Option<Duration>,
-    /// When that was, by the clock of ages.
+    /// That time by the clock of ages.
     sent_age: Duration,
-    /// What the shards of this region said before, to fall back to.
+    /// The answers of this region's shards, for the fallback.
     before: Option<ReadProgress>,
 }
 
@@ -76,29 +76,29 @@ impl Relay {
     }
 }
 
-/// What is done next about a [`Relay`].
+/// The next action for a [`Relay`].
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Wait,
     Send,
-    /// To the next fallback of a read; refused when there is none.
+    /// Take the next fallback of a read; refuse without one.
     GiveUp,
 }
 
-/// What decides on the next step of a relay.
+/// The input for the next action.
 struct RelayState {
     now: Duration,
     begun: Duration,
     sent: Option<Duration>,
     hears: bool,
-    /// When the region was heard last.
+    /// Time at which the region was last heard.
     last: Duration,
-    /// It is known there by its id.
+    /// The primary region recognizes a repetition by its id.
     repeatable: bool,
 }
 
 impl RelayState {
-    /// A change: sent again while the region is heard, if it is known there by its id.
+    /// For a change: sent again while the region is heard, if a repetition is recognized.
     fn change(&self) -> Next {
         let since_heard = self.now.saturating_sub(self.last.max(self.begun));
         match self.sent {
@@ -110,7 +110,7 @@ impl RelayState {
         }
     }
 
-    /// A read: with a fallback a silent region is skipped, without one it gets `max_wait` to come back.
+    /// For a read: with a fallback a silent region is skipped; without one the region gets `max_wait` to return.
     fn read(&self, has_fallback: bool, max_wait: Duration) -> Next {
         let since_heard = self.now.saturating_sub(self.last.max(self.begun));
         let is_late = |sent: Duration| self.now.saturating_sub(sent) >= ASK_AGAIN_AFTER;
@@ -125,12 +125,12 @@ impl RelayState {
 }
 
 impl Gateway {
-    /// Something came from another region.
+    /// Records that another region was heard.
     pub(super) fn region_heard(&mut self, cx: &Ctx<'_>, region: RegionName) {
         self.heard.note(region, cx.now.mono);
     }
 
-    /// Asks the primary region in place of this one.
+    /// Forwards a request to the primary region.
     pub(super) fn relay_to_primary(&mut self, cx: &mut Ctx<'_>, number: u64, before: Option<ReadProgress>) {
         let (term, primary) = cx.primary;
         let refusal = Refusal::Misdirected { primary: primary.clone(), term };
@@ -143,7 +143,7 @@ impl Gateway {
         self.advance_region(cx, number);
     }
 
-    /// What is next for a request that the primary region is to answer.
+    /// Performs the next action for a forwarded request.
     pub(super) fn advance_region(&mut self, cx: &mut Ctx<'_>, number: u64) {
         let primary = cx.primary.1.clone();
         let now = cx.now.mono;
@@ -175,7 +175,7 @@ impl Gateway {
         let Phase::Relay(relay) = &mut pending.phase else { return };
         (relay.sent, relay.sent_age) = (Some(now), sent_age);
         if let Some(before) = relay.call.replace(call) {
-            // Its answer is not waited for any more.
+            // The answer is no longer awaited.
             pending.may_have_happened |= changes;
             self.regions.remove(&before);
         }
@@ -184,7 +184,7 @@ impl Gateway {
         cx.effects.push(Effect::SendRegion(Peer::Region(region), message));
     }
 
-    /// The region is silent, or does not answer: the next fallback of a read, the end of anything else.
+    /// Ends the attempt: the next fallback of a read, a refusal otherwise.
     fn give_up_region(&mut self, cx: &mut Ctx<'_>, number: u64, region: &RegionName) {
         let Some(pending) = self.requests.get_mut(&number) else { return };
         let Phase::Relay(relay) = &mut pending.phase else { return };
@@ -201,7 +201,7 @@ impl Gateway {
         }
     }
 
-    /// The refusal of a request that the region did not answer.
+    /// The refusal of a request without an answer of the region.
     pub(super) fn refusal_without(&self, number: u64, region: &RegionName) -> Refusal {
         let pending = self.requests.get(&number);
         let sent = pending.is_some_and(|pending| matches!(&pending.phase, Phase::Relay(relay) if relay.call.is_some()));
@@ -226,7 +226,7 @@ impl Gateway {
         }
         if reads && reply.body.is_ok() {
             reply.freshness.outcome = Outcome::Redirected;
-            // It has grown older on its way.
+            // The answer aged in transit.
             let way = now.saturating_sub(relay.sent_age);
             reply.freshness.staleness = reply.freshness.staleness.saturating_add(way);
         }
@@ -236,8 +236,8 @@ impl Gateway {
         self.await_visible(cx, number, reply);
     }
 
-    /// A call to another region failed there: it is not supported, for this reason, or its answer is of a kind that this build
-    /// does not know, and what the call did is unknown.
+    /// A call to another region failed there: it is not supported, for this reason, or its answer is of a kind unknown
+    /// to this build, and the effect of the call is unknown.
     pub(super) fn region_call_failed(&mut self, cx: &mut Ctx<'_>, call: u64, unsupported: Option<String>) {
         let Some(number) = self.regions.get(&call) else { return };
         let changes = self.requests.get(number).is_some_and(|pending| pending.request.body.changes());
@@ -250,7 +250,7 @@ impl Gateway {
         self.region_reply(cx, call, Reply { body: Err(refusal), freshness });
     }
 
-    /// The connection is gone: what was sent on it is sent again on the next one, or its outcome is unknown.
+    /// The connection is lost: requests on it are sent again on the next one, or their outcome is unknown.
     pub(super) fn region_lost(&mut self, cx: &mut Ctx<'_>, region: &RegionName) {
         self.heard.lost(region);
         if cx.primary.1 != region {
@@ -271,7 +271,7 @@ impl Gateway {
         }
     }
 
-    /// Each in its turn, for what one of them brings about may end another.
+    /// One at a time, since the consequences of one may end another.
     pub(super) fn check_regions(&self, cx: &mut Ctx<'_>) {
         let waits = |(number, pending): (&u64, &Pending)| matches!(pending.phase, Phase::Relay(_)).then_some(*number);
         let steps = self.requests.iter().filter_map(waits).map(Step::AdvanceRegion).map(Effect::Continue);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_that_is_heard_is_asked_once_and_again_when_it_does_not_answer() {
+    fn a_connected_region_is_called_once_and_again_without_an_answer() {
         for state in [at(10_000, None, true, 9_990), at(12_000, Some(10_000), true, 11_990)] {
             assert_eq!(state.change(), Next::Send);
         }
@@ -316,7 +316,7 @@ mod tests {
     fn a_write_fails_within_two_seconds_of_the_silence() {
         assert_eq!(at(11_499, None, false, 5_000).change(), Next::Wait);
         assert_eq!(at(11_500, None, false, 5_000).change(), Next::GiveUp);
-        // Sent, and the region fell silent much later.
+        // The request was sent, and the region became silent much later.
         assert_eq!(at(31_499, Some(29_000), false, 30_000).change(), Next::Wait);
         assert_eq!(at(31_500, Some(29_000), false, 30_000).change(), Next::GiveUp);
     }

@@ -1,4 +1,4 @@
-//! The calls of a request to shards: whom each is sent to, when it is sent again, and what an answer means for it.
+//! The calls of a request to shards: receiver, repetition, and the meaning of an answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use meridian_proto::frame::{NodeId, PeerMessage, ShardAnswer, ShardCall};
 use crate::pending::{Phase, Sent, SubRequest};
 use crate::{Ctx, Effect, Gateway, Step};
 
-/// A call that was refused for the moment is sent again after this.
+/// Time after which a call that was refused temporarily is sent again.
 const RETRY_AFTER: Duration = Duration::from_millis(15);
 
 impl Gateway {
@@ -61,7 +61,7 @@ impl Gateway {
             };
             body = body.first_sent_at(*pending.sent_at.entry(shard).or_insert(applied));
         }
-        // What is sent without a connection is lost, and a change may then not be refused any more.
+        // Messages without a connection are lost, and afterwards a change can no longer be refused.
         let reaches = |node: &NodeId| !body.is_change() || *node == me || cx.directory.is_connected(*node);
         let Some(node) = to.filter(reaches) else {
             sub_request.again_at = now + RETRY_AFTER;
@@ -134,7 +134,7 @@ impl Gateway {
                 sub_request.fault = "the write is not visible yet".into();
                 sub_request.again_at = now;
             }
-            // An earlier attempt is still worked on, or something may have been done.
+            // An earlier attempt is still in progress, or may have had an effect.
             ShardAnswer::Overloaded(why) if others || pending.may_have_happened => {
                 sub_request.fault = why;
                 sub_request.again_at = now + if others { sub_request.patience() } else { RETRY_AFTER };
@@ -164,7 +164,7 @@ impl Gateway {
         let mut sub_requests = std::mem::take(&mut pending.sub_requests);
         for sub_request in sub_requests.values_mut() {
             if let Some(ShardAnswer::Part(part)) = &mut sub_request.answer {
-                // It has grown older on its way, and while other shards were waited for.
+                // The answer aged in transit and while other shards were awaited.
                 let since = now.saturating_sub(sub_request.sent_at).saturating_sub(part.took);
                 part.age = part.age.saturating_add(since);
             }
@@ -187,7 +187,7 @@ impl Gateway {
         }
     }
 
-    /// A replica is no longer connected: what it has and did not answer is sent to another.
+    /// A replica is no longer connected: its unanswered calls are sent to another.
     pub(crate) fn resend_to_others(&mut self, cx: &Ctx<'_>, node: NodeId) {
         let now = cx.now.mono;
         for pending in self.requests.values_mut() {
@@ -202,7 +202,7 @@ impl Gateway {
         }
     }
 
-    /// Sends again what has no answer for too long.
+    /// Sends calls again that have no answer for too long.
     pub(crate) fn resend_late(&self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         for (number, pending) in &self.requests {
@@ -228,7 +228,7 @@ impl Gateway {
     }
 }
 
-/// Whom to send a call to: the leader where only it can answer, else this replica, else whoever has not been tried.
+/// The receiver of a call: the leader if only it can answer, else the local replica, else one that was not tried.
 fn choose(
     me: NodeId,
     shard: ShardNumber,
@@ -236,7 +236,7 @@ fn choose(
     leader: Option<NodeId>,
     replicas: &[NodeId],
 ) -> Option<NodeId> {
-    // Every third attempt goes round, in case what is believed of the leader is wrong.
+    // Every third attempt tries the next replica, in case the known leader is wrong.
     let guess = sub_request.attempt % 3 != 2;
     if let (true, Some(leader)) = (sub_request.leader && guess, leader) {
         return Some(leader);

@@ -1,5 +1,5 @@
-//! `wait=true` at a secondary region: once the primary region has acknowledged, the leaders of the local shards are asked
-//! until each has applied and published the write, or the time for it is over.
+//! `wait=true` at a secondary region: after the acknowledgement of the primary region, the leaders of the local shards
+//! are queried until each has applied and published the write, or the deadline expires.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::settings::InjectedBug;
 use crate::{Ctx, Gateway, Phase};
 
 impl Gateway {
-    /// The primary region has acknowledged. A write without `wait` is answered at once.
+    /// The primary region has acknowledged. A write without `wait` is answered immediately.
     pub(super) fn await_visible(&mut self, cx: &mut Ctx<'_>, number: u64, reply: Reply) {
         let Some(pending) = self.requests.get_mut(&number) else { return };
         let Some(wait) = pending.request.wait else { return self.finish_acknowledged(cx, number, reply) };
@@ -28,12 +28,12 @@ impl Gateway {
         self.begin_phase(cx, number, Phase::AwaitVisible(reply), calls);
     }
 
-    /// Every leader has said that the write is visible.
+    /// Every leader has reported the write as visible.
     pub(super) fn finish_visible(&mut self, cx: &mut Ctx<'_>, number: u64, reply: Reply) {
         self.finish_with(cx, number, reply);
     }
 
-    /// The write is safe at the primary region, and it is not certain that it is visible here.
+    /// The write is safe at the primary region, but may not be visible here.
     pub(super) fn finish_acknowledged(&mut self, cx: &mut Ctx<'_>, number: u64, reply: Reply) {
         let body = match reply.body {
             Ok(ReplyBody::Written(seq)) => Ok(ReplyBody::Acknowledged(seq)),

@@ -1,4 +1,4 @@
-//! Writes: each point to its shard, acknowledged when all shards committed.
+//! Writes: each point goes to its shard; the write is acknowledged when all shards have committed.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ impl Gateway {
         self.finish_written(cx, number, ReplyBody::Written(newest), covers);
     }
 
-    /// Answers a change; what it brought stands in the token.
+    /// Answers a change; its positions are in the token.
     pub(super) fn finish_written(&mut self, cx: &mut Ctx<'_>, number: u64, body: ReplyBody, covers: VersionVector) {
         let served_region = cx.region.clone();
         let staleness = self.settings.clock_bound;
@@ -64,7 +64,7 @@ impl Gateway {
     }
 }
 
-/// A shard answered something that does not belong to the question: a version of the software that we do not know.
+/// The answer of a shard does not belong to the call: an unknown version of the software.
 pub(super) fn unexpected(shard: ShardNumber, answer: &ShardAnswer) -> Refusal {
     let kind = format!("{answer:?}");
     let kind = kind.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();

@@ -122,7 +122,7 @@ fn deltas_frame(deltas: &[Delta]) -> Frame {
     Frame::Region(RegionMessage::Answer(1_000_000, RegionAnswer::Tail(records)))
 }
 
-/// What the replica that applies them does with it.
+/// The work of the replica that applies them.
 fn decode_deltas(frame: &Frame) -> anyhow::Result<Vec<Delta>> {
     match frame {
         Frame::Region(RegionMessage::Answer(_, RegionAnswer::Tail(TailAnswer::Records { deltas, .. }))) => {

@@ -42,7 +42,7 @@ pub struct Allocator {
 enum ReconcileOutcome {
     /// Every replica is ready and follows a leader; nothing to do.
     Settled,
-    /// A change is in progress; the text says what is waited for.
+    /// A change is in progress; the text names the awaited condition.
     InProgress(String),
     /// Only a person can resolve this.
     Blocked(String),
@@ -65,7 +65,7 @@ impl Allocator {
     /// Reconciles until every replica is ready and follows a leader.
     ///
     /// # Errors
-    /// When that is not the case at the deadline, or cannot be reached; names what is waited for.
+    /// The region is not settled at the deadline or cannot be reached; the error names the awaited condition.
     pub async fn reconcile_until_settled(&mut self, deadline: Instant) -> anyhow::Result<()> {
         loop {
             match self.reconcile().await? {
@@ -168,7 +168,7 @@ impl Allocator {
         })
     }
 
-    /// Stores allocated ids durably before any node receives them: a forgotten id could be allocated twice.
+    /// Stores allocated ids durably before any node receives them: a lost id could be allocated twice.
     fn persist_ids(&mut self, shard: ShardNumber, allocator: ReplicaIdAllocator) -> anyhow::Result<()> {
         if self.allocators.get(&shard) == Some(&allocator) {
             return Ok(());
@@ -205,7 +205,7 @@ fn write_ids(path: &Path, allocators: &BTreeMap<ShardNumber, ReplicaIdAllocator>
     Ok(())
 }
 
-/// A region as `plan` sees it: the nodes of a shard, in layout order, are its pods.
+/// A region in the form that `plan` expects: the nodes of a shard, in layout order, are its pods.
 struct LocalRegion {
     layout: RegionLayout,
     primary: RegionName,

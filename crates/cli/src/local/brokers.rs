@@ -1,4 +1,4 @@
-//! Kafka brokers of local regions: which region publishes where, and which topic the others read.
+//! Kafka brokers of local regions: the topic to which a region publishes, and the topic that other regions read.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

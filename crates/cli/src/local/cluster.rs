@@ -143,7 +143,7 @@ impl LocalCluster {
         self.proxies_of(region).for_each(TcpProxy::cut);
     }
 
-    /// Restores what [`LocalCluster::cut`] cut.
+    /// Restores the paths that [`LocalCluster::cut`] cut.
     pub fn heal(&self, region: &RegionName) {
         self.proxies_of(region).for_each(TcpProxy::heal);
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Delay before a restart.
 const RESTART_DELAY: Duration = Duration::from_millis(300);
-/// Time to hand over and exit before SIGKILL; longer than `limits.shutdown_timeout_ms` of the node.
+/// Time to transfer leadership and exit before SIGKILL; longer than `limits.shutdown_timeout_ms` of the node.
 const STOP_TIMEOUT: Duration = Duration::from_secs(12);
 /// Search threads per node, if the machine has as many processors.
 const SEARCH_THREADS: usize = 2;

@@ -1,4 +1,4 @@
-//! NumPy's file format, limited to what embeddings use: two dimensions, `f32`, little-endian, row-major.
+//! The file format of NumPy, limited to the form of embeddings: two dimensions, `f32`, little-endian, row-major.
 //!
 //! ```text
 //!   "\x93NUMPY" │ 1 │ 0 │ header length: u16 │ {'descr': '<f4', 'fortran_order': False, 'shape': (n, dim), } … \n │ n x dim f32

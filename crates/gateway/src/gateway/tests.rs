@@ -14,7 +14,7 @@ use crate::{Directory, Time};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The gateway of replica 1 of shard 1, and what it is lent.
+/// The gateway of replica 1 of shard 1, with its context.
 struct Pod {
     gateway: Gateway,
     directory: Directory,
@@ -36,7 +36,7 @@ fn node(shard: u16, replica: u64) -> NodeId {
 }
 
 impl Pod {
-    /// Of a primary region with so many shards.
+    /// In a primary region with so many shards.
     fn new(shards: u16) -> Self {
         let settings = Settings {
             default_freshness: None,
@@ -59,7 +59,7 @@ impl Pod {
         }
     }
 
-    /// A follower of shard 1, which replica 2 leads, as that one says.
+    /// A follower of shard 1, led by replica 2, which has reported so.
     fn beside_a_leader() -> Self {
         let mut pod = Self::new(1);
         pod.lead(1, 5);
@@ -74,7 +74,7 @@ impl Pod {
         pod
     }
 
-    /// Replica 2 of a shard is connected, leads, and has applied that much.
+    /// Replica 2 of a shard is connected, leads, and has applied up to this entry.
     fn lead(&mut self, shard: u16, applied: u64) {
         let leader = node(shard, 2);
         let members = [1, 2].map(|id| Member { replica: ReplicaId(id), address: format!("pod-{id}:8082") }).to_vec();
@@ -90,7 +90,7 @@ impl Pod {
         );
     }
 
-    /// What comes of an event. The own replica follows: it answers nothing but reads.
+    /// The effects of an event. The local replica is a follower: it answers only reads.
     fn handle(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut cx = Ctx {
@@ -121,7 +121,7 @@ impl Pod {
         all
     }
 
-    /// Ticks until so much time is over.
+    /// Ticks for this duration.
     fn wait(&mut self, time: Duration) -> Vec<Effect> {
         let until = self.now + time;
         let mut all = Vec::new();
@@ -174,7 +174,7 @@ fn listed() -> ShardAnswer {
     ShardAnswer::Part(part(PartBody::Collections(Vec::new())))
 }
 
-/// The calls that were sent to shards, to whom and under which numbers.
+/// The calls to shards among the effects, with receiver and number.
 fn calls(effects: &[Effect]) -> Vec<((NodeId, u64), &ShardCall)> {
     fn call(effect: &Effect) -> Option<((NodeId, u64), &ShardCall)> {
         match effect {
@@ -186,7 +186,7 @@ fn calls(effects: &[Effect]) -> Vec<((NodeId, u64), &ShardCall)> {
     effects.iter().filter_map(call).collect()
 }
 
-/// The one call among them.
+/// The only call among them.
 fn call(effects: &[Effect]) -> (NodeId, u64) {
     let calls = calls(effects);
     assert_eq!(calls.len(), 1, "{effects:?}");
@@ -210,7 +210,7 @@ fn relayed(effects: &[Effect]) -> Vec<u64> {
 }
 
 #[test]
-fn a_read_goes_to_the_own_replica_with_the_time_that_is_left() {
+fn a_read_is_sent_to_the_own_replica_with_the_remaining_time() {
     let mut pod = Pod::beside_a_leader();
     let effects = pod.ask(Body::ListCollections, 1_000 * MS);
     let [Effect::Call(_, ShardCall::List(demand))] = effects.as_slice() else { panic!("{effects:?}") };
@@ -238,7 +238,7 @@ fn a_replica_that_does_not_answer_a_read_is_joined_by_another_and_the_first_answ
     }
 }
 
-/// Each replica that works on a read doubles the patience, and none begins it twice.
+/// Each replica that works on a read doubles the wait, and none starts it twice.
 #[test]
 fn a_slow_read_is_not_begun_again_and_again() {
     let mut pod = Pod::beside_a_leader();
@@ -265,7 +265,7 @@ fn a_read_that_replicas_work_on_times_out_and_one_that_none_has_is_unavailable()
 }
 
 #[test]
-fn a_busy_replica_is_asked_again_after_a_moment() {
+fn a_busy_replica_is_called_again_after_a_pause() {
     let mut pod = Pod::beside_a_leader();
     let first = call(&pod.ask(Body::ListCollections, 1_000 * MS));
     assert!(pod.answer(first, ShardAnswer::Busy("catching up".into())).is_empty());
@@ -350,7 +350,7 @@ fn a_hint_to_the_leader_is_followed_at_once() {
 }
 
 #[test]
-fn a_collection_that_a_shard_does_not_know_is_resolved_and_learnt_before_the_write_goes_on() {
+fn an_unknown_collection_is_resolved_and_defined_before_the_write_continues() {
     let mut pod = Pod::new(2);
     pod.lead(1, 5);
     pod.lead(2, 5);
@@ -398,7 +398,7 @@ fn a_collection_is_dropped_everywhere_up_to_the_uid_that_the_first_shard_names()
 }
 
 #[test]
-fn a_delete_by_filter_reads_a_page_and_deletes_what_is_as_it_was_read() {
+fn a_delete_by_filter_reads_a_page_and_deletes_points_unchanged_since() {
     let mut pod = Pod::beside_a_leader();
     let body = Body::DeleteByFilter { collection: words(), filter: Filter::default() };
     let describe = call(&pod.ask(body, 1_000 * MS));
@@ -419,7 +419,7 @@ fn a_delete_by_filter_that_arrives_twice_is_evaluated_once() {
     assert!(pod.send(caller, request).is_empty());
 }
 
-/// Without a kept demand: wait, then the primary region, then what there is, marked.
+/// When the demand is not met: wait, then the primary region, then the stale answer with its mark.
 #[test]
 fn a_stale_read_falls_back_in_the_order_of_the_request() {
     let mut pod = Pod::secondary();
@@ -459,7 +459,7 @@ fn a_region_relays_no_request_that_another_region_sent() {
 }
 
 #[test]
-fn a_write_with_wait_asks_the_leader_here_once_the_primary_region_has_acknowledged_it() {
+fn a_write_with_wait_queries_the_local_leader_after_the_primary_region_acknowledged() {
     for is_visible in [true, false] {
         let mut pod = Pod::secondary();
         let wish = Request { wait: Some(400 * MS), ..request(write(&[1]), 1_000 * MS) };
@@ -495,21 +495,21 @@ fn a_write_that_was_never_sent_to_a_silent_primary_region_certainly_did_not_happ
 
 #[derive(Debug, Clone, Copy)]
 enum Attempt {
-    /// The answer comes.
+    /// The refusal arrives.
     Refused,
     SteppedDown,
     /// The answer is of a kind that only a later release knows.
     Unknown,
-    /// It is repeated, and one answer comes.
+    /// The request is sent twice, and one answer arrives.
     RefusedOnce,
     Silent,
-    /// The connection is lost while it is worked on.
+    /// The connection is lost while the request is processed.
     Lost,
     /// There was no connection to send it on.
     NotSent,
 }
 
-/// What a client hears at its deadline of a change whose attempts fare like this.
+/// The refusal at the deadline of a change with these attempts.
 fn outcome_of(body: Body, attempts: &[Attempt]) -> Refusal {
     let mut pod = Pod::beside_a_leader();
     let other = node(1, 2);
@@ -581,7 +581,7 @@ fn a_call_that_failed_in_the_primary_region_is_refused_or_its_outcome_is_unknown
     }
 }
 
-/// PROTOCOLS 14: 503 says that a write certainly did not take place.
+/// PROTOCOLS 14: 503 guarantees that a write did not happen.
 #[test]
 fn only_a_change_that_every_attempt_refused_is_unavailable() {
     use Attempt::{Lost, NotSent, Refused, RefusedOnce, Silent, SteppedDown, Unknown};
@@ -606,9 +606,10 @@ fn only_a_change_that_every_attempt_refused_is_unavailable() {
     }
 }
 
-/// A shard that is full, overloaded or not the owner refuses what another attempt may have done.
+/// A full or overloaded shard, or one that does not own the points, refuses a write that another attempt may have
+/// performed.
 #[test]
-fn no_refusal_invites_to_repeat_what_may_have_happened() {
+fn no_retryable_refusal_of_a_change_that_may_have_happened() {
     for answer in [ShardAnswer::Full, ShardAnswer::NotOwner(TableVersion(9)), ShardAnswer::Overloaded("no".into())] {
         for first in [None, Some(ShardAnswer::SteppedDown)] {
             let mut pod = Pod::beside_a_leader();
@@ -629,9 +630,9 @@ fn no_refusal_invites_to_repeat_what_may_have_happened() {
     }
 }
 
-/// A leader that has forgotten results behind that entry does not know whether the first copy was one of them.
+/// A leader that has dropped results after that entry cannot exclude that the first copy's was one of them.
 #[test]
-fn each_copy_of_a_write_tells_what_was_applied_before_the_first() {
+fn each_copy_of_a_write_carries_the_index_applied_before_the_first() {
     let sent_at = |effects: &[Effect]| match calls(effects)[0].1 {
         ShardCall::Write { sent_at, .. } => sent_at.0,
         other => panic!("{other:?}"),

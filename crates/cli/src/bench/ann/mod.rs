@@ -58,7 +58,7 @@ pub struct Args {
     /// Distance function.
     #[arg(long, value_enum, default_value = "cosine")]
     metric: Distance,
-    /// Which index to build.
+    /// Index kind to build.
     #[arg(long, value_enum, default_value = "auto")]
     index: IndexName,
     /// A parameter: m (16), ef_construct (100; 200 with profile speed) (hnsw); nlist, subquantizers (ivfpq).
