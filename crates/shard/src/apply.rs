@@ -1,4 +1,4 @@
-//! What each kind of entry does. No clock, no randomness, no order of a hash map: replicas must agree.
+//! The effect of each kind of entry. No clock, no randomness, no hash-map order: replicas must agree.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::outcome::{Applied, CollectionChange, Outcome};
 use crate::state::Dropped;
 use crate::{Entry, Links, Located, Stamp, State, Topology, Write, WriteResult};
 
-/// Changes that took place, and changes that did nothing.
+/// Number of changes with and without an effect.
 #[derive(Debug, Default)]
 pub(crate) struct ChangeCounts {
     pub(crate) applied: u64,
@@ -31,8 +31,8 @@ impl ChangeCounts {
 }
 
 impl State {
-    /// Applies the committed entry that stands at `index` of the log. Every index is to be passed, in order; one that
-    /// was applied before changes nothing.
+    /// Applies the committed entry at `index` of the log. Entries are passed in order without gaps; one that was
+    /// applied before changes nothing.
     pub fn apply(&mut self, index: LogIndex, entry: &Entry) -> Applied {
         let before = self.core.applied;
         let mut counts = ChangeCounts::default();
@@ -81,8 +81,8 @@ impl State {
         }
     }
 
-    /// What a write gets that is not to be applied: the result of its first copy, that this may be forgotten, the term that
-    /// ended its own, or the table that replaced its own. All its copies stand behind the entry `after`.
+    /// The outcome of a write that is not applied: the result of its first copy, the loss of that result, the end of
+    /// its primary term, or the table that replaced its own. All its copies are after the entry `after`.
     pub(crate) fn settled(
         &self,
         (id, part): (WriteId, u32),
@@ -113,7 +113,7 @@ impl State {
         Outcome::Published(version)
     }
 
-    /// The own log goes on under the next epoch, from sequence 1. What was logged before keeps its epoch.
+    /// Starts the next epoch of the own log, from sequence 1. Earlier changes keep their epoch.
     fn begin_epoch(&mut self, epoch: Epoch) -> Outcome {
         let held = self.core.epoch;
         if held.0.checked_add(1) != Some(epoch.0) {
@@ -145,9 +145,9 @@ impl State {
         result
     }
 
-    /// Applies one change, whoever made it. A change of a dead collection does nothing, here and in every region, for the
-    /// drop stands before it in the same stream. A leader proposes no change of a uid that it does not know yet
-    /// ([`State::check_write`]): here it would do nothing, but not in a region where another stream had told of the uid.
+    /// Applies one change of any origin. A change of a dead collection does nothing in any region, since the drop
+    /// precedes it in the same stream. A leader proposes no change of a uid that it does not know
+    /// ([`State::check_write`]): it would do nothing here, but not in a region that knows the uid from another stream.
     pub(crate) fn change(&mut self, op: &Op, stamp: Stamp, counts: &mut ChangeCounts) {
         match op {
             Op::Upsert { collection, point, vectors, payload } => {
@@ -169,8 +169,9 @@ impl State {
         }
     }
 
-    /// Shard 1 decides on names: in its stream the first one has the name. Streams of other shards tell only of what it
-    /// decided, perhaps late or early: there the newer uid has the name, for shard 1 must have dropped the older one.
+    /// Creates a collection. Shard 1 decides on names: in its stream the first collection gets the name. Streams of
+    /// other shards repeat its decisions, possibly early or late: in them the newer uid gets the name, since shard 1
+    /// must have dropped the older one.
     pub(crate) fn create(&mut self, uid: CollectionUid, def: &CollectionDef, decides: bool) -> CollectionChange {
         self.core.largest_uid = self.core.largest_uid.max(uid);
         if let Some(held) = self.collections.get(&uid) {
@@ -210,7 +211,7 @@ impl State {
         CollectionChange::Created(uid)
     }
 
-    /// Ends a collection, whether it is here or not; says whether it was. `decides` as for [`State::create`].
+    /// Drops a collection, known or not. Returns true if it existed. `decides`: as in [`State::create`].
     pub(crate) fn drop_collection(&mut self, uid: CollectionUid, decides: bool) -> bool {
         self.core.largest_uid = self.core.largest_uid.max(uid);
         let Some(gone) = self.collections.remove(&uid) else {
@@ -253,7 +254,7 @@ impl State {
         Outcome::LinksChanged
     }
 
-    /// Takes note of a stamp: local ones must be larger from now on.
+    /// Records a stamp: later local stamps are larger.
     pub(crate) fn see(&mut self, hlc: Hlc) {
         self.core.last_hlc = self.core.last_hlc.max(hlc);
     }

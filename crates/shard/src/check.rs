@@ -1,4 +1,4 @@
-//! What is refused before it is proposed. Behind the log nothing is refused: replicas apply what is committed.
+//! Checks before a proposal. Committed entries are never refused: replicas apply them.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use serde::de::IgnoredAny;
 use crate::State;
 use crate::vectors::{NumberError, TooLong, check_numbers, normalize};
 
-/// Most named vectors of a collection: each has an index of its own.
+/// Most named vectors of a collection: each has its own index.
 pub const MAX_VECTORS: usize = 64;
-/// Longest name of a vector, as of a collection.
+/// Longest name of a vector, in bytes, as of a collection.
 const MAX_VECTOR_NAME_BYTES: usize = 255;
 
-/// Why a change is refused. The texts on vectors are those that Qdrant's clients know.
+/// Refusal of a change. The texts about vectors equal those of Qdrant, which its clients know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpError {
-    /// No collection has that uid here, or not yet.
+    /// No collection has that uid, or not yet.
     #[error("collection {0} is not known")]
     UnknownCollection(CollectionUid),
-    /// A stamp that no origin can have given.
+    /// A stamp that no origin can have assigned.
     #[error("stamp must be at most {max} (got {0})", max = Hlc::REMOTE_MAX)]
     Stamp(Hlc),
     /// A change that this region must not merge yet.
@@ -36,86 +36,86 @@ pub enum OpError {
     /// Another shard owns the point.
     #[error("point {point} belongs to another shard by bucket table {table}")]
     Elsewhere {
-        /// Which.
+        /// The point.
         point: PointId,
-        /// By which table.
+        /// The version of the table that says so.
         table: TableVersion,
     },
     /// A vector of another length.
     #[error("Vector dimension error: expected dim: {expected}, got {found}")]
     Dimension {
-        /// As the collection says.
+        /// The length in the definition.
         expected: u32,
-        /// As it came.
+        /// The length of the vector.
         found: usize,
     },
     /// The collection has no vector of that name.
     #[error("Not existing vector name error: {0}")]
     UnknownVector(VectorName),
-    /// The collection's unnamed vector was left out.
+    /// The unnamed vector of the collection is missing.
     #[error("point {0} lacks the unnamed vector")]
     MissingVector(PointId),
-    /// NaN or infinite.
+    /// An element is NaN or infinite.
     #[error("vector {name:?} of point {point}: element {element} is not a finite number")]
     NotFinite {
-        /// Of which point.
+        /// The point.
         point: PointId,
-        /// Which vector.
+        /// The vector.
         name: VectorName,
-        /// Which element, from 0.
+        /// The element, from 0.
         element: usize,
     },
-    /// A vector so long that its distance to another one may overflow.
+    /// A vector so long that its distance to another one might overflow.
     #[error("vector {name:?} of point {point}: {fault}")]
     TooLong {
-        /// Of which point.
+        /// The point.
         point: PointId,
-        /// Which vector.
+        /// The vector.
         name: VectorName,
-        /// How long it is, and may be.
+        /// Its length and the limit.
         fault: TooLong,
     },
-    /// A payload of too many bytes.
-    #[error("payload of point {point}: {bytes} bytes, at most {MAX_PAYLOAD_BYTES} are possible")]
+    /// The payload has too many bytes.
+    #[error("payload of point {point} must be at most {MAX_PAYLOAD_BYTES} bytes (got {bytes})")]
     PayloadTooLong {
-        /// Of which point.
+        /// The point.
         point: PointId,
-        /// How many.
+        /// Number of bytes.
         bytes: usize,
     },
-    /// A payload that is not the text of one JSON object.
+    /// The payload is not one JSON object.
     #[error("payload of point {0} is not a JSON object")]
     Payload(PointId),
     /// Another collection has the name.
     #[error("Collection `{0}` already exists!")]
     NameTaken(CollectionName),
-    /// The uid is taken, or was dropped.
+    /// The uid is in use, or was dropped.
     #[error("collection uid {0} was given before")]
     UidTaken(CollectionUid),
     /// No vectors, or too many.
-    #[error("a collection of {0} vectors: from 1 to {MAX_VECTORS} are possible")]
+    #[error("vectors of a collection must be between 1 and {MAX_VECTORS} in number (got {0})")]
     VectorCount(usize),
-    /// A parameter out of its range.
-    #[error("vector {name:?}: {parameter} of {value}, from {least} to {most} is possible")]
+    /// A parameter outside its range.
+    #[error("{parameter} of vector {name:?} must be between {least} and {most} (got {value})")]
     Parameter {
-        /// Of which vector.
+        /// The vector.
         name: VectorName,
-        /// Which parameter.
+        /// The parameter.
         parameter: &'static str,
-        /// What it was.
+        /// Its value.
         value: u64,
-        /// Its least value.
+        /// Its minimum.
         least: u64,
-        /// Its greatest value.
+        /// Its maximum.
         most: u64,
     },
 }
 
 impl State {
-    /// Checks local changes before they are proposed, each against this state and the changes before it.
+    /// Checks local changes before they are proposed, each against the state and the preceding changes.
     ///
     /// # Errors
-    /// The first fault.
+    /// The first violation.
     pub fn check_write(&self, ops: &[Op]) -> Result<(), OpError> {
         let mut created = BTreeMap::new();
         for op in ops {
@@ -138,11 +138,10 @@ impl State {
         Ok(())
     }
 
-    /// Checks another region's deltas before they are proposed. A collection that is not known is no fault: it may be
-    /// dropped.
+    /// Checks deltas of another region before they are proposed. An unknown collection is valid: it may be dropped.
     ///
     /// # Errors
-    /// The first fault, and the sequence of its delta: the poison delta at which the link stops.
+    /// The first violation with the sequence of its delta, the poison delta at which the link stops.
     pub fn check_remote(&self, deltas: &[Delta]) -> Result<(), (Seq, OpError)> {
         let mut created = BTreeMap::new();
         deltas.iter().try_for_each(|delta| {
@@ -158,8 +157,8 @@ impl State {
         })
     }
 
-    /// Scales the vectors whose distance is Cosine to length 1. Once, by the leader, after [`State::check_write`]: the
-    /// bytes of the entry are what all replicas and regions store.
+    /// Scales vectors with Cosine distance in `ops` to length 1. The leader calls it once, after [`State::check_write`]: all
+    /// replicas and regions store the bytes of the entry.
     pub fn normalize(&self, ops: &mut [Op]) {
         for op in ops {
             let Op::Upsert { collection, vectors, .. } = op else { continue };
@@ -186,7 +185,7 @@ impl State {
             return Err(OpError::UidTaken(uid));
         }
         match self.names.get(&def.name) {
-            // Only shard 1 decides on names; the others learn, and may still hold the one before.
+            // Only shard 1 decides on names; the other shards follow and may still hold the previous collection.
             Some(held) if *held >= uid && known.is_none() => Err(OpError::NameTaken(def.name.clone())),
             Some(held) if *held != uid && self.core.me.shard == meridian_model::ShardNumber::FIRST => {
                 Err(OpError::NameTaken(def.name.clone()))

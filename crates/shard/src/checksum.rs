@@ -1,4 +1,4 @@
-//! The replica checksum: all of the state in one hash.
+//! The replica checksum: a hash of the whole state.
 
 use std::num::NonZeroU64;
 
@@ -6,14 +6,14 @@ use meridian_model::LogIndex;
 
 use crate::State;
 
-/// How many entries lie between two checksums, unless [`State::checksum_every`] says otherwise.
+/// Entries between two checksums, unless [`State::checksum_every`] changes it.
 pub(crate) const EVERY: u64 = 4096;
-/// How many of our own checksums are kept for comparison: the leader's entry comes well within the next interval.
+/// Number of own checksums kept for comparison: the leader's entry arrives well within the next interval.
 const KEPT: usize = 4;
 
 impl State {
-    /// A hash of all that the replicas of this shard agree on; equal after equal logs. Points enter by sums that are kept
-    /// as they change, so the cost does not grow with their number.
+    /// A hash of everything that the replicas of a shard agree on; equal after equal logs. Points contribute through
+    /// sums that are updated with each change, so the cost is independent of their number.
     #[must_use]
     pub fn checksum(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
@@ -32,7 +32,7 @@ impl State {
         *hasher.finalize().as_bytes()
     }
 
-    /// After every entry: takes the checksum where one is due.
+    /// Called after every entry: computes the checksum if one is due.
     pub(crate) fn take_checksum(&mut self, before: LogIndex) -> Option<(LogIndex, [u8; 32])> {
         if before.0 / self.checksum_every == self.core.applied.0 / self.checksum_every {
             return None;
@@ -49,8 +49,8 @@ impl State {
         self.checksums.push_back(checksum);
     }
 
-    /// Before an entry that names the checksum after `at`: ours is taken too if nothing was applied since, also where none
-    /// was due. So an idle shard can be compared, whose count of entries stands still.
+    /// Called before an entry with the checksum after `at`: computes the own checksum if nothing was applied since,
+    /// even if none was due. This lets an idle shard be compared, whose number of entries does not grow.
     pub(crate) fn take_checksum_named(&mut self, at: LogIndex) {
         if at == self.core.applied && self.checksum_at(at).is_none() {
             let own = (at, self.checksum());
@@ -58,18 +58,18 @@ impl State {
         }
     }
 
-    /// Whether `hash` is what our checksum was after `at`; `None` when it is not known any more.
+    /// Compares `hash` with the own checksum after `at`; `None` if that is no longer known.
     pub(crate) fn agrees(&self, at: LogIndex, hash: &[u8; 32]) -> Option<bool> {
         self.checksum_at(at).map(|own| own == *hash)
     }
 
-    /// What the checksum was after `at`; `None` when none was due there, or it is not known any more.
+    /// The own checksum after `at`; `None` if none was due or it is no longer known.
     #[must_use]
     pub fn checksum_at(&self, at: LogIndex) -> Option<[u8; 32]> {
         self.checksums.iter().find(|(index, _)| *index == at).map(|(_, own)| *own)
     }
 
-    /// Takes a checksum every so many entries. All replicas of a shard must do so after the same ones.
+    /// Sets the number of entries between two checksums. It must be equal on all replicas of a shard.
     pub fn checksum_every(&mut self, entries: NonZeroU64) {
         self.checksum_every = entries.get();
     }

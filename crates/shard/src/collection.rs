@@ -1,4 +1,4 @@
-//! The points of one collection that this shard holds.
+//! The points of one collection in this shard.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use crate::vectors::VectorIndex;
 use crate::view::CollectionView;
 use crate::{Digest, Stamp};
 
-/// The points of one collection that this shard holds.
+/// The points of one collection in this shard.
 pub struct Collection {
     uid: CollectionUid,
     def: Arc<CollectionDef>,
@@ -21,24 +21,25 @@ pub struct Collection {
     pub(crate) vectors: BTreeMap<VectorName, VectorIndex>,
     digest: Digest,
     places: Digest,
-    /// What reads see, if nothing has changed since they were given it.
+    /// The current view, if nothing has changed since it was taken.
     seen: Option<Arc<CollectionView>>,
 }
 
-/// What is known of a point beside its vectors, which stand in the indexes under its slot.
+/// A point without its vectors, which the indexes hold under its slot.
 #[derive(Debug)]
 pub(crate) struct Point {
     pub(crate) id: PointId,
     pub(crate) slot: u32,
     pub(crate) stamp: Stamp,
     pub(crate) payload: Payload,
-    /// Of all that regions agree on; kept, because an overwritten vector is gone when its part of the sum must go.
+    /// Hash of everything that regions agree on. It is stored because an overwritten vector is gone when its part of
+    /// the sum must be subtracted.
     hash: [u8; 32],
 }
 
 impl Collection {
     /// # Errors
-    /// When a parameter of a vector is out of its range.
+    /// A parameter of a vector is outside its range.
     pub(crate) fn new(uid: CollectionUid, def: CollectionDef) -> Result<Self, ConfigError> {
         let seeded = def.vectors.iter().enumerate();
         let index = |(n, (name, def)): (usize, (&VectorName, &VectorDef))| {
@@ -48,7 +49,8 @@ impl Collection {
         Ok(Self::with(uid, def, vectors, Records::new(0)))
     }
 
-    /// Without points, but with the indexes of a snapshot; the points follow by [`Collection::put_back`].
+    /// A collection without points and with the indexes of a snapshot; the points follow through
+    /// [`Collection::put_back`].
     pub(crate) fn with(
         uid: CollectionUid,
         def: CollectionDef,
@@ -59,7 +61,7 @@ impl Collection {
         Self { uid, def: Arc::new(def), records, vectors, digest, places, seen: None }
     }
 
-    /// What reads see of it now.
+    /// The current view.
     pub(crate) fn view(&mut self) -> Arc<CollectionView> {
         let Self { uid, def, records, vectors, seen, .. } = self;
         let view = seen.get_or_insert_with(|| {
@@ -69,7 +71,7 @@ impl Collection {
         Arc::clone(view)
     }
 
-    /// As [`crate::State::defer_merging`], of all its vectors.
+    /// Like [`crate::State::defer_merging`], for all its vectors.
     pub(crate) fn defer_merging(&mut self, defer: bool) {
         self.vectors.values_mut().for_each(|index| index.defer_merging(defer));
     }
@@ -80,7 +82,7 @@ impl Collection {
         self.uid
     }
 
-    /// What it was created with.
+    /// Its definition.
     #[must_use]
     pub fn def(&self) -> &CollectionDef {
         &self.def
@@ -92,19 +94,19 @@ impl Collection {
         self.records.len() as u64
     }
 
-    /// Changes of vectors that wait to be merged into a graph, over all names. A few may wait for more to come.
+    /// Changes of vectors that wait to be merged into a graph, over all names. Some wait until a block is full.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.vectors.values().map(VectorIndex::pending).sum()
     }
 
-    /// Sum over its points of what regions agree on.
+    /// Sum of hashes of its points that all regions agree on.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Sum over its points of what only the replicas of this shard agree on.
+    /// Sum of hashes of its points that the replicas of this shard agree on.
     pub(crate) fn places(&self) -> Digest {
         self.places
     }
@@ -114,12 +116,12 @@ impl Collection {
         self.records.point(id)
     }
 
-    /// Points by id, from one on.
+    /// Points by id, from a bound on.
     pub(crate) fn range(&self, from: Bound<PointId>) -> impl Iterator<Item = &Point> {
         self.records.range(from)
     }
 
-    /// True when every vector has a name and the length that the definition says, and finite numbers.
+    /// Returns true if every vector has a name and the length of the definition, and finite numbers.
     pub(crate) fn fits(&self, vectors: &Vectors) -> bool {
         vectors.iter().all(|(name, vector)| {
             let dim = self.def.vectors.get(name).map(|def| def.dim as usize);
@@ -127,7 +129,7 @@ impl Collection {
         })
     }
 
-    /// Puts a point in place, unless what stands there has a stamp as large. `vectors` must fit.
+    /// Inserts or replaces a point, unless the existing one has a stamp that is not smaller. `vectors` must fit.
     pub(crate) fn upsert(&mut self, id: PointId, vectors: &Vectors, payload: &Payload, stamp: Stamp) -> bool {
         let held = self.point(id);
         if held.is_some_and(|held| held.stamp >= stamp) {
@@ -147,7 +149,7 @@ impl Collection {
         if held.is_some() { self.replace(point) } else { self.put_in(point) }
     }
 
-    /// Removes a point, unless it has a stamp as large.
+    /// Removes a point, unless it has a stamp that is not smaller.
     pub(crate) fn delete(&mut self, id: PointId, stamp: &Stamp) -> bool {
         match self.point(id) {
             Some(held) if held.stamp < *stamp => self.remove(id),
@@ -155,7 +157,7 @@ impl Collection {
         }
     }
 
-    /// Removes a point whatever its stamp.
+    /// Removes a point regardless of its stamp.
     pub(crate) fn remove(&mut self, id: PointId) -> bool {
         let Some(slot) = self.take_out(id) else { return false };
         self.vectors.values_mut().for_each(|index| index.delete(slot));
@@ -173,14 +175,14 @@ impl Collection {
         }
     }
 
-    /// Puts a point of a snapshot back, whose vectors stand in the indexes; false when its id or slot is taken.
+    /// Restores a point of a snapshot, whose vectors are in the indexes. Returns false if its id or slot is taken.
     pub(crate) fn put_back(&mut self, id: PointId, slot: u32, stamp: Stamp, payload: Payload) -> bool {
         let vectors = self.vectors.iter().filter_map(|(name, index)| Some((name, index.vector(slot)?)));
         let hash = content_hash(self.uid, id, vectors, &payload, &stamp);
         self.put_in(Point { id, slot, stamp, payload, hash })
     }
 
-    /// True when every vector in the indexes belongs to a point.
+    /// Returns true if every vector in the indexes belongs to a point.
     pub(crate) fn is_whole(&self) -> bool {
         self.vectors.values().all(|index| {
             let held = self.range(Bound::Unbounded).filter(|point| index.contains(point.slot)).count();
@@ -188,7 +190,7 @@ impl Collection {
         })
     }
 
-    /// False when the id or the slot is taken.
+    /// Returns false if the id or the slot is taken.
     fn put_in(&mut self, point: Point) -> bool {
         let (hash, place) = (point.hash, self.place(&point));
         let fits = self.records.put(point);
@@ -200,7 +202,7 @@ impl Collection {
         fits
     }
 
-    /// Puts a point in the place of that of its id, on the same slot; false when there is none.
+    /// Replaces the point of the same id in the same slot. Returns false if there is none.
     fn replace(&mut self, point: Point) -> bool {
         let (hash, place) = (point.hash, self.place(&point));
         let Some(before) = self.records.replace(point) else { return false };
@@ -212,7 +214,7 @@ impl Collection {
         true
     }
 
-    /// Takes the record out and leaves the vectors to the caller.
+    /// Removes the record; the caller removes the vectors.
     fn take_out(&mut self, id: PointId) -> Option<u32> {
         let point = self.records.take(id)?;
         self.seen = None;
@@ -237,23 +239,23 @@ impl Collection {
         held.filter_map(|(name, index)| Some((name.clone(), index.vector(slot)?.into_owned()))).collect()
     }
 
-    /// Has the next view be made anew, though nothing has changed.
+    /// Makes the next call of [`Self::view`] build a new view although nothing has changed.
     pub(crate) fn renew_view(&mut self) {
         self.seen = None;
     }
 
-    /// Rows of an index, of the one that has the most, that are there twice because views may look at what they were.
+    /// Rows of the index with the most of them that exist twice because a view may read the old version.
     #[must_use]
     pub fn copied(&self) -> usize {
         self.vectors.values().map(VectorIndex::copied).max().unwrap_or(0)
     }
 
-    /// Whether [`Self::merge`] would do anything.
+    /// Returns true if [`Self::merge`] has work.
     pub(crate) fn can_merge(&self) -> bool {
         self.vectors.values().any(|index| index.can_merge())
     }
 
-    /// Moves up to `most` waiting vectors into the graphs; says how many.
+    /// Moves up to `most` pending vectors into the graphs; returns their number.
     pub(crate) fn merge(&mut self, most: usize) -> usize {
         let mut done = 0;
         self.seen = None;
@@ -266,7 +268,7 @@ impl Collection {
     }
 }
 
-/// The seed of a graph: it must be the same on every replica, and need not be unpredictable.
+/// Seed of a graph: equal on every replica; it need not be unpredictable.
 pub(crate) fn seed(uid: CollectionUid, nth_vector: usize) -> u64 {
     uid.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ nth_vector as u64
 }
@@ -279,7 +281,7 @@ fn hash_id(hasher: &mut blake3::Hasher, uid: CollectionUid, id: PointId) {
     };
 }
 
-/// Every part has a fixed length or is led by its length, so no two points share their bytes.
+/// Every part has a fixed length or a length prefix, so different points have different bytes.
 fn content_hash<'a>(
     uid: CollectionUid,
     id: PointId,

@@ -1,5 +1,5 @@
-//! All collections of a shard, with what reads see of them. A write costs the same however many there are: only what it
-//! touched is looked at, and views share the rest.
+//! All collections of a shard with their views. The cost of a write is independent of their number: only changed
+//! collections are visited, and views share the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -11,18 +11,18 @@ use meridian_model::CollectionUid;
 use crate::Collection;
 use crate::view::CollectionView;
 
-/// What reads see of all collections. A copy shares all of it.
+/// Views of all collections. Copies share them.
 pub(crate) type CollectionViews = MapS<CollectionUid, Arc<CollectionView>>;
 
-/// The collections by uid. Whatever changes one goes through here, so that it is known which have changed.
+/// The collections by uid. Every mutable access goes through this type, which records the changed ones.
 #[derive(Default)]
 pub(crate) struct Collections {
     held: BTreeMap<CollectionUid, Collection>,
-    /// As they were at the last [`Self::views`].
+    /// The views at the last call of [`Self::views`].
     views: CollectionViews,
-    /// Since then, these may have changed.
+    /// Collections that may have changed since.
     touched: BTreeSet<CollectionUid>,
-    /// Of the others, those that have graph work to do.
+    /// Unchanged collections that have graph work.
     can_merge: BTreeSet<CollectionUid>,
 }
 
@@ -51,13 +51,13 @@ impl Collections {
         self.held.remove(uid)
     }
 
-    /// All of them, to be changed.
+    /// All collections, mutably.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&CollectionUid, &mut Collection)> {
         self.touched.extend(self.held.keys());
         self.held.iter_mut()
     }
 
-    /// What reads see now. Cost: what was touched since the last time.
+    /// The current views. Cost: proportional to the collections changed since the last call.
     pub(crate) fn views(&mut self) -> CollectionViews {
         for uid in std::mem::take(&mut self.touched) {
             let Some(held) = self.held.get_mut(&uid) else {
@@ -75,7 +75,7 @@ impl Collections {
         self.views.clone()
     }
 
-    /// The first that has graph work to do.
+    /// The first collection that has graph work.
     pub(crate) fn next_to_merge(&self) -> Option<&Collection> {
         let candidates = self.can_merge.iter().chain(&self.touched);
         candidates.filter_map(|uid| self.held.get(uid)).find(|held| held.can_merge())
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::fixture::{Shard, def, upsert, write};
 
-    /// A shard of many collections, of which a view was taken.
+    /// A shard of many collections, after a view was taken.
     fn of_many() -> (Shard, u64) {
         let mut shard = Shard::new("us", 1, 1);
         let create = |uid: u64| {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_makes_only_the_view_of_what_it_touched_anew() {
+    fn a_write_renews_only_the_view_of_its_collection() {
         let (mut shard, count) = of_many();
         let before = shard.state.view();
         shard.commit(write(1_000, 9_000, vec![upsert(1, 1, 1, 1)]));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_shows_what_comes_and_goes() {
+    fn a_view_shows_inserts_and_deletes() {
         let (mut shard, count) = of_many();
         let before = shard.state.view();
         shard.commit(write(1_000, 9_000, vec![Op::DropCollection { uid: CollectionUid(7) }]));

@@ -1,7 +1,7 @@
-//! Conditional writes: the second half of an operation that depends on state, whose first half is a linearizable read.
+//! Conditional writes: the second half of an operation that depends on state; the first half is a linearizable read.
 //!
-//! Every replica decides from the log alone whether a change takes place, so a write that is proposed late, or twice,
-//! cannot undo what was acknowledged since it was read.
+//! Every replica decides from the log alone whether a change takes effect, so a late or repeated proposal cannot undo a
+//! write that was acknowledged after the read.
 
 use meridian_model::{
     CollectionUid, ConditionalChange, Hlc, LogIndex, PointChange, Position, PrimaryTerm, Seq, TableVersion,
@@ -14,30 +14,30 @@ use crate::outbox::TookPlace;
 use crate::outcome::Outcome;
 use crate::{Collection, Located, Stamp, State, WriteResult};
 
-/// Most changes of one conditional write. Deletes of as many points take less than 200 kB of the log.
+/// Most changes of one conditional write. That many deletes take less than 200 kB of the log.
 pub const MAX_CONDITIONAL_CHANGES: usize = 1_000;
 
-/// Local changes, each of which takes place only if its point is as it was read.
+/// Local changes, each of which takes effect only if its point is unchanged since it was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConditionalWrite {
-    /// A repeat of `(id, part)` applies nothing and has the result of the first.
+    /// A repeat of `(id, part)` applies nothing and gets the result of the first copy.
     pub id: WriteId,
-    /// Which part of the operation.
+    /// Index of this part of the operation.
     pub part: u32,
-    /// The bucket table by which the leader found the points to be its own.
+    /// The version of the bucket table by which the leader owned the points.
     pub table: TableVersion,
-    /// The primary term under which the leader admitted it. Applied in a later term, it does nothing.
+    /// The primary term under which the leader admitted it. In a later term it does nothing.
     pub term: PrimaryTerm,
-    /// Where.
+    /// The collection.
     pub collection: CollectionUid,
-    /// The newest entry that the read had seen. The write's first copy stands behind it; if a result recorded behind it was
-    /// forgotten, that may have been this write's, and nothing is done.
+    /// The newest entry that the read had applied. Every copy of the write is after it. If a result recorded after it
+    /// was dropped, that may have been this write's, and nothing is done.
     pub read_at: LogIndex,
-    /// What and under which condition.
+    /// The changes with their conditions.
     pub changes: Vec<ConditionalChange>,
     /// Stamp of the first change; change `i` has `hlc + i`.
     pub hlc: Hlc,
-    /// The request that it goes back to. Nothing that is stored depends on it.
+    /// Trace context of the client's request. Nothing stored depends on it.
     pub trace: Option<Traceparent>,
 }
 
@@ -48,10 +48,10 @@ impl ConditionalWrite {
         Hlc(self.hlc.0.saturating_add(i as u64))
     }
 
-    /// Change `i` by its place in the operation.
+    /// Identifies change `i` by its index in the operation.
     ///
     /// # Panics
-    /// When part or place are out of bounds, which leaders and [`crate::Entry::decode`] refuse.
+    /// `part` or the index is out of bounds, which leaders and [`crate::Entry::decode`] refuse.
     #[must_use]
     pub fn reference(&self, i: usize) -> WriteRef {
         let index = conditional_index(self.part, i).expect("part and place of a conditional write are bounded");
@@ -59,14 +59,14 @@ impl ConditionalWrite {
     }
 }
 
-/// What became of one conditional change.
+/// Result of one conditional change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It took place.
+    /// It took effect.
     Applied,
-    /// Its point was deleted, or replaced by an upsert: the operation took place just before that.
+    /// Its point was deleted, or replaced by an upsert: the operation precedes that change.
     Overtaken,
-    /// Its point is as it was read, but its stamp is not smaller than the change's: to be read and tried again.
+    /// Its point is unchanged, but its stamp is not smaller than the change's: the caller must read it again and retry.
     Unsettled,
 }
 
@@ -116,7 +116,7 @@ impl State {
 }
 
 impl Collection {
-    /// Changes a point if its stamp is the one that was seen, and smaller than the change's own.
+    /// Changes a point if its stamp is the one that was read, and smaller than the change's own.
     fn change_if(&mut self, change: &ConditionalChange, stamp: &Stamp) -> Fate {
         match self.point(change.point) {
             Some(held) if held.stamp == change.seen && held.stamp < *stamp => {

@@ -1,15 +1,15 @@
-//! What a committed write tells other regions, and where it stands in this shard's own delta log.
+//! The deltas of a committed write, and their place in this shard's own delta log.
 
 use meridian_model::{Delta, Epoch, Hlc, LogIndex, Op, PointChange, Position, Seq, Traceparent, WriteRef};
 
 use crate::{Entry, Located, State};
 
 impl State {
-    /// The deltas of the applied entry that stands at `located`, in the epoch in which they took their sequences: a function of
-    /// the committed log, and of which changes of a conditional write took place.
+    /// The deltas of the applied entry at `located`, in the epoch in which they took their sequences. They are a
+    /// function of the committed log, and of the changes of a conditional write that took effect.
     ///
-    /// Only local writes have any, and of a conditional write only as long as it is known what took place: until the log up
-    /// to it is let go. [`State::locate`] names the entries that took sequences; another one must not be asked.
+    /// Only local writes have deltas, and a conditional write only while it is known which changes took effect: until
+    /// its part of the log is truncated. `located` must come from [`State::locate`].
     #[must_use]
     pub fn deltas_of(&self, located: Located, entry: &Entry) -> Vec<Delta> {
         let delta = |i: usize, committed_at: Hlc, op: Op, write: WriteRef, trace: Option<Traceparent>| Delta {
@@ -41,8 +41,8 @@ impl State {
         }
     }
 
-    /// Last sequence of an epoch of this shard's own delta log; of the present one, the newest so far. `None` when there was
-    /// no such epoch.
+    /// Last sequence of an epoch of this shard's own delta log; for the current epoch, the newest so far. `None` if
+    /// there was no such epoch.
     #[must_use]
     pub fn last_of(&self, epoch: Epoch) -> Option<Seq> {
         if epoch == self.core.epoch {
@@ -51,8 +51,8 @@ impl State {
         self.core.ended.get(&epoch).copied()
     }
 
-    /// Position that follows `after` in this shard's own delta log: of the next change of its epoch, else `(epoch + 1, 0)`,
-    /// where the next epoch begins. `None` when the log ends there, or `after` is no position of it.
+    /// Position that follows `after` in this shard's own delta log: of the next change of its epoch, else `(epoch + 1,
+    /// 0)`, where the next epoch begins. `None` if the log ends there, or `after` is not one of its positions.
     #[must_use]
     pub fn next_position(&self, after: Position) -> Option<Position> {
         let Position { epoch, seq } = after;
@@ -63,14 +63,15 @@ impl State {
         }
     }
 
-    /// The log entry that holds the local change at `position`; `None` when it is older than what is known, or there is none.
+    /// The log entry that holds the local change at `position`; `None` if it is older than the known entries, or does
+    /// not exist.
     #[must_use]
     pub fn locate(&self, position: Position) -> Option<Located> {
         self.last_of(position.epoch).filter(|last| position.seq <= *last)?;
         self.outbox.locate(position)
     }
 
-    /// Tells that the log does not hold the entries before `index` any more. Changes no answer but [`State::locate`]'s.
+    /// Records that the log no longer holds the entries before `index`. It affects only [`State::locate`].
     pub fn forget_log_before(&mut self, index: LogIndex) {
         self.outbox.forget_before(index);
     }

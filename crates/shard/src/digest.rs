@@ -1,4 +1,4 @@
-//! Sums of hashes: the same whatever the order and whatever the shards.
+//! Sums of hashes, independent of order and of the division into shards.
 
 use std::fmt;
 use std::ops::{AddAssign, SubAssign};
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 /// Sum of 256-bit hashes modulo 2^256. The digests of a region's shards add up to the region's digest.
 ///
-/// It compares honest replicas; it is no defence against someone who chooses the contents.
+/// It compares honest replicas, and is no protection against chosen contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Digest([u64; 4]);
 
 impl Digest {
-    /// The digest of one thing.
+    /// The digest of one item.
     #[must_use]
     pub(crate) fn of(hash: [u8; 32]) -> Self {
         let mut limbs = [0; 4];

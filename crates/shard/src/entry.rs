@@ -1,12 +1,12 @@
-//! What stands in the Raft log.
+//! Entries of the Raft log.
 //!
 //! ```text
 //!   byte 0      format version, 3
 //!   bytes 1..3  behavior version that a replica needs to apply the entry, little-endian
 //!   bytes 3..   postcard of `Entry` (postcard specification, version 1)
 //! ```
-//! A replica stops before an entry that needs more than it knows, and before one of a newer format version: both are
-//! [`DecodeError::VersionUnknown`], and neither is damage. The log stays as it is for the release that knows them.
+//! A replica stops before an entry of a newer behavior or format version ([`DecodeError::VersionUnknown`]), which is
+//! not damage. The log stays unchanged for a release that knows the version.
 
 use meridian_model::{
     BehaviorVersion, BucketTable, CONDITIONAL_PLACES, CollectionDef, CollectionUid, Delta, Epoch, Hlc, Link, LogIndex,
@@ -23,37 +23,38 @@ pub const FORMAT_VERSION: u8 = 3;
 /// One committed entry. New kinds are added at the end: the order is part of the format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
-    /// Local changes: they get the next sequences.
+    /// Local changes, which get the next sequences.
     Write(Write),
-    /// What another region's shard did.
+    /// Changes of another region's shard.
     RemoteBatch(RemoteBatch),
-    /// A step of loading another region's shard anew, because its log no longer reaches back to where we are.
+    /// A step of re-seeding another region's shard, used when its log no longer reaches back to the version vector.
     Seed {
-        /// Whose points are loaded.
+        /// The shard whose points are loaded.
         origin: OriginShard,
         /// The step.
         step: SeedStep,
     },
-    /// Who owns which bucket, and which region is primary.
+    /// The bucket table and the primary region.
     Topology(Topology),
-    /// What the leader's [`crate::State::checksum`] was after `at`. A replica that differs takes itself out of service.
+    /// The leader's [`crate::State::checksum`] after `at`. A replica with another one takes itself out of service.
     Checksum {
-        /// After which entry.
+        /// The last entry that it covers.
         at: LogIndex,
         /// The checksum.
         hash: [u8; 32],
     },
-    /// From here on apply behaves as this version says; committed once all members report support.
+    /// The behavior version that applies from here on; committed once all members report support.
     Version(BehaviorVersion),
-    /// Nothing; the first entry of a term.
+    /// No effect; the first entry of a term.
     Noop,
-    /// Which regions are followed, and how.
+    /// The links to other regions.
     Links(Links),
-    /// Local changes, each for one version of its point: they get the next sequences, also those that do nothing.
+    /// Local changes, each conditional on the version of its point. They get the next sequences even if they have no
+    /// effect.
     ConditionalWrite(ConditionalWrite),
-    /// From here on local changes belong to this incarnation of the own delta log, and their sequences start at 1 again.
+    /// From here on local changes belong to this epoch of the own delta log, and their sequences start at 1.
     BeginEpoch {
-        /// The epoch before it, plus 1: another one is refused.
+        /// The current epoch plus 1; any other is refused.
         epoch: Epoch,
     },
     /// From here on local changes may need this version; committed once every region of the replication group has
@@ -64,24 +65,24 @@ pub enum Entry {
 /// Local changes of one client's write.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Write {
-    /// A repeat of `(id, part)` applies nothing and has the result of the first.
+    /// A repeat of `(id, part)` applies nothing and gets the result of the first copy.
     pub id: WriteId,
-    /// Which part of the client's write.
+    /// Index of this part of the client's write.
     pub part: u32,
-    /// The bucket table by which the leader found the points to be its own.
+    /// The version of the bucket table by which the leader owned the points.
     pub table: TableVersion,
-    /// The primary term under which the leader admitted it. Applied in a later term, it does nothing.
+    /// The primary term under which the leader admitted it. In a later term it does nothing.
     pub term: PrimaryTerm,
-    /// An entry that was applied before the write was first sent. Each copy of it stands behind; if a result recorded behind
-    /// was forgotten, that may have been this write's, and nothing is done.
+    /// An entry that was applied before the write was first sent. Every copy of the write is after it. If a result
+    /// recorded after it was dropped, that may have been this write's, and nothing is done.
     pub sent_at: LogIndex,
     /// Checked and normalized.
     pub ops: Vec<Op>,
-    /// Where each change stands in the client's request.
+    /// Index of each change in the client's request.
     pub indexes: RequestIndexes,
     /// Stamp of the first change; change `i` has `hlc + i`.
     pub hlc: Hlc,
-    /// The request that it goes back to. Nothing that is stored depends on it.
+    /// Trace context of the client's request. Nothing stored depends on it.
     pub trace: Option<Traceparent>,
 }
 
@@ -92,41 +93,42 @@ impl Write {
         Hlc(self.hlc.0.saturating_add(i as u64))
     }
 
-    /// The changes in order, each by its place in the client's request.
+    /// The changes in order, each identified by its index in the client's request.
     pub fn refs(&self) -> impl Iterator<Item = WriteRef> {
         self.indexes.iter(self.ops.len()).map(|index| WriteRef { id: self.id, index })
     }
 }
 
-/// A run of one origin shard's deltas.
+/// Consecutive deltas of one origin shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemoteBatch {
-    /// Whose deltas.
+    /// The origin shard.
     pub origin: OriginShard,
-    /// Incarnation of its log.
+    /// Epoch of its log.
     pub epoch: Epoch,
-    /// First sequence of the run; `to + 1` when the run is empty: then it says how far the source was read, or that an epoch begins.
+    /// First sequence of the batch; `to + 1` for an empty batch, which only advances the source position or begins an
+    /// epoch.
     pub from: Seq,
-    /// Last sequence of the run.
+    /// Last sequence of the batch.
     pub to: Seq,
-    /// Ascending; changes of points that other shards of this region own are left out.
+    /// Deltas in ascending order, without changes of points that other shards of this region own.
     pub deltas: Vec<Delta>,
-    /// How many shards the origin region has; 0 when the link does not know.
+    /// Number of shards of the origin region; 0 if the link does not know it.
     pub origin_shards: u16,
-    /// Where the link reads on after a restart.
+    /// The position from which the link reads after a restart.
     pub source: SourcePosition,
 }
 
-/// Where a link reads on.
+/// The position from which a link reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SourcePosition {
-    /// From the origin itself, behind the version vector.
+    /// The origin itself, after the version vector.
     Direct,
-    /// Behind this record.
+    /// After this record.
     Kafka {
         /// Partition of the topic.
         partition: i32,
-        /// Offset in it.
+        /// Offset in the partition.
         offset: i64,
     },
 }
@@ -134,73 +136,74 @@ pub enum SourcePosition {
 /// A step of a seed: `Begin`, any number of `Chunk`s, `Commit`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum SeedStep {
-    /// Starts, or starts again.
+    /// Starts or restarts a seed.
     Begin {
-        /// Where the origin's log stood before its first chunk was read.
+        /// Position of the origin's log before its first chunk was read.
         at: Position,
-        /// The largest uid the origin had given by then: what it did not send of those is dropped.
+        /// The largest uid that the origin had allocated by then: collections up to it that it does not list are
+        /// dropped.
         largest_uid: CollectionUid,
     },
     /// Points of the origin, merged by stamp. They may be newer than `Begin::at`.
     Chunk {
         /// The origin's live collections.
         collections: Vec<(CollectionUid, CollectionDef)>,
-        /// Some of its live points.
+        /// Some of their live points.
         points: Vec<SeedPoint>,
-        /// Where the origin's log stood when they were read.
+        /// Position of the origin's log when they were read.
         read_at: Position,
     },
-    /// All chunks are there. What the origin did not send is removed, and the version vector moves, once the deltas up to
-    /// the newest `read_at` are applied too: at once when there are none.
+    /// All chunks have been sent. Points that the origin did not send are removed, and the version vector advances,
+    /// once the deltas up to the newest `read_at` are applied: at once if there are none.
     Commit {
-        /// Not behind `Begin::at`, else a delete between the two would be lost.
+        /// Not before `Begin::at`, else a delete between the two would be lost.
         position: Position,
-        /// How many shards the origin region has; 0 when not known.
+        /// Number of shards of the origin region; 0 if unknown.
         origin_shards: u16,
     },
 }
 
-/// A point on its way to another region.
+/// A point sent to another region.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedPoint {
-    /// Where.
+    /// Its collection.
     pub collection: CollectionUid,
-    /// Which.
+    /// Its id.
     pub point: PointId,
-    /// Normalised already.
+    /// Normalized.
     pub vectors: Vectors,
-    /// What is attached.
+    /// Its payload.
     pub payload: Payload,
-    /// Who wrote it when.
+    /// Origin and time of the write.
     pub stamp: Stamp,
 }
 
-/// Who owns which bucket, and which region is primary.
+/// The bucket table and the primary region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
-    /// The table version this replaces; another one in place refuses it.
+    /// The table version that this replaces; refused if another one is in effect.
     pub expects: TableVersion,
-    /// Its version is `expects` when only the primary region changes, else larger.
+    /// Its version is `expects` if only the primary region changes, else larger.
     pub table: BucketTable,
-    /// Never smaller than the one in place.
+    /// Not smaller than the current term.
     pub term: PrimaryTerm,
-    /// Which region takes writes under that term.
+    /// The primary region of that term.
     pub primary: RegionName,
 }
 
-/// Which regions are followed, and how.
+/// The links to other regions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Links {
-    /// The entry that set those which these replace, 0 for none; another one in place refuses it.
+    /// The entry that set the links that these replace, 0 for none; refused if other links are in effect.
     pub expects: LogIndex,
-    /// One for each source.
+    /// One link for each source.
     pub links: Vec<Link>,
 }
 
-/// Bytes that are no entry.
+/// Reason for which bytes are not an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Nothing at all.
+    /// No bytes.
     #[error("empty log entry")]
     Empty,
     /// Written by a newer release.
@@ -209,22 +212,22 @@ pub enum DecodeError {
     /// Written before 0.2.0, whose formats are not read.
     #[error("log entry of format version {0}; this build reads version {FORMAT_VERSION}")]
     Version(u8),
-    /// Not what postcard writes for an entry.
+    /// Not the postcard encoding of an entry.
     #[error("malformed log entry: {0}")]
     Malformed(postcard::Error),
-    /// More bytes than the entry has.
+    /// Bytes after the entry.
     #[error("{0} bytes after a log entry")]
     Trailing(usize),
     /// A bucket table that leaves buckets without an owner.
     #[error("log entry with a broken bucket table of {0} shards")]
     BucketTable(u16),
-    /// Places in the client's request that its changes cannot have.
+    /// Indexes that the changes cannot have in the client's request.
     #[error("log entry of {0} changes with impossible places in the request")]
     Indexes(usize),
 }
 
 impl Entry {
-    /// The bytes of the log. The proposer encodes once; these bytes are the entry.
+    /// The bytes in the log. The proposer encodes once; these bytes are the entry.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let [low, high] = self.needs().0.to_le_bytes();
@@ -234,9 +237,9 @@ impl Entry {
 
     /// The behavior version that a replica needs to apply the entry.
     ///
-    /// The rule: an entry of a kind, with a field, or with an operation that behavior version `n` introduces, or whose apply
-    /// rule `n` changes, needs `n`. Such an entry is proposed only by a leader whose group has applied
-    /// [`Entry::Version`]`(n)`, which itself needs no more than every member knows: it says what follows.
+    /// Rule: an entry needs version `n` if version `n` introduces its kind, one of its fields or one of its operations,
+    /// or changes its effect. Such an entry is proposed only by a leader whose group has applied
+    /// [`Entry::Version`]`(n)`. That entry itself needs only what every member knows: it announces what follows.
     #[must_use]
     pub fn needs(&self) -> BehaviorVersion {
         match self {
@@ -252,10 +255,11 @@ impl Entry {
         }
     }
 
-    /// Undoes [`Entry::encode`]. Memory stays in proportion to `bytes`.
+    /// Reverses [`Entry::encode`]. Memory is proportional to `bytes`.
     ///
     /// # Errors
-    /// [`DecodeError::VersionUnknown`] when a newer release wrote them; else when `bytes` are not exactly one entry.
+    /// [`DecodeError::VersionUnknown`] if a newer release wrote the bytes; another variant if `bytes` are not exactly
+    /// one entry.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         match bytes.first().ok_or(DecodeError::Empty)? {
             &newer if newer > FORMAT_VERSION => return Err(VersionUnknown::format(newer, FORMAT_VERSION).into()),
@@ -289,7 +293,7 @@ fn largest(needs: impl Iterator<Item = BehaviorVersion>) -> BehaviorVersion {
     needs.max().unwrap_or(BehaviorVersion::FIRST)
 }
 
-/// True when every bucket has an owner: all tables are even ones until resharding comes.
+/// Returns true if every bucket has an owner: resharding does not exist yet, so all tables are even.
 pub(crate) fn is_whole(table: &BucketTable) -> bool {
     let Ok(mut even) = BucketTable::even(table.shards()) else { return false };
     even.version = table.version;

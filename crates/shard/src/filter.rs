@@ -1,4 +1,4 @@
-//! Whether a point passes a filter.
+//! Evaluation of filters on points.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use crate::collection::Point;
 use crate::meter::Meter;
 use crate::seek::{Leaf, any_at};
 
-/// Values of a list that one value is compared with in the time of a step.
+/// Values of a list that are compared in the time of one step.
 const LISTED_A_STEP: usize = 8;
-/// Bytes of a payload that are read in the time of a step.
+/// Bytes of a payload that are read in the time of one step.
 const BYTES_A_STEP: usize = 64;
 
-/// True when the point passes. Once `meter` says that the read is to end, the result means nothing.
+/// Returns true if the point matches. Once `meter` ends the read, the result is meaningless.
 pub(crate) fn passes(filter: &Filter, point: &Point, meter: &Meter<'_>) -> bool {
     let holds = |condition: &Condition| meter.go_on(1) && holds(condition, point, meter);
     filter.must.iter().all(holds)
@@ -21,7 +21,7 @@ pub(crate) fn passes(filter: &Filter, point: &Point, meter: &Meter<'_>) -> bool 
         && !filter.must_not.iter().any(holds)
 }
 
-/// The ids beside which no point can pass, when the filter names such: the shortest list among `must`.
+/// The ids among which all matches are, if the filter lists ids: the shortest list in `must`.
 pub(crate) fn only_ids(filter: &Filter) -> Option<&BTreeSet<PointId>> {
     let lists = filter.must.iter().filter_map(|condition| match condition {
         Condition::HasId(ids) => Some(ids),
@@ -32,7 +32,7 @@ pub(crate) fn only_ids(filter: &Filter) -> Option<&BTreeSet<PointId>> {
 }
 
 fn holds(condition: &Condition, point: &Point, meter: &Meter<'_>) -> bool {
-    // Per value of the payload, in steps.
+    // Steps for each value of the payload.
     let each = |listed: usize| meter.go_on(1 + listed / LISTED_A_STEP);
     let at = |key: &PayloadPath, test: &dyn Fn(Leaf<'_>) -> bool| {
         meter.go_on(point.payload.0.len() / BYTES_A_STEP) && any_at(&point.payload, key.steps(), test)

@@ -1,4 +1,4 @@
-//! Small regions for tests: a few shards, their logs, and what happens to them.
+//! Small regions for tests: shards, their logs, and actions on them.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(crate) fn state(name: &str, shard: u16, shards: u16) -> State {
     State::new(Identity { region: region(name), shard, shards, primary, behavior }).unwrap()
 }
 
-/// Two dimensions under the unnamed vector, three under `other`.
+/// A definition with two dimensions in the unnamed vector and three in `other`.
 pub(crate) fn def(name: &str, distance: Distance) -> CollectionDef {
     let vector = |dim| VectorDef { dim, distance, hnsw: HnswParams::default() };
     let vectors = BTreeMap::from([(String::new(), vector(2)), ("other".into(), vector(3))]);
@@ -57,7 +57,7 @@ pub(crate) fn delete(uid: u64, point: u64) -> Op {
     Op::Delete { collection: CollectionUid(uid), point: PointId::Num(point) }
 }
 
-/// A write that is first sent now, whenever that is.
+/// A write whose first copy is this entry.
 pub(crate) fn write(id: u128, hlc: u64, ops: Vec<Op>) -> Entry {
     write_sent_at(u64::MAX, id, hlc, ops)
 }
@@ -76,7 +76,7 @@ pub(crate) fn write_sent_at(sent_at: u64, id: u128, hlc: u64, ops: Vec<Op>) -> E
     })
 }
 
-/// Deletes each of these points if it still has the stamp with it.
+/// Deletes each of these points if it still has the given stamp.
 pub(crate) fn delete_if(id: u128, hlc: u64, uid: u64, read_at: u64, seen: Vec<(u64, Stamp)>) -> Entry {
     let delete = |(point, seen)| ConditionalChange { point: PointId::Num(point), seen, change: PointChange::Delete };
     let changes: Vec<_> = seen.into_iter().map(delete).collect();
@@ -98,7 +98,7 @@ pub(crate) fn stamp_of(state: &State, uid: u64, point: u64) -> Option<Stamp> {
     Some(state.collection_by_uid(CollectionUid(uid))?.point(PointId::Num(point))?.stamp.clone())
 }
 
-/// All deltas of a log from its beginning on, as a replica with this state serves them.
+/// All deltas of a log from its beginning, as a replica with this state serves them.
 pub(crate) fn tail(state: &State, log: &[Entry]) -> Vec<Delta> {
     let mut deltas: Vec<Delta> = Vec::new();
     let mut at = Position { epoch: Epoch(1), seq: Seq(0) };
@@ -137,12 +137,12 @@ impl Shard {
         if other { none } else { stamp_of(&self.state, uid, point).unwrap_or(none) }
     }
 
-    /// The deltas from `from` on, at most `entries` log entries of them, those of points that `state` owns.
+    /// The deltas of at most `entries` log entries from sequence `from` on, without points that `target` does not own.
     pub(crate) fn batch(&self, from: Seq, entries: usize, target: &State) -> RemoteBatch {
         self.batch_of(self.state.epoch(), from, entries, target)
     }
 
-    /// As [`Shard::batch`], of one epoch of the log.
+    /// Like [`Shard::batch`], for one epoch of the log.
     pub(crate) fn batch_of(&self, epoch: Epoch, from: Seq, entries: usize, target: &State) -> RemoteBatch {
         let me = self.state.origin();
         let mut next = from;
@@ -166,7 +166,7 @@ impl Shard {
     }
 }
 
-/// What happens to a region.
+/// An action on a region.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     Upsert {
@@ -179,7 +179,7 @@ pub(crate) enum Action {
         uid: u64,
         point: u64,
     },
-    /// Deletes these points if they are as they were read; of some of them another version was read.
+    /// Deletes these points if they are unchanged since the read; some were read in another version.
     DeleteIf {
         uid: u64,
         points: Vec<(u64, bool)>,
@@ -190,7 +190,7 @@ pub(crate) enum Action {
     Drop {
         uid: u64,
     },
-    /// The last write comes once more.
+    /// The last write is repeated.
     Repeat,
     Noop,
 }
@@ -210,7 +210,7 @@ pub(crate) fn actions(most: usize) -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action, 0..most)
 }
 
-/// The shards of one region, fed as a leader would feed them.
+/// The shards of one region, with proposals as a leader makes them.
 pub(crate) struct Region {
     pub(crate) shards: Vec<Shard>,
     pub(crate) hlc: u64,
@@ -236,7 +236,7 @@ impl Region {
             let table = shards[0].state.table();
             usize::from(table.shard_of(PointId::Num(point)).number()) - 1
         };
-        // As a leader, which refuses a uid that it does not know; one that was dropped may be named by a write on its way.
+        // Like a leader, which refuses an unknown uid; a write in flight may name a dropped one.
         let unknown = |shard: &Shard, uid| {
             shard.state.collection_by_uid(CollectionUid(uid)).is_none() && !shard.state.is_dropped(CollectionUid(uid))
         };
@@ -280,7 +280,7 @@ impl Region {
         }
     }
 
-    /// Shard 1 decides, the others learn what it decided.
+    /// Shard 1 decides, the other shards follow.
     fn decide(&mut self, id: u128, hlc: u64, op: Op) {
         let (first, others) = self.shards.split_first_mut().unwrap();
         let Outcome::Written { collection, .. } = first.commit(write(id, hlc, vec![op.clone()])).outcome else {
@@ -294,7 +294,7 @@ impl Region {
         }
     }
 
-    /// Takes in all that is new in `source`, `entries` log entries a batch.
+    /// Applies everything new in `source`, in batches of `entries` log entries.
     pub(crate) fn follow(&mut self, source: &Region, entries: usize) {
         for target in &mut self.shards {
             for shard in &source.shards {
@@ -312,7 +312,7 @@ impl Region {
         }
     }
 
-    /// What users see: the collections of shard 1, and per collection and id the payload.
+    /// The contents visible to users: the collections of shard 1, and the payload of each point.
     pub(crate) fn contents(&self) -> BTreeMap<(CollectionUid, PointId), String> {
         let collections = self.shards.iter().flat_map(|shard| shard.state.collections.values());
         let points = collections.flat_map(|held| {

@@ -1,8 +1,8 @@
-//! One replica's state: applies committed entries in order, answers searches.
+//! The state of one replica: applies committed entries in order and answers searches.
 //!
-//! Owns: what stands in the Raft log ([`Entry`]), what it does to points, collections, sequences and version vector
-//! ([`State::apply`]), reads ([`View::read`]), the two hashes ([`State::digest`], [`State::checksum`]) and
-//! the snapshot. Deliberately does not know: who committed an entry and how, clocks, files, sockets.
+//! Owns: log entries ([`Entry`]), their effect on points, collections, sequences and version vector ([`State::apply`]),
+//! reads ([`View::read`]), two hashes ([`State::digest`], [`State::checksum`]) and snapshots. Does not know consensus,
+//! clocks, files or sockets.
 //!
 //! ```text
 //!   Entry ──apply──► State ──view──► View ──read──► Answer
@@ -11,9 +11,9 @@
 //!     └─State::deltas_of └──seed_chunk ──► Entry::Seed of another region
 //! ```
 //!
-//! Every replica of a shard that applied the same entries holds the same state: apply knows no time, no randomness, no
-//! order of a hash map. The graphs of the collections are the exception: they are merged when the shell has time
-//! ([`State::merge_index`]), and a point is found by search whether it stands in the graph already or not.
+//! Replicas of a shard that applied the same entries hold the same state: applying uses no time, no randomness and no
+//! hash-map order. The graphs of collections are the exception: the shell merges vectors into them when it has time
+//! ([`State::merge_index`]), and a search finds a point whether or not it is in the graph.
 //!
 //! Start reading at [`Entry`], then [`State::apply`], then [`View::read`].
 

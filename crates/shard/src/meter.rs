@@ -1,19 +1,19 @@
-//! Ends a read before it is complete: when its time is over, when nobody waits for it, or when it was asked to make room.
+//! Ends a read early: at its deadline, when its client disconnects, or to make room for others.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-/// Asked now and then while a read scans; `true` ends it.
+/// Called periodically during a scan; `true` ends the read.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// Steps between two questions. A step (one condition on one value) takes some tens of nanoseconds, so a read ends well
+/// Steps between two calls. A step (one condition on one value) takes some tens of nanoseconds, so a read ends well
 /// within a millisecond.
 const STEPS: u32 = 1 << 12;
 
-/// Bytes of payloads and vectors that one shard's part of an answer may hold: far more than a page needs, and of all
-/// threads together far less than a pod has.
+/// Most bytes of payloads and vectors in the answer of one shard: far more than a page needs, and over all threads far
+/// less than the memory of a pod.
 pub(crate) const ANSWER_BYTES: usize = 16 << 20;
 
-/// Counts the steps of one read, and the bytes of its answer.
+/// Counts the steps of one read and the bytes of its answer.
 pub(crate) struct Meter<'a> {
     stop: Stop<'a>,
     steps: AtomicU32,
@@ -26,11 +26,11 @@ impl<'a> Meter<'a> {
         Self { stop, steps: AtomicU32::new(0), stopped: AtomicBool::new(false), bytes: AtomicUsize::new(0) }
     }
 
-    /// Counts `steps` more; false once the read is to end. What is skipped from then on makes the answer wrong, so the
-    /// read must end with [`crate::ReadError::Stopped`].
+    /// Counts `steps` more. Returns false once the read must end; its answer is incomplete from then on, so the read
+    /// must return [`crate::ReadError::Stopped`].
     #[inline]
     pub(crate) fn go_on(&self, steps: usize) -> bool {
-        // A search may count on several threads. A lost count delays the question, so loads and stores suffice.
+        // A search may count on several threads. A lost count only delays the next call, so loads and stores suffice.
         let counted = self.steps.load(Ordering::Relaxed);
         let sum = counted.saturating_add(u32::try_from(steps).unwrap_or(u32::MAX));
         if sum < STEPS {
@@ -44,7 +44,7 @@ impl<'a> Meter<'a> {
         !self.is_stopped()
     }
 
-    /// Counts bytes of the answer; false when it becomes too large by them.
+    /// Counts bytes of the answer. Returns false if they exceed the limit.
     pub(crate) fn holds(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= ANSWER_BYTES
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stop_is_asked_once_in_many_steps_and_stays_said() {
+    fn cancellation_is_checked_once_in_many_steps_and_is_final() {
         let asked = AtomicU32::new(0);
         let stop = || asked.fetch_add(1, Ordering::Relaxed) == 2;
         let meter = Meter::new(&stop);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn one_large_step_asks_at_once() {
+    fn one_large_step_checks_for_cancellation() {
         assert!(!Meter::new(&|| true).go_on(usize::MAX));
     }
 }

@@ -1,19 +1,19 @@
-//! Which log entry holds which local sequence, so that the log can be read as a delta log.
+//! The log entry of each local sequence, so that the Raft log can be read as a delta log.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use meridian_model::{Epoch, LogIndex, Position, Seq};
 use serde::{Deserialize, Serialize};
 
-/// How many entries are known. Readers further behind than this are seeded anew; 16 MB.
+/// Number of entries that are known; 16 MB. Readers further behind are re-seeded.
 const CAPACITY: usize = 1 << 20;
 
 /// The entry that holds a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Located {
-    /// Where the [`crate::Entry::Write`] or [`crate::Entry::ConditionalWrite`] stands.
+    /// Index of the [`crate::Entry::Write`] or [`crate::Entry::ConditionalWrite`].
     pub index: LogIndex,
-    /// Incarnation of the own delta log in which its changes took their sequences.
+    /// Epoch of the own delta log in which its changes took their sequences.
     pub epoch: Epoch,
     /// Sequence of its first change.
     pub first: Seq,
@@ -27,12 +27,12 @@ impl Located {
     }
 }
 
-/// Which changes of a conditional write took place: one bit for each, the first one lowest.
+/// The changes of a conditional write that took effect: one bit each, the first one lowest.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct TookPlace(Vec<u8>);
 
 impl TookPlace {
-    /// Says of change `nth`, the next one, whether it took place.
+    /// Records the result of the next change, `nth`.
     pub(crate) fn push(&mut self, nth: usize, took_place: bool) {
         if nth.is_multiple_of(8) {
             self.0.push(0);
@@ -40,19 +40,20 @@ impl TookPlace {
         self.0[nth / 8] |= u8::from(took_place) << (nth % 8);
     }
 
-    /// Whether change `nth` took place.
+    /// Returns true if change `nth` took effect.
     pub(crate) fn holds(&self, nth: usize) -> bool {
         self.0.get(nth / 8).is_some_and(|byte| byte >> (nth % 8) & 1 == 1)
     }
 }
 
-/// The writes that took sequences, in order. Repeats and refused writes took none, and do not stand here.
+/// The writes that took sequences, in order. Repeats and refused writes took none and are not listed.
 ///
-/// It follows from the log and is no part of the checksum: how far back it reaches may differ between replicas.
+/// It follows from the log and is not in the checksum: its length may differ between replicas.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Outbox {
     entries: VecDeque<Located>,
-    /// Of the conditional writes among them: the log alone does not say it, and a restart must publish the same deltas.
+    /// The results of conditional writes: the log alone does not contain them, and a restart must publish the same
+    /// deltas.
     took_place: BTreeMap<LogIndex, TookPlace>,
 }
 
@@ -71,19 +72,19 @@ impl Outbox {
         self.took_place.insert(located.index, took_place);
     }
 
-    /// The entry that holds the change at `position`, if it is not older than what is known. A sequence that was not given in
-    /// that epoch yields the epoch's last entry.
+    /// The entry that holds the change at `position`, unless it is older than the known entries. For a sequence that
+    /// was not assigned in that epoch: the epoch's last entry.
     pub(crate) fn locate(&self, position: Position) -> Option<Located> {
         let after = self.entries.partition_point(|located| located.position() <= position);
         self.entries.get(after.checked_sub(1)?).copied().filter(|located| located.epoch == position.epoch)
     }
 
-    /// Which changes of the conditional write at `index` took place, as long as the log holds it.
+    /// The changes of the conditional write at `index` that took effect, as long as the log holds the entry.
     pub(crate) fn took_place(&self, index: LogIndex) -> Option<&TookPlace> {
         self.took_place.get(&index)
     }
 
-    /// Forgets the entries that the log does not hold any more.
+    /// Removes the entries that the log no longer holds.
     pub(crate) fn forget_before(&mut self, index: LogIndex) {
         while self.entries.front().is_some_and(|located| located.index < index) {
             self.entries.pop_front();
@@ -95,12 +96,12 @@ impl Outbox {
         self.entries.iter()
     }
 
-    /// The conditional writes and what took place of each.
+    /// The conditional writes with their results.
     pub(crate) fn conditional(&self) -> impl Iterator<Item = (LogIndex, &TookPlace)> {
         self.took_place.iter().map(|(index, took_place)| (*index, took_place))
     }
 
-    /// Puts back what a snapshot holds of a conditional write.
+    /// Restores a conditional write from a snapshot.
     pub(crate) fn put_back(&mut self, index: LogIndex, took_place: TookPlace) {
         self.took_place.insert(index, took_place);
     }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_place_is_known_as_long_as_the_log_holds_it() {
+    fn results_are_known_as_long_as_the_log_holds_them() {
         let mut outbox = Outbox::default();
         let pattern = |nth: usize| nth % 3 == 1;
         for index in [3, 4] {

@@ -1,4 +1,4 @@
-//! What an entry did.
+//! The results of entries.
 
 use meridian_model::{
     BehaviorVersion, CollectionUid, Epoch, Hlc, LogIndex, OriginShard, Position, PrimaryTerm, Seq, TableVersion,
@@ -8,150 +8,151 @@ use serde::{Deserialize, Serialize};
 
 use crate::WriteResult;
 
-/// What an entry did.
+/// The result of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// By its kind.
+    /// The result by kind of entry.
     pub outcome: Outcome,
-    /// Changes of points that took place.
+    /// Number of changes of points that took effect.
     pub ops_applied: u64,
-    /// Changes that did nothing: beaten by a larger stamp, of a dead collection, of another shard's bucket, misfits, or of
-    /// a condition that did not hold.
+    /// Number of changes without effect: a larger stamp won, the collection is dropped, another shard owns the bucket,
+    /// the vectors do not fit, or the condition did not hold.
     pub ops_idle: u64,
     /// The checksum that is due after this entry; the leader proposes it as [`crate::Entry::Checksum`].
     pub checksum: Option<(LogIndex, [u8; 32])>,
 }
 
-/// What an entry did, by its kind.
+/// The result of an entry, by its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Local changes took sequences, or had taken them before.
+    /// Local changes took sequences now, or had taken them before.
     Written {
-        /// Whose write.
+        /// Id of the write.
         id: WriteId,
-        /// Which part of it.
+        /// Index of the part.
         part: u32,
-        /// Incarnation of the own delta log in which the changes took their sequences.
+        /// Epoch of the own delta log in which the changes took their sequences.
         epoch: Epoch,
         /// Sequence of the first change.
         first: Seq,
-        /// Sequence of the last change; `first - 1` when there are none.
+        /// Sequence of the last change; `first - 1` if there are none.
         last: Seq,
         /// Stamp of the first change.
         hlc: Hlc,
-        /// The id was known: nothing was applied, and all of this is what the first one got.
+        /// The id was known: nothing was applied, and the fields are those of the first copy.
         repeated: bool,
-        /// What became of the write's change of a collection, if it had one.
+        /// Result of the write's change of a collection, if it has one.
         collection: Option<CollectionChange>,
-        /// Of a conditional write: its changes, by place, whose points are to be read and tried again.
+        /// Of a conditional write: indexes of the changes whose points must be read again and retried.
         retry: Vec<u32>,
     },
-    /// The result of this write is not known, and may have been and been forgotten; nothing was done now.
+    /// The result of this write is unknown and may have been dropped; nothing was applied now.
     ResultForgotten {
-        /// Whose write.
+        /// Id of the write.
         id: WriteId,
-        /// Which part of it.
+        /// Index of the part.
         part: u32,
     },
-    /// The write was made under another bucket table; it took no sequence and may be proposed anew.
+    /// The write was made under another bucket table; it took no sequence and may be proposed again.
     TableChanged {
-        /// Whose write.
+        /// Id of the write.
         id: WriteId,
-        /// Which part of it.
+        /// Index of the part.
         part: u32,
-        /// The table in place.
+        /// The current table.
         held: TableVersion,
     },
-    /// The write was admitted under a primary term that has ended; it took no sequence, and the next primary is to be asked.
+    /// The write was admitted under a primary term that has ended; it took no sequence and belongs to the new primary
+    /// region.
     TermEnded {
-        /// Whose write.
+        /// Id of the write.
         id: WriteId,
-        /// Which part of it.
+        /// Index of the part.
         part: u32,
-        /// The term in place.
+        /// The current term.
         held: PrimaryTerm,
     },
-    /// The own delta log is in a new incarnation; the next local change has sequence 1.
+    /// The own delta log began this epoch; the next local change has sequence 1.
     EpochBegun(Epoch),
-    /// The epoch is not the one behind that in place; nothing changed.
+    /// The epoch does not follow the current one; nothing changed.
     BeginEpochRefused {
-        /// The epoch in place.
+        /// The current epoch.
         held: Epoch,
     },
-    /// A remote batch was taken.
+    /// A remote batch was applied.
     Merged(Merged),
-    /// A remote batch left deltas out; nothing changed.
+    /// A remote batch does not follow the applied position; nothing changed.
     GapRefused {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
-        /// The sequence to read on from, and its epoch.
+        /// The position from which the link must read.
         wanted: Position,
     },
-    /// A remote batch of an incarnation that is over; nothing changed.
+    /// A remote batch of an earlier epoch; nothing changed.
     EpochRefused {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
-        /// The position held.
+        /// The current position.
         held: Position,
     },
-    /// A remote batch of an origin that is being seeded; nothing changed.
+    /// A remote batch of an origin shard that is being seeded; nothing changed.
     SeedRunning {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
     },
-    /// A remote batch or seed that contradicts itself, or that names this region as its origin; nothing changed.
+    /// A remote batch or seed that contradicts itself, or names this region as its origin; nothing changed.
     Malformed {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
-        /// What is wrong with it.
+        /// The contradiction.
         reason: &'static str,
     },
-    /// A seed began, or began anew.
+    /// A seed started or restarted.
     SeedBegun {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
     },
     /// A chunk of a seed was merged.
     SeedMerged {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
-        /// Points of it that were new here.
+        /// Number of its points that were new.
         points: u64,
     },
     /// A seed is complete.
     Seeded {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
-        /// Points removed because the origin has them no more.
+        /// Points removed because the origin no longer has them.
         removed: u64,
     },
-    /// A chunk or commit without a begin; nothing changed. The link begins anew.
+    /// A chunk or commit without a begin; nothing changed. The link restarts the seed.
     SeedRefused {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
     },
-    /// Table and primary region are in place.
+    /// Table and primary region are in effect.
     TopologyChanged,
-    /// The topology in place is not the expected one, or is newer; nothing changed.
+    /// The current topology is newer, or is not the expected one; nothing changed.
     TopologyRefused {
-        /// The table version in place.
+        /// The current table version.
         held: TableVersion,
     },
-    /// The links are in place.
+    /// The links are in effect.
     LinksChanged,
-    /// The links in place are not the expected ones; nothing changed.
+    /// The current links are not the expected ones; nothing changed.
     LinksRefused {
-        /// The entry that set those in place.
+        /// The entry that set the current links.
         held: LogIndex,
     },
-    /// The checksum is ours too, or ours of that place is not known any more.
+    /// The own checksum is equal, or no longer known.
     ChecksumHeld,
-    /// This replica's state differs from the leader's: it must take itself out of service and re-install.
+    /// The state of this replica differs from the leader's: it must take itself out of service and install a snapshot.
     ChecksumDiffers {
-        /// After which entry.
+        /// The last entry that the checksum covers.
         at: LogIndex,
     },
-    /// Apply behaves as this version says from here on.
+    /// Entries are applied by this behavior version from here on.
     VersionSwitched(BehaviorVersion),
     /// Local changes may need this version from here on.
     Published(BehaviorVersion),
@@ -160,11 +161,11 @@ pub enum Outcome {
         /// The version that it has finalized.
         held: BehaviorVersion,
     },
-    /// This build does not know that version. The entry is not applied; nothing may be until a newer build takes over.
+    /// This build does not know the version. The entry is not applied, nor is any later one until a newer build runs.
     VersionUnknown(VersionUnknown),
     /// The entry was applied before; nothing changed.
     Repeated,
-    /// Nothing to do.
+    /// No effect.
     Nothing,
 }
 
@@ -175,37 +176,36 @@ impl Outcome {
     }
 }
 
-/// What a remote batch did.
+/// The result of a remote batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
-    /// Whose.
+    /// The origin shard.
     pub origin: OriginShard,
     /// Sequences of the batch that had been applied before.
     pub duplicates: u64,
-    /// Sequences that the version vector moved by.
+    /// Number of sequences by which the version vector advanced.
     pub advanced: u64,
-    /// The position it stands at now.
+    /// The new position.
     pub position: Position,
 }
 
-/// What became of a change of a collection.
+/// The result of a change of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CollectionChange {
-    /// It is there now.
+    /// It was created.
     Created(CollectionUid),
-    /// It was there already, under the same uid.
+    /// It existed under the same uid.
     Known(CollectionUid),
-    /// Another one has the name; the uid is dead.
+    /// Another collection has the name; the uid is dead.
     NameTaken {
-        /// Which.
+        /// The uid of that collection.
         by: CollectionUid,
     },
-    /// The uid was dropped before or belongs to another collection, or the definition is impossible: nothing was
-    /// created.
+    /// The uid was dropped before or belongs to another collection, or the definition is invalid: nothing was created.
     Dead(CollectionUid),
-    /// It is gone.
+    /// It was dropped.
     Dropped {
-        /// Whether it was there.
+        /// Whether it existed.
         existed: bool,
     },
 }

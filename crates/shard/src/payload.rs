@@ -1,9 +1,9 @@
-//! The parts of a payload that a read asks for.
+//! Selection of the parts of a payload that a read requests.
 
 use meridian_model::{Fields, PathStep, Payload, PayloadPath};
 use serde_json::{Map, Value};
 
-/// The payload as a tree; no payload, or text that is no JSON, is an empty object.
+/// The payload as a tree; an absent or invalid payload is an empty object.
 fn tree(payload: &Payload) -> Value {
     match serde_json::from_str(&payload.0) {
         Ok(value @ Value::Object(_)) => value,
@@ -11,7 +11,7 @@ fn tree(payload: &Payload) -> Value {
     }
 }
 
-/// The fields that were asked for; `None` when the payload is to be left out.
+/// The requested fields; `None` if the payload is not requested.
 pub(crate) fn select(payload: &Payload, fields: &Fields) -> Option<Payload> {
     match fields {
         Fields::None => None,
@@ -36,7 +36,7 @@ fn text(value: Value) -> Payload {
     }
 }
 
-/// What is left of the paths that begin with this step.
+/// The rest of those paths that begin with this step.
 fn behind<'a>(paths: &[&'a [PathStep]], is_step: impl Fn(&PathStep) -> bool) -> Vec<&'a [PathStep]> {
     paths
         .iter()
@@ -54,8 +54,8 @@ fn behind_each<'a>(paths: &[&'a [PathStep]]) -> Vec<&'a [PathStep]> {
     behind(paths, |step| *step == PathStep::Each)
 }
 
-/// The value with what is at one of `paths` or on the way to it, as Qdrant does: the elements of an array stay in their
-/// places, and a value that is no object or array stays although a path goes on behind it.
+/// Keeps the values at `paths` and the structure that leads to them, as Qdrant does: elements of an array keep their
+/// index, and a scalar stays even if a path continues beyond it.
 fn include(value: &Value, paths: &[&[PathStep]]) -> Value {
     if paths.iter().any(|steps| steps.is_empty()) {
         return value.clone();
@@ -77,7 +77,7 @@ fn include(value: &Value, paths: &[&[PathStep]]) -> Value {
     }
 }
 
-/// Removes what is at one of `paths`; none of them is empty.
+/// Removes the values at `paths`, none of which is empty.
 fn exclude(value: &mut Value, paths: &[&[PathStep]]) {
     let ends = |paths: &[&[PathStep]]| paths.iter().any(|steps| steps.is_empty());
     match value {

@@ -1,4 +1,4 @@
-//! Answers of one shard: the local part of a read that a gateway scatters.
+//! Answers of one shard: its part of a read that a gateway scatters.
 
 use std::ops::Bound;
 
@@ -15,37 +15,37 @@ use crate::payload;
 use crate::vectors::{Estimate, NumberError, Passing, TooLong, check_numbers, nearer, normalize};
 use crate::view::{CollectionView, View};
 
-/// How many points are tried to estimate how many pass a filter; the error of a share is below 3 % mostly.
+/// Points sampled to estimate the number of matches; the error of the share is mostly below 3 %.
 const SAMPLE: usize = 256;
-/// Standard deviations of that error, beyond which it is not reckoned with: one sample in 30,000.
+/// Standard deviations of that error that are allowed for: one sample in 30,000 is beyond.
 const DEVIATIONS: f64 = 4.0;
-/// Steps that the copy of one point for an answer takes, about.
+/// Steps for copying one point into an answer, approximately.
 const RECORD: usize = 32;
 
-/// Why a read is refused. The texts on vectors are those that Qdrant's clients know.
+/// Refusal of a read. The texts about vectors equal those of Qdrant, which its clients know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// No collection has that uid here, or not yet.
+    /// No collection has that uid, or not yet.
     #[error("collection {0} is not known")]
     UnknownCollection(CollectionUid),
     /// The collection has no vector of that name.
     #[error("Not existing vector name error: {0}")]
     UnknownVector(VectorName),
-    /// A query of another length.
+    /// A query vector of another length.
     #[error("Vector dimension error: expected dim: {expected}, got {found}")]
     Dimension {
-        /// As the collection says.
+        /// The length in the definition.
         expected: u32,
-        /// As it came.
+        /// The length of the vector.
         found: usize,
     },
-    /// NaN or infinite.
+    /// An element (its index) is NaN or infinite.
     #[error("element {0} of the query vector is not a finite number")]
     NotFinite(usize),
-    /// So long that its distance to a point may overflow.
+    /// A query vector so long that its distance to a point might overflow.
     #[error("query vector: {0}")]
     TooLong(TooLong),
-    /// Payloads and vectors of more bytes than an answer may hold.
+    /// The payloads and vectors exceed the limit of an answer.
     #[error(
         "the answer must hold at most {ANSWER_BYTES} bytes a shard; ask for fewer points, or leave out payloads and vectors"
     )]
@@ -56,19 +56,19 @@ pub enum ReadError {
 }
 
 impl View {
-    /// Answers from this shard's points. What a search finds is sorted by score, ties by id, so that a gateway merges the
-    /// answers of all shards by score.
+    /// Answers from this shard's points. Hits are sorted by score, ties by id, so that a gateway can merge the answers
+    /// of all shards.
     ///
     /// # Errors
-    /// When the query does not fit the collection.
+    /// [`ReadError`]: the query does not fit the collection, or the answer is too large.
     pub fn read(&self, collection: CollectionUid, query: &Query) -> Result<Answer, ReadError> {
         self.read_until(collection, query, &|| false)
     }
 
-    /// As [`Self::read`], unless `stop` says to end it before its end.
+    /// Like [`Self::read`]; `stop` can end it early.
     ///
     /// # Errors
-    /// As there, and [`ReadError::Stopped`].
+    /// As for [`Self::read`], and [`ReadError::Stopped`].
     pub fn read_until(&self, collection: CollectionUid, query: &Query, stop: Stop<'_>) -> Result<Answer, ReadError> {
         let held = self.collections.get(&collection).ok_or(ReadError::UnknownCollection(collection))?;
         let meter = Meter::new(stop);
@@ -85,8 +85,8 @@ impl View {
         if meter.is_stopped() { Err(ReadError::Stopped) } else { Ok(answer) }
     }
 
-    /// About how many conditions and vectors are looked at when `query` looks at all it may look at; 0 where an index or
-    /// a limit ends it early.
+    /// Approximate number of conditions and vectors that `query` evaluates if nothing ends it early; 0 where an index
+    /// or a limit does.
     #[must_use]
     pub fn steps(&self, collection: CollectionUid, query: &Query) -> u64 {
         let Some(held) = self.collections.get(&collection) else { return 0 };
@@ -110,7 +110,7 @@ fn conditions(filter: &Filter) -> u64 {
     .sum()
 }
 
-/// Bytes of a record, about.
+/// Approximate size of a record, in bytes.
 fn bytes_of(record: &Record) -> usize {
     let vectors = record.vectors.iter().flatten().map(|(name, vector)| name.len() + size_of_val(vector.as_slice()));
     size_of::<Record>() + vectors.sum::<usize>() + record.payload.as_ref().map_or(0, |payload| payload.0.len())
@@ -142,7 +142,7 @@ impl CollectionView {
                 Some(Passing::Slots(self.passing(filter, None, meter).map(|point| point.slot).collect()))
             }
             Some(_) => Some(Passing::Rule(&rule, self.estimate(&rule))),
-            // A scan of all points asks the rule about each of them, and so can be stopped.
+            // A scan of all points evaluates the rule for each of them, and so can be stopped.
             None if *exact => {
                 let all = Estimate { expected: self.points() as usize, fewest: 0 };
                 Some(Passing::Rule(&rule, all))
@@ -176,7 +176,7 @@ impl CollectionView {
         known.map(|point| self.counted(point, select, meter)).collect()
     }
 
-    /// A record that counts towards the answer's bytes.
+    /// A record, counted towards the size of the answer.
     fn counted(&self, point: &Point, select: &Select, meter: &Meter<'_>) -> Result<Record, ReadError> {
         let record = self.record(point, select);
         if meter.holds(bytes_of(&record)) { Ok(record) } else { Err(ReadError::TooLarge) }
@@ -197,7 +197,7 @@ impl CollectionView {
             && let Some(point) = passing.next()
         {
             let record = self.record(point, select);
-            // A page that would be too large ends here; the first record is always in it, so that the next one moves on.
+            // A page that would become too large ends here. It has at least one record, so that the next page advances.
             if !meter.holds(bytes_of(&record)) && !page.is_empty() {
                 return (page, Some(point.id));
             }
@@ -207,8 +207,8 @@ impl CollectionView {
         (page, next)
     }
 
-    /// The points that pass, by id. Cost: one look-up for each listed id where the filter lists ids, else all points.
-    /// Ends early once `meter` says so.
+    /// The matching points, by id. Cost: one look-up for each listed id if the filter lists ids, else all points. Ends
+    /// early if `meter` says so.
     pub(crate) fn passing<'a>(
         &'a self,
         filter: &'a Filter,
@@ -227,8 +227,8 @@ impl CollectionView {
         }
     }
 
-    /// How many points pass, judged by one place of each of [`SAMPLE`] parts: the same answer for the same state. Where in
-    /// its part is scattered, so that no pattern of slots is mistaken for all of them.
+    /// Estimates the number of matches from one slot of each of [`SAMPLE`] parts; equal states give equal results. The
+    /// slot within its part is pseudorandom, so that no pattern of slots biases the sample.
     fn estimate(&self, rule: &impl Fn(u32) -> bool) -> Estimate {
         let slots = self.records.slots().len();
         let parts = slots.min(SAMPLE);
@@ -250,19 +250,19 @@ impl CollectionView {
     }
 }
 
-/// What it means for all when so many of those that were tried passed.
+/// Extrapolates the sample to all points.
 fn estimated(passed: usize, tried: usize, all: usize) -> Estimate {
     if tried == all {
         return Estimate { expected: passed, fewest: passed };
     }
-    // Half a point more on either side: that none or all of a sample pass is no proof.
+    // Half a match more on either side: a sample with none or only matches proves nothing.
     let share = (passed as f64 + 0.5) / (tried as f64 + 1.0);
     let deviation = (share * (1.0 - share) / tried as f64).sqrt();
     let fewest = ((share - DEVIATIONS * deviation).max(0.0) * all as f64) as usize;
     Estimate { expected: passed * all / tried, fewest }
 }
 
-/// The nth of numbers without a pattern (Steele, Lea, Flood, OOPSLA 2014, "SplitMix").
+/// The nth of a pseudorandom sequence (Steele, Lea, Flood, OOPSLA 2014, "SplitMix").
 fn scattered(nth: u64) -> u64 {
     let mut x = nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

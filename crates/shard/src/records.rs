@@ -1,4 +1,4 @@
-//! The points of a collection, their vectors apart: by id, and by slot.
+//! The points of a collection without their vectors: by id, and by slot.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use meridian_model::PointId;
 use crate::collection::Point;
 use crate::slots::Slots;
 
-/// Points by id and by slot. Views share with it what was not changed since.
+/// Points by id and by slot. Views share unchanged parts.
 #[derive(Debug)]
 pub(crate) struct Records {
     ids: MapS<PointId, u32>,
@@ -17,22 +17,22 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// None, on so many slots.
+    /// No points, on so many slots.
     pub(crate) fn new(slots: u32) -> Self {
         Self { ids: MapS::new(), slots: Slots::free(slots) }
     }
 
-    /// The points that there are now.
+    /// A view of the current points.
     pub(crate) fn view(&self) -> Self {
         Self { ids: self.ids.clone(), slots: self.slots.view() }
     }
 
-    /// As [`Self::view`], with the free slots.
+    /// Like [`Self::view`], with the free slots.
     pub(crate) fn image(&self) -> Self {
         Self { ids: self.ids.clone(), slots: self.slots.image() }
     }
 
-    /// Points.
+    /// Number of points.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -50,12 +50,12 @@ impl Records {
         self.at(*self.ids.get(&id)?)
     }
 
-    /// Points by id, from one on.
+    /// Points by id, from a bound on.
     pub(crate) fn range(&self, from: Bound<PointId>) -> impl Iterator<Item = &Point> {
         Ascending::from(from, self.ids.root()).map(|slot| self.at(slot).expect("an id names a slot that is taken"))
     }
 
-    /// False when the id or the slot is taken.
+    /// Returns false if the id or the slot is taken.
     pub(crate) fn put(&mut self, point: Point) -> bool {
         let (id, slot) = (point.id, point.slot);
         let fits = self.ids.get(&id).is_none() && self.slots.put(slot, point);
@@ -65,7 +65,7 @@ impl Records {
         fits
     }
 
-    /// Puts a point in the place of one of the same id and slot, and returns that; nothing has changed where there is none.
+    /// Replaces a point of the same id and slot, and returns the former one. Without a former one nothing changes.
     pub(crate) fn replace(&mut self, point: Point) -> Option<Arc<Point>> {
         let slot = point.slot;
         self.at(slot).filter(|held| held.id == point.id)?;
@@ -78,14 +78,15 @@ impl Records {
     }
 }
 
-/// A node of the tree that the map of ids is: some ids, those before them to its left and those behind them to its right.
+/// A node of the tree behind the map of ids: some ids, with smaller ones to the left and larger ones to the right of
+/// each.
 type Node<'a> = NodeRef<'a, PointId, u32, { DEFAULT_SIZE / 2 }>;
 
-/// Slots by id, from one on. The map's own range looks at all nodes before its first.
+/// Slots by id, from a bound on. The map's own range visits all nodes before its first element.
 struct Ascending<'a> {
-    /// Slots of a node, the last first.
+    /// Slots of a node, the last one first.
     slots: Vec<u32>,
-    /// Nodes whose ids come after these, the next one last.
+    /// Nodes with larger ids, the next one last.
     nodes: Vec<Node<'a>>,
 }
 
@@ -111,7 +112,7 @@ impl<'a> Ascending<'a> {
         ascending
     }
 
-    /// Goes on to the next node.
+    /// Advances to the next node.
     fn open(&mut self, is_in: impl Fn(&PointId) -> bool) {
         let Some(node) = self.nodes.pop() else { return };
         self.slots.extend(node.pairs().filter(|(id, _)| is_in(id)).map(|(_, slot)| *slot));
@@ -146,7 +147,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
-        /// As many ids as need some nodes, some of them taken out again.
+        /// Enough ids for several nodes, some of them removed again.
         #[test]
         fn ranges_are_those_of_a_map(
             ids in prop::collection::vec(0..6_000_u64, 0..5_000), out in prop::collection::vec(0..6_000_u64, 0..2_000),
@@ -168,7 +169,7 @@ mod tests {
         }
     }
 
-    /// To begin late costs a way down the tree and no more.
+    /// A late start of a range costs one descent of the tree.
     #[test]
     fn a_range_begins_where_it_begins() {
         let map: MapS<PointId, u32> = (0..200_000).map(|id| (PointId::Num(id.into()), id)).collect();

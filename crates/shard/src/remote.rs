@@ -1,4 +1,4 @@
-//! Taking in what another region's shard did: each delta once, in order, or not at all.
+//! Application of remote deltas: each one once, in order, or not at all.
 
 use meridian_model::{Op, Position, Seq};
 
@@ -7,8 +7,8 @@ use crate::outcome::{Merged, Outcome};
 use crate::{RemoteBatch, Stamp, State};
 
 impl State {
-    /// Drops what is known, refuses a gap, else merges changes, version vector and source position in this
-    /// one step: exactly-once in effect rests on this.
+    /// Drops known deltas, refuses a gap, else applies changes, version vector and source position in one step:
+    /// exactly-once in effect rests on this.
     pub(crate) fn merge_batch(&mut self, batch: &RemoteBatch, counts: &mut ChangeCounts) -> Outcome {
         let origin = batch.origin.clone();
         if let Err(reason) = self.consistent(batch) {
@@ -21,7 +21,7 @@ impl State {
         if batch.epoch < held.epoch {
             return Outcome::EpochRefused { origin, held };
         }
-        // A new incarnation of the log counts from 1 again.
+        // A new epoch counts from 1.
         let known = if batch.epoch > held.epoch { Seq(0) } else { held.seq };
         if batch.from > known.next() {
             return Outcome::GapRefused { origin, wanted: Position { epoch: batch.epoch, seq: known.next() } };
@@ -37,20 +37,20 @@ impl State {
             if elsewhere {
                 counts.idle += 1;
             } else {
-                // One shared origin for all points, not one text for each.
+                // One shared origin for all points instead of one text for each.
                 self.change(&delta.op, Stamp { origin: origin.clone(), ..Stamp::of(delta) }, counts);
             }
         }
         let newest = if batch.epoch > held.epoch { known } else { held.seq };
         let position = Position { epoch: batch.epoch, seq: newest.max(batch.to) };
-        // One without deltas says how far its source was read behind what is held.
+        // An empty batch only advances the position of its source beyond the held one.
         let news = position > held || (batch.deltas.is_empty() && batch.to == held.seq);
         if !self.advance_seed(&origin, position) {
             self.core.vv.advance(&origin, position);
         }
         self.note_shards(&origin.region, batch.origin_shards);
         if news {
-            // A repeat read from further back must not set the link back.
+            // A repeat read from further back must not move the link back.
             self.core.sources.insert(origin.clone(), batch.source);
         }
         Outcome::Merged(Merged {

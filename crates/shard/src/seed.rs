@@ -1,9 +1,10 @@
-//! Loading another region's shard anew, and handing out our own points for that.
+//! Re-seeding from another region's shard, and serving own points for it.
 //!
-//! The origin goes on while its chunks are read, so a chunk may be newer than `Begin::at`: it holds what was written since,
-//! and lacks what was deleted since. Points are merged by stamp, so the first does no harm. For the second nothing is
-//! removed, and no position is claimed, before the deltas up to the newest chunk are applied as well: else a
-//! point overwritten and then deleted meanwhile would go with the commit, come back by the first delta and go again.
+//! The origin continues to write while its chunks are read, so a chunk may be newer than `Begin::at`: it contains later
+//! writes and lacks points deleted later. Points are merged by stamp, so later writes do no harm. Because of later
+//! deletes, nothing is removed and no position is claimed before the deltas up to the newest chunk are applied:
+//! otherwise a point that was overwritten and then deleted would disappear at the commit, reappear with the first delta
+//! and disappear again.
 //!
 //! ```text
 //!   Begin(at) ─► Chunk… ─► Commit(at) ─► RemoteBatch… up to the newest chunk ─► removed, vv moves
@@ -19,16 +20,16 @@ use crate::apply::ChangeCounts;
 use crate::outcome::Outcome;
 use crate::{SeedPoint, SeedStep, SourcePosition, State};
 
-/// What a seed that runs has brought.
+/// Progress of a running seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seeding {
     at: Position,
     largest_uid: CollectionUid,
     collections: BTreeSet<CollectionUid>,
     points: BTreeSet<(CollectionUid, PointId)>,
-    /// Where the origin stood at the newest chunk.
+    /// Position of the origin at the newest chunk.
     upto: Position,
-    /// All chunks are there, and the deltas up to here.
+    /// All chunks are merged, and the deltas up to this position.
     following: Option<Position>,
 }
 
@@ -38,7 +39,7 @@ impl Seeding {
     }
 }
 
-/// Where the next chunk starts: behind this point.
+/// The next chunk starts after this point.
 pub type SeedCursor = (CollectionUid, PointId);
 
 /// Some of a shard's own points, for another region.
@@ -46,9 +47,9 @@ pub type SeedCursor = (CollectionUid, PointId);
 pub struct SeedChunk {
     /// All live collections.
     pub collections: Vec<(CollectionUid, CollectionDef)>,
-    /// By collection and id.
+    /// Points by collection and id.
     pub points: Vec<SeedPoint>,
-    /// Where the next chunk starts; `None` when this is the last.
+    /// Start of the next chunk; `None` after the last one.
     pub next: Option<SeedCursor>,
 }
 
@@ -59,7 +60,7 @@ impl State {
         }
         if let SeedStep::Begin { at, largest_uid } = step {
             let (at, largest_uid) = (*at, *largest_uid);
-            // From a replica that is behind what is known here: its deleted points would come back for good.
+            // The replica is behind the version vector here: its deleted points would return permanently.
             if at < self.core.vv.position(origin) {
                 return Outcome::SeedRefused { origin: origin.clone() };
             }
@@ -94,14 +95,14 @@ impl State {
         }
     }
 
-    /// Where the deltas of `origin` are wanted from: behind what is applied of them, be it visible or not.
+    /// The position after which deltas of `origin` are needed: after all applied ones, visible or not.
     #[must_use]
     pub fn tail_position(&self, origin: &OriginShard) -> Position {
         let following = self.core.seeds.get(origin).and_then(|seeding| seeding.following);
         following.unwrap_or_else(|| self.core.vv.position(origin))
     }
 
-    /// Deltas behind the chunks of a seed were applied; says whether there is such a seed.
+    /// Called after deltas behind the chunks of a seed were applied. Returns true if there is such a seed.
     pub(crate) fn advance_seed(&mut self, origin: &OriginShard, position: Position) -> bool {
         let Some(mut seeding) = self.core.seeds.remove(origin) else { return false };
         seeding.following = Some(position);
@@ -109,7 +110,7 @@ impl State {
         true
     }
 
-    /// Ends the seed if the deltas up to its newest chunk are applied; says how many points went.
+    /// Ends the seed if the deltas up to its newest chunk are applied; returns the number of removed points.
     fn follow_seed(&mut self, origin: &OriginShard, seeding: Seeding) -> u64 {
         let reached = seeding.following.filter(|position| *position >= seeding.upto);
         let Some(position) = reached else {
@@ -131,7 +132,7 @@ impl State {
     ) -> Outcome {
         for (uid, def) in collections {
             seeding.collections.insert(*uid);
-            // Live at its origin now: what else had its name is older and gone there, or newer.
+            // The collection is live at its origin: another one with its name is older and dropped there, or newer.
             self.create(*uid, def, false);
         }
         let before = counts.applied;
@@ -151,11 +152,12 @@ impl State {
         Outcome::SeedMerged { origin: origin.clone(), points: counts.applied - before }
     }
 
-    /// Ends the collections that were gone where the seed began. Before the deltas behind it: one of them may give the name
-    /// to another.
+    /// Drops the collections that did not exist when the seed began. This precedes the later deltas, one of which may
+    /// reuse the name.
     fn drop_unlisted(&mut self, origin: &OriginShard, seeding: &Seeding) {
         if origin.shard == ShardNumber::FIRST {
-            // What shard 1 dropped while we missed its stream. Its list is complete up to the uid it began with.
+            // Collections that shard 1 dropped in the missed part of its stream. Its list is complete up to the largest
+            // uid at the begin.
             let gone = |uid: &CollectionUid| *uid <= seeding.largest_uid && !seeding.collections.contains(uid);
             for uid in self.live().into_iter().filter(gone) {
                 self.drop_collection(uid, true);
@@ -182,8 +184,8 @@ impl State {
         removed
     }
 
-    /// The next of this shard's own live points behind `after` that are `wanted`, about `budget_bytes` of them and one at
-    /// least. [`SeedStep::Begin`] must have been taken from this state, or an earlier one, before the first chunk.
+    /// The next of this shard's own live points after `after` that `wanted` accepts: about `budget_bytes` of them, and
+    /// at least one. [`SeedStep::Begin`] must come from this state or an earlier one, before the first chunk.
     #[must_use]
     pub fn seed_chunk(
         &self,
@@ -196,7 +198,7 @@ impl State {
         let (mut bytes, mut last) = (0, None);
         let first = after.map_or(CollectionUid(0), |(uid, _)| uid);
         for (uid, collection) in self.collections.range(first..) {
-            // In the collection of the cursor, what lies behind its point; in later ones, all.
+            // In the cursor's collection, points after its point; in later collections, all.
             let behind = match after {
                 Some((at, point)) if at == *uid => Bound::Excluded(point),
                 _ => Bound::Unbounded,
@@ -218,7 +220,7 @@ impl State {
         chunk
     }
 
-    /// The first step of a seed of this shard's points, to be taken before the first [`State::seed_chunk`].
+    /// The first step of a seed of this shard's points, to be called before the first [`State::seed_chunk`].
     #[must_use]
     pub fn seed_begin(&self) -> SeedStep {
         let at = Position { epoch: self.core.epoch, seq: meridian_model::Seq(self.core.next_seq.0 - 1) };
@@ -226,7 +228,7 @@ impl State {
     }
 }
 
-/// What a point costs beside its vectors and payload: id, uid, stamp, lengths.
+/// Size of a point besides its vectors and payload, in bytes: id, uid, stamp, lengths.
 const POINT_OVERHEAD_BYTES: usize = 96;
 
 #[cfg(test)]

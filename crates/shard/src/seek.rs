@@ -1,5 +1,5 @@
-//! Values of a payload at a path, found in its text: a filter reads every point once, and trees of all payloads would take
-//! ten times their text.
+//! Values at a path, found in the text of a payload: a filter reads every point once, and trees of all payloads would
+//! take ten times the memory.
 
 use std::fmt;
 
@@ -13,25 +13,25 @@ pub(crate) enum Leaf<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// A number that is no `i64`.
+    /// A number outside `i64`.
     Float(f64),
     Text(&'a str),
     /// An object, or an array inside the array that the path selects.
     Nested,
 }
 
-/// Whether `test` holds for a value that `steps` select, or for an element where that value is an array. In text that is
-/// no JSON nothing is found behind the damage.
+/// Returns true if `test` holds for a value that `steps` select, or for an element if that value is an array. In
+/// invalid JSON, nothing after the error is found.
 pub(crate) fn any_at(payload: &Payload, steps: &[PathStep], mut test: impl FnMut(Leaf<'_>) -> bool) -> bool {
     let mut found = false;
     let mut test = |leaf: Leaf<'_>| found = found || test(leaf);
     let seek = Seek { steps, is_element: false, test: &mut test };
-    // What is wrong with a text, or missing in it, is nothing to a filter: it finds no value there.
+    // To a filter, an error in the text means that there is no value.
     let _ = seek.deserialize(&mut serde_json::Deserializer::from_str(&payload.0));
     found
 }
 
-/// Reads one value and calls `test` for what the steps select in it.
+/// Reads one value and calls `test` for the parts that the steps select.
 struct Seek<'s, F> {
     steps: &'s [PathStep],
     is_element: bool,
@@ -39,7 +39,7 @@ struct Seek<'s, F> {
 }
 
 impl<F: FnMut(Leaf<'_>)> Seek<'_, F> {
-    /// A value without parts: selected when no step is left.
+    /// A scalar: selected if no step is left.
     fn leaf(self, leaf: Leaf<'_>) {
         if self.steps.is_empty() {
             (self.test)(leaf);
@@ -142,7 +142,7 @@ impl<'de, F: FnMut(Leaf<'_>)> Visitor<'de> for Seek<'_, F> {
     }
 }
 
-/// Whether a key is this one.
+/// Compares a key without allocating it.
 struct Equals<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Equals<'_> {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_selects_what_its_steps_say_and_nothing_else() {
+    fn a_path_selects_exactly_the_values_of_its_steps() {
         let text = r#"{"a":[{"b":1},{"b":-2.5}],"c":{"d":3,"":4},"e":[[5,6],[7]],"f.g":18446744073709551615,"h":[null],"k":"x\n\"","l":[true,{}]}"#;
         let check = |path: &str, expected: &[&str]| assert_eq!(seen(text, path), expected, "{path}");
         check("a[].b", &["Int(1)", "Float(-2.5)"]);
@@ -228,7 +228,7 @@ mod tests {
         assert!(seen(r#"{"b":nul,"a":1}"#, "a").is_empty());
     }
 
-    /// The same by a tree.
+    /// The same through a tree.
     fn by_tree(value: &Value, steps: &[PathStep], found: &mut Vec<String>) {
         let shown = |value: &Value| {
             shown(match value {

@@ -1,12 +1,12 @@
-//! Which slot holds what.
+//! Allocation of slots.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meridian_pages::Pages;
 
-/// Dense places of one collection's points, shared by all its vectors. The smallest free place is taken first, so the
-/// places follow from the log and from which are taken alone.
+/// Dense numbers of one collection's points, shared by all its vectors. The smallest free slot is taken first, so the
+/// slots follow from the log.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     held: Pages<Option<Arc<T>>>,
@@ -14,28 +14,28 @@ pub(crate) struct Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// So many slots, all of them free.
+    /// So many slots, all free.
     pub(crate) fn free(len: u32) -> Self {
         Self { held: Pages::with_len(len as usize), free: (0..len).collect() }
     }
 
-    /// What is held now, to be looked at alone: which slots are free is left out.
+    /// A read-only view, without the free slots.
     pub(crate) fn view(&self) -> Self {
         Self { held: self.held.clone(), free: BTreeSet::new() }
     }
 
-    /// All of it as it is now. Cost: a copy of the free slots.
+    /// A copy with the free slots. Cost: a copy of the free slots.
     pub(crate) fn image(&self) -> Self {
         Self { held: self.held.clone(), free: self.free.clone() }
     }
 
-    /// The slot that the next newcomer gets.
+    /// The slot of the next insert.
     pub(crate) fn next(&self) -> u32 {
         let behind = || u32::try_from(self.held.len()).expect("a shard holds fewer than 2^32 points");
         self.free.first().copied().unwrap_or_else(behind)
     }
 
-    /// Fills `slot`, which is free or [`Slots::next`]; false when it is neither.
+    /// Fills `slot`, which must be free or [`Slots::next`]; returns false otherwise.
     pub(crate) fn put(&mut self, slot: u32, what: T) -> bool {
         if slot as usize == self.held.len() && self.free.is_empty() {
             self.held.push(Some(Arc::new(what)));
@@ -45,7 +45,7 @@ impl<T> Slots<T> {
         place.map(|place| *place = Some(Arc::new(what))).is_some()
     }
 
-    /// Puts something in the place of what is in `slot`, and returns that; nothing has changed where it is free.
+    /// Replaces the contents of `slot` and returns the former ones. If it is free, nothing changes.
     pub(crate) fn replace(&mut self, slot: u32, what: T) -> Option<Arc<T>> {
         self.held.get_mut(slot as usize)?.as_mut().map(|held| std::mem::replace(held, Arc::new(what)))
     }
@@ -66,7 +66,7 @@ impl<T> Slots<T> {
         self.free.iter().copied()
     }
 
-    /// Every slot below this may be filled.
+    /// Upper bound of the used slots.
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_from_a_snapshot_leaves_the_same_slots_free() {
+    fn restoring_a_snapshot_leaves_the_same_slots_free() {
         let mut slots = Slots::free(4);
         assert!(slots.put(3, 'c') && slots.put(1, 'a'));
         assert!(!slots.put(1, 'x') && !slots.put(4, 'x'));

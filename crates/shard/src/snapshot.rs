@@ -1,4 +1,4 @@
-//! The state as files, and back.
+//! Snapshots: the state as files, and back.
 //!
 //! ```text
 //!   every file    byte 0             format version, 3
@@ -10,7 +10,7 @@
 //!   graph-<uid>-<i>   body: the index of the collection's i-th vector, as `ann` writes it
 //! ```
 //! A snapshot is written in the form of its group's behavior version, so that a follower of the previous release can
-//! install it. One that needs more is refused by name ([`RestoreError::VersionUnknown`]): it is not damaged.
+//! install it. A snapshot of a newer version is refused ([`RestoreError::VersionUnknown`]); it is not damaged.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Write};
@@ -45,13 +45,13 @@ struct CoreFile {
     collections: Vec<CollectionUid>,
     /// Oldest first, each with the entry that recorded it.
     write_ids: Vec<(WriteId, u32, LogIndex, WriteResult)>,
-    /// The entry that recorded the newest result that is forgotten.
+    /// The entry that recorded the newest dropped result.
     forgotten: LogIndex,
     outbox: Vec<(LogIndex, Epoch, Seq)>,
-    /// Of the conditional writes in the outbox, which changes took place.
+    /// For the conditional writes in the outbox, the changes that took effect.
     took_place: Vec<(LogIndex, TookPlace)>,
     checksums: Vec<(LogIndex, [u8; 32])>,
-    /// Of the state as a whole: what comes back must have it too.
+    /// Checksum of the whole state; the restored state must have it too.
     checksum: [u8; 32],
 }
 
@@ -59,15 +59,15 @@ struct CoreFile {
 struct PointsHead {
     uid: CollectionUid,
     def: CollectionDef,
-    /// Each named once; rows point here.
+    /// Each origin once; rows refer to them.
     origins: Vec<OriginShard>,
-    /// Slots that hold no point; with those of the rows they are all slots from 0 on.
+    /// Slots without a point; together with those of the rows they are all slots from 0 on.
     free: Vec<u32>,
-    /// How many rows follow, by id.
+    /// Number of the following rows, which are sorted by id.
     rows: u64,
 }
 
-/// Bytes of a row, at least: one for each number and for the length of the payload, two for the id.
+/// Smallest size of a row, in bytes: one for each number and for the length of the payload, two for the id.
 const ROW_BYTES: u64 = 8;
 
 #[derive(Serialize, Deserialize)]
@@ -81,16 +81,16 @@ struct Row {
     payload: Payload,
 }
 
-/// Why files are no snapshot.
+/// Reason for which files are not a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// Not there.
+    /// The file does not exist.
     #[error("snapshot file {0} is missing")]
     Missing(String),
     /// Written by a newer release.
     #[error("snapshot file {file}: {source}")]
     VersionUnknown {
-        /// Which.
+        /// The file.
         file: String,
         /// Its version.
         source: VersionUnknown,
@@ -98,30 +98,30 @@ pub enum RestoreError {
     /// Written before 0.2.0, whose formats are not read.
     #[error("snapshot file {file} has format version {version}; this build reads version {SNAPSHOT_VERSION}")]
     Version {
-        /// Which.
+        /// The file.
         file: String,
         /// Its version.
         version: u8,
     },
-    /// Not the bytes that were written.
+    /// The bytes differ from those that were written.
     #[error("snapshot file {0} is damaged")]
     Damaged(String),
-    /// The disk does not give it.
+    /// The disk returns an error.
     #[error("read snapshot file {file}: {reason}")]
     Unreadable {
-        /// Which.
+        /// The file.
         file: String,
-        /// What kind of fault it is.
+        /// The kind of error.
         kind: io::ErrorKind,
-        /// What the disk says.
+        /// The error of the disk.
         reason: String,
     },
-    /// Its hash holds, but not its contents.
+    /// The hash is correct, but not the contents.
     #[error("snapshot file {file}: {reason}")]
     Malformed {
-        /// Which.
+        /// The file.
         file: String,
-        /// What is wrong with it.
+        /// The violation.
         reason: String,
     },
     /// The files do not belong together.
@@ -130,12 +130,12 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
-    /// Whether the files are lost or wrong, rather than written by another release, or on a disk that does not give them.
+    /// Returns true if files are lost or changed, as opposed to written by another release or unreadable.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Version { .. } | Self::VersionUnknown { .. } => false,
-            // Gone, shorter than it was, or other bytes than the manifest says.
+            // Missing, truncated, or bytes other than the manifest says.
             Self::Unreadable { kind, .. } => {
                 matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
             }
@@ -143,7 +143,7 @@ impl RestoreError {
         }
     }
 
-    /// Whether a newer release wrote the files.
+    /// Returns true if a newer release wrote the files.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         matches!(self, Self::VersionUnknown { .. })
@@ -165,8 +165,8 @@ fn graph_name(uid: CollectionUid, nth: usize) -> String {
 }
 
 impl State {
-    /// All of the state as it is now, to be written on another thread. Cost: a copy of a few bytes a point, a write that is
-    /// remembered, and an entry that is to be published.
+    /// The whole current state, to be written on another thread. Cost: a copy of a few bytes for each point, stored
+    /// result and unpublished entry.
     #[must_use]
     pub fn image(&mut self) -> Image {
         Image {
@@ -179,7 +179,7 @@ impl State {
         }
     }
 
-    /// All of the state, as files by name. Equal states need not give equal graph files.
+    /// The whole state as files by name. Equal states need not have equal graph files.
     #[must_use]
     pub fn snapshot(&mut self) -> Vec<(String, Vec<u8>)> {
         let image = self.image();
@@ -191,22 +191,23 @@ impl State {
         image.files().map(content).collect()
     }
 
-    /// As [`State::read`], of files in memory.
+    /// Like [`State::read`], for files in memory.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`State::read`].
     pub fn restore(files: &[(String, Vec<u8>)]) -> Result<Self, RestoreError> {
         let files: BTreeMap<&str, &[u8]> =
             files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
         Self::read(|name| Ok(files.get(name).map(|bytes| (*bytes, bytes.len() as u64))))
     }
 
-    /// Undoes [`State::snapshot`]: the same checksum and digest, the same answers. `open` gives a file and its length, or
-    /// nothing when there is none of this name. Files are read piece by piece: memory is that of the state, and stays in
-    /// proportion to the files whatever they claim; every vector is hashed once.
+    /// Reverses [`State::snapshot`]: same checksum, digest and answers. `open` returns a file and its length, or `None`
+    /// if there is no file of that name. Files are read in pieces: memory is that of the state, and proportional to the
+    /// files even for invalid contents. Every vector is hashed once.
     ///
     /// # Errors
-    /// When a file is missing, cannot be read, is damaged or of a future format, or the files do not belong together.
+    /// [`RestoreError`]: a file is missing, unreadable, damaged or of a newer format, or the files do not belong
+    /// together.
     pub fn read<R: Read>(mut open: impl FnMut(&str) -> io::Result<Option<(R, u64)>>) -> Result<Self, RestoreError> {
         let (input, _) = open_file(&mut open, CORE)?;
         let saved = read_sealed(CORE, input, |body| read_core(&mut Values::of(body)))?;
@@ -236,7 +237,7 @@ impl State {
     }
 }
 
-/// All of a state at one applied index, while entries are applied to the state. Any thread may write it.
+/// The state at one applied index, while further entries are applied. Any thread may write it.
 pub struct Image {
     core: Core,
     write_ids: WriteIds,
@@ -253,7 +254,7 @@ struct CollectionImage {
     indexes: Vec<meridian_ann::Image>,
 }
 
-/// One file of a snapshot that is yet to be written.
+/// One file of a snapshot to be written.
 pub struct ImageFile<'a> {
     image: &'a Image,
     content: Content<'a>,
@@ -284,7 +285,7 @@ impl Image {
         self.core.behavior
     }
 
-    /// Its files, in the order in which they are to be written.
+    /// Its files, in the order of writing.
     pub fn files(&self) -> impl Iterator<Item = ImageFile<'_>> {
         let contents =
             std::iter::once(Content::Core).chain(self.collections.iter().flat_map(CollectionImage::contents));
@@ -322,7 +323,7 @@ impl CollectionImage {
 }
 
 impl ImageFile<'_> {
-    /// What it is called.
+    /// The name of the file.
     #[must_use]
     pub fn name(&self) -> String {
         match self.content {
@@ -332,10 +333,10 @@ impl ImageFile<'_> {
         }
     }
 
-    /// Writes its content, piece by piece.
+    /// Writes the contents in pieces.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// An error of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let mut sealing = Sealing { out: BufWriter::with_capacity(PIECE_BYTES, Hashing::new(out)) };
         let [low, high] = self.image.behavior().0.to_le_bytes();
@@ -354,10 +355,10 @@ impl ImageFile<'_> {
     }
 }
 
-/// Bytes gathered before they are hashed and handed on.
+/// Bytes collected before they are hashed and written.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Ends what is written to it with the hash of it.
+/// Appends the hash of everything written to it.
 struct Sealing<'a, W: Write> {
     out: BufWriter<Hashing<'a, W>>,
 }
@@ -396,7 +397,7 @@ impl<W: Write> Sealing<'_, W> {
     }
 }
 
-/// Row by row: of a collection with many points, all rows would be a good part of it once more.
+/// Written row by row: all rows of a large collection would take a large part of its memory again.
 fn write_points<W: Write>(collection: &CollectionImage, sealing: &mut Sealing<'_, W>) -> io::Result<()> {
     let points = || collection.records.range(Bound::Unbounded);
     let mut numbers = BTreeMap::new();
@@ -455,7 +456,7 @@ fn read_collection<R: Read>(
         if written != uid {
             return Err(wrong("the points of another collection"));
         }
-        // A hostile number cannot ask for more memory than the file is long.
+        // A forged number cannot allocate more memory than the file is long.
         let slots = Some(rows).filter(|rows| *rows <= bytes / ROW_BYTES);
         let slots = slots.and_then(|rows| u32::try_from(rows + free.len() as u64).ok());
         let slots = slots.ok_or_else(|| wrong("more points than the file has bytes for"))?;

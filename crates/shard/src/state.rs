@@ -1,4 +1,4 @@
-//! One replica's state, and what others may ask of it.
+//! The state of one replica, and its queries.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use crate::view::View;
 use crate::write_ids::WriteIds;
 use crate::{Collection, Digest, SourcePosition, WriteResult};
 
-/// Who a replica is, and what its group was bootstrapped with. The same on all replicas of a shard.
+/// Identity of a shard: what its group was bootstrapped with, equal on all replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its region.
     pub region: RegionName,
     /// Its shard.
     pub shard: ShardNumber,
-    /// How many shards the region has.
+    /// Number of shards of the region.
     pub shards: u16,
-    /// Which region takes writes, under which term.
+    /// The primary region at first, with its term.
     pub primary: (PrimaryTerm, RegionName),
     /// Behavior version of the group at its first entry.
     pub behavior: BehaviorVersion,
 }
 
-/// One replica's state. All of it is in the snapshot, and only [`State::apply`] changes it.
+/// The state of one replica. All of it is in the snapshot, and only [`State::apply`] changes it.
 pub struct State {
     pub(crate) core: Core,
     pub(crate) collections: Collections,
     pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
     pub(crate) write_ids: WriteIds,
     pub(crate) outbox: Outbox,
-    /// Checksums of the last places where one was due, oldest first.
+    /// The last checksums that were due, oldest first.
     pub(crate) checksums: VecDeque<(LogIndex, [u8; 32])>,
-    /// How many entries lie between two checksums.
+    /// Number of entries between two checksums.
     pub(crate) checksum_every: u64,
     /// See [`State::skip_vv_check`].
     #[cfg(feature = "fault-injection")]
@@ -49,21 +49,21 @@ pub struct State {
     pub(crate) defers_merging: bool,
 }
 
-/// The small part of the state: written whole into the snapshot and the checksum.
+/// The small part of the state, stored whole in the snapshot and the checksum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Core {
-    /// By which rules entries are applied; the form in which snapshots are written.
+    /// Version of the rules for applying entries, and of the form of snapshots.
     pub(crate) behavior: BehaviorVersion,
-    /// Stands in [`CoreSince2`], and is [`BehaviorVersion::FIRST`] in groups that have none.
+    /// Stored in [`CoreSince2`]; [`BehaviorVersion::FIRST`] in groups without it.
     #[serde(skip, default = "first")]
     pub(crate) published: BehaviorVersion,
     pub(crate) me: OriginShard,
     pub(crate) applied: LogIndex,
     pub(crate) table: BucketTable,
     pub(crate) primary: (PrimaryTerm, RegionName),
-    /// Incarnation of the own delta log.
+    /// Epoch of the own delta log.
     pub(crate) epoch: Epoch,
-    /// Last sequence of each incarnation before it.
+    /// Last sequence of each earlier epoch.
     pub(crate) ended: BTreeMap<Epoch, Seq>,
     pub(crate) next_seq: Seq,
     pub(crate) last_hlc: Hlc,
@@ -74,12 +74,12 @@ pub(crate) struct Core {
     pub(crate) dropped: BTreeMap<CollectionUid, Dropped>,
     pub(crate) seeds: BTreeMap<OriginShard, Seeding>,
     pub(crate) links: Vec<Link>,
-    /// The entry that set them.
+    /// The entry that set the links.
     pub(crate) links_version: LogIndex,
 }
 
-/// What behavior version 2 adds to the core. It stands behind the core in snapshot and checksum; replicas of groups that
-/// have not finalized that version may know nothing of it.
+/// The part of the core that behavior version 2 adds. It follows the core in snapshot and checksum; replicas of groups that
+/// have not finalized that version need not know it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CoreSince2 {
     /// See [`State::published`].
@@ -101,13 +101,13 @@ fn first() -> BehaviorVersion {
     BehaviorVersion::FIRST
 }
 
-/// A collection that is gone, and must not come back by a record of it that comes late.
+/// A dropped collection, which a late record must not restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dropped {
-    /// What it was called, if it ever was here.
+    /// Its name, if it existed here.
     pub(crate) name: Option<CollectionName>,
-    /// The stream of the shard that decides on collections has told of the drop. Until then a create in that stream
-    /// was decided while this one was there.
+    /// The stream of shard 1 contains the drop. Until then, creates in that stream were decided while this collection
+    /// existed.
     pub(crate) decided: bool,
 }
 
@@ -115,7 +115,7 @@ impl State {
     /// The state before the first entry.
     ///
     /// # Errors
-    /// When the number of shards is out of bounds.
+    /// The number of shards is out of bounds.
     pub fn new(identity: Identity) -> Result<Self, BucketTableError> {
         let Identity { region, shard, shards, primary, behavior } = identity;
         let table = BucketTable::even(shards)?;
@@ -161,7 +161,7 @@ impl State {
         }
     }
 
-    /// The shard this is a replica of, as the origin of its deltas.
+    /// The shard of this replica, as origin of its deltas.
     #[must_use]
     pub fn origin(&self) -> &OriginShard {
         &self.core.me
@@ -173,13 +173,13 @@ impl State {
         self.core.applied
     }
 
-    /// What is applied of each origin shard, this one included.
+    /// The applied position of each origin shard, this one included.
     #[must_use]
     pub fn vv(&self) -> &VersionVector {
         &self.core.vv
     }
 
-    /// What is applied of `origin`: of this shard's own log, the newest sequence given.
+    /// The applied position of `origin`; for this shard's own log, the newest assigned sequence.
     #[must_use]
     pub fn position(&self, origin: &OriginShard) -> Position {
         if *origin == self.core.me {
@@ -194,13 +194,13 @@ impl State {
         self.core.last_hlc
     }
 
-    /// The sequence that the next local change gets.
+    /// The sequence of the next local change.
     #[must_use]
     pub fn next_seq(&self) -> Seq {
         self.core.next_seq
     }
 
-    /// Incarnation of this shard's own delta log.
+    /// Epoch of this shard's own delta log.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.core.epoch
@@ -219,68 +219,67 @@ impl State {
         self.core.published
     }
 
-    /// How many shards a region has, as far as it was heard.
+    /// Number of shards of a region, if known.
     #[must_use]
     pub fn origin_shards(&self, region: &RegionName) -> Option<u16> {
         self.core.origin_shards.get(region).copied()
     }
 
-    /// Where the link from `origin` reads on.
+    /// Position from which the link from `origin` reads.
     #[must_use]
     pub fn source_position(&self, origin: &OriginShard) -> Option<SourcePosition> {
         self.core.sources.get(origin).copied()
     }
 
-    /// Who owns which bucket.
+    /// The bucket table.
     #[must_use]
     pub fn table(&self) -> &BucketTable {
         &self.core.table
     }
 
-    /// Which region takes writes, under which term.
+    /// The primary region and its term.
     #[must_use]
     pub fn primary(&self) -> (PrimaryTerm, &RegionName) {
         (self.core.primary.0, &self.core.primary.1)
     }
 
-    /// Whether the region of this shard takes writes.
+    /// Returns true if the region of this shard is primary.
     #[must_use]
     pub fn is_primary(&self) -> bool {
         self.core.primary.1 == self.core.me.region
     }
 
-    /// Which regions are followed, and how.
+    /// The links to other regions.
     #[must_use]
     pub fn links(&self) -> &[Link] {
         &self.core.links
     }
 
-    /// The entry that set [`State::links`]; 0 when none did.
+    /// The entry that set [`State::links`]; 0 if none did.
     #[must_use]
     pub fn links_version(&self) -> LogIndex {
         self.core.links_version
     }
 
-    /// True while chunks of `origin` are being loaded: its own batches are refused.
+    /// Returns true while `origin` is being seeded: its batches are refused.
     #[must_use]
     pub fn is_seeding(&self, origin: &OriginShard) -> bool {
         self.core.seeds.get(origin).is_some_and(Seeding::takes_chunks)
     }
 
-    /// Applies deltas again that were applied before: a bug, injected by the simulation.
+    /// Injected bug: applies deltas again that were applied before.
     #[cfg(feature = "fault-injection")]
     pub fn skip_vv_check(&mut self) {
         self.skips_vv_check = true;
     }
 
-    /// Gives all points this payload, as if apply had: a replica that differs from its group, made on purpose by the
-    /// simulation.
+    /// Injected fault: gives all points this payload, so that the replica differs from its group.
     #[cfg(feature = "fault-injection")]
     pub fn diverge(&mut self, payload: &meridian_model::Payload) {
         self.collections.iter_mut().for_each(|(_, collection)| collection.diverge(payload));
     }
 
-    /// All payloads, for the simulation to look at.
+    /// All payloads, for the simulation.
     #[cfg(feature = "fault-injection")]
     pub fn payloads(&self) -> impl Iterator<Item = &str> {
         self.collections
@@ -305,45 +304,46 @@ impl State {
         self.collections.values()
     }
 
-    /// The largest uid heard of; shard 1's leader gives the next one to a new collection.
+    /// The largest known uid; the leader of shard 1 allocates the next one for a new collection.
     #[must_use]
     pub fn largest_uid(&self) -> CollectionUid {
         self.core.largest_uid
     }
 
-    /// True when the uid was dropped here: what names it does nothing.
+    /// Returns true if the uid was dropped here: changes of it do nothing.
     #[must_use]
     pub fn is_dropped(&self, uid: CollectionUid) -> bool {
         self.core.dropped.contains_key(&uid)
     }
 
-    /// The newest collection of that name that was here and was dropped.
+    /// The newest dropped collection of that name.
     #[must_use]
     pub fn newest_dropped(&self, name: &CollectionName) -> Option<CollectionUid> {
         let named = |(_, dropped): &(&CollectionUid, &Dropped)| dropped.name.as_ref() == Some(name);
         self.core.dropped.iter().rev().find(named).map(|(uid, _)| *uid)
     }
 
-    /// What a recent write got.
+    /// The result of a part of a recent write.
     #[must_use]
     pub fn write_result(&self, id: WriteId, part: u32) -> Option<&WriteResult> {
         self.write_ids.result(id, part)
     }
 
-    /// Whether the result of a write is not known and may have been forgotten; all copies of the write stand behind the entry
-    /// `after`.
+    /// Returns true if the result of this part of a write is unknown and may have been dropped; all copies of the write are after
+    /// the entry `after`.
     #[must_use]
     pub fn may_have_forgotten(&self, id: WriteId, part: u32, after: LogIndex) -> bool {
         self.write_ids.result(id, part).is_none() && self.write_ids.has_forgotten_behind(after)
     }
 
-    /// Vectors that wait to be merged into a graph; until then they are compared one by one.
+    /// Number of vectors that wait to be merged into a graph; until then they are compared exhaustively.
     #[must_use]
     pub fn pending_index(&self) -> usize {
         self.collections.values().map(Collection::pending).sum()
     }
 
-    /// What reads see now. Cost: some microseconds, whatever the number of collections, and the next change of anything costs a copy of a piece around it.
+    /// The current view. Cost: some microseconds, independent of the number of collections; afterwards the first change
+    /// of a part copies it.
     #[must_use]
     pub fn view(&mut self) -> View {
         View {
@@ -355,27 +355,27 @@ impl State {
         }
     }
 
-    /// Whether applying leaves all graph work to [`Self::merge_index`]: while a log is applied again after a start, which is bounded,
-    /// answers matter more than graphs.
+    /// Sets whether applying leaves all graph work to [`Self::merge_index`]: while a log is replayed after a start,
+    /// which is bounded, answers matter more than graphs.
     pub fn defer_merging(&mut self, defer: bool) {
         self.defers_merging = defer;
         self.collections.iter_mut().for_each(|(_, held)| held.defer_merging(defer));
     }
 
-    /// The collection that the next step of graph work is for, if any has some to do: up to 255 vectors of each index wait for
-    /// their block to be full.
+    /// The collection for the next step of graph work, if there is any: up to 255 vectors of each index wait until
+    /// their block is full.
     #[must_use]
     pub fn next_to_merge(&self) -> Option<&Collection> {
         self.collections.next_to_merge()
     }
 
-    /// Has the next view of that collection be made anew, though nothing has changed. That finds out which copies of rows
-    /// nobody looks at any more.
+    /// Makes the next view of that collection a new one although nothing has changed, which releases copies of rows
+    /// that no view reads.
     pub fn renew_view_of_next_to_merge(&mut self) {
         self.collections.next_to_merge_mut().into_iter().for_each(Collection::renew_view);
     }
 
-    /// Merges up to about `most` waiting vectors into the graphs, and says how many.
+    /// Merges about `most` pending vectors into the graphs; returns their number.
     pub fn merge_index(&mut self, most: usize) -> usize {
         let mut done = 0;
         while done < most
@@ -389,8 +389,8 @@ impl State {
         done
     }
 
-    /// The sum over all points of collection, id, vectors, payload, stamp and origin region. The digests of a region's
-    /// shards add up to the region's; equal regions have equal digests whatever their shards.
+    /// The sum of hashes of all points: collection, id, vectors, payload, stamp and origin region. The digests of a
+    /// region's shards add up to the region's digest; equal regions have equal digests regardless of their shards.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.collections.values().map(Collection::digest).sum()
@@ -400,7 +400,7 @@ impl State {
         self.core.table.shard_of(point) == self.core.me.shard
     }
 
-    /// The ids of all collections, live ones.
+    /// The uids of all live collections.
     pub(crate) fn live(&self) -> BTreeSet<CollectionUid> {
         self.collections.keys().copied().collect()
     }

@@ -1,4 +1,4 @@
-//! One named vector of a collection: an index of `ann` under the definition and the scores that users know.
+//! One named vector of a collection: an index of `ann` with the scores of Qdrant's API.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -8,41 +8,41 @@ use std::io::Read;
 use meridian_ann::{Config, ConfigError, Filter, Hit, Image, Index, Kind, Metric, Profile, SearchParams, View};
 use meridian_model::{Distance, VectorDef, VersionUnknown};
 
-/// The vectors of one name, by slot. What comes in has the right length and finite numbers: its callers have checked.
+/// The vectors of one name, by slot. Callers have checked length and finite numbers.
 pub(crate) struct VectorIndex {
     def: VectorDef,
     index: Index,
 }
 
-/// What reads see of it.
+/// A view of it.
 pub(crate) struct VectorView {
     def: VectorDef,
     index: View,
 }
 
-/// Which slots a search may return.
+/// The slots that a search may return.
 pub(crate) enum Passing<'a> {
     /// Exactly these.
     Slots(Vec<u32>),
-    /// Those for which the rule holds.
+    /// Those that match the rule, with an estimate of their number.
     Rule(&'a (dyn Fn(u32) -> bool + Sync), Estimate),
 }
 
-/// Why bytes are no index of a vector.
+/// Reason for which bytes are not an index of a vector.
 #[derive(Debug)]
 pub(crate) enum IndexFault {
     /// A newer release wrote them.
     Newer(VersionUnknown),
-    /// They are no index, or that of another definition.
+    /// They are not an index, or one of another definition.
     Malformed(String),
 }
 
-/// How many points pass a filter, judged by a sample.
+/// Estimated number of points that match a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Estimate {
-    /// About so many.
+    /// The expected number.
     pub(crate) expected: usize,
-    /// Hardly ever fewer.
+    /// A lower bound with high probability.
     pub(crate) fewest: usize,
 }
 
@@ -51,7 +51,7 @@ const KILOBYTE: usize = 1_024;
 
 impl VectorIndex {
     /// # Errors
-    /// When a parameter is out of its range; the leader has checked, but a log may hold anything.
+    /// A parameter is outside its range. The leader has checked it, but a log may contain anything.
     pub(crate) fn new(def: VectorDef, seed: u64) -> Result<Self, ConfigError> {
         Ok(Self { def, index: Index::new(config(&def, seed))? })
     }
@@ -60,7 +60,7 @@ impl VectorIndex {
         VectorView { def: self.def, index: self.index.view() }
     }
 
-    /// As [`Index::copied`].
+    /// See [`Index::copied`].
     pub(crate) fn copied(&self) -> usize {
         self.index.copied()
     }
@@ -83,7 +83,7 @@ impl VectorIndex {
         self.index.contains(slot)
     }
 
-    /// Vectors held.
+    /// Number of vectors.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
@@ -100,18 +100,18 @@ impl VectorIndex {
         self.index.merge(most)
     }
 
-    /// As [`Index::image`].
+    /// See [`Index::image`].
     pub(crate) fn image(&mut self) -> Image {
         self.index.image()
     }
 
-    /// As [`Index::defer_merging`].
+    /// See [`Index::defer_merging`].
     pub(crate) fn defer_merging(&mut self, defer: bool) {
         self.index.defer_merging(defer);
     }
 
     /// # Errors
-    /// When the bytes are no index, or that of another definition.
+    /// The bytes are not an index, or one of another definition.
     pub(crate) fn read(def: VectorDef, seed: u64, input: &mut impl Read) -> Result<Self, IndexFault> {
         let index = Index::read_from(input).map_err(|error| match error.newer_version() {
             Some((found, knows)) => IndexFault::Newer(VersionUnknown::format(found, knows)),
@@ -133,12 +133,12 @@ impl VectorView {
         self.index.vector(slot)
     }
 
-    /// Vectors that are in the graph already, to within the deletes that wait.
+    /// Number of vectors in the graph, up to pending deletes.
     pub(crate) fn indexed(&self) -> u64 {
         self.index.len().saturating_sub(self.index.pending()) as u64
     }
 
-    /// The `limit` nearest as (slot, score), nearest first. `query` was checked as vectors are.
+    /// The `limit` nearest as (slot, score), nearest first. `query` must have passed [`check_numbers`].
     pub(crate) fn search(
         &self,
         query: &[f32],
@@ -157,7 +157,7 @@ impl VectorView {
 
     fn score(&self, hit: Hit) -> f32 {
         match self.def.distance {
-            // Taken from zero, not negated: no score is minus zero.
+            // Subtracted from zero instead of negated, so that no score is minus zero.
             Distance::Cosine | Distance::Dot => 0.0 - hit.distance,
             Distance::Euclid | Distance::Manhattan => hit.distance,
         }
@@ -180,7 +180,7 @@ fn config(def: &VectorDef, seed: u64) -> Config {
 /// 65,536 dimensions, `Σ|aᵢ − bᵢ| <= 256 ‖a − b‖`: every score is a finite `f32`, with room for rounding.
 const MAX_SQUARED_LENGTH: f64 = f32::MAX as f64 / 8.0;
 
-/// Why numbers are no vector.
+/// Reason for which numbers are not a vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NumberError {
     /// The element, from 0, is NaN or infinite.
@@ -189,7 +189,7 @@ pub(crate) enum NumberError {
     TooLong(TooLong),
 }
 
-/// A squared length beyond the largest one.
+/// A squared length above the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TooLong {
     got: String,
@@ -201,7 +201,7 @@ impl fmt::Display for TooLong {
     }
 }
 
-/// Checks the numbers of a vector or a query, whatever it is compared by.
+/// Checks the numbers of a vector or a query, for every distance.
 pub(crate) fn check_numbers(vector: &[f32]) -> Result<(), NumberError> {
     if let Some(element) = vector.iter().position(|x| !x.is_finite()) {
         return Err(NumberError::NotFinite(element));
@@ -214,7 +214,7 @@ pub(crate) fn check_numbers(vector: &[f32]) -> Result<(), NumberError> {
     Ok(())
 }
 
-/// Order of two scores, the nearer first.
+/// Order of two scores, the nearer one first.
 pub(crate) fn nearer(distance: Distance, a: f32, b: f32) -> Ordering {
     match distance {
         Distance::Cosine | Distance::Dot => b.total_cmp(&a),
@@ -222,8 +222,8 @@ pub(crate) fn nearer(distance: Distance, a: f32, b: f32) -> Ordering {
     }
 }
 
-/// Scales a vector to length 1; the zero vector stays. The sum runs in order in `f64`, so every machine gets the same
-/// bits.
+/// Scales a vector to length 1; the zero vector stays. The sum is computed in order in `f64`, so every machine gets the
+/// same bits.
 pub(crate) fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
     if length > 0.0 {

@@ -1,4 +1,4 @@
-//! What reads see of a state that entries are applied to meanwhile.
+//! Immutable views of a state, for reads while entries are applied.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::read::ReadError;
 use crate::records::Records;
 use crate::vectors::VectorView;
 
-/// A state as it was when [`crate::State::view`] was called. Any number of threads may read it, and it never changes.
+/// The state at the call of [`crate::State::view`]. It never changes, and any number of threads may read it.
 pub struct View {
     pub(crate) collections: CollectionViews,
     pub(crate) names: Arc<BTreeMap<CollectionName, CollectionUid>>,
@@ -24,14 +24,14 @@ pub struct View {
     pub(crate) table: TableVersion,
 }
 
-/// Points that match a filter, in the order of their ids, each with the stamp that tells its version.
+/// Points that match a filter, by id, each with the stamp of its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matches {
     /// The points.
     pub points: Vec<(PointId, Stamp)>,
-    /// Where the next page begins; `None` when this is the last.
+    /// Start of the next page; `None` after the last one.
     pub next: Option<PointId>,
-    /// The newest entry that the view had applied.
+    /// The newest entry that the view has applied.
     pub read_at: LogIndex,
 }
 
@@ -50,17 +50,17 @@ impl View {
         &self.vv
     }
 
-    /// The version of the table that says who owns which bucket.
+    /// The version of the bucket table.
     #[must_use]
     pub fn table(&self) -> TableVersion {
         self.table
     }
 
-    /// The points of `collection` that match `filter`, from the id `from` on, at most `limit`. A collection that is not here
-    /// has none: it was dropped, or no write of it was acknowledged by this shard yet.
+    /// The points of `collection` that match `filter`, from the id `from` on, at most `limit`. An unknown collection
+    /// has none: it was dropped, or this shard has acknowledged no write of it yet.
     ///
     /// # Errors
-    /// [`ReadError::Stopped`] when `stop` says so.
+    /// [`ReadError::Stopped`] if `stop` returns true.
     pub fn matches(
         &self,
         collection: CollectionUid,
@@ -96,7 +96,7 @@ impl CollectionView {
         self.uid
     }
 
-    /// What it was created with.
+    /// Its definition.
     #[must_use]
     pub fn def(&self) -> &CollectionDef {
         &self.def
@@ -108,7 +108,7 @@ impl CollectionView {
         self.records.len() as u64
     }
 
-    /// Vectors that are in a graph already, over all names.
+    /// Vectors in a graph, over all names.
     #[must_use]
     pub fn indexed(&self) -> u64 {
         self.vectors.values().map(VectorView::indexed).sum()

@@ -1,4 +1,4 @@
-//! Results of recent writes, so that a repeat is answered and not applied again.
+//! Results of recent writes, so that a repeat is answered without being applied again.
 
 use std::collections::VecDeque;
 
@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CollectionChange, Digest};
 
-/// How many results are kept. A gateway repeats a write for some seconds; at 10,000 writes a second this lasts 13 s, and
-/// costs about 13 MB. A write that is repeated later does nothing, and its outcome is unknown.
+/// Number of stored results. A gateway repeats a write for some seconds; at 10,000 writes a second the results last 13
+/// s and take about 13 MB. A write repeated later does nothing, and its outcome is unknown.
 const CAPACITY: usize = 131_072;
 
-/// What a write got.
+/// The result of a write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteResult {
-    /// Incarnation of the own delta log in which the changes took their sequences.
+    /// Epoch of the own delta log in which the changes took their sequences.
     pub epoch: Epoch,
     /// Sequence of the first change.
     pub first: Seq,
-    /// Sequence of the last change; `first - 1` when there are none.
+    /// Sequence of the last change; `first - 1` if there are none.
     pub last: Seq,
     /// Stamp of the first change.
     pub hlc: Hlc,
-    /// What became of the write's change of a collection, if it had one.
+    /// Result of the write's change of a collection, if it has one.
     pub collection: Option<CollectionChange>,
-    /// Of a conditional write: its changes, by place, whose points are to be read and tried again.
+    /// Of a conditional write: indexes of the changes whose points must be read again and retried.
     pub retry: Vec<u32>,
 }
 
-/// A bounded map that forgets in the order of the log.
+/// A bounded map that drops its oldest results, in the order of the log.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct WriteIds {
-    /// Copies share what was not changed since: a snapshot is written beside the machine.
+    /// Copies share unchanged parts: a snapshot is written beside the machine.
     results: MapS<(WriteId, u32), WriteResult>,
-    /// Oldest first, each with the entry that it was recorded by.
+    /// Oldest first, each with the entry that recorded it.
     order: VecDeque<(WriteId, u32, LogIndex)>,
     digest: Digest,
-    /// The entry that recorded the newest result that is forgotten.
+    /// The entry that recorded the newest dropped result.
     forgotten: LogIndex,
 }
 
@@ -46,7 +46,7 @@ impl WriteIds {
         self.results.get(&(id, part))
     }
 
-    /// Remembers the result of a write that is not known yet, recorded by the entry at `index`.
+    /// Stores the result of a new write, recorded by the entry at `index`.
     pub(crate) fn record(&mut self, id: WriteId, part: u32, index: LogIndex, result: WriteResult) {
         if self.order.len() == CAPACITY {
             let oldest = self.order.pop_front().expect("the capacity is not 0");
@@ -60,17 +60,18 @@ impl WriteIds {
         self.order.push_back((id, part, index));
     }
 
-    /// Whether a result recorded behind the entry at `index` is forgotten: one that is not known may have been that.
+    /// Returns true if a result recorded after the entry at `index` was dropped: an unknown result may have been that
+    /// one.
     pub(crate) fn has_forgotten_behind(&self, index: LogIndex) -> bool {
         self.forgotten > index
     }
 
-    /// The entry that recorded the newest result that is forgotten.
+    /// The entry that recorded the newest dropped result.
     pub(crate) fn forgotten(&self) -> LogIndex {
         self.forgotten
     }
 
-    /// Puts back from a snapshot what was forgotten by then.
+    /// Restores the newest dropped entry from a snapshot.
     pub(crate) fn set_forgotten(&mut self, index: LogIndex) {
         self.forgotten = index;
     }
@@ -80,7 +81,7 @@ impl WriteIds {
         self.order.iter().filter_map(|(id, part, index)| Some((*id, *part, *index, self.results.get(&(*id, *part))?)))
     }
 
-    /// Sum over what is remembered.
+    /// Digest of the stored results.
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_result_is_forgotten_first() {
+    fn the_oldest_result_is_dropped_first() {
         let mut ids = WriteIds::default();
         let result = |n: u64| {
             let (epoch, first, last) = (Epoch(1), Seq(n), Seq(n));

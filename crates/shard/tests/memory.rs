@@ -1,6 +1,6 @@
-//! What a snapshot, and a start from one, add to the memory that the state itself takes. The kernel tells: nothing else counts
-//! mappings and the allocator alike. An eighth is allowed here of the quarter that a snapshot may add: the rest is for what is
-//! written meanwhile. One test in this file, so that no other one adds to it.
+//! The memory that a snapshot, and a start from one, add to that of the state. It is measured by the kernel, the only
+//! counter of both mappings and the allocator. A snapshot may add a quarter; an eighth is allowed here, and the rest is
+//! for concurrent writes. The file has one test, so that no other one adds to the measurement.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -19,7 +19,7 @@ use meridian_shard::{Entry, Identity, State, Write};
 const POINTS: u64 = 100_000;
 const BATCH: u64 = 500;
 const DIM: u32 = 8;
-/// Names the folder of the snapshot to the process that starts from it.
+/// Passes the folder of the snapshot to the process that starts from it.
 const FOLDER: &str = "MERIDIAN_MEMORY_TEST";
 
 /// A line of `/proc/self/status`, in bytes.
@@ -29,9 +29,9 @@ fn status(name: &str) -> u64 {
     line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() << 10
 }
 
-/// What the process used at most while `act` ran.
+/// Peak memory of the process while `act` runs, in bytes.
 fn peak(act: impl FnOnce()) -> u64 {
-    // Forgets the peak so far (proc_pid_clear_refs(5)).
+    // Resets the peak (proc_pid_clear_refs(5)).
     fs::write("/proc/self/clear_refs", "5").unwrap();
     act();
     status("VmHWM:")
@@ -60,13 +60,13 @@ fn apply(state: &mut State, ops: Vec<Op>) {
     state.apply(LogIndex(index), &Entry::Write(write));
 }
 
-/// Many points with small vectors: records are most of it.
+/// Many points with small vectors: records are most of the state.
 fn filled() -> State {
     let region = RegionName::new("us").unwrap();
     let primary = (PrimaryTerm(1), region.clone());
     let (shard, behavior) = (ShardNumber::FIRST, BehaviorVersion::FIRST);
     let mut state = State::new(Identity { region, shard, shards: 1, primary, behavior }).unwrap();
-    // Graph work would take this test minutes, and nothing here depends on it.
+    // Graph work would take minutes, and nothing here depends on it.
     state.defer_merging(true);
     let vector = VectorDef { dim: DIM, distance: Distance::Dot, hnsw: HnswParams::default() };
     let def = CollectionDef {
@@ -120,7 +120,7 @@ fn a_snapshot_and_a_start_add_at_most_an_eighth() {
         }
     });
     let name = "a_snapshot_and_a_start_add_at_most_an_eighth";
-    // Another process: what this one has freed its allocator may hold.
+    // Another process, since the allocator of this one may keep freed memory.
     let mut again = Command::new(std::env::current_exe().unwrap());
     let started = again.args(["--exact", name, "--nocapture"]).env(FOLDER, &folder).status().unwrap();
     fs::remove_dir_all(&folder).unwrap();

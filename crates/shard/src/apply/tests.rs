@@ -82,7 +82,7 @@ fn links_replace_those_they_expect_and_no_others() {
 }
 
 #[test]
-fn sequences_are_dense_and_count_what_does_nothing() {
+fn sequences_are_dense_and_count_changes_without_effect() {
     let mut shard = Shard::new("us", 1, 1);
     assert_eq!(written(&shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 0, 0)]))), (1, 2, false));
     let dead = shard.commit(write(2, 20, vec![upsert(7, 1, 0, 0), delete(1, 99), delete(1, 1)]));
@@ -110,9 +110,9 @@ fn a_repeat_of_a_write_applies_nothing_and_gets_the_first_result() {
     assert_eq!(shard.state.write_result(WriteId(1), 1), None);
 }
 
-/// The gateway repeats a write after so many others that its result is forgotten.
+/// The gateway repeats a write after so many others that its result is dropped.
 #[test]
-fn a_late_repeat_of_a_write_whose_result_is_forgotten_does_nothing() {
+fn a_late_repeat_of_a_write_without_a_stored_result_does_nothing() {
     let mut shard = Shard::new("us", 1, 1);
     shard.commit(write(1, 10, vec![create(1, "a")]));
     let entry = write_sent_at(1, 2, 20, vec![upsert(1, 1, 1, 1)]);
@@ -130,7 +130,7 @@ fn a_late_repeat_of_a_write_whose_result_is_forgotten_does_nothing() {
         assert_eq!(late, Outcome::ResultForgotten { id: WriteId(2), part: 0 });
         assert_eq!((state.next_seq(), state.collection_by_uid(CollectionUid(1)).unwrap().points()), (next, 0));
         assert!(state.may_have_forgotten(WriteId(2), 0, LogIndex(1)));
-        // What was first sent since is not concerned.
+        // Writes first sent later are not affected.
         assert!(!state.may_have_forgotten(WriteId(4), 0, LogIndex(2)));
         let other = write_sent_at(2, 4, 1 << 41, vec![upsert(1, 1, 1, 1)]);
         assert!(!written(&state.apply(index(131_075), &other)).2);
@@ -168,7 +168,7 @@ fn the_first_collection_of_a_name_has_it_and_a_dead_uid_stays_dead() {
 }
 
 #[test]
-fn a_shard_that_learns_gives_the_name_to_the_newer_uid() {
+fn a_replicated_definition_gives_the_name_to_the_newer_uid() {
     let mut shard = Shard::new("us", 2, 2);
     shard.commit(write(1, 10, vec![create(1, "a")]));
     let newer = shard.commit(write(2, 20, vec![create(3, "a")]));
@@ -197,7 +197,7 @@ fn a_write_under_another_bucket_table_takes_no_sequence() {
 }
 
 #[test]
-fn a_replica_that_differs_is_told_by_the_checksum() {
+fn a_diverged_replica_is_detected_by_the_checksum() {
     let (mut shard, mut other) = (Shard::new("us", 1, 1), Shard::new("us", 1, 1));
     shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
     other.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 2)]));
@@ -287,7 +287,7 @@ fn a_change_admitted_under_an_earlier_term_does_nothing() {
         assert_eq!(shard.state.write_result(WriteId(id), 0), None, "its client asks the next primary");
     }
     assert_eq!((shard.state.digest(), shard.state.next_seq()), (digest, next));
-    // One that was applied before the term ended has its result.
+    // A write that was applied before the term ended has its result.
     assert!(written(&shard.commit(first)).2);
     let Entry::Write(mut current) = write(4, 40, vec![upsert(1, 2, 1, 1)]) else { panic!() };
     current.term = PrimaryTerm(2);
@@ -326,14 +326,14 @@ fn an_epoch_follows_the_one_before_it_and_counts_from_one() {
     assert_eq!((shard.state.position(&me), shard.state.vv().position(&me)), (at(2, 0), at(2, 0)));
     assert_eq!(written(&shard.commit(write(2, 20, vec![upsert(1, 2, 1, 1)]))), (1, 1, false));
     assert_eq!((shard.state.position(&me), shard.state.vv().position(&me)), (at(2, 1), at(2, 1)));
-    // The same sequence stands in both epochs.
+    // Both epochs have the same sequence.
     let located = |index, epoch| Some(Located { index: LogIndex(index), epoch: Epoch(epoch), first: Seq(1) });
     assert_eq!((shard.state.locate(at(1, 1)), shard.state.locate(at(2, 1))), (located(1, 1), located(7, 2)));
     assert_eq!(
         (shard.state.locate(at(1, 3)), shard.state.locate(at(2, 2)), shard.state.locate(at(3, 1))),
         Default::default()
     );
-    // A repeat has the position that it got, whatever the epoch now is.
+    // A repeat gets the original position, regardless of the current epoch.
     let Outcome::Written { epoch, last, repeated: true, .. } = shard.commit(write(1, 30, vec![])).outcome else {
         panic!()
     };
@@ -343,7 +343,7 @@ fn an_epoch_follows_the_one_before_it_and_counts_from_one() {
 }
 
 #[test]
-fn the_log_goes_on_from_every_position_and_from_no_other() {
+fn the_log_continues_from_every_position_and_from_no_other() {
     let mut shard = Shard::new("us", 1, 1);
     shard.commit(write(1, 10, vec![create(1, "a"), upsert(1, 1, 1, 1)]));
     shard.commit(Entry::BeginEpoch { epoch: Epoch(2) });

@@ -115,7 +115,7 @@ fn a_poison_delta_is_named_by_its_sequence_and_a_dead_collection_is_no_fault() {
 
 proptest! {
     #[test]
-    fn a_normalised_vector_has_length_one_and_the_zero_vector_stays(
+    fn a_normalized_vector_has_length_one_and_the_zero_vector_stays(
         vector in prop::collection::vec(prop_oneof![-1e30f32..1e30, -1f32..1.0, Just(0.0), Just(1e-44)], 1..70),
     ) {
         let mut scaled = vector.clone();
@@ -131,7 +131,7 @@ proptest! {
 
 /// Golden: the bits that a leader writes must not depend on the machine or the build.
 #[test]
-fn normalising_gives_the_bits_it_always_gave() {
+fn normalization_is_bitwise_unchanged() {
     let mut vector = [1.0f32, 2.0, 3.0, -0.1, 1e-3];
     normalize(&mut vector);
     assert_eq!(vector.map(f32::to_bits), GOLDEN);

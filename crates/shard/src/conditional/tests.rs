@@ -7,7 +7,7 @@ use crate::fixture::{
 };
 use crate::{Entry, Topology};
 
-/// A shard with a collection of uid 1 and these points in it.
+/// A shard with a collection of uid 1 and these points.
 fn shard_with(points: std::ops::Range<u64>) -> Shard {
     let mut shard = Shard::new("us", 1, 1);
     shard.commit(write(1, 10, vec![create(1, "a")]));
@@ -20,7 +20,7 @@ fn held(shard: &Shard) -> Vec<u64> {
     (0..2_000).filter(|point| collection.point(PointId::Num(*point)).is_some()).collect()
 }
 
-/// First and last sequence of a write, and what is to be tried again.
+/// First and last sequence of a write, and the changes to retry.
 fn written(outcome: &Outcome) -> (u64, u64, Vec<u32>) {
     let Outcome::Written { first, last, retry, .. } = outcome else { panic!("{outcome:?}") };
     (first.0, last.0, retry.clone())
@@ -35,7 +35,7 @@ fn a_point_written_since_it_was_read_is_kept() {
     let mut shard = shard_with(1..6);
     let seen: Vec<_> = (1..6).map(|point| (point, shard.seen(1, point, false))).collect();
     let read_at = shard.log.len() as u64;
-    // 2 is overwritten, 3 is gone, 4 is gone and there again.
+    // 2 is overwritten, 3 is deleted, 4 is deleted and inserted again.
     shard.commit(write(3, 200, vec![upsert(1, 2, 7, 7), delete(1, 3), delete(1, 4), upsert(1, 4, 1, 1)]));
     let applied = shard.commit(delete_if(4, 300, 1, read_at, seen));
     assert_eq!(held(&shard), [2, 4]);
@@ -78,9 +78,9 @@ fn a_repeat_gets_the_first_result_and_a_changed_table_refuses() {
     assert_eq!((shard.state.next_seq(), held(&shard)), (next, vec![1, 2]));
 }
 
-/// The write comes once more after others wrote its points, and after its result was pushed out by theirs.
+/// The write is repeated after other writes changed its points and displaced its result.
 #[test]
-fn a_late_repeat_whose_result_is_forgotten_does_nothing() {
+fn a_late_repeat_without_a_stored_result_does_nothing() {
     let mut shard = shard_with(1..3);
     let seen: Vec<_> = (1..3).map(|point| (point, shard.seen(1, point, false))).collect();
     let read_at = shard.log.len() as u64;
@@ -108,7 +108,7 @@ fn a_late_repeat_whose_result_is_forgotten_does_nothing() {
         let late = state.apply(LogIndex(at.0 + 3), &entry).outcome;
         assert_eq!(late, Outcome::ResultForgotten { id: WriteId(3), part: 0 });
         assert_eq!((state.next_seq(), state.write_result(WriteId(3), 0)), (next, None));
-        // What was read since is not concerned.
+        // Reads made later are not affected.
         let other = delete_if(5, 1 << 41, 1, at.0 + 2, vec![(1, stamp_of(state, 1, 1).unwrap())]);
         assert_eq!(state.apply(LogIndex(at.0 + 4), &other).ops_applied, 1);
     }
@@ -126,7 +126,7 @@ fn a_collection_created_again_under_its_name_is_not_touched() {
     assert_eq!(ops(&shard).last(), Some(&Op::Nothing));
 }
 
-/// What is read and written of points does not grow with them.
+/// The read and the write of points are independent of the length of the points.
 #[test]
 fn a_page_of_long_points_is_short() {
     let mut shard = shard_with(0..0);
@@ -170,8 +170,8 @@ fn matches_come_in_pages_by_id() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Apply, snapshot, restart, and read the tail from the beginning: leader and follower publish the same sequences, and
-    /// whoever follows from either holds the same points.
+    /// Apply, snapshot, restart, and read the tail from the beginning: leader and follower publish the same sequences,
+    /// and a region that follows either of them holds the same points.
     #[test]
     fn a_restart_publishes_the_same_sequences(
         actions in actions(120),

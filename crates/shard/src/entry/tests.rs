@@ -70,11 +70,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Golden: a log written by this version must be readable for ever. Never to be regenerated once version 3 is released: a
-/// change of an entry is a new kind, which needs a later behavior version, or a new format version.
-/// `MERIDIAN_WRITE_GOLDEN=1` writes them anew.
+/// Golden: a log written by this version must stay readable. Never regenerate it once version 3 is released: a change
+/// of an entry is a new kind with a later behavior version, or a new format version. `MERIDIAN_WRITE_GOLDEN=1` writes
+/// the file.
 #[test]
-fn entries_are_the_bytes_they_always_were() {
+fn the_encoding_of_entries_is_unchanged() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/entry/golden-v3.txt");
     let found: Vec<_> = entries().iter().map(|entry| hex(&entry.encode())).collect();
     if std::env::var_os("MERIDIAN_WRITE_GOLDEN").is_some() {
@@ -91,7 +91,7 @@ fn an_entry_of_a_newer_release_is_refused_by_name() {
     format[0] = FORMAT_VERSION + 1;
     let unknown = VersionUnknown::format(FORMAT_VERSION + 1, FORMAT_VERSION);
     assert_eq!(Entry::decode(&format), Err(unknown.into()));
-    // Whatever follows: the newer format may be another one.
+    // The following bytes do not matter: a newer format may be entirely different.
     assert_eq!(Entry::decode(&format[..1]), Err(unknown.into()));
     let mut needs = bytes;
     needs[1..3].copy_from_slice(&0x0102_u16.to_le_bytes());
@@ -162,7 +162,7 @@ fn decode_undoes_encode() {
     }
 }
 
-/// What has none is written as it was before there was any, which the golden entries hold.
+/// Definitions without these parameters are encoded as before the parameters existed, which the golden entries check.
 #[test]
 fn inline_storage_and_another_threshold_come_back() {
     let Op::CreateCollection { uid, mut def } = create(1, "words") else { panic!() };
@@ -177,7 +177,7 @@ fn inline_storage_and_another_threshold_come_back() {
 }
 
 #[test]
-fn what_is_no_entry_is_refused_by_name() {
+fn bytes_that_are_no_entry_are_refused_with_a_reason() {
     let bytes = write(1, 10, vec![delete(1, 2)]).encode();
     let check = |bytes: &[u8], expected| assert_eq!(Entry::decode(bytes), Err(expected));
     check(&[], DecodeError::Empty);
@@ -192,7 +192,7 @@ fn what_is_no_entry_is_refused_by_name() {
     for cut in 1..bytes.len() {
         assert!(matches!(Entry::decode(&bytes[..cut]), Err(DecodeError::Malformed(_))), "{cut}");
     }
-    // A table of 1 shard without a single run: its look-up has no answer.
+    // A table of 1 shard without a single run: its look-up has no result.
     let topology = entries().swap_remove(5);
     let mut broken = topology.encode();
     let table = postcard::to_stdvec(&BucketTable::even(2).unwrap()).unwrap();
@@ -203,10 +203,10 @@ fn what_is_no_entry_is_refused_by_name() {
 
 proptest! {
     #[test]
-    fn garbage_is_an_error_and_no_more(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn invalid_bytes_are_an_error_without_side_effects(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = bytes;
         bytes.splice(0..0, [FORMAT_VERSION, 1, 0]);
-        // Either outcome is right; a panic or a request for memory out of proportion is not.
+        // Either result is correct; a panic or a disproportionate allocation is not.
         let _ = Entry::decode(&bytes);
     }
 
@@ -218,14 +218,14 @@ proptest! {
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
         if let Ok(other) = Entry::decode(&bytes) {
-            // Applying what came out must not panic either.
+            // Applying the result must not panic either.
             let mut state = crate::fixture::state("eu", 1, 2);
             state.apply(LogIndex(1), &other);
         }
     }
 
     #[test]
-    fn a_shards_deltas_are_what_its_log_says(actions in actions(40)) {
+    fn the_deltas_of_a_shard_equal_its_log(actions in actions(40)) {
         let mut region = crate::fixture::Region::new("us", 1);
         region.run(&actions);
         let shard = &region.shards[0];

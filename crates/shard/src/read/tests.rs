@@ -50,7 +50,7 @@ fn range(gte: f64) -> Condition {
     Condition::Range { key: path("x"), range: Range { gte: Some(gte), ..Range::default() } }
 }
 
-/// A second opinion: points as `(x, y)`, conditions judged on those.
+/// An independent evaluation: points as `(x, y)`.
 fn judged(filter: &Filter, id: PointId, (x, y): (i8, i8)) -> bool {
     let holds = |condition: &Condition| match condition {
         Condition::Any { key, any } if *key == path("x") => any.contains(&Scalar::Int(x.into())),
@@ -117,7 +117,7 @@ proptest! {
         expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         expected.truncate(limit);
         expected.retain(|(distance, _)| threshold.is_none_or(|threshold| *distance <= threshold));
-        // Points equally far at the end of the list may stand for each other.
+        // Points at the same distance at the end of the list may replace each other.
         prop_assert_eq!(found.len(), expected.len());
         for (found, (distance, _)) in found.iter().zip(&expected) {
             prop_assert!((found.score - distance).abs() <= distance * 1e-5, "{} {}", found.score, distance);
@@ -128,7 +128,7 @@ proptest! {
     }
 }
 
-/// One collection of each distance, the same four points in each.
+/// One collection of each distance, with the same four points.
 fn four(distance: Distance) -> Shard {
     let mut shard = Shard::new("us", 1, 1);
     let mut ops = vec![Op::CreateCollection { uid: CollectionUid(1), def: def("a", distance) }];
@@ -173,7 +173,7 @@ fn a_point_without_a_vector_is_not_found_by_it() {
 }
 
 #[test]
-fn retrieve_keeps_the_asked_order_and_tells_the_version() {
+fn retrieve_keeps_the_requested_order_and_returns_the_version() {
     let view = four(Distance::Euclid).state.view();
     let ids = [4, 9, 1].map(PointId::Num).to_vec();
     let query = Query::Retrieve { ids, select: Select::default() };
@@ -234,9 +234,9 @@ fn conditions_on_odd_payloads() {
     check(except("deep.list[].n"), 1);
 }
 
-/// Few points are compared one by one whatever recall is asked for, even one that there cannot be.
+/// Few points are compared exhaustively regardless of the requested recall, even for an impossible one.
 #[test]
-fn a_recall_may_be_asked_for() {
+fn a_requested_recall_is_accepted() {
     let view = four(Distance::Euclid).state.view();
     let ask = |recall| {
         let query = Query::Search(Search { recall, ..search(&[3.0, 4.0], 2) });
@@ -256,7 +256,7 @@ fn large() -> impl Strategy<Value = f32> {
 
 proptest! {
     #[test]
-    fn whatever_is_accepted_has_finite_scores(
+    fn accepted_input_has_finite_scores(
         points in prop::collection::vec([large(), large()], 1..6),
         query in [large(), large()],
         distance in prop::sample::select(vec![Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan]),
@@ -278,7 +278,7 @@ proptest! {
     }
 }
 
-/// A collection of `count` points of 40 uniform numbers, with this threshold.
+/// A collection of `count` points with 40 uniform numbers each, and this threshold.
 fn uniform(distance: Distance, count: u64, full_scan_threshold: u32) -> (Shard, impl FnMut() -> Vec<f32>) {
     let mut state = 1;
     let mut vector = move || {
@@ -326,7 +326,7 @@ fn small_collections_are_searched_exactly() {
             search.ef = Some(10);
         };
         let narrow: fn(&mut Search) = |search| search.ef = Some(10);
-        // 2,000 vectors of 160 bytes are 312.5 kilobytes; up to 255 of them wait to be merged, and are compared in any case.
+        // 2,000 vectors of 160 bytes are 312.5 kilobytes; up to 255 of them are not merged yet and are always compared.
         assert_eq!(missed(10_000, narrow), 0, "{distance:?}, by default");
         assert_eq!(missed(313, narrow), 0, "{distance:?}, all");
         assert!(missed(272, narrow) > 0, "{distance:?}, fewer than all that are merged");
@@ -337,7 +337,7 @@ fn small_collections_are_searched_exactly() {
 }
 
 #[test]
-fn a_sample_says_about_how_many_pass_and_hardly_ever_fewer() {
+fn a_sample_estimates_the_matches_and_rarely_too_low() {
     assert_eq!(estimated(7, 200, 200), Estimate { expected: 7, fewest: 7 });
     assert_eq!(estimated(0, 256, 1_000_000), Estimate { expected: 0, fewest: 0 });
     let Estimate { expected, fewest } = estimated(256, 256, 100_000);
@@ -346,7 +346,7 @@ fn a_sample_says_about_how_many_pass_and_hardly_ever_fewer() {
     let Estimate { expected, fewest } = estimated(128, 256, 100_000);
     assert_eq!(expected, 50_000);
     assert!((37_000..38_000).contains(&fewest), "{fewest}");
-    // Every 16th of the slots, where every 16th is tried: none of them or all.
+    // Every 16th slot matches, and every 16th is sampled: without scattering the estimate would be none or all.
     let (mut shard, _) = uniform(Distance::Dot, 4_096, 0);
     let view = shard.state.view();
     let Estimate { expected, fewest } =
@@ -354,9 +354,9 @@ fn a_sample_says_about_how_many_pass_and_hardly_ever_fewer() {
     assert!((100..500).contains(&expected) && fewest <= 256, "{expected}, {fewest}");
 }
 
-/// Of 3,000 conditions that do not hold on a few points, a read looks at no more once it is told to stop.
+/// 3,000 conditions that match few points: a cancelled read evaluates no more of them.
 #[test]
-fn a_read_ends_when_it_is_told_to_stop() {
+fn a_read_ends_when_it_is_cancelled() {
     let view = four(Distance::Euclid).state.view();
     let should = vec![any_of("nowhere", [Scalar::Int(1)]); 3_000];
     let filter = Some(Filter { should, ..Filter::default() });
@@ -370,7 +370,8 @@ fn a_read_ends_when_it_is_told_to_stop() {
     assert_eq!(view.steps(CollectionUid(1), &count), 4 * 3_000);
 }
 
-/// Forty payloads of 500 kB: a page ends before it is too large and goes on where it ended; what has no next page is refused.
+/// Forty payloads of 500 kB: a page ends before it is too large, and the next one continues; reads without pages are
+/// refused.
 #[test]
 fn answers_are_bounded_in_bytes() {
     let mut shard = Shard::new("us", 1, 1);

@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_region_that_follows_equals_its_origin_whatever_the_shards(
+    fn a_following_region_equals_its_origin_for_any_number_of_shards(
         actions in actions(120), from in 1u16..4, to in 1u16..4, entries in 1usize..5,
     ) {
         let (mut source, mut target) = (Region::new("us", from), Region::new("eu", to));
@@ -139,9 +139,9 @@ fn an_empty_batch_moves_the_source_and_a_repeat_does_not() {
     assert_eq!(shard.state.source_position(&us), source);
 }
 
-/// Shard 2 ran ahead and told of a drop; the create that shard 1 had refused before that drop must not come to life.
+/// Shard 2 is ahead and has repeated a drop; a create that shard 1 had refused before that drop must have no effect.
 #[test]
-fn a_refused_create_stays_refused_when_streams_come_out_of_step() {
+fn a_refused_create_stays_refused_when_streams_are_interleaved() {
     let mut source = Region::new("us", 2);
     let uid = CollectionUid;
     source.act(&Action::Create { name: 0 });
@@ -158,7 +158,7 @@ fn a_refused_create_stays_refused_when_streams_come_out_of_step() {
 }
 
 #[test]
-fn a_dropped_collection_is_not_brought_back_by_a_late_stream() {
+fn a_dropped_collection_is_not_restored_by_a_late_stream() {
     let mut target = Shard::new("eu", 1, 1);
     commit(&mut target, batch(1, vec![create(1, "a"), drop_op(1)]));
     let mut late = batch(1, vec![create(1, "a"), upsert(1, 1, 1, 1)]);
@@ -169,7 +169,7 @@ fn a_dropped_collection_is_not_brought_back_by_a_late_stream() {
 }
 
 #[test]
-fn the_larger_stamp_stays_whoever_comes_first() {
+fn the_larger_stamp_wins_in_any_order() {
     let contents = |ours_first: bool| {
         let mut shard = Shard::new("eu", 1, 1);
         commit(&mut shard, batch(1, vec![create(1, "a")]));
@@ -189,7 +189,7 @@ fn the_larger_stamp_stays_whoever_comes_first() {
 
 /// A region follows a log whose shard begins new epochs, one of them without a change.
 #[test]
-fn a_follower_goes_on_across_the_epochs_of_a_log() {
+fn a_follower_continues_across_the_epochs_of_a_log() {
     let mut source = Region::new("us", 1);
     source.act(&Action::Create { name: 0 });
     source.act(&Action::Upsert { uid: 1, point: 1, x: 1, y: 1 });
@@ -206,7 +206,7 @@ fn a_follower_goes_on_across_the_epochs_of_a_log() {
         let Outcome::Merged(merged) = commit(&mut target.shards[0], batch.clone()) else { panic!("{epoch}") };
         assert_eq!(merged.position, Position { epoch: Epoch(epoch), seq: Seq(to) });
         assert_eq!((merged.advanced, target.shards[0].state.vv().position(&us)), (to, merged.position));
-        // Once more: it advances nothing.
+        // The second application advances nothing.
         let Outcome::Merged(again) = commit(&mut target.shards[0], batch) else { panic!("{epoch}") };
         assert_eq!((again.advanced, again.position), (0, merged.position));
     }
@@ -214,7 +214,7 @@ fn a_follower_goes_on_across_the_epochs_of_a_log() {
     assert_eq!(target.contents(), source.contents());
     let restored = State::restore(&target.shards[0].state.snapshot()).unwrap();
     assert_eq!(restored.vv().position(&us), Position { epoch: Epoch(3), seq: Seq(2) });
-    // What of the first epoch comes now is over.
+    // A late delta of the first epoch has no effect.
     let late = source.shards[0].batch_of(Epoch(1), Seq(1), 9, &target.shards[0].state);
     assert!(
         matches!(commit(&mut target.shards[0], late), Outcome::EpochRefused { held, .. } if held.epoch == Epoch(3))

@@ -13,7 +13,7 @@ fn stands_at(shard: &Shard) -> Position {
     Position { epoch: shard.state.epoch(), seq: Seq(shard.state.next_seq().0 - 1) }
 }
 
-/// Seeds `target` from shard `nth` of `source`, which goes on by `meanwhile` after each chunk.
+/// Seeds `target` from shard `nth` of `source`, which performs `meanwhile` after each chunk.
 fn seed(target: &mut Shard, source: &mut Region, nth: usize, budget: usize, meanwhile: &mut Vec<Action>) {
     let from = source.shards[nth].state.origin().clone();
     let begin = source.shards[nth].state.seed_begin();
@@ -80,7 +80,7 @@ fn a_seed_without_news_converges_by_itself() {
 }
 
 #[test]
-fn a_seed_begun_again_forgets_what_it_had_seen() {
+fn a_restarted_seed_starts_without_the_ids_seen_before() {
     let us = origin("us", 1);
     let (mut source, mut target) = (Region::new("us", 1), Shard::new("eu", 1, 1));
     source.act(&Action::Create { name: 0 });
@@ -98,20 +98,20 @@ fn a_seed_begun_again_forgets_what_it_had_seen() {
     assert_eq!(target.state.collections().map(crate::Collection::points).sum::<u64>(), 0);
 }
 
-/// The payload's `x` of the point, if it is there.
+/// `x` in the payload of the point, if the point exists.
 fn seen(target: &Shard, point: u64) -> Option<String> {
     let held = target.state.collections().next()?.point(meridian_model::PointId::Num(point))?;
     Some(held.payload.0.to_string())
 }
 
 #[test]
-fn what_was_overwritten_and_deleted_between_two_pages_does_not_come_back() {
+fn points_overwritten_or_deleted_between_two_pages_do_not_return() {
     let us = origin("us", 1);
     let (mut source, mut target) = (Region::new("us", 1), Region::new("eu", 1));
     source.act(&Action::Create { name: 0 });
     (0..4).for_each(|point| source.act(&Action::Upsert { uid: 1, point, x: 1, y: 1 }));
     target.follow(&source, 9);
-    // Deleted before the seed begins: only the seed can tell, and it tells at its end.
+    // Deleted before the seed begins: only the end of the seed removes it.
     source.act(&Action::Delete { uid: 1, point: 0 });
     let (source, target) = (&mut source, &mut target.shards[0]);
     let (begin, begun_at) = (source.shards[0].state.seed_begin(), stands_at(&source.shards[0]));
@@ -119,7 +119,7 @@ fn what_was_overwritten_and_deleted_between_two_pages_does_not_come_back() {
     commit(target, &us, begin);
     let page = |source: &Region, after| source.shards[0].state.seed_chunk(after, 1, |_| true);
     let first = page(source, None);
-    // Meanwhile point 3 is overwritten, then deleted: the last page lacks it.
+    // Point 3 is overwritten and deleted during the seed: the last page lacks it.
     source.act(&Action::Upsert { uid: 1, point: 3, x: 9, y: 9 });
     source.act(&Action::Delete { uid: 1, point: 3 });
     let mut chunk = Some((first, begun_at));
@@ -129,7 +129,7 @@ fn what_was_overwritten_and_deleted_between_two_pages_does_not_come_back() {
     }
     let end = SeedStep::Commit { position: begun_at, origin_shards: 1 };
     assert_eq!(commit(target, &us, end), Outcome::Seeded { origin: us.clone(), removed: 0 });
-    // Nothing is claimed and nothing removed before the deltas up to the last page are here.
+    // Nothing is claimed or removed before the deltas up to the last page are applied.
     assert_eq!(target.state.vv().position(&us), before);
     assert!(!target.state.is_seeding(&us));
     assert!(seen(target, 0).is_some() && seen(target, 3).unwrap().contains("\"x\":1}"));

@@ -1,4 +1,4 @@
-//! Reading a file of a snapshot piece by piece: no more of it is in memory than what is being decoded.
+//! Reading a snapshot file in pieces: only the part that is being decoded is in memory.
 
 use std::io::{self, Read};
 
@@ -10,15 +10,15 @@ use super::{HASH_BYTES, RestoreError, SNAPSHOT_VERSION, malformed, newer};
 /// Bytes read at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The body of a file, which is hashed while it is read. What was read of it counts only after [`read_sealed`] has seen its end.
+/// The body of a file, hashed while it is read. Its contents count only after [`read_sealed`] has reached the end.
 pub(super) struct Body<R> {
     input: R,
     hasher: blake3::Hasher,
-    /// Read and not handed on; its last bytes may be the hash.
+    /// Bytes that were read and not returned yet; the last ones may be the hash.
     held: Vec<u8>,
     at: usize,
     is_at_end: bool,
-    /// Why the file cannot be read.
+    /// Error of reading the file.
     fault: Option<io::Error>,
 }
 
@@ -28,7 +28,7 @@ impl<R: Read> Body<R> {
         Self { input, hasher, held: Vec::new(), at: 0, is_at_end: false, fault: None }
     }
 
-    /// Bytes of the body that are there, more of them if there were none; none at its end.
+    /// The available bytes of the body, after reading more if there were none; empty at its end.
     fn fill(&mut self) -> io::Result<&[u8]> {
         while self.held.len() - self.at <= HASH_BYTES && !self.is_at_end {
             self.held.drain(..self.at);
@@ -42,7 +42,7 @@ impl<R: Read> Body<R> {
                 Ok(_) => {}
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
                 Err(fault) => {
-                    // Whoever decodes may turn it into a text.
+                    // The decoder may convert the error into a text.
                     self.fault = Some(io::Error::new(fault.kind(), fault.to_string()));
                     self.is_at_end = true;
                     return Err(fault);
@@ -53,7 +53,7 @@ impl<R: Read> Body<R> {
         Ok(&self.held[self.at..end])
     }
 
-    fn hand_on(&mut self, bytes: usize) {
+    fn consume(&mut self, bytes: usize) {
         self.hasher.update(&self.held[self.at..self.at + bytes]);
         self.at += bytes;
     }
@@ -61,22 +61,22 @@ impl<R: Read> Body<R> {
     /// Reads the file to its end.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// The file cannot be read.
     fn drain(mut self, file: &str) -> Result<(), RestoreError> {
         while let Some(bytes) = self.fill().ok().map(<[u8]>::len).filter(|bytes| *bytes > 0) {
-            self.hand_on(bytes);
+            self.consume(bytes);
         }
         self.fault.map_or(Ok(()), |fault| Err(RestoreError::unreadable(file, &fault)))
     }
 
-    /// Reads what is left, and says how much that was.
+    /// Reads the rest of the file and returns its length.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not what was written.
+    /// The file cannot be read, or differs from what was written.
     fn finish(mut self, file: &str) -> Result<u64, RestoreError> {
         let mut left = 0;
         while let Some(bytes) = self.fill().ok().map(<[u8]>::len).filter(|bytes| *bytes > 0) {
-            self.hand_on(bytes);
+            self.consume(bytes);
             left += bytes as u64;
         }
         if let Some(fault) = self.fault {
@@ -95,15 +95,15 @@ impl<R: Read> Read for Body<R> {
         let bytes = self.fill()?;
         let count = bytes.len().min(into.len());
         into[..count].copy_from_slice(&bytes[..count]);
-        self.hand_on(count);
+        self.consume(count);
         Ok(count)
     }
 }
 
-/// Reads a file by `decode`, which must read all of its body. What is wrong with the file as a whole is told first.
+/// Reads a file by `decode`, which must consume the whole body. Errors of the file as a whole take precedence.
 ///
 /// # Errors
-/// When the file cannot be read, is not what was written, of another format, or `decode` says so.
+/// The file cannot be read, differs from what was written, has another format, or `decode` fails.
 pub(super) fn read_sealed<R: Read, T>(
     file: &str,
     input: R,
@@ -112,8 +112,8 @@ pub(super) fn read_sealed<R: Read, T>(
     let mut body = Body::new(input);
     let mut head = [0; 3];
     match body.read_exact(&mut head[..1]) {
-        // The format first: another one may be sealed in another way. The file's reader compares its content with the
-        // manifest, so that a changed byte is not taken for another format.
+        // The format is checked first, since another one may be sealed differently. The caller compares the contents
+        // with the manifest, so a changed byte is not mistaken for another format.
         Ok(()) if head[0] != SNAPSHOT_VERSION => {
             body.drain(file)?;
             return Err(match head[0] {
@@ -134,12 +134,12 @@ pub(super) fn read_sealed<R: Read, T>(
     let decoded = decode(&mut body);
     let left = body.finish(file)?;
     match decoded {
-        Ok(_) if left > 0 => Err(malformed(file, "bytes behind its end")),
+        Ok(_) if left > 0 => Err(malformed(file, "bytes after its end")),
         decoded => decoded,
     }
 }
 
-/// Values of postcard, one behind the other.
+/// Consecutive postcard values.
 pub(super) struct Values<'a, R> {
     body: &'a mut Body<R>,
     held: Vec<u8>,
@@ -151,10 +151,10 @@ impl<'a, R: Read> Values<'a, R> {
         Self { body, held: Vec::new(), at: 0 }
     }
 
-    /// The next one. Memory: its bytes, twice at most.
+    /// Decodes the next value. Memory: at most twice its bytes.
     ///
     /// # Errors
-    /// When there is none.
+    /// There is no further value, or it is invalid.
     pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<T, String> {
         loop {
             let fault = match postcard::take_from_bytes(&self.held[self.at..]) {
@@ -170,7 +170,8 @@ impl<'a, R: Read> Values<'a, R> {
         }
     }
 
-    /// Whether there was more: as much as is held at least, so that a large value is not tried often.
+    /// Reads more; returns false at the end. It reads at least as much as is held, so that a large value is not
+    /// attempted often.
     fn read_on(&mut self) -> Result<bool, String> {
         self.held.drain(..self.at);
         self.at = 0;
@@ -179,11 +180,11 @@ impl<'a, R: Read> Values<'a, R> {
         Ok(read > 0)
     }
 
-    /// Fails unless all was read.
+    /// Checks that everything was read.
     ///
     /// # Errors
-    /// When something follows.
+    /// Bytes follow.
     pub(super) fn end(&mut self) -> Result<(), String> {
-        if self.at == self.held.len() && !self.read_on()? { Ok(()) } else { Err("bytes behind its end".into()) }
+        if self.at == self.held.len() && !self.read_on()? { Ok(()) } else { Err("bytes after its end".into()) }
     }
 }

@@ -33,7 +33,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_snapshot_at_any_point_then_going_on_is_as_if_nothing_had_been(
+    fn a_snapshot_at_any_point_changes_no_later_result(
         actions in actions(120),
         at in any::<prop::sample::Index>(),
     ) {
@@ -181,7 +181,7 @@ fn an_image_holds_its_applied_index_while_entries_are_applied() {
     assert_eq!((restored.checksum(), restored.digest(), restored.applied()), (checksum, digest, image.applied()));
 }
 
-/// Gives its bytes in small pieces, and an error from one byte on.
+/// A reader that returns small pieces, and an error from one byte on.
 struct Failing<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -268,8 +268,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Golden: the core file and a points file of a small state, byte by byte. A change of these bytes is a new format version.
-/// `MERIDIAN_WRITE_GOLDEN=1` writes them anew.
+/// Golden: the core file and a points file of a small state, byte by byte. A change of these bytes is a new format
+/// version. `MERIDIAN_WRITE_GOLDEN=1` writes the files.
 #[test]
 fn snapshot_files_are_the_bytes_they_always_were() {
     check_golden(&mut small_state(), "golden-v3.txt");
@@ -320,7 +320,7 @@ proptest! {
         let mut files = a_snapshot();
         files[0].1 = [&HEAD[..], &body].concat();
         seal(&mut files[0].1);
-        // Either outcome is right; a panic or a request for memory out of proportion is not.
+        // Either result is correct; a panic or a disproportionate allocation is not.
         let _ = State::restore(&files);
     }
 
@@ -336,7 +336,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_in_any_epoch_goes_on_as_if_nothing_had_been(
+    fn a_restart_in_any_epoch_changes_no_result(
         halves in prop::collection::vec(actions(30), 1..4),
         at in any::<prop::sample::Index>(),
     ) {
