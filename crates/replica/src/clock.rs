@@ -1,5 +1,5 @@
-//! The clocks of the machine as its parts use them, the exchange of readings with the group, and what a leader does whose
-//! clock is wrong.
+//! The clocks of the machine for its parts, the exchange of readings within the group, and a leader's reaction to a
+//! wrong clock.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::time::Time;
 use crate::wall_clock::{Verdict, WallClock};
 use crate::{Now, Settings};
 
-/// How often the other voters are asked for their clocks.
+/// Interval of requests for the clocks of the other voters.
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// And while nothing may be believed of the own one.
+/// Interval while the own clock is unproven.
 const ASK_SOON: Duration = Duration::from_millis(40);
-/// Between two hand-overs because of the clock.
+/// Time between two transfers of leadership because of the clock.
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(10);
 
-/// The wall clock of this replica, and when something about clocks was done last.
+/// The wall clock of this replica, and the times of the last actions.
 #[derive(Debug)]
 pub(crate) struct Clock {
     wall: WallClock,
@@ -28,14 +28,14 @@ pub(crate) struct Clock {
     handed_over: Option<Duration>,
 }
 
-/// Something happened that concerns clocks.
+/// Events about clocks.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Another replica asks for the reading of this machine's clock.
+    /// Another replica requests the reading of this machine's clock.
     Asked { from: NodeId, call: u64 },
     /// Another replica's reading.
     Heard { from: NodeId, call: u64, wall: Duration },
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
@@ -60,9 +60,9 @@ impl Clock {
         }
     }
 
-    /// What time it is by the clocks of the machine, each of which may be wrong. `before`: what it was last.
+    /// The current time by the clocks of the machine, each of which may be wrong. `before`: the last result.
     pub(crate) fn read(&mut self, now: Now, before: Time, settings: &Settings) -> Time {
-        // A boot clock that went back must not take the machine with it.
+        // A boot clock that goes back must not affect the machine.
         let mono = now.mono.max(before.mono);
         let grown = self.wall.check(Now { mono, wall: now.wall });
         let grown = if settings.injects(InjectedBug::BelieveSteps) {
@@ -76,12 +76,12 @@ impl Clock {
         Time { mono, age, wall: self.wall.wall(mono) }
     }
 
-    /// Whether ages and statements may be told by this replica's wall clock.
+    /// Returns true if this replica's wall clock may be used for ages and statements.
     pub(crate) fn is_trusted(&self) -> bool {
         self.wall.verdict() == Verdict::Trusted
     }
 
-    /// What is wrong with the wall clock, for people; `None` while nothing is, or nothing is known.
+    /// The fault of the wall clock, for status; `None` if there is none or nothing is known.
     pub(crate) fn fault(&self, settings: &Settings) -> Option<String> {
         let bound = settings.clock_bound.as_millis();
         match self.wall.verdict() {
@@ -118,7 +118,8 @@ impl Clock {
         }
     }
 
-    /// A leader whose clock is wrong states nothing: another may do better. Without one it goes on, for writes need no clock.
+    /// A leader with a wrong clock makes no statements, and transfers leadership to a voter with a better clock.
+    /// Without one it stays, since writes need no clock.
     fn hand_over(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         let lately = self.handed_over.is_some_and(|at| now.saturating_sub(at) < HAND_OVER_AGAIN);
@@ -132,7 +133,7 @@ impl Clock {
         if let Some(better) = self.wall.better(&candidates) {
             self.handed_over = Some(now);
             cx.counters.clock_hand_overs += 1;
-            // Refused only when this replica no longer leads, which is what is wanted.
+            // It fails only if this replica no longer leads, which is the goal.
             let _ = cx.raft.transfer_leader(better.0);
         }
     }

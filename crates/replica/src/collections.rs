@@ -1,5 +1,5 @@
-//! Collections that a gateway created or dropped in some shards and not in others, because it died half-way: each other
-//! shard's leader asks shard 1, which decides, now and then, and does what was left undone.
+//! Collections that exist on some shards only, because a gateway died during a creation or removal: the leader of each
+//! other shard queries shard 1, which decides, periodically, and completes the operation.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use meridian_proto::frame::{NodeId, PeerMessage, ShardCall};
 use crate::context::Ctx;
 use crate::effect::Effect;
 
-/// When shard 1 is asked which collections there are.
+/// Schedule of queries to shard 1.
 #[derive(Debug)]
 pub(crate) struct Collections {
-    /// When it was last.
+    /// Time of the last query.
     asked: Duration,
 }
 
-/// Something happened that concerns the collections of all shards.
+/// Events about collections of all shards.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Time passed. `decider`: the leader of shard 1, as far as known.
+    /// Time has passed. `decider`: the leader of shard 1, if known.
     Tick { decider: Option<NodeId> },
-    /// What stands in shard 1, or stood there a while ago, and the largest uid that it ever gave.
+    /// The current or recent collections of shard 1, and the largest uid that it has allocated.
     Definitions { largest: CollectionUid, standing: Vec<(CollectionUid, CollectionDef)> },
 }
 
@@ -50,12 +50,12 @@ impl Collections {
     }
 }
 
-/// Elsewhere the deltas of shard 1 tell.
+/// In other regions the deltas of shard 1 have this effect.
 fn mends(cx: &Ctx<'_>) -> bool {
     cx.me().shard != ShardNumber::FIRST && cx.facts.leading && cx.state.is_primary()
 }
 
-/// What was dropped by then stays dropped.
+/// Collections dropped by then stay dropped.
 fn definitions(cx: &mut Ctx<'_>, largest: CollectionUid, standing: Vec<(CollectionUid, CollectionDef)>) {
     if !mends(cx) {
         return;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leader_of_another_shard_asks_the_first_one_now_and_then() {
+    fn leaders_of_other_shards_query_shard_1_periodically() {
         let (mut bench, mut collections) = leader();
         let mut tick = |bench: &mut Bench| bench.lend(|cx| collections.handle(cx, Event::Tick { decider: decider() }));
         assert!(tick(&mut bench).is_empty());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_shard_dropped_is_dropped_and_what_it_created_is_learnt() {
+    fn collections_follow_drops_and_creations_of_shard_1() {
         let (mut bench, mut collections) = leader();
         bench.create_collection("words");
         let held = bench.state.collections().next().unwrap();

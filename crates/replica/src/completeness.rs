@@ -1,10 +1,10 @@
-//! Statements of completeness: a leader makes them, its replicas and other regions hear them.
+//! Statements of completeness: a leader makes them, its replicas and other regions receive them.
 //!
 //! ```text
 //!   leader: reads w ──► ReadIndex round, begun after that ──► applied up to the index ──► n ──► complete(origin, shard) = (n, w)
 //! ```
-//! In another order a delayed answer would let a successor acknowledge a write between n and w. A statement is sent, never
-//! logged: it costs no fsync, and no later leader can make it false.
+//! In another order, a delayed answer would let a successor acknowledge a write between n and w. A statement is sent
+//! and not logged: it costs no fsync, and no later leader can make it false.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::effect::Effect;
 use crate::injection::InjectedBug;
 use crate::time::Time;
 
-/// Without a quorum's word in this time the round is begun anew: the library drops silently.
+/// Time without confirmation by a quorum after which a round is restarted: raft-rs drops requests silently.
 const ROUND_AGAIN_AFTER: Duration = Duration::from_millis(150);
-/// Statements that did not change are told again this often, to replicas that came later or missed them.
+/// Interval at which unchanged statements are sent again, for replicas that joined later or missed them.
 const RESEND_AFTER: Duration = Duration::from_secs(1);
 
-/// What is known of how complete this replica is.
+/// Completeness of this replica, as far as known.
 #[derive(Debug, Default)]
 pub(crate) struct Statements {
     held: Completeness,
@@ -33,29 +33,29 @@ pub(crate) struct Statements {
     last_sent: Duration,
 }
 
-/// A statement under way.
+/// A statement in preparation.
 #[derive(Debug)]
 struct Round {
     context: u64,
     begun: Duration,
     wall: WallMillis,
     term: Term,
-    /// The quorum's word: to be applied before the position is taken.
+    /// The index confirmed by a quorum, which must be applied before the position is taken.
     index: Option<LogIndex>,
 }
 
-/// Something happened that concerns statements.
+/// Events about statements.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Time passed.
+    /// Time has passed.
     Tick { clock_trusted: bool },
-    /// A quorum confirmed the round under way: this index is to be applied before the position is taken.
+    /// A quorum confirmed the round: this index must be applied before the position is taken.
     Confirmed { index: LogIndex, clock_trusted: bool },
-    /// The origin, or a broker, states this. `at_least`: the age that whoever passed it on held.
+    /// A statement of the origin, directly or through a broker. `at_least`: its age at the sender.
     Heard { origin: OriginShard, statement: Statement, at_least: Duration },
-    /// The leader of this shard, or one that was, told what counts there: what it states stays true.
+    /// A current or former leader of this shard sent its statements, which stay true.
     Told { from: NodeId, statements: Vec<(OriginShard, Statement, Duration)> },
-    /// The state moved on: statements that waited for it count.
+    /// Entries were applied: statements that waited for them count.
     Applied { clock_trusted: bool },
 }
 
@@ -79,22 +79,22 @@ impl Statements {
         }
     }
 
-    /// Whether a quorum is asked under this number for the round under way.
+    /// Returns true if this is the ReadIndex context of the current round.
     pub(crate) fn is_round(&self, context: u64) -> bool {
         self.round.as_ref().is_some_and(|round| round.context == context)
     }
 
-    /// Whether time changes nothing while this replica does not lead.
+    /// Returns true if time has no effect while this replica does not lead.
     pub(crate) fn is_idle(&self) -> bool {
         self.round.is_none() && self.sent.is_empty()
     }
 
-    /// Whether a round is under way.
+    /// Returns true if a round is in progress.
     pub(crate) fn has_round(&self) -> bool {
         self.round.is_some()
     }
 
-    /// Reads the wall clock, then asks the quorum whether this replica leads.
+    /// Reads the wall clock, then starts a ReadIndex round.
     fn begin_round(&mut self, cx: &mut Ctx<'_>, clock_trusted: bool) {
         let now = cx.now.mono;
         let Some(term) = cx.facts.term.filter(|_| may_state(cx, clock_trusted)) else {
@@ -154,7 +154,7 @@ impl Statements {
         self.finish_round(cx, clock_trusted);
     }
 
-    /// A leader tells its replicas what counts here.
+    /// As leader, sends the counting statements to the replicas.
     fn send_statements(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         if !cx.facts.leading {
@@ -183,12 +183,12 @@ impl Statements {
         }
     }
 
-    /// The statement on `origin` that counts here.
+    /// The counting statement of `origin`.
     pub(crate) fn statement(&self, origin: &OriginShard) -> Option<Statement> {
         self.held.statement(origin)
     }
 
-    /// Upper bound of the age of what is missing here of these origin shards, by a wall clock that is trusted.
+    /// Upper bound of the age of changes of these origin shards that are missing here, by a trusted wall clock.
     pub(crate) fn staleness(&self, origins: &[OriginShard], now: Time, settings: &Settings) -> Duration {
         if settings.injects(InjectedBug::AgeByWall) {
             let age = |origin: &OriginShard| match self.held.statement(origin) {

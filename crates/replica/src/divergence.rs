@@ -1,7 +1,8 @@
-//! A replica whose state differs from its group's: who is right, and how the others' state is taken over.
+//! Divergence of a replica's state from its group: detection, decision by majority, and installation of another
+//! replica's state.
 //!
-//! Every few thousand entries, and now and then while there are none, the log names the leader's checksum. The leader may be
-//! the one that is wrong, so a replica that differs stops serving, and then asks:
+//! Every few thousand entries, and periodically on an idle shard, an entry contains the leader's checksum. The leader
+//! itself may be wrong, so a replica that differs stops serving and then queries the others:
 //!
 //! ```text
 //!   differs ──► in doubt: serves nothing, asks all voters for theirs
@@ -10,7 +11,7 @@
 //!   serving, and most of the others say that they differ in the same way ──► in doubt
 //! ```
 //!
-//! Only the state is replaced: the log is sound, and its votes count on.
+//! Only the state is replaced: the log is valid, and its votes continue to count.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,57 +27,57 @@ use crate::effect::Effect;
 use crate::injection::InjectedBug;
 use crate::{Settings, SnapshotMeta};
 
-/// Without an answer in this time the others are asked again.
+/// Time without an answer after which the others are queried again.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// A difference counts as open for this long after it was last heard of.
+/// Time after its last report for which a difference counts as open.
 const DISPUTE: Duration = Duration::from_secs(2);
 type Hash = [u8; 32];
 
-/// What is known of differences between the replicas of the group.
+/// Known differences between the replicas of the group.
 #[derive(Debug, Default)]
 pub(crate) struct Divergence {
     check: Option<DivergenceCheck>,
-    /// Other replicas' newest checksums that differ from ours.
+    /// The newest checksums of other replicas that differ from the own one.
     differing: BTreeMap<ReplicaId, (LogIndex, Hash)>,
-    /// When one of them last said so; one that is in doubt repeats it.
+    /// Time of the last such report; a replica in doubt repeats it.
     disputed: Option<Duration>,
-    /// When an entry was applied last, or an idle shard's checksum proposed.
+    /// Time at which an entry was last applied, or the checksum of an idle shard proposed.
     applied_at: Duration,
 }
 
-/// This replica differs from somebody, and serves nothing until it is known who is right.
+/// This replica differs from another, and serves nothing until the majority is known.
 #[derive(Debug)]
 struct DivergenceCheck {
-    /// After which entry they differ.
+    /// The last entry that the checksums cover.
     at: LogIndex,
     own: Hash,
-    /// As the log says.
+    /// The checksum in the log.
     claimed: Hash,
-    /// Everybody's.
+    /// The checksums of all replicas, as far as received.
     heard: BTreeMap<ReplicaId, Hash>,
-    /// Most of the group has this one, and it is not ours.
+    /// The checksum of the majority, if it is not the own one.
     verdict: Option<Hash>,
     asked: Duration,
     attempts: usize,
 }
 
-/// Something happened that concerns differences.
+/// Events about divergence.
 pub(crate) enum Event {
-    /// The log names the leader's checksum of the state after an entry.
+    /// An entry with the leader's checksum was applied.
     ChecksumApplied { at: LogIndex, hash: Hash },
-    /// Another replica differs from somebody, and compares.
+    /// Another replica found a difference and compares checksums.
     CompareAsked { from: NodeId, call: u64, at: LogIndex, hash: Hash },
-    /// Another replica's checksum.
+    /// The checksum of another replica.
     Compared { from: NodeId, at: LogIndex, hash: Option<Hash> },
     /// Entries were applied.
     Applied,
-    /// Another replica offers a snapshot; none if it has none.
+    /// Another replica offers a snapshot; `None` if it has none.
     StateOffered { from: NodeId, manifest: Option<Vec<u8>> },
-    /// One that was asked for is on disk.
+    /// The requested snapshot is on disk.
     InstallPeerState { snapshot: Snapshot, meta: SnapshotMeta, state: Box<State> },
-    /// The state is another replica's.
+    /// The state was replaced by another replica's.
     StateReplaced,
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
@@ -96,18 +97,19 @@ impl Divergence {
         }
     }
 
-    /// Whether what this replica holds may be wrong.
+    /// Returns true if the state of this replica may be wrong.
     pub(crate) fn is_in_doubt(&self, settings: &Settings) -> bool {
         self.check.is_some() && !settings.injects(InjectedBug::ServeDivergence)
     }
 
-    /// Whether this replica was told that it differs from another.
+    /// Returns true if this replica differs from another.
     pub(crate) fn is_checking(&self) -> bool {
         self.check.is_some()
     }
 
-    /// Whether it is open who of the group is right. The log is kept meanwhile: a replica that lags would else be sent a state
-    /// that may be wrong, in place of the entries by which it finds out for itself, and its vote would count for that state.
+    /// Returns true if the majority is undecided. Meanwhile the log is kept: otherwise a replica that lags would get a
+    /// state that may be wrong, instead of the entries by which it can check for itself, and its vote would count for
+    /// that state.
     pub(crate) fn check_pending(&self, now: Duration) -> bool {
         let said = |at: Duration| now.saturating_sub(at) < DISPUTE;
         self.check.is_some() || self.disputed.is_some_and(said)
@@ -123,7 +125,7 @@ impl Divergence {
                     self.begin_check(cx, at, own, hash);
                 }
             }
-            // The difference is gone: what differed was overwritten.
+            // The difference is gone: the differing data was overwritten.
             Some(_) if !judged => {
                 cx.counters.checksums_agreed += 1;
                 self.clear(cx);
@@ -150,7 +152,7 @@ impl Divergence {
         self.compare(cx);
     }
 
-    /// Asks the voters that were not heard yet.
+    /// Queries the voters that have not answered yet.
     fn compare(&mut self, cx: &mut Ctx<'_>) {
         let Some(check) = &self.check else { return };
         let (at, hash) = (check.at, check.own);
@@ -177,7 +179,7 @@ impl Divergence {
                 self.differing.insert(from.replica, (at, hash));
                 self.disputed = Some(cx.now.mono);
                 let same = self.differing.values().filter(|said| **said == (at, hash)).count();
-                // One that differs may be wrong itself; most of the group is not.
+                // The replica that differs may itself be wrong; the majority is not.
                 if self.check.is_none() && same > voters.len() / 2 {
                     cx.counters.checksums_differed += 1;
                     self.begin_check(cx, at, own, hash);
@@ -196,7 +198,7 @@ impl Divergence {
         }
     }
 
-    /// Most of the group is right; when no checksum has most of it, the log is.
+    /// The majority decides; without a majority, the checksum in the log does.
     fn decide(&mut self, cx: &mut Ctx<'_>) {
         let voters = cx.raft.members().voters;
         let Some(check) = self.check.as_mut().filter(|check| check.verdict.is_none()) else { return };
@@ -218,7 +220,8 @@ impl Divergence {
         self.ask_for_state(cx);
     }
 
-    /// States are compared every so many entries; a leader of a shard that is idle has it compared now and then too.
+    /// States are compared after a fixed number of entries; the leader of an idle shard also has them compared
+    /// periodically.
     fn compare_when_idle(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         let idle = now.saturating_sub(self.applied_at) >= cx.settings.checksum_idle;
@@ -229,7 +232,7 @@ impl Divergence {
         let at = cx.state.applied();
         if cx.raft.status().last_index == at.0 {
             let hash = cx.state.checksum();
-            // Refused only when the leadership is lost, and then the next leader compares.
+            // It fails only if leadership was lost; the next leader compares then.
             let _ = cx.raft.propose(Entry::Checksum { at, hash }.encode());
         }
     }
@@ -246,7 +249,8 @@ impl Divergence {
         if check.verdict.is_some() { self.ask_for_state(cx) } else { self.compare(cx) }
     }
 
-    /// Asks one after the other of those that are right, for a snapshot that none of ours can be taken for.
+    /// Queries the replicas of the majority one after the other for a snapshot, which no own snapshot can be mistaken
+    /// for.
     fn ask_for_state(&mut self, cx: &mut Ctx<'_>) {
         if cx.raft.status().role == meridian_raft::Role::Leader {
             cx.hand_over();
@@ -278,11 +282,11 @@ impl Divergence {
         }
     }
 
-    /// Takes the state over, and applies what this replica had applied behind it again, from its own sound log.
+    /// Installs the state, then applies later entries again from the own valid log.
     fn install_peer_state(&mut self, cx: &mut Ctx<'_>, snapshot: &Snapshot, meta: &SnapshotMeta, state: State) {
         let applied = cx.state.applied();
         let mut state = cx.settings.prepared(state);
-        // Compacted meanwhile: a newer snapshot is asked for.
+        // The log was compacted: a newer snapshot is requested.
         let Ok(entries) = cx.raft.entries(meta.index + 1, u64::MAX) else { return };
         for raw in entries.iter().filter(|raw| raw.index <= applied.0) {
             let Ok(entry) = crate::log_entry::decode(raw) else { return };
@@ -296,7 +300,7 @@ impl Divergence {
         cx.counters.snapshots_installed += 1;
         let manifest = snapshot.manifest.to_vec();
         cx.effects.push(Effect::AdoptPeerState { index: meta.index, manifest, state: Box::new(state) });
-        // Refused only when the log begins behind it; then the next one is told of.
+        // It fails only if the log begins after it; then the next one is reported.
         let _ = cx.raft.snapshot_taken(meta.index, meta.members(), snapshot.manifest.to_vec());
         self.state_replaced(cx);
     }
@@ -308,7 +312,7 @@ impl Divergence {
         }
     }
 
-    /// What is held is right.
+    /// The own state is correct.
     fn clear(&mut self, cx: &mut Ctx<'_>) {
         if self.check.take().is_some() && cx.facts.term.is_some() {
             cx.effects.push(Effect::BeginToLead);

@@ -1,10 +1,10 @@
-//! Stopping without a pause: the leadership is handed over first, and a last snapshot is written when nobody asks any more.
+//! Orderly stop: leadership is transferred first, and a last snapshot is written once no requests arrive.
 //!
 //! ```text
 //!   Drain ──► hand over ──► Drained ──► (the shell ends open requests) ──► Finish(within) ──► snapshot ──► Finished
 //!                                                                               └─ not worth it, or not in time ─┘
 //! ```
-//! Nothing depends on the end of this: a process that is killed in the middle leaves a draft, which the next start removes.
+//! Nothing depends on its completion: a process that is killed during it leaves a draft, which the next start removes.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::Command;
 use crate::context::Ctx;
 use crate::effect::Effect;
 
-/// A handover that does not succeed in this time is given up: the others elect without help.
+/// Time limit of a leadership transfer; then the others elect without help.
 const GIVE_UP: Duration = Duration::from_secs(5);
-/// A last snapshot is written when the log behind the newest one is at least this part of it. A start builds graphs of what
-/// the log holds, which takes it about a hundred times as long by the byte as writing a snapshot takes.
+/// A last snapshot is written if the log after the newest one is at least this fraction of it. A start builds graphs
+/// from log entries, which takes about a hundred times as long per byte as writing a snapshot.
 const LAST_SHARE: u64 = 128;
-/// Bytes a second that a snapshot is written at, as long as this process has written none: a slow disk.
+/// Assumed speed of writing a snapshot, in bytes per second, until this process has written one: a slow disk.
 const SPEED: u64 = 64 << 20;
 
-/// Whether this replica is asked to stop, and how far it is.
+/// Progress of the stop.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
     draining: Option<Draining>,
 }
 
-/// Asked to stop.
+/// State after the request to stop.
 #[derive(Debug)]
 struct Draining {
     since: Duration,
@@ -34,30 +34,30 @@ struct Draining {
     last: Option<LastSnapshot>,
 }
 
-/// Asked to write a last snapshot.
+/// The request for a last snapshot.
 #[derive(Debug, Clone, Copy)]
 struct LastSnapshot {
     until: Duration,
     is_begun: bool,
 }
 
-/// Whether a last snapshot saves the next start more than it costs, and ends in time. `bytes`: of the newest snapshot.
-/// `behind`: of the log behind it. `speed`: bytes a second at which that snapshot was written.
+/// Returns true if a last snapshot saves the next start more time than it costs, and ends in time. `bytes`: size of the
+/// newest snapshot. `behind`: size of the log after it. `speed`: bytes per second at which that snapshot was written.
 fn is_worth(bytes: u64, behind: u64, speed: Option<u64>, within: Duration) -> bool {
     let expected = Duration::from_secs_f64((bytes + behind) as f64 / speed.unwrap_or(SPEED).max(1) as f64);
     behind > 0 && behind >= bytes / LAST_SHARE && expected <= within
 }
 
-/// Something happened that concerns the stop.
+/// Events about the stop.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The process is asked to stop.
+    /// The process is requested to stop.
     Drain,
-    /// Nobody asks any more, and the process ends in so long at the latest.
+    /// No further requests arrive, and the process ends within this time.
     Finish { within: Duration },
-    /// The last snapshot has begun, or could not.
+    /// The last snapshot was started, or could not be.
     SnapshotTried,
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
@@ -80,7 +80,7 @@ impl Drain {
         }
     }
 
-    /// Whether this replica is asked to stop.
+    /// Returns true if this replica is requested to stop.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
@@ -115,7 +115,7 @@ impl Drain {
         }
     }
 
-    /// Unless the last snapshot has begun.
+    /// Reports completion unless the last snapshot was started.
     fn finish(&mut self, cx: &mut Ctx<'_>) {
         if !cx.facts.snapshots.taking {
             self.end(cx);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_alone_has_nobody_to_hand_over_to() {
+    fn a_single_replica_has_no_transfer_target() {
         let (mut bench, mut drain) = (Bench::new(), Drain::default());
         bench.lead();
         assert!(is_drained(&bench.lend(|cx| drain.handle(cx, Event::Drain))));
@@ -210,11 +210,11 @@ mod tests {
             let within = Duration::from_secs(seconds);
             assert_eq!(is_worth(bytes, behind, speed, within), worth, "{bytes} {behind} {speed:?} {seconds}");
         };
-        // The first one of all.
+        // The first snapshot.
         check(0, MIB, None, 1, true);
         check(0, 0, None, 1, false);
         check(0, MIB, None, 0, false);
-        // A log that is short beside its snapshot is replayed sooner than written again.
+        // A log that is short compared to its snapshot is replayed faster than the snapshot is written.
         check(1_280 * MIB, 9 * MIB, None, 30, false);
         check(1_280 * MIB, 10 * MIB, None, 30, true);
         check(1_280 * MIB, 10 * MIB, None, 20, false);

@@ -1,5 +1,4 @@
-//! The operator's calls, committed in the log: who belongs to the group, one voter at a time, learners first; and whom it
-//! follows.
+//! Topology calls of the operator, committed in the log: members (one voter at a time, learners first) and links.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,20 +13,20 @@ use crate::context::Ctx;
 use crate::effect::Effect;
 use crate::{Command, SnapshotMeta};
 
-/// A topology call that is not committed in this time is given up; the operator looks and asks again.
+/// Time limit for committing a topology call; the operator observes and calls again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why nothing is proposed any more.
+/// Refusal while the log's reserve is used up.
 const DISK_FULL: &str = "the leader's disk is full, and so is the log's reserve on it";
 
-/// Who belongs to the group, as far as the log is applied.
+/// Membership of the group, up to the applied index.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
     addresses: BTreeMap<ReplicaId, String>,
     version: LogIndex,
-    /// This replica was taken out for ever, as it has itself applied.
+    /// This replica was removed permanently, by an entry that it has applied.
     removed: bool,
-    /// Calls that wait for their change, by its place in the log.
+    /// Calls waiting for their change, by its log index.
     waiting: BTreeMap<u64, (u64, Duration)>,
 }
 
@@ -47,19 +46,19 @@ impl Membership {
     }
 }
 
-/// Something happened that concerns the group.
+/// Events about membership.
 pub(crate) enum Event {
-    /// A call of the operator; not for the status.
+    /// A call of the operator, except for the status.
     Call { ticket: u64, call: TopologyCall },
-    /// A change of the group is committed.
+    /// A membership change was committed.
     Committed(RaftEntry),
-    /// It is applied.
+    /// A membership change was applied.
     Applied(LogIndex),
-    /// Links are applied: they changed, or another call was faster.
+    /// Links were applied: they changed, or another call came first.
     LinksApplied { changed: bool },
-    /// This replica leads no more.
+    /// This replica lost leadership.
     LeadershipLost,
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
@@ -78,17 +77,17 @@ impl Membership {
         }
     }
 
-    /// Where each member is reached.
+    /// Address of each member.
     pub(crate) fn addresses(&self) -> &BTreeMap<ReplicaId, String> {
         &self.addresses
     }
 
-    /// Index of the newest change of the group.
+    /// Index of the newest membership change.
     pub(crate) fn version(&self) -> LogIndex {
         self.version
     }
 
-    /// Whether no call waits.
+    /// Returns true if no call waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -129,8 +128,8 @@ impl Membership {
         }
     }
 
-    /// Ends this replica for good, so that its pod can become `wanted`, if it is certain that nobody needs what it holds. Not
-    /// to hear a leader proves nothing: so it is for every member of a group that has lost its quorum.
+    /// Ends this replica permanently, so that its pod can become `wanted`, if the group provably does not need its
+    /// data. Not hearing a leader proves nothing, since that holds for every member of a group without quorum.
     fn give_up(&mut self, cx: &mut Ctx<'_>, wanted: &Identity, group: &MembersAt) -> TopologyAnswer {
         let last = LogIndex(cx.raft.status().last_index);
         let own = cx.identity.replica;
@@ -147,7 +146,7 @@ impl Membership {
                 group.applied
             ));
         }
-        // From here on it neither votes nor takes anything in: what was judged stays true.
+        // From here on it neither votes nor accepts entries, so the proof stays valid.
         cx.leave_service(format!("given up to become replica {}", wanted.replica));
         TopologyAnswer::Started
     }
@@ -164,7 +163,7 @@ impl Membership {
         let learner = status.peers.iter().find(|peer| peer.id == replica.0);
         let refusal = learner.filter(|_| !voter).and_then(|peer| {
             let behind = status.last_index.saturating_sub(peer.matched);
-            // One that holds nothing yet would count for the quorum and could not vote.
+            // An empty replica would count towards the quorum without being able to vote.
             if !peer.follows(status.last_index) || peer.matched < status.first_index.saturating_sub(1) {
                 let (matched, last) = (peer.matched, status.last_index);
                 Some(format!("replica {replica} does not follow the log yet (matched {matched}, last {last})"))
@@ -205,7 +204,7 @@ impl Membership {
         self.wait_for(cx, ticket, proposed)
     }
 
-    /// The call is answered when what it proposed is applied; at once when it could not be proposed.
+    /// The call is answered when its change is applied; immediately if the proposal failed.
     fn wait_for(
         &mut self,
         cx: &Ctx<'_>,
@@ -224,7 +223,7 @@ impl Membership {
         }
     }
 
-    /// Proposes which regions are followed; what they are is checked here, at the door.
+    /// Proposes links, after validating them.
     fn set_links(
         &mut self,
         cx: &mut Ctx<'_>,
@@ -250,7 +249,7 @@ impl Membership {
         self.wait_for(cx, ticket, proposed.map_err(ChangeError::Propose))
     }
 
-    /// A leader follows new links at once.
+    /// A leader follows new links immediately.
     fn links_applied(&mut self, cx: &mut Ctx<'_>, changed: bool) {
         let version = cx.state.links_version();
         let answer = if changed { TopologyAnswer::Done { version } } else { TopologyAnswer::Conflict { version } };
@@ -299,7 +298,7 @@ impl Membership {
         }
     }
 
-    /// What is not committed in time.
+    /// Ends calls that were not committed in time.
     fn give_up_late(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         let late = |at: &Duration| now.saturating_sub(*at) >= PATIENCE;

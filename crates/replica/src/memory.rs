@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_fits_while_what_it_adds_does() {
+    fn a_snapshot_fits_if_its_additional_memory_does() {
         for (used, limit, adds, was_short, short) in [
             (800, 1_000, 200, false, false),
             (801, 1_000, 200, false, true),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_requests_use_for_a_moment_does_not_count() {
+    fn transient_memory_of_requests_does_not_count() {
         let mut memory = Memory::default();
         let mut after = |used: &[u64], is_taking| {
             used.iter().for_each(|used| memory.measured(*used, 1_000, is_taking));

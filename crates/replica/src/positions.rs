@@ -1,4 +1,4 @@
-//! Gateways that wait until a write is visible here: their questions are kept until the positions are applied.
+//! Gateways that wait until a write is visible here: their calls are parked until the positions are applied.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use meridian_proto::frame::ShardAnswer;
 use crate::context::Ctx;
 use crate::effect::Requester;
 
-/// A leader keeps a question open for this long; then it is asked again. Shorter than the gateway's patience with a replica.
+/// Time for which a leader parks a call; then the gateway repeats it. Shorter than the gateway's wait for a replica.
 const PARKED_FOR: Duration = Duration::from_millis(300);
-/// Questions that a leader keeps open; more are refused for the moment.
+/// Most parked calls; further ones are refused temporarily.
 const PARKED: usize = 16_384;
 
-/// Questions of gateways for positions that are not applied yet.
+/// Calls of gateways for positions that are not applied yet.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
     parked: Vec<Parked>,
@@ -26,14 +26,15 @@ struct Parked {
     until: Duration,
 }
 
-/// Something happened that concerns them.
+/// Events about positions.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A gateway asks this leader: answered when the positions are applied, or after a while that they are not.
+    /// A gateway's call to this leader, answered once the positions are applied, or after a while that they are not.
     Await { from: Requester, positions: VersionVector },
-    /// The state moved on, or time did.
+    /// Entries were applied, or time has passed.
     StateMoved,
-    /// This replica leads no more. Only a leader's word counts: what it has applied, every linearizable read of the shard sees.
+    /// This replica lost leadership. Only a leader may answer: every linearizable read of the shard sees what it has
+    /// applied.
     LeadershipLost,
 }
 
@@ -50,7 +51,7 @@ impl Positions {
         }
     }
 
-    /// Whether nobody waits.
+    /// Returns true if no call is parked.
     pub(crate) fn is_idle(&self) -> bool {
         self.parked.is_empty()
     }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_applied_is_answered_at_once_and_what_is_not_after_a_while() {
+    fn an_applied_position_is_answered_at_once_and_others_after_a_wait() {
         let (mut bench, mut positions) = (Bench::new(), Positions::default());
         let event = Event::Await { from: from(1), positions: VersionVector::default() };
         let effects = bench.lend(|cx| positions.handle(cx, event));
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_leads_no_more_says_so() {
+    fn a_former_leader_reports_it() {
         let (mut bench, mut positions) = (Bench::new(), Positions::default());
         for call in [1, 2] {
             let event = Event::Await { from: from(call), positions: upto(1) };

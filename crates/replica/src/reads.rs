@@ -1,4 +1,4 @@
-//! Reads of the local state: confirmed by a quorum where asked, parked until fresh enough, judged, answered.
+//! Reads of the local state: confirmed by a quorum if demanded, parked until fresh enough, decided, answered.
 //!
 //! ```text
 //!   Call ──index──► unasked ──read index──► asked ──quorum──► applying ──► judged ──fresh──► running ──► answer
@@ -18,25 +18,26 @@ use crate::injection::InjectedBug;
 use crate::time::Time;
 use crate::{Command, ReadResult, ReadWhat};
 
-/// Reads that one replica may have under way; more are refused.
+/// Most reads in progress at one replica; further ones are refused.
 const READS_WAITING: usize = 16_384;
-/// Asked again under a new number when a quorum has not answered in this time: the library drops silently.
+/// Time after which an unconfirmed ReadIndex is repeated under a new context: raft-rs drops requests silently.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(150);
-/// After this the read is given back, so that its gateway can try another replica.
+/// Time without confirmation after which a read is returned, so that its gateway can try another replica.
 const INDEX_PATIENCE: Duration = Duration::from_millis(600);
 
-/// One read under way.
+/// A read in progress.
 #[derive(Debug)]
 pub(crate) struct ReadCall {
     from: Requester,
     what: ReadWhat,
     demand: ReadDemand,
-    /// By the clock of ages.
+    /// Arrival by the clock of ages.
     arrived: Duration,
-    /// Nobody waits for the answer after that.
+    /// The answer is useless after that.
     deadline: Duration,
     waited: bool,
-    /// When the quorum was asked, by the clock of ages: every write acknowledged in the region before is reflected.
+    /// Start of the confirmed ReadIndex, by the clock of ages: the read reflects every write acknowledged in the region
+    /// before.
     confirmed: Option<Duration>,
 }
 
@@ -47,32 +48,32 @@ impl ReadCall {
     }
 }
 
-/// Where the reads of a replica stand.
+/// The reads of a replica.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
-    /// Every read under way, by who waits for it.
+    /// Every read in progress, by its requester.
     by_requester: BTreeMap<Requester, u64>,
-    /// Not handed to the shell yet.
+    /// Reads not passed to the shell yet.
     calls: BTreeMap<u64, ReadCall>,
-    /// Wait to be asked about.
+    /// Reads that wait for a ReadIndex request.
     unconfirmed: Vec<u64>,
-    /// Asked about under a number, when, and for whom.
+    /// Open ReadIndex requests, with their time and reads.
     asked: BTreeMap<u64, Asked>,
-    /// Wait until the state reaches an index.
+    /// Reads that wait until the state reaches an index.
     applying: BTreeMap<LogIndex, Vec<u64>>,
-    /// Wait until the state is fresh enough.
+    /// Reads that wait until the state is fresh enough.
     parked: Vec<u64>,
-    /// Handed to the shell.
+    /// Reads passed to the shell.
     running: BTreeMap<u64, Running>,
 }
 
-/// A read of a view of the state as it was judged, or of a later one.
+/// A read of a view of the state at the decision, or of a later one.
 #[derive(Debug)]
 struct Running {
     call: ReadCall,
-    /// Whether the demand is kept.
+    /// Whether the demand is met.
     kept: bool,
-    /// Staleness when it was judged, and when that was.
+    /// Staleness at the decision.
     age: Duration,
     at: Duration,
 }
@@ -83,27 +84,27 @@ struct Asked {
     calls: Vec<u64>,
 }
 
-/// Something happened that concerns reads. Staleness is that of this replica at this moment.
+/// Events about reads. `staleness` is the current one of this replica.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one at a time, and most of them are of the large kind")]
 pub(crate) enum Event {
-    /// A gateway wants a read.
+    /// A gateway requests a read.
     Call { call: ReadCall, staleness: Duration },
-    /// It waits no more: the client left, another replica answered, or the time is over.
+    /// The requester no longer needs it: the client left, another replica answered, or the deadline expired.
     Cancel(Requester),
-    /// The consensus library takes questions.
+    /// raft-rs accepts ReadIndex requests.
     AskQuorum,
-    /// A quorum confirmed a question: what stood at this index when it was asked is to be applied.
+    /// A quorum confirmed a ReadIndex request: this index must be applied.
     Confirmed { context: u64, index: LogIndex, staleness: Duration },
-    /// The state moved on, or became fresher.
+    /// Entries were applied, or the state became fresher.
     StateMoved { staleness: Duration },
-    /// The shell has read.
+    /// The shell completed a read.
     Done { job: u64, result: ReadResult },
-    /// It did not begin to.
+    /// The shell refused a read.
     Refused { job: u64, why: String },
-    /// What was read cannot be trusted: all reads under way are given back, also those that are done.
+    /// The state cannot be trusted: all reads in progress are returned, including completed ones.
     GiveBack(&'static str),
-    /// Time passed.
+    /// Time has passed.
     Tick { staleness: Duration },
 }
 
@@ -122,30 +123,30 @@ impl Reads {
         }
     }
 
-    /// Whether there is nothing that time changes.
+    /// Returns true if time has no effect.
     pub(crate) fn is_idle(&self) -> bool {
         let Self { by_requester, calls, unconfirmed, asked, running, .. } = self;
         by_requester.is_empty() && calls.is_empty() && unconfirmed.is_empty() && asked.is_empty() && running.is_empty()
     }
 
-    /// Whether reads wait to be asked about.
+    /// Returns true if reads wait for a ReadIndex request.
     pub(crate) fn wants_quorum(&self) -> bool {
         !self.unconfirmed.is_empty()
     }
 
-    /// Whether reads wait for the state.
+    /// Returns true if reads wait for the state.
     pub(crate) fn waits_for_state(&self) -> bool {
         !self.applying.is_empty() || !self.parked.is_empty()
     }
 
-    /// Reads under way.
+    /// Number of reads in progress.
     #[cfg(test)]
     pub(crate) fn under_way(&self) -> usize {
         self.by_requester.len() + self.calls.len() + self.running.len()
     }
 
     fn call(&mut self, cx: &mut Ctx<'_>, call: ReadCall, staleness: Duration) {
-        // A call that comes again while it is worked on is the gateway's precaution against lost messages.
+        // The gateway repeats a call in case messages were lost.
         if self.by_requester.contains_key(&call.from) {
             return;
         }
@@ -163,7 +164,7 @@ impl Reads {
         }
     }
 
-    /// One question to the quorum serves all reads that came since the last.
+    /// One ReadIndex request serves all reads that arrived since the last one.
     fn ask_quorum(&mut self, cx: &mut Ctx<'_>) {
         if self.unconfirmed.is_empty() || cx.facts.out_of_service {
             return;
@@ -187,7 +188,7 @@ impl Reads {
         self.decide_waiting(cx, staleness);
     }
 
-    /// Some reads may be ready.
+    /// Decides reads that may be ready.
     fn decide_waiting(&mut self, cx: &mut Ctx<'_>, staleness: Duration) {
         let applied = cx.state.applied();
         while let Some(entry) = self.applying.first_entry() {
@@ -207,12 +208,13 @@ impl Reads {
         let Some(call) = self.calls.get(&number) else { return };
         let waited = cx.now.age.saturating_sub(call.arrived);
         let age = age_of(cx, call, staleness);
-        // What counts is the age at the arrival.
+        // The age at the arrival counts.
         let allowed = call.demand.max_age.map(|most| most.saturating_add(waited));
         let time_kept = allowed.is_none_or(|most| age <= most);
         let kept = time_kept && cx.covers(&call.demand.covers);
         let left = call.demand.wait.saturating_sub(waited);
-        // While statements come, staleness stays about what it is: more than is left cannot be waited for.
+        // While statements arrive, staleness stays about constant: an excess over the remaining wait cannot be waited
+        // for.
         let needed = allowed.filter(|_| !time_kept).map_or(Duration::ZERO, |most| age.saturating_sub(most));
         if !kept && !left.is_zero() && needed <= left {
             if let Some(call) = self.calls.get_mut(&number) {
@@ -269,7 +271,8 @@ impl Reads {
         self.decide_waiting(cx, staleness);
     }
 
-    /// Their gateways have answered by now; the shell keeps to the deadline of what it runs by itself.
+    /// Removes reads after their deadline. Their gateways have answered by now, and the shell observes the deadline of
+    /// running ones itself.
     fn end_overdue(&mut self, cx: &Ctx<'_>) {
         let now = cx.now.mono;
         let Self { by_requester, calls, running, .. } = self;
@@ -296,7 +299,7 @@ impl Reads {
         }
     }
 
-    /// No quorum confirmed them in time.
+    /// Returns reads that no quorum confirmed in time.
     fn give_back_late(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.age;
         let late = |number: &u64| {
@@ -314,7 +317,7 @@ impl Reads {
     }
 }
 
-/// Staleness of a read. What its own region confirmed by a quorum since is as old as the question, whatever the wall clocks say.
+/// Age of a read. Data confirmed by a quorum of its own region is as old as the request, regardless of wall clocks.
 fn age_of(cx: &Ctx<'_>, call: &ReadCall, staleness: Duration) -> Duration {
     let confirmed = call.confirmed.filter(|_| cx.state.is_primary()).map(|asked| cx.now.age.saturating_sub(asked));
     confirmed.map_or(staleness, |confirmed| confirmed.min(staleness))

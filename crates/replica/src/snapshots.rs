@@ -1,4 +1,4 @@
-//! Snapshots: taking them, letting go of the log behind them, and installing another replica's.
+//! Snapshots: taking them, truncating the log behind them, and installing another replica's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use crate::effect::Effect;
 
 /// Format version of [`SnapshotMeta`].
 const META_VERSION: u8 = 2;
-/// A piece that was asked for is asked for again after this.
+/// Time after which a missing piece is requested again.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// An installation that gets no piece for this long is given up; the leader offers again.
+/// Time without a piece after which an installation ends; the leader offers a snapshot again.
 const GIVE_UP: Duration = Duration::from_secs(20);
 
-/// A snapshot that could not be written is tried again after this.
+/// Time after which a failed snapshot is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// A snapshot is taken once the log behind the last one is this part of it: writing snapshots then costs at most four
-/// times the disk's bandwidth that the log costs.
+/// A snapshot is taken once the log after the last one is this fraction of it: writing snapshots then uses at most four
+/// times the disk bandwidth of the log.
 const SNAPSHOT_SHARE: u64 = 4;
 
-/// Bytes of all files of a snapshot.
+/// Size of all files of a snapshot, in bytes.
 fn total_bytes(manifest: &[u8]) -> u64 {
     Manifest::decode(manifest).map_or(0, |manifest| manifest.total_bytes())
 }
 
-/// What a snapshot says beside the state: the opaque bytes of its manifest, which a receiver sees first.
+/// Metadata of a snapshot beside the state: the opaque bytes of its manifest, which a receiver gets first.
 ///
 /// ```text
 ///   byte 0      format version, 2
@@ -48,17 +48,17 @@ pub struct SnapshotMeta {
     pub index: u64,
     /// Its term.
     pub term: u64,
-    /// Those with a vote then.
+    /// Voters at that index.
     pub voters: Vec<u64>,
-    /// Those without.
+    /// Learners at that index.
     pub learners: Vec<u64>,
-    /// Where each was reached.
+    /// Address of each member.
     pub addresses: BTreeMap<ReplicaId, String>,
     /// Index of the newest membership change.
     pub membership_version: LogIndex,
 }
 
-/// Bytes that are no [`SnapshotMeta`].
+/// Reason for which bytes are not a [`SnapshotMeta`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotMetaError {
     /// A newer release wrote the snapshot.
@@ -67,7 +67,7 @@ pub enum SnapshotMetaError {
     /// Written before 0.2.0, whose formats are not read.
     #[error("format version {0}; this build reads version {META_VERSION}")]
     Version(u8),
-    /// Anything else.
+    /// Any other violation.
     #[error("the meta bytes of the snapshot are malformed")]
     Malformed,
 }
@@ -80,10 +80,10 @@ impl SnapshotMeta {
         postcard::to_extend(self, vec![META_VERSION, low, high]).expect("plain values can be encoded")
     }
 
-    /// Undoes [`SnapshotMeta::encode`].
+    /// Reverses [`SnapshotMeta::encode`].
     ///
     /// # Errors
-    /// [`SnapshotMetaError::VersionUnknown`] when a newer release wrote the bytes; else when they are anything else.
+    /// [`SnapshotMetaError::VersionUnknown`] if a newer release wrote the bytes; another variant if they are invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotMetaError> {
         let (needs, body) = match bytes {
             [META_VERSION, low, high, body @ ..] => (BehaviorVersion(u16::from_le_bytes([*low, *high])), body),
@@ -96,8 +96,7 @@ impl SnapshotMeta {
         Ok(Self { needs, ..meta })
     }
 
-    /// Whether a newer release wrote the snapshot of this encoded manifest. What else may be wrong with it shows when it is
-    /// installed.
+    /// The version error of this encoded manifest, if a newer release wrote it. Other errors appear at installation.
     fn newer(manifest: &[u8]) -> Option<String> {
         match Manifest::decode(manifest) {
             Ok(manifest) => match Self::decode(&manifest.meta) {
@@ -111,29 +110,29 @@ impl SnapshotMeta {
         }
     }
 
-    /// The group then.
+    /// The members at that index.
     #[must_use]
     pub fn members(&self) -> Members {
         Members { voters: self.voters.iter().copied().collect(), learners: self.learners.iter().copied().collect() }
     }
 }
 
-/// Where the snapshots of a replica stand.
+/// The snapshots of a replica.
 #[derive(Default)]
 pub(crate) struct Snapshots {
     /// Index of the newest one on disk.
     newest: u64,
-    /// Its manifest, for a replica that must re-install.
+    /// Its manifest, for a replica that must install it.
     manifest: Option<Vec<u8>>,
-    /// What its files take.
+    /// Size of its files, in bytes.
     bytes: u64,
-    /// Bytes a second at which it was written; unknown when this process did not write it.
+    /// Bytes per second at which it was written; `None` if this process did not write it.
     speed: Option<u64>,
-    /// When one could not be written, if that was the last.
+    /// Time of the last attempt, if it failed.
     failed: Option<Duration>,
     taking: Option<Taking>,
     installing: Option<Installing>,
-    /// Installed on disk, waiting for the consensus library to take it, or for this replica to be as far.
+    /// Installed on disk, waiting for raft-rs to accept it, or for this replica to reach its index.
     installed: Option<(Snapshot, SnapshotMeta, Box<State>)>,
     /// Replicas that wait for a snapshot of at least this index.
     wanted: Vec<(NodeId, u64, LogIndex)>,
@@ -157,7 +156,7 @@ struct Installing {
 }
 
 impl Snapshots {
-    /// With a snapshot found on disk.
+    /// Starts with a snapshot found on disk.
     pub(crate) fn found(newest: u64, manifest: Option<Vec<u8>>) -> Self {
         let bytes = manifest.as_deref().map_or(0, total_bytes);
         Self { newest, manifest, bytes, ..Self::default() }
@@ -168,63 +167,63 @@ impl Snapshots {
         self.newest
     }
 
-    /// What its files take.
+    /// Size of its files, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Bytes a second at which it was written; unknown when this process did not write it.
+    /// Bytes per second at which it was written; `None` if this process did not write it.
     pub(crate) fn speed(&self) -> Option<u64> {
         self.speed
     }
 
-    /// Whether another replica's snapshot is on its way.
+    /// Returns true while another replica's snapshot is being installed.
     pub(crate) fn is_installing(&self) -> bool {
         self.installing.is_some() || self.installed.is_some()
     }
 
-    /// Whether there is something that time may begin or end, apart from what the consensus library wants. `applied`: the newest
+    /// Returns true if time may start or end an action, apart from the requests of raft-rs. `applied`: the newest
     /// entry.
     pub(crate) fn has_work(&self, applied: LogIndex) -> bool {
         applied.0 > self.newest || self.is_installing() || !self.wanted.is_empty()
     }
 
-    /// Whether one is being written.
+    /// Returns true while a snapshot is being written.
     pub(crate) fn is_taking(&self) -> bool {
         self.taking.is_some()
     }
 
-    /// The newest number that a snapshot of ours has, or will have.
+    /// The newest number of an own snapshot, including one in progress.
     pub(crate) fn newest_number(&self) -> u64 {
         self.taking.as_ref().map_or(0, |taking| taking.index).max(self.newest)
     }
 }
 
-/// Something happened that concerns snapshots.
+/// Events about snapshots.
 pub(crate) enum Event {
-    /// The snapshot that was on disk at the start is of this group.
+    /// The snapshot found on disk at the start is of this group.
     Found(Members),
-    /// Time passed.
+    /// Time has passed.
     Tick,
-    /// One is wanted now, if it can be taken.
+    /// A snapshot is requested now, if it can be taken.
     Take,
-    /// The shell has written one, or could not.
+    /// The shell wrote a snapshot, or failed to.
     Taken { id: u64, manifest: Option<Vec<u8>> },
-    /// A leader says that this replica is too far behind its log.
+    /// A leader reports that this replica is too far behind its log.
     Offered { from: NodeId, snapshot: Snapshot },
-    /// This one is to be installed.
+    /// Install this snapshot.
     Install { from: NodeId, snapshot: Snapshot },
-    /// The shell wants this piece of it next.
+    /// The shell needs this piece of it next.
     InstallWants { file: String, offset: u64, len: u32 },
     /// The piece.
     Chunk { call: u64, bytes: Option<Vec<u8>> },
-    /// It is whole and on disk.
+    /// It is complete and on disk.
     Installed { meta: Vec<u8>, state: Box<State> },
-    /// Its files did not fit its manifest: they are fetched anew when the leader offers again.
+    /// Its files did not match its manifest: they are fetched again when the leader repeats the offer.
     InstallFailed,
-    /// One that is installed holds what this replica holds now.
+    /// An installed snapshot became the state of this replica.
     Adopted { index: u64, manifest: Vec<u8> },
-    /// Another replica waits for one of at least this index.
+    /// Another replica waits for a snapshot of at least this index.
     Wanted { from: NodeId, call: u64, at_least: LogIndex },
 }
 
@@ -246,10 +245,10 @@ impl Snapshots {
         }
     }
 
-    /// Tells the consensus library of the snapshot that was on disk at the start.
+    /// Reports the snapshot found on disk at the start to raft-rs.
     fn offer_found(&mut self, cx: &mut Ctx<'_>, members: Members) {
         if let Some(manifest) = self.manifest.clone() {
-            // Unknown only when the log begins behind it, and then it could not be offered.
+            // It fails only if the log begins after it; then it could not be offered.
             let _ = cx.raft.snapshot_taken(self.newest, members, manifest);
         }
     }
@@ -267,8 +266,8 @@ impl Snapshots {
         self.accept_installed(cx);
     }
 
-    /// Bytes of log after which the next snapshot is taken: a share of what one takes, so that writing them costs at
-    /// most as many times what is written to the log, within bounds on what a start reads.
+    /// Bytes of log after which the next snapshot is taken: a fraction of the size of a snapshot, so that writing
+    /// snapshots costs at most a multiple of the log, within bounds on the replay at a start.
     fn due_after_bytes(&self, cx: &Ctx<'_>) -> u64 {
         let bounds = &cx.settings.snapshot_log_bytes;
         (self.bytes / SNAPSHOT_SHARE).clamp(*bounds.start(), *bounds.end())
@@ -303,12 +302,12 @@ impl Snapshots {
         let took = cx.now.mono.saturating_sub(since).max(cx.settings.tick);
         self.speed = Some((self.bytes as f64 / took.as_secs_f64()) as u64);
         if cx.facts.in_doubt {
-            // On disk it is followed by a sound one; nobody else is to have it.
+            // On disk it is followed by a valid one; no other replica may get it.
             self.newest = index;
             self.manifest = None;
             return;
         }
-        // Compacted past it while it was written: the next one will do.
+        // The log was compacted beyond it while it was written: the next one will do.
         if cx.raft.snapshot_taken(index, members, manifest.clone()).is_err() {
             return;
         }
@@ -382,7 +381,7 @@ impl Snapshots {
         let Some((file, offset, _)) = installing.wants.take() else { return };
         match bytes {
             Some(bytes) => cx.command(Command::InstallChunk { file, offset, bytes }),
-            // The sender has a newer one by now; its leader offers that.
+            // The sender has a newer one by now, which its leader offers.
             None => self.installing = None,
         }
     }
@@ -408,7 +407,7 @@ impl Snapshots {
                 self.bytes = total_bytes(&snapshot.manifest);
                 cx.effects.push(Effect::ReplaceState { meta, state });
             }
-            // The log holds what the snapshot does, but it is not applied yet.
+            // The log contains the entries of the snapshot, but they are not applied yet.
             Installation::Superseded if cx.facts.in_doubt => self.installed = Some((snapshot, meta, state)),
             Installation::Superseded | Installation::NotMember => {}
             Installation::Busy => self.installed = Some((snapshot, meta, state)),

@@ -1,4 +1,4 @@
-//! Space of a group: what is admitted while disks are full or memory is short, and who leads then.
+//! Disk space and memory of a group: admission while they are short, and transfer of leadership.
 //!
 //! ```text
 //!   free bytes ──► level: free | reserve | exhausted ──► told to the group; memory short ──► reserve at least
@@ -19,43 +19,43 @@ use crate::context::Ctx;
 use crate::log_bytes::LogBytes;
 use crate::{Command, HandOverCause, Settings};
 
-/// Between two hand-overs of a group because of its disks: each one costs an election's pause.
+/// Time between two transfers of leadership because of disks: each one costs the pause of an election.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(30);
-/// How often a level that did not change is told again: notices may be lost.
+/// Interval at which an unchanged level is sent again, since notices may be lost.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two snapshots of a replica that has no space: the second frees little.
+/// Time between two snapshots of a replica without space: a second one frees little.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
-/// Ticks in a row that must find an fsync running for too long: after a stall of this process the disk may have answered
-/// long ago, and its answer waits in the inbox.
+/// Consecutive ticks that must find an fsync running for too long: after a stall of this process the disk may have
+/// finished long ago, with the result waiting in the inbox.
 const HANG_TICKS: u32 = 5;
-/// Entries that a successor may lack: it gets them before it leads.
+/// Entries that a successor may lack: it receives them before it leads.
 const SUCCESSOR_LAG: u64 = 1_000;
 
-/// What this replica knows of the disks of its group.
+/// State of the disks of the group, as far as this replica knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
-    /// Bytes that the log and snapshots can still take; unknown until measured.
+    /// Bytes that the log and snapshots can still use; `None` until measured.
     free: Option<u64>,
-    /// Of the disk alone.
+    /// Level of the disk alone.
     disk: DiskLevel,
-    /// Of all that a write needs: it is told to the group.
+    /// Level of disk and memory together, which is sent to the group.
     level: DiskLevel,
-    /// What others said last.
+    /// The last notice of each other replica.
     peers: BTreeMap<ReplicaId, DiskNotice>,
-    /// When each was last heard.
+    /// Time at which each was last heard.
     heard: BTreeMap<ReplicaId, Duration>,
     sent: Option<(DiskNotice, Duration)>,
-    /// Since when this replica leads.
+    /// Time since which this replica leads.
     leads_since: Option<Duration>,
-    /// When the group last changed its leader because of a disk.
+    /// Time of the last transfer of leadership because of a disk.
     handed_over: Option<Duration>,
-    /// Ticks in a row that found the oldest fsync running for more than an election timeout.
+    /// Consecutive ticks that found the oldest fsync running for more than an election timeout.
     hung_ticks: u32,
-    /// When a snapshot was last taken for want of space.
+    /// Time of the last snapshot taken to free space.
     snapshot_at: Option<Duration>,
 }
 
-/// What the group is like, for questions outside of an event.
+/// State of the group, for queries outside of an event.
 #[derive(Clone, Copy)]
 pub(crate) struct Group<'a> {
     pub(crate) raft: &'a Raft,
@@ -65,18 +65,18 @@ pub(crate) struct Group<'a> {
     pub(crate) settings: &'a Settings,
 }
 
-/// Something happened that concerns space.
+/// Events about space.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// So many bytes can still be written.
+    /// Measured number of bytes that can still be written.
     Measured { free: u64 },
-    /// Whether memory is short was found out.
+    /// Memory was measured.
     MemoryMeasured,
-    /// A replica of the region said how full its disk is.
+    /// A replica of the region sent its disk level.
     Notice { from: NodeId, notice: DiskNotice },
-    /// A snapshot has begun.
+    /// A snapshot was started.
     SnapshotBegun,
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
@@ -108,18 +108,18 @@ impl Space {
         }
     }
 
-    /// A replica of the group said something. Every message does, so nothing is lent for it.
+    /// Records a message of a replica of the group. It is called for every message, so it takes no context.
     pub(crate) fn heard(&mut self, from: ReplicaId, now: Duration) {
         self.heard.insert(from, now);
     }
 
-    /// Bytes that the log and snapshots can still take; unknown until measured.
+    /// Bytes that the log and snapshots can still use; `None` until measured.
     pub(crate) fn free(&self) -> Option<u64> {
         self.free
     }
 
-    /// The level as it is now. While a snapshot is being written into its reserve, the level does not rise. Short memory counts
-    /// as a disk in its reserve: deletes, which give memory back, go on.
+    /// Computes the level. While a snapshot is written into its reserve, the level does not rise. Short memory counts
+    /// as a disk in its reserve: deletes, which free memory, continue.
     fn update_level(&mut self, cx: &Ctx<'_>) {
         let free = self.free.unwrap_or(u64::MAX);
         let taking = cx.facts.snapshots.taking;
@@ -136,19 +136,19 @@ impl Space {
         self.level = self.disk.max(for_memory);
     }
 
-    /// Of the disk alone.
+    /// Level of the disk alone.
     pub(crate) fn disk_level(&self) -> DiskLevel {
         self.disk
     }
 
-    /// Whether this replica's disk has space beyond its reserve, and its memory has room for a snapshot.
+    /// Returns true if the disk has space beyond its reserve and memory suffices for a snapshot.
     pub(crate) fn has_space(&self) -> bool {
         self.level == DiskLevel::Free
     }
 
-    /// Whether a quorum of all voters has space, as far as the leader knows. A voter is full when it said so, or when it has
-    /// been silent for an election timeout of this term while another one is full. Where nobody said so, nobody is: a write
-    /// that silent voters hold up is not refused for a disk.
+    /// Returns true if a quorum of all voters has space, as far as the leader knows. A voter counts as full if it
+    /// reported so, or if it has been silent for an election timeout of this term while another one is full. If no
+    /// voter reported so, none counts as full: a write delayed by silent voters is not refused because of disks.
     fn quorum_has_space(&self, group: Group<'_>) -> bool {
         let voters = group.raft.members().voters;
         let own = group.own.0;
@@ -165,34 +165,34 @@ impl Space {
         with_space.filter(speaks).count() > voters.len() / 2
     }
 
-    /// Nothing was heard of it for an election timeout of this term.
+    /// Returns true if the replica was not heard for an election timeout of this term.
     fn is_silent(&self, group: Group<'_>, replica: ReplicaId) -> bool {
         let since = self.heard.get(&replica).copied().max(self.leads_since).unwrap_or_default();
         group.now.saturating_sub(since) >= group.election_timeout()
     }
 
-    /// Whether the leader may admit what makes the state grow.
+    /// Returns true if the leader may admit changes that make the state grow.
     pub(crate) fn admits_growth(&self, group: Group<'_>) -> bool {
         self.has_space() && self.quorum_has_space(group)
     }
 
-    /// Whether the leader may admit these changes: deletes and drops may use the log's reserve.
+    /// Returns true if the leader may admit these changes: deletes and drops may use the log's reserve.
     pub(crate) fn admits(&self, group: Group<'_>, ops: &[Op]) -> bool {
         let shrinks = |op: &Op| matches!(op, Op::Delete { .. } | Op::DropCollection { .. });
         if ops.iter().all(shrinks) { self.admits_small() } else { self.admits_growth(group) }
     }
 
-    /// Whether the leader may admit what needs little of the log and frees something, or changes the group.
+    /// Returns true if the leader may admit small changes that free space or change the group.
     pub(crate) fn admits_small(&self) -> bool {
         self.level != DiskLevel::Exhausted
     }
 
-    /// Whether a write that is not admitted here should be sent to the replica that is about to lead.
+    /// Returns true if a refused write should be sent to the replica that is about to lead.
     pub(crate) fn is_handing_over(&self, group: Group<'_>) -> bool {
         !self.has_space() && (group.raft.status().transferring_to.is_some() || self.successor(group).is_some())
     }
 
-    /// A full follower takes nothing in while a quorum has space without it: what it cannot write would only wait.
+    /// A full follower drops appends while a quorum has space without it: it could not write them.
     pub(crate) fn drops_appends_of(&self, raft: &Raft, from: NodeId) -> bool {
         let leads = raft.status().leader == Some(from.replica.0);
         leads && !self.has_space() && self.peers.get(&from.replica).is_some_and(|notice| notice.quorum_has_space)
@@ -214,7 +214,7 @@ impl Space {
         }
     }
 
-    /// Tells the group what changed at once, and all of it again now and then.
+    /// Sends a changed level to the group at once, and an unchanged one periodically.
     fn send_notice(&mut self, cx: &mut Ctx<'_>, handing_over: bool) {
         let quorum_has_space = self.leads_since.is_some() && self.quorum_has_space(group(cx));
         let notice = DiskNotice { level: self.level, quorum_has_space, handing_over };
@@ -230,7 +230,7 @@ impl Space {
         }
     }
 
-    /// Gives the leadership to a voter that can write, when this replica has no space, or its disk hangs.
+    /// Transfers leadership to a voter that can write, if this replica has no space or its disk hangs.
     fn hand_over(&mut self, cx: &mut Ctx<'_>) {
         let hangs = self.hung_ticks >= HANG_TICKS;
         let again = self.handed_over.is_some_and(|at| cx.now.mono.saturating_sub(at) < HAND_OVER_EVERY);
@@ -251,7 +251,7 @@ impl Space {
         }
     }
 
-    /// The caught-up voter with space that has the most of the log.
+    /// The caught-up voter with space that has the longest log.
     fn successor(&self, group: Group<'_>) -> Option<ReplicaId> {
         let again = self.handed_over.is_some_and(|at| group.now.saturating_sub(at) < HAND_OVER_EVERY);
         let status = group.raft.status();
@@ -264,8 +264,8 @@ impl Space {
         found.filter(|_| !again).map(|peer| ReplicaId(peer.id))
     }
 
-    /// Whether a snapshot is to be taken for want of space: there is something that it lets go of, and room to write it.
-    /// `reserve`: what it would take. `is_behind`: something was applied behind the newest one.
+    /// Returns true if a snapshot should be taken to free space: it would release log entries, and there is room to
+    /// write it. `reserve`: its expected size. `is_behind`: entries were applied since the newest snapshot.
     pub(crate) fn wants_snapshot(&self, now: Duration, is_behind: bool, reserve: impl FnOnce() -> u64) -> bool {
         if self.disk == DiskLevel::Free || !is_behind {
             return false;
@@ -286,7 +286,7 @@ fn group<'a>(cx: &'a Ctx<'_>) -> Group<'a> {
     Group { raft: cx.raft, own: cx.me().replica, now: cx.now.mono, settings: cx.settings }
 }
 
-/// 1.2 times what a snapshot would take now. `bytes`: of the newest one, at index `newest`.
+/// 1.2 times the expected size of a snapshot. `bytes`: size of the newest one, at index `newest`.
 pub(crate) fn snapshot_reserve(bytes: u64, newest: u64, log: &LogBytes) -> u64 {
     let bytes = bytes + log.since(newest);
     bytes.saturating_add(bytes / 5)

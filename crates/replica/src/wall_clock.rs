@@ -1,4 +1,4 @@
-//! Wall time that may be used: the boot clock plus an offset, and only the check below changes the offset.
+//! The wall time in use: the boot clock plus an offset that only the check below changes.
 //!
 //! ```text
 //!   reading ──► within max_drift of the reading at most 1 s before? ── yes ──► offset follows it
@@ -6,9 +6,9 @@
 //!                     ├ within max_drift of the median of the group's readings ──► offset follows it
 //!                     └ alone, and steady for 3 s ───────────────────────────────► offset follows it
 //! ```
-//! The replicas of a group exchange their raw readings, not the times that they use: else a step of all of them would never
-//! end. What is measured of another clock is an interval, for the way there and back may take unequally long: "provably"
-//! means of every value in it.
+//! The replicas of a group exchange raw readings, not the times in use: otherwise a step of all clocks would never be
+//! accepted. The measurement of another clock is an interval, since the two directions may differ in delay; "provably"
+//! means for every value in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,27 +20,27 @@ use crate::Now;
 /// Microseconds from the boot clock to a wall clock.
 type Offset = i64;
 
-/// A reading is compared with one that is at most this old.
+/// Largest age of a reading with which a new one is compared.
 const COMPARED_WITHIN: Duration = Duration::from_secs(1);
-/// A replica that is alone believes a stepped clock after this.
+/// Time after which a replica without others accepts a stepped clock.
 const ALONE: Duration = Duration::from_secs(3);
-/// What was measured of another clock counts for this long: clocks drift by some 100 µs a second at most.
+/// Time for which a measurement of another clock counts: clocks drift by at most some 100 µs a second.
 const COUNTS_FOR: Duration = Duration::from_secs(5);
-/// Offsets within this are one offset: reading two clocks takes time.
+/// Offsets within this many microseconds count as equal: reading two clocks takes time.
 const JITTER: Offset = 100;
 
-/// Whether what follows from the wall clock may be believed.
+/// Trust in the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// No quorum of clocks is known, or the clock stepped and is not confirmed yet.
+    /// Fewer than a quorum of clocks are known, or the clock stepped and is not confirmed yet.
     Unproven,
-    /// Within the clock bound of the median of the group, as far as can be told.
+    /// Within the clock bound of the group's median, as far as measured.
     Trusted,
-    /// Provably further from the median than the clock bound: by so many microseconds at least, ahead or behind.
+    /// Provably further from the median than the clock bound: by at least so many microseconds, ahead or behind.
     Off(Offset),
 }
 
-/// What was measured of another clock: between these two.
+/// Measurement of another clock: bounds of its offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Measured {
     low: Offset,
@@ -54,23 +54,23 @@ impl Measured {
     }
 }
 
-/// The wall clock of one replica, and what it knows of the clocks of its group.
+/// The wall clock of one replica, with measurements of the other clocks of its group.
 #[derive(Debug)]
 pub(crate) struct WallClock {
     own: ReplicaId,
     voters: BTreeSet<u64>,
     max_drift: Duration,
     clock_bound: Duration,
-    /// In use.
+    /// The offset in use.
     offset: Offset,
-    /// As the machine's clock says.
+    /// The offset of the machine's clock.
     raw: Offset,
-    /// The reading that new ones are compared with.
+    /// The reading with which new ones are compared.
     compared: (Duration, Offset),
-    /// Since when the machine's clock is not used.
+    /// Time since which the machine's clock is not used.
     suspended: Option<Duration>,
     peers: BTreeMap<ReplicaId, Measured>,
-    /// Questions under way: to whom, and when they were asked.
+    /// Open requests: receiver, and time of sending.
     asked: BTreeMap<u64, (ReplicaId, Duration)>,
 }
 
@@ -91,18 +91,19 @@ impl WallClock {
         }
     }
 
-    /// Whose clocks count.
+    /// Sets the voters, whose clocks count.
     pub(crate) fn set_voters(&mut self, voters: BTreeSet<u64>) {
         self.voters = voters;
     }
 
-    /// Looks at a reading; returns by how much the offset grew: by so much the clock was behind, or the boot clock stood still.
+    /// Checks a reading; returns the increase of the offset: the clock was behind by so much, or the boot clock stood
+    /// still.
     pub(crate) fn check(&mut self, now: Now) -> Duration {
         self.raw = micros(now.wall) - micros(now.mono);
         self.peers.retain(|_, measured| now.mono.saturating_sub(measured.at) < COUNTS_FOR);
         let drift = micros(self.max_drift);
         if (self.raw - self.compared.1).abs() > drift {
-            // The boot clock may have stood still: what was measured against it is void.
+            // The boot clock may have stood still: measurements against it are void.
             self.suspended = Some(now.mono);
             self.compared = (now.mono, self.raw);
             self.peers.clear();
@@ -125,7 +126,7 @@ impl WallClock {
         self.follow()
     }
 
-    /// Uses the machine's clock from now on, whatever it says: a bug, injected by the simulation.
+    /// Injected bug: uses the machine's clock from now on without a check.
     pub(crate) fn believe(&mut self) -> Duration {
         self.suspended = None;
         self.follow()
@@ -145,7 +146,7 @@ impl WallClock {
         time(boot, self.offset)
     }
 
-    /// What the machine's clock says, for others to compare theirs with.
+    /// The reading of the machine's clock, for comparison by other replicas.
     pub(crate) fn raw_wall(&self, boot: Duration) -> Duration {
         time(boot, self.raw)
     }
@@ -154,18 +155,18 @@ impl WallClock {
         self.voters.len() == 1 && self.voters.contains(&self.own.0)
     }
 
-    /// Whether the machine's clock stepped, and is not used.
+    /// Returns true if the machine's clock stepped and is not used.
     pub(crate) fn is_suspended(&self) -> bool {
         self.suspended.is_some()
     }
 
-    /// A question for the clock of `peer` goes out.
+    /// Records a request for the clock of `peer`.
     pub(crate) fn asks(&mut self, call: u64, peer: ReplicaId, boot: Duration) {
         self.asked.retain(|_, (to, _)| *to != peer);
         self.asked.insert(call, (peer, boot));
     }
 
-    /// The answer. One that took long says too little.
+    /// Records the answer. After a long round trip it is too imprecise.
     pub(crate) fn heard(&mut self, call: u64, peer: ReplicaId, wall: Duration, boot: Duration) {
         let Some((to, sent)) = self.asked.remove(&call) else { return };
         if to != peer || boot.saturating_sub(sent) >= self.max_drift / 2 {
@@ -176,13 +177,13 @@ impl WallClock {
             let recent = boot.saturating_sub(held.at) < COMPARED_WITHIN;
             recent && held.width() < measured.width() && held.low <= measured.high && measured.low <= held.high
         };
-        // A slow answer must not take the place of a fast one that it agrees with.
+        // A slow answer must not replace a fast one that it is consistent with.
         if self.peers.get(&peer).filter(says_more).is_none() {
             self.peers.insert(peer, measured);
         }
     }
 
-    /// Where the median of the group's readings lies; `None` while fewer than a quorum are known.
+    /// Bounds of the median of the group's readings; `None` while fewer than a quorum are known.
     fn median(&self) -> Option<(Offset, Offset)> {
         let all = self.readings();
         if all.len() * 2 <= self.voters.len() {
@@ -197,7 +198,7 @@ impl WallClock {
         Some((middle(|reading| reading.0), middle(|reading| reading.1)))
     }
 
-    /// The raw readings of the voters, as far as they are known.
+    /// The known raw readings of the voters.
     fn readings(&self) -> BTreeMap<ReplicaId, (Offset, Offset)> {
         let known = |id: &u64| {
             let replica = ReplicaId(*id);
@@ -224,7 +225,7 @@ impl WallClock {
         }
     }
 
-    /// The candidates with which more of the group agrees than with the time that is used here.
+    /// The candidates whose clocks agree with more of the group than the time in use here.
     pub(crate) fn better(&self, candidates: &[ReplicaId]) -> Option<ReplicaId> {
         let all = self.readings();
         let bound = micros(self.clock_bound);

@@ -7,7 +7,7 @@ use crate::{Command, Event, Replica};
 const WALL: Duration = Duration::from_secs(1_700_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Replica 1 of three; the others answer its questions for their clocks.
+/// Replica 1 of three; the others answer its requests for their clocks.
 struct Member {
     replica: Replica,
     boot: Duration,
@@ -18,7 +18,7 @@ impl Member {
         Self { replica: alone(identity(1, 3)), boot: Duration::ZERO }
     }
 
-    /// Time passes while the clocks of this machine and of the other two show these.
+    /// Advances time while the clocks of this machine and of the other two show these offsets.
     fn pass(&mut self, own: Duration, others: Duration) {
         for random in 0..20 {
             self.boot += Duration::from_millis(20);
@@ -36,7 +36,7 @@ impl Member {
         Now { mono: self.boot, wall: wall + self.boot }
     }
 
-    /// A statement of this moment by a clock like the others', and how old it counts here.
+    /// Receives a statement made now by a clock like the others'; returns its age here.
     fn hear(&mut self, own: Duration, others: Duration) -> Duration {
         let shard = self.replica.state.origin().clone();
         let wall = Now { mono: self.boot, wall: others + self.boot }.wall_millis();
@@ -58,7 +58,7 @@ fn a_replica_that_agrees_with_its_group_tells_an_age() {
 }
 
 #[test]
-fn a_replica_whose_clock_is_wrong_tells_none_and_says_so() {
+fn a_replica_with_a_wrong_clock_sends_no_readings_and_reports_it() {
     let mut member = Member::new();
     member.pass(WALL, WALL);
     for wrong in [WALL + HOUR, WALL - HOUR, WALL + Duration::from_millis(300)] {
@@ -72,7 +72,7 @@ fn a_replica_whose_clock_is_wrong_tells_none_and_says_so() {
 }
 
 #[test]
-fn a_step_of_one_clock_is_told_and_not_used() {
+fn a_step_of_one_clock_is_reported_and_not_used() {
     let mut member = Member::new();
     member.pass(WALL, WALL);
     member.pass(WALL + HOUR, WALL);

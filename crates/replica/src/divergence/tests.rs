@@ -6,9 +6,9 @@ use super::*;
 use crate::Command;
 use crate::testing::Bench;
 
-/// A checksum that is not ours.
+/// A checksum other than the own one.
 const OTHER: Hash = [9; 32];
-/// What most of the group agrees on, and a third one.
+/// The checksum of the majority, and a third one.
 const THIRD: Hash = [7; 32];
 
 /// A replica of a group of three that has applied some entries.
@@ -54,7 +54,7 @@ fn node(replica: u64) -> NodeId {
     NodeId { shard: ShardNumber::FIRST, replica: ReplicaId(replica) }
 }
 
-/// Who is asked for a checksum.
+/// Receivers of calls for a checksum.
 fn compares(effects: &[Effect]) -> Vec<u64> {
     let to = |effect: &Effect| match effect {
         Effect::Command(Command::Send(to, PeerMessage::Call(_, Call::Compare { .. }))) => Some(to.replica.0),
@@ -63,7 +63,7 @@ fn compares(effects: &[Effect]) -> Vec<u64> {
     effects.iter().filter_map(to).collect()
 }
 
-/// Who is asked for a snapshot.
+/// Receivers of calls for a snapshot.
 fn state_calls(effects: &[Effect]) -> Vec<u64> {
     let to = |effect: &Effect| match effect {
         Effect::Command(Command::Send(to, PeerMessage::Call(_, Call::Snapshot { .. }))) => Some(to.replica.0),
@@ -80,7 +80,7 @@ fn a_checksum_that_agrees_is_counted() {
 }
 
 #[test]
-fn a_replica_that_differs_serves_nothing_and_asks_all_voters() {
+fn a_diverged_replica_serves_nothing_and_queries_all_voters() {
     let mut fixture = Fixture::new();
     let effects = fixture.checksum(OTHER);
     assert!(matches!(effects[..2], [Effect::GiveBackReads, Effect::CloseTails]));
@@ -90,7 +90,7 @@ fn a_replica_that_differs_serves_nothing_and_asks_all_voters() {
 }
 
 #[test]
-fn a_leader_that_differs_leads_no_more_until_most_have_what_it_has() {
+fn a_diverged_leader_does_not_lead_until_a_majority_has_its_state() {
     let mut fixture = Fixture::new();
     fixture.bench.facts.term = Some(meridian_model::Term(1));
     let effects = fixture.checksum(OTHER);
@@ -101,7 +101,7 @@ fn a_leader_that_differs_leads_no_more_until_most_have_what_it_has() {
 }
 
 #[test]
-fn when_most_have_another_state_one_of_them_is_asked_for_it() {
+fn the_state_of_the_majority_is_fetched_from_one_of_them() {
     let mut fixture = Fixture::new();
     fixture.checksum(OTHER);
     assert!(fixture.compared(2, OTHER).is_empty(), "one against one, and one is silent");
@@ -119,7 +119,7 @@ fn when_no_checksum_has_most_of_the_group_the_log_is_right() {
 }
 
 #[test]
-fn silent_voters_are_asked_again() {
+fn silent_voters_are_queried_again() {
     let mut fixture = Fixture::new();
     fixture.checksum(OTHER);
     fixture.compared(2, OTHER);
@@ -131,7 +131,7 @@ fn silent_voters_are_asked_again() {
 }
 
 #[test]
-fn a_replica_that_is_asked_answers_and_keeps_its_log_while_others_differ() {
+fn a_queried_replica_answers_and_keeps_its_log_while_others_are_in_doubt() {
     let mut fixture = Fixture::new();
     let effects = fixture.compare_asked(2, OTHER);
     let [Effect::Command(Command::Send(to, PeerMessage::Answer(5, CallAnswer::Compared(_, Some(own)))))] =
@@ -165,7 +165,7 @@ fn a_replaced_state_ends_the_doubt() {
     assert_eq!((fixture.bench.counters.heals, fixture.in_doubt()), (1, false));
 }
 
-/// A file that is no manifest of a snapshot.
+/// Bytes that are not a manifest.
 #[test]
 fn only_a_snapshot_of_one_that_is_right_is_installed() {
     let mut fixture = Fixture::new();

@@ -211,7 +211,7 @@ fn create(name: &str) -> Request {
 }
 
 #[test]
-fn a_write_goes_on_when_its_client_leaves() {
+fn a_write_continues_after_its_client_disconnects() {
     let mut pod = Pod::new();
     let now = Now { mono: pod.mono, wall: 9_000 * MS };
     let commands = pod.replica.step(now, Event::Client { ticket: 1, request: create("words") });

@@ -71,7 +71,7 @@ fn found(view: &View) -> Vec<Answer> {
 }
 
 #[test]
-fn steps_are_taken_whoever_reads_and_seen_by_those_that_come() {
+fn a_step_is_published_while_readers_exist_and_visible_to_later_ones() {
     let mut replica = with_vectors(256);
     let views = replica.views();
     let before = views.newest();

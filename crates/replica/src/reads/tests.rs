@@ -7,11 +7,11 @@ use crate::testing::Bench;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The reads of a leader, and what they are lent.
+/// The reads of a leader, with their context.
 struct Fixture {
     bench: Bench,
     reads: Reads,
-    /// That the machine computes.
+    /// Staleness, which the machine computes.
     staleness: Duration,
 }
 
@@ -39,7 +39,7 @@ impl Fixture {
         self.handle(Event::Tick { staleness: self.staleness })
     }
 
-    /// Asks the quorum; what is done once it has confirmed all questions.
+    /// Confirms all ReadIndex requests; returns the effects.
     fn confirm(&mut self) -> Vec<Effect> {
         assert!(self.handle(Event::AskQuorum).is_empty());
         let confirmed = self.bench.drive();
@@ -49,7 +49,7 @@ impl Fixture {
     }
 }
 
-/// A read that looks at no quorum.
+/// A read without confirmation by a quorum.
 fn eventual() -> ReadDemand {
     ReadDemand { left: 1_000 * MS, ..ReadDemand::default() }
 }
@@ -58,7 +58,7 @@ fn linearizable() -> ReadDemand {
     ReadDemand { index: true, ..eventual() }
 }
 
-/// No older than that, and it may wait so long.
+/// A read with a maximum age and a maximum wait.
 fn fresh(max_age: Duration, wait: Duration) -> ReadDemand {
     ReadDemand { max_age: Some(max_age), wait, ..eventual() }
 }
@@ -67,7 +67,7 @@ fn result() -> ReadResult {
     ReadResult { body: Some(PartBody::Collections(Vec::new())), covers: VersionVector::default() }
 }
 
-/// The jobs that are handed to the shell.
+/// The jobs passed to the shell.
 fn jobs(effects: &[Effect]) -> Vec<u64> {
     let job = |effect: &Effect| match effect {
         Effect::Command(Command::Read { job, .. }) => Some(*job),
@@ -99,7 +99,7 @@ fn a_read_that_demands_nothing_is_handed_to_the_shell_at_once() {
 }
 
 #[test]
-fn a_call_that_comes_again_is_not_begun_again() {
+fn a_repeated_call_is_not_started_again() {
     let mut fixture = Fixture::new();
     assert_eq!(jobs(&fixture.call(1, eventual())).len(), 1);
     assert!(fixture.call(1, eventual()).is_empty());
@@ -118,7 +118,7 @@ fn one_question_to_the_quorum_serves_all_reads_that_wait() {
 }
 
 #[test]
-fn a_read_waits_until_what_was_confirmed_is_applied() {
+fn a_read_waits_until_the_confirmed_index_is_applied() {
     let mut fixture = Fixture::new();
     fixture.call(1, linearizable());
     fixture.handle(Event::AskQuorum);
@@ -132,7 +132,7 @@ fn a_read_waits_until_what_was_confirmed_is_applied() {
 }
 
 #[test]
-fn a_replica_out_of_service_asks_no_quorum() {
+fn a_replica_out_of_service_requests_no_read_index() {
     let mut fixture = Fixture::new();
     fixture.call(1, linearizable());
     fixture.bench.facts.out_of_service = true;
@@ -141,7 +141,7 @@ fn a_replica_out_of_service_asks_no_quorum() {
 }
 
 #[test]
-fn a_question_that_no_quorum_answers_is_asked_again_and_its_reads_are_given_back() {
+fn an_unanswered_read_index_is_repeated_and_late_reads_are_returned() {
     let mut fixture = Fixture::new();
     fixture.call(1, linearizable());
     fixture.handle(Event::AskQuorum);
@@ -188,7 +188,7 @@ fn a_wait_that_cannot_succeed_is_skipped() {
     assert_eq!((part.age, part.took), (83 * MS, 3 * MS), "it has grown older while it was read");
 }
 
-/// What its own region confirmed by a quorum is as old as the question, whatever the wall clocks say.
+/// Data confirmed by a quorum of its own region is as old as the request, regardless of wall clocks.
 #[test]
 fn a_confirmed_read_of_the_primary_region_is_as_old_as_its_question() {
     let mut fixture = Fixture::new();
@@ -243,7 +243,7 @@ fn reads_that_cannot_be_trusted_are_given_back() {
 }
 
 #[test]
-fn nobody_is_told_of_a_read_whose_time_is_over() {
+fn an_expired_read_gets_no_answer() {
     let mut fixture = Fixture::new();
     let job = jobs(&fixture.call(1, eventual()))[0];
     fixture.bench.pass(1_000 * MS);

@@ -5,10 +5,10 @@ use super::*;
 use crate::testing::Bench;
 
 const MS: Duration = Duration::from_millis(1);
-/// Entries between two snapshots here.
+/// Entries between two snapshots.
 const EVERY: u64 = 3;
 
-/// The snapshots of a leader of a group of one, and what they are lent.
+/// The snapshots of a leader of a group of one, with their context.
 struct Fixture {
     bench: Bench,
     snapshots: Snapshots,
@@ -28,7 +28,7 @@ impl Fixture {
         self.bench.lend(|cx| self.snapshots.handle(cx, event))
     }
 
-    /// Takes a snapshot, which the shell writes; its index.
+    /// Takes a snapshot, which the shell writes; returns its index.
     fn take(&mut self) -> u64 {
         let effects = self.handle(Event::Take);
         let [Effect::TakeSnapshot { index, .. }] = effects.as_slice() else { panic!("none is taken") };
@@ -77,7 +77,7 @@ fn a_snapshot_is_taken_after_so_many_entries_and_the_log_behind_it_is_let_go() {
 }
 
 #[test]
-fn none_is_taken_of_what_cannot_be_trusted_or_without_room() {
+fn no_snapshot_of_untrusted_state_or_without_capacity() {
     let mut fixture = Fixture::new();
     fixture.bench.commit(EVERY);
     let sound = fixture.bench.facts;
@@ -158,7 +158,7 @@ fn an_offered_snapshot_is_fetched_piece_by_piece() {
 }
 
 #[test]
-fn a_piece_that_does_not_come_is_asked_for_again_until_the_installation_is_given_up() {
+fn a_missing_piece_is_requested_again_until_the_installation_fails() {
     let mut fixture = Fixture::new();
     fixture.handle(offered(90));
     let first = chunk_calls(&fixture.handle(wants()))[0];
@@ -202,7 +202,8 @@ fn meta(needs: BehaviorVersion) -> SnapshotMeta {
     }
 }
 
-/// A snapshot with these meta bytes is offered: why the replica leaves service, if it does, and whether it installs.
+/// Offers a snapshot with these meta bytes: returns the reason for which the replica leaves service, if it does, and
+/// whether it installs.
 fn offered_with(meta: Vec<u8>) -> (Option<String>, bool) {
     let manifest = Manifest { id: SnapshotId(9), meta, files: Vec::new() }.encode().unwrap();
     let snapshot = Snapshot { index: 9, term: 1, members: Members::of([1, 2]), manifest: manifest.into() };

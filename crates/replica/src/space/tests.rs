@@ -1,4 +1,4 @@
-//! Three replicas on one network that loses nothing and disks that are durable at once.
+//! Three replicas on a network without loss, with disks that are durable immediately.
 
 use std::collections::VecDeque;
 
@@ -10,26 +10,26 @@ use crate::testing::{alone, identity};
 use crate::{Event, Now, Replica};
 
 const PLENTY: u64 = 1 << 40;
-/// Within the log's reserve.
+/// Free bytes within the log's reserve.
 const RESERVE: u64 = 200 << 20;
-/// Within its last two segments.
+/// Free bytes within the last two segments.
 const EXHAUSTED: u64 = 100 << 20;
 
 struct Trio {
     replicas: Vec<Replica>,
     now: Duration,
     frames: VecDeque<(usize, usize, PeerMessage)>,
-    /// Who handed over to whom, and when.
+    /// Transfers of leadership: from, to, time.
     hand_overs: Vec<(usize, u64, Duration)>,
     causes: Vec<HandOverCause>,
-    /// Snapshots begun by each; none can be written.
+    /// Number of snapshots started by each; none can be written.
     snapshots: [u32; 3],
-    /// Its fsyncs do not end.
+    /// The replica whose fsyncs do not end.
     hung: Option<usize>,
 }
 
 impl Trio {
-    /// With replica 1 as leader and space on all disks.
+    /// Replica 1 leads, and all disks have space.
     fn new() -> Self {
         let replicas = (1..=3).map(|id| alone(identity(id, 3))).collect();
         let (hand_overs, causes, snapshots, hung) = Default::default();
@@ -101,7 +101,7 @@ impl Trio {
         self.replicas.iter().position(leads).expect("a leader")
     }
 
-    /// Proposes an entry at the leader and says which replicas have applied it a second later.
+    /// Proposes an entry at the leader; returns for each replica whether it has applied it after one second.
     fn commit(&mut self) -> Vec<bool> {
         let leader = self.leader();
         let index = self.replicas[leader].raft.propose(Entry::Noop.encode()).unwrap().index;
@@ -127,7 +127,7 @@ fn delete() -> Op {
 }
 
 #[test]
-fn one_full_follower_stops_nobody_and_takes_no_appends() {
+fn one_full_follower_blocks_no_write_and_receives_no_appends() {
     let mut trio = Trio::new();
     trio.admits(true, true);
     trio.free(2, RESERVE);
@@ -156,7 +156,7 @@ fn a_full_leader_hands_over_to_a_voter_with_space() {
 #[test]
 fn a_group_changes_its_leader_for_disks_once_in_thirty_seconds() {
     let mut trio = Trio::new();
-    // The disk of whoever leads is full, for two minutes.
+    // The disk of each leader is full for two minutes.
     for _ in 0..120 {
         let leader = trio.leader();
         (0..3).for_each(|at| trio.free(at, if at == leader { RESERVE } else { PLENTY }));
@@ -207,7 +207,7 @@ fn a_silent_voter_counts_as_full_beside_a_full_one() {
         let mut trio = Trio::new();
         trio.free(1, if full { RESERVE } else { PLENTY });
         trio.admits(true, true);
-        // Replica 3 hears and says nothing from now on.
+        // Replica 3 receives and sends nothing from now on.
         for _ in 0..100 {
             trio.now += Duration::from_millis(20);
             for at in 0..2 {
@@ -234,7 +234,7 @@ fn a_group_with_space_admits_writes_at_every_tick() {
     }
 }
 
-/// A process of so many MiB, of 1,000, said often enough to be believed.
+/// Reports memory use in MiB, of 1,000, often enough to take effect.
 fn use_memory(trio: &mut Trio, at: usize, mib: u64) {
     for _ in 0..10 {
         trio.step(at, Event::MemoryUsed { bytes: mib << 20, limit: 1_000 << 20 });

@@ -3,10 +3,10 @@ use super::*;
 const OWN: ReplicaId = ReplicaId(1);
 const BOUND: Duration = Duration::from_millis(10);
 const DRIFT: Duration = Duration::from_millis(500);
-/// The right offset.
+/// The correct offset.
 const WALL: i64 = 1_700_000_000_000;
 
-/// A group of three of which this is replica 1, or a group of its own.
+/// A group of three with this replica as number 1, or a group of one.
 struct Group {
     clock: WallClock,
     boot: u64,
@@ -25,7 +25,7 @@ impl Group {
         Self { clock, boot: 1_000, calls: 0 }
     }
 
-    /// Time passes, the machine's clock is off by so much, and the others are asked for theirs.
+    /// Advances time with the given clock errors, and requests the clocks of the others.
     fn pass(&mut self, millis: u64, own_ms: i64, others_ms: &[i64]) -> Duration {
         let mut grown = Duration::ZERO;
         for _ in 0..millis / 20 {
@@ -34,7 +34,7 @@ impl Group {
             for (peer, off) in (2..).map(ReplicaId).zip(others_ms) {
                 self.calls += 1;
                 self.clock.asks(self.calls, peer, Duration::from_millis(self.boot));
-                // A round trip of 2 ms, the reading taken in its middle.
+                // A round trip of 2 ms, with the reading in its middle.
                 let (answer, boot) = (at(self.boot + 1, *off).wall, Duration::from_millis(self.boot + 2));
                 self.clock.heard(self.calls, peer, answer, boot);
             }
@@ -42,7 +42,7 @@ impl Group {
         grown
     }
 
-    /// Milliseconds by which the time in use is off.
+    /// Error of the time in use, in milliseconds.
     fn off(&self) -> i64 {
         let boot = Duration::from_millis(self.boot);
         i64::try_from(self.clock.wall(boot).as_millis()).unwrap() - self.boot.cast_signed() - WALL
@@ -99,7 +99,7 @@ fn a_step_of_the_majority_makes_the_rest_wrong() {
 }
 
 #[test]
-fn a_small_step_is_used_and_told_at_once() {
+fn a_small_step_is_used_and_reported_at_once() {
     let mut group = Group::new(3);
     group.pass(100, 0, &[0, 0]);
     assert_eq!(group.pass(20, 400, &[]), Duration::from_millis(400));
@@ -129,14 +129,14 @@ fn alone_a_step_is_unproven_for_three_seconds_and_then_used() {
 }
 
 #[test]
-fn two_that_differ_are_both_wrong_for_nobody_can_tell() {
+fn without_a_majority_two_different_states_are_both_in_doubt() {
     let mut group = Group::new(2);
     group.pass(100, 0, &[3_600_000]);
     assert!(matches!(group.verdict(), Verdict::Off(_)));
 }
 
 #[test]
-fn an_answer_that_took_long_is_not_believed() {
+fn a_late_answer_is_discarded() {
     let mut group = Group::new(3);
     let (asked, heard) = (Duration::from_millis(1_000), Duration::from_millis(1_250));
     group.clock.asks(1, ReplicaId(2), asked);

@@ -155,7 +155,7 @@ fn records_of_a_broker_are_applied_and_their_place_with_them() {
 }
 
 #[test]
-fn what_comes_twice_gives_its_credit_back() {
+fn a_duplicate_returns_its_credit() {
     let mut shell = Shell::new();
     let (call, _) = shell.follow();
     shell.records(call, vec![(record(1), at(0))]);
@@ -166,7 +166,7 @@ fn what_comes_twice_gives_its_credit_back() {
 }
 
 #[test]
-fn a_gap_is_read_again_then_asked_of_the_origin_and_the_broker_read_on() {
+fn a_gap_is_read_again_then_fetched_from_the_origin_before_the_broker_continues() {
     let mut shell = Shell::new();
     let (call, _) = shell.follow();
     shell.records(call, vec![(record(1), at(0)), (record(4), at(1))]);
@@ -187,7 +187,7 @@ fn a_gap_is_read_again_then_asked_of_the_origin_and_the_broker_read_on() {
 }
 
 #[test]
-fn while_the_origin_is_away_the_link_stands_and_tries() {
+fn without_the_origin_the_link_retries() {
     let mut shell = Shell::new();
     for _ in 0..2 {
         let (call, _) = shell.follow();
@@ -201,7 +201,7 @@ fn while_the_origin_is_away_the_link_stands_and_tries() {
 }
 
 #[test]
-fn a_record_that_says_nothing_is_told_and_stepped_over() {
+fn a_record_without_content_is_reported_and_skipped() {
     let mut shell = Shell::new();
     let (call, _) = shell.follow();
     shell.records(call, vec![(record(1), at(0))]);
@@ -213,7 +213,7 @@ fn a_record_that_says_nothing_is_told_and_stepped_over() {
 }
 
 #[test]
-fn a_delta_that_no_door_lets_through_is_poison_and_comes_from_the_origin() {
+fn an_invalid_delta_is_poison_and_is_fetched_from_the_origin() {
     let mut shell = Shell::new();
     let (collection, point) = (CollectionUid(9), PointId::Num(1));
     let op = Op::Upsert { collection, point, vectors: Vectors::new(), payload: Payload("no object".into()) };
@@ -233,7 +233,7 @@ fn a_delta_that_no_door_lets_through_is_poison_and_comes_from_the_origin() {
 }
 
 #[test]
-fn a_record_that_claims_what_the_origin_never_said_is_left_behind() {
+fn a_record_that_the_origin_did_not_publish_is_skipped() {
     let mut shell = Shell::new();
     for _ in 0..2 {
         let (call, _) = shell.follow();

@@ -171,7 +171,7 @@ impl Shell {
 }
 
 #[test]
-fn what_is_written_between_its_read_and_its_writes_stays() {
+fn points_written_between_its_read_and_its_deletes_stay() {
     let settings = Settings { match_page: 10, ..Settings::default() };
     let mut shell = Shell::new(US, US, settings);
     shell.ask(definition()).unwrap();
