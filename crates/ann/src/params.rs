@@ -98,7 +98,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// A configuration with default profile and datatype, and seed 0.
+    /// A configuration for `dim` dimensions, with default profile and datatype, and seed 0.
     #[must_use]
     pub fn new(dim: usize, metric: Metric, kind: Kind) -> Self {
         Self { dim, metric, kind, profile: Profile::default(), datatype: Datatype::default(), seed: 0 }

@@ -41,7 +41,7 @@ pub struct BucketTable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BucketTableError {
     /// No shards, or more than [`ShardNumber::MAX`].
-    #[error("a bucket table for {0} shards: from 1 to {max} are possible", max = ShardNumber::MAX)]
+    #[error("shards must be between 1 and {max} (got {0})", max = ShardNumber::MAX)]
     ShardCount(u16),
 }
 

@@ -146,7 +146,7 @@ pub struct CollectionName(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CollectionNameError {
     /// Empty, or longer than 255 bytes.
-    #[error("collection name of {0} bytes: from 1 to 255 are possible")]
+    #[error("collection name must be 1 to 255 bytes long (got {0})")]
     Length(usize),
     /// Holds a character that is not allowed.
     #[error("collection name cannot contain {0:?}")]

@@ -104,7 +104,7 @@ pub enum ReadError {
         found: u32,
     },
     /// The length of a block exceeds the maximum.
-    #[error("index snapshot, block {block}: {bytes} bytes, at most {BLOCK_BYTES} are possible")]
+    #[error("index snapshot, block {block}: length must be at most {BLOCK_BYTES} bytes (got {bytes})")]
     Oversized {
         /// Number of the block, from 0.
         block: u64,

@@ -95,7 +95,7 @@ fn errors_name_what_they_found() {
     assert!(error(&changed).starts_with("index snapshot, block 0: checksum "), "{}", error(&changed));
     let mut oversized = written;
     oversized[12..16].fill(0xff);
-    assert_eq!(error(&oversized), "index snapshot, block 0: 4294967295 bytes, at most 1048576 are possible");
+    assert_eq!(error(&oversized), "index snapshot, block 0: length must be at most 1048576 bytes (got 4294967295)");
 }
 
 /// The snapshot with correct checksums around these contents: blocks before the vectors, vectors, and blocks after

@@ -162,7 +162,7 @@ pub fn create_collection(
         }
     }
     if defs.is_empty() || defs.len() > VECTORS {
-        return Err(Fault::input(format!("vectors: {} of them, from 1 to {VECTORS} are possible", defs.len())));
+        return Err(Fault::input(format!("vectors must be between 1 and {VECTORS} in number (got {})", defs.len())));
     }
     Ok(CollectionDef { name, vectors: defs })
 }
@@ -219,7 +219,7 @@ fn fits(body: &CreateBody, shape: &Shape) -> Result<(), Fault> {
     };
     equal("shard_number", body.shard_number, shape.shards)?;
     if body.write_consistency_factor == Some(0) {
-        return Err(Fault::input("write_consistency_factor: 0, at least 1 is possible"));
+        return Err(Fault::input("write_consistency_factor must be at least 1 (got 0)"));
     }
     let Some(replicas) = shape.replicas else { return Ok(()) };
     equal("replication_factor", body.replication_factor, replicas)?;
@@ -236,10 +236,10 @@ fn vector(place: &str, def: Value, hnsw: HnswParams) -> Result<VectorDef, Fault>
     let body: VectorBody = serde_json::from_value(def).map_err(|error| Fault::Format(format!("{place}: {error}")))?;
     if !DIM.contains(&body.size) {
         return Err(Fault::input(format!(
-            "{place}.size: {}, from {} to {} are possible",
-            body.size,
+            "{place}.size must be between {} and {} (got {})",
             DIM.start(),
-            DIM.end()
+            DIM.end(),
+            body.size
         )));
     }
     let refused = |field: Option<&IgnoredAny>, sentence: &str| {
@@ -273,7 +273,7 @@ impl HnswBody {
             None => Ok(default),
             Some(value) => match u16::try_from(value) {
                 Ok(fine) if (least..=most).contains(&fine) => Ok(fine),
-                _ => Err(Fault::input(format!("{}: {value}, from {least} to {most} are possible", name(field)))),
+                _ => Err(Fault::input(format!("{} must be between {least} and {most} (got {value})", name(field)))),
             },
         };
         let full_scan_threshold = match self.full_scan_threshold {
@@ -294,7 +294,10 @@ impl HnswBody {
 
 fn check_name(name: &str) -> Result<(), Fault> {
     if name.len() > NAME_BYTES {
-        return Err(Fault::input(format!("vectors: a name of {} bytes, up to {NAME_BYTES} are possible", name.len())));
+        return Err(Fault::input(format!(
+            "the name of a vector must be at most {NAME_BYTES} bytes long (got {})",
+            name.len()
+        )));
     }
     match name.chars().find(|c| c.is_control()) {
         Some(c) => Err(Fault::input(format!("vectors: a name cannot contain {c:?}"))),

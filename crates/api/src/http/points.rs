@@ -76,9 +76,10 @@ pub fn upsert(body: &[u8], limits: &Limits) -> Result<Vec<PointOp>, Fault> {
 fn within(what: &str, count: usize, limits: &Limits) -> Result<(), Fault> {
     match count {
         0 => Err(Fault::input(format!("{what}: at least one is needed"))),
-        count if count > limits.point_batch_size => {
-            Err(Fault::input(format!("{what}: {count} in one request, up to {} are possible", limits.point_batch_size)))
-        }
+        count if count > limits.point_batch_size => Err(Fault::input(format!(
+            "{what} must be at most {} in one request (got {count})",
+            limits.point_batch_size
+        ))),
         _ => Ok(()),
     }
 }
@@ -217,13 +218,11 @@ pub(super) fn limit(limit: Option<usize>, skip: usize, limits: &Limits) -> Resul
     let limit = limit.unwrap_or(LIMIT);
     let most = limits.query_limit;
     if limit == 0 {
-        return Err(Fault::input("limit: 0, at least 1 is possible"));
+        return Err(Fault::input("limit must be at least 1 (got 0)"));
     }
     match limit.checked_add(skip) {
         Some(all) if all <= most => Ok(all),
-        _ => {
-            Err(Fault::input(format!("limit: {limit} points after {skip} skipped, up to {most} are possible together")))
-        }
+        _ => Err(Fault::input(format!("limit + offset must be at most {most} (got {limit} + {skip})"))),
     }
 }
 

@@ -165,7 +165,7 @@ pub fn query_batch(body: &[u8], limits: &Limits) -> Result<Vec<QueryRequest>, Fa
     let List(searches) = parse::<BatchBody>(body, limits)?.searches;
     if searches.len() > limits.search_batch_size {
         let most = limits.search_batch_size;
-        return Err(Fault::input(format!("searches: {} in one request, up to {most} are possible", searches.len())));
+        return Err(Fault::input(format!("searches must be at most {most} in one request (got {})", searches.len())));
     }
     searches.into_iter().map(|body| body.convert(limits)).collect()
 }
@@ -190,7 +190,7 @@ impl QueryBody {
         refuse(params.acorn.as_ref(), "params.acorn: the planner decides by itself how to filter")?;
         only("params.indexed_only", params.indexed_only, false, "committed points are searchable at once")?;
         if let Some(ef) = params.hnsw_ef.filter(|ef| !(1..=limits.hnsw_ef).contains(ef)) {
-            return Err(Fault::input(format!("params.hnsw_ef: {ef}, from 1 to {} are possible", limits.hnsw_ef)));
+            return Err(Fault::input(format!("params.hnsw_ef must be between 1 and {} (got {ef})", limits.hnsw_ef)));
         }
         let skip = self.offset.unwrap_or(0);
         let recall = params.recall.map(|share| recall(share, params.hnsw_ef)).transpose()?;
@@ -218,7 +218,7 @@ fn recall(share: f64, ef: Option<usize>) -> Result<u16, Fault> {
     if (1.0..=1_000.0).contains(&thousandths) {
         Ok(thousandths as u16)
     } else {
-        Err(Fault::input(format!("params.recall: {share}, from 0.001 to 1 are possible")))
+        Err(Fault::input(format!("params.recall must be between 0.001 and 1 (got {share})")))
     }
 }
 

@@ -61,7 +61,7 @@ pub fn exists(exists: bool, time: Duration) -> Rendered {
     ok(json!({"exists": exists}), time)
 }
 
-/// Reply to the list of collections.
+/// Reply to the list of collections, in the order of `defs`.
 ///
 /// # Errors
 /// See [`found`].
@@ -209,7 +209,7 @@ impl<'a> Points<'a> {
     }
 }
 
-/// Reply to a query.
+/// Reply to a query; hits stay in the order of `found`.
 ///
 /// # Errors
 /// When a stored payload is no JSON.
@@ -233,7 +233,7 @@ pub fn found_plain(found: &[Found], time: Duration) -> Rendered {
     ok(Points::found(found).points, time)
 }
 
-/// Reply to a retrieve.
+/// Reply to a retrieve; points stay in the order of `records`.
 ///
 /// # Errors
 /// See [`found`].

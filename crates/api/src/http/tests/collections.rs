@@ -73,16 +73,20 @@ fn unsupported_fields_of_a_collection_are_refused_by_name() {
     check(with("optimizers_config", json!({"indexing_threshold": 0})), 501, "optimizers_config");
     check(with("wal_config", json!({"wal_capacity_mb": 1})), 501, "wal_config.wal_capacity_mb: 1");
     check(with("hnsw_config", json!({"on_disk": true})), 501, "hnsw_config.on_disk: true");
-    check(with("hnsw_config", json!({"m": 0})), 400, "hnsw_config.m: 0, from 4 to 128");
+    check(with("hnsw_config", json!({"m": 0})), 400, "hnsw_config.m must be between 4 and 128 (got 0)");
     check(with("hnsw_config", json!({"payload_m": 4})), 501, "hnsw_config.payload_m");
     let beyond = json!({"full_scan_threshold": 1u64 << 32});
     check(with("hnsw_config", beyond), 400, "full_scan_threshold must be <= 4294967295 kilobytes (got 4294967296)");
     check(with("init_from", json!({"collection": "x"})), 501, "init_from");
     check(with("colour", json!(1)), 400, "unknown field `colour`");
-    check(with("vectors", json!({})), 400, "vectors: 0 of them");
-    check(with("vectors", Value::Null), 400, "vectors: 0 of them");
-    check(with("vectors", json!({"size": 0, "distance": "Dot"})), 400, "vectors.size: 0");
-    check(with("vectors", json!({"size": 65537, "distance": "Dot"})), 400, "vectors.size: 65537");
+    check(with("vectors", json!({})), 400, "vectors must be between 1 and");
+    check(with("vectors", Value::Null), 400, "vectors must be between 1 and");
+    check(with("vectors", json!({"size": 0, "distance": "Dot"})), 400, "vectors.size must be between");
+    check(
+        with("vectors", json!({"size": 65537, "distance": "Dot"})),
+        400,
+        "vectors.size must be between 1 and 65536 (got 65537)",
+    );
     check(with("vectors", json!({"size": 4, "distance": "Hamming"})), 400, "Hamming");
     check(with("vectors", json!({"size": 4, "distance": "Dot", "on_disk": true})), 501, "vectors.on_disk");
     check(

@@ -55,7 +55,11 @@ fn bad_points_are_refused_by_name() {
     check(upserted(""), 400, "EOF");
     let many: Vec<_> = (0..10_001).collect();
     let few = Limits { point_batch_size: 10_000, ..Limits::default() };
-    check(delete(json!({"points": many}).to_string().as_bytes(), &few), 400, "points: 10001");
+    check(
+        delete(json!({"points": many}).to_string().as_bytes(), &few),
+        400,
+        "points must be at most 10000 in one request (got 10001)",
+    );
 }
 
 #[test]

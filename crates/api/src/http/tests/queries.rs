@@ -47,12 +47,16 @@ fn unsupported_fields_of_a_query_are_refused_by_name() {
     check(asked(json!({"query": [1], "shard_key": 1})), 501, "shard_key");
     check(asked(json!({"query": [1], "params": {"indexed_only": true}})), 501, "params.indexed_only");
     check(asked(json!({"query": [1], "params": {"quantization": {"rescore": true}}})), 501, "params.quantization");
-    check(asked(json!({"query": [1], "params": {"hnsw_ef": 5000}})), 400, "params.hnsw_ef: 5000");
-    check(asked(json!({"query": [1], "params": {"recall": 1.5}})), 400, "params.recall: 1.5");
-    check(asked(json!({"query": [1], "params": {"recall": 0}})), 400, "params.recall: 0");
+    check(asked(json!({"query": [1], "params": {"hnsw_ef": 5000}})), 400, "params.hnsw_ef must be between");
+    check(
+        asked(json!({"query": [1], "params": {"recall": 1.5}})),
+        400,
+        "params.recall must be between 0.001 and 1 (got 1.5)",
+    );
+    check(asked(json!({"query": [1], "params": {"recall": 0}})), 400, "params.recall must be between");
     check(asked(json!({"query": [1], "params": {"recall": 0.9, "hnsw_ef": 50}})), 400, "either it or hnsw_ef");
-    check(asked(json!({"query": [1], "limit": 0})), 400, "limit: 0");
-    check(asked(json!({"query": [1], "limit": 10_000, "offset": 1})), 400, "up to 10000 are possible together");
+    check(asked(json!({"query": [1], "limit": 0})), 400, "limit must be at least 1 (got 0)");
+    check(asked(json!({"query": [1], "limit": 10_000, "offset": 1})), 400, "must be at most 10000");
     check(asked(json!({"query": [1], "limit": -1})), 400, "-1");
     check(asked(json!({"query": [1], "score_threshold": 1e300})), 400, "");
     check(asked(json!({"query": [1], "with_payload": {"include": [], "exclude": []}})), 400, "");
