@@ -5,6 +5,9 @@ use std::fmt::Display;
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// Deserializes a number from `MIN` to `MAX`.
+///
+/// # Errors
+/// The value is not a number, or is out of range.
 pub fn between<'de, D, T, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -18,6 +21,9 @@ where
 }
 
 /// Deserializes a number from `MIN` to `MAX`, or nothing.
+///
+/// # Errors
+/// The value is not a number, or is out of range.
 pub fn maybe_between<'de, D, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<Option<u64>, D::Error>
 where
     D: Deserializer<'de>,

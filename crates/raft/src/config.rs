@@ -24,7 +24,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Default configuration, meant for 100 ms ticks: election timeout 1 to 2 s.
+    /// Default configuration of replica `id`, for ticks of 100 ms: election timeout 1 to 2 s. `incarnation` differs at
+    /// every start.
     pub fn new(id: u64, incarnation: u64) -> Self {
         Self {
             id,

@@ -114,12 +114,12 @@ fn encode(identity: &Identity) -> Vec<u8> {
     postcard::to_stdvec(&(genesis, replica, founders, group, behavior)).expect("an identity can be encoded")
 }
 
-/// Makes a blank folder the replica's: the log with its initialization records first, the identity last, so that an
-/// identity without a log is known to have lost it. An interrupted initialization is repeated; repeating a finished one
+/// Initializes a blank folder for a replica: first the log with its initialization records, last the identity, so that an
+/// identity without a log proves that the log was lost. `segment_bytes`: size of a log segment. An interrupted initialization is repeated; repeating a finished one
 /// with the same identity changes nothing.
 ///
 /// # Errors
-/// When the folder is another replica's or damaged, or the disk refuses.
+/// The folder is another replica's or damaged, or the disk returns an error.
 pub fn initialize_volume(disk: &impl Disk, identity: &Identity, segment_bytes: u64) -> Result<(), VolumeError> {
     match inspect_volume(disk)? {
         Folder::Replica(found) if found == *identity => return Ok(()),

@@ -45,11 +45,11 @@ fn options(identity: &Identity, segment_bytes: u64) -> WalOptions {
     WalOptions { owner, segment_bytes }
 }
 
-/// Opens the folder of `identity`: its two halves, and what they held.
+/// Opens the folder of `identity`: the log, the snapshots, and their contents. `segment_bytes`: size of a log segment.
 ///
 /// # Errors
-/// When anything in it is damaged, another's, or of a newer release; then nothing on the disk was changed. Or when the disk
-/// refuses.
+/// Something in it is damaged, of another replica, or of a newer release; then nothing on the disk was changed. Or the
+/// disk returns an error.
 pub fn open_volume<D: Disk>(
     disk: &D,
     identity: &Identity,

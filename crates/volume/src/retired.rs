@@ -51,6 +51,7 @@ pub fn name_for(replica: Option<ReplicaId>, names: &[String]) -> Result<String, 
 }
 
 /// The retired folders to delete: all but that of the greatest id, and all but the newest of those without an id.
+/// `names`: the retired folders, in any order.
 #[must_use]
 pub fn superseded(names: &[String]) -> Vec<String> {
     let mut superseded = Vec::new();

@@ -121,7 +121,7 @@ impl Raft {
         Ok(range.into_iter().map(Entry::from_raft).collect())
     }
 
-    /// The term of a log entry, or of the one just before the log.
+    /// The term of the entry at `index`, which may be the one just before the log.
     pub fn term_of(&self, index: u64) -> Option<u64> {
         self.node.store().term_at(index)
     }

@@ -32,12 +32,12 @@ impl Raft {
         }
     }
 
-    /// Reports lost messages to a replica, so that the leader probes instead of streaming.
+    /// Reports lost messages to the replica `to`, so that the leader probes instead of streaming.
     pub fn report_unreachable(&mut self, to: u64) {
         self.node.report_unreachable(to);
     }
 
-    /// Reports the result of a snapshot offer; optional, since the leader repeats offers.
+    /// Reports the result of a snapshot offer to the replica `to`; optional, since the leader repeats offers.
     pub fn report_snapshot(&mut self, to: u64, ok: bool) {
         self.snapshot_ticks.remove(&to);
         self.node.report_snapshot(to, if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure });

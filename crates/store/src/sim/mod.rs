@@ -72,7 +72,7 @@ impl SimDisk {
         self.state().plan_failure(first, n, kind);
     }
 
-    /// Limits the sum of all file lengths; writes beyond fail with [`ErrorKind::StorageFull`].
+    /// Limits the sum of all file lengths to `bytes`; writes beyond fail with [`ErrorKind::StorageFull`].
     pub fn limit(&self, bytes: u64) {
         self.state().capacity = bytes;
     }
@@ -82,7 +82,7 @@ impl SimDisk {
         self.state().wipe();
     }
 
-    /// Inverts the bits of `mask` in one byte of a file, in both states.
+    /// Inverts the bits of `mask` in the byte at `offset` of a file, in both states.
     ///
     /// # Errors
     /// When the file or byte does not exist.

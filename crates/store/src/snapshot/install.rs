@@ -168,7 +168,7 @@ impl<D: Disk> Install<D> {
         Chunk { file: file.into(), offset, bytes: self.chunk_bytes.min(file_bytes - offset) }
     }
 
-    /// Writes a received chunk; any order is allowed, and a duplicate changes nothing.
+    /// Writes a received chunk at `offset` of its file; any order is allowed, and a duplicate changes nothing.
     ///
     /// # Errors
     /// When it is not a chunk of this snapshot, or on I/O errors.

@@ -122,6 +122,9 @@ impl Manifest {
     }
 
     /// Decodes the body of the envelope; a fuzzing entry point behind the checksum.
+    ///
+    /// # Errors
+    /// As for [`Self::decode`].
     #[doc(hidden)]
     pub fn decode_body(body: &[u8]) -> Result<Self, ManifestError> {
         let mut rest = body;
