@@ -134,11 +134,13 @@ impl Raft {
         self.node.store().is_snapshot_wanted()
     }
 
-    fn is_leader(&self) -> bool {
+    /// Whether this replica leads. Cheaper than [`Raft::status`].
+    pub fn is_leader(&self) -> bool {
         self.node.raft.state == StateRole::Leader
     }
 
-    fn leader(&self) -> Option<u64> {
+    /// The known leader. Cheaper than [`Raft::status`].
+    pub fn leader(&self) -> Option<u64> {
         Some(self.node.raft.leader_id).filter(|id| *id != 0)
     }
 

@@ -21,11 +21,13 @@ pub(crate) struct Ctx<'a> {
     pub(crate) raft: &'a mut Raft,
     pub(crate) state: &'a State,
     /// Sizes of the entries in the log.
-    pub(crate) log_bytes: &'a LogBytes,
+    pub(crate) log_bytes: &'a mut LogBytes,
     pub(crate) numbers: &'a mut CallNumbers,
     pub(crate) counters: &'a mut Counters,
     pub(crate) facts: Facts,
-    /// What is to be done, in order.
+    /// Commands that nothing is to be done before.
+    pub(crate) out: &'a mut Vec<Command>,
+    /// What is to be done after them, in order.
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) term: Option<Term>,
     /// It may propose: it leads a term, and may serve.
     pub(crate) leading: bool,
+    /// What was committed when it started is applied.
+    pub(crate) caught_up: bool,
     /// It was asked to stop.
     pub(crate) draining: bool,
     /// Its disk has space beyond the reserve, and its memory room for a snapshot.
@@ -87,7 +91,7 @@ pub(crate) const DOUBT: &str = "its state differs from its group's";
 impl Ctx<'_> {
     /// This replica among those of the region.
     pub(crate) fn me(&self) -> NodeId {
-        NodeId { shard: self.identity.genesis.shard, replica: self.identity.replica }
+        self.identity.node()
     }
 
     /// Whether the positions that concern this shard are applied: another shard's own log is not its to reach.
@@ -135,7 +139,12 @@ impl Ctx<'_> {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        self.effects.push(Effect::Command(command));
+        // Most handlers want nothing but commands: those need not pass through the buffer of effects.
+        if self.effects.is_empty() {
+            self.out.push(command);
+        } else {
+            self.effects.push(Effect::Command(command));
+        }
     }
 
     pub(crate) fn answer(&mut self, to: Requester, answer: ShardAnswer) {

@@ -88,8 +88,8 @@ impl Drain {
     fn tick(&mut self, cx: &mut Ctx<'_>) {
         self.tick_last_snapshot(cx);
         let Some(draining) = self.draining.as_mut().filter(|draining| !draining.done) else { return };
-        let led = cx.raft.status().role == meridian_raft::Role::Leader;
-        let alone = cx.raft.members().voters.len() <= 1;
+        let led = cx.raft.is_leader();
+        let alone = cx.raft.voter_count() <= 1;
         if !led || alone || cx.now.mono.saturating_sub(draining.since) >= GIVE_UP {
             draining.done = true;
             cx.command(Command::Drained);

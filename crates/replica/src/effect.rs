@@ -2,7 +2,7 @@
 
 use meridian_model::{CollectionDef, CollectionUid, LogIndex};
 use meridian_proto::frame::{NodeId, ShardAnswer};
-use meridian_raft::{Members, Snapshot};
+use meridian_raft::{Entry as RaftEntry, Members, Output, Snapshot};
 use meridian_shard::State;
 
 use crate::{Command, SnapshotMeta};
@@ -34,8 +34,20 @@ pub(crate) enum Effect {
     CloseTails,
     /// What only a leader does ends.
     StopLeading,
-    /// What only a leader does begins, if this replica may serve.
+    /// What only a leader does begins, if this replica leads and may serve.
     BeginToLead,
+    /// An output of the consensus library is handled further.
+    Continue(Box<Output>),
+    /// These entries are committed.
+    Apply(Vec<RaftEntry>),
+    /// What stood at this index when the quorum was asked is to be applied.
+    ReadIndexConfirmed { context: u64, index: LogIndex },
+    /// The first entry of this leader's term is applied.
+    TermBegun,
+    /// The region is to know who leads, if this replica does.
+    Announce,
+    /// What was committed when this replica started is applied.
+    CaughtUp,
     /// A snapshot of what is applied is to be written.
     TakeSnapshot {
         /// The newest entry applied.
@@ -63,6 +75,10 @@ pub(crate) enum Effect {
     LearnCollection { uid: CollectionUid, def: CollectionDef },
     /// The log is let go of before this index.
     CompactLog { keep_from: u64 },
+    /// It is.
+    ForgetLogBefore(LogIndex),
+    /// A leader says that this replica is too far behind its log.
+    SnapshotOffered { from: NodeId, snapshot: Snapshot },
     /// Another replica's snapshot is to be installed.
     InstallSnapshot { from: NodeId, snapshot: Snapshot },
     /// An installed snapshot is the state now, and the log begins behind it.

@@ -18,7 +18,7 @@
 //! A part is a struct with private fields that handles events and returns effects. Parts do not call each other: the machine
 //! lends each what it needs (`Ctx`), tells it what follows from others (`Facts`), and performs its effects in order and
 //! depth-first. Parts: `reads`, `positions`, `completeness`, `clock`, `snapshots`, `membership`, `divergence`, `collections`,
-//! `drain`, `space`; the router of client requests is the crate `meridian-gateway`. `consensus`, `shard_calls`, `links` and
+//! `drain`, `space`, `consensus`; the router of client requests is the crate `meridian-gateway`. `shard_calls`, `links` and
 //! `tails` are still methods of the machine.
 //!
 //! Start reading at [`Replica::step`], then `machine/dispatch`, then `reads` as an example of a part.

@@ -379,7 +379,7 @@ impl Replica {
 
     fn propose_batches(&mut self, origin: &OriginShard) {
         let table = self.state.table().clone();
-        let own = self.me().shard;
+        let own = self.identity.node().shard;
         let (admits, now) = (self.admits_growth(), self.now.mono);
         let Some(link) = self.links.links.get_mut(origin) else { return };
         if matches!(link.phase, Phase::Seeding(_)) {

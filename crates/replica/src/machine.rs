@@ -15,10 +15,11 @@ macro_rules! part {
             identity: &$self.identity,
             raft: &mut $self.raft,
             state: &$self.state,
-            log_bytes: &$self.log_bytes,
+            log_bytes: &mut $self.log_bytes,
             numbers: &mut $self.numbers,
             counters: &mut $self.counters,
             facts,
+            out: &mut $self.out,
             effects: &mut effects,
         };
         $self.$part.handle(&mut cx, event);
@@ -29,8 +30,10 @@ macro_rules! part {
     }};
 }
 
+mod apply;
 mod dispatch;
 mod gateway;
+mod leadership;
 mod parts;
 mod perform;
 mod queries;
@@ -40,8 +43,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_gateway::{Directory, Effect as GatewayEffect, Gateway};
-use meridian_model::{OriginShard, ReplicaId};
-use meridian_proto::frame::{CallNumbers, NodeId, PeerMessage};
+use meridian_model::OriginShard;
+use meridian_proto::frame::{CallNumbers, NodeId};
 use meridian_proto::topology::{Identity, ReplicaStatus};
 use meridian_raft::Raft;
 use meridian_shard::State;
@@ -50,6 +53,7 @@ use crate::clock::Clock;
 use crate::collections::Collections;
 use crate::completeness::Statements;
 use crate::consensus::Consensus;
+use crate::context::Ctx;
 use crate::divergence::Divergence;
 use crate::drain::Drain;
 use crate::effect::Effect;
@@ -65,7 +69,7 @@ use crate::snapshots::Snapshots;
 use crate::space::Space;
 use crate::tails::Tails;
 use crate::time::Time;
-use crate::{Command, Counters, Event, Now, Settings, Views};
+use crate::{Command, Counters, Event, Now, Settings, Views, consensus, reads};
 
 /// One replica and its gateway.
 ///
@@ -175,17 +179,22 @@ impl Replica {
         std::mem::take(&mut self.out)
     }
 
+    /// Does everything that the consensus library wants done.
+    fn drive(&mut self) {
+        loop {
+            if self.reads.wants_quorum() {
+                part!(self, reads, reads::Event::AskQuorum);
+            }
+            let Some(output) = self.raft.output() else { break };
+            part!(self, consensus, consensus::Event::Output(output));
+        }
+    }
+
     /// Whether this replica was told that it differs from another, for the simulation to know.
     #[cfg(feature = "fault-injection")]
     #[must_use]
     pub fn is_doubted(&self) -> bool {
         self.divergence.is_checking()
-    }
-
-    /// This replica among those of the region.
-    #[must_use]
-    pub fn me(&self) -> NodeId {
-        NodeId { shard: self.identity.genesis.shard, replica: self.identity.replica }
     }
 
     /// What this replica is.
@@ -240,7 +249,10 @@ impl Replica {
     /// started is applied, and it is not stopping. Losing the leader later changes nothing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.out_of_service.is_none() && !self.is_in_doubt() && !self.drain.is_draining() && self.consensus.caught_up
+        self.out_of_service.is_none()
+            && !self.is_in_doubt()
+            && !self.drain.is_draining()
+            && self.consensus.is_caught_up()
     }
 
     /// See [`State::diverge`].
@@ -254,15 +266,6 @@ impl Replica {
     #[must_use]
     pub fn chased(&self) -> Vec<crate::LinkStatus> {
         self.link_statuses()
-    }
-
-    pub(crate) fn send(&mut self, to: NodeId, message: PeerMessage) {
-        self.out.push(Command::Send(to, message));
-    }
-
-    pub(crate) fn send_replica(&mut self, to: ReplicaId, message: PeerMessage) {
-        let shard = self.me().shard;
-        self.send(NodeId { shard, replica: to }, message);
     }
 
     pub(crate) fn number(&mut self) -> u64 {

@@ -139,8 +139,7 @@ impl Replica {
         replica.offer_found_snapshot(members);
         if voided {
             // Before any entry that follows the snapshot: without it those would look like the end of a log with a hole.
-            let records = vec![base, LogRecord::HardState(replica.raft.hard_state())];
-            replica.persist(records, vec![None, None], None, Vec::new(), None);
+            replica.log_voided(base);
         }
         Ok(replica)
     }

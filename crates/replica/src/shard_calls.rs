@@ -97,13 +97,17 @@ impl Replica {
             None => None,
         };
         if let Some(fault) = fault {
-            let answer = ShardAnswer::Busy(format!("replica {} is out of service: {fault}", self.me().replica));
+            let answer =
+                ShardAnswer::Busy(format!("replica {} is out of service: {fault}", self.identity.node().replica));
             return self.answer(from, answer);
         }
         match call {
-            _ if call.is_read() && !self.consensus.caught_up => {
+            _ if call.is_read() && !self.consensus.is_caught_up() => {
                 // What it holds may be older than what was acknowledged, or known to be wrong by what it has yet to apply.
-                self.answer(from, ShardAnswer::Busy(format!("replica {} is catching up", self.me().replica)));
+                self.answer(
+                    from,
+                    ShardAnswer::Busy(format!("replica {} is catching up", self.identity.node().replica)),
+                );
             }
             ShardCall::Read { collection, query, demand } => {
                 self.read(ReadCall::new(from, ReadWhat::Points(collection, query), demand, self.now));
@@ -117,7 +121,7 @@ impl Replica {
             }
             _ if !self.is_leading() => {
                 let leader = self.raft.status().leader.map(meridian_model::ReplicaId);
-                self.answer(from, ShardAnswer::NotLeader(leader.filter(|id| *id != self.me().replica)));
+                self.answer(from, ShardAnswer::NotLeader(leader.filter(|id| *id != self.identity.node().replica)));
             }
             ShardCall::Resolve(name) => {
                 let found = self.state.collection(&name).map(|held| (held.uid(), held.def().clone()));
@@ -151,7 +155,9 @@ impl Replica {
     pub(crate) fn answer(&mut self, to: Requester, answer: ShardAnswer) {
         match to {
             Requester::Own(call) => self.answered(None, call, answer),
-            Requester::Node(node, call) => self.send(node, PeerMessage::Answer(call, CallAnswer::Shard(answer))),
+            Requester::Node(node, call) => {
+                self.out.push(Command::Send(node, PeerMessage::Answer(call, CallAnswer::Shard(answer))));
+            }
         }
     }
 
@@ -163,14 +169,14 @@ impl Replica {
         collection: &CollectionName,
         (ops, indexes): (Vec<PointOp>, RequestIndexes),
     ) {
-        let part = u32::from(self.me().shard.number());
+        let part = u32::from(self.identity.node().shard.number());
         let state = &self.state;
         let mut repeated = false;
         let refusal = if let Some(done) = state.write_result(id, part) {
             repeated = true;
             Some(self.written(done))
         } else if table != state.table().version
-            || ops.iter().any(|op| state.table().shard_of(op.point()) != self.me().shard)
+            || ops.iter().any(|op| state.table().shard_of(op.point()) != self.identity.node().shard)
         {
             Some(ShardAnswer::NotOwner(state.table().version))
         } else if !indexes.fits(ops.len()) {
@@ -206,7 +212,7 @@ impl Replica {
         changes: Changes,
         trace: Option<Traceparent>,
     ) {
-        let (state, own) = (&self.state, self.me().shard);
+        let (state, own) = (&self.state, self.identity.node().shard);
         if let Some(done) = state.write_result(id, part) {
             let answer = Kind::Conditional.answer(done, self.position_of(done));
             self.counters.writes_repeated += 1;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use meridian_model::{Op, ReplicaId};
 use meridian_proto::frame::{DiskNotice, NodeId, PeerMessage};
 use meridian_proto::topology::DiskLevel;
-use meridian_raft::{PeerState, Raft, Role as RaftRole};
+use meridian_raft::{PeerState, Raft};
 
 use crate::context::Ctx;
 use crate::log_bytes::LogBytes;
@@ -194,13 +194,14 @@ impl Space {
 
     /// A full follower drops appends while a quorum has space without it: it could not write them.
     pub(crate) fn drops_appends_of(&self, raft: &Raft, from: NodeId) -> bool {
-        let leads = raft.status().leader == Some(from.replica.0);
-        leads && !self.has_space() && self.peers.get(&from.replica).is_some_and(|notice| notice.quorum_has_space)
+        !self.has_space()
+            && raft.leader() == Some(from.replica.0)
+            && self.peers.get(&from.replica).is_some_and(|notice| notice.quorum_has_space)
     }
 
     fn tick(&mut self, cx: &mut Ctx<'_>) {
         self.update_level(cx);
-        let leads = cx.raft.status().role == RaftRole::Leader;
+        let leads = cx.raft.is_leader();
         match self.leads_since {
             None if leads => self.leads_since = Some(cx.now.mono),
             Some(_) if !leads => self.leads_since = None,

@@ -100,7 +100,7 @@ impl Replica {
     ) {
         let reader = Reader::Region(to.0.clone(), to.1);
         while let Some(node) = self.relay_target(shard, &tried) {
-            if node != self.me() {
+            if node != self.identity.node() {
                 return self.relay(to, shard, node, call, tried, unavailable);
             }
             let Some(refusal) = self.try_serve(&reader, &call) else { return };
@@ -114,11 +114,11 @@ impl Replica {
     /// The replica to ask: the leader hears of a commit first.
     fn relay_target(&self, shard: ShardNumber, gone: &[NodeId]) -> Option<NodeId> {
         let leader = self.directory.leader(shard).filter(|node| !gone.contains(node));
-        let reachable = |node: &NodeId| *node == self.me() || self.directory.is_connected(*node);
+        let reachable = |node: &NodeId| *node == self.identity.node() || self.directory.is_connected(*node);
         leader.filter(reachable).or_else(|| {
             let mut replicas = self.directory.of_shard(shard);
-            if shard == self.me().shard {
-                replicas.push(self.me());
+            if shard == self.identity.node().shard {
+                replicas.push(self.identity.node());
             }
             replicas.into_iter().find(|node| reachable(node) && !gone.contains(node))
         })
@@ -146,7 +146,7 @@ impl Replica {
         };
         self.tails.relays.insert(to, number);
         self.tails.relayed.insert(number, relay);
-        self.send(node, PeerMessage::Call(number, Call::Tail(call)));
+        self.out.push(Command::Send(node, PeerMessage::Call(number, Call::Tail(call))));
     }
 
     fn relay_on(&mut self, number: u64, body: TailCall) {
@@ -158,7 +158,7 @@ impl Replica {
         if body == TailCall::Close {
             self.forget_relay(number);
         }
-        self.send(node, PeerMessage::Call(number, Call::Tail(body)));
+        self.out.push(Command::Send(node, PeerMessage::Call(number, Call::Tail(body))));
     }
 
     fn forget_relay(&mut self, number: u64) -> Option<Relay> {
@@ -222,7 +222,7 @@ impl Replica {
     }
 
     fn open_tail(&mut self, reader: &Reader, after: Position, credit: u64) -> Option<TailAnswer> {
-        if !self.is_trusted() || self.tails.streams.len() >= STREAMS || !self.consensus.caught_up {
+        if !self.is_trusted() || self.tails.streams.len() >= STREAMS || !self.consensus.is_caught_up() {
             return Some(TailAnswer::Unavailable);
         }
         let now = self.now.mono;
@@ -246,7 +246,7 @@ impl Replica {
 
     /// Whether the log still holds the entry of the change at this position.
     fn held(&self, state: &State, position: Position) -> bool {
-        let first = self.raft.status().first_index;
+        let first = self.raft.first_index();
         state.locate(position).is_some_and(|located| located.index.0 >= first)
     }
 
@@ -344,7 +344,7 @@ impl Replica {
         let now_at = state.position(state.origin());
         // A later page must not come from a replica that is behind the first one.
         let unable = !self.is_trusted()
-            || !self.consensus.caught_up
+            || !self.consensus.is_caught_up()
             || at.is_some_and(|at| at > now_at || at.epoch != now_at.epoch)
             || (at.is_none() && !self.is_leading());
         if unable {
@@ -376,7 +376,9 @@ impl Replica {
 
     fn send_tail(&mut self, to: &Reader, answer: TailAnswer) {
         match to {
-            Reader::Node(node, call) => self.send(*node, PeerMessage::Answer(*call, CallAnswer::Tail(answer))),
+            Reader::Node(node, call) => {
+                self.out.push(Command::Send(*node, PeerMessage::Answer(*call, CallAnswer::Tail(answer))));
+            }
             Reader::Region(peer, call) => {
                 let message = RegionMessage::Answer(*call, RegionAnswer::Tail(answer));
                 self.out.push(Command::SendRegion(peer.clone(), message));
@@ -397,7 +399,7 @@ impl Replica {
         for number in concerned {
             let Some(relay) = self.forget_relay(number) else { continue };
             if relay.to.0 == *peer {
-                self.send(relay.node, PeerMessage::Call(number, Call::Tail(TailCall::Close)));
+                self.out.push(Command::Send(relay.node, PeerMessage::Call(number, Call::Tail(TailCall::Close))));
             } else {
                 self.send_tail(&Reader::Region(relay.to.0, relay.to.1), TailAnswer::Unavailable);
             }

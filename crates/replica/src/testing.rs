@@ -95,21 +95,22 @@ impl Bench {
 
     /// Hands the context to a part; what that wants done.
     pub(crate) fn lend(&mut self, handle: impl FnOnce(&mut Ctx<'_>)) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let (mut out, mut effects) = (Vec::new(), Vec::new());
         let mut cx = Ctx {
             now: self.now,
             settings: &self.settings,
             identity: &self.identity,
             raft: &mut self.raft,
             state: &self.state,
-            log_bytes: &self.log_bytes,
+            log_bytes: &mut self.log_bytes,
             numbers: &mut self.numbers,
             counters: &mut self.counters,
             facts: self.facts,
+            out: &mut out,
             effects: &mut effects,
         };
         handle(&mut cx);
-        effects
+        out.into_iter().map(Effect::Command).chain(effects).collect()
     }
 
     /// This replica is elected, and has applied the first entry of its term.

@@ -5,6 +5,8 @@ use std::fmt;
 use meridian_model::{BehaviorVersion, ClusterId, LogIndex, PrimaryTerm, RegionName, ReplicaId, ShardNumber};
 use serde::{Deserialize, Serialize};
 
+use crate::frame::NodeId;
+
 /// Properties of a shard that are fixed when its group is founded. All replicas of a group have equal ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Genesis {
@@ -46,6 +48,14 @@ pub struct Identity {
     /// Behavior version of the group at the first entry of its log: the newest that the allocator knew when the group was
     /// founded. A replay from the beginning applies the same rules.
     pub behavior: BehaviorVersion,
+}
+
+impl Identity {
+    /// The replica among those of its region.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        NodeId { shard: self.genesis.shard, replica: self.replica }
+    }
 }
 
 /// For messages: `cluster 0123…, region us-east, shard 1 of 2, replica 3`.

@@ -107,6 +107,11 @@ impl Raft {
         }
     }
 
+    /// The first index in the log; one more than the last if the log is empty. Cheaper than [`Raft::status`].
+    pub fn first_index(&self) -> u64 {
+        self.node.raft.raft_log.first_index()
+    }
+
     /// Committed entries from `from` on, up to `max_bytes` but at least one if there is one.
     ///
     /// # Errors

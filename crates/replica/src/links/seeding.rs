@@ -53,7 +53,7 @@ impl Replica {
     }
 
     pub(super) fn seed_page(&mut self, origin: &OriginShard, page: SeedPage) {
-        let (table, own) = (self.state.table().clone(), self.me().shard);
+        let (table, own) = (self.state.table().clone(), self.identity.node().shard);
         let now = self.now.mono;
         let Some(Link { phase: Phase::Seeding(seeding), .. }) = self.links.links.get_mut(origin) else { return };
         if seeding.proposed.is_some() {

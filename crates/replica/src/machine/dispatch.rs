@@ -12,7 +12,8 @@ use super::Replica;
 use crate::context::Ctx;
 use crate::effect::Requester;
 use crate::{
-    Command, Event, Peer, clock, collections, completeness, divergence, drain, membership, reads, snapshots, space,
+    Command, Event, Peer, clock, collections, completeness, consensus, divergence, drain, membership, reads, snapshots,
+    space,
 };
 
 impl Replica {
@@ -35,12 +36,12 @@ impl Replica {
                 self.out.push(Command::TopologyReply { ticket, answer });
             }
             Event::Topology { ticket, call } => part!(self, membership, membership::Event::Call { ticket, call }),
-            Event::Persisted { number, first } => self.persisted(number, first),
+            Event::Persisted { number, first } => part!(self, consensus, consensus::Event::Persisted { number, first }),
             Event::ReadDone { job, result } => part!(self, reads, reads::Event::Done { job, result }),
             Event::ReadRefused { job, why } => part!(self, reads, reads::Event::Refused { job, why }),
             Event::SnapshotTaken { id, manifest } => part!(self, snapshots, snapshots::Event::Taken { id, manifest }),
             Event::ChunkRead { to, call, bytes } => {
-                self.send(to, PeerMessage::Answer(call, CallAnswer::Chunk(bytes)));
+                self.out.push(Command::Send(to, PeerMessage::Answer(call, CallAnswer::Chunk(bytes))));
             }
             Event::InstallWants { file, offset, len } => {
                 part!(self, snapshots, snapshots::Event::InstallWants { file, offset, len });
@@ -58,8 +59,10 @@ impl Replica {
 
     pub(super) fn tick(&mut self, random: u64) {
         self.raft.tick(random);
-        self.tick_consensus();
-        if self.is_leading() && self.me().shard != ShardNumber::FIRST {
+        if self.is_leading() || !self.consensus.is_caught_up() {
+            part!(self, consensus, consensus::Event::Tick);
+        }
+        if self.is_leading() && self.identity.genesis.shard != ShardNumber::FIRST {
             let decider = self.directory.leader(ShardNumber::FIRST);
             part!(self, collections, collections::Event::Tick { decider });
         }
@@ -95,12 +98,12 @@ impl Replica {
 
     pub(super) fn met(&mut self, hello: &meridian_proto::frame::Hello) {
         let Some(node) = hello.node else { return };
-        if node == self.me() || hello.cluster != self.identity.genesis.cluster {
+        if node == self.identity.node() || hello.cluster != self.identity.genesis.cluster {
             return;
         }
         self.directory.met(node, hello.address.clone());
         if let Some(lead) = self.lead_notice() {
-            self.send(node, PeerMessage::Lead(lead));
+            self.out.push(Command::Send(node, PeerMessage::Lead(lead)));
         }
     }
 
@@ -113,7 +116,7 @@ impl Replica {
     pub(super) fn lost(&mut self, peer: &Peer) {
         if let Peer::Node(node) = peer {
             self.directory.lost(*node);
-            if node.shard == self.me().shard {
+            if node.shard == self.identity.genesis.shard {
                 self.raft.report_unreachable(node.replica.0);
             }
         }
@@ -125,16 +128,19 @@ impl Replica {
     pub(super) fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
         // Who speaks is there, whatever was heard of its coming: one that met us while it was nobody yet is met once only.
         self.directory.heard(from);
-        if from.shard == self.me().shard {
+        if from.shard == self.identity.genesis.shard {
             self.space.heard(from.replica, self.now.mono);
         }
         match message {
-            PeerMessage::Raft(bytes) => self.raft_message(from, &bytes),
+            PeerMessage::Raft(bytes) => {
+                let drops_appends = self.space.drops_appends_of(&self.raft, from);
+                part!(self, consensus, consensus::Event::Message { from, bytes, drops_appends });
+            }
             PeerMessage::Complete(statements) => {
                 part!(self, statements, completeness::Event::Told { from, statements });
             }
             PeerMessage::Lead(lead) => {
-                let me = self.me();
+                let me = self.identity.node();
                 for (node, address) in self.directory.led_by(from, &lead) {
                     if node != me {
                         self.out.push(Command::Dial(node, address));
@@ -159,7 +165,8 @@ impl Replica {
                 }
                 Call::Clock => part!(self, clock, clock::Event::Asked { from, call }),
                 Call::Unsupported(why) => {
-                    self.send(from, PeerMessage::Answer(call, CallAnswer::Unsupported(why.to_string())));
+                    let answer = CallAnswer::Unsupported(why.to_string());
+                    self.out.push(Command::Send(from, PeerMessage::Answer(call, answer)));
                 }
             },
             PeerMessage::Answer(call, answer) => match answer {

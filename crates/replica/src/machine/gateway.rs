@@ -29,12 +29,11 @@ impl Replica {
     /// Gives the gateway an event and does what it wants done, depth-first.
     pub(super) fn route(&mut self, event: Event) {
         let mut effects = self.gateway_effects.pop().unwrap_or_default();
-        let genesis = &self.identity.genesis;
         let mut cx = GatewayCtx {
             now: Time { mono: self.now.mono, age: self.now.age },
-            me: NodeId { shard: genesis.shard, replica: self.identity.replica },
-            region: &genesis.region,
-            shards: genesis.shards,
+            me: self.identity.node(),
+            region: &self.identity.genesis.region,
+            shards: self.identity.genesis.shards,
             // Shards have equally many; the own shard knows best, and during a change tells what is rather than what shall be.
             replicas: u16::try_from(self.raft.voter_count()).unwrap_or(u16::MAX),
             primary: self.state.primary(),
@@ -48,7 +47,7 @@ impl Replica {
         self.gateway.handle(&mut cx, event);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send(node, message) => self.send(node, message),
+                Effect::Send(node, message) => self.out.push(Command::Send(node, message)),
                 Effect::SendRegion(peer, message) => self.out.push(Command::SendRegion(peer, message)),
                 Effect::Call(call, body) => self.shard_call(Requester::Own(call), body),
                 Effect::CancelCall(call) => self.cancel_read(Requester::Own(call)),

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use meridian_model::{LogIndex, OriginShard, Statement, VersionVector};
-use meridian_proto::frame::NodeId;
-use meridian_raft::{Entry as RaftEntry, Members, Snapshot};
-use meridian_shard::{Entry, Outcome};
+use meridian_raft::Members;
+use meridian_shard::Outcome;
 
 use super::Replica;
 use crate::context::Ctx;
-use crate::effect::Requester;
+use crate::effect::{Effect, Requester};
 use crate::reads::ReadCall;
-use crate::{completeness, divergence, membership, positions, reads, snapshots, space};
+use crate::{LogRecord, completeness, consensus, membership, positions, reads, snapshots, space};
 
 impl Replica {
     pub(super) fn memory_used(&mut self, used: u64, limit: u64) {
@@ -19,15 +18,9 @@ impl Replica {
         self.memory.measured(used, limit, self.snapshots.is_taking());
         if self.memory.is_short() && !was_short {
             // The log behind the newest snapshot is kept in memory for those that are slow: they get the snapshot.
-            self.compact_log(self.snapshots.newest() + 1);
+            self.perform(Effect::CompactLog { keep_from: self.snapshots.newest() + 1 });
         }
         part!(self, space, space::Event::MemoryMeasured);
-    }
-
-    /// A quorum confirmed the round of a statement.
-    pub(crate) fn round_confirmed(&mut self, index: LogIndex) {
-        let clock_trusted = self.states() && self.clock.is_trusted();
-        part!(self, statements, completeness::Event::Confirmed { index, clock_trusted });
     }
 
     pub(crate) fn hear_statement(&mut self, origin: &OriginShard, statement: Statement, at_least: Duration) {
@@ -41,38 +34,15 @@ impl Replica {
         part!(self, statements, completeness::Event::Applied { clock_trusted });
     }
 
-    /// A change of the group is committed.
-    pub(crate) fn apply_membership(&mut self, entry: RaftEntry) {
-        part!(self, membership, membership::Event::Committed(entry));
-    }
-
     /// Links were applied or refused.
     pub(crate) fn links_applied(&mut self, outcome: &Outcome) {
         let changed = *outcome == Outcome::LinksChanged;
         part!(self, membership, membership::Event::LinksApplied { changed });
     }
 
-    pub(crate) fn fail_topology_waiters(&mut self) {
-        part!(self, membership, membership::Event::LeadershipLost);
-    }
-
     /// The consensus library knows the snapshot that was on disk at the start.
     pub(crate) fn offer_found_snapshot(&mut self, members: Members) {
         part!(self, snapshots, snapshots::Event::Found(members));
-    }
-
-    pub(crate) fn snapshot_incoming(&mut self, from: NodeId, snapshot: Snapshot) {
-        part!(self, snapshots, snapshots::Event::Offered { from, snapshot });
-    }
-
-    /// A checksum entry was applied.
-    pub(crate) fn checksum_applied(&mut self, entry: &Entry) {
-        let Entry::Checksum { at, hash } = *entry else { return };
-        part!(self, divergence, divergence::Event::ChecksumApplied { at, hash });
-    }
-
-    pub(crate) fn entries_applied(&mut self) {
-        part!(self, divergence, divergence::Event::Applied);
     }
 
     pub(crate) fn read(&mut self, call: ReadCall) {
@@ -84,16 +54,20 @@ impl Replica {
         part!(self, reads, reads::Event::Cancel(from));
     }
 
-    /// The consensus library takes questions.
-    pub(crate) fn ask_for_read_indexes(&mut self) {
-        if self.reads.wants_quorum() {
-            part!(self, reads, reads::Event::AskQuorum);
+    /// A quorum confirmed the round of a statement, or a question for reads.
+    pub(super) fn read_index_confirmed(&mut self, context: u64, index: LogIndex) {
+        if self.statements.is_round(context) {
+            let clock_trusted = self.states() && self.clock.is_trusted();
+            part!(self, statements, completeness::Event::Confirmed { index, clock_trusted });
+        } else {
+            let staleness = self.staleness();
+            part!(self, reads, reads::Event::Confirmed { context, index, staleness });
         }
     }
 
-    pub(crate) fn read_index_confirmed(&mut self, context: u64, index: LogIndex) {
-        let staleness = self.staleness();
-        part!(self, reads, reads::Event::Confirmed { context, index, staleness });
+    /// The log begins with this record: what it held is void.
+    pub(crate) fn log_voided(&mut self, base: LogRecord) {
+        part!(self, consensus, consensus::Event::LogVoided { base });
     }
 
     /// The state moved on, or became fresher: reads may be ready.
@@ -113,9 +87,5 @@ impl Replica {
         if !self.positions.is_idle() {
             part!(self, positions, positions::Event::StateMoved);
         }
-    }
-
-    pub(crate) fn fail_parked(&mut self) {
-        part!(self, positions, positions::Event::LeadershipLost);
     }
 }

@@ -8,7 +8,7 @@ use crate::context::{Ctx, DOUBT, Facts, SnapshotFacts};
 use crate::effect::Effect;
 use crate::log_bytes::LogBytes;
 use crate::shard_calls::NOBODY;
-use crate::{Command, SnapshotMeta, divergence, drain, membership, reads, snapshots, space};
+use crate::{Command, SnapshotMeta, consensus, divergence, drain, membership, reads, snapshots, space};
 
 impl Replica {
     pub(super) fn facts(&self) -> Facts {
@@ -16,8 +16,9 @@ impl Replica {
         Facts {
             out_of_service: self.out_of_service.is_some(),
             in_doubt: self.is_in_doubt(),
-            term: self.consensus.leading,
+            term: self.consensus.leading(),
             leading: self.is_leading(),
+            caught_up: self.consensus.is_caught_up(),
             draining: self.drain.is_draining(),
             has_space: self.has_space(),
             admits_small: self.admits_small(),
@@ -45,7 +46,7 @@ impl Replica {
             Effect::ServeTails => self.serve_tails(),
             Effect::CloseTails => self.close_tails(),
             Effect::StopLeading => self.stop_leading(),
-            Effect::BeginToLead => self.begin_to_lead(),
+            Effect::BeginToLead => part!(self, consensus, consensus::Event::BackInService),
             Effect::TakeSnapshot { index, term, members } => self.write_snapshot(index, term, &members),
             Effect::TakeLastSnapshot => {
                 part!(self, snapshots, snapshots::Event::Take);
@@ -53,6 +54,12 @@ impl Replica {
             }
             Effect::LeaveService(reason) => self.leave_service(reason),
             Effect::SkipEntry(index) => drop(self.state.change().apply(index, &Entry::Noop)),
+            Effect::Continue(output) => part!(self, consensus, consensus::Event::Continue(*output)),
+            Effect::Apply(committed) => self.apply(committed),
+            Effect::ReadIndexConfirmed { context, index } => self.read_index_confirmed(context, index),
+            Effect::TermBegun => self.writes.hlc = self.state.last_hlc(),
+            Effect::Announce => self.announce(),
+            Effect::CaughtUp => self.state.change().defer_merging(false),
             Effect::MembersChanged(index) => {
                 part!(self, membership, membership::Event::Applied(index));
                 self.announce();
@@ -61,14 +68,22 @@ impl Replica {
             Effect::FollowLinks => self.start_links(),
             Effect::DropCollection { uid } => self.forget_collection(uid),
             Effect::LearnCollection { uid, def } => self.learn(NOBODY, uid, def),
-            Effect::CompactLog { keep_from } => self.compact_log(keep_from),
+            Effect::CompactLog { keep_from } => {
+                if !self.divergence.check_pending(self.now.mono) {
+                    part!(self, consensus, consensus::Event::Compact { keep_from });
+                }
+            }
+            Effect::ForgetLogBefore(index) => self.state.change().forget_log_before(index),
+            Effect::SnapshotOffered { from, snapshot } => {
+                part!(self, snapshots, snapshots::Event::Offered { from, snapshot });
+            }
             Effect::InstallSnapshot { from, snapshot } => {
                 part!(self, snapshots, snapshots::Event::Install { from, snapshot });
             }
             Effect::ReplaceState { meta, state } => {
                 self.membership.replace(&meta);
                 *self.state.change() = self.settings.prepared(*state);
-                self.consensus.places.clear();
+                self.consensus.forget_places();
                 self.log_bytes = LogBytes::default();
                 part!(self, divergence, divergence::Event::StateReplaced);
             }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use meridian_model::{Op, OriginShard, ShardNumber, Statement};
-use meridian_proto::frame::NodeId;
 
 use super::Replica;
 use crate::space;
@@ -32,11 +31,6 @@ impl Replica {
     /// Whether a write that is not admitted here should be sent to the replica that is about to lead.
     pub(crate) fn is_handing_over_for_space(&self) -> bool {
         self.space.is_handing_over(self.group())
-    }
-
-    /// Whether a full follower takes nothing in of this leader.
-    pub(crate) fn drops_appends_of(&self, from: NodeId) -> bool {
-        self.space.drops_appends_of(&self.raft, from)
     }
 
     pub(super) fn group(&self) -> space::Group<'_> {
@@ -80,7 +74,7 @@ impl Replica {
         self.statements.staleness(origins, self.now, &self.settings)
     }
 
-    pub(crate) fn is_member(&self) -> bool {
+    pub(super) fn is_member(&self) -> bool {
         self.raft.is_member(self.identity.replica.0)
     }
 

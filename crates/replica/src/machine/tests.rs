@@ -58,7 +58,7 @@ impl Pod {
     }
 
     fn other(&self) -> NodeId {
-        NodeId { replica: ReplicaId(2), ..self.replica.me() }
+        NodeId { replica: ReplicaId(2), ..self.replica.identity.node() }
     }
 
     /// What is to be done beyond the log, which takes everything at once.

@@ -1,0 +1,68 @@
+//! Applying committed entries: only here does the state change by what a group agreed on.
+
+use meridian_model::{LogIndex, Term, VersionUnknown};
+use meridian_raft::{Entry as RaftEntry, EntryKind};
+use meridian_shard::{DecodeError, Entry, Outcome};
+
+use super::Replica;
+use crate::context::Ctx;
+use crate::effect::Effect;
+use crate::{consensus, divergence, membership};
+
+impl Replica {
+    pub(super) fn apply(&mut self, committed: Vec<RaftEntry>) {
+        for entry in committed {
+            if self.out_of_service.is_some() {
+                return;
+            }
+            let (index, term) = (entry.index, Term(entry.term));
+            match entry.kind {
+                EntryKind::Membership(_) => part!(self, membership, membership::Event::Committed(entry)),
+                EntryKind::TermStart | EntryKind::Payload => self.apply_entry(&entry),
+            }
+            if self.out_of_service.is_some() && self.state.applied().0 < index {
+                // It is not applied, and stays in the log for a release that knows it.
+                return;
+            }
+            self.counters.entries_applied += 1;
+            self.raft.applied(index);
+            if self.consensus.begins(term) {
+                part!(self, consensus, consensus::Event::TermBegun(term));
+            }
+        }
+        part!(self, divergence, divergence::Event::Applied);
+        self.statements_applied();
+        self.serve_tails();
+        self.recheck_reads();
+        self.recheck_parked();
+    }
+
+    fn apply_entry(&mut self, raw: &RaftEntry) {
+        let index = LogIndex(raw.index);
+        // Committed by a group of which one member does not understand it: only that member must stop.
+        let entry = match crate::log_entry::decode(raw) {
+            Ok(entry) => entry,
+            Err(DecodeError::VersionUnknown(unknown)) => return self.stop_before(index, unknown),
+            Err(fault) => return self.perform(Effect::LeaveService(format!("log entry {index}: {fault}"))),
+        };
+        let applied = self.state.change().apply(index, &entry);
+        if let (Some((at, hash)), true) = (applied.checksum, self.is_leading()) {
+            // Refused only when the leadership is lost, and then the next leader compares.
+            let _ = self.raft.propose(Entry::Checksum { at, hash }.encode());
+        }
+        match applied.outcome {
+            Outcome::VersionUnknown(unknown) => self.stop_before(index, unknown),
+            Outcome::ChecksumDiffers { .. } | Outcome::ChecksumHeld => {
+                if let Entry::Checksum { at, hash } = entry {
+                    part!(self, divergence, divergence::Event::ChecksumApplied { at, hash });
+                }
+            }
+            outcome => self.fulfil(&entry, outcome),
+        }
+    }
+
+    /// An entry needs a later release. It is not damage: log and state stay, and that release goes on from here.
+    fn stop_before(&mut self, index: LogIndex, unknown: VersionUnknown) {
+        self.perform(Effect::LeaveService(format!("VersionUnknown: log entry {index}: {unknown}")));
+    }
+}
