@@ -6,7 +6,7 @@
 //! machines, `sim` on a virtual clock, network and disk.
 //!
 //! ```text
-//!   Client ─► gateway ──ShardCall──► shard_calls ─► raft ─► Persist
+//!   Client ─► gateway ──ShardCall──► writes ──────► raft ─► Persist
 //!     ▲          │ scatter, retry,        reads ─┐    │ committed
 //!     │ Reply    ▼ fall back              ▲      ▼    ▼
 //!     └──────── merge ◄──ReadPart──── freshness  apply ─► State
@@ -18,8 +18,8 @@
 //! A part is a struct with private fields that handles events and returns effects. Parts do not call each other: the machine
 //! lends each what it needs (`Ctx`), tells it what follows from others (`Facts`), and performs its effects in order and
 //! depth-first. Parts: `reads`, `positions`, `completeness`, `clock`, `snapshots`, `membership`, `divergence`, `collections`,
-//! `drain`, `space`, `consensus`; the router of client requests is the crate `meridian-gateway`. `shard_calls`, `links` and
-//! `tails` are still methods of the machine.
+//! `drain`, `space`, `consensus`, `writes`; the router of client requests is the crate `meridian-gateway`. `links` and `tails`
+//! are still methods of the machine.
 //!
 //! Start reading at [`Replica::step`], then `machine/dispatch`, then `reads` as an example of a part.
 
@@ -48,7 +48,6 @@ mod published;
 mod reads;
 mod restore;
 mod settings;
-mod shard_calls;
 mod snapshots;
 mod space;
 mod tails;
@@ -56,6 +55,7 @@ mod tails;
 mod testing;
 mod time;
 mod wall_clock;
+mod writes;
 
 pub use counters::Counters;
 pub use event::{Backlog, Command, Event, HandOverCause, LinkStatus, Now, Poison, ReadResult, ReadWhat, Traced};

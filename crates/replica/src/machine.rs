@@ -37,6 +37,7 @@ mod leadership;
 mod parts;
 mod perform;
 mod queries;
+mod shard_calls;
 mod status;
 
 use std::sync::Arc;
@@ -64,11 +65,11 @@ use crate::memory::Memory;
 use crate::positions::Positions;
 use crate::published::Published;
 use crate::reads::Reads;
-use crate::shard_calls::Writes;
 use crate::snapshots::Snapshots;
 use crate::space::Space;
 use crate::tails::Tails;
 use crate::time::Time;
+use crate::writes::Writes;
 use crate::{Command, Counters, Event, Now, Settings, Views, consensus, reads};
 
 /// One replica and its gateway.
@@ -88,7 +89,7 @@ pub struct Replica {
     pub(crate) directory: Directory,
     pub(crate) consensus: Consensus,
     pub(crate) membership: Membership,
-    pub(crate) writes: Writes,
+    writes: Writes,
     pub(crate) statements: Statements,
     reads: Reads,
     gateway: Gateway,

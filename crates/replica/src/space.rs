@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{Op, ReplicaId};
+use meridian_model::ReplicaId;
 use meridian_proto::frame::{DiskNotice, NodeId, PeerMessage};
 use meridian_proto::topology::DiskLevel;
 use meridian_raft::{PeerState, Raft};
@@ -174,12 +174,6 @@ impl Space {
     /// Returns true if the leader may admit changes that make the state grow.
     pub(crate) fn admits_growth(&self, group: Group<'_>) -> bool {
         self.has_space() && self.quorum_has_space(group)
-    }
-
-    /// Returns true if the leader may admit these changes: deletes and drops may use the log's reserve.
-    pub(crate) fn admits(&self, group: Group<'_>, ops: &[Op]) -> bool {
-        let shrinks = |op: &Op| matches!(op, Op::Delete { .. } | Op::DropCollection { .. });
-        if ops.iter().all(shrinks) { self.admits_small() } else { self.admits_growth(group) }
     }
 
     /// Returns true if the leader may admit small changes that free space or change the group.

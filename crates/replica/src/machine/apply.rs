@@ -1,13 +1,13 @@
 //! Applying committed entries: only here does the state change by what a group agreed on.
 
-use meridian_model::{LogIndex, Term, VersionUnknown};
+use meridian_model::{Hlc, LogIndex, Term, VersionUnknown};
 use meridian_raft::{Entry as RaftEntry, EntryKind};
-use meridian_shard::{DecodeError, Entry, Outcome};
+use meridian_shard::{DecodeError, Entry, Outcome, RemoteBatch};
 
 use super::Replica;
 use crate::context::Ctx;
 use crate::effect::Effect;
-use crate::{consensus, divergence, membership};
+use crate::{Command, Traced, consensus, divergence, membership, writes};
 
 impl Replica {
     pub(super) fn apply(&mut self, committed: Vec<RaftEntry>) {
@@ -58,6 +58,43 @@ impl Replica {
                 }
             }
             outcome => self.fulfil(&entry, outcome),
+        }
+    }
+
+    /// Tells the part that an entry came from what became of it.
+    fn fulfil(&mut self, entry: &Entry, outcome: Outcome) {
+        match entry {
+            Entry::Write(_) | Entry::ConditionalWrite(_) => part!(self, writes, writes::Event::Applied(outcome)),
+            Entry::RemoteBatch(batch) => {
+                self.tell_merged(batch, &outcome);
+                self.batch_applied(&batch.origin, &outcome);
+            }
+            Entry::Seed { origin, .. } => self.seed_applied(origin, &outcome),
+            Entry::Links(_) => {
+                let changed = outcome == Outcome::LinksChanged;
+                part!(self, membership, membership::Event::LinksApplied { changed });
+            }
+            _ => {}
+        }
+    }
+
+    /// Says what of another region took effect here; which requests it goes back to, one replica of the shard says.
+    fn tell_merged(&mut self, batch: &RemoteBatch, outcome: &Outcome) {
+        let Outcome::Merged(merged) = outcome else { return };
+        let known = merged.position.seq.0.saturating_sub(merged.advanced);
+        let new = batch.deltas.iter().filter(|delta| delta.seq.0 > known);
+        let committed_at: Vec<Hlc> = new.clone().map(|delta| delta.committed_at).collect();
+        if !committed_at.is_empty() {
+            self.out.push(Command::Merged { origin: batch.origin.clone(), committed_at });
+        }
+        let traced: Vec<Traced> = new
+            .filter_map(|delta| {
+                let (trace, committed_at) = (delta.trace?, delta.committed_at);
+                Some(Traced { trace, origin: batch.origin.clone(), seq: delta.seq, committed_at })
+            })
+            .collect();
+        if self.is_leading() && !traced.is_empty() {
+            self.out.push(Command::Traced(traced));
         }
     }
 

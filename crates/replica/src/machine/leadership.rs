@@ -4,7 +4,7 @@ use meridian_proto::frame::{Lead, PeerMessage};
 
 use super::Replica;
 use crate::context::Ctx;
-use crate::{Command, consensus, membership, positions};
+use crate::{Command, consensus, membership, positions, writes};
 
 impl Replica {
     /// Whether this replica may propose.
@@ -29,7 +29,7 @@ impl Replica {
 
     pub(super) fn stop_leading(&mut self) {
         self.out.push(Command::Leads(false));
-        self.fail_waiting_writes();
+        part!(self, writes, writes::Event::LeadershipLost);
         part!(self, positions, positions::Event::LeadershipLost);
         self.stop_links();
         part!(self, membership, membership::Event::LeadershipLost);

@@ -9,7 +9,6 @@ use meridian_shard::Outcome;
 use super::Replica;
 use crate::context::Ctx;
 use crate::effect::{Effect, Requester};
-use crate::reads::ReadCall;
 use crate::{LogRecord, completeness, consensus, membership, positions, reads, snapshots, space};
 
 impl Replica {
@@ -34,20 +33,9 @@ impl Replica {
         part!(self, statements, completeness::Event::Applied { clock_trusted });
     }
 
-    /// Links were applied or refused.
-    pub(crate) fn links_applied(&mut self, outcome: &Outcome) {
-        let changed = *outcome == Outcome::LinksChanged;
-        part!(self, membership, membership::Event::LinksApplied { changed });
-    }
-
     /// The consensus library knows the snapshot that was on disk at the start.
     pub(crate) fn offer_found_snapshot(&mut self, members: Members) {
         part!(self, snapshots, snapshots::Event::Found(members));
-    }
-
-    pub(crate) fn read(&mut self, call: ReadCall) {
-        let staleness = self.staleness();
-        part!(self, reads, reads::Event::Call { call, staleness });
     }
 
     pub(crate) fn cancel_read(&mut self, from: Requester) {
@@ -76,10 +64,6 @@ impl Replica {
             let staleness = self.staleness();
             part!(self, reads, reads::Event::StateMoved { staleness });
         }
-    }
-
-    pub(crate) fn await_positions(&mut self, from: Requester, positions: VersionVector) {
-        part!(self, positions, positions::Event::Await { from, positions });
     }
 
     /// The state moved on, or time did: positions may be reached.

@@ -7,8 +7,7 @@ use super::Replica;
 use crate::context::{Ctx, DOUBT, Facts, SnapshotFacts};
 use crate::effect::Effect;
 use crate::log_bytes::LogBytes;
-use crate::shard_calls::NOBODY;
-use crate::{Command, SnapshotMeta, consensus, divergence, drain, membership, reads, snapshots, space};
+use crate::{Command, SnapshotMeta, consensus, divergence, drain, membership, reads, snapshots, space, writes};
 
 impl Replica {
     pub(super) fn facts(&self) -> Facts {
@@ -57,7 +56,7 @@ impl Replica {
             Effect::Continue(output) => part!(self, consensus, consensus::Event::Continue(*output)),
             Effect::Apply(committed) => self.apply(committed),
             Effect::ReadIndexConfirmed { context, index } => self.read_index_confirmed(context, index),
-            Effect::TermBegun => self.writes.hlc = self.state.last_hlc(),
+            Effect::TermBegun => part!(self, writes, writes::Event::TermBegun),
             Effect::Announce => self.announce(),
             Effect::CaughtUp => self.state.change().defer_merging(false),
             Effect::MembersChanged(index) => {
@@ -66,8 +65,14 @@ impl Replica {
             }
             Effect::ForgetNode(node) => self.directory.remove(node),
             Effect::FollowLinks => self.start_links(),
-            Effect::DropCollection { uid } => self.forget_collection(uid),
-            Effect::LearnCollection { uid, def } => self.learn(NOBODY, uid, def),
+            Effect::DropCollection { uid } => {
+                let admission = self.admission();
+                part!(self, writes, writes::Event::Forget { uid, admission });
+            }
+            Effect::LearnCollection { uid, def } => {
+                let admission = self.admission();
+                part!(self, writes, writes::Event::Learn { uid, def, admission });
+            }
             Effect::CompactLog { keep_from } => {
                 if !self.divergence.check_pending(self.now.mono) {
                     part!(self, consensus, consensus::Event::Compact { keep_from });

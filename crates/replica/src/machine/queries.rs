@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{Op, OriginShard, ShardNumber, Statement};
+use meridian_model::{OriginShard, ShardNumber, Statement};
 
 use super::Replica;
 use crate::space;
@@ -18,19 +18,9 @@ impl Replica {
         self.space.admits_growth(self.group())
     }
 
-    /// Whether the leader may admit these changes.
-    pub(crate) fn admits(&self, ops: &[Op]) -> bool {
-        self.space.admits(self.group(), ops)
-    }
-
     /// Whether the leader may admit what needs little of the log and frees something, or changes the group.
     pub(crate) fn admits_small(&self) -> bool {
         self.space.admits_small()
-    }
-
-    /// Whether a write that is not admitted here should be sent to the replica that is about to lead.
-    pub(crate) fn is_handing_over_for_space(&self) -> bool {
-        self.space.is_handing_over(self.group())
     }
 
     pub(super) fn group(&self) -> space::Group<'_> {
