@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use meridian_model::client::Outcome;
+use meridian_replication::follower;
 
 /// Counts since the start of the process; they only grow.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,20 +16,10 @@ pub struct Counters {
     pub entries_applied: u64,
     /// Local changes that got a sequence.
     pub ops_committed: u64,
-    /// Changes of other regions that were applied.
-    pub ops_merged: u64,
     /// Writes answered from the map of recent ids.
     pub writes_repeated: u64,
-    /// Deltas that had been applied before.
-    pub duplicates_dropped: u64,
-    /// Holes in a followed log that were read again.
-    pub gaps_healed: u64,
-    /// Times the origin was asked for what a broker lacked.
-    pub detours: u64,
-    /// Records of followed logs that could not be taken.
-    pub poisons_met: u64,
-    /// Origin shards loaded anew.
-    pub reseeds: u64,
+    /// Of the links to other regions.
+    pub links: follower::Counters,
     /// Snapshots taken.
     pub snapshots_taken: u64,
     /// Snapshots of another replica installed.

@@ -9,7 +9,8 @@ use meridian_model::{
 use meridian_proto::frame::{Hello, MatchQuery, NodeId, PartBody, Peer, PeerMessage, RegionMessage};
 use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_shard::{SourcePosition, State};
-use meridian_tail::Record;
+
+use crate::{Poison, Record};
 
 /// The two clocks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -335,49 +336,6 @@ pub struct Traced {
     pub seq: Seq,
     /// When the origin stamped it.
     pub committed_at: Hlc,
-}
-
-/// A record of a followed log that cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Poison {
-    /// Where it stands.
-    pub at: SourcePosition,
-    /// The sequence that it claims, if it can be told.
-    pub seq: Option<Seq>,
-    /// What is wrong with it.
-    pub fault: String,
-}
-
-impl Poison {
-    /// What a person needs to find it; `topic` is the one that is read.
-    #[must_use]
-    pub fn describe(&self, topic: Option<&Topic>) -> String {
-        let place = match (self.at, topic) {
-            (SourcePosition::Kafka { partition, offset }, Some(Topic { name, .. })) => {
-                format!("topic {name}, partition {partition}, offset {offset}, ")
-            }
-            _ => String::new(),
-        };
-        let seq = self.seq.map_or_else(|| "unknown".to_owned(), |seq| seq.to_string());
-        format!("{place}sequence {seq}: {}", self.fault)
-    }
-}
-
-/// How an origin shard is followed just now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkStatus {
-    /// Whose log.
-    pub origin: OriginShard,
-    /// Deltas taken in and not applied.
-    pub in_flight: u64,
-    /// What is done: `closed`, `streaming` from the origin, `reading` from a broker, `seeding`.
-    pub phase: &'static str,
-    /// How long nothing was heard; `None` when nothing was since this replica leads.
-    pub silent: Option<Duration>,
-    /// The origin is read because the broker lacks something.
-    pub detour: bool,
-    /// The newest record that could not be taken since this replica leads.
-    pub poison: Option<Poison>,
 }
 
 /// A read of the local state.

@@ -4,7 +4,6 @@
 //! [`Settings::injects`] is constant, so that no branch remains and call sites need no `cfg`.
 
 use meridian_shard::State;
-use meridian_tail::{LogFollower, Record};
 
 use crate::Settings;
 
@@ -16,7 +15,8 @@ pub enum InjectedBug {
     /// Applies a delta again that was applied before. In the state.
     #[cfg(feature = "fault-injection")]
     SkipVvCheck,
-    /// Applies the delta behind a missing one.
+    /// Applies the delta behind a missing one. In the follower.
+    #[cfg(feature = "fault-injection")]
     AcceptGap,
     /// States completeness without a ReadIndex round.
     StateUnproven,
@@ -99,13 +99,6 @@ impl Settings {
             state.skip_vv_check();
         }
     }
-
-    /// Makes the log follower skip missing deltas where [`InjectedBug::AcceptGap`] is put in.
-    pub(crate) fn inject_into_follower(&self, follower: &mut LogFollower, record: &Record) {
-        if self.injects(InjectedBug::AcceptGap) {
-            follower.skip_to(record);
-        }
-    }
 }
 
 #[cfg(not(feature = "fault-injection"))]
@@ -115,6 +108,4 @@ impl Settings {
     }
 
     pub(crate) const fn inject_into_state(&self, _: &mut State) {}
-
-    pub(crate) const fn inject_into_follower(&self, _: &mut LogFollower, _: &Record) {}
 }

@@ -37,6 +37,7 @@ mod leadership;
 mod parts;
 mod perform;
 mod queries;
+mod replication;
 mod shard_calls;
 mod status;
 
@@ -48,6 +49,8 @@ use meridian_model::OriginShard;
 use meridian_proto::frame::{CallNumbers, NodeId};
 use meridian_proto::topology::{Identity, ReplicaStatus};
 use meridian_raft::Raft;
+use meridian_replication::Effect as ReplicationEffect;
+use meridian_replication::follower::Follower;
 use meridian_shard::State;
 
 use crate::clock::Clock;
@@ -58,7 +61,6 @@ use crate::context::Ctx;
 use crate::divergence::Divergence;
 use crate::drain::Drain;
 use crate::effect::Effect;
-use crate::links::Links;
 use crate::log_bytes::LogBytes;
 use crate::membership::Membership;
 use crate::memory::Memory;
@@ -98,7 +100,9 @@ pub struct Replica {
     positions: Positions,
     /// Buffers of the effects of parts that are not in use.
     effects: Vec<Vec<Effect>>,
-    pub(crate) links: Links,
+    follower: Follower,
+    /// The buffer of its effects, while they are not performed.
+    replication_effects: Vec<ReplicationEffect>,
     pub(crate) tails: Tails,
     pub(crate) snapshots: Snapshots,
     pub(crate) divergence: Divergence,
@@ -157,7 +161,8 @@ impl Replica {
             gateway_effects: Vec::new(),
             positions: Positions::default(),
             effects: Vec::new(),
-            links: Links::default(),
+            follower: Follower::default(),
+            replication_effects: Vec::new(),
             tails: Tails::default(),
             snapshots,
             divergence: Divergence::default(),
@@ -266,7 +271,7 @@ impl Replica {
     /// How the origin shards are followed; empty unless this replica leads.
     #[must_use]
     pub fn chased(&self) -> Vec<crate::LinkStatus> {
-        self.link_statuses()
+        self.follower.statuses(self.now.mono)
     }
 
     pub(crate) fn number(&mut self) -> u64 {

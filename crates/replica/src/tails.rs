@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use meridian_model::{CollectionUid, Delta, Epoch, Op, PointId, Position, Seq, ShardNumber, Statement};
+use meridian_model::{CollectionUid, Delta, Epoch, PointId, Position, Seq, ShardNumber, Statement};
 use meridian_proto::delta_bytes::DeltaBytes;
 use meridian_proto::frame::{
     Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionMessage, SeedPage, SeedPoint, TailAnswer, TailCall,
 };
+use meridian_replication::delta_bytes;
 use meridian_shard::{Entry, State};
 
 use crate::effect::Requester;
@@ -291,7 +292,7 @@ impl Replica {
             };
             let upto = last.position();
             let complete = news.filter(|statement| statement.through <= upto);
-            let bytes: u64 = deltas.iter().map(size_of).sum();
+            let bytes: u64 = deltas.iter().map(delta_bytes).sum();
             let deltas = deltas.iter().map(DeltaBytes::encode).collect();
             self.say(reader, TailAnswer::Records { deltas, at: upto, complete, origin_shards }, bytes);
         }
@@ -317,7 +318,7 @@ impl Replica {
             let Some(entry) = self.logged(located.index.0) else { break };
             for delta in state.deltas_of(located, &entry) {
                 if delta.position() == next {
-                    bytes += size_of(&delta);
+                    bytes += delta_bytes(&delta);
                     next.seq = next.seq.next();
                     deltas.push(delta);
                 }
@@ -437,17 +438,4 @@ fn next_change(state: &State, mut after: Position) -> Option<Position> {
             return Some(after);
         }
     }
-}
-
-/// About how many bytes a delta takes on the way.
-pub(crate) fn size_of(delta: &Delta) -> u64 {
-    const HEAD: usize = 64;
-    let body = match &delta.op {
-        Op::Upsert { vectors, payload, .. } => {
-            vectors.iter().map(|(name, vector)| name.len() + 4 * vector.len() + 8).sum::<usize>() + payload.0.len()
-        }
-        Op::CreateCollection { def, .. } => 64 * def.vectors.len(),
-        Op::Delete { .. } | Op::DropCollection { .. } | Op::Nothing => 0,
-    };
-    (HEAD + body) as u64
 }

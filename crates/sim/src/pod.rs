@@ -135,7 +135,7 @@ impl Process {
             .map(|origin| state.tail_position(&origin).seq.0)
             .sum();
         let counters = self.replica.counters();
-        (counters.ops_merged, positions, counters.snapshots_installed)
+        (counters.links.ops_merged, positions, counters.snapshots_installed)
     }
 
     /// The entries applied since the last call, as far as its log still contains them.

@@ -650,11 +650,11 @@ impl World {
         counts.snapshot_installs += counters.snapshots_installed;
         counts.membership_changes += counters.membership_changes;
         counts.writes_repeated += counters.writes_repeated;
-        counts.duplicates_dropped += counters.duplicates_dropped;
-        counts.gaps_healed += counters.gaps_healed;
-        counts.reseeds += counters.reseeds;
-        counts.detours += counters.detours;
-        counts.poisons_met += counters.poisons_met;
+        counts.duplicates_dropped += counters.links.duplicates_dropped;
+        counts.gaps_healed += counters.links.gaps_healed;
+        counts.reseeds += counters.links.reseeds;
+        counts.detours += counters.links.detours;
+        counts.poisons_met += counters.links.poisons_met;
         counts.divergences_noticed += counters.checksums_differed;
         counts.vindications += counters.vindications;
         counts.heals += counters.heals;

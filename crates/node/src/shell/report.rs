@@ -98,9 +98,9 @@ impl Observed {
             counter.inc_by(total.saturating_sub(counter.get()));
         };
         raise_counter(&metrics.raft_elections_won, self.counters.elections_won);
-        raise_counter(&metrics.link_duplicate_deltas, self.counters.duplicates_dropped);
-        raise_counter(&metrics.link_gaps_healed, self.counters.gaps_healed);
-        raise_counter(&metrics.link_reseeds, self.counters.reseeds);
+        raise_counter(&metrics.link_duplicate_deltas, self.counters.links.duplicates_dropped);
+        raise_counter(&metrics.link_gaps_healed, self.counters.links.gaps_healed);
+        raise_counter(&metrics.link_reseeds, self.counters.links.reseeds);
         for link in &self.followed {
             let labels = OriginLabels::from(&link.origin);
             metrics.link_connected.get_or_create(&labels).set(i64::from(link_error(link, kafka).is_none()));
@@ -233,9 +233,9 @@ impl Reporter for NodeReporter {
             "origins": origins,
             "digest": observed.digest,
             "ops_committed": counters.ops_committed,
-            "ops_merged": counters.ops_merged,
+            "ops_merged": counters.links.ops_merged,
             "writes_repeated": counters.writes_repeated,
-            "duplicates_dropped": counters.duplicates_dropped,
+            "duplicates_dropped": counters.links.duplicates_dropped,
         })
     }
 
@@ -278,10 +278,10 @@ impl Reporter for NodeReporter {
         json!({
             "links": links,
             "delta_log": delta_log,
-            "gaps_healed": observed.counters.gaps_healed,
-            "reseeds": observed.counters.reseeds,
-            "origin_fallbacks": observed.counters.detours,
-            "poison_records": observed.counters.poisons_met,
+            "gaps_healed": observed.counters.links.gaps_healed,
+            "reseeds": observed.counters.links.reseeds,
+            "origin_fallbacks": observed.counters.links.detours,
+            "poison_records": observed.counters.links.poisons_met,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use meridian_model::{Hlc, LogIndex, Term, VersionUnknown};
 use meridian_raft::{Entry as RaftEntry, EntryKind};
+use meridian_replication::follower;
 use meridian_shard::{DecodeError, Entry, Outcome, RemoteBatch};
 
 use super::Replica;
@@ -67,9 +68,9 @@ impl Replica {
             Entry::Write(_) | Entry::ConditionalWrite(_) => part!(self, writes, writes::Event::Applied(outcome)),
             Entry::RemoteBatch(batch) => {
                 self.tell_merged(batch, &outcome);
-                self.batch_applied(&batch.origin, &outcome);
+                self.follow(follower::Event::BatchApplied(&batch.origin, &outcome));
             }
-            Entry::Seed { origin, .. } => self.seed_applied(origin, &outcome),
+            Entry::Seed { origin, .. } => self.follow(follower::Event::SeedApplied(origin, &outcome)),
             Entry::Links(_) => {
                 let changed = outcome == Outcome::LinksChanged;
                 part!(self, membership, membership::Event::LinksApplied { changed });

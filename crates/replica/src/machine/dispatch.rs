@@ -7,6 +7,7 @@ use meridian_proto::frame::{
     Unsupported,
 };
 use meridian_proto::topology::{PodStatus, TopologyAnswer, TopologyCall};
+use meridian_replication::follower;
 
 use super::Replica;
 use crate::context::Ctx;
@@ -48,8 +49,12 @@ impl Replica {
             }
             Event::Installed { meta, state } => part!(self, snapshots, snapshots::Event::Installed { meta, state }),
             Event::InstallFailed(_) => part!(self, snapshots, snapshots::Event::InstallFailed),
-            Event::Records { call, records, origin_shards } => self.broker_records(call, records, origin_shards),
-            Event::Poison { call, poison } => self.broker_poison(call, poison),
+            Event::Records { call, records, origin_shards } => {
+                if self.is_leading() {
+                    self.follow(follower::Event::Records { call, records, origin_shards });
+                }
+            }
+            Event::Poison { call, poison } => self.follow(follower::Event::Poison { call, poison }),
             Event::FreeBytes(free) => part!(self, space, space::Event::Measured { free }),
             Event::MemoryUsed { bytes, limit } => self.memory_used(bytes, limit),
             Event::Drain => part!(self, drain, drain::Event::Drain),
@@ -79,7 +84,9 @@ impl Replica {
         if !self.gateway.is_idle() {
             self.route(GatewayEvent::Tick);
         }
-        self.tick_links();
+        if self.is_leading() && !self.follower.is_idle() {
+            self.follow(follower::Event::Tick);
+        }
         self.tick_tails();
         part!(self, space, space::Event::Tick);
         if self.snapshots.has_work(self.state.applied()) || self.raft.snapshot_wanted() {
@@ -110,7 +117,7 @@ impl Replica {
     /// Another region can be spoken to: what was asked into the void is asked again.
     pub(super) fn connected(&mut self, peer: &Peer) {
         self.region_heard(peer);
-        self.links_lost(peer);
+        self.follow(follower::Event::Lost(peer));
     }
 
     pub(super) fn lost(&mut self, peer: &Peer) {
@@ -121,7 +128,7 @@ impl Replica {
             }
         }
         self.route(GatewayEvent::Lost(peer.clone()));
-        self.links_lost(peer);
+        self.follow(follower::Event::Lost(peer));
         self.tails_lost(peer);
     }
 
@@ -202,18 +209,20 @@ impl Replica {
                 self.answer_region(from, call, RegionAnswer::Unsupported(why.to_string()));
             }
             RegionMessage::Answer(call, RegionAnswer::Unsupported(why)) => {
-                self.tail_answer(call, TailAnswer::Unavailable);
+                self.follow(follower::Event::Answer { call, answer: TailAnswer::Unavailable });
                 self.route(GatewayEvent::RegionCallFailed { call, unsupported: Some(why) });
             }
             RegionMessage::Answer(_, RegionAnswer::Behavior(_)) => {}
             RegionMessage::Answer(call, RegionAnswer::Unknown) => {
-                self.tail_answer(call, TailAnswer::Unavailable);
+                self.follow(follower::Event::Answer { call, answer: TailAnswer::Unavailable });
                 self.route(GatewayEvent::RegionCallFailed { call, unsupported: None });
             }
             RegionMessage::Answer(call, RegionAnswer::Reply(reply)) => {
                 self.route(GatewayEvent::RegionReply { call, reply });
             }
-            RegionMessage::Answer(call, RegionAnswer::Tail(answer)) => self.tail_answer(call, answer),
+            RegionMessage::Answer(call, RegionAnswer::Tail(answer)) => {
+                self.follow(follower::Event::Answer { call, answer });
+            }
             RegionMessage::Cancel(call) => self.route(GatewayEvent::CallerGone(Caller::Region(from, call))),
         }
     }

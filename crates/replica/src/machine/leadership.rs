@@ -1,6 +1,7 @@
 //! What begins and ends with a leadership.
 
 use meridian_proto::frame::{Lead, PeerMessage};
+use meridian_replication::follower;
 
 use super::Replica;
 use crate::context::Ctx;
@@ -31,7 +32,7 @@ impl Replica {
         self.out.push(Command::Leads(false));
         part!(self, writes, writes::Event::LeadershipLost);
         part!(self, positions, positions::Event::LeadershipLost);
-        self.stop_links();
+        self.follow(follower::Event::Stop);
         part!(self, membership, membership::Event::LeadershipLost);
     }
 

@@ -1,10 +1,7 @@
-//! Events of parts that come from what is no part yet.
+//! Events of parts that come from more than one place.
 
-use std::time::Duration;
-
-use meridian_model::{LogIndex, OriginShard, Statement, VersionVector};
+use meridian_model::LogIndex;
 use meridian_raft::Members;
-use meridian_shard::Outcome;
 
 use super::Replica;
 use crate::context::Ctx;
@@ -20,11 +17,6 @@ impl Replica {
             self.perform(Effect::CompactLog { keep_from: self.snapshots.newest() + 1 });
         }
         part!(self, space, space::Event::MemoryMeasured);
-    }
-
-    pub(crate) fn hear_statement(&mut self, origin: &OriginShard, statement: Statement, at_least: Duration) {
-        let origin = origin.clone();
-        part!(self, statements, completeness::Event::Heard { origin, statement, at_least });
     }
 
     /// The state moved on: statements that waited for it count.

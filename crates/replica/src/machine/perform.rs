@@ -1,6 +1,7 @@
 //! What parts are told of each other, and what is done that they want done.
 
 use meridian_raft::Members;
+use meridian_replication::follower;
 use meridian_shard::Entry;
 
 use super::Replica;
@@ -64,7 +65,7 @@ impl Replica {
                 self.announce();
             }
             Effect::ForgetNode(node) => self.directory.remove(node),
-            Effect::FollowLinks => self.start_links(),
+            Effect::FollowLinks => self.follow(follower::Event::Start),
             Effect::DropCollection { uid } => {
                 let admission = self.admission();
                 part!(self, writes, writes::Event::Forget { uid, admission });

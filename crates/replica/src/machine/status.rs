@@ -44,7 +44,7 @@ impl Replica {
             points: state.collections().map(|collection| collection.points()).sum(),
             links: state.links().to_vec(),
             links_version: state.links_version(),
-            poisons: self.poisons(),
+            poisons: self.follower.poisons(self.now.mono),
             disk: self.space.disk_level(),
             memory: self.memory.seen(),
             behavior: state.behavior(),

@@ -162,7 +162,7 @@ fn a_duplicate_returns_its_credit() {
     let before = shell.credit();
     shell.records(call, vec![(record(1), at(1))]);
     assert_eq!((shell.applied(), shell.credit() - before), (1, record_bytes(&record(1))));
-    assert_eq!(shell.replica.counters().duplicates_dropped, 1);
+    assert_eq!(shell.replica.counters().links.duplicates_dropped, 1);
 }
 
 #[test]

@@ -2,42 +2,9 @@
 
 use std::collections::VecDeque;
 
-use meridian_model::{Delta, Epoch, OriginShard, Position, Seq, Statement};
-use serde::{Deserialize, Serialize};
+use meridian_model::{Delta, Epoch, OriginShard, Position, Seq};
 
-/// A record of a delta log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Record {
-    /// One committed upsert or delete.
-    Delta(Delta),
-    /// A watermark without a delta: the log ends at `at`, or ended there when the record was sent.
-    Mark {
-        /// Position of the newest delta.
-        at: Position,
-        /// Completeness statement of the origin's leader, for a position of at most `at`.
-        complete: Option<Statement>,
-    },
-}
-
-impl Record {
-    /// Position of the record in the log; of a mark, the position that it reports.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        match self {
-            Self::Delta(delta) => delta.position(),
-            Self::Mark { at, .. } => *at,
-        }
-    }
-
-    /// Position of the record that must be received before this one.
-    #[must_use]
-    pub fn predecessor(&self) -> Position {
-        match self {
-            Self::Delta(delta) => Position { epoch: delta.epoch, seq: Seq(delta.seq.0.saturating_sub(1)) },
-            Self::Mark { at, .. } => *at,
-        }
-    }
-}
+use crate::Record;
 
 /// How [`LogFollower::receive`] handled a [`Record`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +44,7 @@ pub struct Batch {
 ///
 /// ```
 /// use meridian_model::{Epoch, OriginShard, Position, RegionName, Seq, ShardNumber};
-/// use meridian_tail::{LogFollower, ReceiveOutcome, Record};
+/// use meridian_replication::{LogFollower, ReceiveOutcome, Record};
 ///
 /// let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
 /// let origin = OriginShard { region: RegionName::new("us-east")?, shard: ShardNumber::FIRST };
