@@ -11,7 +11,7 @@
 //!     │ Reply    ▼ fall back              ▲      ▼    ▼
 //!     └──────── merge ◄──ReadPart──── freshness  apply ─► State
 //!                                                     │
-//!   other region ◄──tails (serve)─────────────────────┤
+//!   other region ◄──server ───────────────────────────┤
 //!   other region ──►follower ───────► raft            └─► snapshots
 //! ```
 //!
@@ -19,7 +19,7 @@
 //! lends each what it needs (`Ctx`), tells it what follows from others (`Facts`), and performs its effects in order and
 //! depth-first. Parts: `reads`, `positions`, `completeness`, `clock`, `snapshots`, `membership`, `divergence`, `collections`,
 //! `drain`, `space`, `consensus`, `writes`; the router of client requests is the crate `meridian-gateway`, following other
-//! regions is `meridian-replication`. `tails` is still methods of the machine.
+//! regions and serving them is `meridian-replication`.
 //!
 //! Start reading at [`Replica::step`], then `machine/dispatch`, then `reads` as an example of a part.
 
@@ -49,7 +49,6 @@ mod restore;
 mod settings;
 mod snapshots;
 mod space;
-mod tails;
 #[cfg(test)]
 mod testing;
 mod time;

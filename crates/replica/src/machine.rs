@@ -51,6 +51,7 @@ use meridian_proto::topology::{Identity, ReplicaStatus};
 use meridian_raft::Raft;
 use meridian_replication::Effect as ReplicationEffect;
 use meridian_replication::follower::Follower;
+use meridian_replication::server::Server;
 use meridian_shard::State;
 
 use crate::clock::Clock;
@@ -69,7 +70,6 @@ use crate::published::Published;
 use crate::reads::Reads;
 use crate::snapshots::Snapshots;
 use crate::space::Space;
-use crate::tails::Tails;
 use crate::time::Time;
 use crate::writes::Writes;
 use crate::{Command, Counters, Event, Now, Settings, Views, consensus, reads};
@@ -101,9 +101,9 @@ pub struct Replica {
     /// Buffers of the effects of parts that are not in use.
     effects: Vec<Vec<Effect>>,
     follower: Follower,
-    /// The buffer of its effects, while they are not performed.
+    server: Server,
+    /// The buffer of effects of the two, while none are performed.
     replication_effects: Vec<ReplicationEffect>,
-    pub(crate) tails: Tails,
     pub(crate) snapshots: Snapshots,
     pub(crate) divergence: Divergence,
     collections: Collections,
@@ -163,7 +163,7 @@ impl Replica {
             effects: Vec::new(),
             follower: Follower::default(),
             replication_effects: Vec::new(),
-            tails: Tails::default(),
+            server: Server::default(),
             snapshots,
             divergence: Divergence::default(),
             collections: Collections::new(now.mono),

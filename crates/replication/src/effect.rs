@@ -1,13 +1,15 @@
-//! What a follower wants done.
+//! What a follower or a server wants done.
 
 use meridian_model::{OriginShard, Seq, Statement, Topic};
-use meridian_proto::frame::{Peer, RegionMessage};
+use meridian_proto::frame::{NodeId, Peer, PeerMessage, RegionMessage};
 use meridian_shard::SourcePosition;
 
 /// Something is to be done. Effects are performed in order.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// To another region.
+    /// To a replica of this region.
+    Send(NodeId, PeerMessage),
+    /// To another region, or on a connection that it opened.
     SendRegion(Peer, RegionMessage),
     /// A broker is to be read.
     Follow {

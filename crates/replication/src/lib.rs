@@ -1,21 +1,24 @@
 //! Delta logs between regions, without I/O.
 //!
-//! Owns: [`follower`], which reads the logs of other regions' shards and proposes what they hold to the group of this shard.
-//! Deliberately does not know: Raft, sockets, brokers, clocks. Events go in, [`Effect`]s come out; `Ctx` lends the state, and
-//! the log behind a trait.
+//! Owns: [`follower`], which reads the logs of other regions' shards and proposes what they hold to the group of this shard,
+//! and [`server`], which serves this shard's log and relays calls for those of other shards. Deliberately does not know:
+//! Raft, sockets, brokers, clocks. Events go in, [`Effect`]s come out; `Ctx` lends the state, and the log behind a trait.
 //!
 //! ```text
 //!   origin ──Records──► Follower ─► Link: LogFollower ──Batch──► Propose ──► (Raft) ──Applied──► credit
 //!   broker ──Records──►              │ gap: read again; from a broker twice: origin fallback
 //!                                    └ gone: re-seed
+//!   other region ──Open──► Server ─► Stream ◄── Log, State
+//!                           └ Relay ──► the replica of the right shard
 //! ```
 //!
-//! Start reading at [`LogFollower`], then [`follower::Follower::handle`].
+//! Start reading at [`LogFollower`], then [`follower::Follower::handle`], then [`server::Server::handle`].
 
 mod effect;
 pub mod follower;
 mod record;
+pub mod server;
 
 pub use effect::{Effect, Poison};
 pub use follower::log_follower::{Batch, LogFollower, ReceiveOutcome};
-pub use record::{Record, delta_bytes, record_bytes};
+pub use record::{Record, record_bytes};

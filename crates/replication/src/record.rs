@@ -47,8 +47,7 @@ pub fn record_bytes(record: &Record) -> u64 {
 }
 
 /// About how many bytes a delta takes on the way.
-#[must_use]
-pub fn delta_bytes(delta: &Delta) -> u64 {
+pub(crate) fn delta_bytes(delta: &Delta) -> u64 {
     const HEAD: usize = 64;
     let body = match &delta.op {
         Op::Upsert { vectors, payload, .. } => {

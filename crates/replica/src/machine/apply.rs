@@ -33,7 +33,7 @@ impl Replica {
         }
         part!(self, divergence, divergence::Event::Applied);
         self.statements_applied();
-        self.serve_tails();
+        self.serve_news();
         self.recheck_reads();
         self.recheck_parked();
     }

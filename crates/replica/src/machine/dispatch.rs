@@ -7,7 +7,7 @@ use meridian_proto::frame::{
     Unsupported,
 };
 use meridian_proto::topology::{PodStatus, TopologyAnswer, TopologyCall};
-use meridian_replication::follower;
+use meridian_replication::{follower, server};
 
 use super::Replica;
 use crate::context::Ctx;
@@ -87,7 +87,9 @@ impl Replica {
         if self.is_leading() && !self.follower.is_idle() {
             self.follow(follower::Event::Tick);
         }
-        self.tick_tails();
+        if !self.server.is_idle() {
+            self.serve(server::Event::Tick);
+        }
         part!(self, space, space::Event::Tick);
         if self.snapshots.has_work(self.state.applied()) || self.raft.snapshot_wanted() {
             part!(self, snapshots, snapshots::Event::Tick);
@@ -129,7 +131,9 @@ impl Replica {
         }
         self.route(GatewayEvent::Lost(peer.clone()));
         self.follow(follower::Event::Lost(peer));
-        self.tails_lost(peer);
+        if !self.server.is_idle() {
+            self.serve(server::Event::Lost(peer));
+        }
     }
 
     pub(super) fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
@@ -160,7 +164,7 @@ impl Replica {
                     Some(why) => self.answer(Requester::Node(from, call), ShardAnswer::Unsupported(why)),
                     None => self.shard_call(Requester::Node(from, call), body),
                 },
-                Call::Tail(body) => self.tail_call(Requester::Node(from, call), body),
+                Call::Tail(body) => self.serve(server::Event::NodeCall { from, call, body }),
                 Call::Chunk { snapshot, file, offset, len } => {
                     self.out.push(Command::ReadChunk { to: from, call, snapshot, file, offset, len });
                 }
@@ -178,7 +182,7 @@ impl Replica {
             },
             PeerMessage::Answer(call, answer) => match answer {
                 CallAnswer::Shard(answer) => self.answered(Some(from), call, answer),
-                CallAnswer::Tail(answer) => self.relayed_tail(from, call, answer),
+                CallAnswer::Tail(answer) => self.serve(server::Event::Relayed { from, call, answer }),
                 CallAnswer::Chunk(bytes) => part!(self, snapshots, snapshots::Event::Chunk { call, bytes }),
                 CallAnswer::Snapshot(manifest) => {
                     part!(self, divergence, divergence::Event::StateOffered { from, manifest });
@@ -201,7 +205,9 @@ impl Replica {
                 Some(why) => self.answer_region(from, call, RegionAnswer::Unsupported(why)),
                 None => self.route(GatewayEvent::Request { caller: Caller::Region(from, call), request }),
             },
-            RegionMessage::Call(call, RegionCall::Tail(shard, body)) => self.region_tail_call(&from, call, shard, body),
+            RegionMessage::Call(call, RegionCall::Tail(shard, body)) => {
+                self.serve(server::Event::RegionCall { from: &from, call, shard, body });
+            }
             RegionMessage::Call(call, RegionCall::Behavior) => {
                 self.answer_region(from, call, RegionAnswer::Behavior(self.state.behavior()));
             }
@@ -238,7 +244,7 @@ impl Replica {
     /// Snapshots, checksums and clocks are asked for again in time.
     fn call_failed(&mut self, from: NodeId, call: u64, answer: ShardAnswer) {
         self.answered(Some(from), call, answer);
-        self.relayed_tail(from, call, TailAnswer::Unavailable);
+        self.serve(server::Event::Relayed { from, call, answer: TailAnswer::Unavailable });
         part!(self, snapshots, snapshots::Event::Chunk { call, bytes: None });
     }
 

@@ -6,7 +6,7 @@ use meridian_raft::Members;
 use super::Replica;
 use crate::context::Ctx;
 use crate::effect::{Effect, Requester};
-use crate::{LogRecord, completeness, consensus, membership, positions, reads, snapshots, space};
+use crate::{LogRecord, completeness, consensus, positions, reads, snapshots, space};
 
 impl Replica {
     pub(super) fn memory_used(&mut self, used: u64, limit: u64) {

@@ -1,7 +1,7 @@
 //! What parts are told of each other, and what is done that they want done.
 
 use meridian_raft::Members;
-use meridian_replication::follower;
+use meridian_replication::{follower, server};
 use meridian_shard::Entry;
 
 use super::Replica;
@@ -43,8 +43,8 @@ impl Replica {
             Effect::Answer(to, answer) => self.answer(to, answer),
             Effect::GiveBackReads => part!(self, reads, reads::Event::GiveBack(DOUBT)),
             Effect::RecheckReads => self.recheck_reads(),
-            Effect::ServeTails => self.serve_tails(),
-            Effect::CloseTails => self.close_tails(),
+            Effect::ServeTails => self.serve_news(),
+            Effect::CloseTails => self.serve(server::Event::Close),
             Effect::StopLeading => self.stop_leading(),
             Effect::BeginToLead => part!(self, consensus, consensus::Event::BackInService),
             Effect::TakeSnapshot { index, term, members } => self.write_snapshot(index, term, &members),

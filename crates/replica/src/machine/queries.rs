@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meridian_model::{OriginShard, ShardNumber, Statement};
+use meridian_model::{OriginShard, ShardNumber};
 
 use super::Replica;
 use crate::space;
@@ -37,11 +37,6 @@ impl Replica {
     /// Whether this replica is to state how complete it is, if its clock is trusted.
     pub(super) fn states(&self) -> bool {
         self.is_leading() && self.state.is_primary()
-    }
-
-    /// The statement on `origin` that counts here.
-    pub(crate) fn statement(&self, origin: &OriginShard) -> Option<Statement> {
-        self.statements.statement(origin)
     }
 
     /// Upper bound of the age of what is missing here of all that may be written: towards its own region a replica of the

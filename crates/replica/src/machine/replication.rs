@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use meridian_gateway::Directory;
+use meridian_model::{LogIndex, ShardNumber};
+use meridian_proto::frame::NodeId;
 use meridian_raft::Raft;
 use meridian_replication::Effect;
 use meridian_replication::follower::{self, Propose};
+use meridian_replication::server::{self, Log};
 use meridian_shard::Entry;
 
 use super::Replica;
@@ -19,6 +23,17 @@ struct GroupLog<'a>(&'a mut Raft);
 impl Propose for GroupLog<'_> {
     fn propose(&mut self, entry: &Entry) -> bool {
         self.0.propose(entry.encode()).is_ok()
+    }
+}
+
+impl Log for GroupLog<'_> {
+    fn first_index(&self) -> LogIndex {
+        LogIndex(self.0.first_index())
+    }
+
+    fn entry(&self, index: LogIndex) -> Option<Entry> {
+        let entries = self.0.entries(index.0, 1).ok()?;
+        crate::log_entry::decode(entries.first()?).ok()
     }
 }
 
@@ -44,8 +59,41 @@ impl Replica {
         self.replication_effects = effects;
     }
 
+    /// Gives the server of the own delta log an event and does what it wants done.
+    pub(super) fn serve(&mut self, event: server::Event<'_>) {
+        let mut effects = std::mem::take(&mut self.replication_effects);
+        let is_trusted = self.is_trusted() && self.consensus.is_caught_up();
+        let is_leading = self.is_leading();
+        let (me, directory) = (self.identity.node(), &self.directory);
+        let mut cx = server::Ctx {
+            now: self.now.mono,
+            me,
+            shards: self.identity.genesis.shards,
+            state: &self.state,
+            log: &GroupLog(&mut self.raft),
+            is_trusted,
+            is_leading,
+            statement: self.statements.statement(self.state.origin()),
+            seed_page_bytes: self.settings.seed_page_bytes,
+            candidates: &|shard| candidates(directory, me, shard),
+            numbers: &mut self.numbers,
+            effects: &mut effects,
+        };
+        self.server.handle(&mut cx, event);
+        effects.drain(..).for_each(|effect| self.perform_replication(effect));
+        self.replication_effects = effects;
+    }
+
+    /// The state moved on, or a statement came: readers of the own delta log may get something.
+    pub(super) fn serve_news(&mut self) {
+        if !self.server.serves_nobody() {
+            self.serve(server::Event::StateMoved);
+        }
+    }
+
     fn perform_replication(&mut self, effect: Effect) {
         match effect {
+            Effect::Send(node, message) => self.out.push(Command::Send(node, message)),
             Effect::SendRegion(peer, message) => self.out.push(Command::SendRegion(peer, message)),
             Effect::Follow { call, origin, topic, after, credit } => {
                 self.out.push(Command::Follow { call, origin, topic, after, credit });
@@ -60,4 +108,12 @@ impl Replica {
             Effect::RecheckReads => self.recheck_reads(),
         }
     }
+}
+
+/// The reachable replicas of a shard, in the order in which they are asked for its delta log: the leader hears of a commit
+/// first.
+fn candidates(directory: &Directory, me: NodeId, shard: ShardNumber) -> Vec<NodeId> {
+    let own = (shard == me.shard).then_some(me);
+    let replicas = directory.leader(shard).into_iter().chain(directory.of_shard(shard)).chain(own);
+    replicas.filter(|node| *node == me || directory.is_connected(*node)).collect()
 }

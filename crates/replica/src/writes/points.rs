@@ -45,7 +45,7 @@ impl Writes {
         if let Err(fault) = state.check_write(&ops) {
             return cx.answer(from, ShardAnswer::Wrong(fault.to_string()));
         }
-        state.normalise(&mut ops);
+        state.normalize(&mut ops);
         let changes = Changes::Plain { sent_at, ops, indexes };
         self.propose(cx, (from, Kind::Written), ((id, part), trace), changes, admission);
     }

@@ -1,0 +1,185 @@
+//! Serving this shard's delta log to other regions: from the Raft log, which is the outbox, while there is credit.
+//!
+//! ```text
+//!   other region ──call──► Server ──this shard──► Stream: Log, State ──► Records … | Gone | Unavailable
+//!                            └── another replica ──► Relay ──► its answers
+//! ```
+//! Any pod of the region takes the call of another region and relays it to a replica of the right shard; any replica
+//! serves what it has applied.
+
+mod context;
+mod relay;
+mod seed;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meridian_model::ShardNumber;
+use meridian_proto::frame::{NodeId, Peer, TailAnswer, TailCall};
+
+pub use self::context::{Ctx, Log};
+use self::relay::Relays;
+use self::stream::Stream;
+
+/// Streams that one replica serves; more are told to ask another.
+const STREAMS: usize = 256;
+/// A stream whose reader says nothing for this long is forgotten; a reader gives credit, if only of 0 bytes.
+const FORGET_AFTER: Duration = Duration::from_secs(10);
+
+/// The receiver of a stream or page.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reader {
+    /// A replica that relays.
+    Node(NodeId, u64),
+    /// Another region, connected to this pod.
+    Region(Peer, u64),
+}
+
+/// What is served and relayed.
+#[derive(Debug, Default)]
+pub struct Server {
+    streams: BTreeMap<Reader, Stream>,
+    relays: Relays,
+}
+
+/// Something happened that concerns it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Another region calls this pod.
+    RegionCall {
+        /// The connection.
+        from: &'a Peer,
+        /// Number of the call.
+        call: u64,
+        /// The shard whose log is wanted.
+        shard: ShardNumber,
+        /// The call.
+        body: TailCall,
+    },
+    /// A replica of this region relays a call to this one.
+    NodeCall {
+        /// The replica.
+        from: NodeId,
+        /// Number of the call.
+        call: u64,
+        /// The call.
+        body: TailCall,
+    },
+    /// A replica answered a call that was relayed to it.
+    Relayed {
+        /// The replica.
+        from: NodeId,
+        /// Number of the call.
+        call: u64,
+        /// The answer.
+        answer: TailAnswer,
+    },
+    /// A party is no longer connected.
+    Lost(&'a Peer),
+    /// Entries were applied, or a statement came: streams may have something to say.
+    StateMoved,
+    /// What this replica holds may be wrong: its streams end, the readers find another replica.
+    Close,
+    /// Time passed.
+    Tick,
+}
+
+impl Server {
+    /// Handles one event; what is to be done is appended to the effects of `cx`.
+    pub fn handle(&mut self, cx: &mut Ctx<'_>, event: Event<'_>) {
+        match event {
+            Event::RegionCall { from, call, shard, body } => self.region_call(cx, from, call, shard, body),
+            Event::NodeCall { from, call, body } => self.serve_call(cx, Reader::Node(from, call), body),
+            Event::Relayed { from, call, answer } => self.relayed(cx, from, call, answer),
+            Event::Lost(peer) => self.lost(cx, peer),
+            Event::StateMoved => self.serve_all(cx),
+            Event::Close => {
+                for reader in std::mem::take(&mut self.streams).into_keys() {
+                    cx.send(&reader, TailAnswer::Unavailable);
+                }
+            }
+            Event::Tick => self.tick(cx),
+        }
+    }
+
+    /// Whether nothing is served: then no change of the state concerns it.
+    #[must_use]
+    pub fn serves_nobody(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Whether nothing is served and nothing relayed: then no tick is needed.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.streams.is_empty() && self.relays.is_empty()
+    }
+
+    fn serve_call(&mut self, cx: &mut Ctx<'_>, reader: Reader, body: TailCall) {
+        match body {
+            TailCall::Open { .. } | TailCall::Seed { .. } => {
+                if let Some(refusal) = self.try_serve(cx, &reader, &body) {
+                    cx.send(&reader, refusal);
+                }
+            }
+            TailCall::Credit(bytes) => {
+                let gone = self.streams.get_mut(&reader).is_some_and(|stream| {
+                    stream.give_credit(cx, bytes);
+                    !stream.serve(cx, &reader)
+                });
+                if gone {
+                    self.streams.remove(&reader);
+                }
+            }
+            TailCall::Close => drop(self.streams.remove(&reader)),
+        }
+    }
+
+    /// Serves a call that begins something, or says why this replica cannot.
+    fn try_serve(&mut self, cx: &mut Ctx<'_>, reader: &Reader, body: &TailCall) -> Option<TailAnswer> {
+        match body {
+            TailCall::Open { .. } if self.streams.len() >= STREAMS => Some(TailAnswer::Unavailable),
+            TailCall::Open { after, credit } => match Stream::open(cx, *after, *credit) {
+                Ok(mut stream) => {
+                    // Under a number that was used before, it takes the place of the earlier one.
+                    self.streams.remove(reader);
+                    if stream.serve(cx, reader) {
+                        self.streams.insert(reader.clone(), stream);
+                    }
+                    None
+                }
+                Err(refusal) => Some(refusal),
+            },
+            TailCall::Seed { at, after } => match seed::page(cx, *at, *after) {
+                Some(page) => {
+                    cx.send(reader, TailAnswer::Seed(page));
+                    None
+                }
+                None => Some(TailAnswer::Unavailable),
+            },
+            TailCall::Credit(_) | TailCall::Close => None,
+        }
+    }
+
+    fn serve_all(&mut self, cx: &mut Ctx<'_>) {
+        self.streams.retain(|reader, stream| stream.serve(cx, reader));
+    }
+
+    fn lost(&mut self, cx: &mut Ctx<'_>, peer: &Peer) {
+        self.streams.retain(|reader, _| match (reader, peer) {
+            (Reader::Node(node, _), Peer::Node(lost)) => node != lost,
+            (Reader::Region(from, _), lost) => from != lost,
+            _ => true,
+        });
+        self.relays.lost(cx, peer);
+    }
+
+    fn tick(&mut self, cx: &mut Ctx<'_>) {
+        self.streams.retain(|_, stream| !stream.is_silent(cx.now));
+        self.relays.tick(cx);
+        self.serve_all(cx);
+    }
+}
+
+#[cfg(test)]
+mod tests;
