@@ -84,7 +84,7 @@ impl Consensus {
         match event {
             Event::Message { from, bytes, drops_appends } => message(cx, from, &bytes, drops_appends),
             Event::Output(output) => self.output(cx, output),
-            Event::Continue(output) => self.obey(cx, output),
+            Event::Continue(output) => self.perform(cx, output),
             Event::Persisted { number, first } => self.log.persisted(cx, number, first),
             Event::TermBegun(term) => {
                 self.leading = Some(term);
@@ -130,11 +130,11 @@ impl Consensus {
             Some(role) if self.role_changed(cx, role) => {
                 cx.effects.extend([Effect::StopLeading, Effect::Continue(Box::new(output))]);
             }
-            _ => self.obey(cx, output),
+            _ => self.perform(cx, output),
         }
     }
 
-    fn obey(&mut self, cx: &mut Ctx<'_>, mut output: Output) {
+    fn perform(&mut self, cx: &mut Ctx<'_>, mut output: Output) {
         let (committed, reads) = (std::mem::take(&mut output.committed), std::mem::take(&mut output.reads));
         self.log.write(cx, output);
         if !committed.is_empty() {

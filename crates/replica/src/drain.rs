@@ -155,7 +155,7 @@ mod tests {
         assert!(!drain.is_draining());
         assert!(is_drained(&bench.lend(|cx| drain.handle(cx, Event::Drain))));
         assert!(drain.is_draining());
-        assert!(bench.lend(|cx| drain.handle(cx, Event::Drain)).is_empty(), "it is told once");
+        assert!(bench.lend(|cx| drain.handle(cx, Event::Drain)).is_empty(), "it is reported once");
         assert!(bench.lend(|cx| drain.handle(cx, Event::Tick)).is_empty());
     }
 

@@ -270,7 +270,7 @@ impl Replica {
 
     /// How the origin shards are followed; empty unless this replica leads.
     #[must_use]
-    pub fn chased(&self) -> Vec<crate::LinkStatus> {
+    pub fn link_statuses(&self) -> Vec<crate::LinkStatus> {
         self.follower.statuses(self.now.mono)
     }
 

@@ -73,7 +73,7 @@ impl Writes {
         match event {
             Event::Call { from, call, admission } => self.call(cx, from, call, admission),
             Event::Learn { uid, def, admission } => self.learn(cx, NOBODY, (uid, def), admission),
-            Event::Forget { uid, admission } => self.forget(cx, uid, admission),
+            Event::Forget { uid, admission } => self.remove(cx, uid, admission),
             Event::Applied(outcome) => self.applied(cx, &outcome),
             Event::TermBegun => self.hlc = cx.state.last_hlc(),
             Event::LeadershipLost => self.leadership_lost(cx),

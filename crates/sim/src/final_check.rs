@@ -34,7 +34,11 @@ impl World {
                 out += &format!(" {:?} term {} voters {voters:?} learners {learners:?}", status.role, status.term);
                 out += &format!(" commit {} applied {} leader {:?}", status.commit, status.applied, status.leader);
                 out += &format!(" fault {:?} {:?} syncing {}", status.fault, status.followers, process.syncing);
-                out += &format!(" chased {:?} vv {:?}", process.replica.chased(), process.replica.state().vv());
+                out += &format!(
+                    " link_statuses {:?} vv {:?}",
+                    process.replica.link_statuses(),
+                    process.replica.state().vv()
+                );
             }
         }
         out

@@ -117,7 +117,7 @@ impl Observed {
 pub(super) fn observe(replica: &Replica) -> Observed {
     let status = replica.status();
     let state = replica.state();
-    let followed = replica.chased();
+    let followed = replica.link_statuses();
     let known = state.vv().iter().map(|(origin, _)| origin).chain(followed.iter().map(|link| &link.origin));
     let staleness = known.map(|origin| (origin.clone(), replica.staleness_of(origin))).collect();
     Observed {

@@ -66,7 +66,7 @@ impl Writes {
         self.propose(cx, (from, Kind::Written), ((id, PART_LEARNT), None), changes, admission);
     }
 
-    pub(super) fn forget(&mut self, cx: &mut Ctx<'_>, uid: CollectionUid, admission: Admission) {
+    pub(super) fn remove(&mut self, cx: &mut Ctx<'_>, uid: CollectionUid, admission: Admission) {
         let changes = Changes::whole(cx.state.applied(), vec![Op::DropCollection { uid }]);
         let id = WriteId(u128::from(uid.0));
         self.propose(cx, (NOBODY, Kind::Dropped(uid)), ((id, PART_FORGOTTEN), None), changes, admission);

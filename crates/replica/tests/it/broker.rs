@@ -127,11 +127,11 @@ impl Shell {
     }
 
     fn is_on_detour(&self) -> bool {
-        self.replica.chased()[0].detour
+        self.replica.link_statuses()[0].detour
     }
 
     fn poison(&self) -> Option<Poison> {
-        self.replica.chased().into_iter().find_map(|link| link.poison)
+        self.replica.link_statuses().into_iter().find_map(|link| link.poison)
     }
 
     fn credit(&self) -> u64 {
@@ -304,7 +304,7 @@ fn links_change_in_the_log_and_are_followed_at_once() {
     let TopologyAnswer::Done { version } = shell.set_links(vec![link(true)], version) else { panic!("not paused") };
     assert!(shell.seen.iter().any(|command| matches!(command, Command::Unfollow { call: ended } if *ended == call)));
     shell.records(call, vec![(record(2), at(1))]);
-    assert_eq!((shell.applied(), shell.replica.chased()), (1, Vec::new()), "a paused link takes nothing in");
+    assert_eq!((shell.applied(), shell.replica.link_statuses()), (1, Vec::new()), "a paused link takes nothing in");
     assert!(matches!(shell.set_links(vec![link(false)], version.0), TopologyAnswer::Done { .. }));
     let (again, after) = shell.follow();
     assert!(again > call);

@@ -82,12 +82,12 @@ impl Server {
             TailAnswer::Records { .. } => {}
             // Another replica's log may reach further back, or be further on.
             TailAnswer::Gone | TailAnswer::Unavailable => {
-                let Some(Relay { to, mut wanted, .. }) = self.relays.forget(call) else { return };
+                let Some(Relay { to, mut wanted, .. }) = self.relays.remove(call) else { return };
                 wanted.tried.push(from);
                 wanted.unavailable |= answer != TailAnswer::Gone;
                 return self.ask_replicas(cx, to, wanted);
             }
-            TailAnswer::Seed(_) => drop(self.relays.forget(call)),
+            TailAnswer::Seed(_) => drop(self.relays.remove(call)),
         }
         cx.send(&to, answer);
     }
@@ -113,12 +113,12 @@ impl Relays {
         }
         let node = relay.node;
         if body == TailCall::Close {
-            self.forget(number);
+            self.remove(number);
         }
         cx.effects.push(Effect::Send(node, PeerMessage::Call(number, Call::Tail(body))));
     }
 
-    fn forget(&mut self, number: u64) -> Option<Relay> {
+    fn remove(&mut self, number: u64) -> Option<Relay> {
         let relay = self.by_number.remove(&number)?;
         self.numbers.remove(&relay.to);
         Some(relay)
@@ -127,7 +127,7 @@ impl Relays {
     pub(super) fn lost(&mut self, cx: &mut Ctx<'_>, peer: &Peer) {
         let concerns = |relay: &Relay| relay.to.0 == *peer || Peer::Node(relay.node) == *peer;
         for number in self.numbers_of(concerns) {
-            let Some(relay) = self.forget(number) else { continue };
+            let Some(relay) = self.remove(number) else { continue };
             if relay.to.0 == *peer {
                 let close = PeerMessage::Call(number, Call::Tail(TailCall::Close));
                 cx.effects.push(Effect::Send(relay.node, close));
@@ -141,7 +141,7 @@ impl Relays {
     pub(super) fn tick(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now;
         for number in self.numbers_of(|relay| now.saturating_sub(relay.heard) >= FORGET_AFTER) {
-            if let Some(relay) = self.forget(number) {
+            if let Some(relay) = self.remove(number) {
                 cx.send(&Reader::Region(relay.to.0, relay.to.1), TailAnswer::Unavailable);
             }
         }
