@@ -273,10 +273,6 @@ impl Replica {
     pub fn link_statuses(&self) -> Vec<crate::LinkStatus> {
         self.follower.statuses(self.now.mono)
     }
-
-    pub(crate) fn number(&mut self) -> u64 {
-        self.numbers.allocate()
-    }
 }
 
 #[cfg(test)]

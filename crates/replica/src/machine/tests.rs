@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use meridian_model::client::{Body, Demand, PointOp, Refusal, Reply, ReplyBody, Request};
 use meridian_model::{CollectionName, PointId, ReplicaId, VersionVector};
-use meridian_proto::frame::{Build, Call, CallAnswer, Hello, Lead, PartBody, ReadPart, ShardAnswer, ShardCall};
+use meridian_proto::frame::{
+    Build, Call, CallAnswer, Hello, Lead, PartBody, PeerMessage, ReadPart, ShardAnswer, ShardCall,
+};
 
 use super::*;
 use crate::testing::{alone, identity};
