@@ -150,6 +150,9 @@ impl Space {
     /// reported so, or if it has been silent for an election timeout of this term while another one is full. If no
     /// voter reported so, none counts as full: a write delayed by silent voters is not refused because of disks.
     fn quorum_has_space(&self, group: Group<'_>) -> bool {
+        if self.has_space() && self.peers.values().all(|notice| notice.level == DiskLevel::Free) {
+            return true;
+        }
         let voters = group.raft.members().voters;
         let own = group.own.0;
         let level = |id: u64| match self.peers.get(&ReplicaId(id)) {
