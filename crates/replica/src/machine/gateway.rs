@@ -17,7 +17,7 @@ impl Replica {
     }
 
     /// Another replica, or this one, answered a call of the gateway or of this shard.
-    pub(crate) fn answered(&mut self, from: Option<NodeId>, call: u64, answer: ShardAnswer) {
+    pub(super) fn answered(&mut self, from: Option<NodeId>, call: u64, answer: ShardAnswer) {
         match answer {
             ShardAnswer::Definitions { largest, standing } => {
                 part!(self, collections, collections::Event::Definitions { largest, standing });

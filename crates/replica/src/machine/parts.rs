@@ -20,7 +20,7 @@ impl Replica {
     }
 
     /// The state moved on: statements that waited for it count.
-    pub(crate) fn statements_applied(&mut self) {
+    pub(super) fn statements_applied(&mut self) {
         let clock_trusted = self.statements.has_round() && self.states() && self.clock.is_trusted();
         part!(self, statements, completeness::Event::Applied { clock_trusted });
     }
@@ -30,7 +30,7 @@ impl Replica {
         part!(self, snapshots, snapshots::Event::Found(members));
     }
 
-    pub(crate) fn cancel_read(&mut self, from: Requester) {
+    pub(super) fn cancel_read(&mut self, from: Requester) {
         part!(self, reads, reads::Event::Cancel(from));
     }
 
@@ -51,7 +51,7 @@ impl Replica {
     }
 
     /// The state moved on, or became fresher: reads may be ready.
-    pub(crate) fn recheck_reads(&mut self) {
+    pub(super) fn recheck_reads(&mut self) {
         if self.reads.waits_for_state() {
             let staleness = self.staleness();
             part!(self, reads, reads::Event::StateMoved { staleness });
@@ -59,7 +59,7 @@ impl Replica {
     }
 
     /// The state moved on, or time did: positions may be reached.
-    pub(crate) fn recheck_parked(&mut self) {
+    pub(super) fn recheck_parked(&mut self) {
         if !self.positions.is_idle() {
             part!(self, positions, positions::Event::StateMoved);
         }

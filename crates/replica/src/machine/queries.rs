@@ -9,7 +9,7 @@ use crate::space;
 
 impl Replica {
     /// Whether this replica's disk has space beyond its reserve, and its memory has room for a snapshot.
-    pub(crate) fn has_space(&self) -> bool {
+    pub(super) fn has_space(&self) -> bool {
         self.space.has_space()
     }
 
@@ -64,12 +64,12 @@ impl Replica {
     }
 
     /// Whether what this replica holds may be wrong.
-    pub(crate) fn is_in_doubt(&self) -> bool {
+    pub(super) fn is_in_doubt(&self) -> bool {
         self.divergence.is_in_doubt(&self.settings)
     }
 
     /// Whether others may rely on what this replica holds.
-    pub(crate) fn is_trusted(&self) -> bool {
+    pub(super) fn is_trusted(&self) -> bool {
         self.out_of_service.is_none() && !self.is_in_doubt()
     }
 }
