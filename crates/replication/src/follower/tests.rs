@@ -316,6 +316,8 @@ fn a_record_of_the_broker_that_the_origin_does_not_have_is_poison() {
     let effects = fixture.answer(call, &[], 0);
     let poisoned = |effect: &Effect| matches!(effect, Effect::Poisoned { poison, .. } if poison.at == offset(10));
     assert!(effects.iter().any(poisoned), "{effects:?}");
+    // The epoch of the origin begins; then nothing is missing any more.
+    fixture.apply();
     followed(&fixture.pass(50 * MS), offset(10));
 }
 
