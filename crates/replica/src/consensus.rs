@@ -50,7 +50,6 @@ struct Probe {
 }
 
 /// Something happened that concerns the log of the group.
-#[expect(clippy::large_enum_variant, reason = "one at a time, and most of them are of the large kind")]
 pub(crate) enum Event {
     /// A message of the consensus library. `drops_appends`: this replica takes no entries of that one.
     Message { from: NodeId, bytes: Vec<u8>, drops_appends: bool },

@@ -36,6 +36,24 @@ pub(crate) enum Reader {
     Region(Peer, u64),
 }
 
+/// Why a replica cannot serve a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// Its log no longer reaches back far enough.
+    Gone,
+    /// It might later.
+    Unavailable,
+}
+
+impl From<Refusal> for TailAnswer {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Gone => Self::Gone,
+            Refusal::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
 /// What is served and relayed.
 #[derive(Debug, Default)]
 pub struct Server {
@@ -119,7 +137,7 @@ impl Server {
         match body {
             TailCall::Open { .. } | TailCall::Seed { .. } => {
                 if let Some(refusal) = self.try_serve(cx, &reader, &body) {
-                    cx.send(&reader, refusal);
+                    cx.send(&reader, refusal.into());
                 }
             }
             TailCall::Credit(bytes) => {
@@ -136,9 +154,9 @@ impl Server {
     }
 
     /// Serves a call that begins something, or says why this replica cannot.
-    fn try_serve(&mut self, cx: &mut Ctx<'_>, reader: &Reader, body: &TailCall) -> Option<TailAnswer> {
+    fn try_serve(&mut self, cx: &mut Ctx<'_>, reader: &Reader, body: &TailCall) -> Option<Refusal> {
         match body {
-            TailCall::Open { .. } if self.streams.len() >= STREAMS => Some(TailAnswer::Unavailable),
+            TailCall::Open { .. } if self.streams.len() >= STREAMS => Some(Refusal::Unavailable),
             TailCall::Open { after, credit } => match Stream::open(cx, *after, *credit) {
                 Ok(mut stream) => {
                     // Under a number that was used before, it takes the place of the earlier one.
@@ -155,7 +173,7 @@ impl Server {
                     cx.send(reader, TailAnswer::Seed(page));
                     None
                 }
-                None => Some(TailAnswer::Unavailable),
+                None => Some(Refusal::Unavailable),
             },
             TailCall::Credit(_) | TailCall::Close => None,
         }

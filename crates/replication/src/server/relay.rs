@@ -6,7 +6,7 @@ use std::time::Duration;
 use meridian_model::ShardNumber;
 use meridian_proto::frame::{Call, NodeId, Peer, PeerMessage, TailAnswer, TailCall};
 
-use super::{Ctx, FORGET_AFTER, Reader, Server};
+use super::{Ctx, FORGET_AFTER, Reader, Refusal, Server};
 use crate::Effect;
 
 /// Relayed calls.
@@ -66,7 +66,7 @@ impl Server {
                 return self.relays.begin(cx, to, node, wanted);
             }
             let Some(refusal) = self.try_serve(cx, &reader, &wanted.call) else { return };
-            wanted.unavailable |= refusal != TailAnswer::Gone;
+            wanted.unavailable |= refusal != Refusal::Gone;
             wanted.tried.push(node);
         }
         let is_gone = !wanted.unavailable && !wanted.tried.is_empty();

@@ -7,7 +7,7 @@ use meridian_proto::delta_bytes::DeltaBytes;
 use meridian_proto::frame::TailAnswer;
 use meridian_shard::State;
 
-use super::{Ctx, FORGET_AFTER, Reader};
+use super::{Ctx, FORGET_AFTER, Reader, Refusal};
 use crate::record::delta_bytes;
 
 /// Bytes of records in one message.
@@ -28,22 +28,22 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream from behind `after`, or the answer that says why this replica cannot serve it.
-    pub(super) fn open(cx: &Ctx<'_>, after: Position, credit: u64) -> Result<Self, TailAnswer> {
+    /// A stream from behind `after`, or why this replica cannot serve it.
+    pub(super) fn open(cx: &Ctx<'_>, after: Position, credit: u64) -> Result<Self, Refusal> {
         if !cx.is_trusted {
-            return Err(TailAnswer::Unavailable);
+            return Err(Refusal::Unavailable);
         }
         let state = cx.state;
         // Never heard of means: from the first delta of the first incarnation.
         let sent = if after.epoch.0 == 0 { Position { epoch: Epoch(1), seq: Seq(0) } } else { after };
         // Ahead of what this replica has applied: it is the slow one, not the reader.
         if sent > state.position(state.origin()) {
-            return Err(TailAnswer::Unavailable);
+            return Err(Refusal::Unavailable);
         }
         // Behind the end of an epoch that is over stands nothing: what the reader has beyond it is not of this log.
         let is_of_this_log = state.last_of(sent.epoch).is_some_and(|last| sent.seq <= last);
         if !is_of_this_log || next_change(state, sent).is_some_and(|next| !is_held(cx, next)) {
-            return Err(TailAnswer::Gone);
+            return Err(Refusal::Gone);
         }
         Ok(Self { sent, complete: None, credit, heard: cx.now, spoken: Duration::ZERO })
     }
