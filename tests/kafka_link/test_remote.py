@@ -14,15 +14,15 @@ DELETE = '{"id":1,"op":"delete","ts":1,"collection":"1"}'
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory):
-    with Broker(tmp_path_factory.mktemp("broker"), "us-east") as broker:
+def broker(module_folder):
+    with Broker(module_folder("broker"), "us-east") as broker:
         yield broker
 
 
 @pytest.fixture(scope="module")
-def regions(broker, tmp_path_factory):
+def regions(broker, module_folder):
     """Two shards in us-east, so that one continues while the other is stopped; one shard in eu-west."""
-    folder = tmp_path_factory.mktemp("regions")
+    folder = module_folder("regions")
     with Local(folder, "us-east:2x1", "eu-west:1x1", brokers={"us-east": broker.address}) as local:
         east, west = local.region("us-east"), local.region("eu-west")
         made = east[0].put(COLLECTION, {"vectors": {"size": 2, "distance": "Dot"}})

@@ -10,8 +10,8 @@ WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory):
-    with Broker(tmp_path_factory.mktemp("broker"), "us-east") as broker:
+def broker(module_folder):
+    with Broker(module_folder("broker"), "us-east") as broker:
         yield broker
 
 

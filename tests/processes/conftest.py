@@ -2,16 +2,17 @@
 
 import pytest
 
+from folders import module_folder  # noqa: F401
 from regions import Local
 
 
 @pytest.fixture(scope="module")
-def one_region(tmp_path_factory):
-    with Local(tmp_path_factory.mktemp("one-region"), "us-east:1x3") as local:
+def one_region(module_folder):
+    with Local(module_folder("one-region"), "us-east:1x3") as local:
         yield local
 
 
 @pytest.fixture(scope="module")
-def two_regions(tmp_path_factory):
-    with Local(tmp_path_factory.mktemp("two-regions"), "us-east:1x3", "eu-west:1x3") as local:
+def two_regions(module_folder):
+    with Local(module_folder("two-regions"), "us-east:1x3", "eu-west:1x3") as local:
         yield local

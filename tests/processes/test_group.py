@@ -54,9 +54,9 @@ class Group:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def prepared(module_folder):
     """A bootstrapped, filled group with stopped processes."""
-    with Local(tmp_path_factory.mktemp("group"), "us-east:1x3") as local:
+    with Local(module_folder("group"), "us-east:1x3") as local:
         nodes = local.nodes
         assert nodes[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Dot"}}).status_code == 200
         for node in nodes:

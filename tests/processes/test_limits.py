@@ -18,8 +18,8 @@ BODY = 31 << 20
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory):
-    with Local(tmp_path_factory.mktemp("limits"), "us-east:1x1") as local:
+def node(module_folder):
+    with Local(module_folder("limits"), "us-east:1x1") as local:
         node = local.nodes[0]
         created = node.put("/collections/c", {"vectors": {"size": 4, "distance": "Euclid"}})
         assert created.status_code == 200, created.text

@@ -72,8 +72,8 @@ def space():
 
 
 @pytest.fixture(scope="module")
-def local(space, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lossy")
+def local(space, module_folder):
+    folder = module_folder("lossy")
     local = space.run(Local, folder, "us-east:1x3", "eu-west:1x3")
     yield local
     space.run(local.stop)

@@ -22,8 +22,8 @@ TOLERANCE = 1e-5  # scores and normalised vectors are f32 here, and numpy's ther
 
 
 @pytest.fixture(scope="module", params=["us-east:1x3", "us-east:3x1"])
-def nodes(request, tmp_path_factory):
-    with Local(tmp_path_factory.mktemp("client"), request.param) as local:
+def nodes(request, module_folder):
+    with Local(module_folder("client"), request.param) as local:
         clients = [QdrantClient(url=node.api, api_key=KEY, timeout=20) for node in local.nodes]
         yield clients
         for client in clients:

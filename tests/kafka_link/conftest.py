@@ -1,0 +1,3 @@
+"""Fixtures of tests/processes."""
+
+from folders import module_folder  # noqa: F401
