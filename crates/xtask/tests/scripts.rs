@@ -95,14 +95,22 @@ fn a_version_that_is_not_semantic_is_refused() {
     assert_eq!(copy.read("Cargo.toml"), before);
 }
 
-/// A `make` that fails for the suite `broken`.
-const STUB: &str = "#!/bin/sh\necho \"runs $2\"\n[ \"$2\" != broken ]\n";
+/// A `make` that waits in the suite `started` for the compilation, and fails for `broken`, and for `test-e2e` while Kubernetes is not compiled.
+const STUB: &str = "#!/bin/sh
+echo \"runs $2\"
+[ \"$2\" != check ] || touch checked
+[ \"$2\" != test-e2e ] || [ -e compiled ] || exit 1
+[ \"$2\" != started ] || until [ -s pid ]; do sleep 0.01; done
+[ \"$2\" != broken ]
+";
 
-fn suites(name: &str, suites: &[&str]) -> (bool, String) {
+const NEEDS_ROOT: &str = "#!/bin/sh\necho 'make test-e2e: needs root' >&2\nexit 1\n";
+
+/// Runs suites by the stub of `make`; `preflight` and `build` stand for the scripts of the end-to-end suite.
+fn suites(name: &str, suites: &[&str], preflight: &str, build: &str) -> (bool, String) {
     let copy = Copy::new(name, &["scripts/suites"]);
-    copy.write("stub", STUB);
-    copy.write("tests/e2e/preflight", "#!/bin/sh\necho 'make test-e2e: needs root' >&2\nexit 1\n");
-    for file in ["stub", "tests/e2e/preflight"] {
+    for (file, text) in [("stub", STUB), ("tests/e2e/preflight", preflight), ("tests/bed/build", build)] {
+        copy.write(file, text);
         assert!(Command::new("chmod").arg("+x").arg(copy.0.join(file)).status().unwrap().success());
     }
     copy.run("scripts/suites", suites, &[("MAKE", copy.0.join("stub").to_str().unwrap()), ("E2E", "")])
@@ -110,7 +118,7 @@ fn suites(name: &str, suites: &[&str]) -> (bool, String) {
 
 #[test]
 fn the_time_of_each_suite_is_printed_and_what_did_not_run_is_named() {
-    let (ok, said) = suites("suites", &["deny", "check", "test-e2e"]);
+    let (ok, said) = suites("suites", &["deny", "check", "test-e2e"], NEEDS_ROOT, "");
     let expected = "\
 runs deny
 runs check
@@ -127,8 +135,33 @@ make test: all suites that ran passed. NOT RUN: end to end on Kubernetes: needs 
 
 #[test]
 fn suites_end_at_the_first_that_fails() {
-    let (ok, said) = suites("suites-fail", &["deny", "broken", "check"]);
+    let (ok, said) = suites("suites-fail", &["deny", "broken", "check"], NEEDS_ROOT, "");
     assert!(!ok && !said.contains("runs check"), "{said}");
     assert!(said.contains("  deny               0:00\n  broken             0:00  FAILED\n"), "{said}");
     assert!(said.ends_with("make test: broken failed\n"), "{said}");
+}
+
+/// A compilation that ends after the suite `check`, with an error.
+const BUILD: &str = "#!/bin/sh\nuntil [ -e checked ]; do sleep 0.01; done\necho no space\ntouch compiled\nexit 1\n";
+
+#[test]
+fn kubernetes_is_compiled_beside_the_first_suites_and_before_those_with_deadlines() {
+    let (ok, said) = suites("suites-compile", &["deny", "check", "test-e2e"], "#!/bin/sh\n", BUILD);
+    assert!(ok && said.contains("compiling Kubernetes failed: no space"), "{said}");
+    let row = |line: &str| line.strip_prefix("  ").and_then(|row| row.split(' ').next()).map(str::to_owned);
+    let rows: Vec<String> = said.lines().filter_map(row).collect();
+    assert_eq!(rows, ["deny", "check", "kubernetes", "test-e2e", "total"]);
+}
+
+#[test]
+fn a_suite_that_fails_ends_the_compilation() {
+    let endless = "#!/bin/sh\necho $$ >pid\nexec sleep 1000\n";
+    let name = "suites-compile-ends";
+    let (ok, said) = suites(name, &["started", "broken", "test-e2e"], "#!/bin/sh\n", endless);
+    assert!(!ok && said.ends_with("make test: broken failed\n"), "{said}");
+    let pid = std::fs::read_to_string(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).join("pid")).unwrap();
+    let process = Path::new("/proc").join(pid.trim()).join("cmdline");
+    while std::fs::read(&process).is_ok_and(|line| line.starts_with(b"sleep")) {
+        std::thread::yield_now(); // the signal is on its way; without one this waits for 1000 s
+    }
 }
