@@ -18,12 +18,16 @@ setup: ## Install missing programs by apt, as root or with sudo; otherwise print
 build: setup ## Release binaries of node and command line
 	cargo build --release --locked -p meridian-node -p meridian-cli
 
-# The binaries of the suites, in profile and features of the unit tests: one command builds both, because another set of
-# packages or targets would have other features, and recompile shared dependencies. Never together with meridian-sim: cargo
-# unifies features, so that the binaries would contain injected bugs.
+# Cargo unifies the features of all packages of a call: another set of packages has other features, and recompiles shared
+# dependencies. All calls of the suites therefore name the whole workspace. SIM narrows a call to the targets of meridian-sim,
+# with the features of the workspace; the four crates into which it injects bugs, and those above them, are compiled a second
+# time. No call builds binaries together with meridian-sim, since they would contain the injected bugs.
+OURS := --locked --workspace --exclude meridian-sim
+SIM := --locked --workspace --test simulation --test parts
+
 .PHONY: build-all
 build-all: setup
-	cargo build --locked --workspace --exclude meridian-sim --bins --tests
+	cargo build $(OURS) --bins --tests
 
 # `TRANSPORT=kafka` uses two real brokers and MirrorMaker 2.
 TRANSPORT ?= direct
@@ -56,11 +60,11 @@ test: ## All suites of CI, with the time of each (E2E=no skips the one that need
 	@MAKE="$(MAKE)" scripts/suites deny check sim-tests build-all test-processes test-kafka test-e2e
 
 unit: setup ## Unit, property, snapshot and format tests, and the tidy test
-	cargo test --locked --workspace --exclude meridian-sim
+	cargo test $(OURS)
 
 .PHONY: sim-tests
 sim-tests: setup ## 300 seeds of the simulation, and its injected bugs
-	cargo test --locked -p meridian-sim
+	cargo test $(SIM)
 
 sim: setup ## More seeds of the simulation: SEEDS=1..1000, or one: SEEDS=17
 	SEEDS=$(SEEDS) cargo run --locked --release -p meridian-sim
@@ -88,16 +92,14 @@ bed-up: ## Start a real Kubernetes in a network namespace
 bed-down: ## Stop it
 	tests/bed/down
 
-# The feature `libfuzzer` compiles the programs of the fuzz targets; `unit` replays their corpus. It has a call of its own: for
-# the whole workspace it would change the features of `cc`, and compile every C library a second time.
+# The feature `libfuzzer` compiles the programs of the fuzz targets; `unit` replays their corpus. `--examples`, of which there are
+# none, gives `cargo doc` the features of tests, which clippy has compiled the dependencies for.
 check: setup ## Before every commit: format, lints, unit tests, docs; changes nothing
 	cargo fmt --check
-	cargo clippy --locked --workspace --exclude meridian-sim --all-targets -- -D warnings
-	cargo clippy --locked -p meridian-fuzz --all-targets --features libfuzzer -- -D warnings
-	cargo clippy --locked -p meridian-sim --all-targets -- -D warnings
+	cargo clippy $(OURS) --all-targets --features meridian-fuzz/libfuzzer -- -D warnings
+	cargo clippy $(SIM) --bin meridian-sim -- -D warnings
 	@$(MAKE) --no-print-directory unit
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --exclude meridian-sim --no-deps
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked -p meridian-sim --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib --bin meridian --bin meridian-operator --examples
 
 .PHONY: check-aarch64
 check-aarch64: ## The search engine for AArch64, by cross-compiler and emulator; needs both (ARGS="memory:: snapshot::" for other tests)

@@ -201,6 +201,43 @@ fn the_binaries_are_built_without_fault_injection() {
     assert!(simulation.contains("meridian-replica"), "{simulation:?}");
 }
 
+/// Test targets and binary of the simulation.
+const SIMULATION_TARGETS: [&str; 3] = [SIMULATION, "parts", "simulation"];
+
+/// Whether a cargo call builds programs of other packages with the features that the simulation selects.
+fn builds_injected_bugs(call: &str) -> bool {
+    let words: Vec<&str> = call.split_whitespace().collect();
+    let values = |flag| words.windows(2).filter(move |pair| pair[0] == flag).map(|pair| pair[1]);
+    let packages = values("-p").count();
+    if packages > 0 {
+        return packages > 1 && values("-p").any(|package| package == SIMULATION);
+    }
+    // Lints and documents make no programs.
+    let is_read = ["check", "clippy", "doc"].iter().any(|verb| call.contains(&format!("cargo {verb} ")));
+    if is_read || values("--exclude").any(|package| package == SIMULATION) {
+        return false;
+    }
+    let kinds = ["--all-targets", "--bins", "--examples", "--lib", "--tests"];
+    let mut targets = values("--bin").chain(values("--test")).peekable();
+    targets.peek().is_none()
+        || !targets.all(|target| SIMULATION_TARGETS.contains(&target))
+        || words.iter().any(|word| kinds.contains(word))
+}
+
+/// The cargo calls of a script or Makefile: continued lines are joined, and variables of the Makefile replaced.
+fn cargo_calls(text: &str) -> Vec<String> {
+    let text = text.replace("\\\n", " ");
+    let variables: Vec<(String, &str)> = text
+        .lines()
+        .filter_map(|line| line.split_once(" := "))
+        .map(|(name, value)| (format!("$({name})"), value))
+        .collect();
+    let verbs = ["build", "check", "clippy", "doc", "run", "test"];
+    let calls = text.lines().filter(|line| verbs.iter().any(|verb| line.contains(&format!("cargo {verb} "))));
+    let replaced = |line: &str| variables.iter().fold(line.to_owned(), |line, (name, value)| line.replace(name, value));
+    calls.map(replaced).collect()
+}
+
 /// Cargo unifies the features of all packages of one call, so that a call with the simulation and the binaries would build
 /// binaries with injected bugs.
 #[test]
@@ -213,22 +250,35 @@ fn no_cargo_call_builds_the_simulation_with_the_binaries() {
     for script in scripts {
         // Some files are not text.
         let text = String::from_utf8_lossy(&std::fs::read(&script).expect("a file of the repository")).into_owned();
-        let builds = |line: &&str| {
-            let verbs = ["build", "check", "clippy", "doc", "run", "test"];
-            // The fuzz targets are a workspace of their own.
-            !line.contains("cd fuzz") && verbs.iter().any(|verb| line.contains(&format!("cargo {verb} ")))
-        };
-        for line in text.lines().filter(builds) {
-            let packages: Vec<&str> = line.split(" -p ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
-            let excluded = line.contains(&format!("--exclude {SIMULATION}"));
-            let together =
-                if packages.is_empty() { !excluded } else { packages.len() > 1 && packages.contains(&SIMULATION) };
-            if together {
-                faults.push(format!("{}: {}", script.display(), line.trim()));
-            }
+        for call in cargo_calls(&text).iter().filter(|call| builds_injected_bugs(call)) {
+            faults.push(format!("{}: {}", script.display(), call.trim()));
         }
     }
     assert!(faults.is_empty(), "these build {SIMULATION} with other packages: {faults:#?}");
+}
+
+#[test]
+fn calls_that_would_build_injected_bugs_are_found() {
+    for call in [
+        "cargo build --workspace",
+        "cargo test --locked --workspace --bins --test simulation",
+        "cargo test --workspace --test simulation --bin meridian",
+        "cargo build --workspace \\\n  --test drift",
+        "cargo build -p meridian-node -p meridian-sim",
+        "ALL := --workspace\n\tcargo test $(ALL)",
+    ] {
+        assert!(cargo_calls(call).iter().any(|call| builds_injected_bugs(call)), "{call}");
+    }
+    for call in [
+        "cargo build --workspace --exclude meridian-sim --bins",
+        "cargo test --workspace --test simulation --test parts",
+        "cargo build -p meridian-node -p meridian-cli",
+        "cargo run -p meridian-sim",
+        "cargo clippy --workspace --all-targets",
+        "ALL := --workspace --exclude meridian-sim\n\tcargo test $(ALL)",
+    ] {
+        assert!(!cargo_calls(call).iter().any(|call| builds_injected_bugs(call)), "{call}");
+    }
 }
 
 /// Documents, suites, chart and examples name only metrics that exist: those of the snapshots of node and operator.
