@@ -17,6 +17,9 @@ struct Args {
 enum Command {
     /// Runs regions as processes on this machine until a signal arrives.
     Local(local::Args),
+    /// Makes a call of the operator to a running region of `meridian local`; for tests.
+    #[command(hide = true)]
+    LocalCall(local::CallArgs),
     /// Demonstrates two regions on this machine and verifies their guarantees.
     Demo(demo::Args),
     /// Runs a benchmark.
@@ -46,6 +49,7 @@ fn begin(args: Args) -> anyhow::Result<()> {
             Command::Bench(bench) => bench::run(bench).await,
             Command::Status(args) => status::run(args).await,
             Command::Local(args) => local::run(args).await,
+            Command::LocalCall(args) => local::call(args).await,
             Command::Render(args) => render::run(&args),
         }
     })

@@ -173,21 +173,33 @@ impl Layout {
         let path = file.display().to_string();
         let error = |source| LayoutError::Folder { path: path.clone(), source };
         if file.exists() {
-            let text = std::fs::read_to_string(&file).map_err(error)?;
-            let layout: Self =
-                serde_json::from_str(&text).map_err(|source| LayoutError::Damaged { path: path.clone(), source })?;
+            let layout = Self::read(&dir)?;
             let list = |specs: &[RegionSpec]| specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let (found, wanted) = (list(&layout.specs()), list(specs));
             if found != wanted {
                 return Err(LayoutError::Mismatch { path: dir.display().to_string(), found, wanted });
             }
-            return Ok(Self { dir, ..layout });
+            return Ok(layout);
         }
         let layout = Self::new(dir, specs, random)?;
         let text =
             serde_json::to_string_pretty(&layout).expect("names, numbers and UTF-8 paths always have a JSON form");
         std::fs::write(&file, text).map_err(error)?;
         Ok(layout)
+    }
+
+    /// Reads the layout stored in `dir`.
+    ///
+    /// # Errors
+    /// [`LayoutError::Folder`] when there is none, and [`LayoutError::Damaged`].
+    pub fn read(dir: &Path) -> Result<Self, LayoutError> {
+        let file = dir.join("layout.json");
+        let path = file.display().to_string();
+        let error = |source| LayoutError::Folder { path: path.clone(), source };
+        let text = std::fs::read_to_string(&file).map_err(error)?;
+        let layout: Self =
+            serde_json::from_str(&text).map_err(|source| LayoutError::Damaged { path: path.clone(), source })?;
+        Ok(Self { dir: dir.canonicalize().map_err(error)?, ..layout })
     }
 
     fn new(dir: PathBuf, specs: &[RegionSpec], random: &mut impl Rng) -> Result<Self, LayoutError> {

@@ -9,6 +9,7 @@
 
 mod allocator;
 mod brokers;
+mod call;
 mod cluster;
 mod command;
 mod files;
@@ -18,6 +19,7 @@ mod tcp_proxy;
 mod topology_client;
 
 pub use brokers::{BrokerSpec, BrokerSpecError, Brokers, ProxySpec};
+pub use call::{CallArgs, call};
 pub use cluster::{LocalCluster, Options, node_binary};
 pub use command::{Args, Signals, run};
 pub use layout::{Layout, LayoutError, NodeLayout, RegionLayout, RegionSpec, RegionSpecError};
