@@ -76,6 +76,10 @@ test-processes: build-all ## Real processes: official client, kill -9, SIGSTOP
 test-kafka: build-all ## Real processes through a real broker and MirrorMaker 2, killed under load: TESTS="-k load"
 	@tests/kafka_link/run $(TESTS)
 
+.PHONY: test-upgrade
+test-upgrade: build-all ## Real processes rolled from the last release to this build, back, and forward again: TESTS="-k two"
+	@tests/upgrade/run $(TESTS)
+
 .PHONY: e2e-preflight
 e2e-preflight:
 	@tests/e2e/preflight

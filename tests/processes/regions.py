@@ -99,10 +99,10 @@ def command_line(pid):
 class Local:
     """The nodes of one `meridian local`. It watches its stdin, so that all nodes end with this process."""
 
-    def __init__(self, folder, *regions, restart=True, brokers=None):
+    def __init__(self, folder, *regions, restart=True, brokers=None, program=BIN / "meridian", environment=None):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        command = [BIN / "meridian", "local", "--dir", folder, "--api-key", KEY]
+        command = [program, "local", "--dir", folder, "--api-key", KEY]
         for region in regions:
             command += ["--region", region]
         for region, address in (brokers or {}).items():
@@ -111,7 +111,8 @@ class Local:
             command += ["--no-restart"]
         self.log = (folder / "local.log").open("a")
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True,
+            env=os.environ | (environment or {}),
         )
         self.nodes = []
         try:
