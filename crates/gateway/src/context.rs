@@ -7,7 +7,7 @@ use meridian_model::client::{Freshness, Outcome};
 use meridian_model::{BucketTable, PrimaryTerm, RegionName, ShardNumber, VersionVector};
 use meridian_proto::frame::{CallNumbers, NodeId, ShardCall};
 
-use crate::{Directory, Effect};
+use crate::{Directory, Effect, GroupVersions};
 
 /// The current time by two clocks.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,8 @@ pub struct Ctx<'a> {
     pub primary: (PrimaryTerm, &'a RegionName),
     /// Whether this region is the primary region, which accepts writes.
     pub is_primary: bool,
+    /// Behavior versions, against which requests are checked.
+    pub versions: GroupVersions<'a>,
     /// Assignment of buckets to shards.
     pub table: &'a BucketTable,
     /// The replicas of the region.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{LogIndex, ReplicaId, ShardNumber, Term};
+use meridian_model::{BehaviorVersion, LogIndex, ReplicaId, ShardNumber, Term};
 use meridian_proto::frame::{Lead, NodeId};
 
 /// Known replicas of the region.
@@ -15,6 +15,8 @@ pub struct Directory {
     members: BTreeMap<ShardNumber, BTreeSet<ReplicaId>>,
     /// The newest applied entry that any leader of a shard reported.
     applied: BTreeMap<ShardNumber, LogIndex>,
+    /// The newest behavior version that any leader of a shard said to have finalized.
+    behavior: BTreeMap<ShardNumber, BehaviorVersion>,
 }
 
 impl Directory {
@@ -57,6 +59,8 @@ impl Directory {
     pub fn led_by(&mut self, leader: NodeId, lead: &Lead) -> Vec<(NodeId, String)> {
         let applied = self.applied.entry(leader.shard).or_default();
         *applied = (*applied).max(lead.applied);
+        let behavior = self.behavior.entry(leader.shard).or_insert(lead.behavior);
+        *behavior = (*behavior).max(lead.behavior);
         let known = self.leaders.get(&leader.shard).map(|(term, _)| *term);
         if known.is_none_or(|term| term <= lead.term) {
             self.leaders.insert(leader.shard, (lead.term, leader.replica));
@@ -97,6 +101,12 @@ impl Directory {
         self.applied.get(&shard).copied()
     }
 
+    /// The behavior version that a shard has finalized; the first one while no leader of the shard was heard.
+    #[must_use]
+    pub fn behavior(&self, shard: ShardNumber) -> BehaviorVersion {
+        self.behavior.get(&shard).copied().unwrap_or(BehaviorVersion::FIRST)
+    }
+
     /// The replicas of a shard to which calls can be sent: connected members, or all known replicas if no member is
     /// connected. A call to a removed replica, or to one that has not joined yet, would only waste time.
     #[must_use]
@@ -134,6 +144,17 @@ mod tests {
             applied: LogIndex(term),
             behavior: meridian_model::BehaviorVersion::FIRST,
         }
+    }
+
+    #[test]
+    fn the_version_of_a_shard_is_the_newest_that_a_leader_of_it_has_stated() {
+        let mut directory = Directory::default();
+        let shard = node(1).shard;
+        assert_eq!(directory.behavior(shard), BehaviorVersion::FIRST, "nobody was heard");
+        let next = BehaviorVersion(2);
+        directory.led_by(node(1), &Lead { behavior: next, ..lead(2, &[1, 2]) });
+        directory.led_by(node(2), &lead(1, &[1, 2]));
+        assert_eq!(directory.behavior(shard), next, "finalized versions are not taken back");
     }
 
     #[test]

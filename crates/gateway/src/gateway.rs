@@ -75,7 +75,11 @@ impl Gateway {
 
     fn request(&mut self, cx: &mut Ctx<'_>, caller: Caller, request: Request) {
         if self.requests.len() >= REQUESTS_WAITING {
-            return turn_away(cx, &caller, format!("{REQUESTS_WAITING} requests are under way at this pod"));
+            let why = format!("{REQUESTS_WAITING} requests are under way at this pod");
+            return turn_away(cx, &caller, Refusal::Overloaded(why));
+        }
+        if let Some(reason) = version_refusal(cx, &request.body) {
+            return turn_away(cx, &caller, Refusal::Unavailable { shards: Vec::new(), reason });
         }
         if let (Caller::Region(..), Body::DeleteByFilter { .. }) = (&caller, &request.body) {
             match self.evaluated.admit(&caller, cx.now.mono) {
@@ -83,7 +87,8 @@ impl Gateway {
                 // The first copy gets the answer.
                 Admission::Repeated => return,
                 Admission::Full => {
-                    return turn_away(cx, &caller, "too many deletes by filter in the last minute".into());
+                    let why = "too many deletes by filter in the last minute".into();
+                    return turn_away(cx, &caller, Refusal::Overloaded(why));
                 }
             }
         }
@@ -223,8 +228,15 @@ impl Gateway {
     }
 }
 
-fn turn_away(cx: &mut Ctx<'_>, caller: &Caller, why: String) {
-    let reply = Reply { body: Err(Refusal::Overloaded(why)), freshness: cx.no_freshness() };
+/// Why an operation is refused because of the versions that the group has finalized and published. Only the primary
+/// region makes deltas.
+fn version_refusal(cx: &Ctx<'_>, body: &Body) -> Option<String> {
+    let refuse_deltas = || cx.is_primary.then(|| cx.versions.refuse_deltas(body)).flatten();
+    cx.versions.refuse(body.needs()).or_else(refuse_deltas)
+}
+
+fn turn_away(cx: &mut Ctx<'_>, caller: &Caller, refusal: Refusal) {
+    let reply = Reply { body: Err(refusal), freshness: cx.no_freshness() };
     send_reply(cx, caller, reply);
 }
 

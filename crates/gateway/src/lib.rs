@@ -33,6 +33,7 @@ mod reads;
 mod region;
 mod settings;
 mod sub_requests;
+mod versions;
 mod visible;
 mod writes;
 
@@ -41,5 +42,6 @@ pub use directory::Directory;
 pub use event::{Caller, Effect, Event, Step};
 pub use gateway::Gateway;
 pub use settings::{InjectedBug, Settings};
+pub use versions::GroupVersions;
 
 pub(crate) use pending::Phase;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meridian_model::{ReplicaId, Term, VersionVector};
 use meridian_proto::frame::{CallNumbers, NodeId, PeerMessage, ShardAnswer};
-use meridian_proto::topology::Identity;
+use meridian_proto::topology::{Identity, TopologyAnswer};
 use meridian_raft::Raft;
 use meridian_shard::State;
 
@@ -92,6 +92,12 @@ impl Ctx<'_> {
     /// This replica among those of the region.
     pub(crate) fn me(&self) -> NodeId {
         self.identity.node()
+    }
+
+    /// The answer of a replica that does not lead to a call that only a leader can execute.
+    pub(crate) fn not_leader(&self) -> TopologyAnswer {
+        let leader = self.raft.status().leader.map(ReplicaId).filter(|id| *id != self.me().replica);
+        TopologyAnswer::NotLeader { leader }
     }
 
     /// Whether the positions that concern this shard are applied: another shard's own log is not its to reach.

@@ -50,12 +50,16 @@ pub enum InjectedBug {
     /// Refuses a write whose outcome is unknown. In the gateway.
     #[cfg(feature = "fault-injection")]
     RefuseUnknown,
+    /// Finalizes a behavior version that a member does not know.
+    FinalizeUnchecked,
+    /// Writes what other regions have not finalized.
+    PublishUnchecked,
 }
 
 #[cfg(feature = "fault-injection")]
 impl InjectedBug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::AckBeforeFsync,
         Self::SkipVvCheck,
         Self::AcceptGap,
@@ -72,6 +76,8 @@ impl InjectedBug {
         Self::VisibleTooEarly,
         Self::DeleteUnconditionally,
         Self::RefuseUnknown,
+        Self::FinalizeUnchecked,
+        Self::PublishUnchecked,
     ];
 
     /// As the gateway calls it, if it is one of the gateway's.

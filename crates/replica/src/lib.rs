@@ -18,8 +18,8 @@
 //! A part is a struct with private fields that handles events and returns effects. Parts do not call each other: the machine
 //! lends each what it needs (`Ctx`), tells it what follows from others (`Facts`), and performs its effects in order and
 //! depth-first. Parts: `reads`, `positions`, `completeness`, `clock`, `snapshots`, `membership`, `divergence`, `collections`,
-//! `drain`, `space`, `consensus`, `writes`; the router of client requests is the crate `meridian-gateway`, following other
-//! regions and serving them is `meridian-replication`.
+//! `drain`, `space`, `consensus`, `writes`, `versions`; the router of client requests is the crate `meridian-gateway`,
+//! following other regions and serving them is `meridian-replication`.
 //!
 //! Start reading at [`Replica::step`], then `machine/dispatch`, then `reads` as an example of a part.
 
@@ -43,6 +43,7 @@ mod membership;
 mod memory;
 mod merging;
 mod positions;
+mod proposal;
 mod published;
 mod reads;
 mod restore;
@@ -52,6 +53,8 @@ mod space;
 #[cfg(test)]
 mod testing;
 mod time;
+mod versions;
+mod waiting;
 mod wall_clock;
 mod writes;
 

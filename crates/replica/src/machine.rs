@@ -71,6 +71,7 @@ use crate::reads::Reads;
 use crate::snapshots::Snapshots;
 use crate::space::Space;
 use crate::time::Time;
+use crate::versions::Versions;
 use crate::writes::Writes;
 use crate::{Command, Counters, Event, Now, Settings, Views, consensus, reads};
 
@@ -91,6 +92,7 @@ pub struct Replica {
     directory: Directory,
     consensus: Consensus,
     membership: Membership,
+    versions: Versions,
     writes: Writes,
     statements: Statements,
     reads: Reads,
@@ -154,6 +156,7 @@ impl Replica {
             directory,
             consensus,
             membership,
+            versions: Versions::default(),
             writes: Writes::default(),
             statements: Statements::default(),
             reads: Reads::default(),

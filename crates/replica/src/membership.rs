@@ -1,23 +1,18 @@
 //! Topology calls of the operator, committed in the log: members (one voter at a time, learners first) and links.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use meridian_model::{Link, LogIndex, ReplicaId, check_links};
 use meridian_proto::frame::NodeId;
 use meridian_proto::topology::{Identity, Member, MembersAt, PROMOTE_LAG, TopologyAnswer, TopologyCall};
-use meridian_raft::{Change, ChangeError, Entry as RaftEntry, EntryKind, ProposeError, Proposed};
+use meridian_raft::{Change, ChangeError, Entry as RaftEntry, EntryKind, ProposeError};
 use meridian_shard::{Entry, Links};
 
 use crate::context::Ctx;
 use crate::effect::Effect;
+use crate::proposal::{ProposalError, propose};
+use crate::waiting::{DISK_FULL, WaitingCalls};
 use crate::{Command, SnapshotMeta};
-
-/// Time limit for committing a topology call; the operator observes and calls again.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Refusal while the log's reserve is used up.
-const DISK_FULL: &str = "the leader's disk is full, and so is the log's reserve on it";
 
 /// Membership of the group, up to the applied index.
 #[derive(Debug, Default)]
@@ -26,8 +21,8 @@ pub(crate) struct Membership {
     version: LogIndex,
     /// This replica was removed permanently, by an entry that it has applied.
     removed: bool,
-    /// Calls waiting for their change, by its log index.
-    waiting: BTreeMap<u64, (u64, Duration)>,
+    /// Calls waiting for their change.
+    waiting: WaitingCalls,
 }
 
 impl Membership {
@@ -48,7 +43,7 @@ impl Membership {
 
 /// Events about membership.
 pub(crate) enum Event {
-    /// A call of the operator, except for the status.
+    /// A call of the operator, except for the status and for versions.
     Call { ticket: u64, call: TopologyCall },
     /// A membership change was committed.
     Committed(RaftEntry),
@@ -69,11 +64,11 @@ impl Membership {
             Event::Committed(entry) => self.committed(cx, &entry),
             Event::Applied(index) => {
                 let answer = TopologyAnswer::Done { version: index };
-                self.answer_waiter(cx, index, answer);
+                self.waiting.answer(cx, index, answer);
             }
             Event::LinksApplied { changed } => self.links_applied(cx, changed),
-            Event::LeadershipLost => self.leadership_lost(cx),
-            Event::Tick => self.give_up_late(cx),
+            Event::LeadershipLost => self.waiting.leadership_lost(cx),
+            Event::Tick => self.waiting.give_up_late(cx),
         }
     }
 
@@ -94,16 +89,13 @@ impl Membership {
 
     fn call(&mut self, cx: &mut Ctx<'_>, ticket: u64, call: TopologyCall) {
         let answer = match call {
-            TopologyCall::Status => None,
+            TopologyCall::Status | TopologyCall::Finalize { .. } | TopologyCall::Publish { .. } => None,
             TopologyCall::Bootstrap(identity) | TopologyCall::Join { identity, .. } if identity == *cx.identity => {
                 Some(TopologyAnswer::Done { version: self.version })
             }
             TopologyCall::Bootstrap(_) => Some(TopologyAnswer::Refused(who(cx))),
             TopologyCall::Join { identity, group } => Some(self.give_up(cx, &identity, &group)),
-            _ if !cx.facts.leading => {
-                let leader = cx.raft.status().leader.map(ReplicaId).filter(|id| *id != cx.me().replica);
-                Some(TopologyAnswer::NotLeader { leader })
-            }
+            _ if !cx.facts.leading => Some(cx.not_leader()),
             TopologyCall::AddLearner { member, expected } => {
                 let there = cx.raft.members().contains(member.replica.0);
                 let context = postcard::to_stdvec(&member).expect("a member can be encoded");
@@ -119,9 +111,6 @@ impl Membership {
                 Err(fault) => TopologyAnswer::Refused(fault.to_string()),
             }),
             TopologyCall::SetLinks { links, expected } => self.set_links(cx, ticket, links, expected),
-            TopologyCall::Finalize { .. } | TopologyCall::Publish { .. } => {
-                Some(TopologyAnswer::Refused("this build cannot change versions".into()))
-            }
         };
         if let Some(answer) = answer {
             cx.command(Command::TopologyReply { ticket, answer });
@@ -200,25 +189,12 @@ impl Membership {
         if !cx.facts.admits_small {
             return Some(TopologyAnswer::Refused(DISK_FULL.into()));
         }
-        let proposed = cx.raft.change_members(change, context);
-        self.wait_for(cx, ticket, proposed)
-    }
-
-    /// The call is answered when its change is applied; immediately if the proposal failed.
-    fn wait_for(
-        &mut self,
-        cx: &Ctx<'_>,
-        ticket: u64,
-        proposed: Result<Proposed, ChangeError>,
-    ) -> Option<TopologyAnswer> {
-        match proposed {
+        match cx.raft.change_members(change, context) {
             Ok(proposed) => {
-                self.waiting.insert(proposed.index, (ticket, cx.now.mono));
+                self.waiting.add(cx, ticket, proposed.index);
                 None
             }
-            Err(ChangeError::Propose(ProposeError::NotLeader { leader })) => {
-                Some(TopologyAnswer::NotLeader { leader: leader.map(ReplicaId) })
-            }
+            Err(ChangeError::Propose(ProposeError::NotLeader { .. })) => Some(cx.not_leader()),
             Err(fault) => Some(TopologyAnswer::Refused(fault.to_string())),
         }
     }
@@ -245,15 +221,21 @@ impl Membership {
         if !cx.facts.admits_small {
             return Some(TopologyAnswer::Refused(DISK_FULL.into()));
         }
-        let proposed = cx.raft.propose(Entry::Links(Links { expects: expected, links }).encode());
-        self.wait_for(cx, ticket, proposed.map_err(ChangeError::Propose))
+        match propose(cx.raft, state, cx.settings, &Entry::Links(Links { expects: expected, links })) {
+            Ok(proposed) => {
+                self.waiting.add(cx, ticket, proposed.index);
+                None
+            }
+            Err(ProposalError::Raft(ProposeError::NotLeader { .. })) => Some(cx.not_leader()),
+            Err(fault) => Some(TopologyAnswer::Refused(fault.to_string())),
+        }
     }
 
     /// A leader follows new links immediately.
     fn links_applied(&mut self, cx: &mut Ctx<'_>, changed: bool) {
         let version = cx.state.links_version();
         let answer = if changed { TopologyAnswer::Done { version } } else { TopologyAnswer::Conflict { version } };
-        self.answer_waiter(cx, cx.state.applied(), answer);
+        self.waiting.answer(cx, cx.state.applied(), answer);
         if changed && cx.facts.leading {
             cx.effects.push(Effect::FollowLinks);
         }
@@ -283,32 +265,6 @@ impl Membership {
             }
         }
         cx.effects.push(Effect::MembersChanged(index));
-    }
-
-    fn answer_waiter(&mut self, cx: &mut Ctx<'_>, index: LogIndex, answer: TopologyAnswer) {
-        if let Some((ticket, _)) = self.waiting.remove(&index.0) {
-            cx.command(Command::TopologyReply { ticket, answer });
-        }
-    }
-
-    fn leadership_lost(&mut self, cx: &mut Ctx<'_>) {
-        for (ticket, _) in std::mem::take(&mut self.waiting).into_values() {
-            let answer = TopologyAnswer::NotLeader { leader: None };
-            cx.command(Command::TopologyReply { ticket, answer });
-        }
-    }
-
-    /// Ends calls that were not committed in time.
-    fn give_up_late(&mut self, cx: &mut Ctx<'_>) {
-        let now = cx.now.mono;
-        let late = |at: &Duration| now.saturating_sub(*at) >= PATIENCE;
-        let (late, stay) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, (_, at))| late(at));
-        self.waiting = stay;
-        let late: BTreeMap<u64, (u64, Duration)> = late;
-        for (ticket, _) in late.into_values() {
-            let answer = TopologyAnswer::Refused("not committed in time; look at the status".into());
-            cx.command(Command::TopologyReply { ticket, answer });
-        }
     }
 }
 

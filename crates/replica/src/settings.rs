@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use meridian_model::RegionName;
 use meridian_model::client::OnStale;
 use meridian_shard::State;
 use meridian_store::SEGMENT_BYTES;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub seed_page_bytes: usize,
     /// How often a shard asks shard 1 which collections there are, to end what a dead gateway began.
     pub reconcile_every: Duration,
+    /// The other regions of the replication group, as configured.
+    pub other_regions: Vec<RegionName>,
     /// Points that a delete by filter reads of a shard, and then deletes, in one piece; at most
     /// [`meridian_shard::MAX_CONDITIONAL_CHANGES`].
     pub match_page: usize,
@@ -114,6 +117,7 @@ impl Default for Settings {
             disk_reserve: DiskReserve::default(),
             seed_page_bytes: 1 << 20,
             reconcile_every: Duration::from_secs(5),
+            other_regions: Vec::new(),
             match_page: meridian_shard::MAX_CONDITIONAL_CHANGES,
             checksum_every: NonZeroU64::new(4_096).expect("is not zero"),
             checksum_idle: Duration::from_secs(600),

@@ -1,8 +1,8 @@
 use meridian_model::client::{Demand, Freshness, OnStale, Outcome, PointOp};
 use meridian_model::{
-    BucketTable, CollectionDef, CollectionName, CollectionUid, Consistency, Distance, Filter, HnswParams, LogIndex,
-    PointId, PrimaryTerm, RegionName, ReplicaId, RequiredFreshness, Seq, TableVersion, Term, VectorDef, VersionVector,
-    WriteId,
+    BehaviorVersion, BucketTable, CollectionDef, CollectionName, CollectionUid, Consistency, Distance, Filter,
+    HnswParams, LogIndex, Payload, PlayedRelease, PointId, PrimaryTerm, RegionName, ReplicaId, RequiredFreshness, Seq,
+    TableVersion, Term, VectorDef, VersionVector, WriteId,
 };
 use meridian_proto::frame::{
     Call, CallNumbers, Lead, NodeId, PartBody, PeerMessage, ReadPart, RegionCall, ShardAnswer, ShardCall,
@@ -10,8 +10,9 @@ use meridian_proto::frame::{
 use meridian_proto::topology::Member;
 
 use super::*;
-use crate::{Directory, Time};
+use crate::{Directory, GroupVersions, Time};
 
+const NEXT: BehaviorVersion = BehaviorVersion(2);
 const MS: Duration = Duration::from_millis(1);
 
 /// The gateway of replica 1 of shard 1, with its context.
@@ -23,6 +24,8 @@ struct Pod {
     table: BucketTable,
     region: RegionName,
     primary: RegionName,
+    finalized: BehaviorVersion,
+    published: BehaviorVersion,
     now: Duration,
 }
 
@@ -55,6 +58,8 @@ impl Pod {
             table: BucketTable::even(shards).unwrap(),
             region: region("us-east"),
             primary: region("us-east"),
+            finalized: BehaviorVersion::FIRST,
+            published: BehaviorVersion::FIRST,
             now: Duration::from_secs(100),
         }
     }
@@ -81,18 +86,13 @@ impl Pod {
         self.directory.met(leader, "pod-2:8082".into());
         self.directory.led_by(
             leader,
-            &Lead {
-                term: Term(9),
-                members,
-                applied: LogIndex(applied),
-                behavior: meridian_model::BehaviorVersion::FIRST,
-            },
+            &Lead { term: Term(9), members, applied: LogIndex(applied), behavior: BehaviorVersion::FIRST },
         );
     }
 
     /// The effects of an event. The local replica is a follower: it answers only reads.
     fn handle(&mut self, event: Event) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let (mut effects, others) = (Vec::new(), [region("eu-west")]);
         let mut cx = Ctx {
             now: Time { mono: self.now, age: self.now },
             me: node(1, 1),
@@ -101,6 +101,13 @@ impl Pod {
             replicas: 3,
             primary: (PrimaryTerm(1), &self.primary),
             is_primary: self.primary == self.region,
+            versions: GroupVersions {
+                finalized: self.finalized,
+                published: self.published,
+                region: &self.region,
+                others: &others,
+                reported: &BTreeMap::new(),
+            },
             table: &self.table,
             directory: &mut self.directory,
             numbers: &mut self.numbers,
@@ -216,6 +223,34 @@ fn a_read_is_sent_to_the_own_replica_with_the_remaining_time() {
     let [Effect::Call(_, ShardCall::List(demand))] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!(demand.left, 1_000 * MS);
     assert!(demand.index, "it is linearizable");
+}
+
+#[test]
+fn a_request_of_a_later_version_is_refused_before_anything_is_sent() {
+    let _next = PlayedRelease::knowing(NEXT);
+    let payload = Payload(r#"{"meridian.next":1}"#.into());
+    let op = PointOp::Upsert { point: PointId::Num(1), vectors: [(String::new(), vec![1.0])].into(), payload };
+    let body = || Body::Write { collection: words(), ops: vec![op.clone()] };
+    let refusal = |pod: &mut Pod| {
+        let effects = pod.ask(body(), 1_000 * MS);
+        let sent = effects.iter().any(|effect| !matches!(effect, Effect::Reply { .. }));
+        let refused = reply(&effects).map(|reply| reply.body.clone().unwrap_err());
+        assert!(sent != refused.is_some(), "{effects:?}");
+        refused.map(|refusal| (refusal.invites_repeat(), refusal.to_string()))
+    };
+    for mut pod in [Pod::beside_a_leader(), Pod::secondary()] {
+        let (is_primary, mut steps) = (pod.primary == pod.region, Vec::new());
+        for (finalized, published) in [(1, 1), (2, 1), (2, 2)] {
+            (pod.finalized, pod.published) = (BehaviorVersion(finalized), BehaviorVersion(published));
+            let why = refusal(&mut pod);
+            assert!(why.as_ref().is_none_or(|(invites_repeat, _)| *invites_repeat), "nothing was done");
+            steps.push(why.map(|(_, text)| text));
+        }
+        assert!(steps[0].as_ref().is_some_and(|text| text.contains("region us-east has finalized 1")), "{steps:?}");
+        let waits = steps[1].as_ref().is_some_and(|text| text.contains("waiting for eu-west"));
+        assert_eq!(waits, is_primary, "only the primary region makes deltas: {steps:?}");
+        assert_eq!(steps[2], None);
+    }
 }
 
 #[test]

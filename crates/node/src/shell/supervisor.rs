@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use meridian_config::NodeConfig;
 use meridian_model::client::{Reply, Request};
-use meridian_model::{LogIndex, ReplicaId};
+use meridian_model::{LogIndex, RegionName, ReplicaId};
 use meridian_proto::frame::NodeId;
 use meridian_proto::topology::{Identity, TopologyAnswer, TopologyCall};
 use meridian_replica::{Event, Now, Replica, RestoreError, Settings};
@@ -222,6 +222,7 @@ impl Supervisor {
             tick: millis(config.raft.tick_ms),
             election_ticks: config.raft.election_ticks as usize,
             heartbeat_ticks: config.raft.heartbeat_ticks as usize,
+            other_regions: other_regions(config),
             ..Settings::default()
         }
     }
@@ -364,6 +365,12 @@ fn assignment(config: &NodeConfig) -> Assignment {
         shards: config.shards,
         group: config.replication_group.as_ref().map(|group| group.name.clone()),
     }
+}
+
+/// The regions of the replication group, without the own one.
+fn other_regions(config: &NodeConfig) -> Vec<RegionName> {
+    let regions = config.replication_group.iter().flat_map(|group| &group.regions);
+    regions.map(|region| region.name.clone()).filter(|name| *name != config.region).collect()
 }
 
 fn is_damage(error: &SupervisorError) -> bool {

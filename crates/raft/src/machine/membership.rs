@@ -69,6 +69,12 @@ impl Raft {
         Ok(self.proposed())
     }
 
+    /// Whether a membership change is proposed and not applied.
+    #[must_use]
+    pub fn is_changing_members(&self) -> bool {
+        self.node.raft.has_pending_conf()
+    }
+
     /// Applies a committed membership entry in its turn, and returns the members after it.
     ///
     /// # Errors

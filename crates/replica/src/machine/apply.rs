@@ -8,7 +8,7 @@ use meridian_shard::{DecodeError, Entry, Outcome, RemoteBatch};
 use super::Replica;
 use crate::context::Ctx;
 use crate::effect::Effect;
-use crate::{Command, Traced, consensus, divergence, membership, writes};
+use crate::{Command, Traced, consensus, divergence, membership, versions, writes};
 
 impl Replica {
     pub(super) fn apply(&mut self, committed: Vec<RaftEntry>) {
@@ -74,6 +74,10 @@ impl Replica {
             Entry::Links(_) => {
                 let changed = outcome == Outcome::LinksChanged;
                 part!(self, membership, membership::Event::LinksApplied { changed });
+            }
+            Entry::Version(_) | Entry::Publish(_) => {
+                part!(self, versions, versions::Event::Applied(outcome));
+                self.announce();
             }
             _ => {}
         }

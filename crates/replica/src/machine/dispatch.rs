@@ -1,10 +1,9 @@
 //! Where each event goes.
 
 use meridian_gateway::{Caller, Event as GatewayEvent};
-use meridian_model::{BehaviorVersion, ShardNumber};
+use meridian_model::ShardNumber;
 use meridian_proto::frame::{
     Call, CallAnswer, NodeId, PeerMessage, RegionAnswer, RegionCall, RegionMessage, ShardAnswer, TailAnswer,
-    Unsupported,
 };
 use meridian_proto::topology::{PodStatus, TopologyAnswer, TopologyCall};
 use meridian_replication::{follower, server};
@@ -14,7 +13,7 @@ use crate::context::Ctx;
 use crate::effect::Requester;
 use crate::{
     Command, Event, Peer, clock, collections, completeness, consensus, divergence, drain, membership, reads, snapshots,
-    space,
+    space, versions,
 };
 
 impl Replica {
@@ -36,7 +35,7 @@ impl Replica {
                 let answer = TopologyAnswer::status(pod);
                 self.out.push(Command::TopologyReply { ticket, answer });
             }
-            Event::Topology { ticket, call } => part!(self, membership, membership::Event::Call { ticket, call }),
+            Event::Topology { ticket, call } => self.topology_call(ticket, call),
             Event::Persisted { number, first } => part!(self, consensus, consensus::Event::Persisted { number, first }),
             Event::ReadDone { job, result } => part!(self, reads, reads::Event::Done { job, result }),
             Event::ReadRefused { job, why } => part!(self, reads, reads::Event::Refused { job, why }),
@@ -60,6 +59,27 @@ impl Replica {
             Event::Drain => part!(self, drain, drain::Event::Drain),
             Event::Finish { within } => part!(self, drain, drain::Event::Finish { within }),
         }
+    }
+
+    fn topology_call(&mut self, ticket: u64, call: TopologyCall) {
+        match call {
+            TopologyCall::Finalize { version } => part!(self, versions, versions::Event::Finalize { ticket, version }),
+            TopologyCall::Publish { version } => part!(self, versions, versions::Event::Publish { ticket, version }),
+            call => match self.learner_refusal(&call) {
+                Some(why) => {
+                    let answer = TopologyAnswer::Refused(why);
+                    self.out.push(Command::TopologyReply { ticket, answer });
+                }
+                None => part!(self, membership, membership::Event::Call { ticket, call }),
+            },
+        }
+    }
+
+    /// Why a replica must not be added because of the version of the group, if so.
+    fn learner_refusal(&self, call: &TopologyCall) -> Option<String> {
+        let TopologyCall::AddLearner { member, .. } = call else { return None };
+        let is_new = self.is_leading() && !self.raft.members().contains(member.replica.0);
+        is_new.then(|| self.versions.learner_refusal(self.state.behavior(), member.replica)).flatten()
     }
 
     pub(super) fn tick(&mut self, random: u64) {
@@ -100,6 +120,9 @@ impl Replica {
         if !self.membership.is_idle() {
             part!(self, membership, membership::Event::Tick);
         }
+        if !self.versions.is_idle(self.state.published()) {
+            part!(self, versions, versions::Event::Tick);
+        }
         if self.drain.is_draining() {
             part!(self, drain, drain::Event::Tick);
         }
@@ -111,6 +134,10 @@ impl Replica {
             return;
         }
         self.directory.met(node, hello.address.clone());
+        if node.shard == self.identity.genesis.shard {
+            let (replica, build) = (node.replica, hello.build.clone());
+            part!(self, versions, versions::Event::Met { replica, build });
+        }
         if let Some(lead) = self.lead_notice() {
             self.out.push(Command::Send(node, PeerMessage::Lead(lead)));
         }
@@ -120,6 +147,9 @@ impl Replica {
     pub(super) fn connected(&mut self, peer: &Peer) {
         self.region_heard(peer);
         self.follow(follower::Event::Lost(peer));
+        if let Peer::Region(region) = peer {
+            part!(self, versions, versions::Event::RegionConnected(region.clone()));
+        }
     }
 
     pub(super) fn lost(&mut self, peer: &Peer) {
@@ -127,6 +157,7 @@ impl Replica {
             self.directory.lost(*node);
             if node.shard == self.identity.genesis.shard {
                 self.raft.report_unreachable(node.replica.0);
+                part!(self, versions, versions::Event::Lost(node.replica));
             }
         }
         self.route(GatewayEvent::Lost(peer.clone()));
@@ -160,10 +191,7 @@ impl Replica {
             }
             PeerMessage::Disk(notice) => part!(self, space, space::Event::Notice { from, notice }),
             PeerMessage::Call(call, body) => match body {
-                Call::Shard(needs, body) => match self.refuses(needs) {
-                    Some(why) => self.answer(Requester::Node(from, call), ShardAnswer::Unsupported(why)),
-                    None => self.shard_call(Requester::Node(from, call), body),
-                },
+                Call::Shard(needs, body) => self.versioned_call(Requester::Node(from, call), needs, body),
                 Call::Tail(body) => self.serve(server::Event::NodeCall { from, call, body }),
                 Call::Chunk { snapshot, file, offset, len } => {
                     self.out.push(Command::ReadChunk { to: from, call, snapshot, file, offset, len });
@@ -201,7 +229,7 @@ impl Replica {
     pub(super) fn region_message(&mut self, from: Peer, message: RegionMessage) {
         self.region_heard(&from);
         match message {
-            RegionMessage::Call(call, RegionCall::Ask(needs, request)) => match self.refuses(needs) {
+            RegionMessage::Call(call, RegionCall::Ask(needs, request)) => match self.group_versions().refuse(needs) {
                 Some(why) => self.answer_region(from, call, RegionAnswer::Unsupported(why)),
                 None => self.route(GatewayEvent::Request { caller: Caller::Region(from, call), request }),
             },
@@ -209,7 +237,7 @@ impl Replica {
                 self.serve(server::Event::RegionCall { from: &from, call, shard, body });
             }
             RegionMessage::Call(call, RegionCall::Behavior) => {
-                self.answer_region(from, call, RegionAnswer::Behavior(self.state.behavior()));
+                self.answer_region(from, call, RegionAnswer::Behavior(self.behavior_of_region()));
             }
             RegionMessage::Call(call, RegionCall::Unsupported(why)) => {
                 self.answer_region(from, call, RegionAnswer::Unsupported(why.to_string()));
@@ -218,7 +246,9 @@ impl Replica {
                 self.follow(follower::Event::Answer { call, answer: TailAnswer::Unavailable });
                 self.route(GatewayEvent::RegionCallFailed { call, unsupported: Some(why) });
             }
-            RegionMessage::Answer(_, RegionAnswer::Behavior(_)) => {}
+            RegionMessage::Answer(call, RegionAnswer::Behavior(finalized)) => {
+                part!(self, versions, versions::Event::RegionReported { call, finalized });
+            }
             RegionMessage::Answer(call, RegionAnswer::Unknown) => {
                 self.follow(follower::Event::Answer { call, answer: TailAnswer::Unavailable });
                 self.route(GatewayEvent::RegionCallFailed { call, unsupported: None });
@@ -231,13 +261,6 @@ impl Replica {
             }
             RegionMessage::Cancel(call) => self.route(GatewayEvent::CallerGone(Caller::Region(from, call))),
         }
-    }
-
-    /// Why a request that needs this behavior version is refused, if it is. Messages of other processes
-    /// are compared when they are decoded; those that this process sends to itself are not decoded.
-    fn refuses(&self, needs: BehaviorVersion) -> Option<String> {
-        let executes = BehaviorVersion::newest();
-        (needs > executes).then(|| Unsupported::Version(needs).to_string())
     }
 
     /// A call to another replica failed there. Which part made it is told by its number; the others do not know the number.

@@ -1,12 +1,17 @@
 //! The gateway of this pod.
 
-use meridian_gateway::{Ctx as GatewayCtx, Effect, Event, Time};
-use meridian_proto::frame::{NodeId, ShardAnswer};
+use meridian_gateway::{Ctx as GatewayCtx, Effect, Event, GroupVersions, Time};
+use meridian_model::{BehaviorVersion, ShardNumber};
+use meridian_proto::frame::{NodeId, ShardAnswer, ShardCall};
+use meridian_proto::topology::Identity;
+use meridian_shard::State;
 
 use super::Replica;
 use crate::context::Ctx;
 use crate::effect::Requester;
-use crate::{Command, Peer, collections};
+use crate::injection::InjectedBug;
+use crate::versions::Versions;
+use crate::{Command, Peer, Settings, collections};
 
 impl Replica {
     /// Something came from another region.
@@ -26,6 +31,32 @@ impl Replica {
         }
     }
 
+    /// Versions of the group, against which requests are checked.
+    pub(super) fn group_versions(&self) -> GroupVersions<'_> {
+        group_versions(&self.identity, &self.settings, &self.state, &self.versions)
+    }
+
+    /// Executes a call to this replica's shard if the group has finalized the version that it needs. A follower may only lag:
+    /// it leaves changes to the leader, and reads to another replica.
+    pub(super) fn versioned_call(&mut self, from: Requester, needs: BehaviorVersion, call: ShardCall) {
+        let needs = needs.max(call.needs());
+        match self.group_versions().refuse(needs) {
+            Some(why) if self.is_leading() || needs > BehaviorVersion::newest() => {
+                self.answer(from, ShardAnswer::Unsupported(why));
+            }
+            Some(why) if call.is_read() => self.answer(from, ShardAnswer::Busy(why)),
+            _ => self.shard_call(from, call),
+        }
+    }
+
+    /// The version that every shard of this region has finalized, as far as their leaders were heard.
+    pub(super) fn behavior_of_region(&self) -> BehaviorVersion {
+        let own = self.identity.genesis.shard;
+        let finalized = |shard| if shard == own { self.state.behavior() } else { self.directory.behavior(shard) };
+        let shards = ShardNumber::all(self.identity.genesis.shards);
+        shards.map(finalized).min().unwrap_or(BehaviorVersion::FIRST)
+    }
+
     /// Gives the gateway an event and does what it wants done, depth-first.
     pub(super) fn route(&mut self, event: Event) {
         let mut effects = self.gateway_effects.pop().unwrap_or_default();
@@ -38,6 +69,7 @@ impl Replica {
             replicas: u16::try_from(self.raft.voter_count()).unwrap_or(u16::MAX),
             primary: self.state.primary(),
             is_primary: self.state.is_primary(),
+            versions: group_versions(&self.identity, &self.settings, &self.state, &self.versions),
             table: self.state.table(),
             directory: &mut self.directory,
             numbers: &mut self.numbers,
@@ -49,12 +81,32 @@ impl Replica {
             match effect {
                 Effect::Send(node, message) => self.out.push(Command::Send(node, message)),
                 Effect::SendRegion(peer, message) => self.out.push(Command::SendRegion(peer, message)),
-                Effect::Call(call, body) => self.shard_call(Requester::Own(call), body),
+                Effect::Call(call, body) => {
+                    self.versioned_call(Requester::Own(call), BehaviorVersion::FIRST, body);
+                }
                 Effect::CancelCall(call) => self.cancel_read(Requester::Own(call)),
                 Effect::Reply { ticket, reply } => self.out.push(Command::Reply { ticket, reply }),
                 Effect::Continue(step) => self.route(Event::Step(step)),
             }
         }
         self.gateway_effects.push(effects);
+    }
+}
+
+/// Of fields, so that others can be lent beside.
+fn group_versions<'a>(
+    identity: &'a Identity,
+    settings: &'a Settings,
+    state: &State,
+    versions: &'a Versions,
+) -> GroupVersions<'a> {
+    let finalized = state.behavior();
+    let is_unchecked = settings.injects(InjectedBug::PublishUnchecked);
+    GroupVersions {
+        finalized,
+        published: if is_unchecked { finalized } else { state.published() },
+        region: &identity.genesis.region,
+        others: &settings.other_regions,
+        reported: versions.reported(),
     }
 }

@@ -5,7 +5,7 @@ use meridian_replication::follower;
 
 use super::Replica;
 use crate::context::Ctx;
-use crate::{Command, consensus, membership, positions, writes};
+use crate::{Command, consensus, membership, positions, versions, writes};
 
 impl Replica {
     /// Whether this replica may propose.
@@ -34,6 +34,7 @@ impl Replica {
         part!(self, positions, positions::Event::LeadershipLost);
         self.follow(follower::Event::Stop);
         part!(self, membership, membership::Event::LeadershipLost);
+        part!(self, versions, versions::Event::LeadershipLost);
     }
 
     /// For good: what this replica holds cannot be trusted, or not understood.

@@ -9,30 +9,35 @@ use meridian_raft::Raft;
 use meridian_replication::Effect;
 use meridian_replication::follower::{self, Propose};
 use meridian_replication::server::{self, Log};
-use meridian_shard::Entry;
+use meridian_shard::{Entry, State};
 
 use super::Replica;
 use crate::context::Ctx;
 #[cfg(feature = "fault-injection")]
 use crate::injection::InjectedBug;
-use crate::{Command, completeness};
+use crate::proposal::propose;
+use crate::{Command, Settings, completeness};
 
 /// The log of this replica's group.
-struct GroupLog<'a>(&'a mut Raft);
+struct GroupLog<'a> {
+    raft: &'a mut Raft,
+    state: &'a State,
+    settings: &'a Settings,
+}
 
 impl Propose for GroupLog<'_> {
     fn propose(&mut self, entry: &Entry) -> bool {
-        self.0.propose(entry.encode()).is_ok()
+        propose(self.raft, self.state, self.settings, entry).is_ok()
     }
 }
 
 impl Log for GroupLog<'_> {
     fn first_index(&self) -> LogIndex {
-        LogIndex(self.0.first_index())
+        LogIndex(self.raft.first_index())
     }
 
     fn entry(&self, index: LogIndex) -> Option<Entry> {
-        let entries = self.0.entries(index.0, 1).ok()?;
+        let entries = self.raft.entries(index.0, 1).ok()?;
         crate::log_entry::decode(entries.first()?).ok()
     }
 }
@@ -46,7 +51,7 @@ impl Replica {
             now: self.now.mono,
             shard: self.identity.genesis.shard,
             state: &self.state,
-            log: &mut GroupLog(&mut self.raft),
+            log: &mut GroupLog { raft: &mut self.raft, state: &self.state, settings: &self.settings },
             admits_growth,
             numbers: &mut self.numbers,
             counters: &mut self.counters.links,
@@ -70,7 +75,7 @@ impl Replica {
             me,
             shards: self.identity.genesis.shards,
             state: &self.state,
-            log: &GroupLog(&mut self.raft),
+            log: &GroupLog { raft: &mut self.raft, state: &self.state, settings: &self.settings },
             is_trusted,
             is_leading,
             statement: self.statements.statement(self.state.origin()),

@@ -1,6 +1,6 @@
 //! What a replica tells of itself and its group.
 
-use meridian_model::{BehaviorVersion, LogIndex, ReplicaId, Term};
+use meridian_model::{LogIndex, ReplicaId, Term};
 use meridian_proto::topology::{FollowerStatus, Member, ReplicaStatus, Role};
 use meridian_raft::{PeerState, Role as RaftRole};
 
@@ -48,8 +48,8 @@ impl Replica {
             disk: self.space.disk_level(),
             memory: self.memory.seen(),
             behavior: state.behavior(),
-            published: BehaviorVersion::FIRST,
-            regions: Vec::new(),
+            published: state.published(),
+            regions: self.versions.regions(),
         }
     }
 }

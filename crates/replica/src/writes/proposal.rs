@@ -11,6 +11,7 @@ use meridian_shard::{ConditionalWrite, Entry, Write};
 use super::{Admission, Kind, Writes};
 use crate::context::Ctx;
 use crate::effect::Requester;
+use crate::proposal::{ProposalError, propose};
 
 /// Writes that may wait for their commit at one leader; more are refused until some are done.
 const WRITES_WAITING: usize = 4096;
@@ -87,7 +88,7 @@ impl Writes {
                 Entry::ConditionalWrite(write)
             }
         };
-        match cx.raft.propose(entry.encode()) {
+        match propose(cx.raft, cx.state, cx.settings, &entry) {
             Ok(_) => {
                 self.hlc = last;
                 self.waiting.insert((id, part), vec![(from, kind)]);
@@ -115,10 +116,15 @@ fn refusal(cx: &Ctx<'_>, changes: &Changes, admission: Admission) -> Option<Shar
     }
 }
 
-fn refused_proposal(fault: &ProposeError) -> ShardAnswer {
+fn refused_proposal(fault: &ProposalError) -> ShardAnswer {
     match fault {
-        ProposeError::NotLeader { leader } => ShardAnswer::NotLeader(leader.map(ReplicaId)),
-        ProposeError::Size(bytes) => ShardAnswer::Wrong(format!("a write of {bytes} bytes is too large for the log")),
-        other => ShardAnswer::Busy(other.to_string()),
+        ProposalError::Raft(ProposeError::NotLeader { leader }) => ShardAnswer::NotLeader(leader.map(ReplicaId)),
+        ProposalError::Raft(ProposeError::Size(bytes)) => {
+            ShardAnswer::Wrong(format!("a write of {bytes} bytes is too large for the log"))
+        }
+        ProposalError::Raft(other) => ShardAnswer::Busy(other.to_string()),
+        ProposalError::NotFinalized { .. } | ProposalError::NotPublished { .. } => {
+            ShardAnswer::Unsupported(fault.to_string())
+        }
     }
 }

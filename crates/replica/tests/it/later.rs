@@ -5,7 +5,7 @@ use std::time::Duration;
 use meridian_model::client::{Body, Refusal, Reply};
 use meridian_model::{
     BehaviorVersion, CollectionName, CollectionUid, Delta, Epoch, Filter, Hlc, Link, LogIndex, Op, OriginShard,
-    PointId, Position, RegionName, ReplicaId, Seq, ShardNumber, Transport, WriteId, WriteRef,
+    Payload, PlayedRelease, PointId, Position, RegionName, ReplicaId, Seq, ShardNumber, Transport, WriteId, WriteRef,
 };
 use meridian_proto::delta_bytes::DeltaBytes;
 use meridian_proto::frame::{
@@ -137,6 +137,15 @@ fn opened(shell: &Shell, source: &RegionName) -> (u64, Position) {
     shell.seen.iter().rev().find_map(open).expect("the log is not opened")
 }
 
+/// Known to this build, and not finalized by this group.
+fn unfinalized_delta(source: &str, seq: u64) -> DeltaBytes {
+    let _next = PlayedRelease::knowing(LATER);
+    let (collection, point) = (CollectionUid(9), PointId::Num(seq));
+    let payload = Payload(r#"{"meridian.next":1}"#.into());
+    let op = Op::Upsert { collection, point, vectors: [(String::new(), vec![1.0])].into(), payload };
+    DeltaBytes::encode(&Delta { op, ..delta(source, seq) })
+}
+
 fn records(shell: &mut Shell, source: &str, call: u64, deltas: Vec<DeltaBytes>, newest: u64) {
     let at = Position { epoch: Epoch(1), seq: Seq(newest) };
     let answer = TailAnswer::Records { deltas, at, complete: None, origin_shards: 1 };
@@ -172,6 +181,16 @@ fn a_delta_of_a_later_behavior_version_stops_its_own_link_until_it_can_be_decode
     records(&mut shell, "ap-south", call, encoded("ap-south", 1..=3), 3);
     assert_eq!(applied(&shell, "ap-south"), 3, "the other link goes on");
 
+    shell.ticks(60);
+    let (call, after) = opened(&shell, &region("us-east"));
+    assert_eq!(after.seq, Seq(2), "asked for again");
+    let next = PlayedRelease::knowing(LATER);
+    records(&mut shell, "us-east", call, vec![unfinalized_delta("us-east", 3)], 3);
+    assert_eq!(applied(&shell, "us-east"), 2);
+    let poisons = shell.replica.status().poisons;
+    let text = "sequence 3: the change needs behavior version 2; this region has finalized 1";
+    assert_eq!(poisons.iter().map(|poison| poison.fault.as_str()).collect::<Vec<_>>(), [text]);
+    drop(next);
     shell.ticks(60);
     let (call, after) = opened(&shell, &region("us-east"));
     assert_eq!(after.seq, Seq(2), "asked for again");

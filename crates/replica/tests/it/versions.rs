@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use meridian_model::client::{Body, PointOp};
+use meridian_model::client::{Body, PointOp, Refusal};
 use meridian_model::{
-    BehaviorVersion, CollectionDef, CollectionName, Distance, Epoch, HnswParams, LogIndex, Payload, PointId, Position,
-    Seq, ShardNumber, VectorDef,
+    BehaviorVersion, CollectionDef, CollectionName, Distance, Epoch, HnswParams, LogIndex, Payload, PlayedRelease,
+    PointId, Position, Seq, ShardNumber, VectorDef,
 };
 use meridian_proto::frame::{RegionAnswer, RegionCall, RegionMessage, TailAnswer, TailCall};
+use meridian_proto::topology::{TopologyAnswer, TopologyCall};
 use meridian_replica::{Command, Event, Peer, Settings};
 use meridian_shard::{Entry, FORMAT_VERSION};
 
-use crate::shell::Shell;
+use crate::shell::{Shell, region};
 
 const START: Duration = Duration::from_secs(1_700_000_000);
 
@@ -65,6 +66,98 @@ fn a_replica_stops_before_an_entry_of_a_later_release_and_its_log_stays() {
             shell.restart();
         }
     }
+}
+
+const NEXT: BehaviorVersion = BehaviorVersion(2);
+
+fn call(shell: &mut Shell, call: TopologyCall) -> TopologyAnswer {
+    shell.seen.clear();
+    shell.step(Event::Topology { ticket: 9, call });
+    let answer = |command| match command {
+        Command::TopologyReply { ticket: 9, answer } => Some(answer),
+        _ => None,
+    };
+    shell.seen.drain(..).find_map(answer).expect("a group of one commits at once")
+}
+
+/// What a client hears of an upsert that needs the next version; nothing when it is written.
+fn write_next(shell: &mut Shell) -> Option<String> {
+    let vectors = [(String::new(), vec![1.0])].into();
+    let payload = Payload(r#"{"meridian.next":1}"#.into());
+    let op = PointOp::Upsert { point: PointId::Num(1), vectors, payload };
+    let (_, event) = shell.request(Body::Write { collection: words(), ops: vec![op] });
+    shell.seen.clear();
+    shell.step(event);
+    let body = |command| match command {
+        Command::Reply { reply, .. } => Some(reply.body),
+        _ => None,
+    };
+    let body = shell.seen.drain(..).find_map(body).expect("it is answered at once");
+    body.err().map(|refusal| {
+        assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal:?}");
+        refusal.to_string()
+    })
+}
+
+#[test]
+fn a_write_of_the_next_version_waits_until_it_is_finalized_and_published() {
+    let _next = PlayedRelease::knowing(NEXT);
+    let settings = Settings { other_regions: vec![region("eu-west")], snapshot_every: 5, ..Settings::default() };
+    let mut shell = Shell::new("us", "us", settings, START);
+    let vectors = [(String::new(), VectorDef { dim: 1, distance: Distance::Dot, hnsw: HnswParams::default() })].into();
+    write(&mut shell, Body::CreateCollection(CollectionDef { name: words(), vectors }));
+    let text =
+        "the request needs behavior version 2; region us has finalized 1: run \"meridian upgrade finalize <cluster>\"";
+    assert_eq!(write_next(&mut shell).as_deref(), Some(text));
+    let refused = call(&mut shell, TopologyCall::Publish { version: NEXT });
+    assert!(matches!(refused, TopologyAnswer::Refused(_)), "{refused:?}");
+    assert!(matches!(call(&mut shell, TopologyCall::Finalize { version: NEXT }), TopologyAnswer::Done { .. }));
+    let waits = write_next(&mut shell).unwrap();
+    assert!(waits.ends_with("waiting for eu-west to finalize it, then for the operator to publish it"), "{waits}");
+    assert!(matches!(call(&mut shell, TopologyCall::Publish { version: NEXT }), TopologyAnswer::Done { .. }));
+    assert_eq!(write_next(&mut shell), None);
+    let status = shell.replica.status();
+    assert_eq!((status.behavior, status.published), (NEXT, NEXT));
+    // From the snapshot and from the log.
+    shell.ticks(100);
+    assert!(shell.replica.counters().snapshots_taken > 0);
+    shell.restart();
+    shell.ticks(100);
+    let status = shell.replica.status();
+    assert_eq!((status.behavior, status.published, status.fault), (NEXT, NEXT, None));
+}
+
+#[test]
+fn a_release_that_lacks_the_finalized_version_does_not_start_on_the_groups_log() {
+    let mut shell = shell();
+    {
+        let _next = PlayedRelease::knowing(NEXT);
+        assert!(matches!(call(&mut shell, TopologyCall::Finalize { version: NEXT }), TopologyAnswer::Done { .. }));
+    }
+    shell.restart();
+    shell.ticks(200);
+    let fault = shell.replica.status().fault.expect("it stops");
+    assert!(fault.starts_with("VersionUnknown: log entry"), "{fault}");
+}
+
+#[test]
+fn another_region_hears_what_every_shard_has_finalized() {
+    let _next = PlayedRelease::knowing(NEXT);
+    let mut shell = shell();
+    let mut ask = || {
+        shell.seen.clear();
+        shell.step(Event::Region(Peer::Connection(5), RegionMessage::Call(3, RegionCall::Behavior)));
+        let answer = |command| match command {
+            Command::SendRegion(Peer::Connection(5), RegionMessage::Answer(3, RegionAnswer::Behavior(version))) => {
+                Some(version)
+            }
+            _ => None,
+        };
+        let heard = shell.seen.drain(..).find_map(answer).expect("an answer");
+        call(&mut shell, TopologyCall::Finalize { version: NEXT });
+        heard
+    };
+    assert_eq!((ask(), ask()), (BehaviorVersion::FIRST, NEXT));
 }
 
 /// Opens the delta log behind a position, and says what came.
