@@ -13,7 +13,7 @@
 
 use std::io;
 
-use meridian_model::{BehaviorVersion, ReplicaId};
+use meridian_model::{BehaviorVersion, ReplicaId, VersionUnknown};
 use meridian_proto::topology::{Genesis, Identity, Member};
 use meridian_replica::Replica;
 use meridian_store::{AtomicError, Disk, EnvelopeError, OpenError, Peeked, Wal, read_atomic, write_atomic};
@@ -87,7 +87,12 @@ fn inspect(disk: &impl Disk) -> Result<Folder, VolumeError> {
 pub(crate) fn identity_of(disk: &impl Disk) -> Result<Option<Identity>, VolumeError> {
     match read_atomic(disk, IDENTITY, IDENTITY_VERSION)? {
         None => Ok(None),
-        Some((version, bytes)) => decode(version, &bytes).map(Some).map_err(|_| VolumeError::IdentityMalformed),
+        Some((version, bytes)) => {
+            let identity = decode(version, &bytes).map_err(|_| VolumeError::IdentityMalformed)?;
+            VersionUnknown::check(identity.behavior)
+                .map_err(|unknown| VolumeError::Newer(format!("identity: {unknown}")))?;
+            Ok(Some(identity))
+        }
     }
 }
 

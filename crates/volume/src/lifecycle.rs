@@ -11,7 +11,8 @@
 //!     └──► Newer: refuses every call; also after a start that found files of a newer release
 //! ```
 
-use meridian_model::ReplicaId;
+use meridian_model::{BehaviorVersion, ReplicaId};
+use meridian_proto::frame::RELEASE;
 use meridian_proto::topology::{Identity, PodStatus, ReplicaStatus, TopologyAnswer, TopologyCall};
 
 use crate::{Assignment, Folder, Retired};
@@ -195,6 +196,13 @@ impl Lifecycle {
     fn initialize(&mut self, identity: Identity) -> Decision {
         if !self.assignment.fits(&identity) {
             return refuse(format!("the call speaks of {identity}; the configuration says {}", self.assignment));
+        }
+        let newest = BehaviorVersion::newest();
+        if identity.behavior > newest {
+            let needs = identity.behavior;
+            let why =
+                format!("the group needs behavior version {needs}; release {RELEASE} knows versions up to {newest}");
+            return refuse(why);
         }
         if let Some(replica) = self.starting {
             return refuse(format!("replica {replica} is starting"));

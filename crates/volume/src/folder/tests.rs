@@ -1,6 +1,6 @@
 use std::io::ErrorKind;
 
-use meridian_model::{ClusterId, PrimaryTerm, RegionName, ShardNumber};
+use meridian_model::{ClusterId, PlayedRelease, PrimaryTerm, RegionName, ShardNumber};
 use meridian_store::{DiskFile, MIN_SEGMENT_BYTES, SimDisk};
 
 use super::*;
@@ -62,6 +62,7 @@ const GOLDEN_1: &[u8] = b"\x01\x07us-east\x01\x01\x07us-east\x01\x07\x01\x07\x0a
 
 #[test]
 fn every_version_of_the_identity_stays_as_it_is() {
+    let _later = PlayedRelease::knowing(BehaviorVersion(0x81));
     let alone = identity(&[7]);
     let grouped = Identity { group: Some("g".into()), ..alone.clone() };
     let later = Identity { behavior: BehaviorVersion(0x81), ..grouped.clone() };
@@ -89,6 +90,20 @@ fn every_version_of_the_identity_stays_as_it_is() {
         write_atomic(&disk, IDENTITY, version, &[GOLDEN_1, tail].concat()).unwrap();
         assert!(matches!(identity_of(&disk), Err(VolumeError::IdentityMalformed)), "version {version}, {tail:?}");
     }
+}
+
+#[test]
+fn the_identity_of_a_group_whose_version_is_not_known_is_a_newer_file() {
+    let disk = SimDisk::new();
+    let later = Identity { behavior: BehaviorVersion(2), ..identity(&[7]) };
+    {
+        let _next = PlayedRelease::knowing(BehaviorVersion(2));
+        initialize_volume(&disk, &later, MIN_SEGMENT_BYTES).unwrap();
+        assert_eq!(inspect_volume(&disk).unwrap(), Folder::Replica(later));
+    }
+    let reason =
+        "identity: written by a newer release: behavior version 2, this build knows up to 1; run the newer release";
+    assert_eq!(inspect_volume(&disk).unwrap(), Folder::Newer { reason: reason.into() });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One state, one event, the decision and the next state.
 
-use meridian_model::{ClusterId, LogIndex, PrimaryTerm, RegionName, ShardNumber};
+use meridian_model::{ClusterId, LogIndex, PlayedRelease, PrimaryTerm, RegionName, ShardNumber};
 use meridian_proto::topology::{Genesis, Member, MembersAt};
 
 use super::*;
@@ -185,6 +185,18 @@ fn a_call_for_another_assignment_is_refused() {
     );
     check_refused(&PodState::Blank, TopologyCall::Bootstrap(foreign()), &reason);
     check_refused(&damaged(None), join(foreign()), &reason);
+}
+
+#[test]
+fn a_pod_founds_and_joins_no_group_of_a_version_that_it_does_not_know() {
+    let later = Identity { behavior: BehaviorVersion(2), ..identity(3) };
+    let reason = format!("the group needs behavior version 2; release {RELEASE} knows versions up to 1");
+    for call in [TopologyCall::Bootstrap(later.clone()), join(later.clone())] {
+        check_refused(&PodState::Blank, call, &reason);
+    }
+    let _next = PlayedRelease::knowing(BehaviorVersion(2));
+    let decision = Decision::Initialize { identity: later.clone(), replaces: None };
+    assert_eq!(Lifecycle::new(assignment()).handle(Event::Called(join(later))), decision);
 }
 
 #[test]
