@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use meridian_model::client::Outcome;
-use meridian_model::{Hlc, OriginShard};
+use meridian_model::{BehaviorVersion, Hlc, OriginShard};
 use meridian_replica::Poison;
 use meridian_shard::SourcePosition;
 use parking_lot::Mutex;
@@ -96,6 +96,11 @@ struct RouteLabels {
     route: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabels {
+    kind: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// All metrics of one node.
@@ -138,6 +143,7 @@ pub struct Metrics {
     pub raft_is_leader: Gauge,
     /// Elections that this replica won.
     pub raft_elections_won: Counter,
+    behavior_version: Family<VersionLabels, Gauge>,
     /// 1 while the clock stepped, or provably differs from the group's.
     pub clock_fault: Gauge,
     /// Deltas applied, of each origin.
@@ -200,6 +206,7 @@ impl Metrics {
             raft_applied_index: Gauge::default(),
             raft_is_leader: Gauge::default(),
             raft_elections_won: Counter::default(),
+            behavior_version: Family::default(),
             clock_fault: Gauge::default(),
             link_deltas_applied: Family::default(),
             link_duplicate_deltas: Counter::default(),
@@ -283,6 +290,11 @@ impl Metrics {
         to.register("meridian_raft_is_leader", "1 if this replica leads its shard", self.raft_is_leader.clone());
         to.register("meridian_raft_elections_won", "Elections won by this replica", self.raft_elections_won.clone());
         to.register(
+            "meridian_behavior_version",
+            "Behavior version that this build knows, that the group has finalized, or that every region has",
+            self.behavior_version.clone(),
+        );
+        to.register(
             "meridian_clock_fault",
             "1 while the wall clock has stepped or provably differs from the group's",
             self.clock_fault.clone(),
@@ -352,6 +364,14 @@ impl Metrics {
         self.link_deltas_applied.get_or_create(&labels).inc_by(committed_at.len() as u64);
         let delay = self.replication_delay.get_or_create(&labels);
         committed_at.iter().for_each(|at| delay.observe(now.since(*at).as_secs_f64()));
+    }
+
+    /// Behavior versions: of this build, and what the group has finalized and published.
+    pub fn behavior_versions(&self, finalized: BehaviorVersion, published: BehaviorVersion) {
+        let known = BehaviorVersion::newest();
+        for (kind, version) in [("known", known), ("finalized", finalized), ("published", published)] {
+            self.behavior_version.get_or_create(&VersionLabels { kind }).set(version.0.into());
+        }
     }
 
     /// Counts how one demand ended; the name that it is counted under.

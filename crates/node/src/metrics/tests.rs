@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use meridian_model::{RegionName, ShardNumber};
+use meridian_model::{BehaviorVersion, RegionName, ShardNumber};
 
 use super::*;
 
@@ -15,6 +15,7 @@ fn one_of_each() -> Metrics {
     metrics.http_request("/collections", &http::Method::GET, 200, Duration::from_millis(1));
     metrics.replication_lag.get_or_create(&labels).set(0.25);
     metrics.merged(&origin, &[Hlc::default()], Hlc::default());
+    metrics.behavior_versions(BehaviorVersion(3), BehaviorVersion(2));
     metrics.link_connected.get_or_create(&labels).set(1);
     metrics.link_poison_records.get_or_create(&labels).inc();
     metrics.link_poison_record.get_or_create(&poison).set(1);
@@ -52,6 +53,7 @@ fn the_promised_names_stand_in_the_text() {
     metrics.replication_delay.get_or_create(&origin).observe(0.19);
     metrics.freshness_outcome(Outcome::Waited);
     metrics.http_request("/collections", &http::Method::GET, 200, Duration::from_millis(1));
+    metrics.behavior_versions(BehaviorVersion(3), BehaviorVersion(2));
     let text = metrics.render().unwrap();
     for line in [
         "vector_search_query_latency_seconds_bucket{le=\"0.03\",region=\"us-east\",shard=\"1\",collection=\"words\"} 1",
@@ -59,6 +61,8 @@ fn the_promised_names_stand_in_the_text() {
         "replication_delay_seconds_bucket{le=\"0.2\",origin=\"eu-west\",shard=\"2\"} 1",
         "freshness_outcome_total{outcome=\"waited\"} 1",
         "freshness_outcome_total{outcome=\"failed\"} 0",
+        "meridian_behavior_version{kind=\"finalized\"} 3",
+        "meridian_behavior_version{kind=\"published\"} 2",
         "meridian_http_requests_total{route=\"/collections\",method=\"GET\",status=\"200\"} 1",
     ] {
         assert!(text.contains(line), "{line}\n{text}");

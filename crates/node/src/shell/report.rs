@@ -91,6 +91,7 @@ impl Observed {
         for (origin, staleness) in &self.staleness {
             metrics.replication_lag.get_or_create(&OriginLabels::from(origin)).set(seconds(*staleness));
         }
+        metrics.behavior_versions(self.status.behavior, self.status.published);
         metrics.clock_fault.set(i64::from(self.clock_fault.is_some()));
         metrics.link_connected.clear();
         metrics.link_poison_record.clear();
@@ -192,6 +193,8 @@ impl Reporter for NodeReporter {
             "voters": status.voters.iter().map(member).collect::<Vec<_>>(),
             "learners": status.learners.iter().map(member).collect::<Vec<_>>(),
             "membership_version": status.membership_version.0,
+            "behavior_version": status.behavior.0,
+            "published_behavior_version": status.published.0,
             "commit_index": status.commit.0,
             "applied_index": status.applied.0,
             "points": status.points,
