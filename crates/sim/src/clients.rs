@@ -12,9 +12,10 @@ use meridian_model::{
 use meridian_replica::Event;
 
 use crate::clock::{MILLI, Micros, SECOND};
-use crate::committed_log::{CLASSES, payload_of};
+use crate::committed_log::{CLASSES, next_payload_of, payload_of};
 use crate::divergence::Divergences;
 use crate::history::{FilteredRecord, ReadRecord, RefusedRecord, Seen, WriteRecord};
+use crate::upgrade::NEXT_KEY;
 use crate::world::{CLOCK_BOUND, SimEvent, World};
 
 /// The checked collection.
@@ -26,6 +27,8 @@ pub const POINTS: u64 = 40;
 const CLIENTS: usize = 24;
 /// Requests whose client disconnects soon after, per mille.
 const DISCONNECTS_PER_MILLE: u64 = 20;
+/// Upserts that need the next behavior version, per mille, in runs with an upgrade.
+const NEXT_PER_MILLE: u64 = 150;
 /// Attempts of a write before its client gives up.
 const MAX_ATTEMPTS: u32 = 8;
 /// Time after the last fault from which the region must know that it is fresh.
@@ -261,7 +264,9 @@ impl World {
             self.clients.next_value += 1;
             let vector = (0..4).map(|_| self.rng.below(1000) as f32 / 100.0).collect();
             let vectors: Vectors = [(String::new(), vector)].into_iter().collect();
-            ops.push(PointOp::Upsert { point, vectors, payload: Payload(payload_of(value).into()) });
+            let is_next = self.upgrade.is_some() && self.rng.per_mille(NEXT_PER_MILLE);
+            let payload = if is_next { next_payload_of(value) } else { payload_of(value) };
+            ops.push(PointOp::Upsert { point, vectors, payload: Payload(payload.into()) });
         }
         ops
     }
@@ -390,6 +395,9 @@ impl World {
             ReplyBody::Written(_) | ReplyBody::Acknowledged(_) => {
                 self.counts.writes_acknowledged += 1;
                 if let Some(pending) = &self.clients.all[client].pending {
+                    self.counts.next_writes += u64::from(needs_next(&pending.request.body));
+                }
+                if let Some(pending) = &self.clients.all[client].pending {
                     let body = pending.request.body.clone();
                     self.record_write_outcome(&body, true);
                 }
@@ -425,6 +433,8 @@ impl World {
             self.record_write_outcome(&body, false);
         }
         let Some(pending) = &self.clients.all[client].pending else { return };
+        let is_early = needs_next(&pending.request.body) && refusal.to_string().contains("behavior version");
+        self.counts.next_writes_refused += u64::from(is_early);
         self.counts.outcomes_unknown += u64::from(matches!(refusal, Refusal::OutcomeUnknown(_)));
         let retryable = match refusal {
             Refusal::Unavailable { .. }
@@ -555,6 +565,12 @@ impl World {
         let spread = u64::try_from(self.clock_errors.1 - self.clock_errors.0).unwrap_or_default();
         spread.saturating_sub(u64::try_from(CLOCK_BOUND.as_micros()).unwrap_or_default())
     }
+}
+
+fn needs_next(body: &Body) -> bool {
+    let Body::Write { ops, .. } = body else { return false };
+    let has_key = |op: &PointOp| matches!(op, PointOp::Upsert { payload, .. } if payload.0.contains(NEXT_KEY));
+    ops.iter().any(has_key)
 }
 
 /// The class that a filter of `delete_a_class` selects.

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{CollectionUid, Hlc, Op, PointId, ShardNumber, Traceparent, WriteId};
+use meridian_model::{BehaviorVersion, CollectionUid, Hlc, Op, PointId, ShardNumber, Traceparent, WriteId};
 use meridian_raft::{Entry as RaftEntry, EntryKind};
 use meridian_shard::Entry;
 
 use crate::clock::Micros;
+use crate::upgrade::NEXT_KEY;
 
 /// A group: index of its region, and its shard.
 pub type Group = (usize, ShardNumber);
@@ -42,6 +43,8 @@ struct Log {
     writes: BTreeSet<(WriteId, u32)>,
     /// Largest timestamp.
     newest: Hlc,
+    /// The behavior version that the group has finalized, if it is not the first one.
+    finalized: Option<BehaviorVersion>,
     /// Dropped collections.
     dropped: BTreeSet<CollectionUid>,
     /// Newest assigned sequence.
@@ -109,8 +112,25 @@ impl CommittedLog {
             Ok(entry) => entry,
             Err(error) => return self.violations.push(format!("entry {} of {group:?}: {error}", entry.index)),
         };
+        let needs = entry.needs();
+        if needs > self.finalized(group) {
+            let held = self.finalized(group);
+            let violation =
+                format!("{group:?} has finalized {held} and committed what needs version {needs}: {entry:?}");
+            self.violations.push(violation);
+        }
         match entry {
+            Entry::Version(version) => {
+                let log = self.logs.entry(group).or_default();
+                log.finalized = log.finalized.max(Some(version));
+            }
             Entry::Write(write) => {
+                let late = self.logs.keys().copied().find(|other| self.finalized(*other) < needs);
+                if let Some(late) = late {
+                    let violation =
+                        format!("{group:?} writes what needs version {needs}, which {late:?} has not finalized");
+                    self.violations.push(violation);
+                }
                 if let Some(first) =
                     self.sequences_of(group, (write.id, write.part), (write.hlc, write.ops.len()), proposed)
                 {
@@ -215,6 +235,12 @@ impl CommittedLog {
         self.created.get(name).copied()
     }
 
+    /// The behavior version that a group has finalized.
+    #[must_use]
+    pub fn finalized(&self, group: Group) -> BehaviorVersion {
+        self.logs.get(&group).and_then(|log| log.finalized).unwrap_or(BehaviorVersion::FIRST)
+    }
+
     /// Number of distinct changes committed by a group.
     #[must_use]
     pub fn sequences(&self, group: Group) -> u64 {
@@ -242,6 +268,12 @@ pub fn class_of(value: u64) -> u64 {
 #[must_use]
 pub fn payload_of(value: u64) -> String {
     format!("{{\"class\":{},\"n\":{value}}}", class_of(value))
+}
+
+/// The same, of a payload that needs the next behavior version.
+#[must_use]
+pub fn next_payload_of(value: u64) -> String {
+    format!("{{\"class\":{},\"{NEXT_KEY}\":true,\"n\":{value}}}", class_of(value))
 }
 
 /// Counter in a payload of [`payload_of`].

@@ -31,6 +31,7 @@ mod queue;
 mod report;
 mod rng;
 mod trace;
+mod upgrade;
 mod world;
 
 pub use meridian_replica::InjectedBug;

@@ -7,6 +7,7 @@ use meridian_replica::{Event, Peer};
 
 use crate::clock::{MILLI, Micros};
 use crate::rng::Rng;
+use crate::upgrade::play;
 use crate::world::{SimEvent, World};
 
 /// A connection between regions.
@@ -127,6 +128,7 @@ impl World {
                 }
                 self.network.connected.insert((a, b), incarnations);
                 for (to, from) in [(a, b), (b, a)] {
+                    let _release = play(self.pods[from].knows());
                     let hello = Hello {
                         cluster: self.genesis(self.pods[from].region, self.pods[from].shard).cluster,
                         region: self.regions[self.pods[from].region].clone(),
@@ -197,7 +199,11 @@ impl World {
             return;
         }
         let Some(node) = self.pods[from].node() else { return };
-        match Frame::decode(bytes) {
+        let decoded = {
+            let _release = play(self.pods[to].knows());
+            Frame::decode(bytes)
+        };
+        match decoded {
             Ok(Frame::Peer(message)) => self.step(to, Event::Peer(node, message)),
             other => self.violation(format!("a frame between pods was decoded as {other:?}")),
         }
@@ -291,7 +297,11 @@ impl World {
             return;
         }
         let peer = if to_dialer { self.region_peer(regions.0) } else { Peer::Connection(connection) };
-        match Frame::decode(bytes) {
+        let decoded = {
+            let _release = play(self.pods[to].knows());
+            Frame::decode(bytes)
+        };
+        match decoded {
             Ok(Frame::Region(message)) => self.step(to, Event::Region(peer, message)),
             other => self.violation(format!("a frame between regions was decoded as {other:?}")),
         }

@@ -18,6 +18,7 @@ use crate::InjectedBug;
 use crate::clock::MILLI;
 use crate::committed_log::Group;
 use crate::faults::FaultEnd;
+use crate::upgrade::{OLD, play};
 use crate::world::{SimEvent, World};
 
 /// Initial replicas per shard, and after every second change.
@@ -114,7 +115,11 @@ impl World {
         let links = if region == self.primary { Vec::new() } else { self.links.clone() };
         let cluster = &mut self.clusters[region];
         cluster.spec.links = links;
-        let step = next_step(&cluster.spec, &observed);
+        // The operator's release is the old one: groups begin with its version.
+        let step = {
+            let _release = play(OLD);
+            next_step(&cluster.spec, &observed)
+        };
         for (shard, allocator) in step.allocators {
             let before = cluster.allocators.insert(shard, allocator.clone()).unwrap_or_default();
             if allocator.next < before.next {
@@ -209,7 +214,11 @@ impl World {
 
     /// Delivers a topology call to a pod.
     fn deliver(&mut self, pod: usize, call: TopologyCall) {
-        let (ticket, call) = match self.pods[pod].lifecycle.handle(PodEvent::Called(call)) {
+        let decision = {
+            let _release = play(self.pods[pod].knows());
+            self.pods[pod].lifecycle.handle(PodEvent::Called(call))
+        };
+        let (ticket, call) = match decision {
             Decision::Initialize { identity, .. } => return self.initialize(pod, identity),
             Decision::Forward(call) => (0, call),
             Decision::ForwardJoin(call) => (JOIN_TICKET, call),

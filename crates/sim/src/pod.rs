@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_model::{OriginShard, ReplicaId, ShardNumber};
+use meridian_model::{BehaviorVersion, OriginShard, ReplicaId, ShardNumber};
 use meridian_proto::frame::NodeId;
 use meridian_proto::topology::Identity;
 use meridian_raft::Entry as RaftEntry;
@@ -34,6 +34,8 @@ pub struct Pod {
     pub identity: Option<Identity>,
     /// Grows with every start and stop, so that events for an earlier process are dropped.
     pub incarnation: u64,
+    /// The newest behavior version that the release of its image knows; processes that start run this release.
+    pub image: BehaviorVersion,
     /// The running process, if any.
     pub process: Option<Process>,
     /// Whether its StatefulSet includes it.
@@ -56,6 +58,8 @@ pub struct Pod {
 
 /// A running process.
 pub struct Process {
+    /// The newest behavior version that its release knows.
+    pub knows: BehaviorVersion,
     /// The machine.
     pub replica: Replica,
     /// Its log.
@@ -96,6 +100,12 @@ impl Pod {
     pub fn is_lost(&self) -> bool {
         let without = matches!(self.lifecycle.state(), PodState::Blank | PodState::Damaged(_) | PodState::Foreign(_));
         without && self.lifecycle.starting().is_none()
+    }
+
+    /// The newest behavior version that the release of its process knows, or that of the next one.
+    #[must_use]
+    pub fn knows(&self) -> BehaviorVersion {
+        self.process.as_ref().map_or(self.image, |process| process.knows)
     }
 
     /// Whether a process runs.

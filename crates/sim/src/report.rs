@@ -55,6 +55,13 @@ pub struct Counts {
     pub staleness_unknown: u64,
     pub could_be_unmarked: u64,
     pub were_unmarked: u64,
+    /// Runs in which all pods changed to the next release, and all regions finalized and published its version.
+    pub upgrades: u64,
+    /// Pods restarted with another release.
+    pub rolls: u64,
+    /// Acknowledged writes that need the next version, and those that were refused because of it.
+    pub next_writes: u64,
+    pub next_writes_refused: u64,
     pub simulated_ms: u64,
     pub events: u64,
 }
@@ -109,6 +116,10 @@ macro_rules! all {
         f("staleness unknown", $self.staleness_unknown);
         f("could be unmarked", $self.could_be_unmarked);
         f("were unmarked", $self.were_unmarked);
+        f("upgrades", $self.upgrades);
+        f("rolls", $self.rolls);
+        f("next writes", $self.next_writes);
+        f("next writes refused", $self.next_writes_refused);
         f("simulated ms", $self.simulated_ms);
         f("events", $self.events);
     }};
@@ -173,6 +184,10 @@ impl Counts {
         sum(&mut self.staleness_unknown, other.staleness_unknown);
         sum(&mut self.could_be_unmarked, other.could_be_unmarked);
         sum(&mut self.were_unmarked, other.were_unmarked);
+        sum(&mut self.upgrades, other.upgrades);
+        sum(&mut self.rolls, other.rolls);
+        sum(&mut self.next_writes, other.next_writes);
+        sum(&mut self.next_writes_refused, other.next_writes_refused);
         sum(&mut self.simulated_ms, other.simulated_ms);
         sum(&mut self.events, other.events);
     }

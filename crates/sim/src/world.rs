@@ -31,6 +31,7 @@ use crate::queue::Queue;
 use crate::report::{Counts, Report};
 use crate::rng::Rng;
 use crate::trace::Trace;
+use crate::upgrade::{NEW, OLD, Upgrade, play};
 use crate::{InjectedBug, Plan};
 
 /// `clock_bound` of the machines.
@@ -107,6 +108,8 @@ pub struct World {
     pub faults: Faults,
     pub divergences: Divergences,
     pub full_disks: FullDisks,
+    /// The change of all pods to the next release, in runs that have one.
+    pub upgrade: Option<Upgrade>,
     pub counts: Counts,
     pub violations: Vec<String>,
     pub leaders: BTreeMap<(Group, u64), u64>,
@@ -146,6 +149,7 @@ impl World {
             faults: Faults::new(seed, plan.injected_bug),
             divergences: Divergences::default(),
             full_disks: FullDisks::default(),
+            upgrade: Upgrade::new(seed, plan),
             counts: Counts::default(),
             violations: Vec::new(),
             leaders: BTreeMap::new(),
@@ -197,6 +201,7 @@ impl World {
             clock: Clock::new(offset, drift),
             identity: None,
             incarnation: 0,
+            image: self.upgrade.as_ref().map_or(OLD, Upgrade::image_of_new_pods),
             process: None,
             wanted: true,
             lifecycle,
@@ -254,8 +259,9 @@ impl World {
         }
     }
 
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self, region: usize) -> Settings {
         Settings {
+            other_regions: vec![self.regions[1 - region].clone()],
             clock_bound: CLOCK_BOUND,
             snapshot_every: 150,
             snapshot_log_bytes: 24_000..=40_000,
@@ -293,6 +299,8 @@ impl World {
 
     /// Runs until the end or the first violation.
     pub fn run(mut self) -> Report {
+        // Oracles read all that any release writes.
+        let _newest = self.upgrade.as_ref().map(|_| play(NEW));
         let mut stopped_since = None;
         while let Some((at, what)) = self.queue.pop() {
             self.now = at;
@@ -329,7 +337,10 @@ impl World {
         if self.plan.full_disks > 0 {
             return self.now >= full_disks::END;
         }
-        self.now >= MIN_LOAD_TIME && self.clients.begun >= OPERATIONS && self.counts.faults >= FAULTS
+        self.upgrade.as_ref().is_none_or(Upgrade::is_done)
+            && self.now >= MIN_LOAD_TIME
+            && self.clients.begun >= OPERATIONS
+            && self.counts.faults >= FAULTS
     }
 
     fn finish(mut self) -> Report {
@@ -375,6 +386,7 @@ impl World {
                 if self.rng.per_mille(200)
                     && let Some(process) = &mut self.pods[pod].process
                 {
+                    let _release = play(process.knows);
                     for _ in 0..4 {
                         process.replica.idle();
                     }
@@ -390,7 +402,9 @@ impl World {
             SimEvent::Sync { pod, incarnation } if self.pods[pod].incarnation == incarnation => self.sync(pod),
             SimEvent::Read { pod, incarnation, job, what } if self.pods[pod].incarnation == incarnation => {
                 let Some(process) = &self.pods[pod].process else { return };
+                let release = play(process.knows);
                 let Some(result) = execute(&process.replica.views().newest(), &what, &|| false) else { return };
+                drop(release);
                 self.step(pod, Event::ReadDone { job, result });
             }
             SimEvent::Snapshot { pod, incarnation, command } if self.pods[pod].incarnation == incarnation => {
@@ -400,6 +414,7 @@ impl World {
             SimEvent::Check => {
                 self.queue.push(self.now + CHECK_INTERVAL, SimEvent::Check);
                 self.reconcile_and_check();
+                self.continue_upgrade();
                 self.observe_disks();
             }
             SimEvent::Broker(what) => self.handle_broker_event(what),
@@ -422,7 +437,10 @@ impl World {
         if let Some(trace) = &mut self.hashed {
             trace.event(self.now, pod, &event);
         }
-        let commands = process.replica.step(now, event);
+        let commands = {
+            let _release = play(process.knows);
+            process.replica.step(now, event)
+        };
         self.trace(((pod as u64) << 8) | commands.len() as u64);
         if let Some(trace) = &mut self.hashed {
             commands.iter().for_each(|command| trace.command(pod, command));
@@ -548,7 +566,8 @@ impl World {
         self.log(|| format!("pod {pod} out of service: {reason}"));
         // Removal and retirement are legitimate. Any other reason means that data was lost.
         let is_over = reason.contains("removed from its group") || reason.contains("given up to become");
-        if !is_over && !self.pods[pod].tampered {
+        let is_unknown = reason.contains("VersionUnknown");
+        if is_unknown || (!is_over && !self.pods[pod].tampered) {
             self.violation(format!("pod {pod} went out of service: {reason}"));
         }
     }
@@ -630,7 +649,10 @@ impl World {
         let incarnation = self.pods[pod].incarnation;
         let held = &mut self.pods[pod];
         let Some(process) = &mut held.process else { return };
-        let event = process.snapshots.perform(command);
+        let event = {
+            let _release = play(process.knows);
+            process.snapshots.perform(command)
+        };
         if held.disk.is_down() {
             let after = self.rng.between(50, 1500) * MILLI;
             return self.stop(pod, true, Some(after));
@@ -696,7 +718,9 @@ impl World {
             return;
         }
         let disk = held.disk.clone();
-        let settings = self.settings();
+        let settings = self.settings(held.region);
+        let knows = held.image;
+        let _release = play(knows);
         let retry_at = self.now + 150 * MILLI;
         let folder = match inspect_volume(&disk) {
             Ok(folder) => folder,
@@ -752,6 +776,7 @@ impl World {
         self.pods[pod].lifecycle = lifecycle;
         let applied = replica.state().applied().0;
         let mut process = Process {
+            knows,
             replica,
             log,
             snapshots,

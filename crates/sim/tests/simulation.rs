@@ -156,6 +156,16 @@ fn a_refused_write_that_takes_effect_is_caught() {
     check_caught(InjectedBug::RefuseUnknown);
 }
 
+#[test]
+fn a_version_finalized_before_every_member_knows_it_is_caught() {
+    check_caught(InjectedBug::FinalizeUnchecked);
+}
+
+#[test]
+fn a_write_that_other_regions_have_not_finalized_is_caught() {
+    check_caught(InjectedBug::PublishUnchecked);
+}
+
 /// PROTOCOLS 12: the writes accepted by a shard with one, two or three full disks.
 #[test]
 fn full_disks_refuse_upserts_without_a_quorum_and_accept_deletes() {

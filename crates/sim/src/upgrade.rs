@@ -1,0 +1,205 @@
+//! Runs in which pods change their release under load, while clients write what needs the next behavior version.
+//!
+//! ```text
+//!   region A   forward ─► half of it back ─► forward ─┐
+//!   region B   forward, with premature `Finalize`     ├─► Finalize in one region ─► in the other ─► Publish
+//! ```
+//! Region A is never told to finalize before its last change of release, so that it may go back; region B never goes back,
+//! so that its leaders may be told at any time, and must refuse while a member does not know the version.
+
+use meridian_model::{BehaviorVersion, ShardNumber};
+use meridian_proto::topology::{ReplicaStatus, TopologyCall};
+use meridian_replica::Event;
+
+use crate::clock::{MILLI, Micros, SECOND};
+use crate::committed_log::Group;
+use crate::world::{SimEvent, World};
+use crate::{InjectedBug, Plan};
+
+/// The version that the old release knows.
+pub const OLD: BehaviorVersion = BehaviorVersion::FIRST;
+/// The version that the new release knows, and that all regions finalize.
+pub const NEW: BehaviorVersion = BehaviorVersion(2);
+/// Key of payloads that need [`NEW`].
+pub const NEXT_KEY: &str = "meridian.next";
+/// Time at which the first pod changes its release.
+const BEGIN: Micros = 2 * SECOND;
+/// Time by which the upgrade must be done: faults last at most a few seconds.
+const DEADLINE: Micros = 120 * SECOND;
+/// Premature calls, per mille of turns.
+const PREMATURE_PER_MILLE: u64 = 150;
+
+/// Behaves as a release that knows behavior versions up to `newest`, until the value is dropped.
+#[cfg(debug_assertions)]
+pub fn play(newest: BehaviorVersion) -> meridian_model::PlayedRelease {
+    meridian_model::PlayedRelease::knowing(newest)
+}
+
+/// Builds without debug assertions know no next version; they run no upgrades.
+#[cfg(not(debug_assertions))]
+pub fn play(_: BehaviorVersion) {}
+
+/// Progress of an upgrade.
+#[derive(Debug)]
+pub struct Upgrade {
+    stage: Stage,
+    /// The region that goes back; the other one gets premature calls.
+    goes_back: usize,
+    /// The region that finalizes first.
+    first: usize,
+    next_at: Micros,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Forward,
+    Back,
+    ForwardAgain,
+    Finalize,
+    FinalizeOther,
+    Publish,
+    Done,
+}
+
+impl Upgrade {
+    pub fn new(seed: u64, plan: Plan) -> Option<Self> {
+        let injected =
+            matches!(plan.injected_bug, Some(InjectedBug::FinalizeUnchecked | InjectedBug::PublishUnchecked));
+        let is_drawn = seed % 8 == 5 && plan.full_disks == 0;
+        let bit = |of: u64| usize::try_from(seed / of % 2).unwrap_or_default();
+        (cfg!(debug_assertions) && (is_drawn || injected)).then(|| Self {
+            stage: Stage::Forward,
+            goes_back: bit(8),
+            first: bit(16),
+            next_at: BEGIN,
+        })
+    }
+
+    /// What the operator runs in new pods: never again the old release once it has told a region to finalize.
+    pub fn image_of_new_pods(&self) -> BehaviorVersion {
+        match self.stage {
+            Stage::Forward | Stage::Back | Stage::ForwardAgain => OLD,
+            Stage::Finalize | Stage::FinalizeOther | Stage::Publish | Stage::Done => NEW,
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+}
+
+impl World {
+    /// The next move of the upgrade.
+    pub fn continue_upgrade(&mut self) {
+        let Some(Upgrade { stage, goes_back, first, next_at }) = self.upgrade else { return };
+        if stage == Stage::Done || self.now < next_at {
+            return;
+        }
+        if self.now > DEADLINE {
+            return self.violation(format!("the upgrade is not done: {stage:?}{}", self.describe()));
+        }
+        let pause = self.rng.between(150, 400) * MILLI;
+        self.set_upgrade(stage, pause);
+        self.check_reported_versions();
+        if matches!(stage, Stage::Forward | Stage::Back | Stage::ForwardAgain)
+            && self.rng.per_mille(PREMATURE_PER_MILLE)
+        {
+            for group in self.groups().into_iter().filter(|(region, _)| *region != goes_back) {
+                self.tell_leader(group, TopologyCall::Finalize { version: NEW });
+            }
+        }
+        let (region, other) = (first, 1 - first);
+        let is_over = match stage {
+            Stage::Forward => self.roll_next(|_| NEW),
+            Stage::Back => self.roll_next(|(of, ordinal)| if of == goes_back && ordinal % 2 == 1 { OLD } else { NEW }),
+            Stage::ForwardAgain => self.roll_next(|_| NEW),
+            Stage::Finalize => self.finalize_region(region),
+            Stage::FinalizeOther => self.finalize_region(other),
+            Stage::Publish => self.publish(),
+            Stage::Done => return,
+        };
+        let (next, pause) = match stage {
+            _ if !is_over => return,
+            Stage::Forward => (Stage::Back, 0),
+            Stage::Back => (Stage::ForwardAgain, self.rng.between(0, 1_000) * MILLI),
+            Stage::ForwardAgain => (Stage::Finalize, 0),
+            Stage::Finalize => (Stage::FinalizeOther, self.rng.between(500, 2_500) * MILLI),
+            Stage::FinalizeOther => (Stage::Publish, 0),
+            Stage::Publish | Stage::Done => (Stage::Done, 0),
+        };
+        self.log(|| format!("upgrade: {stage:?} is over"));
+        self.set_upgrade(next, pause);
+        self.counts.upgrades += u64::from(next == Stage::Done);
+    }
+
+    fn set_upgrade(&mut self, stage: Stage, pause: Micros) {
+        if let Some(upgrade) = &mut self.upgrade {
+            (upgrade.stage, upgrade.next_at) = (stage, self.now + pause);
+        }
+    }
+
+    /// Restarts the next pod whose image is not the wanted one of its region and ordinal; whether there was none.
+    fn roll_next(&mut self, wanted: impl Fn((usize, u16)) -> BehaviorVersion) -> bool {
+        let image = |pod: &crate::pod::Pod| wanted((pod.region, pod.ordinal));
+        let Some(pod) = self.pods.iter().position(|pod| pod.image != image(pod)) else { return true };
+        self.pods[pod].image = image(&self.pods[pod]);
+        self.log(|| format!("pod {pod} gets a release that knows {}", self.pods[pod].image));
+        if self.pods[pod].is_up() {
+            let after = self.rng.between(20, 500) * MILLI;
+            self.faults.last_end = self.faults.last_end.max(self.now + after);
+            self.stop(pod, false, Some(after));
+            self.counts.rolls += 1;
+        }
+        false
+    }
+
+    fn finalize_region(&mut self, region: usize) -> bool {
+        let version = NEW;
+        self.tell_leaders(region, TopologyCall::Finalize { version }, |status| status.behavior >= version)
+    }
+
+    /// As the operator does: when the primary region has heard that every other region has finalized the version.
+    fn publish(&mut self) -> bool {
+        let decider = self.leader((self.primary, ShardNumber::FIRST)).map(|(_, status)| status);
+        let is_published = |status: &ReplicaStatus| status.published >= NEW;
+        let is_heard =
+            |status: ReplicaStatus| is_published(&status) || status.regions.iter().any(|of| of.behavior >= NEW);
+        if !decider.is_some_and(is_heard) {
+            return false;
+        }
+        let mut all = true;
+        for region in 0..self.regions.len() {
+            all &= self.tell_leaders(region, TopologyCall::Publish { version: NEW }, is_published);
+        }
+        all
+    }
+
+    /// Calls the leaders of a region's shards that are not done; whether all are.
+    fn tell_leaders(&mut self, region: usize, call: TopologyCall, is_done: impl Fn(&ReplicaStatus) -> bool) -> bool {
+        let groups = self.groups().into_iter().filter(|group| group.0 == region);
+        let late: Vec<Group> =
+            groups.filter(|group| !self.leader(*group).is_some_and(|(_, status)| is_done(&status))).collect();
+        late.iter().for_each(|group| self.tell_leader(*group, call.clone()));
+        late.is_empty()
+    }
+
+    fn tell_leader(&mut self, group: Group, call: TopologyCall) {
+        let Some((pod, _)) = self.leader(group) else { return };
+        let incarnation = self.pods[pod].incarnation;
+        let event = Event::Topology { ticket: 0, call };
+        self.queue.push(self.now + MILLI, SimEvent::Deliver { pod, incarnation, event });
+    }
+
+    /// No leader reports that another region has finalized what one of its shards has not.
+    fn check_reported_versions(&mut self) {
+        for (region, shard) in self.groups() {
+            let Some((pod, status)) = self.leader((region, shard)) else { continue };
+            let other = 1 - region;
+            let finalized =
+                ShardNumber::all(self.shards[other]).map(|shard| self.committed.finalized((other, shard))).min();
+            if status.regions.iter().any(|reported| finalized.is_none_or(|finalized| reported.behavior > finalized)) {
+                self.violation(format!("pod {pod} reports {:?}; finalized is {finalized:?}", status.regions));
+            }
+        }
+    }
+}
