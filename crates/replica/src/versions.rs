@@ -157,7 +157,7 @@ impl Versions {
         }
         let index = match self.propose(cx, ticket, &Entry::Version(version)) {
             Ok(index) => index,
-            Err(answer) => return Some(answer),
+            Err(answer) => return Some(*answer),
         };
         let before = self.proposed.map_or(version, |(_, version)| version);
         self.proposed = Some((index, before.max(version)));
@@ -177,21 +177,21 @@ impl Versions {
             let text = format!("publish behavior version {version}: the group has finalized {finalized}");
             return Some(TopologyAnswer::Refused(text));
         }
-        self.propose(cx, ticket, &Entry::Publish(version)).err()
+        self.propose(cx, ticket, &Entry::Publish(version)).err().map(|answer| *answer)
     }
 
     /// The index of the entry, when whose turn comes the call is answered.
-    fn propose(&mut self, cx: &mut Ctx<'_>, ticket: u64, entry: &Entry) -> Result<LogIndex, TopologyAnswer> {
+    fn propose(&mut self, cx: &mut Ctx<'_>, ticket: u64, entry: &Entry) -> Result<LogIndex, Box<TopologyAnswer>> {
         if !cx.facts.admits_small {
-            return Err(TopologyAnswer::Refused(DISK_FULL.into()));
+            return Err(Box::new(TopologyAnswer::Refused(DISK_FULL.into())));
         }
         match propose(cx.raft, cx.state, cx.settings, entry) {
             Ok(proposed) => {
                 self.waiting.add(cx, ticket, proposed.index);
                 Ok(LogIndex(proposed.index))
             }
-            Err(ProposalError::Raft(ProposeError::NotLeader { .. })) => Err(cx.not_leader()),
-            Err(fault) => Err(TopologyAnswer::Refused(fault.to_string())),
+            Err(ProposalError::Raft(ProposeError::NotLeader { .. })) => Err(Box::new(cx.not_leader())),
+            Err(fault) => Err(Box::new(TopologyAnswer::Refused(fault.to_string()))),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::Command;
 use crate::context::Ctx;
 
 /// A call whose entry is not committed in this time is given up; the operator looks and asks again.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why nothing is proposed any more.
 pub(crate) const DISK_FULL: &str = "the leader's disk is full, and so is the log's reserve on it";
@@ -46,7 +46,7 @@ impl WaitingCalls {
     /// Answers the calls whose entries are not committed in time.
     pub(crate) fn give_up_late(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
-        for (_, (ticket, _)) in self.0.extract_if(.., |_, (_, since)| now.saturating_sub(*since) >= PATIENCE) {
+        for (_, (ticket, _)) in self.0.extract_if(.., |_, (_, since)| now.saturating_sub(*since) >= COMMIT_TIMEOUT) {
             let answer = TopologyAnswer::Refused("not committed in time; look at the status".into());
             cx.command(Command::TopologyReply { ticket, answer });
         }

@@ -115,7 +115,7 @@ impl World {
             Stage::ForwardAgain => self.roll_next(|_| NEW),
             Stage::Finalize => self.finalize_region(region),
             Stage::FinalizeOther => self.finalize_region(other),
-            Stage::Publish => self.publish(),
+            Stage::Publish => self.publish_version(),
             Stage::Done => return,
         };
         let (next, pause) = match stage {
@@ -159,7 +159,7 @@ impl World {
     }
 
     /// As the operator does: when the primary region has heard that every other region has finalized the version.
-    fn publish(&mut self) -> bool {
+    fn publish_version(&mut self) -> bool {
         let decider = self.leader((self.primary, ShardNumber::FIRST)).map(|(_, status)| status);
         let is_published = |status: &ReplicaStatus| status.published >= NEW;
         let is_heard =

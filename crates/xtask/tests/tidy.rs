@@ -330,6 +330,7 @@ const PARTS: &[&str] = &[
     "reads",
     "snapshots",
     "space",
+    "versions",
     "writes",
 ];
 /// Modules of the replica that hold decisions and are no parts yet. Each becomes one, and moves up.

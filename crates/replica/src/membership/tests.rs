@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use meridian_model::{Link, RegionName, Transport};
 use meridian_proto::topology::TopologyCall as Call;
 
 use super::*;
 use crate::testing::{Bench, identity};
+use crate::waiting::COMMIT_TIMEOUT;
 
 /// The membership of one replica, and what it is lent.
 struct Fixture {
@@ -160,7 +163,7 @@ fn a_replica_that_is_removed_leaves_service_and_the_region_forgets_it() {
 fn a_call_that_is_not_committed_in_time_or_by_this_leader_is_given_up() {
     let mut fixture = Fixture::leader();
     fixture.call(add(4, 1));
-    fixture.bench.pass(PATIENCE - Duration::from_millis(1));
+    fixture.bench.pass(COMMIT_TIMEOUT - Duration::from_millis(1));
     assert!(fixture.handle(Event::Tick).is_empty());
     fixture.bench.pass(Duration::from_millis(1));
     assert!(matches!(answer(&fixture.handle(Event::Tick)), TopologyAnswer::Refused(_)));
