@@ -7,7 +7,7 @@ use meridian_replica::{Event, Peer};
 
 use crate::clock::{MILLI, Micros};
 use crate::rng::Rng;
-use crate::upgrade::play;
+use crate::upgrade::run_as;
 use crate::world::{SimEvent, World};
 
 /// A connection between regions.
@@ -128,7 +128,7 @@ impl World {
                 }
                 self.network.connected.insert((a, b), incarnations);
                 for (to, from) in [(a, b), (b, a)] {
-                    let _release = play(self.pods[from].knows());
+                    let _release = run_as(self.pods[from].knows());
                     let hello = Hello {
                         cluster: self.genesis(self.pods[from].region, self.pods[from].shard).cluster,
                         region: self.regions[self.pods[from].region].clone(),
@@ -200,7 +200,7 @@ impl World {
         }
         let Some(node) = self.pods[from].node() else { return };
         let decoded = {
-            let _release = play(self.pods[to].knows());
+            let _release = run_as(self.pods[to].knows());
             Frame::decode(bytes)
         };
         match decoded {
@@ -298,7 +298,7 @@ impl World {
         }
         let peer = if to_dialer { self.region_peer(regions.0) } else { Peer::Connection(connection) };
         let decoded = {
-            let _release = play(self.pods[to].knows());
+            let _release = run_as(self.pods[to].knows());
             Frame::decode(bytes)
         };
         match decoded {

@@ -18,7 +18,7 @@ use crate::InjectedBug;
 use crate::clock::MILLI;
 use crate::committed_log::Group;
 use crate::faults::FaultEnd;
-use crate::upgrade::{OLD, play};
+use crate::upgrade::{OLD, run_as};
 use crate::world::{SimEvent, World};
 
 /// Initial replicas per shard, and after every second change.
@@ -117,7 +117,7 @@ impl World {
         cluster.spec.links = links;
         // The operator's release is the old one: groups begin with its version.
         let step = {
-            let _release = play(OLD);
+            let _release = run_as(OLD);
             next_step(&cluster.spec, &observed)
         };
         for (shard, allocator) in step.allocators {
@@ -215,7 +215,7 @@ impl World {
     /// Delivers a topology call to a pod.
     fn deliver(&mut self, pod: usize, call: TopologyCall) {
         let decision = {
-            let _release = play(self.pods[pod].knows());
+            let _release = run_as(self.pods[pod].knows());
             self.pods[pod].lifecycle.handle(PodEvent::Called(call))
         };
         let (ticket, call) = match decision {

@@ -31,18 +31,18 @@ const PREMATURE_PER_MILLE: u64 = 150;
 
 /// Behaves as a release that knows behavior versions up to `newest`, until the value is dropped.
 #[cfg(debug_assertions)]
-pub fn play(newest: BehaviorVersion) -> meridian_model::PlayedRelease {
+pub fn run_as(newest: BehaviorVersion) -> meridian_model::PlayedRelease {
     meridian_model::PlayedRelease::knowing(newest)
 }
 
 /// Builds without debug assertions know no next version; they run no upgrades.
 #[cfg(not(debug_assertions))]
-pub fn play(_: BehaviorVersion) {}
+pub fn run_as(_: BehaviorVersion) {}
 
 /// Progress of an upgrade.
 #[derive(Debug)]
 pub struct Upgrade {
-    stage: Stage,
+    step: UpgradeStep,
     /// The region that goes back; the other one gets premature calls.
     goes_back: usize,
     /// The region that finalizes first.
@@ -51,7 +51,7 @@ pub struct Upgrade {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum UpgradeStep {
     Forward,
     Back,
     ForwardAgain,
@@ -68,7 +68,7 @@ impl Upgrade {
         let is_drawn = seed % 8 == 5 && plan.full_disks == 0;
         let bit = |of: u64| usize::try_from(seed / of % 2).unwrap_or_default();
         (cfg!(debug_assertions) && (is_drawn || injected)).then(|| Self {
-            stage: Stage::Forward,
+            step: UpgradeStep::Forward,
             goes_back: bit(8),
             first: bit(16),
             next_at: BEGIN,
@@ -77,31 +77,31 @@ impl Upgrade {
 
     /// What the operator runs in new pods: never again the old release once it has told a region to finalize.
     pub fn image_of_new_pods(&self) -> BehaviorVersion {
-        match self.stage {
-            Stage::Forward | Stage::Back | Stage::ForwardAgain => OLD,
-            Stage::Finalize | Stage::FinalizeOther | Stage::Publish | Stage::Done => NEW,
+        match self.step {
+            UpgradeStep::Forward | UpgradeStep::Back | UpgradeStep::ForwardAgain => OLD,
+            UpgradeStep::Finalize | UpgradeStep::FinalizeOther | UpgradeStep::Publish | UpgradeStep::Done => NEW,
         }
     }
 
     pub fn is_done(&self) -> bool {
-        self.stage == Stage::Done
+        self.step == UpgradeStep::Done
     }
 }
 
 impl World {
     /// The next move of the upgrade.
     pub fn continue_upgrade(&mut self) {
-        let Some(Upgrade { stage, goes_back, first, next_at }) = self.upgrade else { return };
-        if stage == Stage::Done || self.now < next_at {
+        let Some(Upgrade { step, goes_back, first, next_at }) = self.upgrade else { return };
+        if step == UpgradeStep::Done || self.now < next_at {
             return;
         }
         if self.now > DEADLINE {
-            return self.violation(format!("the upgrade is not done: {stage:?}{}", self.describe()));
+            return self.violation(format!("the upgrade is not done: {step:?}{}", self.describe()));
         }
         let pause = self.rng.between(150, 400) * MILLI;
-        self.set_upgrade(stage, pause);
+        self.set_upgrade(step, pause);
         self.check_reported_versions();
-        if matches!(stage, Stage::Forward | Stage::Back | Stage::ForwardAgain)
+        if matches!(step, UpgradeStep::Forward | UpgradeStep::Back | UpgradeStep::ForwardAgain)
             && self.rng.per_mille(PREMATURE_PER_MILLE)
         {
             for group in self.groups().into_iter().filter(|(region, _)| *region != goes_back) {
@@ -109,32 +109,34 @@ impl World {
             }
         }
         let (region, other) = (first, 1 - first);
-        let is_over = match stage {
-            Stage::Forward => self.roll_next(|_| NEW),
-            Stage::Back => self.roll_next(|(of, ordinal)| if of == goes_back && ordinal % 2 == 1 { OLD } else { NEW }),
-            Stage::ForwardAgain => self.roll_next(|_| NEW),
-            Stage::Finalize => self.finalize_region(region),
-            Stage::FinalizeOther => self.finalize_region(other),
-            Stage::Publish => self.publish_version(),
-            Stage::Done => return,
+        let is_over = match step {
+            UpgradeStep::Forward => self.roll_next(|_| NEW),
+            UpgradeStep::Back => {
+                self.roll_next(|(of, ordinal)| if of == goes_back && ordinal % 2 == 1 { OLD } else { NEW })
+            }
+            UpgradeStep::ForwardAgain => self.roll_next(|_| NEW),
+            UpgradeStep::Finalize => self.finalize_region(region),
+            UpgradeStep::FinalizeOther => self.finalize_region(other),
+            UpgradeStep::Publish => self.publish_version(),
+            UpgradeStep::Done => return,
         };
-        let (next, pause) = match stage {
+        let (next, pause) = match step {
             _ if !is_over => return,
-            Stage::Forward => (Stage::Back, 0),
-            Stage::Back => (Stage::ForwardAgain, self.rng.between(0, 1_000) * MILLI),
-            Stage::ForwardAgain => (Stage::Finalize, 0),
-            Stage::Finalize => (Stage::FinalizeOther, self.rng.between(500, 2_500) * MILLI),
-            Stage::FinalizeOther => (Stage::Publish, 0),
-            Stage::Publish | Stage::Done => (Stage::Done, 0),
+            UpgradeStep::Forward => (UpgradeStep::Back, 0),
+            UpgradeStep::Back => (UpgradeStep::ForwardAgain, self.rng.between(0, 1_000) * MILLI),
+            UpgradeStep::ForwardAgain => (UpgradeStep::Finalize, 0),
+            UpgradeStep::Finalize => (UpgradeStep::FinalizeOther, self.rng.between(500, 2_500) * MILLI),
+            UpgradeStep::FinalizeOther => (UpgradeStep::Publish, 0),
+            UpgradeStep::Publish | UpgradeStep::Done => (UpgradeStep::Done, 0),
         };
-        self.log(|| format!("upgrade: {stage:?} is over"));
+        self.log(|| format!("upgrade: {step:?} is over"));
         self.set_upgrade(next, pause);
-        self.counts.upgrades += u64::from(next == Stage::Done);
+        self.counts.upgrades += u64::from(next == UpgradeStep::Done);
     }
 
-    fn set_upgrade(&mut self, stage: Stage, pause: Micros) {
+    fn set_upgrade(&mut self, step: UpgradeStep, pause: Micros) {
         if let Some(upgrade) = &mut self.upgrade {
-            (upgrade.stage, upgrade.next_at) = (stage, self.now + pause);
+            (upgrade.step, upgrade.next_at) = (step, self.now + pause);
         }
     }
 

@@ -31,7 +31,7 @@ use crate::queue::Queue;
 use crate::report::{Counts, Report};
 use crate::rng::Rng;
 use crate::trace::Trace;
-use crate::upgrade::{NEW, OLD, Upgrade, play};
+use crate::upgrade::{NEW, OLD, Upgrade, run_as};
 use crate::{InjectedBug, Plan};
 
 /// `clock_bound` of the machines.
@@ -300,7 +300,7 @@ impl World {
     /// Runs until the end or the first violation.
     pub fn run(mut self) -> Report {
         // Oracles read all that any release writes.
-        let _newest = self.upgrade.as_ref().map(|_| play(NEW));
+        let _newest = self.upgrade.as_ref().map(|_| run_as(NEW));
         let mut stopped_since = None;
         while let Some((at, what)) = self.queue.pop() {
             self.now = at;
@@ -386,7 +386,7 @@ impl World {
                 if self.rng.per_mille(200)
                     && let Some(process) = &mut self.pods[pod].process
                 {
-                    let _release = play(process.knows);
+                    let _release = run_as(process.knows);
                     for _ in 0..4 {
                         process.replica.idle();
                     }
@@ -402,7 +402,7 @@ impl World {
             SimEvent::Sync { pod, incarnation } if self.pods[pod].incarnation == incarnation => self.sync(pod),
             SimEvent::Read { pod, incarnation, job, what } if self.pods[pod].incarnation == incarnation => {
                 let Some(process) = &self.pods[pod].process else { return };
-                let release = play(process.knows);
+                let release = run_as(process.knows);
                 let Some(result) = execute(&process.replica.views().newest(), &what, &|| false) else { return };
                 drop(release);
                 self.step(pod, Event::ReadDone { job, result });
@@ -438,7 +438,7 @@ impl World {
             trace.event(self.now, pod, &event);
         }
         let commands = {
-            let _release = play(process.knows);
+            let _release = run_as(process.knows);
             process.replica.step(now, event)
         };
         self.trace(((pod as u64) << 8) | commands.len() as u64);
@@ -650,7 +650,7 @@ impl World {
         let held = &mut self.pods[pod];
         let Some(process) = &mut held.process else { return };
         let event = {
-            let _release = play(process.knows);
+            let _release = run_as(process.knows);
             process.snapshots.perform(command)
         };
         if held.disk.is_down() {
@@ -720,7 +720,7 @@ impl World {
         let disk = held.disk.clone();
         let settings = self.settings(held.region);
         let knows = held.image;
-        let _release = play(knows);
+        let _release = run_as(knows);
         let retry_at = self.now + 150 * MILLI;
         let folder = match inspect_volume(&disk) {
             Ok(folder) => folder,
