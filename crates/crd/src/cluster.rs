@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::patterns::{IMAGE, LABEL};
 use crate::{
-    Auth, CollectionDefaults, Cors, DeltaLog, FreshnessSpec, ReplicationGroup, Resources, Storage, Traffic,
+    Auth, CollectionDefaults, Cors, DeltaLog, FreshnessSpec, ReplicationGroup, Resources, Storage, Traffic, Upgrade,
     VectorClusterStatus,
 };
 
@@ -108,6 +108,10 @@ pub struct VectorClusterSpec {
     /// time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+
+    /// When the region adopts the behavior version of a new release for good. Restarts nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
 
     /// Routes of a service mesh to this cluster. Restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

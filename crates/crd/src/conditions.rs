@@ -2,7 +2,7 @@
 //! reasons of events.
 //!
 //! Each list is complete: names can be created only here, so the operator writes no other. `docs/conditions.md`
-//! explains every name; a test of `plan` compares the two. Reserved for later releases: the condition type `Finalized`.
+//! explains every name; a test of `plan` compares the two.
 
 /// One list of names: a type that only this module can construct, one constant for each name, and all of them.
 macro_rules! names {
@@ -68,6 +68,8 @@ names! {
     CAPACITY_RISK = "CapacityRisk",
     /// The routes of the mesh are what the spec says.
     TRAFFIC_CONFIGURED = "TrafficConfigured",
+    /// Every shard uses the newest behavior version that all pods know.
+    FINALIZED = "Finalized",
     /// A link receives statements of its source.
     CONNECTED = "Connected",
     /// The staleness of a link is below its bound.
@@ -149,6 +151,22 @@ names! {
     POISON_RECORD = "PoisonRecord",
     /// No pod has reported yet.
     AWAITING_REPORT = "AwaitingReport",
+    /// Every shard uses the newest behavior version that all pods know.
+    FINALIZED = "Finalized",
+    /// A pod does not know the behavior version that others know, or has not reported.
+    ROLLING_OUT = "RollingOut",
+    /// All pods know a newer behavior version, for less than `spec.upgrade.finalizeAfter`.
+    SOAKING = "Soaking",
+    /// All pods know a newer behavior version, and `spec.upgrade.finalizeAfter` is `Never`.
+    HELD = "Held",
+    /// The primary region finalizes a behavior version after all other regions.
+    WAITING_FOR_REGIONS = "WaitingForRegions",
+    /// The shards finalize a behavior version, one after the other.
+    FINALIZING = "Finalizing",
+    /// The leader of a shard refused to finalize a behavior version; the message holds its answer.
+    FINALIZE_REFUSED = "FinalizeRefused",
+    /// The image knows an older behavior version than the shards use, so that the last accepted image stays in use.
+    IMAGE_TOO_OLD = "ImageTooOld",
 }
 
 names! {
@@ -170,6 +188,10 @@ names! {
     ELECT_LEADER = "ElectLeader",
     /// Links are sent to the leader of a shard.
     UPDATE_LINKS = "UpdateLinks",
+    /// A shard raises its behavior version.
+    FINALIZE = "Finalize",
+    /// A shard admits changes that need a behavior version which all regions have finalized.
+    PUBLISH = "Publish",
 }
 
 names! {
@@ -219,6 +241,16 @@ names! {
     SET_LINKS_ACCEPTED = "SetLinksAccepted",
     /// The API server accepts the eviction, which was refused, for example because of a PodDisruptionBudget.
     EVICT_ACCEPTED = "EvictAccepted",
+    /// All pods have known the behavior version for `spec.upgrade.finalizeAfter`.
+    SOAK_ELAPSED = "SoakElapsed",
+    /// The other regions of the replication group have finalized the behavior version.
+    REGIONS_FINALIZED = "RegionsFinalized",
+    /// No pod is rolled, no replica replaced, added or removed.
+    NO_OTHER_OPERATION = "NoOtherOperation",
+    /// The leader accepts the behavior version, which was refused.
+    FINALIZE_ACCEPTED = "FinalizeAccepted",
+    /// The leader accepts the publication of the behavior version, which was refused.
+    PUBLISH_ACCEPTED = "PublishAccepted",
 }
 
 names! {
@@ -240,6 +272,10 @@ names! {
     LINKS_UPDATED = "LinksUpdated",
     /// A pod was evicted for a restart.
     POD_EVICTED = "PodEvicted",
+    /// The leader of a shard was called to raise the behavior version.
+    VERSION_FINALIZED = "VersionFinalized",
+    /// The leader of a shard was called to admit changes that need the behavior version.
+    VERSION_PUBLISHED = "VersionPublished",
     /// A pod refused to bootstrap a group.
     BOOTSTRAP_REFUSED = "BootstrapRefused",
     /// A pod refused to join.
@@ -256,6 +292,10 @@ names! {
     SET_LINKS_REFUSED = "SetLinksRefused",
     /// The API server refused an eviction.
     EVICT_REFUSED = "EvictRefused",
+    /// A leader refused to raise the behavior version.
+    FINALIZE_REFUSED = "FinalizeRefused",
+    /// A leader refused to publish the behavior version.
+    PUBLISH_REFUSED = "PublishRefused",
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod link;
 mod patterns;
 mod settings;
 mod status;
+mod upgrade;
 
 pub use cluster::{VectorCluster, VectorClusterSpec};
 pub use group::{DeltaLog, GroupRegion, KafkaLog, Primary, ReplicationGroup, WriteMode};
@@ -31,6 +32,7 @@ pub use settings::{
     Storage, Traffic,
 };
 pub use status::{BlockedBy, Operation, RolloutStatus, ShardStatus, VectorClusterStatus};
+pub use upgrade::{ImageStatus, Upgrade, UpgradeStatus};
 
 /// The API group of both resources.
 pub const GROUP: &str = "meridiandb.io";

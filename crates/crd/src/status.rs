@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::UpgradeStatus;
+
 /// The observed state of a cluster, and the operator's operations.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +26,9 @@ pub struct VectorClusterStatus {
     /// The rollout of another default image, if one is in progress; see the operator's `maxConcurrentRollouts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// Behavior versions of the shards and of the pods, and the images that pods ran; `docs/upgrades.md` explains them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
     /// Number of replicas of all shards in the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -62,7 +67,7 @@ pub struct RolloutStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
     /// Its type: `Create`, `ScaleOut`, `ScaleIn`, `ReplaceReplica`, `RollingUpdate`, `StartPod`, `ElectLeader`,
-    /// `UpdateLinks`.
+    /// `UpdateLinks`, `Finalize`, `Publish`.
     #[serde(rename = "type")]
     pub type_: String,
     /// Its target: a StatefulSet or a pod.

@@ -15,6 +15,7 @@ fn cluster() -> Value {
         "auth": {"mode": "ApiKey", "secretRef": {"name": "s"}},
         "cors": {"allowOrigins": ["https://app.example.com", "http://[::1]:3000"]},
         "traffic": {"istio": {"hosts": ["h"], "gateways": ["g/g"]}},
+        "upgrade": {"finalizeAfter": "24h"},
     })
 }
 
@@ -90,6 +91,7 @@ fn contradictory_input_is_refused() {
         ("/auth/mode", json!("Disabled"), "has no meaning"),
         ("/cors/allowOrigins", json!(["*", "https://a"]), "or a list without"),
         ("/traffic/istio/hosts", Value::Null, "needs traffic.istio.hosts"),
+        ("/upgrade/finalizeAfter", json!("721h"), "at most 720h"),
     ];
     for (path, new, says) in cases {
         check::<VectorClusterSpec>(&with(cluster(), path, new), None, says);
