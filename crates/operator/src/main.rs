@@ -29,6 +29,7 @@ mod secrets;
 mod serve;
 #[cfg(test)]
 mod testing;
+mod upgrade;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use meridian_crd::{ReplicationLink, VectorCluster};
-use meridian_model::{ClusterId, ShardNumber};
+use meridian_model::{BehaviorVersion, ClusterId, ShardNumber};
 use meridian_plan::adoption;
 use meridian_plan::names::{ADOPT_ANNOTATION, CLUSTER_ID_LABEL, CLUSTER_LABEL, SHARD_LABEL};
 use meridian_plan::ownership::{self, Claim, Owners};
@@ -29,6 +29,7 @@ use crate::context::Context;
 use crate::keys::{KeySecret, KeySecrets};
 use crate::kinds;
 use crate::peers::Peers;
+use crate::upgrade;
 
 /// Objects read before the spec is parsed.
 pub struct Prerequisites {
@@ -143,6 +144,7 @@ pub async fn observe(
             apis,
             certificates: certificates.seen(),
             keys: keys.expected(cluster),
+            upgrade: upgrade::of_resource(resource),
             ..Observed::default()
         },
         live_objects,
@@ -177,6 +179,9 @@ pub async fn observe(
         let own = pod.labels().get("controller-revision-hash");
         let wanted = revisions.get(&shard).and_then(Option::as_ref);
         let ready = pod.status.as_ref().and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+        let is_newest = settled && wanted.is_some() && own == wanted;
+        let template = stateful_set_ref(&cluster.shard_name(shard));
+        let template = view.live_objects.get(&template).filter(|_| is_newest);
         let seen_pod = ObservedPod {
             uid: pod.uid().unwrap_or_default(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
@@ -185,6 +190,8 @@ pub async fn observe(
             answer: None,
             keys: None,
             failure_reason: failure_reason(pod),
+            known: None,
+            image: upgrade::image_of(pod, template),
         };
         seen.pods.insert(ordinal, seen_pod);
     }
@@ -200,11 +207,12 @@ pub async fn observe(
         view.observed.certificates.all_show = asked().all(|place| trust(&place) == Some(PodTrust::ShowsAuthority));
         view.observed.certificates.all_trust =
             asked().all(|place| matches!(trust(&place), Some(PodTrust::ShowsAuthority | PodTrust::TrustsAuthority)));
-        for PodAnswer { place: (shard, ordinal), pod: status, keys, .. } in answers {
+        for PodAnswer { place: (shard, ordinal), pod: status, keys, known, .. } in answers {
             let pod = view.observed.shards.get_mut(&shard).and_then(|seen| seen.pods.get_mut(&ordinal));
             if let Some(pod) = pod {
                 pod.answer = Some(status);
                 pod.keys = keys;
+                pod.known = Some(known);
             }
         }
     }
@@ -271,6 +279,7 @@ struct PodAnswer {
     place: (ShardNumber, u16),
     pod: PodStatus,
     keys: Option<KeysDigest>,
+    known: BehaviorVersion,
     trust: PodTrust,
 }
 
@@ -287,8 +296,9 @@ async fn statuses(
     let mut statuses = Vec::new();
     for (shard, ordinal, answer) in join_all(calls).await {
         match answer {
-            Ok((TopologyAnswer::Status { pod, keys, .. }, trust)) => {
-                statuses.push(PodAnswer { place: (shard, ordinal), pod, keys, trust });
+            Ok((TopologyAnswer::Status { pod, keys, build }, trust)) => {
+                let known = build.map_or(BehaviorVersion::FIRST, |build| build.behavior);
+                statuses.push(PodAnswer { place: (shard, ordinal), pod, keys, known, trust });
             }
             Ok((other, _)) => tracing::warn!(%shard, ordinal, ?other, "unexpected answer to a status call"),
             Err(error) => {
@@ -343,10 +353,13 @@ async fn live_objects(
     Ok(live_objects)
 }
 
+fn stateful_set_ref(name: &str) -> ObjectRef {
+    ObjectRef { api_version: "apps/v1".into(), kind: "StatefulSet".into(), name: name.into() }
+}
+
 /// The StatefulSet of that name, and the newest revision of its pods.
 fn stateful_set(view: &ClusterView, name: &str) -> anyhow::Result<Option<(ObservedStatefulSet, Option<String>)>> {
-    let reference = ObjectRef { api_version: "apps/v1".into(), kind: "StatefulSet".into(), name: name.into() };
-    let Some(value) = view.live_objects.get(&reference) else { return Ok(None) };
+    let Some(value) = view.live_objects.get(&stateful_set_ref(name)) else { return Ok(None) };
     let set: StatefulSet = serde_json::from_value(value.clone())?;
     let status = set.status.as_ref();
     let seen = ObservedStatefulSet {

@@ -222,6 +222,7 @@ mod tests {
             answer: Some(answer),
             keys: None,
             failure_reason: None,
+            ..ObservedPod::default()
         }
     }
 

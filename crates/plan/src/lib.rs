@@ -4,7 +4,7 @@
 //! ([`report`]). Does not depend on the API server or sockets; times and random values are arguments.
 //!
 //! ```text
-//!   VectorCluster + links ──parse──► ValidCluster ─┬─► next_step(Observed) ──► Step { allocators, replicas, act, operations }
+//!   VectorCluster + links ──parse──► ValidCluster ─┬─► next_step(Observed) ──► Step { allocators, replicas, act, operations, upgrade }
 //!                                                  ├─► render(Step) ──► objects, applied server-side
 //!                                                  └─► report(Observed, Step) ──► status
 //! ```
@@ -22,6 +22,7 @@ pub mod render;
 pub mod report;
 pub mod rolls;
 mod step;
+pub mod upgrade;
 mod valid;
 
 pub use observed::{

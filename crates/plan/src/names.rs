@@ -18,6 +18,8 @@ pub const LINK_LABEL: &str = "meridiandb.io/link";
 pub const CLUSTER_ID_LABEL: &str = "meridiandb.io/cluster-id";
 /// Set by users on a cluster: the id of the cluster whose volumes it adopts.
 pub const ADOPT_ANNOTATION: &str = "meridiandb.io/adopt";
+/// Set by users on a cluster, or by `meridian upgrade finalize`: the behavior version to finalize without a soak.
+pub const FINALIZE_ANNOTATION: &str = "meridiandb.io/finalize";
 /// On every object of ours: a hash of the applied object, to detect fields that are no longer wanted.
 pub const APPLIED_ANNOTATION: &str = "meridiandb.io/applied";
 /// On StatefulSets: a hash of the pod template as rendered.

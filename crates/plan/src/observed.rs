@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_crd::ShardStatus;
-use meridian_model::{ReplicaId, ShardNumber};
+use meridian_model::{BehaviorVersion, ReplicaId, ShardNumber};
 use meridian_proto::topology::{Identity, KeysDigest, PodStatus};
 
 use crate::RefusedAct;
 use crate::certificates::ObservedCertificates;
+use crate::upgrade::ObservedUpgrade;
 
 /// The input of a turn's decisions.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +25,8 @@ pub struct Observed {
     pub certificates: ObservedCertificates,
     /// The keys that all pods should accept.
     pub keys: ExpectedKeys,
+    /// The upgrade in progress.
+    pub upgrade: ObservedUpgrade,
 }
 
 /// Keys in the Secrets.
@@ -92,7 +95,7 @@ pub struct ObservedStatefulSet {
 }
 
 /// A pod.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ObservedPod {
     /// Its UID. An act on this pod never reaches a later pod of the same name.
     pub uid: String,
@@ -109,6 +112,10 @@ pub struct ObservedPod {
     /// Reason for which it does not run, from the kubelet or the scheduler: a missing image, or the last output of the
     /// process.
     pub failure_reason: Option<String>,
+    /// The newest behavior version that it knows; `None` if it cannot be reached.
+    pub known: Option<BehaviorVersion>,
+    /// The image that its template names; `None` for a process without an image.
+    pub image: Option<String>,
 }
 
 impl ObservedPod {

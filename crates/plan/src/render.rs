@@ -24,11 +24,15 @@ pub use object::{Object, ObjectRef};
 pub use offline::{OfflineError, mirror_maker_offline, render_offline};
 pub use secrets::{Keys, keys, peer_ca, peer_tls};
 
+use crate::upgrade::UpgradeStep;
 use crate::{Apis, Step, ValidCluster, ValidLink};
 
 /// All objects of a cluster after this turn, except Secrets. Routes are rendered only if their API is served.
 #[must_use]
 pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
+    let accepted = step.upgrade.refused_image.as_ref().and_then(|refused| refused.accepted.clone());
+    let with_accepted = accepted.map(|image| ValidCluster { image, ..cluster.clone() });
+    let cluster = with_accepted.as_ref().unwrap_or(cluster);
     let mut objects = vec![
         Object::new(service::public(cluster)),
         Object::new(service::peers(cluster)),
@@ -57,7 +61,8 @@ pub fn cluster(cluster: &ValidCluster, step: &Step, apis: Apis) -> Vec<Object> {
 /// The step for rendering offline: all replicas as declared.
 pub(crate) fn as_declared(cluster: &ValidCluster) -> Step {
     let replicas = ShardNumber::all(cluster.shards).map(|shard| (shard, cluster.replicas)).collect();
-    Step { allocators: Default::default(), replicas, act: None, operations: Vec::new() }
+    let upgrade = UpgradeStep::none();
+    Step { allocators: Default::default(), replicas, act: None, operations: Vec::new(), upgrade }
 }
 
 /// Metadata of an object that is deleted with the cluster.

@@ -13,6 +13,7 @@ use crate::{Apis, Observed, Refusal, Step, ValidCluster, ValidLink, adoption};
 mod capacity;
 mod keys;
 mod newer;
+mod upgrade;
 
 const NO_STRIMZI: &str =
     "kafka.strimzi.io/v1 is not installed: install Strimzi, or set mirrorMaker2.mode to Deployment or External";
@@ -54,13 +55,18 @@ pub fn cluster(
         .map(|shard| cluster.shard_name(shard))
         .collect();
     let missing = missing(cluster, observed);
-    let busy = outcome.changed || step.act.is_some() || !step.operations.is_empty() || !outcome.blocked.is_empty();
+    let refused_image = upgrade::refused_image(step);
+    let busy = outcome.changed
+        || refused_image.is_some()
+        || step.act.is_some()
+        || !step.operations.is_empty()
+        || !outcome.blocked.is_empty();
     let lost = step.operations.iter().find(|it| operation::REPLACE_REPLICA == *it.type_);
     let foreign = adoption::foreign_volumes(cluster, observed, &status).map(|message| cut(&message));
     let newer = newer::newer(cluster, observed).map(|message| cut(&message));
     let available = leaderless.is_empty();
     let done = !busy && available && ready >= wanted && missing.is_none();
-    let stuck = stuck(outcome.blocked);
+    let stuck = stuck(outcome.blocked).or(refused_image);
     let (why, message) = match (&stuck, &foreign, &newer) {
         (Some((why, message)), ..) => (*why, message.clone()),
         (None, Some(message), _) => (reason::FOREIGN_VOLUME, message.clone()),
@@ -110,6 +116,7 @@ pub fn cluster(
         certificates_lost(observed, old, now),
         keys::differ(cluster, observed),
         capacity::risk(cluster, observed),
+        upgrade::finalized(step),
         Finding(c::PROGRESSING, Some(progressing), if done { reason::AS_EXPECTED } else { why }, message.clone()),
         match (outcome.refusal, withheld(cluster).filter(|_| done)) {
             (Some(refusal), _) => Finding(c::READY, Some(false), reason::INVALID_SPEC, refusal.to_string()),
@@ -164,7 +171,8 @@ fn image_fault(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
 pub fn intent(cluster: &ValidCluster, step: &Step, old: &VectorClusterStatus) -> VectorClusterStatus {
     VectorClusterStatus {
         cluster_id: Some(cluster.id.to_string()),
-        operations: step.operations.clone(),
+        operations: step.operations.iter().chain(&step.upgrade.operations).cloned().collect(),
+        upgrade: upgrade::status(step),
         shards: step.allocators.iter().map(|(shard, allocator)| allocator.to_status(*shard)).collect(),
         ..old.clone()
     }

@@ -45,10 +45,10 @@ pub fn marked(object: Object, spec: &VectorClusterSpec, id: ClusterId) -> Object
     Object::from_json(json)
 }
 
-/// Hash of the spec's fields that a pod template depends on, without those that restart nothing (replicas, routes), and
-/// of the id, which an adoption changes.
+/// Hash of the spec's fields that a pod template depends on, without those that restart nothing (replicas, routes,
+/// upgrades), and of the id, which an adoption changes.
 fn inputs(spec: &VectorClusterSpec, id: ClusterId) -> String {
-    let spec = VectorClusterSpec { replicas_per_shard: 0, traffic: None, ..spec.clone() };
+    let spec = VectorClusterSpec { replicas_per_shard: 0, traffic: None, upgrade: None, ..spec.clone() };
     content_hash(&format!("{id} {}", serde_json::to_string(&spec).expect("specs have text keys only")))
 }
 

@@ -22,10 +22,11 @@ use meridian_crd::{BlockedBy, Operation};
 use meridian_model::ShardNumber;
 
 pub use act::Act;
-pub(crate) use group::Group;
+pub(crate) use group::{Group, running};
 pub use refused::RefusedAct;
 pub use shard::next_shard_move;
 
+use crate::upgrade::{OtherWork, Rules, UpgradeStep, images, next_upgrade_step};
 use crate::{Observed, ObservedShard, ReplicaIdAllocator, ValidCluster};
 
 /// One step.
@@ -39,6 +40,8 @@ pub struct Step {
     pub act: Option<Act>,
     /// Operations in progress, with the conditions that they wait for.
     pub operations: Vec<Operation>,
+    /// Behavior versions, and the image that is refused.
+    pub upgrade: UpgradeStep,
 }
 
 /// The next move of one shard, regardless of the others.
@@ -84,7 +87,13 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
     let seen: Vec<(ShardNumber, &ObservedShard)> = ShardNumber::all(cluster.shards)
         .map(|shard| (shard, observed.shards.get(&shard).unwrap_or(&nothing)))
         .collect();
-    let mut step = Step { allocators: BTreeMap::new(), replicas: BTreeMap::new(), act: None, operations: Vec::new() };
+    let mut step = Step {
+        allocators: BTreeMap::new(),
+        replicas: BTreeMap::new(),
+        act: None,
+        operations: Vec::new(),
+        upgrade: UpgradeStep::none(),
+    };
     let mut moves: Vec<ShardMove> = seen.iter().map(|(shard, seen)| next_shard_move(cluster, *shard, seen)).collect();
     wait_for_all_volumes(cluster, &seen, &mut moves);
     for ((shard, seen), wanted) in seen.iter().zip(moves) {
@@ -102,7 +111,43 @@ pub fn next_step(cluster: &ValidCluster, observed: &Observed) -> Step {
         step.act = act;
         step.operations.extend(operations);
     }
+    upgrade(cluster, observed, &seen, &mut step);
     step
+}
+
+/// Versions come last: replicas are repaired and pods restarted before a version is finalized.
+fn upgrade(cluster: &ValidCluster, observed: &Observed, seen: &[(ShardNumber, &ObservedShard)], step: &mut Step) {
+    let shards = seen.iter().copied().collect();
+    let mut upgrade = observed.upgrade.clone();
+    let refused_image = images(cluster, &shards, &mut upgrade.before);
+    let image = refused_image.as_ref().and_then(|refused| refused.accepted.as_ref()).unwrap_or(&cluster.image);
+    let other = OtherWork { acts: step.act.is_some(), under_way: under_way(cluster, seen, step, image) };
+    let next = next_upgrade_step(cluster, &shards, &Rules::of(cluster), &upgrade, &other);
+    let mut next = refused::upgrade_held_back(next, &observed.refused);
+    next.refused_image = refused_image;
+    step.act = step.act.take().or(next.act.take());
+    step.upgrade = next;
+}
+
+/// The work that must end before a version is finalized, in words. A pod with another image than `image` is about to be
+/// restarted.
+fn under_way(
+    cluster: &ValidCluster,
+    seen: &[(ShardNumber, &ObservedShard)],
+    step: &Step,
+    image: &str,
+) -> Option<String> {
+    if let Some(operation) = step.operations.first() {
+        return Some(format!("{} {}", operation.type_, operation.target));
+    }
+    let unsettled = seen.iter().find(|(_, seen)| !seen.stateful_set.is_some_and(|set| set.settled && !set.deleting));
+    if let Some((shard, _)) = unsettled {
+        return Some(format!("StatefulSet {} changes", cluster.shard_name(*shard)));
+    }
+    let pods = seen.iter().flat_map(|(shard, seen)| seen.pods.iter().map(|(ordinal, pod)| (*shard, *ordinal, pod)));
+    let mut others = pods.filter(|(.., pod)| pod.image.as_ref().is_some_and(|own| own != image));
+    let (shard, ordinal, _) = others.next()?;
+    Some(format!("pod {} runs another image than {image}", cluster.pod_name(shard, ordinal)))
 }
 
 /// The bootstrap of the first shard determines the cluster of the volumes, so it waits for the pods of all shards. No
@@ -143,12 +188,17 @@ fn wait_for_all_volumes(cluster: &ValidCluster, seen: &[(ShardNumber, &ObservedS
 }
 
 /// An operation that waits for nothing.
-fn in_progress(type_: OperationType, target: String) -> Operation {
+pub(crate) fn in_progress(type_: OperationType, target: String) -> Operation {
     Operation { type_: type_.to_string(), target, blocked_by: None }
 }
 
 /// An operation that waits for `predicate`.
-fn waiting(type_: OperationType, target: String, predicate: Predicate, message: impl Into<String>) -> Operation {
+pub(crate) fn waiting(
+    type_: OperationType,
+    target: String,
+    predicate: Predicate,
+    message: impl Into<String>,
+) -> Operation {
     let blocked_by = Some(BlockedBy { predicate: predicate.to_string(), message: message.into() });
     Operation { type_: type_.to_string(), target, blocked_by }
 }

@@ -17,6 +17,7 @@ use meridian_proto::topology::Genesis;
 mod link;
 mod text;
 mod traffic;
+mod upgrade;
 pub use link::{Kafka, MirrorMaker, ValidLink};
 use text::{dns_name, label};
 pub use traffic::{AllowedHost, ValidIstio};
@@ -104,6 +105,8 @@ pub struct ValidCluster {
     pub cors: Cors,
     /// Routes of the mesh.
     pub istio: Option<ValidIstio>,
+    /// How long new behavior versions soak before they are finalized; `None`: until a user asks.
+    pub finalize_after: Option<Duration>,
     /// Links by source region.
     pub links: Vec<ValidLink>,
 }
@@ -178,6 +181,7 @@ impl ValidCluster {
             api_key: api_key(&name, spec)?,
             cors: cors(spec)?,
             istio: None,
+            finalize_after: upgrade::finalize_after(spec.upgrade.as_ref())?,
             links: Vec::new(),
             region,
             name,

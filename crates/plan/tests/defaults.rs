@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use meridian_plan::upgrade::FINALIZE_AFTER;
 use meridian_plan::{Settings, render_offline};
 use serde_json::Value;
 
@@ -51,6 +52,7 @@ fn defaults_in_the_definitions_are_the_defaults_rendered() {
             ("spec.deltaLog.kafka.topic", config["delta_log"]["kafka"]["topic"].as_str().unwrap().into()),
             ("spec.freshness.onStale", fallbacks.join(", ")),
             ("spec.freshness.maxWait", millis(&config["freshness"]["max_wait_ms"])),
+            ("spec.upgrade.finalizeAfter", format!("{}h", FINALIZE_AFTER.as_secs() / 3600)),
             ("spec.freshness.clockBound", millis(&config["freshness"]["clock_bound_ms"])),
             ("spec.collectionDefaults.hnswConfig.m", config["collection_defaults"]["hnsw_config"]["m"].to_string()),
             (

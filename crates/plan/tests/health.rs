@@ -56,6 +56,7 @@ fn pods(failure_reason: Option<&str>) -> Observed {
         answer: None,
         keys: None,
         failure_reason: failure_reason.map(Into::into),
+        ..ObservedPod::default()
     };
     let seen = ObservedShard { pods: BTreeMap::from([(0, pod)]), ..ObservedShard::default() };
     Observed { shards: BTreeMap::from([(ShardNumber::FIRST, seen)]), ..Observed::default() }

@@ -71,6 +71,7 @@ impl Cluster {
             api_key: None,
             cors: Default::default(),
             istio: None,
+            finalize_after: Some(std::time::Duration::ZERO),
             links: Vec::new(),
         };
         let sets = ShardNumber::all(shards).map(|shard| (shard, REPLICAS)).collect();
@@ -149,6 +150,7 @@ impl World {
                     answer: self.pod_status(pod),
                     keys: None,
                     failure_reason: None,
+                    ..ObservedPod::default()
                 };
                 (held.ordinal, seen)
             };

@@ -12,7 +12,8 @@ use anyhow::{Context, bail};
 use futures::future::join_all;
 use meridian_crd::ShardStatus;
 use meridian_crd::conditions::predicate;
-use meridian_model::{Link, RegionName, ShardNumber};
+use meridian_model::{BehaviorVersion, Link, RegionName, ShardNumber};
+use meridian_plan::upgrade::{ObservedUpgrade, OtherWork, Rules, next_upgrade_step};
 use meridian_plan::{
     ObservedPod, ObservedShard, ObservedStatefulSet, Placement, ReplicaIdAllocator, ShardMove, next_shard_move,
 };
@@ -58,7 +59,17 @@ impl Allocator {
         let path = files::region_dir(layout, region).join("replicas.json");
         let allocators = read_ids(&path).with_context(|| format!("read {}", path.display()))?;
         let links = brokers.links(&primary, &region.name);
-        let region = LocalRegion { layout: region.clone(), primary, group: layout.group(), links };
+        let rules = Rules {
+            finalize_after: Some(Duration::ZERO),
+            other_regions: layout
+                .regions
+                .iter()
+                .map(|it| it.name.clone())
+                .filter(|name| *name != region.name)
+                .collect(),
+            is_primary: primary == region.name,
+        };
+        let region = LocalRegion { layout: region.clone(), primary, group: layout.group(), links, rules };
         Ok(Self { client: TopologyClient::new(layout, &region.layout)?, region, allocators, path })
     }
 
@@ -95,6 +106,7 @@ impl Allocator {
 
     async fn reconcile(&mut self) -> anyhow::Result<ReconcileOutcome> {
         let mut outcome = ReconcileOutcome::Settled;
+        let mut shards = BTreeMap::new();
         for shard in ShardNumber::all(self.region.layout.shards) {
             let observed = self.observe(shard).await;
             let ShardMove { allocator, act, operation, .. } = next_shard_move(&self.region, shard, &observed);
@@ -119,15 +131,33 @@ impl Allocator {
             if let Some(reason) = reason {
                 outcome = ReconcileOutcome::InProgress(reason);
             }
+            shards.insert(shard, observed);
         }
-        Ok(outcome)
+        match outcome {
+            ReconcileOutcome::Settled => Ok(self.finalize(&shards).await),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Finalizes and publishes the newest behavior version that all nodes know, without a soak.
+    async fn finalize(&self, shards: &BTreeMap<ShardNumber, ObservedShard>) -> ReconcileOutcome {
+        let shards = shards.iter().map(|(shard, observed)| (*shard, observed)).collect();
+        let (upgrade, other) = (ObservedUpgrade::default(), OtherWork::default());
+        let Some(act) = next_upgrade_step(&self.region, &shards, &self.region.rules, &upgrade, &other).act else {
+            return ReconcileOutcome::Settled;
+        };
+        for (shard, ordinal, call) in act.calls() {
+            // A lost or refused call is repeated by a later reconciliation.
+            let _ = self.client.call(self.region.node(shard, ordinal), call).await;
+        }
+        ReconcileOutcome::InProgress(format!("waiting for the leader to perform {}", act.name()))
     }
 
     async fn observe(&self, shard: ShardNumber) -> ObservedShard {
         let ordinals: Vec<u16> = (0..self.region.replicas()).collect();
-        let request_status = |ordinal: &u16| self.client.pod_status(self.region.node(shard, *ordinal));
+        let request_status = |ordinal: &u16| self.client.pod_report(self.region.node(shard, *ordinal));
         let answers = join_all(ordinals.iter().map(request_status)).await;
-        let pod = |answer: Option<PodStatus>| ObservedPod {
+        let pod = |(answer, known): (Option<PodStatus>, Option<BehaviorVersion>)| ObservedPod {
             uid: String::new(),
             deleting: false,
             ready: answer.is_some(),
@@ -135,6 +165,8 @@ impl Allocator {
             answer,
             keys: None,
             failure_reason: None,
+            known,
+            image: None,
         };
         ObservedShard {
             stateful_set: Some(ObservedStatefulSet {
@@ -142,7 +174,7 @@ impl Allocator {
                 settled: true,
                 deleting: false,
             }),
-            pods: ordinals.iter().copied().zip(answers.into_iter().map(pod)).collect(),
+            pods: ordinals.iter().copied().zip(answers.into_iter().map(Option::unzip).map(pod)).collect(),
             volumes: ordinals.into_iter().collect(),
             allocator: self.allocators.get(&shard).cloned().unwrap_or_default(),
         }
@@ -211,6 +243,7 @@ struct LocalRegion {
     primary: RegionName,
     group: Option<String>,
     links: Vec<Link>,
+    rules: Rules,
 }
 
 impl LocalRegion {

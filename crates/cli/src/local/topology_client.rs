@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use meridian_model::ShardNumber;
+use meridian_model::{BehaviorVersion, ShardNumber};
 use meridian_peer::{PeerTls, call_topology};
 use meridian_proto::frame::{Build, Hello};
 use meridian_proto::topology::{PodStatus, ReplicaStatus, Role, TopologyAnswer, TopologyCall};
@@ -43,8 +43,15 @@ impl TopologyClient {
 
     /// Status of the node; `None` while it does not answer.
     pub async fn pod_status(&self, node: &NodeLayout) -> Option<PodStatus> {
+        self.pod_report(node).await.map(|(pod, _)| pod)
+    }
+
+    /// Status of the node and the newest behavior version that it knows; `None` while it does not answer.
+    pub async fn pod_report(&self, node: &NodeLayout) -> Option<(PodStatus, BehaviorVersion)> {
         match self.call(node, TopologyCall::Status).await {
-            Ok(TopologyAnswer::Status { pod, .. }) => Some(pod),
+            Ok(TopologyAnswer::Status { pod, build, .. }) => {
+                Some((pod, build.map_or(BehaviorVersion::FIRST, |build| build.behavior)))
+            }
             _ => None,
         }
     }

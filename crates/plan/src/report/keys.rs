@@ -80,6 +80,7 @@ mod tests {
             answer: None,
             keys: keys.map(digest),
             failure_reason: None,
+            ..ObservedPod::default()
         };
         let pods = (0..).zip(reported.iter().map(pod)).collect();
         let shards = [(ShardNumber::FIRST, ObservedShard { pods, ..ObservedShard::default() })].into();

@@ -188,6 +188,7 @@ fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hou
         answer,
         keys: None,
         failure_reason: None,
+        ..crate::ObservedPod::default()
     };
     let observed = |answer| {
         let shard = crate::ObservedShard { pods: [(0, pod(answer))].into(), ..crate::ObservedShard::default() };
@@ -247,6 +248,7 @@ fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::ObservedPo
         answer,
         keys: None,
         failure_reason: None,
+        ..crate::ObservedPod::default()
     }
 }
 
@@ -270,6 +272,7 @@ fn a_foreign_volume_is_reported_with_the_annotation_that_adopts_it() {
         answer: Some(meridian_proto::topology::PodStatus::Foreign { identity }),
         keys: None,
         failure_reason: None,
+        ..crate::ObservedPod::default()
     };
     let shard = crate::ObservedShard { pods: [(0, pod)].into(), ..crate::ObservedShard::default() };
     let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
@@ -302,6 +305,7 @@ fn a_pod_with_data_of_a_newer_release_is_reported_with_its_reason() {
             answer: Some(answer),
             keys: None,
             failure_reason: None,
+            ..crate::ObservedPod::default()
         };
         let shard = crate::ObservedShard { pods: [(0, pod)].into(), ..crate::ObservedShard::default() };
         let observed = Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() };
@@ -346,6 +350,7 @@ fn replicas_without_capacity_are_reported_with_a_remedy() {
                 answer: Some(PodStatus::Running(Box::new(status))),
                 keys: None,
                 failure_reason: None,
+                ..crate::ObservedPod::default()
             }
         };
         let pods = (0..).zip(replicas.iter().map(pod)).collect();

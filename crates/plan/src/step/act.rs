@@ -1,7 +1,7 @@
 //! Acts on pods and groups.
 
 use meridian_crd::conditions::{EventReason, Predicate, event, predicate};
-use meridian_model::{Link, LogIndex, ReplicaId, ShardNumber};
+use meridian_model::{BehaviorVersion, Link, LogIndex, ReplicaId, ShardNumber};
 use meridian_proto::topology::{Identity, Member, MembersAt, TopologyCall};
 
 /// One act on the data plane, or one eviction. All acts are idempotent.
@@ -78,6 +78,24 @@ pub enum Act {
         /// The version of the links to replace.
         expected: LogIndex,
     },
+    /// Call the leader to raise the behavior version of its shard.
+    Finalize {
+        /// The shard.
+        shard: ShardNumber,
+        /// The leader's pod.
+        leader: u16,
+        /// The version from then on.
+        version: BehaviorVersion,
+    },
+    /// Call the leader to admit writes whose deltas need this behavior version.
+    Publish {
+        /// The shard.
+        shard: ShardNumber,
+        /// The leader's pod.
+        leader: u16,
+        /// The newest version that deltas may need from then on.
+        version: BehaviorVersion,
+    },
     /// Evict a pod through the API server.
     Evict {
         /// The shard.
@@ -101,6 +119,8 @@ impl Act {
             Self::Remove { .. } => "Remove",
             Self::TransferLeader { .. } => "TransferLeader",
             Self::SetLinks { .. } => "SetLinks",
+            Self::Finalize { .. } => "Finalize",
+            Self::Publish { .. } => "Publish",
             Self::Evict { .. } => "Evict",
         }
     }
@@ -116,6 +136,8 @@ impl Act {
             Self::Remove { .. } => event::REPLICA_REMOVED,
             Self::TransferLeader { .. } => event::LEADER_TRANSFERRED,
             Self::SetLinks { .. } => event::LINKS_UPDATED,
+            Self::Finalize { .. } => event::VERSION_FINALIZED,
+            Self::Publish { .. } => event::VERSION_PUBLISHED,
             Self::Evict { .. } => event::POD_EVICTED,
         }
     }
@@ -131,6 +153,8 @@ impl Act {
             Self::Remove { .. } => event::REMOVE_REFUSED,
             Self::TransferLeader { .. } => event::TRANSFER_LEADER_REFUSED,
             Self::SetLinks { .. } => event::SET_LINKS_REFUSED,
+            Self::Finalize { .. } => event::FINALIZE_REFUSED,
+            Self::Publish { .. } => event::PUBLISH_REFUSED,
             Self::Evict { .. } => event::EVICT_REFUSED,
         }
     }
@@ -145,6 +169,8 @@ impl Act {
             Self::Remove { .. } => predicate::REMOVE_ACCEPTED,
             Self::TransferLeader { .. } => predicate::TRANSFER_LEADER_ACCEPTED,
             Self::SetLinks { .. } => predicate::SET_LINKS_ACCEPTED,
+            Self::Finalize { .. } => predicate::FINALIZE_ACCEPTED,
+            Self::Publish { .. } => predicate::PUBLISH_ACCEPTED,
             Self::Evict { .. } => predicate::EVICT_ACCEPTED,
         }
     }
@@ -172,6 +198,8 @@ impl Act {
             Self::SetLinks { shard, leader, links, expected } => {
                 vec![(shard, leader, TopologyCall::SetLinks { links, expected })]
             }
+            Self::Finalize { shard, leader, version } => vec![(shard, leader, TopologyCall::Finalize { version })],
+            Self::Publish { shard, leader, version } => vec![(shard, leader, TopologyCall::Publish { version })],
             Self::Evict { .. } => Vec::new(),
         }
     }

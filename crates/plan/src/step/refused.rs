@@ -1,9 +1,11 @@
 //! Refused acts: reported in `blockedBy` and retried after a wait, so that they block no other shard.
 
+use meridian_crd::conditions::{operation as operation_type, reason};
 use meridian_crd::{BlockedBy, Operation};
 
 use super::{Act, ShardMove};
 use crate::ReplicaIdAllocator;
+use crate::upgrade::{UpgradeStep, Verdict};
 
 /// Longest text of a refusal in a status, in characters.
 const MESSAGE_CHARS: usize = 300;
@@ -59,13 +61,33 @@ pub(super) fn roll_held_back(
     (act.filter(|_| refusal.due), operations.into_iter().map(explain).collect())
 }
 
+/// Holds back a finalization or a publication that was refused and is not due again.
+pub(super) fn upgrade_held_back(step: UpgradeStep, refused: &[RefusedAct]) -> UpgradeStep {
+    let Some(refusal) = last(step.act.as_ref(), refused) else { return step };
+    let is_finalization = matches!(refusal.act, Act::Finalize { .. });
+    let of_act = if is_finalization { operation_type::FINALIZE } else { operation_type::PUBLISH };
+    let explain =
+        |operation: Operation| if of_act == *operation.type_ { blocked(operation, refusal) } else { operation };
+    let UpgradeStep { act, operations, mut finalized, .. } = step;
+    if is_finalization {
+        finalized =
+            Verdict { holds: Some(false), reason: reason::FINALIZE_REFUSED, message: shortened(&refusal.message) };
+    }
+    let operations = operations.into_iter().map(explain).collect();
+    UpgradeStep { act: act.filter(|_| refusal.due), operations, finalized, ..step }
+}
+
+fn shortened(message: &str) -> String {
+    message.chars().take(MESSAGE_CHARS).collect()
+}
+
 fn last<'a>(act: Option<&Act>, refused: &'a [RefusedAct]) -> Option<&'a RefusedAct> {
     let act = act?;
     refused.iter().find(|refusal| act.repeats(&refusal.act))
 }
 
 fn blocked(operation: Operation, refusal: &RefusedAct) -> Operation {
-    let message = refusal.message.chars().take(MESSAGE_CHARS).collect();
+    let message = shortened(&refusal.message);
     let blocked_by = Some(BlockedBy { predicate: refusal.act.acceptance().to_string(), message });
     Operation { blocked_by, ..operation }
 }

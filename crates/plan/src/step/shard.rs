@@ -162,7 +162,10 @@ impl Turn<'_> {
         // First members that already run have the behavior version of the bootstrap that began.
         let begun = self.seen.pods.values().filter_map(running).map(|status| &status.identity);
         let mut bootstrapped = begun.filter(|identity| self.allocator.bootstrap_ids.contains(&identity.replica));
-        let behavior = bootstrapped.next().map_or_else(BehaviorVersion::newest, |identity| identity.behavior);
+        // A new group uses the newest version that all of its pods know: their image may be older than the operator.
+        let known = || self.seen.pods.values().filter_map(|pod| pod.known).min();
+        let newest = || known().unwrap_or(BehaviorVersion::newest()).min(BehaviorVersion::newest());
+        let behavior = bootstrapped.next().map_or_else(newest, |identity| identity.behavior);
         let is_blank = |ordinal: u16| self.seen.pods.get(&ordinal).is_some_and(|p| p.answer == Some(PodStatus::Blank));
         let pods: Vec<(u16, Identity)> = members
             .iter()
@@ -263,6 +266,11 @@ impl Turn<'_> {
             // A pod with another cluster's volume does not join: its data is not ours to move.
             let Some(pod) = self.seen.pods.get(&ordinal).filter(|pod| !pod.deleting && pod.answers()) else { continue };
             let Some(answer) = &pod.answer else { continue };
+            if let Some(known) = pod.known.filter(|known| *known < group.status.behavior) {
+                let message =
+                    format!("it knows behavior version {known}, and the shard uses {}", group.status.behavior);
+                return Some((None, waiting(op::SCALE_OUT, target, predicate::VERSION_KNOWN, message)));
+            }
             if let PodStatus::Running(status) = answer {
                 let own = status.identity.replica;
                 if self.allocator.joining == Some(own) {

@@ -2,6 +2,7 @@
 //! crash, a lost volume or a dead pod wherever a seed puts one.
 
 mod region;
+mod upgrade;
 
 use std::collections::BTreeSet;
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_model::{ClusterId, Link, LogIndex, ReplicaId, ShardNumber, Term};
-use meridian_proto::topology::{FollowerStatus, Identity, Member, PodStatus, ReplicaStatus, Role};
+use meridian_model::{BehaviorVersion, ClusterId, Link, LogIndex, ReplicaId, ShardNumber, Term};
+use meridian_proto::topology::{FollowerStatus, Identity, Member, PodStatus, RegionBehavior, ReplicaStatus, Role};
 
 use super::super::{Act, next_step};
+use crate::upgrade::ObservedUpgrade;
 use crate::{Observed, ObservedPod, ObservedShard, ObservedStatefulSet, ReplicaIdAllocator, ValidCluster};
 
 /// Faults and requested changes.
@@ -17,6 +18,8 @@ pub enum Fault {
     Silence(ShardNumber, u16, usize),
     Revise,
     Scale(u16),
+    /// The spec names the image of this number.
+    Image(u16),
     CrashBeforeAct,
     CrashHalfWay,
     ForgetStatus,
@@ -37,6 +40,8 @@ struct Volume {
 struct Pod {
     uid: u64,
     revision: u64,
+    image: String,
+    knows: u16,
     silent: usize,
 }
 
@@ -53,6 +58,11 @@ struct Shard {
     allocator: ReplicaIdAllocator,
     links: Vec<Link>,
     links_version: u64,
+    image: String,
+    /// One less than the behavior version.
+    raised: u16,
+    /// One less than the published version.
+    published: u16,
 }
 
 /// The model.
@@ -65,6 +75,12 @@ pub struct Region {
     ids: Vec<(ShardNumber, ReplicaId)>,
     /// Exchanged volumes are of a newer release, not of another cluster.
     pub newer: bool,
+    /// The behavior version that each image knows; 1 for others.
+    pub releases: BTreeMap<String, u16>,
+    /// The other regions as the first leader reports them.
+    pub others: Vec<RegionBehavior>,
+    /// The status of the upgrade, and the time.
+    pub upgrade: ObservedUpgrade,
 }
 
 impl Shard {
@@ -77,7 +93,7 @@ impl Shard {
 
     fn is_up(&self, replica: ReplicaId) -> bool {
         let pod = self.place(replica).and_then(|ordinal| self.pods.get(&ordinal));
-        pod.is_some_and(|pod| pod.silent == 0)
+        pod.is_some_and(|pod| pod.silent == 0 && pod.knows > self.raised)
     }
 
     fn has_quorum_without(&self, away: Option<ReplicaId>) -> bool {
@@ -98,8 +114,10 @@ impl Shard {
         }
     }
 
-    fn status(&self, identity: &Identity) -> ReplicaStatus {
+    fn status(&self, identity: &Identity, others: &[RegionBehavior]) -> ReplicaStatus {
         let replica = identity.replica;
+        let is_stopped = self.place(replica).is_some_and(|ordinal| self.pods[&ordinal].knows <= self.raised);
+        let fault = is_stopped.then(|| "VersionUnknown: behavior version".to_owned());
         let leads = self.leader == Some(replica);
         let member = self.voters.contains_key(&replica) || self.learners.contains_key(&replica);
         let followers =
@@ -124,7 +142,11 @@ impl Shard {
             membership_version: LogIndex(if member { self.version } else { 0 }),
             commit: LogIndex(if member { 10_000 } else { 0 }),
             applied: LogIndex(if member { 10_000 } else { 0 }),
-            ready: member && self.leader.is_some(),
+            ready: member && self.leader.is_some() && !is_stopped,
+            fault,
+            behavior: BehaviorVersion(1 + self.raised),
+            published: BehaviorVersion(1 + self.published),
+            regions: if leads { others.to_vec() } else { Vec::new() },
             followers: if leads { followers.collect() } else { Vec::new() },
             links: self.links.clone(),
             links_version: LogIndex(self.links_version),
@@ -166,16 +188,19 @@ impl Region {
                             let replica = (!volume.anonymous).then_some(identity.replica);
                             PodStatus::Damaged { replica, reason: "checksum".into() }
                         }
-                        Some(identity) => PodStatus::Running(Box::new(shard.status(identity))),
+                        Some(identity) => PodStatus::Running(Box::new(shard.status(identity, &self.others))),
                     };
                     let seen = ObservedPod {
                         uid: pod.uid.to_string(),
                         deleting: false,
                         ready: pod.silent == 0 && matches!(answer, PodStatus::Running(_)),
-                        outdated: shard.set.is_some_and(|(_, revision)| pod.revision != revision),
+                        outdated: shard.set.is_some_and(|(_, revision)| pod.revision != revision)
+                            || pod.image != shard.image,
                         answer: (pod.silent == 0).then_some(answer),
                         keys: None,
                         failure_reason: None,
+                        known: (pod.silent == 0).then_some(BehaviorVersion(pod.knows)),
+                        image: Some(pod.image.clone()),
                     };
                     (*ordinal, seen)
                 })
@@ -186,7 +211,7 @@ impl Region {
         let shards = ShardNumber::all(cluster.shards)
             .map(|shard| (shard, self.shards.get(&shard).map(see).unwrap_or_default()))
             .collect();
-        Observed { shards, ..Observed::default() }
+        Observed { shards, upgrade: self.upgrade.clone(), ..Observed::default() }
     }
 
     /// One turn of the operator, then one tick of the region. Returns the act that was performed.
@@ -198,15 +223,22 @@ impl Region {
             assert!(allocator.next >= shard.allocator.next, "the high-water mark went back");
             shard.allocator = allocator;
         }
+        self.upgrade.before = step.upgrade.status;
+        let accepted = step.upgrade.refused_image.and_then(|refused| refused.accepted);
+        let image = accepted.unwrap_or_else(|| cluster.image.clone());
+        let mut changed = false;
         for (number, replicas) in step.replicas {
             let shard = self.shards.entry(number).or_default();
+            changed |= shard.set.is_some() && shard.image != image;
+            shard.image.clone_from(&image);
             for ordinal in replicas..shard.set.map_or(0, |(replicas, _)| replicas) {
                 let place = cluster.peer_address(number, ordinal);
                 assert!(shard.voters.values().all(|member| member.address != place), "a voter's pod was scaled away");
             }
             shard.set = Some((replicas, self.revision));
         }
-        let act = step.act.filter(|_| !matches!(crash, Some(Fault::CrashBeforeAct)));
+        // An act waits for the next turn when objects were written.
+        let act = step.act.filter(|_| !changed && !matches!(crash, Some(Fault::CrashBeforeAct)));
         if let Some(act) = &act {
             self.perform(act, matches!(crash, Some(Fault::CrashHalfWay)));
         }
@@ -223,14 +255,17 @@ impl Region {
                 shard.volumes.entry(ordinal).or_default();
                 shard.pods.entry(ordinal).or_insert_with(|| {
                     self.uids += 1;
-                    Pod { uid: self.uids, revision, silent: 1 }
+                    let (image, knows) = (shard.image.clone(), self.releases.get(&shard.image).copied().unwrap_or(1));
+                    Pod { uid: self.uids, revision, image, knows, silent: 1 }
                 });
             }
             for (ordinal, pod) in &mut shard.pods {
                 pod.silent = if pod.silent == usize::MAX { pod.silent } else { pod.silent.saturating_sub(1) };
                 let identity = shard.volumes[ordinal].identity.as_ref();
-                let follows = identity
-                    .is_some_and(|i| shard.voters.contains_key(&i.replica) || shard.learners.contains_key(&i.replica));
+                let follows = pod.knows > shard.raised
+                    && identity.is_some_and(|i| {
+                        shard.voters.contains_key(&i.replica) || shard.learners.contains_key(&i.replica)
+                    });
                 if follows && pod.silent == 0 {
                     shard.volumes.get_mut(ordinal).unwrap().caught_up = true;
                 }
@@ -253,6 +288,7 @@ impl Region {
                     self.ids.extend(pods[0].1.founders.iter().map(|member| (*number, member.replica)));
                     shard.voters = pods[0].1.founders.iter().map(|m| (m.replica, m.clone())).collect();
                     shard.version = 1;
+                    shard.raised = pods[0].1.behavior.0 - 1;
                 }
                 for (ordinal, identity) in &pods[..reached] {
                     let volume = shard.volumes.get_mut(ordinal).unwrap();
@@ -313,12 +349,23 @@ impl Region {
                 shard.links_version += 1;
                 shard.links.clone_from(links);
             }
+            Act::Finalize { shard: number, version, .. } => {
+                let needed = version.0;
+                assert!(self.is_known_to_all(needed), "version {needed} is not known to all pods");
+                self.shards.get_mut(number).unwrap().raised = needed - 1;
+            }
+            Act::Publish { shard, version, .. } => {
+                let shard = self.shards.get_mut(shard).unwrap();
+                assert!(version.0 <= 1 + shard.raised, "published before it was finalized");
+                assert!(self.others.iter().all(|other| other.behavior >= *version), "{:?}", self.others);
+                shard.published = version.0 - 1;
+            }
             Act::Evict { shard, ordinal, uid } => {
                 let shard = self.shards.get_mut(shard).unwrap();
                 assert_eq!(shard.pods[ordinal].uid.to_string(), *uid);
                 let away = shard.volumes[ordinal].identity.as_ref().map(|identity| identity.replica);
                 let runs = volume_runs(&shard.volumes[ordinal]);
-                let was_up = shard.pods[ordinal].silent == 0 && runs;
+                let was_up = shard.pods[ordinal].silent == 0 && runs && shard.pods[ordinal].knows > shard.raised;
                 let holds = shard.has_quorum_without(away);
                 assert!(holds || !was_up || shard.voters.len() == 1, "an eviction took the quorum");
                 shard.pods.remove(ordinal);
@@ -357,7 +404,7 @@ impl Region {
                     }
                 }
             }),
-            Fault::Scale(_) | Fault::CrashBeforeAct | Fault::CrashHalfWay => {}
+            Fault::Scale(_) | Fault::Image(_) | Fault::CrashBeforeAct | Fault::CrashHalfWay => {}
         }
         self.elect();
     }
@@ -426,6 +473,32 @@ impl Region {
     pub fn is_at_rest(&self, cluster: &ValidCluster) -> bool {
         let step = next_step(cluster, &self.observe(cluster));
         step.act.is_none() && step.operations.is_empty()
+    }
+
+    /// Whether every pod is of a release that knows a behavior version.
+    fn is_known_to_all(&self, version: u16) -> bool {
+        self.shards.values().flat_map(|shard| shard.pods.values()).all(|pod| pod.knows >= version)
+    }
+
+    /// The behavior version of each shard.
+    pub fn behaviors(&self) -> Vec<u16> {
+        self.shards.values().map(|shard| 1 + shard.raised).collect()
+    }
+
+    /// The published version of each shard.
+    pub fn published(&self) -> Vec<u16> {
+        self.shards.values().map(|shard| 1 + shard.published).collect()
+    }
+
+    /// The image of each pod.
+    pub fn images(&self) -> Vec<&str> {
+        self.shards.values().flat_map(|shard| shard.pods.values()).map(|pod| pod.image.as_str()).collect()
+    }
+
+    /// Pods that stopped because the log needs a newer version.
+    pub fn stopped(&self) -> usize {
+        let of = |shard: &Shard| shard.pods.values().filter(|pod| pod.knows <= shard.raised).count();
+        self.shards.values().map(of).sum()
     }
 
     pub fn voters(&self, shard: ShardNumber) -> Vec<u64> {
