@@ -30,7 +30,7 @@ use crate::act::ActOutcome;
 use crate::context::Context;
 use crate::observe::{ClusterView, load_prerequisites, observe};
 use crate::report::EventKind;
-use crate::{act, apply, claims, report, rolls as slots, secrets};
+use crate::{act, apply, claims, report, rolls as slots, secrets, upgrade};
 
 /// Time between turns while an operation makes progress.
 const REQUEUE_ACTIVE: Duration = Duration::from_millis(300);
@@ -155,6 +155,9 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
         Some(_) => prerequisites.accepted.clone().context("a refused spec has a predecessor")?,
     };
     let former = prerequisites.accepted.as_ref().filter(|former| **former != spec);
+    if let Some(refused) = step.upgrade.refused_image.as_ref().filter(|_| !has_reason(&old, reason::IMAGE_TOO_OLD)) {
+        report::event(context, &resource, EventKind::of(reason::IMAGE_TOO_OLD), refused.to_string()).await;
+    }
     let followed = secrets::follow_group_key(context, &cluster, &view).await?;
     let mut wanted = secrets::wanted(&cluster, &view)?;
     wanted.push(render::accepted(&cluster, &spec, former));
@@ -164,7 +167,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
         let live = view.live_objects.get(&object.reference());
         rolls::marked(adoption::with_live_claim_labels(object, live), &declared, cluster.id)
     }));
-    let pending = slots::is_pending(&view, &wanted);
+    let pending = slots::is_pending(&view, &wanted) && !upgrade::takes_image_back(&view, &step);
     let waiting = if pending { slots::take_slot(context, &mut resource, &cluster).await? } else { None };
     let mut applied = apply::apply(context, &cluster, &view, &wanted, waiting.is_some()).await?;
     applied.changed |= followed;
@@ -179,8 +182,7 @@ async fn turn(cached: &VectorCluster, context: &Context) -> anyhow::Result<Actio
         match act::act(context, &cluster, &view, move_).await? {
             ActOutcome::Done => {
                 context.act_backoff().accepted(&key, move_);
-                let note = step.operations.first().map(|o| format!("{} {}", o.type_, o.target)).unwrap_or_default();
-                report::event(context, &resource, EventKind::done(move_), note).await;
+                report::event(context, &resource, EventKind::done(move_), upgrade::note(&step, move_)).await;
             }
             ActOutcome::Refused(why) => {
                 // One event for each reason; the wait itself is in `blockedBy`.
@@ -226,6 +228,12 @@ async fn refuse(context: &Context, resource: &mut VectorCluster, why: Reason, re
 fn is_reported(status: &VectorClusterStatus, refusal: &Refusal) -> bool {
     let accepted = status.conditions.iter().find(|condition| type_::ACCEPTED == *condition.type_);
     accepted.is_some_and(|condition| condition.status == "False" && condition.message == refusal.to_string())
+}
+
+/// Whether `Progressing` has this reason.
+fn has_reason(status: &VectorClusterStatus, why: Reason) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| type_::PROGRESSING == *condition.type_ && why == *condition.reason)
 }
 
 fn requeue_after(step: &Step, view: &ClusterView, changed: bool) -> Duration {

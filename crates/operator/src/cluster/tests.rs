@@ -597,6 +597,7 @@ async fn the_claims_of_adopted_volumes_bear_the_id_of_the_cluster() {
         answer: Some(answer),
         keys: None,
         failure_reason: None,
+        ..ObservedPod::default()
     };
     let running = PodStatus::Running(Box::new(ReplicaStatus::new(identity.clone())));
     let pods = [(0, pod(running)), (1, pod(PodStatus::Foreign { identity }))].into();
@@ -611,4 +612,45 @@ async fn the_claims_of_adopted_volumes_bear_the_id_of_the_cluster() {
     assert_eq!((label(0), label(1)), (id.to_string(), UID.to_owned()));
     let prerequisites = crate::observe::load_prerequisites(&bed.context, &resource).await.unwrap();
     assert!(!crate::claims::follow_id(&bed.context, &cluster, &prerequisites.volumes, &observed).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_image_that_knows_too_little_is_not_rendered_and_its_template_is_taken_back_without_a_slot() {
+    let bed = Bed::new();
+    bed.edit(|spec| spec["image"] = "node:old".into());
+    bed.settle().await;
+    let image = |bed: &Bed| {
+        let set = bed.object("statefulsets", "vector-search-s1");
+        set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(image(&bed), "node:old");
+    // Its template stands when a pod reports what it knows; another cluster has the only slot.
+    bed.server.change_all(|plural, object| {
+        if plural == "vectorclusters" {
+            object["status"]["upgrade"] = json!({
+                "behaviorVersion": 2, "proposedVersion": 2, "acceptedImage": "node:new",
+                "images": [{"image": "node:old", "knownVersion": 1}, {"image": "node:new", "knownVersion": 2}],
+            });
+        }
+    });
+    let mut other = resource("other");
+    other["metadata"]["name"] = "other".into();
+    other["status"] = json!({"rollout": {"image": "x", "lastProgressTime": "2100-01-01T00:00:00Z", "updatedReplicas": 0, "wasReady": true}});
+    bed.server.seed("vectorclusters", other);
+    bed.settle().await;
+    assert_eq!(image(&bed), "node:new");
+    for type_ in ["Progressing", "Ready"] {
+        let (status, reason, message) = bed.condition(type_);
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "ImageTooOld"));
+        assert!(message.starts_with("image node:old knows behavior version 1, and the shards use 2"), "{message}");
+    }
+    let events = bed.server.names("events").len();
+    for _ in 0..3 {
+        assert_eq!(bed.turn().await, Vec::<String>::new());
+    }
+    assert_eq!(bed.server.names("events").len(), events, "one event for each refusal");
+    bed.edit(|spec| spec["image"] = "node:newer".into());
+    bed.settle().await;
+    assert_eq!(image(&bed), "node:newer", "an image that no pod has run is tried");
+    assert_ne!(bed.condition("Progressing").1, "ImageTooOld");
 }
