@@ -1,7 +1,7 @@
 //! The command line: clusters of real processes on one machine, a demo and benchmarks.
 //!
 //! Owns: the layout of a cluster on one machine ([`local`]), the demo ([`demo`]), benchmarks ([`mod@bench`]) and
-//! offline rendering of the operator's objects ([`render`]). Deliberately does not know: cluster decisions. It
+//! offline rendering of the operator's objects ([`render`]), and requests to the operator ([`upgrade`]). Deliberately does not know: cluster decisions. It
 //! configures nodes, makes the operator's topology calls, calls `plan`, and otherwise is a client of the HTTP API.
 //!
 //! ```text
@@ -17,4 +17,5 @@ pub mod demo;
 pub mod local;
 pub mod render;
 pub mod status;
+pub mod upgrade;
 pub mod vectors;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use meridian_cli::{bench, demo, local, render, status};
+use meridian_cli::{bench, demo, local, render, status, upgrade};
 
 /// Meridian on the command line.
 #[derive(Parser)]
@@ -29,6 +29,9 @@ enum Command {
     Render(render::Args),
     /// Prints the status that a node reports.
     Status(status::Args),
+    /// Prints and finalizes the behavior versions of clusters on Kubernetes.
+    #[command(subcommand)]
+    Upgrade(upgrade::Command),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn begin(args: Args) -> anyhow::Result<()> {
             Command::Demo(args) => demo::run(args).await,
             Command::Bench(bench) => bench::run(bench).await,
             Command::Status(args) => status::run(args).await,
+            Command::Upgrade(command) => upgrade::run(command).await,
             Command::Local(args) => local::run(args).await,
             Command::LocalCall(args) => local::call(args).await,
             Command::Render(args) => render::run(&args),

@@ -1,0 +1,62 @@
+//! Connection to the API server, by the files that kubectl uses.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::config::KubeConfigOptions;
+use kube::{Api, Client, Config};
+use meridian_crd::VectorCluster;
+use meridian_crd::conditions::type_;
+
+/// Options that name a namespace of a Kubernetes cluster.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// Namespace. Default: that of the context.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Context of the kubeconfig file. Default: its current one.
+    #[arg(long)]
+    context: Option<String>,
+}
+
+impl Place {
+    /// Connects to the API of the clusters in the namespace.
+    ///
+    /// # Errors
+    /// When no configuration is found, or the context does not exist.
+    pub async fn clusters(&self) -> anyhow::Result<Api<VectorCluster>> {
+        // A provider that was installed before is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = match &self.context {
+            None => Config::infer().await.context("find the Kubernetes cluster")?,
+            Some(context) => {
+                let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+                Config::from_kubeconfig(&options).await.with_context(|| format!("context {context}"))?
+            }
+        };
+        let client = Client::try_from(config).context("connect to the API server")?;
+        let namespace = self.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
+        Ok(Api::namespaced(client, &namespace))
+    }
+}
+
+/// The condition `Finalized`: status, reason and message; empty before the operator has written it.
+pub fn finalized(cluster: &VectorCluster) -> (&str, &str, &str) {
+    let conditions = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let finalized = conditions.iter().find(|condition| type_::FINALIZED == *condition.type_);
+    finalized.map_or(("", "", ""), |it| (it.status.as_str(), it.reason.as_str(), it.message.as_str()))
+}
+
+/// Parses a duration such as `90s`, `10m` or `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let unit = text.chars().next_back().unwrap_or_default();
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => 0,
+    };
+    let count = text.strip_suffix(unit).and_then(|count| count.parse::<u64>().ok());
+    let duration = count.filter(|_| seconds > 0).and_then(|count| count.checked_mul(seconds));
+    duration.map(Duration::from_secs).ok_or_else(|| format!("timeout must be a duration such as 10m (got {text})"))
+}
