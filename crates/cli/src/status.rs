@@ -63,6 +63,10 @@ fn text(cluster: &Value, consistency: &Value) -> String {
         ),
         format!("points     {}, digest {digest}…", c("points")),
     ];
+    let (finalized, published) = (c("behavior_version"), c("published_behavior_version"));
+    if finalized != published {
+        lines.push(format!("version    finalized {finalized}, published {published}"));
+    }
     if let Some(fault) = cluster.get("fault").and_then(Value::as_str) {
         lines.push(format!("fault      {fault}"));
     }
@@ -95,6 +99,7 @@ mod tests {
             "region": "us-east", "replica": 2, "shard": 1, "shards": 1, "role": "follower", "leader": null, "term": 3,
             "voters": [{"replica": 1, "address": "a:1"}], "applied_index": 7, "commit_index": 8, "points": 5,
             "ready": true, "digest": "0123456789abcdef0123", "fault": "log lost",
+            "behavior_version": 2, "published_behavior_version": 1,
         });
         let origins = json!([{"region": "eu-west", "shard": 2, "seq": 9, "staleness_ms": null}]);
         let page = text(&cluster, &json!({"primary_region": "eu-west", "origins": origins}));
@@ -103,6 +108,7 @@ mod tests {
             "replica    2 of shard 1 of 1, follower, ready: true",
             "group      leader ?, term 3, applied 7 of 8",
             "points     5, digest 0123456789abcdef…",
+            "version    finalized 2, published 1",
             "fault      log lost",
             "voter      1 at a:1",
             "origin     eu-west shard 2: applied up to 9, staleness at most ? ms",
