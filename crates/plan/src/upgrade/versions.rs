@@ -96,11 +96,8 @@ impl Versions {
         let before = &seen.before;
         let lowest = self.pods.iter().filter_map(|pod| pod.known).min().map(|known| number(known.min(seen.newest)));
         let all_answer = !self.pods.is_empty() && self.pods.iter().all(|pod| pod.known.is_some());
-        let known = if all_answer {
-            lowest
-        } else {
-            before.known_version.and_then(|known| Some(known.min(lowest.unwrap_or(known))))
-        };
+        let known =
+            if all_answer { lowest } else { before.known_version.map(|known| known.min(lowest.unwrap_or(known))) };
         let finalized = self.finalized().map(number).or(before.behavior_version);
         let is_newer = known.is_some_and(|known| finalized.is_some_and(|finalized| known > finalized));
         // A known version that changes begins a new soak: the pods have not known the newer one before, or one of them had
