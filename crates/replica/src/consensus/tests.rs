@@ -73,6 +73,20 @@ fn messages_that_promise_records_are_sent_once_those_are_durable() {
     assert!(fixture.durable(number, 10).is_empty());
 }
 
+/// The own vote for an entry counts as those of others do.
+#[test]
+fn an_entry_is_committed_by_a_group_of_one_once_it_is_durable() {
+    let mut fixture = Fixture::of(1);
+    fixture.bench.lead();
+    let proposed = fixture.bench.raft.propose(Entry::Noop.encode()).unwrap().index;
+    let output = fixture.bench.raft.output().unwrap();
+    let number = fixture.write(output);
+    assert_eq!(fixture.bench.raft.status().commit, proposed - 1);
+    assert!(fixture.bench.raft.output().is_none_or(|output| output.committed.is_empty()));
+    fixture.durable(number, 10);
+    assert_eq!(fixture.bench.raft.status().commit, proposed);
+}
+
 /// An append that came twice is acknowledged only once its first copy is on disk.
 #[test]
 fn an_output_without_records_waits_for_the_batch_before_it() {
