@@ -191,3 +191,14 @@ fn links_that_changed_are_followed_at_once() {
     fixture.bench.facts.leading = false;
     assert!(fixture.handle(Event::LinksApplied { changed: true }).is_empty());
 }
+
+#[test]
+fn links_that_another_call_came_before_are_a_conflict_and_not_followed() {
+    let mut fixture = Fixture::leader();
+    let link = Link { source: RegionName::new("eu-west").unwrap(), transport: Transport::Direct, paused: false };
+    assert!(fixture.call(Call::SetLinks { links: vec![link], expected: LogIndex(0) }).is_empty());
+    fixture.bench.drive();
+    let version = fixture.bench.state.links_version();
+    let effects = fixture.handle(Event::LinksApplied { changed: false });
+    assert_eq!((answer(&effects), effects.len()), (&TopologyAnswer::Conflict { version }, 1));
+}
