@@ -9,7 +9,7 @@ use meridian_model::{
 };
 use meridian_proto::frame::CallNumbers;
 use meridian_proto::topology::{Genesis, Identity, Member};
-use meridian_raft::{Config, Raft, Restored, Role};
+use meridian_raft::{Config, EntryKind, Raft, Restored, Role};
 use meridian_shard::{Entry, State, Write};
 
 use crate::context::{Ctx, Facts};
@@ -131,6 +131,9 @@ impl Bench {
         while let Some(output) = self.raft.output() {
             self.raft.persisted(output.number);
             for entry in output.committed {
+                if matches!(entry.kind, EntryKind::Membership(_)) {
+                    self.raft.apply_membership(&entry).unwrap();
+                }
                 self.state.apply(LogIndex(entry.index), &crate::log_entry::decode(&entry).unwrap());
                 self.raft.applied(entry.index);
             }

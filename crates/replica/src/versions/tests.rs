@@ -128,6 +128,17 @@ fn a_version_is_not_finalized_while_the_members_change() {
 }
 
 #[test]
+fn a_learner_is_a_member_that_must_know_the_version() {
+    let mut leader = Leader::of(1);
+    leader.bench.raft.change_members(Change::AddLearner(2), Vec::new()).unwrap();
+    leader.bench.drive();
+    let text = "finalize behavior version 2: replica 2 is not connected";
+    assert_eq!(leader.finalize(2), Some(TopologyAnswer::Refused(text.into())));
+    leader.met(2, NEXT);
+    assert_eq!(leader.finalize(2), None, "it is proposed");
+}
+
+#[test]
 fn only_a_leader_changes_versions() {
     let mut leader = Leader::of(1);
     leader.bench.facts.leading = false;
@@ -164,6 +175,15 @@ fn a_replica_joins_a_group_of_a_later_version_only_if_it_is_known_to_know_it() {
     assert_eq!(refusal(&leader), None);
 }
 
+/// The entry may be lost with the leadership, and then holds nobody off.
+#[test]
+fn a_version_that_was_proposed_and_never_applied_counts_only_while_this_replica_leads() {
+    let mut leader = Leader::of(1);
+    assert_eq!(leader.finalize(2), None);
+    leader.handle(Event::LeadershipLost);
+    assert_eq!(leader.versions.learner_refusal(FIRST, ReplicaId(2)), None);
+}
+
 #[test]
 fn other_regions_are_asked_until_the_newest_version_is_published() {
     let mut leader = Leader::of(1);
@@ -181,7 +201,10 @@ fn other_regions_are_asked_until_the_newest_version_is_published() {
     let third = asked(&leader.handle(Event::Tick));
     leader.handle(Event::RegionReported { call: third[0], finalized: FIRST });
     assert_eq!(leader.versions.regions(), [RegionBehavior { region: region("eu-west"), behavior: FIRST }]);
-    leader.bench.pass(FORGET_AFTER);
+    leader.bench.pass(FORGET_AFTER - Duration::from_millis(1));
+    leader.handle(Event::Tick);
+    assert_eq!(leader.versions.regions().len(), 1);
+    leader.bench.pass(Duration::from_millis(1));
     leader.handle(Event::Tick);
     assert!(leader.versions.regions().is_empty(), "it is silent");
 
@@ -193,6 +216,17 @@ fn other_regions_are_asked_until_the_newest_version_is_published() {
     assert!(leader.versions.is_idle(leader.bench.state.published()));
     leader.bench.pass(ASK_EVERY);
     assert!(asked(&leader.handle(Event::Tick)).is_empty());
+}
+
+#[test]
+fn what_other_regions_reported_ends_with_the_leadership() {
+    let mut leader = Leader::of(1);
+    let call = asked(&leader.handle(Event::Tick))[0];
+    leader.handle(Event::RegionReported { call, finalized: NEXT });
+    assert_eq!(leader.versions.regions().len(), 1);
+    leader.handle(Event::LeadershipLost);
+    assert!(leader.versions.regions().is_empty());
+    assert_eq!(asked(&leader.handle(Event::Tick)).len(), 1, "a new leadership asks at once");
 }
 
 #[test]
