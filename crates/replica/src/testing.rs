@@ -9,7 +9,7 @@ use meridian_model::{
 };
 use meridian_proto::frame::CallNumbers;
 use meridian_proto::topology::{Genesis, Identity, Member};
-use meridian_raft::{Config, EntryKind, Raft, Restored, Role};
+use meridian_raft::{Config, EntryKind, Envelope, Raft, Restored, Role};
 use meridian_shard::{Entry, State, Write};
 
 use crate::context::{Ctx, Facts};
@@ -123,6 +123,38 @@ impl Bench {
                 return;
             }
         }
+    }
+
+    /// The other replicas of its group elect this one, and hold what it has.
+    pub(crate) fn be_elected(&mut self) {
+        let voters: Vec<u64> = self.raft.members().voters.into_iter().collect();
+        let restored = || Restored::bootstrap(voters.iter().copied());
+        let other = |id: &u64| (*id, Raft::new(Config::new(*id, 1), restored()).unwrap());
+        let mut others: BTreeMap<u64, Raft> = voters.iter().filter(|id| **id != 1).map(other).collect();
+        self.raft.campaign();
+        loop {
+            let mut sent = Vec::new();
+            for raft in std::iter::once(&mut self.raft).chain(others.values_mut()) {
+                while let Some(output) = raft.output() {
+                    raft.persisted(output.number);
+                    sent.extend(output.messages.into_iter().chain(output.messages_after_persist));
+                    if let Some(last) = output.committed.last() {
+                        raft.applied(last.index);
+                    }
+                }
+            }
+            if sent.is_empty() {
+                break;
+            }
+            for Envelope { to, message } in sent {
+                let raft = if to == 1 { &mut self.raft } else { others.get_mut(&to).unwrap() };
+                raft.step(&message).unwrap();
+            }
+        }
+        let status = self.raft.status();
+        assert_eq!(status.role, Role::Leader);
+        (self.state.applied().0 + 1..=status.applied)
+            .for_each(|index| drop(self.state.apply(LogIndex(index), &Entry::Noop)));
     }
 
     /// The consensus library gets all that it wants at once; the reads that it confirmed.

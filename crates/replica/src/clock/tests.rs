@@ -76,6 +76,17 @@ fn a_wrong_clock_is_not_trusted_and_its_fault_is_told() {
 }
 
 #[test]
+fn a_leader_whose_clock_is_wrong_hands_over_to_a_voter_with_a_better_one() {
+    let mut fixture = Fixture::new();
+    fixture.bench.be_elected();
+    fixture.pass(WALL, WALL);
+    assert_eq!((fixture.bench.counters.clock_hand_overs, fixture.bench.raft.status().transferring_to), (0, None));
+    fixture.pass(WALL + Duration::from_millis(300), WALL);
+    assert_eq!(fixture.bench.counters.clock_hand_overs, 1);
+    assert!(fixture.bench.raft.status().transferring_to.is_some());
+}
+
+#[test]
 fn a_step_of_one_clock_is_reported_and_not_used() {
     let mut fixture = Fixture::new();
     fixture.pass(WALL, WALL);
