@@ -1,4 +1,4 @@
-"""Output of the tests."""
+"""Fixtures of the upgrade tests."""
 
 import pytest
 

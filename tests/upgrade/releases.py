@@ -13,12 +13,12 @@ TRANSFER_S = 0.5  # the state that nodes report is up to 100 ms old; an election
 
 # Starts the command that `choose` set for the node. `meridian local` passes `--config <node>.yaml` first.
 LAUNCHER = '#!/bin/sh\nexec "${0%/*}/$(basename "$2" .yaml)" "$@"\n'
-# A build that knows the artificial next behavior version.
+# A build that supports the artificial next behavior version.
 NEXT = '#!/bin/sh\nMERIDIAN_TEST_NEXT_VERSION=1 exec "$BIN/meridian-node" "$@"\n'
 
 
 class Releases:
-    """A `meridian local` that starts for each node the release that was chosen for it."""
+    """A `meridian local` that starts each node with the release chosen for it."""
 
     def __init__(self, folder, release, *regions, manager="new"):
         self.launch = folder / "launch"
@@ -54,7 +54,7 @@ class Releases:
         return self.local.region(name)
 
     def restart(self, node, release, number=signal.SIGTERM):
-        """Restarts one node with another release, and waits until it has caught up. Its volume must be taken as it is."""
+        """Restarts one node with another release and waits until it has caught up. The node must open its existing volume."""
         peers = self.region(node.region)
         wait_until(lambda: all(peer.is_ready() for peer in peers), WITHIN_S, "all pods of the region are ready")
         leads = leader(peers)
@@ -73,15 +73,15 @@ class Releases:
         # A volume that the release cannot open would be set aside, and the node would join under a new id.
         assert node.cluster()["replica"] == self.replicas[node.name], f"{node.name} lost its volume"
         if number == signal.SIGTERM:
-            # An outage of writes has one cause: the one election that a stopping leader starts. Nobody waits for a timeout.
+            # A stopping leader transfers the leadership by one election, without an election timeout; nothing else interrupts writes.
             elections = leader(peers).cluster()["term"] - before["term"]
             assert elections == (node is leads), f"{elections} elections by the restart of {node.name}; {leads.name} led"
 
     def roll(self, region, release, load, kill):
-        """Restarts the nodes of a region one after the other, followers first, under load that must go on in between.
+        """Restarts the nodes of a region one after the other, followers first. The load must progress after each restart.
 
-        `kill` is "follower": the second node is killed, so that `release` replays a log which the other release left without a
-        snapshot. Or "leader": it is killed while the group has two releases, and restarts with the one that it had.
+        With `kill` "follower" the second node is killed: `release` then replays a log that the other release left without a
+        snapshot. With "leader" the leader is killed while the group runs two releases, and restarts with its release.
         """
         waiting = list(self.region(region))
         while waiting:
@@ -91,7 +91,7 @@ class Releases:
             is_second = len(waiting) == 1
             before = load.progress()
             self.restart(node, release, signal.SIGKILL if is_second and kill == "follower" else signal.SIGTERM)
-            wait_until(lambda: load.has_advanced(before), WITHIN_S, f"the load goes on after {node.name}")  # noqa: B023
+            wait_until(lambda: load.has_advanced(before), WITHIN_S, f"the load progresses after {node.name}")  # noqa: B023
             if is_second and kill == "leader":
                 self.kill_leader(region, load)
             assert not load.faults(), "\n".join(load.faults())
@@ -99,11 +99,11 @@ class Releases:
     def kill_leader(self, region, load):
         before, leads = load.progress(), leader(self.region(region))
         pid = leads.signal(signal.SIGKILL)
-        wait_until(lambda: load.has_advanced(before), WITHIN_S, f"the load goes on without {leads.name}")
-        wait_until(lambda: leads.pid not in (None, pid) and leads.is_ready(), WITHIN_S, f"{leads.name} is back")
+        wait_until(lambda: load.has_advanced(before), WITHIN_S, f"the load progresses without {leads.name}")
+        wait_until(lambda: leads.pid not in (None, pid) and leads.is_ready(), WITHIN_S, f"{leads.name} is ready again")
 
     def call(self, region, *call):
-        """A call of the operator to the leader of a region. Returns the reason of a refusal."""
+        """Sends a call of the operator to the leader of a region. Returns the reason of a refusal, or an empty string."""
         command = [BIN / "meridian", "local-call", "--dir", self.folder, "--region", region, *map(str, call)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WITHIN_S)
         assert (done.returncode == 0) == (not done.stderr), f"{done.returncode}: {done.stderr}"

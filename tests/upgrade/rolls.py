@@ -1,4 +1,4 @@
-"""The load of a roll: the clients of the chaos test, and readers that demand freshness in every region."""
+"""Load of a roll: the clients of the chaos test, and readers with a freshness requirement in every region."""
 
 import time
 from collections import deque
@@ -14,7 +14,7 @@ WITHIN_S = 60
 
 
 class FreshReader(Client):
-    """Reads with a demand of freshness: an answer that claims it reflects every write acknowledged before that time."""
+    """Reads with required freshness: a fresh answer must contain every write acknowledged before that time."""
 
     def __init__(self, nodes, writers, seed):
         super().__init__(f"fresh reader in {nodes[0].region}", nodes, seed)
@@ -58,8 +58,8 @@ class RollLoad(Load):
         created = nodes[0].put(COLLECTION, {"vectors": {"size": 4, "distance": "Euclid"}})
         assert created.status_code == 200, created.text
         is_visible = lambda: all(node.get(COLLECTION).status_code == 200 for node in nodes)  # noqa: E731
-        wait_until(is_visible, WITHIN_S, "all regions know the collection")
-        # The reported state is up to 100 ms old: it may not count the collection yet.
+        wait_until(is_visible, WITHIN_S, "the collection exists in all regions")
+        # The reported state is up to 100 ms old and may lack the collection.
         self.definitions = wait_until(lambda: applied(nodes[0]), WITHIN_S, "the definition is reported")
 
     def __enter__(self):
@@ -83,14 +83,14 @@ class RollLoad(Load):
         return super().faults() + [fault for reader in self.fresh for fault in reader.faults]
 
     def check(self):
-        """Asserts, after the end, that no write is lost or applied twice and that all nodes of all regions are equal."""
+        """Asserts, after the load, that no write is lost or applied twice and that the digests of all nodes are equal."""
         assert not self.faults(), "\n".join(self.faults())
         least = self.definitions + acknowledged_by(self)
         states = lambda: [reported_state(node) for node in self.nodes]  # noqa: E731
         wait_until(lambda: has_converged(self.nodes, least), WITHIN_S, lambda: f"equal digests: {states()}")
         audit = WriteAudit(self.nodes, self, self.definitions)
         audit.check()
-        assert all(reader.done > 0 for reader in self.fresh), "no read had the freshness that it demanded"
+        assert all(reader.done > 0 for reader in self.fresh), "no read had the required freshness"
         check_that_the_audit_detects_loss(self.nodes, self)
         longest = max(writer.longest_pause for writer in self.writers)
         fresh = ", ".join(f"{reader.nodes[0].region} {reader.done} fresh {reader.stale} stale" for reader in self.fresh)

@@ -1,4 +1,4 @@
-"""Two regions that run different releases for a while, in both assignments, over direct links."""
+"""Two regions run different releases, in both assignments, over direct links."""
 
 import os
 

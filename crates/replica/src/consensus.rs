@@ -1,4 +1,5 @@
-//! The outputs of the consensus library: messages, log records, the role, committed entries, confirmed reads.
+//! Handles the output of the consensus library: messages, log records, role changes, committed entries, confirmed
+//! reads.
 //!
 //! ```text
 //!   Output ──► messages ──► role ──────► Persist ──► entries to apply ──► confirmed reads
@@ -20,56 +21,56 @@ use crate::context::Ctx;
 use crate::effect::Effect;
 use crate::{Command, LogRecord};
 
-/// How often a leader tells the region that it leads.
+/// Interval at which a leader announces itself to the region.
 const LEAD_NOTICE_EVERY: Duration = Duration::from_secs(1);
 
-/// A read that should tell what is committed is asked again after this.
+/// Retry interval of the ReadIndex probe after the start.
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(300);
 
-/// Where this replica stands in its group.
+/// Role of this replica in its group, and its log on disk.
 #[derive(Debug, Default)]
 pub(crate) struct Consensus {
     log: LogWriter,
     /// Set while this replica leads and has applied its own term's first entry: only then may it propose.
     leading: Option<Term>,
-    /// This replica leads, by the library's word.
+    /// Term of the leadership reported by the library; its first entry may not be applied yet.
     elected: Option<Term>,
-    /// The commit index learnt after the start is applied.
+    /// The commit index confirmed after the start is applied.
     caught_up: bool,
     last_notice: Duration,
     probe: Option<Probe>,
 }
 
-/// The read by which a replica learns, after its start, what is committed.
+/// ReadIndex probe that confirms the commit index after the start.
 #[derive(Debug)]
 struct Probe {
     context: u64,
     asked: Duration,
-    /// To be applied; unknown until a quorum has answered.
+    /// Index to apply; `None` until a quorum has answered.
     index: Option<LogIndex>,
 }
 
-/// Something happened that concerns the log of the group.
+/// Input of [`Consensus::handle`].
 pub(crate) enum Event {
-    /// A message of the consensus library. `drops_appends`: this replica takes no entries of that one.
+    /// A message of the consensus library. With `drops_appends`, appends with entries are dropped.
     Message { from: NodeId, bytes: Vec<u8>, drops_appends: bool },
-    /// The library wants this done.
+    /// Output of the library.
     Output(Output),
-    /// Its part behind the change of the role.
+    /// The rest of an output after its role change took effect.
     Continue(Output),
-    /// The batch of this number is durable; its first record has this log sequence number.
+    /// The batch with this number is durable; `first` is the log sequence number of its first record.
     Persisted { number: u64, first: u64 },
-    /// The first entry of the term of this leader is applied.
+    /// The first entry of this leader's term is applied.
     TermBegun(Term),
-    /// What kept this replica from serving is over.
+    /// This replica may serve again.
     BackInService,
-    /// This replica does not serve any more.
+    /// This replica left service.
     OutOfService,
     /// The log may be released before this index.
     Compact { keep_from: u64 },
-    /// What the log held is void: it begins with this record.
+    /// The log is void and restarts with this base record.
     LogVoided { base: LogRecord },
-    /// Time passed.
+    /// Periodic tick.
     Tick,
 }
 
@@ -98,27 +99,27 @@ impl Consensus {
         }
     }
 
-    /// The term that this replica leads: it has applied that term's first entry.
+    /// Returns the term that this replica leads, once its first entry is applied.
     pub(crate) fn leading(&self) -> Option<Term> {
         self.leading
     }
 
-    /// Whether an applied entry is the first of this leader's term.
+    /// Returns `true` if an applied entry of `term` is the first of this leader's term.
     pub(crate) fn begins(&self, term: Term) -> bool {
         self.leading.is_none() && self.elected == Some(term)
     }
 
-    /// Whether the commit index learnt after the start is applied.
+    /// Returns `true` once the commit index confirmed after the start is applied.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.caught_up
     }
 
-    /// How long the disk has been at work on the oldest batch that is not durable.
+    /// Age of the oldest batch that is not durable.
     pub(crate) fn oldest_fsync(&self, now: Duration) -> Duration {
         self.log.oldest_fsync(now)
     }
 
-    /// A snapshot replaced the log.
+    /// Clears the log sequence numbers: a snapshot replaced the log.
     pub(crate) fn forget_places(&mut self) {
         self.log.forget_places();
     }
@@ -148,7 +149,7 @@ impl Consensus {
         }
     }
 
-    /// Whether a leadership began or ended.
+    /// Updates the role. Returns `true` if a leadership began or ended.
     fn role_changed(&mut self, cx: &mut Ctx<'_>, change: RoleChange) -> bool {
         let elected = (change.role == RaftRole::Leader).then_some(Term(change.term));
         if elected == self.elected {
@@ -159,7 +160,8 @@ impl Consensus {
         true
     }
 
-    /// Only a leader that has applied its own term's first entry knows everything that was ever acknowledged.
+    /// A leader may serve only after it has applied its own term's first entry: its state then contains every
+    /// acknowledged write.
     fn begin_to_lead(&mut self, cx: &mut Ctx<'_>) {
         if self.leading.is_some() && cx.facts.is_trusted() {
             self.last_notice = cx.now.mono;
@@ -177,7 +179,7 @@ impl Consensus {
         }
     }
 
-    /// Asks the group what is committed, until what it said is applied.
+    /// Confirms the commit index with a quorum, and retries until that index is applied.
     fn catch_up(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         match self.probe {
@@ -208,7 +210,7 @@ fn message(cx: &mut Ctx<'_>, from: NodeId, bytes: &[u8], drops_appends: bool) {
     match cx.raft.step(bytes) {
         Ok(StepOutcome::Snapshot(snapshot)) => cx.effects.push(Effect::SnapshotOffered { from, snapshot }),
         Err(fault @ StepError::LogLost { .. }) => cx.leave_service(fault.to_string()),
-        // A message that cannot be read is as good as lost.
+        // A malformed message counts as lost.
         Ok(StepOutcome::Done | StepOutcome::Ignored(_)) | Err(_) => {}
     }
 }

@@ -1,4 +1,4 @@
-//! What the machine lends a part while it handles an event.
+//! Context of a part while it handles an event.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::log_bytes::LogBytes;
 use crate::time::Time;
 use crate::{Command, Counters, Settings};
 
-/// The time, what this replica is and holds, and where effects go. A part keeps none of it.
+/// Time, identity, state and effect buffers, borrowed for one event.
 pub(crate) struct Ctx<'a> {
     pub(crate) now: Time,
     pub(crate) settings: &'a Settings,
@@ -25,82 +25,83 @@ pub(crate) struct Ctx<'a> {
     pub(crate) numbers: &'a mut CallNumbers,
     pub(crate) counters: &'a mut Counters,
     pub(crate) facts: Facts,
-    /// Commands that nothing is to be done before.
+    /// Commands, performed before `effects`.
     pub(crate) out: &'a mut Vec<Command>,
-    /// What is to be done after them, in order.
+    /// Effects, performed in order after `out`.
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
-/// What follows from other parts, recomputed before each event.
+/// Facts derived from other parts, recomputed before each event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Facts {
-    /// It does not serve any more.
+    /// This replica left service.
     pub(crate) out_of_service: bool,
-    /// What it holds may be wrong.
+    /// The state may have diverged.
     pub(crate) in_doubt: bool,
-    /// The term that it leads: it has applied its first entry.
+    /// Term that this replica leads and whose first entry it has applied.
     pub(crate) term: Option<Term>,
-    /// It may propose: it leads a term, and may serve.
+    /// This replica leads a term and may propose.
     pub(crate) leading: bool,
-    /// What was committed when it started is applied.
+    /// Entries committed before the start are applied.
     pub(crate) caught_up: bool,
-    /// It was asked to stop.
+    /// The process is draining.
     pub(crate) draining: bool,
-    /// Its disk has space beyond the reserve, and its memory room for a snapshot.
+    /// The disk has space beyond the reserve, and memory suffices for a snapshot.
     pub(crate) has_space: bool,
-    /// What needs little of the log and frees something, or changes the group, may be proposed.
+    /// Small entries that free space or change the group may be proposed.
     pub(crate) admits_small: bool,
-    /// Bytes that the log and snapshots can still take; unknown until measured.
+    /// Free bytes for log and snapshots; `None` until measured.
     pub(crate) free_bytes: Option<u64>,
-    /// A snapshot does not fit into its memory.
+    /// Memory does not suffice for a snapshot.
     pub(crate) memory_short: bool,
-    /// A snapshot is to be taken for want of space.
+    /// A snapshot is due because it frees space.
     pub(crate) snapshot_frees_space: bool,
-    /// How long the disk has been at work on the oldest batch that is not durable.
+    /// Age of the oldest batch that is not durable.
     pub(crate) oldest_fsync: Duration,
     pub(crate) snapshots: SnapshotFacts,
 }
 
-/// Where snapshots stand.
+/// State of the snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SnapshotFacts {
-    /// Index of the newest one on disk.
+    /// Index of the newest snapshot on disk.
     pub(crate) newest: u64,
-    /// The newest number that one of this replica has, or will have.
+    /// The newest number of a snapshot of this replica, written or in progress.
     pub(crate) newest_number: u64,
-    /// What the files of the newest one take.
+    /// File size of the newest snapshot, in bytes.
     pub(crate) bytes: u64,
-    /// Bytes a second at which it was written; unknown when this process did not write it.
+    /// Write speed of the newest snapshot, in bytes per second; `None` if this process did not write it.
     pub(crate) speed: Option<u64>,
-    /// One is being written.
+    /// A snapshot is being written.
     pub(crate) taking: bool,
-    /// Another replica's is on its way.
+    /// A snapshot of another replica is being installed.
     pub(crate) installing: bool,
 }
 
 impl Facts {
-    /// Whether others may rely on what this replica holds.
+    /// Returns `true` if this replica serves, is caught up and is not in doubt.
     pub(crate) fn is_trusted(&self) -> bool {
         !self.out_of_service && !self.in_doubt
     }
 }
 
-/// What clients are told while this replica is in doubt.
+/// Reason in refusals while this replica is in doubt.
 pub(crate) const DOUBT: &str = "its state differs from its group's";
 
 impl Ctx<'_> {
-    /// This replica among those of the region.
+    /// Node id of this replica.
     pub(crate) fn me(&self) -> NodeId {
         self.identity.node()
     }
 
-    /// The answer of a replica that does not lead to a call that only a leader can execute.
+    /// Answer to a leader-only call on a replica that does not lead.
     pub(crate) fn not_leader(&self) -> TopologyAnswer {
         let leader = self.raft.status().leader.map(ReplicaId).filter(|id| *id != self.me().replica);
         TopologyAnswer::NotLeader { leader }
     }
 
-    /// Whether the positions that concern this shard are applied: another shard's own log is not its to reach.
+    /// Returns `true` if the positions that concern this shard are applied. Positions of other shards of the own region
+    /// are ignored.
     pub(crate) fn covers(&self, wanted: &VersionVector) -> bool {
         let region = &self.identity.genesis.region;
         let (own, have) = (self.me().shard, self.state.vv());
@@ -110,13 +111,13 @@ impl Ctx<'_> {
             .all(|(origin, position)| have.position(origin) >= position)
     }
 
-    /// Whether a snapshot of so many bytes can be written, which another replica offers.
+    /// Returns `true` if a snapshot of `bytes` from another replica fits on the disk.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
         let needed = bytes.saturating_add(self.settings.disk_reserve.last_bytes);
         self.facts.free_bytes.is_none_or(|free| free >= needed)
     }
 
-    /// Hands the leadership to the voter that has the most of the log.
+    /// Transfers the leadership to the voter with the most complete log.
     pub(crate) fn hand_over(&mut self) {
         let status = self.raft.status();
         if status.transferring_to.is_some() {
@@ -125,12 +126,12 @@ impl Ctx<'_> {
         let heir =
             status.peers.iter().filter(|peer| peer.voter && peer.recently_active).max_by_key(|peer| peer.matched);
         if let Some(heir) = heir {
-            // Refused only when this replica no longer leads, which is what is wanted.
+            // Fails only if this replica no longer leads, which is the goal.
             let _ = self.raft.transfer_leader(heir.id);
         }
     }
 
-    /// What this replica holds cannot be trusted, or not understood.
+    /// Leaves service for good: log or state is damaged, diverged or of a later version.
     pub(crate) fn leave_service(&mut self, reason: String) {
         self.effects.push(Effect::LeaveService(reason));
     }
@@ -139,13 +140,13 @@ impl Ctx<'_> {
         self.command(Command::Send(to, message));
     }
 
-    /// To a replica of its group.
+    /// Sends a message to a replica of this group.
     pub(crate) fn send_replica(&mut self, to: ReplicaId, message: PeerMessage) {
         self.send(NodeId { replica: to, ..self.me() }, message);
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        // Most handlers want nothing but commands: those need not pass through the buffer of effects.
+        // Most handlers produce only commands; these bypass the effect buffer.
         if self.effects.is_empty() {
             self.out.push(command);
         } else {

@@ -1,4 +1,4 @@
-//! What a part wants done.
+//! Output of a part.
 
 use meridian_model::{CollectionDef, CollectionUid, LogIndex};
 use meridian_proto::frame::{NodeId, ShardAnswer};
@@ -7,85 +7,85 @@ use meridian_shard::State;
 
 use crate::{Command, SnapshotMeta};
 
-/// Who gets the answer of this replica's shard.
+/// Recipient of an answer of this replica's shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Requester {
-    /// This replica's own gateway, under this number.
+    /// This replica's own gateway, and the call number.
     Own(u64),
-    /// Another replica.
+    /// Another replica, and the call number.
     Node(NodeId, u64),
 }
 
-/// Something that a part wants done. The machine performs effects in order and depth-first: one, and all that follows from it
-/// at once, before the next.
+/// An action for the machine. Effects are performed in order and depth-first: all consequences of one effect come
+/// before the next.
 #[expect(clippy::large_enum_variant, reason = "few wait at a time, and most of them are of the large kind")]
 pub(crate) enum Effect {
-    /// By the shell.
+    /// A command for the shell.
     Command(Command),
-    /// The answer to a call to this replica's shard.
+    /// Answers a call to this replica's shard.
     Answer(Requester, ShardAnswer),
-    /// All reads under way are given back: what they read cannot be trusted.
+    /// Returns all pending reads to their requesters: the state cannot be trusted.
     GiveBackReads,
-    /// Statements count that did not: reads may be fresh enough.
+    /// New statements count: rechecks reads that wait for freshness.
     RecheckReads,
-    /// The delta logs that this replica serves may have something to say.
+    /// Sends new records to the readers of this replica's delta log.
     ServeTails,
-    /// The delta logs that this replica serves are closed; their readers find another.
+    /// Closes the streams of this replica's delta log; readers retry at another replica.
     CloseTails,
-    /// What only a leader does ends.
+    /// Stops all leader-only work.
     StopLeading,
-    /// What only a leader does begins, if this replica leads and may serve.
+    /// Starts all leader-only work, if this replica leads and may serve.
     BeginToLead,
-    /// An output of the consensus library is handled further.
+    /// Continues with the rest of an output of the consensus library.
     Continue(Box<Output>),
-    /// These entries are committed.
+    /// Applies committed entries.
     Apply(Vec<RaftEntry>),
-    /// What stood at this index when the quorum was asked is to be applied.
+    /// A quorum confirmed a ReadIndex round: reads of it wait until this index is applied.
     ReadIndexConfirmed { context: u64, index: LogIndex },
     /// The first entry of this leader's term is applied.
     TermBegun,
-    /// The region is to know who leads, if this replica does.
+    /// Announces the leadership to the region, if this replica leads.
     Announce,
-    /// What was committed when this replica started is applied.
+    /// Entries committed before the start are applied.
     CaughtUp,
-    /// A snapshot of what is applied is to be written.
+    /// Writes a snapshot of the applied state.
     TakeSnapshot {
-        /// The newest entry applied.
+        /// Index of the newest applied entry.
         index: u64,
         /// Its term.
         term: u64,
-        /// The group then.
+        /// Membership at that index.
         members: Members,
     },
-    /// The last snapshot before the stop, if it can be taken.
+    /// Writes the last snapshot before the stop, if possible.
     TakeLastSnapshot,
-    /// This replica must not serve any more.
+    /// Takes this replica out of service, with the reason.
     LeaveService(String),
-    /// The state counts an entry that changes nothing.
+    /// Advances the applied index past an entry that does not change the state.
     SkipEntry(LogIndex),
-    /// The group changed by this entry, and the region is to know.
+    /// The entry at this index changed the membership; publishes it to the region.
     MembersChanged(LogIndex),
-    /// A replica was removed.
+    /// Removes a replica from the directory.
     ForgetNode(NodeId),
-    /// The links that the state holds are to be followed.
+    /// Follows the links in the state.
     FollowLinks,
-    /// A collection that shard 1 has dropped is to be dropped here too. Nobody waits for it.
+    /// Drops a collection that shard 1 has dropped. No requester waits.
     DropCollection { uid: CollectionUid },
-    /// One that shard 1 has created is to be created here too. Nobody waits for it.
+    /// Creates a collection that shard 1 has created. No requester waits.
     LearnCollection { uid: CollectionUid, def: CollectionDef },
-    /// The log is let go of before this index.
+    /// Releases the log before this index.
     CompactLog { keep_from: u64 },
-    /// It is.
+    /// The log is released before this index.
     ForgetLogBefore(LogIndex),
-    /// A leader says that this replica is too far behind its log.
+    /// A leader offers a snapshot: this replica is too far behind its log.
     SnapshotOffered { from: NodeId, snapshot: Snapshot },
-    /// Another replica's snapshot is to be installed.
+    /// Installs a snapshot of another replica.
     InstallSnapshot { from: NodeId, snapshot: Snapshot },
-    /// An installed snapshot is the state now, and the log begins behind it.
+    /// Replaces the state by an installed snapshot; the log restarts after it.
     ReplaceState { meta: SnapshotMeta, state: Box<State> },
-    /// An installed snapshot is what most of the group holds at an entry that is applied here.
+    /// Passes an installed snapshot of the majority's state, taken at an entry applied here, to the divergence check.
     InstallPeerState { snapshot: Snapshot, meta: SnapshotMeta, state: Box<State> },
-    /// It is the state now, with the entries of the own log behind it applied again.
+    /// Replaces the state by the majority's snapshot and reapplies the own log after it.
     AdoptPeerState { index: u64, manifest: Vec<u8>, state: Box<State> },
 }
 

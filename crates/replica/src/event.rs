@@ -1,4 +1,4 @@
-//! What goes into the machine and what comes out.
+//! Input events and output commands of the machine.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::{Poison, Record};
 /// The two clocks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Time since some fixed moment: nobody sets it, and it goes on while the machine is suspended (`CLOCK_BOOTTIME`).
+    /// Monotonic time since an arbitrary epoch; advances while the machine is suspended (`CLOCK_BOOTTIME`).
     pub mono: Duration,
-    /// Wall clock, since the Unix epoch; as wrong as the machine's.
+    /// Wall clock since the Unix epoch, with the machine's clock error.
     pub wall: Duration,
 }
 
@@ -29,312 +29,313 @@ impl Now {
     }
 }
 
-/// Something happened.
+/// Input of [`Replica::step`](crate::Replica::step).
 pub enum Event {
-    /// Time passed. Comes every 20 ms.
+    /// Periodic tick, every 20 ms.
     Tick {
         /// Fresh randomness, for election jitter.
         random: u64,
     },
-    /// A client asks; the answer carries the ticket.
+    /// A client request; the reply carries the ticket.
     Client {
-        /// The shell's number for it.
+        /// Number assigned by the shell.
         ticket: u64,
-        /// What it asks.
+        /// The request.
         request: Request,
     },
-    /// The client of this ticket is gone: a read is ended, a write goes on.
+    /// The client of this ticket disconnected. A read is cancelled, a write continues.
     Gone {
         /// The ticket of its request.
         ticket: u64,
     },
-    /// A replica of this region is connected, or changed its address.
+    /// A replica of this region connected, or changed its address.
     Met(Hello),
-    /// Another region is connected.
+    /// Another region connected.
     Connected(Peer),
-    /// A party is no longer connected. What was under way to it is lost.
+    /// The connection to a peer was lost, with all calls in flight.
     Lost(Peer),
-    /// Another region is there, and has nothing else to say.
+    /// Keep-alive of another region.
     Heard(Peer),
-    /// From a replica of this region.
+    /// A message of a replica of this region.
     Peer(NodeId, PeerMessage),
-    /// From another region, or from a connection that it opened.
+    /// A message of another region, or on a connection that it opened.
     Region(Peer, RegionMessage),
-    /// From the operator.
+    /// A call of the operator.
     Topology {
-        /// The shell's number for it.
+        /// Number assigned by the shell.
         ticket: u64,
-        /// What it asks.
+        /// The request.
         call: TopologyCall,
     },
-    /// What [`Command::Persist`] of this number handed over is on disk.
+    /// The records of the [`Command::Persist`] with this number are durable.
     Persisted {
         /// The number.
         number: u64,
         /// Log sequence number of its first record; the others follow it.
         first: u64,
     },
-    /// A read is done.
+    /// A read is complete.
     ReadDone {
         /// The job's number.
         job: u64,
-        /// What was read.
+        /// The result.
         result: ReadResult,
     },
-    /// A read was not begun: more reads wait than can be answered in time.
+    /// A read was rejected: the read queue is too long for the deadline.
     ReadRefused {
         /// The job's number.
         job: u64,
-        /// Why, for the client.
+        /// Reason, for the client.
         why: String,
     },
-    /// A snapshot is on disk, or could not be written.
+    /// A snapshot was written, or failed.
     SnapshotTaken {
         /// Its number.
         id: u64,
-        /// Its manifest; `None` when it could not be written.
+        /// Its manifest; `None` if writing it failed.
         manifest: Option<Vec<u8>>,
     },
-    /// A piece of a snapshot that another replica asked for.
+    /// A chunk of a snapshot that another replica requested was read.
     ChunkRead {
-        /// Who asked.
+        /// The requesting replica.
         to: NodeId,
-        /// Under which number.
+        /// Number of its call.
         call: u64,
-        /// The piece; `None` when the snapshot is gone.
+        /// The chunk; `None` if the snapshot no longer exists.
         bytes: Option<Vec<u8>>,
     },
-    /// The snapshot that is being installed wants this piece next.
+    /// The snapshot being installed needs this chunk next.
     InstallWants {
-        /// Which file.
+        /// Name of the file.
         file: String,
-        /// From which byte.
+        /// Offset in bytes.
         offset: u64,
-        /// How many bytes.
+        /// Length in bytes.
         len: u32,
     },
-    /// The snapshot is whole and on disk.
+    /// The snapshot is complete and on disk.
     Installed {
         /// Its meta bytes.
         meta: Vec<u8>,
-        /// What it held.
+        /// Its state.
         state: Box<State>,
     },
     /// The snapshot could not be installed.
     InstallFailed(String),
-    /// Records that a broker holds of a log that is followed.
+    /// Records of a followed log, read from a broker.
     Records {
         /// The number of [`Command::Follow`].
         call: u64,
-        /// In order, each with its place.
+        /// In log order, each with its source position.
         records: Vec<(Record, SourcePosition)>,
-        /// How many shards the origin region has.
+        /// Number of shards of the origin region.
         origin_shards: u16,
     },
-    /// A record that is none of the log that is followed, or cannot be read; what follows it is read on.
+    /// A broker record that does not belong to the followed log or cannot be decoded. Reading continues after it.
     Poison {
         /// The number of [`Command::Follow`].
         call: u64,
-        /// What is wrong with it.
+        /// Position and reason.
         poison: Poison,
     },
-    /// Bytes that the log and snapshots can still take. Told several times a second, also while writing.
+    /// Free bytes for log and snapshots, reported several times per second, also during writes.
     FreeBytes(u64),
-    /// Memory that the process uses and the system cannot take back. Told as often.
+    /// Memory that the process uses and the system cannot reclaim, reported as often.
     MemoryUsed {
-        /// How much.
+        /// Bytes used.
         bytes: u64,
-        /// What it may use.
+        /// Limit in bytes.
         limit: u64,
     },
-    /// The process is asked to stop: hand the leadership over.
+    /// The process is to stop: transfer the leadership.
     Drain,
-    /// Nobody asks any more: write a last snapshot, if that saves the next start something and ends in time; then say
+    /// Requests have ended: write a last snapshot if it shortens the next start and completes in time, then return
     /// [`Command::Finished`].
     Finish {
-        /// When the process ends at the latest.
+        /// Time until the process ends at the latest.
         within: Duration,
     },
 }
 
-/// Something is to be done.
+/// Output of [`Replica::step`](crate::Replica::step).
 #[derive(Debug)]
 pub enum Command {
-    /// Append these records to the log and sync it; then say [`Event::Persisted`]. In the order of their numbers.
+    /// Append these records to the log in order of the numbers and sync it; then send [`Event::Persisted`].
     Persist {
         /// The number.
         number: u64,
         /// Encoded [`crate::LogRecord`]s.
         records: Vec<Vec<u8>>,
     },
-    /// What stands before this log sequence number is not needed any more.
+    /// Records before this log sequence number are no longer needed.
     Release {
         /// The number.
         before: u64,
-        /// Give the space back to the disk, rather than keep it for the log.
+        /// Return the space to the file system instead of reusing it for the log.
         shrink: bool,
     },
-    /// The leadership goes to another replica, because this one cannot write.
+    /// The leadership was transferred because this replica cannot write.
     HandedOver {
-        /// To whom.
+        /// The next leader.
         to: ReplicaId,
-        /// Why.
+        /// The reason.
         cause: HandOverCause,
     },
-    /// To a replica of this region; may be lost.
+    /// Send a message to a replica of this region; it may be lost.
     Send(NodeId, PeerMessage),
-    /// To another region, or on a connection that it opened; may be lost.
+    /// Send a message to another region, or on a connection that it opened; it may be lost.
     SendRegion(Peer, RegionMessage),
-    /// A replica of this region stands at this address: keep a connection to it.
+    /// Keep a connection to the replica at this address.
     Dial(NodeId, String),
-    /// The answer to a client.
+    /// Reply to a client.
     Reply {
         /// The ticket of the request.
         ticket: u64,
         /// The answer.
         reply: Reply,
     },
-    /// The answer to the operator.
+    /// Answer a call of the operator.
     TopologyReply {
         /// The ticket of the call.
         ticket: u64,
         /// The answer.
         answer: TopologyAnswer,
     },
-    /// Run [`crate::execute`] on the state, on any thread; then say [`Event::ReadDone`], or [`Event::ReadRefused`] at once. A
-    /// read that was stopped needs no word.
+    /// Run [`crate::execute`] on the state, on any thread; then send [`Event::ReadDone`], or [`Event::ReadRefused`] at
+    /// once. A cancelled read needs no event.
     Read {
         /// The job's number.
         job: u64,
-        /// What to read.
+        /// The read.
         what: ReadWhat,
-        /// On the machine's own clock ([`Now::mono`]); nobody waits for the answer after that.
+        /// Deadline on the machine's monotonic clock ([`Now::mono`]); later answers are dropped.
         deadline: Duration,
     },
-    /// Nobody waits for this read any more.
+    /// Cancel a read: its requester no longer waits.
     CancelRead {
         /// The job's number.
         job: u64,
     },
-    /// Write a snapshot; then say [`Event::SnapshotTaken`].
+    /// Write a snapshot; then send [`Event::SnapshotTaken`].
     TakeSnapshot {
         /// Its number: the index of the newest entry it holds.
         id: u64,
         /// Opaque bytes for its manifest.
         meta: Vec<u8>,
-        /// What it is written of.
+        /// Image of the state to write.
         image: Box<meridian_shard::Image>,
     },
-    /// Read a piece of a snapshot of ours; then say [`Event::ChunkRead`].
+    /// Read a chunk of an own snapshot; then send [`Event::ChunkRead`].
     ReadChunk {
-        /// For whom.
+        /// The requesting replica.
         to: NodeId,
-        /// Under which number.
+        /// Number of its call.
         call: u64,
-        /// Which snapshot.
+        /// Number of the snapshot.
         snapshot: u64,
-        /// Which file.
+        /// Name of the file.
         file: String,
-        /// From which byte.
+        /// Offset in bytes.
         offset: u64,
-        /// How many bytes at most.
+        /// Maximum length in bytes.
         len: u32,
     },
-    /// Begin to install the snapshot of this manifest, or go on with it; then say [`Event::InstallWants`] or
+    /// Begin or continue installing the snapshot of this manifest; then send [`Event::InstallWants`] or
     /// [`Event::Installed`].
     Install {
-        /// Number it is kept under.
+        /// Number of the snapshot.
         id: u64,
         /// Its manifest.
         manifest: Vec<u8>,
     },
-    /// The piece that was wanted.
+    /// The requested chunk.
     InstallChunk {
-        /// Which file.
+        /// Name of the file.
         file: String,
-        /// From which byte.
+        /// Offset in bytes.
         offset: u64,
-        /// The piece.
+        /// The chunk.
         bytes: Vec<u8>,
     },
-    /// Changes of another region were applied here, at this replica.
+    /// This replica applied changes of another region.
     Merged {
-        /// Whose.
+        /// The origin shard.
         origin: OriginShard,
-        /// When the origin stamped each.
+        /// Commit time of each change at the origin.
         committed_at: Vec<Hlc>,
     },
-    /// Changes of another region were applied here that go back to requests with a trace: tell where they got to.
+    /// This replica applied changes of another region that belong to traced requests; export a span for each.
     Traced(Vec<Traced>),
-    /// This replica leads its shard now, or does not any more: the leader publishes the shard's delta log where it is to be
-    /// published, reading it as another region does.
+    /// The leadership of this replica began or ended. The leader publishes the shard's delta log to the configured
+    /// topic, reading it as another region does.
     Leads(bool),
-    /// Read an origin shard's records from the broker; then say [`Event::Records`] and [`Event::Poison`] under this number.
+    /// Read an origin shard's records from the broker; then send [`Event::Records`] and [`Event::Poison`] under this
+    /// number.
     Follow {
         /// The number.
         call: u64,
-        /// Whose records.
+        /// The origin shard.
         origin: OriginShard,
-        /// Where they are.
+        /// The topic to read.
         topic: Topic,
-        /// From the one behind this place; from the oldest when it is none of a broker, or gone.
+        /// Read from the record after this position, or from the oldest record if the position is not in the topic.
         after: SourcePosition,
-        /// How many bytes, counted by [`crate::record_bytes`], may be handed over.
+        /// Credit in bytes, counted by [`crate::record_bytes`].
         credit: u64,
     },
-    /// So many bytes more.
+    /// Grant more credit to a topic reader.
     FollowCredit {
         /// The number of [`Command::Follow`].
         call: u64,
-        /// How many.
+        /// Bytes.
         bytes: u64,
     },
-    /// No more.
+    /// Stop a topic reader.
     Unfollow {
         /// The number of [`Command::Follow`].
         call: u64,
     },
-    /// A record of an origin shard's log could not be taken, and an operator should look at it.
+    /// A record of an origin shard's log could not be applied; report it to an operator.
     Poisoned {
-        /// Whose log.
+        /// The origin shard.
         origin: OriginShard,
-        /// What and where.
+        /// The record and the reason.
         poison: Poison,
     },
-    /// This replica must not serve any more; its log or state cannot be trusted.
+    /// This replica left service because its log or state cannot be trusted.
     OutOfService(String),
-    /// The leadership is handed over, or there is none: no more requests need to be taken.
+    /// The leadership is transferred, or there is none: the shell may stop accepting requests.
     Drained,
-    /// The process may stop; what it leaves behind is as good as after a kill.
+    /// The process may stop; its volume is as consistent as after a kill.
     Finished {
-        /// Entries that the next start applies again.
+        /// Number of entries that the next start reapplies.
         entries_behind: u64,
-        /// A snapshot is being written that did not end in time.
+        /// A snapshot being written did not complete in time.
         is_abandoned: bool,
     },
 }
 
-/// Why a leader cannot write.
+/// Reason why a leader cannot write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandOverCause {
     /// Its disk is full.
     DiskFull,
-    /// A snapshot does not fit into its memory.
+    /// Memory does not suffice for a snapshot.
     MemoryShort,
     /// An fsync has been running for more than an election timeout.
     FsyncHangs,
 }
 
-/// A change of another region that was applied, and the request that it goes back to.
+/// An applied change of another region, and the request that caused it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traced {
     /// The request.
     pub trace: Traceparent,
-    /// Whose log.
+    /// The origin shard.
     pub origin: OriginShard,
-    /// Where in it.
+    /// Sequence of the change.
     pub seq: Seq,
-    /// When the origin stamped it.
+    /// Commit time at the origin.
     pub committed_at: Hlc,
 }
 
@@ -351,24 +352,24 @@ pub enum ReadWhat {
     Match(MatchQuery),
 }
 
-/// What was read, and what it reflects.
+/// Result of a read, and the positions that it reflects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadResult {
-    /// `None` when the collection is not there.
+    /// `None` if the collection does not exist.
     pub body: Option<PartBody>,
     /// Positions reflected.
     pub covers: VersionVector,
 }
 
-/// Vectors that still wait to be merged into a graph.
+/// Vectors that are not merged into a graph yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backlog {
-    /// None that could be merged now.
+    /// No vectors to merge.
     None,
-    /// Some.
+    /// Some vectors to merge.
     Short,
-    /// Some, and searches under way still look at so many rows that were replaced that they are waited for.
+    /// Some, but merging waits for running searches, whose views hold many copied rows.
     Waiting,
-    /// So many that searches, which scan them, take notice.
+    /// So many that scanning them slows searches.
     Long,
 }

@@ -1,4 +1,4 @@
-//! Reading a view of the state: what the shell runs on any thread.
+//! Executes reads on a view of the state. The shell calls this on any thread.
 
 use meridian_model::{Distance, Query};
 use meridian_proto::frame::{MatchQuery, PartBody};
@@ -6,7 +6,7 @@ use meridian_shard::{Matches, ReadError, Stop, View};
 
 use crate::{ReadResult, ReadWhat};
 
-/// Reads the state: what the shell runs on any thread, beside others that read. `None` when `stop` ended it.
+/// Executes a read on the state, on any thread and concurrently with other reads. Returns `None` if `stop` ended it.
 #[must_use]
 pub fn execute(state: &View, what: &ReadWhat, stop: Stop<'_>) -> Option<ReadResult> {
     let body = match what {
@@ -38,7 +38,7 @@ pub fn execute(state: &View, what: &ReadWhat, stop: Stop<'_>) -> Option<ReadResu
     Some(ReadResult { body, covers: state.vv().clone() })
 }
 
-/// About how much [`execute`] has to look at when nothing ends it early; see [`View::steps`].
+/// Estimated cost of [`execute`] without early termination; see [`View::steps`].
 #[must_use]
 pub fn steps(state: &View, what: &ReadWhat) -> u64 {
     match what {

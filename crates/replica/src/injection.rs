@@ -1,4 +1,4 @@
-//! Bugs put in on purpose, which the simulation must catch.
+//! Injected bugs that the simulation must catch.
 //!
 //! Only the feature `fault-injection` makes them reachable, and only `meridian-sim` enables it. Without it
 //! [`Settings::injects`] is constant, so that no branch remains and call sites need no `cfg`.
@@ -7,7 +7,7 @@ use meridian_shard::State;
 
 use crate::Settings;
 
-/// A bug that the simulation must catch. Each of them was once made.
+/// A bug that the simulation must catch. Each of them was once a real bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InjectedBug {
     /// Counts the own vote for an entry before the own fsync.
@@ -15,18 +15,18 @@ pub enum InjectedBug {
     /// Applies a delta again that was applied before. In the state.
     #[cfg(feature = "fault-injection")]
     SkipVvCheck,
-    /// Applies the delta behind a missing one. In the follower.
+    /// Applies the delta after a missing one. In the follower.
     #[cfg(feature = "fault-injection")]
     AcceptGap,
     /// States completeness without a ReadIndex round.
     StateUnproven,
     /// Counts a statement whose position is not applied.
     CountUnapplied,
-    /// Uses a wall clock that stepped, without confirmation by the group.
+    /// Uses a stepped wall clock without confirmation by the group.
     BelieveSteps,
     /// Computes ages from the wall clock.
     AgeByWall,
-    /// Ignores the time for which the boot clock stood still.
+    /// Ignores the time during which the boot clock stood still.
     ForgetStandstill,
     /// Answers a strong read without a ReadIndex round.
     ReadWithoutIndex,
@@ -39,7 +39,7 @@ pub enum InjectedBug {
     /// Treats a log with a damaged middle as one with a torn end. In the simulation's pod.
     #[cfg(feature = "fault-injection")]
     AcceptLogDamage,
-    /// Serves from a state that is known to differ from its group's.
+    /// Serves from a state with a detected divergence from its group's.
     ServeDivergence,
     /// Reports a write as visible in a secondary region once the primary region has acknowledged it. In the gateway.
     #[cfg(feature = "fault-injection")]
@@ -50,7 +50,7 @@ pub enum InjectedBug {
     /// Refuses a write whose outcome is unknown. In the gateway.
     #[cfg(feature = "fault-injection")]
     RefuseUnknown,
-    /// Finalizes a behavior version that a member does not know.
+    /// Finalizes a behavior version that a member does not support.
     FinalizeUnchecked,
     /// Writes what other regions have not finalized.
     PublishUnchecked,
@@ -58,7 +58,7 @@ pub enum InjectedBug {
 
 #[cfg(feature = "fault-injection")]
 impl InjectedBug {
-    /// All of them.
+    /// All bugs.
     pub const ALL: [Self; 18] = [
         Self::AckBeforeFsync,
         Self::SkipVvCheck,
@@ -80,7 +80,7 @@ impl InjectedBug {
         Self::PublishUnchecked,
     ];
 
-    /// As the gateway calls it, if it is one of the gateway's.
+    /// Returns the gateway's name of this bug, if it is injected in the gateway.
     pub(crate) fn of_gateway(self) -> Option<meridian_gateway::InjectedBug> {
         match self {
             Self::UnmarkedStale => Some(meridian_gateway::InjectedBug::UnmarkedStale),
@@ -94,12 +94,12 @@ impl InjectedBug {
 
 #[cfg(feature = "fault-injection")]
 impl Settings {
-    /// Whether this bug is put in.
+    /// Returns `true` if this bug is injected.
     pub(crate) fn injects(&self, bug: InjectedBug) -> bool {
         self.injected_bug == Some(bug)
     }
 
-    /// Makes the state apply deltas twice where [`InjectedBug::SkipVvCheck`] is put in.
+    /// Makes the state apply deltas twice if [`InjectedBug::SkipVvCheck`] is injected.
     pub(crate) fn inject_into_state(&self, state: &mut State) {
         if self.injects(InjectedBug::SkipVvCheck) {
             state.skip_vv_check();

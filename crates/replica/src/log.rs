@@ -1,4 +1,4 @@
-//! What a replica writes into its write-ahead log.
+//! Records of the write-ahead log.
 //!
 //! ```text
 //!   byte 0      format version, 1
@@ -16,41 +16,41 @@ pub const FORMAT_VERSION: u8 = 1;
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogRecord {
-    /// An entry; entries of the same or a larger index that stand before it are void.
+    /// An entry. It voids earlier records of the same or larger index.
     Entry(Entry),
-    /// Term, vote and commit; the last one holds.
+    /// Term, vote and commit index; the last record counts.
     HardState(HardState),
-    /// Entries up to `index` are in a snapshot and void here.
+    /// Entries up to `index` are in a snapshot and void in the log.
     Base {
-        /// Newest entry left out.
+        /// Index of the newest omitted entry.
         index: u64,
         /// Its term.
         term: u64,
     },
 }
 
-/// Bytes that are no record.
+/// Error of decoding a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Shorter than its head.
+    /// The record is shorter than its header.
     #[error("log record of {0} bytes")]
     Short(usize),
-    /// Written by a newer release.
+    /// A newer release wrote the record.
     #[error(transparent)]
     VersionUnknown(#[from] VersionUnknown),
-    /// Written before 0.2.0, whose formats are not read.
+    /// A release before 0.2.0 wrote the record; its formats are not readable.
     #[error("log record of format version {0}; this build reads version {FORMAT_VERSION}")]
     Version(u8),
-    /// Of a kind that this build does not know.
+    /// The record kind is unknown to this build.
     #[error("log record of kind {0}")]
     Kind(u8),
-    /// Its body cannot be read.
+    /// The body is malformed.
     #[error("malformed log record: {0}")]
     Malformed(String),
 }
 
 impl LogRecord {
-    /// The bytes of the record.
+    /// Encodes the record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (kind, body) = match self {
@@ -62,7 +62,8 @@ impl LogRecord {
     }
 
     /// # Errors
-    /// [`RecordError::VersionUnknown`] when a newer release wrote the bytes; else when they are not one record.
+    /// [`RecordError::VersionUnknown`] if a newer release wrote the bytes; any other variant if they are not exactly
+    /// one record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let (kind, body) = split(bytes)?;
         match kind {
@@ -80,10 +81,11 @@ impl LogRecord {
         }
     }
 
-    /// Looks at the versions of a record alone. A log is checked so before anything is written to it.
+    /// Checks only the format versions of a record. Every log is checked before anything is written to it.
     ///
     /// # Errors
-    /// [`RecordError::VersionUnknown`] when a newer release wrote the bytes, [`RecordError::Version`] when an earlier one did.
+    /// [`RecordError::VersionUnknown`] if a newer release wrote the bytes, [`RecordError::Version`] if a release before
+    /// 0.2.0 did.
     pub fn check_versions(bytes: &[u8]) -> Result<(), RecordError> {
         let checked = match split(bytes) {
             Ok((1, body)) => Entry::check_version(body).map_err(of_raft),
@@ -93,13 +95,13 @@ impl LogRecord {
         };
         match checked {
             Err(fault @ (RecordError::VersionUnknown(_) | RecordError::Version(_))) => Err(fault),
-            // Damage is found by decoding.
+            // Decoding detects damage.
             Ok(()) | Err(_) => Ok(()),
         }
     }
 }
 
-/// Kind and body of a record.
+/// Splits a record into kind and body.
 fn split(bytes: &[u8]) -> Result<(u8, &[u8]), RecordError> {
     match bytes {
         [FORMAT_VERSION, kind, body @ ..] => Ok((*kind, body)),
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_one_stays_as_it_is() {
+    fn the_encoding_of_format_version_1_is_fixed() {
         let base = LogRecord::Base { index: 258, term: 3 };
         let golden = [1, 3, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(base.encode(), golden);
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_newer_release_is_refused_by_name() {
+    fn a_record_of_a_newer_release_is_refused_with_its_version() {
         let state = HardState { term: 1, vote: 2, commit: 3 };
         let kind = meridian_raft::EntryKind::Payload;
         let entry = Entry { index: 1, term: 1, kind, payload: b"payload".to_vec().into() };
@@ -151,6 +153,6 @@ mod tests {
                 assert_eq!(LogRecord::check_versions(&newer), unknown, "{record:?}, byte {at}");
             }
         }
-        assert_eq!(LogRecord::check_versions(&[1, 9]), Ok(()), "damage is found by decoding");
+        assert_eq!(LogRecord::check_versions(&[1, 9]), Ok(()), "decoding detects damage");
     }
 }

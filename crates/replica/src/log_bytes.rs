@@ -1,8 +1,8 @@
-//! How many bytes the entries of the log take, so that the log and what is replayed after a start are bounded in bytes.
+//! Tracks the byte size of the log entries, which bounds the log and the replay after a start.
 
 use std::collections::VecDeque;
 
-/// Counted for each entry beside its payload: index, term, kind and the frame around it.
+/// Overhead per entry in bytes: index, term, kind and frame.
 const HEAD_BYTES: u64 = 64;
 
 /// Sizes of the entries in the log, without gaps.
@@ -17,31 +17,31 @@ pub(crate) struct LogBytes {
 }
 
 impl LogBytes {
-    /// Of a log that holds these entries.
+    /// Creates the sizes of these entries.
     pub(crate) fn of(entries: &[meridian_raft::Entry]) -> Self {
         let mut log = Self::default();
         entries.iter().for_each(|entry| log.push(entry.index, entry.payload.len()));
         log
     }
 
-    /// An entry enters the log; what stood at its index or behind it is void.
+    /// Adds an entry; entries at its index or later are void.
     pub(crate) fn push(&mut self, index: u64, payload_bytes: usize) {
         let at = index.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
         match at.filter(|at| *at <= self.ends.len()) {
             Some(at) => self.ends.truncate(at),
-            // Another beginning of the log, behind a snapshot.
+            // The log restarts after a snapshot.
             None => *self = Self { first: index, ..Self::default() },
         }
         let before = self.ends.back().copied().unwrap_or(self.before);
         self.ends.push_back(before + HEAD_BYTES + payload_bytes as u64);
     }
 
-    /// Bytes of the entries behind `index`.
+    /// Bytes of the entries after `index`.
     pub(crate) fn since(&self, index: u64) -> u64 {
         self.ends.back().map_or(0, |all| all - self.up_to(index))
     }
 
-    /// The least index from which on the entries up to `index` take `most` bytes at most.
+    /// Returns the least index from which on the entries up to `index` take at most `most` bytes.
     pub(crate) fn keep_from(&self, index: u64, most: u64) -> u64 {
         let least = self.up_to(index).saturating_sub(most);
         if least <= self.before {
@@ -50,7 +50,7 @@ impl LogBytes {
         self.first + self.ends.partition_point(|end| *end < least) as u64 + 1
     }
 
-    /// Entries before `index` left the log.
+    /// Removes the entries before `index`.
     pub(crate) fn forget_before(&mut self, index: u64) {
         while self.first < index
             && let Some(end) = self.ends.pop_front()
@@ -71,7 +71,7 @@ impl LogBytes {
 mod tests {
     use super::*;
 
-    /// Entries of 36 bytes of payload: 100 bytes each.
+    /// Entries with 36 bytes of payload, 100 bytes each.
     fn log(indexes: std::ops::RangeInclusive<u64>) -> LogBytes {
         let mut log = LogBytes::default();
         indexes.for_each(|index| log.push(index, 36));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_others_replace_count_no_more() {
+    fn replaced_entries_are_not_counted() {
         let mut log = log(5..=14);
         log.push(8, 136);
         assert_eq!(log.since(4), 300 + 200);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_kept_as_fit() {
+    fn the_newest_entries_within_the_limit_are_kept() {
         let mut log = log(5..=14);
         for (most, from) in [(1000, 5), (900, 6), (950, 6), (100, 14), (99, 15), (0, 15), (5000, 5)] {
             assert_eq!(log.keep_from(14, most), from, "{most}");

@@ -1,9 +1,8 @@
-//! The machine itself. This file and those below it are the only ones that name two parts.
+//! The replica state machine. Only this file and its submodules name more than one part.
 //!
-//! `dispatch` gives each event to the part that it concerns; `perform` tells parts what follows from others, and does what
-//! they want done.
+//! `dispatch` routes each event to the part that handles it; `perform` executes the effects of parts.
 
-/// Lends a part what it needs for an event, and does what it wants done, depth-first.
+/// Passes an event to a part and performs its effects, depth-first.
 macro_rules! part {
     ($self:ident, $part:ident, $event:expr) => {{
         let event = $event;
@@ -77,8 +76,8 @@ use crate::{Command, Counters, Event, Now, Settings, Views, consensus, reads};
 
 /// One replica and its gateway.
 ///
-/// Events go in one by one through [`Replica::step`], which returns what is to be done, in order. Threads that
-/// read see the state as it was when the last step returned.
+/// [`Replica::step`] handles one event at a time and returns the resulting commands in order. Reader threads see the
+/// state as of the last completed step.
 pub struct Replica {
     pub(crate) settings: Settings,
     pub(crate) identity: Identity,
@@ -97,14 +96,14 @@ pub struct Replica {
     statements: Statements,
     reads: Reads,
     gateway: Gateway,
-    /// Buffers of its effects that are not in use: one for each event that it handles just now.
+    /// Unused buffers of gateway effects; nested events take one each.
     gateway_effects: Vec<Vec<GatewayEffect>>,
     positions: Positions,
-    /// Buffers of the effects of parts that are not in use.
+    /// Unused buffers of part effects.
     effects: Vec<Vec<Effect>>,
     follower: Follower,
     server: Server,
-    /// The buffer of effects of the two, while none are performed.
+    /// Effect buffer of follower and server, while no effects are performed.
     replication_effects: Vec<ReplicationEffect>,
     snapshots: Snapshots,
     divergence: Divergence,
@@ -112,12 +111,12 @@ pub struct Replica {
     space: Space,
     memory: Memory,
     drain: Drain,
-    /// Why this replica must not serve, if so.
+    /// Reason why this replica left service, if it did.
     out_of_service: Option<String>,
     numbers: CallNumbers,
 }
 
-/// What a replica is assembled from at its start.
+/// Restored components of a replica.
 pub(crate) struct Parts {
     pub(crate) raft: Raft,
     pub(crate) state: State,
@@ -136,10 +135,10 @@ impl Replica {
             let node = NodeId { shard, replica: member.replica };
             directory.learn(node, member.address.clone());
         }
-        // Numbers of calls must not repeat those of an earlier life, whose answers may still be under way.
+        // Call numbers must not repeat those of an earlier process, whose answers may still be in flight.
         let numbers = CallNumbers::behind((now.wall_millis().0 << 20) | (identity.replica.0 & 0xfffff));
         let mut state = settings.prepared(state);
-        // What the log holds behind the snapshot is applied before anybody is answered; graphs can wait.
+        // The log after the snapshot is applied before the replica serves; graph merging can wait.
         state.defer_merging(true);
         let gateway = Gateway::new(settings.gateway());
         let clock = Clock::new(now, identity.replica, &settings);
@@ -178,17 +177,17 @@ impl Replica {
         }
     }
 
-    /// Takes in one event and returns what is to be done, in order.
+    /// Handles one event and returns the resulting commands in order.
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Command> {
         self.now = self.clock.read(now, self.now, &self.settings);
         self.dispatch(event);
         self.drive();
-        // What is told to anybody can be read by everybody.
+        // Publish before returning messages, so that every reported state is visible to readers.
         self.state.publish();
         std::mem::take(&mut self.out)
     }
 
-    /// Does everything that the consensus library wants done.
+    /// Handles the pending output of the consensus library until none is left.
     fn drive(&mut self) {
         loop {
             if self.reads.wants_quorum() {
@@ -199,44 +198,44 @@ impl Replica {
         }
     }
 
-    /// Whether this replica was told that it differs from another, for the simulation to know.
+    /// Returns `true` while this replica checks a reported divergence. For the simulation.
     #[cfg(feature = "fault-injection")]
     #[must_use]
     pub fn is_doubted(&self) -> bool {
         self.divergence.is_checking()
     }
 
-    /// What this replica is.
+    /// Identity of this replica.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// What was counted so far.
+    /// Counters since the start of the process.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// How far clocks may differ.
+    /// Maximum difference of the clocks of any two pods.
     #[must_use]
     pub fn clock_bound(&self) -> Duration {
         self.settings.clock_bound
     }
 
-    /// What is wrong with the wall clock, for people; `None` while nothing is, or nothing is known.
+    /// Fault of the wall clock, for people; `None` while there is none, or it is unknown.
     #[must_use]
     pub fn clock_fault(&self) -> Option<String> {
         self.clock.fault(&self.settings)
     }
 
-    /// Upper bound of the age of what is missing here of one origin shard; [`Duration::MAX`] when unknown.
+    /// Upper bound of the staleness of one origin shard; [`Duration::MAX`] if unknown.
     #[must_use]
     pub fn staleness_of(&self, origin: &OriginShard) -> Duration {
         self.staleness_of_all(std::slice::from_ref(origin))
     }
 
-    /// What other threads read.
+    /// Views for reader threads.
     #[must_use]
     pub fn views(&self) -> Arc<Views> {
         self.state.views()
@@ -248,14 +247,14 @@ impl Replica {
         &self.state
     }
 
-    /// What this replica knows of itself and its group.
+    /// Status of this replica and its group.
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {
         self.replica_status()
     }
 
-    /// Whether requests should come here: the state is loaded, this replica is a member, what was committed when it
-    /// started is applied, and it is not stopping. Losing the leader later changes nothing.
+    /// Returns `true` if requests should be routed here: the state is loaded, this replica is a member, entries
+    /// committed before the start are applied, and it is not draining. A later loss of the leader does not change it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.out_of_service.is_none()
@@ -271,7 +270,7 @@ impl Replica {
         self.state.publish();
     }
 
-    /// How the origin shards are followed; empty unless this replica leads.
+    /// Status of the followed origin shards; empty unless this replica leads.
     #[must_use]
     pub fn link_statuses(&self) -> Vec<crate::LinkStatus> {
         self.follower.statuses(self.now.mono)

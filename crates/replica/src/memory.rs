@@ -1,34 +1,34 @@
-//! Memory: whether a snapshot still fits beside what the process uses. Where it does not, none is taken, and the replica
-//! reports no free bytes: without snapshots the log in memory would grow until all replicas of the group are killed.
+//! Checks whether memory suffices for a snapshot. If not, none is taken, and the replica reports no free bytes: without
+//! snapshots the log in memory would grow until all replicas of the group are killed.
 
 use std::collections::VecDeque;
 
 use meridian_proto::topology::MemorySeen;
 
-/// A snapshot adds at most one part in so many of what the process uses: rows and points that are written while it is taken are
-/// there twice, and it copies about 16 bytes a point. Files are written piece by piece.
+/// Divisor of the used memory that bounds the additional memory of a snapshot: rows and points written meanwhile are
+/// stored twice, and the snapshot copies about 16 bytes per point. Files are written in chunks.
 const SNAPSHOT_PART: u64 = 4;
-/// Of so many measurements in a row the least counts: what requests use comes and goes.
+/// Number of measurements whose minimum counts: memory of requests is transient.
 const WINDOW: usize = 10;
-/// One part in so many of the limit must be left over before a snapshot fits again.
+/// Divisor of the limit: margin before a snapshot fits again (hysteresis).
 const MARGIN_PART: u64 = 32;
 
-/// What is known of the memory of the process.
+/// Measured memory of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// What the process used lately, the oldest first, while no snapshot was being taken.
+    /// Recent measurements in bytes, oldest first, without those during a snapshot.
     used: VecDeque<u64>,
     seen: Option<MemorySeen>,
 }
 
-/// Whether a snapshot that adds so much does not fit below the limit; `was_short`: it did not fit before.
+/// Returns `true` if a snapshot that adds `adds` bytes exceeds the limit; `was_short` adds a margin.
 fn is_short(used: u64, limit: u64, adds: u64, was_short: bool) -> bool {
     let margin = if was_short { limit / MARGIN_PART } else { 0 };
     used.saturating_add(adds).saturating_add(margin) > limit
 }
 
 impl Memory {
-    /// Takes in a measurement. What the process uses while a snapshot is taken says nothing of the next one.
+    /// Adds a measurement. Measurements during a snapshot are not counted: they include its memory.
     pub(crate) fn measured(&mut self, used: u64, limit: u64, is_taking: bool) {
         let was_short = self.is_short();
         if is_taking {
@@ -46,7 +46,7 @@ impl Memory {
         self.seen = Some(MemorySeen { used_bytes: used, limit_bytes: limit, is_short });
     }
 
-    /// Whether a snapshot does not fit.
+    /// Returns `true` if memory does not suffice for a snapshot.
     pub(crate) fn is_short(&self) -> bool {
         self.seen.is_some_and(|seen| seen.is_short)
     }

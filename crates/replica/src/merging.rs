@@ -1,17 +1,17 @@
-//! Graph work beside those that read.
+//! Merges buffered vectors into graphs, concurrently with readers.
 
 use meridian_shard::Collection;
 
 use crate::{Backlog, Replica};
 
-/// Vectors that wait, from which on they are worth more than the moments of others.
+/// Number of buffered vectors from which on merging takes priority over idle work.
 const MANY: usize = 1_024;
 
-/// Copies of rows, made because somebody may still look at the rows as they were, beyond which the work waits for those to end.
+/// Number of copied rows, held for live views, above which merging waits for those views to end.
 const COPIES: usize = 4_096;
 
 impl Replica {
-    /// Takes one step of the work that waiting vectors make. Call it when nothing else is to be done.
+    /// Merges one step of buffered vectors. Call it when idle.
     pub fn idle(&mut self) -> Backlog {
         let Some(next) = self.state.next_to_merge() else { return Backlog::None };
         if next.copied() > COPIES {
@@ -23,7 +23,7 @@ impl Replica {
         }
         self.state.merge();
         self.state.publish();
-        // Of one collection: this is done for every vector, however many collections there are.
+        // Counts one collection only: this runs for every vector, and must not depend on the number of collections.
         match self.state.next_to_merge().map(Collection::pending) {
             None => Backlog::None,
             Some(MANY..) => Backlog::Long,

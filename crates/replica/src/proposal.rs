@@ -1,5 +1,5 @@
-//! The rule of behavior versions for what is proposed: nothing is written that the group has not finalized, and nothing
-//! that other regions have to merge before every region has.
+//! Checks behavior versions of proposals: an entry needs a version finalized by the group, and a replicated write one
+//! published by every region.
 
 use meridian_model::BehaviorVersion;
 use meridian_raft::{ProposeError, Proposed, Raft};
@@ -8,37 +8,37 @@ use meridian_shard::{Entry, State};
 use crate::Settings;
 use crate::injection::InjectedBug;
 
-/// Why an entry was not proposed; nothing changed.
+/// Reason why an entry was not proposed; nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProposalError {
-    /// The consensus library refuses it.
+    /// The consensus library rejected the entry.
     #[error(transparent)]
     Raft(#[from] ProposeError),
-    /// The group has not finalized the version that it needs.
+    /// The group has not finalized the version that the entry needs.
     #[error(
         "the request needs behavior version {needs}; this shard has finalized {finalized}: \
          run \"meridian upgrade finalize <cluster>\""
     )]
     NotFinalized {
-        /// The version that it needs.
+        /// The version that the entry needs.
         needs: BehaviorVersion,
-        /// The version of the group.
+        /// The version that the group has finalized.
         finalized: BehaviorVersion,
     },
-    /// Its deltas need a version that some region may not have finalized.
+    /// The deltas of the entry need a version that some region may not have finalized.
     #[error("the write needs behavior version {needs} in every region; this shard has published {published}")]
     NotPublished {
-        /// The version that it needs.
+        /// The version that the entry needs.
         needs: BehaviorVersion,
         /// The version that all regions have finalized.
         published: BehaviorVersion,
     },
 }
 
-/// Proposes an entry, on the leader.
+/// Proposes an entry on the leader.
 ///
 /// # Errors
-/// When its version is not finalized or, for a local write, not published, and those of [`Raft::propose`].
+/// If the version is not finalized or, for a local write, not published, and the errors of [`Raft::propose`].
 pub(crate) fn propose(
     raft: &mut Raft,
     state: &State,

@@ -1,4 +1,4 @@
-//! The state, and what those see of it who read beside the machine.
+//! The state, and the published view of it for reader threads.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,25 +6,24 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use meridian_shard::{Image, State, View};
 
-/// Steps of graph work after which readers get to see what was done. Until then they compare with what waited, one by one, as they
-/// did.
+/// Number of merge steps between two published views. Until then readers scan the buffered vectors.
 const STEPS_A_VIEW: usize = 16;
 
-/// A state that only the machine changes, and reads. Others read the newest view of it: they wait for nobody, and nobody for them.
+/// State owned by the machine. Other threads read the newest view, lock-free in both directions.
 pub(crate) struct Published {
     state: State,
     views: Arc<Views>,
-    /// The newest view is of a state before this one.
+    /// The newest view is older than the state.
     is_behind: bool,
-    /// Steps of graph work that it is behind by.
+    /// Number of merge steps since the newest view.
     steps: usize,
 }
 
-/// Where the newest view is found.
+/// Handle to the newest view.
 pub struct Views(ArcSwap<View>);
 
 impl Views {
-    /// The state as it was when the machine last returned, or later.
+    /// Returns the state as of the last completed step of the machine, or later.
     #[must_use]
     pub fn newest(&self) -> Arc<View> {
         self.0.load_full()
@@ -37,24 +36,24 @@ impl Published {
         Self { state, views, is_behind: false, steps: 0 }
     }
 
-    /// To be changed. Nobody else sees it before [`Self::publish`].
+    /// Returns the state for changes, which are invisible to readers until [`Self::publish`].
     pub(crate) fn change(&mut self) -> &mut State {
         self.is_behind = true;
         &mut self.state
     }
 
-    /// All of it, to be written on another thread.
+    /// Returns an image of the state, to be written on another thread.
     pub(crate) fn image(&mut self) -> Image {
         self.state.image()
     }
 
-    /// Takes a step of graph work, which changes no answer but when it comes.
+    /// Performs one merge step, which changes the latency of searches, not their results.
     pub(crate) fn merge(&mut self) {
         self.steps += self.state.merge_index(1);
         self.is_behind |= self.steps >= STEPS_A_VIEW || self.state.next_to_merge().is_none();
     }
 
-    /// Lets everybody see what was changed.
+    /// Publishes a new view if the state has changed.
     pub(crate) fn publish(&mut self) {
         if std::mem::take(&mut self.is_behind) {
             self.steps = 0;

@@ -1,4 +1,4 @@
-//! From what the disk holds to a running machine.
+//! Restores a running replica from its volume.
 
 use meridian_model::LogIndex;
 use meridian_proto::topology::Identity;
@@ -12,47 +12,47 @@ use crate::membership::Membership;
 use crate::snapshots::Snapshots;
 use crate::{LogRecord, Now, RecordError, Replica, Settings, SnapshotMeta, SnapshotMetaError};
 
-/// A snapshot on the disk: its meta bytes, its manifest, its state.
+/// A snapshot on disk: meta bytes, manifest, state.
 pub type FoundSnapshot = (Vec<u8>, Vec<u8>, State);
 
-/// What the disk holds.
+/// Contents of the volume.
 #[derive(Default)]
 pub struct Found {
     /// The records of the write-ahead log in order, each with its log sequence number.
     pub records: Vec<(u64, Vec<u8>)>,
-    /// The newest whole snapshot.
+    /// The newest complete snapshot.
     pub snapshot: Option<FoundSnapshot>,
-    /// Bytes of a torn tail that was cut: records that nobody was told of.
+    /// Bytes of a truncated torn tail: records that were never acknowledged.
     pub torn_bytes: u64,
 }
 
-/// Why a replica must not start. It never votes again under this id: it is removed, and joins anew under another.
+/// Reason why a replica must not start. It never votes again under this id: it is removed, and joins under a new id.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The log is empty, although its initialization wrote records to it.
+    /// The log is empty, although the initialization of the volume wrote records to it.
     #[error("the log is empty: it was lost")]
     LogLost,
-    /// A record cannot be read.
+    /// A record cannot be decoded.
     #[error("log record {lsn}")]
     Record {
         /// Its log sequence number.
         lsn: u64,
-        /// What is wrong.
+        /// The decoding error.
         source: RecordError,
     },
-    /// The snapshot's meta bytes cannot be read.
+    /// The meta bytes of the snapshot cannot be decoded.
     #[error("snapshot")]
     SnapshotMeta(#[from] SnapshotMetaError),
-    /// The parts contradict each other.
+    /// Log, hard state and snapshot are inconsistent.
     #[error("the log contradicts itself")]
     Log(#[from] meridian_raft::RestoreError),
-    /// The identity names an impossible number of shards.
+    /// The number of shards in the identity is invalid.
     #[error("identity")]
     Identity(#[from] meridian_model::BucketTableError),
 }
 
 impl RestoreError {
-    /// Whether the log or the snapshot is lost or wrong, rather than written by another release.
+    /// Returns `true` if log or snapshot is lost or damaged, not merely written by another release.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         !self.is_newer()
@@ -63,7 +63,7 @@ impl RestoreError {
             )
     }
 
-    /// Whether a newer release wrote the log or the snapshot.
+    /// Returns `true` if a newer release wrote the log or the snapshot.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         matches!(
@@ -75,8 +75,8 @@ impl RestoreError {
 }
 
 impl Replica {
-    /// The first records of a replica's log, the same for all founders of groups, and for all replicas that join one. They
-    /// are on disk before the identity is, so that an empty log under an identity is known to be lost.
+    /// Returns the first records of a replica's log, equal for all founders of groups and for all joining replicas.
+    /// They are durable before the identity, so that an empty log under an identity is detected as lost.
     #[must_use]
     pub fn bootstrap_records(founded: bool) -> Vec<Vec<u8>> {
         // Only the identity names the founders.
@@ -85,10 +85,10 @@ impl Replica {
         vec![LogRecord::Base { index, term }.encode(), LogRecord::HardState(born.hard_state).encode()]
     }
 
-    /// Starts from what the disk holds. `incarnation` differs at every start.
+    /// Restores a replica from its volume. `incarnation` differs at every start.
     ///
     /// # Errors
-    /// When the log is lost or contradicts itself: the replica must not vote.
+    /// If the log is lost or inconsistent: the replica must not vote.
     pub fn restore(
         settings: Settings,
         identity: Identity,
@@ -105,7 +105,7 @@ impl Replica {
         let (state, membership, members, snapshots) = match found.snapshot {
             Some((meta, manifest, state)) => {
                 let meta = SnapshotMeta::decode(&meta)?;
-                voided = log.fit_behind(&meta);
+                voided = log.void_if_behind(&meta);
                 let mut membership = Membership::default();
                 membership.replace(&meta);
                 (state, membership, meta.members(), Snapshots::found(meta.index, Some(manifest)))
@@ -138,7 +138,7 @@ impl Replica {
             Self::assemble(settings, identity, now, Parts { raft, state, log_bytes, consensus, membership, snapshots });
         replica.offer_found_snapshot(members);
         if voided {
-            // Before any entry that follows the snapshot: without it those would look like the end of a log with a hole.
+            // Written before any entry after the snapshot: without it the log would appear to have a gap.
             replica.log_voided(base);
         }
         Ok(replica)
@@ -153,7 +153,7 @@ fn born(identity: &Identity) -> Restored {
     }
 }
 
-/// The identity of the state of a replica.
+/// Returns the shard identity of a replica.
 #[must_use]
 pub fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
     let genesis = &identity.genesis;
@@ -166,7 +166,7 @@ pub fn shard_identity(identity: &Identity) -> meridian_shard::Identity {
     }
 }
 
-/// The log as its records tell it.
+/// Log rebuilt from its records.
 struct Log {
     hard_state: HardState,
     base: (u64, u64),
@@ -190,7 +190,7 @@ impl Log {
     }
 
     fn append(&mut self, lsn: u64, entry: RaftEntry) {
-        // The beginning of what was let go of may stand in a segment that was not.
+        // Released entries may remain at the start of a segment that was not released.
         if entry.index <= self.base.0 {
             return;
         }
@@ -207,7 +207,7 @@ impl Log {
         self.entries.push(entry);
     }
 
-    /// Entries up to `index` are void; all of them are, if the one at `index` is another one than was meant.
+    /// Voids the entries up to `index`, or all if the entry at `index` has another term.
     fn rebase(&mut self, index: u64, term: u64) {
         let held = self.entries.iter().find(|entry| entry.index == index).map(|entry| entry.term);
         if held == Some(term) {
@@ -220,9 +220,9 @@ impl Log {
         self.base = (index, term);
     }
 
-    /// A snapshot that was installed just before the crash may be ahead of the log, which then is void. Says whether so.
-    fn fit_behind(&mut self, meta: &SnapshotMeta) -> bool {
-        // The log as released begins behind its base record, which may stand later in the file than its first entries.
+    /// Voids the log if a snapshot installed just before the crash is ahead of it. Returns `true` if so.
+    fn void_if_behind(&mut self, meta: &SnapshotMeta) -> bool {
+        // A released log starts after its base record, which may be later in the file than its first entries.
         let term_at = |index: u64| {
             let entry = self.entries.iter().find(|entry| entry.index == index).map(|entry| entry.term);
             entry.or((index == self.base.0).then_some(self.base.1))
@@ -233,7 +233,7 @@ impl Log {
             self.entries.clear();
             self.places.clear();
             if self.hard_state.term < meta.term {
-                // No vote of that term can have been given: it would stand in the log.
+                // No vote of that term exists: it would be in the log.
                 self.hard_state = HardState { term: meta.term, vote: 0, ..self.hard_state };
             }
         }

@@ -1,4 +1,4 @@
-//! What a replica is told at its start and keeps to.
+//! Settings of a replica, fixed at its start.
 
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -9,75 +9,76 @@ use meridian_model::client::OnStale;
 use meridian_shard::State;
 use meridian_store::SEGMENT_BYTES;
 
-/// What a replica is told at its start.
+/// Settings of a replica.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How often a leader of the primary region states how complete its log is.
+    /// Interval of completeness statements of a leader in the primary region.
     pub statement_interval: Duration,
-    /// Required freshness of a read that says nothing; without it such a read is answered by the region alone.
+    /// Freshness required by reads without an own requirement; `None` answers them from the local region.
     pub default_freshness: Option<Duration>,
-    /// Fallbacks of a read that names none.
+    /// Fallbacks of reads that specify none.
     pub on_stale: Vec<OnStale>,
-    /// How long a read that does not say may wait.
+    /// Maximum wait of reads that specify none.
     pub max_wait: Duration,
-    /// How far the clocks of any two pods of any regions may differ.
+    /// Maximum difference of the clocks of any two pods of all regions.
     pub clock_bound: Duration,
-    /// How far the wall clock may step within a second before its new reading must be confirmed by the group.
+    /// Maximum step of the wall clock within a second. After a larger step the group must confirm the reading.
     pub max_drift: Duration,
-    /// Collections that the region may have.
+    /// Maximum number of collections of the region.
     pub collections: usize,
     /// Length of a tick.
     pub tick: Duration,
-    /// Raft ticks without a leader before a follower seeks election.
+    /// Election timeout in Raft ticks.
     pub election_ticks: usize,
-    /// Raft ticks between two heartbeats.
+    /// Heartbeat interval in Raft ticks.
     pub heartbeat_ticks: usize,
-    /// Entries applied between two snapshots.
+    /// Number of entries between two snapshots.
     pub snapshot_every: u64,
-    /// Bytes of log after which a snapshot is taken, the least and the most: a start reads and applies them again.
+    /// Minimum and maximum bytes of log after which a snapshot is taken: a start reads and reapplies them.
     pub snapshot_log_bytes: RangeInclusive<u64>,
-    /// Entries kept behind a snapshot for slow followers and links.
+    /// Number of entries kept after a snapshot for slow followers and links.
     pub log_kept: u64,
-    /// Bytes of these entries, at most: they are on the disk and in memory.
+    /// Maximum bytes of these entries, which are on disk and in memory.
     pub log_kept_bytes: u64,
-    /// What upserts leave free.
+    /// Disk space that upserts leave free.
     pub disk_reserve: DiskReserve,
-    /// Entries between two comparisons of the replicas' states. The same at all replicas of a shard.
+    /// Number of entries between two checksum comparisons; equal at all replicas of a shard.
     pub checksum_every: NonZeroU64,
-    /// After so long without an entry the leader has the replicas' states compared.
+    /// Idle time after which the leader starts a checksum comparison.
     pub checksum_idle: Duration,
-    /// About how many bytes of points go to another region in one piece, when it is loaded anew.
+    /// Approximate size of a re-seed page, in bytes of points.
     pub seed_page_bytes: usize,
-    /// How often a shard asks shard 1 which collections there are, to end what a dead gateway began.
+    /// Interval at which a shard fetches the collection list of shard 1, to complete creates and drops of a failed
+    /// gateway.
     pub reconcile_every: Duration,
     /// The other regions of the replication group, as configured.
     pub other_regions: Vec<RegionName>,
-    /// Points that a delete by filter reads of a shard, and then deletes, in one piece; at most
+    /// Number of points that a delete by filter reads and deletes per shard in one page; at most
     /// [`meridian_shard::MAX_CONDITIONAL_CHANGES`].
     pub match_page: usize,
-    /// A bug put in on purpose, by the simulation.
+    /// Bug injected by the simulation.
     #[cfg(feature = "fault-injection")]
     pub injected_bug: Option<crate::InjectedBug>,
 }
 
-/// Bytes of the disk that upserts do not use. What a snapshot would take is left free beside it.
+/// Disk space that upserts do not use. The space of one snapshot is reserved in addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskReserve {
-    /// For deletes, which must be possible when all disks are full: four segments.
+    /// Reserved for deletes, which must work when all disks are full: four segments.
     pub log_bytes: u64,
-    /// Of these the last, for votes, term starts and what the log already holds: two segments.
+    /// Part of `log_bytes` reserved for votes, term starts and entries already in the log: two segments.
     pub last_bytes: u64,
 }
 
 impl Settings {
-    /// A state as a replica is to hold it.
+    /// Applies these settings to a state.
     pub(crate) fn prepared(&self, mut state: State) -> State {
         state.checksum_every(self.checksum_every);
         self.inject_into_state(&mut state);
         state
     }
 
-    /// What of it concerns the gateway.
+    /// Settings of the gateway.
     pub(crate) fn gateway(&self) -> meridian_gateway::Settings {
         meridian_gateway::Settings {
             default_freshness: self.default_freshness,

@@ -1,9 +1,9 @@
-//! Behavior versions: which members know which, when the group finalizes and publishes one, and what other regions have
-//! finalized (PROTOCOLS 4).
+//! Behavior versions: versions supported by members, finalization and publication, and versions finalized by other
+//! regions (PROTOCOLS 4).
 //!
 //! ```text
 //!   Met, Lost ──► builds ──┐
-//!   Finalize ──────────────┴─ every member knows it? ──► Version(n) ──applied──► Done
+//!   Finalize ──────────────┴─ all members support it? ──► Version(n) ──applied──► Done
 //!   Publish ───── finalized here? ─────────────────────► Publish(n) ──applied──► Done
 //!   Tick ──► Behavior ──► other regions ──► reported, for the operator
 //! ```
@@ -23,45 +23,45 @@ use crate::injection::InjectedBug;
 use crate::proposal::{ProposalError, propose};
 use crate::waiting::{DISK_FULL, WaitingCalls};
 
-/// How often another region is asked while this group has not published the newest version that this build knows.
+/// Interval of `Behavior` calls to other regions until this group has published the newest version of this build.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-/// What a region reported counts for so long: the answers to some calls may be lost.
+/// Lifetime of a reported version; longer than the interval, as some answers may be lost.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// Behavior versions of the members, of the group, and of other regions.
 #[derive(Debug, Default)]
 pub(crate) struct Versions {
-    /// Of each connected replica of the group.
+    /// Build of each connected replica of the group.
     builds: BTreeMap<ReplicaId, Build>,
-    /// The newest version that this leader has proposed, and the index of its entry until that is applied.
+    /// The newest version proposed by this leader, and the index of its entry until it is applied.
     proposed: Option<(LogIndex, BehaviorVersion)>,
     waiting: WaitingCalls,
-    /// The newest call to each region: its number, and when it was sent.
+    /// Number and time of the newest call to each region.
     asked: BTreeMap<RegionName, (u64, Duration)>,
-    /// What each region reported, and when.
+    /// Time and value of the newest report of each region.
     reported: BTreeMap<RegionName, (Duration, BehaviorVersion)>,
 }
 
-/// Something happened that concerns behavior versions.
+/// Input of [`Versions::handle`].
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A replica of the group is connected, and knows these versions.
+    /// A replica of the group connected, and reported its build.
     Met { replica: ReplicaId, build: Build },
-    /// It is no longer connected.
+    /// The connection to a replica was lost.
     Lost(ReplicaId),
-    /// The operator wants the group to finalize a version.
+    /// The operator requests that the group finalizes a version.
     Finalize { ticket: u64, version: BehaviorVersion },
-    /// The operator wants a version to be published.
+    /// The operator requests that a version is published.
     Publish { ticket: u64, version: BehaviorVersion },
-    /// A version was finalized or published, or that was refused.
+    /// A version was finalized or published, or was refused.
     Applied(Outcome),
-    /// This replica leads no more.
+    /// This replica lost the leadership.
     LeadershipLost,
-    /// Another region is connected.
+    /// Another region connected.
     RegionConnected(RegionName),
-    /// It answered a call.
+    /// Another region answered a call.
     RegionReported { call: u64, finalized: BehaviorVersion },
-    /// Time passed.
+    /// Periodic tick.
     Tick,
 }
 
@@ -97,32 +97,33 @@ impl Versions {
         }
     }
 
-    /// Whether a tick has nothing to do: it never has in a group that has published the newest version.
+    /// Returns `true` if ticks have no work, as in a group that has published the newest version.
     pub(crate) fn is_idle(&self, published: BehaviorVersion) -> bool {
         let is_settled = published >= BehaviorVersion::newest() && self.reported.is_empty();
         is_settled && self.waiting.is_empty()
     }
 
-    /// What other regions reported in the last 30 s, and when.
+    /// Reports of other regions within the last 30 s, with their times.
     pub(crate) fn reported(&self) -> &BTreeMap<RegionName, (Duration, BehaviorVersion)> {
         &self.reported
     }
 
-    /// The same, for the operator.
+    /// The same reports, for the operator.
     pub(crate) fn regions(&self) -> Vec<RegionBehavior> {
         let reported = self.reported.iter();
         reported.map(|(region, (_, behavior))| RegionBehavior { region: region.clone(), behavior: *behavior }).collect()
     }
 
-    /// Why a replica must not become a member, if so: it would stop at the first entry of a version that it does not know.
+    /// Returns the reason why a replica must not become a member, if any: it would stop at the first entry of an
+    /// unknown version.
     pub(crate) fn learner_refusal(&self, finalized: BehaviorVersion, replica: ReplicaId) -> Option<String> {
         let proposed = self.proposed.map_or(finalized, |(_, version)| version.max(finalized));
-        // Every build knows the first version.
-        (proposed > BehaviorVersion::FIRST).then(|| self.ignorance(replica, proposed)).flatten()
+        // Every build supports the first version.
+        (proposed > BehaviorVersion::FIRST).then(|| self.missing_support(replica, proposed)).flatten()
     }
 
-    /// Whether and why a replica may not know a version.
-    fn ignorance(&self, replica: ReplicaId, version: BehaviorVersion) -> Option<String> {
+    /// Returns the reason why a replica may not support a version, if any.
+    fn missing_support(&self, replica: ReplicaId, version: BehaviorVersion) -> Option<String> {
         match self.builds.get(&replica) {
             None => Some(format!("replica {replica} is not connected")),
             Some(Build { behavior, .. }) if *behavior >= version => None,
@@ -132,7 +133,8 @@ impl Versions {
         }
     }
 
-    /// Proposes `Version` if every member knows it. The answer, unless that comes when the entry is applied.
+    /// Proposes `Version` if every member supports it. Returns the answer, or `None` if it follows once the entry is
+    /// applied.
     fn finalize(&mut self, cx: &mut Ctx<'_>, ticket: u64, version: BehaviorVersion) -> Option<TopologyAnswer> {
         if !cx.facts.leading {
             return Some(cx.not_leader());
@@ -151,9 +153,9 @@ impl Versions {
         let own = cx.identity.replica;
         let members = cx.raft.members();
         let others = members.voters.iter().chain(&members.learners).map(|id| ReplicaId(*id)).filter(|id| *id != own);
-        let ignorant: Vec<String> = others.filter_map(|replica| self.ignorance(replica, version)).collect();
-        if !ignorant.is_empty() && !cx.settings.injects(InjectedBug::FinalizeUnchecked) {
-            return refuse(ignorant.join("; "));
+        let unsupported: Vec<String> = others.filter_map(|replica| self.missing_support(replica, version)).collect();
+        if !unsupported.is_empty() && !cx.settings.injects(InjectedBug::FinalizeUnchecked) {
+            return refuse(unsupported.join("; "));
         }
         let index = match self.propose(cx, ticket, &Entry::Version(version)) {
             Ok(index) => index,
@@ -164,7 +166,7 @@ impl Versions {
         None
     }
 
-    /// Proposes `Publish` if this group has finalized it. That every other region has is the operator's to know.
+    /// Proposes `Publish` if this group has finalized the version. The operator checks the other regions.
     fn publish(&mut self, cx: &mut Ctx<'_>, ticket: u64, version: BehaviorVersion) -> Option<TopologyAnswer> {
         if !cx.facts.leading {
             return Some(cx.not_leader());
@@ -180,7 +182,7 @@ impl Versions {
         self.propose(cx, ticket, &Entry::Publish(version)).err().map(|answer| *answer)
     }
 
-    /// The index of the entry, when whose turn comes the call is answered.
+    /// Proposes an entry and returns its index; the call is answered when the entry is applied.
     fn propose(&mut self, cx: &mut Ctx<'_>, ticket: u64, entry: &Entry) -> Result<LogIndex, Box<TopologyAnswer>> {
         if !cx.facts.admits_small {
             return Err(Box::new(TopologyAnswer::Refused(DISK_FULL.into())));
@@ -205,7 +207,8 @@ impl Versions {
         self.waiting.answer(cx, version, answer);
     }
 
-    /// The leader of the first shard asks the other regions, for the operator, until the newest version is published.
+    /// Sends `Behavior` calls to other regions, on the leader of the first shard, until the newest version is
+    /// published.
     fn ask_regions(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         self.reported.retain(|_, (at, _)| now.saturating_sub(*at) < FORGET_AFTER);

@@ -1,4 +1,4 @@
-//! Calls of the operator that are answered when the entry that they proposed is applied.
+//! Calls of the operator that are answered once their entry is applied.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use meridian_proto::topology::TopologyAnswer;
 use crate::Command;
 use crate::context::Ctx;
 
-/// A call whose entry is not committed in this time is given up; the operator looks and asks again.
+/// Time after which a call with an uncommitted entry is refused; the operator checks the status and retries.
 pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why nothing is proposed any more.
+/// Reason of refusals when the disk is full.
 pub(crate) const DISK_FULL: &str = "the leader's disk is full, and so is the log's reserve on it";
 
-/// Calls by the index of their entry: the ticket, and since when it waits.
+/// Calls by the index of their entry: ticket and start of the wait.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingCalls(BTreeMap<u64, (u64, Duration)>);
 
@@ -28,14 +28,14 @@ impl WaitingCalls {
         self.0.insert(index, (ticket, cx.now.mono));
     }
 
-    /// The entry at `index` is applied.
+    /// Answers the call whose entry at `index` is applied.
     pub(crate) fn answer(&mut self, cx: &mut Ctx<'_>, index: LogIndex, answer: TopologyAnswer) {
         if let Some((ticket, _)) = self.0.remove(&index.0) {
             cx.command(Command::TopologyReply { ticket, answer });
         }
     }
 
-    /// Another replica leads: it is not known here which of the entries will be committed.
+    /// Answers all calls: this replica no longer leads and cannot decide which entries will be committed.
     pub(crate) fn leadership_lost(&mut self, cx: &mut Ctx<'_>) {
         for (ticket, _) in std::mem::take(&mut self.0).into_values() {
             let answer = TopologyAnswer::NotLeader { leader: None };
@@ -43,11 +43,11 @@ impl WaitingCalls {
         }
     }
 
-    /// Answers the calls whose entries are not committed in time.
+    /// Refuses the calls whose entries are not committed in time.
     pub(crate) fn give_up_late(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now.mono;
         for (_, (ticket, _)) in self.0.extract_if(.., |_, (_, since)| now.saturating_sub(*since) >= COMMIT_TIMEOUT) {
-            let answer = TopologyAnswer::Refused("not committed in time; look at the status".into());
+            let answer = TopologyAnswer::Refused("not committed within 10 s; check the status and retry".into());
             cx.command(Command::TopologyReply { ticket, answer });
         }
     }

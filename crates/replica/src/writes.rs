@@ -1,4 +1,4 @@
-//! Writes of a leader: checked, admitted, stamped, proposed, and answered once they are applied.
+//! Handles writes on the leader: check, admit, stamp, propose, and answer once applied.
 //!
 //! ```text
 //!   Call ──► known result? ──► checked ──► admitted ──► stamped and proposed ──► applied ──► answers
@@ -21,45 +21,45 @@ use self::proposal::Changes;
 use crate::context::Ctx;
 use crate::effect::Requester;
 
-/// Nobody waits for the answer.
-const NOBODY: Requester = Requester::Own(0);
+/// Requester of internal writes; answers to it are dropped.
+const INTERNAL: Requester = Requester::Own(0);
 
-/// The leader's writes under way.
+/// Pending writes of the leader.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
-    /// The newest stamp given, committed or not.
+    /// The newest assigned stamp, committed or not.
     hlc: Hlc,
-    /// Requesters of each write that is proposed and not applied, by its id and part.
+    /// Requesters of each write that is proposed and not applied, by write id and part.
     waiting: BTreeMap<(WriteId, u32), Vec<(Requester, Kind)>>,
 }
 
-/// Something happened that concerns writes.
+/// Input of [`Writes::handle`].
 #[expect(clippy::large_enum_variant, reason = "one at a time, and most of them are of the large kind")]
 pub(crate) enum Event {
     /// A gateway calls this leader.
     Call { from: Requester, call: ShardCall, admission: Admission },
     /// Shard 1 has created this collection.
     Learn { uid: CollectionUid, def: CollectionDef, admission: Admission },
-    /// Shard 1 has dropped it.
+    /// Shard 1 has dropped this collection.
     Forget { uid: CollectionUid, admission: Admission },
     /// An entry is applied.
     Applied(Outcome),
     /// The first entry of this leader's term is applied: its stamps continue those of the state.
     TermBegun,
-    /// This replica leads no more.
+    /// This replica lost the leadership.
     LeadershipLost,
 }
 
-/// What the disks and the memory of the group admit.
+/// Admission by disk space and memory of the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Admission {
-    /// What makes the state grow.
+    /// Writes that make the state grow are admitted.
     pub(crate) growth: bool,
-    /// What is not admitted is sent to the replica that is about to lead.
+    /// Writes that are not admitted are redirected to the next leader.
     pub(crate) elsewhere: bool,
 }
 
-/// What the requester wants to hear.
+/// Form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Written,
@@ -72,7 +72,7 @@ impl Writes {
     pub(crate) fn handle(&mut self, cx: &mut Ctx<'_>, event: Event) {
         match event {
             Event::Call { from, call, admission } => self.call(cx, from, call, admission),
-            Event::Learn { uid, def, admission } => self.learn(cx, NOBODY, (uid, def), admission),
+            Event::Learn { uid, def, admission } => self.learn(cx, INTERNAL, (uid, def), admission),
             Event::Forget { uid, admission } => self.remove(cx, uid, admission),
             Event::Applied(outcome) => self.applied(cx, &outcome),
             Event::TermBegun => self.hlc = cx.state.last_hlc(),
@@ -108,7 +108,7 @@ impl Writes {
             ShardCall::Drop { id, sent_at, name, upto } => {
                 self.drop_collection(cx, from, (id, sent_at), (&name, upto), admission);
             }
-            // Other parts answer these.
+            // Handled by other parts.
             ShardCall::Read { .. }
             | ShardCall::Match(..)
             | ShardCall::List(_)
@@ -117,7 +117,7 @@ impl Writes {
         }
     }
 
-    /// Tells those who wait for an entry what became of it.
+    /// Sends the outcome of an entry to its requesters.
     fn applied(&mut self, cx: &mut Ctx<'_>, outcome: &Outcome) {
         let (id, part, refusal) = match outcome {
             Outcome::Written { id, part, first, last, repeated, .. } => {
@@ -146,7 +146,7 @@ impl Writes {
         }
     }
 
-    /// A leader that no longer leads cannot say what became of its writes; their gateways ask the next one.
+    /// Returns pending writes: the outcome is unknown to a former leader, so gateways retry at the next one.
     fn leadership_lost(&mut self, cx: &mut Ctx<'_>) {
         for (to, _) in std::mem::take(&mut self.waiting).into_values().flatten() {
             cx.answer(to, ShardAnswer::SteppedDown);
@@ -161,7 +161,7 @@ impl Kind {
             (Self::Created, Some(CollectionChange::Created(uid) | CollectionChange::Known(uid))) => {
                 ShardAnswer::Created(*uid, covers)
             }
-            // Another create of that name came first.
+            // An earlier create of the same name took effect.
             (Self::Created, _) => ShardAnswer::Exists,
             (Self::Dropped(upto), change) => {
                 let existed = !matches!(change, Some(CollectionChange::Dropped { existed: false }));
@@ -173,7 +173,7 @@ impl Kind {
     }
 }
 
-/// Where the changes of a write stand in this shard's log.
+/// Position of a write's changes in this shard's log.
 fn position_of(state: &State, done: &WriteResult) -> VersionVector {
     [(state.origin().clone(), Position { epoch: done.epoch, seq: done.last })].into_iter().collect()
 }

@@ -1,17 +1,17 @@
-//! What a follower or a server wants done.
+//! Output of a follower or a server.
 
 use meridian_model::{OriginShard, Seq, Statement, Topic};
 use meridian_proto::frame::{NodeId, Peer, PeerMessage, RegionMessage};
 use meridian_shard::SourcePosition;
 
-/// Something is to be done. Effects are performed in order.
+/// An action for the caller. Effects are performed in order.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// To a replica of this region.
+    /// Sends a message to a replica of this region.
     Send(NodeId, PeerMessage),
-    /// To another region, or on a connection that it opened.
+    /// Sends a message to another region, or on a connection that it opened.
     SendRegion(Peer, RegionMessage),
-    /// A broker is to be read.
+    /// Starts reading a topic.
     Follow {
         /// Number of the call.
         call: u64,
@@ -19,54 +19,54 @@ pub enum Effect {
         origin: OriginShard,
         /// The topic that holds them.
         topic: Topic,
-        /// From the record behind this place; from the oldest when it is none of a broker, or gone.
+        /// Reads from the record after this position, or from the oldest record if the position is not in the topic.
         after: SourcePosition,
-        /// Bytes, counted by [`crate::record_bytes`], that may be handed over.
+        /// Credit in bytes, counted by [`crate::record_bytes`].
         credit: u64,
     },
-    /// So many bytes more of what is read from a broker.
+    /// Grants more credit to a topic reader.
     FollowCredit {
         /// Number of the call.
         call: u64,
         /// Bytes.
         bytes: u64,
     },
-    /// A broker is not read any more under this number.
+    /// Stops the topic reader of this call.
     Unfollow {
         /// Number of the call.
         call: u64,
     },
-    /// A record could not be taken, and an operator should look at it.
+    /// Reports a record that could not be applied, for an operator.
     Poisoned {
         /// The origin shard of the log.
         origin: OriginShard,
         /// The record.
         poison: Poison,
     },
-    /// The origin states how complete its log is.
+    /// Forwards a completeness statement of the origin.
     Statement {
         /// The origin shard.
         origin: OriginShard,
         /// Its statement.
         statement: Statement,
     },
-    /// Statements came: reads may be fresh enough.
+    /// Statements were received: rechecks reads that wait for freshness.
     RecheckReads,
 }
 
-/// A record of a followed log that cannot be taken.
+/// A record of a followed log that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poison {
-    /// Where it stands.
+    /// Position of the record.
     pub at: SourcePosition,
-    /// The sequence that it claims, if it can be told.
+    /// Sequence in the record; `None` if it cannot be decoded.
     pub seq: Option<Seq>,
-    /// What is wrong with it.
+    /// Reason, for people.
     pub fault: String,
 }
 
 impl Poison {
-    /// What a person needs to find it; `topic` is the one that is read.
+    /// Describes position, sequence and reason for an operator; `topic` is the topic being read.
     #[must_use]
     pub fn describe(&self, topic: Option<&Topic>) -> String {
         let place = match (self.at, topic) {

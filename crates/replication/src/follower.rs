@@ -1,14 +1,14 @@
-//! Following other regions: the leader of each shard reads the log of every shard of each source region, and proposes what it
-//! gets.
+//! Follows other regions. The leader of each shard reads the log of every shard of each source region and proposes the
+//! received deltas.
 //!
 //! ```text
 //!   closed ──open──► streaming ──records──► LogFollower ──Batch──► RemoteBatch proposed ──applied──► credit
-//!      ▲               │ gap, silence, lost, refused: open again behind what is applied
+//!      ▲               │ gap, silence, lost, refused: reopen after the applied position
 //!      │               ▼ gone at every replica
 //!      └──────────── seeding: page ──► Seed{Begin, Chunk, Commit} proposed ──applied──► next page
 //! ```
-//! Records come from the origin itself, or through the shell from a broker; what a broker cannot give comes from the origin
-//! too (`origin_fallback`).
+//! Records are read from the origin, or from a broker by the shell. Records that a broker lacks are read from the
+//! origin too (`origin_fallback`).
 
 mod batches;
 mod context;
@@ -31,22 +31,22 @@ use self::link::Link;
 pub use self::status::LinkStatus;
 use crate::{Poison, Record};
 
-/// All origin shards that are followed.
+/// The followed origin shards.
 #[derive(Debug, Default)]
 pub struct Follower {
     links: BTreeMap<OriginShard, Link>,
 }
 
-/// Something happened that concerns links.
+/// Input of [`Follower::handle`].
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// This replica leads, or the links of the state changed: they are followed from what the state has.
+    /// This replica became the leader, or the links in the state changed. Links start from the applied positions.
     Start,
-    /// This replica leads no more.
+    /// This replica lost the leadership.
     Stop,
-    /// Time passed; this replica leads.
+    /// Periodic tick, on the leader only.
     Tick,
-    /// A region is connected, or is no longer: what was under way to it is lost.
+    /// The connection to a region was opened or lost. Calls in flight on the previous connection are lost.
     Lost(&'a Peer),
     /// Another region answered a call.
     Answer {
@@ -55,16 +55,16 @@ pub enum Event<'a> {
         /// The answer.
         answer: TailAnswer,
     },
-    /// Records of a broker, in order, each with its place.
+    /// Records of a broker in log order, each with its source position.
     Records {
         /// Number of the call.
         call: u64,
         /// The records.
         records: Vec<(Record, SourcePosition)>,
-        /// Shards of the origin region.
+        /// Number of shards of the origin region.
         origin_shards: u16,
     },
-    /// A record of a broker that is none of the log, or cannot be decoded.
+    /// A broker record that does not belong to the log or cannot be decoded.
     Poison {
         /// Number of the call.
         call: u64,
@@ -73,12 +73,12 @@ pub enum Event<'a> {
     },
     /// A batch of this origin shard was applied or refused.
     BatchApplied(&'a OriginShard, &'a Outcome),
-    /// A step of its re-seed was.
+    /// A re-seed step of this origin shard was applied or refused.
     SeedApplied(&'a OriginShard, &'a Outcome),
 }
 
 impl Follower {
-    /// Handles one event; what is to be done is appended to the effects of `cx`.
+    /// Handles one event and appends the resulting effects to those of `cx`.
     pub fn handle(&mut self, cx: &mut Ctx<'_>, event: Event<'_>) {
         match event {
             Event::Start => self.start(cx),
@@ -101,7 +101,7 @@ impl Follower {
         }
     }
 
-    /// Whether nothing is followed: then neither ticks nor lost peers concern it.
+    /// Returns `true` if no origin shard is followed. Ticks and lost peers can then be skipped.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.links.is_empty()
@@ -143,7 +143,7 @@ impl Follower {
 
     fn answer(&mut self, cx: &mut Ctx<'_>, call: u64, answer: TailAnswer) {
         if let TailAnswer::Records { origin_shards, .. } = answer {
-            self.learn_origin_shards(cx, call, origin_shards);
+            self.update_origin_shards(cx, call, origin_shards);
         }
         if let Some(link) = self.by_call(call) {
             link.answer(cx, call, answer);
@@ -151,14 +151,14 @@ impl Follower {
     }
 
     fn records(&mut self, cx: &mut Ctx<'_>, call: u64, records: Vec<(Record, SourcePosition)>, origin_shards: u16) {
-        self.learn_origin_shards(cx, call, origin_shards);
+        self.update_origin_shards(cx, call, origin_shards);
         if let Some(link) = self.by_call(call) {
             link.receive(cx, records);
         }
     }
 
-    /// The origin of this call has so many shards: those that are new are followed too.
-    fn learn_origin_shards(&mut self, cx: &Ctx<'_>, call: u64, origin_shards: u16) {
+    /// Updates the origin's number of shards and follows the new ones.
+    fn update_origin_shards(&mut self, cx: &Ctx<'_>, call: u64, origin_shards: u16) {
         let Some(link) = self.by_call(call).filter(|link| link.origin_shards < origin_shards) else { return };
         link.origin_shards = origin_shards;
         let region = link.origin().region.clone();
@@ -175,7 +175,7 @@ impl Follower {
                     link.merged(cx, merged.position);
                 }
             }
-            // Begun by an earlier leader, and nobody goes on with it.
+            // An earlier leader began the seed, and no replica continues it.
             (Outcome::SeedRunning { .. }, Some(link)) if link.is_seeding() => {}
             (Outcome::SeedRunning { .. }, Some(link)) => link.begin_seed(cx),
             (_, link) => {

@@ -1,8 +1,9 @@
 //! Delta logs between regions, without I/O.
 //!
-//! Owns: [`follower`], which reads the logs of other regions' shards and proposes what they hold to the group of this shard,
-//! and [`server`], which serves this shard's log and relays calls for those of other shards. Deliberately does not know:
-//! Raft, sockets, brokers, clocks. Events go in, [`Effect`]s come out; `Ctx` lends the state, and the log behind a trait.
+//! Owns: [`follower`], which reads the logs of other regions' shards and proposes their deltas to this shard's group,
+//! and [`server`], which serves this shard's log and relays calls to replicas of other shards. Independent of Raft,
+//! sockets, brokers and clocks. Events are the input, [`Effect`]s the output; `Ctx` provides the state, and the log
+//! behind a trait.
 //!
 //! ```text
 //!   origin ──Records──► Follower ─► Link: LogFollower ──Batch──► Propose ──► (Raft) ──Applied──► credit

@@ -37,7 +37,7 @@ impl Record {
     }
 }
 
-/// Bytes that a record takes of the credit of [`crate::Effect::Follow`].
+/// Bytes of a record, as counted by the credit of [`crate::Effect::Follow`].
 #[must_use]
 pub fn record_bytes(record: &Record) -> u64 {
     match record {
@@ -46,7 +46,7 @@ pub fn record_bytes(record: &Record) -> u64 {
     }
 }
 
-/// About how many bytes a delta takes on the way.
+/// Approximate encoded size of a delta, in bytes.
 pub(crate) fn delta_bytes(delta: &Delta) -> u64 {
     const HEAD: usize = 64;
     let body = match &delta.op {

@@ -1,11 +1,11 @@
-//! Serving this shard's delta log to other regions: from the Raft log, which is the outbox, while there is credit.
+//! Serves this shard's delta log to other regions. The Raft log is the outbox; credit limits each stream.
 //!
 //! ```text
 //!   other region ──call──► Server ──this shard──► Stream: Log, State ──► Records … | Gone | Unavailable
 //!                            └── another replica ──► Relay ──► its answers
 //! ```
-//! Any pod of the region takes the call of another region and relays it to a replica of the right shard; any replica
-//! serves what it has applied.
+//! Any pod of the region accepts calls of another region and relays them to a replica of the addressed shard. Any
+//! replica serves the entries that it has applied.
 
 mod context;
 mod relay;
@@ -22,26 +22,26 @@ pub use self::context::{Ctx, Log};
 use self::relay::Relays;
 use self::stream::Stream;
 
-/// Streams that one replica serves; more are told to ask another.
+/// Maximum number of streams of one replica; further calls are refused as unavailable.
 const STREAMS: usize = 256;
-/// A stream whose reader says nothing for this long is forgotten; a reader gives credit, if only of 0 bytes.
+/// Timeout of a stream without messages from its reader. Readers send credit as a keep-alive, if only 0 bytes.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
 
 /// The receiver of a stream or page.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reader {
-    /// A replica that relays.
+    /// A relaying replica and its call number.
     Node(NodeId, u64),
-    /// Another region, connected to this pod.
+    /// Another region connected to this pod, and its call number.
     Region(Peer, u64),
 }
 
-/// Why a replica cannot serve a call.
+/// Reason why a replica cannot serve a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
-    /// Its log no longer reaches back far enough.
+    /// Its log no longer contains the requested position.
     Gone,
-    /// It might later.
+    /// It cannot serve now; a retry may succeed.
     Unavailable,
 }
 
@@ -54,14 +54,14 @@ impl From<Refusal> for TailAnswer {
     }
 }
 
-/// What is served and relayed.
+/// Streams served and calls relayed by this replica.
 #[derive(Debug, Default)]
 pub struct Server {
     streams: BTreeMap<Reader, Stream>,
     relays: Relays,
 }
 
-/// Something happened that concerns it.
+/// Input of [`Server::handle`].
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Another region calls this pod.
@@ -70,7 +70,7 @@ pub enum Event<'a> {
         from: &'a Peer,
         /// Number of the call.
         call: u64,
-        /// The shard whose log is wanted.
+        /// The shard whose log is requested.
         shard: ShardNumber,
         /// The call.
         body: TailCall,
@@ -93,18 +93,18 @@ pub enum Event<'a> {
         /// The answer.
         answer: TailAnswer,
     },
-    /// A party is no longer connected.
+    /// The connection to a peer was lost.
     Lost(&'a Peer),
-    /// Entries were applied, or a statement came: streams may have something to say.
+    /// Entries were applied, or a statement was received: streams may have records to send.
     StateMoved,
-    /// What this replica holds may be wrong: its streams end, the readers find another replica.
+    /// The state may have diverged. All streams end; readers retry at another replica.
     Close,
-    /// Time passed.
+    /// Periodic tick.
     Tick,
 }
 
 impl Server {
-    /// Handles one event; what is to be done is appended to the effects of `cx`.
+    /// Handles one event and appends the resulting effects to those of `cx`.
     pub fn handle(&mut self, cx: &mut Ctx<'_>, event: Event<'_>) {
         match event {
             Event::RegionCall { from, call, shard, body } => self.region_call(cx, from, call, shard, body),
@@ -121,13 +121,13 @@ impl Server {
         }
     }
 
-    /// Whether nothing is served: then no change of the state concerns it.
+    /// Returns `true` if no stream is open. Changes of the state can then be skipped.
     #[must_use]
     pub fn serves_nobody(&self) -> bool {
         self.streams.is_empty()
     }
 
-    /// Whether nothing is served and nothing relayed: then no tick is needed.
+    /// Returns `true` if no stream is open and no call is relayed. Ticks can then be skipped.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty() && self.relays.is_empty()
@@ -153,13 +153,13 @@ impl Server {
         }
     }
 
-    /// Serves a call that begins something, or says why this replica cannot.
+    /// Serves an opening call, or returns why this replica cannot.
     fn try_serve(&mut self, cx: &mut Ctx<'_>, reader: &Reader, body: &TailCall) -> Option<Refusal> {
         match body {
             TailCall::Open { .. } if self.streams.len() >= STREAMS => Some(Refusal::Unavailable),
             TailCall::Open { after, credit } => match Stream::open(cx, *after, *credit) {
                 Ok(mut stream) => {
-                    // Under a number that was used before, it takes the place of the earlier one.
+                    // A stream under a reused call number replaces the earlier one.
                     self.streams.remove(reader);
                     if stream.serve(cx, reader) {
                         self.streams.insert(reader.clone(), stream);

@@ -1,11 +1,12 @@
-//! Runs in which pods change their release under load, while clients write what needs the next behavior version.
+//! Upgrade runs: pods change their release under load, while clients send writes that need the next behavior version.
 //!
 //! ```text
 //!   region A   forward ─► half of it back ─► forward ─┐
 //!   region B   forward, with premature `Finalize`     ├─► Finalize in one region ─► in the other ─► Publish
 //! ```
-//! Region A is never told to finalize before its last change of release, so that it may go back; region B never goes back,
-//! so that its leaders may be told at any time, and must refuse while a member does not know the version.
+//! Region A receives no `Finalize` before its last change of release, so that it can be rolled back. Region B is never
+//! rolled back, so its leaders may receive `Finalize` at any time, and must refuse it while a member does not support
+//! the version.
 
 use meridian_model::{BehaviorVersion, ShardNumber};
 use meridian_proto::topology::{ReplicaStatus, TopologyCall};
@@ -16,26 +17,26 @@ use crate::committed_log::Group;
 use crate::world::{SimEvent, World};
 use crate::{InjectedBug, Plan};
 
-/// The version that the old release knows.
+/// The version that the old release supports.
 pub const OLD: BehaviorVersion = BehaviorVersion::FIRST;
-/// The version that the new release knows, and that all regions finalize.
+/// The version that the new release supports and that all regions finalize.
 pub const NEW: BehaviorVersion = BehaviorVersion(2);
 /// Key of payloads that need [`NEW`].
 pub const NEXT_KEY: &str = "meridian.next";
 /// Time at which the first pod changes its release.
 const BEGIN: Micros = 2 * SECOND;
-/// Time by which the upgrade must be done: faults last at most a few seconds.
+/// Deadline of the upgrade; faults last at most a few seconds.
 const DEADLINE: Micros = 120 * SECOND;
-/// Premature calls, per mille of turns.
+/// Probability of premature calls, in per mille of steps.
 const PREMATURE_PER_MILLE: u64 = 150;
 
-/// Behaves as a release that knows behavior versions up to `newest`, until the value is dropped.
+/// Emulates a release that supports behavior versions up to `newest`, until the value is dropped.
 #[cfg(debug_assertions)]
 pub fn run_as(newest: BehaviorVersion) -> meridian_model::PlayedRelease {
     meridian_model::PlayedRelease::knowing(newest)
 }
 
-/// Builds without debug assertions know no next version; they run no upgrades.
+/// Builds without debug assertions support no next version and run no upgrades.
 #[cfg(not(debug_assertions))]
 pub fn run_as(_: BehaviorVersion) {}
 
@@ -43,7 +44,7 @@ pub fn run_as(_: BehaviorVersion) {}
 #[derive(Debug)]
 pub struct Upgrade {
     step: UpgradeStep,
-    /// The region that goes back; the other one gets premature calls.
+    /// The region that is rolled back; the other one receives premature calls.
     goes_back: usize,
     /// The region that finalizes first.
     first: usize,
@@ -75,7 +76,7 @@ impl Upgrade {
         })
     }
 
-    /// What the operator runs in new pods: never again the old release once it has told a region to finalize.
+    /// Release of new pods: never the old one after the operator has sent `Finalize` to a region.
     pub fn image_of_new_pods(&self) -> BehaviorVersion {
         match self.step {
             UpgradeStep::Forward | UpgradeStep::Back | UpgradeStep::ForwardAgain => OLD,
@@ -89,7 +90,7 @@ impl Upgrade {
 }
 
 impl World {
-    /// The next move of the upgrade.
+    /// Performs the next step of the upgrade.
     pub fn continue_upgrade(&mut self) {
         let Some(Upgrade { step, goes_back, first, next_at }) = self.upgrade else { return };
         if step == UpgradeStep::Done || self.now < next_at {
@@ -105,7 +106,7 @@ impl World {
             && self.rng.per_mille(PREMATURE_PER_MILLE)
         {
             for group in self.groups().into_iter().filter(|(region, _)| *region != goes_back) {
-                self.tell_leader(group, TopologyCall::Finalize { version: NEW });
+                self.call_leader(group, TopologyCall::Finalize { version: NEW });
             }
         }
         let (region, other) = (first, 1 - first);
@@ -140,12 +141,13 @@ impl World {
         }
     }
 
-    /// Restarts the next pod whose image is not the wanted one of its region and ordinal; whether there was none.
+    /// Restarts the next pod whose image differs from the wanted one of its region and ordinal. Returns `true` if there
+    /// is none.
     fn roll_next(&mut self, wanted: impl Fn((usize, u16)) -> BehaviorVersion) -> bool {
         let image = |pod: &crate::pod::Pod| wanted((pod.region, pod.ordinal));
         let Some(pod) = self.pods.iter().position(|pod| pod.image != image(pod)) else { return true };
         self.pods[pod].image = image(&self.pods[pod]);
-        self.log(|| format!("pod {pod} gets a release that knows {}", self.pods[pod].image));
+        self.log(|| format!("pod {pod} gets a release that supports {}", self.pods[pod].image));
         if self.pods[pod].is_up() {
             let after = self.rng.between(20, 500) * MILLI;
             self.faults.last_end = self.faults.last_end.max(self.now + after);
@@ -157,42 +159,43 @@ impl World {
 
     fn finalize_region(&mut self, region: usize) -> bool {
         let version = NEW;
-        self.tell_leaders(region, TopologyCall::Finalize { version }, |status| status.behavior >= version)
+        self.call_leaders(region, TopologyCall::Finalize { version }, |status| status.behavior >= version)
     }
 
-    /// As the operator does: when the primary region has heard that every other region has finalized the version.
+    /// Publishes as the operator does: once the primary region reports that every other region has finalized the
+    /// version.
     fn publish_version(&mut self) -> bool {
         let decider = self.leader((self.primary, ShardNumber::FIRST)).map(|(_, status)| status);
         let is_published = |status: &ReplicaStatus| status.published >= NEW;
-        let is_heard =
+        let is_reported =
             |status: ReplicaStatus| is_published(&status) || status.regions.iter().any(|of| of.behavior >= NEW);
-        if !decider.is_some_and(is_heard) {
+        if !decider.is_some_and(is_reported) {
             return false;
         }
         let mut all = true;
         for region in 0..self.regions.len() {
-            all &= self.tell_leaders(region, TopologyCall::Publish { version: NEW }, is_published);
+            all &= self.call_leaders(region, TopologyCall::Publish { version: NEW }, is_published);
         }
         all
     }
 
-    /// Calls the leaders of a region's shards that are not done; whether all are.
-    fn tell_leaders(&mut self, region: usize, call: TopologyCall, is_done: impl Fn(&ReplicaStatus) -> bool) -> bool {
+    /// Calls the leaders of the shards that are not done. Returns `true` if all are.
+    fn call_leaders(&mut self, region: usize, call: TopologyCall, is_done: impl Fn(&ReplicaStatus) -> bool) -> bool {
         let groups = self.groups().into_iter().filter(|group| group.0 == region);
         let late: Vec<Group> =
             groups.filter(|group| !self.leader(*group).is_some_and(|(_, status)| is_done(&status))).collect();
-        late.iter().for_each(|group| self.tell_leader(*group, call.clone()));
+        late.iter().for_each(|group| self.call_leader(*group, call.clone()));
         late.is_empty()
     }
 
-    fn tell_leader(&mut self, group: Group, call: TopologyCall) {
+    fn call_leader(&mut self, group: Group, call: TopologyCall) {
         let Some((pod, _)) = self.leader(group) else { return };
         let incarnation = self.pods[pod].incarnation;
         let event = Event::Topology { ticket: 0, call };
         self.queue.push(self.now + MILLI, SimEvent::Deliver { pod, incarnation, event });
     }
 
-    /// No leader reports that another region has finalized what one of its shards has not.
+    /// Checks that no leader reports a version of another region that one of its shards has not finalized.
     fn check_reported_versions(&mut self) {
         for (region, shard) in self.groups() {
             let Some((pod, status)) = self.leader((region, shard)) else { continue };

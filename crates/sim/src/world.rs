@@ -675,7 +675,7 @@ impl World {
         counts.duplicates_dropped += counters.links.duplicates_dropped;
         counts.gaps_healed += counters.links.gaps_healed;
         counts.reseeds += counters.links.reseeds;
-        counts.detours += counters.links.detours;
+        counts.detours += counters.links.origin_fallbacks;
         counts.poisons_met += counters.links.poisons_met;
         counts.divergences_noticed += counters.checksums_differed;
         counts.vindications += counters.vindications;

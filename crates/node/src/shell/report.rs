@@ -256,7 +256,7 @@ impl Reporter for NodeReporter {
                             "shard": link.origin.shard.number(),
                             "in_flight": link.in_flight,
                             "phase": link.phase,
-                            "origin_fallback": link.detour,
+                            "origin_fallback": link.origin_fallback,
                             "fault": link_error(link, kafka),
                             "poison_record": link.poison.as_ref().map(|poison| poison.describe(topic)),
                         })
@@ -283,7 +283,7 @@ impl Reporter for NodeReporter {
             "delta_log": delta_log,
             "gaps_healed": observed.counters.links.gaps_healed,
             "reseeds": observed.counters.links.reseeds,
-            "origin_fallbacks": observed.counters.links.detours,
+            "origin_fallbacks": observed.counters.links.origin_fallbacks,
             "poison_records": observed.counters.links.poisons_met,
         })
     }

@@ -1,4 +1,4 @@
-//! Records on their way to the disk, and where those of the log's entries stand on it.
+//! Batches of records being persisted, and the log sequence number of each log entry.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,31 +12,31 @@ use crate::effect::Effect;
 use crate::injection::InjectedBug;
 use crate::{Command, LogRecord};
 
-/// Writes the log, and releases it.
+/// Writes and releases the log.
 #[derive(Debug, Default)]
 pub(super) struct LogWriter {
-    /// Waiting for the disk, oldest first.
+    /// Batches that are not durable yet, oldest first.
     waiting: VecDeque<Batch>,
     /// Log index of each entry → log sequence number of its record, once it is durable.
     places: BTreeMap<u64, u64>,
 }
 
-/// Records that are written together, and what follows once they are durable.
+/// Records written together, and the actions once they are durable.
 #[derive(Debug, Default)]
 struct Batch {
     number: u64,
-    /// The library's number; `None` for records of our own.
+    /// Output number of the library; `None` for a base record.
     output: Option<u64>,
-    /// Records in front of the entries.
+    /// Number of records before the entries.
     skipped: u64,
     /// Log index of the first entry; the others follow it.
     first_entry: u64,
     entries: u64,
-    /// Sent then.
+    /// Messages sent once the batch is durable.
     messages: Vec<Envelope>,
-    /// The log is released before this index then.
+    /// Log index before which the log is released once the batch is durable.
     release_before: Option<u64>,
-    /// Since when it waits.
+    /// Time of the write.
     since: Duration,
 }
 
@@ -53,10 +53,10 @@ impl LogWriter {
         self.places.clear();
     }
 
-    /// Writes what an output wants to be durable.
+    /// Persists the records of an output.
     pub(super) fn write(&mut self, cx: &mut Ctx<'_>, output: Output) {
-        // The hard state comes last: torn off, it takes nothing with it, while a commit index before its entries would
-        // make a torn end look like a lost log.
+        // The hard state is written last: if it is torn off, no other record is lost, whereas a commit index written
+        // before its entries would make a torn tail look like a lost log.
         let mut records = Vec::new();
         records.extend(output.snapshot.map(|base| LogRecord::Base { index: base.index, term: base.term }));
         let (skipped, entries) = (records.len() as u64, output.entries.len() as u64);
@@ -78,8 +78,8 @@ impl LogWriter {
         }
         (batch.output, batch.messages) = (Some(output.number), output.messages_after_persist);
         if records.is_empty() {
-            // Nothing to write, but what it says may rest on what is still being written: an append that came twice is
-            // acknowledged only once its first copy is on disk.
+            // Without records the messages may still depend on a batch in flight: a duplicate append is acknowledged
+            // only once its first copy is durable.
             batch.number = self.waiting.back().map_or(0, |last| last.number);
             self.waiting.push_back(batch);
         } else {
@@ -93,11 +93,11 @@ impl LogWriter {
         cx.command(Command::Persist { number, records: records.iter().map(LogRecord::encode).collect() });
     }
 
-    /// A batch is durable, and all that were written before it.
+    /// The batch `number` and all earlier batches are durable.
     pub(super) fn persisted(&mut self, cx: &mut Ctx<'_>, number: u64, first: u64) {
         while let Some(done) = self.waiting.pop_front_if(|batch| batch.number <= number) {
             if done.entries > 0 {
-                // An entry at an index voids all that stood behind it.
+                // An entry voids all later entries.
                 self.places.split_off(&done.first_entry);
                 let lsn = first + done.skipped;
                 self.places.extend((done.first_entry..).zip(lsn..lsn + done.entries));
@@ -131,7 +131,7 @@ impl LogWriter {
         self.write_again(cx, LogRecord::Base { index: first - 1, term }, Some(first));
     }
 
-    /// Writes a base record and the hard state, so that what is released is never the only copy.
+    /// Writes a base record and the hard state, so that the released log is never their only copy.
     pub(super) fn write_again(&mut self, cx: &mut Ctx<'_>, base: LogRecord, release_before: Option<u64>) {
         let records = [base, LogRecord::HardState(cx.raft.hard_state())];
         self.persist(cx, &records, Batch { release_before, since: cx.now.mono, ..Batch::default() });

@@ -5,7 +5,7 @@ use meridian_shard::Entry;
 use super::*;
 use crate::testing::Bench;
 
-/// The part, and what it is lent.
+/// The part and its context.
 struct Fixture {
     bench: Bench,
     consensus: Consensus,
@@ -20,7 +20,7 @@ impl Fixture {
         self.bench.lend(|cx| self.consensus.handle(cx, event))
     }
 
-    /// The number of a batch that is handed to the disk.
+    /// Number of the batch passed to the disk.
     fn write(&mut self, output: Output) -> u64 {
         let effects = self.handle(Event::Output(output));
         let [Effect::Command(Command::Persist { number, .. })] = effects.as_slice() else { panic!("{effects:?}") };
@@ -32,7 +32,7 @@ impl Fixture {
     }
 }
 
-/// An output that wants nothing.
+/// An empty output.
 fn output(number: u64) -> Output {
     Output {
         number,
@@ -56,7 +56,7 @@ fn to(to: u64) -> Vec<Envelope> {
     vec![Envelope { to, message: vec![7] }]
 }
 
-/// The replica that a message of the library goes to, if effects are one.
+/// Recipient of the message, if the effects are one message of the library.
 fn sent(effects: &[Effect]) -> Option<ReplicaId> {
     match effects {
         [Effect::Command(Command::Send(node, PeerMessage::Raft(_)))] => Some(node.replica),
@@ -65,7 +65,7 @@ fn sent(effects: &[Effect]) -> Option<ReplicaId> {
 }
 
 #[test]
-fn messages_that_promise_records_are_sent_once_those_are_durable() {
+fn messages_that_depend_on_records_are_sent_once_these_are_durable() {
     let mut fixture = Fixture::of(3);
     let number = fixture.write(Output { messages_after_persist: to(2), entries: vec![entry(2)], ..output(1) });
     assert!(fixture.durable(number - 1, 10).is_empty());
@@ -87,7 +87,7 @@ fn an_entry_is_committed_by_a_group_of_one_once_it_is_durable() {
     assert_eq!(fixture.bench.raft.status().commit, proposed);
 }
 
-/// An append that came twice is acknowledged only once its first copy is on disk.
+/// A duplicate append is acknowledged only once its first copy is durable.
 #[test]
 fn an_output_without_records_waits_for_the_batch_before_it() {
     let mut fixture = Fixture::of(3);
@@ -99,7 +99,7 @@ fn an_output_without_records_waits_for_the_batch_before_it() {
 }
 
 #[test]
-fn the_hard_state_is_written_behind_the_entries() {
+fn the_hard_state_is_written_after_the_entries() {
     let mut fixture = Fixture::of(3);
     let hard_state = Some(HardState { term: 1, vote: 1, commit: 2 });
     let effects = fixture.handle(Event::Output(Output { hard_state, entries: vec![entry(2)], ..output(1) }));
@@ -110,7 +110,7 @@ fn the_hard_state_is_written_behind_the_entries() {
 }
 
 #[test]
-fn the_oldest_fsync_is_that_of_the_batch_in_front() {
+fn the_oldest_fsync_is_that_of_the_first_batch() {
     let mut fixture = Fixture::of(3);
     let first = fixture.write(Output { entries: vec![entry(2)], ..output(1) });
     fixture.bench.pass(Duration::from_secs(2));
@@ -169,7 +169,7 @@ fn a_leader_begins_to_lead_once_its_first_entry_is_applied() {
 }
 
 #[test]
-fn a_replica_is_caught_up_once_what_a_quorum_confirmed_is_applied() {
+fn a_replica_is_caught_up_once_the_confirmed_index_is_applied() {
     let mut fixture = Fixture::of(1);
     fixture.bench.lead();
     fixture.bench.now.mono = Duration::ZERO;
@@ -179,7 +179,7 @@ fn a_replica_is_caught_up_once_what_a_quorum_confirmed_is_applied() {
     let reads = vec![(context, ahead), (context + 1, 1)];
     let effects = fixture.handle(Event::Output(Output { reads, ..output(9) }));
     let [Effect::ReadIndexConfirmed { context: other, .. }] = effects.as_slice() else { panic!("{effects:?}") };
-    assert_eq!(*other, context + 1, "the own question is answered");
+    assert_eq!(*other, context + 1, "the own probe is answered");
     assert!(fixture.handle(Event::Tick).is_empty());
     assert!(!fixture.consensus.is_caught_up());
     fixture.bench.state.apply(LogIndex(ahead), &Entry::Noop);
@@ -223,7 +223,7 @@ fn a_message_of_another_shard_or_with_entries_that_are_dropped_changes_nothing()
         fixture.bench.facts.out_of_service = out_of_service;
         let event = Event::Message { from, bytes: request.clone(), drops_appends: true };
         assert!(fixture.handle(event).is_empty());
-        // It carries no entries: votes are given also without space.
+        // The message carries no entries: votes are granted also without space.
         let output = fixture.bench.raft.output();
         let is_answered = output.is_some_and(|output| output.messages.len() + output.messages_after_persist.len() > 0);
         assert_eq!(is_answered, is_taken, "{from:?}, {out_of_service}");

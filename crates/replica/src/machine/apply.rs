@@ -1,4 +1,4 @@
-//! Applying committed entries: only here does the state change by what a group agreed on.
+//! Applies committed entries: the only place where agreed entries change the state.
 
 use meridian_model::{Hlc, LogIndex, Term, VersionUnknown};
 use meridian_raft::{Entry as RaftEntry, EntryKind};
@@ -22,7 +22,7 @@ impl Replica {
                 EntryKind::TermStart | EntryKind::Payload => self.apply_entry(&entry),
             }
             if self.out_of_service.is_some() && self.state.applied().0 < index {
-                // It is not applied, and stays in the log for a release that knows it.
+                // The entry is not applied; it stays in the log for a release that supports it.
                 return;
             }
             self.counters.entries_applied += 1;
@@ -40,7 +40,7 @@ impl Replica {
 
     fn apply_entry(&mut self, raw: &RaftEntry) {
         let index = LogIndex(raw.index);
-        // Committed by a group of which one member does not understand it: only that member must stop.
+        // A committed entry that only this member cannot decode: only this member must stop.
         let entry = match crate::log_entry::decode(raw) {
             Ok(entry) => entry,
             Err(DecodeError::VersionUnknown(unknown)) => return self.stop_before(index, unknown),
@@ -48,7 +48,7 @@ impl Replica {
         };
         let applied = self.state.change().apply(index, &entry);
         if let (Some((at, hash)), true) = (applied.checksum, self.is_leading()) {
-            // Refused only when the leadership is lost, and then the next leader compares.
+            // Fails only if the leadership is lost; the next leader then compares.
             let _ = self.raft.propose(Entry::Checksum { at, hash }.encode());
         }
         match applied.outcome {
@@ -62,12 +62,12 @@ impl Replica {
         }
     }
 
-    /// Tells the part that an entry came from what became of it.
+    /// Reports the outcome of an entry to the part that proposed it.
     fn fulfil(&mut self, entry: &Entry, outcome: Outcome) {
         match entry {
             Entry::Write(_) | Entry::ConditionalWrite(_) => part!(self, writes, writes::Event::Applied(outcome)),
             Entry::RemoteBatch(batch) => {
-                self.tell_merged(batch, &outcome);
+                self.report_merged(batch, &outcome);
                 self.follow(follower::Event::BatchApplied(&batch.origin, &outcome));
             }
             Entry::Seed { origin, .. } => self.follow(follower::Event::SeedApplied(origin, &outcome)),
@@ -83,8 +83,9 @@ impl Replica {
         }
     }
 
-    /// Says what of another region took effect here; which requests it goes back to, one replica of the shard says.
-    fn tell_merged(&mut self, batch: &RemoteBatch, outcome: &Outcome) {
+    /// Reports the changes of another region that took effect. Only the leader reports traced ones, so that each is
+    /// exported once per shard.
+    fn report_merged(&mut self, batch: &RemoteBatch, outcome: &Outcome) {
         let Outcome::Merged(merged) = outcome else { return };
         let known = merged.position.seq.0.saturating_sub(merged.advanced);
         let new = batch.deltas.iter().filter(|delta| delta.seq.0 > known);
@@ -103,7 +104,8 @@ impl Replica {
         }
     }
 
-    /// An entry needs a later release. It is not damage: log and state stay, and that release goes on from here.
+    /// Stops before an entry that needs a later release. This is not damage: log and state stay, and that release
+    /// continues from here.
     fn stop_before(&mut self, index: LogIndex, unknown: VersionUnknown) {
         self.perform(Effect::LeaveService(format!("VersionUnknown: log entry {index}: {unknown}")));
     }

@@ -1,4 +1,4 @@
-//! Where each event goes.
+//! Routes each event to its part.
 
 use meridian_gateway::{Caller, Event as GatewayEvent};
 use meridian_model::ShardNumber;
@@ -75,7 +75,7 @@ impl Replica {
         }
     }
 
-    /// Why a replica must not be added because of the version of the group, if so.
+    /// Returns the reason why a replica must not be added at the group's behavior version, if any.
     fn learner_refusal(&self, call: &TopologyCall) -> Option<String> {
         let TopologyCall::AddLearner { member, .. } = call else { return None };
         let is_new = self.is_leading() && !self.raft.members().contains(member.replica.0);
@@ -143,7 +143,7 @@ impl Replica {
         }
     }
 
-    /// Another region can be spoken to: what was asked into the void is asked again.
+    /// Another region connected: calls without a connection are sent again.
     pub(super) fn connected(&mut self, peer: &Peer) {
         self.region_heard(peer);
         self.follow(follower::Event::Lost(peer));
@@ -168,7 +168,7 @@ impl Replica {
     }
 
     pub(super) fn peer_message(&mut self, from: NodeId, message: PeerMessage) {
-        // Who speaks is there, whatever was heard of its coming: one that met us while it was nobody yet is met once only.
+        // Any message proves that its sender is connected, even if its `Met` event preceded its membership.
         self.directory.heard(from);
         if from.shard == self.identity.genesis.shard {
             self.space.heard(from.replica, self.now.mono);
@@ -263,8 +263,8 @@ impl Replica {
         }
     }
 
-    /// A call to another replica failed there. Which part made it is told by its number; the others do not know the number.
-    /// Snapshots, checksums and clocks are asked for again in time.
+    /// A call to another replica failed there. Its number identifies the calling part; other parts ignore it.
+    /// Snapshots, checksums and clocks retry by themselves.
     fn call_failed(&mut self, from: NodeId, call: u64, answer: ShardAnswer) {
         self.answered(Some(from), call, answer);
         self.serve(server::Event::Relayed { from, call, answer: TailAnswer::Unavailable });

@@ -1,4 +1,4 @@
-//! The gateway of this pod.
+//! Connects the gateway of this pod.
 
 use meridian_gateway::{Ctx as GatewayCtx, Effect, Event, GroupVersions, Time};
 use meridian_model::{BehaviorVersion, ShardNumber};
@@ -14,14 +14,14 @@ use crate::versions::Versions;
 use crate::{Command, Peer, Settings, collections};
 
 impl Replica {
-    /// Something came from another region.
+    /// Records that a message of another region was received.
     pub(super) fn region_heard(&mut self, from: &Peer) {
         if let Peer::Region(region) = from {
             self.route(Event::Heard(region.clone()));
         }
     }
 
-    /// Another replica, or this one, answered a call of the gateway or of this shard.
+    /// Routes an answer of a replica to the gateway or to the shard's parts.
     pub(super) fn answered(&mut self, from: Option<NodeId>, call: u64, answer: ShardAnswer) {
         match answer {
             ShardAnswer::Definitions { largest, standing } => {
@@ -31,13 +31,13 @@ impl Replica {
         }
     }
 
-    /// Versions of the group, against which requests are checked.
+    /// Versions of the group, for checks of requests.
     pub(super) fn group_versions(&self) -> GroupVersions<'_> {
         group_versions(&self.identity, &self.settings, &self.state, &self.versions)
     }
 
-    /// Executes a call to this replica's shard if the group has finalized the version that it needs. A follower may only lag:
-    /// it leaves changes to the leader, and reads to another replica.
+    /// Executes a call to this replica's shard if the group has finalized its behavior version. A follower may lag, so
+    /// it redirects writes to the leader and reads to another replica.
     pub(super) fn versioned_call(&mut self, from: Requester, needs: BehaviorVersion, call: ShardCall) {
         let needs = needs.max(call.needs());
         match self.group_versions().refuse(needs) {
@@ -49,7 +49,7 @@ impl Replica {
         }
     }
 
-    /// The version that every shard of this region has finalized, as far as their leaders were heard.
+    /// Behavior version that every shard of this region has finalized, as reported by the leaders.
     pub(super) fn behavior_of_region(&self) -> BehaviorVersion {
         let own = self.identity.genesis.shard;
         let finalized = |shard| if shard == own { self.state.behavior() } else { self.directory.behavior(shard) };
@@ -57,7 +57,7 @@ impl Replica {
         shards.map(finalized).min().unwrap_or(BehaviorVersion::FIRST)
     }
 
-    /// Gives the gateway an event and does what it wants done, depth-first.
+    /// Passes an event to the gateway and performs its effects, depth-first.
     pub(super) fn route(&mut self, event: Event) {
         let mut effects = self.gateway_effects.pop().unwrap_or_default();
         let mut cx = GatewayCtx {
@@ -65,7 +65,7 @@ impl Replica {
             me: self.identity.node(),
             region: &self.identity.genesis.region,
             shards: self.identity.genesis.shards,
-            // Shards have equally many; the own shard knows best, and during a change tells what is rather than what shall be.
+            // All shards have equally many replicas. The own shard's count is current also during a membership change.
             replicas: u16::try_from(self.raft.voter_count()).unwrap_or(u16::MAX),
             primary: self.state.primary(),
             is_primary: self.state.is_primary(),
@@ -93,7 +93,7 @@ impl Replica {
     }
 }
 
-/// Of fields, so that others can be lent beside.
+/// Takes fields instead of `self`, so that other fields can be borrowed.
 fn group_versions<'a>(
     identity: &'a Identity,
     settings: &'a Settings,

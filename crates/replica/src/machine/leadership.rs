@@ -1,4 +1,4 @@
-//! What begins and ends with a leadership.
+//! Starts and stops leader-only work.
 
 use meridian_proto::frame::{Lead, PeerMessage};
 use meridian_replication::follower;
@@ -8,7 +8,7 @@ use crate::context::Ctx;
 use crate::{Command, consensus, membership, positions, versions, writes};
 
 impl Replica {
-    /// Whether this replica may propose.
+    /// Returns `true` if this replica may propose.
     pub(crate) fn is_leading(&self) -> bool {
         self.consensus.leading().is_some() && self.is_trusted()
     }
@@ -19,7 +19,7 @@ impl Replica {
         Some(Lead { term, members, applied, behavior: self.state.behavior() })
     }
 
-    /// Tells the region that this replica leads, if so.
+    /// Announces the leadership to the region, if this replica leads.
     pub(super) fn announce(&mut self) {
         let Some(lead) = self.lead_notice() else { return };
         self.directory.led_by(self.identity.node(), &lead);
@@ -37,7 +37,7 @@ impl Replica {
         part!(self, versions, versions::Event::LeadershipLost);
     }
 
-    /// For good: what this replica holds cannot be trusted, or not understood.
+    /// Leaves service for good: log or state is damaged, diverged or of a later version.
     pub(super) fn leave_service(&mut self, reason: String) {
         if self.out_of_service.is_none() {
             self.out_of_service = Some(reason.clone());

@@ -1,4 +1,4 @@
-//! Events of parts that come from more than one place.
+//! Events of parts with more than one source.
 
 use meridian_model::LogIndex;
 use meridian_raft::Members;
@@ -13,19 +13,19 @@ impl Replica {
         let was_short = self.memory.is_short();
         self.memory.measured(used, limit, self.snapshots.is_taking());
         if self.memory.is_short() && !was_short {
-            // The log behind the newest snapshot is kept in memory for those that are slow: they get the snapshot.
+            // Drops the log kept in memory for slow followers; they receive the snapshot instead.
             self.perform(Effect::CompactLog { keep_from: self.snapshots.newest() + 1 });
         }
         part!(self, space, space::Event::MemoryMeasured);
     }
 
-    /// The state moved on: statements that waited for it count.
+    /// The applied position advanced: pending statements may count.
     pub(super) fn statements_applied(&mut self) {
         let clock_trusted = self.statements.has_round() && self.states() && self.clock.is_trusted();
         part!(self, statements, completeness::Event::Applied { clock_trusted });
     }
 
-    /// The consensus library knows the snapshot that was on disk at the start.
+    /// Offers the snapshot found at the start to the consensus library.
     pub(crate) fn offer_found_snapshot(&mut self, members: Members) {
         part!(self, snapshots, snapshots::Event::Found(members));
     }
@@ -34,7 +34,7 @@ impl Replica {
         part!(self, reads, reads::Event::Cancel(from));
     }
 
-    /// A quorum confirmed the round of a statement, or a question for reads.
+    /// A quorum confirmed a ReadIndex round of a statement or of reads.
     pub(super) fn read_index_confirmed(&mut self, context: u64, index: LogIndex) {
         if self.statements.is_round(context) {
             let clock_trusted = self.states() && self.clock.is_trusted();
@@ -45,12 +45,12 @@ impl Replica {
         }
     }
 
-    /// The log begins with this record: what it held is void.
+    /// Voids the log, which restarts with this base record.
     pub(crate) fn log_voided(&mut self, base: LogRecord) {
         part!(self, consensus, consensus::Event::LogVoided { base });
     }
 
-    /// The state moved on, or became fresher: reads may be ready.
+    /// The state advanced or became fresher: rechecks waiting reads.
     pub(super) fn recheck_reads(&mut self) {
         if self.reads.waits_for_state() {
             let staleness = self.staleness();
@@ -58,7 +58,7 @@ impl Replica {
         }
     }
 
-    /// The state moved on, or time did: positions may be reached.
+    /// State or time advanced: rechecks calls that wait for positions.
     pub(super) fn recheck_parked(&mut self) {
         if !self.positions.is_idle() {
             part!(self, positions, positions::Event::StateMoved);

@@ -1,4 +1,4 @@
-//! What parts are told of each other, and what is done that they want done.
+//! Performs the effects of parts.
 
 use meridian_raft::Members;
 use meridian_replication::{follower, server};
@@ -103,7 +103,7 @@ impl Replica {
         }
     }
 
-    /// Hands the state to the shell, to be written.
+    /// Passes an image of the state to the shell for writing.
     pub(super) fn write_snapshot(&mut self, index: u64, term: u64, members: &Members) {
         part!(self, space, space::Event::SnapshotBegun);
         let meta = SnapshotMeta {

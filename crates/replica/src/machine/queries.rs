@@ -1,4 +1,4 @@
-//! What parts know, for what is no part yet.
+//! Queries that combine several parts.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use super::Replica;
 use crate::space;
 
 impl Replica {
-    /// Whether this replica's disk has space beyond its reserve, and its memory has room for a snapshot.
+    /// Returns `true` if the disk has space beyond the reserve and memory suffices for a snapshot.
     pub(super) fn has_space(&self) -> bool {
         self.space.has_space()
     }
 
-    /// Whether the leader may admit what makes the state grow.
+    /// Returns `true` if the leader may admit entries that make the state grow.
     pub(crate) fn admits_growth(&self) -> bool {
         self.space.admits_growth(self.group())
     }
 
-    /// Whether the leader may admit what needs little of the log and frees something, or changes the group.
+    /// Returns `true` if the leader may admit small entries that free space or change the group.
     pub(crate) fn admits_small(&self) -> bool {
         self.space.admits_small()
     }
@@ -34,13 +34,13 @@ impl Replica {
         self.space.wants_snapshot(self.now.mono, is_behind, reserve)
     }
 
-    /// Whether this replica is to state how complete it is, if its clock is trusted.
+    /// Returns `true` if this replica is to send completeness statements, provided its clock is trusted.
     pub(super) fn states(&self) -> bool {
         self.is_leading() && self.state.is_primary()
     }
 
-    /// Upper bound of the age of what is missing here of all that may be written: towards its own region a replica of the
-    /// primary region is as complete as its own shard.
+    /// Upper bound of the staleness of all origin shards. In the primary region, only the own shard's log counts
+    /// towards the own region.
     pub(super) fn staleness(&self) -> Duration {
         if self.state.is_primary() {
             return self.staleness_of(self.state.origin());
@@ -63,12 +63,12 @@ impl Replica {
         self.raft.is_member(self.identity.replica.0)
     }
 
-    /// Whether what this replica holds may be wrong.
+    /// Returns `true` if the state may have diverged.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.divergence.is_in_doubt(&self.settings)
     }
 
-    /// Whether others may rely on what this replica holds.
+    /// Returns `true` if this replica serves, is caught up and is not in doubt.
     pub(super) fn is_trusted(&self) -> bool {
         self.out_of_service.is_none() && !self.is_in_doubt()
     }

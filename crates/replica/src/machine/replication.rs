@@ -1,4 +1,4 @@
-//! Delta logs between regions: what the crate `meridian-replication` is lent, and what it wants done.
+//! Connects follower and server of `meridian-replication` to the machine.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::injection::InjectedBug;
 use crate::proposal::propose;
 use crate::{Command, Settings, completeness};
 
-/// The log of this replica's group.
+/// Log of this replica's group.
 struct GroupLog<'a> {
     raft: &'a mut Raft,
     state: &'a State,
@@ -43,7 +43,7 @@ impl Log for GroupLog<'_> {
 }
 
 impl Replica {
-    /// Gives the follower an event and does what it wants done.
+    /// Passes an event to the follower and performs its effects.
     pub(super) fn follow(&mut self, event: follower::Event<'_>) {
         let mut effects = std::mem::take(&mut self.replication_effects);
         let admits_growth = !self.follower.is_idle() && self.admits_growth();
@@ -64,7 +64,7 @@ impl Replica {
         self.replication_effects = effects;
     }
 
-    /// Gives the server of the own delta log an event and does what it wants done.
+    /// Passes an event to the delta log server and performs its effects.
     pub(super) fn serve(&mut self, event: server::Event<'_>) {
         let mut effects = std::mem::take(&mut self.replication_effects);
         let is_trusted = self.is_trusted() && self.consensus.is_caught_up();
@@ -89,7 +89,7 @@ impl Replica {
         self.replication_effects = effects;
     }
 
-    /// The state moved on, or a statement came: readers of the own delta log may get something.
+    /// The state advanced or a statement was received: serves the readers of the own delta log.
     pub(super) fn serve_news(&mut self) {
         if !self.server.serves_nobody() {
             self.serve(server::Event::StateMoved);
@@ -115,8 +115,8 @@ impl Replica {
     }
 }
 
-/// The reachable replicas of a shard, in the order in which they are asked for its delta log: the leader hears of a commit
-/// first.
+/// The reachable replicas of a shard in the order in which their delta log is tried. The leader is first: it applies
+/// commits first.
 fn candidates(directory: &Directory, me: NodeId, shard: ShardNumber) -> Vec<NodeId> {
     let own = (shard == me.shard).then_some(me);
     let replicas = directory.leader(shard).into_iter().chain(directory.of_shard(shard)).chain(own);

@@ -19,7 +19,7 @@ impl Replica {
         }
         match call {
             _ if call.is_read() && !self.consensus.is_caught_up() => {
-                // What it holds may be older than what was acknowledged, or known to be wrong by what it has yet to apply.
+                // The state may lack acknowledged writes, or differ from the group's.
                 self.answer(from, ShardAnswer::Busy(format!("replica {own} is catching up")));
             }
             ShardCall::Read { collection, query, demand } => {

@@ -1,4 +1,4 @@
-//! What a replica tells of itself and its group.
+//! Reports the status of this replica and its group.
 
 use meridian_model::{LogIndex, ReplicaId, Term};
 use meridian_proto::topology::{FollowerStatus, Member, ReplicaStatus, Role};

@@ -12,7 +12,7 @@ use crate::{Event, Now, Peer, ReadResult};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A replica that leads a group of one, beside another replica that others say belongs to it.
+/// The leader of a group of one, with another replica that is announced as a member.
 struct Pod {
     replica: Replica,
     mono: Duration,
@@ -34,7 +34,7 @@ impl Pod {
         Self { replica: alone(identity), mono: Duration::ZERO, lsn }
     }
 
-    /// The other replica is connected.
+    /// Connects the other replica.
     fn meet(&mut self) {
         let genesis = self.replica.identity().genesis.clone();
         let (node, address) = (Some(self.other()), "pod-2:8082".into());
@@ -47,7 +47,7 @@ impl Pod {
         }));
     }
 
-    /// The other replica says that it leads, and what it has applied.
+    /// Delivers the other replica's announcement that it leads, with its applied positions.
     fn lead(&mut self, applied: u64) {
         let (term, members) = (meridian_model::Term(9), self.replica.identity().founders.clone());
         let lead = Lead {
@@ -63,7 +63,7 @@ impl Pod {
         NodeId { replica: ReplicaId(2), ..self.replica.identity.node() }
     }
 
-    /// What is to be done beyond the log, which takes everything at once.
+    /// Commands other than those of the log, which is durable at once.
     fn step(&mut self, event: Event) -> Vec<Command> {
         let now = Now { mono: self.mono, wall: 1_000 * MS + self.mono };
         let (mut left, mut next) = (Vec::new(), vec![event]);
@@ -81,7 +81,7 @@ impl Pod {
         left
     }
 
-    /// Ticks until so much time is over.
+    /// Ticks until this time has passed.
     fn wait(&mut self, time: Duration) -> Vec<Command> {
         let until = self.mono + time;
         let mut all = Vec::new();
@@ -122,7 +122,7 @@ fn cancels(commands: &[Command]) -> Vec<u64> {
     commands.iter().filter_map(job).collect()
 }
 
-/// The calls that went to the other replica, and how much time each said was left.
+/// Calls sent to the other replica, with the remaining time of each.
 fn calls_sent(commands: &[Command]) -> Vec<(u64, Duration)> {
     let call = |command: &Command| match command {
         Command::Send(_, PeerMessage::Call(call, Call::Shard(_, ShardCall::List(demand)))) => {
@@ -145,12 +145,12 @@ fn a_read_carries_the_deadline_of_its_request_and_is_answered_at_it() {
     let (_, deadline) = read_of(&pod.list(1, 1_000 * MS)).expect("handed to the threads");
     assert_eq!(deadline, begun + 1_000 * MS);
     let commands = pod.wait(500 * MS);
-    assert_eq!(calls_sent(&commands).len(), 1, "another replica is tried once the patience is over");
-    assert_eq!(calls_sent(&commands)[0].1, 600 * MS, "with the time that is left");
+    assert_eq!(calls_sent(&commands).len(), 1, "another replica is tried after the first attempt's timeout");
+    assert_eq!(calls_sent(&commands)[0].1, 600 * MS, "with the remaining time");
     let commands = pod.wait(500 * MS);
-    assert!(matches!(reply_of(&commands).unwrap().body, Err(Refusal::Timeout(_))), "both were slow, not away");
+    assert!(matches!(reply_of(&commands).unwrap().body, Err(Refusal::Timeout(_))), "both attempts timed out");
     let (_, later) = read_of(&pod.list(2, 5 * MS)).unwrap();
-    assert_eq!(later, pod.mono + 5 * MS, "what was left behind is in nobody's way");
+    assert_eq!(later, pod.mono + 5 * MS, "abandoned reads do not delay later ones");
 }
 
 #[test]
@@ -162,7 +162,10 @@ fn the_answer_of_the_first_attempt_counts_after_a_second_one_was_sent() {
     assert_eq!(reply_of(&commands).unwrap().body, Ok(ReplyBody::Collections(Vec::new())));
     let other = pod.other();
     let cancel = Command::Send(other, PeerMessage::Cancel(sent[0].0));
-    assert!(commands.iter().any(|c| format!("{c:?}") == format!("{cancel:?}")), "the second is ended: {commands:?}");
+    assert!(
+        commands.iter().any(|c| format!("{c:?}") == format!("{cancel:?}")),
+        "the second is cancelled: {commands:?}"
+    );
 }
 
 #[test]
@@ -185,7 +188,7 @@ fn the_answer_of_the_second_attempt_ends_the_first() {
 }
 
 #[test]
-fn a_client_that_leaves_ends_its_read_everywhere() {
+fn a_disconnected_client_cancels_its_read_everywhere() {
     let mut pod = Pod::new();
     let (job, _) = read_of(&pod.list(1, 60_000 * MS)).unwrap();
     let (call, _) = calls_sent(&pod.wait(400 * MS))[0];
@@ -193,10 +196,7 @@ fn a_client_that_leaves_ends_its_read_everywhere() {
     assert_eq!(cancels(&commands), [job]);
     assert!(commands.iter().any(|c| matches!(c, Command::Send(_, PeerMessage::Cancel(sent)) if *sent == call)));
     assert!(reply_of(&commands).is_none());
-    assert!(
-        pod.step(Event::ReadDone { job, result: nothing() }).is_empty(),
-        "an answer that comes too late is dropped"
-    );
+    assert!(pod.step(Event::ReadDone { job, result: nothing() }).is_empty(), "a late answer is dropped");
     assert!(pod.replica.gateway.is_idle());
 }
 
@@ -224,7 +224,7 @@ fn a_write_continues_after_its_client_disconnects() {
 }
 
 #[test]
-fn a_read_that_the_threads_refuse_is_refused_at_once() {
+fn a_read_that_the_threads_reject_is_refused_at_once() {
     let mut pod = Pod::new();
     let (job, _) = read_of(&pod.list(1, 60_000 * MS)).unwrap();
     let commands = pod.step(Event::ReadRefused { job, why: "9 searches wait".into() });
@@ -245,7 +245,7 @@ fn a_replica_ends_a_read_that_another_gateway_cancels() {
 }
 
 #[test]
-fn a_region_has_no_more_collections_than_it_may() {
+fn the_number_of_collections_of_a_region_is_limited() {
     let mut pod = Pod::new();
     pod.replica.settings.collections = 2;
     for (ticket, name) in (1..).zip(["a", "bb"]) {
@@ -273,7 +273,7 @@ fn a_delete_by_filter_that_wrote_nothing_is_refused_and_one_that_wrote_is_unknow
         pod.ask(2, Body::Write { collection: collection.clone(), ops: vec![upsert] }, 1_000 * MS);
         let body = Body::DeleteByFilter { collection, filter: meridian_model::Filter::default() };
         let mut commands = pod.ask(3, body, 1_000 * MS);
-        // The disk answers no more, or nothing more is proposed.
+        // The disk no longer answers, or no more entries are proposed.
         let mut persisted = false;
         while let Some(read) = commands.iter().position(|command| matches!(command, Command::Read { .. })) {
             let Command::Read { job, what, .. } = commands.swap_remove(read) else { unreachable!() };
@@ -298,7 +298,7 @@ fn a_delete_by_filter_that_wrote_nothing_is_refused_and_one_that_wrote_is_unknow
     }
 }
 
-/// Numbers of the writes that went to the other replica.
+/// Numbers of the writes sent to the other replica.
 fn writes_sent(commands: &[Command]) -> Vec<u64> {
     let call = |command: &Command| match command {
         Command::Send(_, PeerMessage::Call(call, Call::Shard(_, ShardCall::Write { .. }))) => Some(*call),

@@ -12,7 +12,7 @@ use crate::testing::{alone, identity};
 
 const WORDS: CollectionUid = CollectionUid(1);
 
-/// Applies a write as the log would bring it.
+/// Applies a write as a log entry.
 fn apply(replica: &mut Replica, ops: Vec<Op>) {
     let index = replica.state().applied().0 + 1;
     let (table, hlc, sent_at) = (TableVersion(1), Hlc(index * 100_000), LogIndex(index - 1));
@@ -22,7 +22,7 @@ fn apply(replica: &mut Replica, ops: Vec<Op>) {
     replica.state.publish();
 }
 
-/// Writes these points, each a little beside its number.
+/// Upserts these points, each with coordinates near its id, shifted by `beside`.
 fn upsert(replica: &mut Replica, points: Range<u64>, beside: f32) {
     let op = |point: u64| Op::Upsert {
         collection: WORDS,
@@ -33,7 +33,7 @@ fn upsert(replica: &mut Replica, points: Range<u64>, beside: f32) {
     apply(replica, points.map(op).collect());
 }
 
-/// A replica with so many vectors, none of them merged yet.
+/// A replica with `count` vectors, none of them merged.
 fn with_vectors(count: u64) -> Replica {
     let mut replica = alone(identity(1, 1));
     let vector = VectorDef { dim: 2, distance: Distance::Euclid, hnsw: HnswParams::default() };
@@ -46,12 +46,12 @@ fn with_vectors(count: u64) -> Replica {
     replica
 }
 
-/// Rows that are there twice.
+/// Number of copied rows.
 fn copied(replica: &Replica) -> usize {
     replica.state().collection_by_uid(WORDS).map(Collection::copied).unwrap_or_default()
 }
 
-/// The points nearest to some places, with their scores.
+/// Nearest points of some queries, with their scores.
 fn found(view: &View) -> Vec<Answer> {
     let ask = |at: u64| {
         let search = Search {
@@ -81,18 +81,18 @@ fn a_step_is_published_while_readers_exist_and_visible_to_later_ones() {
         steps += 1;
     }
     assert_eq!((replica.idle(), replica.state().pending_index()), (Backlog::None, 0));
-    assert_eq!(steps, 2 * 256, "a place is sought for each, and each is linked in");
+    assert_eq!(steps, 2 * 256, "two steps per vector: search and insert");
     let indexed = |view: &View| view.collections().map(meridian_shard::CollectionView::indexed).sum::<u64>();
     assert_eq!((indexed(&before), indexed(&views.newest())), (0, 256));
-    assert_eq!(found(&views.newest()), said, "what is merged is found as before");
+    assert_eq!(found(&views.newest()), said, "merging does not change results");
     upsert(&mut replica, 0..300, 2.0);
-    assert_eq!(found(&before), said, "what began before a write sees nothing of it");
+    assert_eq!(found(&before), said, "an older view does not contain the write");
     assert_ne!(found(&views.newest()), said);
 }
 
-/// What an old view looks at is kept twice, and not without bounds: the work waits then. Reads and writes never do.
+/// Rows of a live view are copied, up to a limit: merging then waits. Reads and writes never wait.
 #[test]
-fn the_work_waits_for_a_reader_that_never_ends() {
+fn merging_waits_for_a_reader_that_never_ends() {
     let mut replica = with_vectors(5_120);
     while replica.idle() != Backlog::None {}
     let views = replica.views();
@@ -101,13 +101,13 @@ fn the_work_waits_for_a_reader_that_never_ends() {
     let mut writes = 0..20;
     while replica.idle() != Backlog::Waiting {
         if replica.state().next_to_merge().is_none() {
-            let nth = writes.next().expect("it waits before all points were written anew");
+            let nth = writes.next().expect("merging waits before all points are rewritten");
             upsert(&mut replica, nth * 256..(nth + 1) * 256, 2.0);
         }
     }
     assert!(copied(&replica) > COPIES);
     assert_eq!(replica.idle(), Backlog::Waiting);
-    // Writes go on, and are seen at once.
+    // Writes continue and are visible at once.
     upsert(&mut replica, 0..1, 0.5);
     let nearest = |view: &View| found(view)[0].clone();
     assert_ne!(nearest(&views.newest()), nearest(&slow));

@@ -7,7 +7,7 @@ use meridian_raft::Change;
 const FIRST: BehaviorVersion = BehaviorVersion::FIRST;
 const NEXT: BehaviorVersion = BehaviorVersion(2);
 
-/// Replica 1, which leads a group and knows the next version.
+/// Replica 1 as leader of a group, with the next version.
 struct Leader {
     bench: Bench,
     versions: Versions,
@@ -36,7 +36,7 @@ impl Leader {
         self.handle(Event::Met { replica: ReplicaId(replica), build });
     }
 
-    /// The answer to a call, if it comes at once.
+    /// The immediate answer to a call, if any.
     fn call(&mut self, event: Event) -> Option<TopologyAnswer> {
         answer(&self.handle(event))
     }
@@ -49,7 +49,7 @@ impl Leader {
         self.call(Event::Publish { ticket: 7, version: BehaviorVersion(version) })
     }
 
-    /// What is proposed is applied.
+    /// Applies the proposed entry.
     fn apply(&mut self, outcome: Outcome) -> Option<TopologyAnswer> {
         self.bench.drive();
         self.call(Event::Applied(outcome))
@@ -67,7 +67,7 @@ fn answer(effects: &[Effect]) -> Option<TopologyAnswer> {
     })
 }
 
-/// The number of the call that each region is asked under.
+/// Number of the call to each region.
 fn asked(effects: &[Effect]) -> Vec<u64> {
     let call = |effect: &Effect| match effect {
         Effect::Command(Command::SendRegion(Peer::Region(_), RegionMessage::Call(call, RegionCall::Behavior))) => {
@@ -83,7 +83,7 @@ fn a_version_is_finalized_once_and_then_published() {
     let mut leader = Leader::of(1);
     let Some(TopologyAnswer::Refused(early)) = leader.publish(2) else { panic!("published before it is finalized") };
     assert_eq!(early, "publish behavior version 2: the group has finalized 1");
-    assert_eq!(leader.finalize(2), None, "it is proposed");
+    assert_eq!(leader.finalize(2), None, "answered when the entry is applied");
     let answer = leader.apply(Outcome::VersionSwitched(NEXT));
     let applied = leader.bench.state.applied();
     assert_eq!((answer, leader.bench.state.behavior()), (Some(TopologyAnswer::Done { version: applied }), NEXT));
@@ -97,7 +97,7 @@ fn a_version_is_finalized_once_and_then_published() {
 }
 
 #[test]
-fn a_version_that_a_member_may_not_know_is_refused_by_that_member() {
+fn a_version_is_refused_with_the_members_that_may_not_support_it() {
     let mut leader = Leader::of(3);
     let refusal = |leader: &mut Leader, version| {
         let Some(TopologyAnswer::Refused(why)) = leader.finalize(version) else { panic!("not refused") };
@@ -109,7 +109,7 @@ fn a_version_that_a_member_may_not_know_is_refused_by_that_member() {
     assert_eq!(refusal(&mut leader, 2), text);
     leader.met(2, NEXT);
     leader.met(3, NEXT);
-    // The consensus library of this replica does not lead, so that the call gets as far as the proposal.
+    // The consensus library of this replica does not lead, so the call reaches the proposal and fails there.
     assert!(matches!(leader.finalize(2), Some(TopologyAnswer::NotLeader { .. })));
     leader.handle(Event::Lost(ReplicaId(3)));
     assert_eq!(refusal(&mut leader, 2), "finalize behavior version 2: replica 3 is not connected");
@@ -150,7 +150,7 @@ fn only_a_leader_changes_versions() {
 }
 
 #[test]
-fn a_call_that_is_not_committed_in_time_is_given_up() {
+fn a_call_that_is_not_committed_in_time_is_refused() {
     let mut leader = Leader::of(1);
     assert_eq!(leader.finalize(2), None);
     leader.bench.pass(Duration::from_secs(9));
@@ -160,10 +160,10 @@ fn a_call_that_is_not_committed_in_time_is_given_up() {
 }
 
 #[test]
-fn a_replica_joins_a_group_of_a_later_version_only_if_it_is_known_to_know_it() {
+fn a_replica_joins_a_group_of_a_later_version_only_if_its_build_supports_it() {
     let mut leader = Leader::of(1);
     let refusal = |leader: &Leader| leader.versions.learner_refusal(leader.bench.state.behavior(), ReplicaId(2));
-    assert_eq!(refusal(&leader), None, "every build knows the first version");
+    assert_eq!(refusal(&leader), None, "every build supports the first version");
     assert_eq!(leader.finalize(2), None);
     let silent = Some("replica 2 is not connected".into());
     assert_eq!(refusal(&leader), silent, "from the proposal on, before it is applied");
@@ -185,7 +185,7 @@ fn a_version_that_was_proposed_and_never_applied_counts_only_while_this_replica_
 }
 
 #[test]
-fn other_regions_are_asked_until_the_newest_version_is_published() {
+fn other_regions_are_polled_until_the_newest_version_is_published() {
     let mut leader = Leader::of(1);
     let first = asked(&leader.handle(Event::Tick));
     assert_eq!(first.len(), 1);
@@ -194,7 +194,7 @@ fn other_regions_are_asked_until_the_newest_version_is_published() {
     let second = asked(&leader.handle(Event::Tick));
     assert_eq!(second.len(), 1);
     leader.handle(Event::RegionReported { call: first[0], finalized: NEXT });
-    assert!(leader.versions.regions().is_empty(), "it was asked again since");
+    assert!(leader.versions.regions().is_empty(), "a later call replaced this one");
     leader.handle(Event::RegionReported { call: second[0], finalized: NEXT });
     assert_eq!(leader.versions.regions(), [RegionBehavior { region: region("eu-west"), behavior: NEXT }]);
     leader.handle(Event::RegionConnected(region("eu-west")));
@@ -206,7 +206,7 @@ fn other_regions_are_asked_until_the_newest_version_is_published() {
     assert_eq!(leader.versions.regions().len(), 1);
     leader.bench.pass(Duration::from_millis(1));
     leader.handle(Event::Tick);
-    assert!(leader.versions.regions().is_empty(), "it is silent");
+    assert!(leader.versions.regions().is_empty(), "the report expired");
 
     leader.finalize(2);
     leader.apply(Outcome::VersionSwitched(NEXT));
@@ -230,7 +230,7 @@ fn what_other_regions_reported_ends_with_the_leadership() {
 }
 
 #[test]
-fn only_the_leader_of_the_first_shard_asks_other_regions() {
+fn only_the_leader_of_the_first_shard_polls_other_regions() {
     let mut leader = Leader::of(1);
     leader.bench.facts.leading = false;
     assert!(asked(&leader.handle(Event::Tick)).is_empty());
@@ -241,6 +241,6 @@ fn only_the_leader_of_the_first_shard_asks_other_regions() {
     leader.bench.identity.genesis.shard = ShardNumber::FIRST;
     assert!(
         asked(&leader.handle(Event::Tick)).is_empty(),
-        "a build that knows the first version alone has nothing to publish"
+        "a build that supports only the first version has nothing to publish"
     );
 }

@@ -1,18 +1,18 @@
-//! Creating and dropping collections: shard 1 decides, the other shards learn.
+//! Creates and drops collections: shard 1 decides, the other shards replicate its decision.
 
 use meridian_model::{CollectionDef, CollectionName, CollectionUid, LogIndex, Op, Seq, WriteId};
 use meridian_proto::frame::ShardAnswer;
 use meridian_shard::CollectionChange;
 
 use super::proposal::Changes;
-use super::{Admission, Kind, NOBODY, Writes};
+use super::{Admission, INTERNAL, Kind, Writes};
 use crate::context::Ctx;
 use crate::effect::Requester;
 
-/// Part number of definitions that a shard takes over from shard 1.
-const PART_LEARNT: u32 = 1 << 16;
-/// Part number of drops that a shard takes over from shard 1.
-const PART_FORGOTTEN: u32 = (1 << 16) + 1;
+/// Part number of creates that replicate a decision of shard 1.
+const PART_REPLICATED_CREATE: u32 = 1 << 16;
+/// Part number of drops that replicate a decision of shard 1.
+const PART_REPLICATED_DROP: u32 = (1 << 16) + 1;
 
 impl Writes {
     pub(super) fn create(
@@ -24,7 +24,7 @@ impl Writes {
         admission: Admission,
     ) {
         let state = cx.state;
-        // The answer of a repeated create names the uid that the first one got.
+        // A repeated create is answered with the uid of the first one.
         if let Some(done) = state.write_result(id, 0) {
             return cx.answer(from, Kind::Created.answer(done, state.vv().clone()));
         }
@@ -60,21 +60,20 @@ impl Writes {
             let last = Seq(state.next_seq().0 - 1);
             return cx.answer(from, ShardAnswer::Written(last, state.vv().clone()));
         }
-        // It follows from what is applied here: a repeat would follow from that too.
+        // The decision depends only on the applied state, and so does a repeat.
         let changes = Changes::whole(state.applied(), vec![Op::CreateCollection { uid, def }]);
         let id = WriteId(u128::from(uid.0));
-        self.propose(cx, (from, Kind::Written), ((id, PART_LEARNT), None), changes, admission);
+        self.propose(cx, (from, Kind::Written), ((id, PART_REPLICATED_CREATE), None), changes, admission);
     }
 
     pub(super) fn remove(&mut self, cx: &mut Ctx<'_>, uid: CollectionUid, admission: Admission) {
         let changes = Changes::whole(cx.state.applied(), vec![Op::DropCollection { uid }]);
         let id = WriteId(u128::from(uid.0));
-        self.propose(cx, (NOBODY, Kind::Dropped(uid)), ((id, PART_FORGOTTEN), None), changes, admission);
+        self.propose(cx, (INTERNAL, Kind::Dropped(uid)), ((id, PART_REPLICATED_DROP), None), changes, admission);
     }
 
-    /// Shard 1 decides which collection is meant, so that every repeat and every other shard means the same one, and not
-    /// one that was created meanwhile. The other shards bury it even if they never had it: its definition may still be on
-    /// its way to them.
+    /// Shard 1 resolves the name, so that every repeat and every other shard drops the same collection, not one created
+    /// meanwhile. The other shards record the drop even without the collection: its create may still be in flight.
     pub(super) fn drop_collection(
         &mut self,
         cx: &mut Ctx<'_>,
@@ -87,7 +86,7 @@ impl Writes {
         let done = state.write_result(id, 0).map(|done| done.collection.clone());
         let standing = state.collection(name).map(|held| held.uid());
         let (gone, upto) = match (upto, &done) {
-            // What a repeat means was dropped by its first copy: the newest one then.
+            // The first copy of a repeat dropped the collection: it is the newest dropped one.
             (None, Some(_)) => (Vec::new(), state.newest_dropped(name)),
             (None, None) => (Vec::from_iter(standing), standing.or_else(|| state.newest_dropped(name))),
             (Some(upto), _) => {

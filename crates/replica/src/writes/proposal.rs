@@ -1,4 +1,4 @@
-//! Admitting, stamping and proposing the changes of one write.
+//! Admits, stamps and proposes the changes of one write.
 
 use meridian_model::{
     CollectionUid, ConditionalChange, Hlc, LogIndex, Op, PointChange, PointId, ReplicaId, RequestIndexes, Traceparent,
@@ -13,19 +13,19 @@ use crate::context::Ctx;
 use crate::effect::Requester;
 use crate::proposal::{ProposalError, propose};
 
-/// Writes that may wait for their commit at one leader; more are refused until some are done.
+/// Maximum number of writes waiting for their commit at one leader; further writes are refused.
 const WRITES_WAITING: usize = 4096;
 
-/// What is proposed as one write.
+/// Changes proposed as one write.
 pub(super) enum Changes {
-    /// Whatever stands there. The entry was applied before they were first sent.
+    /// Unconditional changes. The entry at `sent_at` was applied before the request was first sent.
     Plain { sent_at: LogIndex, ops: Vec<Op>, indexes: RequestIndexes },
-    /// Each if its point is as it was read.
+    /// Each change applies only if its point is unchanged since `read_at`.
     Conditional { collection: CollectionUid, read_at: LogIndex, changes: Vec<ConditionalChange> },
 }
 
 impl Changes {
-    /// Changes of a request that this shard gets whole.
+    /// Creates the changes of a request that belongs to this shard alone.
     pub(super) fn whole(sent_at: LogIndex, ops: Vec<Op>) -> Self {
         Self::Plain { sent_at, ops, indexes: RequestIndexes::default() }
     }
@@ -42,7 +42,7 @@ impl Changes {
         changes.iter().map(|change| change.point)
     }
 
-    /// Whether the state does not grow: deletes and drops may use the log's reserve.
+    /// Returns `true` if the state does not grow: deletes and drops may use the log's reserve.
     fn shrink(&self) -> bool {
         match self {
             Self::Plain { ops, .. } => ops.iter().all(|op| matches!(op, Op::Delete { .. } | Op::DropCollection { .. })),
@@ -54,7 +54,7 @@ impl Changes {
 }
 
 impl Writes {
-    /// Stamps the changes and proposes them as one entry; the requester hears when it is applied.
+    /// Stamps the changes and proposes them as one entry; the requester is answered when it is applied.
     pub(super) fn propose(
         &mut self,
         cx: &mut Ctx<'_>,
@@ -74,7 +74,7 @@ impl Writes {
             return;
         }
         if waiting >= WRITES_WAITING {
-            return cx.answer(from, ShardAnswer::Overloaded(format!("{waiting} writes wait for their commit")));
+            return cx.answer(from, ShardAnswer::Overloaded(format!("{waiting} writes are waiting for their commit")));
         }
         let hlc = self.next_stamp(cx);
         let last = Hlc(hlc.0 + changes.len() as u64 - 1);
@@ -102,11 +102,13 @@ impl Writes {
     }
 }
 
-/// Why nothing is proposed, if so.
+/// Returns the refusal of a write, if any.
 fn refusal(cx: &Ctx<'_>, changes: &Changes, admission: Admission) -> Option<ShardAnswer> {
     if !cx.state.is_primary() {
         let (own, primary) = (&cx.identity.genesis.region, cx.state.primary().1);
-        return Some(ShardAnswer::Busy(format!("region {own} takes no writes: {primary} is the primary region")));
+        return Some(ShardAnswer::Busy(format!(
+            "region {own} does not accept writes: {primary} is the primary region"
+        )));
     }
     let admitted = if changes.shrink() { cx.facts.admits_small } else { admission.growth };
     match admitted {

@@ -15,7 +15,7 @@ use crate::testing::Bench;
 const SPACE: Admission = Admission { growth: true, elsewhere: false };
 const FULL: Admission = Admission { growth: false, elsewhere: false };
 
-/// The writes of a leader that holds the collection `words`.
+/// Writes of a leader with the collection `words`.
 struct Fixture {
     bench: Bench,
     writes: Writes,
@@ -42,7 +42,7 @@ impl Fixture {
         self.handle(Event::Call { from: Requester::Own(from), call, admission: self.admission })
     }
 
-    /// Commits and applies what is proposed; what the part does about it.
+    /// Commits and applies the proposed entries; returns the part's effects.
     fn commit(&mut self) -> Vec<Effect> {
         let mut outcomes = Vec::new();
         while let Some(output) = self.bench.raft.output() {
@@ -56,7 +56,7 @@ impl Fixture {
         outcomes.into_iter().flat_map(|outcome| self.handle(Event::Applied(outcome))).collect()
     }
 
-    /// Entries that are proposed and not committed.
+    /// Number of entries proposed and not committed.
     fn proposed(&self) -> u64 {
         self.bench.raft.status().last_index - self.bench.state.applied().0
     }
@@ -90,7 +90,7 @@ fn delete() -> PointOp {
     PointOp::Delete { point: PointId::Num(1) }
 }
 
-/// The answers, with the number of the call that each belongs to.
+/// Answers with their call numbers.
 fn answers(effects: &[Effect]) -> Vec<(u64, &ShardAnswer)> {
     let answer = |effect| match effect {
         &Effect::Answer(Requester::Own(call), ref answer) => (call, answer),
@@ -113,7 +113,7 @@ fn a_write_is_answered_once_it_is_applied() {
 }
 
 #[test]
-fn a_repeat_waits_for_the_entry_of_the_first_and_is_answered_again_later() {
+fn a_repeat_waits_for_the_first_entry_and_is_answered_again_later() {
     let mut fixture = Fixture::new();
     for from in [7, 7, 8] {
         assert!(fixture.call(from, write(9, upsert())).is_empty());
@@ -156,7 +156,7 @@ fn a_leader_outside_the_primary_region_proposes_nothing() {
 }
 
 #[test]
-fn a_leader_that_is_to_stop_proposes_nothing() {
+fn a_draining_leader_proposes_nothing() {
     let mut fixture = Fixture::new();
     fixture.bench.facts.draining = true;
     assert!(matches!(answers(&fixture.call(7, write(9, upsert())))[..], [(7, ShardAnswer::NotLeader(None))]));
@@ -164,27 +164,27 @@ fn a_leader_that_is_to_stop_proposes_nothing() {
 }
 
 #[test]
-fn a_leader_that_steps_down_cannot_tell_what_becomes_of_its_writes() {
+fn a_former_leader_reports_its_pending_writes_as_unknown() {
     let mut fixture = Fixture::new();
     fixture.call(7, write(9, upsert()));
     fixture.call(8, write(10, upsert()));
     let effects = fixture.handle(Event::LeadershipLost);
     assert!(matches!(answers(&effects)[..], [(7, ShardAnswer::SteppedDown), (8, ShardAnswer::SteppedDown)]));
     assert!(fixture.handle(Event::LeadershipLost).is_empty());
-    assert!(fixture.commit().is_empty(), "nobody waits");
+    assert!(fixture.commit().is_empty(), "no requester waits");
 }
 
 #[test]
-fn more_writes_than_may_wait_are_refused() {
+fn writes_beyond_the_waiting_limit_are_refused() {
     let mut fixture = Fixture::new();
-    let waiting = (0..4096).map(|part| ((WriteId(1 << 64), part), vec![(NOBODY, Kind::Written)]));
+    let waiting = (0..4096).map(|part| ((WriteId(1 << 64), part), vec![(INTERNAL, Kind::Written)]));
     fixture.writes.waiting.extend(waiting);
     assert!(matches!(answers(&fixture.call(7, write(9, upsert())))[..], [(7, ShardAnswer::Overloaded(_))]));
     assert_eq!(fixture.proposed(), 0);
 }
 
 #[test]
-fn a_write_that_took_no_sequence_is_given_back() {
+fn a_write_whose_entry_had_no_effect_is_refused() {
     let (id, part) = (WriteId(9), 1);
     for (outcome, busy) in [
         (Outcome::TermEnded { id, part, held: PrimaryTerm(3) }, true),
@@ -202,7 +202,7 @@ fn a_write_that_took_no_sequence_is_given_back() {
 }
 
 #[test]
-fn calls_by_another_table_or_with_impossible_parts_are_refused() {
+fn calls_with_another_table_or_invalid_parts_are_refused() {
     let mut fixture = Fixture::new();
     let ShardCall::Write { id, collection, sent_at, ops, indexes, .. } = write(9, upsert()) else { unreachable!() };
     let table = TableVersion(2);
@@ -219,13 +219,13 @@ fn calls_by_another_table_or_with_impossible_parts_are_refused() {
     };
     for (part, why) in [(MAX_CONDITIONAL_PART + 1, "part must be at most"), (0, "changes must be from 1 to")] {
         let effects = fixture.call(7, conditional(part));
-        let [(7, ShardAnswer::Wrong(said))] = answers(&effects)[..] else { panic!("{effects:?}") };
-        assert!(said.starts_with(why), "{said}");
+        let [(7, ShardAnswer::Wrong(fault))] = answers(&effects)[..] else { panic!("{effects:?}") };
+        assert!(fault.starts_with(why), "{fault}");
     }
 }
 
 #[test]
-fn a_drop_that_comes_again_does_not_drop_a_collection_created_meanwhile() {
+fn a_repeated_drop_does_not_drop_a_collection_created_meanwhile() {
     let mut fixture = Fixture::new();
     let dropping = || ShardCall::Drop {
         id: WriteId(40),
@@ -243,7 +243,7 @@ fn a_drop_that_comes_again_does_not_drop_a_collection_created_meanwhile() {
 }
 
 #[test]
-fn what_shard_1_decided_is_proposed_once() {
+fn a_decision_of_shard_1_is_proposed_once() {
     let mut fixture = Fixture::new();
     let ShardCall::Create { def, .. } = create("others") else { unreachable!() };
     let uid = CollectionUid(u64::MAX >> 1);
@@ -261,7 +261,7 @@ fn what_shard_1_decided_is_proposed_once() {
 }
 
 #[test]
-fn a_new_leader_stamps_behind_what_is_applied() {
+fn a_new_leader_stamps_after_the_applied_writes() {
     let mut fixture = Fixture::new();
     fixture.bench.pass(Duration::from_secs(5));
     fixture.call(7, write(9, upsert()));

@@ -127,7 +127,7 @@ impl Shell {
     }
 
     fn is_on_detour(&self) -> bool {
-        self.replica.link_statuses()[0].detour
+        self.replica.link_statuses()[0].origin_fallback
     }
 
     fn poison(&self) -> Option<Poison> {

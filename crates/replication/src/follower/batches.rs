@@ -1,4 +1,4 @@
-//! What is taken in, proposed as batches.
+//! Proposes received deltas as batches.
 
 use std::time::Duration;
 
@@ -11,25 +11,26 @@ use super::log_follower::Batch;
 
 /// Deltas in one log entry.
 const BATCH_DELTAS: usize = 256;
-/// Batches proposed and not applied; what comes meanwhile waits, and so does the credit for it.
+/// Maximum number of batches proposed and not applied. Further deltas wait, and their credit is withheld.
 const BATCHES_UNDER_WAY: usize = 4;
-/// While a broker brings nothing but statements, how far it is read is logged this often: a new leader reads on from there.
-const NOTE_SOURCE_AFTER: Duration = Duration::from_secs(60);
+/// Interval at which the read position of a broker is logged while only statements arrive. A new leader resumes from
+/// there.
+const COMMIT_SOURCE_EVERY: Duration = Duration::from_secs(60);
 
 impl Link {
     pub(super) fn propose_batches(&mut self, cx: &mut Ctx<'_>) {
         if self.is_seeding() {
             return;
         }
-        // Statements alone are not logged, so now and then it is noted that they were read.
+        // Statements are not logged, so the read position is committed periodically by an empty batch.
         let is_read_on = self.sources.back().is_some_and(|(_, source)| *source != self.source);
-        if is_read_on && self.under_way.is_empty() && cx.now.saturating_sub(self.noted) >= NOTE_SOURCE_AFTER {
+        if is_read_on && self.under_way.is_empty() && cx.now.saturating_sub(self.last_proposed) >= COMMIT_SOURCE_EVERY {
             self.log.request_batch();
         }
         while self.under_way.len() < BATCHES_UNDER_WAY && cx.admits_growth {
             let Some(mut batch) = self.log.next_batch(BATCH_DELTAS) else { return };
             if cx.accepts_gap() {
-                // The lie that the shard's own check believes.
+                // Injected bug: a false `from` passes the shard's gap check.
                 batch.from = meridian_model::Seq(1);
             }
             let end = Position { epoch: batch.epoch, seq: batch.to };
@@ -40,13 +41,13 @@ impl Link {
             if !cx.log.propose(&entry) {
                 return self.close(cx);
             }
-            self.noted = cx.now;
-            self.under_way.push((end, std::mem::take(&mut self.taken_bytes)));
+            self.last_proposed = cx.now;
+            self.under_way.push((end, std::mem::take(&mut self.received_bytes)));
         }
     }
 
-    /// The entry of a batch: deltas that change nothing and those of points that other shards own are left out, their
-    /// sequences are counted.
+    /// Builds the log entry of a batch. Omits no-ops and points of other shards; `from..=to` still covers their
+    /// sequences.
     fn entry_of(&self, cx: &Ctx<'_>, batch: Batch) -> Entry {
         let Batch { epoch, from, to, mut deltas } = batch;
         deltas.retain(|delta| match &delta.op {
@@ -58,7 +59,7 @@ impl Link {
         Entry::RemoteBatch(RemoteBatch { origin, epoch, from, to, deltas, origin_shards, source })
     }
 
-    /// Everything up to `position` is applied.
+    /// Records that everything up to `position` is applied.
     pub(super) fn merged(&mut self, cx: &mut Ctx<'_>, position: Position) {
         self.log.applied(position);
         let mut credit = 0;

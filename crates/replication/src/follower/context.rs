@@ -1,4 +1,4 @@
-//! What a follower is lent while it handles an event.
+//! Context of a follower while it handles an event.
 
 use std::time::Duration;
 
@@ -10,34 +10,34 @@ use crate::Effect;
 
 /// The log of the group of this shard.
 pub trait Propose {
-    /// Proposes an entry. `false` when the log does not take it: this replica leads no more, or the entry is too large.
+    /// Proposes an entry. Returns `false` if this replica no longer leads or the entry is too large.
     fn propose(&mut self, entry: &Entry) -> bool;
 }
 
-/// The time, the state, the log, and where effects go. A follower keeps none of it.
+/// Time, state, log and effect buffer, borrowed for one event.
 pub struct Ctx<'a> {
     /// The boot clock.
     pub now: Duration,
     /// The shard that follows.
     pub shard: ShardNumber,
-    /// Its state.
+    /// State of that shard.
     pub state: &'a State,
-    /// Its log.
+    /// Log of that shard.
     pub log: &'a mut dyn Propose,
-    /// Whether what makes the state grow may be proposed.
+    /// Entries that make the state grow may be proposed.
     pub admits_growth: bool,
-    /// Numbers of calls.
+    /// Allocator of call numbers.
     pub numbers: &'a mut CallNumbers,
-    /// What happened, counted.
+    /// Counters.
     pub counters: &'a mut Counters,
-    /// What is to be done, in order.
+    /// Resulting effects, in order.
     pub effects: &'a mut Vec<Effect>,
-    /// Injected bug: the delta behind a missing one is applied.
+    /// Injected bug: applies the delta after a missing one.
     #[cfg(feature = "fault-injection")]
     pub accept_gap: bool,
 }
 
-/// Counts since the start of the process; they only grow.
+/// Monotonic counters since the start of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Changes of other regions that were applied.
@@ -46,9 +46,9 @@ pub struct Counters {
     pub duplicates_dropped: u64,
     /// Gaps in a followed log that were read again.
     pub gaps_healed: u64,
-    /// Times the origin was asked for what a broker lacked.
-    pub detours: u64,
-    /// Records of followed logs that could not be taken.
+    /// Number of times the origin was read because a broker lacked records.
+    pub origin_fallbacks: u64,
+    /// Records of followed logs that could not be applied.
     pub poisons_met: u64,
     /// Origin shards re-seeded.
     pub reseeds: u64,

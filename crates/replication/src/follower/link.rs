@@ -1,4 +1,4 @@
-//! One origin shard that is followed: opening and closing its stream, and credit.
+//! One followed origin shard: opens and closes its stream and grants credit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,51 +13,51 @@ use super::origin_fallback::OriginFallback;
 use super::reseed::Seeding;
 use crate::{Effect, Poison};
 
-/// Bytes of records that may be under way to one link.
+/// Maximum bytes of records in flight on one link.
 const CREDIT_BYTES: u64 = 8 << 20;
-/// A source that says every 250 ms at least where its log stands, and is silent for this long, is asked anew.
+/// Receive timeout. The origin sends its log position at least every 250 ms; after this silence the stream is reopened.
 const SILENCE: Duration = Duration::from_secs(1);
-/// A reader tells its server this often that it is there.
+/// Interval of keep-alives from reader to server.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Before a failed open or seed is tried again.
+/// Delay before a failed open or seed is retried.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// One origin shard that is followed.
+/// One followed origin shard.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) log: LogFollower,
     pub(super) phase: Phase,
-    /// Shards of the origin region, as far as known; all of them are followed.
+    /// Known number of shards of the origin region; all of them are followed.
     pub(super) origin_shards: u16,
-    /// Source position behind what stands in batches.
+    /// Source position after the last record in a batch.
     pub(super) source: SourcePosition,
-    /// Source positions behind what is taken in and not in a batch yet.
+    /// Source positions after received records that are not in a batch yet.
     pub(super) sources: VecDeque<(Position, SourcePosition)>,
-    /// Ends of the batches proposed and not applied, with the bytes that they give back.
+    /// Ends of the batches proposed and not applied, each with the credit in bytes that applying it returns.
     pub(super) under_way: Vec<(Position, u64)>,
-    /// Bytes taken in and not in a batch yet.
-    pub(super) taken_bytes: u64,
-    /// The records come from here, through the shell; none when they come from the origin.
+    /// Bytes received and not in a batch yet.
+    pub(super) received_bytes: u64,
+    /// Topic to read through the shell; `None` reads from the origin.
     pub(super) topic: Option<Topic>,
     /// The first missing sequence of the newest gap, while reading from a broker.
     pub(super) gap: Option<Seq>,
-    /// The origin itself is read, because the broker lacks something.
+    /// Set while the origin is read because the broker lacks records.
     pub(super) fallback: Option<OriginFallback>,
-    /// The newest record that could not be taken, and when.
+    /// The newest record that could not be applied, and the time of it.
     pub(super) poison: Option<(Duration, Poison)>,
-    /// When anything of the log was heard last, on whatever stream: opening one anew is no sign of life.
-    pub(super) heard: Option<Duration>,
-    /// When a batch was proposed last: it notes how far the source is read.
-    pub(super) noted: Duration,
+    /// Time of the last message from the source on any stream; opening a stream does not reset it.
+    pub(super) last_received: Option<Duration>,
+    /// Time of the last proposed batch, which commits the read position of the source.
+    pub(super) last_proposed: Duration,
 }
 
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Opened at this time.
+    /// Reopened at this time.
     Closed { again_at: Duration },
-    /// Under this number; something was heard, and said, at these times.
-    Streaming { call: u64, heard: Duration, spoken: Duration, path: Path },
-    /// Reading pages.
+    /// Reading under this call number, with the times of the last message received and sent.
+    Streaming { call: u64, last_received: Duration, last_sent: Duration, path: Path },
+    /// Reading pages of a re-seed.
     Seeding(Seeding),
 }
 
@@ -80,13 +80,13 @@ impl Link {
             source: SourcePosition::Direct,
             sources: VecDeque::new(),
             under_way: Vec::new(),
-            taken_bytes: 0,
+            received_bytes: 0,
             topic,
             gap: None,
             fallback: None,
             poison: None,
-            heard: None,
-            noted: cx.now,
+            last_received: None,
+            last_proposed: cx.now,
         }
     }
 
@@ -94,7 +94,7 @@ impl Link {
         self.log.origin()
     }
 
-    /// Number of the call under way.
+    /// Number of the current call.
     pub(super) fn call(&self) -> Option<u64> {
         match &self.phase {
             Phase::Closed { .. } => None,
@@ -102,7 +102,7 @@ impl Link {
         }
     }
 
-    /// Whether nothing is read from a broker.
+    /// Returns `true` unless records are read from a broker.
     pub(super) fn is_direct(&self) -> bool {
         !matches!(self.phase, Phase::Streaming { path: Path::Broker, .. })
     }
@@ -111,7 +111,7 @@ impl Link {
         matches!(self.phase, Phase::Seeding(_))
     }
 
-    /// A call to the origin.
+    /// Sends a call to the origin.
     pub(super) fn send(&self, cx: &mut Ctx<'_>, call: u64, body: TailCall) {
         let OriginShard { region, shard } = self.origin();
         let message = RegionMessage::Call(call, RegionCall::Tail(*shard, body));
@@ -123,9 +123,9 @@ impl Link {
         let is_silent = |at: Duration| now.saturating_sub(at) >= SILENCE;
         match &self.phase {
             Phase::Closed { again_at } if *again_at <= now => self.open(cx),
-            // Only the origin itself repeats where its log stands while nothing changes.
-            Phase::Streaming { heard, path: Path::Direct, .. } if is_silent(*heard) => self.close(cx),
-            Phase::Streaming { spoken, path: Path::Direct, .. } if now.saturating_sub(*spoken) >= KEEP_ALIVE => {
+            // Only the origin repeats its log position while nothing changes; a broker may be silent.
+            Phase::Streaming { last_received, path: Path::Direct, .. } if is_silent(*last_received) => self.close(cx),
+            Phase::Streaming { last_sent, path: Path::Direct, .. } if now.saturating_sub(*last_sent) >= KEEP_ALIVE => {
                 self.give_credit(cx, 0);
             }
             Phase::Seeding(seeding) if is_silent(seeding.since()) => {
@@ -144,7 +144,7 @@ impl Link {
         let (call, now) = (cx.numbers.allocate(), cx.now);
         self.under_way.clear();
         self.sources.clear();
-        self.taken_bytes = 0;
+        self.received_bytes = 0;
         let applied = cx.state.tail_position(self.origin());
         self.log.rewind(applied);
         if self.topic.is_some() {
@@ -162,10 +162,10 @@ impl Link {
                 Path::Broker
             }
         };
-        self.phase = Phase::Streaming { call, heard: now, spoken: now, path };
+        self.phase = Phase::Streaming { call, last_received: now, last_sent: now, path };
     }
 
-    /// Ends the stream; it is opened again soon, behind what is applied then.
+    /// Ends the stream and schedules reopening from the position applied by then.
     pub(super) fn close(&mut self, cx: &mut Ctx<'_>) {
         self.close_for(cx, RETRY_AFTER);
     }
@@ -181,10 +181,10 @@ impl Link {
         }
     }
 
-    /// So many bytes more may be under way. Without any, it tells that the reader is there.
+    /// Grants `bytes` more credit. A grant of 0 bytes is a keep-alive.
     pub(super) fn give_credit(&mut self, cx: &mut Ctx<'_>, bytes: u64) {
-        let Phase::Streaming { call, spoken, path, .. } = &mut self.phase else { return };
-        *spoken = cx.now;
+        let Phase::Streaming { call, last_sent, path, .. } = &mut self.phase else { return };
+        *last_sent = cx.now;
         match (*call, *path) {
             (call, Path::Direct) => self.send(cx, call, TailCall::Credit(bytes)),
             (call, Path::Broker) => cx.effects.push(Effect::FollowCredit { call, bytes }),

@@ -1,4 +1,4 @@
-//! Records of a followed log: decoded, checked, put in order.
+//! Decodes, checks and orders the records of a followed log.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use super::link::{Link, Path, Phase};
 use super::log_follower::ReceiveOutcome;
 use crate::{Effect, Poison, Record, record_bytes};
 
-/// Before the origin is asked again for a delta that it sent and that cannot be taken.
+/// Delay before the origin is reread after it sent a delta that cannot be applied.
 const POISON_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Link {
     pub(super) fn answer(&mut self, cx: &mut Ctx<'_>, call: u64, answer: TailAnswer) {
         if !matches!(answer, TailAnswer::Unavailable) {
-            self.heard = Some(cx.now);
+            self.last_received = Some(cx.now);
         }
         match answer {
             TailAnswer::Records { deltas, at, complete, .. } => {
                 let is_newest = deltas.is_empty();
                 let (deltas, fault) = decode_up_to_fault(&deltas);
-                // What stands behind a delta that cannot be decoded is not reached.
+                // Records after a delta that cannot be decoded are not received.
                 let mark = fault.is_none().then_some(Record::Mark { at, complete });
                 let records = deltas.into_iter().map(Record::Delta).chain(mark);
                 self.receive(cx, records.map(|record| (record, SourcePosition::Direct)).collect());
@@ -40,10 +40,9 @@ impl Link {
         }
     }
 
-    /// The origin sent a delta that this build cannot decode, behind what was taken in: it stops this link and no
-    /// other, and is asked for again later.
+    /// The origin sent a delta that this build cannot decode. Stops this link only, and reopens it after a delay.
     fn undecodable_delta(&mut self, cx: &mut Ctx<'_>, call: u64, fault: &DeltaError) {
-        // Closed meanwhile because of a delta before it.
+        // An earlier delta of this answer has closed the stream.
         if !matches!(self.phase, Phase::Streaming { call: open, .. } if open == call) {
             return;
         }
@@ -52,12 +51,12 @@ impl Link {
         self.close_for(cx, POISON_RETRY_AFTER);
     }
 
-    /// Takes records in, up to the first that is missing.
+    /// Receives records up to the first gap.
     pub(super) fn receive(&mut self, cx: &mut Ctx<'_>, records: Vec<(Record, SourcePosition)>) {
-        self.heard = Some(cx.now);
+        self.last_received = Some(cx.now);
         let mut path = Path::Direct;
-        if let Phase::Streaming { heard, path: from, .. } = &mut self.phase {
-            *heard = cx.now;
+        if let Phase::Streaming { last_received, path: from, .. } = &mut self.phase {
+            *last_received = cx.now;
             path = *from;
         }
         let (mut gap, mut poison, mut unused): (Option<(Position, SourcePosition)>, _, _) = (None, None, 0);
@@ -68,7 +67,7 @@ impl Link {
                 unused += bytes;
                 poison = Some(Poison { at: source, seq: Some(record.position().seq), fault });
                 match path {
-                    // What follows it shows the gap.
+                    // The next record reveals the gap.
                     Path::Broker => continue,
                     Path::Direct => break,
                 }
@@ -77,10 +76,10 @@ impl Link {
             let statement = if let Record::Mark { complete, .. } = &record { *complete } else { None };
             match self.log.receive(record) {
                 ReceiveOutcome::Accepted => {
-                    self.taken_bytes += bytes;
+                    self.received_bytes += bytes;
                     let origin = self.log.origin();
                     cx.effects
-                        .extend(statement.map(|said| Effect::Statement { origin: origin.clone(), statement: said }));
+                        .extend(statement.map(|statement| Effect::Statement { origin: origin.clone(), statement }));
                     if path == Path::Broker {
                         let taken = self.log.received();
                         self.sources.pop_back_if(|(at, _)| *at == taken);
@@ -89,7 +88,7 @@ impl Link {
                 }
                 ReceiveOutcome::Duplicate => {
                     unused += bytes;
-                    // A mark that says nothing new is no duplicate.
+                    // A mark without news is not a duplicate.
                     cx.counters.duplicates_dropped += u64::from(is_delta);
                 }
                 ReceiveOutcome::Gap { .. } | ReceiveOutcome::NewEpoch { .. } => {
@@ -106,7 +105,7 @@ impl Link {
         if let Some(poison) = poison {
             self.note_poison(cx, poison);
         }
-        // What was taken in before must not wait for what is missing.
+        // Deltas before the gap must not wait for the missing ones.
         self.propose_batches(cx);
         if let Some((predecessor, source)) = gap {
             cx.counters.gaps_healed += 1;
@@ -119,7 +118,7 @@ impl Link {
         }
     }
 
-    /// Why a delta that is new cannot be taken, if so.
+    /// Returns the reason why a new delta cannot be applied, if any.
     fn fault(&self, cx: &Ctx<'_>, record: &Record) -> Option<String> {
         let Record::Delta(delta) = record else { return None };
         if delta.position() <= self.log.received() {
@@ -140,7 +139,7 @@ impl Link {
     const fn skip_gap(&mut self, _: &Ctx<'_>, _: &Record) {}
 }
 
-/// The deltas in front of the first one that cannot be decoded, and why it cannot.
+/// Decodes the deltas before the first that cannot be decoded, and returns its error.
 fn decode_up_to_fault(encoded: &[DeltaBytes]) -> (Vec<Delta>, Option<DeltaError>) {
     let mut deltas = Vec::with_capacity(encoded.len());
     for bytes in encoded {

@@ -1,4 +1,4 @@
-//! Loading an origin shard anew, page by page, because its log no longer reaches back to where this shard is.
+//! Re-seeds an origin shard page by page when the applied position is no longer in the origin's log.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use meridian_shard::{Entry, Outcome, SeedPoint, SeedStep, Stamp};
 use super::Ctx;
 use super::link::{Link, Phase};
 
-/// Where a re-seed stands.
+/// Progress of a re-seed.
 #[derive(Debug)]
 pub(super) struct Seeding {
     pub(super) call: u64,
-    /// When the page was asked for.
+    /// Time at which the current page was requested.
     asked: Duration,
     /// Position of the first page.
     at: Option<Position>,
     after: Option<(CollectionUid, PointId)>,
-    /// Proposed: the next page is asked for, or the seed ends, when it is applied.
+    /// The proposed step. When it is applied, the next page is requested or the seed ends.
     proposed: Option<Proposed>,
 }
 
@@ -31,19 +31,19 @@ struct Proposed {
 }
 
 impl Seeding {
-    /// Since when an answer is waited for: the page's, or the log's.
+    /// Time since which the re-seed waits for a page or for the log.
     pub(super) fn since(&self) -> Duration {
         self.proposed.as_ref().map_or(self.asked, |proposed| proposed.since)
     }
 
-    /// Whether a page is proposed and not applied.
+    /// Returns `true` while a page is proposed and not applied.
     pub(super) fn is_proposed(&self) -> bool {
         self.proposed.is_some()
     }
 }
 
 impl Link {
-    /// The log of the origin no longer reaches back to where this shard is.
+    /// Starts a re-seed: the origin's log no longer contains the applied position.
     pub(super) fn begin_seed(&mut self, cx: &mut Ctx<'_>) {
         self.close(cx);
         cx.counters.reseeds += 1;

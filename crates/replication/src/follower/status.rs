@@ -1,4 +1,4 @@
-//! How links are followed just now, for people.
+//! Status of the links, for people.
 
 use std::time::Duration;
 
@@ -9,39 +9,39 @@ use super::Follower;
 use super::link::{Link, Path, Phase};
 use crate::Poison;
 
-/// For so long the operator hears of a record that could not be taken: what it hid is read elsewhere by then.
-const POISON_TOLD_FOR: Duration = Duration::from_secs(600);
+/// Retention of a poison record in the status. Its gap has been read from the origin by then.
+const POISON_REPORTED_FOR: Duration = Duration::from_secs(600);
 
-/// How an origin shard is followed just now.
+/// Status of one followed origin shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkStatus {
     /// The origin shard.
     pub origin: OriginShard,
-    /// Deltas taken in and not applied.
+    /// Number of deltas received and not applied.
     pub in_flight: u64,
-    /// What is done: `closed`, `streaming` from the origin, `reading` from a broker, `seeding`.
+    /// `closed`, `streaming` from the origin, `reading` from a broker, or `seeding`.
     pub phase: &'static str,
-    /// How long nothing was heard; `None` when nothing was since this replica leads.
+    /// Time since the last message; `None` if none was received since this replica became leader.
     pub silent: Option<Duration>,
-    /// The origin is read because the broker lacks something.
-    pub detour: bool,
-    /// The newest record that could not be taken since this replica leads.
+    /// The origin is read because the broker lacks records.
+    pub origin_fallback: bool,
+    /// The newest record that could not be applied since this replica became leader.
     pub poison: Option<Poison>,
 }
 
 impl Follower {
-    /// The newest record of each origin shard that could not be taken, unless that was long ago.
+    /// Returns the newest poison record of each origin shard within the last 10 minutes.
     #[must_use]
     pub fn poisons(&self, now: Duration) -> Vec<PoisonSeen> {
         let poison = |link: &Link| {
             let (met, poison) = link.poison.as_ref()?;
             let (origin, fault) = (link.origin().clone(), poison.describe(link.topic.as_ref()));
-            (now.saturating_sub(*met) < POISON_TOLD_FOR).then_some(PoisonSeen { origin, fault })
+            (now.saturating_sub(*met) < POISON_REPORTED_FOR).then_some(PoisonSeen { origin, fault })
         };
         self.links.values().filter_map(poison).collect()
     }
 
-    /// How each origin shard is followed.
+    /// Returns the status of each followed origin shard.
     #[must_use]
     pub fn statuses(&self, now: Duration) -> Vec<LinkStatus> {
         self.links.values().map(|link| link.status(now)).collect()
@@ -59,8 +59,8 @@ impl Link {
                 Phase::Streaming { path: Path::Broker, .. } => "reading",
                 Phase::Seeding(_) => "seeding",
             },
-            silent: self.heard.map(|heard| now.saturating_sub(heard)),
-            detour: self.fallback.is_some(),
+            silent: self.last_received.map(|last_received| now.saturating_sub(last_received)),
+            origin_fallback: self.fallback.is_some(),
             poison: self.poison.as_ref().map(|(_, poison)| poison.clone()),
         }
     }

@@ -13,7 +13,7 @@ use crate::Effect;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What a follower is lent; entries that it proposes are kept.
+/// Context of a follower; records its proposed entries.
 struct Fixture {
     follower: Follower,
     now: Duration,
@@ -37,7 +37,7 @@ impl Propose for GroupLog {
 }
 
 impl Fixture {
-    /// Of the leader of a shard of eu-west, which follows us-east in this way.
+    /// Creates the leader of a shard of eu-west that follows us-east over this transport.
     fn new(transport: Transport) -> Self {
         let identity = Identity {
             region: region("eu-west"),
@@ -83,14 +83,14 @@ impl Fixture {
         self.handle(Event::Tick)
     }
 
-    /// The origin answers: deltas of these sequences, and that its log ends at `newest`.
+    /// Delivers an answer of the origin with these deltas; its log ends at `newest`.
     fn answer(&mut self, call: u64, seqs: &[u64], newest: u64) -> Vec<Effect> {
         let deltas = seqs.iter().map(|seq| DeltaBytes::encode(&delta(*seq))).collect();
         let answer = TailAnswer::Records { deltas, at: at(newest), complete: None, origin_shards: 1 };
         self.handle(Event::Answer { call, answer })
     }
 
-    /// Applies what is proposed; what the follower does about it.
+    /// Applies the proposed entries; returns the follower's effects.
     fn apply(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         for entry in std::mem::take(&mut self.log.proposed) {
@@ -126,14 +126,14 @@ fn kafka() -> Transport {
     Transport::Kafka(Topic { bootstrap_servers: "broker:9092".into(), name: "us-east.vector-deltas".into() })
 }
 
-/// Deletes a point of a collection that nobody knows, so only its place counts.
+/// Deletes a point of an unknown collection, so only the position counts.
 fn delta(seq: u64) -> Delta {
     let op = Op::Delete { collection: CollectionUid(9), point: PointId::Num(seq) };
     let write = WriteRef { id: WriteId(u128::from(seq)), index: 0 };
     Delta { origin: origin(), epoch: Epoch(1), seq: Seq(seq), committed_at: Hlc(seq), op, write, trace: None }
 }
 
-/// The calls to the origin.
+/// Calls to the origin among the effects.
 fn calls(effects: &[Effect]) -> Vec<(u64, &TailCall)> {
     let call = |effect| match effect {
         &Effect::SendRegion(_, RegionMessage::Call(call, RegionCall::Tail(_, ref body))) => Some((call, body)),
@@ -142,13 +142,13 @@ fn calls(effects: &[Effect]) -> Vec<(u64, &TailCall)> {
     effects.iter().filter_map(call).collect()
 }
 
-/// Number of the call by which the origin's log is opened.
+/// Number of the call that opens the origin's log.
 fn opened(effects: &[Effect]) -> u64 {
     let [(call, TailCall::Open { .. })] = calls(effects)[..] else { panic!("{effects:?}") };
     call
 }
 
-/// A link to the origin itself that is open, and its number.
+/// An open direct link and its call number.
 fn direct() -> (Fixture, u64) {
     let mut fixture = Fixture::new(Transport::Direct);
     assert!(fixture.handle(Event::Start).is_empty());
@@ -179,7 +179,7 @@ fn duplicates_give_their_credit_back_at_once() {
 }
 
 #[test]
-fn a_gap_is_read_again_and_what_came_before_it_is_proposed() {
+fn a_gap_is_reread_and_the_deltas_before_it_are_proposed() {
     let (mut fixture, call) = direct();
     let effects = fixture.answer(call, &[1, 3], 3);
     assert_eq!(calls(&effects), [(call, &TailCall::Close)]);
@@ -190,7 +190,7 @@ fn a_gap_is_read_again_and_what_came_before_it_is_proposed() {
 }
 
 #[test]
-fn a_silent_origin_is_asked_anew_and_one_that_speaks_hears_that_the_reader_is_there() {
+fn a_silent_stream_is_reopened_and_a_live_one_gets_keep_alives() {
     let (mut fixture, call) = direct();
     for _ in 0..2 {
         assert!(fixture.pass(999 * MS).is_empty());
@@ -201,7 +201,7 @@ fn a_silent_origin_is_asked_anew_and_one_that_speaks_hears_that_the_reader_is_th
 }
 
 #[test]
-fn only_streams_of_a_region_that_is_lost_are_opened_again() {
+fn only_streams_of_a_disconnected_region_are_reopened() {
     let (mut fixture, call) = direct();
     assert!(fixture.handle(Event::Lost(&Peer::Region(region("ap-south")))).is_empty());
     let effects = fixture.handle(Event::Lost(&Peer::Region(region("us-east"))));
@@ -209,7 +209,7 @@ fn only_streams_of_a_region_that_is_lost_are_opened_again() {
 }
 
 #[test]
-fn without_space_nothing_is_proposed_until_there_is() {
+fn nothing_is_proposed_while_space_is_short() {
     let (mut fixture, call) = direct();
     fixture.admits_growth = false;
     fixture.answer(call, &[1], 1);
@@ -220,11 +220,11 @@ fn without_space_nothing_is_proposed_until_there_is() {
 }
 
 #[test]
-fn a_replica_that_leads_no_more_closes_its_streams() {
+fn a_former_leader_closes_its_streams() {
     let (mut fixture, call) = direct();
     fixture.log.is_leading = false;
     let effects = fixture.answer(call, &[1], 1);
-    assert_eq!(calls(&effects), [(call, &TailCall::Close)], "the log took nothing");
+    assert_eq!(calls(&effects), [(call, &TailCall::Close)], "the log accepted nothing");
     let (mut fixture, call) = direct();
     let effects = fixture.handle(Event::Stop);
     assert_eq!(calls(&effects), [(call, &TailCall::Close)]);
@@ -233,7 +233,7 @@ fn a_replica_that_leads_no_more_closes_its_streams() {
 }
 
 #[test]
-fn statements_are_told_when_what_they_speak_of_was_received() {
+fn statements_are_forwarded_once_their_position_is_received() {
     let (mut fixture, call) = direct();
     let said = Statement { through: at(0), term: Term(1), wall: WallMillis(7) };
     let answer =
@@ -245,7 +245,7 @@ fn statements_are_told_when_what_they_speak_of_was_received() {
 }
 
 #[test]
-fn all_shards_of_the_origin_are_followed_once_one_tells_their_number() {
+fn all_shards_of_the_origin_are_followed_once_one_reports_their_number() {
     let (mut fixture, call) = direct();
     let answer = TailAnswer::Records { deltas: Vec::new(), at: at(0), complete: None, origin_shards: 3 };
     fixture.handle(Event::Answer { call, answer });
@@ -261,14 +261,14 @@ fn a_delta_that_cannot_be_decoded_stops_its_link_for_a_second() {
     let effects = fixture.handle(Event::Answer { call, answer });
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Poisoned { .. })), "{effects:?}");
     assert_eq!(calls(&effects), [(call, &TailCall::Close)]);
-    assert_eq!(fixture.log.proposed.len(), 1, "the delta before it is taken");
+    assert_eq!(fixture.log.proposed.len(), 1, "the delta before it is proposed");
     assert_eq!(fixture.follower.poisons(fixture.now).len(), 1);
     assert!(fixture.pass(999 * MS).is_empty());
     opened(&fixture.pass(MS));
     assert!(fixture.follower.poisons(fixture.now + Duration::from_secs(600)).is_empty());
 }
 
-/// A link through a broker that is open, and its number.
+/// An open link through a broker and its call number.
 fn through_broker() -> (Fixture, u64) {
     let mut fixture = Fixture::new(kafka());
     fixture.handle(Event::Start);
@@ -276,7 +276,7 @@ fn through_broker() -> (Fixture, u64) {
     (fixture, call)
 }
 
-/// Number of the call by which the broker is read from behind this place.
+/// Number of the call that reads the broker after this position.
 fn followed(effects: &[Effect], behind: SourcePosition) -> u64 {
     let [Effect::Follow { call, after, .. }] = effects else { panic!("{effects:?}") };
     assert_eq!(*after, behind);
@@ -289,21 +289,21 @@ fn records(call: u64, records: &[(u64, i64)]) -> Event<'static> {
 }
 
 #[test]
-fn what_a_broker_lacks_twice_is_read_from_the_origin_and_then_the_broker_is_read_on() {
+fn records_missing_twice_are_read_from_the_origin_before_the_broker_resumes() {
     let (mut fixture, call) = through_broker();
     let effects = fixture.handle(records(call, &[(1, 10), (4, 11)]));
     assert!(effects.contains(&Effect::Unfollow { call }), "{effects:?}");
     fixture.apply();
     let call = followed(&fixture.pass(50 * MS), offset(10));
     fixture.handle(records(call, &[(4, 11)]));
-    assert_eq!(fixture.counters.detours, 1);
+    assert_eq!(fixture.counters.origin_fallbacks, 1);
     let call = opened(&fixture.pass(50 * MS));
-    assert!(fixture.follower.statuses(fixture.now)[0].detour);
+    assert!(fixture.follower.statuses(fixture.now)[0].origin_fallback);
     fixture.answer(call, &[2, 3], 3);
     let effects = fixture.apply();
     assert_eq!(calls(&effects).last(), Some(&(call, &TailCall::Close)), "{effects:?}");
     followed(&fixture.pass(50 * MS), offset(10));
-    assert!(!fixture.follower.statuses(fixture.now)[0].detour);
+    assert!(!fixture.follower.statuses(fixture.now)[0].origin_fallback);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_record_of_the_broker_that_the_origin_does_not_have_is_poison() {
     let effects = fixture.answer(call, &[], 0);
     let poisoned = |effect: &Effect| matches!(effect, Effect::Poisoned { poison, .. } if poison.at == offset(10));
     assert!(effects.iter().any(poisoned), "{effects:?}");
-    // The epoch of the origin begins; then nothing is missing any more.
+    // The origin's epoch begins; nothing is missing afterwards.
     fixture.apply();
     followed(&fixture.pass(50 * MS), offset(10));
 }
@@ -334,7 +334,7 @@ fn page(next: Option<u64>) -> TailAnswer {
 }
 
 #[test]
-fn an_origin_whose_log_is_gone_is_loaded_page_by_page() {
+fn an_origin_whose_log_is_gone_is_seeded_page_by_page() {
     let (mut fixture, call) = direct();
     let effects = fixture.handle(Event::Answer { call, answer: TailAnswer::Gone });
     let [(_, TailCall::Close), (call, TailCall::Seed { at: None, after: None })] = calls(&effects)[..] else {
@@ -342,7 +342,7 @@ fn an_origin_whose_log_is_gone_is_loaded_page_by_page() {
     };
     assert_eq!(fixture.counters.reseeds, 1);
     fixture.handle(Event::Answer { call, answer: page(Some(5)) });
-    assert!(fixture.handle(Event::Answer { call, answer: page(Some(5)) }).is_empty(), "it came already");
+    assert!(fixture.handle(Event::Answer { call, answer: page(Some(5)) }).is_empty(), "the page is a duplicate");
     assert_eq!(fixture.log.proposed.len(), 2);
     let effects = fixture.apply();
     let [(call, TailCall::Seed { at: Some(_), after: Some((_, PointId::Num(5))) })] = calls(&effects)[..] else {
@@ -357,7 +357,7 @@ fn an_origin_whose_log_is_gone_is_loaded_page_by_page() {
 }
 
 #[test]
-fn a_page_that_does_not_come_is_asked_for_again() {
+fn a_lost_page_is_requested_again() {
     let (mut fixture, call) = direct();
     fixture.handle(Event::Answer { call, answer: TailAnswer::Gone });
     assert!(fixture.pass(999 * MS).is_empty());

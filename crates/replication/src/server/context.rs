@@ -1,4 +1,4 @@
-//! What a server is lent while it handles an event.
+//! Context of a server while it handles an event.
 
 use std::time::Duration;
 
@@ -14,35 +14,35 @@ pub trait Log {
     /// Index of the first entry that the log holds.
     fn first_index(&self) -> LogIndex;
 
-    /// The committed entry at this index; `None` when the log does not hold it, or holds no entry of the shard there.
+    /// The committed entry at this index; `None` if the log does not hold it or it is no entry of the shard.
     fn entry(&self, index: LogIndex) -> Option<Entry>;
 }
 
-/// The time, the state, the log, and where effects go. A server keeps none of it.
+/// Time, state, log and effect buffer, borrowed for one event.
 pub struct Ctx<'a> {
     /// The boot clock.
     pub now: Duration,
     /// This replica.
     pub me: NodeId,
-    /// Shards of its region.
+    /// Number of shards of the region.
     pub shards: u16,
     /// The state.
     pub state: &'a State,
     /// The log.
     pub log: &'a dyn Log,
-    /// Others may rely on what this replica holds, and it holds what was committed when it started.
+    /// The state is not in doubt, and entries committed before the start are applied.
     pub is_trusted: bool,
     /// This replica leads its group.
     pub is_leading: bool,
-    /// The statement on the own log that counts here.
+    /// The newest completeness statement on the own log whose position is applied here.
     pub statement: Option<Statement>,
-    /// About how many bytes of points go into one page of a re-seed.
+    /// Approximate size of a re-seed page, in bytes of points.
     pub seed_page_bytes: usize,
-    /// The reachable replicas of a shard, in the order in which they are asked.
+    /// The reachable replicas of a shard, in the order in which they are tried.
     pub candidates: &'a dyn Fn(ShardNumber) -> Vec<NodeId>,
-    /// Numbers of calls.
+    /// Allocator of call numbers.
     pub numbers: &'a mut CallNumbers,
-    /// What is to be done, in order.
+    /// Resulting effects, in order.
     pub effects: &'a mut Vec<Effect>,
 }
 

@@ -1,4 +1,4 @@
-//! Calls of other regions that are relayed to a replica of the right shard.
+//! Relays calls of other regions to a replica of the addressed shard.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::Effect;
 pub(super) struct Relays {
     /// By the number under which they are relayed.
     by_number: BTreeMap<u64, Relay>,
-    /// That number, by connection and number of the caller.
+    /// Relay number by the caller's connection and call number.
     numbers: BTreeMap<(Peer, u64), u64>,
 }
 
@@ -23,18 +23,19 @@ struct Relay {
     to: (Peer, u64),
     wanted: Wanted,
     node: NodeId,
-    /// It has served something: silence may only mean that the reader gives no credit. Before, the call may be lost.
+    /// The replica has answered: further silence may only mean that the reader grants no credit. Before, the call may
+    /// be lost.
     answered: bool,
-    heard: Duration,
+    last_received: Duration,
 }
 
-/// A call that begins something, and the replicas that could not serve it.
+/// An opening call and the replicas that could not serve it.
 #[derive(Debug)]
 struct Wanted {
     shard: ShardNumber,
     call: TailCall,
     tried: Vec<NodeId>,
-    /// One of them might serve it later.
+    /// One of them may be able to serve it later.
     unavailable: bool,
 }
 
@@ -49,14 +50,14 @@ impl Server {
             return self.serve_call(cx, reader, body);
         }
         if !matches!(body, TailCall::Credit(_) | TailCall::Close) {
-            self.ask_replicas(cx, to, Wanted { shard, call: body, tried: Vec::new(), unavailable: false });
+            self.try_replicas(cx, to, Wanted { shard, call: body, tried: Vec::new(), unavailable: false });
         }
     }
 
-    /// Asks one replica of the shard after the other, this one in its turn, until one can serve: some are behind, some
-    /// have let go of the log, and one that was removed may not know it. Only when the log of none reaches back far enough
-    /// is it gone.
-    fn ask_replicas(&mut self, cx: &mut Ctx<'_>, to: (Peer, u64), mut wanted: Wanted) {
+    /// Tries the replicas of the shard one after the other, including this one, until one serves the call. Some lag,
+    /// some have released the log, and a removed one may have stale membership. The answer is `Gone` only if the log of
+    /// every replica is too short.
+    fn try_replicas(&mut self, cx: &mut Ctx<'_>, to: (Peer, u64), mut wanted: Wanted) {
         let reader = Reader::Region(to.0.clone(), to.1);
         for node in (cx.candidates)(wanted.shard) {
             if wanted.tried.contains(&node) {
@@ -75,17 +76,17 @@ impl Server {
 
     pub(super) fn relayed(&mut self, cx: &mut Ctx<'_>, from: NodeId, call: u64, answer: TailAnswer) {
         let Some(relay) = self.relays.by_number.get_mut(&call).filter(|relay| relay.node == from) else { return };
-        relay.heard = cx.now;
+        relay.last_received = cx.now;
         relay.answered = true;
         let to = Reader::Region(relay.to.0.clone(), relay.to.1);
         match answer {
             TailAnswer::Records { .. } => {}
-            // Another replica's log may reach further back, or be further on.
+            // Another replica may have a longer or a more recent log.
             TailAnswer::Gone | TailAnswer::Unavailable => {
                 let Some(Relay { to, mut wanted, .. }) = self.relays.remove(call) else { return };
                 wanted.tried.push(from);
                 wanted.unavailable |= answer != TailAnswer::Gone;
-                return self.ask_replicas(cx, to, wanted);
+                return self.try_replicas(cx, to, wanted);
             }
             TailAnswer::Seed(_) => drop(self.relays.remove(call)),
         }
@@ -102,14 +103,14 @@ impl Relays {
         let number = cx.numbers.allocate();
         cx.effects.push(Effect::Send(node, PeerMessage::Call(number, Call::Tail(wanted.call.clone()))));
         self.numbers.insert(to.clone(), number);
-        self.by_number.insert(number, Relay { to, wanted, node, answered: false, heard: cx.now });
+        self.by_number.insert(number, Relay { to, wanted, node, answered: false, last_received: cx.now });
     }
 
-    /// A further call of the reader.
+    /// Forwards a later call of the reader.
     fn pass_on(&mut self, cx: &mut Ctx<'_>, number: u64, body: TailCall) {
         let Some(relay) = self.by_number.get_mut(&number) else { return };
         if relay.answered {
-            relay.heard = cx.now;
+            relay.last_received = cx.now;
         }
         let node = relay.node;
         if body == TailCall::Close {
@@ -137,10 +138,11 @@ impl Relays {
         }
     }
 
-    /// Forgets relays to replicas that are silent. The readers wait without a time limit of their own, and must ask again.
+    /// Drops relays to silent replicas. Readers have no time limit of their own, so they receive `Unavailable` and
+    /// retry.
     pub(super) fn tick(&mut self, cx: &mut Ctx<'_>) {
         let now = cx.now;
-        for number in self.numbers_of(|relay| now.saturating_sub(relay.heard) >= FORGET_AFTER) {
+        for number in self.numbers_of(|relay| now.saturating_sub(relay.last_received) >= FORGET_AFTER) {
             if let Some(relay) = self.remove(number) {
                 cx.send(&Reader::Region(relay.to.0, relay.to.1), TailAnswer::Unavailable);
             }

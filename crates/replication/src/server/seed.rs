@@ -1,15 +1,15 @@
-//! Pages of the live points, for a reader whose position the log no longer holds.
+//! Pages of the live points, for a reader whose position is no longer in the log.
 
 use meridian_model::{CollectionUid, PointId, Position};
 use meridian_proto::frame::{SeedPage, SeedPoint};
 
 use super::Ctx;
 
-/// The page behind `after` of a seed whose first page was read at `at`; `None` when this replica cannot serve it.
+/// Returns the page after `after` of a seed whose first page was read at `at`; `None` if this replica cannot serve it.
 pub(super) fn page(cx: &Ctx<'_>, at: Option<Position>, after: Option<(CollectionUid, PointId)>) -> Option<SeedPage> {
     let read_at = cx.state.position(cx.state.origin());
     let is_able = match at {
-        // A later page must not come from a replica that is behind the first one.
+        // Later pages must not be older than the first one.
         Some(at) => at <= read_at && at.epoch == read_at.epoch,
         None => cx.is_leading,
     };

@@ -1,4 +1,4 @@
-//! One reader of this shard's log, and what it gets.
+//! Stream of this shard's log to one reader.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use meridian_shard::State;
 use super::{Ctx, FORGET_AFTER, Reader, Refusal};
 use crate::record::delta_bytes;
 
-/// Bytes of records in one message.
+/// Maximum bytes of records in one message.
 const MESSAGE_BYTES: u64 = 1 << 20;
-/// Where the log stands is repeated this often when nothing changes, so that silence can be told from a cut link.
+/// Interval at which the log position is repeated when nothing changes, so that readers detect a broken link.
 const REPEAT_AFTER: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
@@ -23,58 +23,58 @@ pub(super) struct Stream {
     complete: Option<Statement>,
     /// Bytes that may still be sent.
     credit: u64,
-    heard: Duration,
-    spoken: Duration,
+    last_received: Duration,
+    last_sent: Duration,
 }
 
 impl Stream {
-    /// A stream from behind `after`, or why this replica cannot serve it.
+    /// Opens a stream after `after`, or returns why this replica cannot serve it.
     pub(super) fn open(cx: &Ctx<'_>, after: Position, credit: u64) -> Result<Self, Refusal> {
         if !cx.is_trusted {
             return Err(Refusal::Unavailable);
         }
         let state = cx.state;
-        // Never heard of means: from the first delta of the first incarnation.
+        // Epoch 0: the reader has nothing and starts at the first delta of the first epoch.
         let sent = if after.epoch.0 == 0 { Position { epoch: Epoch(1), seq: Seq(0) } } else { after };
-        // Ahead of what this replica has applied: it is the slow one, not the reader.
+        // The reader is ahead of this replica's applied position: this replica lags.
         if sent > state.position(state.origin()) {
             return Err(Refusal::Unavailable);
         }
-        // Behind the end of an epoch that is over stands nothing: what the reader has beyond it is not of this log.
+        // A position after the end of a closed epoch does not belong to this log.
         let is_of_this_log = state.last_of(sent.epoch).is_some_and(|last| sent.seq <= last);
         if !is_of_this_log || next_change(state, sent).is_some_and(|next| !is_held(cx, next)) {
             return Err(Refusal::Gone);
         }
-        Ok(Self { sent, complete: None, credit, heard: cx.now, spoken: Duration::ZERO })
+        Ok(Self { sent, complete: None, credit, last_received: cx.now, last_sent: Duration::ZERO })
     }
 
     pub(super) fn give_credit(&mut self, cx: &Ctx<'_>, bytes: u64) {
         self.credit = self.credit.saturating_add(bytes);
-        self.heard = cx.now;
+        self.last_received = cx.now;
     }
 
-    /// Whether its reader said nothing for so long that it is forgotten.
+    /// Returns `true` if the reader has sent nothing for [`FORGET_AFTER`].
     pub(super) fn is_silent(&self, now: Duration) -> bool {
-        now.saturating_sub(self.heard) >= FORGET_AFTER
+        now.saturating_sub(self.last_received) >= FORGET_AFTER
     }
 
-    /// Sends what there is, as far as the credit reaches. `false` when the log does not hold what comes next: the reader was
-    /// told so, and the stream is over.
+    /// Sends the available records within the credit. Returns `false` if the log no longer holds the next record: the
+    /// reader received `Gone`, and the stream is closed.
     pub(super) fn serve(&mut self, cx: &mut Ctx<'_>, reader: &Reader) -> bool {
         let state = cx.state;
         let end = state.position(state.origin());
         loop {
-            // What counts here is of a position that is applied here, so it can be told behind the deltas up to there.
+            // The statement's position is applied here, so it is sent after the deltas up to that position.
             let news = cx.statement.filter(|statement| self.complete != Some(*statement));
             if self.sent == end {
-                if news.is_some() || cx.now.saturating_sub(self.spoken) >= REPEAT_AFTER {
-                    self.say(cx, reader, Vec::new(), end, news);
+                if news.is_some() || cx.now.saturating_sub(self.last_sent) >= REPEAT_AFTER {
+                    self.send_records(cx, reader, Vec::new(), end, news);
                 }
                 return true;
             }
             let Some(next) = next_change(state, self.sent) else {
-                // A new epoch began, and has no change yet.
-                self.say(cx, reader, Vec::new(), end, news.filter(|statement| statement.through <= end));
+                // A new epoch began and has no change yet.
+                self.send_records(cx, reader, Vec::new(), end, news.filter(|statement| statement.through <= end));
                 return true;
             };
             if self.credit == 0 {
@@ -88,11 +88,11 @@ impl Stream {
             };
             self.credit = self.credit.saturating_sub(deltas.iter().map(delta_bytes).sum());
             let encoded = deltas.iter().map(DeltaBytes::encode).collect();
-            self.say(cx, reader, encoded, upto, news.filter(|statement| statement.through <= upto));
+            self.send_records(cx, reader, encoded, upto, news.filter(|statement| statement.through <= upto));
         }
     }
 
-    fn say(
+    fn send_records(
         &mut self,
         cx: &mut Ctx<'_>,
         reader: &Reader,
@@ -102,17 +102,17 @@ impl Stream {
     ) {
         self.sent = at;
         self.complete = complete.or(self.complete);
-        self.spoken = cx.now;
+        self.last_sent = cx.now;
         cx.send(reader, TailAnswer::Records { deltas, at, complete, origin_shards: cx.shards });
     }
 }
 
-/// Whether the log still holds the entry of the change at this position.
+/// Returns `true` if the log still holds the entry of the change at this position.
 fn is_held(cx: &Ctx<'_>, position: Position) -> bool {
     cx.state.locate(position).is_some_and(|located| located.index >= cx.log.first_index())
 }
 
-/// The deltas of one epoch from `first` on, from the log: at least one, about `budget` bytes.
+/// Reads deltas of one epoch from the log, starting at `first`: at least one, about `budget` bytes.
 fn deltas_from(cx: &Ctx<'_>, first: Position, budget: u64) -> Vec<Delta> {
     let (mut deltas, mut bytes, mut next) = (Vec::new(), 0, first);
     while bytes < budget || deltas.is_empty() {
@@ -132,7 +132,7 @@ fn deltas_from(cx: &Ctx<'_>, first: Position, budget: u64) -> Vec<Delta> {
     deltas
 }
 
-/// Position of the first change behind `after` in this shard's own log. Epochs without a change are stepped over.
+/// Returns the position of the first change after `after` in this shard's own log. Epochs without changes are skipped.
 fn next_change(state: &State, mut after: Position) -> Option<Position> {
     loop {
         after = state.next_position(after)?;

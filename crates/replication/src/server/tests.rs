@@ -16,7 +16,7 @@ use crate::Effect;
 const MS: Duration = Duration::from_millis(1);
 const PLENTY: u64 = 1 << 20;
 
-/// What a server is lent.
+/// Context of a server.
 struct Fixture {
     server: Server,
     now: Duration,
@@ -43,7 +43,7 @@ impl Log for GroupLog {
 }
 
 impl Fixture {
-    /// Replica 1 of shard 1 of us-east, with so many changes in its log.
+    /// Replica 1 of shard 1 of us-east, with this number of changes in its log.
     fn with(changes: u64) -> Self {
         let region = RegionName::new("us-east").unwrap();
         let identity = Identity {
@@ -103,7 +103,7 @@ impl Fixture {
         effects
     }
 
-    /// Another region calls, always under one number.
+    /// Delivers a call of another region, always under one number.
     fn call(&mut self, body: TailCall) -> Vec<Effect> {
         self.handle(Event::RegionCall { from: &Peer::Connection(7), call: 5, shard: ShardNumber::FIRST, body })
     }
@@ -137,7 +137,7 @@ fn answers(effects: &[Effect]) -> Vec<&TailAnswer> {
     effects.iter().map(answer).collect()
 }
 
-/// For each message: its sequences, the position that it names, and whether it carries a statement.
+/// For each message: its sequences, its position, and whether it carries a statement.
 fn records(effects: &[Effect]) -> Vec<(Vec<u64>, u64, bool)> {
     let records = |answer: &TailAnswer| match answer {
         TailAnswer::Records { deltas, at, complete, .. } => {
@@ -149,7 +149,7 @@ fn records(effects: &[Effect]) -> Vec<(Vec<u64>, u64, bool)> {
     answers(effects).into_iter().map(records).collect()
 }
 
-/// The call that is sent to a replica: who, under which number.
+/// Replica and number of the relayed call.
 fn relayed(effects: &[Effect]) -> (NodeId, u64) {
     match effects {
         [Effect::Send(node, PeerMessage::Call(number, Call::Tail(_)))] => (*node, *number),
@@ -158,7 +158,7 @@ fn relayed(effects: &[Effect]) -> (NodeId, u64) {
 }
 
 #[test]
-fn a_reader_gets_what_follows_its_position_and_then_what_is_applied() {
+fn a_reader_receives_the_log_after_its_position_and_then_applied_changes() {
     let mut fixture = Fixture::with(3);
     assert_eq!(records(&fixture.open(1, PLENTY)), [(vec![2, 3], 3, false)]);
     assert!(fixture.handle(Event::StateMoved).is_empty());
@@ -167,9 +167,9 @@ fn a_reader_gets_what_follows_its_position_and_then_what_is_applied() {
 }
 
 #[test]
-fn no_more_is_sent_than_there_is_credit_for() {
+fn credit_limits_the_bytes_sent() {
     let mut fixture = Fixture::with(3);
-    assert_eq!(records(&fixture.open(0, 1)), [(vec![1], 1, false)], "one at least");
+    assert_eq!(records(&fixture.open(0, 1)), [(vec![1], 1, false)], "at least one");
     assert!(fixture.call(TailCall::Credit(0)).is_empty());
     assert_eq!(records(&fixture.call(TailCall::Credit(1))), [(vec![2], 2, false)]);
     assert_eq!(records(&fixture.call(TailCall::Credit(PLENTY))), [(vec![3], 3, false)]);
@@ -178,7 +178,7 @@ fn no_more_is_sent_than_there_is_credit_for() {
 }
 
 #[test]
-fn where_the_log_stands_is_repeated_so_that_silence_means_a_cut_link() {
+fn the_log_position_is_repeated_while_nothing_changes() {
     let mut fixture = Fixture::with(1);
     fixture.open(0, PLENTY);
     assert!(fixture.pass(249 * MS).is_empty());
@@ -186,7 +186,7 @@ fn where_the_log_stands_is_repeated_so_that_silence_means_a_cut_link() {
 }
 
 #[test]
-fn a_statement_is_told_once_and_behind_the_deltas_that_it_speaks_of() {
+fn a_statement_is_sent_once_after_the_deltas_that_it_covers() {
     let mut fixture = Fixture::with(2);
     fixture.open(0, 1);
     fixture.statement = Some(Statement { through: at(2), term: Term(1), wall: WallMillis(9) });
@@ -196,7 +196,7 @@ fn a_statement_is_told_once_and_behind_the_deltas_that_it_speaks_of() {
 }
 
 #[test]
-fn a_replica_serves_only_what_it_holds() {
+fn a_replica_serves_only_positions_that_it_holds() {
     let check = |set: fn(&mut Fixture), after, expected| {
         let mut fixture = Fixture::with(3);
         set(&mut fixture);
@@ -215,7 +215,7 @@ fn a_replica_serves_only_what_it_holds() {
 }
 
 #[test]
-fn a_reader_whose_next_change_left_the_log_is_told_so() {
+fn a_reader_behind_the_log_receives_gone() {
     let mut fixture = Fixture::with(3);
     fixture.open(0, 1);
     fixture.log.0.retain(|index, _| *index == LogIndex(3));
@@ -224,7 +224,7 @@ fn a_reader_whose_next_change_left_the_log_is_told_so() {
 }
 
 #[test]
-fn streams_end_when_the_state_may_be_wrong_and_when_their_reader_is_gone() {
+fn streams_end_when_the_state_is_in_doubt_or_the_reader_disconnects() {
     let mut fixture = Fixture::with(1);
     fixture.open(0, PLENTY);
     assert_eq!(answers(&fixture.handle(Event::Close)), [&TailAnswer::Unavailable]);
@@ -240,13 +240,13 @@ fn streams_end_when_the_state_may_be_wrong_and_when_their_reader_is_gone() {
 }
 
 #[test]
-fn a_relay_asks_one_replica_after_the_other_until_one_serves() {
+fn a_relay_tries_replicas_in_order_until_one_serves() {
     let mut fixture = Fixture::with(0);
     fixture.candidates = vec![node(2), node(3)];
     let (to, number) = relayed(&fixture.open(0, PLENTY));
     assert_eq!(to, node(2));
     let answered = |from, call, answer| Event::Relayed { from, call, answer };
-    assert!(fixture.handle(answered(node(3), number, TailAnswer::Gone)).is_empty(), "it was not asked");
+    assert!(fixture.handle(answered(node(3), number, TailAnswer::Gone)).is_empty(), "the call was not sent to it");
     let (to, number) = relayed(&fixture.handle(answered(node(2), number, TailAnswer::Gone)));
     assert_eq!(to, node(3));
     let served = TailAnswer::Records { deltas: Vec::new(), at: at(0), complete: None, origin_shards: 2 };
@@ -257,12 +257,12 @@ fn a_relay_asks_one_replica_after_the_other_until_one_serves() {
 }
 
 #[test]
-fn a_log_is_gone_only_when_no_replica_has_it() {
+fn a_log_is_gone_only_if_no_replica_holds_it() {
     for (second, expected) in [(TailAnswer::Gone, TailAnswer::Gone), (TailAnswer::Unavailable, TailAnswer::Unavailable)]
     {
         let mut fixture = Fixture::with(3);
         fixture.log.0.pop_first();
-        // This replica is asked in its turn, and has released the log.
+        // This replica is tried in its turn; it has released the log.
         fixture.candidates = vec![node(1), node(2)];
         let (to, call) = relayed(&fixture.open(0, PLENTY));
         assert_eq!(to, node(2));
@@ -275,7 +275,7 @@ fn a_log_is_gone_only_when_no_replica_has_it() {
 }
 
 #[test]
-fn a_relay_to_a_replica_that_is_lost_or_silent_ends() {
+fn a_relay_to_a_lost_or_silent_replica_ends() {
     let mut fixture = Fixture::with(0);
     fixture.candidates = vec![node(2)];
     fixture.open(0, PLENTY);
@@ -290,7 +290,7 @@ fn a_relay_to_a_replica_that_is_lost_or_silent_ends() {
 }
 
 #[test]
-fn the_first_page_of_a_seed_comes_from_a_leader_and_later_ones_from_none_that_is_behind() {
+fn the_leader_serves_the_first_seed_page_and_no_lagging_replica_a_later_one() {
     let mut fixture = Fixture::with(2);
     let page = |fixture: &mut Fixture, at| {
         let effects =
