@@ -97,8 +97,8 @@ fn contradictory_input_is_refused() {
         check::<VectorClusterSpec>(&with(cluster(), path, new), None, says);
     }
     let cases = [
-        ("/mirrorMaker2", Value::Null, "both or neither"),
-        ("/transport/kafka/via", json!("Remote"), "both or neither"),
+        ("/mirrorMaker2", Value::Null, "must be set exactly"),
+        ("/transport/kafka/via", json!("Remote"), "must be set exactly"),
         ("/transport/direct", json!({}), "exactly one of"),
         ("/transport/kafka", Value::Null, "exactly one of"),
     ];
