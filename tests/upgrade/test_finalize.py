@@ -6,8 +6,6 @@ The version is artificial: test builds support it if `MERIDIAN_TEST_NEXT_VERSION
 
 import os
 
-import pytest
-
 from load import POINTS
 from regions import leader, wait_until
 from releases import WITHIN_S, Releases
@@ -44,17 +42,10 @@ def check_accepted(nodes, readers):
         wait_until(holds, WITHIN_S, f"{node.name} returns the point")
 
 
-def require_finalization(group):
-    """Skips the test unless the build supports finalization. Finalizing version 1 again changes nothing."""
-    if "cannot change versions" in (reason := group.call("us-east", "finalize", 1)):
-        pytest.skip(f"NOT RUN: {reason}")
-
-
 def test_a_release_can_be_rolled_back_until_its_version_is_finalized(tmp_path, report):
     with Releases(tmp_path, "old", "us-east:1x3") as group:
         with RollLoad(group.nodes, SEED) as load:
             group.roll("us-east", "next", load, kill="follower")
-            require_finalization(group)
             check_refused(group.nodes)
             group.roll("us-east", "old", load, kill="leader")
             group.roll("us-east", "next", load, kill="follower")
@@ -79,7 +70,6 @@ def test_a_later_version_begins_when_both_regions_have_finalized_it(tmp_path, re
         with RollLoad(group.nodes, SEED) as load:
             group.roll("eu-west", "next", load, kill="follower")
             group.roll("us-east", "next", load, kill="leader")
-            require_finalization(group)
             check_refused(group.nodes)
             assert group.call("eu-west", "finalize", VERSION) == ""
             check_refused(group.nodes)
