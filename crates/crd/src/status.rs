@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::UpgradeStatus;
+use crate::conditions::Type;
 
 /// The observed state of a cluster, and the operator's operations.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +47,14 @@ pub struct VectorClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["shard"]))]
     pub shards: Vec<ShardStatus>,
+}
+
+impl VectorClusterStatus {
+    /// The condition of a type; `None` before the operator has written it.
+    #[must_use]
+    pub fn condition(&self, type_: Type) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| type_ == *condition.type_)
+    }
 }
 
 /// A rollout caused by the operator's own change.

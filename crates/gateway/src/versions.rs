@@ -1,4 +1,4 @@
-//! Which requests the behavior version of the own group admits.
+//! Admission of requests by the behavior versions of the own group.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

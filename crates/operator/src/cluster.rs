@@ -226,14 +226,14 @@ async fn refuse(context: &Context, resource: &mut VectorCluster, why: Reason, re
 
 /// Returns true if the status already reports this refusal.
 fn is_reported(status: &VectorClusterStatus, refusal: &Refusal) -> bool {
-    let accepted = status.conditions.iter().find(|condition| type_::ACCEPTED == *condition.type_);
-    accepted.is_some_and(|condition| condition.status == "False" && condition.message == refusal.to_string())
+    status
+        .condition(type_::ACCEPTED)
+        .is_some_and(|condition| condition.status == "False" && condition.message == refusal.to_string())
 }
 
 /// Whether `Progressing` has this reason.
 fn has_reason(status: &VectorClusterStatus, why: Reason) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|condition| type_::PROGRESSING == *condition.type_ && why == *condition.reason)
+    status.condition(type_::PROGRESSING).is_some_and(|condition| why == *condition.reason)
 }
 
 fn requeue_after(step: &Step, view: &ClusterView, changed: bool) -> Duration {

@@ -52,7 +52,7 @@ pub fn note(step: &Step, act: &Act) -> String {
     }
 }
 
-/// Whether a template with the refused image stands. Taking it back is a repair, which waits for no slot of a rollout.
+/// Returns true if a StatefulSet has the refused image. Its revert is a repair, and does not wait for a rollout slot.
 pub fn takes_image_back(view: &ClusterView, step: &Step) -> bool {
     let Some(refused) = step.upgrade.refused_image.as_ref().filter(|refused| refused.accepted.is_some()) else {
         return false;

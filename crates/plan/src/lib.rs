@@ -14,6 +14,7 @@
 pub mod adoption;
 pub mod certificates;
 pub mod difference;
+mod duration;
 pub mod names;
 mod observed;
 pub mod ownership;
@@ -25,6 +26,7 @@ mod step;
 pub mod upgrade;
 mod valid;
 
+pub use duration::parse_duration;
 pub use observed::{
     Apis, ExpectedKeys, Observed, ObservedPod, ObservedShard, ObservedStatefulSet, ReplicaIdAllocator, Secrets,
 };

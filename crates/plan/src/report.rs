@@ -358,7 +358,7 @@ fn certificates_lost(observed: &Observed, old: &VectorClusterStatus, now: &Time)
     if pods().any(|pod| pod.answer.is_some()) || !pods().any(|pod| pod.ready) {
         return found(Some(false), reason::PODS_REACHABLE, "running pods answer the operator");
     }
-    let before = old.conditions.iter().find(|condition| c::CERTIFICATES_LOST == *condition.type_);
+    let before = old.condition(c::CERTIFICATES_LOST);
     let since = before.filter(|condition| condition.status != "False").map(|condition| &condition.last_transition_time);
     let is_lost = before.is_some_and(|condition| condition.status == "True")
         || since.is_some_and(|since| now.0.as_second() - since.0.as_second() >= LOST_AFTER_S);

@@ -155,12 +155,12 @@ impl UpgradeStep {
     }
 }
 
-/// What else the turn does.
+/// Other work of the turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OtherWork {
-    /// It performs another act, so that this part performs none.
+    /// The turn performs another act, so the upgrade performs none.
     pub acts: bool,
-    /// What keeps a version from being finalized, in words.
+    /// Description of the operation that delays finalization.
     pub under_way: Option<String>,
 }
 

@@ -20,6 +20,8 @@ mod traffic;
 mod upgrade;
 pub use link::{Kafka, MirrorMaker, ValidLink};
 use text::{dns_name, label};
+
+use crate::parse_duration;
 pub use traffic::{AllowedHost, ValidIstio};
 
 /// Longest name of a cluster, in bytes: names of pods and Services contain it.
@@ -332,15 +334,7 @@ fn freshness(spec: &VectorClusterSpec) -> Result<FreshnessDefaults, Refusal> {
 /// Milliseconds of a duration as the schema writes it. Fractions round up, so that a freshness demand never becomes
 /// zero.
 fn millis(field: &'static str, text: &str) -> Result<u64, Refusal> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let duration = number.parse::<u64>().ok().and_then(|number| match unit {
-        "us" => Some(Duration::from_micros(number)),
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        _ => None,
-    });
+    let duration = parse_duration(text, &["us", "ms", "s", "m"]);
     let millis = duration.and_then(|duration| u64::try_from(duration.as_micros().div_ceil(1000)).ok());
     millis.ok_or_else(|| Refusal { field, fault: format!("must be a duration such as 100ms or 2s (got {text:?})") })
 }

@@ -7,6 +7,7 @@ use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
 use meridian_crd::VectorCluster;
 use meridian_crd::conditions::type_;
+use meridian_plan::parse_duration;
 
 /// Options that name a namespace of a Kubernetes cluster.
 #[derive(Debug, clap::Args)]
@@ -42,21 +43,11 @@ impl Place {
 
 /// The condition `Finalized`: status, reason and message; empty before the operator has written it.
 pub fn finalized(cluster: &VectorCluster) -> (&str, &str, &str) {
-    let conditions = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let finalized = conditions.iter().find(|condition| type_::FINALIZED == *condition.type_);
+    let finalized = cluster.status.as_ref().and_then(|status| status.condition(type_::FINALIZED));
     finalized.map_or(("", "", ""), |it| (it.status.as_str(), it.reason.as_str(), it.message.as_str()))
 }
 
 /// Parses a duration such as `90s`, `10m` or `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let unit = text.chars().next_back().unwrap_or_default();
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        _ => 0,
-    };
-    let count = text.strip_suffix(unit).and_then(|count| count.parse::<u64>().ok());
-    let duration = count.filter(|_| seconds > 0).and_then(|count| count.checked_mul(seconds));
-    duration.map(Duration::from_secs).ok_or_else(|| format!("timeout must be a duration such as 10m (got {text})"))
+    parse_duration(text, &["s", "m", "h"]).ok_or_else(|| format!("timeout must be a duration such as 10m (got {text})"))
 }

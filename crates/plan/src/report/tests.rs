@@ -180,16 +180,7 @@ fn a_host_that_is_not_allowed_is_named_and_no_other_condition_ends() {
 #[test]
 fn certificates_count_as_lost_when_ready_pods_are_silent_for_a_quarter_of_an_hour() {
     let valid = valid(ALONE, &[]);
-    let pod = |answer| crate::ObservedPod {
-        uid: "u".into(),
-        deleting: false,
-        ready: true,
-        outdated: false,
-        answer,
-        keys: None,
-        failure_reason: None,
-        ..crate::ObservedPod::default()
-    };
+    let pod = |answer| crate::ObservedPod { answer, ..ready_pod() };
     let observed = |answer| {
         let shard = crate::ObservedShard { pods: [(0, pod(answer))].into(), ..crate::ObservedShard::default() };
         Observed { shards: [(meridian_model::ShardNumber::FIRST, shard)].into(), ..Observed::default() }
@@ -240,16 +231,11 @@ fn pod_with(cluster: &crate::ValidCluster, disk: DiskLevel) -> crate::ObservedPo
     let genesis = cluster.genesis(meridian_model::ShardNumber::FIRST);
     let status = ReplicaStatus { disk, ..fixtures::running(genesis) };
     let answer = Some(PodStatus::Running(Box::new(status)));
-    crate::ObservedPod {
-        uid: "u".into(),
-        deleting: false,
-        ready: true,
-        outdated: false,
-        answer,
-        keys: None,
-        failure_reason: None,
-        ..crate::ObservedPod::default()
-    }
+    crate::ObservedPod { answer, ..ready_pod() }
+}
+
+fn ready_pod() -> crate::ObservedPod {
+    crate::ObservedPod { uid: "u".into(), ready: true, ..crate::ObservedPod::default() }
 }
 
 #[test]

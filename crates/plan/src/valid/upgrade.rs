@@ -5,6 +5,7 @@ use std::time::Duration;
 use meridian_crd::Upgrade;
 
 use super::{Refusal, refuse};
+use crate::parse_duration;
 use crate::upgrade::FINALIZE_AFTER;
 
 /// How long new behavior versions soak before they are finalized; none with `Never`.
@@ -15,16 +16,11 @@ pub(super) fn finalize_after(upgrade: Option<&Upgrade>) -> Result<Option<Duratio
     if text == "Never" {
         return Ok(None);
     }
-    let (count, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => 0,
-    };
-    match count.parse::<u64>().ok().and_then(|count| count.checked_mul(seconds)) {
-        Some(after) if seconds > 0 => Ok(Some(Duration::from_secs(after))),
-        _ => refuse("spec.upgrade.finalizeAfter", format!("must be a duration such as 24h, or Never (got {text:?})")),
+    match parse_duration(text, &["s", "m", "h"]) {
+        Some(after) => Ok(Some(after)),
+        None => {
+            refuse("spec.upgrade.finalizeAfter", format!("must be a duration such as 24h, or Never (got {text:?})"))
+        }
     }
 }
 
